@@ -1,0 +1,70 @@
+"""The layer contract: all checks on all examples of a layer.
+
+tests/test_contract.py runs them on every registered layer, `layerforge test` on anybody's; tests/test_mutants.py holds
+a broken layer for each of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+from .. import runner
+from ..backend import NUMPY, Backend
+from ..errors import LayerForgeError
+from ..layer import Bad, Example, Layer
+from . import memory, phases, values  # each module adds its checks to CHECKS
+from .case import CHECKS, Case, CheckFailed, close, compare, demand, outputs
+from .harness import Probe
+
+__all__ = ["CHECKS", "Case", "CheckFailed", "backends_agree", "cases", "check_bad", "check_documented", "run"]
+CHECK_MODULES = (values, memory, phases)
+
+
+def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:
+    """(id, case) for every example of a layer: Linear-0, Linear-1 ..."""
+    for i, example in enumerate(cls.examples):
+        yield f"{cls.type_name}-{i}", Case(cls, example, backend)
+
+
+def run(name: str, case: Case) -> str | None:
+    """Run one check: None when it passes, otherwise what is wrong, in a sentence."""
+    try:
+        CHECKS[name](case)
+    except LayerForgeError as error:
+        return str(error)
+    except Exception as error:  # a broken layer may raise anything anywhere: that too is a verdict
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def backends_agree(cls: type[Layer], example: Example, backend: Backend) -> None:
+    """Another backend gives NumPy's results, up to rounding; random masks are the same bits."""
+    here, there = Probe(cls, example), Probe(cls, example, backend=backend)
+    compare(outputs(there, there.forward()), outputs(here, here.forward()), close, f"differs on {backend.name}")
+    if cls.is_differentiable():
+        compare(there.gradients(), here.gradients(), close, f"gradient differs on {backend.name}")
+
+
+def check_bad(cls: type[Layer], bad: Bad) -> None:
+    """A use that must be refused is refused, and in the words that it should be."""
+    what = f"{cls.type_name}({', '.join(f'{k}={v!r}' for k, v in bad.params.items())})"
+    try:
+        layer = cls.from_config(bad.params)
+        if bad.bottoms:
+            runner.setup(layer, bad.bottoms)
+    except LayerForgeError as error:
+        demand(bad.message in str(error), f"{what} is refused with {str(error)!r}, which lacks {bad.message!r}")
+        return
+    raise CheckFailed(f"{what} is accepted; it should say {bad.message!r}")
+
+
+def check_documented(cls: type[Layer]) -> None:
+    """The docstring has a headline and the sections that readers look for."""
+    text = inspect.getdoc(cls) or ""
+    demand(text.startswith(f"{cls.type_name}: "), f"the docstring must begin with '{cls.type_name}: what it is'")
+    wanted = ["Shapes", "Source"] + (["Backward", "Keeps"] if cls.is_differentiable() else [])
+    missing = [w for w in wanted if not any(line.startswith(w) for line in text.splitlines())]
+    demand(not missing, f"the docstring lacks: {', '.join(missing)}")
+    for name, field in cls.fields.items():
+        demand(field.help, f"hyper-parameter {name} has no help")

@@ -1,0 +1,113 @@
+"""A layer alone, as the checks see it: set up for an example, with random parameters, inputs and upstream gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import runner
+from ..backend import NUMPY, Backend
+from ..flat import allocate
+from ..layer import Example, Layer, Run
+from ..spec import Spec
+
+SEED = 20_000
+
+
+class Probe:
+    """A layer set up and allocated for an example. Numbers depend on the seed only, not on dtype or backend."""
+
+    def __init__(
+        self,
+        cls: type[Layer],
+        example: Example,
+        *,
+        dtype: str = "float64",
+        backend: Backend = NUMPY,
+        phase: str = "train",
+        seed: int = SEED,
+    ) -> None:
+        self.example, self.backend, self.xp, self.dtype, self.seed = example, backend, backend.xp, dtype, seed
+        self.layer = cls.from_config(example.params)
+        self.layer.xp, self.layer.dtype, self.layer.run = backend.xp, dtype, Run(phase=phase, seed=7)
+        self.bottom_specs = tuple(s.with_dtype(dtype) for s in example.bottoms)
+        self.top_specs = runner.setup(self.layer, self.bottom_specs)
+        skip = self.layer.no_grad_bottoms
+        self.layer.needs_grad = tuple(s.is_real and i not in skip for i, s in enumerate(self.bottom_specs))
+        self.layer.tops_wanted = len(self.top_specs)
+        self.flat = allocate([self.layer], backend, dtype, seed)
+        self._disturb()
+        self.bottoms = self.draw_bottoms()
+
+    def _disturb(self) -> None:
+        """Move parameters and statistics off their start values: a zero bias would hide its own gradient's errors."""
+        rng = np.random.default_rng([self.seed, 1])
+        for _, array in self.layer.params.items():
+            array += self.device(0.1 * rng.normal(size=array.shape))
+        for _, array in self.layer.state.items():
+            if array.dtype.kind == "f":
+                array += self.device(0.1 * rng.random(array.shape))
+
+    def device(self, array: Any) -> Any:
+        """A host array of reals on the probe's backend and in its dtype."""
+        return self.backend.from_host(np.asarray(array).astype(self.dtype))
+
+    def draw_bottoms(self, stream: int = 2) -> list[Any]:
+        """Random bottoms that respect the bounds of the example."""
+        rng = np.random.default_rng([self.seed, stream])
+        return [self.backend.from_host(draw(spec, rng)) for spec in self.bottom_specs]
+
+    def draw_cotangents(self, tops: Sequence[Any], stream: int = 3) -> list[Any]:
+        """A random upstream gradient for each real top, None for index tops. Never ones: ones are blind."""
+        rng = np.random.default_rng([self.seed, stream])
+        return [
+            self.device(rng.normal(size=t.shape)) if s.is_real else None
+            for t, s in zip(tops, self.top_specs, strict=True)
+        ]
+
+    def forward(self, bottoms: Sequence[Any] | None = None) -> tuple[Any, ...]:
+        return runner.forward(self.layer, self.bottoms if bottoms is None else bottoms)
+
+    def backward(self, cotangents: Sequence[Any]) -> tuple[Any, ...]:
+        return runner.backward(self.layer, cotangents)
+
+    def zero_grad(self) -> None:
+        for _, grad in self.layer.grads.items():
+            grad[...] = 0
+
+    def host(self, array: Any) -> Any:
+        """A copy of an array on the host; None stays None."""
+        return None if array is None else np.array(self.backend.to_host(array))
+
+    def gradients(self, cotangents: Sequence[Any] | None = None) -> dict[str, np.ndarray]:
+        """Forward and backward from zero gradients; every gradient by name ("bottom[0]", "weight"), on the host."""
+        self.zero_grad()
+        tops = self.forward()
+        grads = self.backward(self.draw_cotangents(tops) if cotangents is None else cotangents)
+        return self.named(grads)
+
+    def named(self, bottom_grads: Sequence[Any]) -> dict[str, np.ndarray]:
+        """What backward returned and what it added to the parameters' gradients, by name, on the host."""
+        named = {f"bottom[{i}]": self.host(g) for i, g in enumerate(bottom_grads) if self.layer.needs_grad[i]}
+        named |= {name: self.host(g) for name, g in self.layer.grads.items()}
+        return named
+
+    def arrays(self) -> dict[str, Any]:
+        """The live arrays that have a gradient, under the same names."""
+        live = {f"bottom[{i}]": x for i, x in enumerate(self.bottoms) if self.layer.needs_grad[i]}
+        return live | dict(self.layer.params.items())
+
+
+def draw(spec: Spec, rng: np.random.Generator) -> np.ndarray:
+    """Random values for a Spec: its own `draw`, uniform within its bounds, or normal; integers below `high`."""
+    if spec.draw is not None:
+        return np.asarray(spec.draw(rng, spec.shape)).astype(spec.dtype)
+    if not spec.is_real:
+        return rng.integers(int(spec.low or 0), int(spec.high or 2), spec.shape).astype(spec.dtype)
+    if spec.low is not None or spec.high is not None:
+        low = spec.low if spec.low is not None else spec.high - 1.0
+        high = spec.high if spec.high is not None else spec.low + 1.0
+        return rng.uniform(low, high, spec.shape).astype(spec.dtype)
+    return rng.normal(size=spec.shape).astype(spec.dtype)

@@ -1,0 +1,146 @@
+"""Checks of memory: what a layer may write, read, share and keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..layer import reads
+from .case import Case, check, close, compare, contiguous_copy, demand, outputs, same
+from .harness import Probe
+from .twin import twin_arrays
+
+
+@check
+def check_inputs_untouched(case: Case) -> None:
+    """Forward and backward do not write into bottoms, upstream gradients or parameters."""
+    for phase in ("train", "eval"):
+        probe = case.probe(phase=phase)
+        bottoms, params = contiguous_copy(probe.bottoms), {n: a.copy() for n, a in probe.layer.params.items()}
+        tops = probe.forward()
+        unchanged(probe, probe.bottoms, bottoms, "forward wrote into bottom")
+        if case.differentiable:
+            dys = probe.draw_cotangents(tops)
+            before = contiguous_copy(dys)
+            probe.backward(dys)
+            unchanged(probe, probe.bottoms, bottoms, "backward wrote into bottom")
+            unchanged(probe, dys, before, "backward wrote into the gradient of top")
+        for name, array in probe.layer.params.items():
+            demand(same(probe.host(array), probe.host(params[name])), f"parameter {name} was changed in {phase}")
+
+
+def unchanged(probe: Probe, arrays: Any, copies: Any, message: str) -> None:
+    for i, (now, before) in enumerate(zip(arrays, copies, strict=True)):
+        demand(same(probe.host(now), probe.host(before)), f"{message}[{i}]; arrays passed in are read-only")
+
+
+@check
+def check_noncontiguous(case: Case) -> None:
+    """Strides do not matter: transposed memory (as in channels-last) gives the same results."""
+    probe = case.probe()
+    tops = probe.forward()
+    want_tops, dys = outputs(probe, tops), probe.draw_cotangents(tops)
+    want = probe.gradients(dys) if case.differentiable else {}
+    probe.bottoms = [transposed_memory(probe.xp, b) for b in probe.bottoms]
+    compare(outputs(probe, probe.forward()), want_tops, close, "the result depends on the strides of the bottoms")
+    if case.differentiable:
+        strided = [None if d is None else transposed_memory(probe.xp, d) for d in dys]
+        compare(probe.gradients(strided), want, close, "the gradient depends on strides")
+
+
+def transposed_memory(xp: Any, array: Any) -> Any:
+    """The same values with the axes reversed in memory."""
+    return xp.ascontiguousarray(array.T).T if array.ndim > 1 else array
+
+
+@check
+def check_backward_reads(case: Case) -> None:
+    """Backward reads no bottom or top that `backward_reads` does not name: all others are filled with NaN before it."""
+    if not case.differentiable:
+        return
+    cls, clean = case.cls, case.probe()
+    want = clean.gradients()
+    probe = case.probe()
+    tops = probe.forward()
+    dys = probe.draw_cotangents(tops)
+    declared = [b for i, b in enumerate(probe.bottoms) if reads(cls, "bottom", i)]
+    declared += [t for i, t in enumerate(tops) if reads(cls, "top", i)]
+    for kind, arrays in (("bottom", probe.bottoms), ("top", tops)):
+        for i, array in enumerate(arrays):
+            shared = any(probe.xp.shares_memory(array, d) for d in declared)
+            if not reads(cls, kind, i) and not shared:
+                poison(array)
+    got = probe.named(probe.backward(dys))
+    message = f"backward reads an array that backward_reads={cls.backward_reads!r} does not name"
+    compare(got, want, same, message)
+
+
+def poison(array: Any) -> None:
+    """Make an array useless: NaN, or the largest integer."""
+    if array.size and getattr(getattr(array, "flags", None), "writeable", True):
+        array[...] = float("nan") if array.dtype.kind == "f" else np.iinfo(str(array.dtype)).max
+
+
+@check
+def check_in_place(case: Case) -> None:
+    """A layer that says `inplace` gives the same results when its top overwrites its first bottom."""
+    if not case.cls.inplace or case.backend.name != "numpy":
+        return
+    for phase in ("train", "eval"):
+        clean = case.probe(phase=phase)
+        clean.layer.run.keep = case.differentiable
+        demand(clean.top_specs[0].shape == clean.bottom_specs[0].shape, "inplace needs a top of the bottom's shape")
+        tops = clean.forward()
+        dys = clean.draw_cotangents(tops)
+        want_tops = outputs(clean, tops)
+        want = clean.gradients(dys) if case.differentiable else {}
+        probe = case.probe(phase=phase)
+        probe.layer.run.keep = case.differentiable
+        got_tops, got = _run_in_place(probe, dys if case.differentiable else None)
+        compare(got_tops, want_tops, same, f"in place, forward gives another result ({phase})")
+        compare(got, want, same, f"in place, backward gives another gradient ({phase})")
+
+
+def _run_in_place(probe: Probe, dys: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Forward and backward with the top written over the first bottom, hidden from NumPy's overlap detection."""
+    bottom, top = twin_arrays(probe.bottoms[0])
+    probe.bottoms[0] = bottom
+    probe.layer.runs_in_place = True
+    buf = probe.layer.buf
+
+    def over_twin(name: str, shape: Any, dtype: Any = None, *, life: str = "call", over: Any = None) -> Any:
+        return top if over is bottom else buf(name, shape, dtype, life=life)
+
+    vars(probe.layer)["buf"] = over_twin
+    tops = probe.forward()
+    demand(np.shares_memory(tops[0], top), "it says inplace, but its top is not `self.buf(..., over=x)`")
+    result = outputs(probe, tops)
+    return result, probe.named(probe.backward(dys)) if dys is not None else {}
+
+
+@check
+def check_views(case: Case) -> None:
+    """Tops that share memory with bottoms are declared (`top_is_view`), and so are gradients that alias dy."""
+    seen_view = False
+    for phase in ("train", "eval"):
+        probe = case.probe(phase=phase)
+        probe.layer.run.keep = case.differentiable
+        tops = probe.forward()
+        for i, top in enumerate(tops):
+            shared = top.size > 0 and any(probe.xp.shares_memory(top, b) for b in probe.bottoms)
+            seen_view |= shared
+            demand(case.cls.top_is_view or not shared, f"top[{i}] shares memory with a bottom: declare top_is_view")
+            kept = any(probe.xp.shares_memory(top, p) for _, p in probe.layer.params.items()) if top.size else False
+            demand(not kept, f"top[{i}] is the memory of a parameter")
+        if not case.differentiable:
+            continue
+        dys = probe.draw_cotangents(tops)
+        for i, grad in enumerate(probe.backward(dys)):
+            if grad is not None and grad.size:
+                alias = any(d is not None and probe.xp.shares_memory(grad, d) for d in dys)
+                demand(case.cls.grad_aliases or not alias, f"gradient of bottom[{i}] aliases dy: declare grad_aliases")
+                stolen = any(probe.xp.shares_memory(grad, a) for a in (*probe.bottoms, *tops))
+                demand(not stolen, f"gradient of bottom[{i}] is the memory of a bottom or top")
+    if any(t.size for t in tops):
+        demand(seen_view or not case.cls.top_is_view, "it declares top_is_view, but no top is a view")

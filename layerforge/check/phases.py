@@ -1,0 +1,142 @@
+"""Checks of phases, batches, randomness and state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from .. import runner
+from ..layer import Example
+from .case import Case, check, close, compare, demand, outputs, same
+from .gradients import layer_gradients
+from .harness import Probe
+
+
+@check
+def check_eval_saves_nothing(case: Case) -> None:
+    """A forward that will not be differentiated keeps nothing, and nothing is cached outside `save` and `buf`."""
+    probe = case.probe(phase="eval")
+    before = set(vars(probe.layer))
+    probe.layer.run.keep = False
+    probe.forward()
+    demand(probe.layer.kept is None, "forward keeps arrays although it will not be differentiated")
+    probe = case.probe()
+    probe.forward()
+    extra = sorted(set(vars(probe.layer)) - before)
+    demand(not extra, f"forward sets self.{', self.'.join(extra)}: arrays for backward belong into self.save(...)")
+
+
+@check
+def check_eval_is_stateless(case: Case) -> None:
+    """Eval changes no state, and is differentiable like train where the layer is."""
+    probe = case.probe(phase="eval")
+    probe.layer.run.keep = True
+    state = {n: probe.host(a) for n, a in probe.layer.state.items()}
+    probe.forward()
+    for name, array in probe.layer.state.items():
+        demand(same(probe.host(array), state[name]), f"state {name} changes in eval")
+    if case.differentiable:
+        for row in layer_gradients(case.cls, case.example, backend=case.backend, phase="eval", samples=1):
+            demand(row.ok, f"in eval the gradient of {row.blob} is wrong")
+
+
+@check
+def check_per_sample(case: Case) -> None:
+    """In eval a sample's result does not depend on the rest of its batch."""
+    whole = case.probe(phase="eval")
+    if not case.cls.per_sample:
+        return
+    tops, n = outputs(whole, whole.forward()), batch_size(case.example)
+    for i in range(n):
+        batch = [b[i : i + 1] if has_batch(case.example, b.shape) else b for b in whole.bottoms]
+        one = case.probe(phase="eval")
+        runner.setup(one.layer, [s.with_shape(b.shape) for s, b in zip(one.bottom_specs, batch, strict=True)])
+        for j, top in enumerate(one.forward(batch)):
+            demand(close(one.host(top), tops[f"top[{j}]"][i : i + 1]), f"sample {i} of top[{j}] depends on its batch")
+
+
+def batch_size(example: Example) -> int:
+    """The first axis of the first bottom; 0 where that is a single number."""
+    return example.bottoms[0].shape[0] if example.bottoms and example.bottoms[0].shape else 0
+
+
+def has_batch(example: Example, shape: tuple[int, ...]) -> bool:
+    """Whether a bottom of this shape has the batch axis: as long as the first bottom's, and not broadcast to it."""
+    first = example.bottoms[0].shape
+    return bool(shape) and shape[0] == first[0]
+
+
+@check
+def check_random_by_sample(case: Case) -> None:
+    """Random numbers belong to the sample: the second half of a batch alone gets the masks that it has in the whole."""
+    probe = case.probe()
+    tops = outputs(probe, probe.forward())
+    if not probe.layer.draws:
+        return
+    n = batch_size(case.example)
+    half = case.probe()
+    batch = [b[n // 2 :] if has_batch(case.example, b.shape) else b for b in half.bottoms]
+    runner.setup(half.layer, [s.with_shape(b.shape) for s, b in zip(half.bottom_specs, batch, strict=True)])
+    half.layer.run.first_sample = n // 2
+    for j, top in enumerate(half.forward(batch)):
+        demand(same(half.host(top), tops[f"top[{j}]"][n // 2 :]), "random numbers depend on how the batch is split")
+    probe.layer.run.iteration += 1
+    changed = outputs(probe, probe.forward())
+    big = sum(t.size for t in tops.values()) >= 16
+    demand(not big or any(not same(changed[k], tops[k]) for k in tops), "every iteration draws the same numbers")
+
+
+@check
+def check_deterministic(case: Case) -> None:
+    """The same layer, inputs and iteration give the same bits, also on the second call."""
+    first, second = case.probe(), case.probe()
+    a, b = outputs(first, first.forward()), outputs(second, second.forward())
+    compare(a, b, same, "two layers with the same seed differ")
+    compare(outputs(first, first.forward()), b, same, "a second forward of the same iteration differs")
+    if case.differentiable:
+        compare(first.gradients(), second.gradients(), same, "gradients differ between two runs")
+
+
+@check
+def check_new_batch_size(case: Case) -> None:
+    """Setup runs again for another batch size, and back, without disturbing anything."""
+    probe = case.probe()
+    want = outputs(probe, probe.forward())
+    n = batch_size(case.example)
+    if not n:
+        return
+    larger = Example(case.example.params, [grow(case.example, s) for s in case.example.bottoms])
+    other = replace(case, example=larger).probe()
+    specs = runner.setup(probe.layer, other.bottom_specs)
+    tops = probe.forward(other.bottoms)
+    for top, spec in zip(tops, specs, strict=True):
+        demand(top.shape == spec.shape, f"with another batch size forward returns {top.shape}, setup {spec.shape}")
+    if case.differentiable:
+        for i, grad in enumerate(probe.backward(other.draw_cotangents(tops))):
+            shape = larger.bottoms[i].shape
+            demand(grad is None or grad.shape == shape, f"with another batch size bottom[{i}]'s gradient is misshapen")
+    runner.setup(probe.layer, probe.bottom_specs)
+    compare(outputs(probe, probe.forward()), want, close, "after another batch size the first one gives another result")
+
+
+def grow(example: Example, spec: Any) -> Any:
+    """The Spec with one more sample, where it has the batch axis."""
+    return spec.with_shape((spec.shape[0] + 1, *spec.shape[1:])) if has_batch(example, spec.shape) else spec
+
+
+@check
+def check_state_round_trip(case: Case) -> None:
+    """Parameters and state are all there is: copied into a fresh layer, they give the same results in eval."""
+    trained, fresh = case.probe(), case.probe(seed=1)
+    trained.forward()
+    for source, target in ((trained.layer.params, fresh.layer.params), (trained.layer.state, fresh.layer.state)):
+        demand(list(source) == list(target), "two layers of the same example declare different names")
+        for name, array in target.items():
+            array[...] = source[name]
+    want, got = _eval(trained, trained.bottoms), _eval(fresh, trained.bottoms)
+    compare(got, want, same, "params and state do not hold all that the layer has learned")
+
+
+def _eval(probe: Probe, bottoms: Any) -> dict[str, Any]:
+    probe.layer.run.phase, probe.layer.run.keep, probe.layer.run.seed = "eval", False, 7
+    return outputs(probe, probe.forward(bottoms))

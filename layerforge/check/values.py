@@ -1,0 +1,132 @@
+"""Checks of values: shapes, dtypes, gradients, linearity, precision."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import runner
+from .case import Case, CheckFailed, check, close, compare, demand, outputs, same
+from .differences import Tolerance
+from .gradients import layer_gradients
+
+
+@check
+def check_shapes_and_dtypes(case: Case) -> None:
+    """Tops and gradients have the shapes and dtypes that setup promised, in float32 and in float64."""
+    for dtype in ("float32", "float64"):
+        probe = case.probe(dtype=dtype)
+        again = runner.setup(probe.layer, probe.bottom_specs)
+        demand(again == probe.top_specs, f"setup is not pure: it returned {probe.top_specs}, then {again}")
+        tops = probe.forward()
+        demand(len(tops) == len(probe.top_specs), f"forward returned {len(tops)} tops, setup {len(probe.top_specs)}")
+        for i, (top, spec) in enumerate(zip(tops, probe.top_specs, strict=True)):
+            demand(isinstance(top, probe.xp.ndarray | np.generic), f"top[{i}] is a {type(top).__name__}, not an array")
+            demand(top.shape == spec.shape, f"top[{i}] has shape {top.shape}, setup promised {spec.shape}")
+            wanted = dtype if spec.is_real else spec.dtype
+            demand(str(top.dtype) == wanted, f"top[{i}] is {top.dtype}, expected {wanted}")
+        if not case.differentiable:
+            continue
+        for i, grad in enumerate(probe.backward(probe.draw_cotangents(tops))):
+            spec = probe.bottom_specs[i]
+            if grad is not None:
+                demand(spec.is_real, f"bottom[{i}] is an index and must not get a gradient")
+                demand(grad.shape == spec.shape, f"gradient of bottom[{i}] has shape {grad.shape}, not {spec.shape}")
+                demand(str(grad.dtype) == dtype, f"gradient of bottom[{i}] is {grad.dtype}, expected {dtype}")
+
+
+@check
+def check_gradients(case: Case) -> None:
+    """Backward agrees with finite differences: every bottom, every parameter, random upstream gradient."""
+    if not case.differentiable:
+        return
+    for row in layer_gradients(case.cls, case.example, backend=case.backend, tolerance=Tolerance()):
+        if not row.ok and row.failed is not None:
+            found = row.failed
+            message = f"{row.blob} at {found.where}: backward {found.analytic:.8g}, difference {found.numeric:.8g}"
+            raise CheckFailed(f"gradient of {message}")
+
+
+@check
+def check_accumulates(case: Case) -> None:
+    """Parameter gradients are added to what is there; bottom gradients are not."""
+    if not case.differentiable:
+        return
+    probe = case.probe()
+    tops = probe.forward()
+    dys = probe.draw_cotangents(tops)
+    once = probe.gradients(dys)
+    twice = probe.named(probe.backward(dys))
+    for name, grad in once.items():
+        factor = 1.0 if name.startswith("bottom") else 2.0
+        demand(grad is None or close(twice[name], factor * grad), f"{name}: its gradient must be added with +=")
+
+
+@check
+def check_several_backwards(case: Case) -> None:
+    """One forward serves many backwards: nothing that backward needs is used up by it."""
+    if not case.differentiable:
+        return
+    probe = case.probe()
+    tops = probe.forward()
+    first, other = (probe.draw_cotangents(tops, stream) for stream in (3, 5))
+    results = []
+    for dys in (first, other, first):
+        probe.zero_grad()
+        results.append(probe.named(probe.backward(dys)))
+    compare(results[2], results[0], same, "a second backward of the same forward gives another gradient")
+
+
+@check
+def check_linear_backward(case: Case) -> None:
+    """Backward is linear in the upstream gradient, as every vector-Jacobian product is."""
+    if not case.differentiable:
+        return
+    probe = case.probe()
+    tops = probe.forward()
+    first, other = (probe.draw_cotangents(tops, stream) for stream in (3, 5))
+    mixed = [None if a is None else 2 * a - b for a, b in zip(first, other, strict=True)]
+    a, b, m = (probe.gradients(dys) for dys in (first, other, mixed))
+    want = {n: None if a[n] is None else 2 * a[n] - b[n] for n in a}
+    compare(m, want, lambda x, y: close(x, y, 1e-9), "backward is not linear in the upstream gradient")
+
+
+@check
+def check_needs_grad(case: Case) -> None:
+    """Gradients do not depend on which others are wanted, and none is missing that is."""
+    if not case.differentiable:
+        return
+    whole = case.probe()
+    want = whole.gradients()
+    real = [i for i, needed in enumerate(whole.layer.needs_grad) if needed]
+    for i in real:
+        demand(want[f"bottom[{i}]"] is not None, f"backward returns no gradient for bottom[{i}], which needs one")
+    for chosen in [{i} for i in real] + [set()]:
+        probe = case.probe()
+        probe.layer.needs_grad = tuple(i in chosen for i in range(len(probe.bottoms)))
+        got = probe.gradients()
+        expected = {n: g for n, g in want.items() if not n.startswith("bottom") or n in got}
+        compare(got, expected, close, "the gradient changes with which bottoms need one")
+    for frozen in dict(whole.layer.params.items()):
+        probe = case.probe()
+        probe.layer.needs_param_grad.bind(frozen, False)
+        got = probe.gradients()
+        expected = {n: g for n, g in want.items() if n != frozen}
+        compare(got, expected, close, f"the gradient changes when {frozen} is frozen")
+
+
+@check
+def check_float32(case: Case) -> None:
+    """float32 stays close to float64, forward and backward."""
+    single, double = case.probe(dtype="float32"), case.probe(dtype="float64")
+    double.bottoms = [
+        double.backend.from_host(single.host(b), "float64" if s.is_real else None)
+        for b, s in zip(single.bottoms, single.bottom_specs, strict=True)
+    ]
+    for (_, mine), (_, other) in zip(double.layer.params.items(), single.layer.params.items(), strict=True):
+        mine[...] = other.astype("float64")
+    for (_, mine), (_, other) in zip(double.layer.state.items(), single.layer.state.items(), strict=True):
+        mine[...] = other
+    got, want = outputs(single, single.forward()), outputs(double, double.forward())
+    compare(got, want, lambda a, b: close(a, b, 1e-4), "float32 is far from float64")
+    if case.differentiable:
+        compare(single.gradients(), double.gradients(), lambda a, b: close(a, b, 1e-3), "float32 is far from float64")

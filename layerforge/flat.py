@@ -1,0 +1,164 @@
+"""Flat memory: all parameters of a net are slices of one array, all gradients slices of another.
+
+    frozen last; the rest sorted by (lr_mult, decay_mult), each slice aligned to 64 bytes
+
+    data  [ fc1.weight | fc2.weight | ... | fc1.bias | fc2.bias | ... || frozen ]
+    grad  [    the same slices, without the frozen ones               ]
+
+An update is a few passes over flat memory, a snapshot one write, data-parallel training one sum. The solver's
+histories are arrays of the same layout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import philox
+from .backend import Backend
+from .layer import Layer, ParamDecl
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+@dataclass(frozen=True)
+class Multipliers:
+    """What a layer's configuration says about one of its parameters, on top of what the layer declared."""
+
+    lr: float = 1.0
+    decay: float = 1.0
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter lives in the flat arrays."""
+
+    layer: str
+    name: str
+    shape: tuple[int, ...]
+    lr_mult: float
+    decay_mult: float
+    frozen: bool
+    offset: int = 0
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.layer, self.name
+
+    def view(self, flat: Any) -> Any:
+        """This parameter's part of a flat array, in its own shape."""
+        return flat[self.offset : self.offset + self.size].reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A run of slots with the same multipliers: what the solver updates in one go."""
+
+    start: int
+    stop: int
+    lr_mult: float
+    decay_mult: float
+
+
+@dataclass
+class FlatParams:
+    """The flat arrays and who lives where. `slots` has only owners: a shared parameter counts once."""
+
+    data: Any
+    grad: Any
+    slots: dict[tuple[str, str], Slot]
+    groups: list[Group]
+    frozen_start: int
+    shared: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Learned numbers, without the padding between slices and counting shared ones once."""
+        return sum(s.size for s in self.slots.values())
+
+
+def allocate(
+    layers: Iterable[Layer],
+    backend: Backend,
+    dtype: str,
+    seed: int,
+    multipliers: Mapping[tuple[str, str], Multipliers] | None = None,
+    shared: Mapping[tuple[str, str], tuple[str, str]] | None = None,
+) -> FlatParams:
+    """Give every declared parameter its slice and its start values, every state array its memory, and bind them.
+
+    multipliers and shared are keyed by (layer name, parameter name); `shared` maps a user to the owner.
+    """
+    layers, multipliers, shared = list(layers), multipliers or {}, dict(shared or {})
+    declared = {(layer.name, d.name): d for layer in layers for d in layer.param_decls.values()}
+    owned = {key: decl for key, decl in declared.items() if key not in shared}
+    slots = _place([_slot(key, decl, multipliers.get(key, Multipliers())) for key, decl in owned.items()], dtype)
+    frozen = [s for s in slots if s.frozen]
+    total = _end(slots[-1], dtype) if slots else 0
+    trained = frozen[0].offset if frozen else total
+
+    host = np.zeros(total, dtype)
+    for slot in slots:
+        rng = philox.host_generator(seed, f"{slot.layer}.{slot.name}")
+        slot.view(host)[...] = owned[slot.key].filler.fill(rng, slot.shape)
+    data = backend.from_host(host)
+    grad = backend.xp.zeros(trained, dtype=dtype)
+    flat = FlatParams(data, grad, {s.key: s for s in slots}, _groups(slots, trained), trained, shared)
+    for layer in layers:
+        _bind(layer, flat, backend, dtype)
+    return flat
+
+
+def _slot(key: tuple[str, str], decl: ParamDecl, own: Multipliers) -> Slot:
+    lr, decay = decl.lr_mult * own.lr, decl.decay_mult * own.decay
+    return Slot(*key, decl.shape, lr, decay, own.frozen or lr == 0)
+
+
+def _place(slots: list[Slot], dtype: str) -> list[Slot]:
+    """The slots in their order in memory, with their offsets."""
+    placed: list[Slot] = []
+    for slot in sorted(slots, key=lambda s: (s.frozen, s.lr_mult, s.decay_mult)):
+        offset = _end(placed[-1], dtype) if placed else 0
+        placed.append(
+            Slot(slot.layer, slot.name, slot.shape, slot.lr_mult, slot.decay_mult, slot.frozen, offset)
+        )
+    return placed
+
+
+def _end(slot: Slot, dtype: str) -> int:
+    """The first aligned offset behind a slot."""
+    step = ALIGNMENT // np.dtype(dtype).itemsize
+    return -(-(slot.offset + slot.size) // step) * step
+
+
+def _groups(slots: list[Slot], trained: int) -> list[Group]:
+    groups: list[Group] = []
+    for slot in (s for s in slots if not s.frozen):
+        same = groups and (groups[-1].lr_mult, groups[-1].decay_mult) == (slot.lr_mult, slot.decay_mult)
+        if not same:
+            if groups:
+                groups[-1] = Group(groups[-1].start, slot.offset, groups[-1].lr_mult, groups[-1].decay_mult)
+            groups.append(Group(slot.offset, trained, slot.lr_mult, slot.decay_mult))
+    return groups
+
+
+def _bind(layer: Layer, flat: FlatParams, backend: Backend, dtype: str) -> None:
+    for name, decl in layer.param_decls.items():
+        key = (layer.name, name)
+        slot = flat.slots[flat.shared.get(key, key)]
+        layer.params.bind(name, slot.view(flat.data))
+        # A frozen parameter has no place in the flat gradient; a layer that adds to it all the same adds to nothing.
+        grad = backend.xp.zeros(decl.shape, dtype=dtype) if slot.frozen else slot.view(flat.grad)
+        layer.grads.bind(name, grad)
+        layer.needs_param_grad.bind(name, not slot.frozen)
+    for name, state in layer.state_decls.items():
+        layer.state.bind(name, backend.xp.full(state.shape, state.value, dtype=state.dtype or dtype))

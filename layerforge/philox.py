@@ -1,0 +1,76 @@
+"""Counter-based random numbers: Philox4x32-10 (Salmon et al., SC'11), the same bits on every backend.
+
+A number is a pure function of (seed, stream, draw, iteration, sample, element). So a dropout mask does not depend on
+the order of the layers, on how a batch is split or on the device, and a resumed run needs the iteration number only.
+
+    key (2 x 32 bit)      hash of (seed, stream name, draw number)
+    counter (4 x 32 bit)  element block, sample within the global batch, iteration (low, high)
+    result (4 x 32 bit)   four consecutive elements of the sample
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+
+ROUNDS = 10
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)  # golden ratio and sqrt(3) - 1, the increments of the key
+MASK = 0xFFFFFFFF
+
+
+def stream_key(seed: int, stream: str, draw: int = 0) -> tuple[int, int]:
+    """The 64-bit key of a stream of random numbers, as two 32-bit words."""
+    digest = hashlib.blake2b(f"{seed}/{stream}/{draw}".encode(), digest_size=8).digest()
+    word = int.from_bytes(digest, "little")
+    return word & MASK, word >> 32
+
+
+def philox4x32(xp: Any, counter: list[Any], key: tuple[int, int]) -> list[Any]:
+    """Ten rounds over four arrays of 32-bit counters held in uint64 (the products need 64 bits).
+
+    One round, with M the multipliers and k the round's key:
+        (x0, x1, x2, x3)  ->  (hi(M1 x2) ^ x1 ^ k0,  lo(M1 x2),  hi(M0 x0) ^ x3 ^ k1,  lo(M0 x0))
+    """
+    x0, x1, x2, x3 = counter
+    k0, k1 = key
+    low, shift = xp.uint64(MASK), xp.uint64(32)
+    m0, m1 = (xp.uint64(m) for m in MULTIPLIERS)
+    for _ in range(ROUNDS):
+        p0, p1 = x0 * m0, x2 * m1
+        x0, x1 = (p1 >> shift) ^ x1 ^ xp.uint64(k0), p1 & low
+        x2, x3 = (p0 >> shift) ^ x3 ^ xp.uint64(k1), p0 & low
+        k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
+    return [x0, x1, x2, x3]
+
+
+def random_bits(
+    xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration: int = 0, first_sample: int = 0
+) -> Any:
+    """Random 32-bit words (in uint64) of the given shape, whose first axis counts samples from `first_sample`."""
+    samples, elements = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+    blocks = -(-elements // 4)
+    zero = xp.zeros((samples, blocks), dtype=xp.uint64)
+    counter = [
+        zero + xp.arange(blocks, dtype=xp.uint64),
+        zero + xp.arange(first_sample, first_sample + samples, dtype=xp.uint64)[:, None],
+        zero + xp.uint64(iteration & MASK),
+        zero + xp.uint64((iteration >> 32) & MASK),
+    ]
+    words = xp.stack(philox4x32(xp, counter, key), axis=-1)
+    return words.reshape(samples, 4 * blocks)[:, :elements].reshape(shape)
+
+
+def uniform(xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration: int = 0, first_sample: int = 0) -> Any:
+    """Uniform numbers in [0, 1), float32 on a grid of 2**-24."""
+    bits = random_bits(xp, key, shape, iteration=iteration, first_sample=first_sample)
+    return (bits >> xp.uint64(8)).astype(xp.float32) * xp.float32(2.0**-24)
+
+
+def host_generator(seed: int, stream: str) -> np.random.Generator:
+    """NumPy's generator on a stream of its own, for what is drawn once on the host: start values, shuffles."""
+    low, high = stream_key(seed, stream)
+    return np.random.Generator(np.random.Philox(key=low | high << 32))

@@ -1,0 +1,71 @@
+"""The framework's side of a layer's three methods: arity, tuples of results, and errors that say where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import LayerError, LayerForgeError
+from .layer import Layer, describe_count, within
+from .spec import Spec
+
+
+def owner(layer: Layer) -> str:
+    """How errors call a layer."""
+    return f"layer '{layer.name}' ({layer.type_name})"
+
+
+def setup(layer: Layer, bottoms: Sequence[Spec]) -> tuple[Spec, ...]:
+    """Set a layer up for these bottoms; the Specs of its tops.
+
+    Errors   LayerError (exit 2), naming layer, type, shapes and place
+    """
+    if not within(len(bottoms), layer.bottoms):
+        raise LayerError(
+            f"{owner(layer)} takes {describe_count(layer.bottoms)} bottom(s), got {len(bottoms)}",
+            place=layer.place,
+            hint="list them as `bottom: [a, b]`",
+            exit_code=2,
+        )
+    try:
+        tops = layer.setup(*bottoms)
+    except Exception as error:
+        raise failure(layer, "setup", bottoms, error, exit_code=2) from error
+    tops = tuple(tops) if isinstance(tops, (tuple, list)) else (tops,)
+    if not all(isinstance(t, Spec) for t in tops):
+        raise failure(layer, "setup", bottoms, LayerError(f"setup must return Specs, got {tops!r}"), exit_code=2)
+    return tops
+
+
+def forward(layer: Layer, bottoms: Sequence[Any]) -> tuple[Any, ...]:
+    """Run forward; always a tuple of tops."""
+    layer.begin_forward()
+    try:
+        tops = layer.forward(*bottoms)
+    except Exception as error:
+        raise failure(layer, "forward", bottoms, error) from error
+    return tops if isinstance(tops, tuple) else tuple(tops) if isinstance(tops, list) else (tops,)
+
+
+def backward(layer: Layer, dtops: Sequence[Any]) -> tuple[Any, ...]:
+    """Run backward; always a tuple with an entry for each bottom, None where there is no gradient."""
+    try:
+        grads = layer.backward(*dtops)
+    except Exception as error:
+        raise failure(layer, "backward", dtops, error) from error
+    return grads if isinstance(grads, tuple) else tuple(grads) if isinstance(grads, list) else (grads,)
+
+
+def failure(
+    layer: Layer, doing: str, arrays: Sequence[Any], error: Exception, exit_code: int | None = None
+) -> LayerError:
+    """The error of a layer with everything needed to find it: name, type, shapes and the line of the configuration."""
+    shapes = ", ".join(str(tuple(a.shape)) if a is not None else "None" for a in arrays)
+    what = {"setup": "bottoms", "forward": "bottoms", "backward": "top gradients"}[doing]
+    if isinstance(error, LayerForgeError):
+        message, hint, code = error.message, error.hint, exit_code or error.exit_code
+    else:
+        message, hint, code = f"{type(error).__name__} in {doing}: {error}", None, exit_code
+    return LayerError(
+        f"{owner(layer)}: {message} [{what} {shapes or 'none'}]", place=layer.place, hint=hint, exit_code=code
+    )

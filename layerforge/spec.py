@@ -1,0 +1,65 @@
+"""Spec: what is known of an array before it exists - its shape, its dtype and what its numbers mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+ROLES = ("real", "index")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Shape (batch axis first), dtype and role of a blob.
+
+    role "real" is a floating-point quantity, which may have a gradient; "index" is an integer that names something
+    (a class, a position), which never has one and stays an integer. `low` and `high` bound the values that an example
+    draws (reals: uniform in [low, high); indices: low <= i < high); `draw(rng, shape)` replaces the drawing.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = ""
+    role: str = ""
+    low: float | None = None
+    high: float | None = None
+    draw: Callable[[Any, tuple[int, ...]], Any] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
+        dtype = str(self.dtype)
+        role = self.role or ("index" if dtype.lstrip("u").startswith("int") else "real")
+        if role not in ROLES:
+            raise ValueError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
+        object.__setattr__(self, "role", role)
+        object.__setattr__(self, "dtype", dtype or ("int64" if role == "index" else "float32"))
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return math.prod(self.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_real(self) -> bool:
+        return self.role == "real"
+
+    def with_shape(self, shape: Sequence[int]) -> Spec:
+        """The same kind of numbers in another shape."""
+        return replace(self, shape=tuple(shape))
+
+    def with_dtype(self, dtype: str) -> Spec:
+        """The same in another dtype; an index keeps its integer dtype whatever is asked."""
+        return replace(self, dtype=dtype) if self.is_real else self
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.shape))}) {self.dtype}"
+
+
+def index(shape: Sequence[int], high: int, low: int = 0) -> Spec:
+    """The Spec of indices low <= i < high, such as class labels."""
+    return Spec(tuple(shape), role="index", low=low, high=high)

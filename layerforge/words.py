@@ -1,0 +1,143 @@
+"""The words of other frameworks, and what they are called here: the source of every "did you mean".
+
+A synonym is never accepted silently: two names for one thing make files that half of the readers cannot search.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+LAYER_SYNONYMS = {
+    "InnerProduct": ("Linear", "Caffe"),
+    "Dense": ("Linear", "Keras"),
+    "FullyConnected": ("Linear", ""),
+    "Convolution": ("Conv2d", "Caffe"),
+    "Convolution2D": ("Conv2d", "Chainer"),
+    "Conv2D": ("Conv2d", "Keras"),
+    "Pooling": ("MaxPool2d", "Caffe"),
+    "MaxPooling2D": ("MaxPool2d", "Keras"),
+    "AveragePooling2D": ("AvgPool2d", "Keras"),
+    "GlobalAveragePooling2D": ("GlobalAvgPool2d", "Keras"),
+    "AdaptiveAvgPool2d": ("GlobalAvgPool2d", "torch"),
+    "BatchNorm1d": ("BatchNorm", "torch"),
+    "BatchNorm2d": ("BatchNorm", "torch"),
+    "BatchNorm3d": ("BatchNorm", "torch"),
+    "BatchNormalization": ("BatchNorm", "Keras"),
+    "TanH": ("Tanh", "Caffe"),
+    "LeakyReLU": ("ReLU", "torch; it takes negative_slope"),
+    "SoftmaxWithLoss": ("SoftmaxCrossEntropy", "Caffe"),
+    "CrossEntropyLoss": ("SoftmaxCrossEntropy", "torch"),
+    "SparseCategoricalCrossentropy": ("SoftmaxCrossEntropy", "Keras"),
+    "EuclideanLoss": ("MSELoss", "Caffe; its EuclideanLoss is half the squared distance per sample"),
+    "MeanSquaredError": ("MSELoss", "Keras"),
+    "Eltwise": ("Add", "Caffe; or Mul"),
+    "Multiply": ("Mul", "Keras"),
+    "Concatenate": ("Concat", "Keras"),
+    "Split": ("Slice", "torch"),
+}
+
+KEY_SYNONYMS = {
+    "num_output": ("out_features", "out_channels"),
+    "units": ("out_features",),
+    "filters": ("out_channels",),
+    "in_features": (),
+    "in_channels": (),
+    "pad": ("padding",),
+    "group": ("groups",),
+    "strides": ("stride",),
+    "kernel": ("kernel_size",),
+    "pool_size": ("kernel_size",),
+    "bias_term": ("bias",),
+    "use_bias": ("bias",),
+    "kernel_initializer": ("weight_filler",),
+    "dropout_ratio": ("p",),
+    "rate": ("p",),
+    "alpha": ("negative_slope",),
+    "epsilon": ("eps",),
+    "ignore_label": ("ignore_index",),
+    "axis": ("dim",),
+    "slice_point": ("points",),
+    "num_features": (),
+    "inputs": ("bottom",),
+    "input": ("bottom",),
+    "outputs": ("top",),
+    "output": ("top",),
+    "bottoms": ("bottom",),
+    "tops": ("top",),
+    "include": ("phase",),
+    "trainable": ("freeze",),
+    "param": ("lr_mult",),
+    "base_lr": ("lr",),
+    "learning_rate": ("lr",),
+    "lr_policy": ("schedule", "type"),
+    "lr_scheduler": ("schedule",),
+    "stepsize": ("step_size",),
+    "stepvalue": ("milestones",),
+    "regularization_type": ("regularization",),
+    "clip_gradients": ("clip_grad_norm",),
+    "gradient_clip_val": ("clip_grad_norm",),
+    "max_grad_norm": ("clip_grad_norm",),
+    "clipnorm": ("clip_grad_norm",),
+    "clipvalue": ("clip_grad_value",),
+    "nesterov": ("type",),
+    "iter_size": ("accumulate_grad_batches",),
+    "gradient_accumulation_steps": ("accumulate_grad_batches",),
+    "max_iter": ("max_steps",),
+    "max_epochs": ("epochs",),
+    "num_epochs": ("epochs",),
+    "test_interval": ("eval_every",),
+    "val_check_interval": ("eval_every",),
+    "display": ("log_every",),
+    "snapshot": ("every",),
+    "save_top_k": ("keep_last",),
+    "batchsize": ("batch_size",),
+    "optimizer": ("solver",),
+    "layers": ("net",),
+    "layer": ("net",),
+    "model": ("net",),
+    "random_seed": ("seed",),
+    "device": ("backend",),
+    "_base_": ("extends",),
+    "_BASE_": ("extends",),
+    "defaults": ("extends",),
+    "trainer": ("train",),
+    "imports": ("import",),
+}
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` most likely meant, or None. Case and one or two slips are forgiven."""
+    words = [str(k) for k in known]
+    folded = {k.lower().replace("_", ""): k for k in reversed(words)}
+    same = folded.get(str(word).lower().replace("_", ""))
+    if same is not None:
+        return same
+    close = difflib.get_close_matches(str(word), words, 1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A hint for a mistyped word, or None where nothing comes close."""
+    near = nearest(word, known)
+    return f"did you mean '{near}'?" if near is not None else None
+
+
+def hint_for_key(key: str, known: Iterable[str]) -> str:
+    """A hint for an unknown key: the word used here for another framework's, the nearest, or the whole list."""
+    known = list(known)
+    for synonym in KEY_SYNONYMS.get(str(key), ()):
+        if synonym in known:
+            return f"did you mean '{synonym}'?"
+    return did_you_mean(key, known) or (f"known keys: {', '.join(known)}" if known else "no keys are allowed here")
+
+
+def hint_for_type(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown type name, with the other framework that the name comes from."""
+    known = list(known)
+    ours, origin = LAYER_SYNONYMS.get(str(name), (None, ""))
+    if ours in known:
+        return f"did you mean {ours}" + (f" ({origin}'s {name})?" if origin and ";" not in origin else "?") + (
+            f" ({origin})" if ";" in origin else ""
+        )
+    return did_you_mean(name, known) or f"known types: {', '.join(sorted(known))}"

@@ -1,0 +1,48 @@
+"""The contract, on every registered layer: registry x examples x checks x backends."""
+
+from __future__ import annotations
+
+import pytest
+
+from layerforge.backend import Backend
+from layerforge.check.contract import CHECKS, Case, backends_agree, cases, check_bad, check_documented, run
+from layerforge.layer import Bad, Example, Layer
+from layerforge.registry import LAYERS
+
+TYPES = [LAYERS.get(name) for name in LAYERS.names()]
+CASES = [pytest.param(case, id=name) for cls in TYPES for name, case in cases(cls)]
+BAD = [pytest.param(cls, bad, id=f"{cls.type_name}-{i}") for cls in TYPES for i, bad in enumerate(cls.bad_examples)]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("case", CASES)
+def test_numpy(case: Case, check: str) -> None:
+    assert run(check, case) is None
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("case", CASES)
+def test_device(case: Case, check: str, device_backend: Backend) -> None:
+    assert run(check, Case(case.cls, case.example, device_backend)) is None
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_backends_agree(case: Case, device_backend: Backend) -> None:
+    backends_agree(case.cls, case.example, device_backend)
+
+
+@pytest.mark.parametrize(("cls", "bad"), BAD)
+def test_bad_examples(cls: type[Layer], bad: Bad) -> None:
+    check_bad(cls, bad)
+
+
+@pytest.mark.parametrize("cls", TYPES, ids=lambda cls: cls.type_name)
+def test_documented(cls: type[Layer]) -> None:
+    check_documented(cls)
+
+
+@pytest.mark.parametrize("cls", TYPES, ids=lambda cls: cls.type_name)
+def test_every_layer_shows_what_it_refuses_and_what_it_does(cls: type[Layer]) -> None:
+    assert all(isinstance(e, Example) for e in cls.examples)
+    assert cls.examples
+    assert cls.bad_examples, "a built-in layer shows at least one use that it refuses"

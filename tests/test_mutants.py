@@ -1,0 +1,487 @@
+"""The tests of the tests: broken layers. Each breaks one promise of the contract, and the check that guards the promise
+must say so, while the healthy layer that it was made from passes everything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from layerforge.backend import Backend
+from layerforge.check import contract
+from layerforge.check.contract import CHECKS, Case, CheckFailed, check_bad, check_documented
+from layerforge.functional import rows
+from layerforge.layer import Bad, Example, Layer
+from layerforge.layers.linear import Linear
+from layerforge.params import param
+from layerforge.spec import Spec, index
+
+
+class Softmax(Layer):
+    """A healthy softmax over the last axis, in place where it may."""
+
+    backward_reads = ("top",)
+    inplace = True
+    examples = [Example({}, [Spec((4, 5))]), Example({}, [Spec((3, 4), low=90, high=120)], "extreme")]
+
+    def setup(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, x: Any) -> Any:
+        xp, largest = self.xp, x.max(axis=-1, keepdims=True)
+        y = self.buf("y", x.shape, over=x, life="saved")
+        xp.subtract(x, largest, out=y)
+        xp.exp(y, out=y)
+        y /= y.sum(axis=-1, keepdims=True)
+        self.save(y=y)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        y = self.saved.y
+        return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
+
+
+class Noise(Layer):
+    """A healthy multiplicative noise in training."""
+
+    examples = [Example({}, [Spec((6, 4))])]
+
+    def setup(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, x: Any) -> Any:
+        mask = self.random(x.shape).astype(x.dtype) if self.phase == "train" else self.xp.ones_like(x)
+        self.save(mask=mask)
+        return x * mask
+
+    def backward(self, dy: Any) -> Any:
+        return dy * self.saved.mask
+
+
+class Centre(Layer):
+    """A healthy normalisation by the batch mean, with a running mean for eval."""
+
+    examples = [Example({}, [Spec((5, 3))])]
+
+    def setup(self, x: Spec) -> Spec:
+        self.add_state("running_mean", x.shape[1:], 0.0)
+        return x
+
+    def forward(self, x: Any) -> Any:
+        train = self.phase == "train"
+        mean = x.mean(axis=0) if train else self.state.running_mean
+        if train:
+            self.state.running_mean = 0.9 * self.state.running_mean + 0.1 * mean
+        self.save(train=train)
+        return x - mean
+
+    def backward(self, dy: Any) -> Any:
+        return dy - dy.mean(axis=0) if self.saved.train else dy.copy()
+
+
+class Pick(Layer):
+    """A healthy layer with an index bottom: the chosen column of each row."""
+
+    bottoms = 2
+    examples = [Example({}, [Spec((4, 3)), index((4,), 3)])]
+
+    def setup(self, x: Spec, i: Spec) -> Spec:
+        return x.with_shape(i.shape)
+
+    def forward(self, x: Any, i: Any) -> Any:
+        self.save(i=i.copy(), shape=x.shape)
+        return x[self.xp.arange(len(x)), i]
+
+    def backward(self, dy: Any) -> Any:
+        dx = self.xp.zeros(self.saved.shape, dtype=dy.dtype)
+        dx[self.xp.arange(len(dx)), self.saved.i] = dy
+        return dx, None
+
+
+class Reverse(Layer):
+    """A healthy reversal of the last axis, not in place."""
+
+    examples = [Example({}, [Spec((3, 4))])]
+
+    def setup(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, x: Any) -> Any:
+        return x[:, ::-1].copy()
+
+    def backward(self, dy: Any) -> Any:
+        return dy[:, ::-1].copy()
+
+
+HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse]
+
+
+@pytest.mark.parametrize("cls", HEALTHY, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("check", CHECKS)
+def test_healthy_layers_pass_every_check(cls: type[Layer], check: str) -> None:
+    for name, case in contract.cases(cls):
+        assert contract.run(check, case) is None, name
+
+
+MUTANTS: list[tuple[str, type[Layer]]] = []
+
+
+def caught_by(*checks: str) -> Any:
+    """Collect a broken layer with the checks that must catch it."""
+
+    def add(cls: type[Layer]) -> type[Layer]:
+        MUTANTS.extend((check, cls) for check in checks)
+        return cls
+
+    return add
+
+
+@caught_by("gradients")
+class BottomGradientTwice(Linear):
+    def backward(self, dy: Any) -> Any:
+        return 2 * super().backward(dy)
+
+
+@caught_by("gradients")
+class SoftmaxWithoutGradient(Softmax):
+    def backward(self, dy: Any) -> Any:
+        return 0 * dy
+
+
+@caught_by("gradients")
+class SoftmaxAsIfElementwise(Softmax):
+    def backward(self, dy: Any) -> Any:
+        y = self.saved.y
+        return dy * y * (1 - y)
+
+
+@caught_by("gradients")
+class BiasForgotten(Linear):
+    def backward(self, dy: Any) -> Any:
+        self.grads.weight += rows(dy).T @ rows(self.saved.x)
+        return dy @ self.params.weight
+
+
+@caught_by("gradients")
+class WeightGradientAveraged(Linear):
+    def backward(self, dy: Any) -> Any:
+        before = self.grads.weight.copy()
+        dx = super().backward(dy)
+        self.grads.weight[...] = before + (self.grads.weight - before) / len(dy)
+        return dx
+
+
+@caught_by("gradients")
+class CentreForgetsTheMean(Centre):
+    def backward(self, dy: Any) -> Any:
+        return dy.copy()
+
+
+@caught_by("gradients")
+class SignWrong(Linear):
+    def backward(self, dy: Any) -> Any:
+        return -super().backward(dy)
+
+
+@caught_by("gradients", "needs_grad")
+class NoBottomGradient(Linear):
+    def backward(self, dy: Any) -> Any:
+        super().backward(dy)
+
+
+@caught_by("accumulates")
+class Overwrites(Linear):
+    def backward(self, dy: Any) -> Any:
+        self.grads.weight[...] = 0
+        return super().backward(dy)
+
+
+@caught_by("accumulates")
+class ReplacesGradient(Linear):
+    def backward(self, dy: Any) -> Any:
+        dx = super().backward(dy)
+        self.grads.weight = self.grads.weight * 1
+        return dx
+
+
+@caught_by("inputs_untouched")
+class WritesIntoBottom(Linear):
+    def forward(self, x: Any) -> Any:
+        x *= 2
+        return super().forward(x)
+
+
+@caught_by("inputs_untouched")
+class WritesIntoUpstreamGradient(Softmax):
+    def backward(self, dy: Any) -> Any:
+        dx = super().backward(dy)
+        dy *= 0
+        return dx
+
+
+@caught_by("inputs_untouched")
+class WritesIntoParameters(Linear):
+    def forward(self, x: Any) -> Any:
+        self.params.weight[...] *= 0.5
+        return super().forward(x)
+
+
+@caught_by("backward_reads")
+class ReadsBottomSecretly(Linear):
+    backward_reads = ()
+
+
+@caught_by("backward_reads")
+class ReadsTopSecretly(Softmax):
+    backward_reads = ()
+
+
+@caught_by("backward_reads")
+class ReadsIndexSecretly(Pick):
+    def forward(self, x: Any, i: Any) -> Any:
+        self.save(i=i, shape=x.shape)
+        return x[self.xp.arange(len(x)), i]
+
+
+@caught_by("shapes_and_dtypes")
+class PromisesAnotherShape(Linear):
+    def setup(self, x: Spec) -> Spec:
+        top = super().setup(x)
+        return top.with_shape(top.shape[::-1])
+
+
+@caught_by("shapes_and_dtypes")
+class TurnsIntoFloat64(Linear):
+    def forward(self, x: Any) -> Any:
+        return super().forward(x).astype("float64")
+
+
+@caught_by("shapes_and_dtypes")
+class GradientForIndex(Pick):
+    def backward(self, dy: Any) -> Any:
+        return super().backward(dy)[0], dy * 0
+
+
+@caught_by("shapes_and_dtypes")
+class GradientOfOtherShape(Centre):
+    def backward(self, dy: Any) -> Any:
+        return super().backward(dy).reshape(-1)
+
+
+@caught_by("per_sample")
+class BatchStatisticsInEval(Centre):
+    def forward(self, x: Any) -> Any:
+        self.save(train=True)
+        return x - x.mean(axis=0)
+
+
+@caught_by("eval_is_stateless")
+class StateMovesInEval(Centre):
+    def forward(self, x: Any) -> Any:
+        y = super().forward(x)
+        self.state.running_mean *= 0.9
+        return y
+
+
+@caught_by("eval_is_stateless")
+class EvalGradientOfTrain(Centre):
+    def backward(self, dy: Any) -> Any:
+        return dy - dy.mean(axis=0)
+
+
+@caught_by("eval_saves_nothing")
+class CachesOnItself(Linear):
+    def forward(self, x: Any) -> Any:
+        self.x = x
+        return super().forward(x)
+
+
+@caught_by("eval_saves_nothing")
+class KeepsInEval(Linear):
+    def forward(self, x: Any) -> Any:
+        y = super().forward(x)
+        keep, self.run.keep = self.run.keep, True
+        self.save(x=x)
+        self.run.keep = keep
+        return y
+
+
+@caught_by("views")
+class UndeclaredView(Centre):
+    def forward(self, x: Any) -> Any:
+        super().forward(x)
+        return x if self.phase == "eval" else x - x.mean(axis=0)
+
+
+@caught_by("views")
+class UndeclaredAlias(Centre):
+    def backward(self, dy: Any) -> Any:
+        return dy - dy.mean(axis=0) if self.saved.train else dy
+
+
+@caught_by("views")
+class DeclaredViewIsNone(Centre):
+    top_is_view = True
+
+
+@caught_by("in_place")
+class UnsafeInPlace(Reverse):
+    inplace = True
+
+    def forward(self, x: Any) -> Any:
+        y = self.buf("y", x.shape, over=x)
+        y[...] = x[:, ::-1]
+        return y
+
+
+@caught_by("in_place")
+class ReadsBottomAfterWriting(Softmax):
+    def forward(self, x: Any) -> Any:
+        y = self.buf("y", x.shape, over=x, life="saved")
+        self.xp.exp(x - x.max(axis=-1, keepdims=True), out=y)
+        y /= self.xp.exp(x - x.max(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True)
+        self.save(y=y)
+        return y
+
+
+@caught_by("in_place")
+class InPlaceInNameOnly(Reverse):
+    inplace = True
+
+
+@caught_by("needs_grad")
+class ParameterGradientOnlyWithBottom(Linear):
+    def backward(self, dy: Any) -> Any:
+        return super().backward(dy) if self.needs_grad[0] else None
+
+
+@caught_by("needs_grad")
+class FrozenTakesOthersAlong(Linear):
+    def backward(self, dy: Any) -> Any:
+        if self.needs_param_grad.weight:
+            return super().backward(dy)
+        return dy @ self.params.weight
+
+
+@caught_by("noncontiguous")
+class AssumesMemoryOrder(Softmax):
+    def forward(self, x: Any) -> Any:
+        return super().forward(x.ravel(order="K").reshape(x.shape))
+
+
+@caught_by("deterministic")
+class OwnRandomNumbers(Noise):
+    def forward(self, x: Any) -> Any:
+        mask = np.random.default_rng().random(x.shape).astype(x.dtype)
+        self.save(mask=mask)
+        return x * mask
+
+
+@caught_by("random_by_sample")
+class RandomNumbersByBatch(Noise):
+    def forward(self, x: Any) -> Any:
+        mask = self.random(x.shape[::-1]).T.astype(x.dtype)
+        self.save(mask=mask)
+        return x * mask
+
+
+@caught_by("random_by_sample")
+class FrozenMask(Noise):
+    def forward(self, x: Any) -> Any:
+        iteration, self.run.iteration = self.run.iteration, 0
+        y = super().forward(x)
+        self.run.iteration = iteration
+        return y
+
+
+@caught_by("new_batch_size")
+class RemembersBatchSize(Centre):
+    def setup(self, x: Spec) -> Spec:
+        self.add_state("running_mean", x.shape[1:], 0.0)
+        self.add_state("per_row", x.shape[:1], 0.0)
+        return x
+
+
+@caught_by("state_round_trip")
+class LearnsOutsideOfState(Centre):
+    offset = 0.0
+
+    def forward(self, x: Any) -> Any:
+        if self.phase == "train":
+            self.offset = float(x.mean())
+        return super().forward(x) + self.offset
+
+
+@caught_by("float32")
+class OverflowsInFloat32(Softmax):
+    def forward(self, x: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore"):
+            e = self.xp.exp(x)
+            y = e / e.sum(axis=-1, keepdims=True)
+        self.save(y=y)
+        return y
+
+
+@caught_by("several_backwards")
+class UsesUpWhatItSaved(Linear):
+    def backward(self, dy: Any) -> Any:
+        dx = super().backward(dy)
+        self.saved.x[...] *= 0
+        return dx
+
+
+@caught_by("linear_backward")
+class ClipsGradient(Linear):
+    def backward(self, dy: Any) -> Any:
+        return super().backward(dy.clip(-0.5, 0.5))
+
+
+@pytest.mark.parametrize(("check", "mutant"), MUTANTS, ids=[f"{c}-{m.__name__}" for c, m in MUTANTS])
+def test_mutant_is_caught(check: str, mutant: type[Layer]) -> None:
+    verdicts = [contract.run(check, case) for _, case in contract.cases(mutant)]
+    assert any(verdicts), f"{mutant.__name__} passes {check}"
+
+
+def test_every_check_has_a_mutant() -> None:
+    assert {check for check, _ in MUTANTS} == set(CHECKS)
+
+
+def test_a_gradient_of_ones_would_not_have_seen_the_softmax_mutant() -> None:
+    """Why upstream gradients are random: through a sum, the gradient of softmax is zero, as the mutant's is."""
+    probe = Case(SoftmaxWithoutGradient, Softmax.examples[0]).probe()
+    healthy = Case(Softmax, Softmax.examples[0]).probe()
+    ones = [np.ones_like(healthy.forward()[0])]
+    assert np.allclose(healthy.gradients(ones)["bottom[0]"], probe.gradients(ones)["bottom[0]"], atol=1e-12)
+
+
+def test_host_arrays_on_a_device_are_caught(device_backend: Backend) -> None:
+    class HostMask(Noise):
+        def forward(self, x: Any) -> Any:
+            mask = np.ones(x.shape, x.dtype)
+            self.save(mask=mask)
+            return x * mask
+
+    assert contract.run("shapes_and_dtypes", Case(HostMask, Noise.examples[0], device_backend))
+    assert contract.run("shapes_and_dtypes", Case(Noise, Noise.examples[0], device_backend)) is None
+
+
+def test_a_bad_example_that_is_accepted_is_caught() -> None:
+    class AcceptsAnything(Layer):
+        width: int = param(3, help="width")
+
+    with pytest.raises(CheckFailed, match="is accepted"):
+        check_bad(AcceptsAnything, Bad({"width": -1}, "must be >= 1"))
+    with pytest.raises(CheckFailed, match="lacks 'must be even'"):
+        check_bad(Linear, Bad({"out_features": 0}, "must be even"))
+
+
+def test_a_missing_docstring_section_is_caught() -> None:
+    class Quiet(Softmax):
+        """Quiet: says too little
+
+        Shapes    x (N, K)
+        """
+
+    with pytest.raises(CheckFailed, match="lacks: Source, Backward, Keeps"):
+        check_documented(Quiet)
