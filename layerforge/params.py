@@ -51,7 +51,9 @@ class Param:
         """Type and bounds in words: `an integer >= 1`."""
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
-        return describe_type(self.type) + "".join(f" {word} {bound}" for word, bound in self.bounds)
+        words, null = describe_type(self.type), " or null"
+        bounds = " and".join(f" {word} {bound}" for word, bound in self.bounds)
+        return words.removesuffix(null) + bounds + (null if words.endswith(null) else "")
 
     def parse(self, value: Any) -> Any:
         """The value in its declared type; ConfigError in the words of the declaration where it does not fit."""
@@ -103,8 +105,10 @@ def show(value: Any) -> str:
 
 
 def numbers_in(value: Any) -> Iterator[Any]:
-    """The numbers that a bound applies to: the value itself, or the items of a list."""
-    if isinstance(value, (list, tuple)):
+    """The numbers that a bound applies to: the value itself, or the items of a list or mapping."""
+    if isinstance(value, Mapping):
+        yield from numbers_in(list(value.values()))
+    elif isinstance(value, (list, tuple)):
         for item in value:
             yield from numbers_in(item)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -166,6 +170,10 @@ def parse_as(kind: Any, value: Any) -> Any:
         if origin is tuple and args[-1] is not Ellipsis and len(value) != len(args):
             raise TypeError
         return origin(parse_as(args[0], item) for item in value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise TypeError
+        return {parse_as(args[0], k): parse_as(args[1], v) for k, v in value.items()}
     if hasattr(kind, "parse"):
         return kind.parse(value)
     if kind is Any or (kind is type(None) and value is None):
@@ -198,6 +206,8 @@ def describe_type(kind: Any) -> str:
         plural = {"true or false": "booleans"}.get(inner, inner + "s")
         count = f"{len(args)} " if origin is tuple and args[-1] is not Ellipsis else ""
         return f"a list of {count}{plural}"
+    if origin is dict:
+        return f"a mapping of names to {describe_type(args[1]).split(' ', 1)[-1]}s"
     if kind in SCALARS:
         return SCALARS[kind]
     return getattr(kind, "description", getattr(kind, "__name__", str(kind)))

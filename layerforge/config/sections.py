@@ -1,0 +1,195 @@
+"""The sections of a configuration that do not depend on the net or the data, each declared once with its defaults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigError, LayerForgeError, flatten, raise_all
+from ..params import Declared, family_value, param, parse_as, show
+from ..places import part, place_of
+from ..registry import SCHEDULES, SOLVERS
+from ..words import hint_for_key
+
+DEFAULT_EPOCHS = 10
+
+
+class Section(Declared):
+    """A mapping of the configuration that has one fixed meaning and so needs no `type`."""
+
+    def plain(self) -> dict[str, Any]:
+        return self.config
+
+
+class Version:
+    """An annotation: the version of the configuration language; there is one so far."""
+
+    description = "the version of the configuration language, 1"
+
+    @staticmethod
+    def parse(value: Any) -> int:
+        if parse_as(int, value) != 1:
+            raise ConfigError(f"version {value} is not known", hint="this LayerForge reads version 1")
+        return value
+
+
+class RunName:
+    """An annotation: a text that can be the name of a folder."""
+
+    description = "a string"
+
+    @staticmethod
+    def parse(value: Any) -> str:
+        name = parse_as(str, value)
+        if name.strip() in ("", ".", "..") or set(name) & set("/\\\n\r\t"):
+            raise ConfigError(
+                f"the name {show(name)} cannot be the name of a folder", hint="use letters, digits, - and _"
+            )
+        return name
+
+
+class Finite:
+    """An annotation: a number that is neither infinite nor NaN."""
+
+    description = "a finite number"
+
+    @staticmethod
+    def parse(value: Any) -> float:
+        number = parse_as(float, value)
+        if not math.isfinite(number):
+            raise TypeError
+        return number
+
+
+class Top(Section):
+    """The scalars at the top level."""
+
+    version: Version = param(1, help="version of the configuration language")
+    name: RunName | None = param(None, help="name of the run and of its folder; default: the name of the file")
+    seed: int = param(0, help="start of all random numbers", ge=0)
+    backend: str = param("numpy", help="where arrays live", choices=("numpy", "cupy"))
+    dtype: str = param("float32", help="type of parameters and blobs", choices=("float32", "float64"))
+
+
+class Every(Section):
+    """How often something happens: `{epochs: n}` or `{steps: n}`, one of the two."""
+
+    description = "{epochs: N} or {steps: N}"
+
+    epochs: int | None = param(None, help="once in so many epochs", ge=1)
+    steps: int | None = param(None, help="once in so many steps of the solver", ge=1)
+
+    @staticmethod
+    def parse(value: Any) -> Every:
+        """The value of a parameter annotated with this class; TypeError where it is no mapping."""
+        if not isinstance(value, Mapping):
+            raise TypeError
+        return Every.from_config(value, owner="interval")
+
+    def validate(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            hint = "as a whole, {epochs: 1} or {steps: 500}, with --set too"
+            raise ConfigError("give exactly one of epochs and steps", hint=hint)
+
+    def plain(self) -> dict[str, Any]:
+        return {name: number for name, number in self.config.items() if number is not None}
+
+
+class TrainSection(Section):
+    """How long training runs and what it does along the way."""
+
+    epochs: int | None = param(
+        None, help=f"passes over the training data; {DEFAULT_EPOCHS} where max_steps is not given either", ge=1
+    )
+    max_steps: int | None = param(None, help="steps of the solver; with epochs, whichever ends first", ge=1)
+    eval_every: Every = param({"epochs": 1}, help="how often the val data are evaluated")
+    log_every: int = param(50, help="steps between two rows of metrics", ge=1)
+    accumulate_grad_batches: int = param(1, help="batches whose gradients make one step of the solver", ge=1)
+    output_dir: str = param("runs", help="folder for the folders of runs, relative to the working folder")
+
+    def validate(self) -> None:
+        if self.epochs is None and self.max_steps is None:
+            self.epochs = DEFAULT_EPOCHS
+
+
+class CheckpointSection(Section):
+    """Which states of a run are kept."""
+
+    every: Every = param({"epochs": 1}, help="how often a checkpoint is written")
+    keep_last: int = param(0, help="numbered checkpoints kept beside last and best", ge=0)
+    monitor: str | None = param(None, help="metric of the best one; val/accuracy if there is one, else val/loss")
+    mode: str | None = param(
+        None,
+        help="whether small or large is good; follows the metric: an accuracy max, a loss min",
+        choices=("min", "max"),
+    )
+
+
+class ScheduleValue:
+    """An annotation: a learning-rate schedule, by name or as {type: name, ...its parameters}."""
+
+    description = "the name of a schedule or {type: NAME, ...}"
+
+    @staticmethod
+    def parse(value: Any) -> Any:
+        return value if isinstance(value, Declared) else family_value(SCHEDULES, value, "schedule")
+
+
+class SolverSection(Section):
+    """The update rule and what all rules have in common.
+
+    `type` names the rule; the keys that are not declared here belong to it, and the rule object that they make is
+    `rule`. `schedule` is the schedule object.
+    """
+
+    type: str = param("SGD", help="update rule")
+    lr: Finite = param(help="learning rate", gt=0)
+    weight_decay: Finite = param(0.0, help="strength of the regularization, times decay_mult of each parameter", ge=0)
+    regularization: str = param("L2", help="adds w (L2) or sign w (L1) to the gradient", choices=("L2", "L1"))
+    clip_grad_norm: float | None = param(None, help="largest norm of all gradients together", gt=0)
+    clip_grad_value: float | None = param(None, help="largest absolute value of a single gradient", gt=0)
+    clip_order: str = param(
+        "average_first",
+        help="clip the mean over accumulated batches, or like Caffe their sum before the division",
+        choices=("average_first", "caffe"),
+    )
+    schedule: ScheduleValue = param("fixed", help="how lr changes during the run")
+    rule: Any
+
+    def _assign(self, values: Mapping[str, Any], owner: str) -> None:
+        kind = values.get("type", self.fields["type"].default)
+        owner = f"solver ({kind})" if isinstance(kind, str) else "solver"
+        errors: list[LayerForgeError] = []
+        try:
+            super()._assign(part(values, self.fields), owner)
+        except ConfigError as error:
+            errors += flatten(error)
+        if isinstance(kind, str):
+            errors += self._make_rule(values, kind, owner)
+        raise_all(errors)
+
+    def _make_rule(self, values: Mapping[str, Any], kind: str, owner: str) -> list[LayerForgeError]:
+        """Set `rule`; the errors of its own keys, and of keys that belong neither to it nor to all solvers."""
+        errors: list[LayerForgeError] = []
+        try:
+            rule_class = SOLVERS.get(kind, place_of(values, "type"))
+            errors += self._unknown_keys(values, rule_class, owner)
+            self.rule = rule_class.from_config(part(values, rule_class.fields), owner)
+        except ConfigError as error:
+            errors += flatten(error)
+        return errors
+
+    def _unknown_keys(self, values: Mapping[str, Any], rule_class: Any, owner: str) -> list[LayerForgeError]:
+        known = (*self.fields, *rule_class.fields)
+        return [
+            ConfigError(
+                f"unknown key '{key}' in {owner}", place=place_of(values, key, of="key"), hint=hint_for_key(key, known)
+            )
+            for key in values
+            if key not in known
+        ]
+
+    def plain(self) -> dict[str, Any]:
+        """All keys with their values: those of every solver, then those of the rule."""
+        return {**self.config, **self.rule.config}
