@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import LayerError
+from .spec import Spec
 
 
 def rows(x: Any) -> Any:
@@ -45,29 +46,53 @@ def normalize_dim(dim: int, ndim: int, what: str = "dim") -> int:
     return dim % ndim
 
 
-def log_softmax(xp: Any, x: Any, dim: int) -> Any:
-    """x - log sum exp x along dim. Shifted by the maximum first, so that exp never overflows."""
-    shifted = x - x.max(axis=dim, keepdims=True)
-    return shifted - xp.log(xp.exp(shifted).sum(axis=dim, keepdims=True))
+def part_along(x: Any, dim: int, start: int, stop: int) -> Any:
+    """x[start:stop] on axis dim instead of the first: a view."""
+    return x[(slice(None),) * (dim % x.ndim) + (slice(start, stop),)]
 
 
-def softmax(xp: Any, x: Any, dim: int) -> Any:
-    """exp x / sum exp x along dim, shifted by the maximum."""
-    e = xp.exp(x - x.max(axis=dim, keepdims=True))
-    e /= e.sum(axis=dim, keepdims=True)
-    return e
+def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
+    """x - log sum exp x along dim, written into `out` (which may be x) or a new array.
+
+    Shifted by the maximum first, so that exp never overflows.
+    """
+    y = xp.subtract(x, x.max(axis=dim, keepdims=True), out=out)
+    y -= xp.log(xp.exp(y).sum(axis=dim, keepdims=True))
+    return y
 
 
-def classes_last(x: Any) -> Any:
-    """(N, K, d1, ...) as a matrix (N d1 ..., K): a row for each position that has a label."""
-    return x if x.ndim == 2 else x.reshape(x.shape[0], x.shape[1], -1).transpose(0, 2, 1).reshape(-1, x.shape[1])
+def softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
+    """exp x / sum exp x along dim, shifted by the maximum; written into `out` (which may be x) or a new array."""
+    y = xp.subtract(x, x.max(axis=dim, keepdims=True), out=out)
+    xp.exp(y, out=y)
+    y /= y.sum(axis=dim, keepdims=True)
+    return y
 
 
-def classes_second(rows_of_classes: Any, shape: tuple[int, ...]) -> Any:
-    """The inverse of classes_last: a matrix (N d1 ..., K) as (N, K, d1, ...)."""
-    if len(shape) == 2:
-        return rows_of_classes
-    return rows_of_classes.reshape(shape[0], -1, shape[1]).transpose(0, 2, 1).reshape(shape)
+EXP_LIMIT = 87.0  # e**87 is within float32, and so is its inverse
+
+
+def sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
+    """1 / (1 + exp(-x)), written into `out` (which may be x) or a new array.
+
+    The exponent stops at EXP_LIMIT: exp never overflows, and what should be smaller than 1e-37 stays there. Small
+    results keep all their digits, which the form with tanh would lose.
+    """
+    y = xp.negative(x, out=out)
+    y = xp.minimum(y, EXP_LIMIT, out=out)
+    y = xp.exp(y, out=out)
+    y += 1
+    return xp.divide(1, y, out=out)
+
+
+def take_class(xp: Any, x: Any, labels: Any) -> Any:
+    """The number of x (N, K, d1, ...) at the class of each position, for labels (N, 1, d1, ...) of that same shape."""
+    return xp.take_along_axis(x, labels, axis=1)
+
+
+def one_hot(xp: Any, labels: Any, classes: int) -> Any:
+    """Booleans (N, K, d1, ...): true at the class of each position, for labels (N, 1, d1, ...)."""
+    return labels == xp.arange(classes).reshape(1, classes, *(1,) * (labels.ndim - 2))
 
 
 def check_labels(xp: Any, labels: Any, classes: int, valid: Any = None) -> None:
@@ -79,19 +104,22 @@ def check_labels(xp: Any, labels: Any, classes: int, valid: Any = None) -> None:
     if valid is not None:
         bad &= valid
     if bool(bad.any()):
-        position = int(bad.argmax())
+        first = int(bad.argmax())
+        position = ", ".join(str(int(i)) for i in np.unravel_index(first, labels.shape))
         raise LayerError(
-            f"label {int(labels[position])} at position {position} is out of range for {classes} classes",
+            f"label {int(labels.reshape(-1)[first])} at position {position} is out of range for {classes} classes",
             hint=f"labels must be 0 to {classes - 1}; check the data or the number of outputs of the layer below",
             exit_code=3,
         )
 
 
+def expect_role(name: str, spec: Spec, role: str) -> None:
+    """LayerError unless a bottom holds what its layer computes with: "real" numbers or "index" integers."""
+    if spec.role != role:
+        words = {"real": "real numbers", "index": "integers that name classes"}
+        raise LayerError(f"{name} must be {words[role]}, got {spec}", hint="check which blob it reads")
+
+
 def shape_mismatch(name: str, got: tuple[int, ...], want: str) -> LayerError:
     """The error for a bottom of the wrong shape."""
     return LayerError(f"{name} has shape {tuple(got)}, expected {want}")
-
-
-def count(shape: tuple[int, ...]) -> int:
-    """Numbers in an array of that shape."""
-    return math.prod(shape)

@@ -35,11 +35,15 @@ from .spec import Spec
 
 @dataclass(frozen=True)
 class Example:
-    """One way to use a layer, on which all checks run: hyper-parameters and the Specs of its bottoms."""
+    """One way to use a layer, on which all checks run: hyper-parameters and the Specs of its bottoms.
+
+    tops is how many tops the net names, for a layer whose set-up depends on that.
+    """
 
     params: dict[str, Any]
     bottoms: Sequence[Spec]
     note: str = ""
+    tops: int = 1
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ class Layer(Declared):
 
         None says that the top is a sum.
         """
-        return len(bottoms[0])
+        return len(bottoms[0]) if bottoms[0].shape else 1
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         """Floating-point operations of one forward; a multiply-add counts two. By default one per top number."""

@@ -20,6 +20,7 @@ ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)  # golden ratio and sqrt(3) - 1, the increments of the key
 MASK = 0xFFFFFFFF
+CHUNK = 1 << 15  # numbers made at once on the host
 
 
 def stream_key(seed: int, stream: str, draw: int = 0) -> tuple[int, int]:
@@ -41,8 +42,14 @@ def philox4x32(xp: Any, counter: list[Any], key: tuple[int, int]) -> list[Any]:
     m0, m1 = (xp.uint64(m) for m in MULTIPLIERS)
     for _ in range(ROUNDS):
         p0, p1 = x0 * m0, x2 * m1
-        x0, x1 = (p1 >> shift) ^ x1 ^ xp.uint64(k0), p1 & low
-        x2, x3 = (p0 >> shift) ^ x3 ^ xp.uint64(k1), p0 & low
+        high0, high1 = p0 >> shift, p1 >> shift
+        high1 ^= x1
+        high1 ^= xp.uint64(k0)
+        high0 ^= x3
+        high0 ^= xp.uint64(k1)
+        p0 &= low
+        p1 &= low
+        x0, x1, x2, x3 = high1, p1, high0, p0
         k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
     return [x0, x1, x2, x3]
 
@@ -66,8 +73,15 @@ def random_bits(
 
 def uniform(xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration: int = 0, first_sample: int = 0) -> Any:
     """Uniform numbers in [0, 1), float32 on a grid of 2**-24."""
-    bits = random_bits(xp, key, shape, iteration=iteration, first_sample=first_sample)
-    return (bits >> xp.uint64(8)).astype(xp.float32) * xp.float32(2.0**-24)
+    out = xp.empty(shape, dtype=xp.float32)
+    samples = shape[0] if shape else 1
+    # On the host some samples at a time, so that the dozen arrays of a round stay in the cache.
+    at_once = max(1, CHUNK * samples // max(1, out.size)) if xp is np else max(1, samples)
+    for start in range(0, samples, at_once):
+        part = out[start : start + at_once] if shape else out
+        bits = random_bits(xp, key, part.shape, iteration=iteration, first_sample=first_sample + start)
+        xp.multiply(bits >> xp.uint64(8), 2.0**-24, out=part, casting="same_kind")
+    return out
 
 
 def host_generator(seed: int, stream: str) -> np.random.Generator:

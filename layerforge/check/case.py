@@ -70,8 +70,10 @@ def compare(got: dict[str, Any], want: dict[str, Any], how: Callable[[Any, Any],
 
 
 def contiguous_copy(arrays: Any) -> list[Any]:
+    """Copies of arrays; None stays None."""
     return [None if a is None else a.copy() for a in arrays]
 
 
 def outputs(probe: Probe, tops: Any) -> dict[str, Any]:
+    """Tops by name, on the host."""
     return {f"top[{i}]": probe.host(t) for i, t in enumerate(tops)}

@@ -32,6 +32,7 @@ class Probe:
         self.example, self.backend, self.xp, self.dtype, self.seed = example, backend, backend.xp, dtype, seed
         self.layer = cls.from_config(example.params)
         self.layer.xp, self.layer.dtype, self.layer.run = backend.xp, dtype, Run(phase=phase, seed=7)
+        self.layer.tops_wanted = example.tops
         self.bottom_specs = tuple(s.with_dtype(dtype) for s in example.bottoms)
         self.top_specs = runner.setup(self.layer, self.bottom_specs)
         skip = self.layer.no_grad_bottoms

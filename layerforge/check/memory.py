@@ -31,6 +31,7 @@ def check_inputs_untouched(case: Case) -> None:
 
 
 def unchanged(probe: Probe, arrays: Any, copies: Any, message: str) -> None:
+    """Fail with `message` and the number of the first array that is not what its copy says."""
     for i, (now, before) in enumerate(zip(arrays, copies, strict=True)):
         demand(same(probe.host(now), probe.host(before)), f"{message}[{i}]; arrays passed in are read-only")
 

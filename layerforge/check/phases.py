@@ -105,7 +105,7 @@ def check_new_batch_size(case: Case) -> None:
     n = batch_size(case.example)
     if not n:
         return
-    larger = Example(case.example.params, [grow(case.example, s) for s in case.example.bottoms])
+    larger = replace(case.example, bottoms=[grow(case.example, s) for s in case.example.bottoms])
     other = replace(case, example=larger).probe()
     specs = runner.setup(probe.layer, other.bottom_specs)
     tops = probe.forward(other.bottoms)

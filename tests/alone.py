@@ -1,0 +1,38 @@
+"""A layer by itself, on arrays that a test writes down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from layerforge.check.harness import Probe
+from layerforge.layer import Example
+from layerforge.registry import LAYERS
+from layerforge.spec import Spec
+
+
+class Alone(Probe):
+    """A layer with its start values, set up for the given bottoms: lists or arrays, integers as indices."""
+
+    def __init__(
+        self, type_name: str, *bottoms: Any, dtype: str = "float64", phase: str = "train", tops: int = 1, **params: Any
+    ) -> None:
+        arrays = [np.asarray(b) for b in bottoms]
+        self.given = [a if a.dtype.kind in "iu" else a.astype(dtype) for a in arrays]
+        specs = [Spec(a.shape, role="index" if a.dtype.kind in "iu" else "real") for a in self.given]
+        super().__init__(LAYERS.get(type_name), Example(params, specs, tops=tops), dtype=dtype, phase=phase)
+
+    def _disturb(self) -> None:
+        """Parameters and statistics keep their start values."""
+
+    def draw_bottoms(self, stream: int = 2) -> list[Any]:
+        return self.given
+
+    def top(self, *bottoms: Any) -> np.ndarray:
+        """The first top of a forward."""
+        return self.host(self.forward(bottoms or None)[0])
+
+    def vjp(self, *dtops: Any) -> dict[str, np.ndarray]:
+        """The gradients by name for these gradients of the tops, after a forward."""
+        return self.gradients([None if d is None else np.asarray(d, dtype=self.dtype) for d in dtops])

@@ -1,0 +1,97 @@
+"""Declared hyper-parameters: one line gives check, default, error and documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from layerforge.errors import ConfigError
+from layerforge.fillers import Filler
+from layerforge.layer import Layer
+from layerforge.params import Declared, FilePath, Pair, param
+from layerforge.registry import LAYERS, register
+
+
+class Sample(Declared):
+    """Something with one parameter of each kind."""
+
+    n: int = param(help="a count", ge=1)
+    ratio: float = param(0.5, help="a share", ge=0, lt=1)
+    flag: bool = param(True, help="a switch")
+    mode: str = param("a", help="a choice", choices=("a", "b"))
+    size: Pair = param(1, help="a size", ge=1)
+    dim: int | list[int] | None = param(None, help="dimensions")
+    rates: dict[str, float] = param({}, help="rates by name", ge=0)
+    filler: Filler = param("msra", help="start values")
+    path: FilePath | None = param(None, help="a file")
+
+
+def test_defaults_and_conversions() -> None:
+    s = Sample(n=2, size=[3, 4], dim=[0, -1], ratio=0, rates={"a": 1})
+    assert (s.n, s.size, s.dim, s.ratio, s.rates) == (2, (3, 4), [0, -1], 0.0, {"a": 1.0})
+    assert Sample(n=1).size == (1, 1)
+    assert Sample(n=1).filler.type_name == "msra"
+    assert Sample(n=2).config["filler"] == {"type": "msra", "mode": "fan_in", "negative_slope": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "n is required (a count)"),
+        ({"n": 0}, "n must be >= 1, got 0"),
+        ({"n": 1.5}, "n must be an integer >= 1, got 1.5"),
+        ({"n": True}, "n must be an integer >= 1, got true"),
+        ({"n": "3"}, "n must be an integer >= 1, got '3'"),
+        ({"n": None}, "got null"),
+        ({"n": 1, "ratio": 1}, "ratio must be < 1, got 1"),
+        ({"n": 1, "flag": 1}, "flag must be true or false, got 1"),
+        ({"n": 1, "mode": "c"}, "mode must be one of a, b, got 'c'"),
+        ({"n": 1, "size": [1, 2, 3]}, "size must be an integer or a pair [height, width]"),
+        ({"n": 1, "size": [1, 0]}, "size must be >= 1"),
+        ({"n": 1, "dim": "x"}, "dim must be an integer or a list of integers or null"),
+        ({"n": 1, "rates": {"a": -1}}, "rates must be >= 0"),
+        ({"n": 1, "filler": "nothing"}, "unknown filler type 'nothing'"),
+        ({"n": 1, "ratoi": 0.5}, "did you mean 'ratio'?"),
+    ],
+)
+def test_errors(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Sample(**values)
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_all_errors_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Sample(n=0, ratio=2, unknown=1)
+    text = str(caught.value)
+    assert all(part in text for part in ("n must be", "ratio must be", "'unknown'"))
+
+
+def test_a_parameter_needs_an_annotation() -> None:
+    with pytest.raises(TypeError, match="needs a type annotation"):
+
+        class Bare(Declared):
+            width = param(1, help="no type")
+
+
+def test_a_layer_cannot_take_the_frameworks_words() -> None:
+    for word in ("name", "bottom", "run", "xp"):
+        body = {"__annotations__": {word: int}, word: param(1, help="taken"), "__module__": __name__}
+        with pytest.raises(ConfigError, match="is a key of the framework"):
+            register(type("Greedy", (Layer,), body))
+
+
+def test_a_name_is_registered_once_and_examples_are_expected() -> None:
+    class Lonely(Layer):
+        """A layer without examples."""
+
+    with pytest.warns(UserWarning, match="Lonely has no examples"):
+        register(Lonely)
+    other = type("Lonely", (Layer,), {"__module__": "elsewhere", "examples": [1]})
+    try:
+        with pytest.raises(ConfigError, match="registered twice"):
+            register(other)
+    finally:
+        LAYERS.remove("Lonely")
