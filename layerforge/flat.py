@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,15 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 @dataclass(frozen=True)
 class Multipliers:
-    """What a layer's configuration says about one of its parameters, on top of what the layer declared."""
+    """The factors on a parameter's learning rate and weight decay. A factor of 0 on the rate freezes it too."""
 
     lr: float = 1.0
     decay: float = 1.0
-    frozen: bool = False
+    freeze: bool = False
+
+    @property
+    def frozen(self) -> bool:
+        return self.freeze or self.lr == 0
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,8 @@ class Group:
 class FlatParams:
     """The flat arrays and who lives where. `slots` has only owners: a shared parameter counts once."""
 
-    data: Any
-    grad: Any
+    data: Any = field(repr=False)
+    grad: Any = field(repr=False)
     slots: dict[tuple[str, str], Slot]
     groups: list[Group]
     frozen_start: int
@@ -96,12 +100,13 @@ def allocate(
 ) -> FlatParams:
     """Give every declared parameter its slice and its start values, every state array its memory, and bind them.
 
-    multipliers and shared are keyed by (layer name, parameter name); `shared` maps a user to the owner.
+    multipliers and shared are keyed by (layer name, parameter name); `shared` maps a user to the owner. Without
+    multipliers, what the layers declared holds.
     """
     layers, multipliers, shared = list(layers), multipliers or {}, dict(shared or {})
     declared = {(layer.name, d.name): d for layer in layers for d in layer.param_decls.values()}
     owned = {key: decl for key, decl in declared.items() if key not in shared}
-    slots = _place([_slot(key, decl, multipliers.get(key, Multipliers())) for key, decl in owned.items()], dtype)
+    slots = _place([_slot(key, decl, multipliers.get(key)) for key, decl in owned.items()], dtype)
     frozen = [s for s in slots if s.frozen]
     total = _end(slots[-1], dtype) if slots else 0
     trained = frozen[0].offset if frozen else total
@@ -118,9 +123,9 @@ def allocate(
     return flat
 
 
-def _slot(key: tuple[str, str], decl: ParamDecl, own: Multipliers) -> Slot:
-    lr, decay = decl.lr_mult * own.lr, decl.decay_mult * own.decay
-    return Slot(*key, decl.shape, lr, decay, own.frozen or lr == 0)
+def _slot(key: tuple[str, str], decl: ParamDecl, given: Multipliers | None) -> Slot:
+    factors = given or Multipliers(decl.lr_mult, decl.decay_mult)
+    return Slot(*key, decl.shape, factors.lr, factors.decay, factors.frozen)
 
 
 def _place(slots: list[Slot], dtype: str) -> list[Slot]:
@@ -128,9 +133,7 @@ def _place(slots: list[Slot], dtype: str) -> list[Slot]:
     placed: list[Slot] = []
     for slot in sorted(slots, key=lambda s: (s.frozen, s.lr_mult, s.decay_mult)):
         offset = _end(placed[-1], dtype) if placed else 0
-        placed.append(
-            Slot(slot.layer, slot.name, slot.shape, slot.lr_mult, slot.decay_mult, slot.frozen, offset)
-        )
+        placed.append(replace(slot, offset=offset))
     return placed
 
 

@@ -1,0 +1,469 @@
+"""The graph of a net: who reads what, which shapes flow, which gradients are needed, which overwriting is safe.
+
+Built from the configuration alone; no data are touched. All errors of a net are collected, each with its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import runner
+from .blocks import Expansion
+from .errors import ConfigError, LayerForgeError, flatten, raise_all
+from .flat import Multipliers
+from .layer import Layer, describe_count, reads, within
+from .params import Declared, param
+from .places import Place, PlacedDict, place_of
+from .registry import LAYERS, WIRING_KEYS
+from .spec import Spec
+from .words import did_you_mean
+
+PHASES = ("train", "eval")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
+
+
+class Wiring(Declared):
+    """The keys of a layer that the framework owns."""
+
+    name: str = param(help="unique name; checkpoints, --set and blobs use it")
+    type: str = param(help="layer type, as `layerforge layers` lists them")
+    bottom: str | list[str] | None = param(None, help="blobs that it reads; by default the top of the layer above")
+    top: str | list[str] | None = param(None, help="blobs that it makes; by default its own name")
+    phase: str | None = param(None, help="only in this phase", choices=(*PHASES, None))
+    loss_weight: float | list[float] | None = param(None, help="weight of its tops in the loss that is minimised")
+    lr_mult: float | dict[str, float] | None = param(None, help="factor on lr, for all parameters or by name", ge=0)
+    decay_mult: float | dict[str, float] | None = param(None, help="factor on weight_decay, likewise", ge=0)
+    freeze: bool = param(False, help="do not train its parameters")
+    share: dict[str, str] = param({}, help="parameters taken from another layer: {weight: fc1.weight}")
+
+
+class InputSection(Declared):
+    """An input of a net that has no data section."""
+
+    shape: list[int] = param(help="full shape, batch axis first", ge=0)
+    dtype: str | None = param(None, help="an integer dtype makes it an index; reals have the net's dtype")
+    grad: bool = param(False, help="compute its gradient")
+
+
+@dataclass
+class Node:
+    """A layer in its place: what it reads and makes, in which phases, with which weights."""
+
+    layer: Layer
+    wiring: Wiring
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    item: Mapping[str, Any]  # as written, for the places of its values
+    loss_weights: tuple[float, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.layer.name
+
+    @property
+    def place(self) -> Place | None:
+        return self.layer.place
+
+    def place_of_bottom(self, name: str) -> Place | None:
+        """Where a bottom is named; where the layer is, if the bottom is not written down."""
+        written = self.item.get("bottom")
+        if isinstance(written, list) and name in written:
+            return place_of(written, written.index(name)) or self.place
+        return place_of(self.item, "bottom") if written is not None else self.place
+
+    def runs_in(self, phase: str) -> bool:
+        return self.wiring.phase in (None, phase)
+
+
+@dataclass
+class Blob:
+    """One version of a named blob. Writing in place makes a new version in the same storage."""
+
+    name: str
+    index: int
+    storage: int
+    spec: Spec | None = None
+    producer: Node | None = None
+    readers: list[tuple[Node, int]] = field(default_factory=list)
+    overwritten_by: Node | None = None
+    needs_grad: bool = False
+
+
+@dataclass
+class Step:
+    """A node in the order of one phase, with the blobs of that phase by index."""
+
+    node: Node
+    bottoms: tuple[int, ...]
+    tops: tuple[int, ...]
+    in_place: bool = False
+    needs_grad: tuple[bool, ...] = ()
+    runs_backward: bool = False
+
+
+@dataclass
+class PhaseGraph:
+    """Everything that happens in one phase."""
+
+    phase: str
+    steps: list[Step] = field(default_factory=list)
+    blobs: list[Blob] = field(default_factory=list)
+    current: dict[str, Blob] = field(default_factory=dict)
+
+    def outputs(self) -> list[Blob]:
+        """The tops that nobody consumes, in order."""
+        return [b for b in self.current.values() if b.producer is not None and not b.readers]
+
+
+@dataclass
+class Graph:
+    """The layers of a net in order, and the graph of each phase."""
+
+    nodes: list[Node]
+    inputs: dict[str, Spec]
+    input_grads: frozenset[str]
+    phases: dict[str, PhaseGraph]
+    shared: dict[tuple[str, str], tuple[str, str]]
+
+    def multipliers(self) -> dict[tuple[str, str], Multipliers]:
+        """The factors on each parameter's learning rate and decay: the layer's own times the configuration's."""
+        return {
+            (node.name, name): Multipliers(
+                decl.lr_mult * _factor(node.wiring.lr_mult, name),
+                decl.decay_mult * _factor(node.wiring.decay_mult, name),
+                node.wiring.freeze,
+            )
+            for node in self.nodes
+            for name, decl in node.layer.param_decls.items()
+        }
+
+
+def _factor(value: float | Mapping[str, float] | None, name: str) -> float:
+    if value is None:
+        return 1.0
+    return value.get(name, 1.0) if isinstance(value, Mapping) else value
+
+
+def parse_inputs(
+    section: Mapping[str, Any], dtype: str, errors: list[LayerForgeError]
+) -> tuple[dict[str, Spec], set[str]]:
+    """Specs of the declared inputs, and the names of those whose gradient is wanted."""
+    specs, grads = {}, set()
+    for name, value in section.items():
+        try:
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"input '{name}' must be a mapping with a shape", place=place_of(section, name))
+            declared = InputSection.from_config(value, f"input '{name}'")
+            spec = Spec(declared.shape, declared.dtype or dtype)
+            if declared.grad and not spec.is_real:
+                raise ConfigError(f"input '{name}' is an index and has no gradient", place=place_of(value, "grad"))
+        except ConfigError as error:
+            errors += flatten(error)
+            continue
+        specs[name] = spec.with_dtype(dtype)
+        grads |= {name} if declared.grad else set()
+    return specs, grads
+
+
+class Builder:
+    """Builds a Graph step by step, collecting errors instead of stopping at the first."""
+
+    def __init__(self, inputs: Mapping[str, Spec], input_grads: set[str], dtype: str) -> None:
+        self.inputs, self.input_grads, self.dtype = dict(inputs), frozenset(input_grads), dtype
+        self.errors: list[LayerForgeError] = []
+        self.nodes: list[Node] = []
+        self.aliases: dict[str, str] = {}
+        self.broken: set[str] = set()  # tops of layers that have errors: what reads them is not blamed for that
+
+    def build(self, net: Sequence[Any], blocks: Mapping[str, Any], xp: Any) -> Graph:
+        """The graph of a net section; look at `errors` before using it."""
+        expansion = Expansion(blocks, next(iter(self.inputs), None), self.errors)
+        expansion.expand(net)
+        self.aliases = expansion.aliases
+        for item in expansion.layers:
+            try:
+                self._add(item, xp)
+            except ConfigError as error:
+                self.errors += flatten(error)
+                tops = item.get("top", item.get("name"))
+                self.broken |= {t for t in (tops if isinstance(tops, list) else [tops]) if isinstance(t, str)}
+        if not net:
+            self.errors.append(ConfigError("net has no layers", place=place_of(net), hint="list at least one layer"))
+        phases = {phase: self._phase(phase) for phase in PHASES}
+        shared = self._shared()
+        graph = Graph(self.nodes, self.inputs, self.input_grads, phases, shared)
+        if not self.errors:
+            self._check_multipliers()
+            for phase in phases.values():
+                find_gradients(graph, phase)
+        return graph
+
+    # One layer ----------------------------------------------------------------------------------------------------
+
+    def _add(self, item: PlacedDict, xp: Any) -> None:
+        name, kind = item.get("name"), item.get("type")
+        owner = f"layer '{name}' ({kind})" if kind else f"layer '{name}'"
+        place = place_of(item)
+        mine, theirs = PlacedDict(place=place), PlacedDict(place=place)
+        for key, value in item.items():
+            target = mine if key in WIRING_KEYS else theirs
+            target[key] = value
+            target.copy_places(item, key)
+        errors: list[LayerForgeError] = []
+        wiring = layer = None
+        try:
+            wiring = Wiring.from_config(mine, owner)
+        except ConfigError as error:
+            errors += flatten(error)
+        try:
+            if kind is not None:
+                layer = LAYERS.get(kind, place_of(item, "type")).from_config(theirs, owner)
+        except ConfigError as error:
+            errors += flatten(error)
+        if wiring is not None:
+            errors += self._name_errors(wiring.name, item)
+        if errors or wiring is None or layer is None:
+            raise_all(errors)
+            return
+        layer.name, layer.xp, layer.dtype, layer.place = wiring.name, xp, self.dtype, place_of(item, "name") or place
+        bottoms, tops = self._bottoms(wiring, layer, item), self._tops(wiring, layer)
+        if not within(len(tops), layer.tops):
+            message = f"{owner} makes {describe_count(layer.tops)} top(s), {len(tops)} are named"
+            raise ConfigError(message, place=place_of(item, "top") or layer.place)
+        layer.tops_wanted = len(tops)
+        node = Node(layer, wiring, bottoms, tops, item)
+        node.loss_weights = self._loss_weights(node, item)
+        self.nodes.append(node)
+
+    def _name_errors(self, name: str, item: PlacedDict) -> list[LayerForgeError]:
+        place = place_of(item, "name")
+        if not NAME.match(name):
+            hint = "a letter or _, then letters, digits, _ . / -"
+            return [ConfigError(f"'{name}' is not a layer name", place=place, hint=hint)]
+        if any(n.name == name for n in self.nodes):
+            return [ConfigError(f"two layers are called '{name}'", place=place, hint="give one another name")]
+        return []
+
+    def _bottoms(self, wiring: Wiring, layer: Layer, item: PlacedDict) -> tuple[str, ...]:
+        if wiring.bottom is not None:
+            names = [wiring.bottom] if isinstance(wiring.bottom, str) else wiring.bottom
+            return tuple(names)
+        if layer.bottoms == 0:
+            return ()
+        mine = set(PHASES) if wiring.phase is None else {wiring.phase}
+        for node in reversed(self.nodes):  # the layer above that runs whenever this one does
+            if node.tops and mine <= ({node.wiring.phase} if node.wiring.phase else set(PHASES)):
+                return (node.tops[0],)
+        if not self.inputs:
+            raise ConfigError(
+                f"{runner.owner(layer)} has nothing to read", place=layer.place, hint="declare `inputs:` or `data:`"
+            )
+        return (next(iter(self.inputs)),)
+
+    def _tops(self, wiring: Wiring, layer: Layer) -> tuple[str, ...]:
+        if wiring.top is not None:
+            return tuple([wiring.top] if isinstance(wiring.top, str) else wiring.top)
+        return () if layer.tops == 0 else (wiring.name,)
+
+    def _loss_weights(self, node: Node, item: PlacedDict) -> tuple[float, ...]:
+        given, count = node.wiring.loss_weight, len(node.tops)
+        if given is None:
+            return (1.0,) + (0.0,) * (count - 1) if node.layer.loss and count else (0.0,) * count
+        weights = [given] if isinstance(given, float) else given
+        if len(weights) != count:
+            raise ConfigError(
+                f"{runner.owner(node.layer)}: {len(weights)} loss_weight(s) for {count} top(s)",
+                place=place_of(item, "loss_weight"),
+            )
+        return tuple(weights)
+
+    # One phase ----------------------------------------------------------------------------------------------------
+
+    def _phase(self, phase: str) -> PhaseGraph:
+        graph = PhaseGraph(phase)
+        for name, spec in self.inputs.items():
+            blob = Blob(name, len(graph.blobs), len(graph.blobs), spec, needs_grad=name in self.input_grads)
+            graph.blobs.append(blob)
+            graph.current[name] = blob
+        for node in (n for n in self.nodes if n.runs_in(phase)):
+            try:
+                graph.steps.append(self._step(graph, node))
+            except LayerForgeError as error:
+                self.errors += flatten(error)
+                for top in node.tops:
+                    self._new_blob(graph, top, node)
+        return graph
+
+    def _step(self, graph: PhaseGraph, node: Node) -> Step:
+        bottoms = [self._find(graph, node, name) for name in node.bottoms]
+        for i, blob in enumerate(bottoms):
+            blob.readers.append((node, i))
+        in_place = self._in_place(graph, node, bottoms)
+        tops = []
+        for j, name in enumerate(node.tops):
+            over = in_place and j == 0
+            existing = graph.current.get(name)
+            if existing is not None and not over:
+                by = f"layer '{existing.producer.name}'" if existing.producer else "an input"
+                raise ConfigError(
+                    f"{runner.owner(node.layer)}: top '{name}' is already made by {by}",
+                    place=node.place,
+                    hint="give it another name",
+                )
+            tops.append(self._new_blob(graph, name, node, bottoms[0] if over else None))
+        if node.layer.top_is_view:
+            merge_storage(graph, [*bottoms, *tops])
+        if all(b.spec is not None for b in bottoms):
+            specs = runner.setup(node.layer, [b.spec for b in bottoms])
+            if len(specs) < len(tops):
+                raise ConfigError(
+                    f"{runner.owner(node.layer)} makes {len(specs)} top(s), {len(tops)} are named", place=node.place
+                )
+            for blob, spec in zip(tops, specs, strict=False):
+                blob.spec = spec
+            if in_place and specs[0] != bottoms[0].spec:
+                why = f"its top would be {specs[0]}, its bottom is {bottoms[0].spec}"
+                raise self._not_in_place(node, bottoms[0], why)
+        return Step(node, tuple(b.index for b in bottoms), tuple(b.index for b in tops), in_place)
+
+    def _new_blob(self, graph: PhaseGraph, name: str, node: Node, over: Blob | None = None) -> Blob:
+        blob = Blob(name, len(graph.blobs), len(graph.blobs) if over is None else over.storage, producer=node)
+        graph.blobs.append(blob)
+        graph.current[name] = blob
+        return blob
+
+    def _find(self, graph: PhaseGraph, node: Node, name: str) -> Blob:
+        blob = graph.current.get(name) or graph.current.get(str(self.aliases.get(name)))
+        if blob is None and name in self.broken:
+            return Blob(name, -1, -1)
+        if blob is None:
+            known = list(graph.current)
+            near = did_you_mean(name, known)
+            later = any(name in n.tops for n in self.nodes)
+            reason = " in this phase" if later and graph.phase == "eval" else ""
+            raise ConfigError(
+                f"{runner.owner(node.layer)}: bottom '{name}' is not produced by any earlier layer{reason}",
+                place=node.place_of_bottom(name),
+                hint=f"known blobs: {', '.join(known)}" + (f"; {near}" if near else ""),
+            )
+        if blob.overwritten_by is not None:
+            raise ConfigError(
+                f"{runner.owner(node.layer)}: bottom '{name}' was overwritten in place by layer"
+                f" '{blob.overwritten_by.name}'",
+                place=node.place_of_bottom(name),
+                hint=f"give the top of '{blob.overwritten_by.name}' a name of its own",
+            )
+        return blob
+
+    def _in_place(self, graph: PhaseGraph, node: Node, bottoms: list[Blob]) -> bool:
+        """Whether the node overwrites its first bottom; ConfigError where it asks for that and it is not safe."""
+        overlap = set(node.tops) & set(node.bottoms)
+        if not overlap:
+            return False
+        blob = bottoms[0]
+        why = unsafe_in_place(graph, node, blob) if node.tops[0] == node.bottoms[0] and len(overlap) == 1 else (
+            "only the first top may overwrite the first bottom"
+        )
+        if why:
+            raise self._not_in_place(node, blob, why)
+        for other in graph.blobs:
+            if other.storage == blob.storage:
+                other.overwritten_by = node
+        return True
+
+    @staticmethod
+    def _not_in_place(node: Node, blob: Blob, why: str) -> ConfigError:
+        hint = f"give its top a name of its own, for example `top: {node.name}`"
+        message = f"{runner.owner(node.layer)} cannot run in place on '{blob.name}': {why}"
+        return ConfigError(message, place=node.place, hint=hint)
+
+    # The whole net ------------------------------------------------------------------------------------------------
+
+    def _shared(self) -> dict[tuple[str, str], tuple[str, str]]:
+        shared: dict[tuple[str, str], tuple[str, str]] = {}
+        by_name = {n.name: n for n in self.nodes}
+        for node in self.nodes:
+            for name, reference in node.wiring.share.items():
+                owner, _, theirs = str(reference).rpartition(".")
+                try:
+                    shared[node.name, name] = self._share(node, name, by_name.get(owner), owner, theirs, shared)
+                except ConfigError as error:
+                    self.errors.append(error)
+        return shared
+
+    def _share(
+        self, node: Node, name: str, owner: Node | None, owner_name: str, theirs: str, shared: Mapping[Any, Any]
+    ) -> tuple[str, str]:
+        who, place = runner.owner(node.layer), node.place
+        if owner is None:
+            hint = did_you_mean(owner_name, [n.name for n in self.nodes]) or "write `share: {weight: LAYER.weight}`"
+            raise ConfigError(f"{who} shares with '{owner_name}', which is no layer", place=place, hint=hint)
+        mine, other = node.layer.param_decls.get(name), owner.layer.param_decls.get(theirs)
+        for layer, decl, word in ((node.layer, mine, name), (owner.layer, other, theirs)):
+            if decl is None:
+                hint = f"it has: {', '.join(layer.param_decls) or 'none'}"
+                raise ConfigError(f"{runner.owner(layer)} has no parameter '{word}' to share", place=place, hint=hint)
+        if mine is not None and other is not None and mine.shape != other.shape:
+            message = f"{who}: '{name}' has shape {mine.shape}, '{owner_name}.{theirs}' has {other.shape}"
+            raise ConfigError(message, place=place, hint="shared parameters must have the same shape")
+        key = shared.get((owner_name, theirs), (owner_name, theirs))
+        if key == (node.name, name):
+            raise ConfigError(f"{who}: '{name}' is shared with itself", place=place)
+        return key
+
+    def _check_multipliers(self) -> None:
+        for node in self.nodes:
+            for key in ("lr_mult", "decay_mult"):
+                value = getattr(node.wiring, key)
+                for name in value if isinstance(value, Mapping) else ():
+                    if name not in node.layer.param_decls:
+                        hint = did_you_mean(name, node.layer.param_decls)
+                        message = f"{runner.owner(node.layer)}: {key} names '{name}', which is no parameter of it"
+                        self.errors.append(ConfigError(message, place=node.place, hint=hint))
+
+
+def unsafe_in_place(graph: PhaseGraph, node: Node, blob: Blob) -> str | None:
+    """Why a node must not overwrite a blob; None when everyone's declarations allow it."""
+    if blob.index < 0:
+        return None
+    if not node.layer.inplace:
+        return f"{node.layer.type_name} cannot write its top over its bottom"
+    if reads(node.layer, "bottom", 0):
+        return "its own backward reads its bottom"
+    for other in (b for b in graph.blobs if b.storage == blob.storage):
+        if other.producer is None:
+            return f"'{other.name}' is an input of the net, which belongs to the caller"
+        if reads(other.producer.layer, "top", other.producer.tops.index(other.name)):
+            return f"the backward of '{other.producer.name}' reads '{other.name}'"
+        for reader, i in other.readers:
+            if reader is not node and reads(reader.layer, "bottom", i):
+                return f"the backward of '{reader.name}' reads '{other.name}'"
+    return None
+
+
+def merge_storage(graph: PhaseGraph, blobs: Sequence[Blob]) -> None:
+    """Blobs that may share memory count as one storage."""
+    storages = {b.storage for b in blobs if b.index >= 0}
+    for blob in graph.blobs:
+        if blob.storage in storages:
+            blob.storage = min(storages)
+
+
+def find_gradients(graph: Graph, phase: PhaseGraph) -> None:
+    """Mark which blobs need a gradient and which nodes have anything to do in backward."""
+    multipliers = graph.multipliers()
+    for step in phase.steps:
+        layer = step.node.layer
+        keys = ((layer.name, name) for name in layer.param_decls)
+        learns = any(not multipliers[graph.shared.get(key, key)].frozen for key in keys)
+        able = layer.is_differentiable()
+        step.needs_grad = tuple(
+            able and phase.blobs[b].needs_grad and i not in layer.no_grad_bottoms for i, b in enumerate(step.bottoms)
+        )
+        step.runs_backward = able and (learns or any(step.needs_grad))
+        for top in step.tops:
+            spec = phase.blobs[top].spec
+            phase.blobs[top].needs_grad = step.runs_backward and spec is not None and spec.is_real

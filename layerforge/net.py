@@ -1,0 +1,425 @@
+"""Net: a graph of layers with memory. Forward, backward, named access, save and load.
+
+    net = Net.from_yaml("configs/mnist_mlp.yaml")
+    out = net.forward(image=x, label=t)      # every top that nobody consumes
+    net.backward()                           # from the losses
+    net.backward(fc3=dy)                     # or a vector-Jacobian product for any cotangent of any blob
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import runner, snapshot, userfiles
+from .backend import Backend, get_backend
+from .blobs import BlobError, BlobView, Named, ParamView
+from .config.document import Config
+from .errors import ConfigError, DataError, LayerError, LayerForgeError, raise_all
+from .flat import FlatParams, allocate
+from .graph import PHASES, Builder, Graph, PhaseGraph, Step, parse_inputs
+from .layer import Layer, Run
+from .plan import Plan, make_plan
+from .words import did_you_mean
+
+FORWARD_WORDS = ("phase", "backward", "copy", "of")
+
+
+class Net:
+    """A network. Make one with `Net.from_yaml(path)` or `Net.from_config(mapping)`.
+
+    keep       "all" blobs stay readable after forward and backward, a list of names, or "none" (what training needs)
+    iteration  keys the random numbers of layers; a Solver advances it
+    """
+
+    def __init__(
+        self, config: Config, *, keep: str | Iterable[str] = "all", backend: str | Backend | None = None
+    ) -> None:
+        self.config = config
+        self.backend = get_backend(backend or config.top.backend)
+        self.xp, self.dtype = self.backend.xp, config.top.dtype
+        self.run = Run(seed=config.top.seed)
+        errors: list[LayerForgeError] = list(config.errors)
+        builder = self._builder(config, errors)
+        self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
+        raise_all(errors + builder.errors)
+        self.layers: dict[str, Layer] = {n.name: n.layer for n in self.graph.nodes}
+        for layer in self.layers.values():
+            layer.run = self.run
+        self.flat: FlatParams = allocate(
+            self.layers.values(), self.backend, self.dtype, self.run.seed, self.graph.multipliers(), self.graph.shared
+        )
+        self.keep = self._checked_keep(keep)
+        self._plans: dict[Any, Plan] = {}
+        self._plan: Plan | None = None
+        self._values: list[Any] = []
+        self._grads: list[Any] = []
+
+    @classmethod
+    def from_yaml(
+        cls,
+        path: str | Path,
+        overrides: Iterable[str] = (),
+        *,
+        keep: str | Iterable[str] = "all",
+        backend: str | Backend | None = None,
+    ) -> Net:
+        """Build the net of a YAML file. `overrides` are texts such as "net.fc1.out_features=512".
+
+        Errors   ConfigError or ConfigErrors, all of them at once, with file, line and remedy
+        """
+        return cls(Config.load(path, tuple(overrides), userfiles.import_all), keep=keep, backend=backend)
+
+    @classmethod
+    def from_config(
+        cls, mapping: Mapping[str, Any], *, keep: str | Iterable[str] = "all", backend: str | Backend | None = None
+    ) -> Net:
+        """Build a net from a mapping with the same keys as a YAML file."""
+        return cls(Config.from_dict(mapping, (), userfiles.import_all), keep=keep, backend=backend)
+
+    def _builder(self, config: Config, errors: list[LayerForgeError]) -> Builder:
+        if config.data is not None:
+            specs = {n: s.with_dtype(self.dtype) for n, s in config.data.specs("train").items()}
+            grads: set[str] = set()
+        else:
+            specs, grads = parse_inputs(config.inputs, self.dtype, errors)
+        for name in set(specs) & set(FORWARD_WORDS):
+            errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
+        return Builder(specs, grads, self.dtype)
+
+    def _checked_keep(self, keep: str | Iterable[str]) -> frozenset[str] | None:
+        """The names to keep; None stands for all."""
+        if keep in ("all", "none"):
+            return None if keep == "all" else frozenset()
+        names = frozenset([keep] if isinstance(keep, str) else keep)
+        known = {b for g in self.graph.phases.values() for b in g.current}
+        for name in names - known:
+            raise ConfigError(f"keep: there is no blob '{name}'", hint=did_you_mean(name, known))
+        return names
+
+    # Forward ------------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        *,
+        phase: str = "train",
+        backward: bool | None = None,
+        copy: bool = True,
+        of: str | Iterable[str] | None = None,
+        **inputs: Any,
+    ) -> dict[str, Any]:
+        """Run all layers of a phase and return every top that nobody consumes.
+
+        backward  whether the layers keep what a backward needs; by default in train and not in eval
+        copy      False returns live arrays instead of copies
+        of        compute only these blobs (and what they need), and return them: no labels are needed for scores
+        inputs    an array for each input of the net; the batch size may differ from call to call
+        """
+        if phase not in PHASES:
+            raise ConfigError(f"phase must be one of {', '.join(PHASES)}, got '{phase}'")
+        targets = (of,) if isinstance(of, str) else tuple(of) if of is not None else None
+        given = {name: self._input(name, value) for name, value in inputs.items()}
+        plan = self._plan_for(phase, targets, given)
+        self.run.phase, self.run.keep = phase, (phase == "train") if backward is None else backward
+        self._plan, self._grads = plan, []
+        values = self._values = [None] * len(plan.specs)
+        for index, name in plan.inputs:
+            values[index] = given[name]
+        for step in plan.steps:
+            self._forward_step(step, values)
+        return {name: values[i].copy() if copy else values[i] for name, i in plan.outputs.items()}
+
+    def _forward_step(self, step: Step, values: list[Any]) -> None:
+        layer = step.node.layer
+        layer.needs_grad, layer.runs_in_place = step.needs_grad, step.in_place
+        tops = runner.forward(layer, [values[i] for i in step.bottoms])
+        specs = self._plan.specs if self._plan else []
+        if len(tops) < len(step.tops):
+            raise runner.failure(layer, "forward", (), LayerError(f"forward returned {len(tops)} tops"))
+        for index, top in zip(step.tops, tops, strict=False):
+            if isinstance(top, np.generic):  # NumPy's reductions return scalars where CuPy returns 0-d arrays
+                top = np.asarray(top)
+            if top.shape != specs[index].shape:
+                message = f"forward returned shape {top.shape}, setup promised {specs[index].shape}"
+                raise runner.failure(layer, "forward", (), LayerError(message))
+            values[index] = top
+        for index in self._plan.released[step.node.name] if self._plan else ():
+            values[index] = None
+
+    def _input(self, name: str, value: Any) -> Any:
+        """An input on the net's backend and in its dtype."""
+        spec = self.graph.inputs.get(name)
+        if spec is None:
+            known = list(self.graph.inputs)
+            hint = did_you_mean(name, known) or f"its inputs: {', '.join(known) or 'none'}"
+            raise ConfigError(f"the net has no input '{name}'", hint=hint)
+        kind = getattr(getattr(value, "dtype", None), "kind", None) or np.asarray(value).dtype.kind
+        if not spec.is_real and kind not in "iub":
+            raise ConfigError(f"input '{name}' is an index and takes integers, got {np.asarray(value).dtype}")
+        if kind not in "iubf":
+            raise ConfigError(f"input '{name}' takes numbers, got an array of {np.asarray(value).dtype}")
+        return self.backend.from_host(value, spec.dtype)
+
+    def _plan_for(self, phase: str, targets: tuple[str, ...] | None, given: Mapping[str, Any]) -> Plan:
+        key = (phase, targets, tuple((n, a.shape) for n, a in given.items()))
+        plan = self._plans.get(key)
+        if plan is None:
+            graph = self.graph.phases[phase]
+            specs = {n: self.graph.inputs[n].with_shape(a.shape) for n, a in given.items()}
+            plan = self._plans[key] = make_plan(graph, specs, targets, self.keep)
+        return plan
+
+    # Backward -----------------------------------------------------------------------------------------------------
+
+    def backward(self, **top_grads: Any) -> None:
+        """Gradients of everything below the losses, or below the named blobs for the given cotangents.
+
+        Parameter gradients are added to what is there until zero_grad(); blob gradients belong to this call.
+        """
+        plan = self._differentiable_plan()
+        if not top_grads:
+            self.backward_losses()
+            return
+        seeds = {}
+        for name, value in top_grads.items():
+            index = plan.index_of(name)
+            spec = plan.specs[index]
+            array = self.backend.from_host(value, self.dtype)
+            if not spec.is_real or array.shape != spec.shape:
+                raise ConfigError(f"cotangent of '{name}' has shape {array.shape}, the blob is {spec}")
+            seeds[index] = array
+        self._backward(plan, seeds)
+
+    def backward_losses(self, scale: float = 1.0) -> None:
+        """Backward from all losses, each seeded with its loss_weight times `scale`."""
+        plan = self._differentiable_plan()
+        if not plan.losses:
+            raise ConfigError(
+                "the net has no loss to start backward from",
+                hint="name a blob: net.backward(fc=dy), or give a layer a loss_weight",
+            )
+        full = self.xp.full
+        seeds = {i: full(plan.specs[i].shape, weight * scale, dtype=self.dtype) for i, weight in plan.losses}
+        self._backward(plan, seeds)
+
+    def _differentiable_plan(self) -> Plan:
+        if self._plan is None or not self.run.keep:
+            raise BlobError(
+                "backward needs a forward whose arrays were kept",
+                hint='call net.forward(...) first; in eval: net.forward(phase="eval", backward=True, ...)',
+            )
+        return self._plan
+
+    def _backward(self, plan: Plan, seeds: Mapping[int, Any]) -> None:
+        grads = self._grads = [None] * len(plan.specs)
+        own: dict[int, Any] = {}  # sums at forks: memory of the net, never a layer's
+        for index, seed in seeds.items():
+            grads[index] = seed
+        for step in reversed(plan.steps):
+            if not step.runs_backward or all(grads[i] is None for i in step.tops):
+                continue
+            layer = step.node.layer
+            layer.needs_grad = step.needs_grad
+            bottom_grads = runner.backward(layer, [self._top_grad(plan, grads, i) for i in step.tops])
+            for i, index in enumerate(step.bottoms):
+                if not step.needs_grad[i]:
+                    continue
+                if i >= len(bottom_grads) or bottom_grads[i] is None:
+                    raise runner.failure(layer, "backward", (), LayerError(f"backward gave bottom {i} no gradient"))
+                self._add_grad(grads, own, index, bottom_grads[i])
+            if self.keep is not None:
+                for index in step.tops:
+                    if plan.names[index] not in self.keep:
+                        grads[index] = None
+
+    def _top_grad(self, plan: Plan, grads: list[Any], index: int) -> Any:
+        """The gradient of a top: zeros for a real one that nobody differentiated, None for an index."""
+        if grads[index] is None and plan.specs[index].is_real:
+            return self.xp.zeros(plan.specs[index].shape, dtype=self.dtype)
+        return grads[index]
+
+    def _add_grad(self, grads: list[Any], own: dict[int, Any], index: int, grad: Any) -> None:
+        if grads[index] is None:
+            grads[index] = grad
+        elif index in own:
+            own[index] += grad
+        else:  # the first gradient may be a layer's memory, or alias another blob's: the sum gets memory of its own
+            grads[index] = own[index] = grads[index] + grad
+
+    def zero_grad(self) -> None:
+        """Set the gradients of all parameters to zero."""
+        self.flat.grad[...] = 0
+
+    # Losses and metrics -------------------------------------------------------------------------------------------
+
+    def total_loss(self) -> float:
+        """The sum of loss_weight times top over the losses of the last forward."""
+        if self._plan is None:
+            return 0.0
+        tops = ((self._values[i], weight) for i, weight in self._plan.losses)
+        return sum(weight * float(self.backend.to_host(top).sum(dtype=np.float64)) for top, weight in tops)
+
+    def mean_over(self) -> int | None:
+        """How many things the loss of the last forward is a mean over; None for a sum.
+
+        With several losses that disagree it is the batch size.
+        """
+        plan = self._plan
+        if plan is None:
+            return None
+        loss_tops = {i for i, _ in plan.losses}
+        counts = {self._count(step) for step in plan.steps if loss_tops & set(step.tops)}
+        return counts.pop() if len(counts) == 1 else self.batch_size
+
+    def _count(self, step: Step) -> int | None:
+        return step.node.layer.mean_over(*(self._values[i] for i in step.bottoms))
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in the last forward: the first axis of the first input."""
+        if self._plan is None:
+            return 0
+        index, _ = self._plan.inputs[0]
+        shape = self._plan.specs[index].shape
+        return shape[0] if shape else 1
+
+    def metric_counts(self) -> dict[str, int | None]:
+        """For every scalar output of the last forward, how many things it is a mean over (None: it is a sum)."""
+        if self._plan is None:
+            return {}
+        outputs = {i: name for name, i in self._plan.outputs.items() if not self._plan.specs[i].shape}
+        return {
+            outputs[top]: self._count(step) for step in self._plan.steps for top in step.tops if top in outputs
+        }
+
+    # Names --------------------------------------------------------------------------------------------------------
+
+    @property
+    def blobs(self) -> Named:
+        """Every blob of the last forward's phase by name, with .data and .grad."""
+        return Named("blob", lambda: list(self._current_phase().current), self._blob)
+
+    def _current_phase(self) -> PhaseGraph:
+        return self.graph.phases[self.run.phase]
+
+    def _blob(self, name: str) -> BlobView:
+        blob = self._current_phase().current[name]
+        spec = self._plan.specs[blob.index] if self._plan else blob.spec
+        assert spec is not None
+        return BlobView(name, spec, lambda: self._read(name, blob.index), lambda: self._read_grad(name, blob.index))
+
+    def _read(self, name: str, index: int) -> Any:
+        if self._plan is None:
+            raise BlobError(f"blob '{name}' has no data yet", hint="call net.forward(...) first")
+        if self._values[index] is None:
+            if any(index in s.tops for s in self._plan.steps):
+                hint = f'build the net with keep="all" or keep=["{name}"]'
+                raise BlobError(f"blob '{name}' was not kept by the last forward", hint=hint)
+            raise BlobError(f"blob '{name}' was not computed by the last forward", hint=f'ask for it: of=["{name}"]')
+        return self._values[index]
+
+    def _read_grad(self, name: str, index: int) -> Any:
+        if not self._grads:
+            raise BlobError(f"blob '{name}' has no gradient yet", hint="call net.backward() after net.forward(...)")
+        if self._grads[index] is None:
+            blob = self._current_phase().blobs[index]
+            if not blob.needs_grad:
+                hint = "inputs: declare `grad: true`; other blobs: nothing below them is learned"
+            elif self.keep is not None and name not in self.keep:
+                hint = f'build the net with keep="all" or keep=["{name}"]'
+            else:
+                hint = "it does not lie below what the last backward started from"
+            raise BlobError(f"blob '{name}' has no gradient", hint=hint)
+        return self._grads[index]
+
+    @property
+    def params(self) -> Named:
+        """Parameters by layer and name: net.params["fc1"]["weight"].data and .grad."""
+        with_params = [n for n, layer in self.layers.items() if len(layer.params)]
+        return Named("layer with parameters", lambda: with_params, self._layer_params)
+
+    def _layer_params(self, layer_name: str) -> Named:
+        layer = self.layers[layer_name]
+
+        def view(name: str) -> ParamView:
+            frozen = not layer.needs_param_grad[name]
+            return ParamView(f"{layer_name}.{name}", layer.params[name], layer.grads[name], frozen)
+
+        return Named(f"parameter of '{layer_name}'", lambda: list(layer.params), view)
+
+    @property
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Running statistics by layer and name: live arrays."""
+        return {n: dict(layer.state.items()) for n, layer in self.layers.items() if len(layer.state)}
+
+    @property
+    def iteration(self) -> int:
+        return self.run.iteration
+
+    @iteration.setter
+    def iteration(self, value: int) -> None:
+        self.run.iteration = value
+
+    @property
+    def first_sample(self) -> int:
+        return self.run.first_sample
+
+    @first_sample.setter
+    def first_sample(self, value: int) -> None:
+        self.run.first_sample = value
+
+    # State, save, load --------------------------------------------------------------------------------------------
+
+    def snapshot_state(self) -> dict[tuple[str, str], Any]:
+        """Copies of all running statistics."""
+        return {(n, k): a.copy() for n, arrays in self.state.items() for k, a in arrays.items()}
+
+    def restore_state(self, copies: Mapping[tuple[str, str], Any]) -> None:
+        """Put running statistics back as they were."""
+        for (layer, name), array in copies.items():
+            self.layers[layer].state[name][...] = array
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Parameters (shared ones once, under their owner) and running statistics by path, on the host."""
+        out = {}
+        for (layer, name), slot in self.flat.slots.items():
+            out[f"params/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(slot.view(self.flat.data))
+        for layer, arrays in self.state.items():
+            for name, array in arrays.items():
+                out[f"state/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(array)
+        return out
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
+        """Take over parameters and statistics; nothing is changed unless all of them fit.
+
+        Errors   DataError naming every missing, unexpected and mis-shaped array
+        """
+        mine = self.arrays()
+        theirs = {k: v for k, v in arrays.items() if k.split("/")[0] in ("params", "state")}
+        problems = [f"missing {k}" for k in mine if k not in theirs]
+        problems += [f"unexpected {k}" for k in theirs if k not in mine]
+        problems += [
+            f"{k} has shape {theirs[k].shape}, the net's is {v.shape}"
+            for k, v in mine.items()
+            if k in theirs and theirs[k].shape != v.shape
+        ]
+        if problems:
+            raise DataError(f"{source} does not fit this net", hint="; ".join(snapshot.unescape(p) for p in problems))
+        for (layer, name), slot in self.flat.slots.items():
+            values = theirs[f"params/{snapshot.escape(layer)}/{name}"]
+            slot.view(self.flat.data)[...] = self.backend.from_host(values, self.dtype)
+        for layer, named in self.state.items():
+            for name, array in named.items():
+                array[...] = self.backend.from_host(theirs[f"state/{snapshot.escape(layer)}/{name}"])
+
+    def save(self, path: str | Path) -> None:
+        """Write parameters and running statistics to a snapshot file, atomically."""
+        snapshot.write_snapshot(path, self.arrays(), {"kind": "weights", "format": 1})
+
+    def load(self, path: str | Path) -> None:
+        """Read parameters and running statistics from a snapshot or checkpoint, by layer and name."""
+        arrays, _ = snapshot.read_snapshot(path)
+        self.load_arrays(arrays, str(path))

@@ -1,0 +1,105 @@
+"""Plans: for one phase and one set of input shapes, what runs in which order and when a blob's memory may go.
+
+Shapes are inferred by running every layer's setup again; no data are touched. A net keeps one plan per batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from . import runner
+from .errors import ConfigError
+from .graph import PhaseGraph, Step
+from .spec import Spec
+from .words import did_you_mean
+
+
+@dataclass
+class Plan:
+    """The steps of one phase for inputs of given shapes. Blobs are numbered; `names` and `specs` go by number."""
+
+    phase: str
+    steps: list[Step]
+    names: list[str]
+    specs: list[Spec]
+    inputs: list[tuple[int, str]]
+    outputs: dict[str, int]
+    losses: list[tuple[int, float]]
+    released: dict[str, tuple[int, ...]]  # by node: the blobs that nobody needs after it
+    current: dict[str, int]
+
+    def index_of(self, name: str) -> int:
+        """The number of a blob; ConfigError with a suggestion where there is none."""
+        if name not in self.current:
+            hint = did_you_mean(name, self.current) or f"blobs: {', '.join(self.current)}"
+            raise ConfigError(f"the net has no blob '{name}' in phase {self.phase}", hint=hint)
+        return self.current[name]
+
+
+def make_plan(
+    graph: PhaseGraph, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None, keep: Collection[str] | None
+) -> Plan:
+    """The plan for inputs of these Specs. `targets` limits it to what these blobs need; `keep` None keeps all blobs.
+
+    Errors   ConfigError for an input that is missing; LayerError where a layer cannot take the shapes
+    """
+    current = {name: blob.index for name, blob in graph.current.items()}
+    names = [b.name for b in graph.blobs]
+    plan = Plan(graph.phase, [], names, [b.spec or Spec(()) for b in graph.blobs], [], {}, [], {}, current)
+    plan.outputs = (
+        {b.name: b.index for b in graph.outputs()} if targets is None else {t: plan.index_of(t) for t in targets}
+    )
+    plan.steps = _needed(graph.steps, set(plan.outputs.values())) if targets is not None else list(graph.steps)
+    _place_inputs(plan, graph, inputs)
+    for step in plan.steps:
+        specs = runner.setup(step.node.layer, [plan.specs[i] for i in step.bottoms])
+        for index, spec in zip(step.tops, specs, strict=False):
+            plan.specs[index] = spec
+    plan.losses = [
+        (top, weight)
+        for step in plan.steps
+        for top, weight in zip(step.tops, step.node.loss_weights, strict=True)
+        if weight
+    ]
+    plan.released = _released(plan, keep)
+    return plan
+
+
+def _needed(steps: list[Step], wanted: set[int]) -> list[Step]:
+    """The steps that the wanted blobs depend on."""
+    chosen: list[Step] = []
+    for step in reversed(steps):
+        if wanted & set(step.tops):
+            chosen.append(step)
+            wanted |= set(step.bottoms)
+    return chosen[::-1]
+
+
+def _place_inputs(plan: Plan, graph: PhaseGraph, inputs: Mapping[str, Spec]) -> None:
+    read = {i for step in plan.steps for i in step.bottoms} | set(plan.outputs.values())
+    missing = [b.name for b in graph.blobs if b.producer is None and b.index in read and b.name not in inputs]
+    if missing:
+        given = ", ".join(inputs) or "none"
+        raise ConfigError(
+            f"forward needs the input(s) {', '.join(missing)} (given: {given})",
+            hint="give an array for each, or say which blobs you want: of=[...]",
+        )
+    for blob in graph.blobs:
+        if blob.producer is None and blob.name in inputs:
+            plan.inputs.append((blob.index, blob.name))
+            plan.specs[blob.index] = inputs[blob.name]
+
+
+def _released(plan: Plan, keep: Collection[str] | None) -> dict[str, tuple[int, ...]]:
+    """After which node each blob is not read any more. Losses, outputs and metric inputs stay."""
+    released: dict[str, tuple[int, ...]] = {step.node.name: () for step in plan.steps}
+    if keep is None:
+        return released
+    stay = set(plan.outputs.values()) | {i for i, _ in plan.losses} | {i for i, _ in plan.inputs}
+    stay |= {i for s in plan.steps if set(s.tops) & stay for i in s.bottoms}  # mean_over looks at them afterwards
+    last = {index: step.node.name for step in plan.steps for index in (*step.bottoms, *step.tops)}
+    for index, node in last.items():
+        if index not in stay and plan.names[index] not in keep:
+            released[node] += (index,)
+    return released
