@@ -1,0 +1,272 @@
+"""Schedules: how the learning rate changes during a run. Caffe's formulas, and the cosine, one-cycle and plateau ones.
+
+Every schedule is a function of i, the number of completed iterations (`unit: step`: 0 during the first one) or of
+completed epochs (`unit: epoch`: 0 during the first one). `step_size`, `milestones`, `warmup` and the i that gamma is
+applied to all count in that unit; n is the length of the whole run in it.
+
+Warm-up multiplies any of them: while i < warmup, lr = value(i) · (i + 1) / warmup. The schedule's own i is not
+shifted, so a warm-up neither lengthens a run nor moves a milestone.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..config.sections import Finite
+from ..errors import ConfigError
+from ..params import Declared, param
+from ..registry import SCHEDULES
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, in completed iterations and epochs, and how long it will be where that is known."""
+
+    iteration: int = 0
+    epoch: int = 0
+    total_iterations: int | None = None
+    total_epochs: int | None = None
+
+
+# How to make the length of the run known, by unit.
+LENGTH_HINTS = {
+    "step": "set train.epochs or train.max_steps; in Python: solver.total_iterations = 10000",
+    "epoch": "set train.epochs, or use unit: step; in Python: solver.total_epochs = 10",
+}
+
+
+class Schedule(Declared):
+    """Base of the schedules: `lr` is for the solver, `value` is what a schedule writes.
+
+    monitor   the metric whose value after each evaluation is passed to `observe`; None where there is none
+    """
+
+    monitor: str | None = None
+    needs_length: ClassVar[bool] = False
+
+    warmup: int = param(0, help="units during which lr rises linearly from lr / warmup", ge=0)
+    unit: str = param("step", help="what is counted", choices=("step", "epoch"))
+
+    def lr(self, base_lr: float, progress: Progress) -> float:
+        """The learning rate at that point of the run.
+
+        Errors   ConfigError when the length of the run is needed and not known, and when lr is not finite
+        """
+        steps = self.unit == "step"
+        i = progress.iteration if steps else progress.epoch
+        total = progress.total_iterations if steps else progress.total_epochs
+        if total is None and self.needs_length:
+            message = f"schedule {self.type_name} needs the length of the run in {self.unit}s, which is not known"
+            raise ConfigError(message, place=self.place, hint=LENGTH_HINTS[self.unit])
+        try:
+            lr = self.value(base_lr, i, max(1, total or 1))
+        except OverflowError:
+            lr = math.inf
+        if not math.isfinite(lr):
+            message = f"schedule {self.type_name}: the learning rate is not finite at {self.unit} {i}"
+            raise ConfigError(message, place=self.place, hint="lower gamma or power, or train for less long")
+        return lr * (i + 1) / self.warmup if i < self.warmup else lr
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        """The learning rate without warm-up after i of n units."""
+        raise NotImplementedError(f"{type(self).__name__} has no value(self, base_lr, i, n)")
+
+    def observe(self, metric: float) -> None:
+        """Take note of the monitored metric after an evaluation."""
+
+    def state(self) -> dict[str, float]:
+        """What a checkpoint must hold of the schedule: nothing where lr follows from the progress alone."""
+        return {}
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        """Go on from what `state` returned; ConfigError where that came from a schedule of another kind."""
+        if set(state) != set(self.state()):
+            have, want = (", ".join(names) or "nothing" for names in (state, self.state()))
+            raise ConfigError(
+                f"the saved state holds {have}, schedule {self.type_name} needs {want}",
+                place=self.place,
+                hint="resume with the schedule that the run began with, or begin anew with its weights",
+            )
+
+
+@SCHEDULES.add
+class Fixed(Schedule):
+    """fixed: always lr"""
+
+    type_name = "fixed"
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        return base_lr
+
+
+@SCHEDULES.add
+class Step(Schedule):
+    """step: lr · gamma ^ floor(i / step_size)"""
+
+    type_name = "step"
+    step_size: int = param(help="units between two changes", ge=1)
+    gamma: Finite = param(0.1, help="factor of each change", gt=0)
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        return base_lr * self.gamma ** (i // self.step_size)
+
+
+@SCHEDULES.add
+class MultiStep(Schedule):
+    """multistep: lr · gamma ^ (number of milestones <= i)"""
+
+    type_name = "multistep"
+    milestones: list[int] = param(help="when lr changes", ge=0)
+    gamma: Finite = param(0.1, help="factor of each change", gt=0)
+
+    def validate(self) -> None:
+        if not self.milestones:
+            raise ConfigError("milestones must not be empty", hint="for a constant lr: schedule: fixed")
+        if any(a >= b for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
+            raise ConfigError(f"milestones must increase, got {list(self.milestones)}")
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        return base_lr * self.gamma ** bisect_right(self.milestones, i)
+
+
+@SCHEDULES.add
+class Exp(Schedule):
+    """exp: lr · gamma ^ i"""
+
+    type_name = "exp"
+    gamma: Finite = param(help="factor per unit", gt=0)
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        return base_lr * self.gamma**i
+
+
+@SCHEDULES.add
+class Inv(Schedule):
+    """inv: lr · (1 + gamma · i) ^ -power"""
+
+    type_name = "inv"
+    gamma: Finite = param(help="speed of the decay", ge=0)
+    power: Finite = param(help="exponent, positive for a decay")
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        return base_lr * (1 + self.gamma * i) ** -self.power
+
+
+@SCHEDULES.add
+class Poly(Schedule):
+    """poly: lr · (1 - i / n) ^ power, which is 0 at the end of the run"""
+
+    type_name = "poly"
+    needs_length = True
+    power: Finite = param(1.0, help="exponent", gt=0)
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        return base_lr * max(0.0, 1 - i / n) ** self.power
+
+
+@SCHEDULES.add
+class Sigmoid(Schedule):
+    """sigmoid: lr / (1 + exp(-gamma · (i - step_size))); a negative gamma makes lr fall, half of it at step_size"""
+
+    type_name = "sigmoid"
+    gamma: Finite = param(help="steepness; negative for a decay")
+    step_size: int = param(help="where lr is half of its full value", ge=0)
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        z = self.gamma * (i - self.step_size)
+        e = math.exp(-abs(z))  # at most 1, so that no z overflows
+        return base_lr * (1 if z >= 0 else e) / (1 + e)
+
+
+@SCHEDULES.add
+class Cosine(Schedule):
+    """cosine: min_lr + (lr - min_lr) · (1 + cos(π i / n)) / 2, which is min_lr at the end (torch: CosineAnnealingLR)
+
+    Source    Loshchilov & Hutter 2017, one period
+    """
+
+    type_name = "cosine"
+    needs_length = True
+    min_lr: Finite = param(0.0, help="lr at the end", ge=0)
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        return half_cosine(base_lr, self.min_lr, i / n)
+
+
+@SCHEDULES.add
+class OneCycle(Schedule):
+    """onecycle: from lr / div_factor up to lr and down to far below where it began (torch: OneCycleLR, cos)
+
+        peak = pct_start · n - 1
+        i <= peak   half a cosine from lr / div_factor at 0 to lr at peak
+        i >= peak   half a cosine from lr at peak to lr / div_factor / final_div_factor at n - 1
+
+    The solver's lr is the peak, torch's max_lr. torch also moves momentum against lr by default; this does not.
+
+    Source    Smith & Topin 2018
+    """
+
+    type_name = "onecycle"
+    needs_length = True
+    pct_start: float = param(0.3, help="part of the run in which lr rises", ge=0, le=1)
+    div_factor: Finite = param(25.0, help="lr over the first lr", ge=1)
+    final_div_factor: Finite = param(1e4, help="first lr over the last lr", gt=0)
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        first = base_lr / self.div_factor
+        peak, last = self.pct_start * n - 1, n - 1
+        if i < peak:
+            return half_cosine(first, base_lr, i / peak)
+        if peak == last:
+            return base_lr
+        return half_cosine(base_lr, first / self.final_div_factor, (i - peak) / (last - peak))
+
+
+def half_cosine(start: float, end: float, part: float) -> float:
+    """From start (part 0) to end (part 1 and beyond) along half a cosine, which is level at both."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, part))) / 2
+
+
+@SCHEDULES.add
+class Plateau(Schedule):
+    """plateau: lr · factor ^ (how often the monitored metric stopped improving) (torch: ReduceLROnPlateau)
+
+    A value is an improvement when it is better than the best so far by more than min_delta. After more than
+    `patience` evaluations in a row without one, lr is multiplied by factor, down to min_lr, and the count begins
+    anew. A value that is not a number is no improvement. What torch calls threshold is min_delta, here absolute and 0.
+    """
+
+    type_name = "plateau"
+    factor: float = param(0.1, help="factor of each change", gt=0, lt=1)
+    patience: int = param(10, help="evaluations without improvement that are borne", ge=0)
+    monitor: str = param("val/loss", help="metric that is watched")
+    mode: str = param("min", help="whether small or large is good", choices=("min", "max"))
+    min_delta: Finite = param(0.0, help="improvements up to this count as none", ge=0)
+    min_lr: Finite = param(0.0, help="lr is not reduced below this", ge=0)
+
+    def validate(self) -> None:
+        self._scale, self._bad = 1.0, 0
+        self._best = math.inf if self.mode == "min" else -math.inf
+
+    def value(self, base_lr: float, i: int, n: int) -> float:
+        return max(base_lr * self._scale, min(base_lr, self.min_lr))
+
+    def observe(self, metric: float) -> None:
+        gain = self._best - metric if self.mode == "min" else metric - self._best
+        if gain > self.min_delta:
+            self._best, self._bad = metric, 0
+            return
+        self._bad += 1
+        if self._bad > self.patience:
+            self._scale, self._bad = self._scale * self.factor, 0
+
+    def state(self) -> dict[str, float]:
+        return {"scale": self._scale, "best": self._best, "bad": self._bad}
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        super().load_state(state)
+        self._scale, self._best, self._bad = float(state["scale"]), float(state["best"]), int(state["bad"])

@@ -1,0 +1,312 @@
+"""Solver: drives a net towards a smaller loss.
+
+    solver = Solver(net, type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4)
+    loss = solver.step(x=x, t=t)                  # one whole step, or its parts:
+
+    for part in parts:
+        solver.accumulate(**part)                 # forward and backward; gradients are summed
+    net.params["fc"]["weight"].grad[0] = 0        # gradients can be edited in between
+    solver.update()
+
+What an update does, in this order, to the gradient G that the micro-batches summed up:
+
+    1  average    g = G / (number of things that the losses are means over); the norm of g over all parameters
+    2  check      a loss or norm that is not finite ends here, with weights, history and statistics as before the step
+    3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each number into ±clip_grad_value
+    4  decay      g <- g + d w (L2) or g + d sign w (L1), with d = weight_decay · decay_mult
+    5  update     the rule, with the schedule's lr times lr_mult
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import snapshot
+from ..config.python_tree import placed_copy
+from ..config.sections import SolverSection
+from ..errors import DataError, DivergedError
+from ..flat import Group
+from .schedules import Progress
+
+if TYPE_CHECKING:
+    from ..net import Net
+
+BLOCK_BYTES = 256 * 1024  # of each array: small enough for the caches, large enough to hide the cost of a NumPy call
+ROW = 4096  # numbers per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
+
+
+@dataclass
+class Accumulation:
+    """The step that is being accumulated.
+
+    unit   the first micro-batch's count: its gradient enters with weight 1, every other with count / unit
+    total  the sum of the counts; 0 where the losses are sums, which are not averaged
+    loss   the sum of the losses, each times its weight
+    """
+
+    statistics: Any
+    first_sample: int
+    unit: int = 0
+    total: int = 0
+    loss: float = 0.0
+
+    def weigh(self, count: int | None) -> float:
+        """The weight of a micro-batch whose loss is a mean over `count` things; None for a loss that is a sum."""
+        if count is None:
+            return 1.0
+        self.unit = self.unit or count
+        self.total += count
+        return count / self.unit if self.unit else 1.0
+
+    @property
+    def average(self) -> float:
+        """The factor that turns the weighted sum into the mean over everything."""
+        return self.unit / self.total if self.total else 1.0
+
+
+class Solver:
+    """Solver(net, type="SGD", lr=..., ...): the keywords are the keys of `solver:` in a configuration.
+
+    Common to all types are lr, weight_decay, regularization, clip_grad_norm, clip_grad_value, clip_order and schedule
+    (`layerforge.config.SolverSection` declares them); the others, such as momentum, belong to the type.
+
+    With clip_order "caffe" both limits are held against the sum over the micro-batches before its division, as
+    Caffe's clip_gradients with iter_size: in a step of k equal micro-batches they bind k times sooner.
+
+    net, rule, schedule, base_lr   what it was made of
+    iteration      completed updates; keys the random numbers of the layers, and what the schedule counts
+    epoch          completed epochs; whoever trains sets it, for schedules with `unit: epoch`
+    total_iterations, total_epochs   length of the run, for schedules that need it; None while unknown
+    history        the rule's arrays, in the layout of net.flat.grad
+    grad_norm      norm of the averaged gradient of the last update, before clipping
+    loss           of the last update, over all of its micro-batches; None where `accumulate` was not used
+
+    Errors   ConfigError for an unknown or bad keyword
+    """
+
+    def __init__(self, net: Net, type: str = "SGD", **options: Any) -> None:
+        self._set_up(net, SolverSection.from_config(placed_copy({"type": type, **options})))
+
+    @classmethod
+    def from_config(cls, net: Net, section: SolverSection) -> Solver:
+        """The solver that a configuration's `solver:` describes."""
+        self = cls.__new__(cls)
+        self._set_up(net, section)
+        return self
+
+    def _set_up(self, net: Net, section: SolverSection) -> None:
+        self.net, self.section, self.rule, self.base_lr = net, section, section.rule, section.lr
+        self.schedule = copy.copy(section.schedule)  # what a plateau remembers is this solver's, not the section's
+        self.iteration = self.epoch = 0
+        self.total_iterations: int | None = None
+        self.total_epochs: int | None = None
+        self.grad_norm: float | None = None
+        self.loss: float | None = None
+        xp, grad = net.backend.xp, net.flat.grad
+        self.history = tuple(xp.zeros_like(grad) for _ in range(self.rule.histories))
+        # On a device a pass costs a launch, not a trip through a cache: there everything is one block.
+        self._block = BLOCK_BYTES // grad.itemsize if xp is np else max(1, grad.size)
+        self._scratch = xp.empty(min(self._block, grad.size), dtype=grad.dtype)
+        self._pending: Accumulation | None = None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next update, before lr_mult.
+
+        Errors   ConfigError when the schedule needs the length of the run and it is not known
+        """
+        progress = Progress(self.iteration, self.epoch, self.total_iterations, self.total_epochs)
+        return self.schedule.lr(self.base_lr, progress)
+
+    # One step -----------------------------------------------------------------------------------------------------
+
+    def step(self, **batch: Any) -> float:
+        """One step on one batch: zero_grad, forward, backward, update. Returns the weighted loss.
+
+        Errors   those of `update`
+        """
+        self._abandon()
+        loss = self.accumulate(**batch)
+        self.update()
+        return loss
+
+    def accumulate(self, **batch: Any) -> float:
+        """Forward and backward of one micro-batch; returns its own loss. The first after an update begins from zero.
+
+        The micro-batches of a step count as one batch cut into pieces, of any sizes: the gradient is that of the
+        whole, and the random numbers of a sample depend on its position in the whole.
+        """
+        net, step = self.net, self._pending or self._begin()
+        try:
+            # What overflows on the way shows in the loss or in the gradient, which `update` checks and names.
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                net.forward(phase="train", copy=False, **batch)
+                weight = step.weigh(net.mean_over())
+                net.backward_losses(weight)
+                loss = net.total_loss()
+            net.first_sample += net.batch_size
+        except BaseException:  # an interrupt too must not leave half a step in the running statistics
+            self._abandon()
+            raise
+        step.loss += weight * loss
+        return loss
+
+    def _begin(self) -> Accumulation:
+        self.net.iteration = self.iteration
+        self.net.zero_grad()
+        self._pending = Accumulation(self.net.snapshot_state(), self.net.first_sample)
+        return self._pending
+
+    def _abandon(self) -> None:
+        """Forget the step that is being accumulated, and what its forwards did to the running statistics."""
+        if self._pending is not None:
+            self.net.restore_state(self._pending.statistics)
+            self.net.first_sample = self._pending.first_sample
+            self._pending = None
+
+    def update(self) -> None:
+        """Average, check, clip, decay and update, as the module says; then iteration is one more.
+
+        Without `accumulate` before it (net.forward, net.backward), the gradients are taken as they are, and nothing
+        is known of the loss nor of earlier running statistics. The gradients themselves are left as they were.
+
+        Errors   DivergedError (exit 4) for a loss or gradient that is not finite; ConfigError from the schedule
+        """
+        try:
+            average = self._pending.average if self._pending else 1.0
+            self.loss = self._pending.loss * average if self._pending else None
+            self.grad_norm = average * l2_norm(self.net.backend.xp, self.net.flat.grad)
+            self._check_finite()
+            lr, clipping = self.lr, self._clipping(average)
+        except BaseException:
+            self._abandon()
+            raise
+        # Weights that overflow here show in the next step's loss, which is checked and named.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for group in self.net.flat.groups:
+                self._update_group(group, lr * group.lr_mult, *clipping)
+        if self._pending is not None:
+            self.net.first_sample = self._pending.first_sample
+            self._pending = None
+        self.iteration += 1
+        self.net.iteration = self.iteration
+
+    def _check_finite(self) -> None:
+        if math.isfinite(self.loss or 0.0) and math.isfinite(self.grad_norm or 0.0):
+            return
+        loss = "" if self.loss is None else f"loss {self.loss:g}, "
+        raise DivergedError(
+            f"training diverged at iteration {self.iteration}: {loss}gradient norm {self.grad_norm:g};"
+            " the weights are those from before this step",
+            hint="lower solver.lr, add solver.clip_grad_norm or solver.schedule.warmup, look for NaN in the data",
+        )
+
+    def _clipping(self, average: float) -> tuple[float, float | None]:
+        """What the summed gradient is multiplied by, and the bound on its numbers after that (None: no bound)."""
+        section, norm = self.section, self.grad_norm or 0.0
+        # A limit on the sum is `average` times that limit on the mean.
+        scale = average if section.clip_order == "caffe" else 1.0
+        factor, bound = average, None
+        if section.clip_grad_norm is not None and norm > section.clip_grad_norm * scale:
+            factor *= section.clip_grad_norm * scale / norm
+        if section.clip_grad_value is not None:
+            bound = section.clip_grad_value * scale
+        return factor, bound
+
+    def _update_group(self, group: Group, lr: float, factor: float, bound: float | None) -> None:
+        """Steps 3 to 5 block by block, so that each number is fetched from memory once for all of them."""
+        xp, flat, decay = self.net.backend.xp, self.net.flat, self.section.weight_decay * group.decay_mult
+        for block in blocks(group.start, group.stop, self._block):
+            data, grad = flat.data[block], flat.grad[block]
+            out = self._scratch[: block.stop - block.start]
+            if factor != 1:
+                grad = xp.multiply(grad, factor, out=out)
+            if bound is not None:
+                grad = xp.clip(grad, -bound, bound, out=out)
+            if decay:
+                grad = xp.add(grad, decay * (data if self.section.regularization == "L2" else xp.sign(data)), out=out)
+            self.rule.update(xp, data, grad, [h[block] for h in self.history], lr)
+
+    # State --------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds besides arrays, as JSON writes it: the type, the iteration, the schedule's state."""
+        return {"type": self.rule.type_name, "iteration": self.iteration, "schedule": self.schedule.state()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Copies of the history on the host, by path: history/<number>/<layer>/<parameter>."""
+        to_host = self.net.backend.to_host
+        return {path: np.array(to_host(view)) for path, view in self._views().items()}
+
+    def load_state(self, state: Mapping[str, Any], arrays: Mapping[str, Any], source: str = "the saved state") -> None:
+        """Go on from what `state` and `arrays` returned. `source` is what errors call it.
+
+        The history is found by layer and name, so multipliers may have changed; other arrays than history/ are left
+        alone. Nothing is changed unless everything fits.
+
+        Errors   DataError for another type of solver and for a missing, unexpected or mis-shaped history;
+                 ConfigError for another kind of schedule
+        """
+        if not {"type", "iteration", "schedule"} <= set(state):
+            raise DataError(f"{source} holds no state of a solver", hint="take its weights only, and begin anew")
+        if state["type"] != self.rule.type_name:
+            raise DataError(
+                f"{source} is from a solver of type {state['type']}, this one is {self.rule.type_name}",
+                hint=f"set solver.type: {state['type']}, or begin anew with its weights",
+            )
+        views, saved = self._views(), {k: v for k, v in arrays.items() if k.startswith("history/")}
+        problems = _differences(views, saved)
+        if problems:
+            raise DataError(f"{source} does not fit this solver", hint="; ".join(map(snapshot.unescape, problems)))
+        self.schedule.load_state(state["schedule"])
+        self._abandon()
+        for path, view in views.items():
+            view[...] = self.net.backend.from_host(saved[path], view.dtype)
+        self.iteration = self.net.iteration = int(state["iteration"])
+
+    def _views(self) -> dict[str, Any]:
+        """The parts of the history by path: live arrays in their parameters' shapes."""
+        return {
+            f"history/{number}/{snapshot.escape(slot.layer)}/{slot.name}": slot.view(array)
+            for number, array in enumerate(self.history)
+            for slot in self.net.flat.slots.values()
+            if not slot.frozen
+        }
+
+
+def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """In words, why arrays by path cannot take the place of `mine`."""
+    missing = [f"missing {k}" for k in mine if k not in theirs]
+    unexpected = [f"unexpected {k}" for k in theirs if k not in mine]
+    shapes = {k: (tuple(theirs[k].shape), tuple(mine[k].shape)) for k in mine if k in theirs}
+    return missing + unexpected + [f"{k} has shape {a}, not {b}" for k, (a, b) in shapes.items() if a != b]
+
+
+def blocks(start: int, stop: int, size: int) -> Iterator[slice]:
+    """The slices of at most `size` numbers that make up start:stop."""
+    for begin in range(start, stop, size):
+        yield slice(begin, min(begin + size, stop))
+
+
+def l2_norm(xp: Any, flat: Any) -> float:
+    """The Euclidean norm of a 1-D array of any length; not finite where one of its numbers is not.
+
+    The squares of 4096 numbers at a time are summed in the array's own precision, those sums in float64: of the
+    norm of a float32 array about 8 digits are right. Where float32 overflows or loses small squares, everything is
+    done again in float64.
+    """
+    whole = flat.size - flat.size % ROW
+    rows, rest = flat[:whole], flat[whole:]
+    with np.errstate(over="ignore", invalid="ignore"):
+        products = xp.matmul(rows.reshape(-1, 1, ROW), rows.reshape(-1, ROW, 1))
+        squares = float(products.sum(dtype="float64") + xp.dot(rest, rest))
+        if not 1e-20 < squares < math.inf:
+            double = flat.astype("float64")
+            squares = float(xp.dot(double, double))
+    return math.sqrt(squares)
