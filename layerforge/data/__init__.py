@@ -1,0 +1,11 @@
+"""Data: sources of samples, and loaders that make batches of them.
+
+`Source` is the base of a source of one's own; `open_data` turns the `data:` section of a configuration into loaders.
+"""
+
+from .loader import Batch, Loader
+from .opening import OpenData, open_data
+from .source import MissingData, Source
+from .transform import InputTransform
+
+__all__ = ["Batch", "InputTransform", "Loader", "MissingData", "OpenData", "Source", "open_data"]

@@ -1,0 +1,57 @@
+"""Arrays: samples that a script already has in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..params import param
+from ..registry import register_source
+from ..spec import Spec
+from .source import Source, infer_spec
+
+
+class ArrayDict:
+    """An annotation: arrays by blob name. Kept as read-only views."""
+
+    description = "a mapping of blob names to NumPy arrays, given in Python"
+
+    @staticmethod
+    def parse(value: Any) -> dict[str, np.ndarray]:
+        if not isinstance(value, Mapping) or not value:
+            raise TypeError
+        views = {}
+        for name, array in value.items():
+            view = np.asarray(array).view()
+            if view.dtype.kind not in "biuf" or view.ndim == 0:
+                raise ConfigError(
+                    f"arrays: '{name}' must be an array of numbers with an axis of samples, got {view.dtype}"
+                )
+            view.flags.writeable = False
+            views[str(name)] = view
+        return views
+
+
+@register_source
+class Arrays(Source):
+    """Arrays given in Python, as in `Feed(source=Arrays(arrays={"x": x, "label": t}), batch_size=32)`.
+
+    The samples lie along the first axis. Floats are real; bytes with at least two axes are pixels (real, scaled by
+    1/255); other integers are indices.
+    """
+
+    arrays: ArrayDict = param(help="the arrays by blob name")
+
+    def specs(self) -> dict[str, Spec]:
+        return {name: infer_spec(array.shape, array.dtype) for name, array in self.arrays.items()}
+
+    def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
+        return dict(self.arrays)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arrays appear by shape and dtype only: a file cannot hold them."""
+        return {"split": self.split, "arrays": {name: f"{a.dtype} {a.shape}" for name, a in self.arrays.items()}}

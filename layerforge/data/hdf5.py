@@ -1,0 +1,135 @@
+"""HDF5: datasets of a .h5 file. Foreign files are read by a child process with limits (see hdf5_child)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..params import FilePath, param
+from ..registry import register_source
+from ..spec import Spec
+from .files import DEFLATE_RATIO, file_error, size_of
+from .npz import chosen, spec_of
+from .source import Source
+
+SMALL = 64 << 20  # bytes that are taken without asking how they are stored
+BYTES_PER_SECOND = 20 << 20  # slower reading is taken for a damaged file
+REMEDY = "check the file with h5ls or h5dump"
+
+
+@register_source
+class HDF5(Source):
+    """Datasets of an HDF5 file: those of the root group are the blobs, with the samples along the first axis.
+
+    Floats are real; bytes with at least two axes are pixels (real, scaled by 1/255); other integers are indices. Links
+    and datasets that would read another file are refused.
+    """
+
+    path: FilePath = param(help="the .h5 file")
+    blobs: dict | None = param(None, help="which datasets, as {blob: group/name}; null: all of the root group")
+
+    def names(self) -> dict[str, str]:
+        """Blob to dataset."""
+        found = describe(self.path)
+        for name in self.blobs.values() if self.blobs else ():
+            if name in found["refused"]:
+                raise file_error(self.path, f"'{name}' {found['refused'][name]}", "copy the data into this file")
+        known = [name for name in found["arrays"] if self.blobs is not None or "/" not in name]
+        if not known:
+            listed = "; ".join(f"'{name}' {why}" for name, why in found["refused"].items())
+            raise file_error(self.path, f"holds no datasets of numbers{f' ({listed})' if listed else ''}")
+        return chosen(self.path, self.blobs, known)
+
+    def specs(self) -> dict[str, Spec]:
+        arrays = describe(self.path)["arrays"]
+        return {blob: spec_of(self.path, name, *_form(arrays[name])) for blob, name in self.names().items()}
+
+    def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
+        names = self.names()
+        arrays = read_arrays(self.path, list(dict.fromkeys(names.values())))
+        return {blob: arrays[name] for blob, name in names.items()}
+
+
+def _form(entry: Any) -> tuple[tuple[int, ...], np.dtype]:
+    return tuple(entry[0]), np.dtype(entry[1])
+
+
+def describe(path: str) -> dict[str, Any]:
+    """Shapes, dtypes and stored sizes of the datasets of a file, and what is refused."""
+    size_of(path)
+    status = Path(path).stat()
+    return _describe(str(path), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _describe(path: str, modified: int, size: int) -> dict[str, Any]:
+    with _child(path, "describe", path) as stream:
+        text = stream.read()
+    return json.loads(text)
+
+
+def read_arrays(path: str, names: list[str]) -> dict[str, np.ndarray]:
+    """Datasets of a file, whole; their sizes are checked against what is stored before memory is taken."""
+    known = describe(path)["arrays"]
+    arrays = {}
+    for name in names:
+        shape, dtype = _form(known[name])
+        count, stored = math.prod(shape) * dtype.itemsize, known[name][2]
+        if count > SMALL and count > stored * DEFLATE_RATIO:
+            raise file_error(path, f"'{name}' promises {count} bytes, but only {stored} are stored", REMEDY)
+        arrays[name] = np.empty(shape, dtype)
+    seconds = 30 + sum(a.nbytes for a in arrays.values()) // BYTES_PER_SECOND
+    with _child(path, "read", str(seconds), path, *names) as stream:
+        whole = all(_fill(stream, array) for array in arrays.values())
+    if not whole:
+        raise file_error(path, "changed while it was read")
+    return arrays
+
+
+def _fill(stream: Any, array: np.ndarray) -> bool:
+    """Read an array's bytes from a stream; whether there were enough."""
+    view, done = memoryview(array.reshape(-1).view(np.uint8)), 0
+    while done < len(view) and (got := stream.readinto(view[done:])):
+        done += got
+    return done == len(view)
+
+
+@contextmanager
+def _child(path: str, *arguments: str) -> Iterator[Any]:
+    """The output of the reading process; DataError where it failed or was ended by its limits."""
+    program = Path(__file__).with_name("hdf5_child.py")
+    # -P: the folder of the program must not shadow modules; one BLAS thread: threads take address space.
+    command = [sys.executable, "-P", str(program), *arguments]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment)
+        try:
+            yield child.stdout
+        finally:
+            child.stdout.close()
+            code = child.wait()
+        if code:
+            errors.seek(0)
+            raise _failure(path, code, errors.read().decode(errors="replace"))
+
+
+def _failure(path: str, code: int, text: str) -> DataError:
+    if code < 0:
+        return file_error(path, "the HDF5 library crashed or did not come to an end: the file is damaged", REMEDY)
+    try:
+        reason = json.loads(text.strip().splitlines()[-1])["error"]
+    except (ValueError, KeyError, IndexError):
+        reason = text.strip()[-200:] or f"exit code {code}"
+    return file_error(path, f"is not an HDF5 file, or damaged ({reason})", REMEDY)

@@ -1,0 +1,88 @@
+"""Inputs of `predict`: samples without labels, from IDX, NPZ, CSV or PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..spec import Spec
+from .files import file_error
+from .idx import read_idx
+from .npz import headers, read_array, spec_of
+from .png import read_png
+from .source import check_array
+from .tables import read_layout, read_numbers
+
+GREY = np.array([299, 587, 114])  # thousandths of red, green and blue in luminance (ITU-R BT.601)
+
+
+def read_inputs(path: str | Path, spec: Spec, blob: str = "image") -> np.ndarray:
+    """Raw samples (N, ...) for a blob whose samples are like `spec` (no batch axis), still to be transformed.
+
+    Bytes stay bytes. Values are those of the training data before its transform: 0 to 255 for pixels.
+        .png               one image of exactly the height and width; grey and colour are converted into each other
+        .npz               the array named like the blob, or the only one
+        .csv               a line per sample, its values in order; a header line is skipped
+        IDX (any name)     as MNIST's image files, also .gz
+    A file of one sample needs no axis of samples, and an axis of one channel may be missing.
+
+    Errors   DataError where the file cannot be read or its samples have another shape
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind == ".png":
+        return _image(path, spec)
+    if kind == ".npz":
+        array = _from_npz(path, blob)
+    elif kind == ".csv":
+        layout = read_layout(str(path))
+        array = read_numbers(str(path), ",", layout, list(range(len(layout.names))))
+    elif kind in (".gz", "", ".idx") or "ubyte" in path.name:
+        array = read_idx(path)
+    else:
+        raise file_error(path, f"'{kind}' is no kind of input", "give an IDX, .npz, .csv or .png file")
+    samples = _as_samples(path, array, spec)
+    if not len(samples):
+        raise file_error(path, "holds no samples")
+    if not spec.is_real and samples.dtype.kind == "f" and (samples == np.floor(samples)).all():
+        samples = samples.astype(np.int64)  # a table of whole numbers
+    check_array(str(path), spec, samples)
+    return samples
+
+
+def _from_npz(path: Path, blob: str) -> np.ndarray:
+    known = headers(path)
+    name = blob if blob in known else next(iter(known))
+    if name != blob and len(known) > 1:
+        raise file_error(path, f"has no array '{blob}'", f"arrays here: {', '.join(known)}; name one of them '{blob}'")
+    spec_of(str(path), name, *known[name])
+    return read_array(path, name)
+
+
+def _as_samples(path: Path, array: np.ndarray, spec: Spec) -> np.ndarray:
+    """The array with an axis of samples in front, where that is only a matter of axes of one."""
+    squeezed = tuple(n for n in spec.shape if n != 1)
+    if array.shape == spec.shape or (array.shape == squeezed and array.ndim == spec.ndim - 1):
+        return array.reshape(1, *spec.shape)
+    inner = array.shape[1:]
+    if inner == spec.shape or tuple(n for n in inner if n != 1) == squeezed or inner == (spec.size,):
+        return array.reshape(-1, *spec.shape)
+    raise file_error(path, f"has the shape {array.shape}, samples of the shape {spec.shape} are expected")
+
+
+def _image(path: Path, spec: Spec) -> np.ndarray:
+    if spec.ndim not in (2, 3) or not spec.is_real or (spec.ndim == 3 and spec.shape[0] not in (1, 3)):
+        raise file_error(path, f"is an image, but the net reads samples of shape {spec.shape}")
+    image = read_png(path)
+    if image.shape[1:] != spec.shape[-2:]:
+        (height, width), (h, w) = image.shape[1:], spec.shape[-2:]
+        raise DataError(f"{path} is {height} x {width} pixels, the net reads {h} x {w}", hint="scale the image first")
+    channels = spec.shape[0] if spec.ndim == 3 else 1
+    if channels == 1 and len(image) == 3:
+        grey = np.tensordot(GREY, image.astype(np.int64), 1)
+        image = ((grey + 500) // 1000).astype(np.uint8)[None]
+    elif channels == 3 and len(image) == 1:
+        image = image.repeat(3, axis=0)
+    return image.reshape(1, *spec.shape)

@@ -1,0 +1,161 @@
+"""Loader: the batches of an epoch, prepared in a background thread while the net works on the one before."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..feed import Feed, is_image
+from ..philox import host_generator
+from ..spec import Spec
+from .augment import Augmenter
+from .transform import InputTransform
+
+AHEAD = 3  # batches that wait for the net
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples, ready for the net.
+
+    blobs    reals in the loader's dtype, indices in int64; read-only by convention
+    count    how many samples; less than batch_size in the last batch of an epoch
+    index    position of its first sample in the epoch
+    samples  which samples of the split these are (count,)
+    """
+
+    blobs: dict[str, np.ndarray]
+    count: int
+    index: int
+    samples: np.ndarray
+
+
+class Loader:
+    """The batches of one feed.
+
+    The order of an epoch depends on (seed, section, epoch) alone and augmentation on (seed, epoch, sample), so that
+    neither threads nor the place where a run is resumed change a batch.
+
+    Errors   ConfigError where the augmentation does not fit the data
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        arrays: Mapping[str, np.ndarray],
+        transform: InputTransform,
+        specs: Mapping[str, Spec],
+        *,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        self.feed, self.arrays, self.transform, self.seed, self.dtype = feed, dict(arrays), transform, seed, dtype
+        self.specs = {name: spec.with_dtype(dtype) for name, spec in specs.items()}
+        self.samples = len(next(iter(self.arrays.values())))
+        self.batch_size = feed.batch_size
+        if feed.drop_last and self.samples < self.batch_size:
+            raise ConfigError(
+                f"data.{feed.section}: drop_last leaves no batch of {feed.batch_size} from {self.samples} samples",
+                place=feed.place,
+                hint="make batch_size smaller or remove drop_last",
+            )
+        self._augmenters = _augmenters(feed, self.arrays, self.specs, seed)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return self.samples // self.batch_size if self.feed.drop_last else -(-self.samples // self.batch_size)
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Samples that an epoch delivers."""
+        return min(self.samples, len(self) * self.batch_size)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of the labels, where the source knows them."""
+        return tuple(self.feed.source.class_names)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The samples in the order of an epoch (samples,)."""
+        if not self.feed.shuffle:
+            return np.arange(self.samples)
+        # Sorting raw words instead of Generator.permutation: NumPy promises the same words in every version.
+        words = host_generator(self.seed, f"shuffle/{self.feed.section}/{epoch}").bit_generator.random_raw(self.samples)
+        return np.argsort(words, kind="stable")
+
+    def batch(self, epoch: int, number: int, order: np.ndarray | None = None) -> Batch:
+        """One batch of an epoch, prepared now."""
+        order = self.order(epoch) if order is None else order
+        first = number * self.batch_size
+        samples = order[first : first + self.batch_size]
+        return Batch(self._blobs(epoch, samples), len(samples), first, samples)
+
+    def _blobs(self, epoch: int, samples: np.ndarray) -> dict[str, np.ndarray]:
+        blobs = {}
+        for name, array in self.arrays.items():
+            raw = array[samples] if self.feed.shuffle else array[samples[0] : samples[-1] + 1]
+            if name in self._augmenters:
+                raw = self._augmenters[name](raw, epoch, samples)
+            blobs[name] = self.transform(name, raw, self.dtype)
+        return blobs
+
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from batch `start` on (those before are not prepared).
+
+        An exception of the thread is raised here. Leaving the loop early, or `close()`, ends the thread.
+        """
+        ready: queue.Queue[Any] = queue.Queue(AHEAD)
+        stop = threading.Event()
+        thread = threading.Thread(
+            target=self._prepare, args=(number, start, ready, stop), daemon=True, name=f"layerforge-{self.feed.section}"
+        )
+        thread.start()
+        try:
+            while (item := ready.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+            while thread.is_alive():
+                try:
+                    ready.get(timeout=0.01)  # makes room, so that a thread waiting to deliver sees the stop
+                except queue.Empty:
+                    continue
+            thread.join()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch()
+
+    def _prepare(self, epoch: int, start: int, ready: queue.Queue[Any], stop: threading.Event) -> None:
+        try:
+            order = self.order(epoch)
+            for number in range(start, len(self)):
+                if stop.is_set():
+                    return
+                ready.put(self.batch(epoch, number, order))
+            ready.put(None)
+        except BaseException as problem:
+            ready.put(problem)
+
+
+def _augmenters(
+    feed: Feed, arrays: Mapping[str, np.ndarray], specs: Mapping[str, Spec], seed: int
+) -> dict[str, Augmenter]:
+    """One per image blob; all draw the same numbers, so the images of a sample move alike."""
+    if feed.augment is None:
+        return {}
+    images = [name for name, spec in specs.items() if is_image(spec)]
+    if not images:
+        raise ConfigError("augment: the data has no images (C, H, W)", place=feed.augment.place)
+    for name, array in arrays.items():
+        if name not in images and array.shape[-2:] == arrays[images[0]].shape[-2:]:
+            message = f"augment would move '{images[0]}' but not '{name}', which has the same height and width"
+            raise ConfigError(message, place=feed.augment.place, hint="remove augment")
+    return {name: Augmenter(feed.augment, arrays[name].shape[1:], seed) for name in images}

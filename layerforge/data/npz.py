@@ -1,0 +1,125 @@
+"""NPZ: NumPy's archive of arrays, read without pickle and without trusting its sizes."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ..errors import ConfigError, DataError
+from ..params import FilePath, param
+from ..registry import register_source
+from ..spec import Spec
+from ..words import did_you_mean
+from .files import DEFLATE_RATIO, file_error, reading, size_of
+from .source import Source, infer_spec
+
+KINDS = "biuf"
+HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+@register_source
+class NPZ(Source):
+    """Arrays of a .npz file: every array is a blob, with the samples along the first axis.
+
+    Floats are real; bytes with at least two axes are pixels (real, scaled by 1/255); other integers are indices.
+    """
+
+    path: FilePath = param(help="the .npz file")
+    blobs: dict | None = param(None, help="which arrays, as {blob: name in the file}; null: all under their own names")
+
+    def names(self) -> dict[str, str]:
+        """Blob to name in the file."""
+        return chosen(self.path, self.blobs, list(headers(self.path)))
+
+    def specs(self) -> dict[str, Spec]:
+        known = headers(self.path)
+        return {blob: spec_of(self.path, name, *known[name]) for blob, name in self.names().items()}
+
+    def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
+        return {blob: read_array(self.path, name) for blob, name in self.names().items()}
+
+
+def chosen(path: str, blobs: Any, known: list[str]) -> dict[str, str]:
+    """{blob: name}, checked against the names in the file; all of them where nothing was chosen."""
+    if blobs is None:
+        return {name: name for name in known}
+    for name in blobs.values():
+        if name not in known:
+            hint = did_you_mean(str(name), known) or f"arrays here: {', '.join(known)}"
+            raise DataError(f"{path} has no array '{name}'", hint=hint)
+    if not blobs:
+        raise ConfigError("blobs must name at least one array", hint="remove it to get all of them")
+    return {str(blob): str(name) for blob, name in blobs.items()}
+
+
+def spec_of(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Spec:
+    """The Spec of one sample of an array in a file; DataError for what is no array of samples."""
+    if dtype.kind not in KINDS:
+        raise file_error(path, f"array '{name}' holds {dtype}, not numbers", "leave it out with blobs: {...}")
+    if not shape:
+        raise file_error(path, f"array '{name}' is a single number, without an axis of samples")
+    return infer_spec(shape, dtype)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    """The archive, with everything that zipfile raises as a DataError."""
+    size_of(path)
+    try:
+        with reading(path), zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as problem:
+        raise file_error(
+            path, f"is not a .npz file, or damaged ({problem})", "write it again with numpy.savez"
+        ) from None
+
+
+def headers(path: str | Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of every array in the file."""
+    with opened(path) as archive:
+        found = {}
+        for info in archive.infolist():
+            if info.filename.endswith(".npy"):
+                with archive.open(info) as stream:
+                    shape, _, dtype = _header(path, info, stream)
+                found[info.filename.removesuffix(".npy")] = (shape, dtype)
+    if not found:
+        raise file_error(path, "holds no arrays")
+    return found
+
+
+def _header(path: str | Path, info: zipfile.ZipInfo, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise file_error(path, f"'{info.filename}' is compressed in a way that numpy.savez does not use")
+    if info.file_size > info.compress_size * DEFLATE_RATIO:
+        raise file_error(path, f"'{info.filename}' promises {info.file_size} bytes, more than it can hold")
+    try:
+        version = npy.read_magic(stream)
+        if version not in HEADER_READERS:
+            raise ValueError(f"format version {version}")
+        shape, fortran, dtype = HEADER_READERS[version](stream)
+    except ValueError as problem:
+        raise file_error(path, f"'{info.filename}' is not an array of numbers ({problem})") from None
+    return shape, fortran, dtype
+
+
+def read_array(path: str | Path, name: str) -> np.ndarray:
+    """One array of the file; its size is checked against the file before memory is taken."""
+    with opened(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+        with archive.open(info) as stream:
+            shape, fortran, dtype = _header(path, info, stream)
+            spec_of(str(path), name, shape, dtype)
+            size = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
+            if stream.tell() + size != info.file_size:
+                left = info.file_size - stream.tell()
+                raise file_error(path, f"array '{name}' should have {size} bytes, the file has {left}")
+            flat = np.frombuffer(bytearray(stream.read()), dtype)
+    array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,95 @@
+"""Pairs: two samples and whether they are of the same class, for nets that learn to compare."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import ConfigError, DataError
+from ..feed import SourceValue
+from ..params import param
+from ..philox import host_generator
+from ..registry import register_source
+from ..spec import Spec, index
+from .source import Source
+
+
+@register_source
+class Pairs(Source):
+    """Pairs of samples of another source: for its blob `image` the blobs `image_a` and `image_b`, and `match`, 0 or 1.
+
+    Half of the pairs match. Which samples meet depends on the seed alone, and is the same in every epoch. The split is
+    that of the inner source: pairs are formed within it.
+    """
+
+    source: SourceValue = param(help="where the samples come from; it needs labels")
+    label: str = param("label", help="the blob that says which samples match")
+    count: int | None = param(None, help="how many pairs; null: as many as there are samples", ge=2)
+    seed: int = param(0, help="another seed forms other pairs", ge=0)
+
+    def validate(self) -> None:
+        if self.split is None:
+            self.split = self.source.split
+        elif self.split != self.source.split:
+            self.source = self.source.with_split(self.split)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.source.parts
+
+    @property
+    def title(self) -> str:
+        return self.source.title
+
+    def specs(self) -> dict[str, Spec]:
+        inner = self.source.specs()
+        if self.label not in inner or inner[self.label].shape or inner[self.label].is_real:
+            message = f"Pairs: {type(self.source).__name__} has no blob of class labels '{self.label}'"
+            raise ConfigError(message, place=self.place, hint=f"its blobs: {', '.join(inner)}")
+        specs = {f"{n}_{side}": spec for n, spec in inner.items() if n != self.label for side in "ab"}
+        return {**specs, "match": index((), 2)}
+
+    def prepare(self, progress: bool | None = None) -> None:
+        self.source.prepare(progress)
+
+    def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
+        self.specs()
+        arrays = self.source.load(progress)
+        labels = arrays.pop(self.label)
+        first, second, match = form_pairs(labels, self.count or len(labels), self.seed)
+        pairs = {f"{n}_{side}": a[who] for n, a in arrays.items() for side, who in (("a", first), ("b", second))}
+        return {**pairs, "match": match}
+
+    def normalised(self) -> list[tuple[str, ...]]:
+        """Both sides of a pair share their statistics: one net sees both."""
+        return [tuple(f"{n}_{side}" for n in group for side in "ab") for group in self.source.normalised()]
+
+
+def form_pairs(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples a and b of each pair and whether they match (count,), half of them, in random order.
+
+    a goes through all samples; b is drawn from a's class without a itself, or from all other classes.
+
+    Errors   DataError where no two samples match, or all do
+    """
+    classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        raise DataError(f"Pairs needs samples of at least two classes, all {len(labels)} are of class {classes[0]}")
+    several = np.flatnonzero(sizes[inverse] > 1)
+    if not len(several):
+        raise DataError("Pairs needs two samples of the same class, every class here has one")
+    by_class = np.argsort(inverse, kind="stable")
+    start = np.cumsum(sizes) - sizes
+    rank = np.empty_like(by_class)
+    rank[by_class] = np.arange(len(labels)) - start[inverse[by_class]]
+
+    bits = host_generator(seed, "pairs").bit_generator
+    match = np.arange(count) % 2
+    first = np.where(match, several[np.arange(count) // 2 % len(several)], np.arange(count) // 2 % len(labels))
+    own, size = inverse[first], sizes[inverse[first]]
+    draw = (bits.random_raw(count) >> np.uint64(11)) * 2.0**-53  # uniform in [0, 1)
+    partner = start[own] + (rank[first] + 1 + (draw * (size - 1)).astype(np.int64)) % size
+    other = (draw * (len(labels) - size)).astype(np.int64)
+    other += np.where(other >= start[own], size, 0)
+    second = by_class[np.where(match, partner, other)]
+    order = np.argsort(bits.random_raw(count), kind="stable")
+    return first[order], second[order], match[order]

@@ -1,0 +1,185 @@
+"""From raw samples to what the net sees: y = (x scale - mean) / std as one multiplication and one addition."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..feed import Transform, is_image
+from ..spec import Spec
+
+CHUNK = 512  # samples at a time in the statistics: bounds the memory of the float64 copies
+PIXEL_STD_FLOOR = 0.1  # of the root mean square over all pixels
+
+
+def natural_scale(dtype: np.dtype) -> float:
+    """1/255 for bytes, 1 for all other numbers."""
+    return 1 / 255 if dtype == np.uint8 else 1.0
+
+
+def centre_crop(images: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """The middle (..., h, w) of images (..., H, W): a view."""
+    if size is None:
+        return images
+    top, left = ((have - want) // 2 for have, want in zip(images.shape[-2:], size, strict=True))
+    return images[..., top : top + size[0], left : left + size[1]]
+
+
+class InputTransform:
+    """factor and offset per real blob: y = x factor + offset, after cropping images to their middle where asked.
+
+    Both are scalars or arrays that broadcast over the samples. `state` and `from_state` carry it to a place that does
+    not have the training data.
+    """
+
+    def __init__(
+        self, affine: Mapping[str, tuple[np.ndarray, np.ndarray]], crop: tuple[int, int] | None = None
+    ) -> None:
+        self.affine, self.crop = dict(affine), crop
+        self._cast: dict[tuple[str, str], tuple[np.ndarray, np.ndarray, bool, bool]] = {}
+
+    @classmethod
+    def fit(
+        cls,
+        transform: Transform,
+        specs: Mapping[str, Spec],
+        groups: Sequence[tuple[str, ...]],
+        arrays: Mapping[str, np.ndarray],
+        crop: tuple[int, int] | None = None,
+    ) -> InputTransform:
+        """The transform of a configuration. `groups`: blobs with common statistics; `arrays`: the training split.
+
+        Errors   ConfigError for names of other blobs, and for numbers per channel that are not as many as channels
+        """
+        affine = {
+            name: (np.float64(natural_scale(arrays[name].dtype)), np.float64(0))
+            for name, spec in specs.items()
+            if spec.is_real
+        }
+        for group in _selected(transform, specs, groups):
+            pair = _affine(transform, specs[group[0]], [arrays[name] for name in group])
+            if crop is not None and is_image(specs[group[0]]):
+                pair = tuple(centre_crop(a, crop) if a.ndim == 3 and a.shape[1:] != (1, 1) else a for a in pair)
+            affine.update(dict.fromkeys(group, pair))
+        return cls(affine, crop)
+
+    def __call__(self, name: str, raw: np.ndarray, dtype: str = "float32") -> np.ndarray:
+        """Samples (N, ...) of a blob as the net sees them: reals in `dtype`, indices in int64. `raw` is not changed."""
+        if name not in self.affine:
+            return raw.astype(np.int64)
+        if self.crop is not None and raw.ndim == 4 and raw.shape[-2:] != self.crop:
+            raw = centre_crop(raw, self.crop)
+        # Bytes and float32 lose nothing in float32; wide numbers may lie far from 0, so their mean goes in float64.
+        working = "float64" if raw.dtype.itemsize > 4 else dtype
+        factor, offset, scaled, shifted = self._in(name, working)
+        if scaled:
+            y = np.multiply(raw, factor, dtype=working, casting="same_kind", order="C")
+        elif shifted:
+            y = np.array(raw, dtype=working, order="C")
+        else:
+            return np.ascontiguousarray(raw, dtype=dtype)
+        if shifted:
+            y += offset
+        return y.astype(dtype, copy=False)
+
+    def _in(self, name: str, dtype: str) -> tuple[np.ndarray, np.ndarray, bool, bool]:
+        """Factor and offset in a dtype, and whether each does anything."""
+        known = self._cast.get((name, dtype))
+        if known is None:
+            factor, offset = (np.asarray(a, dtype=dtype) for a in self.affine[name])
+            known = factor, offset, bool((factor != 1).any()), bool((offset != 0).any())
+            self._cast[name, dtype] = known
+        return known
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything as float64 arrays by name, to be kept in a checkpoint."""
+        state = {f"{name}.{word}": a for name, pair in self.affine.items() for word, a in _words(pair)}
+        if self.crop is not None:
+            state["crop"] = np.asarray(self.crop, np.float64)
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> InputTransform:
+        """The transform that `state` described."""
+        names = [key.removesuffix(".factor") for key in state if key.endswith(".factor")]
+        affine = {
+            name: (np.asarray(state[f"{name}.factor"], np.float64), np.asarray(state[f"{name}.offset"], np.float64))
+            for name in names
+        }
+        crop = tuple(int(n) for n in state["crop"]) if "crop" in state else None
+        return cls(affine, crop)
+
+
+def _words(pair: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    return [("factor", np.asarray(pair[0], np.float64)), ("offset", np.asarray(pair[1], np.float64))]
+
+
+def _selected(
+    transform: Transform, specs: Mapping[str, Spec], groups: Sequence[tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """The groups that the transform is for."""
+    real = [name for name, spec in specs.items() if spec.is_real]
+    for name in transform.blobs or ():
+        if name not in real:
+            hint = f"real blobs here: {', '.join(real) or 'none'}"
+            raise ConfigError(
+                f"transform: blobs names '{name}', which is none to scale", place=transform.place, hint=hint
+            )
+    if transform.blobs is not None:
+        listed = [tuple(name for name in group if name in transform.blobs) for group in groups]
+        grouped = {name for group in listed for name in group}
+        return [g for g in listed if g] + [(name,) for name in transform.blobs if name not in grouped]
+    if not groups and (transform.mean is not None or transform.std is not None or transform.scale is not None):
+        raise ConfigError("transform: the data has no images or features to transform", place=transform.place)
+    return list(groups)
+
+
+def _affine(transform: Transform, spec: Spec, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and offset for blobs of one kind, from the transform and the training samples where it asks for them."""
+    scale = natural_scale(arrays[0].dtype) if transform.scale is None else transform.scale
+    taken = functools.cache(functools.partial(moments, arrays))  # mean and std usually ask for the same
+    mean, std = np.asarray(0.0), np.asarray(1.0)
+    if isinstance(transform.mean, str):
+        mean = taken(transform.mean == "pixel")[0] * scale
+    elif transform.mean is not None:
+        mean = _per_channel("mean", transform.mean, spec)
+    if isinstance(transform.std, str):
+        std = taken(transform.std == "pixel")[1] * abs(scale)
+        if transform.std == "pixel" and spec.ndim > 1:
+            std = np.maximum(std, PIXEL_STD_FLOOR * np.sqrt(np.mean(std**2)))
+    elif transform.std is not None:
+        std = _per_channel("std", transform.std, spec)
+    # A standard deviation of 0 marks what never changes: it becomes 0 whatever comes.
+    inverse = np.divide(1.0, std, out=np.zeros(np.shape(std)), where=np.asarray(std) > 0)
+    return scale * inverse, -mean * inverse
+
+
+def _per_channel(word: str, value: float | list[float], spec: Spec) -> np.ndarray:
+    """Declared numbers in the shape that broadcasts over samples of `spec`."""
+    if not isinstance(value, list):
+        return np.asarray(float(value))
+    channels = spec.shape[0] if spec.shape else 1
+    if len(value) != channels:
+        message = f"transform: {word} has {len(value)} numbers, samples of shape {spec.shape} have {channels} channels"
+        raise ConfigError(message, hint="give one number for all or one per channel (the first axis)")
+    return np.asarray(value, np.float64).reshape(spec.shape[:1] + (1,) * (spec.ndim - 1))
+
+
+def moments(arrays: list[np.ndarray], per_pixel: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over the samples of all arrays, in float64 and two passes.
+
+    Per position of a sample, or per channel (its first axis), in the shape that broadcasts over samples. A deviation
+    below the rounding of the mean counts as 0.
+    """
+    axes = (0,) if per_pixel or arrays[0].ndim == 1 else (0, *range(2, arrays[0].ndim))
+    chunks = [a[i : i + CHUNK] for a in arrays for i in range(0, len(a), CHUNK)]
+    count = sum(c.size for c in chunks) / np.sum(chunks[0], axis=axes).size
+    mean = sum(np.sum(c, axis=axes, keepdims=True, dtype=np.float64) for c in chunks) / count
+    square = sum(np.sum(np.square(c - mean), axis=axes, keepdims=True) for c in chunks) / count
+    std = np.sqrt(square)
+    std[std <= 1e-12 * np.abs(mean)] = 0
+    return mean[0], std[0]
