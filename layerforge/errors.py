@@ -79,10 +79,23 @@ def flatten(error: LayerForgeError) -> list[LayerForgeError]:
     return [e for part in error.errors for e in flatten(part)] if isinstance(error, ConfigErrors) else [error]
 
 
-def raise_all(errors: list[LayerForgeError]) -> None:
-    """Raise what was collected: nothing, the one error, or all of them as one."""
+def in_order(errors: Iterable[LayerForgeError], files: Iterable[str] = ()) -> list[LayerForgeError]:
+    """Single errors without repetitions, by file (`files` first) and line; those without a place last."""
     single = [e for error in errors for e in flatten(error)]
-    unique = list({(str(e.place), e.message): e for e in single}.values())
+    unique = {(str(e.place), e.message): e for e in single}.values()
+    named = dict.fromkeys([*files, *(e.place.file for e in unique if e.place)])
+    order = {file: number for number, file in enumerate(named)}
+
+    def position(error: LayerForgeError) -> tuple[int, int, int]:
+        place = error.place
+        return (order[place.file], place.line, place.column) if place else (len(order), 0, 0)
+
+    return sorted(unique, key=position)
+
+
+def raise_all(errors: Iterable[LayerForgeError]) -> None:
+    """Raise what was collected: nothing, the one error, or all of them as one, in the order of the file."""
+    unique = in_order(errors)
     if len(unique) == 1:
         raise unique[0]
     if unique:

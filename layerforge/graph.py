@@ -177,6 +177,7 @@ class Builder:
         self.nodes: list[Node] = []
         self.aliases: dict[str, str] = {}
         self.broken: set[str] = set()  # tops of layers that have errors: what reads them is not blamed for that
+        self.inputs_known = True  # False: the data section has errors, so that any blob may be one of its own
 
     def build(self, net: Sequence[Any], blocks: Mapping[str, Any], xp: Any) -> Graph:
         """The graph of a net section; look at `errors` before using it."""
@@ -257,6 +258,8 @@ class Builder:
         for node in reversed(self.nodes):  # the layer above that runs whenever this one does
             if node.tops and mine <= ({node.wiring.phase} if node.wiring.phase else set(PHASES)):
                 return (node.tops[0],)
+        if not self.inputs and not self.inputs_known:
+            return ("?",)
         if not self.inputs:
             raise ConfigError(
                 f"{runner.owner(layer)} has nothing to read", place=layer.place, hint="declare `inputs:` or `data:`"
@@ -337,7 +340,7 @@ class Builder:
 
     def _find(self, graph: PhaseGraph, node: Node, name: str) -> Blob:
         blob = graph.current.get(name) or graph.current.get(str(self.aliases.get(name)))
-        if blob is None and name in self.broken:
+        if blob is None and (name in self.broken or not self.inputs_known):
             return Blob(name, -1, -1)
         if blob is None:
             known = list(graph.current)

@@ -23,6 +23,7 @@ from .flat import FlatParams, allocate
 from .graph import PHASES, Builder, Graph, PhaseGraph, Step, parse_inputs
 from .layer import Layer, Run
 from .plan import Plan, make_plan
+from .spec import Spec
 from .words import did_you_mean
 
 FORWARD_WORDS = ("phase", "backward", "copy", "of")
@@ -81,14 +82,23 @@ class Net:
         return cls(Config.from_dict(mapping, (), userfiles.import_all), keep=keep, backend=backend)
 
     def _builder(self, config: Config, errors: list[LayerForgeError]) -> Builder:
+        specs: dict[str, Spec] = {}
+        grads: set[str] = set()
+        known = True
         if config.data is not None:
-            specs = {n: s.with_dtype(self.dtype) for n, s in config.data.specs("train").items()}
-            grads: set[str] = set()
+            try:
+                specs = {n: s.with_dtype(self.dtype) for n, s in config.data.specs("train").items()}
+            except LayerForgeError as error:  # the file of a source may be missing: the rest is looked at all the same
+                errors.append(error)
+                known = False
         else:
             specs, grads = parse_inputs(config.inputs, self.dtype, errors)
+            known = config.tree.get("data") is None
         for name in set(specs) & set(FORWARD_WORDS):
             errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
-        return Builder(specs, grads, self.dtype)
+        builder = Builder(specs, grads, self.dtype)
+        builder.inputs_known = known
+        return builder
 
     def _checked_keep(self, keep: str | Iterable[str]) -> frozenset[str] | None:
         """The names to keep; None stands for all."""

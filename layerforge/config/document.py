@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, LayerForgeError, flatten, raise_all
+from ..errors import ConfigError, LayerForgeError, flatten, in_order, raise_all
 from ..params import resolve_path, show
 from ..places import Place, PlacedDict, PlacedList, part, place_of
 from ..words import hint_for_key
@@ -129,7 +129,7 @@ class Config:
         self.blocks: PlacedDict = self._mapping("blocks") or PlacedDict()
         self.net: PlacedList = self._net()
         self.name: str = self.top.name or (Path(self.path).stem if self.path else UNNAMED)
-        self.errors = self._in_order()
+        self.errors = in_order(self.errors, (path for path, _ in self.files))
 
     def _build(self, kind: type[Any], values: PlacedDict, owner: str) -> Any:
         """The section, or None after its errors are kept."""
@@ -208,17 +208,6 @@ class Config:
             hint = f"did you mean {' or '.join(homes)}?" if homes else hint_for_key(key, TOP_LEVEL)
             place = place_of(self.tree, key, of="key")
             self._collect(ConfigError(f"unknown key '{key}' in config", place=place, hint=hint))
-
-    def _in_order(self) -> list[LayerForgeError]:
-        """The errors without repetitions, by file and line; those without a place last."""
-        order = {path: index for index, (path, _) in enumerate(self.files)}
-        unique = {(str(e.place), e.message): e for e in self.errors}.values()
-
-        def position(error: LayerForgeError) -> tuple[int, int, int]:
-            place = error.place
-            return (order.get(place.file, len(order)), place.line, place.column) if place else (len(order) + 1, 0, 0)
-
-        return sorted(unique, key=position)
 
     # ---- using -------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,144 @@
+"""The run directory: everything that a run leaves behind, in the layout that docs/runs.md describes.
+
+    runs/<name>/<timestamp>-<4 hex digits>/
+        config.yaml  config.resolved.yaml  command.json  env.json
+        train.log  metrics.csv  metrics.jsonl  checkpoints/  summary.json  STATUS
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, DataError
+from ..snapshot import atomic_write
+
+STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
+
+
+class RunDir:
+    """The folder of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, output_dir: str | Path, name: str) -> RunDir:
+        """Make a new folder for a run of that name, and let `latest` point to it.
+
+        Errors   DataError (exit 3) where the folder cannot be made
+        """
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        run = cls(Path(output_dir) / name / f"{stamp}-{secrets.token_hex(2)}")
+        try:
+            run.checkpoints.mkdir(parents=True)
+            _point_latest(run.path)
+        except OSError as problem:
+            hint = "choose another place with --output-dir"
+            raise DataError(f"cannot make {run.path}: {problem.strerror}", hint=hint) from None
+        run.set_status("running")
+        return run
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def write_text(self, name: str, text: str) -> None:
+        atomic_write(self.path / name, text.encode())
+
+    def write_json(self, name: str, value: Any) -> None:
+        self.write_text(name, json.dumps(value, indent=2, allow_nan=True) + "\n")
+
+    def set_status(self, status: str) -> None:
+        """One of STATUSES, in the file STATUS."""
+        assert status in STATUSES
+        self.write_text("STATUS", status + "\n")
+
+    def log(self, line: str) -> None:
+        """Append a line to train.log."""
+        _append(self.path / "train.log", line + "\n")
+
+
+def _point_latest(path: Path) -> None:
+    """`latest` beside the run is a symlink to it, or a file with its name where symlinks are not to be had."""
+    link = path.parent / "latest"
+    temporary = path.parent / f".latest-{os.getpid()}"
+    try:
+        temporary.symlink_to(path.name)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        (path.parent / "latest.txt").write_text(path.name + "\n")
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as problem:
+        raise DataError(f"cannot write {path}: {problem.strerror}", hint="is the disk full?") from None
+
+
+def find_run(path: str | Path) -> RunDir | None:
+    """The run that a path names: the run's folder, or `latest`; None when it is not one."""
+    path = Path(path)
+    if (path / "config.resolved.yaml").is_file():
+        return RunDir(path)
+    if (path / "latest" / "config.resolved.yaml").is_file():
+        return RunDir(path / "latest")
+    pointer = path / "latest.txt"
+    if pointer.is_file():
+        return find_run(path / pointer.read_text().strip())
+    return None
+
+
+def weights_of(path: str | Path) -> Path:
+    """The weights that a path names: a snapshot itself, or a run's best checkpoint, its last where there is no best.
+
+    Errors   ConfigError where it is neither
+    """
+    run = find_run(path)
+    if run is None:
+        if Path(path).is_file():
+            return Path(path)
+        raise ConfigError(f"{path} is neither a run nor a file of weights", hint="a run's folder holds STATUS")
+    for name in ("best.h5", "last.h5"):
+        if (run.checkpoints / name).is_file():
+            return run.checkpoints / name
+    raise ConfigError(f"the run {run.path} has no checkpoint yet", hint="it stopped before the first one was written")
+
+
+class MetricsLog:
+    """metrics.csv and metrics.jsonl: one row per event, appended, never rewritten."""
+
+    def __init__(self, run: RunDir, columns: list[str], segment: int = 0) -> None:
+        self.run, self.columns, self.segment = run, ["run_segment", *columns], segment
+        self.csv, self.jsonl = run.path / "metrics.csv", run.path / "metrics.jsonl"
+        if not self.csv.exists():
+            _append(self.csv, self._csv_line(self.columns))
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; columns that it does not have stay empty."""
+        full = {"run_segment": self.segment, **row}
+        unknown = set(full) - set(self.columns)
+        assert not unknown, unknown
+        _append(self.csv, self._csv_line([_csv_value(full.get(c)) for c in self.columns]))
+        _append(self.jsonl, json.dumps(full) + "\n")
+
+    @staticmethod
+    def _csv_line(values: list[Any]) -> str:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerow(values)
+        return buffer.getvalue()
+
+
+def _csv_value(value: Any) -> Any:
+    """Floats with all their digits, nothing for None."""
+    return "" if value is None else repr(value) if isinstance(value, float) else value

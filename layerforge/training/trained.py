@@ -1,0 +1,96 @@
+"""A trained net, opened from a run's folder or from a configuration and a file of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import snapshot, userfiles
+from ..config.document import Config
+from ..data.loader import Loader
+from ..data.opening import open_data
+from ..data.transform import InputTransform
+from ..errors import ConfigError
+from ..net import Net
+from ..spec import Spec
+from .rundir import RunDir, find_run, weights_of
+
+TRANSFORM = "transform/"  # where a checkpoint keeps the constants of the input transform
+
+
+@dataclass
+class Trained:
+    """A net with its weights. `transform` is that of its training data; None where the weights do not hold one."""
+
+    config: Config
+    net: Net
+    weights: Path
+    transform: InputTransform | None
+
+    def _data(self) -> Any:
+        if self.config.data is None:
+            raise ConfigError("the configuration has no data section", hint="declare the data that the net is for")
+        return self.config.data
+
+    def open_data(self, section: str) -> Loader:
+        """The loader of one data section; its inputs go through the transform that training used."""
+        top = self.config.top
+        opened = open_data(
+            self._data(), sections=(section,), seed=top.seed, dtype=top.dtype, transform=self.transform
+        )
+        return opened.loaders[section]
+
+    def sample_spec(self, name: str) -> Spec:
+        """The Spec of one raw sample of an input (no batch axis)."""
+        return self._data().feed("train").source.specs()[name]
+
+    def prepare(self, name: str, samples: np.ndarray) -> np.ndarray:
+        """Raw samples of an input as the net sees them."""
+        transform = self.transform
+        if transform is None:
+            raise ConfigError(f"{self.weights} does not say how inputs were scaled", hint="use a checkpoint of a run")
+        return transform(name, samples, self.config.top.dtype)
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, where the training data have names."""
+        return tuple(self._data().feed("train").source.class_names)
+
+
+def load_config(target: str, overrides: Iterable[str], allow_import: bool) -> tuple[Config, RunDir | None]:
+    """The configuration of a file or of a run, its `import:` files run; its errors wait in `config.errors`.
+
+    A run may come from somebody else: its imports are run only where `allow_import` says so.
+
+    Errors   ConfigError for a file that cannot be read, and for a run that would need `allow_import`
+    """
+    run, overrides = find_run(target), tuple(overrides)
+    if run is None:
+        return Config.load(target, overrides, userfiles.import_all), None
+
+    def guarded(paths: list[str]) -> None:
+        if not allow_import:
+            message = f"the run {run.path} imports Python files: {', '.join(paths)}"
+            raise ConfigError(message, hint="if you trust them, run them with --allow-import")
+        userfiles.import_all(paths)
+
+    return Config.load(run.path / "config.resolved.yaml", overrides, guarded), run
+
+
+def open_trained(target: str, overrides: Iterable[str], weights: str | None, allow_import: bool) -> Trained:
+    """Build the net of a run (or of a config, with `weights`) and load its weights.
+
+    Errors   ConfigError for something that is neither; DataError for weights that are damaged or do not fit
+    """
+    config, run = load_config(target, overrides, allow_import)
+    if run is None and weights is None:
+        raise ConfigError(f"{target} is a config: which weights?", hint="add --weights FILE, or give a run's folder")
+    net = Net(config, keep="none")
+    file = weights_of(weights or target)
+    arrays, _ = snapshot.read_snapshot(file)
+    net.load_arrays(arrays, str(file))
+    state = {k.removeprefix(TRANSFORM): v for k, v in arrays.items() if k.startswith(TRANSFORM)}
+    return Trained(config, net, file, InputTransform.from_state(state) if state else None)
