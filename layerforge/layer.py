@@ -213,18 +213,34 @@ class Layer(Declared):
             )
         declared.setdefault(new.name, new)
 
-    def buf(self, name: str, shape: Sequence[int], dtype: Any = None, *, life: str = "call", over: Any = None) -> Any:
+    def buf(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: Any = None,
+        *,
+        life: str = "call",
+        over: Any = None,
+        like: Any = None,
+    ) -> Any:
         """Reusable memory: the same array at every call while shape and dtype stay. Its old content is undefined.
 
-        life "call" until the layer's next call, "saved" until backward has run. `over=x` asks to write over the
-        bottom x: where the net has proved that safe, x's own memory comes back.
+        life  "call" until the layer's next call, "saved" until backward has run
+        over  asks to write over this bottom: where the net has proved that safe, its own memory comes back
+        like  an array of the same shape (by default `over`) whose order of axes in memory the new one gets: operations
+              between arrays of one order run through memory in one sweep
         """
         if over is not None and self.runs_in_place:
             return over
         shape, dtype = tuple(shape), dtype or self.dtype
         array = self.memory.arrays.get(name)
         if array is None or array.shape != shape or array.dtype != dtype:
-            array = self.memory.arrays[name] = self.xp.empty(shape, dtype=dtype)
+            model = over if like is None else like
+            if model is not None and model.shape == shape:
+                array = self.xp.empty_like(model, dtype=dtype)
+            else:
+                array = self.xp.empty(shape, dtype=dtype)
+            self.memory.arrays[name] = array
             self.memory.lives[name] = life
         return array
 

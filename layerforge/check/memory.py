@@ -110,8 +110,8 @@ def _run_in_place(probe: Probe, dys: Any) -> tuple[dict[str, Any], dict[str, Any
     probe.layer.runs_in_place = True
     buf = probe.layer.buf
 
-    def over_twin(name: str, shape: Any, dtype: Any = None, *, life: str = "call", over: Any = None) -> Any:
-        return top if over is bottom else buf(name, shape, dtype, life=life)
+    def over_twin(name: str, shape: Any, dtype: Any = None, *, over: Any = None, **options: Any) -> Any:
+        return top if over is bottom else buf(name, shape, dtype, **options)
 
     vars(probe.layer)["buf"] = over_twin
     tops = probe.forward()

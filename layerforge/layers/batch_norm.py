@@ -82,7 +82,7 @@ class BatchNorm(Layer):
         return x
 
     def forward(self, x: Any) -> Any:
-        xhat = self.buf("xhat", x.shape, life="saved")
+        xhat = self.buf("xhat", x.shape, life="saved", like=x)
         train = self.phase == "train"
         inv_std = self.normalize_by_batch(x, xhat) if train else self.normalize_by_running(x, xhat)
         self.save(xhat=xhat, inv_std=inv_std, train=train)

@@ -1,0 +1,153 @@
+"""Conv2d: convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import ConfigError, LayerError
+from ..fillers import Filler
+from ..layer import Bad, Example, Layer
+from ..params import Pair, param
+from ..registry import register
+from ..spec import Spec
+from ..windows import Windows, batch_first, batch_last, chunks, fold, slide, spatial, unfold
+
+
+@register
+class Conv2d(Layer):
+    """Conv2d: convolution with learned kernels (Caffe: Convolution)
+
+        yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
+
+    where p runs over the positions of the output, k over those of the kernel (both pairs: down, across), c over the
+    channels of m's group, and x̂ is x with `padding` zeros around it. (A cross-correlation: the kernel is not flipped.)
+
+    Per axis the output has floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1 positions. With groups,
+    output channels m of a group see the input channels of that group only; groups = C is a depthwise convolution.
+
+    Computed as a matrix product: the window that position p of sample n sees is a column of the matrix X, which has
+    C/groups · K rows (K elements of the kernel) and as many columns as there are (p, n); then, for each group, y = W X.
+    X has each number of x up to K times, so it is made and used in parts, and made again in backward rather than kept.
+
+    Shapes    x (N, C, H, W) real, y (N, M, H', W'), weight (M, C/groups, kernel height, kernel width), bias (M,)
+    Backward  As for Linear, whose x is X here:
+                  dW = dy Xᵀ,   dX = Wᵀ dy,   dbₘ = Σₙₚ dyₙₘₚ
+              A number of X is a copy of one in x, so each number of dX is added to the place in dx that its column had
+              it from; what came from the padding is dropped. In one formula,
+                  dx_nc(i) = Σₘ Σ W_mck dyₙₘₚ    over all p, k with p · stride + k · dilation - padding = i
+    Keeps     x
+    Cost      2 N M H' W' C/groups K flops forward, twice that backward
+    Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
+    Source    LeCun et al. 1989; the matrix product: Chellapilla, Puri & Simard 2006; compare torch.nn.Conv2d
+    """
+
+    backward_reads = ("bottom",)
+
+    out_channels: int = param(help="channels M of the output", ge=1)
+    kernel_size: Pair = param(help="height and width of the kernel", ge=1)
+    stride: Pair = param(1, help="step from one window to the next", ge=1)
+    padding: Pair = param(0, help="zeros added on each side", ge=0)
+    dilation: Pair = param(1, help="step from one element of the kernel to the next", ge=1)
+    groups: int = param(1, help="parts of the channels that are convolved separately", ge=1)
+    bias: bool = param(True, help="learn an additive bias")
+    weight_filler: Filler = param("msra", help="start values of weight")
+    bias_filler: Filler = param("constant", help="start values of bias")
+
+    examples = [
+        Example({"out_channels": 4, "kernel_size": 3}, [Spec((2, 3, 5, 4))]),
+        Example({"out_channels": 2, "kernel_size": 3, "padding": 1, "bias": False}, [Spec((3, 2, 4, 5))]),
+        Example({"out_channels": 3, "kernel_size": [3, 2], "stride": [2, 3], "padding": [0, 1]}, [Spec((2, 2, 8, 7))]),
+        Example({"out_channels": 2, "kernel_size": [2, 3], "dilation": [3, 2], "padding": 2}, [Spec((2, 2, 5, 6))]),
+        Example({"out_channels": 6, "kernel_size": 3, "groups": 2, "stride": 2, "padding": 1}, [Spec((2, 4, 6, 5))]),
+        Example({"out_channels": 3, "kernel_size": 3, "groups": 3, "padding": 1}, [Spec((2, 3, 4, 4))], "depthwise"),
+        Example({"out_channels": 6, "kernel_size": [1, 3], "groups": 3}, [Spec((2, 3, 2, 5))], "two outputs a channel"),
+        Example({"out_channels": 5, "kernel_size": 1}, [Spec((2, 3, 4, 3))], "1x1"),
+        Example({"out_channels": 4, "kernel_size": 1, "stride": 2}, [Spec((2, 3, 5, 5))], "skips positions"),
+        Example({"out_channels": 2, "kernel_size": 2, "stride": 3}, [Spec((2, 2, 7, 6))], "unused rows and columns"),
+        Example({"out_channels": 3, "kernel_size": [4, 5]}, [Spec((2, 2, 4, 5))], "one window"),
+        Example({"out_channels": 2, "kernel_size": 3, "padding": 2}, [Spec((2, 1, 1, 1))], "mostly padding"),
+        Example({"out_channels": 1, "kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+    ]
+    bad_examples = [
+        Bad({"out_channels": 0, "kernel_size": 3}, "must be >= 1"),
+        Bad({"out_channels": 4}, "kernel_size is required"),
+        Bad({"out_channels": 4, "kernel_size": [3, 0]}, "must be >= 1"),
+        Bad({"out_channels": 4, "kernel_size": [3, 3, 3]}, "an integer or a pair [height, width]"),
+        Bad({"out_channels": 4, "kernel_size": 2.5}, "an integer or a pair [height, width]"),
+        Bad({"out_channels": 4, "kernel_size": 3, "stride": 0}, "must be >= 1"),
+        Bad({"out_channels": 4, "kernel_size": 3, "padding": -1}, "must be >= 0"),
+        Bad({"out_channels": 4, "kernel_size": 3, "pad": 1}, "did you mean 'padding'?"),
+        Bad({"num_output": 4, "kernel_size": 3}, "did you mean 'out_channels'?"),
+        Bad({"out_channels": 4, "kernel_size": 3, "groups": 3}, "out_channels 4 is not a multiple of groups 3"),
+        Bad({"out_channels": 4, "kernel_size": 3, "groups": 2}, "3 channels, not a multiple", [Spec((2, 3, 5, 5))]),
+        Bad({"out_channels": 4, "kernel_size": 3}, "expected 4", [Spec((2, 3, 5))]),
+        Bad({"out_channels": 4, "kernel_size": 5, "padding": 1}, "covers 5 x 5, more than", [Spec((2, 3, 2, 8))]),
+        Bad({"out_channels": 4, "kernel_size": 2, "dilation": 9}, "covers 10 x 10", [Spec((2, 3, 8, 12))]),
+        Bad({"out_channels": 4, "kernel_size": 1}, "must be real numbers", [Spec((2, 3, 4, 4), role="index")]),
+    ]
+
+    def validate(self) -> None:
+        if self.out_channels % self.groups:
+            raise ConfigError(
+                f"out_channels {self.out_channels} is not a multiple of groups {self.groups}",
+                hint="every group makes the same number of output channels",
+            )
+
+    def setup(self, x: Spec) -> Spec:
+        windows = self.windows(spatial(x, len(self.kernel_size)))
+        channels = x.shape[1]
+        if channels % self.groups:
+            raise LayerError(
+                f"the bottom has {channels} channels, not a multiple of groups {self.groups}",
+                hint=f"groups must divide {channels}",
+            )
+        self.add_param("weight", (self.out_channels, channels // self.groups, *self.kernel_size), self.weight_filler)
+        if self.bias:
+            self.add_param("bias", (self.out_channels,), self.bias_filler, decay_mult=0)
+        return x.with_shape((x.shape[0], self.out_channels, *windows.counts))
+
+    def windows(self, size: Sequence[int]) -> Windows:
+        """The windows over an input of this spatial shape."""
+        return slide(size, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def grouped(self, array: Any) -> Any:
+        """An array with channels first as (groups, channels of a group, all the rest)."""
+        return array.reshape(self.groups, array.shape[0] // self.groups, -1)
+
+    def forward(self, x: Any) -> Any:
+        xp, x = self.xp, batch_last(self.xp, x)
+        self.save(x=x)
+        windows = self.windows(x.shape[1:-1])
+        weight = self.grouped(self.params.weight)
+        y = xp.empty((self.out_channels, *windows.counts, x.shape[-1]), dtype=x.dtype)
+        for rows, places in chunks(windows, x):
+            part = self.grouped(y)[:, :, places]
+            xp.matmul(weight, self.grouped(unfold(xp, x, windows, rows)), out=part)
+            if self.bias:
+                part += self.grouped(self.params.bias)
+        return batch_first(xp, y)
+
+    def backward(self, dy: Any) -> Any:
+        xp, x = self.xp, self.saved.x
+        windows = self.windows(x.shape[1:-1])
+        weight, dy = self.grouped(self.params.weight), self.grouped(batch_last(xp, dy))
+        dweight, transposed = xp.zeros_like(weight), weight.swapaxes(1, 2)
+        # With one output channel in a group Wᵀ dy is an outer product, at which NumPy's matmul is slow.
+        product = xp.multiply if weight.shape[1] == 1 else xp.matmul
+        dx = xp.zeros_like(x) if self.needs_grad[0] else None
+        for rows, places in chunks(windows, x):
+            part = dy[:, :, places]
+            if self.needs_param_grad.weight:
+                dweight += part @ self.grouped(unfold(xp, x, windows, rows)).swapaxes(1, 2)
+            if dx is not None:
+                fold(product(transposed, part), dx, windows, rows)
+        if self.needs_param_grad.weight:
+            self.grads.weight += dweight.reshape(self.grads.weight.shape)
+        if self.bias and self.needs_param_grad.bias:
+            self.grads.bias += dy.sum(axis=2).reshape(-1)
+        return None if dx is None else batch_first(xp, dx)
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        channels, size = bottoms[0].shape[1], bottoms[0].shape[2:]
+        return 2 * tops[0].size * channels // self.groups * self.windows(size).elements
