@@ -241,7 +241,7 @@ def test_text_mistakes(here: Path) -> None:
 
 def test_pairs_match_as_they_say(here: Path) -> None:
     write_mnist(here / "data/mnist", train=40)
-    pairs = source("Pairs", source={"type": "MNIST"}, split="train[:30]", seed=3, count=50)
+    pairs = source("Pairs", source={"type": "MNIST"}, split="train[:30]", seed=3, pairs=50)
     assert {name: spec.shape for name, spec in pairs.specs().items()} == {
         "image_a": (1, 28, 28),
         "image_b": (1, 28, 28),
@@ -254,8 +254,8 @@ def test_pairs_match_as_they_say(here: Path) -> None:
     np.testing.assert_array_equal(np.equal(first, second), arrays["match"])
     assert arrays["match"].sum() == 25
     assert not (arrays["image_a"] == arrays["image_b"]).all(axis=(1, 2, 3)).any()
-    again = source("Pairs", source="MNIST", split="train[:30]", seed=3, count=50).load()
-    other = source("Pairs", source="MNIST", split="train[:30]", seed=4, count=50).load()
+    again = source("Pairs", source="MNIST", split="train[:30]", seed=3, pairs=50).load()
+    other = source("Pairs", source="MNIST", split="train[:30]", seed=4, pairs=50).load()
     np.testing.assert_array_equal(arrays["image_b"], again["image_b"])
     assert (arrays["image_b"] != other["image_b"]).any()
 

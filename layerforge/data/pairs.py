@@ -23,7 +23,7 @@ class Pairs(Source):
 
     source: SourceValue = param(help="where the samples come from; it needs labels")
     label: str = param("label", help="the blob that says which samples match")
-    count: int | None = param(None, help="how many pairs; null: as many as there are samples", ge=2)
+    pairs: int | None = param(None, help="how many pairs; null: as many as there are samples", ge=2)
     seed: int = param(0, help="another seed forms other pairs", ge=0)
 
     def validate(self) -> None:
@@ -55,7 +55,7 @@ class Pairs(Source):
         self.specs()
         arrays = self.source.load(progress)
         labels = arrays.pop(self.label)
-        first, second, match = form_pairs(labels, self.count or len(labels), self.seed)
+        first, second, match = form_pairs(labels, self.pairs or len(labels), self.seed)
         pairs = {f"{n}_{side}": a[who] for n, a in arrays.items() for side, who in (("a", first), ("b", second))}
         return {**pairs, "match": match}
 

@@ -13,10 +13,12 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import userfiles
+from ..config.document import Config
 from ..errors import ConfigError, DataError
 from ..snapshot import atomic_write
 
@@ -97,6 +99,24 @@ def find_run(path: str | Path) -> RunDir | None:
     if pointer.is_file():
         return find_run(path / pointer.read_text().strip())
     return None
+
+
+def load_config(target: str, overrides: Iterable[str], allow_import: bool) -> tuple[Config, RunDir | None]:
+    """The configuration of a file or of a run, its `import:` files run; its errors wait in `config.errors`.
+
+    A run may come from somebody else: its imports are run only where `allow_import` says so.
+
+    Errors   ConfigError for a file that cannot be read, and for a run that would need `allow_import`
+    """
+    run, overrides = find_run(target), tuple(overrides)
+    if run is None:
+        return Config.load(target, overrides, userfiles.import_all), None
+    path = run.path / "config.resolved.yaml"
+    imports = Config.load(path, overrides).imports
+    if imports and not allow_import:
+        message = f"the run {run.path} imports Python files: {', '.join(imports)}"
+        raise ConfigError(message, hint="if you trust them, run them with --allow-import")
+    return Config.load(path, overrides, userfiles.import_all), run
 
 
 def weights_of(path: str | Path) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import snapshot, userfiles
+from .. import snapshot
 from ..config.document import Config
 from ..data.loader import Loader
 from ..data.opening import open_data
@@ -17,7 +17,7 @@ from ..data.transform import InputTransform
 from ..errors import ConfigError
 from ..net import Net
 from ..spec import Spec
-from .rundir import RunDir, find_run, weights_of
+from .rundir import load_config, weights_of
 
 TRANSFORM = "transform/"  # where a checkpoint keeps the constants of the input transform
 
@@ -58,26 +58,6 @@ class Trained:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, where the training data have names."""
         return tuple(self._data().feed("train").source.class_names)
-
-
-def load_config(target: str, overrides: Iterable[str], allow_import: bool) -> tuple[Config, RunDir | None]:
-    """The configuration of a file or of a run, its `import:` files run; its errors wait in `config.errors`.
-
-    A run may come from somebody else: its imports are run only where `allow_import` says so.
-
-    Errors   ConfigError for a file that cannot be read, and for a run that would need `allow_import`
-    """
-    run, overrides = find_run(target), tuple(overrides)
-    if run is None:
-        return Config.load(target, overrides, userfiles.import_all), None
-
-    def guarded(paths: list[str]) -> None:
-        if not allow_import:
-            message = f"the run {run.path} imports Python files: {', '.join(paths)}"
-            raise ConfigError(message, hint="if you trust them, run them with --allow-import")
-        userfiles.import_all(paths)
-
-    return Config.load(run.path / "config.resolved.yaml", overrides, guarded), run
 
 
 def open_trained(target: str, overrides: Iterable[str], weights: str | None, allow_import: bool) -> Trained:

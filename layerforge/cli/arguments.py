@@ -1,0 +1,98 @@
+"""Arguments: argparse with errors in our form, and what several commands take."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import ConfigError
+from ..words import did_you_mean
+
+if TYPE_CHECKING:
+    from ..config.document import Config
+
+
+class UsageError(ConfigError):
+    """A command line that cannot be understood. `usage` is printed above the error."""
+
+    def __init__(self, message: str, usage: str, word: str = "", known: Iterable[str] = ()) -> None:
+        super().__init__(message, hint=(did_you_mean(word, known) if word else None) or "--help shows what there is")
+        self.usage = usage
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises UsageError instead of leaving the process."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **kwargs})
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, self.format_usage())
+
+    def options(self) -> list[str]:
+        """All option strings."""
+        return list(self._option_string_actions)
+
+
+def parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments of a command; KEY=VALUE may stand anywhere between the options.
+
+    Options are written out: an abbreviation would mean something else as soon as there is another option like it.
+
+    Errors   UsageError with the command's usage, and a suggestion for a mistyped option
+    """
+    for option in (word.partition("=")[0] for word in takewhile(lambda word: word != "--", arguments)):
+        if option.startswith("--") and option not in parser.options():  # before argparse misses what is required
+            raise UsageError(f"unknown option '{option}'", parser.format_usage(), option, parser.options())
+    args, extra = parser.parse_known_intermixed_args(arguments)
+    for word in extra:
+        kind = "unknown option" if word.startswith("-") else "unexpected argument"
+        raise UsageError(f"{kind} '{word}'", parser.format_usage())
+    return args
+
+
+def add_common_options(parser: Parser) -> None:
+    """What every command takes; an option that a command has already is left to it."""
+    parser.set_defaults(quiet=False, verbose=False)
+    for flags, words in (
+        (("-q", "--quiet"), "no notes and no warnings on stderr"),
+        (("-v", "--verbose"), "also time and memory taken"),
+        (("--debug",), "show the traceback of an error (also LAYERFORGE_DEBUG=1)"),
+    ):
+        with contextlib.suppress(argparse.ArgumentError):
+            parser.add_argument(*flags, action="store_true", help=words)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """The config, or several, and its overrides, as every command that takes a config has them."""
+    if many:
+        parser.add_argument("configs", nargs="+", metavar="CONFIG", help="YAML files or runs; KEY=VALUE overrides")
+    else:
+        parser.add_argument("config", metavar="CONFIG", help="a YAML file, or the folder of a run")
+        words = "overrides, such as solver.lr=0.05"
+        parser.add_argument("assignments", nargs="*", default=[], metavar="KEY=VALUE", help=words)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same; may be repeated")
+    parser.add_argument("--allow-import", action="store_true", help="run the Python files that a run's config imports")
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """--json, for commands whose results are of use to programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
+
+
+def positive(text: str) -> int:
+    """An argument that is an integer of at least 1."""
+    with contextlib.suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"must be an integer >= 1, got '{text}'")
+
+
+def open_config(path: str, overrides: Sequence[str], allow_import: bool) -> Config:
+    """The configuration of a file or a run; training/rundir.py says when its `import:` files are run."""
+    from ..training.rundir import load_config
+
+    return load_config(path, overrides, allow_import)[0]

@@ -1,0 +1,38 @@
+"""`layerforge eval RUN|CONFIG`: score a trained net on one of its data sets."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .arguments import add_json_option
+from .output import print_json
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser("eval", help="score a trained net", description=__doc__)
+    parser.add_argument("target", metavar="RUN|CONFIG", help="a run's folder, or a YAML file together with --weights")
+    parser.add_argument("assignments", nargs="*", default=[], metavar="KEY=VALUE", help="overrides, as for train")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same; may be repeated")
+    parser.add_argument("--weights", metavar="FILE", help="a snapshot or checkpoint; by default the run's best")
+    parser.add_argument("--data", default="val", choices=("train", "val", "test"), help="which data (default val)")
+    parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..training.evaluation import evaluate
+    from ..training.loop import show_metric
+    from ..training.trained import open_trained
+
+    trained = open_trained(args.target, [*args.assignments, *args.set], args.weights, args.allow_import)
+    loader = trained.open_data(args.data)
+    values = {f"{args.data}/{k}": v for k, v in evaluate(trained.net, loader.epoch(0)).items()}
+    if args.json:
+        print_json({"weights": str(trained.weights), **values})
+    else:
+        words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in values.items())
+        print(f"{words}  ({trained.weights})")
+    return 0

@@ -1,0 +1,99 @@
+"""How a command ends: every failure becomes a message on stderr and an exit code, never a traceback unasked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import LayerForgeError, flatten, report
+from .arguments import UsageError
+from .terminal import flush_output, tell
+
+SIGINT, SIGPIPE = 130, 141
+
+
+def guarded(command: Callable[[], int], debug: bool = False) -> int:
+    """Run a command and return its exit code, whatever happens. `debug` shows tracebacks."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        code = _ended(command, debug)
+        try:
+            flush_output()
+        except OSError:  # it has been told already; what is left in the buffer must not be tried again at exit
+            _discard_output()
+        return code
+
+
+def _ended(command: Callable[[], int], debug: bool) -> int:
+    try:
+        try:
+            code = command()
+        except SystemExit as stop:  # argparse after --help; users' files may do anything
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        flush_output()
+        return code
+    except KeyboardInterrupt:
+        tell("interrupted")
+        return SIGINT
+    except BrokenPipeError:  # the reader of our output has seen enough
+        return SIGPIPE
+    except LayerForgeError as error:
+        tell_refusal(error, debug)
+        return error.exit_code
+    except MemoryError as problem:
+        _failed(problem, f"error: out of memory{f': {problem}' if str(problem) else ''}", debug)
+        tell("     = a smaller batch_size needs less")
+        return 1
+    except OSError as problem:  # a full disk, a closed terminal, missing rights: the machine's, not ours
+        where = f"{problem.filename}: " if problem.filename is not None else ""
+        _failed(problem, f"error: {where}{problem.strerror or problem}", debug)
+        return 3
+    except Exception as problem:
+        what = f"{type(problem).__name__}: {problem}"
+        _failed(problem, f"internal error: {what}; please report it, with the traceback in {_traceback_file()}", debug)
+        return 1
+
+
+def tell_refusal(error: LayerForgeError, debug: bool = False) -> None:
+    """Tell an error that has been thought of, in the words of `errors.report`."""
+    if isinstance(error, UsageError):
+        tell(error.usage.rstrip("\n"))
+    _failed(error, report(error, "nothing was run"), debug)
+    causes = [e.__cause__ for e in (error, *flatten(error))]
+    if not debug and any(c is not None and not isinstance(c, LayerForgeError) for c in causes):
+        tell("     = --debug shows where in the code")
+
+
+def _failed(problem: BaseException, text: str, debug: bool) -> None:
+    if debug:
+        tell("".join(traceback.format_exception(problem)).rstrip("\n"))
+    tell(text)
+
+
+def _traceback_file() -> str:
+    """The path of a new file with the traceback of what is being handled; words where none can be written."""
+    try:
+        handle, path = tempfile.mkstemp(prefix="layerforge-", suffix=".txt", text=True)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{sys.argv}\n{traceback.format_exc()}")
+    except OSError as problem:
+        return f"no file ({problem.strerror}); run again with --debug"
+    return path
+
+
+def _show_warning(message: Warning | str, category: Any, filename: str, lineno: int, *rest: Any) -> None:
+    tell(f"warning: {message}")
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):  # a stream that is no file has no number to put it in the place of
+        os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,0 +1,34 @@
+"""What commands print on stdout: JSON for machines, one-line YAML inside texts for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON on stdout. Numbers that JSON does not have (inf, nan) become the words of YAML."""
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return value
+
+
+def yaml_line(value: Any) -> str:
+    """The YAML of a value where it fits on one line; "" otherwise."""
+    from ..config.yaml_dump import dump_yaml
+
+    as_item = isinstance(value, Mapping)  # the items of a list are written on one line, [{...}] or - {...}
+    text = dump_yaml([value] if as_item else value).rstrip("\n")
+    if as_item:
+        text = text[1:-1] if text.startswith("[") else text.removeprefix("- ")
+    return "" if "\n" in text else text

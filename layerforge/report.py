@@ -1,0 +1,259 @@
+"""What there is to say about a net before it runs: its layers, their shapes, parameters, work and memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import runner
+from .errors import LayerForgeError
+from .graph import Node, PhaseGraph, Step
+from .net import Net
+from .spec import Spec
+
+
+def align(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Lines of a table: every column as wide as its widest cell, those in `right` flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def bytes_in_words(count: int | None) -> str:
+    """A number of bytes with its unit: 640 B, 12.3 KiB; "?" where it is not known."""
+    if count is None:
+        return "?"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def mega(count: float) -> str:
+    """A count in millions."""
+    return f"{count / 1e6:,.2f}"
+
+
+# What a layer keeps ---------------------------------------------------------------------------------------------------
+
+
+def kept_bytes(net: Net) -> dict[str, int]:
+    """Bytes that each layer keeps from a training forward to its backward, for the batch that the configuration says.
+
+    Memory that several layers keep counts at the first of them; parameters and state do not count. Measured by one
+    forward of a second net on dummy values, so neither this net nor a data set is touched.
+
+    Errors   LayerForgeError where a layer does not take the dummy values
+    """
+    twin = Net(net.config, keep="none", backend=net.backend)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        twin.forward(copy=False, **{name: _dummy(spec) for name, spec in twin.graph.inputs.items()})
+    seen = {id(_owner(array)) for layer in twin.layers.values() for array in _own_arrays(layer)}
+    kept = {}
+    for name, layer in twin.layers.items():
+        owners = {} if layer.kept is None else {id(o): o for o in map(_owner, _arrays(dict(layer.kept.items())))}
+        kept[name] = sum(o.nbytes for key, o in owners.items() if key not in seen)
+        seen |= set(owners)
+    return kept
+
+
+def _own_arrays(layer: Any) -> Iterator[Any]:
+    for namespace in (layer.params, layer.grads, layer.state):
+        yield from (array for _, array in namespace.items())
+
+
+def _arrays(value: Any) -> Iterator[Any]:
+    """The arrays in nested tuples, lists and mappings."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _arrays(item)
+    elif hasattr(value, "nbytes") and hasattr(value, "shape"):
+        yield value
+
+
+def _owner(array: Any) -> Any:
+    """The array that holds the memory of a view; the array itself where it is none."""
+    while hasattr(getattr(array, "base", None), "nbytes"):
+        array = array.base
+    return array
+
+
+def _dummy(spec: Spec) -> np.ndarray:
+    """Ones and label 0, or the least value allowed where that is not."""
+    value = 1.0 if spec.is_real else 0
+    fits = (spec.low is None or spec.low <= value) and (spec.high is None or value < spec.high)
+    return np.full(spec.shape, value if fits or spec.low is None else spec.low, spec.dtype)
+
+
+# The description ------------------------------------------------------------------------------------------------------
+
+
+def describe(net: Net) -> dict[str, Any]:
+    """All about a net as plain values; sizes are those of one batch.
+
+    inputs   name, shape, dtype
+    layers   name, type, bottoms, tops, shapes, parameters, flops (of one forward), kept_bytes (None: not known; of
+             layers that run in eval only 0), phase (None: both), in_place, frozen, shares
+    totals   batch_size, parameters, trained_parameters, parameter_bytes, forward_flops, forward_flops_per_sample,
+             step_flops (forward and backward, estimated), kept_bytes; of layers that run in train
+    notes    what could not be found out
+    """
+    notes: list[str] = []
+    try:
+        kept: Mapping[str, int] | None = kept_bytes(net)
+    except LayerForgeError as error:
+        kept = None
+        notes.append(f"what is kept for backward is not known, for the net does not take dummy values: {error.message}")
+    layers = [_layer(net, node, kept) for node in net.graph.nodes]
+    return {
+        "name": net.config.name,
+        "backend": net.backend.name,
+        "dtype": net.dtype,
+        "inputs": [{"name": n, "shape": list(s.shape), "dtype": s.dtype} for n, s in net.graph.inputs.items()],
+        "layers": layers,
+        "totals": _totals(net, layers, kept),
+        "notes": notes,
+    }
+
+
+def _phase(net: Net, node: Node) -> PhaseGraph:
+    """The phase whose shapes speak for a layer: train, where it runs there."""
+    return net.graph.phases["train" if node.runs_in("train") else "eval"]
+
+
+def _step(net: Net, node: Node) -> Step:
+    return next(step for step in _phase(net, node).steps if step.node is node)
+
+
+def _specs(net: Net, node: Node, indices: Iterable[int]) -> list[Spec]:
+    specs = (_phase(net, node).blobs[i].spec for i in indices)
+    return [spec for spec in specs if spec is not None]
+
+
+def _layer(net: Net, node: Node, kept: Mapping[str, int] | None) -> dict[str, Any]:
+    step, layer = _step(net, node), node.layer
+    tops = _specs(net, node, step.tops)
+    flags = [layer.needs_param_grad[name] for name in layer.params]
+    return {
+        "name": node.name,
+        "type": layer.type_name,
+        "bottoms": list(node.bottoms),
+        "tops": list(node.tops),
+        "shapes": [list(spec.shape) for spec in tops],
+        "parameters": sum(slot.size for key, slot in net.flat.slots.items() if key[0] == node.name),
+        "flops": _flops(node, _specs(net, node, step.bottoms), tops),
+        "kept_bytes": None if kept is None else kept[node.name],
+        "phase": node.wiring.phase,
+        "in_place": step.in_place,
+        "frozen": bool(flags) and not any(flags),
+        "shares": {mine: ".".join(net.flat.shared[key]) for key in net.flat.shared if (mine := _own(key, node.name))},
+    }
+
+
+def _own(key: tuple[str, str], layer: str) -> str | None:
+    return key[1] if key[0] == layer else None
+
+
+def _flops(node: Node, bottoms: list[Spec], tops: list[Spec]) -> int:
+    try:
+        return node.layer.flops(bottoms, tops)
+    except Exception as error:  # a user's layer may count wrongly: say which one
+        raise runner.failure(node.layer, "setup", bottoms, error, exit_code=2) from error
+
+
+def _totals(net: Net, layers: list[dict[str, Any]], kept: Mapping[str, int] | None) -> dict[str, Any]:
+    train = [layer for layer in layers if layer["phase"] != "eval"]
+    forward = sum(layer["flops"] for layer in train)
+    step = sum(layer["flops"] * (1 + _backward_passes(net, layer["name"])) for layer in train)
+    shapes = [spec.shape for spec in net.graph.inputs.values()]
+    batch = shapes[0][0] if shapes and shapes[0] else 1
+    return {
+        "batch_size": batch,
+        "parameters": net.flat.count,
+        "trained_parameters": sum(slot.size for slot in net.flat.slots.values() if not slot.frozen),
+        "parameter_bytes": net.flat.count * np.dtype(net.dtype).itemsize,
+        "forward_flops": forward,
+        "forward_flops_per_sample": forward / max(1, batch),
+        "step_flops": step,
+        "kept_bytes": None if kept is None else sum(kept.values()),
+    }
+
+
+def _backward_passes(net: Net, name: str) -> int:
+    """How many times the work of forward a backward is about: once for the bottoms, once for the parameters."""
+    step = next(step for step in net.graph.phases["train"].steps if step.node.name == name)
+    layer = step.node.layer
+    learns = any(layer.needs_param_grad[n] for n in layer.params)
+    return int(any(step.needs_grad)) + int(learns) if step.runs_backward else 0
+
+
+# The table ------------------------------------------------------------------------------------------------------------
+
+HEADINGS = ("layer", "type", "bottoms", "top", "parameters", "MFLOP", "kept", "")
+NUMBERS = (4, 5, 6)
+
+
+def net_table(net: Net) -> str:
+    """The table of a net that is printed before it is trained: a line for each layer, then the totals."""
+    return table_of(describe(net))
+
+
+def table_of(about: Mapping[str, Any]) -> str:
+    """The table of a description."""
+    totals = about["totals"]
+    rows = [HEADINGS, *map(_input_row, about["inputs"]), *map(_layer_row, about["layers"])]
+    sums = ("total", "", "", "", f"{totals['parameters']:,}", mega(totals["forward_flops"]))
+    rows.append((*sums, bytes_in_words(totals["kept_bytes"]), ""))
+    lines = align(rows, NUMBERS)
+    rule = "-" * max(map(len, lines))
+    head = f"{about['name']}: one batch of {totals['batch_size']}, {about['dtype']} on {about['backend']}"
+    return "\n".join([head, "", lines[0], rule, *lines[1:-1], rule, lines[-1], "", *_summary(about)])
+
+
+def _input_row(blob: Mapping[str, Any]) -> tuple[str, ...]:
+    return (blob["name"], "input", "", f"{_shape(blob['shape'])} {blob['dtype']}", "", "", "", "")
+
+
+def _layer_row(layer: Mapping[str, Any]) -> tuple[str, ...]:
+    remarks = [f"{layer['phase']} only"] if layer["phase"] else []
+    remarks += [word for word, key in (("in place", "in_place"), ("frozen", "frozen")) if layer[key]]
+    remarks += [f"{mine} is {other}" for mine, other in layer["shares"].items()]
+    return (
+        layer["name"],
+        layer["type"],
+        ", ".join(layer["bottoms"]),
+        " ".join(map(_shape, layer["shapes"])),
+        f"{layer['parameters']:,}",
+        mega(layer["flops"]),
+        bytes_in_words(layer["kept_bytes"]),
+        ", ".join(remarks),
+    )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def _summary(about: Mapping[str, Any]) -> list[str]:
+    totals = about["totals"]
+    frozen = totals["parameters"] - totals["trained_parameters"]
+    return [
+        f"parameters  {totals['parameters']:,} ({bytes_in_words(totals['parameter_bytes'])})"
+        + (f", {frozen:,} of them frozen" if frozen else ""),
+        f"forward     {mega(totals['forward_flops_per_sample'])} MFLOP per sample,"
+        f" {mega(totals['forward_flops'])} per batch; with backward about {mega(totals['step_flops'])}",
+        f"kept        {bytes_in_words(totals['kept_bytes'])} from forward to backward"
+        " (what several layers keep counts at the first)",
+        *(f"note        {text}" for text in about["notes"]),
+    ]
