@@ -1,0 +1,194 @@
+"""The structure of the code itself: who may import whom, how long things may be, what must not be left lying about."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "layerforge"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# From left to right; a module imports from its own slot and from those to its left. Look-ups through the registries
+# by name are the one exception (docs/design.md).
+SLOTS = [
+    ["_version"],
+    ["places", "words"],
+    ["errors"],
+    ["spec", "optional"],
+    ["params"],
+    ["registry"],
+    ["backend", "philox", "functional", "windows"],
+    ["namespaces", "fillers"],
+    ["layer"],
+    ["runner", "snapshot", "userfiles"],
+    ["layers"],
+    ["feed"],
+    ["config"],
+    ["blocks", "flat"],
+    ["graph"],
+    ["plan", "blobs"],
+    ["net"],
+    ["solvers", "data", "check"],
+    ["training"],
+    ["report"],
+    ["cli", "__main__"],
+]
+RANK = {name: rank for rank, names in enumerate(SLOTS) for name in names}
+FILE_LIMIT, LAYER_LIMIT, FUNCTION_LIMIT = 400, 200, 60
+
+
+def unit(path: Path) -> str:
+    """The part of the package that a file belongs to: layers, config, net ..."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """(absolute module, whether at the top level of the file) for every import."""
+    tree = ast.parse(path.read_text())
+    package = ["layerforge", *path.relative_to(PACKAGE).parent.parts]
+    top = {id(n) for n in tree.body}
+    guarded = {
+        id(n)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for n in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        if id(node) in guarded:
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            if node.module is None or module == "layerforge":
+                for alias in node.names:
+                    yield f"{module}.{alias.name}", id(node) in top
+            else:
+                yield module, id(node) in top
+
+
+def own_units(path: Path) -> set[str]:
+    return {m.split(".")[1] for m, _ in imports(path) if m.startswith("layerforge.") and len(m.split(".")) > 1}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_from_right_to_left(path: Path) -> None:
+    me = unit(path)
+    if me == "__init__":
+        return
+    assert me in RANK, f"{me} has no slot; give it one in docs/design.md and here"
+    for other in own_units(path) - {me}:
+        assert RANK[other] <= RANK[me], f"{me} imports {other}, which is to its right"
+
+
+def test_every_module_has_a_slot_and_every_slot_a_module() -> None:
+    units = {unit(p) for p in FILES} - {"__init__"}
+    assert units == set(RANK)
+
+
+def test_no_import_cycles_between_modules() -> None:
+    edges = {}
+    for path in FILES:
+        name = ".".join(["layerforge", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+        edges[name] = {m for m, at_top in imports(path) if at_top and m.startswith("layerforge.")}
+    state: dict[str, int] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert state.get(name) != 1, f"import cycle: {' -> '.join((*trail, name))}"
+        if state.get(name) == 2 or name not in edges:
+            return
+        state[name] = 1
+        for other in edges[name]:
+            visit(other, (*trail, name))
+        state[name] = 2
+
+    for name in edges:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "layers").glob("*.py")), ids=lambda p: p.name)
+def test_layers_know_no_net_no_solver_and_no_array_library(path: Path) -> None:
+    """A layer takes its array library from self.xp. numpy may appear for types and host constants of set-up only."""
+    names = {m.split(".")[0] for m, _ in imports(path)}
+    assert not names & {"cupy", "h5py"}
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = "import sys, layerforge; print(' '.join(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"h5py", "tqdm", "urllib.request", "layerforge.net", "cupy"} & set(loaded)
+
+
+def code_lines(source: str, node: ast.AST | None = None) -> int:
+    """Lines of code, without blank lines, comments, docstrings, and a layer's examples."""
+    tree = ast.parse(source)
+    skipped: set[int] = set()
+    for part in ast.walk(tree):
+        body = getattr(part, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                skipped.update(range(body[0].lineno, body[0].end_lineno + 1))
+        if isinstance(part, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id in ("examples", "bad_examples") for t in part.targets
+        ):
+            skipped.update(range(part.lineno, part.end_lineno + 1))
+    lines = set()
+    noise = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in noise:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    if node is not None:
+        lines &= set(range(node.lineno, node.end_lineno + 1))
+    return len(lines - skipped)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_and_functions_fit_on_a_page(path: Path) -> None:
+    source = path.read_text()
+    limit = LAYER_LIMIT if path.parent.name == "layers" else FILE_LIMIT
+    assert code_lines(source) <= limit, "split the file where its subjects part"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines = code_lines(source, node)
+            assert lines <= FUNCTION_LIMIT, f"{node.name} has {lines} lines of code"
+
+
+TRACKED = [
+    p
+    for folder in ("layerforge", "tests", "scripts", "configs", "docs", ".ci", "data")
+    for p in sorted((ROOT / folder).rglob("*"))
+    if p.suffix in (".py", ".yaml", ".md", ".toml", "") and p.is_file() and "__pycache__" not in p.parts
+] + [p for p in sorted(ROOT.glob("*")) if p.suffix in (".md", ".toml")]
+LEFTOVERS = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
+
+
+@pytest.mark.parametrize("path", [p for p in TRACKED if p.name != "LICENSE"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_is_left_for_later(path: Path) -> None:
+    if path.parts[-2] == "data" and path.suffix != ".md":
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    assert not LEFTOVERS.search(text)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_public_things_have_docstrings(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the module says nothing of itself"
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+            if unit(path) == "cli" and node.name in ("run", "add_parser"):
+                continue
+            assert ast.get_docstring(node), f"{node.name} has no docstring"

@@ -1,0 +1,137 @@
+"""The documents tell the truth: commands run, Python runs, links lead somewhere, the worked example works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from layerforge.registry import LAYERS, SOURCES
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "data" / "README.md"])
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.S)
+
+
+def commands(path: Path) -> list[str]:
+    """The layerforge commands of a page, also those at the end of a longer line."""
+    lines = [line for block in blocks(path, "sh") for line in block.splitlines()]
+    return [line[line.index("layerforge ") :] for line in lines if re.search(r"(^|&& )layerforge ", line)]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """An empty folder with the repository's configs and docs, and no data and no network."""
+    for name in ("configs", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("LAYERFORGE_")}
+    return {**kept, "LAYERFORGE_OFFLINE": "1", "LAYERFORGE_CACHE": str(folder / "cache"), "CI": "1"}
+
+
+def call(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a documented command word for word; training is only cut short."""
+    words = shlex.split(line)
+    if words[1] == "train":
+        words += ["--max-steps", "3"]
+    command = [sys.executable, "-m", "layerforge", *words[1:]]
+    return subprocess.run(
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_the_readme_commands_run_in_order(workplace: Path) -> None:
+    lines = commands(ROOT / "README.md")
+    assert any(line.startswith("layerforge train configs/mnist_mlp.yaml") for line in lines)
+    assert len(lines) >= 9
+    for line in lines:
+        done = call(line, workplace)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text()
+    main = re.search(r"<!-- main -->\n```sh\n(.*?)```", text, re.S)
+    tests = re.search(r"<!-- tests -->\n```sh\n(.*?)```", text, re.S)
+    assert main is not None and tests is not None
+    assert "pip install . && layerforge train configs/mnist_mlp.yaml" in main.group(1)
+    assert 'pip install -e ".[dev]"' in tests.group(1)
+    assert "pytest" in tests.group(1)
+
+
+def test_the_readme_python_runs(tmp_path: Path) -> None:
+    code = blocks(ROOT / "README.md", "python")
+    assert code
+    for block in code:
+        subprocess.run([sys.executable, "-W", "error", "-c", block], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_the_readme_net_trains(workplace: Path) -> None:
+    (workplace / "net.yaml").write_text(blocks(ROOT / "README.md", "yaml")[0])
+    done = call("layerforge train net.yaml", workplace)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_worked_example_is_proven_and_trained(workplace: Path) -> None:
+    lines = commands(ROOT / "docs" / "layers_of_your_own.md")
+    assert lines == ["layerforge test docs/examples/snake.py", "layerforge train docs/examples/snake.yaml"]
+    for line in lines:
+        done = call(line, workplace)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    assert "Snake" not in LAYERS, "the example is a user's layer, not one of ours"
+
+
+def test_the_worked_example_stands_in_the_guide_as_it_is_in_the_file() -> None:
+    guide = blocks(ROOT / "docs" / "layers_of_your_own.md", "python")[0]
+    source = (ROOT / "docs" / "examples" / "snake.py").read_text()
+    body = guide[guide.index("    def forward") :].strip()
+    assert body in source
+
+
+def test_the_source_of_ones_own_works(tmp_path: Path) -> None:
+    (tmp_path / "moons.py").write_text(blocks(ROOT / "docs" / "data.md", "python")[0])
+    (tmp_path / "moons.yaml").write_text(
+        "import: [moons.py]\n"
+        "data: {train: {type: Moons, samples: 64, batch_size: 16}}\n"
+        "net:\n"
+        "  - {name: fc, type: Linear, out_features: 2, bottom: x}\n"
+        "  - {name: loss, type: SoftmaxCrossEntropy, bottom: [fc, label]}\n"
+        "solver: {lr: 0.1}\n"
+    )
+    done = call("layerforge train moons.yaml", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Moons" not in SOURCES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_type_of_the_changelog_exists_and_the_other_way_round() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    line = re.search(r"- Layers: (.*?)\.\n", text, re.S)
+    assert line is not None
+    assert set(re.split(r",\s+", line.group(1))) == set(LAYERS.names())
+
+
+def test_the_documented_slots_are_those_that_are_enforced() -> None:
+    from test_architecture import SLOTS
+
+    text = blocks(ROOT / "docs" / "design.md", "")[0]
+    assert [line.split() for line in text.strip().splitlines()] == [
+        [n for n in names if n != "__main__"] for names in SLOTS
+    ]
