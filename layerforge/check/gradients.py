@@ -2,146 +2,257 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ..backend import NUMPY, Backend
 from ..layer import Example, Layer
-from .differences import Difference, Tolerance, along, along_element, compare
+from .differences import STEPS, Difference, Tolerance, along, along_element, central_difference, compare
 from .harness import SEED, Probe
 
 REDRAWS = 5
 DIRECTIONS = 2
-FLOOR = 1e-8  # of the largest gradient around: what is smaller counts as zero in relative errors
+RESOLVED = 1e4  # a derivative this many times its rounding is large enough to be divided by
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to look, and what to allow.
+
+    tolerance    what counts as equal; None: what rounding in `dtype` allows
+    samples      elements of each array that are judged alone, beside the random directions
+    exhaustive   all elements instead, up to `most` of each array
+    steps        lengths h of the difference's step, tried in order; times the norm of the array where that is below 1
+    dtype        of the backward under test; differences are always taken in float64
+    most         elements of an array at most
+    """
+
+    tolerance: Tolerance | None = None
+    samples: int = 4
+    exhaustive: bool = False
+    steps: Sequence[float] = STEPS
+    seed: int = SEED
+    dtype: str = "float64"
+    most: int = 4096
+
+    @property
+    def limits(self) -> Tolerance:
+        return self.tolerance or Tolerance.for_dtype(self.dtype)
 
 
 @dataclass
 class Row:
-    """The verdict on one array: its worst absolute and relative error and the comparison that decided."""
+    """The verdict on one array: its worst absolute and relative error and the comparison that decided.
+
+    owner   the layer's type, or its name in a net
+    floor   a gradient whose norm is not above it counts as zero: 1e-8 of the largest one around
+    note    what else there is to say of the verdict
+    cause   the layers of a net that are to blame for a failure, where it is not this one
+    suspect the element that made a direction fail
+    """
 
     owner: str
     blob: str
     shape: tuple[int, ...]
+    example: str = ""
     scale: float = 0.0  # norm of the analytic gradient
+    floor: float = 0.0
     worst: Difference | None = None
     failed: Difference | None = None
+    relative: float = 0.0  # the worst; comparisons that are mostly rounding are not divided
     compared: int = 0
     kinks: int = 0
-    differences: list[Difference] = field(default_factory=list, repr=False)
+    note: str = ""
+    cause: str = ""
+    suspect: tuple[int, ...] | None = None
 
     @property
     def ok(self) -> bool:
         return self.failed is None
 
     @property
+    def is_zero(self) -> bool:
+        """Whether the gradient is zero but for rounding, as that of a bias below BatchNorm."""
+        return self.ok and self.scale <= self.floor
+
+    @property
     def decided(self) -> Difference | None:
         return self.failed or self.worst
 
-    def add(self, difference: Difference, tolerance: Tolerance, scale: float) -> None:
-        """Take one comparison into account. One that a kink spoils counts only as a kink, unless it agrees anyway."""
-        agrees = tolerance.allows(difference, scale)
+    @property
+    def absolute(self) -> float:
+        """The worst absolute error; 0 where backward and difference agree that the gradient is zero."""
+        return 0.0 if self.is_zero or self.decided is None else self.decided.absolute
+
+    def add(self, difference: Difference, tolerance: Tolerance) -> bool:
+        """Take one comparison into account. One that a kink spoils counts only as a kink, unless it agrees anyway.
+
+        Returns whether it counts.
+        """
+        typical, zero = self.scale / math.sqrt(math.prod(self.shape)), self.floor if self.scale <= self.floor else 0.0
+        agrees = tolerance.allows(difference, typical, zero)
         if difference.kink and not agrees:
             self.kinks += 1
-            return
+            return False
         self.compared += 1
         if self.worst is None or difference.absolute > self.worst.absolute:
             self.worst = difference
-        if not agrees and (self.failed is None or difference.absolute > self.failed.absolute):
+        if not agrees and (self.failed is None or difference.weight > self.failed.weight):
             self.failed = difference
+        if not agrees or abs(difference.numeric) > RESOLVED * difference.noise:
+            self.relative = max(self.relative, 0.0 if self.is_zero else difference.relative(self.floor))
+        return True
 
 
-def check_array(
-    row: Row,
-    array: Any,
-    gradient: np.ndarray,
-    evaluate: Callable[[], list[np.ndarray]],
-    cotangents: list[np.ndarray],
-    to_device: Callable[[np.ndarray], Any],
-    rng: np.random.Generator,
-    *,
-    tolerance: Tolerance,
-    floor: float,
-    samples: int = 4,
-    exhaustive: bool = False,
-) -> None:
-    """Compare `gradient` with differences of Σ <cotangents, evaluate()> as `array` is changed in place.
+@dataclass
+class Judge:
+    """Compares the gradient of one array with differences of Σ <cotangents, evaluate()> and keeps the Row."""
 
-    Random directions of unit norm judge all elements at once; a few elements (all when exhaustive) are judged alone.
-    A direction that meets a kink is redrawn, at most REDRAWS times; then elements take its place.
-    """
-    scale = max(row.scale, floor)
-    met_kinks = 0
-    for k in range(DIRECTIONS if array.size > 1 else 0):
-        for _ in range(REDRAWS):
-            r = rng.normal(size=gradient.shape)
-            r /= np.linalg.norm(r)
-            path = along(array, to_device(r))
-            before = row.kinks
-            found = compare(float((gradient * r).sum()), evaluate, cotangents, path, f"direction {k + 1}")
-            row.add(found, tolerance, scale)
-            if row.kinks == before:
-                break
-        else:
-            met_kinks += 1
-    everything = exhaustive or not row.ok or met_kinks
-    for element in _elements(gradient, rng, array.size if everything else samples):
-        path, where = along_element(array, element), f"[{', '.join(map(str, element))}]"
-        row.add(compare(float(gradient[element]), evaluate, cotangents, path, where), tolerance, scale)
+    row: Row
+    array: Any  # live: it is changed in place and restored
+    gradient: np.ndarray
+    evaluate: Callable[[], list[np.ndarray]]
+    cotangents: list[np.ndarray]
+    to_device: Callable[[np.ndarray], Any]
+    rng: np.random.Generator
+    effort: Effort = field(default_factory=Effort)
 
+    def __post_init__(self) -> None:
+        """Shorten the steps for an array of small numbers: they must stay small changes of it."""
+        length = float((self.array * self.array).sum()) ** 0.5
+        self.steps = tuple(h * min(1.0, length or 1.0) for h in self.effort.steps)
 
-ELEMENTS_AT_MOST = 4096  # an exhaustive look at a larger array samples this many of its elements
+    def direction(self, name: str) -> bool:
+        """Judge all elements at once along a random direction of unit norm; False where a kink spoiled it."""
+        r = self.rng.normal(size=self.gradient.shape)
+        r /= np.linalg.norm(r)
+        fine = self.row.ok
+        counts = self._judge(float((self.gradient * r).sum()), along(self.array, self.to_device(r)), name)
+        if fine and not self.row.ok:
+            self._locate(r)
+        return counts
+
+    def elements(self, count: int) -> None:
+        """Judge elements alone: the one with the largest gradient and a random choice of others."""
+        for element in _elements(self.gradient, self.rng, min(count, self.effort.most)):
+            self.element(element)
+
+    def element(self, element: tuple[int, ...]) -> None:
+        """Judge one element alone."""
+        name = f"[{', '.join(map(str, element))}]"
+        self._judge(float(self.gradient[element]), along_element(self.array, element), name)
+
+    def everything(self) -> None:
+        """Directions, redrawn at most REDRAWS times where they meet kinks, then elements: all where kinks won."""
+        clean = True
+        for k in range(DIRECTIONS if self.array.size > 1 else 0):
+            clean &= any(self.direction(f"direction {k + 1}") for _ in range(1 + REDRAWS))
+        self.elements(self.effort.samples if clean and not self.effort.exhaustive else self.array.size)
+        if self.row.kinks and not self.row.compared:
+            self.row.failed = Difference(math.nan, math.nan, True, where="kinks everywhere, so nothing is known")
+
+    def _judge(self, analytic: float, path: Callable[[float], None], name: str) -> bool:
+        found = compare(analytic, self.evaluate, self.cotangents, path, name, self.steps)
+        return self.row.add(found, self.effort.limits)
+
+    def _locate(self, r: np.ndarray) -> None:
+        """Halve a direction that failed until one element is left that is to blame, and judge that one."""
+        support = np.arange(r.size)
+        while support.size > 1:
+            halves = np.array_split(support, 2)
+            errors = [self._error(r, half) for half in halves]
+            support = halves[int(np.argmax(errors))]
+        self.row.suspect = tuple(int(i) for i in np.unravel_index(int(support[0]), r.shape))
+        self.element(self.row.suspect)
+
+    def _error(self, r: np.ndarray, support: np.ndarray) -> float:
+        """How far off the gradient is along the part of a direction that moves only some elements."""
+        part = np.zeros(r.size)
+        part[support] = r.flat[support]
+        length = norm(part)
+        part = (part / length).reshape(r.shape)
+        path = along(self.array, self.to_device(part))
+        numeric, _ = central_difference(self.evaluate, self.cotangents, path, self.steps[0])
+        path(0.0)
+        return abs(float((self.gradient * part).sum()) - numeric) * length
 
 
 def _elements(gradient: np.ndarray, rng: np.random.Generator, count: int) -> Iterator[tuple[int, ...]]:
     """Element positions to try alone: the largest gradient first, then a random choice without repetition."""
     if gradient.size == 0:
         return
-    count = min(count, gradient.size, ELEMENTS_AT_MOST)
     first = int(np.abs(gradient).argmax())
-    others = rng.choice(gradient.size, size=count, replace=False)
+    others = rng.choice(gradient.size, size=min(count, gradient.size), replace=False)
     for flat in dict.fromkeys([first, *map(int, others)]):
         yield tuple(int(i) for i in np.unravel_index(flat, gradient.shape))
 
 
 def layer_gradients(
-    cls: type[Layer],
-    example: Example,
-    *,
-    backend: Backend = NUMPY,
-    tolerance: Tolerance | None = None,
-    samples: int = 4,
-    exhaustive: bool = False,
-    phase: str = "train",
-    seed: int = SEED,
+    cls: type[Layer], example: Example, *, backend: Backend = NUMPY, phase: str = "train", **effort: Any
 ) -> list[Row]:
-    """A Row for every bottom and parameter of a layer set up for an example, in float64."""
-    probe = Probe(cls, example, backend=backend, phase=phase, seed=seed)
-    probe.layer.run.keep = True
-    cotangents = probe.draw_cotangents(probe.forward())
-    gradients = probe.gradients(cotangents)
-    weights = [probe.host(c) for c in cotangents if c is not None]
+    """A Row for every bottom and parameter of a layer set up for an example. `effort` are the fields of Effort."""
+    effort = Effort(**effort)
+    probe = Probe(cls, example, backend=backend, phase=phase, seed=effort.seed)
+    return probe_gradients(probe, effort)
+
+
+def probe_gradients(
+    probe: Probe, effort: Effort, suspects: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> list[Row]:
+    """A Row for every bottom and parameter of a probe in float64, at the numbers that it holds.
+
+    `suspects` are elements, by the name of their array, that are judged in any case.
+    """
+    tested = probe if effort.dtype == "float64" else _in_dtype(probe, effort.dtype)
+    probe.layer.run.keep = tested.layer.run.keep = True
+    gradients = tested.gradients(tested.draw_cotangents(tested.forward()))
+    cotangents = [probe.host(c) for c in probe.draw_cotangents(probe.forward()) if c is not None]
     real = [i for i, s in enumerate(probe.top_specs) if s.is_real]
 
     def evaluate() -> list[np.ndarray]:
         tops = probe.forward()
         return [probe.backend.to_host(tops[i]) for i in real]
 
-    largest = max((float(np.linalg.norm(g)) for g in gradients.values() if g is not None), default=0.0)
-    rng = np.random.default_rng([seed, 4])
+    floor = effort.limits.zero * max((norm(g) for g in gradients.values() if g is not None), default=0.0)
+    rng = np.random.default_rng([effort.seed, 4])
     rows = []
     for name, array in probe.arrays().items():
         gradient = gradients[name]
-        row = Row(f"{cls.type_name}", name, tuple(array.shape))
+        row = Row(type(probe.layer).type_name, name, tuple(array.shape), floor=floor)
         rows.append(row)
         if gradient is None:
-            row.failed = Difference(float("nan"), float("nan"), False, where="backward returned None")
+            row.failed = Difference(math.nan, math.nan, False, where="backward returned None")
             continue
-        row.scale = float(np.linalg.norm(gradient))
-        check_array(
-            row, array, gradient, evaluate, weights, probe.device, rng,
-            tolerance=tolerance or Tolerance(), floor=FLOOR * largest, samples=samples, exhaustive=exhaustive,
-        )  # fmt: skip
+        row.scale = norm(gradient)
+        judge = Judge(row, array, gradient, evaluate, cotangents, probe.device, rng, effort)
+        if name in suspects:
+            judge.element(suspects[name])
+        judge.everything()
     return rows
+
+
+def norm(array: np.ndarray) -> float:
+    """The Euclidean norm of all elements."""
+    return float(np.linalg.norm(array))
+
+
+def _in_dtype(probe: Probe, dtype: str) -> Probe:
+    """A twin of a float64 probe in another dtype, at the same numbers: rounded to what both can hold."""
+    twin = Probe(
+        type(probe.layer), probe.example, dtype=dtype, backend=probe.backend, phase=probe.layer.phase, seed=probe.seed
+    )
+    pairs = [
+        (namespace[name], array)
+        for namespace, other in ((twin.layer.params, probe.layer.params), (twin.layer.state, probe.layer.state))
+        for name, array in other.items()
+    ]
+    pairs += list(zip(twin.bottoms, probe.bottoms, strict=True))
+    for mine, theirs in pairs:
+        mine[...] = theirs
+        theirs[...] = mine
+    return twin

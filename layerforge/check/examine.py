@@ -1,0 +1,58 @@
+"""The whole contract of a layer, as a Report: gradients, all checks on all examples, bad examples, documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from ..errors import LayerForgeError
+from ..layer import Layer
+from . import contract
+from .gradcheck import example_rows
+from .gradients import Effort
+from .report import Failure, Report
+
+ALL = (*contract.CHECKS, "bad_examples", "documentation")
+
+
+def examine(
+    cls: type[Layer], effort: Effort, only: Collection[str] = ALL, tick: Callable[[str], None] = lambda what: None
+) -> Report:
+    """Run the checks named by `only` on all examples of a layer. `tick` is told what was finished.
+
+    A layer that cannot even run is a failure of the Report, never an error.
+    """
+    metrics = [] if cls.is_differentiable() else [cls.type_name]
+    report = Report(layers=[cls.type_name], metrics=metrics, limits=effort.limits)
+    if not cls.examples:
+        remedy = "add `examples = [Example(...)]`"
+        report.warnings.append(f"{cls.type_name} has no examples, so nothing of it was run; {remedy}")
+    for number, (name, case) in enumerate(contract.cases(cls)):
+        if "gradients" in only and cls.is_differentiable():
+            try:
+                report.rows += example_rows(cls, number, effort)
+            except LayerForgeError as error:
+                report.failures.append(Failure(name, "gradients", str(error)))
+        for check in (c for c in contract.CHECKS if c in only and c != "gradients"):
+            report += _one(name, check, contract.run(check, case))
+        tick(name)
+    if "bad_examples" in only:
+        for i, bad in enumerate(cls.bad_examples):
+            report += _one(f"{cls.type_name}-bad-{i}", "bad_examples", _sentence(contract.check_bad, cls, bad))
+    if "documentation" in only:
+        report += _one(cls.type_name, "documentation", _sentence(contract.check_documented, cls))
+    return report
+
+
+def _one(layer: str, check: str, sentence: str | None) -> Report:
+    return Report(checks=1, failures=[Failure(layer, check, sentence)] if sentence else [])
+
+
+def _sentence(check: Callable[..., None], *args: object) -> str | None:
+    """What a check has to say against something; None where it passes."""
+    try:
+        check(*args)
+    except LayerForgeError as error:
+        return str(error)
+    except Exception as error:  # a user's setup may raise anything instead of a LayerError
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,229 @@
+"""What a check found: rows of gradients, broken promises of the contract, and both as text or JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .differences import Tolerance
+from .gradients import Row
+
+LEGEND = (
+    "abs = |a - n| of backward a and centred difference n (float64); rel = abs / (|a| + |n|), the denominator at least"
+    " {zero:g} of the largest gradient.",
+    "rel (CS231n): < 1e-7 happy, < 1e-4 fine with kinks, > 1e-2 probably wrong. Verdict: abs <= {atol:g} rms(gradient)"
+    " + {rtol:g} |n| + rounding.",
+)
+COLUMNS = ("layer", "gradients", "example", "blob", "shape", "abs", "rel", "decided at", "kinks", "verdict")
+NUMBERS = ("gradients", "abs", "rel", "kinks")
+FEW = 30  # gradients that fit a screen
+Paint = Callable[[str, str], str]  # (text, "red" | "green" | "bold") -> text
+
+
+def plain(text: str, colour: str) -> str:
+    """No colours."""
+    return text
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A broken promise of the contract: which layer, which check, and what is wrong in a sentence."""
+
+    layer: str
+    check: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.check}: {self.message}"
+
+
+@dataclass
+class Report:
+    """The result of gradcheck() and of `layerforge test`. It is true where everything passes.
+
+    rows      a Row for each gradient: of each bottom and parameter of each example, or of each array of a net
+    failures  broken promises of the contract
+    layers    names of what was checked, in order; metrics: those of them that have no backward
+    checks    how many checks of the contract were run
+    limits    what the verdicts on gradients allow
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+    checks: int = 0
+    limits: Tolerance = field(default_factory=Tolerance)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures and all(row.ok for row in self.rows)
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    @property
+    def worst(self) -> Row | None:
+        """The row that is furthest off: a failed one where there is one, then by relative error."""
+        return max(self.rows, key=badness, default=None)
+
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            self.rows + other.rows,
+            self.failures + other.failures,
+            self.warnings + other.warnings,
+            self.layers + other.layers,
+            self.metrics + other.metrics,
+            self.checks + other.checks,
+            other.limits if other.rows else self.limits,
+        )
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, verbose: bool = False, paint: Paint = plain) -> str:
+        """For a reader: a table, what is wrong, and a summary.
+
+        The table has a line for each gradient where they are few, or `verbose`; otherwise one for each layer.
+        """
+        groups = {} if verbose or len(self.rows) <= FEW else by_layer(self.rows)
+        lines = table([max(g, key=badness) for g in groups.values()] or self.rows, groups, paint)
+        lines += [f"no backward: {', '.join(self.metrics)}"] if self.metrics else []
+        lines += [line.format(**vars(self.limits)) for line in LEGEND] if self.rows else []
+        lines += [paint(explain(row), "red") for row in self.rows if not row.ok and not row.cause]
+        lines += [paint(str(failure), "red") for failure in self.failures]
+        return "\n".join([*lines, paint(self.summary(), "green" if self.ok else "red")])
+
+    def summary(self) -> str:
+        """One line: what was checked, and whether all of it passes."""
+        done = [plural(len(self.layers), "layer")]
+        done += [plural(len(self.rows), "gradient")] if self.rows or not self.checks else []
+        done += [plural(self.checks, "check")] if self.checks else []
+        if self.ok:
+            return f"{', '.join(done)}: all pass"
+        wrong = [row.owner for row in self.rows if not row.ok]
+        parts = [plural(len(wrong), "gradient")] if wrong else []
+        parts += [plural(len(self.failures), "check")] if self.failures else []
+        names = [row.owner for row in self.rows if not row.ok and not row.cause]
+        names += [failure.layer.partition("-")[0] for failure in self.failures]
+        return f"{', '.join(done)}: {' and '.join(parts)} failed ({', '.join(dict.fromkeys(names))})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines: everything, in types of JSON."""
+        return {
+            "ok": self.ok,
+            "summary": self.summary(),
+            "layers": self.layers,
+            "gradients": [row_dict(row) for row in self.rows],
+            "checks": self.checks,
+            "failures": [{"layer": f.layer, "check": f.check, "message": f.message} for f in self.failures],
+            "warnings": self.warnings,
+        }
+
+
+def plural(count: int, noun: str) -> str:
+    """A number of things in words."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def badness(row: Row) -> tuple[bool, bool, float]:
+    """Failed rows first, before them those at fault; NaN is worse than any number."""
+    return not row.ok, not row.cause, math.inf if math.isnan(row.relative) else row.relative
+
+
+def by_layer(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each layer, in order."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.owner, []).append(row)
+    return groups
+
+
+def table(rows: Sequence[Row], groups: dict[str, list[Row]], paint: Paint) -> list[str]:
+    """The rows as aligned lines under a header; `groups` are the rows that each of them stands for, if any."""
+    if not rows:
+        return []
+    cells = [_cells(row, groups.get(row.owner, [row])) for row in rows]
+    shown = [name for name in COLUMNS if (name != "gradients" or groups) and any(c[name] for c in cells)]
+    widths = {name: max(len(name), *(len(c[name]) for c in cells)) for name in shown}
+
+    def line(texts: dict[str, str]) -> str:
+        padded = (texts[n].rjust(widths[n]) if n in NUMBERS else texts[n].ljust(widths[n]) for n in shown)
+        return "  ".join(padded).rstrip()
+
+    body = [line(c) if row.ok else paint(line(c), "red") for row, c in zip(rows, cells, strict=True)]
+    return [paint(line({name: name for name in shown}), "bold"), *body]
+
+
+def _cells(row: Row, group: Sequence[Row]) -> dict[str, str]:
+    """The texts of a line, by column."""
+    return {
+        "layer": row.owner,
+        "gradients": str(len(group)),
+        "example": row.example,
+        "blob": row.blob,
+        "shape": str(row.shape).replace(" ", ""),
+        "abs": number(row.absolute),
+        "rel": number(row.relative),
+        "decided at": row.decided.where if row.decided else "no element",
+        "kinks": str(sum(r.kinks for r in group)),
+        "verdict": verdict(row, group),
+    }
+
+
+def verdict(row: Row, group: Sequence[Row]) -> str:
+    """ok, ok with what is special about it, or FAIL."""
+    notes = [row.note] if row.note else []
+    notes += [f"because of {row.cause}"] if row.cause else []
+    zero = list(dict.fromkeys(r.blob for r in group if r.is_zero and r.decided is not None))
+    notes += [("" if len(group) == 1 else f"{', '.join(zero)} ") + "zero"] if zero else []
+    return ("ok" if row.ok else "FAIL") + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def number(value: float) -> str:
+    """Two digits; an exact zero as 0."""
+    return "0" if value == 0 else f"{value:.1e}"
+
+
+def explain(row: Row) -> str:
+    """A failed row in a sentence."""
+    example = f" {row.example}" if row.example else ""
+    note = f" ({row.note})" if row.note else ""
+    found = row.failed
+    assert found is not None
+    if math.isnan(found.analytic) and math.isnan(found.numeric):
+        return f"{row.owner}{example}: gradient of {row.blob} {row.shape}: {found.where}{note}"
+    return (
+        f"{row.owner}{example}: gradient of {row.blob} {row.shape} at {found.where}: backward {found.analytic:.8g},"
+        f" difference {found.numeric:.8g}{note}"
+    )
+
+
+def row_dict(row: Row) -> dict[str, Any]:
+    """A row in types of JSON; what is not a number is null."""
+    found = row.decided
+    return {
+        "layer": row.owner,
+        "example": row.example or None,
+        "blob": row.blob,
+        "shape": list(row.shape),
+        "norm": _finite(row.scale),
+        "worst_absolute": _finite(row.absolute),
+        "worst_relative": _finite(row.relative),
+        "decided_at": found.where if found else None,
+        "backward": _finite(found.analytic) if found else None,
+        "difference": _finite(found.numeric) if found else None,
+        "compared": row.compared,
+        "kinks": row.kinks,
+        "zero": row.is_zero,
+        "ok": row.ok,
+        "note": row.note or None,
+        "cause": row.cause or None,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

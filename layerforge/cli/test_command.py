@@ -1,0 +1,215 @@
+"""`layerforge test`: are the layers right? Gradients against finite differences, and the whole layer contract.
+
+    layerforge test                      every registered layer
+    layerforge test Linear BatchNorm     these
+    layerforge test my_layers.py         those of a file of your own
+    layerforge test configs/mlp.yaml     the gradients of a net, at random inputs; no data set is read
+
+`layerforge gradcheck` is `layerforge test --only gradients`. Exit code 0 when everything passes, 1 when something does
+not. `layerforge eval` scores a trained net.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from ..registry import LAYERS
+from ..words import did_you_mean
+from .arguments import add_json_option
+from .output import print_json
+from .terminal import paint, tell
+
+if TYPE_CHECKING:
+    from ..check.report import Report
+    from ..layer import Layer
+
+CONFIG_SUFFIXES = (".yaml", ".yml")
+WEIGHT_SUFFIXES = (".h5", ".hdf5")
+Progress = Callable[[int, int], None]
+Job = Callable[[Progress], "Report"]
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add `test` and its other name, `gradcheck`; returns the parser of `test`."""
+    parser = subparsers.add_parser("test", help="check layers: gradients and the whole contract", description=__doc__)
+    parser.add_argument("--only", action="append", metavar="CHECK", help="only this check; may be repeated")
+    alias = subparsers.add_parser("gradcheck", help="test --only gradients", description=__doc__)
+    alias.set_defaults(only=["gradients"])
+    for each in (parser, alias):
+        _add_arguments(each)
+    return parser
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="*", metavar="LAYER|FILE.py|CONFIG", help="what to check; default: all layers")
+    parser.add_argument("--layer", metavar="NAME", help="only this layer of a config or file")
+    parser.add_argument("--eps", type=float, metavar="H", help="step of the differences (default 1e-5)")
+    parser.add_argument("--rtol", type=float, metavar="R", help="allowed: atol rms(gradient) + R |difference| (1e-5)")
+    parser.add_argument("--atol", type=float, metavar="A", help="the other term (1e-7)")
+    parser.add_argument("--samples", type=int, metavar="N", help="elements of each array judged alone (4; in nets 2)")
+    parser.add_argument("--exhaustive", action="store_true", help="all elements, up to 4096 of each array")
+    parser.add_argument("--dtype", default="float64", metavar="T", help="of the backward under test (default float64)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed draws other numbers (default 0)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="a line for each gradient, not for each layer")
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the targets and print the report; 0 where all passes, otherwise 1.
+
+    Errors   ConfigError for names, files and options that do not exist or cannot be
+    """
+    only = chosen_checks(args.only)
+    jobs = [job for target in args.targets or [None] for job in resolve(target, args, only)]
+    with progress_bar(len(jobs)) as show:
+        report = run_all(jobs, show)
+    if not report.rows and not report.checks and not report.failures:
+        what = "; ".join(report.warnings) or f"{', '.join(report.layers)}: nothing to check"
+        raise ConfigError(what, hint="a metric has no gradient, and a layer without examples cannot be run")
+    if args.json:
+        print_json(report.as_dict())
+    else:
+        print(report.text(verbose=args.verbose, paint=lambda text, colour: paint(text, colour, sys.stdout)))
+    for warning in () if getattr(args, "quiet", False) else report.warnings:
+        tell(f"warning: {warning}")
+    return 0 if report.ok else 1
+
+
+def run_all(jobs: Sequence[Job], show: Callable[[float], None]) -> Report:
+    """One Report of all jobs; `show` is told how many of them are done."""
+    from ..check.report import Report
+
+    report = Report()
+    for i, job in enumerate(jobs):
+        report += job(lambda done, total, i=i: show(i + done / max(total, 1)))
+    return report
+
+
+def chosen_checks(names: list[str] | None) -> tuple[str, ...]:
+    """The checks that --only names; all of them without it."""
+    from ..check.examine import ALL
+
+    for name in names or ():
+        if name not in ALL:
+            hint = did_you_mean(name, ALL) or f"checks: {', '.join(ALL)}"
+            raise ConfigError(f"there is no check '{name}'", hint=hint)
+    return tuple(names) if names else ALL
+
+
+# What is checked ------------------------------------------------------------------------------------------------------
+
+
+def resolve(target: str | None, args: argparse.Namespace, only: tuple[str, ...]) -> Iterator[Job]:
+    """What to run for a target: functions that take a Progress and return a Report."""
+    if target is None:
+        _no_layer_option(args, "without a config or file")
+        yield from (_examination(LAYERS.get(name), args, only) for name in LAYERS.names())
+        return
+    path, suffix = Path(target), Path(target).suffix.lower()
+    if suffix == ".py":
+        yield from (_examination(cls, args, _without_style(args, only)) for cls in layers_of_file(path, args.layer))
+    elif suffix in WEIGHT_SUFFIXES or path.is_dir():
+        raise _not_for_eval(target, path)
+    elif suffix in CONFIG_SUFFIXES or (path.is_file() and target not in LAYERS):
+        yield _net_check(target, args, only)
+    else:
+        if len(path.parts) > 1:
+            raise ConfigError(f"there is no file {target}", hint="name a layer type, a .py file or a config")
+        _no_layer_option(args, f"beside the type {target}")
+        yield _examination(LAYERS.get(target), args, only)
+
+
+def _no_layer_option(args: argparse.Namespace, where: str) -> None:
+    if args.layer is not None:
+        raise ConfigError(f"--layer {args.layer} has no meaning {where}", hint="name types: layerforge test Linear")
+
+
+def _without_style(args: argparse.Namespace, only: tuple[str, ...]) -> tuple[str, ...]:
+    """For users' layers the documentation is checked only when asked for: it is our style, not their contract."""
+    return only if args.only else tuple(check for check in only if check != "documentation")
+
+
+def _not_for_eval(target: str, path: Path) -> ConfigError:
+    from ..training.rundir import find_run
+
+    if path.is_dir() and find_run(path) is None:
+        return ConfigError(f"{target} is a folder", hint="name a layer type, a .py file or a config")
+    what = "a run" if path.is_dir() else "a file of weights"
+    usage = f"layerforge eval {target}" if path.is_dir() else f"layerforge eval CONFIG --weights {target}"
+    return ConfigError(
+        f"{target} is {what}, but `layerforge test` checks gradients; `layerforge eval` scores a model", hint=usage
+    )
+
+
+def layers_of_file(path: Path, chosen: str | None) -> list[type[Layer]]:
+    """The layers that a Python file registers, or the chosen one.
+
+    Errors   ConfigError where the file cannot be imported, registers none, or not the chosen one
+    """
+    from ..layer import Layer
+    from ..userfiles import import_file
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* has no examples")  # the report says so itself
+        module = import_file(path)
+    own = [cls for cls in map(LAYERS.get, LAYERS.names()) if cls.__module__ == module.__name__]
+    if not own:
+        classes = [n for n, c in vars(module).items() if inspect.isclass(c) and issubclass(c, Layer) and c is not Layer]
+        hint = f"put @register above class {classes[0]}" if classes else "a layer is a subclass of Layer with @register"
+        raise ConfigError(f"{path} registers no layer", hint=hint)
+    names = [cls.type_name for cls in own]
+    if chosen is not None and chosen not in names:
+        hint = did_you_mean(chosen, names) or f"it has: {', '.join(names)}"
+        raise ConfigError(f"{path} registers no layer '{chosen}'", hint=hint)
+    return [cls for cls in own if chosen in (None, cls.type_name)]
+
+
+def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ...]) -> Job:
+    from ..check.examine import examine
+    from ..check.gradcheck import SAMPLES_LAYER, make_effort
+
+    samples = SAMPLES_LAYER if args.samples is None else args.samples
+    effort = make_effort(args.rtol, args.atol, args.eps, samples, args.exhaustive, args.seed, args.dtype)
+
+    def job(show: Progress) -> Report:
+        done: list[str] = []
+
+        def tick(name: str) -> None:
+            done.append(name)
+            show(len(done), len(cls.examples))
+
+        return examine(cls, effort, only, tick)
+
+    return job
+
+
+def _net_check(path: str, args: argparse.Namespace, only: tuple[str, ...]) -> Job:
+    from ..check.gradcheck import gradcheck
+
+    if "gradients" not in only:
+        raise ConfigError(f"{path}: of a net the gradients are checked", hint="the contract is for layers: name types")
+    options = {name: getattr(args, name) for name in ("layer", "rtol", "atol", "eps", "samples", "exhaustive")}
+    return lambda show: gradcheck(path, seed=args.seed, dtype=args.dtype, progress=show, **options)
+
+
+# What is shown --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr while this lasts, where that is a terminal; yields what to tell the number of jobs done."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=total, disable=True if "CI" in os.environ else None, leave=False, dynamic_ncols=True, unit="job")
+    with bar:
+        yield lambda done: bar.update(round(done, 1) - bar.n)
