@@ -156,6 +156,13 @@ class Layer(Declared):
         """The gradients of the bottoms (None where none is needed); adds those of the parameters to `self.grads`."""
         raise NotImplementedError(f"{type(self).__name__} has no backward(self, dy)")
 
+    def jvp(self, *tangents: Any) -> Any:
+        """The tangents of the tops from those of the bottoms, after a forward that was kept: forward accumulation.
+
+        Optional: for a layer without it, a net derives it from backward. A tangent may be None for zero.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no jvp(self, dx)")
+
     def mean_over(self, *bottoms: Any) -> int | None:
         """How many things a scalar top is the mean of, in this batch: what ragged batches are weighted by.
 
@@ -261,6 +268,11 @@ class Layer(Declared):
     def is_differentiable(cls) -> bool:
         """Whether the layer has a backward at all; a metric has none."""
         return cls.backward is not Layer.backward
+
+    @classmethod
+    def has_jvp(cls) -> bool:
+        """Whether the layer writes down its forward accumulation."""
+        return cls.jvp is not Layer.jvp
 
 
 Layer.framework_names = frozenset(dir(Layer)) | frozenset(vars(Layer.__new__(Layer)))

@@ -56,12 +56,21 @@ def backward(layer: Layer, dtops: Sequence[Any]) -> tuple[Any, ...]:
     return grads if isinstance(grads, tuple) else tuple(grads) if isinstance(grads, list) else (grads,)
 
 
+def jvp(layer: Layer, tangents: Sequence[Any]) -> tuple[Any, ...]:
+    """Run jvp; always a tuple with an entry for each top."""
+    try:
+        tops = layer.jvp(*tangents)
+    except Exception as error:
+        raise failure(layer, "jvp", tangents, error) from error
+    return tops if isinstance(tops, tuple) else tuple(tops) if isinstance(tops, list) else (tops,)
+
+
 def failure(
     layer: Layer, doing: str, arrays: Sequence[Any], error: Exception, exit_code: int | None = None
 ) -> LayerError:
     """The error of a layer with everything needed to find it: name, type, shapes and the line of the configuration."""
     shapes = ", ".join(str(tuple(a.shape)) if a is not None else "None" for a in arrays)
-    what = {"setup": "bottoms", "forward": "bottoms", "backward": "top gradients"}[doing]
+    what = {"backward": "top gradients", "jvp": "tangents"}.get(doing, "bottoms")
     if isinstance(error, LayerForgeError):
         message, hint, code = error.message, error.hint, exit_code or error.exit_code
     else:

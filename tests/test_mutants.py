@@ -41,6 +41,10 @@ class Softmax(Layer):
         y = self.saved.y
         return y * (dy - (dy * y).sum(axis=-1, keepdims=True))
 
+    def jvp(self, dx: Any) -> Any:
+        y = self.saved.y
+        return y * (dx - (dx * y).sum(axis=-1, keepdims=True))
+
 
 class Noise(Layer):
     """A healthy multiplicative noise in training."""
@@ -188,6 +192,12 @@ class SignWrong(Linear):
 class NoBottomGradient(Linear):
     def backward(self, dy: Any) -> Any:
         super().backward(dy)
+
+
+@caught_by("jvp")
+class TangentWithoutTheSum(Softmax):
+    def jvp(self, dx: Any) -> Any:
+        return self.saved.y * dx
 
 
 @caught_by("accumulates")

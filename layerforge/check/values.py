@@ -91,6 +91,30 @@ def check_linear_backward(case: Case) -> None:
 
 
 @check
+def check_jvp(case: Case) -> None:
+    """Forward accumulation is the transpose of backward: <dy, J v> = <Jᵀ dy, v> for random dy and v."""
+    if not case.cls.has_jvp():
+        return
+    for phase in ("train", "eval"):
+        probe = case.probe(phase=phase)
+        probe.layer.run.keep = True
+        tops = probe.forward()
+        dys = probe.draw_cotangents(tops)
+        rng = np.random.default_rng(9)
+        needed = probe.layer.needs_grad
+        moves = [rng.normal(size=b.shape) if n else None for b, n in zip(probe.bottoms, needed, strict=True)]
+        tangents = runner.jvp(probe.layer, [None if m is None else probe.device(m) for m in moves])
+        demand(len(tangents) == len(tops), f"jvp returned {len(tangents)} tangents for {len(tops)} tops")
+        moved = zip(dys, tangents, strict=True)
+        forward = sum(float((probe.host(d) * probe.host(t)).sum()) for d, t in moved if d is not None and t is not None)
+        grads = zip(probe.backward(dys), moves, strict=True)
+        backward = sum(float((probe.host(g) * m).sum()) for g, m in grads if m is not None)
+        scale = sum(float(np.abs(probe.host(d)).sum()) for d in dys if d is not None)
+        message = f"<dy, J v> is {forward:.12g}, <Jᵀ dy, v> is {backward:.12g} ({phase})"
+        demand(abs(forward - backward) <= 1e-9 * (abs(backward) + scale), message)
+
+
+@check
 def check_needs_grad(case: Case) -> None:
     """Gradients do not depend on which others are wanted, and none is missing that is."""
     if not case.differentiable:
