@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from layerforge.backend import NUMPY, Backend, get_backend
+from layerforge.backend import Backend, get_backend
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -12,9 +12,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", choices=("strict", "cupy"), default="strict", help=help)
 
 
-@pytest.fixture(scope="session")
-def numpy_backend() -> Backend:
-    return NUMPY
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of the real CuPy belong to `--backend cupy`; elsewhere they are not part of the suite."""
+    if config.getoption("--backend") != "cupy":
+        items[:] = [item for item in items if item.get_closest_marker("cupy") is None]
 
 
 @pytest.fixture(scope="session")
