@@ -1,9 +1,10 @@
 """Make the golden files: what torch says about every case of tests/golden_table.py, in float64.
 
-    python scripts/make_golden.py
+    python scripts/make_golden.py [FAMILY ...]
 
 needs torch 2.13 and this package, and writes tests/golden/*.npz; the same machine writes the same bytes each time. The
-tests need the files only. What torch calls a layer's twin is in TWINS, for update rules and schedules below it.
+tests need the files only. The cases are in tests/golden_families and tests/golden_solvers.py, the twins of layers in
+scripts/golden_twins, those of update rules and schedules here.
 """
 
 from __future__ import annotations
@@ -11,98 +12,23 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.optim import SGD, Optimizer, lr_scheduler
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import golden_cases as golden
-import golden_table as table
 from golden_cases import Case, Rates, Training
-
-from layerforge import philox
+from golden_families import FAMILIES
+from golden_solvers import RATES, TRAININGS
+from golden_twins import TWINS, Call
 
 WIRING = ("name", "type", "bottom", "top")
-
-
-@dataclass(frozen=True)
-class Call:
-    """A layer as its twin sees it: hyper-parameters as written in the case, bottoms, own parameters and statistics."""
-
-    name: str
-    phase: str
-    hyper: Mapping[str, Any]
-    x: list[Tensor]
-    own: dict[str, Tensor]
-
-    def through(self, module: nn.Module) -> Tensor:
-        """The bottoms through torch's module, which follows the running statistics in place."""
-        return functional_call(module.train(self.phase == "train"), self.own, tuple(self.x))
-
-
-def batch_norm(c: Call) -> Tensor:
-    modules = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
-    return c.through(modules[c.x[0].ndim](c.x[0].shape[1], **c.hyper))
-
-
-def relu(c: Call) -> Tensor:
-    return c.through(nn.LeakyReLU(**c.hyper) if c.hyper else nn.ReLU())
-
-
-def dropout(c: Call) -> Tensor:
-    """torch draws masks of its own, so the mask in training is ours and the rest the formula of its manual."""
-    if c.phase == "eval":
-        return c.through(nn.Dropout(**c.hyper))
-    p = nn.Dropout(**c.hyper).p
-    uniform = philox.uniform(np, philox.stream_key(0, c.name), tuple(c.x[0].shape))
-    return c.x[0] * torch.from_numpy(uniform >= p) / (1 - p)
-
-
-def accuracy(c: Call) -> Tensor:
-    """The share of the labels that are among torch.topk of the scores."""
-    scores, labels = c.x
-    best = scores.topk(c.hyper.get("top_k", 1), dim=1).indices
-    correct = (best == labels.unsqueeze(1)).any(dim=1)
-    return correct[labels != c.hyper.get("ignore_index", -100)].double().mean()
-
-
-def slices(c: Call, tops: int) -> tuple[Tensor, ...]:
-    cuts = c.hyper.get("points", tops)
-    return torch.tensor_split(c.x[0], cuts, dim=c.hyper.get("dim", 1))
-
-
-# What torch computes instead of each layer. Hyper-parameters that a case leaves out have torch's defaults, except for
-# `dim`, which torch wants written.
-TWINS: dict[str, Callable[[Call], Tensor]] = {
-    "Linear": lambda c: c.through(nn.Linear(c.x[0].shape[-1], **c.hyper)),
-    "Conv2d": lambda c: c.through(nn.Conv2d(c.x[0].shape[1], **c.hyper)),
-    "MaxPool2d": lambda c: c.through(nn.MaxPool2d(**c.hyper)),
-    "AvgPool2d": lambda c: c.through(nn.AvgPool2d(**c.hyper)),
-    "GlobalAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(1)),
-    "BatchNorm": batch_norm,
-    "ReLU": relu,
-    "Sigmoid": lambda c: c.through(nn.Sigmoid()),
-    "Tanh": lambda c: c.through(nn.Tanh()),
-    "Dropout": dropout,
-    "Softmax": lambda c: c.through(nn.Softmax(**{"dim": 1, **c.hyper})),
-    "LogSoftmax": lambda c: c.through(nn.LogSoftmax(**{"dim": 1, **c.hyper})),
-    "NLLLoss": lambda c: c.through(nn.NLLLoss(**c.hyper)),
-    "SoftmaxCrossEntropy": lambda c: c.through(nn.CrossEntropyLoss(**c.hyper)),
-    "MSELoss": lambda c: c.through(nn.MSELoss()),
-    "Accuracy": accuracy,
-    "Add": lambda c: reduce(torch.add, c.x),
-    "Mul": lambda c: reduce(torch.mul, c.x),
-    "Concat": lambda c: torch.cat(c.x, dim=c.hyper.get("dim", 1)),
-    "Flatten": lambda c: c.through(nn.Flatten(**c.hyper)),
-}
 
 
 def listed(value: Any) -> list[Any]:
@@ -121,8 +47,10 @@ def run(case: Case, inputs: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> 
             {key: value for key, value in item.items() if key not in WIRING},
             [blobs[b] for b in bottoms],
             {key.rpartition(".")[2]: value for key, value in own.items() if key.rpartition(".")[0] == name},
+            len(tops),
         )
-        results = slices(call, len(tops)) if item["type"] == "Slice" else [TWINS[item["type"]](call)]
+        results = TWINS[item["type"]](call)
+        results = results if isinstance(results, tuple) else (results,)
         blobs.update(zip(tops, results, strict=True))
         previous = tops[0]
     return blobs
@@ -235,10 +163,14 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     golden.FOLDER.mkdir(exist_ok=True)
-    for family, cases in table.FAMILIES.items():
-        write(family, cases, results_of)
-    write("solvers", table.TRAININGS, results_of_training)
-    write("schedules", table.RATES, results_of_rates)
+    chosen = set(sys.argv[1:])
+    files = {family: (cases, results_of) for family, cases in FAMILIES.items()}
+    files |= {"solvers": (TRAININGS, results_of_training), "schedules": (RATES, results_of_rates)}
+    if chosen - set(files):
+        sys.exit(f"error: no family {', '.join(chosen - set(files))}; there are {', '.join(files)}")
+    for file, (items, compute) in files.items():
+        if not chosen or file in chosen:
+            write(file, items, compute)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a golden case is, and the numbers that it begins from. The cases themselves are in golden_table.py.
+"""What a golden case is, and the numbers that it begins from. The cases are in golden_families.
 
 scripts/make_golden.py runs them in torch and writes tests/golden/<family>.npz; tests/test_golden.py runs them here and
 compares. Only results are in the files: inputs, parameters and upstream gradients are drawn again from SEED.

@@ -1,7 +1,7 @@
 """Agreement with torch in float64: layers, nets, solvers and schedules against the golden files.
 
-Agreement means max |a - b| <= 1e-10 max |b| + 1e-12 for every array. golden_table.py lists the cases,
-scripts/make_golden.py makes the files.
+Agreement means max |a - b| <= 1e-10 max |b| + 1e-12 for every array. The cases are in
+golden_families and golden_solvers.py, scripts/make_golden.py makes the files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import golden_cases as golden
 import numpy as np
 import pytest
 from golden_cases import Case, Rates, Training
-from golden_table import FAMILIES, LENET, MLP, RATES, TRAININGS
+from golden_families import FAMILIES
+from golden_families.nets import LENET
+from golden_solvers import MLP, RATES, TRAININGS
 
 from layerforge import Net, Solver
 from layerforge.fillers import Filler
