@@ -29,6 +29,7 @@ _PUBLIC = {
     "Solver": "solvers.solver",
     "Source": "data.source",
     "gradcheck": "check.gradcheck",
+    "jacobian": "accumulation",
     "train": "training.loop",
     "LayerForgeError": "errors",
     "ConfigError": "errors",

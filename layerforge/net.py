@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import runner, snapshot, userfiles
+from . import accumulation, runner, snapshot, userfiles
 from .backend import Backend, get_backend
 from .blobs import BlobError, BlobView, Named, ParamView
 from .config.document import Config
@@ -193,15 +193,19 @@ class Net:
         if not top_grads:
             self.backward_losses()
             return
+        self._backward(plan, self._seeds(plan, top_grads, "cotangent"))
+
+    def _seeds(self, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int, Any]:
+        """Cotangents or tangents by the number of their blob, on the backend."""
         seeds = {}
-        for name, value in top_grads.items():
+        for name, value in given.items():
             index = plan.index_of(name)
             spec = plan.specs[index]
             array = self.backend.from_host(value, self.dtype)
             if not spec.is_real or array.shape != spec.shape:
-                raise ConfigError(f"cotangent of '{name}' has shape {array.shape}, the blob is {spec}")
+                raise ConfigError(f"{what} of '{name}' has shape {array.shape}, the blob is {spec}")
             seeds[index] = array
-        self._backward(plan, seeds)
+        return seeds
 
     def backward_losses(self, scale: float = 1.0) -> None:
         """Backward from all losses, each seeded with its loss_weight times `scale`."""
@@ -257,7 +261,17 @@ class Net:
         elif index in own:
             own[index] += grad
         else:  # the first gradient may be a layer's memory, or alias another blob's: the sum gets memory of its own
-            grads[index] = own[index] = grads[index] + grad
+            total = self.xp.asarray(grads[index] + grad)  # asarray: NumPy turns sums of 0-d arrays into scalars
+            grads[index] = own[index] = total
+
+    def jvp(self, **tangents: Any) -> dict[str, Any]:
+        """Forward accumulation: how the outputs of the last forward move when the named blobs move by these tangents.
+
+        Exact, not a difference. Errors   BlobError before a forward that was kept; ConfigError for unknown names,
+        shapes that do not fit, and layers that have no jvp and more than 4096 outputs
+        """
+        plan = self._differentiable_plan()
+        return accumulation.jvp(self, plan, self._seeds(plan, tangents, "tangent"))
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""

@@ -40,29 +40,25 @@ def setup(layer: Layer, bottoms: Sequence[Spec]) -> tuple[Spec, ...]:
 def forward(layer: Layer, bottoms: Sequence[Any]) -> tuple[Any, ...]:
     """Run forward; always a tuple of tops."""
     layer.begin_forward()
-    try:
-        tops = layer.forward(*bottoms)
-    except Exception as error:
-        raise failure(layer, "forward", bottoms, error) from error
-    return tops if isinstance(tops, tuple) else tuple(tops) if isinstance(tops, list) else (tops,)
+    return _call(layer, "forward", bottoms)
 
 
 def backward(layer: Layer, dtops: Sequence[Any]) -> tuple[Any, ...]:
     """Run backward; always a tuple with an entry for each bottom, None where there is no gradient."""
-    try:
-        grads = layer.backward(*dtops)
-    except Exception as error:
-        raise failure(layer, "backward", dtops, error) from error
-    return grads if isinstance(grads, tuple) else tuple(grads) if isinstance(grads, list) else (grads,)
+    return _call(layer, "backward", dtops)
 
 
 def jvp(layer: Layer, tangents: Sequence[Any]) -> tuple[Any, ...]:
     """Run jvp; always a tuple with an entry for each top."""
+    return _call(layer, "jvp", tangents)
+
+
+def _call(layer: Layer, doing: str, arrays: Sequence[Any]) -> tuple[Any, ...]:
     try:
-        tops = layer.jvp(*tangents)
+        result = getattr(layer, doing)(*arrays)
     except Exception as error:
-        raise failure(layer, "jvp", tangents, error) from error
-    return tops if isinstance(tops, tuple) else tuple(tops) if isinstance(tops, list) else (tops,)
+        raise failure(layer, doing, arrays, error) from error
+    return result if isinstance(result, tuple) else tuple(result) if isinstance(result, list) else (result,)
 
 
 def failure(

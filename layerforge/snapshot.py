@@ -53,7 +53,7 @@ def atomic_write(path: str | Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as problem:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable; where folders cannot be opened (Windows) the rename is durable by itself."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -36,6 +36,7 @@ SLOTS = [
     ["blocks", "flat"],
     ["graph"],
     ["plan", "blobs"],
+    ["accumulation"],
     ["net"],
     ["solvers", "data", "check"],
     ["training"],

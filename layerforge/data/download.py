@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..snapshot import sync_folder
 from .files import file_error
 
 CHUNK = 1 << 16
@@ -58,7 +59,7 @@ def transfer(url: str, file: RemoteFile, target: Path, seconds: float, progress:
     with writing(target):
         os.replace(part, target)
         _note(part).unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
 
 @contextmanager
@@ -202,13 +203,3 @@ def _read(response: Any, count: int, done: int, file: RemoteFile) -> bytes:
     if not data:
         raise TransferError(f"broke off after {done} of {file.size} bytes")
     return data
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where the system lets a folder be opened."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

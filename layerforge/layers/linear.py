@@ -76,5 +76,8 @@ class Linear(Layer):
             self.grads.bias += dy_rows.sum(axis=0)
         return dy @ self.params.weight if self.needs_grad[0] else None
 
+    def jvp(self, dx: Any) -> Any:
+        return dx @ self.params.weight.T
+
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 2 * bottoms[0].size * self.out_features

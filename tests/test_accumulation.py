@@ -1,0 +1,132 @@
+"""Forward accumulation and Jacobians, against each other, against backward and against hand calculation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import layerforge.accumulation
+from layerforge import Net, jacobian
+from layerforge.blobs import BlobError
+from layerforge.errors import ConfigError
+
+INPUTS = {"x": {"shape": [3, 4], "grad": True}, "t": {"shape": [3], "dtype": "int64"}}
+LAYERS = [
+    {"name": "fc1", "type": "Linear", "out_features": 5, "bottom": "x"},
+    {"name": "act", "type": "Tanh"},
+    {"name": "sm", "type": "Softmax"},
+    {"name": "sum", "type": "Add", "bottom": ["sm", "act"]},
+    {"name": "bn", "type": "BatchNorm"},
+    {"name": "fc2", "type": "Linear", "out_features": 2},
+]
+
+
+def make(*more: Any) -> tuple[Net, np.ndarray]:
+    net = Net.from_config({"dtype": "float64", "inputs": INPUTS, "net": [*LAYERS, *more]})
+    return net, np.random.default_rng(0).normal(size=(3, 4))
+
+
+def test_jvp_is_the_derivative_along_a_direction() -> None:
+    net, x = make()
+    v = np.random.default_rng(1).normal(size=x.shape)
+    net.forward(x=x)
+    got = net.jvp(x=v)["fc2"]
+    h = 1e-6
+    plus, minus = (net.forward(x=x + s * v)["fc2"] for s in (h, -h))
+    np.testing.assert_allclose(got, (plus - minus) / (2 * h), rtol=1e-6, atol=1e-8)
+
+
+def test_jvp_is_the_transpose_of_backward() -> None:
+    net, x = make()
+    rng = np.random.default_rng(2)
+    v, dy = rng.normal(size=(3, 4)), rng.normal(size=(3, 2))
+    net.forward(x=x)
+    forward = float((net.jvp(x=v)["fc2"] * dy).sum())
+    net.backward(fc2=dy)
+    assert forward == pytest.approx(float((net.blobs["x"].grad * v).sum()), rel=1e-12)
+
+
+def test_jvp_of_an_inner_blob_and_of_what_does_not_move() -> None:
+    net, x = make({"name": "other", "type": "Tanh", "bottom": "fc1"})
+    net.forward(x=x)
+    v = np.ones((3, 5))
+    moved = net.jvp(bn=v)
+    np.testing.assert_allclose(moved["fc2"], v @ net.params["fc2"]["weight"].data.T)
+    assert not moved["other"].any()
+
+
+def test_jvp_leaves_parameter_gradients_alone() -> None:
+    net, x = make()
+    net.forward(x=x)
+    net.flat.grad[...] = 3.0
+    net.jvp(x=np.ones_like(x))
+    assert (net.flat.grad == 3.0).all()
+
+
+def test_jvp_errors() -> None:
+    net, x = make()
+    with pytest.raises(BlobError, match="needs a forward"):
+        net.jvp(x=x)
+    net.forward(x=x)
+    with pytest.raises(ConfigError, match=r"tangent of 'x' has shape \(4,\)"):
+        net.jvp(x=x[0])
+    with pytest.raises(ConfigError, match="no blob 'y'"):
+        net.jvp(y=x)
+
+
+def test_a_layer_without_jvp_and_with_many_outputs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = make({"name": "last", "type": "BatchNorm"})
+    net.forward(x=x)
+    monkeypatch.setattr(layerforge.accumulation, "BASIS_LIMIT", 4)
+    without = next(n.layer for n in net.graph.nodes if not n.layer.has_jvp())
+    with pytest.raises(ConfigError, match=f"layer '{without.name}'"):
+        net.jvp(x=x)
+
+
+def test_jacobian_of_a_linear_layer_is_its_weight() -> None:
+    net, x = make()
+    net.forward(x=x)
+    j = jacobian(net, of="fc1", wrt="x")
+    assert j.shape == (3, 5, 3, 4)
+    w = net.params["fc1"]["weight"].data
+    for n in range(3):
+        for m in range(3):
+            np.testing.assert_array_equal(j[n, :, m], w if n == m else np.zeros_like(w))
+
+
+def test_jacobian_with_respect_to_a_parameter_and_an_inner_blob() -> None:
+    net, x = make()
+    net.forward(x=x)
+    before = net.flat.grad.copy()
+    j = jacobian(net, of="fc2", wrt="fc2.bias")
+    np.testing.assert_array_equal(j, np.broadcast_to(np.eye(2), (3, 2, 2)))
+    inner = jacobian(net, of="fc2", wrt="bn")
+    v = np.random.default_rng(3).normal(size=(3, 5))
+    np.testing.assert_allclose(np.tensordot(inner, v, 2), net.jvp(bn=v)["fc2"], rtol=1e-12)
+    np.testing.assert_array_equal(net.flat.grad, before)
+
+
+def test_the_textbook_expression() -> None:
+    """y (x² - x y + y) at (3, 2) is 10; its partial derivatives are y (2x - y) = 8 and x² - 2 x y + 2 y = 1."""
+    inputs = {n: {"shape": [], "grad": n != "m"} for n in ("x", "y", "m")}
+    net = Net.from_config(
+        {
+            "dtype": "float64",
+            "inputs": inputs,
+            "net": [
+                {"name": "xx", "type": "Mul", "bottom": ["x", "x"]},
+                {"name": "xy", "type": "Mul", "bottom": ["x", "y"]},
+                {"name": "minus", "type": "Mul", "bottom": ["xy", "m"]},
+                {"name": "sum", "type": "Add", "bottom": ["xx", "minus", "y"]},
+                {"name": "f", "type": "Mul", "bottom": ["y", "sum"]},
+            ],
+        }
+    )
+    out = net.forward(x=3.0, y=2.0, m=-1.0)
+    assert out["f"] == 10
+    net.backward(f=1.0)
+    assert (net.blobs["x"].grad, net.blobs["y"].grad) == (8, 1)
+    assert jacobian(net, of="f", wrt="x") == 8
+    assert net.jvp(x=1.0, y=10.0)["f"] == 18
