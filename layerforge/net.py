@@ -139,24 +139,23 @@ class Net:
         for index, name in plan.inputs:
             values[index] = given[name]
         for step in plan.steps:
-            self._forward_step(step, values)
+            self._forward_step(plan, step, values)
         return {name: values[i].copy() if copy else values[i] for name, i in plan.outputs.items()}
 
-    def _forward_step(self, step: Step, values: list[Any]) -> None:
+    def _forward_step(self, plan: Plan, step: Step, values: list[Any]) -> None:
         layer = step.node.layer
         layer.needs_grad, layer.runs_in_place = step.needs_grad, step.in_place
         tops = runner.forward(layer, [values[i] for i in step.bottoms])
-        specs = self._plan.specs if self._plan else []
         if len(tops) < len(step.tops):
             raise runner.failure(layer, "forward", (), LayerError(f"forward returned {len(tops)} tops"))
         for index, top in zip(step.tops, tops, strict=False):
             if isinstance(top, np.generic):  # NumPy's reductions return scalars where CuPy returns 0-d arrays
                 top = np.asarray(top)
-            if top.shape != specs[index].shape:
-                message = f"forward returned shape {top.shape}, setup promised {specs[index].shape}"
+            if top.shape != plan.specs[index].shape:
+                message = f"forward returned shape {top.shape}, setup promised {plan.specs[index].shape}"
                 raise runner.failure(layer, "forward", (), LayerError(message))
             values[index] = top
-        for index in self._plan.released[step.node.name] if self._plan else ():
+        for index in plan.released[step.node.name]:
             values[index] = None
 
     def _input(self, name: str, value: Any) -> Any:
