@@ -130,8 +130,8 @@ def test_checkpoints_hold_parameters_statistics_and_history(config: Path) -> Non
     assert arrays["history/0/fc1/weight"].shape == arrays["params/fc1/weight"].shape
     assert np.abs(arrays["history/0/fc1/weight"]).max() > 0
     assert meta["kind"] == "checkpoint"
-    assert (meta["iteration"], meta["epoch"], meta["batch"]) == (33, 2, 11)
-    assert meta["best"] == result.best["val/accuracy"]
+    assert (meta["iteration"], meta["position"]["epoch"], meta["position"]["batch"]) == (33, 2, 11)
+    assert meta["position"]["best"] == result.best["val/accuracy"]
     assert sorted(p.name for p in (Path(result.run) / "checkpoints").glob("step-*")) == [
         "step-00000022.h5",
         "step-00000033.h5",

@@ -14,7 +14,11 @@ from .output import print_json
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("train", help="train the net of a config", description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument("--init-weights", metavar="FILE", help="start from the parameters of a snapshot or checkpoint")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--resume", action="store_true", help="go on with the newest run of that name, or with the RUN")
+    start.add_argument("--resume-from", metavar="PATH", help="go on from this run or checkpoint")
+    start.add_argument("--init-weights", metavar="FILE", help="a new run from the weights of a snapshot")
+    parser.add_argument("--allow-config-change", action="store_true", help="resume although the config has changed")
     parser.add_argument("--output-dir", metavar="DIR", help="folder for the folders of runs (train.output_dir)")
     parser.add_argument("--name", help="name of the run (name)")
     parser.add_argument("--seed", type=int, help="start of all random numbers (seed)")
@@ -41,23 +45,28 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .. import userfiles
-    from ..config.document import Config
     from ..errors import ConfigError
     from ..report import net_table
     from ..training.console import Console
     from ..training.loop import Trainer
-    from ..training.rundir import find_run
+    from ..training.resume import newest_run, open_checkpoint
+    from ..training.rundir import load_config
 
-    if find_run(args.config) is not None:
-        raise ConfigError(
-            f"{args.config} is a run, not a config",
-            hint=f"train its configuration again: layerforge train {args.config}/config.resolved.yaml",
-        )
     overrides = overrides_of(args)
+    config, run_dir = load_config(args.config, overrides, args.allow_import)
+    if run_dir is not None and not args.resume:
+        raise ConfigError(
+            f"{args.config} is a run: go on with it, or train its configuration anew?",
+            hint=f"add --resume, or name {args.config}/config.resolved.yaml",
+        )
+    resume = None
+    if args.resume or args.resume_from:
+        config.raise_errors()
+        resume = open_checkpoint(args.resume_from or (run_dir.path if run_dir else newest_run(config)))
     console = Console(progress=args.progress, quiet=args.quiet, results=not args.json)
-    config = Config.load(args.config, overrides, userfiles.import_all)
-    trainer = Trainer(config, tuple(overrides), backend=None, console=console)
+    trainer = Trainer(
+        config, tuple(overrides), console=console, resume=resume, allow_config_change=args.allow_config_change
+    )
     if args.init_weights:
         trainer.net.load(args.init_weights)
     if not args.quiet:

@@ -1,16 +1,18 @@
 """Checkpoints: everything that a run needs to go on, in one snapshot file.
 
     params/<layer>/<name>  state/<layer>/<name>  history/<k>/<layer>/<name>  transform/<input>.<constant>
-    meta: kind, format, iteration, epoch, batch, seed, best, solver, config
+    meta: kind, format, iteration, position, seed, fallback, solver, config
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .. import snapshot
-from ..data.transform import InputTransform
+from ..data.opening import OpenData
 from ..net import Net
 from ..solvers.solver import Solver
 from .trained import TRANSFORM
@@ -19,32 +21,71 @@ FORMAT = 1
 
 
 @dataclass
+class Window:
+    """The steps since the last row of metrics."""
+
+    total: float = 0.0
+    samples: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+    def add(self, loss: float, samples: int, seconds: float) -> None:
+        """Count a step."""
+        self.total += loss * samples
+        self.samples += samples
+        self.steps += 1
+        self.seconds += seconds
+
+    @property
+    def loss(self) -> float:
+        """Mean over the samples."""
+        return self.total / self.samples if self.samples else math.nan
+
+    @property
+    def milliseconds(self) -> float:
+        """Mean time of a step, without evaluations, checkpoints and waiting for data."""
+        return round(1e3 * self.seconds / self.steps, 3) if self.steps else math.nan
+
+
+@dataclass
 class Position:
-    """How far a run is: completed epochs, batches consumed in the present one, and the best value so far."""
+    """How far a run is.
+
+    epoch, batch    completed epochs, and batches consumed in the present one
+    best, metrics   the best value of the monitored metric, and all metrics when it was seen
+    latest          the newest value of every metric
+    window          what the next row of metrics has so far
+    """
 
     epoch: int = 0
     batch: int = 0
     best: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    latest: dict[str, float] = field(default_factory=dict)
+    window: Window = field(default_factory=Window)
+
+    @classmethod
+    def from_meta(cls, meta: dict[str, Any]) -> Position:
+        """The position that a checkpoint holds."""
+        values = dict(meta["position"])
+        return cls(**{**values, "window": Window(**values["window"])})
 
 
 def checkpoint_bytes(
-    net: Net, solver: Solver, transform: InputTransform, position: Position, config: str
+    net: Net, solver: Solver, data: OpenData, position: Position, config: str
 ) -> bytes:
     """A checkpoint, built in memory: parameters, running statistics, history, position, and the configuration."""
     meta = {
         "kind": "checkpoint",
         "format": FORMAT,
         "iteration": solver.iteration,
-        "epoch": position.epoch,
-        "batch": position.batch,
+        "position": asdict(position),
         "seed": net.run.seed,
-        "best": position.best,
-        "metrics": position.metrics,
+        "fallback": data.fallback_used,
         "solver": solver.state(),
         "config": config,
     }
-    scaling = {TRANSFORM + name: array for name, array in transform.state().items()}
+    scaling = {TRANSFORM + name: array for name, array in data.transform.state().items()}
     return snapshot.pack({**net.arrays(), **solver.arrays(), **scaling}, meta)
 
 

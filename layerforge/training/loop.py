@@ -26,10 +26,11 @@ from ..data.opening import open_data
 from ..errors import ConfigError, DivergedError, LayerForgeError
 from ..net import Net
 from ..solvers.solver import Solver
-from .checkpoints import Checkpoints, Position, checkpoint_bytes
+from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console
 from .environment import command, environment
 from .evaluation import evaluate, is_higher_better, metric_names
+from .resume import Resume, check_same, next_segment, open_checkpoint
 from .rundir import MetricsLog, RunDir
 
 STEP_COLUMNS = ["step", "epoch", "seconds", "train/loss", "lr", "grad_norm", "time/step_ms"]
@@ -59,6 +60,8 @@ def train(
     overrides: Iterable[str] = (),
     *,
     init_weights: str | Path | None = None,
+    resume_from: str | Path | None = None,
+    allow_config_change: bool = False,
     backend: str | Backend | None = None,
     console: Console | None = None,
 ) -> TrainResult:
@@ -67,6 +70,8 @@ def train(
     config        a YAML file, a mapping with the same keys, or a Config
     overrides     texts such as "solver.lr=0.05"
     init_weights  a snapshot whose parameters and statistics the net starts from
+    resume_from   a run or a checkpoint to go on from; a configuration that says something else is refused unless
+                  allow_config_change
 
     Errors   ConfigError (2), DataError (3), DivergedError (4), BackendError (5); the run's folder keeps what was done
     """
@@ -74,7 +79,14 @@ def train(
     if not isinstance(config, Config):
         read = Config.from_dict if isinstance(config, Mapping) else Config.load
         config = read(config, overrides, userfiles.import_all)  # type: ignore[operator]
-    trainer = Trainer(config, overrides, backend=backend, console=console or Console())
+    trainer = Trainer(
+        config,
+        overrides,
+        backend=backend,
+        console=console or Console(),
+        resume=open_checkpoint(resume_from) if resume_from is not None else None,
+        allow_config_change=allow_config_change,
+    )
     if init_weights is not None:
         trainer.net.load(init_weights)
     return trainer.run()
@@ -92,21 +104,50 @@ class Trainer:
     """One run: its net, solver, data, folder and position."""
 
     def __init__(
-        self, config: Config, overrides: tuple[str, ...], *, backend: str | Backend | None, console: Console
+        self,
+        config: Config,
+        overrides: tuple[str, ...],
+        *,
+        backend: str | Backend | None = None,
+        console: Console,
+        resume: Resume | None = None,
+        allow_config_change: bool = False,
     ) -> None:
-        self.config, self.overrides, self.console = config, overrides, console
+        self.config, self.overrides, self.console, self.resume = config, overrides, console, resume
         _demand_sections(config)
         self.net = Net(config, keep="none", backend=backend)
         self.solver = Solver.from_config(self.net, config.solver)
-        self.data = open_data(config.data, seed=config.top.seed, dtype=config.top.dtype)
+        self.data = open_data(
+            config.data,
+            seed=config.top.seed,
+            dtype=config.top.dtype,
+            use_fallback=resume.fallback if resume else None,
+            transform=resume.transform if resume else None,
+        )
+        self.resolved = self._resolved()
         self.metrics = [f"val/{name}" for name in metric_names(self.net)] if self.data.val else []
         self.monitor, self.higher = self._monitor()
         self.position = Position()
         self.batches = len(self.data.train)
         self.steps_per_epoch = -(-self.batches // config.train.accumulate_grad_batches)
         self.total = self._total_steps()
-        self.latest: dict[str, float] = {}
         self.lr = 0.0  # of the step just made
+        if resume is not None:
+            self._restore(resume, allow_config_change)
+
+    def _resolved(self) -> str:
+        """The configuration with everything filled in and with the data that are really used."""
+        tree = self.config.resolved()
+        if self.data.fallback_used:
+            tree["data"] = self.data.section.config
+        return dump_yaml(tree)
+
+    def _restore(self, resume: Resume, allow_config_change: bool) -> None:
+        for line in check_same(resume, self.resolved, allow_config_change):
+            self.console.note(f"changed since the checkpoint: {line}")
+        self.net.load_arrays(resume.arrays, str(resume.file))
+        self.solver.load_state(resume.meta["solver"], resume.arrays, str(resume.file))
+        self.position = Position.from_meta(resume.meta)
 
     def _monitor(self) -> tuple[str, bool]:
         """The metric that chooses the best checkpoint, and whether larger is better."""
@@ -133,20 +174,22 @@ class Trainer:
 
     def run(self) -> TrainResult:
         """Everything from the folder to the summary. The folder tells what happened, whatever happens."""
-        self.folder = RunDir.create(self.config.train.output_dir, self.config.name)
+        self.folder, segment = self._folder()
         self.console.log = self.folder.log
         self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.checkpoint.keep_last)
-        self.log = MetricsLog(self.folder, [*STEP_COLUMNS, *self.metrics])
+        self.log = MetricsLog(self.folder, [*STEP_COLUMNS, *self.metrics], segment)
         self._record()
         if self.data.fallback_used:
             self.console.warn(self.data.notice)
         self.console.note(f"run directory: {self.folder.path}")
+        if self.resume is not None:
+            self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")
         result = TrainResult(str(self.folder.path), "running", 0, 0, 0.0, 0.0, monitor=self.monitor)
         result.data = {"fallback": self.data.fallback_used, "notice": self.data.notice}
         begun = time.monotonic()
         try:
             with _signals() as asked:
-                self.console.start(self.total)
+                self.console.start(self.total, self.solver.iteration)
                 self._epochs(asked)
             self.console.stop()
             result.test = self._test()
@@ -165,21 +208,25 @@ class Trainer:
             self._finish(result, time.monotonic() - begun)
         return result
 
+    def _folder(self) -> tuple[RunDir, int]:
+        """The run's folder and the number of this segment: a new one, or the resumed run's and its next."""
+        if self.resume is None:
+            return RunDir.create(self.config.train.output_dir, self.config.name), 0
+        segment = next_segment(self.resume.run)
+        self.resume.run.set_status("running")
+        return self.resume.run, segment
+
     def _record(self) -> None:
         """Write down what this run is, before anything can go wrong with it."""
-        for i, (path, text) in enumerate(self.config.files):
+        for i, (path, text) in enumerate(self.config.files if self.resume is None else ()):
             self.folder.write_text("config.yaml" if i == 0 else f"config.{Path(path).name}", text)
-        tree = self.config.resolved()
-        if self.data.fallback_used:
-            tree["data"] = self.data.section.config
-        self.resolved = dump_yaml(tree)
         self.folder.write_text("config.resolved.yaml", self.resolved)
         self.folder.write_json("command.json", command(sys.argv, list(self.overrides)))
         self.folder.write_json("env.json", environment(self.net.backend))
 
     def _finish(self, result: TrainResult, seconds: float) -> None:
         result.steps, result.epochs = self.solver.iteration, round(self.solver.iteration / self.steps_per_epoch, 4)
-        result.seconds, result.final, result.best = round(seconds, 3), self.latest, self.position.metrics
+        result.seconds, result.final, result.best = round(seconds, 3), self.position.latest, self.position.metrics
         try:
             self.folder.write_json("summary.json", asdict(result))
             self.folder.set_status(result.status)
@@ -187,28 +234,30 @@ class Trainer:
             self.console.note(f"error: {error}")
 
     def _epochs(self, asked: list[str]) -> None:
-        section, window = self.config.train, Window()
+        section, position = self.config.train, self.position
         while self.solver.iteration < self.total:
-            self.solver.epoch = self.position.epoch
-            for group in grouped(self.data.train.epoch(self.position.epoch), section.accumulate_grad_batches):
+            self.solver.epoch = position.epoch
+            batches = self.data.train.epoch(position.epoch, position.batch)
+            for group in grouped(batches, section.accumulate_grad_batches):
                 started = time.perf_counter()
                 for batch in group:
                     self.solver.accumulate(**batch.blobs)
                 self.lr = self.solver.lr
                 self.solver.update()
-                window.add(self.solver.loss or 0.0, sum(b.count for b in group), time.perf_counter() - started)
-                self.position.batch += len(group)
-                self._after_step(window, asked)
+                samples, seconds = sum(b.count for b in group), time.perf_counter() - started
+                position.window.add(self.solver.loss or 0.0, samples, seconds)
+                position.batch += len(group)
+                self._after_step(asked)
                 if self.solver.iteration >= self.total:
                     break
-            self.position.epoch, self.position.batch = self.position.epoch + 1, 0
+            position.epoch, position.batch = position.epoch + 1, 0
 
-    def _after_step(self, window: Window, asked: list[str]) -> None:
+    def _after_step(self, asked: list[str]) -> None:
         step, section = self.solver.iteration, self.config.train
-        self.console.step(step, lambda: f"loss {window.loss:.4f}")
+        self.console.step(step, lambda: f"loss {self.position.window.loss:.4f}")
         last = step == self.total
         if step % section.log_every == 0 or last:
-            self._log_step(window)
+            self._log_step()
         evaluated = self.data.val is not None and (last or self._due(section.eval_every))
         improved = self._evaluate() if evaluated else False
         if improved or last or asked or self._due(self.config.checkpoint.every):
@@ -226,22 +275,23 @@ class Trainer:
         epoch = round(self.solver.iteration / self.steps_per_epoch, 4)
         return {"step": self.solver.iteration, "epoch": epoch, "seconds": round(time.time(), 3)}
 
-    def _log_step(self, window: Window) -> None:
-        self.latest["train/loss"] = window.loss
+    def _log_step(self) -> None:
+        window = self.position.window
+        self.position.latest["train/loss"] = window.loss
         row = {"train/loss": window.loss, "lr": self.lr, "grad_norm": self.solver.grad_norm}
         self.log.add({**self._row(), **row, "time/step_ms": window.milliseconds})
-        window.clear()
+        self.position.window = Window()
 
     def _evaluate(self) -> bool:
         """Score the val data; True when the monitored metric is the best so far."""
         values = {f"val/{k}": v for k, v in evaluate(self.net, self.data.val.epoch(0)).items()}
-        self.latest |= values
+        self.position.latest |= values
         self.log.add({**self._row(), **values})
-        if self.solver.schedule.monitor in self.latest:
-            self.solver.schedule.observe(self.latest[self.solver.schedule.monitor])
+        if self.solver.schedule.monitor in self.position.latest:
+            self.solver.schedule.observe(self.position.latest[self.solver.schedule.monitor])
         improved = self._improves(values.get(self.monitor))
         where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
-        words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in self.latest.items())
+        words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in self.position.latest.items())
         self.console.result(f"{where} {words}{'  best' if improved else ''}")
         return improved
 
@@ -251,11 +301,11 @@ class Trainer:
             return False
         if best is not None and not (value > best if self.higher else value < best):
             return False
-        self.position.best, self.position.metrics = value, dict(self.latest)
+        self.position.best, self.position.metrics = value, dict(self.position.latest)
         return True
 
     def _checkpoint(self, best: bool, numbered: bool) -> None:
-        content = checkpoint_bytes(self.net, self.solver, self.data.transform, self.position, self.resolved)
+        content = checkpoint_bytes(self.net, self.solver, self.data, self.position, self.resolved)
         self.checkpoints.write(content, self.solver.iteration, best=best, numbered=numbered)
 
     def _test(self) -> dict[str, float]:
@@ -283,35 +333,6 @@ def _demand_sections(config: Config) -> None:
             message = f"training needs a '{key}' section"
             example = {"data": "data: {train: {type: Digits}}", "solver": "solver: {lr: 0.1}"}[key]
             config.errors.append(ConfigError(message, hint=f"for example `{example}`"))
-
-
-@dataclass
-class Window:
-    """The steps since the last row of metrics."""
-
-    total: float = 0.0
-    samples: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-
-    def add(self, loss: float, samples: int, seconds: float) -> None:
-        self.total += loss * samples
-        self.samples += samples
-        self.steps += 1
-        self.seconds += seconds
-
-    def clear(self) -> None:
-        self.total, self.samples, self.steps, self.seconds = 0.0, 0, 0, 0.0
-
-    @property
-    def loss(self) -> float:
-        """Mean over the samples."""
-        return self.total / self.samples if self.samples else math.nan
-
-    @property
-    def milliseconds(self) -> float:
-        """Mean time of a step, without evaluations, checkpoints and waiting for data."""
-        return round(1e3 * self.seconds / self.steps, 3) if self.steps else math.nan
 
 
 def grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:
