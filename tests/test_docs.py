@@ -114,6 +114,14 @@ def test_the_source_of_ones_own_works(tmp_path: Path) -> None:
     assert "Moons" not in SOURCES
 
 
+def test_the_promise_of_resume_is_proven_as_documented(workplace: Path) -> None:
+    lines = [line for line in commands(ROOT / "docs" / "runs.md") if "verify resume" in line]
+    assert lines
+    done = call(lines[0], workplace)
+    assert done.returncode == 0, done.stderr
+    assert "the same bits" in done.stdout
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

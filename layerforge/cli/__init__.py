@@ -30,6 +30,7 @@ COMMANDS = {
     "config": ("config_command", "a config with all defaults, and where each value came from"),
     "layers": ("layers_command", "the catalogue of layers, or all about one: formula, shapes, parameters"),
     "time": ("time_command", "forward and backward milliseconds of each layer"),
+    "verify": ("verify_command", "put promises to the test: killed and resumed is uninterrupted"),
     "data": ("data_command", "data sets: list, info, verify, download"),
 }
 

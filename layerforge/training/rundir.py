@@ -135,6 +135,15 @@ def weights_of(path: str | Path) -> Path:
     raise ConfigError(f"the run {run.path} has no checkpoint yet", hint="it stopped before the first one was written")
 
 
+def metrics_by_step(run: str | Path) -> dict[tuple[int, bool], dict[str, Any]]:
+    """The rows of metrics.jsonl by (step, whether it is of training or of an evaluation); the last segment's counts."""
+    rows = {}
+    for line in (Path(run) / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        rows[row["step"], "lr" in row] = row
+    return rows
+
+
 class MetricsLog:
     """metrics.csv and metrics.jsonl: one row per event, appended, never rewritten."""
 
@@ -143,6 +152,7 @@ class MetricsLog:
         self.csv, self.jsonl = run.path / "metrics.csv", run.path / "metrics.jsonl"
         if not self.csv.exists():
             _append(self.csv, self._csv_line(self.columns))
+            _append(self.jsonl, "")  # there from the start: a run may be killed before its first row
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; columns that it does not have stay empty."""
