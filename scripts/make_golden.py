@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.optim import SGD, Optimizer, lr_scheduler
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -71,19 +71,55 @@ def results_of(case: Case) -> dict[str, Tensor]:
     results = {name: top.detach() for name, top in outputs.items()} | state
     if case.differentiable:
         leaves = {name: t for name, t in (inputs | params).items() if t.requires_grad}
-        cotangents = [torch.from_numpy(golden.draw_cotangent(case, n, tuple(t.shape))) for n, t in outputs.items()]
-        grads = torch.autograd.grad(list(outputs.values()), list(leaves.values()), cotangents)
+        tops = {name: top for name, top in outputs.items() if top.is_floating_point()}
+        cotangents = [torch.from_numpy(golden.draw_cotangent(case, n, tuple(t.shape))) for n, t in tops.items()]
+        grads = torch.autograd.grad(list(tops.values()), list(leaves.values()), cotangents)
         results |= {f"{name}.grad": grad for name, grad in zip(leaves, grads, strict=True)}
     return results
 
 
+class Lars(Optimizer):
+    """LARS, which torch does not have: the formulas of its paper."""
+
+    def __init__(self, groups: Any, lr: float, momentum: float, trust_coefficient: float) -> None:
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "trust": trust_coefficient})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                decay = group["weight_decay"]
+                ratio = group["trust"] * p.norm() / (p.grad.norm() + decay * p.norm()) if p.ndim > 1 else 1.0
+                v = self.state[p].setdefault("v", torch.zeros_like(p))
+                v.copy_(group["momentum"] * v + group["lr"] * ratio * (p.grad + decay * p))
+                p.sub_(v)
+
+
+# torch's optimizers for groups of parameters, lr, and the settings of a solver.
+OPTIMIZERS: dict[str, Callable[[Any, float, Mapping[str, Any]], Optimizer]] = {
+    "SGD": lambda p, lr, s: SGD(p, lr, momentum=s.get("momentum", 0.0)),
+    "Nesterov": lambda p, lr, s: SGD(p, lr, momentum=s["momentum"], nesterov=True),
+    "AdaGrad": lambda p, lr, s: optim.Adagrad(p, lr, eps=s.get("eps", 1e-8)),
+    "RMSProp": lambda p, lr, s: optim.RMSprop(p, lr, alpha=s.get("rms_decay", 0.99), eps=s.get("eps", 1e-8)),
+    "AdaDelta": lambda p, lr, s: optim.Adadelta(p, lr, rho=s.get("momentum", 0.9), eps=s.get("eps", 1e-6)),
+    "Adam": lambda p, lr, s: optim.Adam(p, lr, betas=betas(s), eps=s["eps"]),
+    "AdamW": lambda p, lr, s: optim.AdamW(p, lr, betas=betas(s), eps=s.get("eps", 1e-8)),
+    "LARS": lambda p, lr, s: Lars(p, lr, s.get("momentum", 0.9), s.get("trust_coefficient", 0.001)),
+}
+
+
+def betas(solver: Mapping[str, Any]) -> tuple[float, float]:
+    return solver.get("momentum", 0.9), solver.get("momentum2", 0.999)
+
+
 def optimizer(training: Training, params: Mapping[str, Tensor]) -> Optimizer:
-    """torch's SGD, decaying what LayerForge decays: neither biases nor the parameters of BatchNorm."""
+    """torch's optimizer, decaying what LayerForge decays: neither biases nor the parameters of BatchNorm."""
     solver = training.solver
     matrices = [p for p in params.values() if p.ndim > 1]
     vectors = [p for p in params.values() if p.ndim == 1]
-    groups = [{"params": matrices, "weight_decay": solver.get("weight_decay", 0.0)}, {"params": vectors}]
-    return SGD(groups, lr=solver["lr"], momentum=solver.get("momentum", 0.0), nesterov=solver["type"] == "Nesterov")
+    decays = (solver.get("weight_decay", 0.0), 0.0)
+    groups = [{"params": p, "weight_decay": d} for p, d in zip((matrices, vectors), decays, strict=True)]
+    return OPTIMIZERS[solver["type"]](groups, solver["lr"], solver)
 
 
 def results_of_training(training: Training) -> dict[str, Tensor]:

@@ -13,7 +13,8 @@ What an update does, in this order, to the gradient G that the micro-batches sum
     1  average    g = G / (number of things that the losses are means over); the norm of g over all parameters
     2  check      a loss or norm that is not finite ends here, with weights, history and statistics as before the step
     3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each number into ±clip_grad_value
-    4  decay      g <- g + d w (L2) or g + d sign w (L1), with d = weight_decay · decay_mult
+    4  decay      g <- g + d w (L2) or g + d sign w (L1), with d = weight_decay · decay_mult; AdamW and LARS, which keep
+                  decay apart from the gradient, get it as it is
     5  update     the rule, with the schedule's lr times lr_mult
 """
 
@@ -31,14 +32,14 @@ from .. import snapshot
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..errors import DataError, DivergedError
-from ..flat import Group
+from ..flat import Group, l2_norm
+from .rules import Step
 from .schedules import Progress
 
 if TYPE_CHECKING:
     from ..net import Net
 
 BLOCK_BYTES = 256 * 1024  # of each array: small enough for the caches, large enough to hide the cost of a NumPy call
-ROW = 4096  # numbers per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
 
 
 @dataclass
@@ -112,7 +113,8 @@ class Solver:
         self.history = tuple(xp.zeros_like(grad) for _ in range(self.rule.histories))
         # On a device a pass costs a launch, not a trip through a cache: there everything is one block.
         self._block = BLOCK_BYTES // grad.itemsize if xp is np else max(1, grad.size)
-        self._scratch = xp.empty(min(self._block, grad.size), dtype=grad.dtype)
+        pieces = [piece for group in net.flat.groups for piece in self._pieces(group)]
+        self._scratch = xp.empty(max((p.stop - p.start for p in pieces), default=0), dtype=grad.dtype)
         self._pending: Accumulation | None = None
 
     @property
@@ -219,19 +221,29 @@ class Solver:
             bound = section.clip_grad_value * scale
         return factor, bound
 
+    def _pieces(self, group: Group) -> Iterator[slice]:
+        """The slices of a group that the rule is called on: whole parameters if it asks for them, otherwise blocks."""
+        if not self.rule.whole_parameters:
+            return blocks(group.start, group.stop, self._block)
+        slots = self.net.flat.slots.values()
+        return (slice(s.offset, s.offset + s.size) for s in slots if group.start <= s.offset < group.stop)
+
     def _update_group(self, group: Group, lr: float, factor: float, bound: float | None) -> None:
-        """Steps 3 to 5 block by block, so that each number is fetched from memory once for all of them."""
+        """Steps 3 to 5 piece by piece, so that each number is fetched from memory once for all of them."""
         xp, flat, decay = self.net.backend.xp, self.net.flat, self.section.weight_decay * group.decay_mult
-        for block in blocks(group.start, group.stop, self._block):
-            data, grad = flat.data[block], flat.grad[block]
-            out = self._scratch[: block.stop - block.start]
+        for piece in self._pieces(group):
+            data, grad, pull = flat.data[piece], flat.grad[piece], None
+            out = self._scratch[: piece.stop - piece.start]
             if factor != 1:
                 grad = xp.multiply(grad, factor, out=out)
             if bound is not None:
                 grad = xp.clip(grad, -bound, bound, out=out)
             if decay:
-                grad = xp.add(grad, decay * (data if self.section.regularization == "L2" else xp.sign(data)), out=out)
-            self.rule.update(xp, data, grad, [h[block] for h in self.history], lr)
+                pull = decay * (data if self.section.regularization == "L2" else xp.sign(data))
+            if decay and not self.rule.decay_apart:
+                grad, pull = xp.add(grad, pull, out=out), None
+            step = Step(lr, self.iteration + 1, group.decay_mult, pull)
+            self.rule.update(xp, data, grad, [h[piece] for h in self.history], step)
 
     # State --------------------------------------------------------------------------------------------------------
 
@@ -292,21 +304,3 @@ def blocks(start: int, stop: int, size: int) -> Iterator[slice]:
     """The slices of at most `size` numbers that make up start:stop."""
     for begin in range(start, stop, size):
         yield slice(begin, min(begin + size, stop))
-
-
-def l2_norm(xp: Any, flat: Any) -> float:
-    """The Euclidean norm of a 1-D array of any length; not finite where one of its numbers is not.
-
-    The squares of 4096 numbers at a time are summed in the array's own precision, those sums in float64: of the
-    norm of a float32 array about 8 digits are right. Where float32 overflows or loses small squares, everything is
-    done again in float64.
-    """
-    whole = flat.size - flat.size % ROW
-    rows, rest = flat[:whole], flat[whole:]
-    with np.errstate(over="ignore", invalid="ignore"):
-        products = xp.matmul(rows.reshape(-1, 1, ROW), rows.reshape(-1, ROW, 1))
-        squares = float(products.sum(dtype="float64") + xp.dot(rest, rest))
-        if not 1e-20 < squares < math.inf:
-            double = flat.astype("float64")
-            squares = float(xp.dot(double, double))
-    return math.sqrt(squares)
