@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from .spec import Spec
 
 def rows(x: Any) -> Any:
     """(..., D) as a matrix (N, D): every position is a row."""
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def unbroadcast(dy: Any, shape: tuple[int, ...]) -> Any:
@@ -45,9 +47,26 @@ def normalize_dim(dim: int, ndim: int, what: str = "dim") -> int:
     return dim % ndim
 
 
+def normalize_dims(dims: int | Sequence[int], ndim: int, what: str = "dim") -> tuple[int, ...]:
+    """One or several dimensions counted from the front, in the order given; LayerError where one is named twice."""
+    found = tuple(normalize_dim(dim, ndim, what) for dim in ([dims] if isinstance(dims, int) else dims))
+    for dim in found:
+        if found.count(dim) > 1:
+            raise LayerError(f"{what} {list(dims)} names axis {dim} twice")
+    return found
+
+
 def part_along(x: Any, dim: int, start: int, stop: int) -> Any:
     """x[start:stop] on axis dim instead of the first: a view."""
     return x[(slice(None),) * (dim % x.ndim) + (slice(start, stop),)]
+
+
+def filled(xp: Any, tangents: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> list[Any] | None:
+    """Tangents with zeros for those that are None: bottoms that do not move. None where no bottom moves."""
+    dtype = next((t.dtype for t in tangents if t is not None), None)
+    if dtype is None:
+        return None
+    return [xp.zeros(s, dtype=dtype) if t is None else t for t, s in zip(tangents, shapes, strict=True)]
 
 
 def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
@@ -84,6 +103,14 @@ def sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
     return xp.divide(1, y, out=out)
 
 
+def softplus(xp: Any, x: Any, out: Any = None) -> Any:
+    """log(1 + exp x) = max(x, 0) + log(1 + exp(-|x|)), written into `out` (which may be x) or a new array.
+
+    exp never overflows, and small results keep all their digits. (logaddexp gives the same, many times more slowly.)
+    """
+    return xp.add(xp.maximum(x, 0), xp.log1p(xp.exp(-xp.abs(x))), out=out)
+
+
 def take_class(xp: Any, x: Any, labels: Any) -> Any:
     """The number of x (N, K, d1, ...) at the class of each position, for labels (N, 1, d1, ...) of that same shape."""
     return xp.take_along_axis(x, labels, axis=1)
@@ -102,20 +129,55 @@ def check_labels(xp: Any, labels: Any, classes: int, valid: Any = None) -> None:
     bad = (labels < 0) | (labels >= classes)
     if valid is not None:
         bad &= valid
+    refuse_labels(
+        labels,
+        bad,
+        f"out of range for {classes} classes",
+        f"labels must be 0 to {classes - 1}; check the data or the number of outputs of the layer below",
+    )
+
+
+def refuse_labels(labels: Any, bad: Any, why: str, hint: str, word: str = "label") -> None:
+    """LayerError (exit 3: the data are wrong) with the first label that is `bad`, if there is one, and its position.
+
+    word says what the labels are.
+    """
     if bool(bad.any()):
         first = int(bad.argmax())
         position = ", ".join(str(int(i)) for i in np.unravel_index(first, labels.shape))
-        raise LayerError(
-            f"label {int(labels.reshape(-1)[first])} at position {position} is out of range for {classes} classes",
-            hint=f"labels must be 0 to {classes - 1}; check the data or the number of outputs of the layer below",
-            exit_code=3,
-        )
+        label = int(labels.reshape(-1)[first])
+        raise LayerError(f"{word} {label} at position {position} is {why}", hint=hint, exit_code=3)
+
+
+def check_index(xp: Any, index: Any, size: int, what: str) -> None:
+    """Refuse indices outside 0 <= index < size, which would be read from somewhere else or not at all.
+
+    Errors   LayerError (exit 3: the data are wrong) with the first bad index and its position; `what` has that size
+    """
+    hint = f"indices must be 0 to {size - 1}; check the data" if size else "there is nothing to point at"
+    refuse_labels(index, (index < 0) | (index >= size), f"out of range for {what}", hint, word="index")
+
+
+def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
+    """Add every number of values to a place of `out`: on axis dim the one that index names, on the others its own.
+
+    It undoes taking numbers along an axis: places that were read several times get the sum. index broadcasts to
+    values; `out` must be contiguous.
+    """
+    index = index.astype("int64")  # a position may be more than a small index type holds
+    positions, stride = 0, 1
+    for axis in reversed(range(out.ndim)):
+        own = xp.arange(values.shape[axis]).reshape((-1,) + (1,) * (out.ndim - 1 - axis))
+        positions = positions + (index if axis == dim else own) * stride
+        stride *= out.shape[axis]
+    # Flat positions: NumPy adds at rows of a matrix several times more slowly than at single numbers.
+    xp.add.at(out.reshape(-1), positions.reshape(-1), values.reshape(-1))
 
 
 def expect_role(name: str, spec: Spec, role: str) -> None:
     """LayerError unless a bottom holds what its layer computes with: "real" numbers or "index" integers."""
     if spec.role != role:
-        words = {"real": "real numbers", "index": "integers that name classes"}
+        words = {"real": "real numbers", "index": "integers, such as labels"}
         raise LayerError(f"{name} must be {words[role]}, got {spec}", hint="check which blob it reads")
 
 

@@ -14,6 +14,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,6 +47,12 @@ class Param:
     @property
     def required(self) -> bool:
         return self.default is REQUIRED
+
+    def over(self, axes: type[PerAxis]) -> Param:
+        """The same parameter with PerAxis in its type replaced by the number of axes."""
+        chosen = copy(self)
+        chosen.type = {PerAxis: axes, PerAxis | None: axes | None}.get(self.type, self.type)
+        return chosen
 
     def describe(self) -> str:
         """Type and bounds in words: `an integer >= 1`."""
@@ -115,18 +122,52 @@ def numbers_in(value: Any) -> Iterator[Any]:
         yield value
 
 
-class Pair:
-    """An annotation: one integer for both directions, or [height, width]. Stored as a tuple of two."""
+class PerAxis:
+    """An annotation: one integer for all spatial axes, or one for each. Stored as a tuple.
 
+    Single, Pair and Triple say how many axes there are. A base class for any number of them annotates with PerAxis
+    itself, and each of its subclasses chooses: `class Conv1d(Convolution, axes=Single)`.
+    """
+
+    count: ClassVar[int]
+    kind: ClassVar[type] = int
+    description: ClassVar[str]
+
+    @classmethod
+    def parse(cls, value: Any) -> tuple[Any, ...]:
+        if isinstance(value, (list, tuple)):
+            if len(value) != cls.count:
+                raise TypeError
+            return tuple(parse_as(cls.kind, item) for item in value)
+        return (parse_as(cls.kind, value),) * cls.count
+
+
+class Single(PerAxis):
+    """An annotation for the one axis of a sequence."""
+
+    count = 1
+    description = "an integer or a list [length]"
+
+
+class Pair(PerAxis):
+    """An annotation for the two axes of an image."""
+
+    count = 2
     description = "an integer or a pair [height, width]"
 
-    @staticmethod
-    def parse(value: Any) -> tuple[int, int]:
-        if isinstance(value, (list, tuple)):
-            if len(value) != 2:
-                raise TypeError
-            return parse_as(int, value[0]), parse_as(int, value[1])
-        return (parse_as(int, value),) * 2
+
+class Triple(PerAxis):
+    """An annotation for the three axes of a volume."""
+
+    count = 3
+    description = "an integer or a triple [depth, height, width]"
+
+
+class FloatPair(Pair):
+    """As Pair, with numbers that need not be whole."""
+
+    kind = float
+    description = "a number or a pair [height, width]"
 
 
 class FilePath:
@@ -223,7 +264,7 @@ class Declared:
     type_name: ClassVar[str] = ""  # what YAML calls it; the class name unless the class says otherwise
     place: Place | None = None
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, axes: type[PerAxis] | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.type_name = vars(cls).get("type_name", cls.__name__)
         cls.fields = dict(cls.fields)
@@ -236,6 +277,8 @@ class Declared:
                     delattr(cls, name)
                 else:
                     setattr(cls, name, value.default)
+        if axes is not None:
+            cls.fields = {name: field.over(axes) for name, field in cls.fields.items()}
 
     def __init__(self, **values: Any) -> None:
         self._assign(values, type(self).__name__)

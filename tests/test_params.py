@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from layerforge.errors import ConfigError
 from layerforge.fillers import Filler
 from layerforge.layer import Layer
-from layerforge.params import Declared, FilePath, Pair, param
+from layerforge.params import Declared, FilePath, FloatPair, Pair, PerAxis, Single, Triple, param
 from layerforge.registry import LAYERS, register
 
 
@@ -95,3 +96,42 @@ def test_a_name_is_registered_once_and_examples_are_expected() -> None:
             register(other)
     finally:
         LAYERS.remove("Lonely")
+
+
+class AnyAxes(Declared):
+    """A base that leaves open how many axes there are."""
+
+    size: PerAxis = param(help="a size", ge=1)
+    step: PerAxis | None = param(None, help="a step", ge=1)
+    count: int = param(2, help="a count")
+
+
+@pytest.mark.parametrize(
+    ("axes", "values", "message"),
+    [
+        (Single, (4,), "size must be an integer or a list [length] >= 1"),
+        (Pair, (4, 3), "size must be an integer or a pair [height, width] >= 1"),
+        (Triple, (4, 3, 2), "size must be an integer or a triple [depth, height, width] >= 1"),
+    ],
+)
+def test_a_subclass_chooses_the_number_of_axes(axes: type[PerAxis], values: tuple[int, ...], message: str) -> None:
+    class Chosen(AnyAxes, axes=axes):
+        pass
+
+    assert Chosen(size=list(values)).size == values
+    assert Chosen(size=5).size == (5,) * len(values)
+    assert Chosen(size=5, step=2).step == (2,) * len(values)
+    assert (Chosen(size=5).step, Chosen(size=5).count) == (None, 2)
+    for wrong in ([*values, 1], [1.5] * len(values), "a"):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            Chosen(size=wrong)
+
+
+def test_a_pair_of_numbers_that_need_not_be_whole() -> None:
+    class Scaled(Declared):
+        scale: FloatPair = param(help="a scale", gt=0)
+
+    assert Scaled(scale=[1, 2.5]).scale == (1.0, 2.5)
+    assert Scaled(scale=0.5).scale == (0.5, 0.5)
+    with pytest.raises(ConfigError, match="a number or a pair"):
+        Scaled(scale=[1, 2, 3])

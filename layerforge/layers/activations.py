@@ -1,131 +1,68 @@
-"""Activations: the element-wise layers, y = f(x) number by number. The table is at the end of the file.
-
-The Jacobian of an element-wise layer is diagonal, so the chain rule is one product: dx = dy f'(x). Where f' can be
-written in terms of y, backward reads y alone and the top may overwrite the bottom.
-"""
+"""Activations: smooth element-wise layers of sigmoid shape or with a gate. The table is at the end of the file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
 from typing import Any
 
-from ..functional import expect_role, sigmoid
-from ..layer import Bad, Example, Layer
+from ..functional import sigmoid, softplus
+from ..layer import Bad
 from ..params import param
-from ..spec import Spec
-from .family import add_member
+from ..special import erf
+from .elementwise import elementwise
+
+INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+GELU_SLOPE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715
 
 
-class Elementwise(Layer):
-    """Base of the element-wise layers. An entry of the table brings `f` and `df`.
-
-    f(x, y)       writes f(x) into y, which may be the memory of x
-    df(dy, kept)  returns dx; kept is what `reads` names: y ("top"), x ("bottom") or None ("")
-    """
-
-    reads: str
-    f: Callable[[Any, Any], None]
-    df: Callable[[Any, Any], Any]
-
-    def setup(self, x: Spec) -> Spec:
-        expect_role("the bottom", x, "real")
-        return x
-
-    def forward(self, x: Any) -> Any:
-        y = self.buf("y", x.shape, over=x, life="saved" if self.reads == "top" else "call")
-        self.f(x, y)
-        self.save(kept={"top": y, "bottom": x, "": None}[self.reads])
-        return y
-
-    def backward(self, dy: Any) -> Any:
-        return self.df(dy, self.saved.kept)
+def softened(self: Any, x: Any, y: Any) -> None:
+    """log(1 + e^u) / beta, without overflow, but x itself where u = beta x is above the threshold."""
+    u = self.beta * x
+    soft = softplus(self.xp, u)
+    soft /= self.beta
+    self.xp.copyto(y, self.xp.where(u > self.threshold, x, soft))
 
 
-DOC = """{name}: {what}
-
-    y = {y}
-
-Shapes    x of any shape, real; y the same
-Backward  dx = {dx}
-Keeps     {keeps}
-Cost      one pass forward, one backward
-Source    {source}
-"""
-
-KEEPS = {"top": "y, so y may overwrite x", "bottom": "x", "": "nothing"}
+def softened_slope(self: Any, dy: Any, x: Any) -> Any:
+    """1 above the threshold."""
+    u = self.beta * x
+    return dy * self.xp.where(u > self.threshold, 1, sigmoid(self.xp, u))
 
 
-def elementwise(
-    name: str,
-    what: str,
-    *,
-    y: str,
-    f: Callable[..., None],
-    dx: str,
-    df: Callable[..., Any],
-    reads: str,
-    source: str,
-    params: Mapping[str, Any] | None = None,
-    tried: Sequence[Mapping[str, Any]] = ({},),
-    bad: Sequence[Bad] = (),
-    low: float | None = None,
-    high: float | None = None,
-) -> Any:
-    """An entry of the table: the layer `name`.
-
-    y and dx are the formulas that the documentation shows, f and df the same as methods of the layer.
-    reads is what df needs: "top" (then the layer can run in place), "bottom" or "". params are its
-    hyper-parameters, tried the settings that the checks run, low and high the domain of f.
-    """
-    shapes = ((3, 5), (2, 3, 1, 5), (1, 1), (4,), ())
-    examples = [Example({**tried[0]}, [Spec(shape, low=low, high=high)]) for shape in shapes]
-    examples += [Example({**setting}, [Spec((3, 5), low=low, high=high)]) for setting in tried[1:]]
-    if low is None and high is None:
-        examples += [Example({**setting}, [Spec((3, 5), low=-1e4, high=1e4)], "extreme") for setting in tried]
-    return add_member(
-        Elementwise,
-        name,
-        DOC.format(name=name, what=what, y=y, dx=dx, keeps=KEEPS[reads], source=source),
-        params=params,
-        f=f,
-        df=df,
-        reads=reads,
-        backward_reads=(reads,) if reads else (),
-        inplace=reads == "top",
-        examples=examples,
-        bad_examples=[
-            Bad({"inplace": True}, "unknown key 'inplace'"),
-            Bad({}, "must be real numbers", [Spec((3,), role="index")]),
-            *bad,
-        ],
-    )
+def swish_slope(self: Any, dy: Any, x: Any) -> Any:
+    """σ + x σ' beta, with σ' = σ (1 - σ)."""
+    u = self.beta * x
+    s = sigmoid(self.xp, u)
+    return dy * (s * (1 + u * (1 - s)))
 
 
-def rectify(self: Any, x: Any, y: Any) -> None:
-    """max(x, a x) is x above zero and a x below, for slopes a from 0 to 1."""
-    self.xp.maximum(x, self.negative_slope * x if self.negative_slope else 0, out=y)
+def gate(self: Any, x: Any) -> Any:
+    """Φ(x) of GELU, or the tanh that is close to it."""
+    if self.approximate == "tanh":
+        return 0.5 * (1 + self.xp.tanh(GELU_SLOPE * (x + GELU_CUBE * (x * x * x))))
+    return 0.5 * (1 + erf(self.xp, math.sqrt(0.5) * x))
 
 
-def rectified(self: Any, dy: Any, y: Any) -> Any:
-    """y has the sign of x, except that it is zero for x < 0 when the slope is: either way y > 0 where x > 0."""
-    dx = (y > 0).astype(dy.dtype)  # a product of masks: choosing by `where` branches at each number and is slower
-    if self.negative_slope:
-        self.xp.maximum(dx, self.negative_slope, out=dx)
-    dx *= dy
-    return dx
+def gate_slope(self: Any, x: Any, phi: Any) -> Any:
+    """The derivative of the gate: the normal density, or that of g = (1 + tanh t)/2, which is 2 g (1 - g) dt/dx."""
+    if self.approximate == "tanh":
+        return 2 * phi * (1 - phi) * (GELU_SLOPE * (1 + 3 * GELU_CUBE * (x * x)))
+    return INV_SQRT_2PI * self.xp.exp(-0.5 * (x * x))
+
+
+def gelu_slope(self: Any, dy: Any, x: Any) -> Any:
+    """Φ + x Φ'."""
+    phi = gate(self, x)
+    return dy * (phi + x * gate_slope(self, x, phi))
+
+
+def mish_slope(self: Any, dy: Any, x: Any) -> Any:
+    """t + x t', with t = tanh(softplus x) and softplus' = σ."""
+    t = self.xp.tanh(softplus(self.xp, x))
+    return dy * (t + x * (1 - t * t) * sigmoid(self.xp, x))
 
 
 # The table. Each entry: name and what it is; f and how to compute it; f' times dy and how to compute it. --------------
-
-ReLU = elementwise(
-    "ReLU", "rectified linear unit, leaky where negative_slope is not 0 (Caffe: ReLU)",
-    y="max(x, negative_slope x)",                                f=rectify,
-    dx="dy where x > 0, otherwise negative_slope dy",            df=rectified,  reads="top",
-    params={"negative_slope": (float, param(0.0, help="slope for x < 0", ge=0, le=1))},
-    tried=({}, {"negative_slope": 0.1}, {"negative_slope": 1.0}),
-    bad=[Bad({"negative_slope": -0.1}, "must be >= 0"), Bad({"alpha": 0.1}, "did you mean 'negative_slope'?")],
-    source="Nair & Hinton 2010, Maas et al. 2013; compare torch.nn.ReLU and LeakyReLU",
-)  # fmt: skip
 
 Sigmoid = elementwise(
     "Sigmoid", "logistic function (Caffe: Sigmoid)",
@@ -134,9 +71,74 @@ Sigmoid = elementwise(
     source="Verhulst 1838; compare torch.nn.Sigmoid",
 )  # fmt: skip
 
-Tanh = elementwise(
-    "Tanh", "hyperbolic tangent (Caffe: TanH)",
-    y="tanh x = (eˣ - e⁻ˣ) / (eˣ + e⁻ˣ)",                        f=lambda self, x, y: self.xp.tanh(x, out=y),
-    dx="dy (1 - y²), as tanh' = 1 - tanh²",                      df=lambda self, dy, y: dy * (1 - y * y),  reads="top",
-    source="compare torch.nn.Tanh",
+LogSigmoid = elementwise(
+    "LogSigmoid", "logarithm of the logistic function",
+    y="log(1 / (1 + e⁻ˣ)) = -log(1 + e⁻ˣ)",
+    f=lambda self, x, y: self.xp.negative(softplus(self.xp, -x), out=y),
+    dx="dy / (1 + eˣ) = dy (1 - eʸ)",
+    df=lambda self, dy, y: -dy * self.xp.expm1(y),  reads="top",
+    source="compare torch.nn.LogSigmoid",
+)  # fmt: skip
+
+Softplus = elementwise(
+    "Softplus", "smooth rectifier (Caffe: BNLL)",
+    y="log(1 + e^(beta x)) / beta; x where beta x > threshold",  f=softened,
+    dx="dy / (1 + e^(-beta x)); dy where beta x > threshold",    df=softened_slope,  reads="bottom",
+    params={
+        "beta": (float, param(1.0, help="the larger, the nearer to ReLU", gt=0)),
+        "threshold": (float, param(20.0, help="where beta x is above it, y is x")),
+    },
+    tried=({}, {"beta": 0.5}, {"beta": 3.0, "threshold": 1.0}),
+    bad=[Bad({"beta": 0}, "beta must be > 0")],
+    source="Dugas et al. 2000; compare torch.nn.Softplus",
+)  # fmt: skip
+
+Softsign = elementwise(
+    "Softsign", "sigmoid shape that approaches ±1 slowly",
+    y="x / (1 + |x|)",
+    f=lambda self, x, y: self.xp.divide(x, 1 + self.xp.abs(x), out=y),
+    dx="dy / (1 + |x|)²",
+    df=lambda self, dy, x: dy / self.xp.square(1 + self.xp.abs(x)),  reads="bottom",
+    source="Turian, Bergstra & Bengio 2009; compare torch.nn.Softsign",
+)  # fmt: skip
+
+Erf = elementwise(
+    "Erf", "error function",
+    y="2/√π ∫₀ˣ exp(-t²) dt",                                    f=lambda self, x, y: erf(self.xp, x, out=y),
+    dx="dy 2/√π exp(-x²)",
+    df=lambda self, dy, x: dy * (2 / math.sqrt(math.pi) * self.xp.exp(-x * x)),  reads="bottom",
+    source="compare torch.erf",
+)  # fmt: skip
+
+GELU = elementwise(
+    "GELU", "Gaussian error linear unit",
+    y="x Φ(x),  Φ(x) = (1 + erf(x/√2)) / 2, or near that (1 + tanh t) / 2 with t = √(2/π) (x + 0.044715 x³)",
+    f=lambda self, x, y: self.xp.multiply(x, gate(self, x), out=y),
+    dx="dy (Φ + x Φ'),  Φ' = exp(-x²/2) / √(2π), or (1 - tanh² t) / 2 dt/dx",
+    df=gelu_slope,  reads="bottom",
+    note="Φ(x) is the share of a normal distribution that lies below x.",
+    params={"approximate": (str, param("none", help="how to compute Φ", choices=("none", "tanh")))},
+    tried=({}, {"approximate": "tanh"}),
+    bad=[Bad({"approximate": "erf"}, "must be one of none, tanh")],
+    source="Hendrycks & Gimpel 2016; compare torch.nn.GELU",
+)  # fmt: skip
+
+SiLU = elementwise(
+    "SiLU", "x times its own logistic function (Caffe: Swish)",
+    y="x σ(beta x),  σ(u) = 1 / (1 + e⁻ᵘ)",
+    f=lambda self, x, y: self.xp.multiply(x, sigmoid(self.xp, self.beta * x), out=y),
+    dx="dy (σ + beta x σ (1 - σ))",                              df=swish_slope,  reads="bottom",
+    params={"beta": (float, param(1.0, help="the larger, the nearer to ReLU"))},
+    tried=({}, {"beta": 0.5}, {"beta": -1.7}, {"beta": 0.0}),
+    bad=[Bad({"beta": "x"}, "beta must be a number")],
+    source="Elfwing, Uchibe & Doya 2017, Ramachandran, Zoph & Le 2017; compare torch.nn.SiLU",
+)  # fmt: skip
+
+Mish = elementwise(
+    "Mish", "x times the hyperbolic tangent of Softplus",
+    y="x tanh(log(1 + eˣ))",
+    f=lambda self, x, y: self.xp.multiply(x, self.xp.tanh(softplus(self.xp, x)), out=y),
+    dx="dy (t + x (1 - t²) σ(x)),  t = tanh(log(1 + eˣ)),  σ the logistic function",
+    df=mish_slope,  reads="bottom",
+    source="Misra 2019; compare torch.nn.Mish",
 )  # fmt: skip

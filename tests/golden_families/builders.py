@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from golden_cases import Case, Shapes
 
-from layerforge.spec import Spec
+from layerforge.spec import Spec, index
 
 
 def one(
@@ -32,6 +32,13 @@ def one(
     return Case(name, [{**wiring, **hyper}], inputs, owned, kept, outputs, phase, differentiable)
 
 
+def moved(layer: str, cases: Mapping[str, tuple[Mapping[str, Any], tuple[int, ...]]]) -> list[Case]:
+    """Cases of a layer with one bottom: what each is about, its hyper-parameters, the bottom's shape; and of labels."""
+    hyper, shape = next(iter(cases.values()))
+    labels = one(f"{layer}-labels", hyper, index(shape, 9), differentiable=False)
+    return [*(one(f"{layer}-{what}", h, Spec(s)) for what, (h, s) in cases.items()), labels]
+
+
 def learned(name: str, hyper: Mapping[str, Any], x: tuple[int, ...], **params: tuple[int, ...]) -> Case:
     """A case of a layer with one bottom, of shape x, and parameters of these shapes."""
     return one(name, hyper, Spec(x), params=params)
@@ -50,3 +57,9 @@ def labels(shape: tuple[int, ...], classes: int, ignored: int) -> Spec:
         return np.where(kept, rng.randint(0, classes, shape, dtype=np.int64), ignored)
 
     return Spec(shape, role="index", draw=some_ignored)
+
+
+def halves(rng: np.random.RandomState, shape: tuple[int, ...]) -> np.ndarray:
+    """The multiples of 0.5 from 0 outwards: 0, 0.5, -0.5, 1, -1 ... Most kinks are among them."""
+    numbers = np.arange(int(np.prod(shape)))
+    return (np.where(numbers % 2, 1, -1) * ((numbers + 1) // 2) / 2).reshape(shape)

@@ -1,0 +1,72 @@
+"""Twins of the element-wise layers and of PReLU.
+
+torch has no scale and shift in pow, exp and log, no base in log, no beta in SiLU, and in float64 its Hardsigmoid and
+CELU have a constant in float32: those are their formulas, and autograd's gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .call import Call
+
+
+def inner(c: Call) -> Tensor:
+    return c.hyper.get("shift", 0) + c.hyper.get("scale", 1) * c.x[0]
+
+
+def exponential(c: Call) -> Tensor:
+    return torch.pow(c.hyper["base"], inner(c)) if "base" in c.hyper else torch.exp(inner(c))
+
+
+def logarithm(c: Call) -> Tensor:
+    return torch.log(inner(c)) / math.log(c.hyper.get("base", math.e))
+
+
+def plain(function: Any) -> Any:
+    return lambda c: function(c.x[0])
+
+
+def module(kind: Any) -> Any:
+    return lambda c: c.through(kind(**c.hyper))
+
+
+def celu(c: Call) -> Tensor:
+    alpha = c.hyper.get("alpha", 1.0)
+    return alpha * F.elu(c.x[0] / alpha)
+
+
+def silu(c: Call) -> Tensor:
+    return c.x[0] * torch.sigmoid(c.hyper["beta"] * c.x[0]) if "beta" in c.hyper else c.through(nn.SiLU())
+
+
+SAME_NAME = ("Abs", "Neg", "Sign", "Floor", "Reciprocal", "Square", "Sqrt", "Rsqrt")
+SAME_NAME += ("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Erf")
+TWINS = {
+    **{name: plain(getattr(torch, name.lower())) for name in SAME_NAME},
+    "Pow": lambda c: torch.pow(inner(c), c.hyper["exponent"]),
+    "Exp": exponential,
+    "Log": logarithm,
+    "LeakyReLU": module(nn.LeakyReLU),
+    "ReLU6": module(nn.ReLU6),
+    "ELU": module(nn.ELU),
+    "SELU": module(nn.SELU),
+    "CELU": celu,
+    "HardSigmoid": lambda c: F.relu6(c.x[0] + 3) / 6,
+    "HardSwish": module(nn.Hardswish),
+    "Hardtanh": module(nn.Hardtanh),
+    "Clamp": lambda c: torch.clamp(c.x[0], **c.hyper),
+    "Threshold": module(nn.Threshold),
+    "LogSigmoid": module(nn.LogSigmoid),
+    "Softplus": module(nn.Softplus),
+    "Softsign": module(nn.Softsign),
+    "GELU": module(nn.GELU),
+    "SiLU": silu,
+    "Mish": module(nn.Mish),
+    "PReLU": module(nn.PReLU),
+}
