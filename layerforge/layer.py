@@ -106,7 +106,7 @@ class Layer(Declared):
     top_is_view      its top shares memory with its bottom
     grad_aliases     a gradient that it returns may be the memory of dy
     no_grad_bottoms  real bottoms that never get a gradient
-    per_sample       in eval, sample i of the top depends on sample i of the bottoms only
+    per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
     examples, bad_examples   what the checks run on
     """
@@ -162,6 +162,10 @@ class Layer(Declared):
         Optional: for a layer without it, a net derives it from backward. A tangent may be None for zero.
         """
         raise NotImplementedError(f"{type(self).__name__} has no jvp(self, dx)")
+
+    def per_sample_for(self, *bottoms: Spec) -> bool:
+        """Whether `per_sample` holds for this layer and these bottoms: a layer with a `dim` may work along axis 0."""
+        return self.per_sample
 
     def mean_over(self, *bottoms: Any) -> int | None:
         """How many things a scalar top is the mean of, in this batch: what ragged batches are weighted by.

@@ -118,7 +118,26 @@ class Reverse(Layer):
         return dy[:, ::-1].copy()
 
 
-HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse]
+class Along(Layer):
+    """A healthy scan along a chosen axis, which may be that of the batch."""
+
+    dim: int = param(help="axis")
+    examples = [Example({"dim": -1}, [Spec((3, 4))]), Example({"dim": 0}, [Spec((3, 4))])]
+
+    def setup(self, x: Spec) -> Spec:
+        return x
+
+    def per_sample_for(self, x: Spec) -> bool:
+        return self.dim % x.ndim != 0
+
+    def forward(self, x: Any) -> Any:
+        return x.cumsum(axis=self.dim)
+
+    def backward(self, dy: Any) -> Any:
+        return self.xp.flip(self.xp.flip(dy, self.dim).cumsum(axis=self.dim), self.dim)
+
+
+HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse, Along]
 
 
 @pytest.mark.parametrize("cls", HEALTHY, ids=lambda c: c.__name__)
@@ -284,6 +303,12 @@ class BatchStatisticsInEval(Centre):
     def forward(self, x: Any) -> Any:
         self.save(train=True)
         return x - x.mean(axis=0)
+
+
+@caught_by("per_sample")
+class AlongTheBatchUnsaid(Along):
+    def per_sample_for(self, x: Spec) -> bool:
+        return True
 
 
 @caught_by("eval_is_stateless")

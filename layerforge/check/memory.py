@@ -115,7 +115,8 @@ def _run_in_place(probe: Probe, dys: Any) -> tuple[dict[str, Any], dict[str, Any
 
     vars(probe.layer)["buf"] = over_twin
     tops = probe.forward()
-    demand(np.shares_memory(tops[0], top), "it says inplace, but its top is not `self.buf(..., over=x)`")
+    written = np.shares_memory(tops[0], top) or not top.size
+    demand(written, "it says inplace, but its top is not `self.buf(..., over=x)`")
     result = outputs(probe, tops)
     return result, probe.named(probe.backward(dys)) if dys is not None else {}
 

@@ -44,7 +44,7 @@ def check_eval_is_stateless(case: Case) -> None:
 def check_per_sample(case: Case) -> None:
     """In eval a sample's result does not depend on the rest of its batch."""
     whole = case.probe(phase="eval")
-    if not case.cls.per_sample:
+    if not whole.layer.per_sample_for(*whole.bottom_specs):
         return
     tops, n = outputs(whole, whole.forward()), batch_size(case.example)
     for i in range(n):

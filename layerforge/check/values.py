@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import runner
 from .case import Case, CheckFailed, check, close, compare, demand, outputs, same
+from .diagnosis import overwritten
 from .differences import Tolerance
 from .gradients import layer_gradients
 
@@ -41,9 +42,7 @@ def check_gradients(case: Case) -> None:
         return
     for row in layer_gradients(case.cls, case.example, backend=case.backend, tolerance=Tolerance()):
         if not row.ok and row.failed is not None:
-            found = row.failed
-            message = f"{row.blob} at {found.where}: backward {found.analytic:.8g}, difference {found.numeric:.8g}"
-            raise CheckFailed(f"gradient of {message}")
+            raise CheckFailed(f"gradient of {row.blob}{row.failed.describe()}", hint=row.mistake or None)
 
 
 @check
@@ -57,8 +56,11 @@ def check_accumulates(case: Case) -> None:
     once = probe.gradients(dys)
     twice = probe.named(probe.backward(dys))
     for name, grad in once.items():
-        factor = 1.0 if name.startswith("bottom") else 2.0
-        demand(grad is None or close(twice[name], factor * grad), f"{name}: its gradient must be added with +=")
+        if name.startswith("bottom"):
+            demand(close(twice[name], grad), f"{name}: its gradient changes with every backward")
+        else:
+            remedy = "add to self.grads with +=" + (": it is overwritten" if overwritten(grad, twice[name]) else "")
+            demand(close(twice[name], 2 * grad), f"{name}: two backwards must give twice the gradient; {remedy}")
 
 
 @check

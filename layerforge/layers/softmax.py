@@ -18,6 +18,8 @@ EXAMPLES = [
     Example({"dim": 2}, [Spec((2, 1, 3, 1))]),
     Example({}, [Spec((3, 1))], "one class"),
     Example({}, [Spec((3, 5), low=-1e4, high=1e4)], "extreme"),
+    Example({"dim": 0}, [Spec((4, 3))], "along the batch"),
+    Example({"dim": -1}, [Spec((4,))]),
 ]
 BAD_EXAMPLES = [
     Bad({"dim": 2}, "dim 2 is out of range for a blob with 2 axes", [Spec((3, 5))]),
@@ -57,6 +59,9 @@ class Softmax(Layer):
         normalize_dim(self.dim, x.ndim)
         return x
 
+    def per_sample_for(self, x: Spec) -> bool:
+        return normalize_dim(self.dim, x.ndim) != 0
+
     def forward(self, x: Any) -> Any:
         y = softmax(self.xp, x, self.dim, out=self.buf("y", x.shape, life="saved", over=x))
         self.save(y=y)
@@ -65,6 +70,9 @@ class Softmax(Layer):
     def backward(self, dy: Any) -> Any:
         y = self.saved.y
         return y * (dy - (dy * y).sum(axis=self.dim, keepdims=True))
+
+    def jvp(self, dx: Any) -> Any:
+        return self.backward(dx)  # the Jacobian yⱼ (δᵢⱼ - yᵢ) is symmetric
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 4 * bottoms[0].size
@@ -94,3 +102,6 @@ class LogSoftmax(Softmax):
 
     def backward(self, dy: Any) -> Any:
         return dy - self.xp.exp(self.saved.y) * dy.sum(axis=self.dim, keepdims=True)
+
+    def jvp(self, dx: Any) -> Any:
+        return dx - (self.xp.exp(self.saved.y) * dx).sum(axis=self.dim, keepdims=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,11 +9,6 @@ from torch import Tensor, nn
 from layerforge import philox
 
 from .call import Call
-
-
-def batch_norm(c: Call) -> Tensor:
-    modules = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
-    return c.through(modules[c.x[0].ndim](c.x[0].shape[1], **c.hyper))
 
 
 def relu(c: Call) -> Tensor:
@@ -47,10 +40,7 @@ def slices(c: Call) -> tuple[Tensor, ...]:
 TWINS = {
     "Linear": lambda c: c.through(nn.Linear(c.x[0].shape[-1], **c.hyper)),
     "Conv2d": lambda c: c.through(nn.Conv2d(c.x[0].shape[1], **c.hyper)),
-    "MaxPool2d": lambda c: c.through(nn.MaxPool2d(**c.hyper)),
-    "AvgPool2d": lambda c: c.through(nn.AvgPool2d(**c.hyper)),
     "GlobalAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(1)),
-    "BatchNorm": batch_norm,
     "ReLU": relu,
     "Sigmoid": lambda c: c.through(nn.Sigmoid()),
     "Tanh": lambda c: c.through(nn.Tanh()),
@@ -61,8 +51,6 @@ TWINS = {
     "SoftmaxCrossEntropy": lambda c: c.through(nn.CrossEntropyLoss(**c.hyper)),
     "MSELoss": lambda c: c.through(nn.MSELoss()),
     "Accuracy": accuracy,
-    "Add": lambda c: reduce(torch.add, c.x),
-    "Mul": lambda c: reduce(torch.mul, c.x),
     "Concat": lambda c: torch.cat(c.x, dim=c.hyper.get("dim", 1)),
     "Slice": slices,
     "Flatten": lambda c: c.through(nn.Flatten(**c.hyper)),

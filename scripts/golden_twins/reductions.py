@@ -1,0 +1,104 @@
+"""Twins of the reductions. torch does without a dim what it does with all of them, except where indices are asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .call import Call
+
+
+def dims(c: Call) -> list[int]:
+    """The reduced dimensions."""
+    dim = c.hyper.get("dim")
+    return list(range(c.x[0].ndim)) if dim is None else [dim] if isinstance(dim, int) else list(dim)
+
+
+def over_dims(
+    function: Callable[..., Tensor], of: Callable[[Tensor], Tensor] | None = None
+) -> Callable[[Call], Tensor]:
+    """A reduction of torch that takes a list of dims, of x or of a function of x."""
+
+    def twin(c: Call) -> Tensor:
+        x = of(c.x[0]) if of else c.x[0]
+        return function(x, dim=dims(c), keepdim=c.hyper.get("keepdim", False))
+
+    return twin
+
+
+def prod(c: Call) -> Tensor:
+    """torch.prod takes one dim: the reduced ones are moved to the back and joined."""
+    x = c.x[0]
+    reduced = [d % x.ndim for d in dims(c)]
+    kept = [d for d in range(x.ndim) if d not in reduced]
+    y = (
+        x.permute([*kept, *reduced])
+        .reshape([*(x.shape[d] for d in kept), math.prod(x.shape[d] for d in reduced)])
+        .prod(dim=-1)
+    )
+    return y.reshape([1 if d in reduced else n for d, n in enumerate(x.shape)]) if c.hyper.get("keepdim") else y
+
+
+def spread(function: Callable[..., Tensor]) -> Callable[[Call], Tensor]:
+    def twin(c: Call) -> Tensor:
+        keepdim, correction = c.hyper.get("keepdim", False), c.hyper.get("correction", 1)
+        return function(c.x[0], dim=dims(c), correction=correction, keepdim=keepdim)
+
+    return twin
+
+
+def norm(c: Call) -> Tensor:
+    keepdim, p = c.hyper.get("keepdim", False), c.hyper.get("p", 2.0)
+    return torch.linalg.vector_norm(c.x[0], ord=p, dim=dims(c), keepdim=keepdim)
+
+
+def extreme(one: Callable[..., Any], several: Callable[..., Tensor]) -> Callable[[Call], Any]:
+    """With one dim torch.max or min, whose gradient goes to the index; otherwise amax or amin, which share it."""
+
+    def twin(c: Call) -> Any:
+        keepdim, dim = c.hyper.get("keepdim", False), c.hyper.get("dim")
+        if isinstance(dim, int):
+            return tuple(one(c.x[0], dim=dim, keepdim=keepdim))[: c.tops]
+        return several(c.x[0], dim=dims(c), keepdim=keepdim)
+
+    return twin
+
+
+def arg_max(c: Call) -> Tensor:
+    """torch.argmax; more than one by a stable sort, which puts the smaller index first as torch.topk does not promise.
+
+    Caffe sorts pairs of a number and its index, the largest first.
+    """
+    k, dim, x = c.hyper.get("top_k", 1), c.hyper.get("dim"), c.x[0]
+    if k == 1 and "ties" not in c.hyper:
+        return torch.argmax(x, dim=dim, keepdim=c.hyper.get("keepdim", False))
+    rows = x.reshape(-1, 1) if dim is None else x.movedim(dim, 0).flatten(1)
+    last = -1 if c.hyper.get("ties") == "caffe" else 1
+    best = [
+        sorted(range(len(column)), key=lambda i, column=column: (column[i], -last * i), reverse=True)[:k]
+        for column in rows.T.tolist()
+    ]
+    if dim is None:
+        return torch.tensor(best[0])
+    y = torch.tensor(best).T.reshape(k, *x.movedim(dim, 0).shape[1:]).movedim(0, dim)
+    return y.squeeze(dim) if k == 1 else y
+
+
+TWINS = {
+    "Sum": over_dims(torch.sum),
+    "Mean": over_dims(torch.mean),
+    "SumSquare": over_dims(torch.sum, of=torch.square),
+    "AbsSum": over_dims(torch.sum, of=torch.abs),
+    "Prod": prod,
+    "Var": spread(torch.var),
+    "Std": spread(torch.std),
+    "Norm": norm,
+    "LogSumExp": over_dims(torch.logsumexp),
+    "Max": extreme(torch.max, torch.amax),
+    "Min": extreme(torch.min, torch.amin),
+    "ArgMax": arg_max,
+}
