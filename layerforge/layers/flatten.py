@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 from ..errors import LayerError
 from ..functional import normalize_dim
-from ..layer import Bad, Example, Layer
+from ..layer import Bad, Example
 from ..params import param
 from ..registry import register
 from ..spec import Spec, index
+from .reshaping import Reshaping
 
 
 @register
-class Flatten(Layer):
+class Flatten(Reshaping):
     """Flatten: joins the axes start_dim to end_dim into one (Caffe: Flatten)
 
         y = x, read in row-major order
@@ -28,9 +27,6 @@ class Flatten(Layer):
     Source    compare torch.nn.Flatten
     """
 
-    top_is_view = True
-    grad_aliases = True
-
     start_dim: int = param(1, help="first axis to join; negative counts from the back")
     end_dim: int = param(-1, help="last axis to join; negative counts from the back")
 
@@ -39,6 +35,8 @@ class Flatten(Layer):
         Example({}, [Spec((3, 5))]),
         Example({"start_dim": -2}, [Spec((2, 3, 1, 5))]),
         Example({"end_dim": 2}, [Spec((2, 3, 4, 5))]),
+        Example({"start_dim": 0}, [Spec((2, 1, 3))], "the batch axis too"),
+        Example({}, [Spec((0, 3, 2))], "no samples"),
         Example({}, [index((2, 3, 2), 7)], "labels may be flattened too"),
     ]
     bad_examples = [
@@ -47,23 +45,9 @@ class Flatten(Layer):
         Bad({"axis": 1}, "unknown key 'axis'"),
     ]
 
-    def setup(self, x: Spec) -> Spec:
-        return x.with_shape(self.flat_shape(x.shape))
-
-    def flat_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the top for a bottom of that shape."""
+    def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         start = normalize_dim(self.start_dim, len(shape), "start_dim")
         end = normalize_dim(self.end_dim, len(shape), "end_dim")
         if start > end:
             raise LayerError(f"start_dim {self.start_dim} comes after end_dim {self.end_dim}", hint="swap them")
         return (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
-
-    def forward(self, x: Any) -> Any:
-        self.save(shape=x.shape)
-        return x.reshape(self.flat_shape(x.shape))
-
-    def backward(self, dy: Any) -> Any:
-        return dy.reshape(self.saved.shape) if self.needs_grad[0] else None
-
-    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        return 0
