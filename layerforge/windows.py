@@ -26,7 +26,7 @@ COLUMNS_AT_MOST = 2**21  # bytes of columns made at a time, for use while they a
 
 @dataclass(frozen=True)
 class Axis:
-    """The windows along one axis."""
+    """The windows along one axis; `at_most` so many of them, where that is given."""
 
     size: int
     kernel: int
@@ -34,6 +34,7 @@ class Axis:
     padding: int
     dilation: int = 1
     ceil_mode: bool = False
+    at_most: int | None = None
 
     @property
     def extent(self) -> int:
@@ -48,11 +49,10 @@ class Axis:
         window hang over the end, but only if it starts in the input or in the padding before it (torch's rule).
         """
         room = self.size + 2 * self.padding - self.extent
-        if not self.ceil_mode:
-            return room // self.stride + 1
-        count = -(-room // self.stride) + 1
-        starts_behind = (count - 1) * self.stride >= self.size + self.padding
-        return count - 1 if starts_behind else count
+        count = room // self.stride + 1
+        if self.ceil_mode and room % self.stride and count * self.stride < self.size + self.padding:
+            count += 1
+        return count if self.at_most is None else min(count, self.at_most)
 
     def tap(self, k: int, first: int, stop: int) -> tuple[slice, slice]:
         """Of the windows first ... stop - 1, counted from 0, those with element k in the input; and its positions."""
@@ -115,7 +115,7 @@ def slide(
     size: Sequence[int],
     kernel: Sequence[int],
     stride: Sequence[int],
-    padding: Sequence[int],
+    padding: Sequence[int] | None = None,
     dilation: Sequence[int] | None = None,
     ceil_mode: bool = False,
 ) -> Windows:
@@ -123,7 +123,7 @@ def slide(
 
     Errors   LayerError where no window fits into the padded input
     """
-    dilation = dilation or (1,) * len(kernel)
+    padding, dilation = padding or (0,) * len(kernel), dilation or (1,) * len(kernel)
     axes = tuple(Axis(*numbers, ceil_mode) for numbers in zip(size, kernel, stride, padding, dilation, strict=True))
     windows = Windows(axes)
     if min(windows.counts) < 1:

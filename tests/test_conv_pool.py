@@ -14,8 +14,9 @@ from layerforge import windows as geometry
 from layerforge.check.harness import Probe
 from layerforge.errors import LayerError
 from layerforge.layer import Example
+from layerforge.layers.avg_pool import AvgPool2d, GlobalAvgPool2d
 from layerforge.layers.conv import Conv2d
-from layerforge.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from layerforge.layers.max_pool import MaxPool2d
 from layerforge.spec import Spec
 from layerforge.windows import Axis, chunks, fold, slide, unfold
 
@@ -282,7 +283,7 @@ def plain_pooling(x: np.ndarray, dy: np.ndarray, layer: Any) -> tuple[np.ndarray
     """Top and bottom gradient, window by window."""
     y, dx = np.zeros_like(dy), np.zeros_like(x)
     (sh, sw), (ph, pw), (kh, kw) = layer.stride or layer.kernel_size, layer.padding, layer.kernel_size
-    dh, dw = getattr(layer, "dilation", (1, 1))
+    dh, dw = layer.dilation or (1, 1)
     h, w = x.shape[2:]
     for s, c, p, q in np.ndindex(dy.shape):
         rows, cols = ([o * s - m + k * d for k in range(n)] for o, s, m, n, d in

@@ -1,4 +1,4 @@
-"""Conv2d: convolution."""
+"""Conv1d, Conv2d, Conv3d: convolution along one, two or three axes. Conv2d's docstring has the derivation."""
 
 from __future__ import annotations
 
@@ -8,14 +8,95 @@ from typing import Any
 from ..errors import ConfigError, LayerError
 from ..fillers import Filler
 from ..layer import Bad, Example, Layer
-from ..params import Pair, param
+from ..params import Pair, PerAxis, Single, Triple, param
 from ..registry import register
 from ..spec import Spec
-from ..windows import Windows, batch_first, batch_last, chunks, fold, slide, spatial, unfold
+from ..windows import Windows, batch_first, batch_last, slide, spatial
+from .correlation import correlate, spread, weigh
+
+
+class Kernels(Layer):
+    """Base of the layers with learned kernels, in any number of spatial axes: hyper-parameters and parameters."""
+
+    backward_reads = ("bottom",)
+
+    out_channels: int = param(help="channels M of the output", ge=1)
+    kernel_size: PerAxis = param(help="size of the kernel along each axis", ge=1)
+    stride: PerAxis = param(1, help="step from one window to the next", ge=1)
+    padding: PerAxis = param(0, help="zeros added on each side", ge=0)
+    dilation: PerAxis = param(1, help="step from one element of the kernel to the next", ge=1)
+    groups: int = param(1, help="parts of the channels that are convolved separately", ge=1)
+    bias: bool = param(True, help="learn an additive bias")
+    weight_filler: Filler = param("msra", help="start values of weight")
+    bias_filler: Filler = param("constant", help="start values of bias")
+
+    def validate(self) -> None:
+        if self.out_channels % self.groups:
+            raise ConfigError(
+                f"out_channels {self.out_channels} is not a multiple of groups {self.groups}",
+                hint="every group makes the same number of output channels",
+            )
+
+    def group_size(self, channels: int) -> int:
+        """The input channels of one group."""
+        if channels % self.groups:
+            raise LayerError(
+                f"the bottom has {channels} channels, not a multiple of groups {self.groups}",
+                hint=f"groups must divide {channels}",
+            )
+        return channels // self.groups
+
+    def add_params(self, shape: Sequence[int]) -> None:
+        """Declare kernels of this shape, and the bias."""
+        self.add_param("weight", shape, self.weight_filler)
+        if self.bias:
+            self.add_param("bias", (self.out_channels,), self.bias_filler, decay_mult=0)
+
+    def add_bias_grad(self, dy: Any) -> None:
+        """Add to the gradient of the bias: every position of the output (M, *S, N) has it once."""
+        if self.bias and self.needs_param_grad.bias:
+            self.grads.bias += dy.reshape(dy.shape[0], -1).sum(axis=1)
+
+
+class Convolution(Kernels):
+    """Base of Conv1d, Conv2d and Conv3d."""
+
+    def setup(self, x: Spec) -> Spec:
+        windows = self.windows(spatial(x, len(self.kernel_size)))
+        self.add_params((self.out_channels, self.group_size(x.shape[1]), *self.kernel_size))
+        return x.with_shape((x.shape[0], self.out_channels, *windows.counts))
+
+    def windows(self, size: Sequence[int]) -> Windows:
+        """The windows over an input of this spatial shape."""
+        return slide(size, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def forward(self, x: Any) -> Any:
+        x = batch_last(self.xp, x)
+        self.save(x=x)
+        bias = self.params.bias if self.bias else None
+        return batch_first(self.xp, correlate(self.xp, self.params.weight, x, self.windows(x.shape[1:-1]), bias))
+
+    def backward(self, dy: Any) -> Any:
+        xp, x, dy = self.xp, self.saved.x, batch_last(self.xp, dy)
+        windows = self.windows(x.shape[1:-1])
+        if self.needs_param_grad.weight:
+            self.grads.weight += weigh(xp, dy, x, windows, self.params.weight)
+        self.add_bias_grad(dy)
+        if not self.needs_grad[0]:
+            return None
+        return batch_first(xp, spread(xp, self.params.weight, dy, windows, x.shape[0]))
+
+    def jvp(self, dx: Any) -> Any:
+        dx = batch_last(self.xp, dx)
+        return batch_first(self.xp, correlate(self.xp, self.params.weight, dx, self.windows(dx.shape[1:-1])))
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        channels, size = bottoms[0].shape[1], bottoms[0].shape[2:]
+        return 2 * tops[0].size * channels // self.groups * self.windows(size).elements
 
 
 @register
-class Conv2d(Layer):
+class Conv2d(Convolution, axes=Pair):
     """Conv2d: convolution with learned kernels (Caffe: Convolution)
 
         yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
@@ -41,18 +122,6 @@ class Conv2d(Layer):
     Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
     Source    LeCun et al. 1989; the matrix product: Chellapilla, Puri & Simard 2006; compare torch.nn.Conv2d
     """
-
-    backward_reads = ("bottom",)
-
-    out_channels: int = param(help="channels M of the output", ge=1)
-    kernel_size: Pair = param(help="height and width of the kernel", ge=1)
-    stride: Pair = param(1, help="step from one window to the next", ge=1)
-    padding: Pair = param(0, help="zeros added on each side", ge=0)
-    dilation: Pair = param(1, help="step from one element of the kernel to the next", ge=1)
-    groups: int = param(1, help="parts of the channels that are convolved separately", ge=1)
-    bias: bool = param(True, help="learn an additive bias")
-    weight_filler: Filler = param("msra", help="start values of weight")
-    bias_filler: Filler = param("constant", help="start values of bias")
 
     examples = [
         Example({"out_channels": 4, "kernel_size": 3}, [Spec((2, 3, 5, 4))]),
@@ -87,67 +156,68 @@ class Conv2d(Layer):
         Bad({"out_channels": 4, "kernel_size": 1}, "must be real numbers", [Spec((2, 3, 4, 4), role="index")]),
     ]
 
-    def validate(self) -> None:
-        if self.out_channels % self.groups:
-            raise ConfigError(
-                f"out_channels {self.out_channels} is not a multiple of groups {self.groups}",
-                hint="every group makes the same number of output channels",
-            )
 
-    def setup(self, x: Spec) -> Spec:
-        windows = self.windows(spatial(x, len(self.kernel_size)))
-        channels = x.shape[1]
-        if channels % self.groups:
-            raise LayerError(
-                f"the bottom has {channels} channels, not a multiple of groups {self.groups}",
-                hint=f"groups must divide {channels}",
-            )
-        self.add_param("weight", (self.out_channels, channels // self.groups, *self.kernel_size), self.weight_filler)
-        if self.bias:
-            self.add_param("bias", (self.out_channels,), self.bias_filler, decay_mult=0)
-        return x.with_shape((x.shape[0], self.out_channels, *windows.counts))
+@register
+class Conv1d(Convolution, axes=Single):
+    """Conv1d: convolution along one axis (Caffe: Convolution)
 
-    def windows(self, size: Sequence[int]) -> Windows:
-        """The windows over an input of this spatial shape."""
-        return slide(size, self.kernel_size, self.stride, self.padding, self.dilation)
+        yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
 
-    def grouped(self, array: Any) -> Any:
-        """An array with channels first as (groups, channels of a group, all the rest)."""
-        return array.reshape(self.groups, array.shape[0] // self.groups, -1)
+    Conv2d with one number for a pair: p, k and every size are numbers.
 
-    def forward(self, x: Any) -> Any:
-        xp, x = self.xp, batch_last(self.xp, x)
-        self.save(x=x)
-        windows = self.windows(x.shape[1:-1])
-        weight = self.grouped(self.params.weight)
-        y = xp.empty((self.out_channels, *windows.counts, x.shape[-1]), dtype=x.dtype)
-        for rows, places in chunks(windows, x):
-            part = self.grouped(y)[:, :, places]
-            xp.matmul(weight, self.grouped(unfold(xp, x, windows, rows)), out=part)
-            if self.bias:
-                part += self.grouped(self.params.bias)
-        return batch_first(xp, y)
+    Shapes    x (N, C, L) real, y (N, M, L'), weight (M, C/groups, kernel), bias (M,)
+    Backward  Conv2d's: dW = dy Xᵀ, dbₘ = Σₙₚ dyₙₘₚ, and dX = Wᵀ dy, whose numbers go back to where X had them from
+    Keeps     x
+    Cost      2 N M L' C/groups K flops forward, twice that backward
+    Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
+    Source    Waibel et al. 1989, time-delay networks; compare torch.nn.Conv1d
+    """
 
-    def backward(self, dy: Any) -> Any:
-        xp, x = self.xp, self.saved.x
-        windows = self.windows(x.shape[1:-1])
-        weight, dy = self.grouped(self.params.weight), self.grouped(batch_last(xp, dy))
-        dweight, transposed = xp.zeros_like(weight), weight.swapaxes(1, 2)
-        # With one output channel in a group Wᵀ dy is an outer product, at which NumPy's matmul is slow.
-        product = xp.multiply if weight.shape[1] == 1 else xp.matmul
-        dx = xp.zeros_like(x) if self.needs_grad[0] else None
-        for rows, places in chunks(windows, x):
-            part = dy[:, :, places]
-            if self.needs_param_grad.weight:
-                dweight += part @ self.grouped(unfold(xp, x, windows, rows)).swapaxes(1, 2)
-            if dx is not None:
-                fold(product(transposed, part), dx, windows, rows)
-        if self.needs_param_grad.weight:
-            self.grads.weight += dweight.reshape(self.grads.weight.shape)
-        if self.bias and self.needs_param_grad.bias:
-            self.grads.bias += dy.sum(axis=2).reshape(-1)
-        return None if dx is None else batch_first(xp, dx)
+    examples = [
+        Example({"out_channels": 4, "kernel_size": 3}, [Spec((2, 3, 6))]),
+        Example({"out_channels": 4, "kernel_size": 3, "padding": 1, "bias": False}, [Spec((3, 2, 5))]),
+        Example({"out_channels": 6, "kernel_size": [3], "stride": 2, "dilation": 2, "groups": 2}, [Spec((2, 4, 9))]),
+        Example({"out_channels": 4, "kernel_size": 3, "groups": 2, "padding": 2}, [Spec((2, 2, 5))], "depthwise"),
+        Example({"out_channels": 3, "kernel_size": 1}, [Spec((2, 5, 1))], "a Linear in each position"),
+        Example({"out_channels": 1, "kernel_size": 4, "stride": 3}, [Spec((1, 1, 12))]),
+    ]
+    bad_examples = [
+        Bad({"out_channels": 4, "kernel_size": [3, 3]}, "an integer or a list [length]"),
+        Bad({"out_channels": 4, "kernel_size": 3}, "expected 3", [Spec((2, 3, 5, 5))]),
+        Bad({"out_channels": 4, "kernel_size": 6, "padding": 1}, "covers 6, more than", [Spec((2, 3, 3))]),
+        Bad({"out_channels": 4, "kernel_size": 2, "groups": 2}, "3 channels, not a multiple", [Spec((2, 3, 5))]),
+    ]
 
-    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        channels, size = bottoms[0].shape[1], bottoms[0].shape[2:]
-        return 2 * tops[0].size * channels // self.groups * self.windows(size).elements
+
+@register
+class Conv3d(Convolution, axes=Triple):
+    """Conv3d: convolution along three axes (Caffe: Convolution)
+
+        yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
+
+    Conv2d with triples for pairs: depth, height, width.
+
+    Shapes    x (N, C, D, H, W) real, y (N, M, D', H', W'), weight (M, C/groups, *kernel_size), bias (M,)
+    Backward  Conv2d's: dW = dy Xᵀ, dbₘ = Σₙₚ dyₙₘₚ, and dX = Wᵀ dy, whose numbers go back to where X had them from
+    Keeps     x
+    Cost      2 N M D' H' W' C/groups K flops forward, twice that backward
+    Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
+    Source    Ji et al. 2010; compare torch.nn.Conv3d
+    """
+
+    examples = [
+        Example({"out_channels": 3, "kernel_size": 2}, [Spec((2, 2, 3, 4, 3))]),
+        Example({"out_channels": 2, "kernel_size": [1, 3, 2], "padding": [0, 1, 1]}, [Spec((2, 3, 2, 4, 3))]),
+        Example(
+            {"out_channels": 4, "kernel_size": 2, "stride": [2, 1, 3], "dilation": [1, 2, 1], "groups": 2},
+            [Spec((2, 4, 4, 3, 5))],
+        ),
+        Example({"out_channels": 3, "kernel_size": 3, "padding": 1, "groups": 3}, [Spec((2, 3, 2, 3, 2))], "depthwise"),
+        Example({"out_channels": 2, "kernel_size": [1, 1, 2], "bias": False}, [Spec((1, 1, 1, 1, 2))]),
+    ]
+    bad_examples = [
+        Bad({"out_channels": 4, "kernel_size": [3, 3]}, "an integer or a triple [depth, height, width]"),
+        Bad({"out_channels": 4, "kernel_size": 3}, "expected 5", [Spec((2, 3, 5, 5))]),
+        Bad({"out_channels": 4, "kernel_size": 3}, "covers 3 x 3 x 3, more than", [Spec((2, 3, 2, 5, 5))]),
+        Bad({"out_channels": 3, "kernel_size": 1, "groups": 2}, "out_channels 3 is not a multiple of groups 2"),
+    ]

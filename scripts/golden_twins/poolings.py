@@ -1,0 +1,122 @@
+"""Twins of the poolings. What torch has no like of is written out: one window after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from layerforge import philox
+
+from .call import Call
+
+# Along an axis: the positions of a window that lie in the input, and how many of its positions count in a mean.
+Span = tuple[slice, int]
+
+
+def spans(size: int, kernel: int, stride: int, padding: int, count: int) -> list[Span]:
+    """The windows of an axis; what lies in the padding counts, what lies behind it does not."""
+    found = []
+    for begin in range(-padding, -padding + count * stride, stride):
+        found.append((slice(max(0, begin), min(begin + kernel, size)), min(begin + kernel, size + padding) - begin))
+    return found
+
+
+def pooled(x: Tensor, axes: Sequence[list[Span]], of: Callable[[Tensor, int, int], Tensor]) -> Tensor:
+    """`of(window (N, C, elements), positions that count, its number)` for every window: (N, C, *counts)."""
+    tops = []
+    for number, window in enumerate(product(*axes)):
+        inside = x[(slice(None), slice(None), *(places for places, _ in window))].flatten(2)
+        tops.append(of(inside, math.prod(count for _, count in window), number))
+    return torch.stack(tops, dim=2).unflatten(2, [len(spans) for spans in axes])
+
+
+def maximum(window: Tensor, counting: int, number: int) -> Tensor:
+    return window.max(dim=2).values
+
+
+def mean(window: Tensor, counting: int, number: int) -> Tensor:
+    return window.sum(dim=2) / counting
+
+
+def listed(value: Any, axes: int) -> list[int]:
+    return list(value) if isinstance(value, list) else [value] * axes
+
+
+def caffe_axes(c: Call) -> list[list[Span]]:
+    """The windows of Caffe's Pooling: the quotient rounded up; with padding, none that starts behind the input."""
+    size = c.x[0].shape[2:]
+    kernel = listed(c.hyper["kernel_size"], len(size))
+    stride = listed(c.hyper.get("stride", kernel), len(size))
+    padding, axes = listed(c.hyper.get("padding", 0), len(size)), []
+    for s, k, step, p in zip(size, kernel, stride, padding, strict=True):
+        count = math.ceil((s + 2 * p - k) / step) + 1
+        if any(padding) and (count - 1) * step >= s + p:
+            count -= 1
+        axes.append(spans(s, k, step, p, count))
+    return axes
+
+
+def padded(module: type[nn.Module], of: Callable[[Tensor, int, int], Tensor]) -> Callable[[Call], Tensor]:
+    """torch's module, or Caffe's windows where they are asked for."""
+
+    def twin(c: Call) -> Tensor:
+        if c.hyper.get("caffe_rounding"):
+            return pooled(c.x[0], caffe_axes(c), of)
+        return c.through(module(**c.hyper))
+
+    return twin
+
+
+def stochastic(c: Call) -> Tensor:
+    """Zeiler & Fergus 2013, with the random numbers of the layer."""
+    x = c.x[0]
+    kernel = listed(c.hyper["kernel_size"], 2)
+    stride, axes = listed(c.hyper.get("stride", kernel), 2), []
+    for size, k, step in zip(x.shape[2:], kernel, stride, strict=True):
+        whole = (math.ceil if c.hyper.get("ceil_mode") else math.floor)((size - k) / step) + 1
+        axes.append(spans(size, k, step, 0, whole if (whole - 1) * step < size else whole - 1))
+    shape = (*x.shape[:2], *(len(axis) for axis in axes))
+    random = torch.from_numpy(philox.uniform(np, philox.stream_key(0, c.name), shape)).flatten(2)
+
+    def drawn(window: Tensor, counting: int, number: int) -> Tensor:
+        odds = window.clamp(min=0)
+        total = odds.sum(dim=2, keepdim=True)
+        if c.phase == "eval":
+            return (odds**2).sum(dim=2) / torch.where(total == 0, 1, total)[..., 0]
+        behind = odds.cumsum(dim=2) > random[:, :, number, None] * total
+        first = behind.to(torch.int8).argmax(dim=2, keepdim=True)
+        return (window.gather(2, first) * behind.any(dim=2, keepdim=True))[..., 0]
+
+    return pooled(x, axes, drawn)
+
+
+def pyramid(c: Call) -> Tensor:
+    """He et al. 2014, with the windows of Caffe."""
+    x, of = c.x[0], mean if c.hyper.get("pool") == "avg" else maximum
+    levels = []
+    for bins in (2**level for level in range(c.hyper["pyramid_height"])):
+        axes = []
+        for size in x.shape[2:]:
+            kernel = math.ceil(size / bins)
+            axes.append(spans(size, kernel, kernel, (kernel * bins - size + 1) // 2, bins))
+        levels.append(pooled(x, axes, of).flatten(1))
+    return torch.cat(levels, dim=1)
+
+
+TWINS = {
+    "MaxPool1d": padded(nn.MaxPool1d, maximum),
+    "MaxPool2d": padded(nn.MaxPool2d, maximum),
+    "MaxPool3d": padded(nn.MaxPool3d, maximum),
+    "AvgPool1d": padded(nn.AvgPool1d, mean),
+    "AvgPool2d": padded(nn.AvgPool2d, mean),
+    "AvgPool3d": padded(nn.AvgPool3d, mean),
+    "LPPool2d": lambda c: c.through(nn.LPPool2d(**c.hyper)),
+    "StochasticPool2d": stochastic,
+    "SpatialPyramidPool": pyramid,
+}

@@ -1,0 +1,22 @@
+"""Twins of the layers that give images another size or order."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .call import Call
+
+
+def upsample(c: Call) -> Tensor:
+    """torch wants align_corners for the bilinear mode only, and a tuple of scales."""
+    scale, mode = c.hyper["scale_factor"], c.hyper.get("mode", "nearest")
+    corners = {} if mode == "nearest" else {"align_corners": c.hyper.get("align_corners", False)}
+    return c.through(nn.Upsample(scale_factor=tuple(scale) if isinstance(scale, list) else scale, mode=mode, **corners))
+
+
+TWINS = {
+    "AdaptiveAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(**c.hyper)),
+    "Upsample": upsample,
+    "PixelShuffle": lambda c: c.through(nn.PixelShuffle(**c.hyper)),
+    "Unfold": lambda c: c.through(nn.Unfold(**c.hyper)),
+}
