@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LayerError
+from ..errors import ConfigError, LayerError
 from ..fillers import Filler
 from ..functional import expect_role
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
 from ..spec import Spec
+from .standardized import centre, mean_square, per_channel, standardize_backward
 
 
 @register
@@ -29,6 +30,15 @@ class BatchNorm(Layer):
 
     As in torch, the running variance is the unbiased one. Neither weight nor bias decays (torch and Caffe decay both).
 
+    Which statistics normalise, and whether the running ones follow:
+
+        by default                   train: batch, follow      eval: running
+        use_running_stats: true      train: running, frozen    eval: running      Caffe's use_global_stats: true
+        track_running_stats: false   train: batch              eval: batch        and there is no state
+
+    The second is for fine-tuning a trained net on batches that are too small or too special to learn statistics from;
+    weight and bias still learn (`freeze: true` stops them). It needs the running statistics of a trained net.
+
     Shapes    x (N, C) to (N, C, d1, d2, d3), real; y the same; weight, bias, running_mean, running_var (C,)
     Backward  Per channel, all sums over its m values. With g = weight dy, the gradient of x̂:
                   dweight = Σ dy x̂,   dbias = Σ dy
@@ -36,10 +46,10 @@ class BatchNorm(Layer):
               As ∂x̂ⱼ/∂μ = -1/σ and ∂x̂ⱼ/∂σ = -x̂ⱼ/σ,
                   dxᵢ = (gᵢ - Σⱼ gⱼ / m - x̂ᵢ Σⱼ gⱼ x̂ⱼ / m) / σ
                       = weight / σ (dyᵢ - dbias / m - x̂ᵢ dweight / m)
-              In eval μ and σ are constants: dx = weight / σ dy.
+              With running statistics μ and σ are constants: dx = weight / σ dy.
     Keeps     x̂ and 1/σ, so y may overwrite x
     Cost      about 7 operations per number forward, 8 backward
-    Errors    LayerError in train with one value per channel, which has no variance
+    Errors    LayerError with one value per channel, which has no variance, where the batch's statistics normalise
     Source    Ioffe & Szegedy 2015; compare torch.nn.BatchNorm2d
     """
 
@@ -48,6 +58,8 @@ class BatchNorm(Layer):
     eps: float = param(1e-5, help="added to the variance", gt=0)
     momentum: float = param(0.1, help="weight of the batch in the running statistics", ge=0, le=1)
     affine: bool = param(True, help="learn weight and bias")
+    track_running_stats: bool = param(True, help="keep running statistics; without, eval uses the batch's, too")
+    use_running_stats: bool = param(False, help="normalise by the running statistics in train, too, and freeze them")
     weight_filler: Filler = param({"type": "constant", "value": 1.0}, help="start values of weight")
     bias_filler: Filler = param("constant", help="start values of bias")
 
@@ -59,6 +71,9 @@ class BatchNorm(Layer):
         Example({"affine": False}, [Spec((3, 4, 2, 2))]),
         Example({}, [Spec((4, 1))]),
         Example({}, [Spec((6, 3, 2, 2), low=1000, high=1001)], "the mean is much larger than the spread"),
+        Example({"track_running_stats": False}, [Spec((3, 2, 2, 3))]),
+        Example({"use_running_stats": True}, [Spec((3, 2, 2, 3))]),
+        Example({"use_running_stats": True, "affine": False}, [Spec((1, 4))], "frozen statistics need no batch"),
     ]
     bad_examples = [
         Bad({}, "2 to 5 axes", [Spec((3,))]),
@@ -66,32 +81,46 @@ class BatchNorm(Layer):
         Bad({"momentum": 1.5}, "must be <= 1"),
         Bad({"eps": 0}, "must be > 0"),
         Bad({"num_features": 3}, "unknown key 'num_features'"),
+        Bad({"use_global_stats": True}, "did you mean 'use_running_stats'?"),
+        Bad({"use_running_stats": True, "track_running_stats": False}, "there are none with track_running_stats"),
         Bad({}, "must be real numbers", [Spec((3, 2), role="index")]),
     ]
+
+    def validate(self) -> None:
+        if self.use_running_stats and not self.track_running_stats:
+            raise ConfigError(
+                "use_running_stats needs running statistics; there are none with track_running_stats: false",
+                hint="leave one of the two out",
+            )
 
     def setup(self, x: Spec) -> Spec:
         expect_role("the bottom", x, "real")
         if not 2 <= x.ndim <= 5:
             raise LayerError(f"the bottom has {x.ndim} axes, expected 2 to 5 axes: samples, channels, positions")
         channels = x.shape[1:2]
-        self.add_state("running_mean", channels, 0.0)
-        self.add_state("running_var", channels, 1.0)
+        if self.track_running_stats:
+            self.add_state("running_mean", channels, 0.0)
+            self.add_state("running_var", channels, 1.0)
         if self.affine:
             self.add_param("weight", channels, self.weight_filler, decay_mult=0)
             self.add_param("bias", channels, self.bias_filler, decay_mult=0)
         return x
 
+    def per_sample_for(self, *bottoms: Spec) -> bool:
+        return self.track_running_stats
+
     def forward(self, x: Any) -> Any:
         xhat = self.buf("xhat", x.shape, life="saved", like=x)
-        train = self.phase == "train"
-        inv_std = self.normalize_by_batch(x, xhat) if train else self.normalize_by_running(x, xhat)
-        self.save(xhat=xhat, inv_std=inv_std, train=train)
+        learning = self.phase == "train" and not self.use_running_stats
+        by_batch = learning or not self.track_running_stats
+        inv_std = self.normalize_by_batch(x, xhat) if by_batch else self.normalize_by_running(x, xhat)
+        self.save(xhat=xhat, inv_std=inv_std, by_batch=by_batch)
         y = self.buf("y", x.shape, over=x)
         if not self.affine:
             y[...] = xhat
             return y
-        self.xp.multiply(xhat, per_channel(self.params.weight, x), out=y)
-        y += per_channel(self.params.bias, x)
+        self.xp.multiply(xhat, per_channel(self.params.weight, x.ndim), out=y)
+        y += per_channel(self.params.bias, x.ndim)
         return y
 
     def normalize_by_batch(self, x: Any, xhat: Any) -> Any:
@@ -99,23 +128,19 @@ class BatchNorm(Layer):
         m, over = values_per_channel(x), reduced_axes(x)
         if m < 2:
             raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
-        # In float32 the mean of large numbers is off in its last digits, which a small spread would show. The mean of
-        # small differences is not, and the mean of the first sample is near enough to everything to make them small.
-        shift = x[:1].mean(axis=over, keepdims=True)
-        self.xp.subtract(x, shift, out=xhat)
-        mean = xhat.mean(axis=over, keepdims=True)
-        xhat -= mean
-        var = (xhat * xhat).mean(axis=over, keepdims=True)
+        mean = centre(self.xp, x, over, out=xhat)
+        var = mean_square(xhat, over)
         inv_std = 1 / self.xp.sqrt(var + self.eps)
         xhat *= inv_std
-        self.follow("running_mean", shift + mean)
-        self.follow("running_var", var * (m / (m - 1)))
+        if self.track_running_stats:
+            self.follow("running_mean", mean)
+            self.follow("running_var", var * (m / (m - 1)))
         return inv_std
 
     def normalize_by_running(self, x: Any, xhat: Any) -> Any:
         """Fill xhat from the running statistics; returns 1/σ."""
-        inv_std = 1 / self.xp.sqrt(per_channel(self.state.running_var, x) + self.eps)
-        self.xp.subtract(x, per_channel(self.state.running_mean, x), out=xhat)
+        inv_std = 1 / self.xp.sqrt(per_channel(self.state.running_var, x.ndim) + self.eps)
+        self.xp.subtract(x, per_channel(self.state.running_mean, x.ndim), out=xhat)
         xhat *= inv_std
         return inv_std
 
@@ -124,23 +149,25 @@ class BatchNorm(Layer):
         self.state[name][...] = self.momentum * batch.reshape(-1) + (1 - self.momentum) * self.state[name]
 
     def backward(self, dy: Any) -> Any:
-        xhat, inv_std, m, over = self.saved.xhat, self.saved.inv_std, values_per_channel(dy), reduced_axes(dy)
-        dx = dy * xhat  # the summands of dweight; its memory then takes dx
+        over, dx = reduced_axes(dy), dy * self.saved.xhat  # the summands of dweight; their memory then takes dx
         dweight, dbias = dx.sum(axis=over, keepdims=True), dy.sum(axis=over, keepdims=True)
         if self.affine and self.needs_param_grad.weight:
             self.grads.weight += dweight.reshape(-1)
         if self.affine and self.needs_param_grad.bias:
             self.grads.bias += dbias.reshape(-1)
-        if not self.needs_grad[0]:
-            return None
-        scale = inv_std * per_channel(self.params.weight, dy) if self.affine else inv_std
-        if not self.saved.train:
-            return self.xp.multiply(dy, scale, out=dx)
-        self.xp.multiply(xhat, -dweight / m, out=dx)
-        dx += dy
-        dx -= dbias / m
-        dx *= scale
-        return dx
+        return self.through(dy, sums=(dbias, dweight), out=dx) if self.needs_grad[0] else None
+
+    def jvp(self, dx: Any) -> Any:
+        return self.through(dx)
+
+    def through(self, d: Any, sums: Any = None, out: Any = None) -> Any:
+        """d times the matrix of all ∂yⱼ/∂xᵢ: dx from dy and, as that is symmetric, a tangent of y from one of x."""
+        scale = self.saved.inv_std
+        if self.affine:
+            scale = scale * per_channel(self.params.weight, d.ndim)
+        if not self.saved.by_batch:
+            return self.xp.multiply(d, scale, out=out)
+        return standardize_backward(self.xp, d, self.saved.xhat, scale, reduced_axes(d), sums=sums, out=out)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 7 * bottoms[0].size
@@ -154,8 +181,3 @@ def reduced_axes(x: Any) -> tuple[int, ...]:
 def values_per_channel(x: Any) -> int:
     """m of the formulas."""
     return x.size // x.shape[1]
-
-
-def per_channel(vector: Any, x: Any) -> Any:
-    """A vector (C,) in a shape that broadcasts against x (N, C, ...)."""
-    return vector.reshape(1, -1, *(1,) * (x.ndim - 2))

@@ -1,4 +1,4 @@
-"""Golden cases of normalisations."""
+"""Golden cases of BatchNorm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def batch_norm(name: str, hyper: Mapping[str, Any], x: Spec, phase: str = "train
     """A case of BatchNorm."""
     channels = x.shape[1:2]
     learned = {"weight": channels, "bias": channels} if hyper.get("affine", True) else {}
-    kept = {"running_mean": channels, "running_var": channels}
+    kept = {"running_mean": channels, "running_var": channels} if hyper.get("track_running_stats", True) else {}
     return one(name, hyper, x, params=learned, state=kept, phase=phase)
 
 
@@ -46,4 +46,9 @@ CASES = [
     batch_norm("BatchNorm-eval-4d", {"eps": 0.25}, Spec((2, 3, 4, 5)), "eval"),
     batch_norm("BatchNorm-eval-5d", {}, Spec((2, 2, 3, 1, 3)), "eval"),
     batch_norm("BatchNorm-eval-not-affine", {"affine": False}, Spec((1, 4, 2, 2)), "eval"),
+    batch_norm("BatchNorm-no-statistics", {"track_running_stats": False}, Spec((3, 2, 2, 3))),
+    batch_norm("BatchNorm-no-statistics-eval", {"track_running_stats": False}, Spec((3, 2, 2, 3)), "eval"),
+    batch_norm("BatchNorm-frozen", {"use_running_stats": True}, Spec((3, 2, 2, 3))),
+    batch_norm("BatchNorm-frozen-one-value", {"use_running_stats": True, "affine": False}, Spec((1, 4))),
+    batch_norm("BatchNorm-frozen-eval", {"use_running_stats": True}, Spec((3, 2, 2, 3)), "eval"),
 ]

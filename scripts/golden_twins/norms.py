@@ -1,0 +1,70 @@
+"""Twins of the normalisations, of Scale and of Bias.
+
+torch has no MVN, no response normalisation within a channel, and neither Scale nor Bias: those are the formulas of the
+reference written with other operations of torch, from which autograd makes the gradients.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .call import Call
+
+
+def batch_norm(c: Call) -> Tensor:
+    """With use_running_stats, torch's module in eval."""
+    hyper = dict(c.hyper)
+    phase = "eval" if hyper.pop("use_running_stats", False) else c.phase
+    modules = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+    module = modules[c.x[0].ndim](c.x[0].shape[1], **hyper)
+    return Call(c.name, phase, hyper, c.x, c.own).through(module)
+
+
+def instance_norm(c: Call) -> Tensor:
+    modules = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
+    return c.through(modules[c.x[0].ndim](c.x[0].shape[1], **c.hyper))
+
+
+def local_response_norm(c: Call) -> Tensor:
+    """Within a channel: x (1 + alpha · the mean of x² over a square, with zeros around)^-beta."""
+    hyper = dict(c.hyper)
+    if hyper.pop("norm_region", "") != "within_channel":
+        return c.through(nn.LocalResponseNorm(**hyper))
+    x, size = c.x[0], hyper["size"]
+    mean = functional.avg_pool2d(x.square(), size, stride=1, padding=size // 2)
+    return x * (1 + hyper["alpha"] * mean) ** -hyper.get("beta", 0.75)
+
+
+def mvn(c: Call) -> Tensor:
+    x = c.x[0]
+    axes = tuple(range(1 if c.hyper.get("across_channels") else 2, x.ndim))
+    centred = x - x.mean(dim=axes, keepdim=True)
+    if not c.hyper.get("normalize_variance", True):
+        return centred
+    return centred / (x.var(dim=axes, correction=0, keepdim=True).sqrt() + c.hyper.get("eps", 1e-9))
+
+
+def aligned(c: Call, operand: Tensor) -> Tensor:
+    """An operand with axes of length 1 in front and behind, for x's axes from `dim` on."""
+    ndim = c.x[0].ndim
+    before = c.hyper.get("dim", 1) % ndim if operand.ndim else 0
+    return operand[(None,) * before + (...,) + (None,) * (ndim - before - operand.ndim)]
+
+
+def scale(c: Call) -> Tensor:
+    y = c.x[0] * aligned(c, c.x[1] if len(c.x) == 2 else c.own["weight"])
+    return y + aligned(c, c.own["bias"]) if c.hyper.get("bias") else y
+
+
+TWINS = {
+    "BatchNorm": batch_norm,
+    "LayerNorm": lambda c: c.through(nn.LayerNorm(**c.hyper)),
+    "RMSNorm": lambda c: c.through(nn.RMSNorm(**c.hyper)),
+    "GroupNorm": lambda c: c.through(nn.GroupNorm(num_channels=c.x[0].shape[1], **c.hyper)),
+    "InstanceNorm": instance_norm,
+    "LocalResponseNorm": local_response_norm,
+    "MVN": mvn,
+    "Scale": scale,
+    "Bias": lambda c: c.x[0] + aligned(c, c.x[1] if len(c.x) == 2 else c.own["bias"]),
+}
