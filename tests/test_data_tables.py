@@ -239,6 +239,17 @@ def test_text_mistakes(here: Path) -> None:
     assert "has 3 characters" in str(failure(source("Text", path="t.txt", sequence_length=3).load, code=2))
 
 
+def test_tiny_shakespeare_knows_its_characters_without_its_file_and_refuses_another_text(here: Path) -> None:
+    plays = source("TinyShakespeare", sequence_length=4)
+    assert plays.specs()["y"].high == len(plays.class_names) == 65
+    (here / "data/text").mkdir(parents=True)
+    path = here / "data/text/input.txt"
+    path.write_text("".join(reversed(plays.class_names)))
+    np.testing.assert_array_equal(plays.load()["x"][0], [64, 63, 62, 61])
+    path.write_text("To be, or not to be")
+    assert "holds 9 different characters; TinyShakespeare has 65 others" in str(failure(plays.load))
+
+
 def test_pairs_match_as_they_say(here: Path) -> None:
     write_mnist(here / "data/mnist", train=40)
     pairs = source("Pairs", source={"type": "MNIST"}, split="train[:30]", seed=3, pairs=50)

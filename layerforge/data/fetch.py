@@ -99,7 +99,20 @@ CIFAR10 = DataSet(
     ("https://www.cs.toronto.edu/~kriz",),
     {"train": _cifar("data_batch_"), "test": _cifar("test_batch")},
 )
-SETS = {data_set.folder: data_set for data_set in (MNIST, FASHION_MNIST, CIFAR10)}
+TINY_SHAKESPEARE = DataSet(
+    "text",
+    "TinyShakespeare",
+    ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare",),
+    {
+        "all": (
+            Wanted(
+                ("tinyshakespeare.txt", "input.txt"),
+                RemoteFile("input.txt", 1115394, "6fb458f1232090904fb40fe944165e91"),
+            ),
+        )
+    },
+)
+SETS = {data_set.folder: data_set for data_set in (MNIST, FASHION_MNIST, CIFAR10, TINY_SHAKESPEARE)}
 
 
 def cache_folder(data_set: DataSet) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import string
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +13,35 @@ from ..errors import ConfigError
 from ..params import FilePath, param
 from ..registry import register_source
 from ..spec import Spec, index
+from . import fetch
 from .files import file_error, reading, size_of
 from .source import Source, Split
 
 
-@register_source
-class Text(Source):
-    """Windows of a text: blobs `x` and `y`, indices (T,) into the vocabulary; y is x one character later.
+class Characters(Source):
+    """Base of the sources of text: windows of a file, and the same windows one character later."""
 
-    The vocabulary is every character of the file, sorted (`class_names`). The split counts characters:
-    `all[:90%]` is the first nine tenths of the text, and no window reaches over its end.
-    """
-
-    path: FilePath = param(help="the text file, in UTF-8")
-    sequence_length: int = param(help="characters in a window", ge=1)
+    sequence_length: int = param(128, help="characters in a window", ge=1)
     stride: int | None = param(None, help="from one window to the next; null: sequence_length, no overlap", ge=1)
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return read_text(self.path)[0]
+    def file(self, progress: bool | None = None) -> str:
+        """The text file."""
+        raise NotImplementedError(f"{type(self).__name__} has no file(self, progress)")
 
     def specs(self) -> dict[str, Spec]:
         window = index((self.sequence_length,), len(self.class_names))
         return {"x": window, "y": window}
 
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
-        codes = read_text(self.path)[1]
-        start, stop = Split.of(self.split).range(len(codes), f"{Path(self.path).name} (characters)", self.place)
+        path = self.file(progress)
+        found, codes = read_text(path)
+        if found != self.class_names:
+            message = f"holds {len(found)} different characters; {self.title} has {len(self.class_names)} others"
+            raise file_error(path, message, "delete the file if it is another text: it is downloaded again")
+        start, stop = Split.of(self.split).range(len(codes), f"{Path(path).name} (characters)", self.place)
         if stop - start <= self.sequence_length:
             raise ConfigError(
-                f"Text: split '{self.split}' has {stop - start} characters, "
+                f"{self.title}: split '{self.split}' has {stop - start} characters, "
                 f"a window of sequence_length {self.sequence_length} and the next character need one more",
                 place=self.place,
                 hint="make sequence_length smaller or the split larger",
@@ -49,6 +49,38 @@ class Text(Source):
         windows = sliding_window_view(codes[start:stop], self.sequence_length + 1)
         windows = windows[:: self.stride or self.sequence_length]
         return {"x": windows[:, :-1], "y": windows[:, 1:]}
+
+
+@register_source
+class Text(Characters):
+    """Windows of a text: blobs `x` and `y`, indices (T,) into the vocabulary; y is x one character later.
+
+    The vocabulary is every character of the file, sorted (`class_names`). The split counts characters:
+    `all[:90%]` is the first nine tenths of the text, and no window reaches over its end.
+    """
+
+    path: FilePath = param(help="the text file, in UTF-8")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return read_text(self.path)[0]
+
+    def file(self, progress: bool | None = None) -> str:
+        return self.path
+
+
+@register_source
+class TinyShakespeare(Characters):
+    """Scenes of Shakespeare's plays, 1,115,394 characters of 65 kinds (Karpathy 2015): blobs as those of Text; 1 MB."""
+
+    files = fetch.TINY_SHAKESPEARE
+    class_names = tuple("\n !$&',-.3:;?" + string.ascii_uppercase + string.ascii_lowercase)
+
+    def prepare(self, progress: bool | None = None) -> None:
+        self.file(progress)
+
+    def file(self, progress: bool | None = None) -> str:
+        return str(fetch.ensure(self.files, self.part, progress)[0][0])
 
 
 def read_text(path: str) -> tuple[tuple[str, ...], np.ndarray]:
