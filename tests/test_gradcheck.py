@@ -395,7 +395,7 @@ def test_labels_stay_below_the_classes_that_they_are_paired_with() -> None:
 
 def test_bounds_that_all_examples_of_a_reader_share_are_kept() -> None:
     @register
-    class Log(Layer):
+    class LogOf(Layer):
         examples = [Example({}, [Spec((3,), low=0.5, high=2)])]
 
         def setup(self, x: Spec) -> Spec:
@@ -425,7 +425,7 @@ def test_bounds_that_all_examples_of_a_reader_share_are_kept() -> None:
 
     net = {
         "inputs": {"x": {"shape": [9, 6], "grad": True}, "t": {"shape": [9], "dtype": "int64"}},
-        "net": [layer("log", "Log", "x"), layer("pair", "SameOrNot", ["log", "t"])],
+        "net": [layer("log", "LogOf", "x"), layer("pair", "SameOrNot", ["log", "t"])],
     }
     assert bounds(net, "x") == (0.5, 2)
     assert bounds(net, "t") == (0, 2)

@@ -10,6 +10,7 @@ itself fools both steps alike, so the slopes on the two sides of a are compared 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,6 +62,12 @@ class Difference:
     def weight(self) -> tuple[bool, float]:
         """What makes one disagreement more telling than another: that it names an element, and its size."""
         return self.where.startswith("["), self.absolute
+
+    def describe(self) -> str:
+        """Where it is and the two numbers; or why there was nothing to compare."""
+        if math.isnan(self.analytic) and math.isnan(self.numeric):
+            return f": {self.where}"
+        return f" at {self.where}: backward {self.analytic:.8g}, difference {self.numeric:.8g}"
 
     def relative(self, floor: float = 0.0) -> float:
         """|a - n| / max(floor, |a| + |n|), the measure of Stanford's CS231n; 0 for 0 against 0."""

@@ -16,6 +16,7 @@ from ..errors import ConfigError, LayerForgeError
 from ..layer import Layer
 from ..net import Net
 from ..words import did_you_mean
+from .diagnosis import of_crash
 from .differences import STEPS, Tolerance
 from .gradients import Effort, layer_gradients
 from .harness import SEED
@@ -118,7 +119,8 @@ def example_rows(cls: type[Layer], number: int, effort: Effort) -> list[Any]:
     fields = {name: getattr(effort, name) for name in effort.__dataclass_fields__}
     try:
         rows = layer_gradients(cls, cls.examples[number], **fields)
-    except LayerForgeError:
+    except LayerForgeError as error:
+        error.hint = error.hint or of_crash(error.__cause__)
         raise
     except Exception as problem:  # a broken layer may fail anywhere, and not only in its own code
         raise LayerForgeError(f"{cls.type_name}-{number}: {type(problem).__name__}: {problem}") from problem

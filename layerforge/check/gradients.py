@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..backend import NUMPY, Backend
 from ..layer import Example, Layer
+from .diagnosis import Evidence, diagnose
 from .differences import STEPS, Difference, Tolerance, along, along_element, central_difference, compare
 from .harness import SEED, Probe
 
@@ -54,6 +55,7 @@ class Row:
     note    what else there is to say of the verdict
     cause   the layers of a net that are to blame for a failure, where it is not this one
     suspect the element that made a direction fail
+    mistake what is likely wrong with a gradient that failed, where its error has a pattern
     """
 
     owner: str
@@ -70,6 +72,7 @@ class Row:
     note: str = ""
     cause: str = ""
     suspect: tuple[int, ...] | None = None
+    mistake: str = ""
 
     @property
     def ok(self) -> bool:
@@ -220,7 +223,7 @@ def probe_gradients(
 
     floor = effort.limits.zero * max((norm(g) for g in gradients.values() if g is not None), default=0.0)
     rng = np.random.default_rng([effort.seed, 4])
-    rows = []
+    rows, failed = [], []
     for name, array in probe.arrays().items():
         gradient = gradients[name]
         row = Row(type(probe.layer).type_name, name, tuple(array.shape), floor=floor)
@@ -230,10 +233,39 @@ def probe_gradients(
             continue
         row.scale = norm(gradient)
         judge = Judge(row, array, gradient, evaluate, cotangents, probe.device, rng, effort)
-        if name in suspects:
-            judge.element(suspects[name])
-        judge.everything()
+        if gradient.shape != array.shape:
+            row.failed = Difference(math.nan, math.nan, False, where=f"backward returned shape {gradient.shape}")
+        else:
+            if name in suspects:
+                judge.element(suspects[name])
+            judge.everything()
+        if not row.ok:
+            failed.append(judge)
+    for judge in failed:
+        judge.row.mistake = diagnose(_evidence(probe, judge, gradients, {row.blob for row in rows if not row.ok}))
     return rows
+
+
+def _evidence(
+    probe: Probe, judge: Judge, gradients: Mapping[str, np.ndarray | None], wrong: Collection[str]
+) -> Evidence:
+    """What the diagnosis of a failed gradient goes by."""
+    shapes = {f"bottom[{i}]": spec.shape for i, spec in enumerate(probe.bottom_specs)}
+    shapes |= {f"top[{i}]": spec.shape for i, spec in enumerate(probe.top_specs)}
+    shapes |= {name: tuple(array.shape) for name, array in probe.layer.params.items()}
+    real = [i for i, spec in enumerate(probe.top_specs) if spec.is_real]
+    return Evidence(
+        judge.row.blob,
+        judge.array,
+        probe.host(judge.array),
+        judge.evaluate,
+        {f"top[{i}]": dy for i, dy in zip(real, judge.cotangents, strict=True)},
+        gradients,
+        wrong,
+        shapes,
+        judge.steps[0],
+        Tolerance.for_dtype(judge.effort.dtype).rtol,
+    )
 
 
 def norm(array: np.ndarray) -> float:

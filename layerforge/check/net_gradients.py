@@ -24,6 +24,7 @@ from ..net import Net
 from ..plan import Plan, make_plan
 from ..spec import Spec
 from ..words import did_you_mean
+from .diagnosis import overwrites
 from .draws import BATCH, input_specs, with_batch
 from .gradients import DIRECTIONS, REDRAWS, Effort, Judge, Row, norm, probe_gradients
 from .harness import Probe, draw
@@ -246,7 +247,7 @@ class NetCheck:
             if not row.ok and guilty:
                 row.cause = ", ".join(guilty)
             elif not row.ok:
-                row.note = "no layer fails alone"
+                row.note, row.mistake = "no layer fails alone", self._overwriting(target)
             elif target in kinked:
                 row.note = "layers alone, after kinks"
         return [row for rows in faults.values() for row in rows] + [self.rows[t] for t in targets]
@@ -254,6 +255,15 @@ class NetCheck:
     def alone(self, name: str) -> list[Row]:
         """The gradients of one layer by itself, at the blobs and parameters that it has in the net now."""
         step = next(s for s in self.plan.steps if s.node.name == name)
+        probe = self._probe(step)
+        suspects = {t.blob: row.suspect for t, row in self.rows.items() if t.layer == name and row.suspect}
+        rows = probe_gradients(probe, replace(self.effort, most=ALONE_AT_MOST), suspects)
+        for row in rows:
+            row.owner, row.note = f"{name} ({step.node.layer.type_name})", "layer alone"
+        return rows
+
+    def _probe(self, step: Step) -> Probe:
+        """The layer of a step by itself, with the numbers that it has in the net."""
         layer = step.node.layer
         example = Example(layer.config, [self.plan.specs[i] for i in step.bottoms], tops=len(step.tops))
         probe = Probe(type(layer), example, backend=self.net.backend, seed=self.effort.seed)
@@ -261,11 +271,16 @@ class NetCheck:
         for mine, theirs in ((probe.layer.params, layer.params), (probe.layer.state, layer.state)):
             for key, array in theirs.items():
                 mine[key][...] = array
-        suspects = {t.blob: row.suspect for t, row in self.rows.items() if t.layer == name and row.suspect}
-        rows = probe_gradients(probe, replace(self.effort, most=ALONE_AT_MOST), suspects)
-        for row in rows:
-            row.owner, row.note = f"{name} ({layer.type_name})", "layer alone"
-        return rows
+        return probe
+
+    def _overwriting(self, target: Target) -> str:
+        """In words, which users of a shared parameter overwrite what the others added to its gradient."""
+        owner = (target.layer, target.blob)
+        names = {user: name for (user, name), key in self.net.graph.shared.items() if key == owner}
+        names |= {target.layer: target.blob} if names else {}
+        steps = [step for step in target.steps if step.node.name in names]
+        guilty = [step.node.name for step in steps if names[step.node.name] in overwrites(self._probe(step))]
+        return f"{', '.join(guilty)}: the shared gradient is overwritten; add to it with +=" if guilty else ""
 
 
 def with_dtype(config: Config, dtype: str) -> Config:

@@ -189,17 +189,13 @@ def number(value: float) -> str:
 
 
 def explain(row: Row) -> str:
-    """A failed row in a sentence."""
+    """A failed row in a sentence, with the likely mistake on a line of its own."""
     example = f" {row.example}" if row.example else ""
     note = f" ({row.note})" if row.note else ""
     found = row.failed
     assert found is not None
-    if math.isnan(found.analytic) and math.isnan(found.numeric):
-        return f"{row.owner}{example}: gradient of {row.blob} {row.shape}: {found.where}{note}"
-    return (
-        f"{row.owner}{example}: gradient of {row.blob} {row.shape} at {found.where}: backward {found.analytic:.8g},"
-        f" difference {found.numeric:.8g}{note}"
-    )
+    likely = f"\n     = {row.mistake}" if row.mistake else ""
+    return f"{row.owner}{example}: gradient of {row.blob} {row.shape}{found.describe()}{note}{likely}"
 
 
 def row_dict(row: Row) -> dict[str, Any]:
@@ -221,6 +217,7 @@ def row_dict(row: Row) -> dict[str, Any]:
         "zero": row.is_zero,
         "ok": row.ok,
         "note": row.note or None,
+        "mistake": row.mistake or None,
         "cause": row.cause or None,
     }
 
