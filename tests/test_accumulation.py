@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import layerforge.accumulation
-from layerforge import Net, jacobian
+from layerforge import Example, Layer, Net, Spec, jacobian, register
 from layerforge.blobs import BlobError
 from layerforge.errors import ConfigError
+from layerforge.registry import LAYERS
 
 INPUTS = {"x": {"shape": [3, 4], "grad": True}, "t": {"shape": [3], "dtype": "int64"}}
-LAYERS = [
+STACK = [
     {"name": "fc1", "type": "Linear", "out_features": 5, "bottom": "x"},
     {"name": "act", "type": "Tanh"},
     {"name": "sm", "type": "Softmax"},
@@ -24,7 +26,7 @@ LAYERS = [
 
 
 def make(*more: Any) -> tuple[Net, np.ndarray]:
-    net = Net.from_config({"dtype": "float64", "inputs": INPUTS, "net": [*LAYERS, *more]})
+    net = Net.from_config({"dtype": "float64", "inputs": INPUTS, "net": [*STACK, *more]})
     return net, np.random.default_rng(0).normal(size=(3, 4))
 
 
@@ -76,12 +78,46 @@ def test_jvp_errors() -> None:
         net.jvp(y=x)
 
 
+@pytest.fixture
+def mixer() -> Iterator[None]:
+    """A layer that writes down no jvp: every output depends on the whole sample."""
+
+    class Mixer(Layer):
+        backward_reads = ("bottom",)
+        examples = [Example({}, [Spec((2, 3))])]
+
+        def setup(self, x: Spec) -> Spec:
+            return x
+
+        def forward(self, x: Any) -> Any:
+            self.save(x=x)
+            return x * (x * x).sum(axis=1, keepdims=True)
+
+        def backward(self, dy: Any) -> Any:
+            x = self.saved.x
+            return dy * (x * x).sum(axis=1, keepdims=True) + 2 * x * (dy * x).sum(axis=1, keepdims=True)
+
+    register(Mixer)
+    yield
+    LAYERS.remove("Mixer")
+
+
+@pytest.mark.usefixtures("mixer")
+def test_a_layer_without_jvp_lends_its_backward() -> None:
+    net, x = make({"name": "mix", "type": "Mixer"})
+    v = np.random.default_rng(1).normal(size=x.shape)
+    net.forward(x=x)
+    got = net.jvp(x=v)["mix"]
+    plus, minus = (net.forward(x=x + s * v)["mix"] for s in (1e-6, -1e-6))
+    np.testing.assert_allclose(got, (plus - minus) / 2e-6, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.usefixtures("mixer")
 def test_a_layer_without_jvp_and_with_many_outputs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, x = make({"name": "last", "type": "BatchNorm"})
+    net, x = make({"name": "mix", "type": "Mixer"})
     net.forward(x=x)
     monkeypatch.setattr(layerforge.accumulation, "BASIS_LIMIT", 4)
-    without = next(n.layer for n in net.graph.nodes if not n.layer.has_jvp())
-    with pytest.raises(ConfigError, match=f"layer '{without.name}'"):
+    with pytest.raises(ConfigError, match=r"layer 'mix' \(Mixer\) has no jvp of its own and 6 outputs"):
         net.jvp(x=x)
 
 

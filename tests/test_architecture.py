@@ -26,7 +26,7 @@ SLOTS = [
     ["spec", "optional"],
     ["params"],
     ["registry"],
-    ["backend", "philox", "functional", "windows"],
+    ["backend", "philox", "functional", "special", "windows"],
     ["namespaces", "fillers"],
     ["layer"],
     ["runner", "snapshot", "userfiles"],
@@ -40,7 +40,7 @@ SLOTS = [
     ["net"],
     ["solvers", "data", "check"],
     ["training"],
-    ["report"],
+    ["report", "catalogue"],
     ["cli", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(SLOTS) for name in names}

@@ -79,7 +79,7 @@ ALIASES = "x-a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         (GOOD.replace("momentum", "momentun"), ["net.yaml:7:19: unknown key 'momentun'", "did you mean 'momentum'?"]),
         (GOOD.replace("out_features: 5", "out_features: five"), ["net.yaml:3:", "must be an integer >= 1, got 'five'"]),
         (GOOD.replace("[fc2, t]", "[fc4, t]"), ["net.yaml:6:", "bottom 'fc4' is not produced", "did you mean 'fc2'?"]),
-        (GOOD.replace("bottom: [fc2, t]", "bottom: [x, x]"), ["net.yaml:6:", "layer 'loss' (SoftmaxCrossEntropy)"]),
+        (GOOD.replace("bottom: [fc2, t]", "bottom: [fc2, x]"), ["net.yaml:6:", "layer 'loss' (SoftmaxCrossEntropy)"]),
         (GOOD.replace("- {name: act, type: ReLU}", "- {name: act, type: Add, bottom: [fc1, x]}"), ["do not broadcast"]),
         (GOOD.replace("{lr: 0.1,", "{lr: 0.1, lr: 0.2,"), ["net.yaml:7:", "'lr'"]),
         (GOOD.replace("ReLU", "RelU"), ["net.yaml:4:", "unknown layer type 'RelU'", "did you mean 'ReLU'?"]),

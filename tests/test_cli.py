@@ -20,11 +20,12 @@ from data_files import images, isolate, write_mnist
 from layerforge import Net, __version__, report
 from layerforge.cli import COMMANDS, EXIT_CODES, main
 from layerforge.cli.failures import guarded
-from layerforge.cli.layers_command import FAMILIES, registered
+from layerforge.cli.layers_command import KINDS, registered
 from layerforge.cli.terminal import plain
 from layerforge.cli.time_command import Stopwatch, measure
 from layerforge.config import load_yaml, parse_yaml
 from layerforge.errors import DataError
+from layerforge.registry import LAYERS
 
 SMALL = """\
 name: small
@@ -450,8 +451,6 @@ def test_a_run_is_taken_for_its_config(command: str, folder: Path, capsys: pytes
 
 def forget(type_name: str) -> None:
     """Forget a user's layer and the file that it came from."""
-    from layerforge.registry import LAYERS
-
     LAYERS.remove(type_name)
     for name in [name for name in sys.modules if name.startswith("layerforge_user_own")]:
         del sys.modules[name]
@@ -637,27 +636,39 @@ def test_config_finds_errors_of_layers_too(folder: Path, capsys: pytest.CaptureF
 # layers ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_catalogue_has_every_layer_once(capsys: pytest.CaptureFixture[str]) -> None:
+def types_of(kind: str) -> list[Any]:
+    return [cls for types in registered(kind).values() for cls in types]
+
+
+def test_the_catalogue_has_every_layer_once_and_by_family(capsys: pytest.CaptureFixture[str]) -> None:
     out = ok(capsys, "layers")
-    assert len(out.splitlines()) == len(registered("layers"))
-    assert "Linear " in out
+    assert len(out.splitlines()) == len(LAYERS.names()) == len(types_of("layers"))
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0][:2] == ["Element-wise", "Abs"]
+    assert ["Matrices", "Bilinear"] in [line[:2] for line in lines]
     assert "fully connected layer (Caffe: InnerProduct)" in out
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_type_has_a_page(family: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for cls in registered(family):
-        out = ok(capsys, "layers", cls.type_name)  # type: ignore[attr-defined]
-        assert out.startswith(cls.type_name)  # type: ignore[attr-defined]
-        assert all(name in out for name in cls.fields)  # type: ignore[attr-defined]
-        about = json.loads(ok(capsys, "layers", cls.type_name, "--json"))  # type: ignore[attr-defined]
-        assert (about["name"], about["family"]) == (cls.type_name, family)  # type: ignore[attr-defined]
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_type_has_a_page(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for cls in types_of(kind):
+        out = ok(capsys, "layers", cls.type_name)
+        assert out.startswith(cls.type_name)
+        assert all(name in out for name in cls.fields)
+        about = json.loads(ok(capsys, "layers", cls.type_name, "--json"))
+        assert (about["name"], about["kind"]) == (cls.type_name, kind)
 
 
-@pytest.mark.parametrize("family", FAMILIES[1:])
-def test_other_families_are_listed(family: str, capsys: pytest.CaptureFixture[str]) -> None:
-    listed = json.loads(ok(capsys, "layers", f"--{family}", "--json"))
-    assert [entry["name"] for entry in listed] == [cls.type_name for cls in registered(family)]  # type: ignore[attr-defined]
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_other_kinds_are_listed(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(ok(capsys, "layers", f"--{kind}", "--json"))
+    assert [entry["name"] for entry in listed] == [cls.type_name for cls in types_of(kind)]
+
+
+def test_families_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = {entry["name"]: entry for entry in json.loads(ok(capsys, "layers", "--json"))}
+    assert listed["Linear"]["family"] == "Matrices"
+    assert json.loads(ok(capsys, "layers", "Linear", "--json"))["family"] == "Matrices"
 
 
 def test_the_page_of_a_layer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,13 +129,6 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_every_type_of_the_changelog_exists_and_the_other_way_round() -> None:
-    text = (ROOT / "CHANGELOG.md").read_text()
-    line = re.search(r"- Layers: (.*?)\.\n", text, re.S)
-    assert line is not None
-    assert set(re.split(r",\s+", line.group(1))) == set(LAYERS.names())
-
-
 def test_the_documented_slots_are_those_that_are_enforced() -> None:
     from test_architecture import SLOTS
 

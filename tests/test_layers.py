@@ -10,7 +10,7 @@ from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerforge.errors import LayerError
-from layerforge.layers.activations import elementwise
+from layerforge.layers.elementwise import elementwise
 from layerforge.registry import LAYERS
 
 # BatchNorm ------------------------------------------------------------------------------------------------------------

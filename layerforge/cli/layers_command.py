@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import sys
-from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, LayerForgeError
 from .arguments import add_json_option
 from .output import print_json, yaml_line
 
-FAMILIES = ("layers", "fillers", "solvers", "schedules", "sources")
+KINDS = ("layers", "fillers", "solvers", "schedules", "sources")
 FLAGS = (
     ("inplace", "can write its top over its bottom"),
     ("top_is_view", "its top shares memory with its bottom"),
@@ -28,13 +26,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("layers", help="list layers, or explain one", description=__doc__)
     parser.add_argument("type", nargs="?", metavar="TYPE", help="a type, such as Linear, msra, SGD, cosine or MNIST")
     which = parser.add_mutually_exclusive_group()
-    for family in FAMILIES[1:]:
-        which.add_argument(f"--{family}", dest="family", action="store_const", const=family, help=f"list {family}")
+    for kind in KINDS[1:]:
+        which.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=f"list {kind}")
     parser.add_argument(
         "--import", dest="imports", action="append", default=[], metavar="FILE", help="a Python file with your own"
     )
     add_json_option(parser)
-    parser.set_defaults(run=run, family="layers")
+    parser.set_defaults(run=run, kind="layers")
     return parser
 
 
@@ -43,45 +41,53 @@ def run(args: argparse.Namespace) -> int:
 
     userfiles.import_all(args.imports)
     if args.type is None:
-        types = registered(args.family)
+        groups = registered(args.kind)
         if args.json:
-            print_json([{"name": t.type_name, "module": t.__module__, "headline": headline(t)} for t in types])
+            print_json([entry(args.kind, cls) for types in groups.values() for cls in types])
         else:
-            print("\n".join(catalogue(types)))
+            print("\n".join(catalogue(groups)))
         return 0
-    family, cls = find(args.type)
+    kind, cls = find(args.type)
     if args.json:
-        print_json(as_json(family, cls))
+        print_json(as_json(kind, cls))
     else:
-        print("\n".join(page(family, cls)))
+        print("\n".join(page(kind, cls)))
     return 0
 
 
 # Finding --------------------------------------------------------------------------------------------------------------
 
 
-def registry(family: str) -> Any:
-    """The registry of a family."""
+def registry(kind: str) -> Any:
+    """The registry of a kind of types."""
     from .. import registry
 
     names = {"sources": "SOURCES", "layers": "LAYERS", "fillers": "FILLERS"}
-    return getattr(registry, names.get(family, family.upper()))
+    return getattr(registry, names.get(kind, kind.upper()))
 
 
-def registered(family: str) -> list[type]:
-    """The types of a family, module by module."""
-    known = registry(family)
-    return sorted((known.get(name) for name in known.names()), key=lambda cls: (cls.__module__, cls.type_name))
+def registered(kind: str) -> dict[str, list[Any]]:
+    """The types of a kind, by name in groups: layers by family, others by module."""
+    from ..catalogue import by_family, module_name
+
+    known = registry(kind)
+    types = [known.get(name) for name in known.names()]
+    if kind == "layers":
+        return by_family(types)
+    groups: dict[str, list[Any]] = {}
+    for cls in sorted(types, key=lambda cls: cls.__module__):
+        groups.setdefault(module_name(cls), []).append(cls)
+    return groups
 
 
 def find(name: str) -> tuple[str, Any]:
-    """The family and the class of a type; ConfigError with a suggestion where no family has it."""
+    """The kind and the class of a type; ConfigError with a suggestion where there is none of that name."""
     from ..words import LAYER_SYNONYMS, hint_for_type, nearest
 
-    for family in FAMILIES:
-        if name in registry(family):
-            return family, registry(family).get(name)
-    known = [word for family in FAMILIES for word in registry(family).names()]
+    for kind in KINDS:
+        if name in registry(kind):
+            return kind, registry(kind).get(name)
+    known = [word for kind in KINDS for word in registry(kind).names()]
     close = name in LAYER_SYNONYMS or nearest(name, known) is not None
     raise ConfigError(
         f"there is no type '{name}'", hint=hint_for_type(name, known) if close else "`layerforge layers` lists them"
@@ -94,24 +100,31 @@ def headline(cls: type) -> str:
     return first.removeprefix(f"{getattr(cls, 'type_name', '')}: ").rstrip(".")
 
 
-def catalogue(types: list[type]) -> list[str]:
-    """A line for each type; what stands in one module stands together."""
+def entry(kind: str, cls: Any) -> dict[str, Any]:
+    """What the catalogue says of a type, for programs."""
+    from ..catalogue import family_of
+
+    family = {"family": family_of(cls)} if kind == "layers" else {}
+    return {"name": cls.type_name, "kind": kind, **family, "module": cls.__module__, "headline": headline(cls)}
+
+
+def catalogue(groups: dict[str, list[Any]]) -> list[str]:
+    """A line for each type; the name of a group stands before its first."""
     from ..report import align
 
-    homes = [module_name(cls) for cls in types]
-    shown = [home if i == 0 or home != homes[i - 1] else "" for i, home in enumerate(homes)]
-    return align([(home, getattr(cls, "type_name", ""), headline(cls)) for home, cls in zip(shown, types, strict=True)])
-
-
-def module_name(cls: type) -> str:
-    """The file that a type is written in, without its folder."""
-    return Path(getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__).stem
+    return align(
+        [
+            (group if i == 0 else "", cls.type_name, headline(cls))
+            for group, types in groups.items()
+            for i, cls in enumerate(types)
+        ]
+    )
 
 
 # One type -------------------------------------------------------------------------------------------------------------
 
 
-def page(family: str, cls: Any) -> list[str]:
+def page(kind: str, cls: Any) -> list[str]:
     """All about one type: its documentation, its hyper-parameters, what it declares, an example."""
     from ..report import align
 
@@ -120,11 +133,11 @@ def page(family: str, cls: Any) -> list[str]:
     rows = [(p["name"], p["type"], p["default_text"], p["help"]) for p in parameters(cls)]
     if rows:
         out += ["Hyper-parameters", *(f"  {line}" for line in align(rows)), ""]
-    facts = [("Also takes", ", ".join(common_keys(family)))] if common_keys(family) else []
-    facts += declared(cls) if family == "layers" else []
+    facts = [("Also takes", ", ".join(common_keys(kind)))] if common_keys(kind) else []
+    facts += declared(cls) if kind == "layers" else []
     facts.append(("Written in", cls.__module__))
     out += [f"{word:10}  {text}" for word, text in facts]
-    return [*out, "", "Example", *(f"  {line}" for line in example(family, cls))]
+    return [*out, "", "Example", *(f"  {line}" for line in example(kind, cls))]
 
 
 def parameters(cls: Any) -> list[dict[str, Any]]:
@@ -146,19 +159,19 @@ def parameters(cls: Any) -> list[dict[str, Any]]:
     ]
 
 
-def common_keys(family: str) -> list[str]:
+def common_keys(kind: str) -> list[str]:
     """The keys that stand beside the hyper-parameters, whatever the type."""
     from ..config.sections import SolverSection
     from ..feed import FEED_KEYS
     from ..graph import Wiring
 
-    keys = {"layers": Wiring.fields, "solvers": SolverSection.fields, "sources": FEED_KEYS}.get(family, ())
+    keys = {"layers": Wiring.fields, "solvers": SolverSection.fields, "sources": FEED_KEYS}.get(kind, ())
     return [key for key in keys if key not in ("name", "type")]
 
 
 def declared(cls: Any) -> list[tuple[str, str]]:
     """What a layer promises to the framework."""
-    from ..layer import describe_count
+    from ..layer import Layer, describe_count
 
     lines = [("Bottoms", describe_count(cls.bottoms)), ("Tops", describe_count(cls.tops))]
     if cls.is_differentiable():
@@ -167,17 +180,19 @@ def declared(cls: Any) -> list[tuple[str, str]]:
         lines.append(("Reads", "no backward: it is a metric"))
     flags = [words for name, words in FLAGS if getattr(cls, name)]
     flags += [] if cls.per_sample else ["a sample's top depends on its whole batch, in eval too"]
+    along_batch = cls.per_sample_for is not Layer.per_sample_for
+    flags += ["with some settings a sample's top depends on its whole batch, in eval too"] if along_batch else []
     return lines + [("Declares", text) for text in flags]
 
 
-def example(family: str, cls: Any) -> list[str]:
+def example(kind: str, cls: Any) -> list[str]:
     """Lines of YAML that use the type."""
-    if family == "layers":
+    if kind == "layers":
         return layer_example(cls)
     values = {p["name"]: "..." if p["required"] else p["default"] for p in parameters(cls)}
     values = {name: value for name, value in values.items() if value is not None}
-    key = {"fillers": "weight_filler", "solvers": "solver", "schedules": "schedule", "sources": "train"}[family]
-    lr = {"lr": 0.1} if family == "solvers" else {}
+    key = {"fillers": "weight_filler", "solvers": "solver", "schedules": "schedule", "sources": "train"}[kind]
+    lr = {"lr": 0.1} if kind == "solvers" else {}
     text = yaml_line({"type": cls.type_name, **lr, **values}).replace('"..."', "...")
     return [f"{key}: {text}"]
 
@@ -205,18 +220,14 @@ def layer_example(cls: Any) -> list[str]:
     return [*lines, f"  # {shapes} -> {', '.join(map(str, tops))}"]
 
 
-def as_json(family: str, cls: Any) -> dict[str, Any]:
+def as_json(kind: str, cls: Any) -> dict[str, Any]:
     """One type for programs."""
-    about = {
-        "name": cls.type_name,
-        "family": family,
-        "module": cls.__module__,
-        "headline": headline(cls),
+    about = entry(kind, cls) | {
         "doc": inspect.getdoc(cls),
         "parameters": [{k: v for k, v in p.items() if k != "default_text"} for p in parameters(cls)],
-        "example": "\n".join(example(family, cls)),
+        "example": "\n".join(example(kind, cls)),
     }
-    if family != "layers":
+    if kind != "layers":
         return about
     return about | {
         "bottoms": cls.bottoms,

@@ -1,0 +1,95 @@
+"""Make docs/layers.md, the page of all built-in layers, from what they declare.
+
+    python scripts/make_docs.py
+
+tests/test_layer_docs.py fails where the page is not what this script would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from layerforge.catalogue import builtin_layers, by_family
+from layerforge.cli.layers_command import common_keys, headline, layer_example, parameters
+from layerforge.layer import Layer
+
+PAGE = Path(__file__).parent.parent / "docs" / "layers.md"
+HEAD = """\
+# Layers
+
+<!-- Written by scripts/make_docs.py from the layers themselves: change their docstrings and help texts instead. -->
+
+All {count} built-in layers by family. `layerforge layers NAME` prints one of them in the terminal, and
+[layers_of_your_own.md](layers_of_your_own.md) says how to add to them. Beside its hyper-parameters every layer takes
+{keys}:
+[config.md](config.md) explains these.
+
+Formulas are those of the docstrings: dx is the gradient of the loss with respect to x, sums over the index n run over
+the batch, and "Keeps" is what forward saves for backward.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    families = by_family(builtin_layers())
+    count = sum(map(len, families.values()))
+    keys = [f"`{key}`" for key in common_keys("layers")]
+    parts = [HEAD.format(count=count, keys=f"{', '.join(keys[:-1])} and {keys[-1]}"), contents(families)]
+    for family, layers in families.items():
+        parts += [f"## {family}\n", *map(section, layers)]
+    return "\n".join(parts)
+
+
+def contents(families: dict[str, list[type[Layer]]]) -> str:
+    """A line of links for each family."""
+
+    def link(name: str) -> str:
+        return f"[{name}](#{anchor(name)})"
+
+    return "".join(
+        f"- {link(family)}: {', '.join(link(cls.type_name) for cls in layers)}\n" for family, layers in families.items()
+    )
+
+
+def anchor(heading: str) -> str:
+    """What GitHub and others call a heading in links."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def section(cls: type[Layer]) -> str:
+    """All about one layer."""
+    formula = (inspect.getdoc(cls) or "").partition("\n")[2].strip("\n")
+    lines = [f"### {cls.type_name}", "", sentence(headline(cls)), "", "```text", formula, "```", ""]
+    rows = list(table(cls))
+    lines += [*rows, ""] if rows else []
+    return "\n".join([*lines, "```yaml", *layer_example(cls), "```", ""])
+
+
+def sentence(text: str) -> str:
+    """A headline as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def table(cls: type[Layer]) -> Iterator[str]:
+    """The hyper-parameters as a table; nothing where there are none."""
+    rows = [
+        (f"`{p['name']}`", p["type"], p["default_text"].removeprefix("default "), p["help"]) for p in parameters(cls)
+    ]
+    if rows:
+        yield "| hyper-parameter | type | default | |"
+        yield "|---|---|---|---|"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def main() -> None:
+    text = page()
+    PAGE.write_text(text, encoding="utf-8", newline="\n")
+    print(f"{PAGE.name}: {len(text.splitlines())} lines")
+
+
+if __name__ == "__main__":
+    main()
