@@ -42,7 +42,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "Losses": (
         "softmax_cross_entropy",
         "nll_loss",
-        "mse_loss",
+        "hinge_loss",
+        "infogain_loss",
+        "regression_losses",
+        "pair_losses",
     ),
     "Metrics": ("accuracy",),
     "Plumbing": ("dropout",),

@@ -520,7 +520,7 @@ def net_of(text: str) -> Net:
 def test_describe_counts_flops_and_parameters() -> None:
     totals = report.describe(net_of(SMALL))["totals"]
     assert (totals["batch_size"], totals["parameters"], totals["trained_parameters"]) == (4, 29, 21)
-    linear, relu, frozen, loss = 2 * 4 * 6 * 3, 4 * 3, 2 * 4 * 3 * 2, 4 * 4 * 2
+    linear, relu, frozen, loss = 2 * 4 * 6 * 3, 4 * 3, 2 * 4 * 3 * 2, 6 * 4 * 2
     assert totals["forward_flops"] == linear + relu + frozen + loss
     assert totals["forward_flops_per_sample"] == totals["forward_flops"] / 4
     assert totals["step_flops"] == 2 * totals["forward_flops"], "x wants no gradient and fc2 is frozen: one way back"

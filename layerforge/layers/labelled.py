@@ -1,4 +1,4 @@
-"""What the layers share that hold scores of classes against labels: NLLLoss, SoftmaxCrossEntropy, Accuracy."""
+"""What the layers share that hold scores of classes against labels: losses, Accuracy, ConfusionMatrix."""
 
 from __future__ import annotations
 
@@ -19,31 +19,39 @@ class Labelled(Layer):
 
     ignore_index: int | None = param(None, help="label of the positions that do not count")
 
-    def setup(self, x: Spec, labels: Spec) -> Spec:
-        expect_role("bottom[0]", x, "real")
+    def setup(self, x: Spec, labels: Spec) -> Any:
+        self.expect_scores(x)
         expect_role("bottom[1]", labels, "index")
-        if x.ndim < 2:
-            raise LayerError(f"bottom[0] has shape {x.shape}, expected (N, K) or (N, K, d1, ...): K is the classes")
         wanted = (x.shape[0], *x.shape[2:])
         if labels.shape != wanted:
             raise shape_mismatch("bottom[1], the labels,", labels.shape, f"{wanted}")
         return x.with_shape(())
 
-    def mean_over(self, x: Any, labels: Any) -> int:
+    @staticmethod
+    def expect_scores(x: Spec) -> None:
+        """LayerError unless the first bottom has an axis of classes behind that of samples."""
+        expect_role("bottom[0]", x, "real")
+        if x.ndim < 2 or x.shape[1] < 1:
+            raise LayerError(f"bottom[0] has shape {x.shape}, expected (N, K) or (N, K, d1, ...): K is the classes")
+
+    def mean_over(self, x: Any, labels: Any) -> float | None:
         """The number of positions whose label is not ignore_index."""
         return labels.size if self.ignore_index is None else int((labels != self.ignore_index).sum())
 
-    def targets(self, x: Any, labels: Any) -> tuple[Any, Any, int]:
-        """Labels and whether they count, both (N, 1, d1, ...), and what to divide by. Ignored labels become 0.
+    def valid(self, labels: Any) -> Any:
+        """Whether each position counts."""
+        if self.ignore_index is None:
+            return self.xp.ones(labels.shape, dtype=bool)
+        return labels != self.ignore_index
+
+    def targets(self, x: Any, labels: Any) -> tuple[Any, Any]:
+        """Labels and whether they count, both (N, 1, d1, ...). Ignored labels become 0.
 
         Errors   LayerError (exit 3) for a label that is neither a class nor ignore_index
         """
-        if self.ignore_index is None:
-            valid = self.xp.ones(labels.shape, dtype=bool)
-        else:
-            valid = labels != self.ignore_index
+        valid = self.valid(labels)
         check_labels(self.xp, labels, x.shape[1], valid)
-        return (labels * valid)[:, None], valid[:, None], max(1, self.mean_over(x, labels))
+        return (labels * valid)[:, None], valid[:, None]
 
 
 def some_ignored(high: int, ignored: int) -> Any:
@@ -56,6 +64,7 @@ EXAMPLES = [
     Example({}, [Spec((2, 3, 2, 3)), index((2, 2, 3), 3)], "a label for each position of an image"),
     Example({}, [Spec((2, 4, 3)), index((2, 3), 4)]),
     Example({}, [Spec((1, 1)), index((1,), 1)]),
+    Example({}, [Spec((0, 3)), index((0,), 3)], "no sample"),
     Example(
         {"ignore_index": -100},
         [Spec((6, 4)), Spec((6,), role="index", draw=some_ignored(4, -100))],
@@ -72,6 +81,7 @@ BAD_EXAMPLES = [
     Bad({}, "bottom[0] must be real numbers", [index((4,), 5), Spec((4, 5))]),
     Bad({}, "has shape (4, 1), expected (4,)", [Spec((4, 5)), index((4, 1), 5)]),
     Bad({}, "expected (N, K)", [Spec((4,)), index((4,), 5)]),
+    Bad({}, "expected (N, K)", [Spec((4, 0)), index((4,), 5)]),
     Bad({"ignore_label": 255}, "did you mean 'ignore_index'?"),
     Bad({}, "takes 2 bottom(s), got 1", [Spec((4, 5))]),
 ]

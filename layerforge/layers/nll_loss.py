@@ -1,40 +1,88 @@
-"""NLLLoss: the negative log-likelihood of labels."""
+"""NLLLoss and MultinomialLogisticLoss: the negative log-likelihood of labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..functional import one_hot, take_class
+from ..layer import Example
 from ..registry import register
-from .labelled import BAD_EXAMPLES, EXAMPLES, Labelled
+from ..spec import Spec
+from .class_loss import BAD_EXAMPLES, EXAMPLES, ClassLoss
+
+LEAST = 1e-20  # Caffe's smallest probability in a logarithm
 
 
 @register
-class NLLLoss(Labelled):
-    """NLLLoss: negative log-likelihood of the labels, from log-probabilities (Caffe: MultinomialLogisticLoss)
+class NLLLoss(ClassLoss):
+    """NLLLoss: negative log-likelihood of the labels, from log-probabilities
 
-        y = -1/n Σ x[label]      over the n positions whose label is not ignore_index
+        ℓ = -w[label] x[label]      at each position, 0 where the label is ignore_index
+        y = 1/n Σ ℓ                 or Σ ℓ, or all ℓ: see reduction and normalization
 
-    Takes the top of LogSoftmax. Where no position counts y is 0 (torch: NaN): n is at least 1.
+    Takes the top of LogSoftmax. Where no position counts y is 0 (torch: NaN). n is the sum of the weights of the
+    positions that count, unless normalization says otherwise.
 
-    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number
-    Backward  y is linear in the one x that each label picks:
-                  dx = -dy/n at [label] of the positions that count, otherwise 0
-    Keeps     the labels
+    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
+    Backward  ℓ is linear in the one x that each label picks:
+                  dx = -w[label] dy/n at [label] of the positions that count, otherwise 0
+    Keeps     the labels and their weights
     Cost      one operation per position
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
     Source    Fisher 1922; compare torch.nn.NLLLoss, where ignore_index is -100 unless said otherwise
     """
 
-    loss = True
     examples = EXAMPLES
     bad_examples = BAD_EXAMPLES
 
     def forward(self, x: Any, labels: Any) -> Any:
-        labels, valid, n = self.targets(x, labels)
-        self.save(labels=labels, valid=valid, n=n, classes=x.shape[1])
-        return -(take_class(self.xp, x, labels) * valid).sum() / n
+        classes, valid = self.targets(x, labels)
+        n, weights = self.divisor(x, labels), self.weights(classes, valid)
+        picked = self.xp.where(valid, take_class(self.xp, x, classes), 0)
+        self.save(classes=classes, weights=weights, picked=picked, count=x.shape[1], n=n)
+        return self.reduce(-(self.likelihood(picked) * weights)[:, 0], n)
 
-    def backward(self, dy: Any) -> tuple[Any, None]:
-        labels, valid, n = self.saved.labels, self.saved.valid, self.saved.n
-        return (one_hot(self.xp, labels, self.saved.classes) & valid) * (-dy / n), None
+    def partial(self, i: int) -> Any:
+        saved = self.saved
+        return one_hot(self.xp, saved.classes, saved.count) * (-saved.weights * self.slope(saved.picked))
+
+    def likelihood(self, picked: Any) -> Any:
+        """The log-likelihood of the labels, from the numbers that they pick."""
+        return picked
+
+    def slope(self, picked: Any) -> Any:
+        """The derivative of `likelihood`."""
+        return 1
+
+
+@register
+class MultinomialLogisticLoss(NLLLoss):
+    """MultinomialLogisticLoss: negative log-likelihood, from probabilities (Caffe: MultinomialLogisticLoss)
+
+        ℓ = -w[label] log max(x[label], 1e-20)      at each position, 0 where the label is ignore_index
+        y = 1/n Σ ℓ                                 or Σ ℓ, or all ℓ: see reduction and normalization
+
+    Takes the top of Softmax. SoftmaxCrossEntropy is more exact: small probabilities round to zero on the way here.
+
+    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
+    Backward  dx = -w[label] / max(x[label], 1e-20) dy/n at [label] of the positions that count, otherwise 0. Below
+              1e-20, where ℓ is flat, the slope is Caffe's: still uphill
+    Keeps     the labels, their weights and probabilities
+    Cost      one logarithm per position
+    Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
+    Source    Caffe's MultinomialLogisticLoss layer
+    """
+
+    examples = [
+        Example(e.params, [Spec(e.bottoms[0].shape, low=0.05, high=1), e.bottoms[1]], e.note) for e in EXAMPLES
+    ]
+
+    def likelihood(self, picked: Any) -> Any:
+        return self.xp.log(self.xp.maximum(picked, LEAST))
+
+    def slope(self, picked: Any) -> Any:
+        return 1 / self.xp.maximum(picked, LEAST)
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        return 4 * bottoms[1].size

@@ -5,50 +5,119 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..functional import log_softmax, one_hot, take_class
-from ..layer import Example
+from ..errors import LayerError
+from ..functional import log_softmax, one_hot, shape_mismatch
+from ..layer import Bad, Example
+from ..params import param
 from ..registry import register
 from ..spec import Spec, index
-from .labelled import BAD_EXAMPLES, EXAMPLES, Labelled
+from .class_loss import BAD_EXAMPLES, EXAMPLES, ClassLoss
+
+
+def cross_entropy(xp: Any, log_p: Any, a: Any) -> Any:
+    """-Σ a log p, sums along the classes. Where a is 0 a probability of 0 costs nothing."""
+    return -(a * xp.where(a == 0, 0, log_p)).sum(axis=1)
+
+
+def cross_entropy_slope(xp: Any, log_p: Any, a: Any) -> Any:
+    """The derivative of -Σ a log softmax(x) by x, sums along the classes: p Σ a - a."""
+    dx = xp.exp(log_p)
+    dx *= a.sum(axis=1, keepdims=True)
+    dx -= a
+    return dx
 
 
 @register
-class SoftmaxCrossEntropy(Labelled):
-    """SoftmaxCrossEntropy: cross entropy of labels and the softmax of scores (Caffe: SoftmaxWithLoss)
+class SoftmaxCrossEntropy(ClassLoss):
+    """SoftmaxCrossEntropy: cross entropy of targets and the softmax of scores (Caffe: SoftmaxWithLoss)
 
         p = softmax(x) over the classes
-        y = -1/n Σ log p[label]      over the n positions whose label is not ignore_index
+        q = onehot(label), or the probabilities that are given;  with label_smoothing ε:  q <- (1 - ε) q + ε/K
+        ℓ = -Σₖ aₖ log pₖ,  aₖ = wₖ qₖ      at each position, 0 where the label is ignore_index
+        y = 1/n Σ ℓ                         or Σ ℓ, or all ℓ: see reduction and normalization
 
-    log p = x - max x - log Σ exp(x - max x) stays finite where p would round to zero. Where no position counts y is 0
-    (torch: NaN): n is at least 1.
+    With labels, without weights and smoothing, ℓ = -log p[label]. log p = x - max x - log Σ exp(x - max x) stays finite
+    where p would round to zero. n is the sum of the weights w[label] of the positions that count, their number for
+    probabilities, unless normalization says otherwise. Where no position counts y is 0 (torch: NaN).
 
-    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number
-    Backward  For one position with label t: -log p[t] = log Σⱼ exp xⱼ - xₜ. Its derivative by xₖ is
-                  exp xₖ / Σⱼ exp xⱼ - (1 if k = t, else 0) = pₖ - onehotₖ
-              so the error in the probabilities is the gradient:
+    Shapes    x (N, K) or (N, K, d1, ...) real; t (N) or (N, d1, ...) index: labels, or real and as x: probabilities;
+              y a single number, or a loss per position (N, d1, ...)
+    Backward  At one position ℓ = Σₖ aₖ (log Σⱼ exp xⱼ - xₖ). Its derivative by xₖ is
+                  (Σⱼ aⱼ) exp xₖ / Σⱼ exp xⱼ - aₖ = pₖ Σⱼ aⱼ - aₖ
+              so for a plain label the error in the probabilities is the gradient:
                   dx = (p - onehot) dy/n at the positions that count, otherwise 0
-    Keeps     log p and the labels
-    Cost      4 operations per number forward, 3 backward
+              and probabilities get dt = -(1 - ε) w log p dy/n
+    Keeps     log p and a
+    Cost      6 operations per number forward, 4 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
-    Source    Bridle 1990; compare torch.nn.CrossEntropyLoss, where ignore_index is -100 unless said otherwise
+    Source    Bridle 1990, Szegedy et al. 2016; compare torch.nn.CrossEntropyLoss, where ignore_index is -100
+              unless said otherwise
     """
 
-    loss = True
-    examples = [*EXAMPLES, Example({}, [Spec((4, 5), low=-1e4, high=1e4), index((4,), 5)], "extreme")]
-    bad_examples = BAD_EXAMPLES
+    label_smoothing: float = param(0.0, help="share ε of the target that is spread over all classes", ge=0, le=1)
 
-    def forward(self, x: Any, labels: Any) -> Any:
-        labels, valid, n = self.targets(x, labels)
-        log_p = log_softmax(self.xp, x, 1)
-        self.save(log_p=log_p, labels=labels, valid=valid, n=n)
-        return -(take_class(self.xp, log_p, labels) * valid).sum() / n
+    examples = [
+        *EXAMPLES,
+        Example({}, [Spec((4, 5), low=-1e4, high=1e4), index((4,), 5)], "extreme"),
+        Example({"label_smoothing": 0.1}, [Spec((4, 5)), index((4,), 5)]),
+        Example(
+            {"label_smoothing": 0.3, "weight": [1.0, 0.5, 2.0], "ignore_index": 1, "reduction": "none"},
+            [Spec((2, 3, 4)), index((2, 4), 3)],
+        ),
+        Example({}, [Spec((4, 5)), Spec((4, 5), low=0, high=1)], "probabilities"),
+        Example(
+            {"label_smoothing": 0.2, "weight": [1.0, 0.5, 2.0]}, [Spec((2, 3, 4)), Spec((2, 3, 4), low=0, high=1)]
+        ),
+        Example({"reduction": "none"}, [Spec((2, 3, 4)), Spec((2, 3, 4), low=0, high=1)]),
+        Example({"normalization": "batch_size"}, [Spec((2, 3, 4)), Spec((2, 3, 4), low=0, high=1)]),
+    ]
+    bad_examples = [
+        *(bad for bad in BAD_EXAMPLES if "must be integers" not in bad.message),
+        Bad({}, "has shape (4,), expected (4, 5)", [Spec((4, 5)), Spec((4,))]),
+        Bad({"ignore_index": 1}, "probabilities have no label to ignore", [Spec((4, 5)), Spec((4, 5))]),
+        Bad({"label_smoothing": 1.5}, "must be <= 1"),
+    ]
 
-    def backward(self, dy: Any) -> tuple[Any, None]:
-        log_p, labels, valid, n = self.saved.log_p, self.saved.labels, self.saved.valid, self.saved.n
-        dx = self.xp.exp(log_p)
-        dx -= one_hot(self.xp, labels, dx.shape[1])
-        dx *= valid * (dy / n)
-        return dx, None
+    def setup(self, x: Spec, t: Spec) -> Spec:
+        if not t.is_real:
+            return super().setup(x, t)
+        self.expect_scores(x)
+        self.expect_weights(x)
+        if t.shape != x.shape:
+            raise shape_mismatch("bottom[1], the probabilities,", t.shape, f"{x.shape} as bottom[0]; labels: integers")
+        if self.ignore_index is not None:
+            raise LayerError("probabilities have no label to ignore", hint="leave ignore_index out")
+        return self.reduced(x, (x.shape[0], *x.shape[2:]))
+
+    def mean_over(self, x: Any, t: Any) -> float | None:
+        return super().mean_over(x, t[:, 0] if t.dtype.kind == "f" else t)
+
+    def forward(self, x: Any, t: Any) -> Any:
+        if t.dtype.kind == "f":
+            a = self.mixture(t)
+        else:
+            classes, valid = self.targets(x, t)
+            a = self.mixture(one_hot(self.xp, classes, x.shape[1]).astype(x.dtype)) * valid
+        log_p, n = log_softmax(self.xp, x, 1), self.divisor(x, t)
+        self.save(log_p=log_p, a=a, n=n)
+        return self.reduce(cross_entropy(self.xp, log_p, a), n)
+
+    def mixture(self, q: Any) -> Any:
+        """a = w ((1 - ε) q + ε/K)."""
+        a = (1 - self.label_smoothing) * q + self.label_smoothing / q.shape[1]
+        return a * self.class_weights(q.ndim)
+
+    def class_weights(self, ndim: int) -> Any:
+        """The weights of the classes along axis 1, or 1."""
+        if self.weight is None:
+            return 1
+        return self.xp.asarray(self.weight, dtype=self.dtype).reshape(1, -1, *(1,) * (ndim - 2))
+
+    def partial(self, i: int) -> Any:
+        log_p = self.saved.log_p
+        if i == 0:
+            return cross_entropy_slope(self.xp, log_p, self.saved.a)
+        return (self.label_smoothing - 1) * self.class_weights(log_p.ndim) * log_p
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        return 4 * bottoms[0].size
+        return 6 * bottoms[0].size

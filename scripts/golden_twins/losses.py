@@ -1,0 +1,128 @@
+"""Twins of the losses. What torch has no like of (Caffe's losses and normalisations) is written as a formula here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .call import Call
+
+
+def reduced(each: Tensor, reduction: str) -> Tensor:
+    """Single losses as one number."""
+    sums = {"mean": each.mean, "sum": each.sum, "batchmean": lambda: each.sum() / len(each), "none": lambda: each}
+    return sums[reduction]()
+
+
+def between(module: Callable[..., nn.Module], **default: Any) -> Callable[[Call], Tensor]:
+    """The twin of a loss between two blobs of one shape, reduced by the formula."""
+
+    def twin(c: Call) -> Tensor:
+        hyper = {**default, **c.hyper}
+        reduction = hyper.pop("reduction", "mean")
+        if hyper.get("pos_weight") is not None:
+            hyper["pos_weight"] = torch.tensor(hyper["pos_weight"])
+        return reduced(module(**hyper, reduction="none")(*c.x), reduction)
+
+    return twin
+
+
+def euclidean(c: Call) -> Tensor:
+    return reduced((c.x[0] - c.x[1]) ** 2 / 2, c.hyper.get("reduction", "batchmean"))
+
+
+def weights_of(c: Call, classes: int) -> Tensor:
+    return torch.tensor(c.hyper.get("weight", [1.0] * classes))
+
+
+def normalised(c: Call, each: Tensor, weight: Tensor) -> Tensor:
+    """Single losses, and their weights (0 for an ignored one), as the layer's reduction and normalization say."""
+    reduction, normalization = c.hyper.get("reduction", "mean"), c.hyper.get("normalization", "valid")
+    if reduction != "mean":
+        return each if reduction == "none" else each.sum()
+    n = {"valid": weight.sum(), "full": weight.numel(), "batch_size": len(weight), "none": 1}
+    return each.sum() / n[normalization]
+
+
+def of_classes(each_of: Callable[[Call, Tensor, Tensor], Tensor]) -> Callable[[Call], Tensor]:
+    """The twin of a loss of scores (N, K, ...) against labels, from the single losses for labels that count."""
+
+    def twin(c: Call) -> Tensor:
+        x, t = c.x[0], c.x[1]
+        valid = t != c.hyper.get("ignore_index", -(10**9))
+        safe = torch.where(valid, t, 0)
+        weight = weights_of(c, x.shape[1])[safe] * valid
+        return normalised(c, each_of(c, x, safe) * weight, weight)
+
+    return twin
+
+
+def picked(x: Tensor, t: Tensor) -> Tensor:
+    """x[n, t[n, ...], ...]"""
+    return x.gather(1, t.unsqueeze(1)).squeeze(1)
+
+
+def hinge(c: Call, x: Tensor, t: Tensor) -> Tensor:
+    sign = 2 * functional.one_hot(t, x.shape[1]).movedim(-1, 1) - 1
+    short = (1 - sign * x).clamp(min=0)
+    return (short**2 if c.hyper.get("norm") == "L2" else short).sum(dim=1)
+
+
+def infogain(c: Call, x: Tensor, t: Tensor) -> Tensor:
+    matrix = c.x[2] if len(c.x) > 2 else torch.tensor(c.hyper["matrix"])
+    rows = matrix[t].movedim(-1, 1)
+    return -(rows * x.log_softmax(dim=1)).sum(dim=1)
+
+
+def nll(c: Call) -> Tensor:
+    if c.hyper.get("normalization", "valid") != "valid":
+        return of_classes(lambda c, x, t: -picked(x, t))(c)
+    return through_torch(c, nn.NLLLoss)
+
+
+def cross_entropy(c: Call) -> Tensor:
+    if c.hyper.get("normalization", "valid") != "valid":
+        return of_classes(lambda c, x, t: -picked(x.log_softmax(dim=1), t))(c)
+    return through_torch(c, nn.CrossEntropyLoss)
+
+
+def through_torch(c: Call, module: Callable[..., nn.Module]) -> Tensor:
+    hyper = {k: v for k, v in c.hyper.items() if k != "normalization"}
+    if "weight" in hyper:
+        hyper["weight"] = torch.tensor(hyper["weight"])
+    return module(**hyper)(*c.x)
+
+
+def contrastive(c: Call) -> Tensor:
+    a, b, t = c.x
+    square, margin = ((a - b) ** 2).flatten(1).sum(dim=1), c.hyper.get("margin", 1.0)
+    if c.hyper.get("legacy_version"):
+        apart = (margin - square).clamp(min=0)
+    else:
+        apart = (margin - square.sqrt()).clamp(min=0) ** 2
+    return reduced(torch.where(t == 1, square, apart) / 2, c.hyper.get("reduction", "mean"))
+
+
+TWINS = {
+    "MSELoss": between(nn.MSELoss),
+    "EuclideanLoss": euclidean,
+    "L1Loss": between(nn.L1Loss),
+    "HuberLoss": between(nn.HuberLoss),
+    "SmoothL1Loss": between(nn.SmoothL1Loss),
+    "BCELoss": between(nn.BCELoss),
+    "BCEWithLogitsLoss": between(nn.BCEWithLogitsLoss),
+    "KLDivLoss": between(nn.KLDivLoss),
+    "NLLLoss": nll,
+    "SoftmaxCrossEntropy": cross_entropy,
+    "MultinomialLogisticLoss": of_classes(lambda c, x, t: -picked(x, t).clamp(min=1e-20).log()),
+    "HingeLoss": of_classes(hinge),
+    "InfogainLoss": of_classes(infogain),
+    "MarginRankingLoss": lambda c: c.through(nn.MarginRankingLoss(**c.hyper)),
+    "ContrastiveLoss": contrastive,
+    "TripletMarginLoss": lambda c: c.through(nn.TripletMarginLoss(**c.hyper)),
+    "CosineEmbeddingLoss": lambda c: c.through(nn.CosineEmbeddingLoss(**c.hyper)),
+}
