@@ -4,7 +4,7 @@
 
 needs torch 2.13 and this package, and writes tests/golden/*.npz; the same machine writes the same bytes each time. The
 tests need the files only. The cases are in tests/golden_families and tests/golden_solvers.py, the twins of layers in
-scripts/golden_twins, those of update rules and schedules here.
+layerforge/check/torch_twins, those of update rules and schedules here.
 """
 
 from __future__ import annotations
@@ -26,47 +26,16 @@ import golden_cases as golden
 from golden_cases import Case, Rates, Training
 from golden_families import FAMILIES
 from golden_solvers import RATES, TRAININGS
-from golden_twins import TWINS, Call
 
-WIRING = ("name", "type", "bottom", "top")
-
-
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def run(case: Case, inputs: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All blobs of a net by name: its layers' twins in order. `own` is parameters and statistics by "layer.name"."""
-    blobs, previous = dict(inputs), next(iter(inputs))
-    for item in case.layers:
-        name = item["name"]
-        bottoms, tops = listed(item.get("bottom", previous)), listed(item.get("top", name))
-        call = Call(
-            name,
-            case.phase,
-            {key: value for key, value in item.items() if key not in WIRING},
-            [blobs[b] for b in bottoms],
-            {key.rpartition(".")[2]: value for key, value in own.items() if key.rpartition(".")[0] == name},
-            len(tops),
-        )
-        results = TWINS[item["type"]](call)
-        results = results if isinstance(results, tuple) else (results,)
-        blobs.update(zip(tops, results, strict=True))
-        previous = tops[0]
-    return blobs
-
-
-def tensors(arrays: Mapping[str, np.ndarray], *, grad: bool = False) -> dict[str, Tensor]:
-    """Arrays as tensors; with grad, the reals among them have a gradient."""
-    made = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    return {name: t.requires_grad_(grad and t.is_floating_point()) for name, t in made.items()}
+from layerforge.check.torch_twins.net import run, tensors
 
 
 def results_of(case: Case) -> dict[str, Tensor]:
     """The outputs of a case, the gradients of its inputs and parameters, its statistics after the step."""
     inputs = tensors(golden.draw_inputs(case), grad=case.differentiable)
     params, state = tensors(golden.draw_params(case), grad=case.differentiable), tensors(golden.draw_state(case))
-    blobs = run(case, inputs, params | state)
+    layers = [item for item in case.layers if item["type"] != "Input"]  # their tops are among the inputs
+    blobs = run(layers, case.phase, inputs, params | state)
     outputs = {name: blobs[name] for name in case.outputs}
     results = {name: top.detach() for name, top in outputs.items()} | state
     if case.differentiable:
@@ -131,7 +100,7 @@ def results_of_training(training: Training) -> dict[str, Tensor]:
     schedule, losses = scheduler(optimize, rates), []
     for step in range(training.steps):
         optimize.zero_grad()
-        loss = run(case, tensors(golden.draw_inputs(case, step)), params | state)["loss"]
+        loss = run(case.layers, case.phase, tensors(golden.draw_inputs(case, step)), params | state)["loss"]
         loss.backward()
         if "clip_grad_value" in solver:
             nn.utils.clip_grad_value_(params.values(), solver["clip_grad_value"])

@@ -1,7 +1,7 @@
 """The golden cases: every layer with every branch of its hyper-parameters, and whole nets.
 
 A module is a family: its CASES become one file, tests/golden/<module>.npz, made by scripts/make_golden.py with the
-twins of scripts/golden_twins. builders.py is what the families share.
+twins of layerforge/check/torch_twins. builders.py is what the families share.
 """
 
 from __future__ import annotations

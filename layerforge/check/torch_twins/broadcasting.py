@@ -12,6 +12,7 @@ from .call import Call
 
 
 def add(c: Call) -> Tensor:
+    """The sum of coeff[i] x[i]."""
     factors = c.hyper.get("coeff", [1] * len(c.x))
     return reduce(torch.add, (factor * x for factor, x in zip(factors, c.x, strict=True)))
 

@@ -22,6 +22,7 @@ def batch_norm(c: Call) -> Tensor:
 
 
 def instance_norm(c: Call) -> Tensor:
+    """torch's InstanceNorm1d to 3d, by the number of axes."""
     modules = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
     return c.through(modules[c.x[0].ndim](c.x[0].shape[1], **c.hyper))
 
@@ -29,14 +30,16 @@ def instance_norm(c: Call) -> Tensor:
 def local_response_norm(c: Call) -> Tensor:
     """Within a channel: x (1 + alpha · the mean of x² over a square, with zeros around)^-beta."""
     hyper = dict(c.hyper)
-    if hyper.pop("norm_region", "") != "within_channel":
-        return c.through(nn.LocalResponseNorm(**hyper))
     x, size = c.x[0], hyper["size"]
+    if hyper.pop("norm_region", "") != "within_channel":
+        lines = x if x.ndim > 2 else x[..., None]  # torch wants an axis behind the channels
+        return nn.LocalResponseNorm(**hyper)(lines).reshape(x.shape)
     mean = functional.avg_pool2d(x.square(), size, stride=1, padding=size // 2)
     return x * (1 + hyper["alpha"] * mean) ** -hyper.get("beta", 0.75)
 
 
 def mvn(c: Call) -> Tensor:
+    """(x - mean) / (std + eps), over the axes of a channel or of a sample."""
     x = c.x[0]
     axes = tuple(range(1 if c.hyper.get("across_channels") else 2, x.ndim))
     centred = x - x.mean(dim=axes, keepdim=True)
@@ -53,6 +56,7 @@ def aligned(c: Call, operand: Tensor) -> Tensor:
 
 
 def scale(c: Call) -> Tensor:
+    """x w, + b where there is a bias."""
     y = c.x[0] * aligned(c, c.x[1] if len(c.x) == 2 else c.own["weight"])
     return y + aligned(c, c.own["bias"]) if c.hyper.get("bias") else y
 

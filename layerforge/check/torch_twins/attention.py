@@ -22,6 +22,7 @@ def seen(c: Call, xs: list[Tensor], queries: int, keys: int) -> Tensor:
 
 
 def dot_product(c: Call) -> Tensor:
+    """torch's scaled_dot_product_attention, with the mask of the last bottom as attn_mask."""
     q, k, v = c.x[:3]
     scale = c.hyper.get("scale")
     if len(c.x) == 3:
@@ -31,6 +32,7 @@ def dot_product(c: Call) -> Tensor:
 
 
 def multihead(c: Call) -> Tensor:
+    """torch's MultiheadAttention, with the batch first and the mask for every head."""
     xs = c.x[: 1 if len(c.x) < 3 else 3]
     q, k, v = xs * 3 if len(xs) == 1 else xs
     count = c.hyper["num_heads"]
@@ -41,6 +43,7 @@ def multihead(c: Call) -> Tensor:
 
 
 def positional(c: Call) -> Tensor:
+    """x + the learned rows, or + sin and cos of t / 10000^(i / features) for even and odd i."""
     _, steps, features = c.x[0].shape
     if "weight" in c.own:
         return c.x[0] + c.own["weight"][:steps]

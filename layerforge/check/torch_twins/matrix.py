@@ -9,6 +9,7 @@ from .call import Call
 
 
 def bilinear(c: Call) -> torch.Tensor:
+    """torch's Bilinear."""
     return c.through(nn.Bilinear(c.x[0].shape[-1], c.x[1].shape[-1], **c.hyper))
 
 

@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-from layerforge import philox
+from torch.nn import functional
 
 from .call import Call
 
@@ -37,14 +35,17 @@ def pooled(x: Tensor, axes: Sequence[list[Span]], of: Callable[[Tensor, int, int
 
 
 def maximum(window: Tensor, counting: int, number: int) -> Tensor:
+    """The largest number of a window."""
     return window.max(dim=2).values
 
 
 def mean(window: Tensor, counting: int, number: int) -> Tensor:
+    """The sum of a window by the positions that count."""
     return window.sum(dim=2) / counting
 
 
 def listed(value: Any, axes: int) -> list[int]:
+    """A hyper-parameter for each axis."""
     return list(value) if isinstance(value, list) else [value] * axes
 
 
@@ -73,6 +74,16 @@ def padded(module: type[nn.Module], of: Callable[[Tensor, int, int], Tensor]) ->
     return twin
 
 
+def avg_pool3d(c: Call) -> Tensor:
+    """torch's AvgPool3d; as that wants windows no larger than the input, zeros are put around small ones before."""
+    padding, size = listed(c.hyper.get("padding", 0), 3), c.x[0].shape[2:]
+    fits = all(k <= n for k, n in zip(listed(c.hyper["kernel_size"], 3), size, strict=True))
+    if fits or c.hyper.get("caffe_rounding") or not c.hyper.get("count_include_pad", True):
+        return padded(nn.AvgPool3d, mean)(c)
+    x = functional.pad(c.x[0], [p for p in reversed(padding) for _ in range(2)])
+    return nn.AvgPool3d(**{**c.hyper, "padding": 0})(x)
+
+
 def stochastic(c: Call) -> Tensor:
     """Zeiler & Fergus 2013, with the random numbers of the layer."""
     x = c.x[0]
@@ -82,7 +93,7 @@ def stochastic(c: Call) -> Tensor:
         whole = (math.ceil if c.hyper.get("ceil_mode") else math.floor)((size - k) / step) + 1
         axes.append(spans(size, k, step, 0, whole if (whole - 1) * step < size else whole - 1))
     shape = (*x.shape[:2], *(len(axis) for axis in axes))
-    random = torch.from_numpy(philox.uniform(np, philox.stream_key(0, c.name), shape)).flatten(2)
+    random = c.uniform(shape).flatten(2)
 
     def drawn(window: Tensor, counting: int, number: int) -> Tensor:
         odds = window.clamp(min=0)
@@ -115,7 +126,7 @@ TWINS = {
     "MaxPool3d": padded(nn.MaxPool3d, maximum),
     "AvgPool1d": padded(nn.AvgPool1d, mean),
     "AvgPool2d": padded(nn.AvgPool2d, mean),
-    "AvgPool3d": padded(nn.AvgPool3d, mean),
+    "AvgPool3d": avg_pool3d,
     "LPPool2d": lambda c: c.through(nn.LPPool2d(**c.hyper)),
     "StochasticPool2d": stochastic,
     "SpatialPyramidPool": pyramid,

@@ -17,31 +17,38 @@ from .call import Call
 
 
 def inner(c: Call) -> Tensor:
+    """shift + scale x."""
     return c.hyper.get("shift", 0) + c.hyper.get("scale", 1) * c.x[0]
 
 
 def exponential(c: Call) -> Tensor:
+    """base^(shift + scale x)."""
     return torch.pow(c.hyper["base"], inner(c)) if "base" in c.hyper else torch.exp(inner(c))
 
 
 def logarithm(c: Call) -> Tensor:
+    """log(shift + scale x) / log(base)."""
     return torch.log(inner(c)) / math.log(c.hyper.get("base", math.e))
 
 
 def plain(function: Any) -> Any:
+    """The twin that is a function of torch without arguments."""
     return lambda c: function(c.x[0])
 
 
 def module(kind: Any) -> Any:
+    """The twin that is a module of torch with the hyper-parameters as they are."""
     return lambda c: c.through(kind(**c.hyper))
 
 
 def celu(c: Call) -> Tensor:
+    """alpha ELU(x / alpha)."""
     alpha = c.hyper.get("alpha", 1.0)
     return alpha * F.elu(c.x[0] / alpha)
 
 
 def silu(c: Call) -> Tensor:
+    """x sigmoid(beta x)."""
     return c.x[0] * torch.sigmoid(c.hyper["beta"] * c.x[0]) if "beta" in c.hyper else c.through(nn.SiLU())
 
 

@@ -44,6 +44,7 @@ def prod(c: Call) -> Tensor:
 
 
 def spread(function: Callable[..., Tensor]) -> Callable[[Call], Tensor]:
+    """torch's var or std with its correction."""
     def twin(c: Call) -> Tensor:
         keepdim, correction = c.hyper.get("keepdim", False), c.hyper.get("correction", 1)
         return function(c.x[0], dim=dims(c), correction=correction, keepdim=keepdim)
@@ -52,6 +53,7 @@ def spread(function: Callable[..., Tensor]) -> Callable[[Call], Tensor]:
 
 
 def norm(c: Call) -> Tensor:
+    """torch's vector_norm over the dims."""
     keepdim, p = c.hyper.get("keepdim", False), c.hyper.get("p", 2.0)
     return torch.linalg.vector_norm(c.x[0], ord=p, dim=dims(c), keepdim=keepdim)
 
@@ -88,6 +90,13 @@ def arg_max(c: Call) -> Tensor:
     return y.squeeze(dim) if k == 1 else y
 
 
+def top_k(c: Call) -> tuple[Tensor, ...]:
+    """The first k of a stable sort, where torch.topk promises no order among equal numbers."""
+    dim = c.hyper.get("dim", -1)
+    values, places = torch.sort(c.x[0], dim=dim, descending=c.hyper.get("largest", True), stable=True)
+    return tuple(t.narrow(dim, 0, c.hyper["k"]) for t in (values, places))[: c.tops]
+
+
 TWINS = {
     "Sum": over_dims(torch.sum),
     "Mean": over_dims(torch.mean),
@@ -101,4 +110,5 @@ TWINS = {
     "Max": extreme(torch.max, torch.amax),
     "Min": extreme(torch.min, torch.amin),
     "ArgMax": arg_max,
+    "TopK": top_k,
 }

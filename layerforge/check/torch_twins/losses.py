@@ -32,10 +32,12 @@ def between(module: Callable[..., nn.Module], **default: Any) -> Callable[[Call]
 
 
 def euclidean(c: Call) -> Tensor:
+    """The sum of (a - b)² / 2, divided by the batch size."""
     return reduced((c.x[0] - c.x[1]) ** 2 / 2, c.hyper.get("reduction", "batchmean"))
 
 
 def weights_of(c: Call, classes: int) -> Tensor:
+    """The weight of each class; 1 where none are given."""
     return torch.tensor(c.hyper.get("weight", [1.0] * classes))
 
 
@@ -67,30 +69,38 @@ def picked(x: Tensor, t: Tensor) -> Tensor:
 
 
 def hinge(c: Call, x: Tensor, t: Tensor) -> Tensor:
+    """The sum over the classes of max(0, 1 - sign x) or its square; sign is 1 for the label and -1 for all others."""
     sign = 2 * functional.one_hot(t, x.shape[1]).movedim(-1, 1) - 1
     short = (1 - sign * x).clamp(min=0)
     return (short**2 if c.hyper.get("norm") == "L2" else short).sum(dim=1)
 
 
 def infogain(c: Call, x: Tensor, t: Tensor) -> Tensor:
+    """-Σ_k H[t, k] log softmax(x)_k."""
     matrix = c.x[2] if len(c.x) > 2 else torch.tensor(c.hyper["matrix"])
     rows = matrix[t].movedim(-1, 1)
     return -(rows * x.log_softmax(dim=1)).sum(dim=1)
 
 
 def nll(c: Call) -> Tensor:
+    """torch's NLLLoss; for Caffe's normalisations -x[t], reduced by the formula."""
     if c.hyper.get("normalization", "valid") != "valid":
         return of_classes(lambda c, x, t: -picked(x, t))(c)
     return through_torch(c, nn.NLLLoss)
 
 
 def cross_entropy(c: Call) -> Tensor:
-    if c.hyper.get("normalization", "valid") != "valid":
-        return of_classes(lambda c, x, t: -picked(x.log_softmax(dim=1), t))(c)
-    return through_torch(c, nn.CrossEntropyLoss)
+    """torch's CrossEntropyLoss; for Caffe's normalisations -log softmax(x)[t], reduced by the formula."""
+    if c.hyper.get("normalization", "valid") == "valid":
+        return through_torch(c, nn.CrossEntropyLoss)
+    if c.x[1].is_floating_point():
+        each = through_torch(Call(c.name, c.phase, {**c.hyper, "reduction": "none"}, c.x, c.own), nn.CrossEntropyLoss)
+        return normalised(c, each, torch.ones_like(each))
+    return of_classes(lambda c, x, t: -picked(x.log_softmax(dim=1), t))(c)
 
 
 def through_torch(c: Call, module: Callable[..., nn.Module]) -> Tensor:
+    """torch's loss, which divides by the weights of the labels that count."""
     hyper = {k: v for k, v in c.hyper.items() if k != "normalization"}
     if "weight" in hyper:
         hyper["weight"] = torch.tensor(hyper["weight"])
@@ -98,6 +108,7 @@ def through_torch(c: Call, module: Callable[..., nn.Module]) -> Tensor:
 
 
 def contrastive(c: Call) -> Tensor:
+    """d² / 2 for pairs that are alike, max(0, margin - d)² / 2 for others; legacy_version: max(0, margin - d²) / 2."""
     a, b, t = c.x
     square, margin = ((a - b) ** 2).flatten(1).sum(dim=1), c.hyper.get("margin", 1.0)
     if c.hyper.get("legacy_version"):
@@ -105,6 +116,14 @@ def contrastive(c: Call) -> Tensor:
     else:
         apart = (margin - square.sqrt()).clamp(min=0) ** 2
     return reduced(torch.where(t == 1, square, apart) / 2, c.hyper.get("reduction", "mean"))
+
+
+def cosine_embedding(c: Call) -> Tensor:
+    """torch's CosineEmbeddingLoss, which knows one axis of vectors only."""
+    a, b, t = c.x
+    module = nn.CosineEmbeddingLoss(**c.hyper)
+    y = module(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), t.reshape(-1))
+    return y if y.ndim == 0 else y.reshape(t.shape)
 
 
 TWINS = {
@@ -124,5 +143,5 @@ TWINS = {
     "MarginRankingLoss": lambda c: c.through(nn.MarginRankingLoss(**c.hyper)),
     "ContrastiveLoss": contrastive,
     "TripletMarginLoss": lambda c: c.through(nn.TripletMarginLoss(**c.hyper)),
-    "CosineEmbeddingLoss": lambda c: c.through(nn.CosineEmbeddingLoss(**c.hyper)),
+    "CosineEmbeddingLoss": cosine_embedding,
 }

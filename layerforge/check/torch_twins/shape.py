@@ -23,16 +23,19 @@ def reshape(c: Call) -> Tensor:
 
 
 def flip(c: Call) -> Tensor:
+    """torch's flip, which wants a list."""
     dims = c.hyper["dims"]
     return torch.flip(c.x[0], dims if isinstance(dims, list) else [dims])
 
 
 def squeeze(c: Call) -> Tensor:
+    """torch's squeeze, which wants a tuple for several dims."""
     dim = c.hyper["dim"]
     return torch.squeeze(c.x[0], tuple(dim) if isinstance(dim, list) else dim)
 
 
 def pad(c: Call) -> Tensor:
+    """torch's pad, with all but the padding as keywords."""
     return F.pad(c.x[0], c.hyper["padding"], **{key: v for key, v in c.hyper.items() if key != "padding"})
 
 
