@@ -69,6 +69,17 @@ def filled(xp: Any, tangents: Sequence[Any], shapes: Sequence[tuple[int, ...]]) 
     return [xp.zeros(s, dtype=dtype) if t is None else t for t, s in zip(tangents, shapes, strict=True)]
 
 
+def order_along(xp: Any, x: Any, dim: int, largest: bool = True) -> Any:
+    """Indices that sort x along dim, the largest first or the smallest; equal ones stay in their order.
+
+    NaN counts as the largest number.
+    """
+    if not largest:
+        return xp.argsort(x, axis=dim, kind="stable")
+    backwards = xp.argsort(xp.flip(x, dim), axis=dim, kind="stable")
+    return xp.flip(x.shape[dim] - 1 - backwards, dim)
+
+
 def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     """x - log sum exp x along dim, written into `out` (which may be x) or a new array.
 

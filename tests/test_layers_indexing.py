@@ -10,8 +10,11 @@ from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerforge import Net
+from layerforge.check.harness import Probe
 from layerforge.errors import LayerError
 from layerforge.functional import scatter_add
+from layerforge.layer import Example, Layer
+from layerforge.registry import LAYERS
 
 
 def test_index_select_adds_up_where_a_slice_was_picked_twice() -> None:
@@ -71,6 +74,36 @@ def test_an_index_out_of_range_is_an_error_of_the_data(
         layer.forward()
     assert caught.value.exit_code == 3
     assert "indices must be 0 to 2" in str(caught.value)
+
+
+TELLING = [
+    pytest.param(cls, example, id=f"{name}-{i}")
+    for name in LAYERS.names()
+    for cls in [LAYERS.get(name)]
+    for i, example in enumerate(cls.examples)
+    if cls.index_range is not Layer.index_range
+    and all(b.size for b in example.bottoms)
+    and "ignore_index" not in example.params
+]
+
+
+@pytest.mark.parametrize(("cls", "example"), TELLING)
+def test_what_a_layer_says_of_its_indices_is_what_it_takes(cls: type[Layer], example: Example) -> None:
+    """The first and the last of the range go through, what is before and behind is an error of the data."""
+    probe = Probe(cls, example)
+    for i, spec in enumerate(probe.bottom_specs):
+        allowed = None if spec.is_real else probe.layer.index_range(i, *probe.bottom_specs)
+        if allowed is None:
+            continue
+        for value, fits in ((allowed[0], True), (allowed[-1], True), (allowed[0] - 1, False), (allowed[-1] + 1, False)):
+            bottoms = [*probe.bottoms]
+            bottoms[i] = np.full(spec.shape, value)
+            if fits:
+                probe.forward(bottoms)
+            else:
+                with pytest.raises(LayerError) as caught:
+                    probe.forward(bottoms)
+                assert caught.value.exit_code == 3
 
 
 def test_scatter_add_undoes_a_take_along_any_axis() -> None:

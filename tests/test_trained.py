@@ -33,6 +33,7 @@ net:
   - {name: fc2,  type: Linear, out_features: 10}
   - {name: loss, type: SoftmaxCrossEntropy, bottom: [fc2, label]}
   - {name: accuracy, type: Accuracy, bottom: [fc2, label], phase: eval}
+  - {name: taken,    type: ConfusionMatrix, num_classes: 10, bottom: [fc2, label], phase: eval}
 solver: {lr: 0.05, momentum: 0.9}
 train: {epochs: 3}
 """
@@ -78,7 +79,23 @@ def test_eval_gives_the_figures_of_the_run(run: Path, capsys: pytest.CaptureFixt
 def test_eval_of_a_config_with_weights(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, weights = run / "config.resolved.yaml", run / "checkpoints" / "last.h5"
     values = json.loads(output(capsys, "eval", str(config), "--weights", str(weights), "--json"))
-    assert set(values) == {"weights", "val/loss", "val/accuracy"}
+    assert set(values) == {"weights", "val/loss", "val/accuracy", "val/taken"}
+
+
+def test_eval_adds_up_tables_of_counts_over_all_batches(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """130 samples in batches of 50, 50 and 30."""
+    values = json.loads(output(capsys, "eval", str(run), "--json"))
+    table, loaded = np.array(values["val/taken"]), Digits(split="train[1000:1130]").load()
+    wanted = np.zeros((10, 10))
+    np.add.at(wanted, (loaded["label"], expected(run, loaded["image"]).argmax(axis=1)), 1)
+    np.testing.assert_array_equal(table, wanted)
+    assert table.trace() / 130 == pytest.approx(values["val/accuracy"])
+    assert "val/taken\n[[" in output(capsys, "eval", str(run))
+
+
+def test_tables_of_counts_are_no_columns_of_the_metrics(run: Path) -> None:
+    assert "val/accuracy" in (run / "metrics.csv").read_text()
+    assert "taken" not in (run / "metrics.csv").read_text() + (run / "summary.json").read_text()
 
 
 def test_predict_from_npz_to_csv(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

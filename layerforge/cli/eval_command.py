@@ -23,16 +23,20 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..training.evaluation import evaluate
+    from ..training.evaluation import score
     from ..training.loop import show_metric
     from ..training.trained import open_trained
 
     trained = open_trained(args.target, [*args.assignments, *args.set], args.weights, args.allow_import)
     loader = trained.open_data(args.data)
-    values = {f"{args.data}/{k}": v for k, v in evaluate(trained.net, loader.epoch(0)).items()}
+    scores = score(trained.net, loader.epoch(0))
+    values = {f"{args.data}/{k}": v for k, v in scores.numbers.items()}
+    tables = {f"{args.data}/{k}": v for k, v in scores.tables.items()}
     if args.json:
-        print_json({"weights": str(trained.weights), **values})
-    else:
-        words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in values.items())
-        print(f"{words}  ({trained.weights})")
+        print_json({"weights": str(trained.weights), **values, **{k: v.tolist() for k, v in tables.items()}})
+        return 0
+    words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in values.items())
+    print(f"{words}  ({trained.weights})")
+    for name, table in tables.items():
+        print(f"{name}\n{table}")
     return 0

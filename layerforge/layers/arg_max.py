@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ConfigError, LayerError
-from ..functional import expect_role, normalize_dim, part_along
+from ..functional import expect_role, normalize_dim, order_along, part_along
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -21,8 +21,8 @@ class ArgMax(Layer):
         y = argmax x      along dim, or in x flattened
 
     With top_k > 1 axis dim of y lists the k best from the best on. Among equal numbers the smaller index comes first,
-    with ties: caffe the larger. (Caffe's layer without an axis looks at each sample by itself: Flatten comes first
-    here, and dim 1. Its out_max_val is the Max layer.)
+    with ties: caffe the larger. NaN counts as the largest number. (Caffe's layer without an axis looks at each sample
+    by itself: Flatten comes first here, and dim 1. Its out_max_val is Max, or TopK.)
 
     Shapes    x real; y index, without axis dim (of size 1 with keepdim, of size k with top_k > 1); without a dim y is
               one number, or k of them
@@ -96,7 +96,7 @@ class ArgMax(Layer):
         """Indices of the top_k largest, the smaller index first where numbers are equal."""
         if self.top_k == 1:
             return x.argmax(axis=dim)
-        return part_along(self.xp.argsort(-x, axis=dim, kind="stable"), dim, 0, self.top_k)
+        return part_along(order_along(self.xp, x, dim), dim, 0, self.top_k)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return bottoms[0].size

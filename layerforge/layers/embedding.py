@@ -66,6 +66,10 @@ class Embedding(Layer):
         self.add_param("weight", (self.num_embeddings, self.embedding_dim), self.weight_filler)
         return Spec((*x.shape, self.embedding_dim), self.dtype)
 
+    def index_range(self, i: int, *bottoms: Spec) -> range:
+        """Rows of the weight."""
+        return range(self.num_embeddings)
+
     def forward(self, x: Any) -> Any:
         check_index(self.xp, x, self.num_embeddings, f"{self.num_embeddings} embeddings")
         self.save(x=x)

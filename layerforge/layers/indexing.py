@@ -44,6 +44,10 @@ class Picking(Layer):
         """The index in a shape that broadcasts to the top's."""
         return index
 
+    def index_range(self, i: int, *bottoms: Spec) -> range | None:
+        """Places on the axis. What is picked from them may be any integers."""
+        return range(bottoms[0].shape[self.axis(bottoms[0].ndim)]) if i == 1 else None
+
     def setup(self, x: Spec, index: Spec) -> Spec:
         expect_role("bottom[1]", index, "index")
         return x.with_shape(self.top_shape(x.shape, index.shape))

@@ -21,10 +21,7 @@ class Labelled(Layer):
 
     def setup(self, x: Spec, labels: Spec) -> Any:
         self.expect_scores(x)
-        expect_role("bottom[1]", labels, "index")
-        wanted = (x.shape[0], *x.shape[2:])
-        if labels.shape != wanted:
-            raise shape_mismatch("bottom[1], the labels,", labels.shape, f"{wanted}")
+        self.expect_labels(labels, (x.shape[0], *x.shape[2:]))
         return x.with_shape(())
 
     @staticmethod
@@ -33,6 +30,17 @@ class Labelled(Layer):
         expect_role("bottom[0]", x, "real")
         if x.ndim < 2 or x.shape[1] < 1:
             raise LayerError(f"bottom[0] has shape {x.shape}, expected (N, K) or (N, K, d1, ...): K is the classes")
+
+    @staticmethod
+    def expect_labels(labels: Spec, shape: tuple[int, ...]) -> None:
+        """LayerError unless the second bottom has a label for each position."""
+        expect_role("bottom[1]", labels, "index")
+        if labels.shape != shape:
+            raise shape_mismatch("bottom[1], the labels,", labels.shape, f"{shape}")
+
+    def index_range(self, i: int, *bottoms: Spec) -> range:
+        """Classes."""
+        return range(bottoms[0].shape[1])
 
     def mean_over(self, x: Any, labels: Any) -> float | None:
         """The number of positions whose label is not ignore_index."""

@@ -116,6 +116,10 @@ class MarginRankingLoss(Loss):
         expect_labels(t, first.shape)
         return self.reduced(first, first.shape)
 
+    def index_range(self, i: int, *bottoms: Spec) -> range:
+        """-1 and 1."""
+        return range(-1, 2, 2)
+
     def forward(self, first: Any, second: Any, t: Any) -> Any:
         check_signs(t)
         t, n = t.astype(first.dtype), self.divisor(first.shape)
@@ -175,6 +179,10 @@ class ContrastiveLoss(Loss):
         expect_alike((first, second))
         expect_labels(t, first.shape[:1])
         return self.reduced(first, first.shape[:1])
+
+    def index_range(self, i: int, *bottoms: Spec) -> range:
+        """0 and 1."""
+        return range(2)
 
     def forward(self, first: Any, second: Any, t: Any) -> Any:
         check_labels(self.xp, t, 2)
@@ -312,6 +320,10 @@ class CosineEmbeddingLoss(VectorLoss):
         expect_alike((first, second))
         expect_labels(t, first.shape[:-1])
         return self.reduced(first, first.shape[:-1])
+
+    def index_range(self, i: int, *bottoms: Spec) -> range:
+        """-1 and 1."""
+        return range(-1, 2, 2)
 
     def forward(self, first: Any, second: Any, t: Any) -> Any:
         check_signs(t)

@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..net import Net
 
 LOSS = "loss"
 
 
+class Scores(NamedTuple):
+    """What a net comes to on a data set: the metrics that are numbers, and those that are tables of float64."""
+
+    numbers: dict[str, float]
+    tables: dict[str, np.ndarray]
+
+
 def evaluate(net: Net, batches: Iterable[Any]) -> dict[str, float]:
-    """Every scalar output of the eval phase over all batches, and `loss`, the weighted sum of the losses.
+    """The numbers of `score`."""
+    return score(net, batches).numbers
+
+
+def score(net: Net, batches: Iterable[Any]) -> Scores:
+    """Every metric of the eval phase over all batches, and `loss`, the weighted sum of the losses.
 
     A mean is weighted by how many things each batch had (a ragged last batch counts by its size, an ignored label not
-    at all); a sum is added up.
+    at all); a sum is added up, and so are tables such as a ConfusionMatrix.
     """
-    sums: dict[str, float] = {}
+    sums: dict[str, Any] = {}
     counts: dict[str, int] = {}
     for batch in batches:
         outputs = net.forward(phase="eval", copy=False, **batch.blobs)
         for name, count in net.metric_counts().items():
-            value = float(outputs[name])
+            value = net.backend.to_host(outputs[name]).astype(np.float64)
             sums[name] = sums.get(name, 0.0) + value * (1 if count is None else count)
             counts[name] = counts.get(name, 0) + (count or 0)
         if LOSS not in outputs:
             size = net.mean_over()
             sums[LOSS] = sums.get(LOSS, 0.0) + net.total_loss() * (size or 1)
             counts[LOSS] = counts.get(LOSS, 0) + (size or 0)
-    return {name: total / counts[name] if counts[name] else total for name, total in sums.items()}
+    totals = {name: total / counts[name] if counts[name] else total for name, total in sums.items()}
+    return Scores(
+        {name: float(total) for name, total in totals.items() if not np.ndim(total)},
+        {name: total for name, total in totals.items() if np.ndim(total)},
+    )
 
 
 def metric_names(net: Net) -> list[str]:

@@ -45,4 +45,20 @@ CASES = [
         labels((3, 5, 2), 4, 255),
         differentiable=False,
     ),
+    *(
+        one(f"Accuracy-of-each-class-{what}", hyper, Spec((9, 4)), t, tops=2, differentiable=False)
+        for what, hyper, t in (
+            ("plain", {}, index((9,), 3)),
+            ("top-2-ignore", {"top_k": 2, "ignore_index": 255}, labels((9,), 4, 255)),
+        )
+    ),
+    *(
+        one(f"ConfusionMatrix-{what}", {"num_classes": 4, **hyper}, x, t, differentiable=False)
+        for what, hyper, x, t in (
+            ("scores", {}, Spec((20, 4)), index((20,), 4)),
+            ("image", {}, Spec((2, 4, 3, 5)), index((2, 3, 5), 4)),
+            ("predictions", {}, index((20,), 4), index((20,), 3)),
+            ("ignore", {"ignore_index": 255}, Spec((20, 4)), labels((20,), 4, 255)),
+        )
+    ),
 ]

@@ -59,6 +59,11 @@ def arg_max(what: str, hyper: Mapping[str, Any], *shape: int, ties: bool = False
     return one(f"ArgMax-{what}", hyper, Spec(shape, draw=few_values if ties else None), differentiable=False)
 
 
+def top_k(what: str, hyper: Mapping[str, Any], *shape: int, ties: bool = False) -> Case:
+    """A case of TopK with both tops."""
+    return one(f"TopK-{what}", hyper, Spec(shape, draw=few_values if ties else None), tops=2)
+
+
 WIDE = Spec((3, 5), low=-1e4, high=1e4)
 CASES = [
     *reduction("Sum", empty=True),
@@ -107,4 +112,12 @@ CASES = [
     arg_max("ties-caffe", {"dim": 1, "ties": "caffe"}, 8, 5, ties=True),
     arg_max("ties-top-3", {"dim": 1, "top_k": 3}, 8, 5, ties=True),
     arg_max("ties-top-3-caffe", {"dim": 1, "top_k": 3, "ties": "caffe"}, 8, 5, ties=True),
+    one("TopK-values", {"k": 2}, Spec((3, 5))),
+    top_k("indices", {"k": 2}, 3, 5),
+    top_k("smallest", {"k": 3, "largest": False}, 3, 5),
+    top_k("dim", {"k": 2, "dim": 1}, 2, 4, 3),
+    top_k("samples", {"k": 2, "dim": 0}, 4, 3),
+    top_k("all", {"k": 4}, 2, 4),
+    top_k("ties", {"k": 3}, 8, 5, ties=True),
+    top_k("ties-smallest", {"k": 3, "largest": False}, 8, 5, ties=True),
 ]
