@@ -21,10 +21,13 @@ from typing import Any
 from .errors import ConfigError, LayerForgeError
 from .params import Declared, param
 from .places import PlacedDict, PlacedList, place_of
+from .registry import LAYERS
 from .words import did_you_mean, hint_for_key
 
 VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 DEPTH = 20
+MOST_LAYERS = 10_000  # layers and uses of blocks, after expansion: ten blocks of ten each are ten thousand million
+LONGEST_VALUE = 10_000  # characters of a variable's value; it could double at each level
 
 
 class Block(Declared):
@@ -41,6 +44,11 @@ class Use(Declared):
     block: str = param(help="name of the block")
     repeat: int | None = param(None, help="how many times, one after the other; the names get a number", ge=1)
     bottom: str | None = param(None, help="the block's input; by default the layer above")
+    recompute: bool = param(False, help="the block keeps nothing for backward, but runs forward once more then")
+
+
+class TooManyLayers(ConfigError):
+    """The blocks of a net make so many layers that looking for more errors would take too long."""
 
 
 class Expansion:
@@ -50,6 +58,7 @@ class Expansion:
         self.errors, self.aliases = errors, {}
         self.layers: list[PlacedDict] = []
         self.above = first_input
+        self.items = 0
         self.blocks: dict[str, Block] = {}
         for name, body in blocks.items():
             try:
@@ -60,14 +69,19 @@ class Expansion:
                 errors.append(error)
 
     def expand(self, net: Any, prefix: str = "", depth: int = 0) -> None:
-        """Append the layers of a list, with their names under `prefix`."""
+        """Append the layers of a list, with their names under `prefix`. Only TooManyLayers is raised."""
         for i, item in enumerate(net):
+            self.items += 1
+            if self.items > MOST_LAYERS:
+                raise TooManyLayers(f"the blocks make more than {MOST_LAYERS} layers", place=place_of(net, i))
             if not isinstance(item, Mapping):
                 message = f"net[{i}] must be a mapping with name and type"
                 self.errors.append(ConfigError(message, place=place_of(net, i)))
             elif "block" in item:
                 try:
                     self._use(item, prefix, depth)
+                except TooManyLayers:
+                    raise
                 except ConfigError as error:
                     self.errors.append(error)
             else:
@@ -78,7 +92,7 @@ class Expansion:
         if prefix and isinstance(layer.get("name"), str):
             layer["name"] = prefix + layer["name"]
         self.layers.append(layer)
-        if "phase" not in layer:
+        if "phase" not in layer and count_of(layer, "tops") != 0:
             tops = layer.get("top", layer.get("name"))
             self.above = tops[0] if isinstance(tops, (list, tuple)) and tops else tops
 
@@ -99,6 +113,8 @@ class Expansion:
         for k in range(use.repeat or 1):
             inner = name if use.repeat is None else f"{name}.{k}"
             body = Scope(inner + ".", self.above, block.net, self.aliases).rename(substitute(block.net, values, name))
+            for layer in (layer for layer in body if use.recompute and isinstance(layer, PlacedDict)):
+                layer.setdefault("recompute", True)
             self.expand(body, inner + ".", depth + 1)
             self.aliases[inner] = self.above
         self.aliases[name] = self.above
@@ -112,6 +128,9 @@ class Expansion:
                 message = f"block '{use.block}' has no variable '{key}'"
                 raise ConfigError(message, place=place_of(given, key, of="key"), hint=hint)
         values = {**block.args, **given}
+        long = [k for k, v in values.items() if _length(v) > LONGEST_VALUE]
+        if long:
+            raise ConfigError(f"'{use.name}': the value of {', '.join(long)} is too long", place=place)
         missing = [k for k, v in values.items() if v is None and k not in given]
         if missing:
             message = f"'{use.name}' must give block '{use.block}' its variable(s) {', '.join(missing)}"
@@ -147,7 +166,7 @@ class Scope:
                     layer[key] = [self.blob(v) for v in value] if isinstance(value, list) else self.blob(value)
             if isinstance(layer.get("share"), Mapping):
                 layer["share"] = {k: self._shared(v) for k, v in layer["share"].items()}
-            if first and "bottom" not in layer and isinstance(self.above, str):
+            if first and "bottom" not in layer and isinstance(self.above, str) and count_of(layer, "bottoms") != 0:
                 layer["bottom"] = self.above
             first = False
         return net
@@ -155,6 +174,25 @@ class Scope:
     def _shared(self, reference: Any) -> Any:
         owner, _, name = str(reference).rpartition(".")
         return f"{self.prefix}{owner}.{name}" if owner in self.own else reference
+
+
+def count_of(layer: Mapping[str, Any], which: str) -> int | None:
+    """How many bottoms or tops a layer has at least; None where its type is not known."""
+    try:
+        count = getattr(LAYERS.get(layer.get("type")), which)
+    except ConfigError:  # the builder of the net reports it
+        return None
+    return count if isinstance(count, int) else count[0]
+
+
+def _length(value: Any) -> int:
+    """The characters of a value and of all that is in it; no further than one beyond LONGEST_VALUE."""
+    length, inside = 0, [value]
+    while inside and length <= LONGEST_VALUE:
+        item = inside.pop()
+        length += len(item) if isinstance(item, str) else 1
+        inside += item.values() if isinstance(item, Mapping) else item if isinstance(item, (list, tuple)) else ()
+    return length
 
 
 def copy_placed(value: Any) -> Any:
@@ -194,4 +232,9 @@ def _filled(text: str, values: Mapping[str, Any], user: str, place: Any) -> Any:
             hint = did_you_mean(name, values) or f"its variables: {', '.join(values) or 'none'}"
             raise ConfigError(f"'{user}': the block has no variable '{name}'", place=place, hint=hint)
     whole = VARIABLE.fullmatch(text)
-    return values[whole.group(1)] if whole else VARIABLE.sub(lambda m: str(values[m.group(1)]), text)
+    if whole:
+        return values[whole.group(1)]
+    filled = VARIABLE.sub(lambda m: str(values[m.group(1)]), text) if text.count("$") <= LONGEST_VALUE // 100 else ""
+    if not filled or len(filled) > LONGEST_VALUE:
+        raise ConfigError(f"'{user}': a text with variables becomes too long", place=place)
+    return filled

@@ -19,7 +19,7 @@ PACKAGE = "layerforge.layers."
 FAMILIES: dict[str, tuple[str, ...]] = {
     "Element-wise": ("elementwise", "prelu"),
     "Broadcasting": ("arithmetic", "extrema"),
-    "Reductions": ("reduction", "reductions", "max_min", "arg_max"),
+    "Reductions": ("reduction", "reductions", "max_min", "arg_max", "top_k"),
     "Scans": ("scans",),
     "Softmax family": ("softmax",),
     "Matrices": ("linear", "matmul", "bilinear", "einsum", "diagonal", "linalg"),
@@ -46,9 +46,10 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "infogain_loss",
         "regression_losses",
         "pair_losses",
+        "ctc",
     ),
-    "Metrics": ("accuracy",),
-    "Plumbing": ("dropout",),
+    "Metrics": ("accuracy", "confusion_matrix"),
+    "Plumbing": ("bottomless", "passing", "dropout"),
 }
 OTHERS = "Others"  # built-in layers of a module that no family names
 _FAMILY_OF = {module: family for family, modules in FAMILIES.items() for module in modules}

@@ -12,8 +12,10 @@ from typing import Any
 
 from . import runner
 from .blocks import Expansion
+from .config.sections import ENGINES
 from .errors import ConfigError, LayerForgeError, flatten, raise_all
 from .flat import Multipliers
+from .inputs import Input, input_of
 from .layer import Layer, describe_count, reads, within
 from .params import Declared, param
 from .places import Place, PlacedDict, place_of
@@ -22,6 +24,7 @@ from .spec import Spec
 from .words import did_you_mean
 
 PHASES = ("train", "eval")
+INPUT_KEYS = ("name", "type", "top")  # what an Input layer takes of the keys of Wiring
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 
 
@@ -37,15 +40,11 @@ class Wiring(Declared):
     lr_mult: float | dict[str, float] | None = param(None, help="factor on lr, for all parameters or by name", ge=0)
     decay_mult: float | dict[str, float] | None = param(None, help="factor on weight_decay, likewise", ge=0)
     freeze: bool = param(False, help="do not train its parameters")
+    engine: str | None = param(
+        None, help="who computes this layer; by default as the top-level key says", choices=(*ENGINES, None)
+    )
+    recompute: bool = param(False, help="keep nothing for backward, but run forward once more then")
     share: dict[str, str] = param({}, help="parameters taken from another layer: {weight: fc1.weight}")
-
-
-class InputSection(Declared):
-    """An input of a net that has no data section."""
-
-    shape: list[int] = param(help="full shape, batch axis first", ge=0)
-    dtype: str | None = param(None, help="an integer dtype makes it an index; reals have the net's dtype")
-    grad: bool = param(False, help="compute its gradient")
 
 
 @dataclass
@@ -147,36 +146,16 @@ def _factor(value: float | Mapping[str, float] | None, name: str) -> float:
     return value.get(name, 1.0) if isinstance(value, Mapping) else value
 
 
-def parse_inputs(
-    section: Mapping[str, Any], dtype: str, errors: list[LayerForgeError]
-) -> tuple[dict[str, Spec], set[str]]:
-    """Specs of the declared inputs, and the names of those whose gradient is wanted."""
-    specs, grads = {}, set()
-    for name, value in section.items():
-        try:
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"input '{name}' must be a mapping with a shape", place=place_of(section, name))
-            declared = InputSection.from_config(value, f"input '{name}'")
-            spec = Spec(declared.shape, declared.dtype or dtype)
-            if declared.grad and not spec.is_real:
-                raise ConfigError(f"input '{name}' is an index and has no gradient", place=place_of(value, "grad"))
-        except ConfigError as error:
-            errors += flatten(error)
-            continue
-        specs[name] = spec.with_dtype(dtype)
-        grads |= {name} if declared.grad else set()
-    return specs, grads
-
-
 class Builder:
     """Builds a Graph step by step, collecting errors instead of stopping at the first."""
 
     def __init__(self, inputs: Mapping[str, Spec], input_grads: set[str], dtype: str) -> None:
-        self.inputs, self.input_grads, self.dtype = dict(inputs), frozenset(input_grads), dtype
+        self.inputs, self.input_grads, self.dtype = dict(inputs), set(input_grads), dtype
         self.errors: list[LayerForgeError] = []
         self.nodes: list[Node] = []
         self.aliases: dict[str, str] = {}
         self.broken: set[str] = set()  # tops of layers that have errors: what reads them is not blamed for that
+        self.of_data = False  # the inputs are those of a data section, which feeds no others
         self.inputs_known = True  # False: the data section has errors, so that any blob may be one of its own
 
     def build(self, net: Sequence[Any], blocks: Mapping[str, Any], xp: Any) -> Graph:
@@ -195,7 +174,8 @@ class Builder:
             self.errors.append(ConfigError("net has no layers", place=place_of(net), hint="list at least one layer"))
         phases = {phase: self._phase(phase) for phase in PHASES}
         shared = self._shared()
-        graph = Graph(self.nodes, self.inputs, self.input_grads, phases, shared)
+        running = [node for node in self.nodes if not isinstance(node.layer, Input)]
+        graph = Graph(running, self.inputs, frozenset(self.input_grads), phases, shared)
         if not self.errors:
             self._check_multipliers()
             for phase in phases.values():
@@ -237,7 +217,18 @@ class Builder:
         layer.tops_wanted = len(tops)
         node = Node(layer, wiring, bottoms, tops, item)
         node.loss_weights = self._loss_weights(node, item)
+        if isinstance(layer, Input):
+            self._add_input(node, layer)
         self.nodes.append(node)
+
+    def _add_input(self, node: Node, layer: Input) -> None:
+        """Make the top of an Input layer an input of the net; no step is left of the layer."""
+        for key in (key for key in node.item if key in WIRING_KEYS and key not in INPUT_KEYS):
+            message = f"{runner.owner(layer)}: an input has no '{key}'"
+            raise ConfigError(message, place=place_of(node.item, key, of="key"), hint="remove it")
+        name = node.tops[0]
+        self.inputs[name] = input_of(layer, name, self.inputs, self.of_data and self.inputs_known)
+        self.input_grads |= {name} if layer.grad else set()
 
     def _name_errors(self, name: str, item: PlacedDict) -> list[LayerForgeError]:
         place = place_of(item, "name")
@@ -252,7 +243,7 @@ class Builder:
         if wiring.bottom is not None:
             names = [wiring.bottom] if isinstance(wiring.bottom, str) else wiring.bottom
             return tuple(names)
-        if layer.bottoms == 0:
+        if within(0, layer.bottoms):
             return ()
         mine = set(PHASES) if wiring.phase is None else {wiring.phase}
         for node in reversed(self.nodes):  # the layer above that runs whenever this one does
@@ -291,7 +282,7 @@ class Builder:
             blob = Blob(name, len(graph.blobs), len(graph.blobs), spec, needs_grad=name in self.input_grads)
             graph.blobs.append(blob)
             graph.current[name] = blob
-        for node in (n for n in self.nodes if n.runs_in(phase)):
+        for node in (n for n in self.nodes if n.runs_in(phase) and not isinstance(n.layer, Input)):
             try:
                 graph.steps.append(self._step(graph, node))
             except LayerForgeError as error:

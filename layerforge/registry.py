@@ -16,10 +16,12 @@ from .places import Place
 from .words import hint_for_type
 
 # Keys of a layer's mapping that the framework owns, so that no hyper-parameter can have these names.
-WIRING_KEYS = ("name", "type", "bottom", "top", "phase", "loss_weight", "lr_mult", "decay_mult", "freeze", "share")
+WIRING_KEYS = (
+    *("name", "type", "bottom", "top", "phase", "loss_weight", "lr_mult", "decay_mult", "freeze", "share"),
+    *("engine", "recompute"),
+)
 BLOCK_KEYS = ("block", "repeat", "with")
-PLANNED_KEYS = ("engine", "recompute")
-RESERVED = WIRING_KEYS + BLOCK_KEYS + PLANNED_KEYS
+RESERVED = WIRING_KEYS + BLOCK_KEYS
 
 
 class Registry:
@@ -77,6 +79,11 @@ FILLERS = Registry("filler", "layerforge.fillers")
 SOLVERS = Registry("solver", "layerforge.solvers")
 SCHEDULES = Registry("schedule", "layerforge.solvers")
 SOURCES = Registry("data source", "layerforge.data")
+
+
+def engine(kind: str) -> Any:
+    """The package of an engine: `missing()` says why it cannot be used here, `layers()` what it does."""
+    return importlib.import_module(f"layerforge.engines.{kind}")
 
 
 def register(cls: type) -> type:

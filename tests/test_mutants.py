@@ -137,7 +137,68 @@ class Along(Layer):
         return self.xp.flip(self.xp.flip(dy, self.dim).cumsum(axis=self.dim), self.dim)
 
 
-HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse, Along]
+class Learned(Layer):
+    """A healthy layer without bottoms: a learned array."""
+
+    bottoms = 0
+    examples = [Example({}, [])]
+
+    def setup(self) -> Spec:
+        self.add_param("weight", (3, 4), 1.0)
+        return Spec((3, 4), self.dtype)
+
+    def forward(self) -> Any:
+        return self.params.weight.copy()
+
+    def backward(self, dy: Any) -> None:
+        self.grads.weight += dy
+
+
+class Fixed(Layer):
+    """A healthy layer without bottoms and without a gradient: numbers that never change."""
+
+    bottoms = 0
+    examples = [Example({}, [])]
+
+    def setup(self) -> Spec:
+        return Spec((2, 3), self.dtype)
+
+    def forward(self) -> Any:
+        y = self.buf("y", (2, 3))
+        y[...] = 7
+        return y
+
+
+class Drawn(Layer):
+    """A healthy layer without bottoms: random numbers, of the whole batch since it has no samples."""
+
+    bottoms = 0
+    examples = [Example({}, [])]
+
+    def setup(self) -> Spec:
+        return Spec((6, 4), self.dtype)
+
+    def forward(self) -> Any:
+        return self.random((6, 4), by_sample=False).astype(self.dtype)
+
+
+class Swallow(Layer):
+    """A healthy layer without tops. Its backward, of which nothing can come, says so."""
+
+    tops = 0
+    examples = [Example({}, [Spec((3, 4))], tops=0)]
+
+    def setup(self, x: Spec) -> tuple[Spec, ...]:
+        return ()
+
+    def forward(self, x: Any) -> None:
+        self.save(zeros=self.xp.zeros_like(x))
+
+    def backward(self) -> Any:
+        return self.saved.zeros.copy()
+
+
+HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse, Along, Learned, Fixed, Drawn, Swallow]
 
 
 @pytest.mark.parametrize("cls", HEALTHY, ids=lambda c: c.__name__)
@@ -319,7 +380,7 @@ class StateMovesInEval(Centre):
         return y
 
 
-@caught_by("eval_is_stateless")
+@caught_by("eval_gradients")
 class EvalGradientOfTrain(Centre):
     def backward(self, dy: Any) -> Any:
         return dy - dy.mean(axis=0)
@@ -470,6 +531,153 @@ class UsesUpWhatItSaved(Linear):
 class ClipsGradient(Linear):
     def backward(self, dy: Any) -> Any:
         return super().backward(dy.clip(-0.5, 0.5))
+
+
+# Without bottoms, or without tops ---------------------------------------------------------------------------------
+
+
+@caught_by("gradients")
+class LearnedForgetsItsGradient(Learned):
+    def backward(self, dy: Any) -> None:
+        """Nothing is added."""
+
+
+@caught_by("accumulates")
+class LearnedOverwrites(Learned):
+    def backward(self, dy: Any) -> None:
+        self.grads.weight[...] = dy
+
+
+@caught_by("linear_backward")
+class LearnedClips(Learned):
+    def backward(self, dy: Any) -> None:
+        self.grads.weight += dy.clip(-0.5, 0.5)
+
+
+@caught_by("views")
+class LearnedGivesItsParameterAway(Learned):
+    def forward(self) -> Any:
+        return self.params.weight
+
+
+@caught_by("inputs_untouched")
+class LearnedMovesItself(Learned):
+    def forward(self) -> Any:
+        self.params.weight[...] *= 0.5
+        return self.params.weight.copy()
+
+
+@caught_by("shapes_and_dtypes")
+class LearnedOfAnotherShape(Learned):
+    def forward(self) -> Any:
+        return self.params.weight.T.copy()
+
+
+@caught_by("backward_reads")
+class LearnedReadsItsTop(Learned):
+    def forward(self) -> Any:
+        y = self.params.weight.copy()
+        self.save(y=y)
+        return y
+
+    def backward(self, dy: Any) -> None:
+        self.grads.weight += dy + 0 * self.saved.y
+
+
+@caught_by("state_round_trip")
+class LearnedOutsideOfParams(Learned):
+    offset = 0.0
+
+    def forward(self) -> Any:
+        if self.phase == "train":
+            self.offset = 1.0
+        return self.params.weight + self.offset
+
+
+@caught_by("noncontiguous")
+class LearnedAssumesMemoryOrder(Learned):
+    def backward(self, dy: Any) -> None:
+        self.grads.weight += dy.ravel(order="K").reshape(dy.shape)
+
+
+@caught_by("deterministic")
+class FixedOnce(Fixed):
+    def forward(self) -> Any:
+        if "y" not in self.memory.arrays:
+            self.buf("y", (2, 3))[...] = 7
+        return self.buf("y", (2, 3))
+
+
+@caught_by("shapes_and_dtypes")
+class FixedInFloat64(Fixed):
+    def forward(self) -> Any:
+        return super().forward().astype("float64")
+
+
+@caught_by("random_by_sample")
+class DrawnBySample(Drawn):
+    def forward(self) -> Any:
+        return self.random((6, 4)).astype(self.dtype)
+
+
+@caught_by("random_by_sample")
+class CountsSamplesItDoesNotHave(Fixed):
+    def forward(self) -> Any:
+        return super().forward() + self.run.first_sample
+
+
+@caught_by("random_by_sample")
+class DrawnOnce(Drawn):
+    def forward(self) -> Any:
+        iteration, self.run.iteration = self.run.iteration, 0
+        y = super().forward()
+        self.run.iteration = iteration
+        return y
+
+
+@caught_by("deterministic")
+class DrawnElsewhere(Drawn):
+    def forward(self) -> Any:
+        return np.random.default_rng().random((6, 4)).astype(self.dtype)
+
+
+@caught_by("new_batch_size")
+class RemembersItsSetups(Fixed):
+    setups = 0
+
+    def setup(self) -> Spec:
+        self.setups += 1
+        return super().setup()
+
+    def forward(self) -> Any:
+        return super().forward() * self.setups
+
+
+@caught_by("gradients")
+class SwallowInventsAGradient(Swallow):
+    def backward(self) -> Any:
+        return self.saved.zeros + 1
+
+
+@caught_by("inputs_untouched")
+class SwallowWritesIntoBottom(Swallow):
+    def forward(self, x: Any) -> None:
+        super().forward(x)
+        x *= 0
+
+
+@caught_by("eval_saves_nothing")
+class SwallowCachesOnItself(Swallow):
+    def forward(self, x: Any) -> None:
+        super().forward(x)
+        self.x = x
+
+
+@caught_by("shapes_and_dtypes")
+class SwallowMakesATop(Swallow):
+    def forward(self, x: Any) -> Any:
+        super().forward(x)
+        return x.copy()
 
 
 @pytest.mark.parametrize(("check", "mutant"), MUTANTS, ids=[f"{c}-{m.__name__}" for c, m in MUTANTS])
