@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
+from ..rewrite import FAST
 from .differences import Tolerance
 from .gradients import Row
 
@@ -47,6 +48,7 @@ class Report:
     failures  broken promises of the contract
     layers    names of what was checked, in order; metrics: those of them that have no backward
     checks    how many checks of the contract were run
+    engine    examples that the fast engine computes as well, by layer: its contract was run on them
     limits    what the verdicts on gradients allow
     """
 
@@ -57,6 +59,7 @@ class Report:
     metrics: list[str] = field(default_factory=list)
     checks: int = 0
     limits: Tolerance = field(default_factory=Tolerance)
+    engine: dict[str, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -64,6 +67,13 @@ class Report:
 
     def __bool__(self) -> bool:
         return self.ok
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was checked."""
+        return not (self.rows or self.checks or self.failures)
+
+    why_empty: ClassVar[str] = "a metric has no gradient, and a layer without examples cannot be run"
 
     @property
     def worst(self) -> Row | None:
@@ -79,6 +89,7 @@ class Report:
             self.metrics + other.metrics,
             self.checks + other.checks,
             other.limits if other.rows else self.limits,
+            self.engine | other.engine,
         )
 
     def __str__(self) -> str:
@@ -93,9 +104,15 @@ class Report:
         lines = table([max(g, key=badness) for g in groups.values()] or self.rows, groups, paint)
         lines += [f"no backward: {', '.join(self.metrics)}"] if self.metrics else []
         lines += [line.format(**vars(self.limits)) for line in LEGEND] if self.rows else []
+        lines += [self.engine_line()] if self.engine else []
         lines += [paint(explain(row), "red") for row in self.rows if not row.ok and not row.cause]
         lines += [paint(str(failure), "red") for failure in self.failures]
         return "\n".join([*lines, paint(self.summary(), "green" if self.ok else "red")])
+
+    def engine_line(self) -> str:
+        """One line: what the fast engine was compared with the reference on."""
+        count, examples = plural(len(self.engine), "layer"), plural(sum(self.engine.values()), "example")
+        return f"engine {FAST}: {count} on {examples}, against the reference"
 
     def summary(self) -> str:
         """One line: what was checked, and whether all of it passes."""
@@ -119,6 +136,7 @@ class Report:
             "layers": self.layers,
             "gradients": [row_dict(row) for row in self.rows],
             "checks": self.checks,
+            "engine": self.engine,
             "failures": [{"layer": f.layer, "check": f.check, "message": f.message} for f in self.failures],
             "warnings": self.warnings,
         }
@@ -147,15 +165,27 @@ def table(rows: Sequence[Row], groups: dict[str, list[Row]], paint: Paint) -> li
     if not rows:
         return []
     cells = [_cells(row, groups.get(row.owner, [row])) for row in rows]
-    shown = [name for name in COLUMNS if (name != "gradients" or groups) and any(c[name] for c in cells)]
+    columns = [name for name in COLUMNS if name != "gradients" or groups]
+    return aligned(cells, columns, NUMBERS, [not row.ok for row in rows], paint)
+
+
+def aligned(
+    cells: Sequence[Mapping[str, str]],
+    columns: Sequence[str],
+    right: Sequence[str],
+    failed: Sequence[bool],
+    paint: Paint,
+) -> list[str]:
+    """Lines of texts by column under a header: no column without a text, those in `right` flush right."""
+    shown = [name for name in columns if any(c[name] for c in cells)]
     widths = {name: max(len(name), *(len(c[name]) for c in cells)) for name in shown}
 
-    def line(texts: dict[str, str]) -> str:
-        padded = (texts[n].rjust(widths[n]) if n in NUMBERS else texts[n].ljust(widths[n]) for n in shown)
+    def line(texts: Mapping[str, str]) -> str:
+        padded = (texts[n].rjust(widths[n]) if n in right else texts[n].ljust(widths[n]) for n in shown)
         return "  ".join(padded).rstrip()
 
-    body = [line(c) if row.ok else paint(line(c), "red") for row, c in zip(rows, cells, strict=True)]
-    return [paint(line({name: name for name in shown}), "bold"), *body]
+    body = [paint(line(c), "red") if bad else line(c) for c, bad in zip(cells, failed, strict=True)]
+    return [paint(line({name: name for name in shown}), "bold"), *body] if cells else []
 
 
 def _cells(row: Row, group: Sequence[Row]) -> dict[str, str]:

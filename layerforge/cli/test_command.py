@@ -5,6 +5,8 @@
     layerforge test my_layers.py         those of a file of your own
     layerforge test configs/mlp.yaml     the gradients of a net, at random inputs; no data set is read
 
+    layerforge test --against torch      every layer against what torch computes; also with types, files and configs
+
 `layerforge gradcheck` is `layerforge test --only gradients`. Exit code 0 when everything passes, 1 when something does
 not. `layerforge eval` scores a trained net.
 """
@@ -13,29 +15,33 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import operator
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import threads
 from ..errors import ConfigError
 from ..registry import LAYERS
 from ..words import did_you_mean
-from .arguments import add_json_option
+from .arguments import add_json_option, open_config
 from .output import print_json
 from .terminal import paint, tell
 
 if TYPE_CHECKING:
+    from ..check.agreement import Agreement
     from ..check.report import Report
     from ..layer import Layer
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 WEIGHT_SUFFIXES = (".h5", ".hdf5")
 Progress = Callable[[int, int], None]
-Job = Callable[[Progress], "Report"]
+Job = Callable[[Progress], "Report | Agreement"]
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -52,9 +58,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="LAYER|FILE.py|CONFIG", help="what to check; default: all layers")
     parser.add_argument("--layer", metavar="NAME", help="only this layer of a config or file")
+    parser.add_argument("--against", choices=("torch",), help="compare with torch instead, where it is installed")
     parser.add_argument("--eps", type=float, metavar="H", help="step of the differences (default 1e-5)")
-    parser.add_argument("--rtol", type=float, metavar="R", help="allowed: atol rms(gradient) + R |difference| (1e-5)")
-    parser.add_argument("--atol", type=float, metavar="A", help="the other term (1e-7)")
+    words = "allowed: atol rms(gradient) + R |difference| (1e-5); against torch: atol + R max |b| (1e-10)"
+    parser.add_argument("--rtol", type=float, metavar="R", help=words)
+    parser.add_argument("--atol", type=float, metavar="A", help="the other term (1e-7; against torch 1e-12)")
     parser.add_argument("--samples", type=int, metavar="N", help="elements of each array judged alone (4; in nets 2)")
     parser.add_argument("--exhaustive", action="store_true", help="all elements, up to 4096 of each array")
     parser.add_argument("--dtype", default="float64", metavar="T", help="of the backward under test (default float64)")
@@ -69,13 +77,16 @@ def run(args: argparse.Namespace) -> int:
 
     Errors   ConfigError for names, files and options that do not exist or cannot be
     """
+    threads.use(1)  # examples are small: several threads would only wait for each other
     only = chosen_checks(args.only)
+    if args.against:
+        _refuse_beside_against(args)
     jobs = [job for target in args.targets or [None] for job in resolve(target, args, only)]
     with progress_bar(len(jobs)) as show:
         report = run_all(jobs, show)
-    if not report.rows and not report.checks and not report.failures:
+    if report.is_empty:
         what = "; ".join(report.warnings) or f"{', '.join(report.layers)}: nothing to check"
-        raise ConfigError(what, hint="a metric has no gradient, and a layer without examples cannot be run")
+        raise ConfigError(what, hint=report.why_empty)
     if args.json:
         print_json(report.as_dict())
     else:
@@ -85,14 +96,19 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def run_all(jobs: Sequence[Job], show: Callable[[float], None]) -> Report:
-    """One Report of all jobs; `show` is told how many of them are done."""
-    from ..check.report import Report
+def run_all(jobs: Sequence[Job], show: Callable[[float], None]) -> Report | Agreement:
+    """One report of all jobs, of which there is one at least; `show` is told how many of them are done."""
+    reports = (job(lambda done, total, i=i: show(i + done / max(total, 1))) for i, job in enumerate(jobs))
+    return reduce(operator.add, reports)
 
-    report = Report()
-    for i, job in enumerate(jobs):
-        report += job(lambda done, total, i=i: show(i + done / max(total, 1)))
-    return report
+
+def _refuse_beside_against(args: argparse.Namespace) -> None:
+    """ConfigError for options that say how gradients are checked against differences."""
+    given = {"--only": args.only, "--eps": args.eps, "--samples": args.samples, "--layer": args.layer}
+    given |= {"--exhaustive": args.exhaustive or None, "--dtype": args.dtype if args.dtype != "float64" else None}
+    for option in (option for option, value in given.items() if value is not None):
+        hint = "everything is compared in float64; --rtol, --atol and --seed may be given"
+        raise ConfigError(f"{option} has no meaning with --against {args.against}", hint=hint)
 
 
 def chosen_checks(names: list[str] | None) -> tuple[str, ...]:
@@ -175,6 +191,8 @@ def layers_of_file(path: Path, chosen: str | None) -> list[type[Layer]]:
 
 
 def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ...]) -> Job:
+    if args.against:
+        return _comparison(cls, args)
     from ..check.examine import examine
     from ..check.gradcheck import SAMPLES_LAYER, make_effort
 
@@ -193,9 +211,30 @@ def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ..
     return job
 
 
+def _comparison(target: type[Layer] | str, args: argparse.Namespace) -> Job:
+    """The comparison of a layer, or of the net of a config, with torch."""
+    from ..check.against import against, against_net, torch_reference
+    from ..check.agreement import Allowed
+
+    given = {"rtol": args.rtol, "atol": args.atol}
+    for name, value in given.items():
+        if value is not None and not value >= 0:
+            raise ConfigError(f"{name} must be >= 0, got {value}")
+    if args.seed < 0:
+        raise ConfigError(f"seed must be >= 0, got {args.seed}")
+    allowed = Allowed(**{name: value for name, value in given.items() if value is not None})
+    reference = torch_reference()
+    if isinstance(target, str):
+        config = open_config(target, (), allow_import=True)
+        return lambda show: against_net(config, reference, allowed, args.seed)
+    return lambda show: against(target, reference, allowed, args.seed, lambda n: show(n, len(target.examples)))
+
+
 def _net_check(path: str, args: argparse.Namespace, only: tuple[str, ...]) -> Job:
     from ..check.gradcheck import gradcheck
 
+    if args.against:
+        return _comparison(path, args)
     if "gradients" not in only:
         raise ConfigError(f"{path}: of a net the gradients are checked", hint="the contract is for layers: name types")
     options = {name: getattr(args, name) for name in ("layer", "rtol", "atol", "eps", "samples", "exhaustive")}

@@ -1,0 +1,194 @@
+"""Layers and nets against another implementation: torch, where it is installed.
+
+Of a layer, on each of its examples and in both phases, in float64: the tops, the gradient of every bottom and of every
+parameter, the running statistics afterwards. Of a net, in both phases, on random inputs: every blob and its gradient,
+every parameter's gradient, the statistics. Random masks are ours in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..config.document import Config
+from ..errors import LayerForgeError
+from ..graph import PHASES
+from ..layer import Layer
+from ..net import Net
+from ..optional import require
+from .agreement import EMPTY_MEAN, USUAL, Agreement, Allowed, Compared, compared
+from .draws import disturb, random_inputs
+from .harness import SEED, Probe
+from .net_gradients import with_dtype
+from .one_step import OneStep, owner_of, statistics_of, take_step
+
+Arrays = dict[str, np.ndarray]
+
+
+class Refusal(LayerForgeError):
+    """The other implementation cannot do what was asked; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A layer and what it is given. `cotangents` has None for an index top; it is None itself for a metric."""
+
+    type_name: str
+    name: str
+    phase: str
+    hyper: Mapping[str, Any]
+    bottoms: list[np.ndarray]
+    needs_grad: tuple[bool, ...]
+    params: Arrays
+    state: Arrays
+    tops: int
+    cotangents: list[np.ndarray | None] | None
+    seed: int
+
+
+class Reference(Protocol):
+    """Another implementation of the layers."""
+
+    name: str
+
+    def knows(self, type_name: str) -> bool:
+        """Whether it has this layer."""
+        ...
+
+    def layer(self, asked: Asked) -> Arrays:
+        """top[0] ..., bottom[0].grad ..., weight.grad ..., and statistics by name; Refusal where it cannot."""
+        ...
+
+    def step(self, net: Net, state: Arrays, inputs: Arrays, phase: str, ours: OneStep) -> Arrays:
+        """The arrays of one_step.take_step; `state` is what statistics were before, by "layer.name"."""
+        ...
+
+
+def torch_reference() -> Reference:
+    """torch, through layerforge/check/torch_twins.
+
+    Errors   ConfigError (exit 2) with the line that installs it where torch is missing
+    """
+    require("torch", extra="torch", why="--against torch")
+    from .torch_twins.reference import Torch
+
+    return Torch()
+
+
+# Layers ---------------------------------------------------------------------------------------------------------------
+
+
+def against(
+    cls: type[Layer],
+    reference: Reference,
+    allowed: Allowed = USUAL,
+    seed: int = 0,
+    tick: Callable[[int], None] = lambda done: None,
+) -> Agreement:
+    """Compare all examples of a layer in both phases. `tick` is told how many examples are done."""
+    agreement = Agreement(reference.name, layers=[cls.type_name], allowed=allowed)
+    if not reference.knows(cls.type_name):
+        agreement.unknown.append(cls.type_name)
+        return agreement
+    if not cls.examples:
+        agreement.warnings.append(f"{cls.type_name} has no examples to compare it on; add `examples = [Example(...)]`")
+    for number in range(len(cls.examples)):
+        for phase in PHASES:
+            try:
+                agreement.rows += _example(cls, number, phase, reference, allowed, seed)
+            except Refusal as refusal:
+                agreement.refused[f"{cls.type_name}-{number}"] = refusal.message
+        tick(number + 1)
+    return agreement
+
+
+def _example(
+    cls: type[Layer], number: int, phase: str, reference: Reference, allowed: Allowed, seed: int
+) -> list[Compared]:
+    """The rows of one run of a layer."""
+    probe = Probe(cls, cls.examples[number], phase=phase, seed=SEED + seed)
+    probe.layer.run.keep = True
+    empty_mean = bool(probe.bottoms and probe.top_specs) and probe.layer.mean_over(*probe.bottoms) == 0
+    asked = _question(probe, phase)
+    ours = {f"top[{j}]": probe.host(top) for j, top in enumerate(probe.forward())}
+    ours |= {name: probe.host(array) for name, array in probe.layer.state.items()}
+    if asked.cotangents is not None:
+        probe.zero_grad()
+        named = probe.named(probe.backward(asked.cotangents))
+        live = probe.arrays()
+        ours |= {f"{k}.grad": np.zeros(live[k].shape) if g is None else g for k, g in named.items()}
+    theirs, note = reference.layer(asked), ""
+    if empty_mean and np.isnan(theirs["top[0]"]).all() and ours["top[0]"].ndim == 0:
+        theirs, note = {name: np.zeros_like(array) for name, array in theirs.items()}, EMPTY_MEAN
+    names = dict.fromkeys([*ours, *theirs])
+    run = (cls.type_name, str(number), phase)
+    return [compared(run, name, ours.get(name), theirs.get(name), allowed, note) for name in names]
+
+
+def _question(probe: Probe, phase: str) -> Asked:
+    """What a probe is going to compute. Its forward runs once on the way; statistics are put back."""
+    layer, before = probe.layer, {name: probe.host(array) for name, array in probe.layer.state.items()}
+    tops = probe.forward()
+    for name, array in before.items():
+        layer.state[name][...] = array
+    return Asked(
+        layer.type_name,
+        layer.name,
+        phase,
+        dict(probe.example.params),
+        [probe.host(x) for x in probe.bottoms],
+        layer.needs_grad,
+        {name: probe.host(array) for name, array in layer.params.items()},
+        before,
+        len(tops),
+        probe.draw_cotangents(tops) if layer.is_differentiable() else None,
+        layer.run.seed,
+    )
+
+
+# Nets -----------------------------------------------------------------------------------------------------------------
+
+
+def against_net(config: Config, reference: Reference, allowed: Allowed = USUAL, seed: int = 0) -> Agreement:
+    """Compare a whole net in float64, in both phases, on random inputs and at disturbed parameters.
+
+    Where the reference lacks some of the layers, the other types are compared on their own examples instead.
+
+    Errors   LayerForgeError where the net does not run
+    """
+    net = Net(with_dtype(config, "float64"))
+    types = list(dict.fromkeys(node.layer.type_name for node in net.graph.nodes))
+    agreement = Agreement(reference.name, layers=types, allowed=allowed)
+    agreement.unknown = [name for name in types if not reference.knows(name)]
+    if agreement.unknown:
+        missing = ", ".join(agreement.unknown)
+        words = f"{config.name}: {reference.name} does not have {missing}: each other layer is compared on its examples"
+        agreement.warnings.append(words)
+        for cls in {node.layer.type_name: type(node.layer) for node in net.graph.nodes}.values():
+            agreement += against(cls, reference, allowed, seed)
+        return agreement
+    disturb(net, SEED + seed)
+    inputs = random_inputs(net, SEED + seed)
+    for phase in PHASES:
+        state = statistics_of(net)
+        ours = take_step(net, inputs, phase, SEED + seed)
+        try:
+            theirs = reference.step(net, state, inputs, phase, ours)
+        except Refusal as refusal:
+            agreement.refused[f"{config.name} {phase}"] = refusal.message
+            continue
+        agreement.rows += _net_rows(net, phase, ours.arrays, theirs, allowed)
+    return agreement
+
+
+def _net_rows(net: Net, phase: str, ours: Arrays, theirs: Arrays, allowed: Allowed) -> list[Compared]:
+    """The rows of a net in a phase, each under its layer; what the step began with is the same by itself."""
+    rows = []
+    for path in (path for path in ours if not (path.startswith("parameters/") and path.endswith("/data"))):
+        owner, array = owner_of(net.graph.phases[phase], path)
+        kind = f" ({net.layers[owner].type_name})" if owner in net.layers else ""
+        rows.append(compared((f"{owner}{kind}", "", phase), array, ours[path], theirs[path], allowed))
+    return rows
