@@ -106,7 +106,7 @@ def test_words_and_promises_are_refused(here: Path) -> None:
         file["words"] = ["a", "b"]
         file.create_dataset("huge", (2**40,), "u1", chunks=(2**20,))
     assert "not numbers" in failure(source(blobs={"x": "words"}).load)
-    assert "'huge' promises 1099511627776 bytes, but only 0 are stored" in failure(source().load)
+    assert "'huge' should have 1099511627776 bytes, but only 0 are stored" in failure(source().load)
 
 
 def test_a_reader_that_does_not_end_is_ended(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -282,7 +282,7 @@ def test_a_file_gives_its_tree_and_its_text_as_stored(tmp_path: Path) -> None:
         ("a: 1\n".encode("utf-32"), "is UTF-32 text"),
         (b"a: 1\nb: \xe9\n", "byte 0xe9 at offset 8 (line 2)"),
         (b"a: 1\0\n", "U+0000 is not allowed"),
-        (b"a: " + b"x" * (4 * 2**20), "larger than 4 MiB"),
+        (b"a: " + b"x" * (2 * 2**20), "larger than 2 MiB"),
     ],
 )
 def test_what_is_not_yaml_text_is_named(tmp_path: Path, data: bytes, message: str) -> None:

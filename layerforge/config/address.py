@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+MOST_DOTS = 100  # in the name of an entry
+
 
 def names_in(container: Any) -> list[str]:
     """What the next part of an address into `container` may be."""
@@ -27,7 +29,7 @@ def entry(container: Any, parts: list[str]) -> tuple[Any, int] | None:
         keys = _layer_names(container) or {str(index): index for index in range(len(container))}
     else:
         return None
-    for count in range(len(parts), 0, -1):
+    for count in range(min(len(parts), MOST_DOTS), 0, -1):
         name = ".".join(parts[:count])
         if name in keys:
             return keys[name], count

@@ -24,6 +24,8 @@ TOP_LEVEL = (
     "seed",
     "backend",
     "dtype",
+    "engine",
+    "threads",
     "import",
     "extends",
     "data",

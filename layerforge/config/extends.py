@@ -14,6 +14,7 @@ from ..places import Place, PlacedDict, place_of
 from .yaml_file import load_yaml
 
 MAX_FILES = 100
+MAX_CHARACTERS = 4 * 2**20  # of all files together
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Files:
     texts: list[tuple[str, str]] = field(default_factory=list)
     errors: list[LayerForgeError] = field(default_factory=list)
     reads: int = 0
+    characters: int = 0
 
 
 def load_with_bases(path: str, files: Files, place: Place | None = None, chain: tuple[str, ...] = ()) -> PlacedDict:
@@ -34,6 +36,9 @@ def load_with_bases(path: str, files: Files, place: Place | None = None, chain: 
     if files.reads > MAX_FILES:
         raise ConfigError(f"extends leads to more than {MAX_FILES} files", place=place)
     tree, text = load_yaml(path, place, files.errors)
+    files.characters += len(text)
+    if files.characters > MAX_CHARACTERS:
+        raise ConfigError(f"extends leads to more than {MAX_CHARACTERS} characters", place=place)
     real = [os.path.realpath(link) for link in chain]
     if os.path.realpath(path) in real:
         circle = " -> ".join((*chain[real.index(os.path.realpath(path)) :], path))

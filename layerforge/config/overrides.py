@@ -14,7 +14,7 @@ from ..places import Place, PlacedDict, PlacedList
 from ..registry import RESERVED
 from ..words import did_you_mean
 from .address import entry, names_in
-from .yaml_file import UNPRINTABLE, parse_value
+from .yaml_file import MAX_DEPTH, UNPRINTABLE, parse_value
 
 SOURCE = "--set"  # the "file" of the places of these values
 
@@ -43,6 +43,8 @@ def parse_override(text: str) -> tuple[list[str], Any, Place, Place]:
     if not equals:
         raise ConfigError(f"'{text}' is not KEY=VALUE", place=key_place, hint=example)
     parts = key.strip().split(".")
+    if len(parts) > MAX_DEPTH:
+        raise ConfigError(f"the key has more than {MAX_DEPTH} parts", place=key_place, hint=example)
     if not all(parts) or any(part != part.strip() for part in parts):
         what = f"'{key.strip()}' is not a key: names joined by dots" if key.strip() else "there is no key before '='"
         raise ConfigError(what, place=key_place, hint=example)

@@ -13,6 +13,7 @@ from ..registry import SCHEDULES, SOLVERS
 from ..words import hint_for_key
 
 DEFAULT_EPOCHS = 10
+ENGINES = ("auto", "reference", "onednn")
 
 
 class Section(Declared):
@@ -70,6 +71,12 @@ class Top(Section):
     seed: int = param(0, help="start of all random numbers", ge=0)
     backend: str = param("numpy", help="where arrays live", choices=("numpy", "cupy"))
     dtype: str = param("float32", help="type of parameters and blobs", choices=("float32", "float64"))
+    engine: str = param(
+        "auto",
+        help="who computes: auto takes the fastest there is, reference the layer files themselves",
+        choices=ENGINES,
+    )
+    threads: int | None = param(None, help="threads of all libraries together; default: one for each core", ge=1)
 
 
 class Every(Section):
@@ -96,6 +103,26 @@ class Every(Section):
         return {name: number for name, number in self.config.items() if number is not None}
 
 
+class EarlyStoppingSection(Section):
+    """When a run ends before its last step."""
+
+    description = "{patience: N, ...}"
+
+    monitor: str | None = param(None, help="metric that has to improve; by default the one that chooses the best")
+    mode: str | None = param(None, help="whether small or large is good; follows the metric", choices=("min", "max"))
+    patience: int = param(3, help="evaluations in a row without an improvement that end the run", ge=1)
+    min_delta: Finite = param(0.0, help="what an improvement must be more than", ge=0)
+
+    @staticmethod
+    def parse(value: Any) -> EarlyStoppingSection:
+        """The value of a parameter annotated with this class; TypeError where it is no mapping."""
+        if isinstance(value, EarlyStoppingSection):
+            return value
+        if not isinstance(value, Mapping):
+            raise TypeError
+        return EarlyStoppingSection.from_config(value, owner="early_stopping")
+
+
 class TrainSection(Section):
     """How long training runs and what it does along the way."""
 
@@ -106,6 +133,20 @@ class TrainSection(Section):
     eval_every: Every = param({"epochs": 1}, help="how often the val data are evaluated")
     log_every: int = param(50, help="steps between two rows of metrics", ge=1)
     accumulate_grad_batches: int = param(1, help="batches whose gradients make one step of the solver", ge=1)
+    on_nonfinite: str = param(
+        "stop",
+        help="a loss or gradient that is not finite: stop the run, skip the step, or ignore it and update all the same",
+        choices=("stop", "skip", "ignore"),
+    )
+    early_stopping: EarlyStoppingSection | None = param(None, help="end the run when a val metric stops improving")
+    ema_decay: float | None = param(
+        None,
+        help="evaluate and keep the exponential moving average of the weights with this decay, such as 0.999",
+        gt=0,
+        lt=1,
+    )
+    log_layers: bool = param(False, help="metrics of each layer: gradient norm, and update relative to the weights")
+    overfit_batches: int | None = param(None, help="train on the first batches of the first epoch only", ge=1)
     output_dir: str = param("runs", help="folder for the folders of runs, relative to the working folder")
 
     def validate(self) -> None:

@@ -9,7 +9,7 @@ from ..errors import ConfigError
 from ..places import Place
 from ..words import did_you_mean
 
-MAX_BYTES = 4 * 2**20
+MAX_BYTES = 2 * 2**20
 SIGNATURES = (
     (b"\x89HDF", "an HDF5 file"),
     (b"\x1f\x8b", "a gzip file"),

@@ -52,7 +52,7 @@ def read_records(path: str | Path) -> np.ndarray:
     """
     with ByteFile(path, REMEDY) as file:
         data = file.rest(MOST_RECORDS * RECORD, "records")
-    if len(data) % RECORD:
+    if len(data) % RECORD or not len(data):
         message = f"{len(data)} bytes are no whole number of records of {RECORD} (a label and 3 x 32 x 32 bytes)"
         raise file_error(path, message, REMEDY)
     records = data.reshape(-1, RECORD)

@@ -93,6 +93,8 @@ class ByteFile:
     def array(self, shape: tuple[int, ...], dtype: Any, what: str) -> np.ndarray:
         """An array read straight into its memory; DataError where the file cannot hold it or ends before."""
         dtype = np.dtype(dtype)
+        if math.prod(max(1, n) for n in shape) >= 2**48:  # also with a 0 among them NumPy could not count so far
+            raise self.error(f"the sizes {' x '.join(map(str, shape))} are out of range")
         count = math.prod(shape) * dtype.itemsize
         if count > self.capacity:
             raise self.error(

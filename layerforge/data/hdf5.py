@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from .npz import chosen, spec_of
 from .source import Source
 
 SMALL = 64 << 20  # bytes that are taken without asking how they are stored
+SECONDS = 4  # of processor time, to read what is small
 BYTES_PER_SECOND = 20 << 20  # slower reading is taken for a damaged file
 REMEDY = "check the file with h5ls or h5dump"
 
@@ -83,14 +83,14 @@ def _describe(path: str, modified: int, size: int) -> dict[str, Any]:
 def read_arrays(path: str, names: list[str]) -> dict[str, np.ndarray]:
     """Datasets of a file, whole; their sizes are checked against what is stored before memory is taken."""
     known = describe(path)["arrays"]
-    arrays = {}
-    for name in names:
-        shape, dtype = _form(known[name])
-        count, stored = math.prod(shape) * dtype.itemsize, known[name][2]
-        if count > SMALL and count > stored * DEFLATE_RATIO:
-            raise file_error(path, f"'{name}' promises {count} bytes, but only {stored} are stored", REMEDY)
-        arrays[name] = np.empty(shape, dtype)
-    seconds = 30 + sum(a.nbytes for a in arrays.values()) // BYTES_PER_SECOND
+    forms = {name: _form(known[name]) for name in names}
+    count = sum(math.prod(shape) * dtype.itemsize for shape, dtype in forms.values())
+    stored = min(size_of(path), sum(known[name][2] for name in names))
+    if count > SMALL and count > stored * DEFLATE_RATIO:
+        listed = ", ".join(f"'{name}'" for name in names[:5])
+        raise file_error(path, f"{listed} should have {count} bytes, but only {stored} are stored", REMEDY)
+    arrays = {name: np.empty(*form) for name, form in forms.items()}
+    seconds = SECONDS + count // BYTES_PER_SECOND
     with _child(path, "read", str(seconds), path, *names) as stream:
         whole = all(_fill(stream, array) for array in arrays.values())
     if not whole:
@@ -110,11 +110,9 @@ def _fill(stream: Any, array: np.ndarray) -> bool:
 def _child(path: str, *arguments: str) -> Iterator[Any]:
     """The output of the reading process; DataError where it failed or was ended by its limits."""
     program = Path(__file__).with_name("hdf5_child.py")
-    # -P: the folder of the program must not shadow modules; one BLAS thread: threads take address space.
-    command = [sys.executable, "-P", str(program), *arguments]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", str(program), *arguments]  # -P: the program's folder must not shadow modules
     with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment)
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
         try:
             yield child.stdout
         finally:

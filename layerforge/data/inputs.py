@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
 from ..spec import Spec
 from .files import file_error
 from .idx import read_idx
@@ -75,10 +74,8 @@ def _as_samples(path: Path, array: np.ndarray, spec: Spec) -> np.ndarray:
 def _image(path: Path, spec: Spec) -> np.ndarray:
     if spec.ndim not in (2, 3) or not spec.is_real or (spec.ndim == 3 and spec.shape[0] not in (1, 3)):
         raise file_error(path, f"is an image, but the net reads samples of shape {spec.shape}")
-    image = read_png(path)
-    if image.shape[1:] != spec.shape[-2:]:
-        (height, width), (h, w) = image.shape[1:], spec.shape[-2:]
-        raise DataError(f"{path} is {height} x {width} pixels, the net reads {h} x {w}", hint="scale the image first")
+    height, width = spec.shape[-2:]
+    image = read_png(path, (height, width))
     channels = spec.shape[0] if spec.ndim == 3 else 1
     if channels == 1 and len(image) == 3:
         grey = np.tensordot(GREY, image.astype(np.int64), 1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import math
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,9 @@ from .source import Source, infer_spec
 
 KINDS = "biuf"
 HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+DAMAGE = (zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError, ValueError, OverflowError, KeyError)
+MOST_ARRAYS = 10_000
+LONGEST_HEADER = 10_000  # bytes; what NumPy itself accepts
 
 
 @register_source
@@ -74,7 +81,7 @@ def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
     try:
         with reading(path), zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as problem:
+    except DAMAGE as problem:
         raise file_error(
             path, f"is not a .npz file, or damaged ({problem})", "write it again with numpy.savez"
         ) from None
@@ -84,6 +91,8 @@ def headers(path: str | Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Shape and dtype of every array in the file."""
     with opened(path) as archive:
         found = {}
+        if len(archive.infolist()) > MOST_ARRAYS:
+            raise file_error(path, f"holds more than {MOST_ARRAYS} arrays")
         for info in archive.infolist():
             if info.filename.endswith(".npy"):
                 with archive.open(info) as stream:
@@ -103,8 +112,14 @@ def _header(path: str | Path, info: zipfile.ZipInfo, stream: Any) -> tuple[tuple
         version = npy.read_magic(stream)
         if version not in HEADER_READERS:
             raise ValueError(f"format version {version}")
-        shape, fortran, dtype = HEADER_READERS[version](stream)
-    except ValueError as problem:
+        size = stream.read(2 * version[0])
+        length = int.from_bytes(size, "little")
+        if length > LONGEST_HEADER:  # before it is read: a few compressed bytes can be gigabytes
+            raise ValueError(f"a header of {length} bytes")
+        shape, fortran, dtype = HEADER_READERS[version](io.BytesIO(size + stream.read(length)))
+        if len(shape) > 32 or min(shape, default=0) < 0 or math.prod(max(1, n) for n in shape) >= 2**48:
+            raise ValueError(f"shape {shape}")
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as problem:
         raise file_error(path, f"'{info.filename}' is not an array of numbers ({problem})") from None
     return shape, fortran, dtype
 
@@ -116,7 +131,7 @@ def read_array(path: str | Path, name: str) -> np.ndarray:
         with archive.open(info) as stream:
             shape, fortran, dtype = _header(path, info, stream)
             spec_of(str(path), name, shape, dtype)
-            size = int(np.prod([int(n) for n in shape], dtype=object)) * dtype.itemsize
+            size = math.prod(shape) * dtype.itemsize
             if stream.tell() + size != info.file_size:
                 left = info.file_size - stream.tell()
                 raise file_error(path, f"array '{name}' should have {size} bytes, the file has {left}")

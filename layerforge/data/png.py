@@ -14,21 +14,25 @@ import numpy as np
 from .files import ByteFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_PIXELS = 1 << 26
+MOST_PIXELS = 1 << 24
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey + alpha, RGBA
 PALETTE = 3
 
 
-def read_png(path: str | Path) -> np.ndarray:
-    """An image as bytes (C, H, W), C = 1 for grey and 3 for colour.
+def read_png(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """An image as bytes (C, H, W), C = 1 for grey and 3 for colour. `size` is the height and width that is wanted.
 
-    Errors   DataError for what is no PNG, damaged, too large, interlaced, of 16 bits, or partly transparent
+    Errors   DataError for what is no PNG, damaged, of another size, too large, interlaced, of 16 bits, or partly
+             transparent
     """
     with ByteFile(path) as file:
         if file.read(len(SIGNATURE), "the PNG signature") != SIGNATURE:
             raise file.error("is not a PNG image")
         header, palette, alpha, data = _chunks(file)
         width, height, depth, colour = header
+        if size is not None and size != (height, width):  # before a picture of another size is decoded
+            file.remedy = "scale the image first"
+            raise file.error(f"is {height} x {width} pixels, the net reads {size[0]} x {size[1]}")
         bits = width * CHANNELS[colour] * depth
         line = 1 + -(-bits // 8)
         inflater = zlib.decompressobj()

@@ -22,6 +22,7 @@ from .source import Source
 
 ENCODING = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put in front
 INTEGER = re.compile(r"[+-]?\d+")
+MOST_CLASSES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -103,25 +104,26 @@ class CSV(Source):
         arrays = {"x": read_numbers(self.path, self.delimiter, layout, features)}
         names: tuple[str, ...] = ()
         if label is not None:
-            cells = read_cells(self.path, self.delimiter, layout, [label], str)[:, 0]
-            arrays["label"], names = self._labels(cells, layout, label)
+            texts = read_texts(self.path, self.delimiter, layout, label)
+            arrays["label"], names = self._labels(texts, layout, label)
         return arrays, names
 
-    def _labels(self, cells: np.ndarray, layout: Layout, column: int) -> tuple[np.ndarray, tuple[str, ...]]:
-        texts = [cell.strip() for cell in cells.tolist()]
+    def _labels(self, texts: list[str], layout: Layout, column: int) -> tuple[np.ndarray, tuple[str, ...]]:
         numeric = [_is_number(text) for text in texts]
         if not any(numeric) and self.label_role != "real":
-            names, labels = np.unique(texts, return_inverse=True)
-            return labels, tuple(names.tolist())
+            names = {name: number for number, name in enumerate(sorted(set(texts)))}
+            return np.array([names[text] for text in texts]), tuple(names)
         if not all(numeric):
             locate(self.path, self.delimiter, layout, [column])
         if self.label_role == "real" or (self.label_role is None and not all(map(INTEGER.fullmatch, texts))):
             return np.array(texts, np.float64), ()
         numbers = np.array(texts, np.float64)
-        if (numbers < 0).any() or (numbers != np.floor(numbers)).any():
-            row = int(np.argmax((numbers < 0) | (numbers != np.floor(numbers))))
+        wrong = (numbers < 0) | (numbers != np.floor(numbers)) | (numbers >= MOST_CLASSES)
+        if wrong.any():
+            row = int(np.argmax(wrong))
             raise DataError(
-                f"{self.path}: label {texts[row]} of row {row} is no class: classes are whole numbers from 0",
+                f"{self.path}: label {texts[row][:100]} of row {row} is no class: classes are whole numbers from 0 to"
+                f" {MOST_CLASSES - 1}",
                 hint="set label_role: real where the label is a target, not a class",
             )
         return numbers.astype(np.int64), ()
@@ -166,19 +168,26 @@ class _rows:
             raise file_error(self.path, f"is not a table ({problem})") from None
 
 
-def read_cells(path: str, delimiter: str, layout: Layout, columns: list[int], dtype: Any) -> np.ndarray:
-    """The cells of some columns (rows, columns), converted by NumPy's reader; DataError with line and column."""
+def read_texts(path: str, delimiter: str, layout: Layout, column: int) -> list[str]:
+    """The cells of a column as texts, without spaces around them. The lines were checked by `read_numbers`."""
+    with _rows(path, delimiter) as rows:
+        cells = [row[column].strip() for row in rows if row]
+    return cells[layout.header :]
+
+
+def read_numbers(path: str, delimiter: str, layout: Layout, columns: list[int]) -> np.ndarray:
+    """The cells of some columns as float64 (rows, columns), all finite; DataError with line and column."""
     _check_lengths(path, delimiter, layout)
     try:
         with reading(path), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # loadtxt warns of blank lines and of a table without rows
             cells = np.loadtxt(
                 path,
-                dtype=dtype,
+                dtype=np.float64,
                 delimiter=delimiter,
                 comments=None,
                 quotechar='"',
-                skiprows=_lines_before_data(path, layout),
+                skiprows=_lines_before_data(path, delimiter, layout),
                 usecols=columns,
                 ndmin=2,
                 encoding=ENCODING,
@@ -186,10 +195,12 @@ def read_cells(path: str, delimiter: str, layout: Layout, columns: list[int], dt
     except UnicodeDecodeError as problem:
         raise file_error(path, f"is not a UTF-8 table ({problem.reason} at byte {problem.start})") from None
     except ValueError as problem:
-        locate(path, delimiter, layout, columns if dtype is not str else [])
+        locate(path, delimiter, layout, columns)
         raise file_error(path, f"cannot be read as a table ({problem})") from None
     if not len(cells):
         raise file_error(path, "holds no rows of data")
+    if not np.isfinite(cells).all():
+        locate(path, delimiter, layout, columns)
     return cells
 
 
@@ -207,19 +218,12 @@ def _check_lengths(path: str, delimiter: str, layout: Layout) -> None:
         locate(path, delimiter, layout, [])
 
 
-def _lines_before_data(path: str, layout: Layout) -> int:
+def _lines_before_data(path: str, delimiter: str, layout: Layout) -> int:
     if not layout.header:
         return 0
-    with open(path, encoding=ENCODING) as file:
-        return next(number for number, line in enumerate(file, 1) if line.strip())
-
-
-def read_numbers(path: str, delimiter: str, layout: Layout, columns: list[int]) -> np.ndarray:
-    """The cells of some columns as float64 (rows, columns), all finite; DataError with line and column."""
-    numbers = read_cells(path, delimiter, layout, columns, np.float64)
-    if not np.isfinite(numbers).all():
-        locate(path, delimiter, layout, columns)
-    return numbers
+    with _rows(path, delimiter) as rows:
+        next(row for row in rows if row)
+        return rows.line_num
 
 
 def locate(path: str, delimiter: str, layout: Layout, columns: list[int]) -> None:

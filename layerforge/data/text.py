@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import string
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,11 @@ def _read_text(path: str, modified: int, size: int) -> tuple[tuple[str, ...], np
         message = f"is not UTF-8 text: byte 0x{data[problem.start]:02x} in line {line} ({problem.reason})"
         raise file_error(path, message, "store the file as UTF-8") from None
     points = np.frombuffer(text.replace("\r\n", "\n").encode("utf-32-le"), "<u4")
-    characters, codes = np.unique(points, return_inverse=True)
-    codes = codes.astype(np.uint8 if len(characters) <= 256 else np.uint32)
+    there = np.zeros(sys.maxunicode + 1, bool)
+    there[points] = True
+    characters = np.flatnonzero(there)
+    table = np.zeros(len(there), np.uint8 if len(characters) <= 256 else np.uint32)
+    table[characters] = np.arange(len(characters))
+    codes = table[points]
     codes.flags.writeable = False
     return tuple(chr(c) for c in characters), codes

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..feed import Transform, is_image
 from ..spec import Spec
 
@@ -67,6 +67,7 @@ class InputTransform:
             affine.update(dict.fromkeys(group, pair))
         return cls(affine, crop)
 
+    @np.errstate(over="ignore")  # what is too large for `dtype` shows in the loss, which is checked and replayed
     def __call__(self, name: str, raw: np.ndarray, dtype: str = "float32") -> np.ndarray:
         """Samples (N, ...) of a blob as the net sees them: reals in `dtype`, indices in int64. `raw` is not changed."""
         if name not in self.affine:
@@ -104,8 +105,12 @@ class InputTransform:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> InputTransform:
-        """The transform that `state` described."""
+        """The transform that `state` described; DataError where it describes none."""
         names = [key.removesuffix(".factor") for key in state if key.endswith(".factor")]
+        wanted = {f"{name}.{word}" for name in names for word in ("factor", "offset")} | ({"crop"} & set(state))
+        if set(state) != wanted or np.shape(state.get("crop", (0, 0))) != (2,):
+            found = ", ".join(state)
+            raise DataError(f"{found} are no constants of an input transform", hint="take another checkpoint")
         affine = {
             name: (np.asarray(state[f"{name}.factor"], np.float64), np.asarray(state[f"{name}.offset"], np.float64))
             for name in names

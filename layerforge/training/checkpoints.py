@@ -1,23 +1,26 @@
 """Checkpoints: everything that a run needs to go on, in one snapshot file.
 
     params/<layer>/<name>  state/<layer>/<name>  history/<k>/<layer>/<name>  transform/<input>.<constant>
-    meta: kind, format, iteration, position, seed, fallback, solver, config
+    meta: kind, iteration, position, seed, fallback, solver, config
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+import numpy as np
 
 from .. import snapshot
 from ..data.opening import OpenData
+from ..errors import DataError
 from ..net import Net
+from ..params import parse_as
 from ..solvers.solver import Solver
 from .trained import TRANSFORM
-
-FORMAT = 1
 
 
 @dataclass
@@ -55,6 +58,9 @@ class Position:
     best, metrics   the best value of the monitored metric, and all metrics when it was seen
     latest          the newest value of every metric
     window          what the next row of metrics has so far
+    stop_best, stop_waited   early stopping: the best value, and the evaluations since
+    ending          why the run ends before its last step; "" while it does not
+    hooks, logged   the state of users' hooks by name, and what they have logged for the next row of metrics
     """
 
     epoch: int = 0
@@ -63,21 +69,47 @@ class Position:
     metrics: dict[str, float] = field(default_factory=dict)
     latest: dict[str, float] = field(default_factory=dict)
     window: Window = field(default_factory=Window)
+    stop_best: float | None = None
+    stop_waited: int = 0
+    ending: str = ""
+    hooks: dict[str, Any] = field(default_factory=dict)
+    logged: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_meta(cls, meta: dict[str, Any]) -> Position:
-        """The position that a checkpoint holds."""
-        values = dict(meta["position"])
-        return cls(**{**values, "window": Window(**values["window"])})
+    def from_meta(cls, meta: Mapping[str, Any], source: str = "the checkpoint") -> Position:
+        """The position that a checkpoint holds; what an earlier version did not know keeps its default.
+
+        Errors   DataError where it holds none, or something else
+        """
+        try:
+            values = dict(meta["position"])
+            window = _typed(Window, values.pop("window"))
+            return _typed(cls, values | {"window": window})
+        except (KeyError, TypeError, ValueError):
+            hint = "it was not written by this program; take its weights only: --init-weights"
+            raise DataError(f"{source} holds no position of a run", hint=hint) from None
+
+
+def _typed(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """A dataclass from values of a file; TypeError or KeyError where one has another type or another name."""
+    hints = get_type_hints(kind)
+    return kind(**{k: v if isinstance(v, Window) else parse_as(hints[k], v) for k, v in dict(values).items()})
 
 
 def checkpoint_bytes(
-    net: Net, solver: Solver, data: OpenData, position: Position, config: str
+    net: Net,
+    solver: Solver,
+    data: OpenData,
+    position: Position,
+    config: str,
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> bytes:
-    """A checkpoint, built in memory: parameters, running statistics, history, position, and the configuration."""
+    """A checkpoint, built in memory: parameters, running statistics, history, position, and the configuration.
+
+    weights   what stands for parameters and statistics where it is not the net's own: see averaging.py
+    """
     meta = {
         "kind": "checkpoint",
-        "format": FORMAT,
         "iteration": solver.iteration,
         "position": asdict(position),
         "seed": net.run.seed,
@@ -86,21 +118,37 @@ def checkpoint_bytes(
         "config": config,
     }
     scaling = {TRANSFORM + name: array for name, array in data.transform.state().items()}
-    return snapshot.pack({**net.arrays(), **solver.arrays(), **scaling}, meta)
+    return snapshot.pack({**(net.arrays() if weights is None else weights), **solver.arrays(), **scaling}, meta)
 
 
 class Checkpoints:
-    """The checkpoint files of a run: last, best, and the newest `keep_last` numbered ones."""
+    """The checkpoint files of a run: last, best, and the newest `keep_last` numbered ones.
+
+    `last` is written when all others are there: a run that is killed in between goes on from the one before and writes
+    them again.
+    """
 
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder, self.keep_last = folder, keep_last
 
     def write(self, content: bytes, iteration: int, *, best: bool, numbered: bool) -> None:
-        """Write `last`, and `best` and a numbered file where asked for; then remove numbered ones beyond keep_last."""
-        snapshot.atomic_write(self.folder / "last.h5", content)
-        if best:
-            snapshot.atomic_write(self.folder / "best.h5", content)
-        if numbered and self.keep_last:
-            snapshot.atomic_write(self.folder / f"step-{iteration:08d}.h5", content)
-            for old in sorted(self.folder.glob("step-*.h5"))[: -self.keep_last]:
+        """Write `best` and a numbered file where asked for, then `last`; remove numbered ones beyond keep_last.
+
+        Errors   DataError (exit 3) where one cannot be written; the last good checkpoint stays
+        """
+        number = numbered and self.keep_last
+        names = ["best.h5"] * best + [f"step-{iteration:08d}.h5"] * bool(number) + ["last.h5"]
+        for name in names:
+            self._write(self.folder / name, content)
+        with snapshot.writing(self.folder, "the new checkpoint is there"):
+            for old in sorted(self.folder.glob("step-*.h5"))[: -self.keep_last] if number else ():
                 old.unlink(missing_ok=True)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        try:
+            snapshot.atomic_write(path, content)
+        except DataError as error:
+            if (self.folder / "last.h5").exists():
+                way = f"layerforge train {self.folder.parent} --resume"
+                error.hint = f"{error.hint}; the last good checkpoint is there, and goes on with: {way}"
+            raise

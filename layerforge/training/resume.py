@@ -6,7 +6,6 @@ statistics, the solver's history, the position in the data and the figures since
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,14 @@ from ..config.document import Config
 from ..config.yaml_file import parse_yaml
 from ..data.transform import InputTransform
 from ..errors import ConfigError, DataError
-from .rundir import RunDir, find_run
+from .rundir import RunDir, find_run, read_metrics
 from .trained import TRANSFORM
 
 # What may change without changing the mathematics of the run.
 FREE = ("name", "train.output_dir", "train.log_every", "checkpoint.every", "checkpoint.keep_last")
+
+WHAT = {"weights": "weights only", "trace": "a trace of one step", "capsule": "a capsule of a step that diverged"}
+NEEDED = {"position": dict, "solver": dict, "config": str, "seed": int, "fallback": bool, "iteration": int}
 
 
 @dataclass
@@ -57,13 +59,36 @@ def open_checkpoint(target: str | Path) -> Resume:
     if run is not None and not file.is_file():
         raise ConfigError(f"the run {run.path} has no checkpoint to go on from", hint="train its configuration anew")
     arrays, meta = snapshot.read_snapshot(file)
-    if meta.get("kind") != "checkpoint":
-        message = f"{file} holds weights only, not the state of a run"
-        raise ConfigError(message, hint=f"start a new run with them: --init-weights {file}")
+    demand_checkpoint(file, meta)
     owner = run or find_run(file.absolute().parent.parent)
     if owner is None:
         raise ConfigError(f"{file} lies outside of a run's folder", hint="name the run, or use --init-weights")
     return Resume(file, arrays, meta, owner)
+
+
+def demand_checkpoint(file: Path, meta: Mapping[str, Any]) -> None:
+    """Check that the attributes of a snapshot are those of a checkpoint.
+
+    Errors   ConfigError for a snapshot of another kind, which says what it is; DataError for one that lacks something
+    """
+    kind = meta.get("kind")
+    if kind != "checkpoint":
+        what = WHAT.get(str(kind), f"a snapshot of the kind '{kind}'")
+        hint = f"start a new run with them: --init-weights {file}" if kind == "weights" else "name a run or checkpoint"
+        raise ConfigError(f"{file} holds {what}, not the state of a run", hint=hint)
+    for name, wanted in NEEDED.items():
+        if type(meta.get(name)) is not wanted:
+            raise DataError(f"{file} is a checkpoint without '{name}'", hint="take its weights only: --init-weights")
+    solver = meta["solver"]
+    counts = [value for key, value in solver.items() if key not in ("type", "schedule")]
+    schedule = solver.get("schedule")
+    if (
+        not isinstance(solver.get("type"), str)
+        or not isinstance(schedule, dict)
+        or not all(type(n) is int and n >= 0 for n in [meta["iteration"], *counts])
+        or not all(isinstance(n, (int, float)) for n in schedule.values())
+    ):
+        raise DataError(f"{file} holds no state of a solver", hint="take its weights only: --init-weights")
 
 
 def newest_run(config: Config) -> Path:
@@ -80,7 +105,7 @@ def check_same(resume: Resume, resolved: str, allowed: bool) -> list[str]:
 
     Errors   ConfigError when a difference changes the mathematics and `allowed` is false
     """
-    then, now = (dict(flat(parse_yaml(text, "config.resolved.yaml"))) for text in (resume.meta["config"], resolved))
+    then, now = dict(flat(_today(resume.meta["config"]))), dict(flat(parse_yaml(resolved, "config.resolved.yaml")))
     changed = [key for key in dict.fromkeys([*then, *now]) if then.get(key) != now.get(key)]
     lines = [f"{key}: {then.get(key, 'not there')} -> {now.get(key, 'not there')}" for key in changed]
     binding = [line for key, line in zip(changed, lines, strict=True) if not key.startswith(FREE)]
@@ -90,6 +115,13 @@ def check_same(resume: Resume, resolved: str, allowed: bool) -> list[str]:
             hint="to go on all the same: --allow-config-change",
         )
     return lines
+
+
+def _today(text: str) -> Mapping[str, Any]:
+    """A resolved configuration with what has come to the language since, at its default."""
+    tree = parse_yaml(text, "config.resolved.yaml")
+    config = Config.from_dict(tree)
+    return tree if config.errors else config.resolved()
 
 
 def flat(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -104,14 +136,24 @@ def flat(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def next_segment(run: RunDir) -> int:
-    """The number of the segment that begins now. A last line that a crash tore is taken off both metrics files."""
+    """The number of the segment that begins now.
+
+    What a crash left is taken away: temporary files, and a torn last line of both metrics files.
+
+    Errors   DataError where another process trains the run, its metrics are missing or damaged, or its folder cannot
+             be written to
+    """
+    run.claim()
+    run.remove_litter()
     for name in ("metrics.jsonl", "metrics.csv"):
         path = run.path / name
         if not path.is_file():
             raise DataError(f"{path} is missing", hint="the run's folder is not complete; use --init-weights")
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as problem:
+            raise DataError(f"cannot read {path}: {problem.strerror}", hint="check its permissions") from None
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             snapshot.atomic_write(path, whole)
-    lines = (run.path / "metrics.jsonl").read_text().splitlines()
-    return 1 + max((json.loads(line)["run_segment"] for line in lines), default=-1)
+    return 1 + max((row["run_segment"] for row in read_metrics(run.path)), default=-1)

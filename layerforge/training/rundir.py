@@ -13,15 +13,19 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import userfiles
 from ..config.document import Config
 from ..errors import ConfigError, DataError
-from ..snapshot import atomic_write
+from ..places import Place
+from ..snapshot import atomic_write, remove_litter, writing
 
+LONGEST_NAME = 255
+LONGEST_LINE = 1 << 20  # characters of a row of metrics
 STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
 
 
@@ -30,6 +34,7 @@ class RunDir:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.release: Callable[[], Any] = lambda: None  # what ends `claim`
 
     @classmethod
     def create(cls, output_dir: str | Path, name: str) -> RunDir:
@@ -45,8 +50,33 @@ class RunDir:
         except OSError as problem:
             hint = "choose another place with --output-dir"
             raise DataError(f"cannot make {run.path}: {problem.strerror}", hint=hint) from None
+        run.claim()
         run.set_status("running")
         return run
+
+    def claim(self) -> None:
+        """Keep other processes from training this run, until `release` or the end of this one, however it ends.
+
+        Where the file system has no such locks nothing is done.
+
+        Errors   DataError (exit 3) where another process trains it
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        with writing(self.path, "the run cannot be trained in it"):
+            descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            hint = "wait for its end, or stop it: the first SIGTERM lets it save"
+            raise DataError(f"the run {self.path} is being trained by another process", hint=hint) from None
+        except OSError:
+            os.close(descriptor)
+        else:
+            self.release = weakref.finalize(self, os.close, descriptor)
 
     @property
     def checkpoints(self) -> Path:
@@ -65,7 +95,13 @@ class RunDir:
 
     def log(self, line: str) -> None:
         """Append a line to train.log."""
-        _append(self.path / "train.log", line + "\n")
+        append(self.path / "train.log", line + "\n")
+
+    def remove_litter(self) -> None:
+        """Remove what a killed process was writing when it was killed."""
+        for folder in (self.path, self.checkpoints):
+            with writing(folder, "the run cannot go on in it"):
+                remove_litter(folder)
 
 
 def _point_latest(path: Path) -> None:
@@ -80,12 +116,10 @@ def _point_latest(path: Path) -> None:
         (path.parent / "latest.txt").write_text(path.name + "\n")
 
 
-def _append(path: Path, text: str) -> None:
-    try:
-        with path.open("a", encoding="utf-8", newline="") as file:
-            file.write(text)
-    except OSError as problem:
-        raise DataError(f"cannot write {path}: {problem.strerror}", hint="is the disk full?") from None
+def append(path: Path, text: str) -> None:
+    """Add a text to the end of a file; DataError (exit 3) where it cannot be."""
+    with writing(path, "what was there before is untouched"), path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text)
 
 
 def find_run(path: str | Path) -> RunDir | None:
@@ -97,7 +131,10 @@ def find_run(path: str | Path) -> RunDir | None:
         return RunDir(path / "latest")
     pointer = path / "latest.txt"
     if pointer.is_file():
-        return find_run(path / pointer.read_text().strip())
+        with pointer.open("rb") as file:
+            name = file.read(LONGEST_NAME).decode("utf-8", "replace").strip()
+        if name not in ("", ".", "..") and name == Path(name).name and (path / name / "config.resolved.yaml").is_file():
+            return RunDir(path / name)
     return None
 
 
@@ -122,45 +159,80 @@ def load_config(target: str, overrides: Iterable[str], allow_import: bool) -> tu
 def weights_of(path: str | Path) -> Path:
     """The weights that a path names: a snapshot itself, or a run's best checkpoint, its last where there is no best.
 
-    Errors   ConfigError where it is neither
+    Errors   ConfigError where it is neither, DataError where there is nothing
     """
     run = find_run(path)
     if run is None:
         if Path(path).is_file():
             return Path(path)
-        raise ConfigError(f"{path} is neither a run nor a file of weights", hint="a run's folder holds STATUS")
+        error = ConfigError if Path(path).exists() else DataError
+        raise error(f"{path} is neither a run nor a file of weights", hint="a run's folder holds STATUS")
     for name in ("best.h5", "last.h5"):
         if (run.checkpoints / name).is_file():
             return run.checkpoints / name
     raise ConfigError(f"the run {run.path} has no checkpoint yet", hint="it stopped before the first one was written")
 
 
+def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl, one after the other.
+
+    Errors   DataError with file and line where there is none, or where a line is no row of metrics
+    """
+    path = Path(run) / "metrics.jsonl"
+    number = 0
+    try:
+        with path.open(encoding="utf-8") as file:
+            while line := file.readline(LONGEST_LINE):
+                number += 1
+                yield _row(line, Place(str(path), number, 1, line[:LONGEST_NAME]))
+    except OSError as problem:
+        raise DataError(f"cannot read {path}: {problem.strerror}", hint="is this the folder of a run?") from None
+    except UnicodeDecodeError:
+        raise DataError("is not UTF-8 text", place=Place(str(path), number + 1, 1)) from None
+
+
+def _row(line: str, place: Place) -> dict[str, Any]:
+    hint = "the file is damaged; take the line out, or begin a new run with --init-weights"
+    try:
+        row = json.loads(line)
+        whole = line.endswith("\n") and all(type(row[key]) is int and row[key] >= 0 for key in ("run_segment", "step"))
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        whole = False
+    if not whole:
+        raise DataError("is not a row of metrics", place=place, hint=hint)
+    return row
+
+
 def metrics_by_step(run: str | Path) -> dict[tuple[int, bool], dict[str, Any]]:
     """The rows of metrics.jsonl by (step, whether it is of training or of an evaluation); the last segment's counts."""
-    rows = {}
-    for line in (Path(run) / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        rows[row["step"], "lr" in row] = row
-    return rows
+    return {(row["step"], "lr" in row): row for row in read_metrics(run)}
 
 
 class MetricsLog:
-    """metrics.csv and metrics.jsonl: one row per event, appended, never rewritten."""
+    """metrics.csv and metrics.jsonl: one row per event, appended, never rewritten.
+
+    A table keeps the columns that it began with: those that a resumed run has besides are in metrics.jsonl only.
+    """
 
     def __init__(self, run: RunDir, columns: list[str], segment: int = 0) -> None:
         self.run, self.columns, self.segment = run, ["run_segment", *columns], segment
         self.csv, self.jsonl = run.path / "metrics.csv", run.path / "metrics.jsonl"
+        self.table = self._header() if self.csv.exists() else self.columns
         if not self.csv.exists():
-            _append(self.csv, self._csv_line(self.columns))
-            _append(self.jsonl, "")  # there from the start: a run may be killed before its first row
+            append(self.csv, self._csv_line(self.columns))
+            append(self.jsonl, "")  # there from the start: a run may be killed before its first row
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; columns that it does not have stay empty."""
         full = {"run_segment": self.segment, **row}
         unknown = set(full) - set(self.columns)
         assert not unknown, unknown
-        _append(self.csv, self._csv_line([_csv_value(full.get(c)) for c in self.columns]))
-        _append(self.jsonl, json.dumps(full) + "\n")
+        append(self.csv, self._csv_line([_csv_value(full.get(c)) for c in self.table]))
+        append(self.jsonl, json.dumps(full) + "\n")
+
+    def _header(self) -> list[str]:
+        with writing(self.csv, "the run cannot go on without its metrics"), self.csv.open(encoding="utf-8") as file:
+            return next(csv.reader([file.readline(LONGEST_LINE)]), self.columns)
 
     @staticmethod
     def _csv_line(values: list[Any]) -> str:
