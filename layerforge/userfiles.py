@@ -20,7 +20,7 @@ def import_file(path: str | Path) -> ModuleType:
     Errors   ConfigError (exit 2) with the file's own line where it fails
     """
     path = Path(path).absolute()
-    name = f"layerforge_user_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    name = _name(path)
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
@@ -38,11 +38,20 @@ def import_file(path: str | Path) -> ModuleType:
     except Exception as problem:
         del sys.modules[name]
         message = f"{type(problem).__name__} while importing: {problem}"
-        raise ConfigError(message, place=_where(path, problem)) from problem
+        raise ConfigError(message, place=where(path, problem)) from problem
     return module
 
 
-def _where(path: Path, problem: Exception) -> Place:
+def imported(path: str | Path) -> ModuleType | None:
+    """The module of a file that has been imported; None where it has not. Nothing is run."""
+    return sys.modules.get(_name(Path(path).absolute()))
+
+
+def _name(path: Path) -> str:
+    return f"layerforge_user_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+
+
+def where(path: Path, problem: Exception) -> Place:
     """The last line of the user's own file in a traceback, or the line of a syntax error."""
     if isinstance(problem, SyntaxError) and problem.lineno:
         return Place(str(path), problem.lineno, problem.offset or 1, problem.text or "")

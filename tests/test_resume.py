@@ -66,10 +66,10 @@ def killed(monkeypatch: pytest.MonkeyPatch, step: int, *overrides: str, **option
     """A run that dies in the middle of a step, after the gradients and before the update."""
     update = Solver.update
 
-    def dying(self: Solver) -> None:
+    def dying(self: Solver, **options: Any) -> None:
         if self.iteration == step:
             raise Killed
-        update(self)
+        update(self, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Solver, "update", dying)

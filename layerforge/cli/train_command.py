@@ -18,12 +18,16 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     start.add_argument("--resume", action="store_true", help="go on with the newest run of that name, or with the RUN")
     start.add_argument("--resume-from", metavar="PATH", help="go on from this run or checkpoint")
     start.add_argument("--init-weights", metavar="FILE", help="a new run from the weights of a snapshot")
+    words = "a layer that the weights may lack or not fit, as a name or a pattern; may be repeated"
+    parser.add_argument("--allow-missing", metavar="PATTERN", action="append", default=[], help=words)
     parser.add_argument("--allow-config-change", action="store_true", help="resume although the config has changed")
     parser.add_argument("--output-dir", metavar="DIR", help="folder for the folders of runs (train.output_dir)")
     parser.add_argument("--name", help="name of the run (name)")
     parser.add_argument("--seed", type=int, help="start of all random numbers (seed)")
     parser.add_argument("--backend", help="numpy or cupy (backend)")
     parser.add_argument("--max-steps", type=positive, metavar="N", help="stop after N steps (train.max_steps)")
+    words = "train on the first N batches again and again (train.overfit_batches)"
+    parser.add_argument("--overfit-batches", type=positive, metavar="N", help=words)
     parser.add_argument("--dry-run", action="store_true", help="check everything, print the table, train nothing")
     parser.add_argument("--progress", choices=("auto", "on", "off"), default="auto", help="the progress bar")
     add_json_option(parser)
@@ -39,6 +43,7 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
         "seed": getattr(args, "seed", None),
         "backend": getattr(args, "backend", None),
         "train.max_steps": getattr(args, "max_steps", None),
+        "train.overfit_batches": getattr(args, "overfit_batches", None),
     }
     named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     return [*args.assignments, *args.set, *named]
@@ -67,8 +72,10 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(
         config, tuple(overrides), console=console, resume=resume, allow_config_change=args.allow_config_change
     )
+    if args.allow_missing and not args.init_weights:
+        raise ConfigError("--allow-missing says what --init-weights may leave out", hint="give --init-weights FILE too")
     if args.init_weights:
-        trainer.net.load(args.init_weights)
+        trainer.start_from(args.init_weights, args.allow_missing)
     if not args.quiet:
         console.result(net_table(trainer.net))
     if args.dry_run:

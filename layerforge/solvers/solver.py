@@ -11,7 +11,8 @@
 What an update does, in this order, to the gradient G that the micro-batches summed up:
 
     1  average    g = G / (number of things that the losses are means over); the norm of g over all parameters
-    2  check      a loss or norm that is not finite ends here, with weights, history and statistics as before the step
+    2  check      a loss or norm that is not finite ends here, with weights, history and statistics as before the step;
+                  whoever wants to go on calls `skip`
     3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each number into ±clip_grad_value
     4  decay      g <- g + d w (L2) or g + d sign w (L1), with d = weight_decay · decay_mult; AdamW and LARS, which keep
                   decay apart from the gradient, get it as it is
@@ -31,8 +32,9 @@ import numpy as np
 from .. import snapshot
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
-from ..errors import DataError, DivergedError
+from ..errors import DataError, DivergedError, LayerError
 from ..flat import Group, l2_norm
+from .fast import FEWEST, fast_update
 from .rules import Step
 from .schedules import Progress
 
@@ -81,11 +83,14 @@ class Solver:
     Caffe's clip_gradients with iter_size: in a step of k equal micro-batches they bind k times sooner.
 
     net, rule, schedule, base_lr   what it was made of
-    iteration      completed updates; keys the random numbers of the layers, and what the schedule counts
+    iteration      completed steps; keys the random numbers of the layers, and what the schedule counts
+    updates        those of them that changed the weights: all but the skipped ones
+    nonfinite      those whose loss or gradient was not finite, skipped or not
     epoch          completed epochs; whoever trains sets it, for schedules with `unit: epoch`
     total_iterations, total_epochs   length of the run, for schedules that need it; None while unknown
     history        the rule's arrays, in the layout of net.flat.grad
     grad_norm      norm of the averaged gradient of the last update, before clipping
+    average        the factor that averaged it: what the sum over the micro-batches was multiplied by
     loss           of the last update, over all of its micro-batches; None where `accumulate` was not used
 
     Errors   ConfigError for an unknown or bad keyword
@@ -104,13 +109,15 @@ class Solver:
     def _set_up(self, net: Net, section: SolverSection) -> None:
         self.net, self.section, self.rule, self.base_lr = net, section, section.rule, section.lr
         self.schedule = copy.copy(section.schedule)  # what a plateau remembers is this solver's, not the section's
-        self.iteration = self.epoch = 0
+        self.iteration = self.updates = self.nonfinite = self.epoch = 0
         self.total_iterations: int | None = None
         self.total_epochs: int | None = None
         self.grad_norm: float | None = None
         self.loss: float | None = None
+        self.average = 1.0
         xp, grad = net.backend.xp, net.flat.grad
         self.history = tuple(xp.zeros_like(grad) for _ in range(self.rule.histories))
+        self._fast = fast_update(net, section, self.history)
         # On a device a pass costs a launch, not a trip through a cache: there everything is one block.
         self._block = BLOCK_BYTES // grad.itemsize if xp is np else max(1, grad.size)
         pieces = [piece for group in net.flat.groups for piece in self._pieces(group)]
@@ -143,6 +150,8 @@ class Solver:
 
         The micro-batches of a step count as one batch cut into pieces, of any sizes: the gradient is that of the
         whole, and the random numbers of a sample depend on its position in the whole.
+
+        Errors   LayerError; DivergedError where a backward refuses what a loss that is not finite sends down
         """
         net, step = self.net, self._pending or self._begin()
         try:
@@ -150,7 +159,7 @@ class Solver:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 net.forward(phase="train", copy=False, **batch)
                 weight = step.weigh(net.mean_over())
-                net.backward_losses(weight)
+                self._backward(weight)
                 loss = net.total_loss()
             net.first_sample += net.batch_size
         except BaseException:  # an interrupt too must not leave half a step in the running statistics
@@ -158,6 +167,16 @@ class Solver:
             raise
         step.loss += weight * loss
         return loss
+
+    def _backward(self, weight: float) -> None:
+        try:
+            self.net.backward_losses(weight)
+        except LayerError:
+            loss = self.net.total_loss()
+            if not math.isfinite(loss):
+                self.loss, self.grad_norm = loss, math.nan
+                self._check_finite()
+            raise
 
     def _begin(self) -> Accumulation:
         self.net.iteration = self.iteration
@@ -172,20 +191,21 @@ class Solver:
             self.net.first_sample = self._pending.first_sample
             self._pending = None
 
-    def update(self) -> None:
+    def update(self, *, check: bool = True) -> None:
         """Average, check, clip, decay and update, as the module says; then iteration is one more.
 
         Without `accumulate` before it (net.forward, net.backward), the gradients are taken as they are, and nothing
         is known of the loss nor of earlier running statistics. The gradients themselves are left as they were.
 
+        check    False updates whatever loss and gradient are
+
         Errors   DivergedError (exit 4) for a loss or gradient that is not finite; ConfigError from the schedule
         """
         try:
-            average = self._pending.average if self._pending else 1.0
-            self.loss = self._pending.loss * average if self._pending else None
-            self.grad_norm = average * l2_norm(self.net.backend.xp, self.net.flat.grad)
-            self._check_finite()
-            lr, clipping = self.lr, self._clipping(average)
+            self.measure()
+            if check:
+                self._check_finite()
+            lr, clipping = self.lr, self._clipping(self.average)
         except BaseException:
             self._abandon()
             raise
@@ -196,11 +216,35 @@ class Solver:
         if self._pending is not None:
             self.net.first_sample = self._pending.first_sample
             self._pending = None
+        self.updates += 1
+        self._count()
+
+    def skip(self) -> None:
+        """After a DivergedError: count the step, leaving weights, history and statistics as they were before it.
+
+        The schedule moves on; the rule does not see the step, so that its bias corrections stay right.
+        """
+        self._abandon()
+        self._count()
+
+    def _count(self) -> None:
+        self.nonfinite += not self.is_finite
         self.iteration += 1
         self.net.iteration = self.iteration
 
+    def measure(self) -> None:
+        """Set average, loss and grad_norm of the step that was accumulated. `update` begins with it."""
+        self.average = self._pending.average if self._pending else 1.0
+        self.loss = self._pending.loss * self.average if self._pending else None
+        self.grad_norm = self.average * l2_norm(self.net.backend.xp, self.net.flat.grad)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the last step's loss and gradient norm are."""
+        return math.isfinite(self.loss or 0.0) and math.isfinite(self.grad_norm or 0.0)
+
     def _check_finite(self) -> None:
-        if math.isfinite(self.loss or 0.0) and math.isfinite(self.grad_norm or 0.0):
+        if self.is_finite:
             return
         loss = "" if self.loss is None else f"loss {self.loss:g}, "
         raise DivergedError(
@@ -231,6 +275,9 @@ class Solver:
     def _update_group(self, group: Group, lr: float, factor: float, bound: float | None) -> None:
         """Steps 3 to 5 piece by piece, so that each number is fetched from memory once for all of them."""
         xp, flat, decay = self.net.backend.xp, self.net.flat, self.section.weight_decay * group.decay_mult
+        if self._fast is not None and bound is None and group.stop - group.start >= FEWEST:
+            self._fast(group.start, group.stop, lr, factor, decay)
+            return
         for piece in self._pieces(group):
             data, grad, pull = flat.data[piece], flat.grad[piece], None
             out = self._scratch[: piece.stop - piece.start]
@@ -242,14 +289,15 @@ class Solver:
                 pull = decay * (data if self.section.regularization == "L2" else xp.sign(data))
             if decay and not self.rule.decay_apart:
                 grad, pull = xp.add(grad, pull, out=out), None
-            step = Step(lr, self.iteration + 1, group.decay_mult, pull)
+            step = Step(lr, self.updates + 1, group.decay_mult, pull)
             self.rule.update(xp, data, grad, [h[piece] for h in self.history], step)
 
     # State --------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds besides arrays, as JSON writes it: the type, the iteration, the schedule's state."""
-        return {"type": self.rule.type_name, "iteration": self.iteration, "schedule": self.schedule.state()}
+        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state."""
+        counts = {"iteration": self.iteration, "updates": self.updates, "nonfinite": self.nonfinite}
+        return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of the history on the host, by path: history/<number>/<layer>/<parameter>."""
@@ -281,6 +329,8 @@ class Solver:
         for path, view in views.items():
             view[...] = self.net.backend.from_host(saved[path], view.dtype)
         self.iteration = self.net.iteration = int(state["iteration"])
+        self.updates = int(state.get("updates", self.iteration))
+        self.nonfinite = int(state.get("nonfinite", 0))
 
     def _views(self) -> dict[str, Any]:
         """The parts of the history by path: live arrays in their parameters' shapes."""

@@ -8,11 +8,10 @@ Model selection is honest: `val` chooses the best checkpoint, `test` is scored o
 from __future__ import annotations
 
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,27 @@ from ..backend import Backend
 from ..config.document import Config
 from ..config.sections import Every
 from ..config.yaml_dump import dump_yaml
+from ..data.loader import Batch
 from ..data.opening import open_data
 from ..errors import ConfigError, DivergedError, LayerForgeError
 from ..net import Net
 from ..solvers.solver import Solver
+from .averaging import Average, trained_arrays
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console
+from .divergence import refused, warn
 from .environment import command, environment
 from .evaluation import evaluate, is_higher_better, metric_names
+from .hooks import Hooks, imported
+from .layer_metrics import LayerMetrics
+from .overfit import SameBatches
 from .resume import Resume, check_same, next_segment, open_checkpoint
 from .rundir import MetricsLog, RunDir
+from .signals import SAVING, Asked, Stop, listening
+from .stopping import EarlyStopping
+from .weights import init_weights as load_weights
 
 STEP_COLUMNS = ["step", "epoch", "seconds", "train/loss", "lr", "grad_norm", "time/step_ms"]
-SIGNAL_CODES = {"SIGINT": 130, "SIGTERM": 143}
 
 
 @dataclass
@@ -52,6 +59,7 @@ class TrainResult:
     monitor: str = ""
     test: dict[str, float] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    nonfinite: int = 0  # steps whose loss or gradient was not finite and that train.on_nonfinite let pass
     reason: str = ""
 
 
@@ -60,18 +68,22 @@ def train(
     overrides: Iterable[str] = (),
     *,
     init_weights: str | Path | None = None,
+    allow_missing: Iterable[str] = (),
     resume_from: str | Path | None = None,
     allow_config_change: bool = False,
     backend: str | Backend | None = None,
     console: Console | None = None,
+    hooks: Iterable[Any] = (),
 ) -> TrainResult:
     """Train the net of a configuration and return what came of it.
 
     config        a YAML file, a mapping with the same keys, or a Config
     overrides     texts such as "solver.lr=0.05"
-    init_weights  a snapshot whose parameters and statistics the net starts from
+    init_weights  a snapshot or run whose parameters and statistics the net starts from; layers whose names match a
+                  pattern in `allow_missing` may be missing there, or not fit
     resume_from   a run or a checkpoint to go on from; a configuration that says something else is refused unless
                   allow_config_change
+    hooks         objects with on_step_end and other events (docs/hooks.md), beside those of imported files
 
     Errors   ConfigError (2), DataError (3), DivergedError (4), BackendError (5); the run's folder keeps what was done
     """
@@ -86,18 +98,11 @@ def train(
         console=console or Console(),
         resume=open_checkpoint(resume_from) if resume_from is not None else None,
         allow_config_change=allow_config_change,
+        hooks=hooks,
     )
     if init_weights is not None:
-        trainer.net.load(init_weights)
+        trainer.start_from(init_weights, allow_missing)
     return trainer.run()
-
-
-class Stop(Exception):
-    """A signal asked the run to stop after the step that it is in."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 class Trainer:
@@ -112,6 +117,7 @@ class Trainer:
         console: Console,
         resume: Resume | None = None,
         allow_config_change: bool = False,
+        hooks: Iterable[Any] = (),
     ) -> None:
         self.config, self.overrides, self.console, self.resume = config, overrides, console, resume
         _demand_sections(config)
@@ -126,9 +132,19 @@ class Trainer:
         )
         self.resolved = self._resolved()
         self.metrics = [f"val/{name}" for name in metric_names(self.net)] if self.data.val else []
+        section = config.train
+        few = section.overfit_batches
+        self.feed = SameBatches(self.data.train, few) if few else self.data.train
+        self.average = Average(self.net, section.ema_decay) if section.ema_decay else None
+        self.layers = LayerMetrics(self.solver) if section.log_layers else None
+        self.hooks = Hooks([*imported(config.imports), *hooks])
+        self.counted = [] if config.train.on_nonfinite == "stop" else ["nonfinite"]
         self.monitor, self.higher = self._monitor()
+        self.stopping = EarlyStopping.of(section.early_stopping, self.metrics, self.monitor, self.higher)
+        own = [*STEP_COLUMNS, *self.counted, *(self.layers.columns if self.layers is not None else ()), *self.metrics]
+        self.columns = [*own, *self.hooks.columns(own)]
         self.position = Position()
-        self.batches = len(self.data.train)
+        self.batches = len(self.feed)
         self.steps_per_epoch = -(-self.batches // config.train.accumulate_grad_batches)
         self.total = self._total_steps()
         self.lr = 0.0  # of the step just made
@@ -143,11 +159,20 @@ class Trainer:
         return dump_yaml(tree)
 
     def _restore(self, resume: Resume, allow_config_change: bool) -> None:
-        for line in check_same(resume, self.resolved, allow_config_change):
+        changes = check_same(resume, self.resolved, allow_config_change)
+        for line in changes:
             self.console.note(f"changed since the checkpoint: {line}")
-        self.net.load_arrays(resume.arrays, str(resume.file))
+        self.net.load_arrays(trained_arrays(resume.arrays), str(resume.file))
+        if self.average is not None:
+            self.average.load(resume.arrays)
         self.solver.load_state(resume.meta["solver"], resume.arrays, str(resume.file))
-        self.position = Position.from_meta(resume.meta)
+        self.position = Position.from_meta(resume.meta, str(resume.file))
+        self.hooks.load_state(self.position.hooks)
+        if changes:  # what ended the run may not be so any more
+            self.position.ending = self._worn_out()
+
+    def _worn_out(self) -> str:
+        return self.stopping.reason(self.position) if self.stopping is not None else ""
 
     def _monitor(self) -> tuple[str, bool]:
         """The metric that chooses the best checkpoint, and whether larger is better."""
@@ -170,6 +195,11 @@ class Trainer:
         self.solver.total_iterations, self.solver.total_epochs = total, math.ceil(total / self.steps_per_epoch)
         return total
 
+    def start_from(self, weights: str | Path, allow_missing: Iterable[str] = ()) -> None:
+        """Take the weights of a snapshot or run, and say what of them was not taken."""
+        for line in load_weights(self.net, weights, allow_missing):
+            self.console.note(line)
+
     # The run ------------------------------------------------------------------------------------------------------
 
     def run(self) -> TrainResult:
@@ -177,30 +207,35 @@ class Trainer:
         self.folder, segment = self._folder()
         self.console.log = self.folder.log
         self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.checkpoint.keep_last)
-        self.log = MetricsLog(self.folder, [*STEP_COLUMNS, *self.metrics], segment)
+        self.log = MetricsLog(self.folder, self.columns, segment)
         self._record()
         if self.data.fallback_used:
             self.console.warn(self.data.notice)
         self.console.note(f"run directory: {self.folder.path}")
         if self.resume is not None:
             self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")
+        if isinstance(self.feed, SameBatches):
+            self.console.note(f"overfitting: the same {self.feed.samples} samples again and again")
         result = TrainResult(str(self.folder.path), "running", 0, 0, 0.0, 0.0, monitor=self.monitor)
         result.data = {"fallback": self.data.fallback_used, "notice": self.data.notice}
         begun = time.monotonic()
         try:
-            with _signals() as asked:
+            with listening() as asked:
                 self.console.start(self.total, self.solver.iteration)
+                self.hooks.begin(self)
                 self._epochs(asked)
             self.console.stop()
+            warn(self)
             result.test = self._test()
-            result.status, result.reason = "finished", f"{self.total} steps done"
+            self.hooks.end("finished")
+            result.status, result.reason = "finished", self.position.ending or f"{self.total} steps done"
         except Stop as stop:
-            result.status, result.exit_code, result.reason = "interrupted", SIGNAL_CODES[stop.name], stop.name
+            result.status, result.exit_code, result.reason = "interrupted", stop.exit_code, stop.name
         except DivergedError as error:
             result.status, result.exit_code, result.reason = "diverged", error.exit_code, str(error)
             raise
         except BaseException as error:
-            code = error.exit_code if isinstance(error, LayerForgeError) else 1
+            code = error.exit_code if isinstance(error, LayerForgeError) else 3 if isinstance(error, OSError) else 1
             result.status, result.exit_code, result.reason = "failed", code, str(error) or type(error).__name__
             raise
         finally:
@@ -222,49 +257,85 @@ class Trainer:
             self.folder.write_text("config.yaml" if i == 0 else f"config.{Path(path).name}", text)
         self.folder.write_text("config.resolved.yaml", self.resolved)
         self.folder.write_json("command.json", command(sys.argv, list(self.overrides)))
-        self.folder.write_json("env.json", environment(self.net.backend))
+        self.folder.write_json("env.json", environment(self.net))
 
     def _finish(self, result: TrainResult, seconds: float) -> None:
         result.steps, result.epochs = self.solver.iteration, round(self.solver.iteration / self.steps_per_epoch, 4)
+        result.nonfinite = self.solver.nonfinite
         result.seconds, result.final, result.best = round(seconds, 3), self.position.latest, self.position.metrics
         try:
+            self.hooks.end(result.status)
             self.folder.write_json("summary.json", asdict(result))
             self.folder.set_status(result.status)
-        except LayerForgeError as error:  # a full disk must not hide the error that ended the run
+        except LayerForgeError as error:  # neither a full disk nor a hook must hide what ended the run
+            self.console.log = lambda line: None
             self.console.note(f"error: {error}")
+        finally:
+            self.folder.release()
 
-    def _epochs(self, asked: list[str]) -> None:
+    def _epochs(self, asked: Asked) -> None:
         section, position = self.config.train, self.position
-        while self.solver.iteration < self.total:
+        while not self._over:
             self.solver.epoch = position.epoch
-            batches = self.data.train.epoch(position.epoch, position.batch)
+            batches = self.feed.epoch(position.epoch, position.batch)
             for group in grouped(batches, section.accumulate_grad_batches):
                 started = time.perf_counter()
-                for batch in group:
-                    self.solver.accumulate(**batch.blobs)
-                self.lr = self.solver.lr
-                self.solver.update()
-                samples, seconds = sum(b.count for b in group), time.perf_counter() - started
-                position.window.add(self.solver.loss or 0.0, samples, seconds)
+                if self._step(group):
+                    samples, seconds = sum(b.count for b in group), time.perf_counter() - started
+                    position.window.add(self.solver.loss or 0.0, samples, seconds)
                 position.batch += len(group)
                 self._after_step(asked)
-                if self.solver.iteration >= self.total:
+                if self._over:
                     break
             position.epoch, position.batch = position.epoch + 1, 0
 
-    def _after_step(self, asked: list[str]) -> None:
-        step, section = self.solver.iteration, self.config.train
+    @property
+    def _over(self) -> bool:
+        return self.solver.iteration >= self.total or bool(self.position.ending)
+
+    def _step(self, group: list[Batch]) -> bool:
+        """One step of the solver on one or more batches; whether it updated the weights.
+
+        Errors   DivergedError where loss or gradient is not finite, unless the configuration says otherwise
+        """
+        measured = self.layers if self._is_logged(self.solver.iteration + 1) else None
+        if measured is not None:
+            measured.begin()
+        try:
+            for batch in group:
+                self.solver.accumulate(**batch.blobs)
+            self.lr = self.solver.lr
+            self.solver.update(check=self.config.train.on_nonfinite != "ignore")
+        except DivergedError as error:
+            refused(self, group, error)
+            return False
+        if measured is not None:
+            self.position.logged |= measured.end()
+        if self.average is not None:
+            self.average.update(self.solver.updates)
+        return True
+
+    def _is_logged(self, step: int) -> bool:
+        return step % self.config.train.log_every == 0 or step == self.total
+
+    def _after_step(self, asked: Asked) -> None:
+        step, wanted = self.solver.iteration, asked.take()
         self.console.step(step, lambda: f"loss {self.position.window.loss:.4f}")
-        last = step == self.total
-        if step % section.log_every == 0 or last:
+        self.hooks.call("on_step_end")
+        if self._is_logged(step) or self._over:
             self._log_step()
-        evaluated = self.data.val is not None and (last or self._due(section.eval_every))
+        evaluated = self.data.val is not None and (self._over or self._due(self.config.train.eval_every))
         improved = self._evaluate() if evaluated else False
-        if improved or last or asked or self._due(self.config.checkpoint.every):
-            self._checkpoint(improved, numbered=last or self._due(self.config.checkpoint.every))
-        if asked:
-            self.console.note(f"{asked[0]}: stopped after step {step}; checkpoint saved")
-            raise Stop(asked[0])
+        if self._over and self.position.window.steps:  # the evaluation was the last one
+            self._log_step()
+        numbered = self._over or self._due(self.config.checkpoint.every)
+        if improved or wanted or numbered:
+            self._checkpoint(improved, numbered)
+        if wanted.save:
+            self.console.note(f"{SAVING}: checkpoint saved after step {step}")
+        if wanted.stop:
+            self.console.note(f"{wanted.stop}: stopped after step {step}; checkpoint saved")
+            raise Stop(wanted.stop)
 
     def _due(self, every: Every) -> bool:
         """Whether an interval ends with the step just made."""
@@ -279,12 +350,14 @@ class Trainer:
         window = self.position.window
         self.position.latest["train/loss"] = window.loss
         row = {"train/loss": window.loss, "lr": self.lr, "grad_norm": self.solver.grad_norm}
-        self.log.add({**self._row(), **row, "time/step_ms": window.milliseconds})
-        self.position.window = Window()
+        counts = dict.fromkeys(self.counted, self.solver.nonfinite)
+        self.log.add({**self._row(), **row, "time/step_ms": window.milliseconds, **counts, **self.position.logged})
+        self.position.window, self.position.logged = Window(), {}
 
     def _evaluate(self) -> bool:
         """Score the val data; True when the monitored metric is the best so far."""
-        values = {f"val/{k}": v for k, v in evaluate(self.net, self.data.val.epoch(0)).items()}
+        with self.average.in_place() if self.average is not None else nullcontext():
+            values = {f"val/{k}": v for k, v in evaluate(self.net, self.data.val.epoch(0)).items()}
         self.position.latest |= values
         self.log.add({**self._row(), **values})
         if self.solver.schedule.monitor in self.position.latest:
@@ -293,6 +366,10 @@ class Trainer:
         where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
         words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in self.position.latest.items())
         self.console.result(f"{where} {words}{'  best' if improved else ''}")
+        if self.stopping is not None:
+            self.stopping.observe(values, self.position)
+            self.position.ending = self.position.ending or self._worn_out()
+        self.hooks.call("on_eval_end", values)
         return improved
 
     def _improves(self, value: float | None) -> bool:
@@ -305,8 +382,11 @@ class Trainer:
         return True
 
     def _checkpoint(self, best: bool, numbered: bool) -> None:
-        content = checkpoint_bytes(self.net, self.solver, self.data, self.position, self.resolved)
+        self.position.hooks = self.hooks.state()
+        weights = self.average.arrays() if self.average is not None else None
+        content = checkpoint_bytes(self.net, self.solver, self.data, self.position, self.resolved, weights)
         self.checkpoints.write(content, self.solver.iteration, best=best, numbered=numbered)
+        self.hooks.call("on_checkpoint", self.checkpoints.folder / ("best.h5" if best else "last.h5"))
 
     def _test(self) -> dict[str, float]:
         """Score the test data once, with the weights that val chose, and say so in the last line."""
@@ -350,26 +430,3 @@ def grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def show_metric(name: str, value: float) -> str:
     """Shares as per cent, everything else with four digits."""
     return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4f}"
-
-
-@contextmanager
-def _signals() -> Iterator[list[str]]:
-    """Collects the first SIGINT or SIGTERM instead of dying of it; a second one has its usual effect."""
-    asked: list[str] = []
-    previous: dict[int, Any] = {}
-
-    def note(number: int, frame: Any) -> None:
-        asked.append(signal.Signals(number).name)
-        signal.signal(number, previous[number])
-
-    try:
-        for name in SIGNAL_CODES:
-            number = getattr(signal, name)
-            previous[number] = signal.signal(number, note)
-    except ValueError:  # not in the main thread: signals are the caller's business
-        pass
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -1,0 +1,147 @@
+"""Capsules: one step of a run, whole, in a file. A step whose loss or gradient was not finite leaves one behind.
+
+    params/... state/... history/...   weights, running statistics and the solver's history before the step
+    batch/<k>/<input>   samples/<k>    every input array of micro-batch k, and which samples of data.train it holds
+    meta: kind, iteration, first_sample, seed, loss, grad_norm, solver, inputs, config, places, fallback
+
+What the data section says is not needed to run the step again, and no file that it names is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import snapshot, userfiles
+from ..backend import Backend
+from ..config.document import Config
+from ..config.yaml_file import parse_yaml
+from ..data.loader import Batch
+from ..errors import ConfigError
+from ..net import Net
+from ..places import Place
+from ..solvers.solver import Solver
+from .rundir import find_run
+from .watch import WatchedNet
+
+FOLDER = "capsules"
+
+
+@dataclass
+class Capsule:
+    """A capsule as read: `batches` are the inputs of each micro-batch, `samples` which samples they are."""
+
+    file: Path
+    arrays: dict[str, np.ndarray]
+    meta: dict[str, Any]
+    batches: list[dict[str, np.ndarray]]
+    samples: list[np.ndarray]
+
+    def place(self, layer: str) -> Place | None:
+        """Where the layer was written, in the configuration that the run was started with."""
+        known = self.meta["places"].get(layer)
+        return None if known is None else Place(**known)
+
+
+def write_capsule(run: Path, net: Net, solver: Solver, batches: Sequence[Batch], config: str, fallback: bool) -> Path:
+    """Write the step that `solver` has just refused into the folder of a run; the path of the file.
+
+    Errors   DataError (exit 3) where it cannot be written
+    """
+    arrays: dict[str, np.ndarray] = {**net.arrays(), **solver.arrays()}
+    for k, batch in enumerate(batches):
+        arrays |= {f"batch/{k}/{snapshot.escape(name)}": array for name, array in batch.blobs.items()}
+        arrays[f"samples/{k}"] = batch.samples
+    places = {node.name: asdict(node.place) for node in net.graph.nodes if node.place is not None}
+    meta = {
+        "kind": "capsule",
+        "iteration": solver.iteration,
+        "first_sample": net.first_sample,
+        "seed": net.run.seed,
+        "loss": solver.loss,
+        "grad_norm": solver.grad_norm,
+        "solver": solver.state(),
+        "inputs": list(net.graph.inputs),  # in their order, which the file does not keep
+        "config": config,
+        "places": places,
+        "fallback": fallback,
+    }
+    path = run / FOLDER / f"step-{solver.iteration:08d}.h5"
+    with snapshot.writing(path, "the run's checkpoints are untouched"):
+        path.parent.mkdir(exist_ok=True)
+    snapshot.write_snapshot(path, arrays, meta)
+    return path
+
+
+def capsule_of(target: str | Path) -> Path:
+    """The capsule that a path names: the file itself, or the newest capsule of a run.
+
+    Errors   ConfigError where there is none
+    """
+    run = find_run(target)
+    if run is None:
+        return Path(target)
+    files = sorted((run.path / FOLDER).glob("step-*.h5"))
+    if not files:
+        hint = "a run writes one when it stops at a loss that is not finite, or skips the first such step"
+        raise ConfigError(f"the run {run.path} has no capsule", hint=hint)
+    return files[-1]
+
+
+def read_capsule(target: str | Path) -> Capsule:
+    """Read the capsule that a path names.
+
+    Errors   ConfigError for a run without a capsule, and for a file that is something else; DataError where it is
+             damaged or missing
+    """
+    file = capsule_of(target)
+    arrays, meta = snapshot.read_snapshot(file)
+    if meta.get("kind") != "capsule":
+        message = f"{file} is no capsule but {meta.get('kind', 'something else')}"
+        raise ConfigError(message, hint="capsules stand in the folder capsules/ of a run that diverged")
+    batches: dict[int, dict[str, np.ndarray]] = {}
+    samples: dict[int, np.ndarray] = {}
+    for path, array in arrays.items():
+        kind, _, rest = path.partition("/")
+        number, _, name = rest.partition("/")
+        if kind == "batch":
+            batches.setdefault(int(number), {})[snapshot.unescape(name)] = array
+        elif kind == "samples":
+            samples[int(number)] = array
+    order = sorted(batches)
+    return Capsule(file, arrays, meta, [batches[k] for k in order], [samples[k] for k in order])
+
+
+def rebuild(
+    capsule: Capsule, allow_import: bool, backend: str | Backend | None, *, watched: bool = True
+) -> tuple[Any, Solver]:
+    """The net and the solver as they were before the step. The inputs take the place of the data section.
+
+    watched   make it a WatchedNet, which keeps every blob; otherwise a net such as training has
+
+    Errors   ConfigError for a capsule that would need `allow_import`; DataError where its arrays do not fit its net
+    """
+    tree = parse_yaml(capsule.meta["config"], str(capsule.file))
+    imports = tree.get("import") or []
+    if imports and not allow_import:
+        message = f"the capsule {capsule.file} imports Python files: {', '.join(map(str, imports))}"
+        raise ConfigError(message, hint="if you trust them, run them with --allow-import")
+    own = {key: value for key, value in tree.items() if key not in ("data", "extends")}
+    first = capsule.batches[0]
+    own["inputs"] = {n: {"shape": list(first[n].shape), "dtype": _dtype(first[n])} for n in capsule.meta["inputs"]}
+    config = Config.from_dict(own, (), userfiles.import_all)
+    net = WatchedNet(config, backend) if watched else Net(config, keep="none", backend=backend)
+    solver = Solver.from_config(net, config.solver)
+    net.load_arrays(capsule.arrays, str(capsule.file))
+    solver.load_state(capsule.meta["solver"], capsule.arrays, str(capsule.file))
+    net.first_sample = capsule.meta["first_sample"]
+    return net, solver
+
+
+def _dtype(array: np.ndarray) -> str | None:
+    """An index says what it is, a real takes the net's dtype."""
+    return None if array.dtype.kind == "f" else str(array.dtype)
