@@ -1,0 +1,52 @@
+"""`layerforge trace CONFIG -o trace.h5`: one step, every blob, every gradient in a file.
+
+Forward and backward of the batch that training would begin with; nothing is updated. Two traces, of other backends,
+dtypes, versions or of torch, are compared by `layerforge diff A.h5 B.h5`, which names the first array that differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from .arguments import add_config_arguments, add_json_option, open_config
+from .output import print_json
+from .terminal import tell
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser("trace", help="one step, every array into a file", description=__doc__)
+    add_config_arguments(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write, such as trace.h5")
+    parser.add_argument("--weights", metavar="FILE", help="a snapshot or run to take the weights from")
+    parser.add_argument("--dtype", choices=("float32", "float64"), help="of parameters and blobs (dtype)")
+    parser.add_argument("--backend", choices=("numpy", "cupy"), help="where arrays live (backend)")
+    parser.add_argument("--against", choices=("torch",), help="what torch computes of the same net and batch instead")
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..check.against import torch_reference
+    from ..training.trace import trace
+
+    reference = torch_reference() if args.against else None
+    options = {"dtype": args.dtype, "backend": args.backend}
+    named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    config = open_config(args.config, [*args.assignments, *args.set, *named], args.allow_import)
+    made = trace(config, weights=args.weights, reference=reference)
+    made.write(args.output)
+    if made.meta["batch"].get("notice") and not args.quiet:
+        tell(f"warning: {made.meta['batch']['notice']}")
+    if args.json:
+        print_json({"file": args.output, **made.meta, "arrays": list(made.arrays)})
+        return 0
+    meta, numbers = made.meta, sum(array.size for array in made.arrays.values())
+    loss = "" if meta["loss"] is None else f", loss {meta['loss']:.6g}"
+    print(
+        f"{args.output}: {len(made.arrays)} arrays, {numbers:,} numbers of one step of {meta['name']},"
+        f" {meta['dtype']} on {meta['backend']}, batch from {meta['batch']['from']}, {meta['weights']}{loss}"
+    )
+    return 0
