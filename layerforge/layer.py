@@ -167,12 +167,16 @@ class Layer(Declared):
         """Whether `per_sample` holds for this layer and these bottoms: a layer with a `dim` may work along axis 0."""
         return self.per_sample
 
+    def index_range(self, i: int, *bottoms: Spec) -> range | None:
+        """The integers that bottom i, an index, may hold; None where the layer takes any. Checks of nets draw them."""
+        return None
+
     def mean_over(self, *bottoms: Any) -> int | None:
         """How many things a scalar top is the mean of, in this batch: what ragged batches are weighted by.
 
-        None says that the top is a sum.
+        None says that the top is a sum. By default the samples of the first bottom; 1 where there is none.
         """
-        return len(bottoms[0]) if bottoms[0].shape else 1
+        return len(bottoms[0]) if bottoms and bottoms[0].shape else 1
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         """Floating-point operations of one forward; a multiply-add counts two. By default one per top number."""
@@ -255,18 +259,26 @@ class Layer(Declared):
             self.memory.lives[name] = life
         return array
 
-    def random(self, shape: Sequence[int]) -> Any:
-        """Uniform float32 in [0, 1). The first axis counts samples; a sample's numbers do not depend on its batch."""
+    def random(self, shape: Sequence[int], *, by_sample: bool = True) -> Any:
+        """Uniform float32 in [0, 1). The first axis counts samples; a sample's numbers do not depend on its batch.
+
+        by_sample  False: the numbers are the same for every part of the batch, as those of a layer without bottoms
+                   must be, for it has no samples
+        """
         run = self.run
-        key = philox.stream_key(run.seed, self.name, self.draws)
+        key, first = philox.stream_key(run.seed, self.name, self.draws), run.first_sample if by_sample else 0
         self.draws += 1
-        return philox.uniform(self.xp, key, tuple(shape), iteration=run.iteration, first_sample=run.first_sample)
+        return philox.uniform(self.xp, key, tuple(shape), iteration=run.iteration, first_sample=first)
 
     # What the framework asks --------------------------------------------------------------------------------------
 
     def begin_forward(self) -> None:
         """Forget the last iteration: what it saved and how many random draws it made."""
         self.kept, self.draws = None, 0
+
+    def perform(self, doing: str, arrays: Sequence[Any]) -> Any:
+        """Run forward, backward or jvp; an engine may know a shorter way to the same."""
+        return getattr(self, doing)(*arrays)
 
     @classmethod
     def is_differentiable(cls) -> bool:

@@ -14,15 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from . import accumulation, runner, snapshot, userfiles
+from . import accumulation, snapshot, threads, userfiles
+from .arena import allocate as arena_memory
 from .backend import Backend, get_backend
 from .blobs import BlobError, BlobView, Named, ParamView
 from .config.document import Config
-from .errors import ConfigError, DataError, LayerError, LayerForgeError, raise_all
+from .errors import ConfigError, DataError, LayerForgeError, raise_all
+from .execution import Pass
 from .flat import FlatParams, allocate
-from .graph import PHASES, Builder, Graph, PhaseGraph, Step, parse_inputs
-from .layer import Layer, Run
+from .graph import PHASES, Builder, Graph, PhaseGraph, Step
+from .inputs import parse_inputs
+from .layer import Layer, Memory, Run
 from .plan import Plan, make_plan
+from .recording import NET, record
+from .rewrite import Wish, rewrite
 from .spec import Spec
 from .words import did_you_mean
 
@@ -43,9 +48,14 @@ class Net:
         self.backend = get_backend(backend or config.top.backend)
         self.xp, self.dtype = self.backend.xp, config.top.dtype
         self.run = Run(seed=config.top.seed)
+        if config.top.threads is not None:
+            threads.use(config.top.threads)
+        self.wish = Wish(config.top.engine, self.backend.name, self.dtype)
         errors: list[LayerForgeError] = list(config.errors)
         builder = self._builder(config, errors)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
+        for name in self.graph.inputs.keys() & set(FORWARD_WORDS):
+            errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
         raise_all(errors + builder.errors)
         self.layers: dict[str, Layer] = {n.name: n.layer for n in self.graph.nodes}
         for layer in self.layers.values():
@@ -56,8 +66,9 @@ class Net:
         self.keep = self._checked_keep(keep)
         self._plans: dict[Any, Plan] = {}
         self._plan: Plan | None = None
-        self._values: list[Any] = []
-        self._grads: list[Any] = []
+        self._pass: Pass | None = None
+        self._arena: Any = None  # memory of all plans, for only one is run at a time
+        self._active: Plan | None = None
 
     @classmethod
     def from_yaml(
@@ -94,10 +105,8 @@ class Net:
         else:
             specs, grads = parse_inputs(config.inputs, self.dtype, errors)
             known = config.tree.get("data") is None
-        for name in set(specs) & set(FORWARD_WORDS):
-            errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
         builder = Builder(specs, grads, self.dtype)
-        builder.inputs_known = known
+        builder.of_data, builder.inputs_known = config.data is not None, known
         return builder
 
     def _checked_keep(self, keep: str | Iterable[str]) -> frozenset[str] | None:
@@ -132,31 +141,15 @@ class Net:
             raise ConfigError(f"phase must be one of {', '.join(PHASES)}, got '{phase}'")
         targets = (of,) if isinstance(of, str) else tuple(of) if of is not None else None
         given = {name: self._input(name, value) for name, value in inputs.items()}
-        plan = self._plan_for(phase, targets, given)
-        self.run.phase, self.run.keep = phase, (phase == "train") if backward is None else backward
-        self._plan, self._grads = plan, []
-        values = self._values = [None] * len(plan.specs)
-        for index, name in plan.inputs:
-            values[index] = given[name]
-        for step in plan.steps:
-            self._forward_step(plan, step, values)
+        keeping = (phase == "train") if backward is None else backward
+        plan = self._plan_for(phase, targets, keeping, given)
+        self.run.phase, self.run.keep = phase, keeping
+        self._plan = plan
+        memory = self._memory_for(plan)
+        self._pass = Pass(plan, self.xp, self.dtype, self._kept_grads(plan), memory, plan.again)
+        self._pass.forward(given if plan.arena is None else self._held(plan, given), keep=keeping)
+        values = self._pass.values
         return {name: values[i].copy() if copy else values[i] for name, i in plan.outputs.items()}
-
-    def _forward_step(self, plan: Plan, step: Step, values: list[Any]) -> None:
-        layer = step.node.layer
-        layer.needs_grad, layer.runs_in_place = step.needs_grad, step.in_place
-        tops = runner.forward(layer, [values[i] for i in step.bottoms])
-        if len(tops) < len(step.tops):
-            raise runner.failure(layer, "forward", (), LayerError(f"forward returned {len(tops)} tops"))
-        for index, top in zip(step.tops, tops, strict=False):
-            if isinstance(top, np.generic):  # NumPy's reductions return scalars where CuPy returns 0-d arrays
-                top = np.asarray(top)
-            if top.shape != plan.specs[index].shape:
-                message = f"forward returned shape {top.shape}, setup promised {plan.specs[index].shape}"
-                raise runner.failure(layer, "forward", (), LayerError(message))
-            values[index] = top
-        for index in plan.released[step.node.name]:
-            values[index] = None
 
     def _input(self, name: str, value: Any) -> Any:
         """An input on the net's backend and in its dtype."""
@@ -172,14 +165,61 @@ class Net:
             raise ConfigError(f"input '{name}' takes numbers, got an array of {np.asarray(value).dtype}")
         return self.backend.from_host(value, spec.dtype)
 
-    def _plan_for(self, phase: str, targets: tuple[str, ...] | None, given: Mapping[str, Any]) -> Plan:
-        key = (phase, targets, tuple((n, a.shape) for n, a in given.items()))
+    def _plan_for(
+        self, phase: str, targets: tuple[str, ...] | None, backward: bool, given: Mapping[str, Any]
+    ) -> Plan:
+        key = (phase, targets, backward, tuple((n, a.shape) for n, a in given.items()))
         plan = self._plans.get(key)
         if plan is None:
-            graph = self.graph.phases[phase]
             specs = {n: self.graph.inputs[n].with_shape(a.shape) for n, a in given.items()}
-            plan = self._plans[key] = make_plan(graph, specs, targets, self.keep)
+            plan = self._plans[key] = self.plan(phase, specs, targets, backward=backward)
         return plan
+
+    def plan(
+        self, phase: str, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None = None, *, backward: bool = True
+    ) -> Plan:
+        """The plan for inputs of these Specs: who computes each layer, and where everything lies."""
+        graph = self.graph.phases[phase]
+        plan = make_plan(graph, inputs, targets, self.keep, lambda p: rewrite(p, self.wish, self.keep))
+        if self.keep is not None and any(hasattr(step.node.layer, "engine") for step in plan.steps):
+            plan.arena = record(plan, self, backward)
+        return plan
+
+    @staticmethod
+    def _held(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs in memory of the plan, where every pass finds them at the same place."""
+        for name, array in given.items():
+            held = plan.held.get(name)
+            if held is None:
+                held = plan.held[name] = np.empty(array.shape, array.dtype)
+            np.copyto(held, array)
+        return plan.held
+
+    def _kept_grads(self, plan: Plan) -> frozenset[int] | None:
+        if self.keep is None:
+            return None
+        return frozenset(i for i, name in enumerate(plan.names) if name in self.keep)
+
+    def _memory_for(self, plan: Plan) -> Memory:
+        """Hand the layers of a plan their memory; returns the net's own."""
+        arena = plan.arena
+        if arena is None:
+            return plan.memory
+        if self._arena is None or len(self._arena) < arena.size:
+            self._arena = arena_memory(arena.size)
+        if self._active is not plan or arena.bound_to is not self._arena:
+            arena.bind(self._arena)
+            for step in plan.steps:
+                step.node.layer.memory = arena.memories[step.node.name]
+            self._active = plan
+        return arena.memories[NET]
+
+    @property
+    def current_plan(self) -> Plan:
+        """The plan of the last forward. BlobError before the first."""
+        if self._plan is None:
+            raise BlobError("the net has not run yet", hint="call net.forward(...) first")
+        return self._plan
 
     # Backward -----------------------------------------------------------------------------------------------------
 
@@ -214,8 +254,7 @@ class Net:
                 "the net has no loss to start backward from",
                 hint="name a blob: net.backward(fc=dy), or give a layer a loss_weight",
             )
-        full = self.xp.full
-        seeds = {i: full(plan.specs[i].shape, weight * scale, dtype=self.dtype) for i, weight in plan.losses}
+        seeds = {i: plan.seed(self.xp, self.dtype, i, weight * scale) for i, weight in plan.losses}
         self._backward(plan, seeds)
 
     def _differentiable_plan(self) -> Plan:
@@ -227,41 +266,13 @@ class Net:
         return self._plan
 
     def _backward(self, plan: Plan, seeds: Mapping[int, Any]) -> None:
-        grads = self._grads = [None] * len(plan.specs)
-        own: dict[int, Any] = {}  # sums at forks: memory of the net, never a layer's
-        for index, seed in seeds.items():
-            grads[index] = seed
-        for step in reversed(plan.steps):
-            if not step.runs_backward or all(grads[i] is None for i in step.tops):
-                continue
-            layer = step.node.layer
-            layer.needs_grad = step.needs_grad
-            bottom_grads = runner.backward(layer, [self._top_grad(plan, grads, i) for i in step.tops])
-            for i, index in enumerate(step.bottoms):
-                if not step.needs_grad[i]:
-                    continue
-                if i >= len(bottom_grads) or bottom_grads[i] is None:
-                    raise runner.failure(layer, "backward", (), LayerError(f"backward gave bottom {i} no gradient"))
-                self._add_grad(grads, own, index, bottom_grads[i])
-            if self.keep is not None:
-                for index in step.tops:
-                    if plan.names[index] not in self.keep:
-                        grads[index] = None
-
-    def _top_grad(self, plan: Plan, grads: list[Any], index: int) -> Any:
-        """The gradient of a top: zeros for a real one that nobody differentiated, None for an index."""
-        if grads[index] is None and plan.specs[index].is_real:
-            return self.xp.zeros(plan.specs[index].shape, dtype=self.dtype)
-        return grads[index]
-
-    def _add_grad(self, grads: list[Any], own: dict[int, Any], index: int, grad: Any) -> None:
-        if grads[index] is None:
-            grads[index] = grad
-        elif index in own:
-            own[index] += grad
-        else:  # the first gradient may be a layer's memory, or alias another blob's: the sum gets memory of its own
-            total = self.xp.asarray(grads[index] + grad)  # asarray: NumPy turns sums of 0-d arrays into scalars
-            grads[index] = own[index] = total
+        assert self._pass is not None
+        if plan.arena is not None:
+            if self._pass.spent:
+                hint = 'run net.forward(...) again, or build the net with keep="all"'
+                raise BlobError("the memory of the last forward was reused by its backward", hint=hint)
+            self._pass.spent = True
+        self._pass.backward(seeds)
 
     def jvp(self, **tangents: Any) -> dict[str, Any]:
         """Forward accumulation: how the outputs of the last forward move when the named blobs move by these tangents.
@@ -280,9 +291,9 @@ class Net:
 
     def total_loss(self) -> float:
         """The sum of loss_weight times top over the losses of the last forward."""
-        if self._plan is None:
+        if self._plan is None or self._pass is None:
             return 0.0
-        tops = ((self._values[i], weight) for i, weight in self._plan.losses)
+        tops = ((self._pass.values[i], weight) for i, weight in self._plan.losses)
         return sum(weight * float(self.backend.to_host(top).sum(dtype=np.float64)) for top, weight in tops)
 
     def mean_over(self) -> int | None:
@@ -298,25 +309,39 @@ class Net:
         return counts.pop() if len(counts) == 1 else self.batch_size
 
     def _count(self, step: Step) -> int | None:
-        return step.node.layer.mean_over(*(self._values[i] for i in step.bottoms))
+        assert self._pass is not None
+        return step.node.layer.mean_over(*(self._pass.values[i] for i in step.bottoms))
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """Who computed each layer of the last forward: "reference", or the name of an engine."""
+        return {} if self._plan is None else {name: choice.engine for name, choice in self._plan.choices.items()}
 
     @property
     def batch_size(self) -> int:
-        """Samples in the last forward: the first axis of the first input."""
+        """Samples in the last forward: the first axis of the first input; 1 where nothing was given."""
         if self._plan is None:
             return 0
+        if not self._plan.inputs:
+            return 1
         index, _ = self._plan.inputs[0]
         shape = self._plan.specs[index].shape
         return shape[0] if shape else 1
 
     def metric_counts(self) -> dict[str, int | None]:
-        """For every scalar output of the last forward, how many things it is a mean over (None: it is a sum)."""
+        """For every metric among the outputs of the last forward, how many things it is a mean over (None: a sum).
+
+        Metrics are the numbers, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
+        """
         if self._plan is None:
             return {}
-        outputs = {i: name for name, i in self._plan.outputs.items() if not self._plan.specs[i].shape}
-        return {
-            outputs[top]: self._count(step) for step in self._plan.steps for top in step.tops if top in outputs
-        }
+        names = {i: name for name, i in self._plan.outputs.items()}
+        made = ((step, top) for step in self._plan.steps for top in step.tops if top in names)
+        return {names[top]: self._count(step) for step, top in made if self._is_metric(step, self._plan.specs[top])}
+
+    def _is_metric(self, step: Step, spec: Spec) -> bool:
+        counts_something = spec.is_real and bool(step.bottoms) and not step.node.layer.is_differentiable()
+        return not spec.shape or (counts_something and self._count(step) is None)
 
     # Names --------------------------------------------------------------------------------------------------------
 
@@ -335,19 +360,19 @@ class Net:
         return BlobView(name, spec, lambda: self._read(name, blob.index), lambda: self._read_grad(name, blob.index))
 
     def _read(self, name: str, index: int) -> Any:
-        if self._plan is None:
+        if self._plan is None or self._pass is None:
             raise BlobError(f"blob '{name}' has no data yet", hint="call net.forward(...) first")
-        if self._values[index] is None:
+        if self._pass.values[index] is None:
             if any(index in s.tops for s in self._plan.steps):
                 hint = f'build the net with keep="all" or keep=["{name}"]'
                 raise BlobError(f"blob '{name}' was not kept by the last forward", hint=hint)
             raise BlobError(f"blob '{name}' was not computed by the last forward", hint=f'ask for it: of=["{name}"]')
-        return self._values[index]
+        return self._pass.values[index]
 
     def _read_grad(self, name: str, index: int) -> Any:
-        if not self._grads:
+        if self._pass is None or not self._pass.grads:
             raise BlobError(f"blob '{name}' has no gradient yet", hint="call net.backward() after net.forward(...)")
-        if self._grads[index] is None:
+        if self._pass.grads[index] is None:
             blob = self._current_phase().blobs[index]
             if not blob.needs_grad:
                 hint = "inputs: declare `grad: true`; other blobs: nothing below them is learned"
@@ -356,7 +381,7 @@ class Net:
             else:
                 hint = "it does not lie below what the last backward started from"
             raise BlobError(f"blob '{name}' has no gradient", hint=hint)
-        return self._grads[index]
+        return self._pass.grads[index]
 
     @property
     def params(self) -> Named:
@@ -440,7 +465,7 @@ class Net:
 
     def save(self, path: str | Path) -> None:
         """Write parameters and running statistics to a snapshot file, atomically."""
-        snapshot.write_snapshot(path, self.arrays(), {"kind": "weights", "format": 1})
+        snapshot.write_snapshot(path, self.arrays(), {"kind": "weights"})
 
     def load(self, path: str | Path) -> None:
         """Read parameters and running statistics from a snapshot or checkpoint, by layer and name."""

@@ -5,14 +5,18 @@ Shapes are inferred by running every layer's setup again; no data are touched. A
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from . import runner
 from .errors import ConfigError
 from .graph import PhaseGraph, Step
+from .layer import Memory
 from .spec import Spec
 from .words import did_you_mean
+
+AGAIN = " again"  # behind the name of a layer: the memory of its second forward, where it is recomputed
 
 
 @dataclass
@@ -28,6 +32,28 @@ class Plan:
     losses: list[tuple[int, float]]
     released: dict[str, tuple[int, ...]]  # by node: the blobs that nobody needs after it
     current: dict[str, int]
+    segments: dict[int, int] = field(default_factory=dict)  # what is recomputed: numbers of last and first steps
+    choices: dict[str, Any] = field(default_factory=dict)  # by layer: who computes it, and why (rewrite.py)
+    zeros: dict[int, Any] = field(default_factory=dict)  # gradients of tops that nobody differentiated
+    held: dict[str, Any] = field(default_factory=dict)  # the inputs, in memory of the plan's own
+    seeds: dict[int, tuple[float, Any]] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)  # of the net itself, where there is no arena
+    arena: Any = None  # where everything lies (arena.py)
+
+    @property
+    def again(self) -> dict[str, Memory]:
+        """The memory in which layers run forward once more, by name."""
+        if not self.segments or self.arena is None:
+            return {}
+        memories = self.arena.memories
+        return {name.removesuffix(AGAIN): memory for name, memory in memories.items() if name.endswith(AGAIN)}
+
+    def seed(self, xp: Any, dtype: str, index: int, value: float) -> Any:
+        """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
+        known = self.seeds.get(index)
+        if known is None or known[0] != value:
+            known = self.seeds[index] = value, xp.full(self.specs[index].shape, value, dtype=dtype)
+        return known[1]
 
     def index_of(self, name: str) -> int:
         """The number of a blob; ConfigError with a suggestion where there is none."""
@@ -38,9 +64,15 @@ class Plan:
 
 
 def make_plan(
-    graph: PhaseGraph, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None, keep: Collection[str] | None
+    graph: PhaseGraph,
+    inputs: Mapping[str, Spec],
+    targets: tuple[str, ...] | None,
+    keep: Collection[str] | None,
+    rewrite: Callable[[Plan], None] = lambda plan: None,
 ) -> Plan:
     """The plan for inputs of these Specs. `targets` limits it to what these blobs need; `keep` None keeps all blobs.
+
+    rewrite   changes the steps before it is settled when a blob's memory may go
 
     Errors   ConfigError for an input that is missing; LayerError where a layer cannot take the shapes
     """
@@ -56,14 +88,35 @@ def make_plan(
         specs = runner.setup(step.node.layer, [plan.specs[i] for i in step.bottoms])
         for index, spec in zip(step.tops, specs, strict=False):
             plan.specs[index] = spec
-    plan.losses = [
+    plan.losses = _losses(plan)
+    rewrite(plan)
+    plan.released = _released(plan, keep)
+    plan.segments = _segments(plan.steps)
+    return plan
+
+
+def _segments(steps: Sequence[Step]) -> dict[int, int]:
+    """The runs of steps that are recomputed together: neighbours of one use of a block, or of none."""
+    found: dict[int, int] = {}
+    first = 0
+    for i, step in enumerate(steps):
+        scope = step.node.name.rpartition(".")[0]
+        if i and not (steps[i - 1].node.wiring.recompute and steps[i - 1].node.name.rpartition(".")[0] == scope):
+            first = i
+        following = steps[i + 1].node if i + 1 < len(steps) else None
+        goes_on = following and following.wiring.recompute and following.name.rpartition(".")[0] == scope
+        if step.node.wiring.recompute and not goes_on:
+            found[i] = first
+    return found
+
+
+def _losses(plan: Plan) -> list[tuple[int, float]]:
+    return [
         (top, weight)
         for step in plan.steps
         for top, weight in zip(step.tops, step.node.loss_weights, strict=True)
         if weight
     ]
-    plan.released = _released(plan, keep)
-    return plan
 
 
 def _needed(steps: list[Step], wanted: set[int]) -> list[Step]:

@@ -12,6 +12,9 @@ from . import runner
 from .errors import LayerForgeError
 from .graph import Node, PhaseGraph, Step
 from .net import Net
+from .plan import Plan, make_plan
+from .recording import dummy
+from .rewrite import NO_OTHER, Choice, rewrite
 from .spec import Spec
 
 
@@ -45,25 +48,40 @@ def mega(count: float) -> str:
 # What a layer keeps ---------------------------------------------------------------------------------------------------
 
 
-def kept_bytes(net: Net) -> dict[str, int]:
-    """Bytes that each layer keeps from a training forward to its backward, for the batch that the configuration says.
+def dummy_pass(net: Net) -> Plan:
+    """The plan of a training forward of a second net on dummy values: neither this net nor a data set is touched.
 
-    Memory that several layers keep counts at the first of them; parameters and state do not count. Measured by one
-    forward of a second net on dummy values, so neither this net nor a data set is touched.
-
-    Errors   LayerForgeError where a layer does not take the dummy values
+    Errors   LayerForgeError where the net does not take the dummy values
     """
     twin = Net(net.config, keep="none", backend=net.backend)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        twin.forward(copy=False, **{name: _dummy(spec) for name, spec in twin.graph.inputs.items()})
-    seen = {id(_owner(array)) for layer in twin.layers.values() for array in _own_arrays(layer)}
-    kept = {}
-    for name, layer in twin.layers.items():
-        owners = {} if layer.kept is None else {id(o): o for o in map(_owner, _arrays(dict(layer.kept.items())))}
-        kept[name] = sum(o.nbytes for key, o in owners.items() if key not in seen)
+        twin.forward(copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
+    return twin.current_plan
+
+
+def kept_bytes(plan: Plan) -> dict[str, int]:
+    """Bytes that each layer keeps from the forward of a plan to its backward.
+
+    Memory that several layers keep counts at the first of them; parameters and state do not count.
+    """
+    layers = [step.node.layer for step in plan.steps]
+    seen = {id(_owner(array)) for layer in layers for array in _own_arrays(layer)}
+    kept = dict.fromkeys((name for name in plan.choices), 0)
+    for layer in layers:
+        arrays = [] if layer.kept is None else _arrays(dict(layer.kept.items()))
+        owners = {id(o): o for o in (_memory_of(plan, array) for array in arrays)}
+        kept[layer.name] = sum(o.nbytes for key, o in owners.items() if key not in seen)
         seen |= set(owners)
     return kept
+
+
+def _memory_of(plan: Plan, array: Any) -> Any:
+    """The buffer of the plan's arena that an array lies in; elsewhere, the array that holds its memory."""
+    owner = _owner(array)
+    if plan.arena is None or owner is not _owner(plan.arena.bound_to):
+        return owner
+    return next(b.array for b in plan.arena.buffers if b.array.nbytes and np.shares_memory(b.array, array))
 
 
 def _own_arrays(layer: Any) -> Iterator[Any]:
@@ -89,11 +107,17 @@ def _owner(array: Any) -> Any:
     return array
 
 
-def _dummy(spec: Spec) -> np.ndarray:
-    """Ones and label 0, or the least value allowed where that is not."""
-    value = 1.0 if spec.is_real else 0
-    fits = (spec.low is None or spec.low <= value) and (spec.high is None or value < spec.high)
-    return np.full(spec.shape, value if fits or spec.low is None else spec.low, spec.dtype)
+def memory_of(plan: Plan) -> dict[str, Any] | None:
+    """How much memory a plan shares; None where it has no arena, as no engine runs in it.
+
+    arena_bytes     of all that a pass makes, in one piece
+    unshared_bytes  what the same would take if nothing shared a place
+    own_arrays      the layers that make arrays of their own in every pass, beside it
+    """
+    arena = plan.arena
+    if arena is None:
+        return None
+    return {"arena_bytes": arena.size, "unshared_bytes": arena.unshared, "own_arrays": list(arena.exempt)}
 
 
 # The description ------------------------------------------------------------------------------------------------------
@@ -103,28 +127,53 @@ def describe(net: Net) -> dict[str, Any]:
     """All about a net as plain values; sizes are those of one batch.
 
     inputs   name, shape, dtype
+    engine   library, threads, why: which computes; None where all is the reference's, and why
     layers   name, type, bottoms, tops, shapes, parameters, flops (of one forward), kept_bytes (None: not known; of
-             layers that run in eval only 0), phase (None: both), in_place, frozen, shares
+             layers that run in eval only 0), phase (None: both), in_place, frozen, shares, engine (who computes it),
+             why (not another), into (the layer that it became a part of; None where it is one of its own)
     totals   batch_size, parameters, trained_parameters, parameter_bytes, forward_flops, forward_flops_per_sample,
              step_flops (forward and backward, estimated), kept_bytes; of layers that run in train
+    memory   arena_bytes, unshared_bytes, own_arrays: see memory_of; None where every layer makes its own arrays
     notes    what could not be found out
     """
     notes: list[str] = []
+    computed = choices(net)
     try:
-        kept: Mapping[str, int] | None = kept_bytes(net)
+        plan = dummy_pass(net)
+        kept: Mapping[str, int] | None = kept_bytes(plan)
+        memory = memory_of(plan)
     except LayerForgeError as error:
-        kept = None
+        kept = memory = None
         notes.append(f"what is kept for backward is not known, for the net does not take dummy values: {error.message}")
-    layers = [_layer(net, node, kept) for node in net.graph.nodes]
+    layers = [_layer(net, node, kept) | _choice(computed[node.name]) for node in net.graph.nodes]
     return {
         "name": net.config.name,
         "backend": net.backend.name,
         "dtype": net.dtype,
+        "engine": net.wish.computing(net.graph.nodes),
         "inputs": [{"name": n, "shape": list(s.shape), "dtype": s.dtype} for n, s in net.graph.inputs.items()],
         "layers": layers,
         "totals": _totals(net, layers, kept),
+        "memory": memory,
         "notes": notes,
     }
+
+
+def choices(net: Net) -> dict[str, Choice]:
+    """Who computes each layer in training; of layers that run in eval only, who does there. Nothing is run.
+
+    Errors   BackendError (exit 5) where an engine is asked for by name and cannot be had
+    """
+    found: dict[str, Choice] = {}
+    for phase in ("eval", "train"):
+        graph = net.graph.phases[phase]
+        inputs = {name: spec for name, spec in net.graph.inputs.items() if name in graph.current}
+        found |= make_plan(graph, inputs, None, frozenset(), lambda p: rewrite(p, net.wish, frozenset())).choices
+    return found
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    return {"engine": choice.engine, "why": choice.why or None, "into": choice.into or None}
 
 
 def _phase(net: Net, node: Node) -> PhaseGraph:
@@ -153,7 +202,7 @@ def _layer(net: Net, node: Node, kept: Mapping[str, int] | None) -> dict[str, An
         "shapes": [list(spec.shape) for spec in tops],
         "parameters": sum(slot.size for key, slot in net.flat.slots.items() if key[0] == node.name),
         "flops": _flops(node, _specs(net, node, step.bottoms), tops),
-        "kept_bytes": None if kept is None else kept[node.name],
+        "kept_bytes": None if kept is None else kept.get(node.name, 0),
         "phase": node.wiring.phase,
         "in_place": step.in_place,
         "frozen": bool(flags) and not any(flags),
@@ -200,8 +249,9 @@ def _backward_passes(net: Net, name: str) -> int:
 
 # The table ------------------------------------------------------------------------------------------------------------
 
-HEADINGS = ("layer", "type", "bottoms", "top", "parameters", "MFLOP", "kept", "")
+HEADINGS = ("layer", "type", "bottoms", "top", "parameters", "MFLOP", "kept", "engine", "")
 NUMBERS = (4, 5, 6)
+ENGINE = 7
 
 
 def net_table(net: Net) -> str:
@@ -212,9 +262,12 @@ def net_table(net: Net) -> str:
 def table_of(about: Mapping[str, Any]) -> str:
     """The table of a description."""
     totals = about["totals"]
-    rows = [HEADINGS, *map(_input_row, about["inputs"]), *map(_layer_row, about["layers"])]
+    rows = [HEADINGS, *map(_input_row, about["inputs"])]
+    rows += [_layer_row(layer, about["engine"]["why"]) for layer in about["layers"]]
     sums = ("total", "", "", "", f"{totals['parameters']:,}", mega(totals["forward_flops"]))
-    rows.append((*sums, bytes_in_words(totals["kept_bytes"]), ""))
+    rows.append((*sums, bytes_in_words(totals["kept_bytes"]), "", ""))
+    if about["engine"]["library"] is None:  # then all is the reference's, and a line below says why
+        rows = [(*row[:ENGINE], *row[ENGINE + 1 :]) for row in rows]
     lines = align(rows, NUMBERS)
     rule = "-" * max(map(len, lines))
     head = f"{about['name']}: one batch of {totals['batch_size']}, {about['dtype']} on {about['backend']}"
@@ -222,13 +275,15 @@ def table_of(about: Mapping[str, Any]) -> str:
 
 
 def _input_row(blob: Mapping[str, Any]) -> tuple[str, ...]:
-    return (blob["name"], "input", "", f"{_shape(blob['shape'])} {blob['dtype']}", "", "", "", "")
+    return (blob["name"], "input", "", f"{_shape(blob['shape'])} {blob['dtype']}", "", "", "", "", "")
 
 
-def _layer_row(layer: Mapping[str, Any]) -> tuple[str, ...]:
+def _layer_row(layer: Mapping[str, Any], general: str | None) -> tuple[str, ...]:
+    """A line of the table. `general` is why all layers are the reference's, which need not be said of each."""
     remarks = [f"{layer['phase']} only"] if layer["phase"] else []
     remarks += [word for word, key in (("in place", "in_place"), ("frozen", "frozen")) if layer[key]]
     remarks += [f"{mine} is {other}" for mine, other in layer["shares"].items()]
+    remarks += [layer["why"]] if layer["why"] not in (None, NO_OTHER, general) else []
     return (
         layer["name"],
         layer["type"],
@@ -237,12 +292,27 @@ def _layer_row(layer: Mapping[str, Any]) -> tuple[str, ...]:
         f"{layer['parameters']:,}",
         mega(layer["flops"]),
         bytes_in_words(layer["kept_bytes"]),
+        f"in {layer['into']}" if layer["into"] else layer["engine"],
         ", ".join(remarks),
     )
 
 
 def _shape(shape: Sequence[int]) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def _engine_line(engine: Mapping[str, Any]) -> str:
+    if engine["library"] is None:
+        return f"engine      reference: {engine['why']}"
+    return f"engine      {engine['library']}, {engine['threads']} thread{'s' if engine['threads'] > 1 else ''}"
+
+
+def _memory_line(memory: Mapping[str, Any] | None) -> list[str]:
+    if memory is None:
+        return []
+    sizes = bytes_in_words(memory["arena_bytes"]), bytes_in_words(memory["unshared_bytes"])
+    own = f"; arrays of their own: {', '.join(memory['own_arrays'])}" if memory["own_arrays"] else ""
+    return [f"memory      {sizes[0]} for blobs, gradients and workspaces of a step, {sizes[1]} without sharing{own}"]
 
 
 def _summary(about: Mapping[str, Any]) -> list[str]:
@@ -255,5 +325,7 @@ def _summary(about: Mapping[str, Any]) -> list[str]:
         f" {mega(totals['forward_flops'])} per batch; with backward about {mega(totals['step_flops'])}",
         f"kept        {bytes_in_words(totals['kept_bytes'])} from forward to backward"
         " (what several layers keep counts at the first)",
+        *_memory_line(about["memory"]),
+        _engine_line(about["engine"]),
         *(f"note        {text}" for text in about["notes"]),
     ]

@@ -38,14 +38,14 @@ def setup(layer: Layer, bottoms: Sequence[Spec]) -> tuple[Spec, ...]:
 
 
 def forward(layer: Layer, bottoms: Sequence[Any]) -> tuple[Any, ...]:
-    """Run forward; always a tuple of tops."""
+    """Run forward; always a tuple of tops. None is no top at all."""
     layer.begin_forward()
-    return _call(layer, "forward", bottoms)
+    return _call(layer, "forward", bottoms, none=())
 
 
 def backward(layer: Layer, dtops: Sequence[Any]) -> tuple[Any, ...]:
     """Run backward; always a tuple with an entry for each bottom, None where there is no gradient."""
-    return _call(layer, "backward", dtops)
+    return _call(layer, "backward", dtops, none=(None,) if layer.needs_grad else ())
 
 
 def jvp(layer: Layer, tangents: Sequence[Any]) -> tuple[Any, ...]:
@@ -53,11 +53,14 @@ def jvp(layer: Layer, tangents: Sequence[Any]) -> tuple[Any, ...]:
     return _call(layer, "jvp", tangents)
 
 
-def _call(layer: Layer, doing: str, arrays: Sequence[Any]) -> tuple[Any, ...]:
+def _call(layer: Layer, doing: str, arrays: Sequence[Any], none: tuple[Any, ...] = (None,)) -> tuple[Any, ...]:
+    """Run a method; `none` is what one that returned None has returned."""
     try:
-        result = getattr(layer, doing)(*arrays)
+        result = layer.perform(doing, arrays)
     except Exception as error:
         raise failure(layer, doing, arrays, error) from error
+    if result is None:
+        return none
     return result if isinstance(result, tuple) else tuple(result) if isinstance(result, list) else (result,)
 
 

@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+import os
+
+# Before NumPy is loaded: the suite runs in several processes, whose threads would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import platform
+from pathlib import Path
+
 import pytest
 
 from layerforge.backend import Backend, get_backend
+from layerforge.registry import engine
+from layerforge.rewrite import FAST
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     help = "the second backend of the contract"
     parser.addoption("--backend", choices=("strict", "cupy"), default="strict", help=help)
+
+
+# Tests of the engine itself. The extra `dev` installs it wherever it has a wheel: there it must not be missing.
+ENGINE_TESTS = (
+    "test_arena.py",
+    "test_engine_nets.py",
+    "test_engine_steps.py",
+    "test_engines.py",
+    "test_engines_more.py",
+)
+HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"
+
+
+def without_engine() -> str | None:
+    """Why the engine's tests are no part of the suite here; None where they are."""
+    return None if HAS_WHEEL else engine(FAST).missing()
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if collection_path.name in ENGINE_TESTS and without_engine() else None
+
+
+def pytest_report_header() -> list[str]:
+    why = without_engine()
+    return [f"not collected: {', '.join(ENGINE_TESTS)}: {why}"] if why else []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ SLOTS = [
     ["_version"],
     ["places", "words"],
     ["errors"],
-    ["spec", "optional"],
+    ["spec", "optional", "threads"],
     ["params"],
     ["registry"],
     ["backend", "philox", "functional", "special", "windows"],
@@ -31,12 +31,15 @@ SLOTS = [
     ["layer"],
     ["runner", "snapshot", "userfiles"],
     ["layers"],
+    ["engines"],
     ["feed"],
     ["config"],
-    ["blocks", "flat"],
+    ["blocks", "flat", "inputs"],
     ["graph"],
     ["plan", "blobs"],
-    ["accumulation"],
+    ["rewrite", "arena"],
+    ["execution"],
+    ["recording", "accumulation"],
     ["net"],
     ["solvers", "data", "check"],
     ["training"],
@@ -124,6 +127,17 @@ def test_layers_know_no_net_no_solver_and_no_array_library(path: Path) -> None:
     """A layer takes its array library from self.xp. numpy may appear for types and host constants of set-up only."""
     names = {m.split(".")[0] for m, _ in imports(path)}
     assert not names & {"cupy", "h5py"}
+
+
+ENGINE_WORDS = re.compile(
+    r"onednn|dnnl|\bengines?\b|\babsorbs?\b|channels_last|nhwc|nchw|\bfus(e|ed|es|ing|ion)\b", re.IGNORECASE
+)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "layers").glob("*.py")), ids=lambda p: p.name)
+def test_layers_know_no_engine_no_layout_and_no_fusion(path: Path) -> None:
+    """Who computes a layer faster, where in memory and together with which neighbour, is not the layer's business."""
+    assert not ENGINE_WORDS.search(path.read_text())
 
 
 def test_import_loads_nothing_heavy() -> None:

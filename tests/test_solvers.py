@@ -14,6 +14,7 @@ from layerforge.errors import ConfigError, DataError, DivergedError
 from layerforge.flat import Multipliers, allocate
 from layerforge.layer import Layer
 from layerforge.registry import SOLVERS
+from layerforge.rewrite import Wish
 from layerforge.solvers.solver import Solver, l2_norm
 from layerforge.spec import Spec
 
@@ -43,6 +44,7 @@ class QuadraticNet:
         backend: Backend = NUMPY,
         mean: bool = True,
         multipliers: dict[tuple[str, str], Multipliers] | None = None,
+        engine: str = "reference",
     ) -> None:
         self.layers = {}
         for name in ("a", "b"):
@@ -51,6 +53,7 @@ class QuadraticNet:
             layer.setup(Spec((2, width)))
         self.flat = allocate(self.layers.values(), backend, dtype, 0, multipliers)
         self.backend, self.dtype, self.mean = backend, dtype, mean
+        self.wish = Wish(engine, backend.name, dtype)
         self.iteration = self.first_sample = self.batch_size = 0
         self.seen_keys: list[tuple[int, int]] = []  # (iteration, first_sample) of every forward
         self.fail_in_backward: BaseException | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ..backend import NUMPY, Backend
 from ..errors import LayerForgeError
 from ..layer import Example, Layer
-from .harness import Probe
+from .harness import Probe, reference_of
 
 
 class CheckFailed(LayerForgeError):
@@ -20,27 +21,74 @@ class CheckFailed(LayerForgeError):
 
 @dataclass(frozen=True)
 class Case:
-    """A layer class with one of its examples on a backend."""
+    """A layer class with one of its examples on a backend. The class may be an engine's."""
 
     cls: type[Layer]
     example: Example
     backend: Backend = NUMPY
 
     def probe(self, **kwargs: Any) -> Probe:
-        return Probe(self.cls, self.example, backend=self.backend, **kwargs)
+        return Probe(self.cls, self.example, backend=self.backend, **{"dtype": self.dtypes[-1], **kwargs})
 
     @property
     def differentiable(self) -> bool:
         return self.cls.is_differentiable()
 
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """What it computes in, the most exact one last: engines know only float32."""
+        return ("float32", "float64") if reference_of(self.cls) is self.cls else ("float32",)
 
-CHECKS: dict[str, Callable[[Case], None]] = {}
+    @property
+    def checks(self) -> dict[str, Check]:
+        """The checks of its contract."""
+        return CHECKS if reference_of(self.cls) is self.cls else ENGINE_CHECKS
+
+    @property
+    def tolerance(self) -> float:
+        """What rounding leaves of two ways to compute the same, relative to the largest number."""
+        return 1e-12 if self.dtypes[-1] == "float64" else rounding(self.probe().bottoms)
+
+    @property
+    def close(self) -> Callable[[Any, Any], bool]:
+        """Whether two arrays are equal up to that."""
+        return partial(close, tolerance=self.tolerance)
 
 
-def check(function: Callable[[Case], None]) -> Callable[[Case], None]:
-    """Add a check to the contract, under its name without `check_`."""
+Check = Callable[[Case], None]
+CHECKS: dict[str, Check] = {}  # of layers
+ENGINE_CHECKS: dict[str, Check] = {}  # of engines' layers, against the reference
+
+
+def check(function: Check) -> Check:
+    """Add a check to the contract of all layers, under its name without `check_`."""
+    return engine_check(layer_check(function))
+
+
+def layer_check(function: Check) -> Check:
+    """Add a check that needs float64: engines are compared with the reference instead."""
     CHECKS[function.__name__.removeprefix("check_")] = function
     return function
+
+
+def engine_check(function: Check) -> Check:
+    """Add a check that only engines' layers need."""
+    ENGINE_CHECKS[function.__name__.removeprefix("check_")] = function
+    return function
+
+
+def rounding(bottoms: Sequence[Any]) -> float:
+    """How far two float32 results may be apart, relative to the largest number of an array: 1e-5 as a rule.
+
+    Where the numbers of a bottom are far from zero and near to each other, x - μ has lost as many digits as their mean
+    is larger than their spread, since μ itself is rounded to float32. The reference saves those digits by subtracting
+    one of the numbers before (`centre` in layers/standardized.py); an engine need not, so that much more is allowed.
+    """
+    allowed = 1e-5
+    for x in (np.asarray(b, "float64") for b in bottoms if b.dtype.kind == "f" and b.size):
+        spread = x.std() or 1.0
+        allowed = max(allowed, 4 * np.finfo("float32").eps * abs(x.mean()) / spread)
+    return float(allowed)
 
 
 def demand(condition: Any, message: str) -> None:

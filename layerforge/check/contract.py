@@ -1,7 +1,7 @@
 """The layer contract: all checks on all examples of a layer.
 
 tests/test_contract.py runs them on every registered layer, `layerforge test` on anybody's; tests/test_mutants.py holds
-a broken layer for each of them.
+a broken layer for each of them. Engines' layers have a contract of their own: tests/test_engines.py.
 """
 
 from __future__ import annotations
@@ -13,12 +13,24 @@ from .. import runner
 from ..backend import NUMPY, Backend
 from ..errors import LayerForgeError
 from ..layer import Bad, Example, Layer
-from . import memory, phases, values  # each module adds its checks to CHECKS
-from .case import CHECKS, Case, CheckFailed, close, compare, demand, outputs
+from . import engines, memory, phases, values  # each module adds its checks to CHECKS and ENGINE_CHECKS
+from .case import CHECKS, ENGINE_CHECKS, Case, CheckFailed, close, compare, demand, outputs
+from .engines import engine_cases
 from .harness import Probe
 
-__all__ = ["CHECKS", "Case", "CheckFailed", "backends_agree", "cases", "check_bad", "check_documented", "run"]
-CHECK_MODULES = (values, memory, phases)
+__all__ = [
+    "CHECKS",
+    "ENGINE_CHECKS",
+    "Case",
+    "CheckFailed",
+    "backends_agree",
+    "cases",
+    "check_bad",
+    "check_documented",
+    "engine_cases",
+    "run",
+]
+CHECK_MODULES = (values, memory, phases, engines)
 
 
 def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:
@@ -30,7 +42,7 @@ def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Cas
 def run(name: str, case: Case) -> str | None:
     """Run one check: None when it passes, otherwise what is wrong, in a sentence."""
     try:
-        CHECKS[name](case)
+        case.checks[name](case)
     except LayerForgeError as error:
         return str(error)
     except Exception as error:  # a broken layer may raise anything anywhere: that too is a verdict

@@ -1,4 +1,7 @@
-"""The whole contract of a layer, as a Report: gradients, all checks on all examples, bad examples, documentation."""
+"""The whole contract of a layer, as a Report: gradients, all checks on all examples, bad examples, documentation.
+
+Where a fast engine computes the layer as well, its contract is run, too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from .gradcheck import example_rows
 from .gradients import Effort
 from .report import Failure, Report
 
-ALL = (*contract.CHECKS, "bad_examples", "documentation")
+ALL = (*dict.fromkeys((*contract.CHECKS, *contract.ENGINE_CHECKS)), "bad_examples", "documentation")
 
 
 def examine(
@@ -35,11 +38,22 @@ def examine(
         for check in (c for c in contract.CHECKS if c in only and c != "gradients"):
             report += _one(name, check, contract.run(check, case))
         tick(name)
+    report += _of_engine(cls, only)
     if "bad_examples" in only:
         for i, bad in enumerate(cls.bad_examples):
             report += _one(f"{cls.type_name}-bad-{i}", "bad_examples", _sentence(contract.check_bad, cls, bad))
     if "documentation" in only:
         report += _one(cls.type_name, "documentation", _sentence(contract.check_documented, cls))
+    return report
+
+
+def _of_engine(cls: type[Layer], only: Collection[str]) -> Report:
+    """The contract of the engine's layer that stands in for this one, if there is one."""
+    report, checks = Report(), [check for check in contract.ENGINE_CHECKS if check in only]
+    for name, case in contract.engine_cases(cls) if checks else ():
+        report.engine[cls.type_name] = report.engine.get(cls.type_name, 0) + 1
+        for check in checks:
+            report += _one(name, check, contract.run(check, case))
     return report
 
 

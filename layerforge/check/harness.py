@@ -11,13 +11,22 @@ from .. import runner
 from ..backend import NUMPY, Backend
 from ..flat import allocate
 from ..layer import Example, Layer, Run
+from ..layers.bottomless import Input
 from ..spec import Spec
 
 SEED = 20_000
 
 
+def reference_of(cls: type[Layer]) -> type[Layer]:
+    """The layer that an engine's layer stands in for; any other layer itself."""
+    return next(c for c in cls.__mro__ if not hasattr(c, "engine"))
+
+
 class Probe:
-    """A layer set up and allocated for an example. Numbers depend on the seed only, not on dtype or backend."""
+    """A layer set up and allocated for an example. Numbers depend on the seed only, not on dtype or backend.
+
+    An engine's layer takes the place of its reference, as in a net.
+    """
 
     def __init__(
         self,
@@ -30,7 +39,8 @@ class Probe:
         seed: int = SEED,
     ) -> None:
         self.example, self.backend, self.xp, self.dtype, self.seed = example, backend, backend.xp, dtype, seed
-        self.layer = cls.from_config(example.params)
+        reference = reference_of(cls)
+        self.layer = reference.from_config(example.params)
         self.layer.xp, self.layer.dtype, self.layer.run = backend.xp, dtype, Run(phase=phase, seed=7)
         self.layer.tops_wanted = example.tops
         self.bottom_specs = tuple(s.with_dtype(dtype) for s in example.bottoms)
@@ -40,6 +50,8 @@ class Probe:
         self.layer.tops_wanted = len(self.top_specs)
         self.flat = allocate([self.layer], backend, dtype, seed)
         self._disturb()
+        if cls is not reference:
+            self.layer = cls.instead_of(self.layer)
         self.bottoms = self.draw_bottoms()
 
     def _disturb(self) -> None:
@@ -69,6 +81,9 @@ class Probe:
         ]
 
     def forward(self, bottoms: Sequence[Any] | None = None) -> tuple[Any, ...]:
+        """The tops. An Input has no forward: its top is an array that a caller could give."""
+        if isinstance(self.layer, Input):
+            return tuple(self.backend.from_host(draw(s, np.random.default_rng(SEED))) for s in self.top_specs)
         return runner.forward(self.layer, self.bottoms if bottoms is None else bottoms)
 
     def backward(self, cotangents: Sequence[Any]) -> tuple[Any, ...]:

@@ -25,7 +25,7 @@ from ..plan import Plan, make_plan
 from ..spec import Spec
 from ..words import did_you_mean
 from .diagnosis import overwrites
-from .draws import BATCH, input_specs, with_batch
+from .draws import BATCH, disturb, input_specs, with_batch
 from .gradients import DIRECTIONS, REDRAWS, Effort, Judge, Row, norm, probe_gradients
 from .harness import Probe, draw
 from .replay import Replay
@@ -64,7 +64,7 @@ class NetCheck:
         if source is not None:
             self.net.load_arrays(source.arrays(), "the net")
             self.net.iteration = source.iteration
-        self._disturb()
+        disturb(self.net, self.effort.seed)
         self.tested = self.net  # what computes the gradients under test
         if effort.dtype != "float64":
             self.tested = Net(with_dtype(config, effort.dtype), backend=backend)
@@ -80,15 +80,6 @@ class NetCheck:
         self.rows = {t: Row(t.owner, t.blob, t.shape) for t in self.targets}
 
     # What is differentiated ---------------------------------------------------------------------------------------
-
-    def _disturb(self) -> None:
-        """Move parameters off their start values by a tenth: a zero bias would hide its own gradient's errors."""
-        rng = np.random.default_rng([self.effort.seed, 1])
-        arrays = [slot.view(self.net.flat.data) for slot in self.net.flat.slots.values()]
-        for array in arrays:
-            host = self.net.backend.to_host(array)
-            size = float(np.sqrt(np.mean(host * host))) if host.size else 0.0
-            array += self.net.backend.from_host(0.1 * (size or 1.0) * rng.normal(size=host.shape))
 
     def _losses(self) -> dict[str, float]:
         """The tops that the loss sums up, with their weights."""

@@ -7,9 +7,10 @@ from typing import Any
 
 from .. import runner
 from ..layer import Example
-from .case import Case, check, close, compare, demand, outputs, same
+from .case import Case, check, compare, demand, layer_check, outputs, same
 from .gradients import layer_gradients
 from .harness import Probe
+from .memory import poison
 
 
 @check
@@ -28,13 +29,18 @@ def check_eval_saves_nothing(case: Case) -> None:
 
 @check
 def check_eval_is_stateless(case: Case) -> None:
-    """Eval changes no state, and is differentiable like train where the layer is."""
+    """Eval changes no state."""
     probe = case.probe(phase="eval")
     probe.layer.run.keep = True
     state = {n: probe.host(a) for n, a in probe.layer.state.items()}
     probe.forward()
     for name, array in probe.layer.state.items():
         demand(same(probe.host(array), state[name]), f"state {name} changes in eval")
+
+
+@layer_check
+def check_eval_gradients(case: Case) -> None:
+    """Eval is differentiable like train where the layer is."""
     if case.differentiable:
         for row in layer_gradients(case.cls, case.example, backend=case.backend, phase="eval", samples=1):
             demand(row.ok, f"in eval the gradient of {row.blob} is wrong")
@@ -42,17 +48,18 @@ def check_eval_is_stateless(case: Case) -> None:
 
 @check
 def check_per_sample(case: Case) -> None:
-    """In eval a sample's result does not depend on the rest of its batch."""
-    whole = case.probe(phase="eval")
+    """In eval a sample's result does not depend on the rest of its batch, wherever in the whole that begins."""
+    whole, equal = case.probe(phase="eval"), case.close
     if not whole.layer.per_sample_for(*whole.bottom_specs):
         return
     tops, n = outputs(whole, whole.forward()), batch_size(case.example)
     for i in range(n):
         batch = [b[i : i + 1] if has_batch(case.example, b.shape) else b for b in whole.bottoms]
         one = case.probe(phase="eval")
+        one.layer.run.first_sample = i
         runner.setup(one.layer, [s.with_shape(b.shape) for s, b in zip(one.bottom_specs, batch, strict=True)])
         for j, top in enumerate(one.forward(batch)):
-            demand(close(one.host(top), tops[f"top[{j}]"][i : i + 1]), f"sample {i} of top[{j}] depends on its batch")
+            demand(equal(one.host(top), tops[f"top[{j}]"][i : i + 1]), f"sample {i} of top[{j}] depends on its batch")
 
 
 def batch_size(example: Example) -> int:
@@ -68,11 +75,29 @@ def has_batch(example: Example, shape: tuple[int, ...]) -> bool:
 
 @check
 def check_random_by_sample(case: Case) -> None:
-    """Random numbers belong to the sample: the second half of a batch alone gets the masks that it has in the whole."""
+    """Random numbers belong to the sample: the second half of a batch alone gets the masks that it has in the whole.
+
+    A layer without bottoms has no samples: its tops are the same for every part of the batch.
+    """
     probe = case.probe()
     tops = outputs(probe, probe.forward())
-    if not probe.layer.draws:
-        return
+    if not case.example.bottoms:
+        probe.layer.run.first_sample = 5
+        moved = outputs(probe, probe.forward())
+        remedy = "use self.random(..., by_sample=False)"
+        compare(moved, tops, same, f"a layer without bottoms depends on how the batch is split; {remedy}")
+        probe.layer.run.first_sample = 0
+    elif probe.layer.draws:
+        _half_alone(case, tops)
+    if probe.layer.draws:
+        probe.layer.run.iteration += 1
+        changed = outputs(probe, probe.forward())
+        big = sum(t.size for t in tops.values()) >= 16
+        demand(not big or any(not same(changed[k], tops[k]) for k in tops), "every iteration draws the same numbers")
+
+
+def _half_alone(case: Case, tops: dict[str, Any]) -> None:
+    """The second half of the batch, run as if the first had gone before, must give that half of the whole's tops."""
     n = batch_size(case.example)
     half = case.probe()
     batch = [b[n // 2 :] if has_batch(case.example, b.shape) else b for b in half.bottoms]
@@ -80,18 +105,18 @@ def check_random_by_sample(case: Case) -> None:
     half.layer.run.first_sample = n // 2
     for j, top in enumerate(half.forward(batch)):
         demand(same(half.host(top), tops[f"top[{j}]"][n // 2 :]), "random numbers depend on how the batch is split")
-    probe.layer.run.iteration += 1
-    changed = outputs(probe, probe.forward())
-    big = sum(t.size for t in tops.values()) >= 16
-    demand(not big or any(not same(changed[k], tops[k]) for k in tops), "every iteration draws the same numbers")
 
 
 @check
 def check_deterministic(case: Case) -> None:
-    """The same layer, inputs and iteration give the same bits, also on the second call."""
+    """The same layer, inputs and iteration give the same bits, also on the second call, whatever became of the tops."""
     first, second = case.probe(), case.probe()
-    a, b = outputs(first, first.forward()), outputs(second, second.forward())
+    tops = first.forward()
+    a, b = outputs(first, tops), outputs(second, second.forward())
     compare(a, b, same, "two layers with the same seed differ")
+    for top in tops:  # whatever reads a top may write its own over it
+        if not any(first.xp.shares_memory(top, bottom) for bottom in first.bottoms):
+            poison(top)
     compare(outputs(first, first.forward()), b, same, "a second forward of the same iteration differs")
     if case.differentiable:
         compare(first.gradients(), second.gradients(), same, "gradients differ between two runs")
@@ -102,9 +127,6 @@ def check_new_batch_size(case: Case) -> None:
     """Setup runs again for another batch size, and back, without disturbing anything."""
     probe = case.probe()
     want = outputs(probe, probe.forward())
-    n = batch_size(case.example)
-    if not n:
-        return
     larger = replace(case.example, bottoms=[grow(case.example, s) for s in case.example.bottoms])
     other = replace(case, example=larger).probe()
     specs = runner.setup(probe.layer, other.bottom_specs)
@@ -116,7 +138,8 @@ def check_new_batch_size(case: Case) -> None:
             shape = larger.bottoms[i].shape
             demand(grad is None or grad.shape == shape, f"with another batch size bottom[{i}]'s gradient is misshapen")
     runner.setup(probe.layer, probe.bottom_specs)
-    compare(outputs(probe, probe.forward()), want, close, "after another batch size the first one gives another result")
+    remark = "after another batch size the first one gives another result"
+    compare(outputs(probe, probe.forward()), want, case.close, remark)
 
 
 def grow(example: Example, spec: Any) -> Any:

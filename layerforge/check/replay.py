@@ -17,6 +17,7 @@ from .case import CheckFailed
 class Replay:
     """All values of one forward in train. A difference reruns only the steps that depend on what was moved.
 
+    What changes only by way of `no_grad_bottoms`, as Detach's top does, is held: for backward it is constant.
     Nothing runs in place here, so the values above the changed array stay what they are, and in-place use, which
     backward relied on, is judged against a forward without it. Running statistics are put back before every run.
     """
@@ -40,6 +41,8 @@ class Replay:
             layer = step.node.layer
             layer.needs_grad, layer.runs_in_place = step.needs_grad, False
             tops = runner.forward(layer, [self.values[i] for i in step.bottoms])
+            if layer.top_is_view and layer.no_grad_bottoms:  # may be held while what it is a view of moves
+                tops = tuple(top.copy() for top in tops)
             for index, top in zip(step.tops, tops, strict=False):
                 self.values[index] = np.asarray(top) if isinstance(top, np.generic) else top
 
@@ -59,11 +62,13 @@ class Replay:
         return self.net.backend.to_host(self.values[index])
 
     def depending_on(self, *, layers: frozenset[str] = frozenset(), blob: int | None = None) -> list[Step]:
-        """The steps that change when a parameter of these layers, or this blob, changes."""
+        """The steps that change for backward when a parameter of these layers, or this blob, changes."""
         touched = set() if blob is None else {blob}
         chosen = []
         for step in self.plan.steps:
-            if step.node.name in layers or touched & set(step.bottoms):
+            layer = step.node.layer
+            read = {b for i, b in enumerate(step.bottoms) if i not in layer.no_grad_bottoms}
+            if layer.name in layers or touched & read:
                 chosen.append(step)
                 touched |= set(step.tops)
         return chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import runner
-from .case import Case, CheckFailed, check, close, compare, demand, outputs, same
+from .case import Case, CheckFailed, check, close, compare, demand, layer_check, outputs, same
 from .diagnosis import overwritten
 from .differences import Tolerance
 from .gradients import layer_gradients
@@ -14,7 +14,7 @@ from .gradients import layer_gradients
 @check
 def check_shapes_and_dtypes(case: Case) -> None:
     """Tops and gradients have the shapes and dtypes that setup promised, in float32 and in float64."""
-    for dtype in ("float32", "float64"):
+    for dtype in case.dtypes:
         probe = case.probe(dtype=dtype)
         again = runner.setup(probe.layer, probe.bottom_specs)
         demand(again == probe.top_specs, f"setup is not pure: it returned {probe.top_specs}, then {again}")
@@ -35,7 +35,7 @@ def check_shapes_and_dtypes(case: Case) -> None:
                 demand(str(grad.dtype) == dtype, f"gradient of bottom[{i}] is {grad.dtype}, expected {dtype}")
 
 
-@check
+@layer_check
 def check_gradients(case: Case) -> None:
     """Backward agrees with finite differences: every bottom, every parameter, random upstream gradient."""
     if not case.differentiable:
@@ -54,13 +54,13 @@ def check_accumulates(case: Case) -> None:
     tops = probe.forward()
     dys = probe.draw_cotangents(tops)
     once = probe.gradients(dys)
-    twice = probe.named(probe.backward(dys))
+    twice, equal = probe.named(probe.backward(dys)), case.close
     for name, grad in once.items():
         if name.startswith("bottom"):
-            demand(close(twice[name], grad), f"{name}: its gradient changes with every backward")
+            demand(equal(twice[name], grad), f"{name}: its gradient changes with every backward")
         else:
             remedy = "add to self.grads with +=" + (": it is overwritten" if overwritten(grad, twice[name]) else "")
-            demand(close(twice[name], 2 * grad), f"{name}: two backwards must give twice the gradient; {remedy}")
+            demand(equal(twice[name], 2 * grad), f"{name}: two backwards must give twice the gradient; {remedy}")
 
 
 @check
@@ -89,7 +89,8 @@ def check_linear_backward(case: Case) -> None:
     mixed = [None if a is None else 2 * a - b for a, b in zip(first, other, strict=True)]
     a, b, m = (probe.gradients(dys) for dys in (first, other, mixed))
     want = {n: None if a[n] is None else 2 * a[n] - b[n] for n in a}
-    compare(m, want, lambda x, y: close(x, y, 1e-9), "backward is not linear in the upstream gradient")
+    tolerance = max(1e-9, case.tolerance)
+    compare(m, want, lambda x, y: close(x, y, tolerance), "backward is not linear in the upstream gradient")
 
 
 @check
@@ -113,7 +114,7 @@ def check_jvp(case: Case) -> None:
         backward = sum(float((probe.host(g) * m).sum()) for g, m in grads if m is not None)
         scale = sum(float(np.abs(probe.host(d)).sum()) for d in dys if d is not None)
         message = f"<dy, J v> is {forward:.12g}, <Jᵀ dy, v> is {backward:.12g} ({phase})"
-        demand(abs(forward - backward) <= 1e-9 * (abs(backward) + scale), message)
+        demand(abs(forward - backward) <= max(1e-9, case.tolerance) * (abs(backward) + scale), message)
 
 
 @check
@@ -121,7 +122,7 @@ def check_needs_grad(case: Case) -> None:
     """Gradients do not depend on which others are wanted, and none is missing that is."""
     if not case.differentiable:
         return
-    whole = case.probe()
+    whole, equal = case.probe(), case.close
     want = whole.gradients()
     real = [i for i, needed in enumerate(whole.layer.needs_grad) if needed]
     for i in real:
@@ -131,16 +132,16 @@ def check_needs_grad(case: Case) -> None:
         probe.layer.needs_grad = tuple(i in chosen for i in range(len(probe.bottoms)))
         got = probe.gradients()
         expected = {n: g for n, g in want.items() if not n.startswith("bottom") or n in got}
-        compare(got, expected, close, "the gradient changes with which bottoms need one")
+        compare(got, expected, equal, "the gradient changes with which bottoms need one")
     for frozen in dict(whole.layer.params.items()):
         probe = case.probe()
         probe.layer.needs_param_grad.bind(frozen, False)
         got = probe.gradients()
         expected = {n: g for n, g in want.items() if n != frozen}
-        compare(got, expected, close, f"the gradient changes when {frozen} is frozen")
+        compare(got, expected, equal, f"the gradient changes when {frozen} is frozen")
 
 
-@check
+@layer_check
 def check_float32(case: Case) -> None:
     """float32 stays close to float64, forward and backward."""
     single, double = case.probe(dtype="float32"), case.probe(dtype="float64")

@@ -54,14 +54,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Stopwatch:
-    """Notes how long every forward and backward of a net's layers takes, in seconds: `times[layer, pass]`."""
+    """Notes how long every forward and backward of a plan's layers takes, in seconds: `times[layer, pass]`."""
 
     def __init__(self, net: Net) -> None:
         self.net = net
         self.times: dict[tuple[str, str], list[float]] = {}
-        for name, layer in net.layers.items():
-            for which in PASSES:
-                setattr(layer, which, self.timed((name, which), getattr(layer, which)))
+        self.plan = net.current_plan
+        for name, layer in ((step.node.name, step.node.layer) for step in self.plan.steps):
+            layer.perform = self.timed_layer(name, layer.perform)
+
+    def timed_layer(self, name: str, perform: Callable[..., Any]) -> Callable[..., Any]:
+        """A layer's `perform`, with the duration of each pass noted."""
+        return lambda doing, arrays: self.timed((name, doing), perform)(doing, arrays)
 
     def timed(self, key: tuple[str, str], function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, with the duration of each call noted under the key."""
@@ -108,6 +112,8 @@ def measure(net: Net, phase: str, iterations: int) -> dict[str, Any]:
 
     rng = np.random.default_rng(net.config.top.seed)
     inputs = {name: net.backend.from_host(random_input(rng, spec)) for name, spec in net.graph.inputs.items()}
+    with np.errstate(all="ignore"):
+        net.forward(phase=phase, copy=False, **inputs)
     watch = Stopwatch(net)
     forward, backward = watch.timed(("", "forward"), net.forward), watch.timed(("", "backward"), net.backward)
     with np.errstate(all="ignore"):
@@ -118,7 +124,13 @@ def measure(net: Net, phase: str, iterations: int) -> dict[str, Any]:
                 backward(**seeds)
     shapes = [spec.shape for spec in net.graph.inputs.values()]
     layers = [
-        {"name": node.name, "type": node.layer.type_name, **watch.milliseconds(node.name)}
+        {
+            "name": node.name,
+            "type": node.layer.type_name,
+            "engine": watch.plan.choices[node.name].engine,
+            "into": watch.plan.choices[node.name].into or None,
+            **watch.milliseconds(node.name),
+        }
         for node in net.graph.nodes
         if node.runs_in(phase)
     ]
@@ -168,14 +180,17 @@ def table(result: Mapping[str, Any]) -> list[str]:
     keys = [f"{which}_ms" for which in PASSES]
     total = sum(result["total"][key] for key in keys)
 
-    def row(name: str, kind: str, times: Mapping[str, float]) -> tuple[str, ...]:
+    def row(name: str, kind: str, times: Mapping[str, Any]) -> tuple[str, ...]:
         share = 100 * sum(times[key] for key in keys) / total if total else 0.0
-        return (name, kind, *(f"{times[key]:.3f}" for key in keys), f"{share:.1f} %")
+        engine = times.get("engine", "")
+        if times.get("into"):
+            return (name, kind, engine, "", "", f"in {times['into']}")
+        return (name, kind, engine, *(f"{times[key]:.3f}" for key in keys), f"{share:.1f} %")
 
-    rows = [("layer", "type", "forward ms", "backward ms", "share")]
+    rows = [("layer", "type", "engine", "forward ms", "backward ms", "share")]
     rows += [row(layer["name"], layer["type"], layer) for layer in result["layers"]]
     rows += [row("between layers", "", result["between_layers"]), row("total", "", result["total"])]
-    lines = align(rows, (2, 3, 4))
+    lines = align(rows, (3, 4, 5))
     rule = "-" * max(map(len, lines))
     head = (
         f"{result['name']}: one batch of {result['batch_size']}, phase {result['phase']}, {result['dtype']} on"

@@ -1,0 +1,222 @@
+"""Checks of engines: an engine's layer gives what its reference gives, whatever memory it is handed, as often as asked.
+
+The checks of layers that need no float64 run on it, too (`ENGINE_CHECKS` has them all); finite differences, which
+float32 is too coarse for, are replaced by `agrees`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import registry, runner
+from ..layer import Layer
+from ..rewrite import FAST
+from .case import Case, compare, demand, engine_check, outputs, same
+from .harness import Probe, reference_of
+from .phases import grow
+
+FLOOR = 8 * float(np.finfo("float32").eps)  # what is left of numbers that cancel, relative to the largest of them
+
+
+def engine_cases(cls: type[Layer]) -> Iterator[tuple[str, Case]]:
+    """(id, case) for every example of a layer that the fast engine does not refuse; none where it is not installed."""
+    engine = registry.engine(FAST)
+    if engine.missing():
+        return
+    theirs = engine.layers().get(cls.type_name)
+    stands_in = theirs is not None and reference_of(theirs) is cls  # and not for a user's layer of that name
+    for i, example in enumerate(cls.examples if stands_in else ()):
+        if refusal(theirs, Probe(cls, example, dtype="float32")) is None:
+            yield f"{FAST}-{cls.type_name}-{i}", Case(theirs, example)
+
+
+def refusal(theirs: Any, probe: Probe) -> str | None:
+    """Why an engine does not compute the reference layer of a probe; None where it does."""
+    return theirs.refuses(probe.layer, probe.bottom_specs, probe.top_specs)
+
+
+# What it computes -----------------------------------------------------------------------------------------------------
+
+
+@engine_check
+def check_agrees(case: Case) -> None:
+    """Tops, state and gradients are the reference's, in both phases: see `rounding` for what may be lost."""
+    for phase in ("train", "eval"):
+        mine = case.probe(phase=phase)
+        theirs = Probe(reference_of(case.cls), case.example, dtype="float32", phase=phase)
+        mine.layer.run.keep = theirs.layer.run.keep = case.differentiable
+        tops = theirs.forward()
+        near = nearness(case.tolerance, ())
+        compare(outputs(mine, mine.forward()), outputs(theirs, tops), near, f"differs from the reference ({phase})")
+        compare(states(mine), states(theirs), near, f"the state differs from the reference's ({phase})")
+        if case.differentiable:
+            dys = theirs.draw_cotangents(tops)
+            message = f"the gradient differs from the reference's ({phase})"
+            compare(mine.gradients(dys), theirs.gradients(dys), nearness(case.tolerance, dys), message)
+
+
+def nearness(tolerance: float, sources: Sequence[Any]) -> Callable[[Any, Any], bool]:
+    """A comparison: equal up to `tolerance` of the largest number, or to the rounding of what the arrays are made from.
+
+    The second counts where nearly everything cancels, as in the gradient of a softmax that is sure of itself.
+    """
+    floor = FLOOR * max((float(np.abs(s).max(initial=0.0)) for s in sources if s is not None), default=0.0)
+
+    def near(a: Any, b: Any) -> bool:
+        if a is None or b is None or a.shape != b.shape:
+            return a is None and b is None
+        return bool(np.all(np.abs(a - b) <= tolerance * np.abs(b).max(initial=0.0) + floor))
+
+    return near
+
+
+def states(probe: Probe) -> dict[str, Any]:
+    """Its state by name, copied."""
+    return {name: array.copy() for name, array in probe.layer.state.items()}
+
+
+# What it computes on --------------------------------------------------------------------------------------------------
+
+
+def channels_last(a: Any) -> Any:
+    """The axis of channels innermost."""
+    return np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim > 2 else a
+
+
+def with_gaps(a: Any) -> Any:
+    """Every other number of memory."""
+    memory = np.full((*a.shape, 2), poisonous(a))
+    memory[..., 0] = a
+    return memory[..., 0]
+
+
+def part_of_channels(a: Any) -> Any:
+    """Some channels of an array that has more."""
+    if a.ndim < 2:
+        return a
+    memory = np.full((a.shape[0], a.shape[1] + 3, *a.shape[2:]), poisonous(a))
+    memory[:, 1:-2] = a
+    return memory[:, 1:-2]
+
+
+def backwards(a: Any) -> Any:
+    """Negative strides."""
+    return np.flip(np.flip(a).copy())
+
+
+def unaligned(a: Any) -> Any:
+    """An odd address."""
+    array = np.ndarray(a.shape, a.dtype, np.empty(a.nbytes + 1, "uint8"), 1)
+    array[...] = a
+    return array
+
+
+def odd_strides(a: Any) -> Any:
+    """Meaningless strides where an axis has length 1, as slices of larger arrays have them."""
+    strides = [s if n != 1 else 7 * a.itemsize for n, s in zip(a.shape, a.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(a, a.shape, strides)
+
+
+def zero_strides(a: Any) -> Any:
+    """Stride 0 where an axis has length 1, as broadcasting leaves it."""
+    strides = [s if n != 1 else 0 for n, s in zip(a.shape, a.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(a, a.shape, strides)
+
+
+def poisonous(a: Any) -> Any:
+    """What must not be read, in the array's type."""
+    return a.dtype.type(np.nan if a.dtype.kind == "f" else np.iinfo(a.dtype).max)
+
+
+LAYOUTS = (channels_last, with_gaps, part_of_channels, backwards, unaligned, odd_strides, zero_strides)
+
+
+@engine_check
+def check_any_memory(case: Case) -> None:
+    """Where the numbers lie in memory does not matter: with gaps, backwards, unaligned, repeated by broadcasting."""
+    plain, equal = case.probe(), case.close
+    tops = plain.forward()
+    want, dys = outputs(plain, tops), plain.draw_cotangents(tops)
+    gradients = plain.gradients(dys) if case.differentiable else {}
+    for layout in LAYOUTS:
+        probe = case.probe()
+        probe.bottoms = [layout(b) for b in probe.bottoms]
+        message = f"is another with {layout.__name__.replace('_', ' ')}"
+        compare(outputs(probe, probe.forward()), want, equal, f"the result {message}")
+        if case.differentiable:
+            got = probe.gradients([None if d is None else layout(d) for d in dys])
+            compare(got, gradients, equal, f"the gradient {message}")
+    if case.differentiable:
+        repeated = [None if d is None else np.broadcast_to(d[..., :1] if d.ndim else d, d.shape) for d in dys]
+        want = plain.gradients([None if d is None else d.copy() for d in repeated])
+        compare(plain.gradients(repeated), want, equal, "the gradient is another where dy is broadcast")
+
+
+# As often as asked ----------------------------------------------------------------------------------------------------
+
+
+@engine_check
+def check_second_use(case: Case) -> None:
+    """A layer that was used before gives what a new one gives, for other arrays, numbers, phases and batches."""
+    used = case.probe()
+    used.layer.run.keep = True
+    _results(used, case)
+    spent, used.bottoms = used.bottoms, used.draw_bottoms(stream=6)
+    for array in (a for a in spent if a.dtype.kind == "f"):
+        array[...] = np.nan
+    _compare_with_new(case, used, "for other arrays")
+    for array, other in zip(used.bottoms, used.draw_bottoms(stream=7), strict=True):
+        array[...] = other
+    _compare_with_new(case, used, "for other numbers in the same arrays")
+    for _, array in used.layer.params.items():
+        array *= 1.5
+    _compare_with_new(case, used, "for other parameters")
+    for phase, keep in (("eval", False), ("eval", True), ("train", True)):
+        used.layer.run.phase, used.layer.run.keep = phase, keep
+        _compare_with_new(case, used, f"in {phase}{'' if keep else ' without backward'}")
+    needed = used.layer.needs_grad
+    for needs in (tuple(False for _ in needed), needed):
+        used.layer.needs_grad = needs
+        _compare_with_new(case, used, "when other gradients are needed")
+    larger = replace(case, example=replace(case.example, bottoms=[grow(case.example, s) for s in case.example.bottoms]))
+    if refusal(case.cls, Probe(reference_of(case.cls), larger.example, dtype="float32")) is None:
+        used.bottoms = larger.probe().bottoms
+        runner.setup(used.layer, larger.probe().bottom_specs)
+        _compare_with_new(larger, used, "for another batch size")
+
+
+def _results(probe: Probe, case: Case, dys: Sequence[Any] | None = None) -> dict[str, Any]:
+    """Tops, state and gradients of one pass, for upstream gradients that are drawn where they are not given."""
+    probe.zero_grad()
+    tops = probe.forward()
+    results = outputs(probe, tops) | states(probe)
+    if not (case.differentiable and probe.layer.run.keep):
+        return results
+    grads = probe.named(probe.backward(probe.draw_cotangents(tops) if dys is None else dys))
+    return results | {f"gradient of {name}": grad for name, grad in grads.items()}
+
+
+def _compare_with_new(case: Case, used: Probe, when: str) -> None:
+    """Fail unless a new layer with the same parameters, state and bottoms gives the same bits, twice."""
+    new = case.probe(phase=used.layer.phase)
+    new.layer.run.keep, new.layer.needs_grad = used.layer.run.keep, used.layer.needs_grad
+    before = states(used)
+    for name, array in new.layer.params.items():
+        array[...] = used.layer.params[name]
+    _set_state(new, before)
+    new.bottoms = [b.copy() for b in used.bottoms]
+    want, dys = _results(new, case), new.draw_cotangents(new.forward())
+    for turn in ("", ", in the very same arrays"):
+        _set_state(used, before)
+        got = _results(used, case, dys)
+        demand(list(got) == list(want), f"a layer in use returns {list(got)} {when}")
+        compare(got, want, same, f"a layer that was used before gives another result {when}{turn}")
+
+
+def _set_state(probe: Probe, arrays: dict[str, Any]) -> None:
+    for name, array in arrays.items():
+        probe.layer.state[name][...] = array

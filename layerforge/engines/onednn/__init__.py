@@ -1,0 +1,44 @@
+"""The oneDNN engine: oneDNN's C library through ctypes, working on NumPy's memory; nothing is compiled at install.
+
+`missing` and `layers` are what the rest of the package asks of an engine; both load the library at their first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def missing() -> str | None:
+    """Why the engine cannot be used here, in a line that also says what it would bring; None where it can."""
+    from . import library
+
+    return library.missing()
+
+
+def describe() -> str:
+    """Which library was loaded."""
+    from . import library
+
+    return library.load().describe()
+
+
+def layers() -> Mapping[str, Any]:
+    """Its layers by the type that they stand in for."""
+    from . import table
+
+    return table.LAYERS
+
+
+def updates() -> Mapping[str, Any]:
+    """The solver's rules that it knows, by type: made of a rule and the flat arrays, called on slices of them."""
+    from . import update
+
+    return update.RULES
+
+
+def record(on: bool) -> None:
+    """Whether the planner looks on: primitives are made and bound then, and nothing is computed."""
+    from . import binding
+
+    binding.runtime().recording = on

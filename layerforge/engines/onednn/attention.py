@@ -1,0 +1,176 @@
+"""Attention as products of matrices, head by head, on a softmax that overwrites its scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...layers.attention import LOWEST, ScaledDotProductAttention, visible
+from ...layers.multihead_attention import MultiheadAttention, heads
+from . import primitives
+from .base import OneDnn
+from .primitives import ADD, MULTIPLY, SOFTMAX
+
+ADDED = (("sum", 1.0),)
+LINEAR = 0x26
+
+
+class OneDnnAttention(OneDnn):
+    """Queries (N, ..., L, E), keys (N, ..., S, E) and values (N, ..., S, F), without gaps in memory."""
+
+    @property
+    def replays(self) -> bool:  # type: ignore[override]
+        """A mask has to be looked at every time."""
+        return not self.no_grad_bottoms or len(self.needs_grad) <= self.no_grad_bottoms[0]
+
+    def attend(self, q: Any, k: Any, v: Any, scale: float, mask: Any, y: Any) -> Any:
+        """Write y, which may have gaps; the weights A (N, ..., L, S)."""
+        weights = self.buf("weights", (*q.shape[:-1], k.shape[-2]), life="saved")
+        self.op("scores", primitives.matmul, scaled(scale))(q, self.view("k", k, turned), None, weights)
+        terms = self.terms(mask, q, weights)
+        for i, (hidden, _) in enumerate(terms):
+            self.op(f"hidden {i}", primitives.binary, ADD)(weights, hidden, weights)
+        self.op("weights", primitives.softmax, weights.ndim - 1, SOFTMAX)(weights, weights)
+        for i, (_, shown) in enumerate(terms if mask is not None else []):
+            # A query that sees nothing has equal scores everywhere, and gets nothing.
+            self.op(f"shown {i}", primitives.binary, MULTIPLY)(weights, shown, weights)
+        self.op("y", primitives.matmul)(weights, v, None, y)
+        return weights
+
+    def terms(self, mask: Any, q: Any, weights: Any) -> list[tuple[Any, Any]]:
+        """For each reason not to see a key what to add to scores and to multiply weights by, broadcasting to both."""
+        found = []
+        if self.causal:
+            keys = weights.shape[-1]
+            found.append(self.view("past", weights, lambda w: past(w.ndim, visible(np, None, True, q.shape, keys))))
+        if mask is not None:
+            between = (1,) * (q.ndim - mask.ndim)
+            mask = mask.reshape(mask.shape[:1] + between + mask.shape[1:])
+            told = np.not_equal(mask, 0, out=self.buf("told", mask.shape, "bool"))
+            hidden, shown = self.buf("hidden", told.shape), self.buf("shown", told.shape)
+            np.copyto(shown, told)
+            np.subtract(1, shown, out=hidden)
+            np.multiply(hidden, np.float32(LOWEST["float32"]), out=hidden)
+            found.append((hidden, shown))
+        return found
+
+    def attend_back(self, dy: Any, kept: Any, scale: float, grads: Sequence[Any]) -> None:
+        """Write dq, dk and dv, which may have gaps."""
+        dq, dk, dv = grads
+        columns = self.view("weights", kept.weights, turned)
+        self.op("dv", primitives.matmul)(columns, dy, None, dv)
+        ds = self.buf("dscores", kept.weights.shape)
+        self.op("dweights", primitives.matmul)(dy, self.view("v", kept.v, turned), None, ds)
+        self.op("dscores", primitives.softmax_backward, ds.ndim - 1, SOFTMAX)(kept.weights, ds, ds)
+        self.op("dq", primitives.matmul, scaled(scale))(ds, kept.k, None, dq)
+        self.op("dk", primitives.matmul, scaled(scale))(self.view("dscores", ds, turned), kept.q, None, dk)
+
+    def dense(self, name: str, x: Any, life: str = "call") -> Any:
+        """x, or a copy of it without gaps: products of many small matrices are slow on anything else."""
+        if self.view(f"{name} dense", x, lambda a: a.flags.c_contiguous):
+            return x
+        copy = self.buf(f"{name} settled", x.shape, life=life)
+        self.op(f"{name} settled", primitives.copy)(x, copy)
+        return copy
+
+
+class OneDnnScaledDotProductAttention(OneDnnAttention, ScaledDotProductAttention):
+    """ScaledDotProductAttention."""
+
+    type_name = "ScaledDotProductAttention"
+
+    def forward(self, q: Any, k: Any, v: Any, mask: Any = None) -> Any:
+        scale = 1 / math.sqrt(q.shape[-1]) if self.scale is None else self.scale
+        q, k, v = (self.dense(name, x, "saved") for name, x in (("q", q), ("k", k), ("v", v)))
+        y = self.buf("y", (*q.shape[:-1], v.shape[-1]))
+        self.save(q=q, k=k, v=v, weights=self.attend(q, k, v, scale, mask, y), scale=scale)
+        return y
+
+    def backward(self, dy: Any) -> tuple[Any, ...]:
+        kept = self.saved
+        grads = [self.buf(f"d{name}", getattr(kept, name).shape) for name in "qkv"]
+        self.attend_back(self.dense("dy", dy), kept, kept.scale, grads)
+        return (*grads, None)[: len(self.needs_grad)]
+
+
+class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
+    """MultiheadAttention. The heads of q, k, v and dz are copied apart; z, dq, dk and dv are written in place."""
+
+    type_name = "MultiheadAttention"
+
+    def forward(self, *bottoms: Any) -> Any:
+        xs, mask = bottoms[: 1 if len(bottoms) < 3 else 3], bottoms[-1] if len(bottoms) % 2 == 0 else None
+        inputs, apart = [], []
+        for i, (x, block) in enumerate(self.blocks(xs)):
+            inputs.append(self.matrix(f"x{i}", x, "saved"))
+            a = self.buf(f"a{i}", (*x.shape[:-1], block.stop - block.start))
+            self.linear_map("in_proj", i, block, inputs[-1], self.matrix(f"a{i}", a))
+            apart += self.view(f"heads {i}", a, self.by_head)
+        q, k, v = (self.dense(name, x, "saved") for name, x in zip("qkv", apart, strict=True))
+        z = self.buf("z", (*xs[0].shape[:-1], v.shape[1] * v.shape[3]), life="saved")
+        weights = self.attend(q, k, v, self.scale_of(q), mask, self.view("z heads", z, self.by_head)[0])
+        y = self.buf("y out", z.shape)
+        self.linear_map("out_proj", 0, slice(None), self.matrix("z", z), self.matrix("y", y))
+        self.save(xs=xs, inputs=inputs, q=q, k=k, v=v, z=z, weights=weights)
+        return y
+
+    def by_head(self, a: Any) -> list[Any]:
+        """(N, L, one or more times E) as views (N, heads, L, E/heads)."""
+        size = self.params.out_proj_weight.shape[0]
+        return [heads(a[:, :, i : i + size], self.num_heads) for i in range(0, a.shape[2], size)]
+
+    def linear_map(self, name: str, i: int, block: slice, rows: Any, out: Any) -> None:
+        """out = rows Wᵀ + b, for a block of the rows of W."""
+        weight = self.view(f"{name} {i} turned", self.params[f"{name}_weight"], lambda w: w[block].T)
+        bias = self.view(f"{name} {i} bias", self.params[f"{name}_bias"], lambda b: b[block]) if self.bias else None
+        self.op(f"{name} {i}", primitives.matmul)(rows, weight, bias, out)
+
+    def backward(self, dy: Any) -> tuple[Any, ...]:
+        kept = self.saved
+        dz = self.buf("dz", dy.shape)
+        rows = self.matrix("dy", dy), self.matrix("z", kept.z), self.matrix("dz", dz)
+        self.map_back("out_proj", 0, slice(None), *rows)
+        das = [self.buf(f"da{i}", (*x.shape[:-1], b.stop - b.start)) for i, (x, b) in enumerate(self.blocks(kept.xs))]
+        grads = [part for i, da in enumerate(das) for part in self.view(f"da{i} heads", da, self.by_head)]
+        apart = self.dense("dz", self.view("dz heads", dz, self.by_head)[0])
+        self.attend_back(apart, kept, self.scale_of(kept.q), grads)
+        dxs: list[Any] = []
+        for i, (x, block) in enumerate(self.blocks(kept.xs)):
+            dx = self.buf(f"dx{i}", x.shape) if self.needs_grad[i] else None
+            into = None if dx is None else self.matrix(f"dx{i}", dx)
+            self.map_back("in_proj", i, block, self.matrix(f"da{i}", das[i]), kept.inputs[i], into)
+            dxs.append(dx)
+        return (*dxs, None)[: len(self.needs_grad)]
+
+    def map_back(self, name: str, i: int, block: slice, da: Any, rows: Any, dx: Any) -> None:
+        """Add the gradients of a linear map's parameters, and write that of its rows where it is wanted."""
+        if self.needs_param_grad[f"{name}_weight"]:
+            into = self.view(f"{name} {i} grad", self.grads[f"{name}_weight"], lambda g: g[block])
+            columns = self.view(f"{name} {i} da", da, np.transpose)
+            self.op(f"{name} {i} dW", primitives.matmul, ADDED)(columns, rows, None, into)
+        if self.bias and self.needs_param_grad[f"{name}_bias"]:
+            ones = self.view(f"{name} {i} ones", da, lambda a: np.ones((1, len(a)), a.dtype))
+            into = self.view(f"{name} {i} db", self.grads[f"{name}_bias"], lambda g: g[block].reshape(1, -1))
+            self.op(f"{name} {i} db", primitives.matmul, ADDED)(ones, da, None, into)
+        if dx is not None:
+            weight = self.view(f"{name} {i} rows", self.params[f"{name}_weight"], lambda w: w[block])
+            self.op(f"{name} {i} dx", primitives.matmul)(da, weight, None, dx)
+
+
+def scaled(factor: float) -> tuple[tuple[int, float, float], ...]:
+    """The post-op that multiplies every result."""
+    return ((LINEAR, factor, 0.0),)
+
+
+def turned(a: Any) -> Any:
+    """The transposes of the matrices in the last two axes."""
+    return a.swapaxes(-1, -2)
+
+
+def past(ndim: int, seen: Any) -> tuple[Any, Any]:
+    """The terms of what is seen (L, S), with as many axes as scores have."""
+    shown = seen[(None,) * (ndim - 2)].astype(np.float32)
+    return (1 - shown) * np.float32(LOWEST["float32"]), shown

@@ -1,0 +1,147 @@
+"""What the engine's layers share: they take the place of a reference layer, own primitives, and lay out images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...layer import Layer, Memory
+from ...namespaces import Saved
+from ...spec import Spec
+from . import primitives
+from .binding import Op
+from .script import written_down
+
+
+class OneDnn(Layer):
+    """Base of the engine's layers, before the reference in the bases: `class OneDnnLinear(OneDnn, Linear)`.
+
+    An engine's layer stands in for a reference layer of the same net, whose hyper-parameters, parameters, gradients,
+    state and run it shares. It adds neither parameters nor state, so snapshots are interchangeable.
+    """
+
+    engine = "onednn"
+    replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops: see script.py
+    ops: dict[str, Op]
+    scripts: dict[str, Any]
+    views: dict[str, tuple[Any, Any]]
+
+    @classmethod
+    def instead_of(cls, reference: Layer) -> Any:
+        """This engine's layer in the place of a reference layer."""
+        self = cls.__new__(cls)
+        vars(self).update(vars(reference))
+        self.memory, self.kept, self.draws = Memory(), None, 0
+        self.ops, self.views, self.scripts = {}, {}, {}
+        return self
+
+    @classmethod
+    def stands_for(cls, reference: Layer) -> bool:
+        """Whether a layer is of the very type that this one computes, and no user's refinement of it."""
+        return type(reference) in cls.__bases__
+
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        """Why this engine does not do these hyper-parameters or shapes; None where it does."""
+        return "empty arrays" if any(s.size == 0 for s in (*bottoms, *tops)) else None
+
+    @contextmanager
+    def as_if_saved(self, **arrays: Any) -> Iterator[None]:
+        """While this lasts, `saved` holds what the reference would have kept, for those of its methods that read it."""
+        kept, self.kept = self.kept, Saved(arrays)
+        try:
+            yield
+        finally:
+            self.kept = kept
+
+    def perform(self, doing: str, arrays: Sequence[Any]) -> Any:
+        """Run forward or backward; as it was written down the last time, where nothing has changed since."""
+        if not self.replays:
+            return super().perform(doing, arrays)
+        key = doing, id(self.memory)
+        script = self.scripts.get(key)
+        if script is not None and script.fits(self, arrays):
+            return script.run(self)
+        self.scripts[key], result = written_down(self, doing, arrays)
+        return result
+
+    def op(self, name: str, maker: Any, *options: Any, added: Sequence[int] = ()) -> Op:
+        """The primitive of that name, which is made at its first use; its options stay what they were then."""
+        op = self.ops.get(name)
+        if op is None:
+            op = self.ops[name] = Op(maker, options, self._bytes_for(name), added)
+        return op
+
+    def _bytes_for(self, op: str) -> Callable[[str, int], np.ndarray]:
+        return lambda name, size: self.buf(f"{op}: {name}", (size,), "uint8")
+
+    def view(self, name: str, array: Any, look: Any) -> Any:
+        """look(array), the same object as long as the array is: an Op knows arrays that it has seen by identity."""
+        known = self.views.get(name)
+        if known is not None and known[0] is array:
+            return known[1]
+        made = look(array)
+        self.views[name] = array, made
+        return made
+
+    def image(self, name: str, shape: Sequence[int], life: str = "call") -> Any:
+        """A buffer for (N, C, *S) whose channels lie side by side in memory, which is what oneDNN's kernels like."""
+        memory = self.buf(name, (shape[0], *shape[2:], shape[1]), life=life)
+        return self.view(name, memory, lambda m: np.moveaxis(m, -1, 1))
+
+    def settled(self, name: str, x: Any, life: str = "call") -> Any:
+        """An image with channels last: as it is, if it is so already, otherwise copied."""
+        last = self.view(f"{name} last", x, channels_last)
+        if last is not None:
+            return last
+        copy = self.image(f"{name} settled", x.shape, life)
+        self.op(f"{name} settled", primitives.copy)(x, copy)
+        return copy
+
+    def alike(self, name: str, x: Any, model: Any, life: str = "call") -> Any:
+        """x with its axes in memory in the order of a model of the same shape: as it is, or copied so."""
+        if x.strides == model.strides:
+            return x
+        seen = self.view(f"{name} seen", x, lambda a: restrided(a, model.strides))
+        if seen is not None:
+            return seen
+        copy = self.buf(f"{name} like", x.shape, like=model, life=life)
+        self.op(f"{name} like", primitives.copy)(x, copy)
+        return copy
+
+    def matrix(self, name: str, x: Any, life: str = "call") -> Any:
+        """x (..., D) as rows (N, D) that lie one behind the other in memory, copied if need be."""
+        flat = self.view(f"{name} rows", x, rows)
+        if flat is None:
+            copy = self.buf(f"{name} settled", x.shape, life=life)
+            self.op(f"{name} settled", primitives.copy)(x, copy)
+            flat = self.view(f"{name} settled rows", copy, rows)
+        return flat
+
+
+def channels_last(x: Any) -> Any:
+    """An image whose channels lie side by side in memory, with the strides that say so; None where they do not.
+
+    NumPy does not care about the stride of an axis of length 1, oneDNN takes it for the layout.
+    """
+    last = np.moveaxis(x, 1, -1)
+    if not last.flags.c_contiguous:
+        return None
+    strides = np.cumprod([x.itemsize, *last.shape[:0:-1]])[::-1]
+    return np.moveaxis(np.lib.stride_tricks.as_strided(last, last.shape, strides, writeable=False), -1, 1)
+
+
+def restrided(x: Any, strides: Sequence[int]) -> Any:
+    """x with these strides, where they differ only for axes of length 1, whose strides mean nothing; otherwise None."""
+    if any(n != 1 and s != t for n, s, t in zip(x.shape, x.strides, strides, strict=True)):
+        return None
+    return np.lib.stride_tricks.as_strided(x, x.shape, strides, writeable=False)
+
+
+def rows(x: Any) -> Any:
+    """x (..., D) as a view (N, D) that a product of matrices can take; None where there is none."""
+    flat = x if x.ndim == 2 else x.reshape(-1, x.shape[-1]) if x.flags.c_contiguous else None
+    return flat if flat is not None and (flat.flags.c_contiguous or flat.flags.f_contiguous) else None

@@ -1,0 +1,338 @@
+"""oneDNN's C interface, as much of it as the engine needs.
+
+oneDNN describes an operation on arrays of known shapes and strides (a primitive), compiles it once, and runs it on any
+memory that fits. Here an `Op` is a primitive bound to arrays: calling it with the arrays that it saw last is one call
+into C; with other arrays it takes over their addresses first, and only for new shapes or strides another primitive is
+made.
+
+Numbers are those of oneDNN's public headers dnnl_types.h and dnnl.h, version 3.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Sequence
+from operator import is_
+from typing import Any
+
+import numpy as np
+
+from ... import threads
+from ...errors import BackendError
+from .library import load
+
+Pointer = ctypes.c_void_p
+Dims = ctypes.c_int64 * 12
+
+FLOAT32, INT32, UINT8 = 3, 4, 6
+TYPES = {np.dtype("float32"): FLOAT32, np.dtype("int32"): INT32, np.dtype("uint8"): UINT8}
+ANY_LAYOUT = 1
+# What an argument of a primitive is.
+SRC, SRC_1, SRC_2, DST, DST_1, DST_2 = 1, 2, 3, 17, 18, 19
+WEIGHTS, WEIGHTS_1, BIAS, MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE = 33, 34, 41, 49, 50, 51, 52, 64
+DIFF_SRC, DIFF_SRC_1, DIFF_SRC_2, DIFF_DST, DIFF_DST_1, DIFF_DST_2 = 129, 130, 131, 145, 146, 147
+DIFF_WEIGHTS, DIFF_WEIGHTS_1, DIFF_BIAS, DIFF_SCALE, DIFF_SHIFT = 161, 162, 169, 255, 256
+SCALES = 4096  # added to an argument: the factor that it is multiplied by
+POST_OP = 32768  # times (1 + number), added to an argument: what a post-op reads
+# The results: of forward, by the bottoms, by the weights.
+OUTPUTS = {*range(17, 33), *range(129, 145), *range(161, 257)}
+QUERY_IMPLEMENTATION, QUERY_ARGUMENT, QUERY_NDIMS = 8, 255, 256
+TRAINING, INFERENCE, BACKWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = 64, 96, 128, 160, 192
+
+
+class Argument(ctypes.Structure):
+    """One argument of a call: which, and its memory."""
+
+    _fields_ = [("which", ctypes.c_int), ("memory", Pointer)]
+
+
+def check(status: int, doing: str) -> None:
+    """Status 0 is success; 3 says that there is no implementation for these shapes on this CPU."""
+    if status:
+        reason = {1: "out of memory", 2: "invalid arguments", 3: "not implemented"}.get(status, f"status {status}")
+        raise BackendError(f"oneDNN: {doing}: {reason}", hint="set `engine: reference` for this layer, and report it")
+
+
+@functools.cache
+def runtime() -> Runtime:
+    """The library with its one engine (the CPU) and one stream."""
+    return Runtime()
+
+
+class Runtime:
+    """What every call needs."""
+
+    def __init__(self) -> None:
+        self.lib = lib = load().functions
+        lib.dnnl_primitive_desc_query_md.restype = Pointer
+        lib.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
+        lib.dnnl_memory_desc_get_size.argtypes = [Pointer]
+        lib.dnnl_memory_set_data_handle.argtypes = [Pointer, Pointer]
+        lib.dnnl_primitive_execute.argtypes = [Pointer, Pointer, ctypes.c_int, Pointer]
+        self.engine, self.stream = Pointer(), Pointer()
+        check(lib.dnnl_engine_create(ctypes.byref(self.engine), 1, ctypes.c_size_t(0)), "making an engine")
+        check(lib.dnnl_stream_create(ctypes.byref(self.stream), self.engine, 1), "making a stream")
+        threads.engine_loaded()
+        self.trace: list[tuple[Op, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
+        self.recording = False  # the planner looks on: nothing is computed
+
+
+class Handle:
+    """Something that oneDNN made and that must be given back."""
+
+    def __init__(self, maker: str, destroyer: str, *arguments: Any) -> None:
+        lib = runtime().lib
+        self.pointer = Pointer()
+        check(getattr(lib, maker)(ctypes.byref(self.pointer), *arguments), maker)
+        self._destroy = getattr(lib, destroyer)
+
+    def __del__(self) -> None:
+        if getattr(self, "_destroy", None) is not None and self.pointer:
+            self._destroy(self.pointer)
+
+
+class Desc(Handle):
+    """A memory descriptor: shape, type and layout."""
+
+    def __init__(self, maker: str, *arguments: Any) -> None:
+        super().__init__(maker, "dnnl_memory_desc_destroy", *arguments)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that an array of this description takes."""
+        return runtime().lib.dnnl_memory_desc_get_size(self.pointer)
+
+    @property
+    def ndim(self) -> int:
+        """How many axes it has."""
+        number = ctypes.c_int()
+        runtime().lib.dnnl_memory_desc_query(self.pointer, QUERY_NDIMS, ctypes.byref(number))
+        return number.value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Desc) and bool(runtime().lib.dnnl_memory_desc_equal(self.pointer, other.pointer))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def dims(numbers: Sequence[int]) -> Any:
+    """Numbers as oneDNN takes them."""
+    return Dims(*numbers)
+
+
+def strided(shape: Sequence[int], strides: Sequence[int], dtype: Any = np.float32) -> Desc:
+    """A descriptor of ordinary memory; strides count elements."""
+    return Desc(
+        "dnnl_memory_desc_create_with_strides", len(shape), dims(shape), TYPES[np.dtype(dtype)], dims(strides)
+    )
+
+
+def of_array(array: np.ndarray) -> Desc:
+    """The descriptor of an array as it lies in memory."""
+    size = array.itemsize
+    return strided(array.shape, [s // size for s in array.strides], array.dtype)
+
+
+def describable(array: np.ndarray) -> bool:
+    """Whether oneDNN can be told where the numbers lie: aligned, no axis backwards, none of them repeated."""
+    reach = array.itemsize
+    for stride, n in sorted((s, n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if stride < reach or stride % array.itemsize:
+            return False
+        reach = stride * n
+    return array.flags.aligned
+
+
+def any_layout(shape: Sequence[int]) -> Desc:
+    """A descriptor that lets the primitive choose the layout that it likes."""
+    return Desc("dnnl_memory_desc_create_with_tag", len(shape), dims(shape), FLOAT32, ANY_LAYOUT)
+
+
+class Attr(Handle):
+    """Options of a primitive: what is done to each result before it is stored, in order, and factors of arguments.
+
+    post_ops   ("relu", ...) as (algorithm, alpha, beta); ("sum", factor) adds the old content of the destination;
+               ("binary", algorithm, descriptor) combines with another array
+    """
+
+    def __init__(self, post_ops: Sequence[tuple[Any, ...]] = (), scaled: Sequence[int] = ()) -> None:
+        lib = runtime().lib
+        super().__init__("dnnl_primitive_attr_create", "dnnl_primitive_attr_destroy")
+        chain = Handle("dnnl_post_ops_create", "dnnl_post_ops_destroy")
+        for kind, *values in post_ops:
+            if kind == "sum":
+                status = lib.dnnl_post_ops_append_sum(chain.pointer, ctypes.c_float(values[0]), 0, 0)
+            elif kind == "binary":
+                status = lib.dnnl_post_ops_append_binary(chain.pointer, values[0], values[1].pointer)
+            else:
+                alpha, beta = map(ctypes.c_float, values)
+                status = lib.dnnl_post_ops_append_eltwise(chain.pointer, kind, alpha, beta)
+            check(status, "appending a post-op")
+        check(lib.dnnl_primitive_attr_set_post_ops(self.pointer, chain.pointer), "setting post-ops")
+        for argument in scaled:
+            check(lib.dnnl_primitive_attr_set_scales_mask(self.pointer, argument, 0), "setting a factor")
+
+
+class Recipe(Handle):
+    """A primitive's description: which operation, on which shapes and layouts. `kind` is its name in the interface."""
+
+    def __init__(self, kind: str, *arguments: Any, engine_first: bool = True) -> None:
+        passed = [a.pointer if isinstance(a, Handle) else a for a in arguments]
+        engine = [runtime().engine] if engine_first else []
+        maker = f"dnnl_{kind}_primitive_desc_create"
+        super().__init__(maker, "dnnl_primitive_desc_destroy", *engine, *passed)
+
+    def wants(self, argument: int) -> Desc:
+        """The descriptor that it wants for an argument."""
+        found = runtime().lib.dnnl_primitive_desc_query_md(self.pointer, QUERY_ARGUMENT, argument)
+        return Desc("dnnl_memory_desc_clone", Pointer(found))
+
+    def implementation(self) -> str:
+        """How oneDNN calls the code that it chose."""
+        text = ctypes.c_char_p()
+        runtime().lib.dnnl_primitive_desc_query(self.pointer, QUERY_IMPLEMENTATION, 0, ctypes.byref(text))
+        return (text.value or b"").decode()
+
+
+class Call:
+    """A compiled recipe with the memory of its arguments, whose addresses can change from call to call."""
+
+    def __init__(self, recipe: Recipe, which: Sequence[int], descs: Sequence[Desc]) -> None:
+        self.recipe, self.descs = recipe, descs
+        self.handle = Handle("dnnl_primitive_create", "dnnl_primitive_destroy", recipe.pointer)
+        self.memories = [
+            Handle("dnnl_memory_create", "dnnl_memory_destroy", d.pointer, runtime().engine, Pointer(0)) for d in descs
+        ]
+        pairs = [Argument(w, m.pointer) for w, m in zip(which, self.memories, strict=True)]
+        self.arguments = (Argument * len(pairs))(*pairs)
+        self.call = (self.handle.pointer.value, runtime().stream.value, len(pairs), ctypes.addressof(self.arguments))
+
+    def bind(self, arrays: Sequence[np.ndarray]) -> None:
+        """Take over the addresses of these arrays."""
+        lib = runtime().lib
+        for memory, array in zip(self.memories, arrays, strict=True):
+            lib.dnnl_memory_set_data_handle(memory.pointer, array.__array_interface__["data"][0])
+
+
+class Primitive:
+    """A primitive, and what goes with it where it does not take the arrays as they are.
+
+    An input that it wants in another layout is reordered into memory of its own before; a result in another layout is
+    reordered after, and one that is to be added to what is there is added after.
+    """
+
+    def __init__(
+        self, recipe: Recipe, which: Sequence[int], arrays: Sequence[np.ndarray], added: Sequence[int]
+    ) -> None:
+        self.recipe = recipe
+        mine = [self.desc(w, a) for w, a in zip(which, arrays, strict=True)]
+        self.main = Call(recipe, which, mine)
+        self.detours: list[tuple[int, int, Call]] = []  # argument, bytes of its own memory, the reorder
+        self.results = [w in OUTPUTS for w in which]
+        for i, (w, desc, array) in enumerate(zip(which, mine, arrays, strict=True)):
+            theirs = None if w >= SCALES or w == WORKSPACE else like_array(array, desc)
+            if theirs is None or (w not in added and theirs == desc):
+                continue
+            first, second = (desc, theirs) if self.results[i] else (theirs, desc)
+            self.detours.append((i, desc.bytes, reorder(first, second, add=w in added)))
+
+    def desc(self, which: int, array: np.ndarray) -> Desc:
+        """The recipe's own descriptor of an argument, which may have more axes than the array: a bias is a row."""
+        return of_array(array) if which >= SCALES else self.recipe.wants(which)
+
+    def bind(
+        self, arrays: Sequence[np.ndarray], memory: Callable[[str, int], np.ndarray]
+    ) -> tuple[list[tuple[Any, ...]], list[np.ndarray]]:
+        """Take over addresses: the calls to make, in order, and the memory that they use. `memory` gives it by name."""
+        mine, before, after = list(arrays), [], []
+        for i, size, call in self.detours:
+            mine[i] = memory(f"detour {i}", size)
+            if self.results[i]:
+                call.bind((mine[i], arrays[i]))
+                after.append(call.call)
+            else:
+                call.bind((arrays[i], mine[i]))
+                before.append(call.call)
+        self.main.bind(mine)
+        return [*before, self.main.call, *after], mine
+
+
+def like_array(array: np.ndarray, desc: Desc) -> Desc:
+    """The descriptor of an array as it lies in memory, with as many axes as `desc` has."""
+    missing = desc.ndim - array.ndim
+    return of_array(array.reshape((1,) * missing + array.shape)) if missing else of_array(array)
+
+
+def reorder(source: Desc, target: Desc, add: bool = False) -> Call:
+    """Copy numbers from one layout to another, or add them to what is there."""
+    return Call(reordering(source, target, add), (SRC, DST), (source, target))
+
+
+def reordering(source: Desc, target: Desc, add: bool = False) -> Recipe:
+    """The description of a copy from one layout to another."""
+    engine, attr = runtime().engine, Attr([("sum", 1.0)] if add else [])
+    return Recipe("reorder", source, engine, target, engine, attr, engine_first=False)
+
+
+# From the arrays of a call to the recipe and what each array is; None stands for an array that is not given.
+Maker = Callable[..., tuple[Recipe, Sequence[int]]]
+
+
+class Op:
+    """A primitive bound to arrays. `maker` describes it for arrays of given shapes and strides.
+
+    memory  where bytes of its own come from, by name and number
+    added   the arguments whose results are added to what is there
+    """
+
+    def __init__(
+        self, maker: Maker, options: Sequence[Any], memory: Callable[[str, int], np.ndarray], added: Sequence[int] = ()
+    ) -> None:
+        self.maker, self.options, self.memory, self.added = maker, options, memory, added
+        self.bound: tuple[Any, ...] = ()
+        self.copied: list[tuple[np.ndarray, np.ndarray, bool]] = []  # copy, original, whether that is a result
+        self.used: list[np.ndarray] = []
+        self.made: dict[Any, Primitive] = {}
+        self.calls: list[tuple[Any, ...]] = []
+        self.runtime = runtime()
+        self.execute = self.runtime.lib.dnnl_primitive_execute
+
+    def __call__(self, *arrays: Any) -> None:
+        if len(arrays) != len(self.bound) or not all(map(is_, arrays, self.bound)):
+            self.bind(arrays)
+        runtime = self.runtime
+        if runtime.trace is not None:
+            runtime.trace.append((self, self.bound))
+        if not runtime.recording:
+            self.run()
+
+    def run(self) -> None:
+        """Run it on the arrays that it is bound to."""
+        for copy, original, _ in self.copied:
+            np.copyto(copy, original)
+        for call in self.calls:
+            status = self.execute(*call)
+            if status:
+                check(status, f"running {self.maker.__name__}")
+        for copy, original, is_result in self.copied:
+            if is_result:
+                np.copyto(original, copy)
+
+    def bind(self, arrays: Sequence[Any]) -> None:
+        """Take over the addresses of these arrays, or of copies of those that oneDNN cannot be told of."""
+        mine = [a if a is None or describable(a) else self._copy(f"argument {i}", a) for i, a in enumerate(arrays)]
+        given = [a for a in mine if a is not None]
+        key = tuple([None if a is None else (a.shape, a.strides) for a in mine])
+        primitive = self.made.get(key)
+        if primitive is None:
+            recipe, which = self.maker(*mine, *self.options)
+            primitive = self.made[key] = Primitive(recipe, which, given, self.added)
+        # What the calls work on is held on to: they know no more of it than addresses.
+        (self.calls, self.used), self.bound = primitive.bind(given, self.memory), tuple(arrays)
+        pairs = zip(given, (a for a in arrays if a is not None), primitive.results, strict=True)
+        self.copied = [(copy, original, result) for copy, original, result in pairs if copy is not original]
+
+    def _copy(self, name: str, array: np.ndarray) -> np.ndarray:
+        """Memory for a copy, which is made at every call."""
+        return self.memory(name, array.nbytes).view(array.dtype).reshape(array.shape)

@@ -1,0 +1,108 @@
+"""Convolutions by oneDNN's kernels, with channels last and the weights reordered for them once per pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...layer import Layer
+from ...layers.conv import Conv1d, Conv2d, Conv3d, Kernels
+from ...layers.conv_transpose import ConvTranspose2d
+from ...spec import Spec
+from . import primitives
+from .activation import Activated
+from .base import OneDnn
+from .binding import DIFF_BIAS, DIFF_WEIGHTS
+from .primitives import Geometry
+
+
+class OneDnnConvolution(Activated, OneDnn, Kernels):
+    """Conv1d, Conv2d and Conv3d, with an activation if the plan fused one."""
+
+    replays = True
+
+    def geometry(self, x: Any) -> Geometry:
+        """Of the windows over x."""
+        return Geometry(self.stride, self.dilation, self.padding, self.padding)
+
+    def top_size(self, x: Any) -> tuple[int, ...]:
+        """The spatial shape of the top."""
+        return self.windows(x.shape[2:]).counts
+
+    def kernels(self, name: str, weight: Any) -> Any:
+        """Kernels (M, C/g, *K) as oneDNN writes groups: (g, M/g, C/g, *K)."""
+        if self.groups == 1:
+            return weight
+        return self.view(name, weight, lambda w: w.reshape(self.groups, -1, *w.shape[1:]))
+
+    def forward(self, x: Any) -> Any:
+        x, how = self.settled("x", x, "saved"), self.geometry(x)
+        y = self.image("y", (x.shape[0], self.out_channels, *self.top_size(x)), self.life_of_top())
+        bias = self.params.bias if self.bias else None
+        self.op("y", primitives.convolution, how, self.post_ops())(x, self.kernels("w", self.params.weight), bias, y)
+        self.save(x=x, y=self.kept_top(y))
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        x, how = self.saved.x, self.geometry(self.saved.x)
+        dz = self.before_activation(self.settled("dy", dy))
+        dweight = self.kernels("dw", self.grads.weight)
+        dbias = self.grads.bias if self.bias and self.needs_param_grad.bias else None
+        if self.needs_param_grad.weight or dbias is not None:
+            by_weights = self.op("dw", primitives.convolution_by_weights, how, added=(DIFF_WEIGHTS, DIFF_BIAS))
+            by_weights(x, dz, dweight if self.needs_param_grad.weight else self.unwanted(dweight), dbias)
+        if not self.needs_grad[0]:
+            return None
+        dx = self.image("dx", x.shape)
+        self.op("dx", primitives.convolution_by_bottom, how)(self.kernels("w", self.params.weight), dz, dx)
+        return dx
+
+    def unwanted(self, like: Any) -> Any:
+        """Somewhere to put a gradient that comes along with another one."""
+        return self.buf("unwanted", like.shape)
+
+
+class OneDnnConv1d(OneDnnConvolution, Conv1d):
+    """Conv1d."""
+
+    type_name = "Conv1d"
+
+
+class OneDnnConv2d(OneDnnConvolution, Conv2d):
+    """Conv2d."""
+
+    type_name = "Conv2d"
+
+
+class OneDnnConv3d(OneDnnConvolution, Conv3d):
+    """Conv3d."""
+
+    type_name = "Conv3d"
+
+
+class OneDnnConvTranspose2d(OneDnnConvolution, ConvTranspose2d):
+    """ConvTranspose2d."""
+
+    type_name = "ConvTranspose2d"
+
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        if max(reference.dilation) > 1 or reference.groups == bottoms[0].shape[1] > 1:
+            return "the reference is as fast with dilation, and where every channel is a group"
+        sizes = zip(reference.output_padding, reference.padding, reference.stride, strict=True)
+        if any(extra - padding >= stride for extra, padding, stride in sizes):
+            return "output_padding reaches a whole stride past the kernels"
+        return super().refuses(reference, bottoms, tops)
+
+    def geometry(self, x: Any) -> Geometry:
+        behind = tuple(p - extra for p, extra in zip(self.padding, self.output_padding, strict=True))
+        return Geometry(self.stride, self.dilation, self.padding, behind, turned=True)
+
+    def top_size(self, x: Any) -> tuple[int, ...]:
+        return self.windows(x.shape[2:]).size
+
+    def kernels(self, name: str, weight: Any) -> Any:
+        """Kernels (C, M/g, *K) as oneDNN has them: (M, C, *K), or (g, M/g, C/g, *K)."""
+        if self.groups == 1:
+            return self.view(name, weight, lambda w: w.swapaxes(0, 1))
+        return self.view(name, weight, lambda w: w.reshape(self.groups, -1, *w.shape[1:]).swapaxes(1, 2))

@@ -1,0 +1,118 @@
+"""Finding oneDNN's shared library and loading it: any libdnnl of major version 3, whose C interface is stable.
+
+Looked for, in this order: $LAYERFORGE_ONEDNN (a file, and then nothing else), the wheels `onednn-cpu-gomp` (the extra
+`fast`) and `onednn` in this environment, a conda environment, the system.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import BackendError
+
+MAJOR = 3
+VARIABLE = "LAYERFORGE_ONEDNN"
+INSTALL = "pip install 'layerforge[fast]' (Linux on x86-64), or name a libdnnl.so.3 in $LAYERFORGE_ONEDNN"
+GAIN = "with it training steps are several times faster"
+
+
+class Version(ctypes.Structure):
+    """What dnnl_version() points to; `cpu_runtime` is how it makes threads."""
+
+    _fields_ = [
+        ("major", ctypes.c_int),
+        ("minor", ctypes.c_int),
+        ("patch", ctypes.c_int),
+        ("hash", ctypes.c_char_p),
+        ("cpu_runtime", ctypes.c_uint),
+        ("gpu_runtime", ctypes.c_uint),
+    ]
+
+
+RUNTIMES = {1: "sequential", 2: "OpenMP", 4: "TBB", 8: "threadpool"}
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded library: its functions, where it is, and which."""
+
+    functions: Any
+    path: str
+    version: str
+    runtime: str
+
+    def describe(self) -> str:
+        """For tables and the run's record."""
+        return f"oneDNN {self.version} ({self.runtime}, {self.path})"
+
+
+@functools.cache
+def load() -> Library:
+    """Load oneDNN, once.
+
+    Errors   BackendError (exit 5), saying what was looked for or what is wrong with what was found
+    """
+    problems = []
+    for path in candidates():
+        try:
+            return _open(path)
+        except OSError as error:
+            problems.append(f"{path} cannot be loaded ({error})")
+        except BackendError as error:
+            problems.append(error.message)
+    named = os.environ.get(VARIABLE)
+    if named and not problems:
+        problems.append(f"${VARIABLE} names {named}, which does not exist")
+    raise BackendError("; ".join(problems) or "oneDNN is not installed", hint=INSTALL)
+
+
+def missing() -> str | None:
+    """Why oneDNN cannot be used, in a line that also says what it would bring; None where it can."""
+    try:
+        load()
+    except BackendError as error:
+        return f"{error.message}; {GAIN}: {error.hint}"
+    return None
+
+
+def candidates() -> Iterator[str]:
+    """Paths or names to try, best first."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        if Path(named).exists():
+            yield named
+        return
+    folders = [Path(sys.prefix) / "lib", Path(sys.base_prefix) / "lib"]
+    if os.environ.get("CONDA_PREFIX"):
+        folders.append(Path(os.environ["CONDA_PREFIX"]) / "lib")
+    for folder in dict.fromkeys(folders):
+        for name in (f"libdnnl.so.{MAJOR}", f"libdnnl.{MAJOR}.dylib"):
+            if (folder / name).exists():
+                yield str(folder / name)
+    system = ctypes.util.find_library("dnnl")
+    if system:
+        yield system
+
+
+def _open(path: str) -> Library:
+    functions = ctypes.CDLL(path)
+    try:
+        functions.dnnl_version.restype = ctypes.POINTER(Version)
+        version = functions.dnnl_version().contents
+    except AttributeError:
+        raise BackendError(f"{path} is not oneDNN: it has no function dnnl_version") from None
+    text = f"{version.major}.{version.minor}.{version.patch}"
+    if version.major != MAJOR:
+        raise BackendError(f"{path} is oneDNN {text}; this engine speaks the interface of version {MAJOR}")
+    runtime = RUNTIMES.get(version.cpu_runtime)
+    if runtime is None:
+        raise BackendError(f"{path} (oneDNN {text}) was built without a CPU engine")
+    return Library(functions, path, text, runtime)

@@ -1,0 +1,49 @@
+"""Linear as products of matrices whose results are added to, in place, and whose activation costs nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...layers.linear import Linear
+from . import primitives
+from .activation import Activated
+from .base import OneDnn
+
+ADD = (("sum", 1.0),)
+
+
+class OneDnnLinear(Activated, OneDnn, Linear):
+    """Linear, with an activation if the plan fused one."""
+
+    type_name = "Linear"
+    replays = True
+
+    def forward(self, x: Any) -> Any:
+        rows = self.matrix("x", x, "saved")
+        y = self.buf("y", (*x.shape[:-1], self.out_features), life=self.life_of_top())
+        bias = self.params.bias if self.bias else None
+        weight = self.view("weight", self.params.weight, np.transpose)
+        self.op("y", primitives.matmul, self.post_ops())(rows, weight, bias, self.matrix("y rows", y))
+        self.save(rows=rows, y=self.kept_top(y))
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        rows = self.saved.rows
+        dz = self.matrix("dy", self.before_activation(dy))
+        if self.needs_param_grad.weight:
+            columns = self.view("dz", dz, np.transpose)
+            self.op("dW", primitives.matmul, ADD)(columns, rows, None, self.grads.weight)
+        if self.bias and self.needs_param_grad.bias:
+            self.add_column_sums(dz, self.grads.bias)
+        if not self.needs_grad[0]:
+            return None
+        dx = self.buf("dx", (*dy.shape[:-1], rows.shape[1]))
+        self.op("dx", primitives.matmul)(dz, self.params.weight, None, self.matrix("dx rows", dx))
+        return dx
+
+    def add_column_sums(self, dz: Any, total: Any) -> None:
+        """total += Σₙ dzₙ, as a product with a row of ones."""
+        ones = self.view("ones", dz, lambda a: np.ones((1, len(a)), a.dtype))
+        self.op("db", primitives.matmul, ADD)(ones, dz, None, self.view("db", total, lambda t: t.reshape(1, -1)))

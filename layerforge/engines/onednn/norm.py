@@ -1,0 +1,190 @@
+"""Normalisations by oneDNN's kernels. BatchNorm takes a ReLU above it in the same passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import LayerError
+from ...layer import Layer
+from ...layers.batch_norm import BatchNorm, values_per_channel
+from ...layers.layer_norm import LayerNorm
+from ...layers.local_response_norm import LocalResponseNorm
+from ...layers.standardized import per_channel
+from ...spec import Spec
+from . import primitives
+from .base import OneDnn
+from .binding import DIFF_SCALE, DIFF_SHIFT
+
+
+class OneDnnBatchNorm(OneDnn, BatchNorm):
+    """BatchNorm, with a ReLU if the plan fused one. It keeps x, mean and variance instead of x̂."""
+
+    type_name = "BatchNorm"
+    backward_reads = ("bottom",)
+    inplace = False
+    relu = False
+
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        if not reference.track_running_stats:
+            return "without running statistics"
+        return super().refuses(reference, bottoms, tops)
+
+    def can_absorb(self, above: Layer) -> bool:
+        """A plain ReLU."""
+        return not self.relu and above.type_name == "ReLU" and not above.negative_slope
+
+    def absorb(self, above: Layer) -> None:
+        """Apply the ReLU above in the same passes."""
+        self.relu = True  # its mask is kept, so that backward does not read the top
+
+    def as_image(self, name: str, x: Any) -> Any:
+        """x (N, C) is an image of one position."""
+        return self.view(name, x, lambda a: a[:, :, None, None]) if x.ndim == 2 else x
+
+    def forward(self, x: Any) -> Any:
+        learning = self.phase == "train" and not self.use_running_stats
+        if learning and values_per_channel(x) < 2:
+            raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
+        x4 = self.settled("x", self.as_image("x", x), "saved")
+        y = self.buf("y", x.shape) if x.ndim == 2 else self.image("y", x.shape)
+        if learning:
+            mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
+        else:
+            mean, var = self.state.running_mean, self.state.running_var
+        mask = self.mask(x4)
+        op = self.op(f"y {learning} {mask is None}", primitives.batch_norm, self.eps, not learning, self.relu)
+        op(x4, *self.affine_params(), mean, var, self.settled("y", self.as_image("y", y)), mask)
+        if learning:
+            m = values_per_channel(x)
+            self.follow("running_mean", mean)
+            self.follow("running_var", var * np.float32(m / (m - 1)))
+        self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
+        return y
+
+    def affine_params(self) -> tuple[Any, Any]:
+        """weight and bias, or None for both."""
+        return (self.params.weight, self.params.bias) if self.affine else (None, None)
+
+    def mask(self, x: Any) -> Any:
+        """Memory for where the ReLU let something through."""
+        if not self.relu:
+            return None
+        size = self.view("mask bytes", x, lambda x: primitives.batch_norm_workspace(x, self.eps))
+        return self.buf("mask", (size,), "uint8", life="saved")
+
+    def backward(self, dy: Any) -> Any:
+        kept = self.saved
+        dy4 = self.settled("dy", self.as_image("dy", dy))
+        dx = self.buf("dx", dy.shape) if dy.ndim == 2 else self.image("dx", dy.shape)
+        gradients = tuple(self.gradient(name) for name in ("weight", "bias")) if self.affine else (None, None)
+        backward = self.op(
+            f"dx {kept.learning}", primitives.batch_norm_backward, self.eps, not kept.learning, self.relu,
+            added=(DIFF_SCALE, DIFF_SHIFT),
+        )  # fmt: skip
+        weight = self.params.weight if self.affine else None
+        dx4 = self.settled("dx", self.as_image("dx", dx))
+        backward(kept.x, weight, kept.mean, kept.var, dy4, kept.mask, dx4, *gradients)
+        return dx if self.needs_grad[0] else None
+
+    def gradient(self, name: str) -> Any:
+        """Where the gradient of a parameter is added; somewhere else for a frozen one."""
+        if self.needs_param_grad[name]:
+            return self.grads[name]
+        return self.buf(f"unwanted {name}", self.params[name].shape)
+
+    def jvp(self, dx: Any) -> Any:
+        kept = self.saved
+        inv_std = 1 / np.sqrt(per_channel(kept.var, dx.ndim) + self.eps)
+        xhat = (kept.x.reshape(dx.shape) - per_channel(kept.mean, dx.ndim)) * inv_std
+        with self.as_if_saved(xhat=xhat, inv_std=inv_std, by_batch=kept.learning):
+            tangent = self.through(dx)
+        if not self.relu:
+            return tangent
+        weight, bias = (per_channel(p, dx.ndim) for p in self.affine_params()) if self.affine else (1, 0)
+        return tangent * (weight * xhat + bias > 0)
+
+
+class OneDnnLayerNorm(OneDnn, LayerNorm):
+    """LayerNorm over the last axis, with weight and bias. It keeps x, means and variances instead of x̂."""
+
+    type_name = "LayerNorm"
+    replays = True
+    backward_reads = ("bottom",)
+    inplace = False
+
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        if len(reference.features) != 1 or not (reference.elementwise_affine and reference.bias):
+            return "only over the last axis, with weight and bias"
+        return super().refuses(reference, bottoms, tops)
+
+    def forward(self, x: Any) -> Any:
+        rows = self.matrix("x", x, "saved")
+        y = self.buf("y", x.shape)
+        mean, var = (self.buf(name, (len(rows),), life="saved") for name in ("mean", "var"))
+        op = self.op("y", primitives.layer_norm, self.eps)
+        op(rows, self.params.weight, self.params.bias, mean, var, self.matrix("y", y))
+        self.save(x=rows, mean=mean, var=var)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        kept, dx = self.saved, self.buf("dx", dy.shape)
+        gradients = [
+            self.grads[n] if self.needs_param_grad[n] else self.buf(f"unwanted {n}", self.params[n].shape)
+            for n in ("weight", "bias")
+        ]
+        backward = self.op("dx", primitives.layer_norm_backward, self.eps, added=(DIFF_SCALE, DIFF_SHIFT))
+        rows = self.matrix("dy", dy), self.matrix("dx", dx)
+        backward(kept.x, self.params.weight, self.params.bias, kept.mean, kept.var, *rows, *gradients)
+        return dx if self.needs_grad[0] else None
+
+    def jvp(self, dx: Any) -> Any:
+        kept = self.saved
+        inv_std = 1 / np.sqrt(kept.var[:, None] + self.eps)
+        xhat = (kept.x - kept.mean[:, None]) * inv_std
+        with self.as_if_saved(xhat=xhat.reshape(dx.shape), inv_std=inv_std.reshape(*dx.shape[:-1], 1)):
+            return super().jvp(dx)
+
+
+class OneDnnLocalResponseNorm(OneDnn, LocalResponseNorm):
+    """LocalResponseNorm across channels."""
+
+    type_name = "LocalResponseNorm"
+    replays = True
+    backward_reads = ("bottom",)
+    inplace = False
+
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        if reference.within or reference.size % 2 == 0 or bottoms[0].ndim != 4:
+            return "only across channels of images, with an odd size"
+        return super().refuses(reference, bottoms, tops)
+
+    def numbers(self) -> tuple[int, float, float, float]:
+        """As oneDNN takes them."""
+        return self.size, self.alpha, self.beta, self.k
+
+    def forward(self, x: Any) -> Any:
+        x, y = self.settled("x", x, "saved"), self.image("y", x.shape)
+        size = self.view("kept bytes", x, lambda x: primitives.lrn_workspace(x, *self.numbers()))
+        kept = self.buf("kept", (size,), "uint8", life="saved") if size else None
+        self.op("y", primitives.lrn, *self.numbers())(x, y, kept)
+        self.save(x=x, kept=kept)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        if not self.needs_grad[0]:
+            return None
+        dy, dx = self.settled("dy", dy), self.image("dx", dy.shape)
+        self.op("dx", primitives.lrn_backward, *self.numbers())(self.saved.x, dy, self.saved.kept, dx)
+        return dx
+
+    def jvp(self, dx: Any) -> Any:
+        x = self.saved.x
+        s = self.k + self.share * self.over_neighbours(x * x)
+        with self.as_if_saved(x=x, s=s, power=s**-self.beta):
+            return super().jvp(dx)

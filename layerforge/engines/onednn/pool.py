@@ -1,0 +1,141 @@
+"""Poolings by oneDNN's kernels, with channels last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...layer import Layer
+from ...layers.avg_pool import AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d
+from ...layers.max_pool import MaxPool1d, MaxPool2d, MaxPool3d, of_winners
+from ...spec import Spec
+from ...windows import Axis
+from . import primitives
+from .base import OneDnn
+from .primitives import MAX_POOLING, MEAN_WITH_PADDING, MEAN_WITHOUT, Geometry
+
+
+def overhang(axis: Axis) -> int:
+    """How far the last window reaches behind the end of the input; at least the padding there."""
+    return max(axis.padding, (axis.count - 1) * axis.stride + axis.extent - axis.size - axis.padding)
+
+
+class OneDnnPooling(OneDnn):
+    """What the poolings share: one primitive forward, one backward."""
+
+    replays = True
+
+    def algorithm(self) -> int:
+        """oneDNN's number of it."""
+        raise NotImplementedError
+
+    def geometry(self, x: Any) -> Geometry:
+        """Of the windows over x."""
+        axes = self.windows(x.shape[2:]).axes
+        numbers = zip(*((a.stride, a.dilation, a.padding, overhang(a), a.kernel) for a in axes), strict=True)
+        return Geometry(*numbers)
+
+    def workspace(self, x: Any, y: Any) -> Any:
+        """Memory for which element of each window was the largest, where that is asked for in backward."""
+        if not self.run.keep or self.algorithm() != MAX_POOLING:
+            return None
+        size = self.view("workspace", y, lambda y: primitives.pooling_workspace(x, y, MAX_POOLING, self.geometry(x)))
+        return self.buf("winners", (size,), "uint8", life="saved")
+
+    def forward(self, x: Any) -> Any:
+        x = self.settled("x", x)
+        y = self.image("y", (*x.shape[:2], *self.windows(x.shape[2:]).counts))
+        where = self.workspace(x, y)
+        name = "y" if where is None else "y and winners"
+        self.op(name, primitives.pooling, self.algorithm(), self.geometry(x))(x, y, where)
+        self.save(where=where, shape=x.shape)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        if not self.needs_grad[0]:
+            return None
+        dy, dx = self.settled("dy", dy), self.image("dx", self.saved.shape)
+        self.op("dx", primitives.pooling_backward, self.algorithm(), self.geometry(dx))(dy, self.saved.where, dx)
+        return dx
+
+
+class OneDnnMaxPooling(OneDnnPooling):
+    """MaxPool1d, MaxPool2d and MaxPool3d."""
+
+    def algorithm(self) -> int:
+        return MAX_POOLING
+
+    def jvp(self, dx: Any) -> Any:
+        """Of the numbers that won: oneDNN remembers them by their place in the window, in the order of the kernel."""
+        windows = self.windows(dx.shape[2:])
+        kind = np.uint8 if windows.elements < 256 else np.int32
+        place = self.saved.where.view(kind)[: dx.shape[0] * dx.shape[1] * math.prod(windows.counts)]
+        place = np.moveaxis(place.reshape(dx.shape[0], *windows.counts, dx.shape[1]), -1, 1)
+        return of_winners(np, dx, windows.elements - place.astype("int64"), windows)
+
+
+class OneDnnAvgPooling(OneDnnPooling):
+    """AvgPool1d, AvgPool2d and AvgPool3d."""
+
+    def algorithm(self) -> int:
+        return MEAN_WITH_PADDING if self.count_include_pad else MEAN_WITHOUT
+
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        if any(overhang(a) > a.padding for a in reference.windows(bottoms[0].shape[2:]).axes):
+            return "oneDNN would count what hangs over the end"
+        return super().refuses(reference, bottoms, tops)
+
+
+class OneDnnMaxPool1d(OneDnnMaxPooling, MaxPool1d):
+    """MaxPool1d."""
+
+    type_name = "MaxPool1d"
+
+
+class OneDnnMaxPool2d(OneDnnMaxPooling, MaxPool2d):
+    """MaxPool2d."""
+
+    type_name = "MaxPool2d"
+
+
+class OneDnnMaxPool3d(OneDnnMaxPooling, MaxPool3d):
+    """MaxPool3d."""
+
+    type_name = "MaxPool3d"
+
+
+class OneDnnAvgPool1d(OneDnnAvgPooling, AvgPool1d):
+    """AvgPool1d."""
+
+    type_name = "AvgPool1d"
+
+
+class OneDnnAvgPool2d(OneDnnAvgPooling, AvgPool2d):
+    """AvgPool2d."""
+
+    type_name = "AvgPool2d"
+
+
+class OneDnnAvgPool3d(OneDnnAvgPooling, AvgPool3d):
+    """AvgPool3d."""
+
+    type_name = "AvgPool3d"
+
+
+class OneDnnGlobalAvgPool2d(OneDnnPooling, GlobalAvgPool2d):
+    """GlobalAvgPool2d: one window that is the whole image."""
+
+    type_name = "GlobalAvgPool2d"
+
+    def algorithm(self) -> int:
+        return MEAN_WITHOUT
+
+    def windows(self, size: Sequence[int]) -> Any:
+        """The one window."""
+        from ...windows import Windows
+
+        return Windows(tuple(Axis(n, n, n, 0) for n in size))

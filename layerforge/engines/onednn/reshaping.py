@@ -1,0 +1,50 @@
+"""Flatten and Reshape: a view where numbers lie in row-major order, otherwise a copy on all threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...layer import Layer
+from ...layers.flatten import Flatten
+from ...layers.reshaping import Reshape, Reshaping
+from ...spec import Spec
+from . import primitives
+from .base import OneDnn
+
+
+class OneDnnReshaping(OneDnn, Reshaping):
+    """What the two share. The copy is what channels last cost where an image becomes a vector."""
+
+    replays = True
+
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        return super().refuses(reference, bottoms, tops) if bottoms[0].is_real else "an index"
+
+    def forward(self, x: Any) -> Any:
+        self.save(shape=x.shape)
+        return self.reshaped("y", x, self.top_shape(x.shape))
+
+    def backward(self, dy: Any) -> Any:
+        return self.reshaped("dx", dy, self.saved.shape) if self.needs_grad[0] else None
+
+    def reshaped(self, name: str, x: Any, shape: tuple[int, ...]) -> Any:
+        """x read in row-major order in another shape."""
+        if not x.flags.c_contiguous:
+            copy = self.buf(name, x.shape)
+            self.op(name, primitives.copy)(x, copy)
+            x = copy
+        return self.view(f"{name} reshaped", x, lambda a: a.reshape(shape))
+
+
+class OneDnnFlatten(OneDnnReshaping, Flatten):
+    """Flatten."""
+
+    type_name = "Flatten"
+
+
+class OneDnnReshape(OneDnnReshaping, Reshape):
+    """Reshape."""
+
+    type_name = "Reshape"

@@ -1,0 +1,42 @@
+"""The engine's layers by the type that they stand in for."""
+
+from __future__ import annotations
+
+from . import attention, conv, loss, norm, pool, recurrent
+from .base import OneDnn
+from .elementwise import ELEMENTWISE, OneDnnAdd, OneDnnLogSoftmax, OneDnnSoftmax
+from .linear import OneDnnLinear
+from .reshaping import OneDnnFlatten, OneDnnReshape
+
+LAYERS: dict[str, type[OneDnn]] = {
+    cls.type_name: cls
+    for cls in (
+        OneDnnLinear,
+        conv.OneDnnConv1d,
+        conv.OneDnnConv2d,
+        conv.OneDnnConv3d,
+        conv.OneDnnConvTranspose2d,
+        pool.OneDnnMaxPool1d,
+        pool.OneDnnMaxPool2d,
+        pool.OneDnnMaxPool3d,
+        pool.OneDnnAvgPool1d,
+        pool.OneDnnAvgPool2d,
+        pool.OneDnnAvgPool3d,
+        pool.OneDnnGlobalAvgPool2d,
+        norm.OneDnnBatchNorm,
+        norm.OneDnnLayerNorm,
+        norm.OneDnnLocalResponseNorm,
+        recurrent.OneDnnLSTM,
+        recurrent.OneDnnGRU,
+        recurrent.OneDnnRNN,
+        attention.OneDnnScaledDotProductAttention,
+        attention.OneDnnMultiheadAttention,
+        OneDnnAdd,
+        OneDnnSoftmax,
+        OneDnnLogSoftmax,
+        OneDnnFlatten,
+        OneDnnReshape,
+        loss.OneDnnSoftmaxCrossEntropy,
+        *ELEMENTWISE.values(),
+    )
+}

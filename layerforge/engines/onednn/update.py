@@ -1,0 +1,82 @@
+"""The solver's update of float32 parameters on all threads: a few passes over blocks that stay in the caches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import primitives
+from .binding import Op
+
+BLOCK = 256 * 1024  # numbers of each array: few enough for the caches of all threads, many enough to be worth a call
+
+
+class Update:
+    """A rule on flat arrays, which stay where they are: data and grad, and the rule's histories.
+
+    rule   the solver's rule, for its hyper-parameters
+    """
+
+    def __init__(self, rule: Any, data: Any, grad: Any, histories: Sequence[Any]) -> None:
+        self.rule, self.data, self.grad, self.histories = rule, data, grad, histories
+        self.blocks: dict[tuple[int, int], list[Callable[[], None]]] = {}
+        self.of_grad, self.of_data, self.forth, self.back = (np.zeros(1, "float32") for _ in range(4))
+        self.scratch = np.empty(0, "float32")
+
+    def __call__(self, start: int, stop: int, lr: float, factor: float, decay: float) -> None:
+        """Update the slice start:stop along factor · grad + decay · data.
+
+        The factors are read when the primitives run, so that a schedule costs nothing.
+        """
+        self.of_grad[0], self.of_data[0] = lr * factor, lr * decay
+        passes = self.blocks.get((start, stop))
+        if passes is None:
+            begins = range(start, stop, BLOCK)
+            passes = [p for a in begins for p in self.passes(slice(a, min(a + BLOCK, stop)))]
+            self.blocks[start, stop] = passes
+        for run in passes:
+            run()
+
+    def passes(self, block: slice) -> list[Callable[[], None]]:
+        """What is to be run, one after the other, on a block."""
+        raise NotImplementedError
+
+    def bound(self, *arrays: Any, kept: float | None = None, less: Any = None) -> Callable[[], None]:
+        """A pass that is bound to its arrays: see `primitives.blend`."""
+        options = () if kept is None else (("sum", kept),)
+        op = Op(primitives.blend, (options,), lambda name, size: np.empty(size, "uint8"))
+        op.bind((*arrays, less))
+        return op.run
+
+
+class SGD(Update):
+    """v <- momentum · v + lr · g,   w <- w - v"""
+
+    def passes(self, block: slice) -> list[Callable[[], None]]:
+        w, g, v = self.data[block], self.grad[block], self.histories[0][block]
+        self.back[0] = -1
+        return [
+            self.bound(g, w, v, self.of_grad, self.of_data, kept=self.rule.momentum),
+            self.bound(w, v, w, None, self.back),
+        ]
+
+
+class Nesterov(Update):
+    """move = lr · g,   v <- momentum · v + move,   w <- w - momentum · v - move"""
+
+    def passes(self, block: slice) -> list[Callable[[], None]]:
+        w, g, v = self.data[block], self.grad[block], self.histories[0][block]
+        if len(self.scratch) < len(w):
+            self.scratch = np.empty(len(w), "float32")
+        move = self.scratch[: len(w)]
+        self.forth[0], self.back[0] = self.rule.momentum, -self.rule.momentum
+        return [
+            self.bound(g, w, move, self.of_grad, self.of_data),
+            self.bound(v, move, v, self.forth, None),
+            self.bound(w, v, w, None, self.back, less=move),
+        ]
+
+
+RULES: dict[str, type[Update]] = {"SGD": SGD, "Nesterov": Nesterov}

@@ -1,0 +1,71 @@
+"""Recording a pass on dummy values, from which an arena is planned. No data are needed, and nothing is left behind."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import registry
+from .arena import Arena, Recorder
+from .errors import LayerForgeError
+from .execution import Pass
+from .plan import AGAIN, Plan
+from .rewrite import FAST, staying
+from .spec import Spec
+
+if TYPE_CHECKING:
+    from .net import Net
+
+NET = ""  # whose memory the sums at forks are: no layer can be called so
+
+
+def record(plan: Plan, net: Net, backward: bool) -> Arena | None:
+    """The arena of a plan; None where its layers do not take dummy values.
+
+    Engines compute nothing while they are recorded, so their memory is never touched. Reference layers run as always:
+    running statistics and gradients are put back afterwards.
+    """
+    recorder = Recorder(plan, staying(plan, net.keep), backward)
+    layers = [step.node.layer for step in plan.steps]
+    before = [(layer.memory, layer.kept) for layer in layers]
+    for layer in layers:
+        layer.memory = recorder.memory(layer.name)
+    statistics, gradients = net.snapshot_state(), net.flat.grad.copy()
+    run = net.run.phase, net.run.keep
+    net.run.phase, net.run.keep = plan.phase, backward
+    engine = registry.engine(FAST)
+    engine.record(True)
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _run(plan, net, recorder, backward)
+        return recorder.arena()
+    except LayerForgeError:
+        return None
+    finally:
+        engine.record(False)
+        net.run.phase, net.run.keep = run
+        net.restore_state(statistics)
+        net.flat.grad[...] = gradients
+        for layer, (memory, kept) in zip(layers, before, strict=True):
+            layer.memory, layer.kept = memory, kept
+
+
+def _run(plan: Plan, net: Net, recorder: Recorder, backward: bool) -> None:
+    kept = frozenset(i for i, name in enumerate(plan.names) if name in (net.keep or ()))
+    recomputed = [plan.steps[i].node.name for i in recorder.segment]
+    again = {name: recorder.memory(name + AGAIN) for name in recomputed}
+    once = Pass(plan, net.xp, net.dtype, kept, recorder.memory(NET), again, recorder)
+    once.forward({name: dummy(plan.specs[index]) for index, name in plan.inputs}, keep=backward)
+    if backward:
+        seeds = plan.losses or [(i, 1.0) for i in plan.outputs.values() if plan.specs[i].is_real]
+        once.backward({i: net.xp.full(plan.specs[i].shape, w, dtype=net.dtype) for i, w in seeds})
+
+
+def dummy(spec: Spec) -> Any:
+    """Ones and label 0, or the least value allowed where that is not."""
+    value = 1.0 if spec.is_real else 0
+    fits = (spec.low is None or spec.low <= value) and (spec.high is None or value < spec.high)
+    return np.full(spec.shape, value if fits or spec.low is None else spec.low, spec.dtype)

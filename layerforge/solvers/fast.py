@@ -1,0 +1,30 @@
+"""The update by a fast engine, where the net may use it and it knows the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .. import registry
+from ..config.sections import SolverSection
+from ..rewrite import FAST
+
+if TYPE_CHECKING:
+    from ..net import Net
+
+FEWEST = 16 * 1024  # numbers of a group from which on more threads pay
+
+FastUpdate = Callable[[int, int, float, float, float], None]
+
+
+def fast_update(net: Net, section: SolverSection, history: Sequence[Any]) -> FastUpdate | None:
+    """update(start, stop, lr, factor, decay) of a slice of the flat arrays, or None where NumPy has to do it.
+
+    It steps along factor · grad + decay · data and agrees with the rule up to rounding.
+    """
+    if net.wish.engine == "reference" or net.wish.obstacle():
+        return None
+    if section.weight_decay and section.regularization != "L2":
+        return None
+    make = registry.engine(FAST).updates().get(section.rule.type_name)
+    return None if make is None else make(section.rule, net.flat.data, net.flat.grad, history)

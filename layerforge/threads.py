@@ -1,0 +1,105 @@
+"""How many threads compute: one decision for all libraries.
+
+Two pools of threads on the same cores wait for each other.
+
+NumPy's products of matrices come from a BLAS with threads of its own; oneDNN has those of OpenMP. Where oneDNN
+computes, the BLAS gets a single thread. Environment variables (OMP_NUM_THREADS) work only before a library is loaded,
+so what is loaded already is told through its own functions.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# What OpenBLAS's setter is called in the builds that are around; NumPy's wheels have the first two.
+BLAS_SETTERS = (
+    "scipy_openblas_set_num_threads64_",
+    "scipy_openblas_set_num_threads",
+    "openblas_set_num_threads64_",
+    "openblas_set_num_threads",
+)
+
+
+@dataclass
+class Threads:
+    """The present decision: `asked` by the configuration; `engine` is whether an engine has a pool of its own."""
+
+    asked: int | None = None
+    engine: bool = False
+
+    @property
+    def count(self) -> int:
+        """Threads that compute: as asked, as OMP_NUM_THREADS says, or one for each core that this process may use."""
+        if self.asked is not None:
+            return self.asked
+        environment = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+        return int(environment) if environment.isdigit() and int(environment) > 0 else cores()
+
+    @property
+    def blas(self) -> int | None:
+        """Threads of the BLAS; None leaves it as it is."""
+        if self.engine:
+            return 1
+        return self.asked
+
+
+CURRENT = Threads()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use(count: int | None) -> None:
+    """Compute with that many threads from now on; None: as the environment says, or one for each core."""
+    CURRENT.asked = count
+    settle()
+
+
+def engine_loaded() -> None:
+    """An engine with threads of its own is there: from now on the BLAS has one thread."""
+    CURRENT.engine = True
+    settle()
+
+
+def settle() -> None:
+    """Tell the libraries. Those of OpenMP that are not loaded yet will read the environment."""
+    if CURRENT.blas is not None:
+        for library, setter in blas_setters():
+            getattr(library, setter)(CURRENT.blas)
+    if CURRENT.asked is not None:
+        os.environ["OMP_NUM_THREADS"] = str(CURRENT.asked)
+    if CURRENT.engine:
+        openmp = _loaded("libgomp", "libomp", "libiomp5")
+        for library in openmp:
+            library.omp_set_num_threads(CURRENT.count)
+
+
+def blas_setters() -> Iterator[tuple[Any, str]]:
+    """Every OpenBLAS in this process, with the name of the function that sets its threads."""
+    for library in _loaded("openblas"):
+        for setter in BLAS_SETTERS:
+            if hasattr(library, setter):
+                yield library, setter
+                break
+
+
+def _loaded(*names: str) -> list[Any]:
+    """The libraries in this process whose file is called so."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return []
+    paths = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if line.count(" ") >= 5}
+    wanted = sorted(p for p in paths if any(name in Path(p).name for name in names) and Path(p).exists())
+    return [ctypes.CDLL(path) for path in wanted]
+
+
+def describe() -> str:
+    """For tables and the run's record."""
+    return f"{CURRENT.count} thread{'s' if CURRENT.count > 1 else ''}"

@@ -1,0 +1,260 @@
+"""One piece of memory for a pass: nothing is overwritten too early, and nothing is made anew."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layerforge import Net, Solver
+from layerforge.arena import ALIGNMENT, Buffer, place
+from layerforge.blobs import BlobError
+from layerforge.execution import Pass
+
+IMAGES = {"x": {"shape": [4, 3, 8, 8]}, "t": {"shape": [4], "dtype": "int64"}}
+RESIDUAL = [
+    {"name": "c1", "type": "Conv2d", "out_channels": 8, "kernel_size": 3, "padding": 1},
+    {"name": "b1", "type": "BatchNorm"},
+    {"name": "r1", "type": "ReLU"},
+    {"name": "drop", "type": "Dropout", "p": 0.2},
+    {"name": "c2", "type": "Conv2d", "out_channels": 8, "kernel_size": 3, "padding": 1},
+    {"name": "add", "type": "Add", "bottom": ["c2", "input"]},
+    {"name": "r2", "type": "ReLU"},
+]
+
+
+def residual(recompute: bool = False, repeat: int = 3) -> dict[str, Any]:
+    use = {"name": "s", "block": "basic", "repeat": repeat, "recompute": recompute}
+    return {
+        "inputs": IMAGES,
+        "blocks": {"basic": {"net": RESIDUAL}},
+        "net": [
+            {"name": "stem", "type": "Conv2d", "out_channels": 8, "kernel_size": 3, "padding": 1},
+            use,
+            {"name": "pool", "type": "MaxPool2d", "kernel_size": 2},
+            {"name": "flat", "type": "Flatten"},
+            {"name": "fc", "type": "Linear", "out_features": 5},
+            {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "t"]},
+        ],
+    }
+
+
+def forks() -> dict[str, Any]:
+    """A blob that four layers read, two losses, a layer without an engine, one in place, and an output of its own."""
+    return {
+        "inputs": {"x": {"shape": [6, 7]}, "t": {"shape": [6], "dtype": "int64"}},
+        "net": [
+            {"name": "fc1", "type": "Linear", "out_features": 9},
+            {"name": "a", "type": "Tanh", "bottom": "fc1"},
+            {"name": "b", "type": "Sigmoid", "bottom": "fc1"},
+            {"name": "c", "type": "Softplus", "bottom": "fc1"},
+            {"name": "m", "type": "Mul", "bottom": ["a", "b", "c", "fc1"]},
+            {"name": "n", "type": "LayerNorm", "normalized_shape": 9},
+            {"name": "leak", "type": "LeakyReLU", "top": "n", "bottom": "n"},
+            {"name": "fc2", "type": "Linear", "out_features": 3},
+            {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc2", "t"]},
+            {"name": "l1", "type": "AbsSum", "bottom": "a", "loss_weight": 0.1},
+            {"name": "seen", "type": "Square", "bottom": "m"},
+        ],
+    }
+
+
+NETS = {"residual": residual(), "recomputed": residual(recompute=True), "forks": forks()}
+
+
+def batch_for(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x, t = config["inputs"]["x"]["shape"], config["inputs"]["t"]["shape"]
+    return {"x": rng.standard_normal(x).astype("float32"), "t": rng.integers(0, 3, t)}
+
+
+def built(config: dict[str, Any], keep: Any = "none") -> Net:
+    return Net.from_config({**config, "engine": "onednn"}, keep=keep)
+
+
+def run(net: Net, config: dict[str, Any], passes: int = 3) -> tuple[np.ndarray, dict[str, Any]]:
+    """The gradients of the last of several passes, and the statistics after it."""
+    for number in range(passes):
+        net.zero_grad()
+        net.iteration = number
+        net.forward(**batch_for(config, number))
+        net.backward()
+    return net.flat.grad.copy(), {f"{n}.{k}": a.copy() for n, arrays in net.state.items() for k, a in arrays.items()}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_sharing_memory_changes_no_bit(name: str) -> None:
+    config = NETS[name]
+    apart, together = built(config, keep="all"), built(config)
+    want, got = run(apart, config), run(together, config)
+    arena = together.current_plan.arena
+    assert arena.size < 0.75 * arena.unshared
+    assert np.array_equal(got[0], want[0])
+    assert got[0].any()
+    assert all(np.array_equal(got[1][key], want[1][key]) for key in want[1])
+
+
+class PoisonedPass(Pass):
+    """Before every step, all memory that nobody needs at that moment is filled with NaN."""
+
+    arena: Any = None
+
+    def poison(self, now: float) -> None:
+        alive = [b for b in self.arena.buffers if b.first <= now <= b.last]
+        memory = self.arena.bound_to[: self.arena.size]
+        dead = np.ones(len(memory), bool)
+        for buffer in alive:
+            dead[buffer.offset : buffer.offset + buffer.size] = False
+        memory[dead] = 255  # a NaN wherever a float lies
+
+    def _forward_step(self, step: Any) -> None:
+        number = self.plan.steps.index(step)
+        again = self.grads and number in self.segment
+        if not again:
+            self.poison(number)
+        super()._forward_step(step)
+
+    def _backward_step(self, step: Any, own: Any) -> None:
+        self.poison(2 * len(self.plan.steps) - 1 - self.plan.steps.index(step))
+        super()._backward_step(step, own)
+
+    @property
+    def segment(self) -> set[int]:
+        return {i for last, first in self.plan.segments.items() for i in range(first, last + 1)}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_what_is_planned_as_dead_is_never_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = NETS[name]
+    want = run(built(config, keep="all"), config)
+    net = built(config)
+    run(net, config, 1)
+    monkeypatch.setattr(PoisonedPass, "arena", net.current_plan.arena)
+    monkeypatch.setattr("layerforge.net.Pass", PoisonedPass)
+    got = run(net, config)
+    assert np.array_equal(got[0], want[0])
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=25))
+def test_buffers_that_meet_lie_apart(sizes: list[tuple[int, int, int]]) -> None:
+    buffers = [
+        Buffer("layer", i, np.empty(n * 16, np.float32), min(a, b), max(a, b)) for i, (n, a, b) in enumerate(sizes)
+    ]
+    whole = place(buffers)
+    for one, other in ((one, other) for one in buffers for other in buffers if one is not other and one.meets(other)):
+        assert one.offset + one.size <= other.offset or other.offset + other.size <= one.offset
+    assert all(b.offset % ALIGNMENT == 0 and b.offset + b.size <= whole for b in buffers)
+    assert whole <= sum(b.size for b in buffers)
+    busiest = max(sum(b.size for b in buffers if b.first <= now <= b.last) for now in range(10))
+    assert whole >= busiest
+
+
+def test_buffers_that_never_meet_share_a_place() -> None:
+    buffers = [Buffer("layer", i, np.empty(100, np.float32), i, i) for i in range(5)]
+    assert place(buffers) == buffers[0].size
+
+
+def steps_of(config: dict[str, Any]) -> Iterator[None]:
+    net = built(config)
+    solver = Solver(net, "SGD", lr=0.01, momentum=0.9, weight_decay=5e-4)
+    batch = batch_for(config)
+    while True:
+        solver.step(**batch)
+        yield
+
+
+WIDE = {
+    "inputs": {"x": {"shape": [32, 100]}, "t": {"shape": [32], "dtype": "int64"}},
+    "net": [
+        {"name": "fc1", "type": "Linear", "out_features": 300},
+        {"name": "bn", "type": "BatchNorm"},
+        {"name": "relu", "type": "ReLU"},
+        {"name": "fc2", "type": "Linear", "out_features": 300},
+        {"name": "gelu", "type": "GELU"},
+        {"name": "fc3", "type": "Linear", "out_features": 5},
+        {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc3", "t"]},
+    ],
+}
+
+
+def test_a_step_of_engine_layers_allocates_no_array() -> None:
+    steps = steps_of(WIDE)
+    for _ in range(5):
+        next(steps)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        next(steps)  # what tracing itself makes anew
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        next(steps)
+        peak = tracemalloc.get_traced_memory()[1] - before
+        for _ in range(1000):
+            next(steps)
+        gc.collect()
+        growth = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 * 1024, "the smallest activation has 38,400 bytes"
+    assert growth < 16 * 1024
+
+
+def test_a_second_backward_is_refused_where_memory_was_reused_and_fine_where_it_was_not() -> None:
+    config = residual()
+    net = built(config)
+    net.forward(**batch_for(config))
+    net.backward()
+    with pytest.raises(BlobError, match="was reused by its backward"):
+        net.backward()
+    net = built(config, keep="all")
+    net.forward(**batch_for(config))
+    net.backward()
+    once = net.flat.grad.copy()
+    net.backward()
+    assert np.allclose(net.flat.grad, 2 * once, rtol=1e-5)
+
+
+def test_recomputing_takes_less_memory_and_gives_the_same_bits() -> None:
+    plain, frugal = built(residual(repeat=6)), built(residual(recompute=True, repeat=6))
+    want, got = run(plain, residual()), run(frugal, residual())
+    assert np.array_equal(got[0], want[0])
+    assert all(np.array_equal(got[1][key], want[1][key]) for key in want[1])
+    assert frugal.current_plan.arena.size < 0.65 * plain.current_plan.arena.size
+
+
+@pytest.mark.parametrize("engine", ["reference", "onednn"])
+def test_recomputed_layers_keep_nothing_meanwhile(engine: str) -> None:
+    net = Net.from_config({**residual(recompute=True), "engine": engine}, keep="none")
+    net.forward(**batch_for(residual()))
+    kept = {step.node.name: step.node.layer.kept for step in net.current_plan.steps}
+    assert all(kept[name] is None for name in kept if name.startswith("s."))
+    assert kept["fc"] is not None
+
+
+def test_batches_of_other_sizes_share_the_memory() -> None:
+    config = residual()
+    net, apart = built(config), built(config, keep="all")
+    big, small = batch_for(config, 1), {k: v[:3] for k, v in batch_for(config, 2).items()}
+    for each in (net, apart):
+        for batch in (big, small, big, small):
+            each.zero_grad()
+            each.forward(**batch)
+            each.backward()
+    assert np.array_equal(net.flat.grad, apart.flat.grad)
+    evaluated = [each.forward(phase="eval", **big)["loss"] for each in (net, apart)]
+    assert evaluated[0] == evaluated[1]
+
+
+def test_recompute_of_single_layers_and_its_bad_uses() -> None:
+    config = forks()
+    config["net"][4]["recompute"] = config["net"][5]["recompute"] = True
+    want, got = run(built(forks(), keep="all"), forks()), run(built(config), config)
+    assert np.array_equal(got[0], want[0])
+    with pytest.raises(Exception, match="recompute"):
+        Net.from_config({**config, "net": [{**config["net"][0], "recompute": "yes"}]})

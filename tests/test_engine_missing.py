@@ -1,0 +1,192 @@
+"""Without the engine everything is as it was, only slower; and a library that is not what it should be is refused."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from layerforge import Net
+from layerforge.engines.onednn import library
+from layerforge.errors import BackendError
+from layerforge.registry import engine
+from layerforge.rewrite import FAST
+
+CONFIG = """
+data:
+  train: {type: Digits, split: "train[:96]", batch_size: 32}
+  val:   {type: Digits, split: "train[1000:1064]", batch_size: 32}
+net:
+  - {name: conv1, type: Conv2d, bottom: image, out_channels: 4, kernel_size: 5, stride: 2}
+  - {name: bn1,   type: BatchNorm}
+  - {name: act1,  type: ReLU}
+  - {name: pool1, type: MaxPool2d, kernel_size: 2}
+  - {name: flat,  type: Flatten}
+  - {name: fc1,   type: Linear, out_features: 16}
+  - {name: act2,  type: Tanh}
+  - {name: fc2,   type: Linear, out_features: 10}
+  - {name: loss,  type: SoftmaxCrossEntropy, bottom: [fc2, label]}
+solver: {lr: 0.05, momentum: 0.9}
+train: {epochs: 1}
+"""
+GAIN = "with it training steps are several times faster"
+
+
+def layerforge(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, with these variables in its environment."""
+    command = [sys.executable, "-m", "layerforge", *words]
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+NOWHERE = {"LAYERFORGE_ONEDNN": "/nowhere/libdnnl.so"}
+
+
+def test_one_line_says_what_is_missing_and_what_it_would_bring(folder: Path) -> None:
+    done = layerforge(folder, "check", "small.yaml", **NOWHERE)
+    assert done.returncode == 0
+    why = f"$LAYERFORGE_ONEDNN names /nowhere/libdnnl.so, which does not exist; {GAIN}: pip install 'layerforge[fast]'"
+    assert [text for text in done.stdout.splitlines() if text.startswith(f"engine      reference: {why}")]
+    assert done.stdout.count("/nowhere") == 1
+    about = json.loads(layerforge(folder, "check", "--json", "small.yaml", **NOWHERE).stdout)
+    assert about["files"][0]["net"]["engine"]["why"].startswith(why)
+
+
+def test_the_same_config_trains_and_the_snapshots_load_either_way(folder: Path) -> None:
+    """Scores of either's weights are the same, whoever computes them."""
+    for name, variables in (("without", NOWHERE), ("with", {})):
+        done = layerforge(folder, "train", "small.yaml", f"train.output_dir={name}", "--quiet", **variables)
+        assert done.returncode == 0, done.stderr
+    with np.load(dump_scores(folder, NOWHERE)) as theirs:
+        mine = {name: scores(folder / name) for name in ("without", "with")}
+        for name, array in mine.items():
+            np.testing.assert_allclose(array, theirs[name], atol=1e-4)
+        np.testing.assert_allclose(mine["with"], mine["without"], atol=0.05)
+
+
+SCORES = """
+import numpy as np, sys
+sys.path.insert(0, {tests!r})
+from test_engine_missing import scores
+from pathlib import Path
+np.savez("scores.npz", **{{name: scores(Path(name)) for name in ("without", "with")}})
+"""
+
+
+def dump_scores(folder: Path, variables: dict[str, str]) -> Path:
+    """The scores of both runs, computed in another process."""
+    code = SCORES.format(tests=str(Path(__file__).parent))
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env={**os.environ, **variables}, timeout=120, check=True)
+    return folder / "scores.npz"
+
+
+def scores(run: Path) -> np.ndarray:
+    """What the last checkpoint of a run says to some images."""
+    net = Net.from_yaml(run.parent / "small.yaml", keep="none")
+    net.load(next(run.rglob("last.h5")))
+    images = np.random.default_rng(0).random((5, 1, 28, 28), dtype="float32")
+    return net.forward(phase="eval", of="fc2", image=images)["fc2"]
+
+
+def test_an_engine_that_is_asked_for_by_name_and_missing_is_exit_5(folder: Path) -> None:
+    for words in (("check",), ("train",)):
+        for key in ("engine=onednn", "net.fc1.engine=onednn"):
+            done = layerforge(folder, *words, "small.yaml", key, **NOWHERE)
+            assert done.returncode == 5
+            assert "error: engine 'onednn' is asked for, but $LAYERFORGE_ONEDNN names /nowhere/" in done.stderr
+            assert "or set `engine: auto`" in done.stderr
+
+
+def test_nothing_is_said_where_the_reference_was_asked_for(folder: Path) -> None:
+    done = layerforge(folder, "check", "small.yaml", "engine=reference", **NOWHERE)
+    assert "engine      reference: asked for" in done.stdout
+    assert "nowhere" not in done.stdout + done.stderr
+
+
+def test_other_numbers_than_float32_are_the_references(folder: Path) -> None:
+    done = layerforge(folder, "check", "small.yaml", "dtype=float64")
+    assert "engine      reference: the numbers are float64" in done.stdout
+
+
+def test_env_json_says_who_computed(folder: Path) -> None:
+    for name, variables in (("without", NOWHERE), ("with", {})):
+        assert layerforge(folder, "train", "small.yaml", f"train.output_dir={name}", "-q", **variables).returncode == 0
+    record = {name: json.loads(next((folder / name).rglob("env.json")).read_text()) for name in ("without", "with")}
+    assert record["without"]["engine"]["library"] is None
+    assert record["without"]["engine"]["why"].startswith("$LAYERFORGE_ONEDNN names /nowhere")
+    if engine(FAST).missing() is None:
+        assert record["with"]["engine"]["library"] == engine(FAST).describe()
+        assert record["with"]["engine"]["threads"] >= 1
+
+
+# Libraries that will not do -------------------------------------------------------------------------------------------
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, path: str) -> str:
+    """What is said of a library that $LAYERFORGE_ONEDNN names."""
+    monkeypatch.setenv("LAYERFORGE_ONEDNN", path)
+    with pytest.raises(BackendError) as refused:
+        library.load.__wrapped__()
+    return refused.value.message
+
+
+def test_a_library_that_is_not_onednn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(np._core._multiarray_umath.__file__)
+    assert refusal(monkeypatch, path) == f"{path} is not oneDNN: it has no function dnnl_version"
+
+
+def test_a_file_that_is_no_library_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "libdnnl.so.3"
+    path.write_bytes(b"not a library")
+    assert refusal(monkeypatch, str(path)).startswith(f"{path} cannot be loaded (")
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ((2, 7, 5, b"", 2, 0), "is oneDNN 2.7.5; this engine speaks the interface of version 3"),
+        ((4, 0, 0, b"", 2, 0), "is oneDNN 4.0.0; this engine speaks the interface of version 3"),
+        ((3, 4, 1, b"", 0, 0), "(oneDNN 3.4.1) was built without a CPU engine"),
+    ],
+)
+def test_another_onednn_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: tuple[Any, ...], words: str
+) -> None:
+    path = tmp_path / "libdnnl.so"
+    path.touch()
+    record = library.Version(*version)
+    fake = types.SimpleNamespace(dnnl_version=lambda: ctypes.pointer(record))
+    monkeypatch.setattr(library.ctypes, "CDLL", lambda path: fake)
+    assert refusal(monkeypatch, str(path)) == f"{path} {words}"
+
+
+def test_where_a_library_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LAYERFORGE_ONEDNN", raising=False)
+    monkeypatch.setattr(library.ctypes.util, "find_library", lambda name: "libdnnl.so.3" if name == "dnnl" else None)
+    prefixes = [tmp_path / name for name in ("venv", "base", "conda")]
+    for prefix in prefixes:
+        (prefix / "lib").mkdir(parents=True)
+        (prefix / "lib" / "libdnnl.so.3").touch()
+        (prefix / "lib" / "libdnnl.so.2").touch()
+    monkeypatch.setattr(library.sys, "prefix", str(prefixes[0]))
+    monkeypatch.setattr(library.sys, "base_prefix", str(prefixes[1]))
+    monkeypatch.setenv("CONDA_PREFIX", str(prefixes[2]))
+    wanted = [str(prefix / "lib" / "libdnnl.so.3") for prefix in prefixes]
+    assert list(library.candidates()) == [*wanted, "libdnnl.so.3"]
+    monkeypatch.setenv("LAYERFORGE_ONEDNN", wanted[2])
+    assert list(library.candidates()) == [wanted[2]]
