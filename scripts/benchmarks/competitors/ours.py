@@ -1,0 +1,75 @@
+"""LayerForge: the configuration as it is, through Net and Solver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+import layerforge
+from layerforge import Net, Solver
+
+from .. import probing
+from ..worker import Job
+
+
+class Ours:
+    """A net of the benchmark and its solver."""
+
+    def __init__(self, job: Job) -> None:
+        self.net = Net.from_yaml(job.problem["config"], job.overrides, keep="none")
+        self.solver = Solver.from_config(self.net, self.net.config.solver)
+        self.scores = job.problem["scores"]
+        self.wanted = next(iter(job.problem["inputs"]))
+        self.versions = {"layerforge": layerforge.__version__, "numpy": np.__version__}
+
+    def take(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return batch
+
+    def step(self, batch: dict[str, np.ndarray]) -> None:
+        self.solver.step(**batch)
+
+    def infer(self, batch: dict[str, np.ndarray]) -> None:
+        self.net.forward(phase="eval", of=self.scores, copy=False, **{self.wanted: batch[self.wanted]})
+
+    def load(self, weights: Mapping[str, np.ndarray]) -> None:
+        for name, array in self.parameters().items():
+            array[...] = weights[name]
+
+    def gradients(self, batch: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
+        self.net.zero_grad()
+        self.net.forward(**batch)
+        self.net.backward()
+        return self.net.total_loss(), {name: a.copy() for name, a in self.views(self.net.flat.grad).items()}
+
+    def weights(self) -> dict[str, np.ndarray]:
+        return {name: array.copy() for name, array in self.parameters().items()}
+
+    def parameters(self) -> dict[str, Any]:
+        return self.views(self.net.flat.data)
+
+    def views(self, flat: Any) -> dict[str, Any]:
+        """A flat array's parts by parameter."""
+        return {f"{slot.layer}.{slot.name}": slot.view(flat) for slot in self.net.flat.slots.values()}
+
+
+def build(job: Job) -> Ours:
+    """Our net. Errors   LayerForgeError"""
+    return Ours(job)
+
+
+def probe(threads: int, clock: str) -> dict[str, Any]:
+    """NumPy's matrix product, and its addition with a part of the arrays for each thread."""
+    a, b, c = (np.ones((probing.SIZE, probing.SIZE), np.float32) for _ in range(3))
+    with ThreadPoolExecutor(threads) as pool:
+
+        def adder(n: int) -> Any:
+            x, y, z = (np.ones(n, np.float32) for _ in range(3))
+            parts = [slice(i * n // threads, (i + 1) * n // threads) for i in range(threads)]
+            if threads == 1:
+                return lambda: np.add(x, y, out=z)
+            return lambda: list(pool.map(lambda part: np.add(x[part], y[part], out=z[part]), parts))
+
+        return probing.limits(lambda: np.matmul(a, b, out=c), adder, clock)
