@@ -31,6 +31,7 @@ _PUBLIC = {
     "gradcheck": "check.gradcheck",
     "jacobian": "accumulation",
     "train": "training.loop",
+    "hook": "training.hooks",
     "LayerForgeError": "errors",
     "ConfigError": "errors",
     "LayerError": "errors",

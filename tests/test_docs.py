@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from layerforge import Example, Net, Spec, register
+from layerforge.check.harness import Probe
 from layerforge.registry import LAYERS, SOURCES
 
 ROOT = Path(__file__).parent.parent
@@ -83,20 +88,75 @@ def test_the_readme_net_trains(workplace: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_worked_example_is_proven_and_trained(workplace: Path) -> None:
+WORKED = {"Snake": "snake", "Maxout": "maxout"}  # the layers of the guide and their files
+
+
+def test_the_worked_examples_are_proven_and_trained(workplace: Path) -> None:
     lines = commands(ROOT / "docs" / "layers_of_your_own.md")
-    assert lines == ["layerforge test docs/examples/snake.py", "layerforge train docs/examples/snake.yaml"]
+    verbs = (("test", "py"), ("train", "yaml"))
+    assert lines == [f"layerforge {do} docs/examples/{f}.{kind}" for f in WORKED.values() for do, kind in verbs]
     for line in lines:
         done = call(line, workplace)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-    assert "Snake" not in LAYERS, "the example is a user's layer, not one of ours"
+    assert not set(WORKED) & set(LAYERS.names()), "the examples are a user's layers, none of ours"
 
 
-def test_the_worked_example_stands_in_the_guide_as_it_is_in_the_file() -> None:
-    guide = blocks(ROOT / "docs" / "layers_of_your_own.md", "python")[0]
-    source = (ROOT / "docs" / "examples" / "snake.py").read_text()
+@pytest.mark.parametrize(("number", "name"), list(enumerate(WORKED)), ids=list(WORKED))
+def test_the_worked_examples_stand_in_the_guide_as_they_are_in_the_files(number: int, name: str) -> None:
+    guide = blocks(ROOT / "docs" / "layers_of_your_own.md", "python")[number]
+    source = (ROOT / "docs" / "examples" / f"{WORKED[name]}.py").read_text()
     body = guide[guide.index("    def forward") :].strip()
+    assert f"class {name}(Layer)" in source
     assert body in source
+
+
+def test_the_heads_of_the_worked_example_are_what_the_guide_says() -> None:
+    layer = example_layer("maxout", "Maxout")
+    probe = Probe(layer, Example({"pieces": 3}, [Spec((1, 6))]))
+    probe.bottoms = [np.array([[1.0, 7.0, 4.0, 0.0, -5.0, -2.0]])]
+    y, lead, winner = probe.forward()
+    assert (y.tolist(), lead.tolist(), winner.tolist()) == ([[7, 0]], [[3, 2]], [[1, 0]])
+    (dx,) = probe.backward([np.array([[10.0, 20.0]]), np.array([[1.0, 2.0]]), None])
+    assert dx.tolist() == [[0, 11, -1, 22, 0, -2]]
+
+
+def example_layer(file: str, name: str) -> Any:
+    """The class of a worked example; the registry forgets it again."""
+    spec = importlib.util.spec_from_file_location(file, ROOT / "docs" / "examples" / f"{file}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file] = module  # where the annotations of a layer are looked up
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        LAYERS.remove(name)
+        del sys.modules[file]
+    return getattr(module, name)
+
+
+def test_unread_and_integer_heads_in_a_net() -> None:
+    """Backward gets zeros for a real head that nobody differentiated, None for an index."""
+    received = []
+    layer = example_layer("maxout", "Maxout")
+
+    class Watched(layer):
+        def backward(self, dy: Any, dlead: Any, dwinner: Any) -> Any:
+            received.append((dy.copy(), dlead.copy(), dwinner))
+            return super().backward(dy, dlead, dwinner)
+
+    register(Watched)
+    try:
+        heads = {"name": "heads", "type": "Watched", "pieces": 3, "bottom": "x", "top": ["y", "lead", "winner"]}
+        code = {"name": "code", "type": "Embedding", "num_embeddings": 3, "embedding_dim": 2, "bottom": "winner"}
+        net = Net.from_config({"inputs": {"x": {"shape": [2, 6], "grad": True}}, "net": [heads, code]})
+    finally:
+        LAYERS.remove("Watched")
+    x = np.arange(12.0).reshape(2, 6)
+    net.forward(x=x)
+    net.backward(y=np.ones((2, 2)), code=np.ones((2, 2, 2)))
+    net.backward(code=np.ones((2, 2, 2)))
+    ((dy, dlead, dwinner),) = received
+    assert (dy.tolist(), dlead.tolist(), dwinner) == ([[1, 1]] * 2, [[0, 0]] * 2, None)
 
 
 def test_the_source_of_ones_own_works(tmp_path: Path) -> None:
@@ -120,6 +180,19 @@ def test_the_promise_of_resume_is_proven_as_documented(workplace: Path) -> None:
     done = call(lines[0], workplace)
     assert done.returncode == 0, done.stderr
     assert "the same bits" in done.stdout
+
+
+def test_the_debugging_commands_run_in_order_and_print_what_is_shown(workplace: Path) -> None:
+    """Word for word, with the exit codes that stand behind them; of outputs the last line, where nothing is trained."""
+    parts = re.findall(r"```sh\n(.*?)```\n(?:\n```\n(.*?)```)?", (ROOT / "docs" / "debugging.md").read_text(), re.S)
+    assert len(parts) >= 6
+    for block, shown in parts:
+        for line in block.splitlines():
+            command, _, code = line.partition("  # exit code ")
+            done = call(command, workplace)
+            assert done.returncode == int(code or 0), f"{line}\n{done.stdout}\n{done.stderr}"
+        if shown and "layerforge train" not in block:
+            assert done.stdout.splitlines()[-1] == shown.splitlines()[-1]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -14,6 +14,7 @@ from test_mutants import HEALTHY, MUTANTS
 
 from layerforge import Net, gradcheck, register
 from layerforge.backend import Backend
+from layerforge.check.contract import engine_cases
 from layerforge.check.differences import Difference, Tolerance, along, compare
 from layerforge.check.draws import input_specs
 from layerforge.check.examine import ALL, examine
@@ -22,6 +23,7 @@ from layerforge.check.net_gradients import NetCheck
 from layerforge.check.report import Report
 from layerforge.cli import test_command
 from layerforge.errors import ConfigError, LayerForgeError
+from layerforge.execution import Pass
 from layerforge.layer import Example, Layer
 from layerforge.layers.batch_norm import BatchNorm
 from layerforge.layers.linear import Linear
@@ -345,7 +347,7 @@ def test_an_error_of_the_net_itself_is_not_hidden_by_layers_that_are_right(monke
         "net": [layer("fc", "Linear", out_features=3), layer("a", "Tanh", "fc"), layer("b", "Sigmoid", "fc")],
     }
     assert gradcheck(net).ok
-    monkeypatch.setattr(Net, "_add_grad", lambda self, grads, own, index, grad: grads.__setitem__(index, grad))
+    monkeypatch.setattr(Pass, "_add_grad", lambda self, grads, own, index, grad: grads.__setitem__(index, grad))
     report = gradcheck(net)
     assert {(row.owner, row.note) for row in report.rows if not row.ok} == {("fc (Linear)", "no layer fails alone")}
 
@@ -430,6 +432,57 @@ def test_bounds_that_all_examples_of_a_reader_share_are_kept() -> None:
     assert bounds(net, "x") == (0.5, 2)
     assert bounds(net, "t") == (0, 2)
     assert (report := gradcheck(net)).ok, report
+
+
+def test_an_index_is_drawn_from_what_its_reader_accepts() -> None:
+    x, i = {"shape": [9, 6, 3], "grad": True}, {"shape": [5], "dtype": "int64"}
+    nets = {
+        (0, 6): layer("y", "IndexSelect", ["x", "i"], dim=1),
+        (0, 3): layer("y", "IndexSelect", ["x", "i"], dim=-1),
+        (0, 4): layer("y", "BatchReindex", ["x", "i"]),  # a small batch is what is run
+        (0, 7): layer("y", "Embedding", "i", num_embeddings=7, embedding_dim=2),
+    }
+    for wanted, net in nets.items():
+        config = {"inputs": {"x": x, "i": i}, "net": [net]}
+        assert bounds(config, "i") == wanted
+        assert (report := gradcheck(config)).ok, report
+
+
+def test_what_reads_an_index_behind_a_layer_that_picks_from_it_counts_too() -> None:
+    config = {
+        "inputs": {"x": {"shape": [8, 3], "grad": True}, "t": {"shape": [8], "dtype": "int64"}, "i": {"shape": [8]}},
+        "net": [layer("some", "BatchReindex", ["t", "i"]), layer("loss", "SoftmaxCrossEntropy", ["x", "some"])],
+    }
+    config["inputs"]["i"]["dtype"] = "int64"
+    assert bounds(config, "t") == (0, 3)
+    assert bounds(config, "i") == (0, 4)
+
+
+def test_labels_that_are_signs_and_several_readers() -> None:
+    real, t = {"shape": [8], "grad": True}, {"shape": [8], "dtype": "int64"}
+    ranking = layer("rank", "MarginRankingLoss", ["a", "b", "t"])
+    config = {"inputs": {"a": real, "b": real, "t": t}, "net": [ranking]}
+    assert (report := gradcheck(config)).ok, report
+    config["net"] = [ranking, layer("name", "Embedding", "t", num_embeddings=4, embedding_dim=2)]
+    assert bounds(config, "t") == (1, 2)  # the only number that both accept
+
+
+def test_a_net_with_ctc_is_checked_on_labels_and_lengths_that_it_accepts() -> None:
+    lengths = {"shape": [2], "dtype": "int64"}
+    config = {
+        "inputs": {
+            "x": {"shape": [5, 2, 4], "grad": True},
+            "t": {"shape": [2, 2], "dtype": "int64"},
+            "steps": lengths,
+            "labels": lengths,
+        },
+        "net": [
+            layer("log_p", "LogSoftmax", "x", dim=2),
+            layer("loss", "CTCLoss", ["log_p", "t", "steps", "labels"], blank=3, zero_infinity=True),
+        ],
+    }
+    assert [bounds(config, name) for name in ("t", "steps", "labels")] == [(0, 3), (1, 5), (0, 3)]
+    assert (report := gradcheck(config)).ok, report
 
 
 def test_every_redraw_has_other_inputs() -> None:
@@ -744,7 +797,8 @@ def test_json_is_one_object(user_file: Any, capsys: pytest.CaptureFixture[str]) 
 def test_only_chooses_checks(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("test", "Linear", "--only", "views", "--only", "documentation") == 0
     cases = len(Linear.examples)
-    assert capsys.readouterr().out.splitlines() == [f"1 layer, {cases + 1} checks: all pass"]
+    engine = len(list(engine_cases(Linear)))  # where a fast engine is installed, "views" is checked of its layer, too
+    assert capsys.readouterr().out.splitlines()[-1] == f"1 layer, {cases + engine + 1} checks: all pass"
 
 
 def test_every_registered_layer_passes_everything(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,10 @@ COMMANDS = {
     "config": ("config_command", "a config with all defaults, and where each value came from"),
     "layers": ("layers_command", "the catalogue of layers, or all about one: formula, shapes, parameters"),
     "time": ("time_command", "forward and backward milliseconds of each layer"),
-    "verify": ("verify_command", "put promises to the test: killed and resumed is uninterrupted"),
+    "trace": ("trace_command", "one step, every blob and gradient into a file"),
+    "diff": ("diff_command", "the first array that differs between two traces, checkpoints or runs"),
+    "replay": ("replay_command", "run the step that diverged again, and name what went wrong first"),
+    "verify": ("verify_command", "put promises to the test: resume, and gradients of parts of a batch"),
     "data": ("data_command", "data sets: list, info, verify, download"),
 }
 
@@ -41,7 +44,7 @@ EXIT_CODES = (
     ("3", "a data set, checkpoint or other file is missing or damaged"),
     ("4", "training diverged"),
     ("5", "a backend or engine was asked for and is not available"),
-    ("130, 143", "stopped by SIGINT, SIGTERM; training saves first"),
+    ("130, 143", "stopped by SIGINT, by SIGTERM or SIGUSR1; training saves first"),
 )
 
 VARIABLES = (

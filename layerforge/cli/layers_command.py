@@ -177,7 +177,7 @@ def declared(cls: Any) -> list[tuple[str, str]]:
     if cls.is_differentiable():
         lines.append(("Reads", f"{', '.join(cls.backward_reads) or 'nothing'} in backward"))
     else:
-        lines.append(("Reads", "no backward: it is a metric"))
+        lines.append(("Reads", "no backward: no gradient passes it"))
     flags = [words for name, words in FLAGS if getattr(cls, name)]
     flags += [] if cls.per_sample else ["a sample's top depends on its whole batch, in eval too"]
     along_batch = cls.per_sample_for is not Layer.per_sample_for
@@ -217,7 +217,7 @@ def layer_example(cls: Any) -> list[str]:
     except LayerForgeError:  # an example of a user's layer may be wrong: `layerforge test` says so
         return lines
     shapes = ", ".join(f"{name} {spec}" for name, spec in zip(bottoms, first.bottoms, strict=True))
-    return [*lines, f"  # {shapes} -> {', '.join(map(str, tops))}"]
+    return [*lines, f"  # {shapes or 'nothing'} -> {', '.join(map(str, tops)) or 'nothing'}"]
 
 
 def as_json(kind: str, cls: Any) -> dict[str, Any]:

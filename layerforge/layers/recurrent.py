@@ -257,6 +257,8 @@ EXAMPLES = [
         tops=2,
     ),
     Example({"hidden_size": 3}, [Spec((2, 5, 3), low=-1e4, high=1e4)], "extreme"),
+    Example({"hidden_size": 2}, [Spec((17, 2, 3))], "many samples"),
+    Example({"hidden_size": 2, "num_layers": 2, "bidirectional": True}, [Spec((16, 3, 1))], "many samples", tops=2),
 ]
 BAD_EXAMPLES = [
     Bad({}, "hidden_size is required"),

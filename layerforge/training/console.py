@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 QUIET_SECONDS = 30.0  # without a terminal, a line of progress at most this often
@@ -42,11 +44,24 @@ class Console:
 
     def _write(self, text: str, stream: Any) -> None:
         self.log(text)
-        if self._bar is not None:
-            self._bar.clear()
-        print(text, file=stream, flush=True)
-        if self._bar is not None:
-            self._bar.refresh()
+        with self._seen():
+            if self._bar is not None:
+                self._bar.clear()
+            print(text, file=stream, flush=True)
+            if self._bar is not None:
+                self._bar.refresh()
+
+    @contextmanager
+    def _seen(self) -> Iterator[None]:
+        """Go on when the terminal is gone: a run that was left alone (SIGHUP) still has its log."""
+        try:
+            yield
+        except OSError as problem:
+            if problem.errno != errno.EIO:
+                raise
+            if self._bar is not None:
+                self._bar.disable = True
+            self._bar = None
 
     def start(self, total: int, done: int = 0) -> None:
         """Begin to show progress towards `total` steps."""
@@ -63,9 +78,10 @@ class Console:
     def step(self, done: int, describe: Callable[[], str]) -> None:
         """One step further; `describe` is called only when something is shown."""
         if self._bar is not None:
-            self._bar.update(1)
-            if self._bar.n % 20 == 0:
-                self._bar.set_postfix_str(describe(), refresh=False)
+            with self._seen():
+                self._bar.update(1)
+                if self._bar.n % 20 == 0:
+                    self._bar.set_postfix_str(describe(), refresh=False)
         elif self.progress != "off" and not self.quiet and time.monotonic() - self._spoken > QUIET_SECONDS:
             self._spoken = time.monotonic()
             self.note(f"step {done}/{self._total}  {describe()}")
@@ -73,5 +89,6 @@ class Console:
     def stop(self) -> None:
         """Take the progress bar away."""
         if self._bar is not None:
-            self._bar.close()
+            with self._seen():
+                self._bar.close()
             self._bar = None

@@ -13,18 +13,19 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..backend import Backend
+from ..net import Net
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PACKAGES = ("numpy", "h5py", "PyYAML", "tqdm", "cupy-cuda12x", "cupy-cuda13x")
 
 
-def environment(backend: Backend) -> dict[str, Any]:
-    """Versions, processor, threads and linear algebra library, as env.json holds them."""
+def environment(net: Net) -> dict[str, Any]:
+    """Versions, processor, threads, engine and linear algebra library, as env.json holds them."""
     return {
         "layerforge": __version__,
         "python": sys.version.split()[0],
-        "backend": backend.describe(),
+        "backend": net.backend.describe(),
+        "engine": net.wish.computing(net.graph.nodes),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "blas": _blas(),
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,5 +72,10 @@ def open_trained(target: str, overrides: Iterable[str], weights: str | None, all
     file = weights_of(weights or target)
     arrays, _ = snapshot.read_snapshot(file)
     net.load_arrays(arrays, str(file))
+    return Trained(config, net, file, transform_of(arrays))
+
+
+def transform_of(arrays: Mapping[str, np.ndarray]) -> InputTransform | None:
+    """The input transform that a checkpoint's arrays hold; None where they hold none."""
     state = {k.removeprefix(TRANSFORM): v for k, v in arrays.items() if k.startswith(TRANSFORM)}
-    return Trained(config, net, file, InputTransform.from_state(state) if state else None)
+    return InputTransform.from_state(state) if state else None
