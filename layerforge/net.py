@@ -142,7 +142,8 @@ class Net:
         targets = (of,) if isinstance(of, str) else tuple(of) if of is not None else None
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
-        plan = self._plan_for(phase, targets, keeping, given)
+        shapes = {n: self.graph.inputs[n].with_shape(a.shape) for n, a in given.items()}
+        plan = self.planned(phase, shapes, targets, backward=keeping)
         self.run.phase, self.run.keep = phase, keeping
         self._plan = plan
         memory = self._memory_for(plan)
@@ -165,14 +166,14 @@ class Net:
             raise ConfigError(f"input '{name}' takes numbers, got an array of {np.asarray(value).dtype}")
         return self.backend.from_host(value, spec.dtype)
 
-    def _plan_for(
-        self, phase: str, targets: tuple[str, ...] | None, backward: bool, given: Mapping[str, Any]
+    def planned(
+        self, phase: str, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None = None, *, backward: bool = True
     ) -> Plan:
-        key = (phase, targets, backward, tuple((n, a.shape) for n, a in given.items()))
+        """The plan for inputs of these Specs, made at the first use of their shapes."""
+        key = (phase, targets, backward, tuple((name, spec.shape) for name, spec in inputs.items()))
         plan = self._plans.get(key)
         if plan is None:
-            specs = {n: self.graph.inputs[n].with_shape(a.shape) for n, a in given.items()}
-            plan = self._plans[key] = self.plan(phase, specs, targets, backward=backward)
+            plan = self._plans[key] = self.plan(phase, inputs, targets, backward=backward)
         return plan
 
     def plan(

@@ -48,11 +48,17 @@ def mega(count: float) -> str:
 # What a layer keeps ---------------------------------------------------------------------------------------------------
 
 
-def dummy_pass(net: Net) -> Plan:
-    """The plan of a training forward of a second net on dummy values: neither this net nor a data set is touched.
+def planned(net: Net) -> Plan:
+    """The plan of a training step on the batches that the configuration says.
+
+    A net with an arena has recorded what it needs. Of others a second net runs a forward on dummy values: neither this
+    net nor a data set is touched.
 
     Errors   LayerForgeError where the net does not take the dummy values
     """
+    plan = net.planned("train", net.graph.inputs) if net.keep is not None else None
+    if plan is not None and plan.arena is not None:
+        return plan
     twin = Net(net.config, keep="none", backend=net.backend)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -61,27 +67,25 @@ def dummy_pass(net: Net) -> Plan:
 
 
 def kept_bytes(plan: Plan) -> dict[str, int]:
-    """Bytes that each layer keeps from the forward of a plan to its backward.
+    """Bytes that each layer keeps from the forward of a plan to its backward; parameters and state do not count.
 
-    Memory that several layers keep counts at the first of them; parameters and state do not count.
+    With an arena, its buffers that live from forward into backward count at the layer that made them; the inputs are
+    the plan's. Without one, memory that several layers keep counts at the first of them.
     """
+    kept = dict.fromkeys(plan.choices, 0)
     layers = [step.node.layer for step in plan.steps]
+    if plan.arena is not None:
+        for buffer in plan.arena.buffers:
+            if buffer.owner in kept and buffer.first < len(layers) <= buffer.last:
+                kept[buffer.owner] += buffer.array.nbytes
+        return kept
     seen = {id(_owner(array)) for layer in layers for array in _own_arrays(layer)}
-    kept = dict.fromkeys((name for name in plan.choices), 0)
     for layer in layers:
         arrays = [] if layer.kept is None else _arrays(dict(layer.kept.items()))
-        owners = {id(o): o for o in (_memory_of(plan, array) for array in arrays)}
+        owners = {id(o): o for o in map(_owner, arrays)}
         kept[layer.name] = sum(o.nbytes for key, o in owners.items() if key not in seen)
         seen |= set(owners)
     return kept
-
-
-def _memory_of(plan: Plan, array: Any) -> Any:
-    """The buffer of the plan's arena that an array lies in; elsewhere, the array that holds its memory."""
-    owner = _owner(array)
-    if plan.arena is None or owner is not _owner(plan.arena.bound_to):
-        return owner
-    return next(b.array for b in plan.arena.buffers if b.array.nbytes and np.shares_memory(b.array, array))
 
 
 def _own_arrays(layer: Any) -> Iterator[Any]:
@@ -139,7 +143,7 @@ def describe(net: Net) -> dict[str, Any]:
     notes: list[str] = []
     computed = choices(net)
     try:
-        plan = dummy_pass(net)
+        plan = planned(net)
         kept: Mapping[str, int] | None = kept_bytes(plan)
         memory = memory_of(plan)
     except LayerForgeError as error:

@@ -530,7 +530,7 @@ def test_describe_counts_flops_and_parameters() -> None:
 
 
 def test_kept_memory_counts_once_and_not_what_is_there_anyway() -> None:
-    kept = report.kept_bytes(report.dummy_pass(net_of(SMALL)))
+    kept = report.kept_bytes(report.planned(net_of(SMALL)))
     assert kept["fc1"] == 4 * 6 * 4, "x"
     assert kept["act"] == 4 * 3 * 4, "y, which fc2 keeps too"
     assert kept["fc2"] == 0

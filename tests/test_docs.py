@@ -70,7 +70,7 @@ def test_the_readme_has_the_two_commands() -> None:
     main = re.search(r"<!-- main -->\n```sh\n(.*?)```", text, re.S)
     tests = re.search(r"<!-- tests -->\n```sh\n(.*?)```", text, re.S)
     assert main is not None and tests is not None
-    assert "pip install . && layerforge train configs/mnist_mlp.yaml" in main.group(1)
+    assert 'pip install ".[fast]" && layerforge train configs/mnist_mlp.yaml' in main.group(1)
     assert 'pip install -e ".[dev]"' in tests.group(1)
     assert "pytest" in tests.group(1)
 

@@ -80,8 +80,9 @@ class WatchedNet(Net):
         super().__init__(config, keep="all", backend=backend)
         self.watch = Watch(self)
 
-    def _plan_for(self, *arguments: Any) -> Plan:
-        plan = super()._plan_for(*arguments)
+    def planned(self, *arguments: Any, **options: Any) -> Plan:
+        """As of any net; its layers are watched from then on."""
+        plan = super().planned(*arguments, **options)
         self.watch.follow(plan)
         return plan
 
