@@ -101,6 +101,13 @@ class OneDnn(Layer):
         self.op(f"{name} settled", primitives.copy)(x, copy)
         return copy
 
+    def add_column_sums(self, rows: Any, total: Any) -> None:
+        """total += Σₙ rowsₙ, as a product with a row of ones: its blocked sums lose fewer digits than running ones."""
+        ones = self.view("ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
+        self.op("db", primitives.matmul, primitives.ADDED)(
+            ones, rows, None, self.view("db", total, lambda t: t.reshape(1, -1))
+        )
+
     def alike(self, name: str, x: Any, model: Any, life: str = "call") -> Any:
         """x with its axes in memory in the order of a model of the same shape: as it is, or copied so."""
         if x.strides == model.strides:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ...layer import Layer
 from ...layers.conv import Conv1d, Conv2d, Conv3d, Kernels
 from ...layers.conv_transpose import ConvTranspose2d
@@ -12,7 +14,7 @@ from ...spec import Spec
 from . import primitives
 from .activation import Activated
 from .base import OneDnn
-from .binding import DIFF_BIAS, DIFF_WEIGHTS
+from .binding import DIFF_WEIGHTS
 from .primitives import Geometry
 
 
@@ -46,20 +48,22 @@ class OneDnnConvolution(Activated, OneDnn, Kernels):
     def backward(self, dy: Any) -> Any:
         x, how = self.saved.x, self.geometry(self.saved.x)
         dz = self.before_activation(self.settled("dy", dy))
-        dweight = self.kernels("dw", self.grads.weight)
-        dbias = self.grads.bias if self.bias and self.needs_param_grad.bias else None
-        if self.needs_param_grad.weight or dbias is not None:
-            by_weights = self.op("dw", primitives.convolution_by_weights, how, added=(DIFF_WEIGHTS, DIFF_BIAS))
-            by_weights(x, dz, dweight if self.needs_param_grad.weight else self.unwanted(dweight), dbias)
+        if self.needs_param_grad.weight:
+            by_weights = self.op("dw", primitives.convolution_by_weights, how, added=(DIFF_WEIGHTS,))
+            by_weights(x, dz, self.kernels("dw", self.grads.weight))
+        if self.bias and self.needs_param_grad.bias:
+            self.add_column_sums(self.view("positions", dz, positions), self.grads.bias)
         if not self.needs_grad[0]:
             return None
         dx = self.image("dx", x.shape)
         self.op("dx", primitives.convolution_by_bottom, how)(self.kernels("w", self.params.weight), dz, dx)
         return dx
 
-    def unwanted(self, like: Any) -> Any:
-        """Somewhere to put a gradient that comes along with another one."""
-        return self.buf("unwanted", like.shape)
+
+def positions(image: Any) -> Any:
+    """An image with channels last as a matrix: a row for each position, a column for each channel."""
+    last = np.moveaxis(image, 1, -1)
+    return last.reshape(-1, last.shape[-1])
 
 
 class OneDnnConv1d(OneDnnConvolution, Conv1d):

@@ -11,8 +11,6 @@ from . import primitives
 from .activation import Activated
 from .base import OneDnn
 
-ADD = (("sum", 1.0),)
-
 
 class OneDnnLinear(Activated, OneDnn, Linear):
     """Linear, with an activation if the plan fused one."""
@@ -34,7 +32,7 @@ class OneDnnLinear(Activated, OneDnn, Linear):
         dz = self.matrix("dy", self.before_activation(dy))
         if self.needs_param_grad.weight:
             columns = self.view("dz", dz, np.transpose)
-            self.op("dW", primitives.matmul, ADD)(columns, rows, None, self.grads.weight)
+            self.op("dW", primitives.matmul, primitives.ADDED)(columns, rows, None, self.grads.weight)
         if self.bias and self.needs_param_grad.bias:
             self.add_column_sums(dz, self.grads.bias)
         if not self.needs_grad[0]:
@@ -42,8 +40,3 @@ class OneDnnLinear(Activated, OneDnn, Linear):
         dx = self.buf("dx", (*dy.shape[:-1], rows.shape[1]))
         self.op("dx", primitives.matmul)(dz, self.params.weight, None, self.matrix("dx rows", dx))
         return dx
-
-    def add_column_sums(self, dz: Any, total: Any) -> None:
-        """total += Σₙ dzₙ, as a product with a row of ones."""
-        ones = self.view("ones", dz, lambda a: np.ones((1, len(a)), a.dtype))
-        self.op("db", primitives.matmul, ADD)(ones, dz, None, self.view("db", total, lambda t: t.reshape(1, -1)))

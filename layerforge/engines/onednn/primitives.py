@@ -23,6 +23,9 @@ FROM_RESULT = 0x100  # algorithms from here on differentiate by the result
 USE_GLOBAL_STATS, USE_SCALE, USE_SHIFT, FUSE_RELU = 1, 2, 4, 8
 
 
+ADDED = (("sum", 1.0),)  # post-ops: the result is added to what is there
+
+
 def arguments(*pairs: tuple[int, Any]) -> list[int]:
     """What the given arrays are; arrays that are None are left out."""
     return [which for which, array in pairs if array is not None]
@@ -134,15 +137,14 @@ def convolution(x: Any, w: Any, bias: Any, y: Any, how: Geometry, post_ops: Sequ
     return _convolution(x, w, bias, y, how, post_ops), arguments(*pairs)
 
 
-def convolution_by_weights(x: Any, dy: Any, dw: Any, db: Any, how: Geometry) -> Made:
-    """The gradients of a convolution by its kernels and its bias."""
-    vector = None if db is None else of_array(db)
-    forward = _convolution(x, dw, db, dy, how)
+def convolution_by_weights(x: Any, dy: Any, dw: Any, how: Geometry) -> Made:
+    """The gradient of a convolution by its kernels."""
+    forward = _convolution(x, dw, None, dy, how)
     recipe = Recipe(
-        f"{how.operation}_backward_weights", how.algorithm, of_array(x), any_layout(dw.shape), vector, of_array(dy),
+        f"{how.operation}_backward_weights", how.algorithm, of_array(x), any_layout(dw.shape), None, of_array(dy),
         *how.for_convolution(), forward, None,
     )  # fmt: skip
-    return recipe, arguments((b.SRC, x), (b.DIFF_DST, dy), (b.DIFF_WEIGHTS, dw), (b.DIFF_BIAS, db))
+    return recipe, (b.SRC, b.DIFF_DST, b.DIFF_WEIGHTS)
 
 
 def convolution_by_bottom(w: Any, dy: Any, dx: Any, how: Geometry) -> Made:

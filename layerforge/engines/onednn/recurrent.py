@@ -243,6 +243,12 @@ class OneDnnRNN(OneDnnRecurrent, RNN):
     blocks = ((0, 0),)
     fewest = 16
 
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        if reference.bidirectional:
+            return "the reference is about as fast in two directions"
+        return super().refuses(reference, bottoms, tops)
+
     def activation(self) -> Algorithm:
         """What makes the state."""
         return (TANH if self.nonlinearity == "tanh" else RELU), 0.0, 0.0
