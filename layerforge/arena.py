@@ -103,7 +103,7 @@ def allocate(size: int) -> np.ndarray:
 
 
 class Recorder:
-    """Watches one pass through a plan. The net calls `at` before each step and `made` with what a step returned."""
+    """Watches one pass through a plan, which says when it is (`now`) and in which arrays tops and gradients lie."""
 
     def __init__(self, plan: Plan, stay: set[int], backward: bool) -> None:
         self.plan, self.stay, self.backward = plan, stay, backward
@@ -114,8 +114,7 @@ class Recorder:
         self.memories: dict[str, Memory] = {}
         self.times = {step.node.name: i for i, step in enumerate(plan.steps)}
         self.exempt: list[str] = []
-        segments = plan.segments if backward else {}
-        self.segment = {i: last for last, first in segments.items() for i in range(first, last + 1)}
+        self.segment = plan.segment_of if backward else {}
 
     def memory(self, owner: str) -> Memory:
         """A Memory whose use is recorded."""

@@ -20,19 +20,18 @@ SMALL = 4096  # bytes: arrays up to this size are not worth planning
 class Pass:
     """The arrays of a forward and of the backwards that follow it.
 
-    kept      numbers of the blobs whose gradients are kept; None: all
     memory    the memory of the net itself: sums at forks
     again     the memory of layers that are recomputed, by name; none where they use their own once more
     recorder  looks on, where the pass is recorded for an arena
     """
 
     def __init__(
-        self, plan: Plan, xp: Any, dtype: str, kept: frozenset[int] | None, memory: Memory,
+        self, plan: Plan, xp: Any, dtype: str, memory: Memory,
         again: Mapping[str, Memory] | None = None, recorder: Recorder | None = None,
     ) -> None:  # fmt: skip
         self.again = again or {}
         self.starts: dict[int, dict[int, Any]] = {}  # by last step of a segment: the blobs from outside that it reads
-        self.plan, self.xp, self.dtype, self.kept, self.memory, self.recorder = plan, xp, dtype, kept, memory, recorder
+        self.plan, self.xp, self.dtype, self.memory, self.recorder = plan, xp, dtype, memory, recorder
         self.values: list[Any] = [None] * len(plan.specs)
         self.grads: list[Any] = []
         self.spent = False  # a backward has reused the memory of the forward
@@ -78,7 +77,7 @@ class Pass:
         """Run backward below the blobs that have a seed; their numbers are the keys."""
         plan, recorder = self.plan, self.recorder
         grads = self.grads = [None] * len(plan.specs)
-        waiting = {i: last for last, first in plan.segments.items() for i in range(first, last + 1)}
+        waiting = plan.segment_of
         own: dict[int, Any] = {}  # sums at forks: memory of the net, never a layer's
         for index, seed in seeds.items():
             grads[index] = seed
@@ -95,10 +94,9 @@ class Pass:
             self._backward_step(step, own)
             if recorder is not None:
                 self._record(step, [(i, grads[i]) for i in step.bottoms if grads[i] is not None], recorder.gradient)
-            if self.kept is not None:
-                for index in step.tops:
-                    if index not in self.kept:
-                        grads[index] = None
+            for index in step.tops:
+                if index not in plan.kept:
+                    grads[index] = None
 
     def _backward_step(self, step: Step, own: dict[int, Any]) -> None:
         layer, grads = step.node.layer, self.grads

@@ -147,7 +147,7 @@ class Net:
         self.run.phase, self.run.keep = phase, keeping
         self._plan = plan
         memory = self._memory_for(plan)
-        self._pass = Pass(plan, self.xp, self.dtype, self._kept_grads(plan), memory, plan.again)
+        self._pass = Pass(plan, self.xp, self.dtype, memory, plan.again)
         self._pass.forward(given if plan.arena is None else self._held(plan, given), keep=keeping)
         values = self._pass.values
         return {name: values[i].copy() if copy else values[i] for name, i in plan.outputs.items()}
@@ -181,7 +181,7 @@ class Net:
     ) -> Plan:
         """The plan for inputs of these Specs: who computes each layer, and where everything lies."""
         graph = self.graph.phases[phase]
-        plan = make_plan(graph, inputs, targets, self.keep, lambda p: rewrite(p, self.wish, self.keep))
+        plan = make_plan(graph, inputs, targets, self.keep, lambda p: rewrite(p, self.wish))
         if self.keep is not None and any(hasattr(step.node.layer, "engine") for step in plan.steps):
             plan.arena = record(plan, self, backward)
         return plan
@@ -195,11 +195,6 @@ class Net:
                 held = plan.held[name] = np.empty(array.shape, array.dtype)
             np.copyto(held, array)
         return plan.held
-
-    def _kept_grads(self, plan: Plan) -> frozenset[int] | None:
-        if self.keep is None:
-            return None
-        return frozenset(i for i, name in enumerate(plan.names) if name in self.keep)
 
     def _memory_for(self, plan: Plan) -> Memory:
         """Hand the layers of a plan their memory; returns the net's own."""

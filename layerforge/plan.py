@@ -32,6 +32,7 @@ class Plan:
     losses: list[tuple[int, float]]
     released: dict[str, tuple[int, ...]]  # by node: the blobs that nobody needs after it
     current: dict[str, int]
+    kept: frozenset[int]  # the blobs that were asked to be kept, data and gradient
     segments: dict[int, int] = field(default_factory=dict)  # what is recomputed: numbers of last and first steps
     choices: dict[str, Any] = field(default_factory=dict)  # by layer: who computes it, and why (rewrite.py)
     zeros: dict[int, Any] = field(default_factory=dict)  # gradients of tops that nobody differentiated
@@ -47,6 +48,17 @@ class Plan:
             return {}
         memories = self.arena.memories
         return {name.removesuffix(AGAIN): memory for name, memory in memories.items() if name.endswith(AGAIN)}
+
+    @property
+    def segment_of(self) -> dict[int, int]:
+        """For every step that is recomputed the number of the last step of its segment."""
+        return {i: last for last, first in self.segments.items() for i in range(first, last + 1)}
+
+    def staying(self) -> set[int]:
+        """The blobs that must exist after the pass: outputs, losses, inputs, what is kept, and what metrics read."""
+        stay = set(self.outputs.values()) | {i for i, _ in self.losses} | {i for i, _ in self.inputs}
+        stay |= {i for s in self.steps if set(s.tops) & stay for i in s.bottoms}  # mean_over looks at them afterwards
+        return stay | self.kept
 
     def seed(self, xp: Any, dtype: str, index: int, value: float) -> Any:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
@@ -78,7 +90,8 @@ def make_plan(
     """
     current = {name: blob.index for name, blob in graph.current.items()}
     names = [b.name for b in graph.blobs]
-    plan = Plan(graph.phase, [], names, [b.spec or Spec(()) for b in graph.blobs], [], {}, [], {}, current)
+    kept = frozenset(i for i, name in enumerate(names) if keep is None or name in keep)
+    plan = Plan(graph.phase, [], names, [b.spec or Spec(()) for b in graph.blobs], [], {}, [], {}, current, kept)
     plan.outputs = (
         {b.name: b.index for b in graph.outputs()} if targets is None else {t: plan.index_of(t) for t in targets}
     )
@@ -90,7 +103,7 @@ def make_plan(
             plan.specs[index] = spec
     plan.losses = _losses(plan)
     rewrite(plan)
-    plan.released = _released(plan, keep)
+    plan.released = _released(plan)
     plan.segments = _segments(plan.steps)
     return plan
 
@@ -144,15 +157,12 @@ def _place_inputs(plan: Plan, graph: PhaseGraph, inputs: Mapping[str, Spec]) -> 
             plan.specs[blob.index] = inputs[blob.name]
 
 
-def _released(plan: Plan, keep: Collection[str] | None) -> dict[str, tuple[int, ...]]:
-    """After which node each blob is not read any more. Losses, outputs and metric inputs stay."""
+def _released(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """After which node each blob is not read any more."""
     released: dict[str, tuple[int, ...]] = {step.node.name: () for step in plan.steps}
-    if keep is None:
-        return released
-    stay = set(plan.outputs.values()) | {i for i, _ in plan.losses} | {i for i, _ in plan.inputs}
-    stay |= {i for s in plan.steps if set(s.tops) & stay for i in s.bottoms}  # mean_over looks at them afterwards
+    stay = plan.staying()
     last = {index: step.node.name for step in plan.steps for index in (*step.bottoms, *step.tops)}
     for index, node in last.items():
-        if index not in stay and plan.names[index] not in keep:
+        if index not in stay:
             released[node] += (index,)
     return released

@@ -12,7 +12,7 @@ from .arena import Arena, Recorder
 from .errors import LayerForgeError
 from .execution import Pass
 from .plan import AGAIN, Plan
-from .rewrite import FAST, staying
+from .rewrite import FAST
 from .spec import Spec
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def record(plan: Plan, net: Net, backward: bool) -> Arena | None:
     Engines compute nothing while they are recorded, so their memory is never touched. Reference layers run as always:
     running statistics and gradients are put back afterwards.
     """
-    recorder = Recorder(plan, staying(plan, net.keep), backward)
+    recorder = Recorder(plan, plan.staying(), backward)
     layers = [step.node.layer for step in plan.steps]
     before = [(layer.memory, layer.kept) for layer in layers]
     for layer in layers:
@@ -54,10 +54,9 @@ def record(plan: Plan, net: Net, backward: bool) -> Arena | None:
 
 
 def _run(plan: Plan, net: Net, recorder: Recorder, backward: bool) -> None:
-    kept = frozenset(i for i, name in enumerate(plan.names) if name in (net.keep or ()))
     recomputed = [plan.steps[i].node.name for i in recorder.segment]
     again = {name: recorder.memory(name + AGAIN) for name in recomputed}
-    once = Pass(plan, net.xp, net.dtype, kept, recorder.memory(NET), again, recorder)
+    once = Pass(plan, net.xp, net.dtype, recorder.memory(NET), again, recorder)
     once.forward({name: dummy(plan.specs[index]) for index, name in plan.inputs}, keep=backward)
     if backward:
         seeds = plan.losses or [(i, 1.0) for i in plan.outputs.values() if plan.specs[i].is_real]

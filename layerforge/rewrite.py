@@ -60,10 +60,8 @@ class Wish:
         return {"library": registry.engine(FAST).describe(), "threads": threads.CURRENT.count, "why": None}
 
 
-def rewrite(plan: Plan, wish: Wish, keep: Collection[str] | None) -> None:
+def rewrite(plan: Plan, wish: Wish) -> None:
     """Give every step of a plan its engine, fuse what can be one, and allow what is safe in place.
-
-    keep   the blobs that must exist afterwards; None: all
 
     Errors   BackendError (exit 5) where an engine is asked for by name and cannot be had
     """
@@ -76,8 +74,8 @@ def rewrite(plan: Plan, wish: Wish, keep: Collection[str] | None) -> None:
     table = registry.engine(FAST).layers() if wanted and not obstacle else {}
     plan.steps = [_stand_in(plan, step, wishes[step.node.name], table, obstacle) for step in plan.steps]
     if table:
-        _fuse(plan, keep)
-    _settle_in_place(plan, keep)
+        _fuse(plan)
+    _settle_in_place(plan)
 
 
 def _stand_in(plan: Plan, step: Step, wish: str, table: Mapping[str, Any], obstacle: str | None) -> Step:
@@ -98,9 +96,9 @@ def _stand_in(plan: Plan, step: Step, wish: str, table: Mapping[str, Any], obsta
 # Fusion -------------------------------------------------------------------------------------------------------------
 
 
-def _fuse(plan: Plan, keep: Collection[str] | None) -> None:
+def _fuse(plan: Plan) -> None:
     """Let layers take the one above them into their own passes, where nobody else sees the blob between."""
-    stay = staying(plan, keep)
+    stay = plan.staying()
     readers: dict[int, list[Step]] = {}
     for step in plan.steps:
         for index in step.bottoms:
@@ -136,23 +134,16 @@ def absorbs(step: Step, above: Step) -> bool:
     return hasattr(upper, "engine") and hasattr(layer, "can_absorb") and layer.can_absorb(upper)
 
 
-def staying(plan: Plan, keep: Collection[str] | None) -> set[int]:
-    """The blobs that must exist after the pass: outputs, losses, inputs, what was asked for, and what metrics read."""
-    stay = set(plan.outputs.values()) | {i for i, _ in plan.losses} | {i for i, _ in plan.inputs}
-    stay |= {i for s in plan.steps if set(s.tops) & stay for i in s.bottoms}  # mean_over looks at them afterwards
-    return stay | {i for i, name in enumerate(plan.names) if keep is None or name in keep}
-
-
 # In place -----------------------------------------------------------------------------------------------------------
 
 
-def _settle_in_place(plan: Plan, keep: Collection[str] | None) -> None:
+def _settle_in_place(plan: Plan) -> None:
     """Allow a top to overwrite its bottom wherever nobody needs the bottom any more, asked for or not.
 
     Decided after engines were chosen, as an engine's backward may read what the reference's does not. Blobs that share
     memory, as views and tops in place do, are one storage, and what holds for one of them must hold for all.
     """
-    stay, storage = staying(plan, keep), {i: i for i in range(len(plan.specs))}
+    stay, storage = plan.staying(), {i: i for i in range(len(plan.specs))}
     for number, step in enumerate(plan.steps):
         allowed = _may_overwrite(plan, number, step, storage, stay)
         if allowed != step.in_place:

@@ -56,8 +56,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def use(count: int | None) -> None:
-    """Compute with that many threads from now on; None: as the environment says, or one for each core."""
+def use(count: int) -> None:
+    """Compute with that many threads from now on, in this process and in those that it starts."""
     CURRENT.asked = count
     settle()
 

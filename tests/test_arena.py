@@ -115,7 +115,7 @@ class PoisonedPass(Pass):
 
     def _forward_step(self, step: Any) -> None:
         number = self.plan.steps.index(step)
-        again = self.grads and number in self.segment
+        again = self.grads and number in self.plan.segment_of
         if not again:
             self.poison(number)
         super()._forward_step(step)
@@ -123,10 +123,6 @@ class PoisonedPass(Pass):
     def _backward_step(self, step: Any, own: Any) -> None:
         self.poison(2 * len(self.plan.steps) - 1 - self.plan.steps.index(step))
         super()._backward_step(step, own)
-
-    @property
-    def segment(self) -> set[int]:
-        return {i for last, first in self.plan.segments.items() for i in range(first, last + 1)}
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -19,8 +19,23 @@ SHAPES = [
 WITHOUT_SETTINGS = [Bad({"inplace": True}, "unknown key 'inplace'")]
 
 
+class Passing(Layer):
+    """Base of the layers whose top is their bottom."""
+
+    top_is_view = True
+
+    def setup(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        return 0
+
+
 @register
-class Identity(Layer):
+class Identity(Passing):
     """Identity: another name for a blob
 
         y = x
@@ -31,17 +46,10 @@ class Identity(Layer):
     Source    compare torch.nn.Identity
     """
 
-    top_is_view = True
     grad_aliases = True
 
     examples = SHAPES
     bad_examples = WITHOUT_SETTINGS
-
-    def setup(self, x: Spec) -> Spec:
-        return x
-
-    def forward(self, x: Any) -> Any:
-        return x
 
     def backward(self, dy: Any) -> Any:
         return dy
@@ -49,12 +57,9 @@ class Identity(Layer):
     def jvp(self, dx: Any) -> Any:
         return dx
 
-    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        return 0
-
 
 @register
-class Detach(Layer):
+class Detach(Passing):
     """Detach: passes a blob on and stops its gradient
 
         y = x
@@ -68,20 +73,10 @@ class Detach(Layer):
     Source    compare torch.Tensor.detach
     """
 
-    top_is_view = True
     no_grad_bottoms = (0,)
 
     examples = SHAPES
     bad_examples = WITHOUT_SETTINGS
-
-    def setup(self, x: Spec) -> Spec:
-        return x
-
-    def forward(self, x: Any) -> Any:
-        return x
-
-    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        return 0
 
 
 @register

@@ -29,16 +29,15 @@ FLOAT32, INT32, UINT8 = 3, 4, 6
 TYPES = {np.dtype("float32"): FLOAT32, np.dtype("int32"): INT32, np.dtype("uint8"): UINT8}
 ANY_LAYOUT = 1
 # What an argument of a primitive is.
-SRC, SRC_1, SRC_2, DST, DST_1, DST_2 = 1, 2, 3, 17, 18, 19
-WEIGHTS, WEIGHTS_1, BIAS, MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE = 33, 34, 41, 49, 50, 51, 52, 64
-DIFF_SRC, DIFF_SRC_1, DIFF_SRC_2, DIFF_DST, DIFF_DST_1, DIFF_DST_2 = 129, 130, 131, 145, 146, 147
-DIFF_WEIGHTS, DIFF_WEIGHTS_1, DIFF_BIAS, DIFF_SCALE, DIFF_SHIFT = 161, 162, 169, 255, 256
+SRC, SRC_1, DST = 1, 2, 17
+WEIGHTS, BIAS, MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE = 33, 41, 49, 50, 51, 52, 64
+DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_SCALE, DIFF_SHIFT = 129, 145, 161, 255, 256
 SCALES = 4096  # added to an argument: the factor that it is multiplied by
 POST_OP = 32768  # times (1 + number), added to an argument: what a post-op reads
 # The results: of forward, by the bottoms, by the weights.
 OUTPUTS = {*range(17, 33), *range(129, 145), *range(161, 257)}
 QUERY_IMPLEMENTATION, QUERY_ARGUMENT, QUERY_NDIMS = 8, 255, 256
-TRAINING, INFERENCE, BACKWARD, BACKWARD_DATA, BACKWARD_WEIGHTS = 64, 96, 128, 160, 192
+TRAINING, INFERENCE, BACKWARD = 64, 96, 128
 
 
 class Argument(ctypes.Structure):

@@ -12,7 +12,7 @@ from ...layer import Layer
 from ...layers.avg_pool import AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d
 from ...layers.max_pool import MaxPool1d, MaxPool2d, MaxPool3d, of_winners
 from ...spec import Spec
-from ...windows import Axis
+from ...windows import Axis, Windows
 from . import primitives
 from .base import OneDnn
 from .primitives import MAX_POOLING, MEAN_WITH_PADDING, MEAN_WITHOUT, Geometry
@@ -136,6 +136,4 @@ class OneDnnGlobalAvgPool2d(OneDnnPooling, GlobalAvgPool2d):
 
     def windows(self, size: Sequence[int]) -> Any:
         """The one window."""
-        from ...windows import Windows
-
         return Windows(tuple(Axis(n, n, n, 0) for n in size))
