@@ -247,6 +247,24 @@ def test_batches_of_other_sizes_share_the_memory() -> None:
     assert evaluated[0] == evaluated[1]
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_what_forward_reads_once_more_is_not_overwritten(recompute: bool) -> None:
+    config = {
+        "inputs": {"x": {"shape": [6, 7]}, "t": {"shape": [6], "dtype": "int64"}},
+        "engine": "reference",
+        "net": [
+            {"name": "fc1", "type": "Linear", "out_features": 5},
+            {"name": "act", "type": "Tanh", "recompute": recompute},
+            {"name": "fc2", "type": "Linear", "out_features": 3},
+            {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc2", "t"]},
+        ],
+    }
+    want, net = run(Net.from_config(config, keep="all"), config), Net.from_config(config, keep="none")
+    assert np.array_equal(run(net, config)[0], want[0])
+    in_place = {step.node.name for step in net.current_plan.steps if step.in_place}
+    assert in_place == (set() if recompute else {"act"}), "its bottom is needed for nothing but its own forward"
+
+
 def test_recompute_of_single_layers_and_its_bad_uses() -> None:
     config = forks()
     config["net"][4]["recompute"] = config["net"][5]["recompute"] = True
