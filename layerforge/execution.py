@@ -13,6 +13,7 @@ from .errors import LayerError
 from .graph import Step
 from .layer import Memory
 from .plan import Plan
+from .tape import Entry, Tape
 
 SMALL = 4096  # bytes: arrays up to this size are not worth planning
 
@@ -34,28 +35,49 @@ class Pass:
         self.plan, self.xp, self.dtype, self.memory, self.recorder = plan, xp, dtype, memory, recorder
         self.values: list[Any] = [None] * len(plan.specs)
         self.grads: list[Any] = []
+        self.fresh = False
+        self.sums: list[Any] = []  # of the present step: how its sums at forks can be repeated, or None
         self.spent = False  # a backward has reused the memory of the forward
 
     # Forward ------------------------------------------------------------------------------------------------------
 
     def forward(self, inputs: Mapping[str, Any], keep: bool = True) -> None:
         """Run every step. `inputs` are arrays by name; keep says whether a backward follows."""
-        plan, values, recorder = self.plan, self.values, self.recorder
+        plan, values, tape = self.plan, self.values, self._tape("forward")
         firsts = {first: last for last, first in plan.segments.items()} if keep else {}
         for index, name in plan.inputs:
             values[index] = inputs[name]
-        for number, step in enumerate(plan.steps):
-            if recorder is not None:
-                recorder.now = number
+        number, count = 0, len(plan.steps)
+        while number < count:
+            if tape is not None and (stop := tape.played(number, values)) > number:
+                number = stop
+                continue
             if number in firsts:
                 self._begin_segment(number, firsts[number])
-            self._forward_step(step)
-            if recorder is not None:
-                self._record(step, [(i, values[i]) for i in step.tops], recorder.top)
+            self._forward_at(number, tape)
             if keep and number in plan.segments:
                 self._forget(plan.segments[number], number)
-            for index in plan.released[step.node.name]:
-                values[index] = None
+            number += 1
+        if tape is not None:
+            tape.end()
+
+    def _tape(self, doing: str) -> Tape | None:
+        return None if self.recorder is not None or self.again else self.plan.tape(doing)
+
+    def _forward_at(self, number: int, tape: Tape | None) -> None:
+        step, values, recorder = self.plan.steps[number], self.values, self.recorder
+        reads = tuple([(i, values[i]) for i in step.bottoms]) if tape is not None else ()
+        if recorder is not None:
+            recorder.now = number
+        self._forward_step(step)
+        if recorder is not None:
+            self._record(step, [(i, values[i]) for i in step.tops], recorder.top)
+        tops, released = [(i, values[i]) for i in step.tops], self.plan.released[step.node.name]
+        for index in released:
+            values[index] = None
+        if tape is not None:
+            layer, writes = step.node.layer, (*tops, *[(i, None) for i in released])
+            tape.note(number, Entry(layer, (layer.script,), None, reads, writes))
 
     def _forward_step(self, step: Step) -> None:
         values, specs, layer = self.values, self.plan.specs, step.node.layer
@@ -73,34 +95,64 @@ class Pass:
 
     # Backward -----------------------------------------------------------------------------------------------------
 
-    def backward(self, seeds: Mapping[int, Any]) -> None:
-        """Run backward below the blobs that have a seed; their numbers are the keys."""
-        plan, recorder = self.plan, self.recorder
+    def backward(self, seeds: Mapping[int, Any], fresh: bool = False) -> None:
+        """Run backward below the blobs that have a seed; their numbers are the keys.
+
+        fresh  the plan's setters are to forget what the gradients of their parameters hold
+        """
+        self.fresh = fresh
+        plan, tape = self.plan, self._tape("fresh backward" if fresh else "backward")
         grads = self.grads = [None] * len(plan.specs)
         waiting = plan.segment_of
-        own: dict[int, Any] = {}  # sums at forks: memory of the net, never a layer's
         for index, seed in seeds.items():
             grads[index] = seed
-        for number in range(len(plan.steps) - 1, -1, -1):
+        position, last = 0, len(plan.steps) - 1
+        while position <= last:
+            if tape is not None and (stop := tape.played(position, grads)) > position:
+                position = stop
+                continue
+            number, position = last - position, position + 1
             step = plan.steps[number]
             if not step.runs_backward or all(grads[i] is None for i in step.tops):
+                self._leave_out(step)
                 continue
             if number in waiting:
-                last, first = waiting[number], plan.segments[waiting[number]]
-                self._recompute(first, last)
-                waiting = {i: end for i, end in waiting.items() if end != last}
-            if recorder is not None:
-                recorder.now = recorder.backward_of(number)
-            self._backward_step(step, own)
-            if recorder is not None:
-                self._record(step, [(i, grads[i]) for i in step.bottoms if grads[i] is not None], recorder.gradient)
-            for index in step.tops:
-                if index not in plan.kept:
-                    grads[index] = None
+                end, first = waiting[number], plan.segments[waiting[number]]
+                self._recompute(first, end)
+                waiting = {i: e for i, e in waiting.items() if e != end}
+            self._backward_at(number, tape)
+        if tape is not None:
+            tape.end()
 
-    def _backward_step(self, step: Step, own: dict[int, Any]) -> None:
-        layer, grads = step.node.layer, self.grads
+    def _leave_out(self, step: Step) -> None:
+        """Nothing comes down to a step: the gradients of its parameters are not touched, or zero where they are new."""
+        if self.fresh and step.node.name in self.plan.setters:
+            for _, grad in step.node.layer.grads.items():
+                grad[...] = 0
+
+    def _backward_at(self, number: int, tape: Tape | None) -> None:
+        step, grads, recorder = self.plan.steps[number], self.grads, self.recorder
+        layer, touched = step.node.layer, (*step.tops, *step.bottoms)
+        kept, reads = layer.kept, tuple([(i, grads[i]) for i in touched]) if tape is not None else ()
+        if recorder is not None:
+            recorder.now = recorder.backward_of(number)
+        self.sums.clear()
+        self._backward_step(number)
+        if recorder is not None:
+            self._record(step, [(i, grads[i]) for i in step.bottoms if grads[i] is not None], recorder.gradient)
+        for index in step.tops:
+            if index not in self.plan.kept:
+                grads[index] = None
+        if tape is not None:
+            writes, scripts = tuple([(i, grads[i]) for i in touched]), (layer.script, *self.sums)
+            tape.note(len(self.plan.steps) - 1 - number, Entry(layer, scripts, kept, reads, writes))
+
+    def _backward_step(self, number: int) -> None:
+        step = self.plan.steps[number]
+        layer = step.node.layer
         layer.needs_grad = step.needs_grad
+        if step.node.name in self.plan.setters:
+            layer.fresh = self.fresh
         bottom_grads = runner.backward(layer, [self._top_grad(i) for i in step.tops])
         for i, index in enumerate(step.bottoms):
             if not step.needs_grad[i]:
@@ -110,7 +162,7 @@ class Pass:
             if self.recorder is not None:
                 self.recorder.collect()
                 self.recorder.gradient(index, bottom_grads[i])
-            self._add_grad(grads, own, index, bottom_grads[i])
+            self._add_grad((number, i), index, bottom_grads[i])
 
     def _top_grad(self, index: int) -> Any:
         """The gradient of a top: zeros for a real one that nobody differentiated, None for an index."""
@@ -122,13 +174,23 @@ class Pass:
             zeros = self.plan.zeros[index] = self.xp.zeros(spec.shape, dtype=self.dtype)
         return zeros
 
-    def _add_grad(self, grads: list[Any], own: dict[int, Any], index: int, grad: Any) -> None:
-        if grads[index] is None:
-            grads[index] = grad
-        elif index in own:
-            own[index] += grad
-        else:  # the first gradient may be a layer's memory, or alias another blob's: the sum gets memory of its own
-            grads[index] = own[index] = self.xp.add(grads[index], grad, out=self._sum(index, grad))
+    def _add_grad(self, place: tuple[int, int], index: int, grad: Any) -> None:
+        """Add to the gradient of a blob. `place` is the step and which of its bottoms."""
+        before = self.grads[index]
+        if before is None:
+            self.grads[index] = grad
+            return
+        # The first gradient may be a layer's memory, or alias another blob's: the sum gets memory of the net's own.
+        total = self.grads[index] = self._sum(index, grad)
+        plan = self.plan
+        if plan.adder is None:
+            self.xp.add(before, grad, out=total)
+            self.sums.append(None)
+            return
+        add = plan.adders.get(place)
+        if add is None:
+            add = plan.adders[place] = plan.adder()
+        self.sums.append(add(before, grad, total))
 
     def _sum(self, index: int, like: Any) -> Any:
         """Memory for the sum of the gradients of a blob."""

@@ -84,6 +84,19 @@ class FlatParams:
     groups: list[Group]
     frozen_start: int
     shared: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    forgotten: dict[frozenset[str], list[Any]] = field(default_factory=dict, repr=False)  # `forget` writes to these
+
+    def forget(self, besides: frozenset[str] = frozenset()) -> None:
+        """Set the gradients to zero, but for those of the layers named."""
+        parts = self.forgotten.get(besides)
+        if parts is None:
+            kept = [s for s in self.slots.values() if s.layer in besides and not s.frozen]
+            ends = sorted((s.offset, s.offset + s.size) for s in kept)
+            starts, stops = [0, *(stop for _, stop in ends)], [*(start for start, _ in ends), len(self.grad)]
+            between = zip(starts, stops, strict=True)
+            parts = self.forgotten[besides] = [self.grad[start:stop] for start, stop in between if start < stop]
+        for part in parts:
+            part[...] = 0
 
     @property
     def count(self) -> int:

@@ -280,6 +280,11 @@ class Layer(Declared):
         """Run forward, backward or jvp; an engine may know a shorter way to the same."""
         return getattr(self, doing)(*arrays)
 
+    @property
+    def script(self) -> Any:
+        """What an engine's layer did the last time, where that can be repeated (tape.py)."""
+        return None
+
     @classmethod
     def is_differentiable(cls) -> bool:
         """Whether the layer has a backward at all; a metric has none."""

@@ -63,6 +63,7 @@ class Net:
         self.flat: FlatParams = allocate(
             self.layers.values(), self.backend, self.dtype, self.run.seed, self.graph.multipliers(), self.graph.shared
         )
+        self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
         self.keep = self._checked_keep(keep)
         self._plans: dict[Any, Plan] = {}
         self._plan: Plan | None = None
@@ -142,8 +143,7 @@ class Net:
         targets = (of,) if isinstance(of, str) else tuple(of) if of is not None else None
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
-        shapes = {n: self.graph.inputs[n].with_shape(a.shape) for n, a in given.items()}
-        plan = self.planned(phase, shapes, targets, backward=keeping)
+        plan = self.planned(phase, {n: a.shape for n, a in given.items()}, targets, backward=keeping)
         self.run.phase, self.run.keep = phase, keeping
         self._plan = plan
         memory = self._memory_for(plan)
@@ -167,12 +167,18 @@ class Net:
         return self.backend.from_host(value, spec.dtype)
 
     def planned(
-        self, phase: str, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None = None, *, backward: bool = True
+        self,
+        phase: str,
+        shapes: Mapping[str, tuple[int, ...]],
+        targets: tuple[str, ...] | None = None,
+        *,
+        backward: bool = True,
     ) -> Plan:
-        """The plan for inputs of these Specs, made at the first use of their shapes."""
-        key = (phase, targets, backward, tuple((name, spec.shape) for name, spec in inputs.items()))
+        """The plan for inputs of these shapes, made at their first use."""
+        key = (phase, targets, backward, *shapes.items())
         plan = self._plans.get(key)
         if plan is None:
+            inputs = {name: self.graph.inputs[name].with_shape(shape) for name, shape in shapes.items()}
             plan = self._plans[key] = self.plan(phase, inputs, targets, backward=backward)
         return plan
 
@@ -184,7 +190,14 @@ class Net:
         plan = make_plan(graph, inputs, targets, self.keep, lambda p: rewrite(p, self.wish))
         if self.keep is not None and any(hasattr(step.node.layer, "engine") for step in plan.steps):
             plan.arena = record(plan, self, backward)
+            plan.setters = self._setters(plan)
         return plan
+
+    def _setters(self, plan: Plan) -> frozenset[str]:
+        """The layers whose backward alone makes the gradients of their parameters, and can write them."""
+        shared = {name for names in self.flat.shared.items() for name, _ in names}
+        steps = (step for step in plan.steps if step.runs_backward and step.node.name not in shared)
+        return frozenset(step.node.name for step in steps if getattr(step.node.layer, "sets_gradients", False))
 
     @staticmethod
     def _held(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,6 +218,7 @@ class Net:
             self._arena = arena_memory(arena.size)
         if self._active is not plan or arena.bound_to is not self._arena:
             arena.bind(self._arena)
+            plan.tapes.clear()
             for step in plan.steps:
                 step.node.layer.memory = arena.memories[step.node.name]
             self._active = plan
@@ -242,8 +256,11 @@ class Net:
             seeds[index] = array
         return seeds
 
-    def backward_losses(self, scale: float = 1.0) -> None:
-        """Backward from all losses, each seeded with its loss_weight times `scale`."""
+    def backward_losses(self, scale: float = 1.0, *, fresh: bool = False) -> None:
+        """Backward from all losses, each seeded with its loss_weight times `scale`.
+
+        fresh  the gradients of parameters begin from zero: the same as zero_grad() before it, for less
+        """
         plan = self._differentiable_plan()
         if not plan.losses:
             raise ConfigError(
@@ -251,7 +268,9 @@ class Net:
                 hint="name a blob: net.backward(fc=dy), or give a layer a loss_weight",
             )
         seeds = {i: plan.seed(self.xp, self.dtype, i, weight * scale) for i, weight in plan.losses}
-        self._backward(plan, seeds)
+        if fresh:
+            self.flat.forget(besides=plan.setters)
+        self._backward(plan, seeds, fresh)
 
     def _differentiable_plan(self) -> Plan:
         if self._plan is None or not self.run.keep:
@@ -261,14 +280,14 @@ class Net:
             )
         return self._plan
 
-    def _backward(self, plan: Plan, seeds: Mapping[int, Any]) -> None:
+    def _backward(self, plan: Plan, seeds: Mapping[int, Any], fresh: bool = False) -> None:
         assert self._pass is not None
         if plan.arena is not None:
             if self._pass.spent:
                 hint = 'run net.forward(...) again, or build the net with keep="all"'
                 raise BlobError("the memory of the last forward was reused by its backward", hint=hint)
             self._pass.spent = True
-        self._pass.backward(seeds)
+        self._pass.backward(seeds, fresh)
 
     def jvp(self, **tangents: Any) -> dict[str, Any]:
         """Forward accumulation: how the outputs of the last forward move when the named blobs move by these tangents.
@@ -281,7 +300,7 @@ class Net:
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""
-        self.flat.grad[...] = 0
+        self.flat.forget()
 
     # Losses and metrics -------------------------------------------------------------------------------------------
 
@@ -419,7 +438,7 @@ class Net:
 
     def snapshot_state(self) -> dict[tuple[str, str], Any]:
         """Copies of all running statistics."""
-        return {(n, k): a.copy() for n, arrays in self.state.items() for k, a in arrays.items()}
+        return {key: array.copy() for key, array in self._statistics}
 
     def restore_state(self, copies: Mapping[tuple[str, str], Any]) -> None:
         """Put running statistics back as they were."""

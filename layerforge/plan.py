@@ -14,6 +14,7 @@ from .errors import ConfigError
 from .graph import PhaseGraph, Step
 from .layer import Memory
 from .spec import Spec
+from .tape import Tape
 from .words import did_you_mean
 
 AGAIN = " again"  # behind the name of a layer: the memory of its second forward, where it is recomputed
@@ -40,6 +41,17 @@ class Plan:
     seeds: dict[int, tuple[float, Any]] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)  # of the net itself, where there is no arena
     arena: Any = None  # where everything lies (arena.py)
+    tapes: dict[str, Tape] = field(default_factory=dict)  # what forward and backward repeat, in an arena
+    one_by_one: bool = False  # every layer is to be asked in every pass: somebody looks at their calls
+    setters: frozenset[str] = frozenset()  # layers that can write the gradients of their parameters, adding to none
+    adder: Callable[[], Any] | None = None  # makes what adds gradients at forks, where an engine does
+    adders: dict[tuple[int, int], Any] = field(default_factory=dict)
+
+    def tape(self, doing: str) -> Tape | None:
+        """The tape of forward or backward; None where arrays may lie elsewhere in every pass."""
+        if self.arena is None or self.one_by_one:
+            return None
+        return self.tapes.setdefault(doing, Tape())
 
     @property
     def again(self) -> dict[str, Memory]:

@@ -56,7 +56,7 @@ def planned(net: Net) -> Plan:
 
     Errors   LayerForgeError where the net does not take the dummy values
     """
-    plan = net.planned("train", net.graph.inputs) if net.keep is not None else None
+    plan = net.planned("train", {n: s.shape for n, s in net.graph.inputs.items()}) if net.keep is not None else None
     if plan is not None and plan.arena is not None:
         return plan
     twin = Net(net.config, keep="none", backend=net.backend)

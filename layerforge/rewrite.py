@@ -74,6 +74,7 @@ def rewrite(plan: Plan, wish: Wish) -> None:
     table = registry.engine(FAST).layers() if wanted and not obstacle else {}
     plan.steps = [_stand_in(plan, step, wishes[step.node.name], table, obstacle) for step in plan.steps]
     if table:
+        plan.adder = registry.engine(FAST).adder()
         _fuse(plan)
     _settle_in_place(plan)
 

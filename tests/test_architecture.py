@@ -36,6 +36,7 @@ SLOTS = [
     ["config"],
     ["blocks", "flat", "inputs"],
     ["graph"],
+    ["tape"],
     ["plan", "blobs"],
     ["rewrite", "arena"],
     ["execution"],

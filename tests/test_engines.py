@@ -14,7 +14,7 @@ from layerforge import registry
 from layerforge.check.contract import ENGINE_CHECKS, Case, engine_cases, run
 from layerforge.check.engines import unaligned
 from layerforge.check.harness import Probe
-from layerforge.engines.onednn import table
+from layerforge.engines.onednn import primitives, table
 from layerforge.engines.onednn.binding import Op, describable
 from layerforge.engines.onednn.elementwise import ELEMENTWISE, OneDnnAdd
 from layerforge.engines.onednn.linear import OneDnnLinear
@@ -91,6 +91,23 @@ class OverwritesBoth(OneDnnLinear):
     def backward(self, dy: Any) -> Any:
         self.grads.weight[...] = 0
         return super().backward(dy)
+
+
+@caught_by("sets_gradients")
+class AddsToWhatItShouldForget(OneDnnLinear):
+    adding = primitives.ADDED
+
+
+@caught_by("sets_gradients")
+class SetsForEver(OneDnnLinear):
+    """Its primitives are those of the first time."""
+
+    def op(self, name: str, maker: Any, *options: Any, **more: Any) -> Op:
+        fresh, self.fresh = self.fresh, False
+        try:
+            return super().op(name, maker, *options, **more)
+        finally:
+            self.fresh = fresh
 
 
 @caught_by("backward_reads")

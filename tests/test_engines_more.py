@@ -20,13 +20,13 @@ from layerforge.flat import Multipliers
 from layerforge.layer import Example
 from layerforge.registry import LAYERS
 from layerforge.rewrite import FAST
-from layerforge.solvers.fast import FEWEST, fast_update
+from layerforge.solvers.fast import fast_update
 from layerforge.solvers.solver import Solver
 from layerforge.spec import Spec
 
 # The solver's update -------------------------------------------------------------------------------------------------
 
-WIDTH = FEWEST // 2 + 11  # two layers: a group for the weights and one for the biases, neither a multiple of anything
+WIDTH = 8203  # two layers: a group for the weights and one for the biases, neither a multiple of anything
 
 
 def pair(**net: Any) -> list[QuadraticNet]:
@@ -39,7 +39,7 @@ def section(kind: str = "SGD", **options: Any) -> SolverSection:
 
 
 def close(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(np.abs(a - b).max() <= 1e-6 * np.abs(b).max())
+    return bool(np.abs(a - b).max() <= 3e-7 * np.abs(b).max())
 
 
 @pytest.mark.parametrize("kind", registry.engine(FAST).updates())
@@ -68,6 +68,7 @@ def test_the_engine_makes_the_rules_steps(kind: str, options: dict[str, Any]) ->
             solver.update()
         assert close(nets[1].data(), nets[0].data())
         assert close(solvers[1].history[0], solvers[0].history[0])
+        nets[1].flat.data[...], solvers[1].history[0][...] = nets[0].flat.data, solvers[0].history[0]  # each step alone
 
 
 def test_the_engine_leaves_frozen_parameters_and_padding_alone() -> None:

@@ -85,9 +85,11 @@ class QuadraticNet:
     def total_loss(self) -> float:
         return self._share() * 0.5 * float((self.r * self.r).sum())
 
-    def backward_losses(self, scale: float = 1.0) -> None:
+    def backward_losses(self, scale: float = 1.0, *, fresh: bool = False) -> None:
         if self.fail_in_backward is not None:
             raise self.fail_in_backward
+        if fresh:
+            self.zero_grad()
         dy = self.r * (scale * self._share())
         a, b = self.layers["a"], self.layers["b"]
         dh = dy * b.params.weight

@@ -189,6 +189,24 @@ def check_second_use(case: Case) -> None:
         _compare_with_new(larger, used, "for another batch size")
 
 
+@engine_check
+def check_sets_gradients(case: Case) -> None:
+    """A layer that can set the gradients of its parameters sets all of them when it is told to, and adds otherwise."""
+    if not (case.differentiable and getattr(case.cls, "sets_gradients", False)):
+        return
+    probe = case.probe()
+    dys = probe.draw_cotangents(probe.forward())
+    once, layer = probe.gradients(dys), probe.layer
+    twice = {name: grad if name.startswith("bottom") else 2 * grad for name, grad in once.items()}
+    for fresh, want, how in ((True, once, "set"), (False, twice, "added to what was set"), (True, once, "set again")):
+        if how == "set":
+            for _, grad in layer.grads.items():
+                grad[...] = np.nan
+        layer.fresh = fresh
+        probe.forward()
+        compare(probe.named(probe.backward(dys)), want, case.close, f"the gradient is wrong where it is {how}")
+
+
 def _results(probe: Probe, case: Case, dys: Sequence[Any] | None = None) -> dict[str, Any]:
     """Tops, state and gradients of one pass, for upstream gradients that are drawn where they are not given."""
     probe.zero_grad()

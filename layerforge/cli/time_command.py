@@ -60,6 +60,7 @@ class Stopwatch:
         self.net = net
         self.times: dict[tuple[str, str], list[float]] = {}
         self.plan = net.current_plan
+        self.plan.one_by_one = True
         for name, layer in ((step.node.name, step.node.layer) for step in self.plan.steps):
             layer.perform = self.timed_layer(name, layer.perform)
 

@@ -12,8 +12,6 @@ from ..rewrite import FAST
 if TYPE_CHECKING:
     from ..net import Net
 
-FEWEST = 16 * 1024  # numbers of a group from which on more threads pay
-
 FastUpdate = Callable[[int, int, float, float, float], None]
 
 

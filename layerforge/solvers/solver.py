@@ -34,7 +34,7 @@ from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..errors import DataError, DivergedError, LayerError
 from ..flat import Group, l2_norm
-from .fast import FEWEST, fast_update
+from .fast import fast_update
 from .rules import Step
 from .schedules import Progress
 
@@ -50,14 +50,14 @@ class Accumulation:
 
     unit   the first micro-batch's count: its gradient enters with weight 1, every other with count / unit
     total  the sum of the counts; 0 where the losses are sums, which are not averaged
-    loss   the sum of the losses, each times its weight
+    loss   the sum of the losses, each times its weight; None before the first
     """
 
     statistics: Any
     first_sample: int
     unit: int = 0
     total: int = 0
-    loss: float = 0.0
+    loss: float | None = None
 
     def weigh(self, count: int | None) -> float:
         """The weight of a micro-batch whose loss is a mean over `count` things; None for a loss that is a sum."""
@@ -159,18 +159,18 @@ class Solver:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 net.forward(phase="train", copy=False, **batch)
                 weight = step.weigh(net.mean_over())
-                self._backward(weight)
+                self._backward(weight, fresh=step.loss is None)
                 loss = net.total_loss()
             net.first_sample += net.batch_size
         except BaseException:  # an interrupt too must not leave half a step in the running statistics
             self._abandon()
             raise
-        step.loss += weight * loss
+        step.loss = (step.loss or 0.0) + weight * loss
         return loss
 
-    def _backward(self, weight: float) -> None:
+    def _backward(self, weight: float, fresh: bool) -> None:
         try:
-            self.net.backward_losses(weight)
+            self.net.backward_losses(weight, fresh=fresh)
         except LayerError:
             loss = self.net.total_loss()
             if not math.isfinite(loss):
@@ -180,7 +180,6 @@ class Solver:
 
     def _begin(self) -> Accumulation:
         self.net.iteration = self.iteration
-        self.net.zero_grad()
         self._pending = Accumulation(self.net.snapshot_state(), self.net.first_sample)
         return self._pending
 
@@ -235,7 +234,8 @@ class Solver:
     def measure(self) -> None:
         """Set average, loss and grad_norm of the step that was accumulated. `update` begins with it."""
         self.average = self._pending.average if self._pending else 1.0
-        self.loss = self._pending.loss * self.average if self._pending else None
+        pending = self._pending
+        self.loss = pending.loss * self.average if pending and pending.loss is not None else None
         self.grad_norm = self.average * l2_norm(self.net.backend.xp, self.net.flat.grad)
 
     @property
@@ -275,7 +275,7 @@ class Solver:
     def _update_group(self, group: Group, lr: float, factor: float, bound: float | None) -> None:
         """Steps 3 to 5 piece by piece, so that each number is fetched from memory once for all of them."""
         xp, flat, decay = self.net.backend.xp, self.net.flat, self.section.weight_decay * group.decay_mult
-        if self._fast is not None and bound is None and group.stop - group.start >= FEWEST:
+        if self._fast is not None and bound is None:
             self._fast(group.start, group.stop, lr, factor, decay)
             return
         for piece in self._pieces(group):

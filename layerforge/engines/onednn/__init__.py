@@ -37,6 +37,13 @@ def updates() -> Mapping[str, Any]:
     return update.RULES
 
 
+def adder() -> Any:
+    """What makes the sums of two gradients: called with both and the array for the result."""
+    from . import sums
+
+    return sums.Sum
+
+
 def record(on: bool) -> None:
     """Whether the planner looks on: primitives are made and bound then, and nothing is computed."""
     from . import binding

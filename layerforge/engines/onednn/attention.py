@@ -14,7 +14,6 @@ from . import primitives
 from .base import OneDnn
 from .primitives import ADD, MULTIPLY, SOFTMAX
 
-ADDED = (("sum", 1.0),)
 LINEAR = 0x26
 
 
@@ -100,6 +99,7 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
     """MultiheadAttention. The heads of q, k, v and dz are copied apart; z, dq, dk and dv are written in place."""
 
     type_name = "MultiheadAttention"
+    sets_gradients = True
 
     def forward(self, *bottoms: Any) -> Any:
         xs, mask = bottoms[: 1 if len(bottoms) < 3 else 3], bottoms[-1] if len(bottoms) % 2 == 0 else None
@@ -150,11 +150,11 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
         if self.needs_param_grad[f"{name}_weight"]:
             into = self.view(f"{name} {i} grad", self.grads[f"{name}_weight"], lambda g: g[block])
             columns = self.view(f"{name} {i} da", da, np.transpose)
-            self.op(f"{name} {i} dW", primitives.matmul, ADDED)(columns, rows, None, into)
+            self.op(f"{name} {i} dW", primitives.matmul, self.adding)(columns, rows, None, into)
         if self.bias and self.needs_param_grad[f"{name}_bias"]:
             ones = self.view(f"{name} {i} ones", da, lambda a: np.ones((1, len(a)), a.dtype))
             into = self.view(f"{name} {i} db", self.grads[f"{name}_bias"], lambda g: g[block].reshape(1, -1))
-            self.op(f"{name} {i} db", primitives.matmul, ADDED)(ones, da, None, into)
+            self.op(f"{name} {i} db", primitives.matmul, self.adding)(ones, da, None, into)
         if dx is not None:
             weight = self.view(f"{name} {i} rows", self.params[f"{name}_weight"], lambda w: w[block])
             self.op(f"{name} {i} dx", primitives.matmul)(da, weight, None, dx)

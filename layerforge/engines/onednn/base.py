@@ -13,7 +13,9 @@ from ...namespaces import Saved
 from ...spec import Spec
 from . import primitives
 from .binding import Op
-from .script import written_down
+from .script import Script, written_down
+
+LAST = "last"
 
 
 class OneDnn(Layer):
@@ -25,6 +27,8 @@ class OneDnn(Layer):
 
     engine = "onednn"
     replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops: see script.py
+    sets_gradients: ClassVar[bool] = False  # where `fresh`, backward writes every parameter's gradient, adding to none
+    fresh: bool = False
     ops: dict[str, Op]
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
@@ -61,19 +65,35 @@ class OneDnn(Layer):
         """Run forward or backward; as it was written down the last time, where nothing has changed since."""
         if not self.replays:
             return super().perform(doing, arrays)
-        key = doing, id(self.memory)
+        key = doing, id(self.memory), self.fresh
         script = self.scripts.get(key)
         if script is not None and script.fits(self, arrays):
+            self.scripts[LAST] = script
             return script.run(self)
-        self.scripts[key], result = written_down(self, doing, arrays)
+        script, result = written_down(self, doing, arrays)
+        self.scripts[key] = self.scripts[LAST] = script
         return result
+
+    @property
+    def script(self) -> Script | None:
+        return self.scripts.get(LAST)
 
     def op(self, name: str, maker: Any, *options: Any, added: Sequence[int] = ()) -> Op:
         """The primitive of that name, which is made at its first use; its options stay what they were then."""
-        op = self.ops.get(name)
+        key = f"{name}, set" if self.fresh else name
+        op = self.ops.get(key)
         if op is None:
-            op = self.ops[name] = Op(maker, options, self._bytes_for(name), added)
+            op = self.ops[key] = Op(maker, options, self._bytes_for(name), added)
         return op
+
+    @property
+    def adding(self) -> tuple[Any, ...]:
+        """The post-op of a product that is a gradient: the sum with what is there, unless that is to be forgotten."""
+        return () if self.fresh else primitives.ADDED
+
+    def added(self, *arguments: int) -> tuple[int, ...]:
+        """As `adding`, for primitives that cannot add themselves: which of their results are to be added."""
+        return () if self.fresh else arguments
 
     def _bytes_for(self, op: str) -> Callable[[str, int], np.ndarray]:
         return lambda name, size: self.buf(f"{op}: {name}", (size,), "uint8")
@@ -104,7 +124,7 @@ class OneDnn(Layer):
     def add_column_sums(self, rows: Any, total: Any) -> None:
         """total += Σₙ rowsₙ, as a product with a row of ones: its blocked sums lose fewer digits than running ones."""
         ones = self.view("ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
-        self.op("db", primitives.matmul, primitives.ADDED)(
+        self.op("db", primitives.matmul, self.adding)(
             ones, rows, None, self.view("db", total, lambda t: t.reshape(1, -1))
         )
 

@@ -21,7 +21,7 @@ from .primitives import Geometry
 class OneDnnConvolution(Activated, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation if the plan fused one."""
 
-    replays = True
+    replays = sets_gradients = True
 
     def geometry(self, x: Any) -> Geometry:
         """Of the windows over x."""
@@ -49,7 +49,7 @@ class OneDnnConvolution(Activated, OneDnn, Kernels):
         x, how = self.saved.x, self.geometry(self.saved.x)
         dz = self.before_activation(self.settled("dy", dy))
         if self.needs_param_grad.weight:
-            by_weights = self.op("dw", primitives.convolution_by_weights, how, added=(DIFF_WEIGHTS,))
+            by_weights = self.op("dw", primitives.convolution_by_weights, how, added=self.added(DIFF_WEIGHTS))
             by_weights(x, dz, self.kernels("dw", self.grads.weight))
         if self.bias and self.needs_param_grad.bias:
             self.add_column_sums(self.view("positions", dz, positions), self.grads.bias)

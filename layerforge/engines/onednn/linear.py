@@ -16,7 +16,7 @@ class OneDnnLinear(Activated, OneDnn, Linear):
     """Linear, with an activation if the plan fused one."""
 
     type_name = "Linear"
-    replays = True
+    replays = sets_gradients = True
 
     def forward(self, x: Any) -> Any:
         rows = self.matrix("x", x, "saved")
@@ -32,7 +32,7 @@ class OneDnnLinear(Activated, OneDnn, Linear):
         dz = self.matrix("dy", self.before_activation(dy))
         if self.needs_param_grad.weight:
             columns = self.view("dz", dz, np.transpose)
-            self.op("dW", primitives.matmul, primitives.ADDED)(columns, rows, None, self.grads.weight)
+            self.op("dW", primitives.matmul, self.adding)(columns, rows, None, self.grads.weight)
         if self.bias and self.needs_param_grad.bias:
             self.add_column_sums(dz, self.grads.bias)
         if not self.needs_grad[0]:

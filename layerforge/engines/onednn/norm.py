@@ -23,6 +23,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
     """BatchNorm, with a ReLU if the plan fused one. It keeps x, mean and variance instead of x̂."""
 
     type_name = "BatchNorm"
+    replays = sets_gradients = True
     backward_reads = ("bottom",)
     inplace = False
     relu = False
@@ -60,10 +61,20 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         op(x4, *self.affine_params(), mean, var, self.settled("y", self.as_image("y", y)), mask)
         if learning:
             m = values_per_channel(x)
-            self.follow("running_mean", mean)
-            self.follow("running_var", var * np.float32(m / (m - 1)))
+            self.move("running_mean", mean, 1)
+            self.move("running_var", var, m / (m - 1))
         self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
         return y
+
+    def move(self, name: str, batch: Any, factor: float) -> None:
+        """Move a running statistic towards `factor` times that of the batch."""
+        total = self.state[name]
+        old, new = self.view(f"{name} parts {factor}", total, lambda _: self.parts(factor))
+        self.op(name, primitives.blend)(total, batch, total, old, new, None)
+
+    def parts(self, factor: float) -> tuple[Any, Any]:
+        """Of the old statistic and of the batch's: an array of one number each."""
+        return tuple(np.array([part], "float32") for part in (1 - self.momentum, self.momentum * factor))
 
     def affine_params(self) -> tuple[Any, Any]:
         """weight and bias, or None for both."""
@@ -83,7 +94,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         gradients = tuple(self.gradient(name) for name in ("weight", "bias")) if self.affine else (None, None)
         backward = self.op(
             f"dx {kept.learning}", primitives.batch_norm_backward, self.eps, not kept.learning, self.relu,
-            added=(DIFF_SCALE, DIFF_SHIFT),
+            added=self.added(DIFF_SCALE, DIFF_SHIFT),
         )  # fmt: skip
         weight = self.params.weight if self.affine else None
         dx4 = self.settled("dx", self.as_image("dx", dx))
@@ -112,7 +123,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
     """LayerNorm over the last axis, with weight and bias. It keeps x, means and variances instead of x̂."""
 
     type_name = "LayerNorm"
-    replays = True
+    replays = sets_gradients = True
     backward_reads = ("bottom",)
     inplace = False
 
@@ -137,7 +148,8 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
             self.grads[n] if self.needs_param_grad[n] else self.buf(f"unwanted {n}", self.params[n].shape)
             for n in ("weight", "bias")
         ]
-        backward = self.op("dx", primitives.layer_norm_backward, self.eps, added=(DIFF_SCALE, DIFF_SHIFT))
+        added = self.added(DIFF_SCALE, DIFF_SHIFT)
+        backward = self.op("dx", primitives.layer_norm_backward, self.eps, added=added)
         rows = self.matrix("dy", dy), self.matrix("dx", dx)
         backward(kept.x, self.params.weight, self.params.bias, kept.mean, kept.var, *rows, *gradients)
         return dx if self.needs_grad[0] else None

@@ -10,7 +10,7 @@ import numpy as np
 from . import primitives
 from .binding import Op
 
-BLOCK = 256 * 1024  # numbers of each array: few enough for the caches of all threads, many enough to be worth a call
+BLOCK = 128 * 1024  # numbers of each array: few enough for the caches of all threads, many enough to be worth a call
 
 
 class Update:
