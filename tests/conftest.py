@@ -30,6 +30,7 @@ ENGINE_TESTS = (
     "test_engine_steps.py",
     "test_engines.py",
     "test_engines_more.py",
+    "test_engines_recurrent.py",
 )
 HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"
 

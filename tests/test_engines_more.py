@@ -1,4 +1,4 @@
-"""Engines beyond the contract of their layers: updates, recurrent layers of real sizes, what is refused.
+"""Engines beyond the contract of their layers: updates.
 
 Like test_engines.py, no part of the suite where the engine cannot be had.
 """
@@ -12,17 +12,12 @@ import pytest
 from test_solvers import QuadraticNet, batch
 
 from layerforge import registry
-from layerforge.check.harness import Probe
 from layerforge.config.sections import SolverSection
-from layerforge.engines.onednn import table
 from layerforge.engines.onednn.update import BLOCK
 from layerforge.flat import Multipliers
-from layerforge.layer import Example
-from layerforge.registry import LAYERS
 from layerforge.rewrite import FAST
 from layerforge.solvers.fast import fast_update
 from layerforge.solvers.solver import Solver
-from layerforge.spec import Spec
 
 # The solver's update -------------------------------------------------------------------------------------------------
 
@@ -103,49 +98,3 @@ def test_the_engine_updates_what_it_knows_and_nothing_else() -> None:
     assert fast_update(auto, section(regularization="L1", weight_decay=0.1), [auto.flat.grad]) is None
     double = QuadraticNet(3, "float64", engine="auto")
     assert fast_update(double, section(), [double.flat.grad]) is None
-
-
-# Recurrent layers ----------------------------------------------------------------------------------------------------
-
-
-def outcome(name: str, example: Example, engine: bool, given: dict[str, bool]) -> dict[str, np.ndarray]:
-    """Tops and gradients, with the parameters named in `given` frozen."""
-    probe = Probe(LAYERS.get(name), example, dtype="float32")
-    if engine:
-        probe.layer = table.LAYERS[name].instead_of(probe.layer)
-    probe.layer.run.keep = True
-    for key in given:
-        probe.layer.needs_param_grad.bind(key, False)
-    tops = probe.forward()
-    results = {f"top {i}": np.array(t) for i, t in enumerate(tops)}
-    rng = np.random.default_rng(5)
-    dtops = [rng.normal(size=t.shape).astype("float32") for t in tops]
-    gradients = probe.gradients(dtops)
-    return results | {key: np.array(g) for key, g in gradients.items() if g is not None}
-
-
-ALL_OF_A_PASS = tuple(f"{kind}_{of}_l0" for kind in ("weight", "bias") for of in ("ih", "hh"))
-
-
-@pytest.mark.parametrize("frozen", [(), ("weight_hh_l0", "bias_ih_l0"), ALL_OF_A_PASS], ids=len)
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
-def test_recurrent_layers_of_real_sizes(name: str, frozen: tuple[str, ...]) -> None:
-    params = {"hidden_size": 24, "num_layers": 2, "bidirectional": True}
-    example = Example(params, [Spec((33, 9, 7))], tops=2)
-    want, got = (outcome(name, example, engine, dict.fromkeys(frozen, True)) for engine in (False, True))
-    assert want.keys() == got.keys()
-    for key, value in want.items():
-        assert np.abs(got[key] - value).max() <= 1e-5 * np.abs(value).max() + 1e-12, key
-
-
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
-def test_recurrent_layers_are_refused_in_words(name: str) -> None:
-    engine = table.LAYERS[name]
-
-    def why(*bottoms: Spec) -> str | None:
-        probe = Probe(LAYERS.get(name), Example({"hidden_size": 2}, bottoms), dtype="float32")
-        return engine.refuses(probe.layer, probe.bottom_specs, probe.top_specs)
-
-    assert why(Spec((32, 3, 4))) is None
-    assert "second bottom" in (why(Spec((32, 3, 4)), Spec((32, 3), low=1, high=2)) or "")
-    assert "fewer than" in (why(Spec((4, 3, 4))) or "")

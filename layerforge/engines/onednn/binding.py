@@ -32,6 +32,8 @@ ANY_LAYOUT = 1
 SRC, SRC_1, DST = 1, 2, 17
 WEIGHTS, BIAS, MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE = 33, 41, 49, 50, 51, 52, 64
 DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_SCALE, DIFF_SHIFT = 129, 145, 161, 255, 256
+SRC_2, DST_1, DST_2, WEIGHTS_1 = 3, 18, 19, 34  # of a recurrent layer: c₀, the last h and c, W_hh
+GRADIENT = 128  # added to one of those up to BIAS: its gradient
 SCALES = 4096  # added to an argument: the factor that it is multiplied by
 POST_OP = 32768  # times (1 + number), added to an argument: what a post-op reads
 # The results: of forward, by the bottoms, by the weights.
