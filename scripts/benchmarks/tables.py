@@ -15,8 +15,8 @@ NOTHING = "-"
 LEGEND = (
     "Times are medians over interleaved bursts in separate processes, in brackets the least and the quartiles; ratios"
     " are medians of the rounds' ratios. The other side counts with its fastest variant. Memory is the growth of"
-    " resident memory over the state before the first step. The roofline is counted operations at the rate of a large"
-    " matrix product plus estimated traffic at the measured bandwidth."
+    " resident memory over the state before the first step; ours is planned by then. The roofline is counted operations"
+    " at the rate of a large matrix product plus estimated traffic at the measured bandwidth."
 )
 Row = Mapping[str, Any]
 

@@ -21,6 +21,8 @@ class Ours:
     def __init__(self, job: Job) -> None:
         self.net = Net.from_yaml(job.problem["config"], job.overrides, keep="none")
         self.solver = Solver.from_config(self.net, self.net.config.solver)
+        if job.training:  # planned before the first step, as `layerforge train` does for its table
+            self.net.planned("train", {name: spec.shape for name, spec in self.net.graph.inputs.items()})
         self.scores = job.problem["scores"]
         self.wanted = next(iter(job.problem["inputs"]))
         self.versions = {"layerforge": layerforge.__version__, "numpy": np.__version__}
