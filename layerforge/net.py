@@ -308,8 +308,8 @@ class Net:
         """The sum of loss_weight times top over the losses of the last forward."""
         if self._plan is None or self._pass is None:
             return 0.0
-        tops = ((self._pass.values[i], weight) for i, weight in self._plan.losses)
-        return sum(weight * float(self.backend.to_host(top).sum(dtype=np.float64)) for top, weight in tops)
+        tops = [(self._pass.values[i], weight) for i, weight in self._plan.losses]
+        return sum([weight * float(top.sum(dtype=np.float64) if top.shape else top) for top, weight in tops])
 
     def mean_over(self) -> int | None:
         """How many things the loss of the last forward is a mean over; None for a sum.
@@ -319,8 +319,7 @@ class Net:
         plan = self._plan
         if plan is None:
             return None
-        loss_tops = {i for i, _ in plan.losses}
-        counts = {self._count(step) for step in plan.steps if loss_tops & set(step.tops)}
+        counts = {self._count(step) for step in plan.loss_steps}
         return counts.pop() if len(counts) == 1 else self.batch_size
 
     def _count(self, step: Step) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from . import runner
@@ -52,6 +53,11 @@ class Plan:
         if self.arena is None or self.one_by_one:
             return None
         return self.tapes.setdefault(doing, Tape())
+
+    @cached_property
+    def loss_steps(self) -> list[Step]:
+        """The steps that make the losses."""
+        return [step for step in self.steps if {i for i, _ in self.losses} & set(step.tops)]
 
     @property
     def again(self) -> dict[str, Memory]:

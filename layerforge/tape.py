@@ -9,10 +9,12 @@ Where something differs, its steps run one by one again, and the tape is written
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Any
+
+from . import runner
 
 MOST_MISSES = 20  # stretches that did not fit, after which a tape gives up: something is new in every pass
 
@@ -51,6 +53,7 @@ class Stretch:
             reads |= {i: array for i, array in entry.reads if i not in leaves and i not in reads}
             leaves |= dict(entry.writes)
         self.reads, self.leaves = list(reads.items()), list(leaves.items())
+        self.entries = entries
         self.kept = [(entry.layer, entry.kept) for entry in entries if entry.kept is not None]
 
     def fits(self, blobs: Sequence[Any]) -> bool:
@@ -64,8 +67,13 @@ class Stretch:
         return self.calls.fits()
 
     def play(self, blobs: list[Any]) -> None:
-        """Do it again."""
-        self.calls.run()
+        """Do it again. LayerError, which names the layer, where something fails."""
+        try:
+            self.calls.run()
+        except Exception as error:
+            mine = (e for e in self.entries if any(self.calls.failed in script.calls.calls for script in e.scripts))
+            entry = next(mine)
+            raise runner.failure(entry.layer, "a repeated pass", [array for _, array in entry.reads], error) from error
         for i, array in self.leaves:
             blobs[i] = array
 
@@ -75,6 +83,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.stretches: dict[int, Stretch] = {}
+        self.steady: dict[int, Entry] = {}  # what the stretches are made of
         self.last: dict[int, Entry] = {}
         self.now: dict[int, Entry] = {}
         self.misses = 0
@@ -85,7 +94,8 @@ class Tape:
         if stretch is None:
             return position
         if not stretch.fits(blobs):
-            del self.stretches[position]
+            for at in range(position, self.stretches.pop(position).stop):
+                del self.steady[at]
             self.misses += 1
             return position
         stretch.play(blobs)
@@ -99,10 +109,23 @@ class Tape:
     def end(self) -> None:
         """The pass is over: join what did the same as in the pass before."""
         if self.now and self.misses < MOST_MISSES:
-            steady = {at for at, entry in self.now.items() if entry.repeats(self.last.get(at))}
-            for begin in sorted(at for at in steady if at - 1 not in steady):
-                stop = begin
-                while stop in steady:
-                    stop += 1
-                self.stretches[begin] = Stretch([self.now[at] for at in range(begin, stop)], stop)
+            new = {at: entry for at, entry in self.now.items() if entry.repeats(self.last.get(at))}
+            if new:
+                self.steady |= new
+                self.stretches = {run[0]: self._joined(run) for run in runs(self.steady)}
         self.last, self.now = self.now, {}
+
+    def _joined(self, positions: Sequence[int]) -> Stretch:
+        return Stretch([self.steady[at] for at in positions], positions[-1] + 1)
+
+
+def runs(numbers: Iterable[int]) -> Iterator[list[int]]:
+    """Numbers in order, those that follow one upon the other together."""
+    run: list[int] = []
+    for number in sorted(numbers):
+        if run and number != run[-1] + 1:
+            yield run
+            run = []
+        run.append(number)
+    if run:
+        yield run

@@ -9,6 +9,7 @@ import pytest
 from test_arena import NETS, batch_for, built
 
 from layerforge import Layer, Net, Solver
+from layerforge.errors import LayerError
 from layerforge.registry import LAYERS
 from layerforge.tape import MOST_MISSES
 
@@ -104,7 +105,7 @@ def test_layers_of_a_stretch_are_not_asked_again() -> None:
     names = asked(net)
     solver.step(**batch_for(plain(), 5))
     # To what fc3 sends down, that of `size` is added, which lies elsewhere in every pass.
-    assert names == ["loss forward", "size forward", "size backward", "loss backward", "fc3 backward"]
+    assert names == ["size forward", "size backward", "fc3 backward"]
 
 
 def test_what_lies_elsewhere_in_every_pass_is_asked_in_every_pass() -> None:
@@ -179,20 +180,34 @@ def test_other_things_may_happen_between_two_steps() -> None:
         assert same(nets)
 
 
-def test_a_stretch_that_fails_names_the_operation(monkeypatch: pytest.MonkeyPatch) -> None:
-    from layerforge.engines.onednn.binding import runtime
-    from layerforge.errors import BackendError
-
+def test_a_stretch_that_fails_names_the_layer() -> None:
     net = built(plain())
     for number in range(4):
         net.forward(**batch_for(plain(), number))
     stretch = net.current_plan.tapes["forward"].stretches[0]
-    stretch.calls.execute = lambda *call: 2
-    for op in stretch.calls.ops:
-        op.execute = stretch.calls.execute
-    assert runtime().trace is None
-    with pytest.raises(BackendError, match="matmul: invalid arguments"):
+    failing = lambda: 2  # noqa: E731
+    stretch.calls.calls.append(failing)
+    stretch.entries[1].scripts[0].calls.calls.append(failing)
+    with pytest.raises(LayerError, match=r"layer 'bn' \(BatchNorm\): oneDNN: .*: invalid arguments"):
         net.forward(**batch_for(plain()))
+
+
+def test_a_wrong_label_is_refused_in_a_stretch_too() -> None:
+    config = plain()
+    nets = both(config)
+    solvers = [Solver(net, lr=0.05, momentum=0.9) for net in nets]
+    said = []
+    for number in range(8):
+        batch = batch_for(config, number)
+        for solver in solvers:
+            if number == 5:
+                wrong = {**batch, "t": np.array([0, 1, 7, -1, 0, 0])}
+                with pytest.raises(LayerError, match=r"layer 'loss'.*label 7 at position 2 is out of range") as caught:
+                    solver.step(**wrong)
+                said.append((caught.value.message.partition(" [")[0], caught.value.exit_code))
+            solver.step(**batch)
+        assert same(nets)
+    assert said[0] == said[1]
 
 
 # Gradients that begin from zero ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from ...namespaces import Saved
 from ...spec import Spec
 from . import primitives
 from .binding import Op
-from .script import Script, written_down
+from .script import Act, Script, written_down
 
 LAST = "last"
 
@@ -26,10 +26,10 @@ class OneDnn(Layer):
     """
 
     engine = "onednn"
-    replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops: see script.py
+    replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops and Acts: see script.py
     sets_gradients: ClassVar[bool] = False  # where `fresh`, backward writes every parameter's gradient, adding to none
     fresh: bool = False
-    ops: dict[str, Op]
+    ops: dict[str, Any]  # Op or Act, by name
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
 
@@ -94,6 +94,13 @@ class OneDnn(Layer):
     def added(self, *arguments: int) -> tuple[int, ...]:
         """As `adding`, for primitives that cannot add themselves: which of their results are to be added."""
         return () if self.fresh else arguments
+
+    def act(self, name: str, function: Callable[..., None]) -> Act:
+        """A piece of NumPy of that name: see `Act`."""
+        act = self.ops.get(name)
+        if act is None:
+            act = self.ops[name] = Act(function)
+        return act
 
     def _bytes_for(self, op: str) -> Callable[[str, int], np.ndarray]:
         return lambda name, size: self.buf(f"{op}: {name}", (size,), "uint8")

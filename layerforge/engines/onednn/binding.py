@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import is_
 from typing import Any
 
@@ -307,6 +308,10 @@ class Op:
             runtime.trace.append((self, self.bound))
         if not runtime.recording:
             self.run()
+
+    def repeats(self) -> list[Callable[[], Any]]:
+        """What to call, one after the other, to run it on the same arrays; what returns anything but 0 has failed."""
+        return [self.run] if self.copied else [partial(self.execute, *call) for call in self.calls]
 
     def run(self) -> None:
         """Run it on the arrays that it is bound to."""

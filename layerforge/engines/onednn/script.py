@@ -1,33 +1,59 @@
 """Scripts: what a layer's forward or backward came to the last time, to be done again without asking the layer.
 
-In a planned net every array lies where it was in the last pass, so a layer that only runs Ops would run the very same
-calls. A script is that list, with everything that it depended on; it is used where all of that is the same object as
-then, and written anew where something is not. The scripts of neighbours are joined by `layerforge/tape.py`.
+In a planned net every array lies where it was in the last pass, so a layer that only runs Ops and Acts would run the
+very same calls. A script is that list, with everything that it depended on; it is used where all of that is the same
+object as then, and written anew where something is not. The scripts of neighbours are joined by `layerforge/tape.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
-from .binding import Op, runtime
+from .binding import Op, check, runtime
+
+
+class Act:
+    """A piece of NumPy among a layer's Ops: function(*arrays), which reads and writes these arrays and nothing else."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.function = function
+        self.bound: tuple[Any, ...] = ()
+        self.runtime = runtime()
+
+    def __call__(self, *arrays: Any) -> None:
+        if len(arrays) != len(self.bound) or not all(map(is_, arrays, self.bound)):
+            self.bound = arrays
+        if self.runtime.trace is not None:
+            self.runtime.trace.append((self, self.bound))
+        if not self.runtime.recording:
+            self.function(*arrays)
+
+    def repeats(self) -> list[Callable[[], Any]]:
+        """As of an Op."""
+        return [self.run]
+
+    def run(self) -> None:
+        """Do it once more."""
+        self.function(*self.bound)
 
 
 class Calls:
-    """The calls of some Ops, in order, and the arrays that each was bound to."""
+    """The calls of some Ops, in order, and the arrays that each was bound to. `failed` is the call that did."""
 
-    def __init__(self, ops: Sequence[Op], bound: Sequence[tuple[Any, ...]]) -> None:
+    failed: Any = None
+
+    def __init__(self, ops: Sequence[Op | Act], bound: Sequence[tuple[Any, ...]], calls: Sequence[Any] = ()) -> None:
         self.ops, self.bound = ops, bound
-        self.plain = not any(op.copied for op in ops)  # an Op that copies its arguments does more than calls into C
-        self.calls = [call for op in ops for call in op.calls]
-        self.execute = runtime().lib.dnnl_primitive_execute
+        self.calls = [*calls] or [call for op in ops for call in op.repeats()]
 
     @classmethod
     def joined(cls, parts: Sequence[Calls]) -> Calls:
         """Those of several, one behind the other."""
-        return cls([op for part in parts for op in part.ops], [bound for part in parts for bound in part.bound])
+        of_all = ([one for part in parts for one in getattr(part, of)] for of in ("ops", "bound", "calls"))
+        return cls(*of_all)
 
     def fits(self) -> bool:
         """Whether every Op is still bound to its arrays."""
@@ -35,15 +61,14 @@ class Calls:
 
     def run(self) -> None:
         """Do it again."""
-        if not self.plain:
-            for op in self.ops:
-                op.run()
-            return
-        execute = self.execute
-        for call in self.calls:
-            if execute(*call):
-                for op in self.ops:  # once more, with an error that says which
-                    op.run()
+        call = None
+        try:
+            for call in self.calls:
+                if status := call():
+                    check(status, "running a primitive once more")
+        except Exception:
+            self.failed = call
+            raise
 
 
 @dataclass
