@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,7 @@ def settle() -> None:
     if CURRENT.asked is not None:
         os.environ["OMP_NUM_THREADS"] = str(CURRENT.asked)
     if CURRENT.engine:
-        openmp = _loaded("libgomp", "libomp", "libiomp5")
-        for library in openmp:
+        for library in openmp():
             library.omp_set_num_threads(CURRENT.count)
 
 
@@ -88,6 +88,24 @@ def blas_setters() -> Iterator[tuple[Any, str]]:
             if hasattr(library, setter):
                 yield library, setter
                 break
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """While this lasts, OpenMP is told of a single thread: what an engine makes now is for one."""
+    libraries = openmp()
+    for library in libraries:
+        library.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        for library in libraries:
+            library.omp_set_num_threads(CURRENT.count)
+
+
+def openmp() -> list[Any]:
+    """The OpenMP libraries in this process."""
+    return _loaded("libgomp", "libomp", "libiomp5")
 
 
 def _loaded(*names: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Engines beyond the contract of their layers: updates.
+"""Engines beyond the contract of their layers: updates, threads.
 
 Like test_engines.py, no part of the suite where the engine cannot be had.
 """
@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from test_solvers import QuadraticNet, batch
 
-from layerforge import registry
+from layerforge import registry, threads
 from layerforge.config.sections import SolverSection
+from layerforge.engines.onednn import primitives
+from layerforge.engines.onednn.binding import Op, runtime
 from layerforge.engines.onednn.update import BLOCK
 from layerforge.flat import Multipliers
 from layerforge.rewrite import FAST
@@ -98,3 +100,30 @@ def test_the_engine_updates_what_it_knows_and_nothing_else() -> None:
     assert fast_update(auto, section(regularization="L1", weight_decay=0.1), [auto.flat.grad]) is None
     double = QuadraticNet(3, "float64", engine="auto")
     assert fast_update(double, section(), [double.flat.grad]) is None
+
+
+# Threads --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (1, 64, 256), (300, 200, 100)], ids=str)
+def test_products_of_any_size_are_right_and_leave_the_threads_as_they_were(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((m, k), dtype="float32"), rng.standard_normal((k, n), dtype="float32")
+    before = threads.CURRENT.asked
+    threads.use(2)
+    try:
+        runtime()
+        limits = [library.omp_get_max_threads() for library in threads.openmp()]
+        for _ in range(2):
+            got = np.full((m, n), np.nan, "float32")
+            Op(primitives.matmul, (), lambda name, size: np.empty(size, "uint8"))(a, b, None, got)
+            assert np.abs(got - a @ b).max() <= 1e-5 * np.abs(a @ b).max()
+        assert limits
+        assert set(limits) == {2}
+        assert [library.omp_get_max_threads() for library in threads.openmp()] == limits
+    finally:
+        if before is not None:
+            threads.use(before)
+        threads.CURRENT.asked = before
+        threads.settle()

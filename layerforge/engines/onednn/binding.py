@@ -39,6 +39,7 @@ SCALES = 4096  # added to an argument: the factor that it is multiplied by
 POST_OP = 32768  # times (1 + number), added to an argument: what a post-op reads
 # The results: of forward, by the bottoms, by the weights.
 OUTPUTS = {*range(17, 33), *range(129, 145), *range(161, 257)}
+SMALL_WORK, SMALL_SIZE = 2**20, 2**15  # operations and numbers of a product: about 4 us of one thread
 QUERY_IMPLEMENTATION, QUERY_ARGUMENT, QUERY_NDIMS = 8, 255, 256
 TRAINING, INFERENCE, BACKWARD = 64, 96, 128
 
@@ -180,6 +181,7 @@ class Recipe(Handle):
     """A primitive's description: which operation, on which shapes and layouts. `kind` is its name in the interface."""
 
     def __init__(self, kind: str, *arguments: Any, engine_first: bool = True) -> None:
+        self.kind = kind
         passed = [a.pointer if isinstance(a, Handle) else a for a in arguments]
         engine = [runtime().engine] if engine_first else []
         maker = f"dnnl_{kind}_primitive_desc_create"
@@ -260,6 +262,12 @@ class Primitive:
         return [*before, self.main.call, *after], mine
 
 
+def small(arrays: Sequence[np.ndarray]) -> bool:
+    """Whether one thread multiplies these matrices, the first two, sooner than several."""
+    a, b = arrays[:2]
+    return 2 * a.size * b.shape[-1] <= SMALL_WORK and sum(array.size for array in arrays) <= SMALL_SIZE
+
+
 def like_array(array: np.ndarray, desc: Desc) -> Desc:
     """The descriptor of an array as it lies in memory, with as many axes as `desc` has."""
     missing = desc.ndim - array.ndim
@@ -332,12 +340,21 @@ class Op:
         key = tuple([None if a is None else (a.shape, a.strides) for a in mine])
         primitive = self.made.get(key)
         if primitive is None:
-            recipe, which = self.maker(*mine, *self.options)
-            primitive = self.made[key] = Primitive(recipe, which, given, self.added)
+            primitive = self.made[key] = self._make(mine, given)
         # What the calls work on is held on to: they know no more of it than addresses.
         (self.calls, self.used), self.bound = primitive.bind(given, self.memory), tuple(arrays)
         pairs = zip(given, (a for a in arrays if a is not None), primitive.results, strict=True)
         self.copied = [(copy, original, result) for copy, original, result in pairs if copy is not original]
+
+    def _make(self, arrays: Sequence[Any], given: Sequence[np.ndarray]) -> Primitive:
+        """The primitive for such arrays. Sharing out small work takes longer than doing it."""
+        recipe, which = self.maker(*arrays, *self.options)
+        # Only of these products it is known that they keep to the number of threads that they were made for.
+        if not (recipe.kind == "matmul" and recipe.implementation().startswith("brg") and small(given)):
+            return Primitive(recipe, which, given, self.added)
+        with threads.alone():
+            recipe, which = self.maker(*arrays, *self.options)
+            return Primitive(recipe, which, given, self.added)
 
     def _copy(self, name: str, array: np.ndarray) -> np.ndarray:
         """Memory for a copy, which is made at every call."""
