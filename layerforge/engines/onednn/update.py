@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from . import primitives
 from .binding import Op
+from .script import Calls
 
 BLOCK = 128 * 1024  # numbers of each array: few enough for the caches of all threads, many enough to be worth a call
 
@@ -21,7 +22,7 @@ class Update:
 
     def __init__(self, rule: Any, data: Any, grad: Any, histories: Sequence[Any]) -> None:
         self.rule, self.data, self.grad, self.histories = rule, data, grad, histories
-        self.blocks: dict[tuple[int, int], list[Callable[[], None]]] = {}
+        self.blocks: dict[tuple[int, int], Calls] = {}
         self.of_grad, self.of_data, self.forth, self.back = (np.zeros(1, "float32") for _ in range(4))
         self.scratch = np.empty(0, "float32")
 
@@ -34,27 +35,26 @@ class Update:
         passes = self.blocks.get((start, stop))
         if passes is None:
             begins = range(start, stop, BLOCK)
-            passes = [p for a in begins for p in self.passes(slice(a, min(a + BLOCK, stop)))]
-            self.blocks[start, stop] = passes
-        for run in passes:
-            run()
+            ops = [op for a in begins for op in self.passes(slice(a, min(a + BLOCK, stop)))]
+            passes = self.blocks[start, stop] = Calls(ops, [op.bound for op in ops])
+        passes.run()
 
-    def passes(self, block: slice) -> list[Callable[[], None]]:
+    def passes(self, block: slice) -> list[Op]:
         """What is to be run, one after the other, on a block."""
         raise NotImplementedError
 
-    def bound(self, *arrays: Any, kept: float | None = None, less: Any = None) -> Callable[[], None]:
+    def bound(self, *arrays: Any, kept: float | None = None, less: Any = None) -> Op:
         """A pass that is bound to its arrays: see `primitives.blend`."""
         options = () if kept is None else (("sum", kept),)
         op = Op(primitives.blend, (options,), lambda name, size: np.empty(size, "uint8"))
         op.bind((*arrays, less))
-        return op.run
+        return op
 
 
 class SGD(Update):
     """v <- momentum · v + lr · g,   w <- w - v"""
 
-    def passes(self, block: slice) -> list[Callable[[], None]]:
+    def passes(self, block: slice) -> list[Op]:
         w, g, v = self.data[block], self.grad[block], self.histories[0][block]
         self.back[0] = -1
         return [
@@ -66,7 +66,7 @@ class SGD(Update):
 class Nesterov(Update):
     """move = lr · g,   v <- momentum · v + move,   w <- w - momentum · v - move"""
 
-    def passes(self, block: slice) -> list[Callable[[], None]]:
+    def passes(self, block: slice) -> list[Op]:
         w, g, v = self.data[block], self.grad[block], self.histories[0][block]
         if len(self.scratch) < len(w):
             self.scratch = np.empty(len(w), "float32")
