@@ -12,20 +12,22 @@ import pytest
 
 from layerforge import registry
 from layerforge.check.contract import ENGINE_CHECKS, Case, engine_cases, run
-from layerforge.check.engines import unaligned
+from layerforge.check.engines import refusal, unaligned
 from layerforge.check.harness import Probe
 from layerforge.engines.onednn import primitives, table
 from layerforge.engines.onednn.binding import Op, describable
 from layerforge.engines.onednn.elementwise import ELEMENTWISE, OneDnnAdd
-from layerforge.engines.onednn.linear import OneDnnLinear
+from layerforge.engines.onednn.linear import FEW, OneDnnLinear
 from layerforge.engines.onednn.loss import OneDnnSoftmaxCrossEntropy
-from layerforge.engines.onednn.pool import OneDnnMaxPool2d
+from layerforge.engines.onednn.pool import OneDnnAvgPool2d, OneDnnMaxPool2d
 from layerforge.layer import Example
 from layerforge.registry import LAYERS
 from layerforge.rewrite import FAST
 from layerforge.spec import Spec
 
 CASES = [pytest.param(case, id=name) for t in table.LAYERS for name, case in engine_cases(LAYERS.get(t))]
+MANY_ROWS = Case(OneDnnLinear, Example({"out_features": 4}, [Spec((FEW + 1, 5))]))  # the examples have few
+CASES.append(pytest.param(MANY_ROWS, id="many rows"))
 
 
 @pytest.mark.parametrize("check", ENGINE_CHECKS)
@@ -154,8 +156,11 @@ class KeepsAnOldAddress(OneDnnLinear):
 
 @caught_by("second_use")
 class KeepsTheWeightsOfTheFirstCall(OneDnnLinear):
-    def view(self, name: str, array: Any, look: Any) -> Any:
-        return super().view(name, array, lambda a: look(a).copy() if name == "weight" else look(a))
+    def op(self, name: str, *made_of: Any, **named: Any) -> Any:
+        op = super().op(name, *made_of, **named)
+        if name not in ("y", "few y"):
+            return op
+        return lambda x, weight, *others: op(x, self.view("first", weight, np.copy), *others)
 
 
 @caught_by("second_use")
@@ -337,6 +342,26 @@ def test_what_onednn_cannot_be_told_of() -> None:
     packed, windows = np.zeros(20, "uint8"), np.lib.stride_tricks.sliding_window_view(a, 2, axis=0)
     beside_a_byte = np.ndarray((3,), "float32", packed, 0, (5,))
     assert not any(map(describable, (a[::-1], np.broadcast_to(a[:1], a.shape), windows, beside_a_byte, unaligned(a))))
+
+
+@pytest.mark.parametrize("rows", [1, FEW, FEW + 1])
+@pytest.mark.parametrize("turned", [True, False])
+def test_linear_takes_rows_in_any_order_of_memory(rows: int, turned: bool) -> None:
+    x = np.random.default_rng(0).standard_normal((7, rows) if turned else (rows, 7), np.float32)
+    theirs, mine = pair(OneDnnLinear, {"out_features": 3}, x.T if turned else x)
+    for probe in (theirs, mine):
+        probe.bottoms = [x.T if turned else x]
+    np.testing.assert_allclose(mine.forward()[0], theirs.forward()[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("padding", "counted", "refused"), [(0, True, False), (1, False, False), (1, True, True)])
+def test_means_of_windows_over_the_end(padding: int, counted: bool, refused: bool) -> None:
+    params = {"kernel_size": 3, "stride": 2, "padding": padding, "ceil_mode": True, "count_include_pad": counted}
+    x = np.random.default_rng(0).standard_normal((2, 3, 6, 8), np.float32)
+    theirs, mine = pair(OneDnnAvgPool2d, params, x)
+    assert bool(refusal(OneDnnAvgPool2d, theirs)) == refused
+    if not refused:
+        np.testing.assert_allclose(mine.forward()[0], theirs.forward()[0], rtol=1e-6, atol=1e-6)
 
 
 def test_sliding_windows_and_repeated_numbers_go_through_a_convolution() -> None:

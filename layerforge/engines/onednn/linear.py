@@ -11,6 +11,8 @@ from . import primitives
 from .activation import Activated
 from .base import OneDnn
 
+FEW = 8  # rows up to which reading the weights is the work, and oneDNN's inner product reads them fastest
+
 
 class OneDnnLinear(Activated, OneDnn, Linear):
     """Linear, with an activation if the plan fused one."""
@@ -22,8 +24,12 @@ class OneDnnLinear(Activated, OneDnn, Linear):
         rows = self.matrix("x", x, "saved")
         y = self.buf("y", (*x.shape[:-1], self.out_features), life=self.life_of_top())
         bias = self.params.bias if self.bias else None
-        weight = self.view("weight", self.params.weight, np.transpose)
-        self.op("y", primitives.matmul, self.post_ops())(rows, weight, bias, self.matrix("y rows", y))
+        y_rows = self.matrix("y rows", y)
+        if len(rows) <= FEW and rows.flags.c_contiguous:
+            self.op("few y", primitives.inner_product, self.post_ops())(rows, self.params.weight, bias, y_rows)
+        else:
+            weight = self.view("weight", self.params.weight, np.transpose)
+            self.op("y", primitives.matmul, self.post_ops())(rows, weight, bias, y_rows)
         self.save(rows=rows, y=self.kept_top(y))
         return y
 

@@ -23,6 +23,11 @@ def overhang(axis: Axis) -> int:
     return max(axis.padding, (axis.count - 1) * axis.stride + axis.extent - axis.size - axis.padding)
 
 
+def counts_padding(layer: Any) -> bool:
+    """Whether an average pooling has padding, and its zeros count as elements of the windows."""
+    return layer.count_include_pad and max(layer.padding) > 0
+
+
 class OneDnnPooling(OneDnn):
     """What the poolings share: one primitive forward, one backward."""
 
@@ -81,12 +86,13 @@ class OneDnnAvgPooling(OneDnnPooling):
     """AvgPool1d, AvgPool2d and AvgPool3d."""
 
     def algorithm(self) -> int:
-        return MEAN_WITH_PADDING if self.count_include_pad else MEAN_WITHOUT
+        return MEAN_WITH_PADDING if counts_padding(self) else MEAN_WITHOUT
 
     @classmethod
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        if any(overhang(a) > a.padding for a in reference.windows(bottoms[0].shape[2:]).axes):
-            return "oneDNN would count what hangs over the end"
+        axes = reference.windows(bottoms[0].shape[2:]).axes
+        if counts_padding(reference) and any(overhang(a) > a.padding for a in axes):
+            return "oneDNN would count what hangs over the end of the padding"
         return super().refuses(reference, bottoms, tops)
 
 

@@ -42,6 +42,18 @@ def matmul(a: Any, w: Any, bias: Any, c: Any, post_ops: Sequence[Any] = ()) -> M
     return recipe, arguments((b.SRC, a), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, c))
 
 
+def inner_product(x: Any, w: Any, bias: Any, y: Any, post_ops: Sequence[Any] = ()) -> Made:
+    """y = x wᵀ + bias, then the post-ops: a `matmul` for few rows. All arrays are in row-major order."""
+    vector = None if bias is None else of_array(bias)
+    recipe = Recipe("inner_product_forward", b.INFERENCE, packed(x), packed(w), vector, packed(y), Attr(post_ops))
+    return recipe, arguments((b.SRC, x), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, y))
+
+
+def packed(matrix: Any) -> Desc:
+    """The descriptor of a matrix in row-major order; the stride of an axis of length 1 may be anything in NumPy."""
+    return strided(matrix.shape, (matrix.shape[1], 1))
+
+
 def copy(x: Any, y: Any) -> Made:
     """y = x, whatever the strides of the two."""
     return b.reordering(of_array(x), of_array(y)), (b.SRC, b.DST)
