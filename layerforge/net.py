@@ -26,7 +26,7 @@ from .graph import PHASES, Builder, Graph, PhaseGraph, Step
 from .inputs import parse_inputs
 from .layer import Layer, Memory, Run
 from .plan import Plan, make_plan
-from .recording import NET, record
+from .recording import NET, hold_inputs, record
 from .rewrite import Wish, rewrite
 from .spec import Spec
 from .words import did_you_mean
@@ -189,6 +189,7 @@ class Net:
         graph = self.graph.phases[phase]
         plan = make_plan(graph, inputs, targets, self.keep, lambda p: rewrite(p, self.wish))
         if self.keep is not None and any(hasattr(step.node.layer, "engine") for step in plan.steps):
+            hold_inputs(plan)
             plan.arena = record(plan, self, backward)
             plan.setters = self._setters(plan)
         return plan
@@ -203,10 +204,7 @@ class Net:
     def _held(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs in memory of the plan, where every pass finds them at the same place."""
         for name, array in given.items():
-            held = plan.held.get(name)
-            if held is None:
-                held = plan.held[name] = np.empty(array.shape, array.dtype)
-            np.copyto(held, array)
+            plan.carriers[name](array, plan.held[name])
         return plan.held
 
     def _memory_for(self, plan: Plan) -> Memory:

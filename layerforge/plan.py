@@ -39,6 +39,8 @@ class Plan:
     choices: dict[str, Any] = field(default_factory=dict)  # by layer: who computes it, and why (rewrite.py)
     zeros: dict[int, Any] = field(default_factory=dict)  # gradients of tops that nobody differentiated
     held: dict[str, Any] = field(default_factory=dict)  # the inputs, in memory of the plan's own
+    carrier: Callable[[], Any] | None = None  # makes what copies inputs there, where an engine does
+    carriers: dict[str, Any] = field(default_factory=dict)
     seeds: dict[int, tuple[float, Any]] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)  # of the net itself, where there is no arena
     arena: Any = None  # where everything lies (arena.py)

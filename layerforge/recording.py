@@ -21,6 +21,22 @@ if TYPE_CHECKING:
 NET = ""  # whose memory the sums at forks are: no layer can be called so
 
 
+def hold_inputs(plan: Plan) -> None:
+    """Give the inputs memory of the plan's own, where every pass finds them at the same place.
+
+    Images get channels last where all layers that read them would copy them so.
+    """
+    for index, name in plan.inputs:
+        spec = plan.specs[index]
+        readers = [step.node.layer for step in plan.steps if index in step.bottoms]
+        if len(spec.shape) > 2 and readers and all(getattr(r, "likes_channels_last", False) for r in readers):
+            n, channels, *sizes = spec.shape
+            plan.held[name] = np.moveaxis(np.empty((n, *sizes, channels), spec.dtype), -1, 1)
+        else:
+            plan.held[name] = np.empty(spec.shape, spec.dtype)
+        plan.carriers[name] = plan.carrier()
+
+
 def record(plan: Plan, net: Net, backward: bool) -> Arena | None:
     """The arena of a plan; None where its layers do not take dummy values.
 
@@ -57,7 +73,9 @@ def _run(plan: Plan, net: Net, recorder: Recorder, backward: bool) -> None:
     recomputed = [plan.steps[i].node.name for i in recorder.segment]
     again = {name: recorder.memory(name + AGAIN) for name in recomputed}
     once = Pass(plan, net.xp, net.dtype, recorder.memory(NET), again, recorder)
-    once.forward({name: dummy(plan.specs[index]) for index, name in plan.inputs}, keep=backward)
+    for index, name in plan.inputs:
+        plan.held[name][...] = dummy(plan.specs[index])
+    once.forward(plan.held, keep=backward)
     if backward:
         seeds = plan.losses or [(i, 1.0) for i in plan.outputs.values() if plan.specs[i].is_real]
         once.backward({i: net.xp.full(plan.specs[i].shape, w, dtype=net.dtype) for i, w in seeds})

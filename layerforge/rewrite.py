@@ -74,7 +74,8 @@ def rewrite(plan: Plan, wish: Wish) -> None:
     table = registry.engine(FAST).layers() if wanted and not obstacle else {}
     plan.steps = [_stand_in(plan, step, wishes[step.node.name], table, obstacle) for step in plan.steps]
     if table:
-        plan.adder = registry.engine(FAST).adder()
+        engine = registry.engine(FAST)
+        plan.adder, plan.carrier = engine.adder(), engine.carrier()
         _fuse(plan)
     _settle_in_place(plan)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from layerforge.registry import LAYERS
 from layerforge.tape import MOST_MISSES
 
 
-@LAYERS.add
 class Elsewhere(Layer):
     """Elsewhere: its top lies somewhere else in every pass, or only when it is told to `move`."""
 
@@ -32,6 +32,14 @@ class Elsewhere(Layer):
 
     def backward(self, dy: Any) -> Any:
         return dy
+
+
+@pytest.fixture(autouse=True)
+def elsewhere() -> Iterator[None]:
+    """Known for a while: other tests go through all layers that are."""
+    LAYERS.add(Elsewhere)
+    yield
+    LAYERS.remove("Elsewhere")
 
 
 def plain(middle: str = "ReLU") -> dict[str, Any]:

@@ -39,9 +39,16 @@ def updates() -> Mapping[str, Any]:
 
 def adder() -> Any:
     """What makes the sums of two gradients: called with both and the array for the result."""
-    from . import sums
+    from . import between
 
-    return sums.Sum
+    return between.Sum
+
+
+def carrier() -> Any:
+    """What makes the copies of an input: called with it and the array that it goes to."""
+    from . import between
+
+    return between.Carry
 
 
 def record(on: bool) -> None:

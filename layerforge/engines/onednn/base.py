@@ -29,6 +29,7 @@ class OneDnn(Layer):
     replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops and Acts: see script.py
     sets_gradients: ClassVar[bool] = False  # where `fresh`, backward writes every parameter's gradient, adding to none
     fresh: bool = False
+    likes_channels_last: ClassVar[bool] = False  # would copy an image that lies otherwise
     ops: dict[str, Any]  # Op or Act, by name
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]

@@ -21,7 +21,7 @@ from .primitives import Geometry
 class OneDnnConvolution(Activated, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation if the plan fused one."""
 
-    replays = sets_gradients = True
+    replays = sets_gradients = likes_channels_last = True
 
     def geometry(self, x: Any) -> Geometry:
         """Of the windows over x."""
