@@ -347,7 +347,7 @@ def test_an_error_of_the_net_itself_is_not_hidden_by_layers_that_are_right(monke
         "net": [layer("fc", "Linear", out_features=3), layer("a", "Tanh", "fc"), layer("b", "Sigmoid", "fc")],
     }
     assert gradcheck(net).ok
-    monkeypatch.setattr(Pass, "_add_grad", lambda self, grads, own, index, grad: grads.__setitem__(index, grad))
+    monkeypatch.setattr(Pass, "_add_grad", lambda self, place, index, grad: self.grads.__setitem__(index, grad))
     report = gradcheck(net)
     assert {(row.owner, row.note) for row in report.rows if not row.ok} == {("fc (Linear)", "no layer fails alone")}
 
