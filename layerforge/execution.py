@@ -82,6 +82,8 @@ class Pass:
     def _forward_step(self, step: Step) -> None:
         values, specs, layer = self.values, self.plan.specs, step.node.layer
         layer.needs_grad, layer.runs_in_place = step.needs_grad, step.in_place
+        if step.node.name in self.plan.setters:
+            layer.fresh = False
         tops = runner.forward(layer, [values[i] for i in step.bottoms])
         if len(tops) < len(step.tops):
             raise runner.failure(layer, "forward", (), LayerError(f"forward returned {len(tops)} tops"))
