@@ -51,10 +51,10 @@ class Plan:
     adders: dict[tuple[int, int], Any] = field(default_factory=dict)
 
     def tape(self, doing: str) -> Tape | None:
-        """The tape of forward or backward; None where arrays may lie elsewhere in every pass."""
+        """The tape of a pass that begins; None where arrays may lie elsewhere in every pass."""
         if self.arena is None or self.one_by_one:
             return None
-        return self.tapes.setdefault(doing, Tape())
+        return self.tapes.setdefault(doing, Tape()).begun()
 
     @cached_property
     def loss_steps(self) -> list[Step]:

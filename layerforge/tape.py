@@ -88,6 +88,11 @@ class Tape:
         self.now: dict[int, Entry] = {}
         self.misses = 0
 
+    def begun(self) -> Tape:
+        """A pass begins. The one before may have broken off."""
+        self.now = {}
+        return self
+
     def played(self, position: int, blobs: list[Any]) -> int:
         """Play the stretch that begins here, if there is one that fits; where to go on from."""
         stretch = self.stretches.get(position)
