@@ -173,7 +173,9 @@ class Pass:
             return grad
         zeros = self.plan.zeros.get(index)  # a layer does not write into what it is given, so they stay zeros
         if zeros is None:
-            zeros = self.plan.zeros[index] = self.xp.zeros(spec.shape, dtype=self.dtype)
+            top = self.values[index]  # of whose order in memory they are, where it is still there
+            new = self.xp.zeros(spec.shape, dtype=self.dtype) if top is None else self.xp.zeros_like(top)
+            zeros = self.plan.zeros[index] = new
         return zeros
 
     def _add_grad(self, place: tuple[int, int], index: int, grad: Any) -> None:

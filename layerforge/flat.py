@@ -192,7 +192,7 @@ def l2_norm(xp: Any, flat: Any) -> float:
     rows, rest = flat[:whole], flat[whole:]
     with np.errstate(over="ignore", invalid="ignore"):
         products = xp.matmul(rows.reshape(-1, 1, ROW), rows.reshape(-1, ROW, 1))
-        squares = float(products.sum(dtype="float64") + xp.dot(rest, rest))
+        squares = float(products.sum(dtype=np.float64)) + float(xp.dot(rest, rest))
         if not 1e-20 < squares < math.inf:
             double = flat.astype("float64")
             squares = float(xp.dot(double, double))

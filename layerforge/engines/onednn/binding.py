@@ -78,6 +78,7 @@ class Runtime:
         check(lib.dnnl_stream_create(ctypes.byref(self.stream), self.engine, 1), "making a stream")
         threads.engine_loaded()
         self.trace: list[tuple[Op, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
+        self.bindings = 0  # how often something was bound to other arrays
         self.recording = False  # the planner looks on: nothing is computed
 
 
@@ -341,6 +342,7 @@ class Op:
         primitive = self.made.get(key)
         if primitive is None:
             primitive = self.made[key] = self._make(mine, given)
+        self.runtime.bindings += 1
         # What the calls work on is held on to: they know no more of it than addresses.
         (self.calls, self.used), self.bound = primitive.bind(given, self.memory), tuple(arrays)
         pairs = zip(given, (a for a in arrays if a is not None), primitive.results, strict=True)

@@ -26,6 +26,7 @@ class Act:
     def __call__(self, *arrays: Any) -> None:
         if len(arrays) != len(self.bound) or not all(map(is_, arrays, self.bound)):
             self.bound = arrays
+            self.runtime.bindings += 1
         if self.runtime.trace is not None:
             self.runtime.trace.append((self, self.bound))
         if not self.runtime.recording:
@@ -46,7 +47,7 @@ class Calls:
     failed: Any = None
 
     def __init__(self, ops: Sequence[Op | Act], bound: Sequence[tuple[Any, ...]], calls: Sequence[Any] = ()) -> None:
-        self.ops, self.bound = ops, bound
+        self.ops, self.bound, self.runtime, self.looked = ops, bound, runtime(), -1
         self.calls = [*calls] or [call for op in ops for call in op.repeats()]
 
     @classmethod
@@ -56,8 +57,12 @@ class Calls:
         return cls(*of_all)
 
     def fits(self) -> bool:
-        """Whether every Op is still bound to its arrays."""
-        return all(map(is_, self.bound, [op.bound for op in self.ops]))
+        """Whether every Op is still bound to its arrays. Most often nothing was bound anew since the last look."""
+        if self.looked != self.runtime.bindings:
+            if not all(map(is_, self.bound, [op.bound for op in self.ops])):
+                return False
+            self.looked = self.runtime.bindings
+        return True
 
     def run(self) -> None:
         """Do it again."""
