@@ -275,3 +275,42 @@ def test_micro_batches_after_the_first_are_added() -> None:
             solver.accumulate(**{name: array[part] for name, array in batch.items()})
         assert np.allclose(net.flat.grad, parts[0] + parts[1], rtol=1e-5, atol=1e-7)
         solver.update()
+
+
+# Inputs ---------------------------------------------------------------------------------------------------------------
+
+LAYOUTS = {
+    "channels last": lambda x: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1),
+    "backwards": lambda x: x[:, ::-1].copy()[:, ::-1],
+    "with gaps": lambda x: np.repeat(x, 2, axis=3)[..., ::2],
+    "of float64": lambda x: x.astype("float64"),
+    "broadcast": lambda x: np.broadcast_to(x[:1], x.shape),
+}
+
+
+@pytest.mark.parametrize("size", [6, 160])  # small ones are copied by NumPy, large ones on all threads
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_inputs_may_lie_anyhow(layout: str, size: int) -> None:
+    config = {
+        "inputs": {"x": {"shape": [4, 3, size, size]}, "t": {"shape": [4], "dtype": "int64"}},
+        "net": [
+            {"name": "conv", "type": "Conv2d", "bottom": "x", "out_channels": 4, "kernel_size": 3, "stride": 3},
+            {"name": "flat", "type": "Flatten"},
+            {"name": "fc", "type": "Linear", "out_features": 3},
+            {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "t"]},
+        ],
+    }
+    net, seen = built(config), []
+    given = batch_for(config)
+    given["x"] = LAYOUTS[layout](given["x"])
+    plain = {**given, "x": np.ascontiguousarray(given["x"], "float32")}
+    for batch in (plain, plain, plain, given, plain, given):
+        net.zero_grad()
+        mine = {name: array.copy("K") for name, array in batch.items()} if batch is plain else batch
+        net.forward(**mine)
+        if batch is plain:
+            mine["x"][...] = np.nan  # what was given is the net's no longer
+        net.backward()
+        seen.append(net.flat.grad.copy())
+    assert seen[0].any()
+    assert all(np.array_equal(grad, seen[0]) for grad in seen)
