@@ -31,6 +31,7 @@ ENGINE_TESTS = (
     "test_engines.py",
     "test_engines_more.py",
     "test_engines_recurrent.py",
+    "test_tape.py",
 )
 HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"
 
