@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_resume import Killed, killed
 
 from layerforge import Net, train
 from layerforge.cli import main
@@ -48,28 +49,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-class Killed(BaseException):
-    """Stands for kill -9: nobody may catch it and save."""
-
-
 def run(*overrides: str, **options: Any) -> Any:
     return train("small.yaml", overrides, console=Console(progress="off", quiet=True), **options)
-
-
-def killed(monkeypatch: pytest.MonkeyPatch, step: int, *overrides: str, **options: Any) -> Path:
-    """A run that dies in the middle of a step, after the gradients and before the update."""
-    update = Solver.update
-
-    def dying(self: Solver, **options: Any) -> None:
-        if self.iteration == step:
-            raise Killed
-        update(self, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Solver, "update", dying)
-        with pytest.raises(Killed):
-            run(*overrides, **options)
-    return Path("runs/small/latest").resolve()
 
 
 def rows_of(run: str | Path) -> dict[tuple[int, bool], dict[str, Any]]:
