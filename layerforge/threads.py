@@ -32,6 +32,7 @@ class Threads:
 
     asked: int | None = None
     engine: bool = False
+    openmp: tuple[Any, ...] = ()  # the libraries that were told of it last
 
     @property
     def count(self) -> int:
@@ -77,7 +78,8 @@ def settle() -> None:
     if CURRENT.asked is not None:
         os.environ["OMP_NUM_THREADS"] = str(CURRENT.asked)
     if CURRENT.engine:
-        for library in openmp():
+        CURRENT.openmp = tuple(_loaded("libgomp", "libomp", "libiomp5"))
+        for library in CURRENT.openmp:
             library.omp_set_num_threads(CURRENT.count)
 
 
@@ -93,19 +95,13 @@ def blas_setters() -> Iterator[tuple[Any, str]]:
 @contextmanager
 def alone() -> Iterator[None]:
     """While this lasts, OpenMP is told of a single thread: what an engine makes now is for one."""
-    libraries = openmp()
-    for library in libraries:
+    for library in CURRENT.openmp:
         library.omp_set_num_threads(1)
     try:
         yield
     finally:
-        for library in libraries:
+        for library in CURRENT.openmp:
             library.omp_set_num_threads(CURRENT.count)
-
-
-def openmp() -> list[Any]:
-    """The OpenMP libraries in this process."""
-    return _loaded("libgomp", "libomp", "libiomp5")
 
 
 def _loaded(*names: str) -> list[Any]:

@@ -114,14 +114,14 @@ def test_products_of_any_size_are_right_and_leave_the_threads_as_they_were(shape
     threads.use(2)
     try:
         runtime()
-        limits = [library.omp_get_max_threads() for library in threads.openmp()]
+        limits = [library.omp_get_max_threads() for library in threads.CURRENT.openmp]
         for _ in range(2):
             got = np.full((m, n), np.nan, "float32")
             Op(primitives.matmul, (), lambda name, size: np.empty(size, "uint8"))(a, b, None, got)
             assert np.abs(got - a @ b).max() <= 1e-5 * np.abs(a @ b).max()
         assert limits
         assert set(limits) == {2}
-        assert [library.omp_get_max_threads() for library in threads.openmp()] == limits
+        assert [library.omp_get_max_threads() for library in threads.CURRENT.openmp] == limits
     finally:
         if before is not None:
             threads.use(before)

@@ -152,9 +152,8 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
             columns = self.view(f"{name} {i} da", da, np.transpose)
             self.op(f"{name} {i} dW", primitives.matmul, self.adding)(columns, rows, None, into)
         if self.bias and self.needs_param_grad[f"{name}_bias"]:
-            ones = self.view(f"{name} {i} ones", da, lambda a: np.ones((1, len(a)), a.dtype))
-            into = self.view(f"{name} {i} db", self.grads[f"{name}_bias"], lambda g: g[block].reshape(1, -1))
-            self.op(f"{name} {i} db", primitives.matmul, self.adding)(ones, da, None, into)
+            total = self.view(f"{name} {i} bias grad", self.grads[f"{name}_bias"], lambda g: g[block])
+            self.add_column_sums(da, total, f"{name} {i} db")
         if dx is not None:
             weight = self.view(f"{name} {i} rows", self.params[f"{name}_weight"], lambda w: w[block])
             self.op(f"{name} {i} dx", primitives.matmul)(da, weight, None, dx)

@@ -129,12 +129,11 @@ class OneDnn(Layer):
         self.op(f"{name} settled", primitives.copy)(x, copy)
         return copy
 
-    def add_column_sums(self, rows: Any, total: Any) -> None:
+    def add_column_sums(self, rows: Any, total: Any, name: str = "db") -> None:
         """total += Σₙ rowsₙ, as a product with a row of ones: its blocked sums lose fewer digits than running ones."""
-        ones = self.view("ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
-        self.op("db", primitives.matmul, self.adding)(
-            ones, rows, None, self.view("db", total, lambda t: t.reshape(1, -1))
-        )
+        ones = self.view(f"{name} ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
+        row = self.view(name, total, lambda t: t.reshape(1, -1))
+        self.op(name, primitives.matmul, self.adding)(ones, rows, None, row)
 
     def alike(self, name: str, x: Any, model: Any, life: str = "call") -> Any:
         """x with its axes in memory in the order of a model of the same shape: as it is, or copied so."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from functools import partial
 from operator import is_
 from typing import Any
 
@@ -77,7 +76,7 @@ class Runtime:
         check(lib.dnnl_engine_create(ctypes.byref(self.engine), 1, ctypes.c_size_t(0)), "making an engine")
         check(lib.dnnl_stream_create(ctypes.byref(self.stream), self.engine, 1), "making a stream")
         threads.engine_loaded()
-        self.trace: list[tuple[Op, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
+        self.trace: list[tuple[Work, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
         self.bindings = 0  # how often something was bound to other arrays
         self.recording = False  # the planner looks on: nothing is computed
 
@@ -290,24 +289,12 @@ def reordering(source: Desc, target: Desc, add: bool = False) -> Recipe:
 Maker = Callable[..., tuple[Recipe, Sequence[int]]]
 
 
-class Op:
-    """A primitive bound to arrays. `maker` describes it for arrays of given shapes and strides.
+class Work:
+    """Something to be done on arrays: at once on those that it saw last; others are bound first."""
 
-    memory  where bytes of its own come from, by name and number
-    added   the arguments whose results are added to what is there
-    """
-
-    def __init__(
-        self, maker: Maker, options: Sequence[Any], memory: Callable[[str, int], np.ndarray], added: Sequence[int] = ()
-    ) -> None:
-        self.maker, self.options, self.memory, self.added = maker, options, memory, added
+    def __init__(self) -> None:
         self.bound: tuple[Any, ...] = ()
-        self.copied: list[tuple[np.ndarray, np.ndarray, bool]] = []  # copy, original, whether that is a result
-        self.used: list[np.ndarray] = []
-        self.made: dict[Any, Primitive] = {}
-        self.calls: list[tuple[Any, ...]] = []
         self.runtime = runtime()
-        self.execute = self.runtime.lib.dnnl_primitive_execute
 
     def __call__(self, *arrays: Any) -> None:
         if len(arrays) != len(self.bound) or not all(map(is_, arrays, self.bound)):
@@ -318,12 +305,42 @@ class Op:
         if not runtime.recording:
             self.run()
 
+    def bind(self, arrays: Sequence[Any]) -> None:
+        """Take over these arrays."""
+        self.bound = tuple(arrays)
+        self.runtime.bindings += 1
+
     def repeats(self) -> list[Callable[[], Any]]:
-        """What to call, one after the other, to run it on the same arrays; what returns anything but 0 has failed."""
-        return [self.run] if self.copied else [partial(self.execute, *call) for call in self.calls]
+        """What to call, one after the other, to do it again; what returns anything but 0 has failed."""
+        return [self.run]
 
     def run(self) -> None:
-        """Run it on the arrays that it is bound to."""
+        """Do it on the arrays that it is bound to."""
+        raise NotImplementedError
+
+
+class Op(Work):
+    """A primitive bound to arrays. `maker` describes it for arrays of given shapes and strides.
+
+    memory  where bytes of its own come from, by name and number
+    added   the arguments whose results are added to what is there
+    """
+
+    def __init__(
+        self, maker: Maker, options: Sequence[Any], memory: Callable[[str, int], np.ndarray], added: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        self.maker, self.options, self.memory, self.added = maker, options, memory, added
+        self.copied: list[tuple[np.ndarray, np.ndarray, bool]] = []  # copy, original, whether that is a result
+        self.used: list[np.ndarray] = []
+        self.made: dict[Any, Primitive] = {}
+        self.calls: list[tuple[Any, ...]] = []
+        self.execute = self.runtime.lib.dnnl_primitive_execute
+
+    def repeats(self) -> list[Callable[[], Any]]:
+        return [self.run] if self.copied else [functools.partial(self.execute, *call) for call in self.calls]
+
+    def run(self) -> None:
         for copy, original, _ in self.copied:
             np.copyto(copy, original)
         for call in self.calls:
@@ -342,9 +359,9 @@ class Op:
         primitive = self.made.get(key)
         if primitive is None:
             primitive = self.made[key] = self._make(mine, given)
-        self.runtime.bindings += 1
+        super().bind(arrays)
         # What the calls work on is held on to: they know no more of it than addresses.
-        (self.calls, self.used), self.bound = primitive.bind(given, self.memory), tuple(arrays)
+        self.calls, self.used = primitive.bind(given, self.memory)
         pairs = zip(given, (a for a in arrays if a is not None), primitive.results, strict=True)
         self.copied = [(copy, original, result) for copy, original, result in pairs if copy is not original]
 

@@ -12,32 +12,17 @@ from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
-from .binding import Op, check, runtime
+from .binding import Work, check, runtime
 
 
-class Act:
+class Act(Work):
     """A piece of NumPy among a layer's Ops: function(*arrays), which reads and writes these arrays and nothing else."""
 
     def __init__(self, function: Callable[..., None]) -> None:
+        super().__init__()
         self.function = function
-        self.bound: tuple[Any, ...] = ()
-        self.runtime = runtime()
-
-    def __call__(self, *arrays: Any) -> None:
-        if len(arrays) != len(self.bound) or not all(map(is_, arrays, self.bound)):
-            self.bound = arrays
-            self.runtime.bindings += 1
-        if self.runtime.trace is not None:
-            self.runtime.trace.append((self, self.bound))
-        if not self.runtime.recording:
-            self.function(*arrays)
-
-    def repeats(self) -> list[Callable[[], Any]]:
-        """As of an Op."""
-        return [self.run]
 
     def run(self) -> None:
-        """Do it once more."""
         self.function(*self.bound)
 
 
@@ -46,7 +31,7 @@ class Calls:
 
     failed: Any = None
 
-    def __init__(self, ops: Sequence[Op | Act], bound: Sequence[tuple[Any, ...]], calls: Sequence[Any] = ()) -> None:
+    def __init__(self, ops: Sequence[Work], bound: Sequence[tuple[Any, ...]], calls: Sequence[Any] = ()) -> None:
         self.ops, self.bound, self.runtime, self.looked = ops, bound, runtime(), -1
         self.calls = [*calls] or [call for op in ops for call in op.repeats()]
 
