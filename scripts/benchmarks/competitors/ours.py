@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import layerforge
-from layerforge import Net, Solver
+from layerforge import Net, Solver, report
 
 from .. import probing
 from ..worker import Job
@@ -22,7 +22,7 @@ class Ours:
         self.net = Net.from_yaml(job.problem["config"], job.overrides, keep="none")
         self.solver = Solver.from_config(self.net, self.net.config.solver)
         if job.training:  # planned before the first step, as `layerforge train` does for its table
-            self.net.planned("train", {name: spec.shape for name, spec in self.net.graph.inputs.items()})
+            report.planned(self.net)
         self.scores = job.problem["scores"]
         self.wanted = next(iter(job.problem["inputs"]))
         self.versions = {"layerforge": layerforge.__version__, "numpy": np.__version__}
