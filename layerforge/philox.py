@@ -35,6 +35,9 @@ def philox4x32(xp: Any, counter: list[Any], key: tuple[int, int]) -> list[Any]:
 
     One round, with M the multipliers and k the round's key:
         (x0, x1, x2, x3)  ->  (hi(M1 x2) ^ x1 ^ k0,  lo(M1 x2),  hi(M0 x0) ^ x3 ^ k1,  lo(M0 x0))
+
+    The arrays of the counter need not have one shape, only shapes that broadcast: what depends on the sample alone, or
+    on the block alone, is then computed once for all, which is two of the ten rounds and half of the third.
     """
     x0, x1, x2, x3 = counter
     k0, k1 = key
@@ -42,14 +45,8 @@ def philox4x32(xp: Any, counter: list[Any], key: tuple[int, int]) -> list[Any]:
     m0, m1 = (xp.uint64(m) for m in MULTIPLIERS)
     for _ in range(ROUNDS):
         p0, p1 = x0 * m0, x2 * m1
-        high0, high1 = p0 >> shift, p1 >> shift
-        high1 ^= x1
-        high1 ^= xp.uint64(k0)
-        high0 ^= x3
-        high0 ^= xp.uint64(k1)
-        p0 &= low
-        p1 &= low
-        x0, x1, x2, x3 = high1, p1, high0, p0
+        x0, x2 = p1 >> shift ^ (x1 ^ xp.uint64(k0)), p0 >> shift ^ (x3 ^ xp.uint64(k1))
+        x1, x3 = p1 & low, p0 & low
         k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
     return [x0, x1, x2, x3]
 
@@ -57,17 +54,18 @@ def philox4x32(xp: Any, counter: list[Any], key: tuple[int, int]) -> list[Any]:
 def random_bits(
     xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration: int = 0, first_sample: int = 0
 ) -> Any:
-    """Random 32-bit words (in uint64) of the given shape, whose first axis counts samples from `first_sample`."""
+    """Random 32-bit words of the given shape, uint32, whose first axis counts samples from `first_sample`."""
     samples, elements = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
     blocks = -(-elements // 4)
-    zero = xp.zeros((samples, blocks), dtype=xp.uint64)
     counter = [
-        zero + xp.arange(blocks, dtype=xp.uint64),
-        zero + xp.arange(first_sample, first_sample + samples, dtype=xp.uint64)[:, None],
-        zero + xp.uint64(iteration & MASK),
-        zero + xp.uint64((iteration >> 32) & MASK),
+        xp.arange(blocks, dtype=xp.uint64)[None],
+        xp.arange(first_sample, first_sample + samples, dtype=xp.uint64)[:, None],
+        xp.full((1, 1), iteration & MASK, dtype=xp.uint64),
+        xp.full((1, 1), iteration >> 32 & MASK, dtype=xp.uint64),
     ]
-    words = xp.stack(philox4x32(xp, counter, key), axis=-1)
+    words = xp.empty((samples, blocks, 4), dtype=xp.uint32)
+    for place, word in enumerate(philox4x32(xp, counter, key)):
+        words[..., place] = word
     return words.reshape(samples, 4 * blocks)[:, :elements].reshape(shape)
 
 
@@ -80,7 +78,9 @@ def uniform(xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration:
     for start in range(0, samples, at_once):
         part = out[start : start + at_once] if shape else out
         bits = random_bits(xp, key, part.shape, iteration=iteration, first_sample=first_sample + start)
-        xp.multiply(bits >> xp.uint64(8), 2.0**-24, out=part, casting="same_kind")
+        bits >>= xp.uint32(8)
+        part[...] = bits.view(xp.int32)  # below 2**24: the same number, and signed ones become float32 faster
+        part *= xp.float32(2.0**-24)
     return out
 
 
