@@ -13,8 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from ..config.sections import Finite
 from ..errors import ConfigError
@@ -22,8 +21,7 @@ from ..params import Declared, param
 from ..registry import SCHEDULES
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a run is, in completed iterations and epochs, and how long it will be where that is known."""
 
     iteration: int = 0

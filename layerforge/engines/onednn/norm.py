@@ -70,7 +70,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         """Move a running statistic towards `factor` times that of the batch."""
         total = self.state[name]
         old, new = self.view(f"{name} parts {factor}", total, lambda _: self.parts(factor))
-        self.op(name, primitives.blend)(total, batch, total, old, new, None)
+        self.act(name, blend)(total, batch, old, new, self.buf("new part", batch.shape))
 
     def parts(self, factor: float) -> tuple[Any, Any]:
         """Of the old statistic and of the batch's: an array of one number each."""
@@ -117,6 +117,13 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             return tangent
         weight, bias = (per_channel(p, dx.ndim) for p in self.affine_params()) if self.affine else (1, 0)
         return tangent * (weight * xhat + bias > 0)
+
+
+def blend(total: Any, batch: Any, old: Any, new: Any, part: Any) -> None:
+    """total <- old · total + new · batch. So few numbers are done before a second thread would have begun."""
+    np.multiply(total, old, out=total)
+    np.multiply(batch, new, out=part)
+    np.add(total, part, out=total)
 
 
 class OneDnnLayerNorm(OneDnn, LayerNorm):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 
 import layerforge
 from layerforge import Net, Solver, report
+from layerforge.engines import onednn
+from layerforge.engines.onednn import binding, primitives
 
 from .. import probing
 from ..worker import Job
@@ -69,8 +71,7 @@ def build(job: Job) -> Ours:
 
 
 def probe(threads: int, clock: str) -> dict[str, Any]:
-    """NumPy's matrix product, and its addition with a part of the arrays for each thread."""
-    a, b, c = (np.ones((probing.SIZE, probing.SIZE), np.float32) for _ in range(3))
+    """NumPy's matrix product and the engine's, and NumPy's addition with a part of the arrays for each thread."""
     with ThreadPoolExecutor(threads) as pool:
 
         def adder(n: int) -> Any:
@@ -80,4 +81,13 @@ def probe(threads: int, clock: str) -> dict[str, Any]:
                 return lambda: np.add(x, y, out=z)
             return lambda: list(pool.map(lambda part: np.add(x[part], y[part], out=z[part]), parts))
 
-        return probing.limits(lambda: np.matmul(a, b, out=c), adder, clock)
+        return probing.limits(products(), adder, clock)
+
+
+def products() -> Iterator[Callable[[], Any]]:
+    """NumPy's product of two matrices, then the engine's: once that is loaded, NumPy has a single thread."""
+    a, b, c = (np.ones((probing.SIZE, probing.SIZE), np.float32) for _ in range(3))
+    yield lambda: np.matmul(a, b, out=c)
+    if onednn.missing() is None:
+        product = binding.Op(primitives.matmul, (), lambda name, size: np.empty(size, "uint8"))
+        yield lambda: product(a, b, None, c)

@@ -108,4 +108,4 @@ def probe(threads: int, clock: str) -> dict[str, Any]:
         x, y, z = (torch.ones(n) for _ in range(3))
         return lambda: torch.add(x, y, out=z)
 
-    return probing.limits(lambda: torch.mm(a, b, out=c), adder, clock)
+    return probing.limits([lambda: torch.mm(a, b, out=c)], adder, clock)
