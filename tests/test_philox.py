@@ -21,6 +21,17 @@ def test_known_answers(word: int, key: tuple[int, int], answer: list[str]) -> No
     assert [f"{int(w[0]):08x}" for w in philox.philox4x32(np, counter, key)] == answer
 
 
+def test_bits_are_those_of_the_counter() -> None:
+    """Sample 5, element 6 of 7: word 2 of block 1. What is computed once for all gives no other bits."""
+    key, iteration = (11, 12), 3 + 4 * 2**32
+    bits = philox.random_bits(np, key, (6, 7), iteration=iteration, first_sample=20)
+    assert bits.dtype == np.uint32
+    for sample in range(6):
+        for element in range(7):
+            counter = [np.full(1, n, np.uint64) for n in (element // 4, 20 + sample, 3, 4)]
+            assert bits[sample, element] == philox.philox4x32(np, counter, key)[element % 4][0]
+
+
 def test_uniform_is_uniform() -> None:
     u = philox.uniform(np, philox.stream_key(0, "layer"), (100, 1000))
     assert u.dtype == np.float32
