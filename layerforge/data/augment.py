@@ -42,9 +42,9 @@ class Augmenter:
 
     def draw(self, epoch: int, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Top and left edge of each sample's window in the image (n,), and whether it is mirrored (n,)."""
-        sample, zero = samples.astype(np.uint64)[:, None], np.zeros((len(samples), NUMBERS // 4), np.uint64)
-        counter = [zero + np.arange(NUMBERS // 4, dtype=np.uint64), zero + (sample & np.uint64(MASK))]
-        counter += [zero + np.uint64(epoch & MASK), zero + (sample >> np.uint64(32))]
+        sample, blocks = samples.astype(np.uint64)[:, None], np.arange(NUMBERS // 4, dtype=np.uint64)
+        epochs = np.full((1, 1), epoch & MASK, np.uint64)
+        counter = [blocks[None], sample & np.uint64(MASK), epochs, sample >> np.uint64(32)]
         words = np.stack(philox4x32(np, counter, self._key), axis=-1).reshape(len(samples), NUMBERS)
 
         def below(word: int, bound: int) -> np.ndarray:
