@@ -54,7 +54,10 @@ class Plan:
         """The tape of a pass that begins; None where arrays may lie elsewhere in every pass."""
         if self.arena is None or self.one_by_one:
             return None
-        return self.tapes.setdefault(doing, Tape()).begun()
+        tape = self.tapes.get(doing)
+        if tape is None:
+            tape = self.tapes[doing] = Tape()
+        return tape.begun()
 
     @cached_property
     def loss_steps(self) -> list[Step]:
