@@ -24,16 +24,14 @@ NET = ""  # whose memory the sums at forks are: no layer can be called so
 def hold_inputs(plan: Plan) -> None:
     """Give the inputs memory of the plan's own, where every pass finds them at the same place.
 
-    Images get channels last where all layers that read them would copy them so.
+    Where all layers that read an input would copy it into one and the same order of axes, it lies in that order.
     """
     for index, name in plan.inputs:
         spec = plan.specs[index]
         readers = [step.node.layer for step in plan.steps if index in step.bottoms]
-        if len(spec.shape) > 2 and readers and all(getattr(r, "likes_channels_last", False) for r in readers):
-            n, channels, *sizes = spec.shape
-            plan.held[name] = np.moveaxis(np.empty((n, *sizes, channels), spec.dtype), -1, 1)
-        else:
-            plan.held[name] = np.empty(spec.shape, spec.dtype)
+        orders = {layer.axes_in_memory(spec.ndim) if hasattr(layer, "engine") else None for layer in readers}
+        order = (orders.pop() if len(orders) == 1 else None) or tuple(range(spec.ndim))
+        plan.held[name] = np.empty([spec.shape[axis] for axis in order], spec.dtype).transpose(np.argsort(order))
         plan.carriers[name] = plan.carrier()
 
 

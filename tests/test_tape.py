@@ -314,3 +314,28 @@ def test_inputs_may_lie_anyhow(layout: str, size: int) -> None:
         seen.append(net.flat.grad.copy())
     assert seen[0].any()
     assert all(np.array_equal(grad, seen[0]) for grad in seen)
+
+
+READERS = {
+    "conv": ([3, 3, 8, 9], {"type": "Conv2d", "out_channels": 4, "kernel_size": 3}, "x settled"),
+    "lstm": ([3, 5, 4], {"type": "LSTM", "hidden_size": 4}, "x copied"),
+}
+
+
+def ops_of(net: Net, name: str) -> dict[str, Any]:
+    """The primitives of a layer in the last forward."""
+    return next(step.node.layer.ops for step in net.current_plan.steps if step.node.name == name)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_an_input_lies_as_its_reader_wants_it(reader: str) -> None:
+    shape, layer, copy = READERS[reader]
+    config = {"inputs": {"x": {"shape": shape}}, "net": [{"name": "first", "bottom": "x", **layer}]}
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    alone = built(config)
+    alone.forward(x=x)
+    assert copy not in ops_of(alone, "first")
+    both = built({**config, "net": [*config["net"], {"name": "second", "type": "Scale", "bottom": "x"}]})
+    first = both.forward(x=x)["first"]
+    assert copy in ops_of(both, "first")  # the other reader wants it as it was given
+    np.testing.assert_array_equal(alone.forward(x=x)["first"], first)

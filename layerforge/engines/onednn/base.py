@@ -29,7 +29,6 @@ class OneDnn(Layer):
     replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops and Acts: see script.py
     sets_gradients: ClassVar[bool] = False  # where `fresh`, backward writes every parameter's gradient, adding to none
     fresh: bool = False
-    likes_channels_last: ClassVar[bool] = False  # would copy an image that lies otherwise
     ops: dict[str, Any]  # Op or Act, by name
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
@@ -52,6 +51,10 @@ class OneDnn(Layer):
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         """Why this engine does not do these hyper-parameters or shapes; None where it does."""
         return "empty arrays" if any(s.size == 0 for s in (*bottoms, *tops)) else None
+
+    def axes_in_memory(self, ndim: int) -> tuple[int, ...] | None:
+        """The order, outermost first, into which it copies a bottom of so many axes; None where it takes any."""
+        return None
 
     @contextmanager
     def as_if_saved(self, **arrays: Any) -> Iterator[None]:

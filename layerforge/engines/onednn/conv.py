@@ -21,7 +21,10 @@ from .primitives import Geometry
 class OneDnnConvolution(Activated, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation if the plan fused one."""
 
-    replays = sets_gradients = likes_channels_last = True
+    replays = sets_gradients = True
+
+    def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
+        return 0, *range(2, ndim), 1
 
     def geometry(self, x: Any) -> Geometry:
         """Of the windows over x."""

@@ -47,6 +47,9 @@ class OneDnnRecurrent(OneDnn, Recurrent):
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         return "with a second bottom" if len(bottoms) > 1 else super().refuses(reference, bottoms, tops)
 
+    def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
+        return 1, 0, 2
+
     def how(self, one: Pass) -> How:
         """What the primitives of a pass are told."""
         return How(self.cell, one.direction == 1)
