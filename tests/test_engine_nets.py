@@ -87,6 +87,19 @@ def test_a_fused_pair_is_the_two_layers_one_after_the_other(below: str, above: s
     assert absorbed(theirs) == {}
 
 
+@pytest.mark.parametrize("below", ["Conv2d", "Linear", "Add"])
+@pytest.mark.parametrize("above", ["GELU", "SiLU", "ELU"])
+def test_an_activation_that_needs_its_bottom_is_fused_where_no_backward_follows(below: str, above: str) -> None:
+    layers = [*BELOW[below], {"name": "high", "type": above}]
+    mine, theirs = build(layers, "auto"), build(layers, "reference")
+    for _ in range(3):
+        want = theirs.forward(phase="eval", **batch())["loss"]
+        assert mine.forward(phase="eval", **batch())["loss"] == pytest.approx(want, rel=1e-5)
+        assert absorbed(mine) == {"high": "low"}
+        assert_alike(results(mine, batch(), "eval"), results(theirs, batch(), "eval"))
+        assert absorbed(mine) == {}
+
+
 @pytest.mark.parametrize(("below", "above"), PAIRS, ids=[f"{b}-{a}" for b, a in PAIRS])
 def test_tangents_go_through_a_fused_pair(below: str, above: str) -> None:
     layers = [*BELOW[below], {"name": "high", **ABOVE[above]}]

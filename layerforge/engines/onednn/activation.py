@@ -1,6 +1,7 @@
 """Activations inside the layer below them: forward applies them before a result is stored, backward undoes them first.
 
-Only activations whose derivative follows from their result can be fused, as the result is all that there is.
+Where a backward follows, only activations whose derivative follows from their result can be fused, as the result is all
+that there is.
 
 oneDNN's ReLU takes NaN for a negative number, as its max pooling takes it for the smallest: a NaN does not spread from
 there. In training it shows in the gradients of what is learned below, where it is multiplied by 0.
@@ -46,13 +47,14 @@ class Activated(OneDnn):
 
     activation: Algorithm | None = None
 
-    def can_absorb(self, above: Layer) -> bool:
-        """Whether the layer above is an activation that this one can apply; one is enough."""
-        return self.activation is None and fusible(above) is not None
+    def can_absorb(self, above: Layer, backward: bool) -> bool:
+        """Whether the layer above is an activation that this one can apply, and undo; one is enough."""
+        algorithm = algorithm_of(above)
+        return self.activation is None and algorithm is not None and (not backward or algorithm[0] in FROM_RESULT)
 
     def absorb(self, above: Layer) -> None:
         """Apply that activation from now on. Backward then reads the top."""
-        self.activation, self.backward_reads = fusible(above), (*self.backward_reads, "top")
+        self.activation, self.backward_reads = algorithm_of(above), (*self.backward_reads, "top")
 
     def post_ops(self) -> tuple[Algorithm, ...]:
         """What the primitive does to each result."""
@@ -90,8 +92,7 @@ def slope(activation: Algorithm, y: Any) -> Any:
     return 1 - y * y if algorithm == TANH else y * (1 - y)
 
 
-def fusible(layer: Layer) -> Algorithm | None:
-    """The activation that a layer is, if it can be part of the layer below it."""
+def algorithm_of(layer: Layer) -> Algorithm | None:
+    """The activation that a layer is, if the engine computes it."""
     find = ALGORITHMS.get(layer.type_name)
-    algorithm = find(layer) if find else None
-    return algorithm if algorithm is not None and algorithm[0] in FROM_RESULT else None
+    return find(layer) if find else None
