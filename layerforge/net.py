@@ -190,7 +190,7 @@ class Net:
     ) -> Plan:
         """The plan for inputs of these Specs: who computes each layer, and where everything lies."""
         graph = self.graph.phases[phase]
-        plan = make_plan(graph, inputs, targets, self.keep, lambda p: rewrite(p, self.wish, backward))
+        plan = make_plan(graph, inputs, targets, self.keep, lambda p: rewrite(p, self.wish), backward=backward)
         if self.keep is not None and any(hasattr(step.node.layer, "engine") for step in plan.steps):
             hold_inputs(plan)
             plan.arena = record(plan, self, backward)

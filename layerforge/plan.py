@@ -35,6 +35,7 @@ class Plan:
     released: dict[str, tuple[int, ...]]  # by node: the blobs that nobody needs after it
     current: dict[str, int]
     kept: frozenset[int]  # the blobs that were asked to be kept, data and gradient
+    backward: bool = True  # whether one may follow
     segments: dict[int, int] = field(default_factory=dict)  # what is recomputed: numbers of last and first steps
     choices: dict[str, Any] = field(default_factory=dict)  # by layer: who computes it, and why (rewrite.py)
     zeros: dict[int, Any] = field(default_factory=dict)  # gradients of tops that nobody differentiated
@@ -104,17 +105,21 @@ def make_plan(
     targets: tuple[str, ...] | None,
     keep: Collection[str] | None,
     rewrite: Callable[[Plan], None] = lambda plan: None,
+    *,
+    backward: bool = True,
 ) -> Plan:
     """The plan for inputs of these Specs. `targets` limits it to what these blobs need; `keep` None keeps all blobs.
 
     rewrite   changes the steps before it is settled when a blob's memory may go
+    backward  whether one may follow
 
     Errors   ConfigError for an input that is missing; LayerError where a layer cannot take the shapes
     """
     current = {name: blob.index for name, blob in graph.current.items()}
     names = [b.name for b in graph.blobs]
     kept = frozenset(i for i, name in enumerate(names) if keep is None or name in keep)
-    plan = Plan(graph.phase, [], names, [b.spec or Spec(()) for b in graph.blobs], [], {}, [], {}, current, kept)
+    specs = [b.spec or Spec(()) for b in graph.blobs]
+    plan = Plan(graph.phase, [], names, specs, [], {}, [], {}, current, kept, backward)
     plan.outputs = (
         {b.name: b.index for b in graph.outputs()} if targets is None else {t: plan.index_of(t) for t in targets}
     )

@@ -60,10 +60,8 @@ class Wish:
         return {"library": registry.engine(FAST).describe(), "threads": threads.CURRENT.count, "why": None}
 
 
-def rewrite(plan: Plan, wish: Wish, backward: bool = True) -> None:
+def rewrite(plan: Plan, wish: Wish) -> None:
     """Give every step of a plan its engine, fuse what can be one, and allow what is safe in place.
-
-    backward   whether the plan's forward will be differentiated
 
     Errors   BackendError (exit 5) where an engine is asked for by name and cannot be had
     """
@@ -78,7 +76,7 @@ def rewrite(plan: Plan, wish: Wish, backward: bool = True) -> None:
     if table:
         engine = registry.engine(FAST)
         plan.adder, plan.carrier = engine.adder(), engine.carrier()
-        _fuse(plan, backward)
+        _fuse(plan)
     _settle_in_place(plan)
 
 
@@ -100,7 +98,7 @@ def _stand_in(plan: Plan, step: Step, wish: str, table: Mapping[str, Any], obsta
 # Fusion -------------------------------------------------------------------------------------------------------------
 
 
-def _fuse(plan: Plan, backward: bool) -> None:
+def _fuse(plan: Plan) -> None:
     """Let layers take the one above them into their own passes, where nobody else sees the blob between."""
     stay = plan.staying()
     readers: dict[int, list[Step]] = {}
@@ -112,7 +110,7 @@ def _fuse(plan: Plan, backward: bool) -> None:
     for step in plan.steps:
         if step.node.name in gone:
             continue
-        while (above := _only_reader(step, readers, stay)) is not None and absorbs(step, above, backward):
+        while (above := _only_reader(step, readers, stay)) is not None and absorbs(step, above, plan):
             gone.add(above.node.name)
             plan.choices[above.node.name] = replace(plan.choices[above.node.name], into=step.node.name)
             step.node.layer.absorb(above.node.layer)
@@ -130,12 +128,13 @@ def _only_reader(step: Step, readers: Mapping[int, Sequence[Step]], stay: Collec
     return found[0] if len(found) == 1 and len(found[0].bottoms) == len(found[0].tops) == 1 else None
 
 
-def absorbs(step: Step, above: Step, backward: bool) -> bool:
-    """Whether an engine's layer can do the work of the layer above it along with its own, and undo it in backward."""
+def absorbs(step: Step, above: Step, plan: Plan) -> bool:
+    """Whether an engine's layer can do the work of the layer above it along with its own."""
     layer, upper = step.node.layer, above.node.layer
     if step.node.wiring.recompute != above.node.wiring.recompute:
         return False
-    return hasattr(upper, "engine") and hasattr(layer, "can_absorb") and layer.can_absorb(upper, backward)
+    between = plan.specs[step.tops[0]]
+    return hasattr(upper, "engine") and hasattr(layer, "can_absorb") and layer.can_absorb(upper, between, plan)
 
 
 # In place -----------------------------------------------------------------------------------------------------------

@@ -100,6 +100,71 @@ def test_an_activation_that_needs_its_bottom_is_fused_where_no_backward_follows(
         assert absorbed(mine) == {}
 
 
+NORM = {"name": "norm", "type": "BatchNorm"}
+FOLDING: dict[str, list[dict[str, Any]]] = {
+    "Conv2d": [CONV],
+    "Conv2d without bias": [{**CONV, "bias": False}],
+    "Conv2d by channel": [{**CONV, "groups": 3}],
+    "ConvTranspose2d": [{**CONV, "type": "ConvTranspose2d"}],
+    "Linear": [{"name": "flat1", "type": "Flatten"}, {"name": "low", "type": "Linear", "out_features": 7}],
+}
+
+
+def scores(net: Net, seed: int) -> np.ndarray:
+    """Of one batch in eval, with random running statistics and parameters, those of one seed the same."""
+    rng = np.random.default_rng(seed)
+    for array in (net.state["norm"]["running_mean"], net.state["norm"]["running_var"]):
+        array[...] = rng.uniform(0.5, 2, array.shape)
+    net.flat.data[...] = rng.normal(size=net.flat.data.shape)
+    return net.forward(phase="eval", of="fc", **batch())["fc"]
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("below", FOLDING)
+@pytest.mark.parametrize("above", [None, "ReLU", "GELU"])
+def test_a_batch_norm_is_folded_where_no_backward_follows(below: str, above: str | None, affine: bool) -> None:
+    high = [] if above is None else [{"name": "high", "type": above}]
+    layers = [*FOLDING[below], {**NORM, "affine": affine}, *high]
+    mine, theirs = build(layers, "auto"), build(layers, "reference")
+    for seed in (0, 0, 0, 1, 1):  # repeated, and with other statistics in the same memory
+        np.testing.assert_allclose(scores(mine, seed), scores(theirs, seed), rtol=1e-4, atol=1e-4)
+        assert absorbed(mine) == dict.fromkeys(["norm", *(layer["name"] for layer in high)], "low")
+    assert_alike(results(mine, batch(), "eval"), results(theirs, batch(), "eval"))
+    assert "norm" not in absorbed(mine)
+    fixed = build([*FOLDING[below], {**NORM, "use_running_stats": True}], "auto")
+    fixed.forward(phase="train", backward=False, **batch())
+    assert absorbed(fixed) == {"norm": "low"}
+
+
+def test_a_batch_norm_stays_apart_where_it_is_not_by_channel_or_not_fixed() -> None:
+    last = {"name": "low", "type": "Linear", "out_features": 6}
+    for layers, options in (
+        ([CONV, NORM], {"phase": "train"}),  # the statistics are the batch's
+        ([last, NORM], {"phase": "eval"}),  # of (4, 3, 6, 6): the channels are not the features
+        ([CONV, {**NORM, "engine": "reference"}], {"phase": "eval"}),
+        ([CONV, {"name": "act", "type": "ReLU"}, NORM], {"phase": "eval"}),
+    ):
+        found = []
+        for engine in ("auto", "reference"):
+            net = build(layers, engine)
+            found.append(net.forward(backward=False, **options, **batch())["loss"])
+            assert "norm" not in absorbed(net)
+        assert found[0] == pytest.approx(found[1], rel=1e-4)
+    twice = build([CONV, NORM, {**NORM, "name": "other"}], "auto")
+    twice.forward(phase="eval", **batch())
+    assert absorbed(twice) == {"norm": "low"}
+
+
+def test_a_mean_much_larger_than_the_spread_costs_no_digits_in_a_folded_batch_norm() -> None:
+    found = []
+    for engine in ("auto", "reference"):
+        net = build([{**CONV, "bias": True}, NORM], engine)
+        net.params["low"]["bias"].data[...] = net.state["norm"]["running_mean"][...] = 1000
+        net.state["norm"]["running_var"][...] = 1e-2
+        found.append(net.forward(phase="eval", of="fc", **batch())["fc"])
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=2e-3 * np.abs(found[1]).max())
+
+
 @pytest.mark.parametrize(("below", "above"), PAIRS, ids=[f"{b}-{a}" for b, a in PAIRS])
 def test_tangents_go_through_a_fused_pair(below: str, above: str) -> None:
     layers = [*BELOW[below], {"name": "high", **ABOVE[above]}]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...layer import Layer
+from ...spec import Spec
 from . import primitives
 from .base import OneDnn
 
@@ -47,10 +48,13 @@ class Activated(OneDnn):
 
     activation: Algorithm | None = None
 
-    def can_absorb(self, above: Layer, backward: bool) -> bool:
-        """Whether the layer above is an activation that this one can apply, and undo; one is enough."""
+    def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
+        """Whether the layer above is an activation that this one can apply, and undo; one is enough.
+
+        between  the blob between the two
+        """
         algorithm = algorithm_of(above)
-        return self.activation is None and algorithm is not None and (not backward or algorithm[0] in FROM_RESULT)
+        return self.activation is None and algorithm is not None and (not plan.backward or algorithm[0] in FROM_RESULT)
 
     def absorb(self, above: Layer) -> None:
         """Apply that activation from now on. Backward then reads the top."""

@@ -12,14 +12,14 @@ from ...layers.conv import Conv1d, Conv2d, Conv3d, Kernels
 from ...layers.conv_transpose import ConvTranspose2d
 from ...spec import Spec
 from . import primitives
-from .activation import Activated
 from .base import OneDnn
 from .binding import DIFF_WEIGHTS
+from .folding import Folding
 from .primitives import Geometry
 
 
-class OneDnnConvolution(Activated, OneDnn, Kernels):
-    """Conv1d, Conv2d and Conv3d, with an activation if the plan fused one."""
+class OneDnnConvolution(Folding, OneDnn, Kernels):
+    """Conv1d, Conv2d and Conv3d, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
     replays = sets_gradients = True
 
@@ -43,8 +43,9 @@ class OneDnnConvolution(Activated, OneDnn, Kernels):
     def forward(self, x: Any) -> Any:
         x, how = self.settled("x", x, "saved"), self.geometry(x)
         y = self.image("y", (x.shape[0], self.out_channels, *self.top_size(x)), self.life_of_top())
-        bias = self.params.bias if self.bias else None
-        self.op("y", primitives.convolution, how, self.post_ops())(x, self.kernels("w", self.params.weight), bias, y)
+        bias, *scaling = self.vectors(y.ndim)
+        convolution = self.op("y", primitives.convolution, how, self.post_ops())
+        convolution(x, self.kernels("w", self.params.weight), bias, y, *scaling)
         self.save(x=x, y=self.kept_top(y))
         return y
 

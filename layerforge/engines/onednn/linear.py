@@ -7,29 +7,34 @@ from typing import Any
 import numpy as np
 
 from ...layers.linear import Linear
+from ...spec import Spec
 from . import primitives
-from .activation import Activated
 from .base import OneDnn
+from .folding import Folding
 
 FEW = 8  # rows up to which reading the weights is the work, and oneDNN's inner product reads them fastest
 
 
-class OneDnnLinear(Activated, OneDnn, Linear):
-    """Linear, with an activation if the plan fused one."""
+class OneDnnLinear(Folding, OneDnn, Linear):
+    """Linear, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
     type_name = "Linear"
     replays = sets_gradients = True
 
+    def channels_of(self, top: Spec) -> bool:
+        return top.ndim == 2
+
     def forward(self, x: Any) -> Any:
         rows = self.matrix("x", x, "saved")
         y = self.buf("y", (*x.shape[:-1], self.out_features), life=self.life_of_top())
-        bias = self.params.bias if self.bias else None
+        bias, *scaling = self.vectors(2)
         y_rows = self.matrix("y rows", y)
         if len(rows) <= FEW and rows.flags.c_contiguous:
-            self.op("few y", primitives.inner_product, self.post_ops())(rows, self.params.weight, bias, y_rows)
+            product = self.op("few y", primitives.inner_product, self.post_ops())
+            product(rows, self.params.weight, bias, y_rows, *scaling)
         else:
             weight = self.view("weight", self.params.weight, np.transpose)
-            self.op("y", primitives.matmul, self.post_ops())(rows, weight, bias, y_rows)
+            self.op("y", primitives.scaled_matmul, self.post_ops())(rows, weight, bias, y_rows, *scaling)
         self.save(rows=rows, y=self.kept_top(y))
         return y
 

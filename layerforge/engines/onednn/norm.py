@@ -34,7 +34,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             return "without running statistics"
         return super().refuses(reference, bottoms, tops)
 
-    def can_absorb(self, above: Layer, backward: bool) -> bool:
+    def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
         """A plain ReLU."""
         return not self.relu and above.type_name == "ReLU" and not above.negative_slope
 

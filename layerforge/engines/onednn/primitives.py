@@ -36,17 +36,36 @@ def row(array: Any, ndim: int) -> Desc | None:
     return None if array is None else strided((1,) * (ndim - 1) + array.shape, (array.size,) * (ndim - 1) + (1,))
 
 
+def after(scale: Any, shift: Any, post_ops: Sequence[Any] = ()) -> tuple[Attr, list[tuple[int, Any]]]:
+    """The option to multiply by scale and add shift, where there are such, before the post-ops; what the two are."""
+    steps = [(MULTIPLY, scale), (ADD, shift)]
+    given = [(algorithm, array) for algorithm, array in steps if array is not None]
+    chain = [("binary", algorithm, of_array(array)) for algorithm, array in given]
+    pairs = [(b.POST_OP * (1 + i) | b.SRC_1, array) for i, (_, array) in enumerate(given)]
+    return Attr((*chain, *post_ops)), pairs
+
+
 def matmul(a: Any, w: Any, bias: Any, c: Any, post_ops: Sequence[Any] = ()) -> Made:
     """c = a w + bias, then the post-ops; ("sum", 1) among them adds to what is in c."""
-    recipe = Recipe("matmul", of_array(a), of_array(w), row(bias, a.ndim), of_array(c), Attr(post_ops))
-    return recipe, arguments((b.SRC, a), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, c))
+    return scaled_matmul(a, w, bias, c, None, None, post_ops)
 
 
-def inner_product(x: Any, w: Any, bias: Any, y: Any, post_ops: Sequence[Any] = ()) -> Made:
-    """y = x wᵀ + bias, then the post-ops: a `matmul` for few rows. All arrays are in row-major order."""
-    vector = None if bias is None else of_array(bias)
-    recipe = Recipe("inner_product_forward", b.INFERENCE, packed(x), packed(w), vector, packed(y), Attr(post_ops))
-    return recipe, arguments((b.SRC, x), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, y))
+def scaled_matmul(
+    a: Any, w: Any, bias: Any, c: Any, scale: Any, shift: Any, post_ops: Sequence[Any] = ()
+) -> Made:
+    """c = scale (a w + bias) + shift, then the post-ops."""
+    attr, more = after(scale, shift, post_ops)
+    recipe = Recipe("matmul", of_array(a), of_array(w), row(bias, a.ndim), of_array(c), attr)
+    return recipe, arguments((b.SRC, a), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, c), *more)
+
+
+def inner_product(
+    x: Any, w: Any, bias: Any, y: Any, scale: Any, shift: Any, post_ops: Sequence[Any] = ()
+) -> Made:
+    """y = scale (x wᵀ + bias) + shift, then the post-ops: for few rows. All arrays are in row-major order."""
+    vector, (attr, more) = None if bias is None else of_array(bias), after(scale, shift, post_ops)
+    recipe = Recipe("inner_product_forward", b.INFERENCE, packed(x), packed(w), vector, packed(y), attr)
+    return recipe, arguments((b.SRC, x), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, y), *more)
 
 
 def packed(matrix: Any) -> Desc:
@@ -135,18 +154,21 @@ class Geometry:
         return stride, dims(self.kernel), dilation, *padding
 
 
-def _convolution(x: Any, w: Any, bias: Any, y: Any, how: Geometry, post_ops: Sequence[Any] = ()) -> Recipe:
+def _convolution(x: Any, w: Any, bias: Any, y: Any, how: Geometry, attr: Attr | None = None) -> Recipe:
     vector = None if bias is None else of_array(bias)
     return Recipe(
         f"{how.operation}_forward", b.TRAINING, how.algorithm, of_array(x), any_layout(w.shape), vector, of_array(y),
-        *how.for_convolution(), Attr(post_ops),
+        *how.for_convolution(), attr,
     )  # fmt: skip
 
 
-def convolution(x: Any, w: Any, bias: Any, y: Any, how: Geometry, post_ops: Sequence[Any] = ()) -> Made:
-    """y = the convolution of x with w, plus bias, then the post-ops."""
-    pairs = (b.SRC, x), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, y)
-    return _convolution(x, w, bias, y, how, post_ops), arguments(*pairs)
+def convolution(
+    x: Any, w: Any, bias: Any, y: Any, scale: Any, shift: Any, how: Geometry, post_ops: Sequence[Any] = ()
+) -> Made:
+    """y = scale (the convolution of x with w, plus bias) + shift, then the post-ops."""
+    attr, more = after(scale, shift, post_ops)
+    pairs = (b.SRC, x), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, y), *more
+    return _convolution(x, w, bias, y, how, attr), arguments(*pairs)
 
 
 def convolution_by_weights(x: Any, dy: Any, dw: Any, how: Geometry) -> Made:
