@@ -259,16 +259,17 @@ class Layer(Declared):
             self.memory.lives[name] = life
         return array
 
-    def random(self, shape: Sequence[int], *, by_sample: bool = True) -> Any:
+    def random(self, shape: Sequence[int], *, by_sample: bool = True, **memory: Any) -> Any:
         """Uniform float32 in [0, 1). The first axis counts samples; a sample's numbers do not depend on its batch.
 
         by_sample  False: the numbers are the same for every part of the batch, as those of a layer without bottoms
                    must be, for it has no samples
+        memory     `out` and `memory` of `philox.uniform`, for a layer that may not allocate
         """
         run = self.run
         key, first = philox.stream_key(run.seed, self.name, self.draws), run.first_sample if by_sample else 0
         self.draws += 1
-        return philox.uniform(self.xp, key, tuple(shape), iteration=run.iteration, first_sample=first)
+        return philox.uniform(self.xp, key, tuple(shape), iteration=run.iteration, first_sample=first, **memory)
 
     # What the framework asks --------------------------------------------------------------------------------------
 

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 ROUNDS = 10
-MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)  # golden ratio and sqrt(3) - 1, the increments of the key
 MASK = 0xFFFFFFFF
-CHUNK = 1 << 15  # numbers made at once on the host
+LOW, HALF = np.uint64(MASK), np.uint64(32)
+PIECE, COLUMNS = 1 << 13, 1 << 9  # blocks drawn at once on the host, whose arrays stay in the caches; of one sample
+
+Words = Sequence[Any]  # x0 to x3: arrays of 32-bit words in uint64, for the products need 64 bits
 
 
 def stream_key(seed: int, stream: str, draw: int = 0) -> tuple[int, int]:
@@ -30,57 +34,91 @@ def stream_key(seed: int, stream: str, draw: int = 0) -> tuple[int, int]:
     return word & MASK, word >> 32
 
 
-def philox4x32(xp: Any, counter: list[Any], key: tuple[int, int]) -> list[Any]:
-    """Ten rounds over four arrays of 32-bit counters held in uint64 (the products need 64 bits).
+def one_round(xp: Any, x: Words, key: Sequence[Any], out: Words = (None,) * 4, spare: Words = (None,) * 2) -> Words:
+    """One round, with M the multipliers and k the round's key.
 
-    One round, with M the multipliers and k the round's key:
         (x0, x1, x2, x3)  ->  (hi(M1 x2) ^ x1 ^ k0,  lo(M1 x2),  hi(M0 x0) ^ x3 ^ k1,  lo(M0 x0))
 
-    The arrays of the counter need not have one shape, only shapes that broadcast: what depends on the sample alone, or
-    on the block alone, is then computed once for all, which is two of the ten rounds and half of the third.
+    The words need not have one shape, only shapes that broadcast: what depends on the sample alone, or on the block
+    alone, is so computed once for all.
+
+    out    memory for the result, which may be that of x
+    spare  memory for the two products
     """
-    x0, x1, x2, x3 = counter
-    k0, k1 = key
-    low, shift = xp.uint64(MASK), xp.uint64(32)
-    m0, m1 = (xp.uint64(m) for m in MULTIPLIERS)
-    for _ in range(ROUNDS):
-        p0, p1 = x0 * m0, x2 * m1
-        x0, x2 = p1 >> shift ^ (x1 ^ xp.uint64(k0)), p0 >> shift ^ (x3 ^ xp.uint64(k1))
-        x1, x3 = p1 & low, p0 & low
-        k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
-    return [x0, x1, x2, x3]
+    (x0, x1, x2, x3), (k0, k1), (o0, o1, o2, o3) = x, key, out
+    p0, p1 = xp.multiply(x0, M0, out=spare[0]), xp.multiply(x2, M1, out=spare[1])
+    y0 = xp.bitwise_xor(xp.right_shift(p1, HALF, out=o0), x1, out=o0)
+    y2 = xp.bitwise_xor(xp.right_shift(p0, HALF, out=o2), x3, out=o2)
+    y0, y2 = xp.bitwise_xor(y0, k0, out=o0), xp.bitwise_xor(y2, k1, out=o2)
+    return y0, xp.bitwise_and(p1, LOW, out=o1), y2, xp.bitwise_and(p0, LOW, out=o3)
 
 
-def random_bits(
-    xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration: int = 0, first_sample: int = 0
-) -> Any:
-    """Random 32-bit words of the given shape, uint32, whose first axis counts samples from `first_sample`."""
-    samples, elements = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
-    blocks = -(-elements // 4)
-    counter = [
-        xp.arange(blocks, dtype=xp.uint64)[None],
-        xp.arange(first_sample, first_sample + samples, dtype=xp.uint64)[:, None],
-        xp.full((1, 1), iteration & MASK, dtype=xp.uint64),
-        xp.full((1, 1), iteration >> 32 & MASK, dtype=xp.uint64),
-    ]
-    words = xp.empty((samples, blocks, 4), dtype=xp.uint32)
-    for place, word in enumerate(philox4x32(xp, counter, key)):
-        words[..., place] = word
-    return words.reshape(samples, 4 * blocks)[:, :elements].reshape(shape)
+def philox4x32(xp: Any, counter: Words, key: tuple[int, int], memory: Words | None = None) -> Words:
+    """The words that ten rounds make of a counter.
+
+    memory   four arrays for them, and two to work in; the counter's four must depend on no more than two after a round
+    """
+    keys = [[np.uint64((k + r * w) & MASK) for k, w in zip(key, WEYL, strict=True)] for r in range(ROUNDS)]
+    if memory is None:
+        for mine in keys:
+            counter = one_round(xp, counter, mine)
+        return counter
+    out, spare = memory[:4], memory[4:]
+    x = one_round(xp, one_round(xp, counter, keys[0]), keys[1], out)
+    for mine in keys[2:]:
+        x = one_round(xp, x, mine, out, spare)
+    return x
 
 
-def uniform(xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration: int = 0, first_sample: int = 0) -> Any:
-    """Uniform numbers in [0, 1), float32 on a grid of 2**-24."""
-    out = xp.empty(shape, dtype=xp.float32)
-    samples = shape[0] if shape else 1
-    # On the host some samples at a time, so that the dozen arrays of a round stay in the cache.
-    at_once = max(1, CHUNK * samples // max(1, out.size)) if xp is np else max(1, samples)
-    for start in range(0, samples, at_once):
-        part = out[start : start + at_once] if shape else out
-        bits = random_bits(xp, key, part.shape, iteration=iteration, first_sample=first_sample + start)
-        bits >>= xp.uint32(8)
-        part[...] = bits.view(xp.int32)  # below 2**24: the same number, and signed ones become float32 faster
-        part *= xp.float32(2.0**-24)
+def extent(shape: tuple[int, ...]) -> tuple[int, int]:
+    """How many samples, and blocks of four numbers for each."""
+    return (shape[0], -(-math.prod(shape[1:]) // 4)) if shape else (1, 1)
+
+
+def workplace(shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], str]]:
+    """Shapes and dtypes of the memory that `uniform` works in on the host: for the four words, and for the products."""
+    samples, blocks = extent(shape)
+    columns = max(1, min(blocks, COLUMNS))
+    rows = max(1, min(samples, PIECE // columns))
+    return [((4, rows, columns), "uint64"), ((2, rows, columns), "uint64")]
+
+
+def uniform(
+    xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration: int = 0, first_sample: int = 0,
+    out: Any = None, memory: Sequence[Any] | None = None,
+) -> Any:  # fmt: skip
+    """Uniform numbers in [0, 1), float32 on a grid of 2**-24. The first axis counts samples from `first_sample`.
+
+    out      where to write them, in C order
+    memory   arrays as `workplace` says, for who draws again and again
+    """
+    out = xp.empty(shape, dtype=xp.float32) if out is None else out
+    if not out.size:
+        return out
+    samples, blocks = extent(shape)
+    flat, low, high = out.reshape(samples, -1), iteration & MASK, iteration >> 32 & MASK
+    if xp is np:  # some samples and blocks at a time, in the same memory
+        words, spare = memory or [np.empty(*about) for about in workplace(shape)]
+        bits = spare.view("uint32").reshape(*words.shape[1:], 4)  # when the words are done the products are not needed
+    else:
+        bits, words, spare = xp.empty((samples, blocks, 4), dtype=xp.uint32), None, None
+    rows, columns = bits.shape[:2]
+    for i in range(0, samples, rows):
+        for j in range(0, blocks, columns):
+            n, m = min(rows, samples - i), min(columns, blocks - j)
+            counter = [
+                xp.arange(j, j + m, dtype=xp.uint64)[None],
+                xp.arange(first_sample + i, first_sample + i + n, dtype=xp.uint64)[:, None],
+                *(xp.full((1, 1), half, dtype=xp.uint64) for half in (low, high)),
+            ]
+            mine, room = bits[:n, :m], None if words is None else (*words[:, :n, :m], *spare[:, :n, :m])
+            for place, word in enumerate(philox4x32(xp, counter, key, room)):
+                mine[..., place] = word
+            mine >>= xp.uint32(8)
+            part = flat[i : i + n, 4 * j : 4 * (j + m)]
+            # Below 2**24 signed words are the same numbers, and become float32 faster.
+            part[...] = mine.reshape(n, -1)[:, : part.shape[1]].view(xp.int32)
+            part *= xp.float32(2.0**-24)
     return out
 
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from benchmarks import agreement, results, surroundings, tables, whole_runs  # noqa: E402
-from benchmarks.catalogue import NETS  # noqa: E402
+from benchmarks.catalogue import NETS, WITH_GOALS  # noqa: E402
 from benchmarks.driver import Settings, WorkerError  # noqa: E402
 
 from layerforge.errors import LayerForgeError  # noqa: E402
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     add, known = made.add_argument, results.known_competitors()
     add("--against", type=names_among(known), default=["torch"], metavar="A,B", help=", ".join(known))
     add("--threads", type=thread_counts, default=[1, 2], metavar="N,M", help="numbers of threads (1,2)")
-    add("--only", type=names_among(list(NETS)), default=list(NETS), metavar="NET,NET", help=", ".join(NETS))
+    add("--only", type=names_among(list(NETS)), default=WITH_GOALS, metavar="NET,NET", help=", ".join(NETS))
     add("--bursts", type=positive, default=5, metavar="N", help="rounds that count (5)")
     add("--spare", type=count, default=0, metavar="N", help="further rounds; the most disturbed do not count (0)")
     add("--seconds", type=float, default=0.5, metavar="S", help="about how long a burst lasts (0.5)")

@@ -174,6 +174,7 @@ WIDE = {
         {"name": "fc1", "type": "Linear", "out_features": 300},
         {"name": "bn", "type": "BatchNorm"},
         {"name": "relu", "type": "ReLU"},
+        {"name": "drop", "type": "Dropout"},
         {"name": "fc2", "type": "Linear", "out_features": 300},
         {"name": "gelu", "type": "GELU"},
         {"name": "fc3", "type": "Linear", "out_features": 5},

@@ -178,7 +178,7 @@ def test_the_promise_of_resume_is_proven_as_documented(workplace: Path) -> None:
     lines = [line for line in commands(ROOT / "docs" / "runs.md") if "verify resume" in line]
     assert lines
     done = call(lines[0], workplace)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "the same bits" in done.stdout
 
 

@@ -21,15 +21,18 @@ def test_known_answers(word: int, key: tuple[int, int], answer: list[str]) -> No
     assert [f"{int(w[0]):08x}" for w in philox.philox4x32(np, counter, key)] == answer
 
 
-def test_bits_are_those_of_the_counter() -> None:
-    """Sample 5, element 6 of 7: word 2 of block 1. What is computed once for all gives no other bits."""
+@pytest.mark.parametrize("shape", [(6, 7), (2, 4000), (9000, 1)])
+def test_numbers_are_those_of_their_counters(shape: tuple[int, ...]) -> None:
+    """Sample 5, element 6: word 2 of block 1. What is computed once for all, or piece by piece, is the same."""
     key, iteration = (11, 12), 3 + 4 * 2**32
-    bits = philox.random_bits(np, key, (6, 7), iteration=iteration, first_sample=20)
-    assert bits.dtype == np.uint32
-    for sample in range(6):
-        for element in range(7):
-            counter = [np.full(1, n, np.uint64) for n in (element // 4, 20 + sample, 3, 4)]
-            assert bits[sample, element] == philox.philox4x32(np, counter, key)[element % 4][0]
+    out, memory = np.empty(shape, np.float32), [np.empty(*about) for about in philox.workplace(shape)]
+    for _ in range(2):
+        philox.uniform(np, key, shape, iteration=iteration, first_sample=20, out=out, memory=memory)
+    sample, element = (i.reshape(-1) for i in np.indices(shape, np.uint64))
+    halves = (np.full_like(sample, half) for half in (3, 4))
+    words = np.array(philox.philox4x32(np, [element // 4, 20 + sample, *halves], key))
+    want = words[element % 4, np.arange(len(sample))] >> 8
+    np.testing.assert_array_equal(out.reshape(-1) * 2.0**24, want)
 
 
 def test_uniform_is_uniform() -> None:

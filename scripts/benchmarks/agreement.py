@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .catalogue import OURS
+from .catalogue import NETS, OURS
 from .driver import Entrant, Settings, Worker, WorkerError, entrants, setup_message
 from .problem import Problem, load
 
@@ -65,6 +65,9 @@ def compare(
     """
     found, notes = [], []
     for net in nets:
+        if NETS[net].draws:
+            notes.append(f"{net}: its random numbers are drawn by each side for itself")
+            continue
         faster = f"solver.lr={FASTER * load(net).lr}"
         overrides = {dtype: [*settings.overrides, faster, f"dtype={dtype}"] for dtype in DTYPES}
         tasks = {dtype: load(net, own) for dtype, own in overrides.items()}

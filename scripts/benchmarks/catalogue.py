@@ -17,14 +17,17 @@ LAYOUTS = ("contiguous", "channels_last")
 class NetEntry:
     """A net.
 
-    goal      the ratio to torch's time for a training step with 2 threads that is to be reached
+    goal      the ratio to torch's time for a training step with 2 threads that is to be reached; a net without one is
+              measured only where it is asked for
     variants  the ways that torch is tried in; the fastest counts
+    draws     a step draws random numbers: nobody's are ours, so that gradients cannot be compared
     """
 
     name: str
     title: str
-    goal: float
+    goal: float | None
     variants: tuple[str, ...] = ("eager",)
+    draws: bool = False
 
     @property
     def config(self) -> Path:
@@ -44,8 +47,10 @@ NETS = {
         NetEntry("lstm", "LSTM, T 28, hidden 128, batch 64", 0.80, ("batch_first", "time_first")),
         NetEntry("tblock", "transformer block, d 128, T 64, batch 32", 0.90, ("module", "functional")),
         NetEntry("mobile", "MobileNet block, 64 x 32 x 32, batch 32", 0.90, LAYOUTS),
+        NetEntry("mlp_drop", "mlp with Dropout", None, draws=True),
     )
 }
+WITH_GOALS = [name for name, net in NETS.items() if net.goal is not None]
 OURS = "layerforge"
 GEOMETRIC_GOALS = {1: 0.75, 2: 0.68}  # by threads
 INFERENCE_BATCHES = (1, 64)

@@ -122,7 +122,7 @@ def training_row(row: Row, name: str, judged: bool) -> list[str]:
     if theirs is None or ratio is None:
         return [*start, *[NOTHING] * 5, end, memory, NOTHING, NOTHING]
     goal = NETS[row["net"]].goal
-    verdict = f"{goal:.2f} {'yes' if ratio.middle <= goal else 'no'}" if judged else NOTHING
+    verdict = f"{goal:.2f} {'yes' if ratio.middle <= goal else 'no'}" if judged and goal is not None else NOTHING
     growth = theirs[1]["growth"]
     return [
         *start,

@@ -110,6 +110,12 @@ def binary(x: Any, z: Any, y: Any, algorithm: int, post_ops: Sequence[Any] = ())
     return recipe, (b.SRC, b.SRC_1, b.DST)
 
 
+def masked(x: Any, mask: Any, y: Any, scale: Any) -> Made:
+    """y = x · scale · mask of 0 and 1, which may be broadcast; scale is an array of one number."""
+    recipe = Recipe("binary", MULTIPLY, of_array(x), of_array(mask), of_array(y), Attr((), [b.SRC_1]))
+    return recipe, (b.SRC, b.SRC_1, b.DST, b.SCALES | b.SRC_1)
+
+
 def blend(x: Any, z: Any, y: Any, of_x: Any, of_z: Any, less: Any, post_ops: Sequence[Any] = ()) -> Made:
     """y = of_x x + of_z z, then the post-ops, then - less; the factors are arrays of one number each, or None for 1."""
     factors = (b.SCALES | b.SRC, of_x), (b.SCALES | b.SRC_1, of_z)

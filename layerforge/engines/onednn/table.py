@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import attention, conv, loss, norm, pool, recurrent
 from .base import OneDnn
+from .dropout import OneDnnDropout, OneDnnDropout2d
 from .elementwise import ELEMENTWISE, OneDnnAdd, OneDnnLogSoftmax, OneDnnSoftmax
 from .linear import OneDnnLinear
 from .reshaping import OneDnnFlatten, OneDnnReshape
@@ -32,6 +33,8 @@ LAYERS: dict[str, type[OneDnn]] = {
         attention.OneDnnScaledDotProductAttention,
         attention.OneDnnMultiheadAttention,
         OneDnnAdd,
+        OneDnnDropout,
+        OneDnnDropout2d,
         OneDnnSoftmax,
         OneDnnLogSoftmax,
         OneDnnFlatten,

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def mlp(*sizes: int, normalised: bool = False) -> nn.Module:
-    """784-...-10 with ReLU, perhaps BatchNorm before it."""
+def mlp(*sizes: int, normalised: bool = False, dropping: bool = False) -> nn.Module:
+    """784-...-10 with ReLU, perhaps BatchNorm before it or Dropout behind it."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     for i, (d, m) in enumerate(pairwise(sizes), start=1):
         parts[f"fc{i}"] = nn.Linear(d, m)
@@ -19,6 +19,8 @@ def mlp(*sizes: int, normalised: bool = False) -> nn.Module:
             if normalised:
                 parts[f"bn{i}"] = nn.BatchNorm1d(m)
             parts[f"relu{i}"] = nn.ReLU(inplace=True)
+            if dropping:
+                parts[f"drop{i}"] = nn.Dropout()
     return nn.Sequential(parts)
 
 
@@ -150,6 +152,7 @@ def mobile() -> nn.Module:
 MODULES: dict[str, Callable[[str], nn.Module]] = {
     "mlp": lambda _: mlp(784, 256, 128, 10),
     "mlp_bn": lambda _: mlp(784, 256, 128, 10, normalised=True),
+    "mlp_drop": lambda _: mlp(784, 256, 128, 10, dropping=True),
     "mlpwide": lambda _: mlp(784, 1024, 1024, 10),
     "mlpwide_bn": lambda _: mlp(784, 1024, 1024, 10, normalised=True),
     "lenet": lambda _: lenet(),
