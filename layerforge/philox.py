@@ -56,7 +56,7 @@ def one_round(xp: Any, x: Words, key: Sequence[Any], out: Words = (None,) * 4, s
 def philox4x32(xp: Any, counter: Words, key: tuple[int, int], memory: Words | None = None) -> Words:
     """The words that ten rounds make of a counter.
 
-    memory   four arrays for them, and two to work in; the counter's four must depend on no more than two after a round
+    memory   four arrays for them, and two to work in; those of a counter that broadcasts are filled in the second round
     """
     keys = [[np.uint64((k + r * w) & MASK) for k, w in zip(key, WEYL, strict=True)] for r in range(ROUNDS)]
     if memory is None:
