@@ -28,8 +28,8 @@ class Folding(Activated):
     def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
         if above.type_name != "BatchNorm":
             return super().can_absorb(above, between, plan)
-        fixed = plan.phase == "eval" or above.use_running_stats
-        return fixed and not plan.backward and self.norm is self.activation is None and self.channels_of(between)
+        fixed, free = plan.phase == "eval" or above.use_running_stats, self.norm is None and self.activation is None
+        return fixed and free and not plan.backward and self.channels_of(between)
 
     def channels_of(self, top: Spec) -> bool:
         """Whether the second axis of the top is that of the bias."""
