@@ -17,8 +17,6 @@ from ...layer import Layer
 from ...spec import Spec
 from .activation import Activated
 
-Vectors = tuple[Any, Any, Any]
-
 
 class Folding(Activated):
     """Mixin of layers with weights and a bias for each channel: they can absorb a BatchNorm, and then an activation."""
@@ -41,7 +39,7 @@ class Folding(Activated):
         else:
             super().absorb(above)
 
-    def vectors(self, ndim: int) -> Vectors:
+    def vectors(self, ndim: int) -> tuple[Any, Any, Any]:
         """What is added to the product, what that is multiplied by, and what is added in the end; None for nothing.
 
         ndim   of the top: the second and the third vector have as many axes

@@ -60,21 +60,21 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         op = self.op(f"y {learning} {mask is None}", primitives.batch_norm, self.eps, not learning, self.relu)
         op(x4, *self.affine_params(), mean, var, self.settled("y", self.as_image("y", y)), mask)
         if learning:
-            m = values_per_channel(x)
-            self.move("running_mean", mean, 1)
-            self.move("running_var", var, m / (m - 1))
+            running = self.state.running_mean, self.state.running_var
+            self.act("statistics", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))
         self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
         return y
 
-    def move(self, name: str, batch: Any, factor: float) -> None:
-        """Move a running statistic towards `factor` times that of the batch."""
-        total = self.state[name]
-        old, new = self.view(f"{name} parts {factor}", total, lambda _: self.parts(factor))
-        self.act(name, blend)(total, batch, old, new, self.buf("new part", batch.shape))
+    def follow_batch(self, x: Any, mean: Any, var: Any, running_mean: Any, running_var: Any, part: Any) -> None:
+        """What `follow` does with both statistics, in memory that is there.
 
-    def parts(self, factor: float) -> tuple[Any, Any]:
-        """Of the old statistic and of the batch's: an array of one number each."""
-        return tuple(np.array([part], "float32") for part in (1 - self.momentum, self.momentum * factor))
+        By NumPy: so few numbers are done before a second thread would have begun.
+        """
+        m = values_per_channel(x)
+        for running, batch, factor in ((running_mean, mean, 1), (running_var, var, m / (m - 1))):
+            running *= 1 - self.momentum
+            np.multiply(batch, self.momentum * factor, out=part)
+            running += part
 
     def affine_params(self) -> tuple[Any, Any]:
         """weight and bias, or None for both."""
@@ -117,13 +117,6 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             return tangent
         weight, bias = (per_channel(p, dx.ndim) for p in self.affine_params()) if self.affine else (1, 0)
         return tangent * (weight * xhat + bias > 0)
-
-
-def blend(total: Any, batch: Any, old: Any, new: Any, part: Any) -> None:
-    """total <- old · total + new · batch. So few numbers are done before a second thread would have begun."""
-    np.multiply(total, old, out=total)
-    np.multiply(batch, new, out=part)
-    np.add(total, part, out=total)
 
 
 class OneDnnLayerNorm(OneDnn, LayerNorm):
