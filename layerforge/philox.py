@@ -70,6 +70,13 @@ def philox4x32(xp: Any, counter: Words, key: tuple[int, int], memory: Words | No
     return x
 
 
+def counters(xp: Any, samples: range, blocks: range, iteration: int) -> Words:
+    """Of some blocks of some samples: arrays that broadcast."""
+    sample, block = (xp.arange(r.start, r.stop, dtype=xp.uint64) for r in (samples, blocks))
+    halves = (xp.full((1, 1), half & MASK, dtype=xp.uint64) for half in (iteration, iteration >> 32))
+    return block[None], sample[:, None], *halves
+
+
 def extent(shape: tuple[int, ...]) -> tuple[int, int]:
     """How many samples, and blocks of four numbers for each."""
     return (shape[0], -(-math.prod(shape[1:]) // 4)) if shape else (1, 1)
@@ -96,22 +103,21 @@ def uniform(
     if not out.size:
         return out
     samples, blocks = extent(shape)
-    flat, low, high = out.reshape(samples, -1), iteration & MASK, iteration >> 32 & MASK
+    flat, room = out.reshape(samples, -1), None
     if xp is np:  # some samples and blocks at a time, in the same memory
         words, spare = memory or [np.empty(*about) for about in workplace(shape)]
         bits = spare.view("uint32").reshape(*words.shape[1:], 4)  # when the words are done the products are not needed
     else:
-        bits, words, spare = xp.empty((samples, blocks, 4), dtype=xp.uint32), None, None
+        bits = xp.empty((samples, blocks, 4), dtype=xp.uint32)
     rows, columns = bits.shape[:2]
     for i in range(0, samples, rows):
         for j in range(0, blocks, columns):
             n, m = min(rows, samples - i), min(columns, blocks - j)
-            counter = [
-                xp.arange(j, j + m, dtype=xp.uint64)[None],
-                xp.arange(first_sample + i, first_sample + i + n, dtype=xp.uint64)[:, None],
-                *(xp.full((1, 1), half, dtype=xp.uint64) for half in (low, high)),
-            ]
-            mine, room = bits[:n, :m], None if words is None else (*words[:, :n, :m], *spare[:, :n, :m])
+            first = first_sample + i
+            counter = counters(xp, range(first, first + n), range(j, j + m), iteration)
+            if xp is np:
+                room = *words[:, :n, :m], *spare[:, :n, :m]
+            mine = bits[:n, :m]
             for place, word in enumerate(philox4x32(xp, counter, key, room)):
                 mine[..., place] = word
             mine >>= xp.uint32(8)
