@@ -172,7 +172,8 @@ def choices(net: Net) -> dict[str, Choice]:
     for phase in ("eval", "train"):
         graph = net.graph.phases[phase]
         inputs = {name: spec for name, spec in net.graph.inputs.items() if name in graph.current}
-        found |= make_plan(graph, inputs, None, frozenset(), lambda p: rewrite(p, net.wish)).choices
+        plan = make_plan(graph, inputs, None, frozenset(), lambda p: rewrite(p, net.wish), backward=phase == "train")
+        found |= plan.choices
     return found
 
 

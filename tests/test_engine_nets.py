@@ -10,7 +10,7 @@ import pytest
 
 from layerforge import Net, Solver
 from layerforge.errors import DivergedError, LayerForgeError
-from layerforge.report import net_table
+from layerforge.report import choices, net_table
 
 IMAGE = {"x": {"shape": [4, 3, 6, 5], "grad": True}, "t": {"shape": [4], "dtype": "int64"}}
 LOSS = [
@@ -98,6 +98,16 @@ def test_an_activation_that_needs_its_bottom_is_fused_where_no_backward_follows(
         assert absorbed(mine) == {"high": "low"}
         assert_alike(results(mine, batch(), "eval"), results(theirs, batch(), "eval"))
         assert absorbed(mine) == {}
+
+
+def test_the_table_says_of_layers_of_eval_only_what_is_done_there() -> None:
+    side = {"name": "side", "type": "Linear", "out_features": 2, "bottom": "x", "phase": "eval"}
+    high = {"name": "high", "type": "GELU", "bottom": "side", "phase": "eval"}
+    end = {"name": "end", "type": "Softmax", "bottom": "high", "phase": "eval"}
+    net = build([side, high, end, {**CONV, "bottom": "x"}], "auto")
+    net.forward(phase="eval", **batch())
+    assert absorbed(net) == {"high": "side"}
+    assert choices(net)["high"].into == "side"
 
 
 NORM = {"name": "norm", "type": "BatchNorm"}
