@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import threading
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,8 @@ from types import ModuleType
 
 from .errors import ConfigError, LayerForgeError
 from .places import Place
+
+ONE_BY_ONE = threading.RLock()  # no other thread takes a file that is still being run for imported
 
 
 def import_file(path: str | Path) -> ModuleType:
@@ -63,5 +66,6 @@ def where(path: Path, problem: Exception) -> Place:
 
 def import_all(paths: Iterable[str | Path]) -> None:
     """Import several files in order."""
-    for path in paths:
-        import_file(path)
+    with ONE_BY_ONE:
+        for path in paths:
+            import_file(path)
