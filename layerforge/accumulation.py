@@ -13,6 +13,7 @@ import numpy as np
 
 from . import runner
 from .errors import ConfigError
+from .turns import in_turn
 
 if TYPE_CHECKING:
     from .net import Net
@@ -73,6 +74,7 @@ def _by_backward(net: Net, plan: Plan, step: Any, bottoms: list[Any]) -> list[An
     return tangents
 
 
+@in_turn
 def jacobian(net: Net, of: str, wrt: str) -> Any:
     """The matrix of partial derivatives of a blob with respect to an input or a parameter, at the last forward.
 

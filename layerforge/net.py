@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import accumulation, snapshot, threads, userfiles
+from . import accumulation, registry, snapshot, threads, userfiles
 from .arena import allocate as arena_memory
 from .backend import Backend, get_backend
 from .blobs import BlobError, BlobView, Named, ParamView
@@ -27,8 +27,9 @@ from .inputs import parse_inputs
 from .layer import Layer, Memory, Run
 from .plan import Plan, make_plan
 from .recording import NET, hold_inputs, record
-from .rewrite import Wish, rewrite
+from .rewrite import FAST, Wish, rewrite
 from .spec import Spec
+from .turns import Turns, in_turn
 from .words import did_you_mean
 
 FORWARD_WORDS = ("phase", "backward", "copy", "of")
@@ -50,6 +51,8 @@ class Net:
         self.run = Run(seed=config.top.seed)
         if config.top.threads is not None:
             threads.use(config.top.threads)
+        self.threads = threads.CURRENT.count  # what its engine makes is made for so many
+        self.turns = Turns(f"net '{config.name}'", self._turn_begins)
         self.wish = Wish(config.top.engine, self.backend.name, self.dtype)
         errors: list[LayerForgeError] = list(config.errors)
         builder = self._builder(config, errors)
@@ -65,6 +68,7 @@ class Net:
         )
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
         self._dtypes = {name: np.dtype(spec.dtype) for name, spec in self.graph.inputs.items()}
+        self._asks_engines = any(self.wish.of(node) != "reference" for node in self.graph.nodes)
         self.keep = self._checked_keep(keep)
         self._plans: dict[Any, Plan] = {}
         self._plan: Plan | None = None
@@ -121,8 +125,15 @@ class Net:
             raise ConfigError(f"keep: there is no blob '{name}'", hint=did_you_mean(name, known))
         return names
 
+    def _turn_begins(self) -> None:
+        """A thread is about to use the net."""
+        if self._asks_engines:
+            registry.engine(FAST).refuse_after_fork()
+        threads.enter(self.threads)
+
     # Forward ------------------------------------------------------------------------------------------------------
 
+    @in_turn
     def forward(
         self,
         *,
@@ -145,6 +156,7 @@ class Net:
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
         plan = self.planned(phase, {n: a.shape for n, a in given.items()}, targets, backward=keeping)
+        self.turns.forward_begins(keeping)
         self.run.phase, self.run.keep = phase, keeping
         self._plan = plan
         memory = self._memory_for(plan)
@@ -185,6 +197,7 @@ class Net:
             plan = self._plans[key] = self.plan(phase, inputs, targets, backward=backward)
         return plan
 
+    @in_turn
     def plan(
         self, phase: str, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None = None, *, backward: bool = True
     ) -> Plan:
@@ -234,6 +247,7 @@ class Net:
 
     # Backward -----------------------------------------------------------------------------------------------------
 
+    @in_turn
     def backward(self, **top_grads: Any) -> None:
         """Gradients of everything below the losses, or below the named blobs for the given cotangents.
 
@@ -257,6 +271,7 @@ class Net:
             seeds[index] = array
         return seeds
 
+    @in_turn
     def backward_losses(self, scale: float = 1.0, *, fresh: bool = False) -> None:
         """Backward from all losses, each seeded with its loss_weight times `scale`.
 
@@ -279,6 +294,7 @@ class Net:
                 "backward needs a forward whose arrays were kept",
                 hint='call net.forward(...) first; in eval: net.forward(phase="eval", backward=True, ...)',
             )
+        self.turns.backward_begins()
         return self._plan
 
     def _backward(self, plan: Plan, seeds: Mapping[int, Any], fresh: bool = False) -> None:
@@ -290,6 +306,7 @@ class Net:
             self._pass.spent = True
         self._pass.backward(seeds, fresh)
 
+    @in_turn
     def jvp(self, **tangents: Any) -> dict[str, Any]:
         """Forward accumulation: how the outputs of the last forward move when the named blobs move by these tangents.
 
@@ -299,6 +316,7 @@ class Net:
         plan = self._differentiable_plan()
         return accumulation.jvp(self, plan, self._seeds(plan, tangents, "tangent"))
 
+    @in_turn
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""
         self.flat.forget()
@@ -455,6 +473,7 @@ class Net:
                 out[f"state/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(array)
         return out
 
+    @in_turn
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
         """Take over parameters and statistics; nothing is changed unless all of them fit.
 

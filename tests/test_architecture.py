@@ -29,7 +29,7 @@ SLOTS = [
     ["backend", "philox", "functional", "special", "windows"],
     ["namespaces", "fillers"],
     ["layer"],
-    ["runner", "snapshot", "userfiles"],
+    ["runner", "snapshot", "userfiles", "turns"],
     ["layers"],
     ["engines"],
     ["feed"],

@@ -34,6 +34,7 @@ from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..errors import DataError, DivergedError, LayerError
 from ..flat import Group, l2_norm
+from ..turns import Turns, in_turn
 from .fast import fast_update
 from .rules import Step
 from .schedules import Progress
@@ -108,6 +109,8 @@ class Solver:
 
     def _set_up(self, net: Net, section: SolverSection) -> None:
         self.net, self.section, self.rule, self.base_lr = net, section, section.rule, section.lr
+        # What takes the place of a net need not know of turns.
+        self.turns: Turns = getattr(net, "turns", None) or Turns("the net", lambda: None)
         self.schedule = copy.copy(section.schedule)  # what a plateau remembers is this solver's, not the section's
         self.iteration = self.updates = self.nonfinite = self.epoch = 0
         self.total_iterations: int | None = None
@@ -135,6 +138,7 @@ class Solver:
 
     # One step -----------------------------------------------------------------------------------------------------
 
+    @in_turn
     def step(self, **batch: Any) -> float:
         """One step on one batch: zero_grad, forward, backward, update. Returns the weighted loss.
 
@@ -145,6 +149,7 @@ class Solver:
         self.update()
         return loss
 
+    @in_turn
     def accumulate(self, **batch: Any) -> float:
         """Forward and backward of one micro-batch; returns its own loss. The first after an update begins from zero.
 
@@ -190,6 +195,7 @@ class Solver:
             self.net.first_sample = self._pending.first_sample
             self._pending = None
 
+    @in_turn
     def update(self, *, check: bool = True) -> None:
         """Average, check, clip, decay and update, as the module says; then iteration is one more.
 
@@ -218,6 +224,7 @@ class Solver:
         self.updates += 1
         self._count()
 
+    @in_turn
     def skip(self) -> None:
         """After a DivergedError: count the step, leaving weights, history and statistics as they were before it.
 
