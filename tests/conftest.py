@@ -32,6 +32,7 @@ ENGINE_TESTS = (
     "test_engines.py",
     "test_engines_more.py",
     "test_engines_recurrent.py",
+    "test_netfuzz.py",
     "test_tape.py",
 )
 HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"

@@ -2,9 +2,9 @@
 
     |y - truth|  <=  4 |reference - truth| + eps (64 max |truth| + 16 max |truth of its group|)
 
-with the largest over an array on both sides. Beyond that it is asked how far the truth itself moves where inputs and
-parameters change by some roundings: a net that has a kink there (ReLU, a maximum), or that magnifies them, may differ by
-as much. Such a difference is counted as undecided; everything else is a finding.
+with the largest over an array on both sides. Beyond that it is asked how far the truth itself moves where inputs,
+parameters and what layers hand on change by some roundings: a net that has a kink there (ReLU, a maximum), or that
+magnifies them, may differ by as much. Such a difference is counted as undecided; everything else is a finding.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _compare(
             verdict.findings.append(f"{where}: {problem}")
             return
         verdict.refused += bool(seen.error) and not right.error
-        for key, array in right.arrays.items():
+        for key in right.arrays:
             if key not in seen.arrays:
                 if not (seen.error or key[1].startswith("blob ")):
                     verdict.findings.append(f"{where}: {' '.join(key)} is missing")
@@ -125,9 +125,7 @@ def _refusal(net: Variant, seen: Seen, right: Seen) -> str | None:
     return None if net.keep != "all" and seen.doing.startswith("backward") else f"{seen.doing}: {seen.error}"
 
 
-def _difference(
-    number: int, key: tuple[str, str], seen: Seen, right: Seen, near: Seen, spread: Spread
-) -> str:
+def _difference(number: int, key: tuple[str, str], seen: Seen, right: Seen, near: Seen, spread: Spread) -> str:
     """In words how far an array is off; "" where it is not, "undecided" where the truth itself moves as far."""
     array, mine = right.arrays[key], seen.arrays[key]
     if array.shape != mine.shape:

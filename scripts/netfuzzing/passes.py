@@ -45,13 +45,16 @@ class Seen:
 def watch(trial: Trial, variant: Variant, noise: int | None = None) -> list[Seen]:
     """Do a trial's actions with one of its nets. It ends at the first error of a forward or a step.
 
-    noise   the seed of small changes of inputs and parameters
+    noise   the seed of small changes of inputs, parameters, and whatever layers hand on, for a net on the reference
     """
     config = {**trial.config, "dtype": variant.dtype, "engine": variant.engine}
     keep: Any = trial.watched if variant.keep == "watched" else variant.keep
     net = Net.from_config(config, keep=keep)
     start = Net.from_config({**trial.config, "engine": "reference"}).arrays()
     net.load_arrays({path: shaken(array, noise) for path, array in start.items()}, "the start")
+    if noise is not None:
+        for layer in net.layers.values():
+            shake(layer, noise)
     solver, found = Solver(net, type="SGD", lr=0.05, momentum=0.9), []
     for action in trial.actions:
         seen = Seen()
@@ -72,6 +75,19 @@ def shaken(array: np.ndarray, noise: int | None) -> np.ndarray:
         return array
     rng = np.random.default_rng([noise, array.size])
     return array * (1 + NOISE * rng.uniform(-1, 1, array.shape))
+
+
+def shake(layer: Any, noise: int) -> None:
+    """Let a layer round what it returns."""
+    perform = layer.perform
+
+    def rounding(doing: str, arrays: Any) -> Any:
+        found = perform(doing, arrays)
+        several = isinstance(found, (tuple, list))
+        shaken_all = [a if a is None else shaken(np.asarray(a), noise) for a in (found if several else [found])]
+        return tuple(shaken_all) if several else shaken_all[0]
+
+    layer.perform = rounding
 
 
 def perform(net: Net, solver: Solver, trial: Trial, action: Action, seen: Seen, noise: int | None) -> None:
@@ -98,7 +114,10 @@ def perform(net: Net, solver: Solver, trial: Trial, action: Action, seen: Seen, 
             seen.note("state", path, array)
     for number, start in enumerate(action.backwards):
         seen.doing = f"backward {number}"
-        net.backward(**({} if start is None else {start: cotangent(net, start, action)}))
+        cotangents = {} if start is None else {start: shaken(cotangent(net, start, action), noise)}
+        for name, array in cotangents.items():  # what cancels in a backward is as large as this
+            seen.note("gradients", f"of {name} as given, {number}", array)
+        net.backward(**cotangents)
         for layer, params in net.params.items():
             for name, view in params.items():
                 if not view.frozen:

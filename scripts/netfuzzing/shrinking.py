@@ -9,7 +9,7 @@ from typing import Any
 from layerforge import Net
 from layerforge.errors import LayerForgeError
 
-from .trials import Trial
+from .trials import Trial, bottoms
 
 TRIES = 120
 
@@ -62,12 +62,11 @@ def without_layer(trial: Trial, i: int) -> None:
     """Leave a layer out: who read its top reads what it read first."""
     layers = trial.config["net"]
     gone = layers.pop(i)
-    first = gone["bottom"] if isinstance(gone["bottom"], str) else gone["bottom"][0]
+    first = bottoms(gone)[0]
     for item in layers:
-        bottom = item["bottom"]
-        renamed = [first if name == gone["name"] else name for name in ([bottom] if isinstance(bottom, str) else bottom)]
+        renamed = [first if name == gone["name"] else name for name in bottoms(item)]
         item["bottom"] = renamed if len(renamed) > 1 else renamed[0]
-    read = {b for item in layers for b in ([item["bottom"]] if isinstance(item["bottom"], str) else item["bottom"])}
+    read = {name for item in layers for name in bottoms(item)}
     trial.config["inputs"] = {n: v for n, v in trial.config["inputs"].items() if n in read or n == "x"}
     trial.watched = [name for name in trial.watched if name != gone["name"]]
     for action in trial.actions:

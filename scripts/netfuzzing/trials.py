@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from layerforge import runner
 from layerforge.errors import LayerForgeError
 from layerforge.registry import LAYERS
@@ -41,12 +43,17 @@ class Action:
 
 @dataclass
 class Trial:
-    """A configuration, the actions in order, the blobs that are asked to be kept, and whether its nets run in threads."""
+    """A configuration, the actions in order, and how its nets are built and run.
+
+    watched   the blobs that are asked to be kept
+    keeps     of the reference and of the second net on the engine: "all", "none" or "watched"
+    threads   whether all nets run at once
+    """
 
     config: dict[str, Any]
     actions: list[Action]
     watched: list[str]
-    keeps: list[str]  # of the reference and of the second net on the engine: "all", "none" or "watched"
+    keeps: list[str]
     threads: bool
 
     def as_json(self) -> dict[str, Any]:
@@ -92,6 +99,11 @@ def _action(rng: random.Random, blobs: list[str], with_loss: bool) -> Action:
     return Action("pass", batch, data, disguise, phase, starts if rng.random() < 0.85 else [])
 
 
+def bottoms(item: Mapping[str, Any]) -> list[str]:
+    """What a layer of a configuration reads."""
+    return [item["bottom"]] if isinstance(item["bottom"], str) else item["bottom"]
+
+
 # Nets -----------------------------------------------------------------------------------------------------------------
 
 
@@ -101,14 +113,10 @@ class Growing:
     def __init__(self, rng: random.Random) -> None:
         self.rng, self.losses = rng, 0
         pick = rng.choice
-        shape, low, high = pick((
-            ((pick((2, 3, 6)),), None, None),
-            ((pick((1, 2, 4)), pick((3, 5, 6)), pick((4, 6))), None, None),
-            ((pick((3, 4)), pick((2, 4))), None, None),
-            ((pick((3, 4)),), 0, TOKENS),
-            ((2, 3, 4, 4), None, None),
-        ))  # fmt: skip
-        tokens = low is not None
+        rows, images = (pick((2, 3, 6)),), (pick((1, 2, 4)), pick((3, 5, 6)), pick((4, 6)))
+        sequences, words, volumes = (pick((3, 4)), pick((2, 4))), (pick((3, 4)),), (2, 3, 4, 4)
+        shape = pick((rows, images, sequences, words, volumes))
+        tokens = shape is words
         spec = Spec((BATCH, *shape), "int64" if tokens else "float32", role="index" if tokens else "real")
         self.blobs = {"x": spec}
         self.inputs: dict[str, Any] = {"x": {"shape": list(spec.shape)}}
@@ -121,7 +129,7 @@ class Growing:
         name = f"l{len(self.layers)}"
         try:
             layer = LAYERS.get(kind).from_config(dict(keys), name)
-            layer.xp, layer.dtype, layer.tops_wanted = __import__("numpy"), "float32", 1
+            layer.xp = np
             (top, *_) = runner.setup(layer, [self.blobs[b] for b in bottoms])
         except LayerForgeError:
             return False
@@ -173,7 +181,7 @@ class Growing:
                 self.inputs["u"] = {"shape": list(self.blobs["u"].shape)}
                 loss = self.rng.choice(("MSELoss", "EuclideanLoss", "HuberLoss", "L1Loss", "BCEWithLogitsLoss"))
                 self.losses += self.add(loss, [self.last, "u"], **weight)
-        read = {b for item in self.layers for b in ([item["bottom"]] if isinstance(item["bottom"], str) else item["bottom"])}
+        read = {name for item in self.layers for name in bottoms(item)}
         for name in ("t", "u"):
             if name in self.inputs and name not in read:
                 del self.inputs[name], self.blobs[name]
@@ -207,7 +215,7 @@ def window(kind: str, **keys: Any) -> Made:
 
 def axis(rng: random.Random, spec: Spec) -> int:
     """Any axis but that of the samples."""
-    return rng.randrange(1, spec.ndim)
+    return rng.randrange(1, max(spec.ndim, 2))
 
 
 ANYWHERE = [
@@ -222,7 +230,7 @@ ANYWHERE = [
     plain("BatchNorm"), plain("BatchNorm", affine=False), plain("Unsqueeze", dim=axis),
     plain("Mean", dim=axis), plain("Sum", dim=axis, keepdim=one_of(True, False)), plain("Max", dim=axis),
     plain("LayerNorm", normalized_shape=lambda rng, spec: spec.shape[-1]),
-    plain("RMSNorm", normalized_shape=lambda rng, spec: spec.shape[-1]),
+    plain("RMSNorm", normalized_shape=lambda rng, spec: spec.shape[-1], eps=1e-5),  # by default it is the type's
     plain("Linear", out_features=one_of(1, 2, 4, 8)), plain("Linear", out_features=3, bias=False),
     plain("Permute", dims=lambda rng, spec: [0, *rng.sample(range(1, spec.ndim), spec.ndim - 1)]),
     plain("Permute", dims=lambda rng, spec: [0, *range(1, spec.ndim)][:1] + [*range(1, spec.ndim)][::-1]),
@@ -235,7 +243,8 @@ IMAGES = [
     plain("GlobalAvgPool2d"), plain("AdaptiveAvgPool2d", output_size=one_of(1, 2)), plain("BatchNorm"),
     plain("GroupNorm", num_groups=one_of(1, 2)), plain("InstanceNorm"), plain("LocalResponseNorm", size=3, alpha=0.5),
     plain("Dropout2d", p=0.5), plain("Dropout2d", p=0.3), plain("Upsample", scale_factor=2), plain("MVN"),
-    plain("PixelShuffle", upscale_factor=2), plain("Unfold", kernel_size=2), plain("SpatialPyramidPool", pyramid_height=2),
+    plain("PixelShuffle", upscale_factor=2), plain("Unfold", kernel_size=2),
+    plain("SpatialPyramidPool", pyramid_height=2),
 ]  # fmt: skip
 SEQUENCES = [
     plain("LSTM", hidden_size=one_of(2, 4)), plain("GRU", hidden_size=one_of(2, 4)), plain("RNN", hidden_size=3),
