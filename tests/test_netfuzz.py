@@ -143,8 +143,10 @@ def test_a_finding_is_made_small_and_ends_in_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     round_badly(monkeypatch)
-    number, trial, _ = first_finding(FAULTS[round_badly])
-    monkeypatch.setattr(sys, "argv", ["netfuzz.py", "--only", str(number), "--json"])
+    seed = FAULTS[round_badly]
+    number, trial, _ = first_finding(seed)
+    command = ["netfuzz.py", "--seed", str(seed), "--only", str(number)]
+    monkeypatch.setattr(sys, "argv", [*command, "--json"])
     assert netfuzz.main() == 1
     report = json.loads(capsys.readouterr().out)
     (finding,) = report["findings"]
@@ -153,6 +155,6 @@ def test_a_finding_is_made_small_and_ends_in_exit_code_1(
     assert len(small["actions"]) == 1
     assert judge(Trial.from_json(small)).findings
     monkeypatch.undo()
-    monkeypatch.setattr(sys, "argv", ["netfuzz.py", "--only", str(number), "-q"])
+    monkeypatch.setattr(sys, "argv", [*command, "-q"])
     assert netfuzz.main() == 0
     assert capsys.readouterr().out == ""
