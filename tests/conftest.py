@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 ENGINE_TESTS = (
     "test_arena.py",
     "test_concurrency.py",
+    "test_engine_fuzz.py",
     "test_engine_nets.py",
     "test_engine_steps.py",
     "test_engines.py",

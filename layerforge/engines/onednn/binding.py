@@ -26,7 +26,8 @@ from ...errors import BackendError
 from .library import load
 
 Pointer = ctypes.c_void_p
-Dims = ctypes.c_int64 * 12
+AXES = 12  # of an array at most
+Dims = ctypes.c_int64 * AXES
 
 FLOAT32, INT32, UINT8 = 3, 4, 6
 TYPES = {np.dtype("float32"): FLOAT32, np.dtype("int32"): INT32, np.dtype("uint8"): UINT8}
@@ -168,8 +169,36 @@ def strided(shape: Sequence[int], strides: Sequence[int], dtype: Any = np.float3
 
 def of_array(array: np.ndarray) -> Desc:
     """The descriptor of an array as it lies in memory."""
-    size = array.itemsize
-    return strided(array.shape, [s // size for s in array.strides], array.dtype)
+    return strided(array.shape, layout(array), array.dtype)
+
+
+def of_image(array: np.ndarray) -> Desc:
+    """The same of an image (N, C, *S): where an axis has length 1 it lies as in one with channels last.
+
+    oneDNN's kernels for channels last know them by all strides.
+    """
+    last, *rest = layout(np.moveaxis(array, 1, -1))[::-1]
+    batch, *spatial = rest[::-1]
+    return strided(array.shape, [batch, last, *spatial], array.dtype)
+
+
+def layout(array: np.ndarray) -> list[int]:
+    """The strides of an array in elements, a function of where its numbers lie and of nothing else.
+
+    Those of axes of length 1 mean nothing to NumPy, which leaves in them whatever slicing and broadcasting made; oneDNN
+    takes them for the layout, and compares them. Here such an axis lies around the next one, and in front around all.
+    A last one has stride 1, and so has the one before a last axis with gaps: a row is then the column of a matrix.
+    """
+    strides = [s // array.itemsize for s in array.strides]
+    real = [i for i, n in enumerate(array.shape) if n > 1]
+    whole = max((strides[i] * array.shape[i] for i in real), default=1)
+    around = 1
+    for i in reversed(range(array.ndim)):
+        if array.shape[i] == 1:
+            in_front, in_column = not real or i < real[0], i == array.ndim - 2 and strides[-1] > 1
+            strides[i] = 1 if in_column else whole if in_front else around
+        around = strides[i] * array.shape[i]
+    return strides
 
 
 def describable(array: np.ndarray) -> bool:
@@ -287,9 +316,9 @@ class Primitive:
         self.detours: list[tuple[int, int, Call]] = []  # argument, bytes of its own memory, the reorder
         self.results = [w in OUTPUTS for w in which]
         for i, (w, desc, array) in enumerate(zip(which, mine, arrays, strict=True)):
-            theirs = None if w >= SCALES or w == WORKSPACE else like_array(array, desc)
-            if theirs is None or (w not in added and theirs == desc):
+            if w >= SCALES or w == WORKSPACE or (w not in added and lies_as(array, desc)):
                 continue
+            theirs = of_array(with_axes(array, desc.ndim))
             first, second = (desc, theirs) if self.results[i] else (theirs, desc)
             self.detours.append((i, desc.bytes, reorder(first, second, add=w in added)))
 
@@ -317,10 +346,15 @@ def small(arrays: Sequence[np.ndarray]) -> bool:
     return 2 * a.size * b.shape[-1] <= SMALL_WORK and sum(array.size for array in arrays) <= SMALL_SIZE
 
 
-def like_array(array: np.ndarray, desc: Desc) -> Desc:
-    """The descriptor of an array as it lies in memory, with as many axes as `desc` has."""
-    missing = desc.ndim - array.ndim
-    return of_array(array.reshape((1,) * missing + array.shape)) if missing else of_array(array)
+def with_axes(array: np.ndarray, ndim: int) -> np.ndarray:
+    """The array with so many axes, by new ones in front."""
+    return array.reshape((1,) * (ndim - array.ndim) + array.shape) if ndim > array.ndim else array
+
+
+def lies_as(array: np.ndarray, desc: Desc) -> bool:
+    """Whether a descriptor is one of the array as it lies in memory, perhaps with more axes in front."""
+    array = with_axes(array, desc.ndim)
+    return of_array(array) == desc or (array.ndim > 2 and of_image(array) == desc)
 
 
 def reorder(source: Desc, target: Desc, add: bool = False) -> Call:

@@ -53,7 +53,7 @@ class OneDnnElementwise(OneDnn):
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if ALGORITHMS[reference.type_name](reference) is None:
             return "not with these hyper-parameters"
-        return "a single number" if not bottoms[0].shape else super().refuses(reference, bottoms, tops)
+        return super().refuses(reference, bottoms, tops)
 
 
 def elementwise(name: str) -> type[OneDnn]:
@@ -78,7 +78,7 @@ class OneDnnAdd(Activated, LAYERS.get("Add")):  # type: ignore[misc]
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if len(bottoms) != 2 or bottoms[0].shape != bottoms[1].shape or reference.coeff is not None:
             return "only two bottoms of one shape, without coeff"
-        return "a single number" if not bottoms[0].shape else super().refuses(reference, bottoms, tops)
+        return super().refuses(reference, bottoms, tops)
 
     def forward(self, a: Any, b: Any) -> Any:
         y = self.buf("y", a.shape, over=a, like=a, life=self.life_of_top())

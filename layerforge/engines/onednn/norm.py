@@ -15,7 +15,7 @@ from ...layers.local_response_norm import LocalResponseNorm
 from ...layers.standardized import per_channel
 from ...spec import Spec
 from . import primitives
-from .base import OneDnn
+from .base import OneDnn, rows_in_order
 from .binding import DIFF_SCALE, DIFF_SHIFT
 
 
@@ -124,6 +124,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
 
     type_name = "LayerNorm"
     replays = sets_gradients = True
+    rows = staticmethod(rows_in_order)  # of columns in order oneDNN takes the wrong numbers in backward
     backward_reads = ("bottom",)
     inplace = False
 
@@ -172,8 +173,8 @@ class OneDnnLocalResponseNorm(OneDnn, LocalResponseNorm):
 
     @classmethod
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        if reference.within or reference.size % 2 == 0 or bottoms[0].ndim != 4:
-            return "only across channels of images, with an odd size"
+        if reference.within or reference.size % 2 == 0 or reference.size < 3 or bottoms[0].ndim != 4:
+            return "only across channels of images, with an odd size from 3"  # oneDNN 3.2 crashes in backward of size 1
         return super().refuses(reference, bottoms, tops)
 
     def numbers(self) -> tuple[int, float, float, float]:

@@ -45,6 +45,8 @@ class OneDnnRecurrent(OneDnn, Recurrent):
 
     @classmethod
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        if reference.hidden_size == 1:
+            return "a state of one number"
         return "with a second bottom" if len(bottoms) > 1 else super().refuses(reference, bottoms, tops)
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
