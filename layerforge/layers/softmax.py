@@ -102,8 +102,12 @@ class LogSoftmax(Softmax):
         return y
 
     def backward(self, dy: Any) -> Any:
-        y, total = self.saved.y, sum_of(dy, self.dim, keepdims=True)
-        return -(dy * self.xp.expm1(y) + self.xp.exp(y) * (total - dy))
+        return self.through(self.saved.y, dy)
+
+    def through(self, y: Any, dy: Any) -> Any:
+        """dx, of the form that keeps its digits."""
+        xp = self.xp
+        return -(dy * xp.expm1(y) + xp.exp(y) * (sum_of(dy, self.dim, keepdims=True) - dy))
 
     def jvp(self, dx: Any) -> Any:
         return dx - sum_of(self.xp.exp(self.saved.y) * dx, self.dim, keepdims=True)
