@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,25 @@ from . import runner
 from .arena import Recorder
 from .errors import LayerError
 from .graph import Step
-from .layer import Memory
+from .layer import Memory, Run
 from .plan import Plan
 from .tape import Entry, Tape
 
 SMALL = 4096  # bytes: arrays up to this size are not worth planning
+
+
+@dataclass(frozen=True)
+class Start:
+    """How everything was when a segment that is recomputed ran for the first time.
+
+    blobs       by number, those from outside that it reads
+    statistics  (array, its numbers then): the state of its layers
+    run         what keys its random numbers
+    """
+
+    blobs: dict[int, Any]
+    statistics: list[tuple[Any, Any]]
+    run: Run
 
 
 class Pass:
@@ -31,7 +47,7 @@ class Pass:
         again: Mapping[str, Memory] | None = None, recorder: Recorder | None = None,
     ) -> None:  # fmt: skip
         self.again = again or {}
-        self.starts: dict[int, dict[int, Any]] = {}  # by last step of a segment: the blobs from outside that it reads
+        self.starts: dict[int, Start] = {}  # by the last step of a segment
         self.plan, self.xp, self.dtype, self.memory, self.recorder = plan, xp, dtype, memory, recorder
         self.values: list[Any] = [None] * len(plan.specs)
         self.grads: list[Any] = []
@@ -119,8 +135,8 @@ class Pass:
                 self._leave_out(step)
                 continue
             if number in waiting:
-                end, first = waiting[number], plan.segments[waiting[number]]
-                self._recompute(first, end)
+                end = waiting[number]
+                self.recompute(end)
                 waiting = {i: e for i, e in waiting.items() if e != end}
             self._backward_at(number, tape)
         if tape is not None:
@@ -206,33 +222,60 @@ class Pass:
     # Recomputing --------------------------------------------------------------------------------------------------
 
     def _begin_segment(self, first: int, last: int) -> None:
-        """Hold on to what steps read from outside: their forward will need it once more."""
+        """Hold on to what the forward of steps starts from: they will need it once more."""
         steps = self.plan.steps[first : last + 1]
         inside = {i for step in steps for i in step.tops}
-        self.starts[last] = {i: self.values[i] for step in steps for i in step.bottoms if i not in inside}
+        blobs = {i: self.values[i] for step in steps for i in step.bottoms if i not in inside}
+        statistics = [(array, array.copy()) for step in steps for _, array in step.node.layer.state.items()]
+        self.starts[last] = Start(blobs, statistics, replace(steps[0].node.layer.run))
 
     def _forget(self, first: int, last: int) -> None:
         for step in self.plan.steps[first : last + 1]:
             step.node.layer.kept = None
 
-    def _recompute(self, first: int, last: int) -> None:
-        """Run the forward of some steps again, just before their backward; running statistics stay as they are."""
-        steps, recorder, values = self.plan.steps[first : last + 1], self.recorder, list(self.values)
-        for index, array in self.starts[last].items():
+    def recompute(self, last: int) -> None:
+        """Run the forward of the segment that ends with step `last` again, from what it started from.
+
+        Running statistics, which it has changed already, are afterwards as they are now.
+        """
+        first, recorder, values = self.plan.segments[last], self.recorder, list(self.values)
+        for index, array in self.starts[last].blobs.items():
             self.values[index] = array
-        for number, step in enumerate(steps, first):
-            layer = step.node.layer
-            own, layer.memory = layer.memory, self.again.get(step.node.name, layer.memory)
-            statistics = [(array, array.copy()) for _, array in layer.state.items()]
-            if recorder is not None:
-                recorder.now = recorder.again_of(number, last)
-            self._forward_step(step)
-            if recorder is not None:
-                self._record(step, [(i, self.values[i]) for i in step.tops], recorder.top_again)
-            for array, copy in statistics:
-                array[...] = copy
-            layer.memory = own
+        with self._as_at_first(self.starts[last], self.plan.steps[first].node.layer.run):
+            for number in range(first, last + 1):
+                step = self.plan.steps[number]
+                if recorder is not None:
+                    recorder.now = recorder.again_of(number, last)
+                with self._in_second_memory(step):
+                    self._forward_step(step)
+                if recorder is not None:
+                    self._record(step, [(i, self.values[i]) for i in step.tops], recorder.top_again)
         self.values[:] = values
+
+    @staticmethod
+    @contextmanager
+    def _as_at_first(start: Start, run: Run) -> Iterator[None]:
+        """While this lasts, statistics and random numbers are those of the first forward of a segment."""
+        now = [(array, array.copy()) for array, _ in start.statistics]
+        keys = run.iteration, run.first_sample
+        for array, then in start.statistics:
+            array[...] = then
+        run.iteration, run.first_sample = start.run.iteration, start.run.first_sample
+        try:
+            yield
+        finally:
+            run.iteration, run.first_sample = keys
+            for array, numbers in now:
+                array[...] = numbers
+
+    @contextmanager
+    def _in_second_memory(self, step: Step) -> Iterator[None]:
+        layer = step.node.layer
+        own, layer.memory = layer.memory, self.again.get(step.node.name, layer.memory)
+        try:
+            yield
+        finally:
+            layer.memory = own
 
     # Recording ----------------------------------------------------------------------------------------------------
 

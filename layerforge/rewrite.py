@@ -169,8 +169,8 @@ def _may_overwrite(plan: Plan, number: int, step: Step, storage: Mapping[int, in
         return False
     for position, other in enumerate(plan.steps):
         theirs = other.node.layer
-        if other.node.wiring.recompute and versions & set(other.bottoms):
-            return False  # forward will want to read it once more
+        if other.node.wiring.recompute and versions & {*other.bottoms, *other.tops}:
+            return False  # forward will want to read it once more, or write it once more over what is there by then
         if any(reads(theirs, "top", j) for j, i in enumerate(other.tops) if i in versions):
             return False
         mine = [j for j, i in enumerate(other.bottoms) if i in versions]
