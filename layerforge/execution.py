@@ -14,7 +14,7 @@ from .arena import Recorder
 from .errors import LayerError
 from .graph import Step
 from .layer import Memory, Run
-from .plan import Plan
+from .plan import Plan, fixed
 from .tape import Entry, Tape
 
 SMALL = 4096  # bytes: arrays up to this size are not worth planning
@@ -54,6 +54,7 @@ class Pass:
         self.fresh = False
         self.sums: list[Any] = []  # of the present step: how its sums at forks can be repeated, or None
         self.spent = False  # a backward has reused the memory of the forward
+        self.unusable = "it did not come to its end"  # why no backward can follow; "" where one can
 
     # Forward ------------------------------------------------------------------------------------------------------
 
@@ -76,6 +77,7 @@ class Pass:
             number += 1
         if tape is not None:
             tape.end()
+        self.unusable = ""
 
     def _tape(self, doing: str) -> Tape | None:
         return None if self.recorder is not None or self.again else self.plan.tape(doing)
@@ -191,7 +193,7 @@ class Pass:
         if zeros is None:
             top = self.values[index]  # of whose order in memory they are, where it is still there
             new = self.xp.zeros(spec.shape, dtype=self.dtype) if top is None else self.xp.zeros_like(top)
-            zeros = self.plan.zeros[index] = new
+            zeros = self.plan.zeros[index] = fixed(new)
         return zeros
 
     def _add_grad(self, place: tuple[int, int], index: int, grad: Any) -> None:
@@ -233,10 +235,12 @@ class Pass:
         for step in self.plan.steps[first : last + 1]:
             step.node.layer.kept = None
 
-    def recompute(self, last: int) -> None:
+    def recompute(self, last: int, apart: bool = False) -> None:
         """Run the forward of the segment that ends with step `last` again, from what it started from.
 
         Running statistics, which it has changed already, are afterwards as they are now.
+
+        apart  not in the memory that an arena plans for it just before its backward, but in memory of its own
         """
         first, recorder, values = self.plan.segments[last], self.recorder, list(self.values)
         for index, array in self.starts[last].blobs.items():
@@ -246,7 +250,7 @@ class Pass:
                 step = self.plan.steps[number]
                 if recorder is not None:
                     recorder.now = recorder.again_of(number, last)
-                with self._in_second_memory(step):
+                with self._in_second_memory(step, apart and self.plan.arena is not None):
                     self._forward_step(step)
                 if recorder is not None:
                     self._record(step, [(i, self.values[i]) for i in step.tops], recorder.top_again)
@@ -269,9 +273,9 @@ class Pass:
                 array[...] = numbers
 
     @contextmanager
-    def _in_second_memory(self, step: Step) -> Iterator[None]:
+    def _in_second_memory(self, step: Step, apart: bool) -> Iterator[None]:
         layer = step.node.layer
-        own, layer.memory = layer.memory, self.again.get(step.node.name, layer.memory)
+        own, layer.memory = layer.memory, Memory() if apart else self.again.get(step.node.name, layer.memory)
         try:
             yield
         finally:

@@ -163,6 +163,8 @@ def _may_overwrite(plan: Plan, number: int, step: Step, storage: Mapping[int, in
     versions = {i for i, s in storage.items() if s == storage[bottom]}
     inputs = {i for i, _ in plan.inputs}
     asked = step.in_place or not versions & set(stay)
+    if step.in_place and versions & set(stay) & set(plan.current.values()):
+        return False  # somebody reads it by its name when all is done
     if not asked or versions & inputs or step.bottoms.count(bottom) > 1:
         return False
     if plan.specs[bottom].shape != plan.specs[step.tops[0]].shape:
