@@ -23,17 +23,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import snapshot
+from .. import multipliers, snapshot
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
-from ..errors import DataError, DivergedError, LayerError
-from ..flat import Group, l2_norm
+from ..errors import DataError, DivergedError, LayerError, LayerForgeError
+from ..flat import Group, extended, l2_norm
 from ..turns import Turns, in_turn
 from .fast import fast_update
 from .rules import Step
@@ -118,14 +118,23 @@ class Solver:
         self.grad_norm: float | None = None
         self.loss: float | None = None
         self.average = 1.0
-        xp, grad = net.backend.xp, net.flat.grad
-        self.history = tuple(xp.zeros_like(grad) for _ in range(self.rule.histories))
-        self._fast = fast_update(net, section, self.history)
+        self._pending: Accumulation | None = None
+        self._lay_out([net.flat.grad[:0]] * self.rule.histories)
+
+    def _lay_out(self, history: Iterable[Any]) -> None:
+        """Give the histories the size of the net's flat gradient, with zeros where they end, and plan the updates."""
+        net, xp, grad = self.net, self.net.backend.xp, self.net.flat.grad
+        self._grad = grad
+        self.history = tuple(extended(xp, array, len(grad)) for array in history)
+        self._fast = fast_update(net, self.section, self.history)
         # On a device a pass costs a launch, not a trip through a cache: there everything is one block.
         self._block = BLOCK_BYTES // grad.itemsize if xp is np else max(1, grad.size)
-        pieces = [piece for group in net.flat.groups for piece in self._pieces(group)]
-        self._scratch = xp.empty(max((p.stop - p.start for p in pieces), default=0), dtype=grad.dtype)
-        self._pending: Accumulation | None = None
+        self._scratch = xp.empty(0, dtype=grad.dtype)
+
+    def _follow(self) -> None:
+        """Follow the net where parameters that were frozen from the start learn now: their histories begin at zero."""
+        if self._grad is not self.net.flat.grad:
+            self._lay_out(self.history)
 
     @property
     def lr(self) -> float:
@@ -216,6 +225,7 @@ class Solver:
             raise
         # Weights that overflow here show in the next step's loss, which is checked and named.
         with np.errstate(over="ignore", invalid="ignore"):
+            self._follow()
             for group in self.net.flat.groups:
                 self._update_group(group, lr * group.lr_mult, *clipping)
         if self._pending is not None:
@@ -287,6 +297,8 @@ class Solver:
             return
         for piece in self._pieces(group):
             data, grad, pull = flat.data[piece], flat.grad[piece], None
+            if len(self._scratch) < piece.stop - piece.start:
+                self._scratch = xp.empty(piece.stop - piece.start, dtype=grad.dtype)
             out = self._scratch[: piece.stop - piece.start]
             if factor != 1:
                 grad = xp.multiply(grad, factor, out=out)
@@ -302,9 +314,13 @@ class Solver:
     # State --------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state."""
+        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state, and
+        the multipliers of parameters that were changed since the net was built.
+        """
         counts = {"iteration": self.iteration, "updates": self.updates, "nonfinite": self.nonfinite}
-        return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state()}
+        changed = multipliers.as_plain(self.net.flat.changed)
+        tuned = {"multipliers": changed} if changed else {}
+        return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state(), **tuned}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of the history on the host, by path: history/<number>/<layer>/<parameter>."""
@@ -314,8 +330,9 @@ class Solver:
     def load_state(self, state: Mapping[str, Any], arrays: Mapping[str, Any], source: str = "the saved state") -> None:
         """Go on from what `state` and `arrays` returned. `source` is what errors call it.
 
-        The history is found by layer and name, so multipliers may have changed; other arrays than history/ are left
-        alone. Nothing is changed unless everything fits.
+        The history is found by layer and name, so the configuration's multipliers may have changed; those that were
+        changed in the run hold again. Other arrays than history/ are left alone. Nothing is changed unless everything
+        fits.
 
         Errors   DataError for another type of solver and for a missing, unexpected or mis-shaped history;
                  ConfigError for another kind of schedule
@@ -327,11 +344,20 @@ class Solver:
                 f"{source} is from a solver of type {state['type']}, this one is {self.rule.type_name}",
                 hint=f"set solver.type: {state['type']}, or begin anew with its weights",
             )
-        views, saved = self._views(), {k: v for k, v in arrays.items() if k.startswith("history/")}
-        problems = _differences(views, saved)
-        if problems:
-            raise DataError(f"{source} does not fit this solver", hint="; ".join(map(snapshot.unescape, problems)))
-        self.schedule.load_state(state["schedule"])
+        saved = {k: v for k, v in arrays.items() if k.startswith("history/")}
+        before, tuned = self.net.flat.changed, multipliers.from_plain(self.net, state.get("multipliers", ()), source)
+        if tuned != before:
+            multipliers.apply(self.net, tuned)
+        try:
+            views = self._views()
+            problems = _differences(views, saved)
+            if problems:
+                raise DataError(f"{source} does not fit this solver", hint="; ".join(map(snapshot.unescape, problems)))
+            self.schedule.load_state(state["schedule"])
+        except LayerForgeError:
+            if tuned != before:
+                multipliers.apply(self.net, before)
+            raise
         self._abandon()
         for path, view in views.items():
             view[...] = self.net.backend.from_host(saved[path], view.dtype)
@@ -340,12 +366,13 @@ class Solver:
         self.nonfinite = int(state.get("nonfinite", 0))
 
     def _views(self) -> dict[str, Any]:
-        """The parts of the history by path: live arrays in their parameters' shapes."""
+        """The parts of the history by path: live arrays in their parameters' shapes, of all that learn or once did."""
+        self._follow()
         return {
             f"history/{number}/{snapshot.escape(slot.layer)}/{slot.name}": slot.view(array)
             for number, array in enumerate(self.history)
             for slot in self.net.flat.slots.values()
-            if not slot.frozen
+            if slot.offset < len(array) and (not slot.frozen or slot.key in self.net.flat.changed)
         }
 
 
