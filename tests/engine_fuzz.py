@@ -1,10 +1,11 @@
 """Random hyper-parameters, shapes and places in memory for the engine's layers, against their references.
 
-    python tests/engine_fuzz.py FIRST COUNT [TYPE ...]
+    python tests/engine_fuzz.py FIRST COUNT [--not-finite] [TYPE ...]
 
 A program of its own, as a wrong call into C ends the process: what is being run is written out before it is run, so
 that the last line says who took the process along. Every number of a draw gives the same case again. Exit code 1, and a
-line for each, where something differs.
+line for each, where something differs. With --not-finite some numbers are NaN or infinite, and what is not finite must be
+the same.
 """
 
 from __future__ import annotations
@@ -132,13 +133,25 @@ def laid_out(a: Any, rng: Any) -> Any:
     return np.lib.stride_tricks.as_strided(window, a.shape, strides)
 
 
+def spoiled(a: Any, rng: Any) -> Any:
+    """The same numbers with some that are not finite, one or a whole row, of one kind or of all."""
+    if a is None or a.dtype.kind != "f" or not a.size or rng.random() < 0.2:
+        return a
+    a, kinds = a.copy(), ([np.nan], [np.inf], [-np.inf], [np.nan, np.inf, -np.inf])[int(rng.integers(4))]
+    for _ in range(int(rng.integers(1, 4))):
+        where = tuple(int(rng.integers(n)) for n in a.shape)
+        a[where if rng.random() < 0.7 else where[:-1]] = rng.choice(kinds)
+    return a
+
+
 # What is compared -----------------------------------------------------------------------------------------------------
 
 
-def differences(case: Draw, theirs: Probe, mine: Probe) -> Iterator[str]:
+def differences(case: Draw, theirs: Probe, mine: Probe, not_finite: bool = False) -> Iterator[str]:
     """What the engine's layer does otherwise, in train, eval and eval without backward, for two places in memory."""
     rng = np.random.default_rng(case.seed)
-    bottoms, dys = theirs.bottoms, None
+    bottoms, spoil = theirs.bottoms, spoiled if not_finite else lambda a, rng: a
+    bottoms = [spoil(b, rng) for b in bottoms]
     for phase, keep in (("train", True), ("train", True), ("eval", True), ("eval", False)):
         for probe in (theirs, mine):
             probe.layer.run.phase, probe.layer.run.keep = phase, keep
@@ -152,7 +165,7 @@ def differences(case: Draw, theirs: Probe, mine: Probe) -> Iterator[str]:
         tolerance = TOLERANCE.get(case.type_name, USUAL)
         yield from unequal("top", zip(wants, gots, strict=True), bottoms, tolerance)
         if keep and theirs.layer.is_differentiable():
-            dys = theirs.draw_cotangents(wants)
+            dys = [spoil(d, rng) for d in theirs.draw_cotangents(wants)]
             want = theirs.named(theirs.backward(dys))
             got = mine.named(mine.backward([laid_out(d, rng) for d in dys]))
             yield from unequal("gradient", [(want[n], got[n]) for n in want], dys, tolerance)
@@ -160,16 +173,22 @@ def differences(case: Draw, theirs: Probe, mine: Probe) -> Iterator[str]:
 
 def unequal(what: str, pairs: Any, sources: Sequence[Any], tolerance: float) -> Iterator[str]:
     """Those of the pairs that are more than rounding apart."""
-    scale = max((float(np.abs(s).max(initial=0.0)) for s in sources if s is not None), default=0.0)
+    scale = max((largest(s) for s in sources if s is not None), default=0.0)
     for i, (want, got) in enumerate(pairs):
         if want is None or got is None or want.shape != got.shape:
             if want is not None or got is not None:
                 yield f"{what} {i} is {None if got is None else got.shape}"
-        elif not np.allclose(got, want, rtol=0, atol=tolerance * max(np.abs(want).max(initial=0.0), scale)):
-            yield f"{what} {i} is off by {np.abs(got - want).max()} of {np.abs(want).max()}"
+        elif not np.allclose(got, want, rtol=0, atol=tolerance * max(largest(want), scale), equal_nan=True):
+            one = np.argmax(~np.isclose(got, want, rtol=0, atol=tolerance * max(largest(want), scale), equal_nan=True))
+            yield f"{what} {i} is {got.flat[one]} instead of {want.flat[one]}"
 
 
-def run(number: int, types: Sequence[str] = TYPES) -> str | None:
+def largest(a: Any) -> float:
+    """The largest finite number, without its sign."""
+    return float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
+
+
+def run(number: int, types: Sequence[str] = TYPES, not_finite: bool = False) -> str | None:
     """Draw and compare; a line about what is wrong, None where nothing is or the engine refuses."""
     drawn = draw(number, types)
     if drawn is None:
@@ -181,7 +200,7 @@ def run(number: int, types: Sequence[str] = TYPES) -> str | None:
         if refusal(cls, theirs) is not None:
             return None
         with np.errstate(all="ignore"):
-            found = list(differences(case, theirs, Probe(cls, case.example, dtype="float32")))
+            found = list(differences(case, theirs, Probe(cls, case.example, dtype="float32"), not_finite))
     except Exception as error:  # whatever it is
         return f"{case}: {type(error).__name__}: {error}"
     return f"{case}: {'; '.join(found)}" if found else None
@@ -190,7 +209,8 @@ def run(number: int, types: Sequence[str] = TYPES) -> str | None:
 def main(first: int, count: int, *types: str) -> int:
     """Exit code 1 where something differs."""
     warnings.simplefilter("ignore")
-    wrong = [line for number in range(first, first + count) if (line := run(number, types or TYPES))]
+    not_finite, types = "--not-finite" in types, tuple(t for t in types if t != "--not-finite") or TYPES
+    wrong = [line for number in range(first, first + count) if (line := run(number, types, not_finite))]
     print(*(f"WRONG {line}" for line in wrong), f"done: {count} draws", sep="\n")
     return bool(wrong)
 
