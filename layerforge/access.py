@@ -7,11 +7,14 @@ may not have been given. A cotangent or tangent for such a blob would reach nobo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
+from . import runner
 from .blobs import BlobError, BlobView, MissingName, Named, ParamView, numbers, write
 from .errors import ConfigError
 from .graph import PHASES, PhaseGraph
+from .layer import Layer
 from .plan import Plan
 from .words import did_you_mean
 
@@ -212,3 +215,57 @@ def _state_of(net: Net, layer_name: str) -> Named:
         write(f"state '{layer_name}.{name}'", held[name], value, net.backend)
 
     return Named(f"state of '{layer_name}'", lambda: list(held), lambda name: held[name], put)
+
+
+# Attributes -----------------------------------------------------------------------------------------------------------
+
+
+REMEDIES = {
+    "phase": 'a phase is named for each pass: net.forward(phase="eval", ...)',
+    "training": 'a phase is named for each pass: net.forward(phase="eval", ...)',
+    "lr": "the learning rate is the solver's",
+}
+FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "flat", "run", "wish")
+
+
+class Settled:
+    """Base of Net: to assign an attribute that a net does not have, or that it was built with, would do nothing."""
+
+    _settled: frozenset[str] = frozenset()  # the attributes of a net that is built
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._settled and not name.startswith("_") and (name in FIXED or not self._may_have(name)):
+            what = f"'{name}' of a net that is built cannot be replaced" if name in FIXED else f"a net has no '{name}'"
+            raise ConfigError(what, hint=REMEDIES.get(name) or "say it in the configuration, and build the net anew")
+        super().__setattr__(name, value)
+
+    def _may_have(self, name: str) -> bool:
+        """Subclasses may have attributes of their own."""
+        return name in vars(self) or hasattr(type(self), name) or type(self).__module__ != __package__ + ".net"
+
+
+class Settings:
+    """The hyper-parameters of layers as plans were made with them: plans and engines have them built in."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self._of = [(layer, name) for layer in layers for name in layer.fields]
+        self._places = [(vars(layer), name) for layer, name in self._of]
+        self._values = self._now()
+
+    def _now(self) -> list[Any]:
+        return [values[name] for values, name in self._places]
+
+    def changed(self) -> bool:
+        """Whether any is another than at the last look. ConfigError where a layer cannot take what it was given."""
+        now = self._now()
+        if all(map(is_, now, self._values)):
+            return False
+        new = [at for at, pair in enumerate(zip(now, self._values, strict=True)) if pair[0] is not pair[1]]
+        for layer, name in (self._of[at] for at in new):
+            try:
+                vars(layer)[name] = layer.fields[name].parse(getattr(layer, name))
+                layer.validate()
+            except ConfigError as error:
+                raise ConfigError(f"{runner.owner(layer)}: {error.message}", hint=error.hint) from None
+        self._values = self._now()
+        return True

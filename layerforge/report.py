@@ -62,7 +62,7 @@ def planned(net: Net) -> Plan:
     twin = Net(net.config, keep="none", backend=net.backend)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        twin.forward(copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
+        twin.forward(phase="train", copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
     return twin.current_plan
 
 
