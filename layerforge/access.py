@@ -7,7 +7,7 @@ may not have been given. A cotangent or tangent for such a blob would reach nobo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from operator import is_
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from . import runner
@@ -234,10 +234,10 @@ class Settled:
     _settled: frozenset[str] = frozenset()  # the attributes of a net that is built
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._settled and not name.startswith("_") and (name in FIXED or not self._may_have(name)):
+        if name[0] != "_" and self._settled and (name in FIXED or not self._may_have(name)):
             what = f"'{name}' of a net that is built cannot be replaced" if name in FIXED else f"a net has no '{name}'"
             raise ConfigError(what, hint=REMEDIES.get(name) or "say it in the configuration, and build the net anew")
-        super().__setattr__(name, value)
+        object.__setattr__(self, name, value)
 
     def _may_have(self, name: str) -> bool:
         """Subclasses may have attributes of their own."""
@@ -248,24 +248,32 @@ class Settings:
     """The hyper-parameters of layers as plans were made with them: plans and engines have them built in."""
 
     def __init__(self, layers: Iterable[Layer]) -> None:
-        self._of = [(layer, name) for layer in layers for name in layer.fields]
-        self._places = [(vars(layer), name) for layer, name in self._of]
-        self._values = self._now()
+        self._layers = [layer for layer in layers if layer.fields]
+        self._look = [(itemgetter(*layer.fields), vars(layer)) for layer in self._layers]
+        self._seen = self._now()
 
     def _now(self) -> list[Any]:
-        return [values[name] for values, name in self._places]
+        return [look(values) for look, values in self._look]
 
     def changed(self) -> bool:
         """Whether any is another than at the last look. ConfigError where a layer cannot take what it was given."""
         now = self._now()
-        if all(map(is_, now, self._values)):
+        if now == self._seen:
             return False
-        new = [at for at, pair in enumerate(zip(now, self._values, strict=True)) if pair[0] is not pair[1]]
-        for layer, name in (self._of[at] for at in new):
-            try:
-                vars(layer)[name] = layer.fields[name].parse(getattr(layer, name))
-                layer.validate()
-            except ConfigError as error:
-                raise ConfigError(f"{runner.owner(layer)}: {error.message}", hint=error.hint) from None
-        self._values = self._now()
+        for layer, old, new in zip(self._layers, self._seen, now, strict=True):
+            if old != new:
+                self._parse(layer, old, new)
+        self._seen = self._now()
         return True
+
+    @staticmethod
+    def _parse(layer: Layer, *seen: Any) -> None:
+        """Take over hyper-parameters as a configuration would; those that were parsed before are as they were."""
+        old, new = (values if len(layer.fields) > 1 else (values,) for values in seen)
+        try:
+            for name, before, now in zip(layer.fields, old, new, strict=True):
+                if before != now:
+                    vars(layer)[name] = layer.fields[name].parse(now)
+            layer.validate()
+        except ConfigError as error:
+            raise ConfigError(f"{runner.owner(layer)}: {error.message}", hint=error.hint) from None

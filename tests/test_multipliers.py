@@ -1,4 +1,4 @@
-"""Freezing, factors and hyper-parameters that are changed after a net was built: in backward, solver and checkpoints."""
+"""Freezing, factors and hyper-parameters changed after a net was built: in backward, solver and checkpoints."""
 
 from __future__ import annotations
 
