@@ -7,11 +7,14 @@ may not have been given. A cotangent or tangent for such a blob would reach nobo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from . import runner
 from .blobs import BlobError, BlobView, MissingName, Named, ParamView, numbers, write
 from .errors import ConfigError
 from .graph import PHASES, PhaseGraph
+from .layer import Layer
 from .plan import Plan
 from .words import did_you_mean
 
@@ -212,3 +215,65 @@ def _state_of(net: Net, layer_name: str) -> Named:
         write(f"state '{layer_name}.{name}'", held[name], value, net.backend)
 
     return Named(f"state of '{layer_name}'", lambda: list(held), lambda name: held[name], put)
+
+
+# Attributes -----------------------------------------------------------------------------------------------------------
+
+
+REMEDIES = {
+    "phase": 'a phase is named for each pass: net.forward(phase="eval", ...)',
+    "training": 'a phase is named for each pass: net.forward(phase="eval", ...)',
+    "lr": "the learning rate is the solver's",
+}
+FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "flat", "run", "wish")
+
+
+class Settled:
+    """Base of Net: to assign an attribute that a net does not have, or that it was built with, would do nothing."""
+
+    _settled: frozenset[str] = frozenset()  # the attributes of a net that is built
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name[0] != "_" and self._settled and (name in FIXED or not self._may_have(name)):
+            what = f"'{name}' of a net that is built cannot be replaced" if name in FIXED else f"a net has no '{name}'"
+            raise ConfigError(what, hint=REMEDIES.get(name) or "say it in the configuration, and build the net anew")
+        object.__setattr__(self, name, value)
+
+    def _may_have(self, name: str) -> bool:
+        """Subclasses may have attributes of their own."""
+        return name in vars(self) or hasattr(type(self), name) or type(self).__module__ != __package__ + ".net"
+
+
+class Settings:
+    """The hyper-parameters of layers as plans were made with them: plans and engines have them built in."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self._layers = [layer for layer in layers if layer.fields]
+        self._look = [(itemgetter(*layer.fields), vars(layer)) for layer in self._layers]
+        self._seen = self._now()
+
+    def _now(self) -> list[Any]:
+        return [look(values) for look, values in self._look]
+
+    def changed(self) -> bool:
+        """Whether any is another than at the last look. ConfigError where a layer cannot take what it was given."""
+        now = self._now()
+        if now == self._seen:
+            return False
+        for layer, old, new in zip(self._layers, self._seen, now, strict=True):
+            if old != new:
+                self._parse(layer, old, new)
+        self._seen = self._now()
+        return True
+
+    @staticmethod
+    def _parse(layer: Layer, *seen: Any) -> None:
+        """Take over hyper-parameters as a configuration would; those that were parsed before are as they were."""
+        old, new = (values if len(layer.fields) > 1 else (values,) for values in seen)
+        try:
+            for name, before, now in zip(layer.fields, old, new, strict=True):
+                if before != now:
+                    vars(layer)[name] = layer.fields[name].parse(now)
+            layer.validate()
+        except ConfigError as error:
+            raise ConfigError(f"{runner.owner(layer)}: {error.message}", hint=error.hint) from None

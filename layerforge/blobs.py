@@ -67,6 +67,20 @@ class Named(Mapping[str, Any]):
         return f"<{self._what}s: {', '.join(self._names())}>"
 
 
+class Members(dict[str, Any]):
+    """A dict that is as it was made: what is assigned to a name would do nothing, and is an error."""
+
+    def __init__(self, what: str, remedy: str, members: Mapping[str, Any]) -> None:
+        super().__init__(members)
+        self._what, self._remedy = what, remedy
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise BlobError(f"{self._what} '{name}' cannot be replaced", hint=self._remedy)
+
+    def __delitem__(self, name: str) -> None:
+        raise BlobError(f"{self._what} '{name}' cannot be removed", hint=self._remedy)
+
+
 class MissingName(BlobError, KeyError):
     """No such name. Also a KeyError, so that `in` and .get() behave as everybody expects."""
 

@@ -133,11 +133,12 @@ def allocate(
     seed: int,
     multipliers: Mapping[tuple[str, str], Multipliers] | None = None,
     shared: Mapping[tuple[str, str], tuple[str, str]] | None = None,
+    fill: bool = True,
 ) -> FlatParams:
     """Give every declared parameter its slice and its start values, every state array its memory, and bind them.
 
     multipliers and shared are keyed by (layer name, parameter name); `shared` maps a user to the owner. Without
-    multipliers, what the layers declared holds.
+    multipliers, what the layers declared holds. Without `fill` the parameters are zeros.
     """
     layers, multipliers, shared = list(layers), multipliers or {}, dict(shared or {})
     declared = {(layer.name, d.name): d for layer in layers for d in layer.param_decls.values()}
@@ -148,7 +149,7 @@ def allocate(
     trained = frozen[0].offset if frozen else total
 
     host = np.zeros(total, dtype)
-    for slot in slots:
+    for slot in slots if fill else ():
         rng = philox.host_generator(seed, f"{slot.layer}.{slot.name}")
         slot.view(host)[...] = owned[slot.key].filler.fill(rng, slot.shape)
     data = backend.from_host(host)
@@ -199,7 +200,7 @@ def extended(xp: Any, array: Any, size: int) -> Any:
 
 
 def _bind(layer: Layer, flat: FlatParams, backend: Backend, dtype: str) -> None:
-    for name, decl in layer.param_decls.items():
+    for name in layer.param_decls:
         key = (layer.name, name)
         slot = flat.slots[flat.shared.get(key, key)]
         layer.params.bind(name, slot.view(flat.data))

@@ -120,9 +120,7 @@ class Wired:
         self.key = key
 
     def __get__(self, layer: Layer | None, owner: type) -> Any:
-        if layer is None:
-            return self
-        raise AttributeError(self.key)
+        raise AttributeError(self.key)  # of the class too: `engine` tells the layers of engines from others
 
     def __set__(self, layer: Layer, value: Any) -> None:
         hint = "set it in the configuration, and build the net anew"

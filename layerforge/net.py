@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from . import access, accumulation, multipliers, registry, snapshot, threads, userfiles
+from . import access, accumulation, copies, multipliers, registry, snapshot, threads, userfiles
+from .advice import Advice
 from .arena import allocate as arena_memory
 from .backend import Backend, get_backend
-from .blobs import BlobError, Named
+from .blobs import BlobError, Members, Named
 from .config.document import Config
 from .errors import ConfigError, DataError, LayerForgeError, raise_all
 from .execution import Pass
@@ -34,7 +35,7 @@ from .turns import Turns, in_turn
 FORWARD_WORDS = ("phase", "backward", "copy", "of")
 
 
-class Net:
+class Net(access.Settled):
     """A network. Make one with `Net.from_yaml(path)` or `Net.from_config(mapping)`.
 
     keep       "all" blobs stay readable after forward and backward, a list of names, or "none" (what training needs)
@@ -42,8 +43,14 @@ class Net:
     """
 
     def __init__(
-        self, config: Config, *, keep: str | Iterable[str] = "all", backend: str | Backend | None = None
+        self,
+        config: Config,
+        *,
+        keep: str | Iterable[str] = "all",
+        backend: str | Backend | None = None,
+        like: Mapping[str, Any] | None = None,
     ) -> None:
+        """`like` is what a copy takes over from another net of this configuration (copies.py)."""
         self.config = config
         self.backend = get_backend(backend or config.top.backend)
         self.xp, self.dtype = self.backend.xp, config.top.dtype
@@ -53,19 +60,21 @@ class Net:
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
         self.turns = Turns(f"net '{config.name}'", self._turn_begins)
         self.wish = Wish(config.top.engine, self.backend.name, self.dtype)
-        errors: list[LayerForgeError] = list(config.errors)
-        builder = self._builder(config, errors)
+        errors: list[LayerForgeError] = [] if like else list(config.errors)
+        builder = self._builder(config, errors, like)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
         for name in self.graph.inputs.keys() & set(FORWARD_WORDS):
             errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
         raise_all(errors + builder.errors)
-        self.layers: dict[str, Layer] = {n.name: n.layer for n in self.graph.nodes}
+        layers = {n.name: n.layer for n in self.graph.nodes}
+        self.layers: dict[str, Layer] = Members("layer", "layers are those of the configuration", layers)
         self.run.tuning = multipliers.Tuning(self)
         for layer in self.layers.values():
             layer.run = self.run
         self.flat: FlatParams = allocate(
-            self.layers.values(), self.backend, self.dtype, self.run.seed, self.graph.multipliers(), self.graph.shared
-        )
+            self.layers.values(), self.backend, self.dtype, self.run.seed, self.graph.multipliers(), self.graph.shared,
+            fill=like is None,
+        )  # fmt: skip
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
         self._dtypes = {name: np.dtype(spec.dtype) for name, spec in self.graph.inputs.items()}
         self._asks_engines = any(self.wish.of(node) != "reference" for node in self.graph.nodes)
@@ -76,6 +85,11 @@ class Net:
         self._arena: Any = None  # memory of all plans, for only one is run at a time
         self._active: Plan | None = None
         self._copies: dict[str, tuple[Any, Any]] = {}  # of inputs that their caller could change
+        self._advice = Advice()
+        self._settings = access.Settings(self.layers.values())
+        if like is not None:
+            copies.take_over(self, like)
+        self._settled = frozenset(vars(self)) | {"_settled"}
 
     @classmethod
     def from_yaml(
@@ -99,11 +113,23 @@ class Net:
         """Build a net from a mapping with the same keys as a YAML file."""
         return cls(Config.from_dict(mapping, (), userfiles.import_all), keep=keep, backend=backend)
 
-    def _builder(self, config: Config, errors: list[LayerForgeError]) -> Builder:
+    def __getstate__(self) -> dict[str, Any]:
+        more = {name: value for name, value in vars(self).items() if name not in self._settled}
+        return {**copies.state_of(self), "more": more}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        Net.__init__(self, state["config"], keep=state["keep"], backend=state["backend"], like=state)
+        vars(self).update(state["more"])
+
+    def _builder(
+        self, config: Config, errors: list[LayerForgeError], like: Mapping[str, Any] | None = None
+    ) -> Builder:
         specs: dict[str, Spec] = {}
         grads: set[str] = set()
         known = True
-        if config.data is not None:
+        if like is not None and config.tree.get("data") is not None:  # which need not be here for a copy
+            specs = like["inputs"]
+        elif config.data is not None:
             try:
                 specs = {n: s.with_dtype(self.dtype) for n, s in config.data.specs("train").items()}
             except LayerForgeError as error:  # the file of a source may be missing: the rest is looked at all the same
@@ -113,7 +139,7 @@ class Net:
             specs, grads = parse_inputs(config.inputs, self.dtype, errors)
             known = config.tree.get("data") is None
         builder = Builder(specs, grads, self.dtype)
-        builder.of_data, builder.inputs_known = config.data is not None, known
+        builder.of_data, builder.inputs_known = config.tree.get("data") is not None, known
         return builder
 
     @property
@@ -145,7 +171,7 @@ class Net:
     def forward(
         self,
         *,
-        phase: str = "train",
+        phase: str | None = None,
         backward: bool | None = None,
         copy: bool = True,
         of: str | Iterable[str] | None = None,
@@ -153,11 +179,17 @@ class Net:
     ) -> dict[str, Any]:
         """Run all layers of a phase and return every top that nobody consumes.
 
+        phase     "train" unless told: running statistics move with every forward, and Dropout drops. To use a net and
+                  not train it, say phase="eval"; a third forward in train without a backward, its phase unnamed, is
+                  warned of once, where it matters
         backward  whether the layers keep what a backward needs; by default in train and not in eval
         copy      False returns live arrays instead of copies
         of        compute only these blobs (and what they need), and return them: no labels are needed for scores
         inputs    an array for each input of the net; the batch size may differ from call to call
         """
+        if phase is None:
+            self._advice.before(self)
+        named, phase = phase is not None, phase or PHASES[0]
         if phase not in PHASES:
             raise ConfigError(f"phase must be one of {', '.join(PHASES)}, got '{phase}'")
         targets = (of,) if isinstance(of, str) else tuple(of) if of is not None else None
@@ -171,6 +203,8 @@ class Net:
         self._pass = Pass(plan, self.xp, self.dtype, memory, plan.again)
         self._pass.forward(self._held(plan, given, inputs, keeping), keep=keeping)
         values = self._pass.values
+        if not named:
+            self._advice.after(self, plan)
         return {name: values[i].copy() if copy else values[i] for name, i in plan.outputs.items()}
 
     def _input(self, name: str, value: Any) -> Any:
@@ -188,6 +222,8 @@ class Net:
         backward: bool = True,
     ) -> Plan:
         """The plan for inputs of these shapes, made at their first use."""
+        if self._settings.changed():
+            self.replan("hyper-parameters of layers were changed after it")
         key = (phase, targets, backward, *shapes.items())
         plan = self._plans.get(key)
         if plan is None:
@@ -291,6 +327,7 @@ class Net:
 
     def _differentiable_plan(self) -> Plan:
         """The plan of the last forward, whose arrays are all there."""
+        self._advice.answered()
         if self._plan is None or self._pass is None or not self.run.keep:
             raise BlobError(
                 "backward needs a forward whose arrays were kept",

@@ -60,7 +60,7 @@ def planned(net: Net) -> Plan:
         return plan
     twin = Net(net.config, keep="none", backend=net.backend)
     with np.errstate(all="ignore"):
-        twin.forward(copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
+        twin.forward(phase="train", copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
     return twin.current_plan
 
 

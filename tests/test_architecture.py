@@ -41,6 +41,7 @@ SLOTS = [
     ["rewrite", "arena"],
     ["execution"],
     ["recording", "accumulation", "access", "multipliers"],
+    ["copies", "advice"],
     ["net"],
     ["solvers", "data", "check"],
     ["training"],

@@ -24,12 +24,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import multipliers, snapshot
+from .. import copies, multipliers, snapshot
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..errors import DataError, DivergedError, LayerError, LayerForgeError
@@ -109,8 +109,6 @@ class Solver:
 
     def _set_up(self, net: Net, section: SolverSection) -> None:
         self.net, self.section, self.rule, self.base_lr = net, section, section.rule, section.lr
-        # What takes the place of a net need not know of turns.
-        self.turns: Turns = getattr(net, "turns", None) or Turns("the net", lambda: None)
         self.schedule = copy.copy(section.schedule)  # what a plateau remembers is this solver's, not the section's
         self.iteration = self.updates = self.nonfinite = self.epoch = 0
         self.total_iterations: int | None = None
@@ -135,6 +133,37 @@ class Solver:
         """Follow the net where parameters that were frozen from the start learn now: their histories begin at zero."""
         if self._grad is not self.net.flat.grad:
             self._lay_out(self.history)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over (copies.py): options as a configuration writes them, counts, arrays on the host."""
+        host, made = self.net.backend.to_host, ("section", "rule", "schedule", "history", "_fast", "_scratch", "_grad")
+        state = {name: value for name, value in vars(self).items() if name not in made}
+        if self._pending is not None:
+            statistics = {key: host(array) for key, array in self._pending.statistics.items()}
+            state["_pending"] = replace(self._pending, statistics=statistics)
+        return {
+            "types": copies.user_types((self.rule, self.schedule)),
+            "options": {**self.section.plain(), "schedule": self.schedule.plain()},
+            "schedule": self.schedule.state(),
+            "history": [np.array(host(array)) for array in self.history],
+            **state,
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        rest = {name: value for name, value in state.items() if name not in ("types", "options", "schedule", "history")}
+        self._set_up(rest["net"], SolverSection.from_config(placed_copy(state["options"])))
+        self.schedule.load_state(state["schedule"])
+        from_host = self.net.backend.from_host
+        self._lay_out([from_host(array) for array in state["history"]])
+        vars(self).update(rest)
+        if self._pending is not None:
+            statistics = {key: from_host(array).copy() for key, array in self._pending.statistics.items()}
+            self._pending = replace(self._pending, statistics=statistics)
+
+    @property
+    def turns(self) -> Turns:
+        """Those of its net; what takes the place of a net need not know of turns."""
+        return getattr(self.net, "turns", None) or Turns("the net", lambda: None)
 
     @property
     def lr(self) -> float:
