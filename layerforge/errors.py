@@ -62,6 +62,10 @@ class DataError(LayerForgeError):
     exit_code = 3
 
 
+class ConcurrencyError(LayerForgeError):
+    """Several threads use a net at once."""
+
+
 class DivergedError(LayerForgeError):
     """Training produced a loss or gradient that is not finite."""
 

@@ -446,9 +446,14 @@ def merge_storage(graph: PhaseGraph, blobs: Sequence[Blob]) -> None:
             blob.storage = min(storages)
 
 
-def find_gradients(graph: Graph, phase: PhaseGraph) -> None:
-    """Mark which blobs need a gradient and which nodes have anything to do in backward."""
-    multipliers = graph.multipliers()
+def find_gradients(
+    graph: Graph, phase: PhaseGraph, changed: Mapping[tuple[str, str], Multipliers] | None = None
+) -> None:
+    """Mark which blobs need a gradient and which nodes have anything to do in backward.
+
+    changed  multipliers that hold instead of the configuration's
+    """
+    multipliers = graph.multipliers() | dict(changed or {})
     for step in phase.steps:
         layer = step.node.layer
         keys = ((layer.name, name) for name in layer.param_decls)

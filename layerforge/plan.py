@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from . import runner
 from .errors import ConfigError
 from .graph import PhaseGraph, Step
@@ -43,6 +45,7 @@ class Plan:
     carrier: Callable[[], Any] | None = None  # makes what copies inputs there, where an engine does
     carriers: dict[str, Any] = field(default_factory=dict)
     seeds: dict[int, tuple[float, Any]] = field(default_factory=dict)
+    cotangents: dict[int, Any] = field(default_factory=dict)  # memory for those that a caller gives
     memory: Memory = field(default_factory=Memory)  # of the net itself, where there is no arena
     arena: Any = None  # where everything lies (arena.py)
     tapes: dict[str, Tape] = field(default_factory=dict)  # what forward and backward repeat, in an arena
@@ -64,6 +67,11 @@ class Plan:
     def loss_steps(self) -> list[Step]:
         """The steps that make the losses."""
         return [step for step in self.steps if {i for i, _ in self.losses} & set(step.tops)]
+
+    @cached_property
+    def holds(self) -> frozenset[int]:
+        """The blobs that its passes know: inputs that are given, and what its steps make."""
+        return frozenset(i for i, _ in self.inputs) | {i for step in self.steps for i in step.tops}
 
     @property
     def again(self) -> dict[str, Memory]:
@@ -88,7 +96,7 @@ class Plan:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
         known = self.seeds.get(index)
         if known is None or known[0] != value:
-            known = self.seeds[index] = value, xp.full(self.specs[index].shape, value, dtype=dtype)
+            known = self.seeds[index] = value, fixed(xp.full(self.specs[index].shape, value, dtype=dtype))
         return known[1]
 
     def index_of(self, name: str) -> int:
@@ -97,6 +105,13 @@ class Plan:
             hint = did_you_mean(name, self.current) or f"blobs: {', '.join(self.current)}"
             raise ConfigError(f"the net has no blob '{name}' in phase {self.phase}", hint=hint)
         return self.current[name]
+
+
+def fixed(array: Any) -> Any:
+    """An array that passes share: whoever would write to it, as to a gradient, gets an error. CuPy cannot say no."""
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+    return array
 
 
 def make_plan(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,8 +51,7 @@ def record(plan: Plan, net: Net, backward: bool) -> Arena | None:
     engine = registry.engine(FAST)
     engine.record(True)
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with np.errstate(all="ignore"):
             _run(plan, net, recorder, backward)
         return recorder.arena()
     except LayerForgeError:

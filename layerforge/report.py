@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -60,9 +59,8 @@ def planned(net: Net) -> Plan:
     if plan is not None and plan.arena is not None:
         return plan
     twin = Net(net.config, keep="none", backend=net.backend)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        twin.forward(copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
+    with np.errstate(all="ignore"):
+        twin.forward(phase="train", copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
     return twin.current_plan
 
 

@@ -163,14 +163,16 @@ def _may_overwrite(plan: Plan, number: int, step: Step, storage: Mapping[int, in
     versions = {i for i, s in storage.items() if s == storage[bottom]}
     inputs = {i for i, _ in plan.inputs}
     asked = step.in_place or not versions & set(stay)
+    if step.in_place and versions & set(stay) & set(plan.current.values()):
+        return False  # somebody reads it by its name when all is done
     if not asked or versions & inputs or step.bottoms.count(bottom) > 1:
         return False
     if plan.specs[bottom].shape != plan.specs[step.tops[0]].shape:
         return False
     for position, other in enumerate(plan.steps):
         theirs = other.node.layer
-        if other.node.wiring.recompute and versions & set(other.bottoms):
-            return False  # forward will want to read it once more
+        if other.node.wiring.recompute and versions & {*other.bottoms, *other.tops}:
+            return False  # forward will want to read it once more, or write it once more over what is there by then
         if any(reads(theirs, "top", j) for j, i in enumerate(other.tops) if i in versions):
             return False
         mine = [j for j, i in enumerate(other.bottoms) if i in versions]

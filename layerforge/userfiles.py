@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import threading
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,9 @@ from types import ModuleType
 
 from .errors import ConfigError, LayerForgeError
 from .places import Place
+
+ONE_BY_ONE = threading.RLock()  # no other thread takes a file that is still being run for imported
+PREFIX = "layerforge_user_"  # of the names of their modules
 
 
 def import_file(path: str | Path) -> ModuleType:
@@ -47,8 +51,13 @@ def imported(path: str | Path) -> ModuleType | None:
     return sys.modules.get(_name(Path(path).absolute()))
 
 
+def is_file(module: str) -> bool:
+    """Whether a module of that name is a file that was imported here."""
+    return module.startswith(PREFIX)
+
+
 def _name(path: Path) -> str:
-    return f"layerforge_user_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    return f"{PREFIX}{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
 
 
 def where(path: Path, problem: Exception) -> Place:
@@ -63,5 +72,6 @@ def where(path: Path, problem: Exception) -> Place:
 
 def import_all(paths: Iterable[str | Path]) -> None:
     """Import several files in order."""
-    for path in paths:
-        import_file(path)
+    with ONE_BY_ONE:
+        for path in paths:
+            import_file(path)

@@ -26,11 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # Tests of the engine itself. The extra `dev` installs it wherever it has a wheel: there it must not be missing.
 ENGINE_TESTS = (
     "test_arena.py",
+    "test_concurrency.py",
+    "test_engine_fuzz.py",
     "test_engine_nets.py",
     "test_engine_steps.py",
     "test_engines.py",
     "test_engines_more.py",
     "test_engines_recurrent.py",
+    "test_netfuzz.py",
     "test_tape.py",
 )
 HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import userfiles
 from ..errors import ConfigError, LayerForgeError, flatten, in_order, raise_all
 from ..params import resolve_path, show
 from ..places import Place, PlacedDict, PlacedList, part, place_of
@@ -97,6 +98,15 @@ class Config:
         self = cls(tree, files, None, overrides)
         self._read(import_files)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"tree": self.tree, "path": self.path, "files": self.files, "imports": self.imports}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """A copy reads the tree again, for sections hold what cannot travel. Users' files are imported."""
+        vars(self).update(state)
+        self.errors, self.broken = [], set()
+        self._read(userfiles.import_all)
 
     # ---- reading -----------------------------------------------------------------------------------------------
 

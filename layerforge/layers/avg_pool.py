@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LayerError
+from ..functional import mean_of
 from ..layer import Bad, Example
 from ..params import Pair, Single, Triple, param
 from ..registry import register
@@ -192,7 +193,7 @@ class GlobalAvgPool2d(LinearMap):
         return x.with_shape((*x.shape[:2], *(1 for _ in size)))
 
     def apply(self, x: Any) -> Any:
-        return x.mean(axis=(2, 3), keepdims=True)
+        return mean_of(x, (2, 3), keepdims=True)
 
     def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
         dx = self.xp.zeros_like(dy, shape=shape)

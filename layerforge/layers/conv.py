@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError, LayerError
 from ..fillers import Filler
+from ..functional import sum_of
 from ..layer import Bad, Example, Layer
 from ..params import Pair, PerAxis, Single, Triple, param
 from ..registry import register
@@ -55,7 +56,7 @@ class Kernels(Layer):
     def add_bias_grad(self, dy: Any) -> None:
         """Add to the gradient of the bias: every position of the output (M, *S, N) has it once."""
         if self.bias and self.needs_param_grad.bias:
-            self.grads.bias += dy.reshape(dy.shape[0], -1).sum(axis=1)
+            self.grads.bias += sum_of(dy.reshape(dy.shape[0], -1), 1)
 
 
 class Convolution(Kernels):

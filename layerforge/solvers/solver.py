@@ -23,17 +23,18 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import snapshot
+from .. import copies, multipliers, snapshot
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
-from ..errors import DataError, DivergedError, LayerError
-from ..flat import Group, l2_norm
+from ..errors import DataError, DivergedError, LayerError, LayerForgeError
+from ..flat import Group, extended, l2_norm
+from ..turns import Turns, in_turn
 from .fast import fast_update
 from .rules import Step
 from .schedules import Progress
@@ -115,14 +116,54 @@ class Solver:
         self.grad_norm: float | None = None
         self.loss: float | None = None
         self.average = 1.0
-        xp, grad = net.backend.xp, net.flat.grad
-        self.history = tuple(xp.zeros_like(grad) for _ in range(self.rule.histories))
-        self._fast = fast_update(net, section, self.history)
+        self._pending: Accumulation | None = None
+        self._lay_out([net.flat.grad[:0]] * self.rule.histories)
+
+    def _lay_out(self, history: Iterable[Any]) -> None:
+        """Give the histories the size of the net's flat gradient, with zeros where they end, and plan the updates."""
+        net, xp, grad = self.net, self.net.backend.xp, self.net.flat.grad
+        self._grad = grad
+        self.history = tuple(extended(xp, array, len(grad)) for array in history)
+        self._fast = fast_update(net, self.section, self.history)
         # On a device a pass costs a launch, not a trip through a cache: there everything is one block.
         self._block = BLOCK_BYTES // grad.itemsize if xp is np else max(1, grad.size)
-        pieces = [piece for group in net.flat.groups for piece in self._pieces(group)]
-        self._scratch = xp.empty(max((p.stop - p.start for p in pieces), default=0), dtype=grad.dtype)
-        self._pending: Accumulation | None = None
+        self._scratch = xp.empty(0, dtype=grad.dtype)
+
+    def _follow(self) -> None:
+        """Follow the net where parameters that were frozen from the start learn now: their histories begin at zero."""
+        if self._grad is not self.net.flat.grad:
+            self._lay_out(self.history)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over (copies.py): options as a configuration writes them, counts, arrays on the host."""
+        host, made = self.net.backend.to_host, ("section", "rule", "schedule", "history", "_fast", "_scratch", "_grad")
+        state = {name: value for name, value in vars(self).items() if name not in made}
+        if self._pending is not None:
+            statistics = {key: host(array) for key, array in self._pending.statistics.items()}
+            state["_pending"] = replace(self._pending, statistics=statistics)
+        return {
+            "types": copies.user_types((self.rule, self.schedule)),
+            "options": {**self.section.plain(), "schedule": self.schedule.plain()},
+            "schedule": self.schedule.state(),
+            "history": [np.array(host(array)) for array in self.history],
+            **state,
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        rest = {name: value for name, value in state.items() if name not in ("types", "options", "schedule", "history")}
+        self._set_up(rest["net"], SolverSection.from_config(placed_copy(state["options"])))
+        self.schedule.load_state(state["schedule"])
+        from_host = self.net.backend.from_host
+        self._lay_out([from_host(array) for array in state["history"]])
+        vars(self).update(rest)
+        if self._pending is not None:
+            statistics = {key: from_host(array).copy() for key, array in self._pending.statistics.items()}
+            self._pending = replace(self._pending, statistics=statistics)
+
+    @property
+    def turns(self) -> Turns:
+        """Those of its net; what takes the place of a net need not know of turns."""
+        return getattr(self.net, "turns", None) or Turns("the net", lambda: None)
 
     @property
     def lr(self) -> float:
@@ -135,6 +176,7 @@ class Solver:
 
     # One step -----------------------------------------------------------------------------------------------------
 
+    @in_turn
     def step(self, **batch: Any) -> float:
         """One step on one batch: zero_grad, forward, backward, update. Returns the weighted loss.
 
@@ -145,6 +187,7 @@ class Solver:
         self.update()
         return loss
 
+    @in_turn
     def accumulate(self, **batch: Any) -> float:
         """Forward and backward of one micro-batch; returns its own loss. The first after an update begins from zero.
 
@@ -190,6 +233,7 @@ class Solver:
             self.net.first_sample = self._pending.first_sample
             self._pending = None
 
+    @in_turn
     def update(self, *, check: bool = True) -> None:
         """Average, check, clip, decay and update, as the module says; then iteration is one more.
 
@@ -210,6 +254,7 @@ class Solver:
             raise
         # Weights that overflow here show in the next step's loss, which is checked and named.
         with np.errstate(over="ignore", invalid="ignore"):
+            self._follow()
             for group in self.net.flat.groups:
                 self._update_group(group, lr * group.lr_mult, *clipping)
         if self._pending is not None:
@@ -218,6 +263,7 @@ class Solver:
         self.updates += 1
         self._count()
 
+    @in_turn
     def skip(self) -> None:
         """After a DivergedError: count the step, leaving weights, history and statistics as they were before it.
 
@@ -280,6 +326,8 @@ class Solver:
             return
         for piece in self._pieces(group):
             data, grad, pull = flat.data[piece], flat.grad[piece], None
+            if len(self._scratch) < piece.stop - piece.start:
+                self._scratch = xp.empty(piece.stop - piece.start, dtype=grad.dtype)
             out = self._scratch[: piece.stop - piece.start]
             if factor != 1:
                 grad = xp.multiply(grad, factor, out=out)
@@ -295,9 +343,13 @@ class Solver:
     # State --------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state."""
+        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state, and
+        the multipliers of parameters that were changed since the net was built.
+        """
         counts = {"iteration": self.iteration, "updates": self.updates, "nonfinite": self.nonfinite}
-        return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state()}
+        changed = multipliers.as_plain(self.net.flat.changed)
+        tuned = {"multipliers": changed} if changed else {}
+        return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state(), **tuned}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of the history on the host, by path: history/<number>/<layer>/<parameter>."""
@@ -307,8 +359,9 @@ class Solver:
     def load_state(self, state: Mapping[str, Any], arrays: Mapping[str, Any], source: str = "the saved state") -> None:
         """Go on from what `state` and `arrays` returned. `source` is what errors call it.
 
-        The history is found by layer and name, so multipliers may have changed; other arrays than history/ are left
-        alone. Nothing is changed unless everything fits.
+        The history is found by layer and name, so the configuration's multipliers may have changed; those that were
+        changed in the run hold again. Other arrays than history/ are left alone. Nothing is changed unless everything
+        fits.
 
         Errors   DataError for another type of solver and for a missing, unexpected or mis-shaped history;
                  ConfigError for another kind of schedule
@@ -320,11 +373,20 @@ class Solver:
                 f"{source} is from a solver of type {state['type']}, this one is {self.rule.type_name}",
                 hint=f"set solver.type: {state['type']}, or begin anew with its weights",
             )
-        views, saved = self._views(), {k: v for k, v in arrays.items() if k.startswith("history/")}
-        problems = _differences(views, saved)
-        if problems:
-            raise DataError(f"{source} does not fit this solver", hint="; ".join(map(snapshot.unescape, problems)))
-        self.schedule.load_state(state["schedule"])
+        saved = {k: v for k, v in arrays.items() if k.startswith("history/")}
+        before, tuned = self.net.flat.changed, multipliers.from_plain(self.net, state.get("multipliers", ()), source)
+        if tuned != before:
+            multipliers.apply(self.net, tuned)
+        try:
+            views = self._views()
+            problems = _differences(views, saved)
+            if problems:
+                raise DataError(f"{source} does not fit this solver", hint="; ".join(map(snapshot.unescape, problems)))
+            self.schedule.load_state(state["schedule"])
+        except LayerForgeError:
+            if tuned != before:
+                multipliers.apply(self.net, before)
+            raise
         self._abandon()
         for path, view in views.items():
             view[...] = self.net.backend.from_host(saved[path], view.dtype)
@@ -333,12 +395,13 @@ class Solver:
         self.nonfinite = int(state.get("nonfinite", 0))
 
     def _views(self) -> dict[str, Any]:
-        """The parts of the history by path: live arrays in their parameters' shapes."""
+        """The parts of the history by path: live arrays in their parameters' shapes, of all that learn or once did."""
+        self._follow()
         return {
             f"history/{number}/{snapshot.escape(slot.layer)}/{slot.name}": slot.view(array)
             for number, array in enumerate(self.history)
             for slot in self.net.flat.slots.values()
-            if not slot.frozen
+            if slot.offset < len(array) and (not slot.frozen or slot.key in self.net.flat.changed)
         }
 
 

@@ -3,8 +3,9 @@
 Where a backward follows, only activations whose derivative follows from their result can be fused, as the result is all
 that there is.
 
-oneDNN's ReLU takes NaN for a negative number, as its max pooling takes it for the smallest: a NaN does not spread from
-there. In training it shows in the gradients of what is learned below, where it is multiplied by 0.
+oneDNN's ReLU takes NaN for a negative number. What is not a number must stay so, or nobody learns of it; so a ReLU is a
+maximum, in a pass over a result that is still in the caches, and oneDNN's own only where its slope below 0 is not 0.
+Functions that multiply x by a gate are not numbers at ±∞ in oneDNN; where not all is finite the reference's do it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ LOGISTIC, EXP, GELU_TANH, SWISH, LOG, CLIP, GELU_ERF = 0x29, 0x2A, 0x2B, 0x2C, 0
 FROM_RESULT = {RELU: 0x100, TANH: 0x101, LOGISTIC: 0x104}  # the same, differentiated by the result
 
 Algorithm = tuple[int, float, float]
+PLAIN_RELU: Algorithm = (RELU, 0.0, 0.0)
+GATED = GELU_TANH, GELU_ERF, SWISH
 
 
 def gelu(layer: Any) -> Algorithm:
@@ -47,6 +50,7 @@ class Activated(OneDnn):
     """Mixin of layers that can apply an activation to their result."""
 
     activation: Algorithm | None = None
+    above: Any = None  # the layer that it was
 
     def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
         """Whether the layer above is an activation that this one can apply, and undo; one is enough.
@@ -59,10 +63,29 @@ class Activated(OneDnn):
     def absorb(self, above: Layer) -> None:
         """Apply that activation from now on. Backward then reads the top."""
         self.activation, self.backward_reads = algorithm_of(above), (*self.backward_reads, "top")
+        self.above = above
 
     def post_ops(self) -> tuple[Algorithm, ...]:
-        """What the primitive does to each result."""
-        return () if self.activation is None else (self.activation,)
+        """What the primitive does to each result; `activate` does what it cannot."""
+        if self.activation is None or self.activation == PLAIN_RELU or self.activation[0] in GATED:
+            return ()
+        return (self.activation,)
+
+    def activate(self, y: Any) -> None:
+        """Apply the activation that the primitive could not to its result, in place."""
+        if self.activation == PLAIN_RELU:
+            rectify(self, "activated", y, y)
+        elif self.activation is not None and self.activation[0] in GATED:
+            self.act("activated", self.gate)(y, self.view("y flat", y, in_order_of_memory))
+
+    def gate(self, y: Any, flat: Any) -> None:
+        """y <- f(y), by the reference's f where not all is finite."""
+        if all_finite(flat, y):
+            op = self.op("gate", primitives.eltwise, *self.activation)
+            op.bind((y, y))
+            op.run()
+        else:
+            self.above.f(y.copy(), y)
 
     def life_of_top(self) -> str:
         """A top that backward reads lives until then."""
@@ -86,6 +109,52 @@ class Activated(OneDnn):
     def jvp(self, *tangents: Any) -> Any:
         tangent = super().jvp(*tangents)
         return tangent if self.activation is None else tangent * slope(self.activation, self.saved.y)
+
+
+def rectify(layer: OneDnn, name: str, x: Any, y: Any) -> None:
+    """y = max(x, 0), and NaN where x is; y lies like x, or is x."""
+    flat_x, flat_y = (layer.view(f"{name} {i} flat", a, in_order_of_memory) for i, a in enumerate((x, y)))
+    if flat_x is None or flat_y is None:
+        layer.act(f"{name} with gaps", np_rectify)(x, y)
+    else:
+        zero = layer.view("zero", None, lambda _: np.zeros(1, np.float32))
+        layer.op(name, primitives.rectified)(flat_x, zero, flat_y, flat_x)
+
+
+def in_order_of_memory(a: Any) -> Any:
+    """All numbers of an array as they follow each other in memory; None where there are gaps."""
+    flat = a.ravel("K")
+    return flat if np.may_share_memory(flat, a) else None
+
+
+def all_finite(flat: Any, a: Any) -> bool:
+    """Whether all numbers of an array are finite; False, too, where their squares are not.
+
+    flat   them `in_order_of_memory`, as a product with itself is many times faster than a look at each
+    """
+    return bool(np.isfinite(np.dot(flat, flat)) if flat is not None else np.isfinite(a).all())
+
+
+def np_rectify(x: Any, y: Any) -> None:
+    """y = max(x, 0)"""
+    np.maximum(x, 0, out=y)
+
+
+def rectify_what_is_not_finite(eps: float) -> Callable[..., None]:
+    """Act on channels of normalised numbers whose mean or variance, weight or bias oneDNN's ReLU made vanish.
+
+    A NaN among the numbers of a channel is one in its mean: it is enough to look there.
+    """
+
+    def act(x: Any, weight: Any, bias: Any, mean: Any, var: Any, y: Any) -> None:
+        vectors = [np.asarray(default if v is None else v) for v, default in ((weight, 1), (bias, 0))]
+        bad = np.flatnonzero(~np.isfinite(mean + var + vectors[0] + vectors[1]))
+        for c in bad:
+            scale, shift = (v[c] if v.ndim else v for v in vectors)
+            normal = (x[:, c] - mean[c]) / np.sqrt(var[c] + np.float32(eps))
+            y[:, c] = np.maximum(scale * normal + shift, 0).reshape(y[:, c].shape)
+
+    return act
 
 
 def slope(activation: Algorithm, y: Any) -> Any:

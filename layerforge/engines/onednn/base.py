@@ -12,7 +12,7 @@ from ...layer import Layer, Memory
 from ...namespaces import Saved
 from ...spec import Spec
 from . import primitives
-from .binding import Op
+from .binding import AXES, Op, layout
 from .script import Act, Script, written_down
 
 LAST = "last"
@@ -50,7 +50,12 @@ class OneDnn(Layer):
     @classmethod
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         """Why this engine does not do these hyper-parameters or shapes; None where it does."""
-        return "empty arrays" if any(s.size == 0 for s in (*bottoms, *tops)) else None
+        arrays = (*bottoms, *tops)
+        if any(s.size == 0 for s in arrays):
+            return "empty arrays"
+        if not all(s.shape for s in bottoms):
+            return "a single number"
+        return f"more than {AXES} axes" if any(s.ndim > AXES for s in arrays) else None
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...] | None:
         """The order, outermost first, into which it copies a bottom of so many axes; None where it takes any."""
@@ -125,9 +130,8 @@ class OneDnn(Layer):
 
     def settled(self, name: str, x: Any, life: str = "call") -> Any:
         """An image with channels last: as it is, if it is so already, otherwise copied."""
-        last = self.view(f"{name} last", x, channels_last)
-        if last is not None:
-            return last
+        if self.view(f"{name} last", x, channels_last):
+            return x
         copy = self.image(f"{name} settled", x.shape, life)
         self.op(f"{name} settled", primitives.copy)(x, copy)
         return copy
@@ -140,45 +144,37 @@ class OneDnn(Layer):
 
     def alike(self, name: str, x: Any, model: Any, life: str = "call") -> Any:
         """x with its axes in memory in the order of a model of the same shape: as it is, or copied so."""
-        if x.strides == model.strides:
+        if layout(x) == layout(model):
             return x
-        seen = self.view(f"{name} seen", x, lambda a: restrided(a, model.strides))
-        if seen is not None:
-            return seen
         copy = self.buf(f"{name} like", x.shape, like=model, life=life)
         self.op(f"{name} like", primitives.copy)(x, copy)
         return copy
 
+    @staticmethod
+    def rows(x: Any) -> Any:
+        """What `matrix` takes without a copy: here what a product of matrices can take."""
+        return rows(x)
+
     def matrix(self, name: str, x: Any, life: str = "call") -> Any:
-        """x (..., D) as rows (N, D) that lie one behind the other in memory, copied if need be."""
-        flat = self.view(f"{name} rows", x, rows)
+        """x (..., D) as `rows` (N, D), copied if need be."""
+        flat = self.view(f"{name} rows", x, self.rows)
         if flat is None:
             copy = self.buf(f"{name} settled", x.shape, life=life)
             self.op(f"{name} settled", primitives.copy)(x, copy)
-            flat = self.view(f"{name} settled rows", copy, rows)
+            flat = self.view(f"{name} settled rows", copy, self.rows)
         return flat
 
 
-def channels_last(x: Any) -> Any:
-    """An image whose channels lie side by side in memory, with the strides that say so; None where they do not.
-
-    NumPy does not care about the stride of an axis of length 1, oneDNN takes it for the layout.
-    """
-    last = np.moveaxis(x, 1, -1)
-    if not last.flags.c_contiguous:
-        return None
-    strides = np.cumprod([x.itemsize, *last.shape[:0:-1]])[::-1]
-    return np.moveaxis(np.lib.stride_tricks.as_strided(last, last.shape, strides, writeable=False), -1, 1)
-
-
-def restrided(x: Any, strides: Sequence[int]) -> Any:
-    """x with these strides, where they differ only for axes of length 1, whose strides mean nothing; otherwise None."""
-    if any(n != 1 and s != t for n, s, t in zip(x.shape, x.strides, strides, strict=True)):
-        return None
-    return np.lib.stride_tricks.as_strided(x, x.shape, strides, writeable=False)
+def channels_last(x: Any) -> bool:
+    """Whether an image's channels lie side by side in memory, and nothing between them."""
+    return np.moveaxis(x, 1, -1).flags.c_contiguous
 
 
 def rows(x: Any) -> Any:
     """x (..., D) as a view (N, D) that a product of matrices can take; None where there is none."""
-    flat = x if x.ndim == 2 else x.reshape(-1, x.shape[-1]) if x.flags.c_contiguous else None
-    return flat if flat is not None and (flat.flags.c_contiguous or flat.flags.f_contiguous) else None
+    return x if x.ndim == 2 and x.flags.f_contiguous else rows_in_order(x)
+
+
+def rows_in_order(x: Any) -> Any:
+    """x (..., D) as a view (N, D) whose rows lie one behind the other in memory; None where there is none."""
+    return x.reshape(-1, x.shape[-1]) if x.flags.c_contiguous else None

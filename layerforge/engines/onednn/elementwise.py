@@ -1,4 +1,4 @@
-"""Element-wise layers, sums of bottoms and softmax by oneDNN's kernels, on all threads."""
+"""Element-wise layers and sums of bottoms by oneDNN's kernels, on all threads."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from typing import Any
 import numpy as np
 
 from ...layer import Layer
-from ...layers.softmax import LogSoftmax, Softmax
 from ...registry import LAYERS
 from ...spec import Spec
 from . import primitives
-from .activation import ALGORITHMS, FROM_RESULT, Activated
+from .activation import (
+    ALGORITHMS,
+    FROM_RESULT,
+    GATED,
+    PLAIN_RELU,
+    Activated,
+    all_finite,
+    in_order_of_memory,
+    rectify,
+)
 from .base import OneDnn
-from .primitives import ADD, LOG_SOFTMAX, SOFTMAX
+from .primitives import ADD
 
 
 class OneDnnElementwise(OneDnn):
@@ -26,7 +34,12 @@ class OneDnnElementwise(OneDnn):
         algorithm, *numbers = ALGORITHMS[self.type_name](self)
         y = self.buf("y", x.shape, like=x, life="saved" if algorithm in FROM_RESULT else "call")
         x = self.alike("x", x, y, "saved")
-        self.op("y", primitives.eltwise, algorithm, *numbers)(x, y)
+        if (algorithm, *numbers) == PLAIN_RELU:
+            rectify(self, "y", x, y)
+        else:
+            self.op("y", primitives.eltwise, algorithm, *numbers)(x, y)
+        if algorithm in GATED:
+            self.act("y again", self.forward_again)(x, self.view("x flat", x, in_order_of_memory), y)
         self.save(kept=y if algorithm in FROM_RESULT else x)
         return y
 
@@ -39,7 +52,19 @@ class OneDnnElementwise(OneDnn):
         self.op("dx", primitives.eltwise_backward, FROM_RESULT.get(algorithm, algorithm), *numbers)(
             kept, self.alike("dy", dy, kept), dx
         )
+        if algorithm in GATED:
+            self.act("dx again", self.backward_again)(kept, self.view("x flat", kept, in_order_of_memory), dy, dx)
         return dx
+
+    def forward_again(self, x: Any, flat: Any, y: Any) -> None:
+        """y = f(x) as the reference has it, where not all is finite."""
+        if not all_finite(flat, x):
+            self.f(x, y)
+
+    def backward_again(self, x: Any, flat: Any, dy: Any, dx: Any) -> None:
+        """dx = f'(x) dy as the reference has it, where not all is finite."""
+        if not all_finite(flat, x):
+            dx[...] = self.df(dy, x)
 
     def jvp(self, dx: Any) -> Any:
         kept = self.saved.kept
@@ -53,7 +78,7 @@ class OneDnnElementwise(OneDnn):
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if ALGORITHMS[reference.type_name](reference) is None:
             return "not with these hyper-parameters"
-        return "a single number" if not bottoms[0].shape else super().refuses(reference, bottoms, tops)
+        return super().refuses(reference, bottoms, tops)
 
 
 def elementwise(name: str) -> type[OneDnn]:
@@ -78,43 +103,15 @@ class OneDnnAdd(Activated, LAYERS.get("Add")):  # type: ignore[misc]
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if len(bottoms) != 2 or bottoms[0].shape != bottoms[1].shape or reference.coeff is not None:
             return "only two bottoms of one shape, without coeff"
-        return "a single number" if not bottoms[0].shape else super().refuses(reference, bottoms, tops)
+        return super().refuses(reference, bottoms, tops)
 
     def forward(self, a: Any, b: Any) -> Any:
         y = self.buf("y", a.shape, over=a, like=a, life=self.life_of_top())
         self.op("y", primitives.binary, ADD, self.post_ops())(self.alike("a", a, y), self.alike("b", b, y), y)
+        self.activate(y)
         self.save(y=self.kept_top(y), shapes=[a.shape, b.shape], xs=None)
         return y
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
         dz = self.before_activation(dy)
         return tuple(dz if needed else None for needed in self.needs_grad)
-
-
-class OneDnnSoftmax(OneDnn, Softmax):
-    """Softmax."""
-
-    type_name = "Softmax"
-    replays = True
-    algorithm = SOFTMAX
-    inplace = False
-
-    def forward(self, x: Any) -> Any:
-        y = self.buf("y", x.shape, life="saved")
-        self.op("y", primitives.softmax, self.dim % x.ndim, self.algorithm)(x, y)
-        self.save(y=y)
-        return y
-
-    def backward(self, dy: Any) -> Any:
-        if not self.needs_grad[0]:
-            return None
-        dx = self.buf("dx", dy.shape)
-        self.op("dx", primitives.softmax_backward, self.dim % dy.ndim, self.algorithm)(self.saved.y, dy, dx)
-        return dx
-
-
-class OneDnnLogSoftmax(OneDnnSoftmax, LogSoftmax):
-    """LogSoftmax."""
-
-    type_name = "LogSoftmax"
-    algorithm = LOG_SOFTMAX

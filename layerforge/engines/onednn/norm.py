@@ -15,7 +15,8 @@ from ...layers.local_response_norm import LocalResponseNorm
 from ...layers.standardized import per_channel
 from ...spec import Spec
 from . import primitives
-from .base import OneDnn
+from .activation import rectify_what_is_not_finite
+from .base import OneDnn, rows_in_order
 from .binding import DIFF_SCALE, DIFF_SHIFT
 
 
@@ -35,12 +36,14 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         return super().refuses(reference, bottoms, tops)
 
     def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
-        """A plain ReLU."""
-        return not self.relu and above.type_name == "ReLU" and not above.negative_slope
+        """A plain ReLU, where the statistics are the batch's: they tell of a NaN that oneDNN's ReLU takes for 0."""
+        learning = plan.phase == "train" and not self.use_running_stats
+        return learning and not self.relu and above.type_name == "ReLU" and not above.negative_slope
 
     def absorb(self, above: Layer) -> None:
         """Apply the ReLU above in the same passes."""
         self.relu = True  # its mask is kept, so that backward does not read the top
+        self.not_finite = rectify_what_is_not_finite(self.eps)
 
     def as_image(self, name: str, x: Any) -> Any:
         """x (N, C) is an image of one position."""
@@ -59,6 +62,8 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         mask = self.mask(x4)
         op = self.op(f"y {learning} {mask is None}", primitives.batch_norm, self.eps, not learning, self.relu)
         op(x4, *self.affine_params(), mean, var, self.settled("y", self.as_image("y", y)), mask)
+        if self.relu:
+            self.act("not finite", self.not_finite)(x4, *self.affine_params(), mean, var, y)
         if learning:
             running = self.state.running_mean, self.state.running_var
             self.act("statistics", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))
@@ -124,6 +129,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
 
     type_name = "LayerNorm"
     replays = sets_gradients = True
+    rows = staticmethod(rows_in_order)  # of columns in order oneDNN takes the wrong numbers in backward
     backward_reads = ("bottom",)
     inplace = False
 
@@ -172,8 +178,8 @@ class OneDnnLocalResponseNorm(OneDnn, LocalResponseNorm):
 
     @classmethod
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        if reference.within or reference.size % 2 == 0 or bottoms[0].ndim != 4:
-            return "only across channels of images, with an odd size"
+        if reference.within or reference.size % 2 == 0 or reference.size < 3 or bottoms[0].ndim != 4:
+            return "only across channels of images, with an odd size from 3"  # oneDNN 3.2 crashes in backward of size 1
         return super().refuses(reference, bottoms, tops)
 
     def numbers(self) -> tuple[int, float, float, float]:

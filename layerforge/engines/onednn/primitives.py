@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import binding as b
-from .binding import Attr, Desc, Recipe, any_layout, dims, of_array, strided
+from .binding import Attr, Desc, Recipe, any_layout, dims, of_array, of_image, strided
 
 Made = tuple[Recipe, Sequence[int]]
 DIRECT, DIRECT_TURNED = 1, 0xA
-SOFTMAX, LOG_SOFTMAX = 0x30000, 0x30001
+SOFTMAX = 0x30000
 MAX_POOLING, MEAN_WITH_PADDING, MEAN_WITHOUT = 0x1FF, 0x2FF, 0x3FF
-ADD, MULTIPLY, SUBTRACT, LRN_ACROSS = 0x1FFF0, 0x1FFF1, 0x1FFF5, 0xAFF
+ADD, MULTIPLY, MAXIMUM, SUBTRACT, LRN_ACROSS = 0x1FFF0, 0x1FFF1, 0x1FFF2, 0x1FFF5, 0xAFF
 FROM_RESULT = 0x100  # algorithms from here on differentiate by the result
 USE_GLOBAL_STATS, USE_SCALE, USE_SHIFT, FUSE_RELU = 1, 2, 4, 8
 
@@ -110,6 +110,16 @@ def binary(x: Any, z: Any, y: Any, algorithm: int, post_ops: Sequence[Any] = ())
     return recipe, (b.SRC, b.SRC_1, b.DST)
 
 
+def rectified(x: Any, zero: Any, y: Any, x_again: Any) -> Made:
+    """y = max(max(x, 0), x), which is max(x, 0) and NaN where x is. y may be the memory of x.
+
+    The instruction behind it gives its second argument where one of the two is NaN, and oneDNN's own ReLU gives 0.
+    """
+    attr = Attr([("binary", MAXIMUM, of_array(x_again))])
+    recipe = Recipe("binary", MAXIMUM, of_array(x), of_array(zero), of_array(y), attr)
+    return recipe, (b.SRC, b.SRC_1, b.DST, b.POST_OP | b.SRC_1)
+
+
 def masked(x: Any, mask: Any, y: Any, scale: Any) -> Made:
     """y = x · scale · mask of 0 and 1, which may be broadcast; scale is an array of one number."""
     recipe = Recipe("binary", MULTIPLY, of_array(x), of_array(mask), of_array(y), Attr((), [b.SRC_1]))
@@ -163,7 +173,7 @@ class Geometry:
 def _convolution(x: Any, w: Any, bias: Any, y: Any, how: Geometry, attr: Attr | None = None) -> Recipe:
     vector = None if bias is None else of_array(bias)
     return Recipe(
-        f"{how.operation}_forward", b.TRAINING, how.algorithm, of_array(x), any_layout(w.shape), vector, of_array(y),
+        f"{how.operation}_forward", b.TRAINING, how.algorithm, of_image(x), any_layout(w.shape), vector, of_image(y),
         *how.for_convolution(), attr,
     )  # fmt: skip
 
@@ -181,7 +191,7 @@ def convolution_by_weights(x: Any, dy: Any, dw: Any, how: Geometry) -> Made:
     """The gradient of a convolution by its kernels."""
     forward = _convolution(x, dw, None, dy, how)
     recipe = Recipe(
-        f"{how.operation}_backward_weights", how.algorithm, of_array(x), any_layout(dw.shape), None, of_array(dy),
+        f"{how.operation}_backward_weights", how.algorithm, of_image(x), any_layout(dw.shape), None, of_image(dy),
         *how.for_convolution(), forward, None,
     )  # fmt: skip
     return recipe, (b.SRC, b.DIFF_DST, b.DIFF_WEIGHTS)
@@ -191,7 +201,7 @@ def convolution_by_bottom(w: Any, dy: Any, dx: Any, how: Geometry) -> Made:
     """The gradient of a convolution by its bottom."""
     forward = _convolution(dx, w, None, dy, how)
     recipe = Recipe(
-        f"{how.operation}_backward_data", how.algorithm, of_array(dx), any_layout(w.shape), of_array(dy),
+        f"{how.operation}_backward_data", how.algorithm, of_image(dx), any_layout(w.shape), of_image(dy),
         *how.for_convolution(), forward, None,
     )  # fmt: skip
     return recipe, (b.WEIGHTS, b.DIFF_DST, b.DIFF_SRC)
@@ -203,18 +213,18 @@ def _pooling(x: Desc, y: Desc, algorithm: int, how: Geometry, prop: int = b.TRAI
 
 def pooling(x: Any, y: Any, where: Any, algorithm: int, how: Geometry) -> Made:
     """y = the largest or the mean of each window; `where` remembers which was the largest, if that is wanted."""
-    recipe = _pooling(of_array(x), of_array(y), algorithm, how, b.INFERENCE if where is None else b.TRAINING)
+    recipe = _pooling(of_image(x), of_image(y), algorithm, how, b.INFERENCE if where is None else b.TRAINING)
     return recipe, arguments((b.SRC, x), (b.DST, y), (b.WORKSPACE, where))
 
 
 def pooling_workspace(x: Any, y: Any, algorithm: int, how: Geometry) -> int:
     """The bytes of `where`."""
-    return _pooling(of_array(x), of_array(y), algorithm, how).wants(b.WORKSPACE).bytes
+    return _pooling(of_image(x), of_image(y), algorithm, how).wants(b.WORKSPACE).bytes
 
 
 def pooling_backward(dy: Any, where: Any, dx: Any, algorithm: int, how: Geometry) -> Made:
     """dx gets dy where the largest was, or spread over the window."""
-    wanted, given = of_array(dx), of_array(dy)
+    wanted, given = of_image(dx), of_image(dy)
     forward = _pooling(wanted, given, algorithm, how)
     recipe = Recipe("pooling_backward", algorithm, wanted, given, *how.for_pooling(), forward, None)
     return recipe, arguments((b.DIFF_DST, dy), (b.WORKSPACE, where), (b.DIFF_SRC, dx))
@@ -236,7 +246,7 @@ def batch_norm(
     x: Any, weight: Any, bias: Any, mean: Any, var: Any, y: Any, mask: Any, eps: float, fixed: bool, relu: bool
 ) -> Made:
     """y = weight (x - mean)/√(var + eps) + bias; mean and var are results unless fixed. mask is what ReLU remembers."""
-    recipe = _batch_norm(of_array(x), eps, _flags(weight, fixed, relu))
+    recipe = _batch_norm(of_image(x), eps, _flags(weight, fixed, relu))
     return recipe, arguments(
         (b.SRC, x), (b.SCALE, weight), (b.SHIFT, bias), (b.MEAN, mean), (b.VARIANCE, var), (b.DST, y),
         (b.WORKSPACE, mask),
@@ -245,7 +255,7 @@ def batch_norm(
 
 def batch_norm_workspace(x: Any, eps: float) -> int:
     """The bytes of `mask`."""
-    return _batch_norm(of_array(x), eps, FUSE_RELU).wants(b.WORKSPACE).bytes
+    return _batch_norm(of_image(x), eps, FUSE_RELU).wants(b.WORKSPACE).bytes
 
 
 def batch_norm_backward(
@@ -253,9 +263,9 @@ def batch_norm_backward(
     eps: float, fixed: bool, relu: bool,
 ) -> Made:  # fmt: skip
     """dx, and the gradients of weight and bias."""
-    data, given, flags = of_array(x), of_array(dy), _flags(weight, fixed, relu)
+    data, given, flags = of_image(x), of_image(dy), _flags(weight, fixed, relu)
     recipe = Recipe(
-        "batch_normalization_backward", b.BACKWARD, of_array(dx), given, data, ctypes.c_float(eps), flags,
+        "batch_normalization_backward", b.BACKWARD, of_image(dx), given, data, ctypes.c_float(eps), flags,
         _batch_norm(data, eps, flags), None,
     )  # fmt: skip
     return recipe, arguments(
@@ -296,7 +306,7 @@ def _softmax(x: Desc, y: Desc, axis: int, algorithm: int) -> Recipe:
 
 
 def softmax(x: Any, y: Any, axis: int, algorithm: int) -> Made:
-    """y = softmax(x), or its logarithm, along an axis."""
+    """y = softmax(x) along an axis."""
     return _softmax(of_array(x), of_array(y), axis, algorithm), (b.SRC, b.DST)
 
 
@@ -315,19 +325,19 @@ def _lrn(x: Desc, size: int, alpha: float, beta: float, k: float) -> Recipe:
 
 def lrn(x: Any, y: Any, kept: Any, *numbers: float) -> Made:
     """y = x / (k + alpha/size Σ x²)^beta, sums over `size` neighbouring channels."""
-    recipe = _lrn(of_array(x), *numbers)
+    recipe = _lrn(of_image(x), *numbers)
     return recipe, arguments((b.SRC, x), (b.DST, y), (b.WORKSPACE, kept))
 
 
 def lrn_workspace(x: Any, *numbers: float) -> int:
     """The bytes of `kept`, which may be none."""
-    return _lrn(of_array(x), *numbers).wants(b.WORKSPACE).bytes
+    return _lrn(of_image(x), *numbers).wants(b.WORKSPACE).bytes
 
 
 def lrn_backward(x: Any, dy: Any, kept: Any, dx: Any, size: int, alpha: float, beta: float, k: float) -> Made:
     """dx from dy."""
-    data = of_array(x)
+    data = of_image(x)
     numbers = ctypes.c_int64(size), ctypes.c_float(alpha), ctypes.c_float(beta), ctypes.c_float(k)
     forward = _lrn(data, size, alpha, beta, k)
-    recipe = Recipe("lrn_backward", LRN_ACROSS, of_array(dx), of_array(dy), data, *numbers, forward, None)
+    recipe = Recipe("lrn_backward", LRN_ACROSS, of_image(dx), of_image(dy), data, *numbers, forward, None)
     return recipe, arguments((b.SRC, x), (b.DIFF_DST, dy), (b.WORKSPACE, kept), (b.DIFF_SRC, dx))
