@@ -11,8 +11,8 @@ from .files import file_error
 from .idx import read_idx
 from .npz import headers, read_array, spec_of
 from .png import read_png
+from .rows import read_layout, read_numbers
 from .source import check_array
-from .tables import read_layout, read_numbers
 
 GREY = np.array([299, 587, 114])  # thousandths of red, green and blue in luminance (ITU-R BT.601)
 
