@@ -289,6 +289,9 @@ class DataSection(Section):
             self.transform = Transform()
         if self.train is None:
             raise ConfigError("train is required (what the net learns from)")
+        for feed in (self.val, self.test):
+            if feed is not None:
+                feed.source.follow(self.train.source)
 
     def feeds(self) -> dict[str, Feed]:
         """The declared feeds by section: train, and val and test where there are such."""

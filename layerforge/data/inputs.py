@@ -12,12 +12,12 @@ from .idx import read_idx
 from .npz import headers, read_array, spec_of
 from .png import read_png
 from .rows import read_layout, read_numbers
-from .source import check_array
+from .source import Source, check_array
 
 GREY = np.array([299, 587, 114])  # thousandths of red, green and blue in luminance (ITU-R BT.601)
 
 
-def read_inputs(path: str | Path, spec: Spec, blob: str = "image") -> np.ndarray:
+def read_inputs(path: str | Path, spec: Spec, blob: str = "image", source: Source | None = None) -> np.ndarray:
     """Raw samples (N, ...) for a blob whose samples are like `spec` (no batch axis), still to be transformed.
 
     Bytes stay bytes. Values are those of the training data before its transform: 0 to 255 for pixels.
@@ -25,6 +25,7 @@ def read_inputs(path: str | Path, spec: Spec, blob: str = "image") -> np.ndarray
         .npz               the array named like the blob, or the only one
         .csv               a line per sample, its values in order; a header line is skipped
         IDX (any name)     as MNIST's image files, also .gz
+    `source`, that of the training data, reads files of its own kind as it read those: a table by its columns' names.
     A file of one sample needs no axis of samples, and an axis of one channel may be missing.
 
     Errors   DataError where the file cannot be read or its samples have another shape
@@ -35,6 +36,8 @@ def read_inputs(path: str | Path, spec: Spec, blob: str = "image") -> np.ndarray
         return _image(path, spec)
     if kind == ".npz":
         array = _from_npz(path, blob)
+    elif source is not None and (known := source.inputs_of(path, blob)) is not None:
+        array = known
     elif kind == ".csv":
         layout = read_layout(str(path))
         array = read_numbers(str(path), ",", layout, list(range(len(layout.names))))

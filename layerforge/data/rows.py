@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,23 +42,83 @@ class Layout:
 
 
 def is_number(text: str) -> bool:
+    """Whether a cell holds a finite number."""
     try:
         return math.isfinite(float(text))
     except ValueError:
         return False
 
 
-def read_layout(path: str, delimiter: str = ",", header: bool | None = None) -> Layout:
-    """The columns of a table, from its first line that is not blank."""
+def read_layout(
+    path: str,
+    delimiter: str = ",",
+    header: bool | None = None,
+    *,
+    named: Collection[str | int | None] = (),
+    words: int | str | None = None,
+    counting: bool | None = None,
+) -> Layout:
+    """The columns of a table, from its first line that is not blank.
+
+    header    whether that line has the columns' names; None: as it looks
+    named     the columns that a configuration asks for: where one of them stands in the line, it has names
+    words     the column whose cells may be words, as those of labels are
+    counting  what a line 0,1,2,... is taken for where `header` is None; None: the user is asked
+
+    Errors   ConfigError for a line that may be either; DataError for two columns of one name
+    """
     size_of(path)
     with _rows(path, delimiter) as rows:
         first = next((row for row in rows if row), None)
+        line = rows.line_num
+        alone = not any(rows)  # a header without rows makes no sense
     if first is None:
         raise file_error(path, "holds no table, only blank lines")
     cells = [cell.strip() for cell in first]
-    if header is None:
-        header = not any(is_number(cell) for cell in cells)
-    return Layout(cells if header else [""] * len(cells), header)
+    found = header
+    if found is None:
+        found = any(isinstance(name, str) and name in cells for name in named) or _looks_like_names(cells, words)
+    if found is None:
+        found = False if alone else counting if _counts_up(cells) else None
+    if found is None:
+        listed = delimiter.join(cells[:5]) + ("..." if len(cells) > 5 else "")
+        message = f"CSV: is the first line of {path} ({listed[:100]}) a header or a sample? It may be either"
+        raise ConfigError(message, hint="say so with header: true or header: false")
+    if found:
+        _refuse_repeated(path, delimiter, line, cells)
+    return Layout(cells if found else [""] * len(cells), found)
+
+
+def _looks_like_names(cells: list[str], words: int | str | None) -> bool | None:
+    """Whether a first line has names: it has where no cell is a number. None: it cannot be told."""
+    numeric = [is_number(cell) for cell in cells]
+    if not any(numeric):
+        return True
+    label = words % len(cells) if isinstance(words, int) and -len(cells) <= words < len(cells) else None
+    others = [i for i in range(len(cells)) if i != label]
+    strange = any(not _parses(cells[i]) and (cells[i] or i == 0) for i in others)
+    return None if strange or _counts_up(cells) else False
+
+
+def _counts_up(cells: list[str]) -> bool:
+    """Whether the numbers of a line are 0, 1, 2, ..., as pandas names the columns of an array."""
+    numbers = [cell for cell in cells if is_number(cell)]
+    return len(numbers) > 1 and numbers == [str(i) for i in range(len(numbers))]
+
+
+def _parses(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_repeated(path: str, delimiter: str, line: int, names: list[str]) -> None:
+    for i, name in enumerate(names):
+        if name and name in names[:i]:
+            message = f"two columns are called '{name[:100]}': {names.index(name)} and {i}, counted from 0"
+            raise DataError(message, place=_place(path, line, delimiter, i), hint="give each column a name of its own")
 
 
 class _rows:
@@ -77,6 +138,14 @@ class _rows:
             raise file_error(self.path, f"is not a UTF-8 table ({problem.reason} at byte {problem.start})") from None
         if isinstance(problem, csv.Error):
             raise file_error(self.path, f"is not a table ({problem})") from None
+
+
+def place_of_cell(path: str, delimiter: str, layout: Layout, row: int, column: int) -> Place:
+    """The place of a cell, by the number of its row among the rows of data (from 0)."""
+    with _rows(path, delimiter) as rows:
+        full = (rows.line_num for cells in rows if cells)
+        line = next(number for k, number in enumerate(full, -int(layout.header)) if k == row)
+    return _place(path, line, delimiter, column)
 
 
 def read_texts(path: str, delimiter: str, layout: Layout, column: int) -> list[str]:

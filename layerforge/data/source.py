@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -99,6 +100,7 @@ class Source(Declared):
 
     parts: ClassVar[tuple[str, ...]] = ("all",)
     class_names: tuple[str, ...] = ()
+    leader: Source | None = None  # see follow
 
     @property
     def title(self) -> str:
@@ -133,6 +135,18 @@ class Source(Declared):
     def specs(self) -> dict[str, Spec]:
         """The blobs of one sample (no batch axis). Reads no file, or its header at most."""
         raise NotImplementedError(f"{type(self).__name__} needs specs()")
+
+    def follow(self, leader: Source) -> None:
+        """Take the numbers of words, and the order of columns, from `leader`: the source of data.train.
+
+        It is called for the sources of val and test before anything is read. A source that numbers what it finds uses
+        `self.leader`, which is a source of its own type or None, instead of numbering anew.
+        """
+        self.leader = leader if type(leader) is type(self) and leader is not self else None
+
+    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
+        """Samples of a blob from a file given to `predict`, where this source knows how such files are read."""
+        return None
 
     def prepare(self, progress: bool | None = None) -> None:
         """Bring the files here where they have to be fetched; MissingData where they cannot. Nothing by default.

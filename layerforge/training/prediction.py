@@ -55,7 +55,7 @@ def predict(trained: Trained, files: Sequence[str], *, blob: str | None, name: s
     positions: list[int] = []
     results: list[np.ndarray] = []
     for file in files:
-        samples = read_inputs(file, trained.sample_spec(name), name)
+        samples = read_inputs(file, trained.sample_spec(name), name, trained.source)
         for start in range(0, len(samples), batch_size):
             part = {name: trained.prepare(name, samples[start : start + batch_size])}
             out = net.forward(phase="eval", of=chosen, **part)

@@ -13,6 +13,7 @@ from .. import snapshot
 from ..config.document import Config
 from ..data.loader import Loader
 from ..data.opening import open_data
+from ..data.source import Source
 from ..data.transform import InputTransform
 from ..errors import ConfigError
 from ..net import Net
@@ -44,9 +45,14 @@ class Trained:
         )
         return opened.loaders[section]
 
+    @property
+    def source(self) -> Source:
+        """Where the training data come from; the numbers of words and the order of columns are its."""
+        return self._data().feed("train").source
+
     def sample_spec(self, name: str) -> Spec:
         """The Spec of one raw sample of an input (no batch axis)."""
-        return self._data().feed("train").source.specs()[name]
+        return self.source.specs()[name]
 
     def prepare(self, name: str, samples: np.ndarray) -> np.ndarray:
         """Raw samples of an input as the net sees them."""
@@ -57,7 +63,7 @@ class Trained:
 
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, where the training data have names."""
-        return tuple(self._data().feed("train").source.class_names)
+        return tuple(self.source.class_names)
 
 
 def open_trained(target: str, overrides: Iterable[str], weights: str | None, allow_import: bool) -> Trained:
