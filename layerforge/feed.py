@@ -84,7 +84,9 @@ class Transform(Section):
     std: Statistic | None = param(
         None, help="divisor: a number, one per channel, 'channel' or 'pixel' (of the training split)"
     )
-    blobs: list[str] | None = param(None, help="what is transformed; null: all images and features of the source")
+    blobs: list[str] | None = param(
+        None, help="what is transformed; null: every input, and no target (what only losses and metrics read)"
+    )
 
     def validate(self) -> None:
         if self.scale == 0:

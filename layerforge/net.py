@@ -29,6 +29,7 @@ from .plan import Plan, make_plan
 from .recording import NET, hold_inputs, record
 from .rewrite import Wish, rewrite
 from .spec import Spec
+from .uses import warn_of_raw
 from .words import did_you_mean
 
 FORWARD_WORDS = ("phase", "backward", "copy", "of")
@@ -167,6 +168,8 @@ class Net:
             raise ConfigError(f"input '{name}' is an index and takes integers, got {np.asarray(value).dtype}")
         if kind not in "iubf":
             raise ConfigError(f"input '{name}' takes numbers, got an array of {np.asarray(value).dtype}")
+        if spec.is_real and kind in "iu":
+            warn_of_raw(self, name, value)
         return self.backend.from_host(value, spec.dtype)
 
     def planned(

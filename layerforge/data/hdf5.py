@@ -61,6 +61,12 @@ class HDF5(Source):
         arrays = read_arrays(self.path, list(dict.fromkeys(names.values())))
         return {blob: arrays[name] for blob, name in names.items()}
 
+    def labels(self) -> dict[str, np.ndarray]:
+        names = self.names()
+        wanted = [blob for blob, spec in self.specs().items() if not spec.is_real and not spec.shape]
+        arrays = read_arrays(self.path, list(dict.fromkeys(names[blob] for blob in wanted))) if wanted else {}
+        return self.cut({blob: arrays[names[blob]] for blob in wanted}) if wanted else {}
+
 
 def _form(entry: Any) -> tuple[tuple[int, ...], np.dtype]:
     return tuple(entry[0]), np.dtype(entry[1])

@@ -51,6 +51,11 @@ class NPZ(Source):
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         return {blob: read_array(self.path, name) for blob, name in self.names().items()}
 
+    def labels(self) -> dict[str, np.ndarray]:
+        wanted = [blob for blob, spec in self.specs().items() if not spec.is_real and not spec.shape]
+        arrays = {blob: read_array(self.path, self.names()[blob]) for blob in wanted}
+        return self.cut(arrays) if arrays else {}
+
 
 def chosen(path: str, blobs: Any, known: list[str]) -> dict[str, str]:
     """{blob: name}, checked against the names in the file; all of them where nothing was chosen."""

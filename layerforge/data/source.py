@@ -180,8 +180,21 @@ class Source(Declared):
             return arrays
         arrays = self.read(split.part, progress)
         check_arrays(name, self.specs(), arrays)
-        start, stop = split.range(len(next(iter(arrays.values()))), f"{name} {split.part}", self.place)
+        return self.cut(arrays)
+
+    def cut(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The samples of the split, out of all the samples of its part."""
+        split = Split.of(self.split)
+        owner = f"{type(self).__name__} {split.part}"
+        start, stop = split.range(len(next(iter(arrays.values()))), owner, self.place)
         return {blob: array[start:stop] for blob, array in arrays.items()}
+
+    def labels(self) -> dict[str, np.ndarray]:
+        """The blobs of one integer per sample, of the split; {} where they are not in a file of the user's.
+
+        `layerforge check` looks at them. Nothing is downloaded or made for it.
+        """
+        return {}
 
     def normalised(self) -> list[tuple[str, ...]]:
         """The blobs that `data.transform` applies to, in groups that share statistics: by default all real ones."""
@@ -220,6 +233,8 @@ def check_array(owner: str, spec: Spec, array: np.ndarray) -> None:
             raise DataError(f"{owner}: sample {sample} is not finite", hint="remove NaN and infinity from the data")
         return
     low, high = spec.low, spec.high
+    if high is None and array.dtype == np.uint64:
+        high = 2**63  # the net counts in int64: what is larger would become negative
     bad = np.zeros(array.shape, bool) if low is None else array < low
     if high is not None:
         bad |= array >= high

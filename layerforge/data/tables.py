@@ -86,6 +86,9 @@ class CSV(Source):
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         return dict(self._table().arrays)
 
+    def labels(self) -> dict[str, np.ndarray]:
+        return {name: array for name, array in self.load().items() if name == "label" and array.dtype.kind == "i"}
+
     def normalised(self) -> list[tuple[str, ...]]:
         """The features; a real label is a target and stays as it is."""
         return [("x",)]
