@@ -84,6 +84,8 @@ def describe(path: str) -> dict[str, Any]:
                 seen.add(address)
                 if item.is_virtual or item.external:
                     refused[full] = "keeps its data in another file"
+                elif item.shape is None:
+                    refused[full] = "is empty, without a shape"
                 elif item.dtype.kind not in "biuf":
                     refused[full] = f"holds {item.dtype}, not numbers"
                 else:

@@ -141,6 +141,7 @@ class CSV(Source):
         if not features:
             raise ConfigError(f"CSV: no column of {path} is left for the features")
         arrays = {"x": read_numbers(path, self.delimiter, layout, features)}
+        self._refuse_unnamed(layout, features)
         self._refuse_row_numbers(layout, arrays["x"])
         names: tuple[str, ...] = ()
         if label is not None:
@@ -178,7 +179,6 @@ class CSV(Source):
                 raise ConfigError(f"CSV: columns names the label '{name}': it would be a feature, too")
             if column in offered[:i]:
                 raise ConfigError(f"CSV: columns names '{name}' twice", hint="name each column once")
-        self._refuse_unnamed(layout, offered)
         if leader is None:
             return offered
         table = leader._table()
