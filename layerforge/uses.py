@@ -6,6 +6,7 @@ units of the data.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -85,7 +86,15 @@ def warn_of_raw(net: Any, name: str, array: Any) -> None:
         own = {"scale": "1/255", **own}
     if own and own != {"scale": 1.0}:
         _told.add(net)
-        warnings.warn(_words(name, dtype, own), stacklevel=5)
+        warnings.warn(_words(name, dtype, own), stacklevel=_frames_of_ours())
+
+
+def _frames_of_ours() -> int:
+    """The stack level, for warnings.warn in the caller, of the first frame outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(f"{__package__}."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _words(name: str, dtype: str, values: Mapping[str, Any]) -> str:

@@ -120,6 +120,15 @@ def test_numbers_of_very_many_digits_in_tables(here: Path, digits: str) -> None:
             source("CSV", "a.csv", **values).load()
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")  # zipfile's own
+def test_two_arrays_of_one_name(here: Path) -> None:
+    with zipfile.ZipFile("a.npz", "w") as archive:
+        archive.writestr("x.npy", npy("(3, 4)"))
+        archive.writestr("x.npy", npy("(3, 4)", data=bytes(range(48))))
+    with pytest.raises(DataError, match="two arrays called 'x'"):
+        source("NPZ", "a.npz").load()
+
+
 def test_an_idx_file_that_promises_too_much(here: Path) -> None:
     Path("a").write_bytes(b"\0\0\x0e\x08" + b"\xff" * 32)
     with pytest.raises(DataError, match="out of range"):

@@ -104,7 +104,10 @@ def headers(path: str | Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
                 with archive.open(info) as stream:
                     shape, _, dtype = _header(path, info, stream)
                     _demand_size(path, info, stream, shape, dtype)
-                found[info.filename.removesuffix(".npy")] = (shape, dtype)
+                name = info.filename.removesuffix(".npy")
+                if name in found:
+                    raise file_error(path, f"holds two arrays called '{name}'", "write it again with numpy.savez")
+                found[name] = (shape, dtype)
     if not found:
         raise file_error(path, "holds no arrays")
     return found

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import DataError
 from ..feed import DataSection
 from ..uses import TARGET
+from .kinds import Kind
 from .loader import Loader
 from .source import MissingData
 from .transform import InputTransform
@@ -85,6 +86,8 @@ def open_data(
     _check_numbering(section, names)
     if transform is None:
         transform = _fit(section, arrays, progress, uses)
+    elif not transform.kinds and "train" in arrays:  # of a checkpoint that is older than kinds
+        transform = InputTransform(transform.affine, transform.crop, _kinds(transform, arrays["train"], uses))
     _check_kinds(arrays)
     for name, blobs in arrays.items():
         for blob, kind in transform.kinds.items():
@@ -127,6 +130,12 @@ def _fit(
         known = next(iter(arrays.values()))
     fitted = InputTransform.fit(section.transform, source.specs(), source.normalised(), known, section.crop, uses)
     return fitted if seen else InputTransform(fitted.affine, fitted.crop)
+
+
+def _kinds(
+    transform: InputTransform, arrays: Mapping[str, np.ndarray], uses: Mapping[str, str] | None
+) -> dict[str, Kind]:
+    return {name: Kind.of(arrays[name]) for name in transform.affine if (uses or {}).get(name) != TARGET}
 
 
 def _check_numbering(section: DataSection, names: Sequence[str]) -> None:
