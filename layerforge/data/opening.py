@@ -90,8 +90,8 @@ def open_data(
         transform = InputTransform(transform.affine, transform.crop, _kinds(transform, arrays["train"], uses))
     _check_kinds(arrays)
     for name, blobs in arrays.items():
-        for blob, kind in transform.kinds.items():
-            kind.check(blob, blobs[blob], f"data.{name}")
+        for blob in transform.kinds.keys() & blobs.keys():
+            transform.kinds[blob].check(blob, blobs[blob], f"data.{name}")
     loaders = {
         name: Loader(section.feed(name), arrays[name], transform, section.sample_specs(name), seed=seed, dtype=dtype)
         for name in names
@@ -135,7 +135,8 @@ def _fit(
 def _kinds(
     transform: InputTransform, arrays: Mapping[str, np.ndarray], uses: Mapping[str, str] | None
 ) -> dict[str, Kind]:
-    return {name: Kind.of(arrays[name]) for name in transform.affine if (uses or {}).get(name) != TARGET}
+    inputs = [name for name in transform.affine if name in arrays and (uses or {}).get(name) != TARGET]
+    return {name: Kind.of(arrays[name]) for name in inputs}
 
 
 def _check_numbering(section: DataSection, names: Sequence[str]) -> None:
