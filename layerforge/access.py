@@ -10,12 +10,15 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import runner
 from .blobs import BlobError, BlobView, MissingName, Named, ParamView, numbers, write
 from .errors import ConfigError
 from .graph import PHASES, PhaseGraph
 from .layer import Layer
 from .plan import Plan
+from .uses import warn_of_raw
 from .words import did_you_mean
 
 if TYPE_CHECKING:
@@ -47,6 +50,8 @@ def input_array(net: Net, name: str, value: Any) -> Any:
         found = numbers(f"input '{name}'", value, net.backend, None)
         if found.dtype.kind not in "iub":
             raise ConfigError(f"input '{name}' is an index and takes integers, got {found.dtype}")
+    if spec.is_real and (kind or np.asarray(value).dtype.kind) in ("i", "u"):
+        warn_of_raw(net, name, value)
     return numbers(f"input '{name}'", value, net.backend, spec.dtype)
 
 

@@ -36,7 +36,7 @@ SLOTS = [
     ["config"],
     ["blocks", "flat", "inputs"],
     ["graph"],
-    ["tape"],
+    ["tape", "uses"],
     ["plan", "blobs"],
     ["rewrite", "arena"],
     ["execution"],

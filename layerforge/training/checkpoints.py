@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on, in one snapshot file.
 
     params/<layer>/<name>  state/<layer>/<name>  history/<k>/<layer>/<name>  transform/<input>.<constant>
-    meta: kind, iteration, position, seed, fallback, solver, config
+    meta: kind, iteration, position, seed, fallback, solver, config, kinds
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ def checkpoint_bytes(
         "fallback": data.fallback_used,
         "solver": solver.state(),
         "config": config,
+        "kinds": {name: kind.plain for name, kind in data.transform.kinds.items()},
     }
     scaling = {TRANSFORM + name: array for name, array in data.transform.state().items()}
     return snapshot.pack({**(net.arrays() if weights is None else weights), **solver.arrays(), **scaling}, meta)

@@ -26,6 +26,7 @@ from ..data.opening import open_data
 from ..errors import ConfigError, DivergedError, LayerForgeError
 from ..net import Net
 from ..solvers.solver import Solver
+from ..uses import uses_of
 from .averaging import Average, trained_arrays
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console
@@ -129,6 +130,7 @@ class Trainer:
             dtype=config.top.dtype,
             use_fallback=resume.fallback if resume else None,
             transform=resume.transform if resume else None,
+            uses=uses_of(self.net.graph),
         )
         self.resolved = self._resolved()
         self.metrics = [f"val/{name}" for name in metric_names(self.net)] if self.data.val else []
@@ -211,6 +213,8 @@ class Trainer:
         self._record()
         if self.data.fallback_used:
             self.console.warn(self.data.notice)
+        for remark in self.data.remarks:
+            self.console.warn(remark)
         self.console.note(f"run directory: {self.folder.path}")
         if self.resume is not None:
             self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")
