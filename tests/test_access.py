@@ -69,7 +69,8 @@ def test_a_cotangent_or_tangent_does_what_it_does_on_the_reference_or_is_refused
         return
     np.testing.assert_allclose(net.jvp(**{name: given})["loss"], want.jvp(**{name: given})["loss"], rtol=1e-4)
     net.backward(**{name: given})
-    np.testing.assert_allclose(net.flat.grad, want.flat.grad, rtol=1e-4, atol=1e-6)
+    largest = np.abs(want.flat.grad).max()  # below BatchNorm the gradient of fc's bias is nothing but rounding
+    np.testing.assert_allclose(net.flat.grad, want.flat.grad, rtol=1e-4, atol=2e-6 * largest)
 
 
 def test_what_of_left_out_and_what_was_not_given_is_named(batch: dict[str, np.ndarray], dy: np.ndarray) -> None:
