@@ -84,7 +84,6 @@ class Net(access.Settled):
         self._pass: Pass | None = None
         self._arena: Any = None  # memory of all plans, for only one is run at a time
         self._active: Plan | None = None
-        self._copies: dict[str, tuple[Any, Any]] = {}  # of inputs that their caller could change
         self._advice = Advice()
         self._settings = access.Settings(self.layers.values())
         if like is not None:
@@ -260,16 +259,7 @@ class Net(access.Settled):
                 plan.carriers[name](array, plan.held[name])
             return plan.held
         later = {name for i, name in plan.inputs if keeping or i in plan.kept}
-        return {n: self._copied(n, a) if n in later and theirs(a, given[n]) else a for n, a in arrays.items()}
-
-    def _copied(self, name: str, array: Any) -> Any:
-        """A copy of an input, in its order of axes in memory, which the next forward overwrites."""
-        strides, own = self._copies.get(name, (None, None))
-        if own is None or own.shape != array.shape or own.dtype != array.dtype or strides != array.strides:
-            own = self.xp.empty_like(array)
-            self._copies[name] = array.strides, own
-        own[...] = array
-        return own
+        return {n: self.xp.array(a) if n in later and theirs(a, given[n]) else a for n, a in arrays.items()}
 
     def _memory_for(self, plan: Plan) -> Memory:
         """Hand the layers of a plan their memory; returns the net's own."""

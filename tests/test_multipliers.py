@@ -157,7 +157,7 @@ def test_a_checkpoint_that_does_not_fit_changes_no_multiplier() -> None:
     with pytest.raises(DataError, match="missing history"):
         solver.load_state(state, {})
     assert not net.params["a"]["weight"].frozen
-    with pytest.raises(ConfigError, match="'zz.weight', which is no parameter"):
+    with pytest.raises(ConfigError, match=r"'zz.weight', which is no parameter"):
         solver.load_state({**state, "multipliers": [["zz", "weight", 1, 1, True]]}, arrays)
     with pytest.raises(ConfigError, match="multipliers are damaged"):
         solver.load_state({**state, "multipliers": [1]}, arrays)
@@ -177,7 +177,7 @@ def test_a_backward_after_a_change_needs_a_forward() -> None:
     net = Net.from_config(config())
     net.forward(**batches(1)[0])
     net.layers["a"].freeze = True
-    with pytest.raises(BlobError, match="frozen(.|\n)*call net.forward"):
+    with pytest.raises(BlobError, match=r"frozen(.|\n)*call net.forward"):
         net.backward()
     assert net.blobs["c"].data.shape == (4, 5), "what is there can be read"
 
@@ -216,7 +216,7 @@ def test_hyper_parameters_take_effect_at_the_next_forward(engine: str) -> None:
         found = [each.forward(phase="train", **batch)["loss"] for each in (net, net, want)]
         assert found[0] == found[1] and np.isclose(found[1], found[2], rtol=1e-5)
     net.layers["s"].p = 3
-    with pytest.raises(ConfigError, match="layer 's' .*p must be"):
+    with pytest.raises(ConfigError, match=r"layer 's' .*p must be"):
         net.forward(phase="train", **batch)
     net.layers["s"].p = 0.5
     net.layers["a"].out_features = 7
