@@ -88,6 +88,7 @@ class Blob:
     producer: Node | None = None
     readers: list[tuple[Node, int]] = field(default_factory=list)
     overwritten_by: Node | None = None
+    settled: bool = False  # it was overwritten, nobody's backward reads it, and nobody can read it any more
     needs_grad: bool = False
 
 
@@ -111,6 +112,13 @@ class PhaseGraph:
     steps: list[Step] = field(default_factory=list)
     blobs: list[Blob] = field(default_factory=list)
     current: dict[str, Blob] = field(default_factory=dict)
+    sharing: dict[int, list[Blob]] = field(default_factory=dict)  # by storage, those that are not settled
+
+    def add(self, blob: Blob) -> None:
+        """A blob is made, and from now on is what its name means."""
+        self.blobs.append(blob)
+        self.current[blob.name] = blob
+        self.sharing.setdefault(blob.storage, []).append(blob)
 
     def outputs(self) -> list[Blob]:
         """The tops that nobody consumes, in order."""
@@ -153,6 +161,7 @@ class Builder:
         self.inputs, self.input_grads, self.dtype = dict(inputs), set(input_grads), dtype
         self.errors: list[LayerForgeError] = []
         self.nodes: list[Node] = []
+        self.names: set[str] = set()
         self.aliases: dict[str, str] = {}
         self.broken: set[str] = set()  # tops of layers that have errors: what reads them is not blamed for that
         self.of_data = False  # the inputs are those of a data section, which feeds no others
@@ -220,6 +229,7 @@ class Builder:
         if isinstance(layer, Input):
             self._add_input(node, layer)
         self.nodes.append(node)
+        self.names.add(node.name)
 
     def _add_input(self, node: Node, layer: Input) -> None:
         """Make the top of an Input layer an input of the net; no step is left of the layer."""
@@ -235,7 +245,7 @@ class Builder:
         if not NAME.match(name):
             hint = "a letter or _, then letters, digits, _ . / -"
             return [ConfigError(f"'{name}' is not a layer name", place=place, hint=hint)]
-        if any(n.name == name for n in self.nodes):
+        if name in self.names:
             return [ConfigError(f"two layers are called '{name}'", place=place, hint="give one another name")]
         return []
 
@@ -279,9 +289,7 @@ class Builder:
     def _phase(self, phase: str) -> PhaseGraph:
         graph = PhaseGraph(phase)
         for name, spec in self.inputs.items():
-            blob = Blob(name, len(graph.blobs), len(graph.blobs), spec, needs_grad=name in self.input_grads)
-            graph.blobs.append(blob)
-            graph.current[name] = blob
+            graph.add(Blob(name, len(graph.blobs), len(graph.blobs), spec, needs_grad=name in self.input_grads))
         for node in (n for n in self.nodes if n.runs_in(phase) and not isinstance(n.layer, Input)):
             try:
                 graph.steps.append(self._step(graph, node))
@@ -325,8 +333,7 @@ class Builder:
 
     def _new_blob(self, graph: PhaseGraph, name: str, node: Node, over: Blob | None = None) -> Blob:
         blob = Blob(name, len(graph.blobs), len(graph.blobs) if over is None else over.storage, producer=node)
-        graph.blobs.append(blob)
-        graph.current[name] = blob
+        graph.add(blob)
         return blob
 
     def _find(self, graph: PhaseGraph, node: Node, name: str) -> Blob:
@@ -363,9 +370,11 @@ class Builder:
         )
         if why:
             raise self._not_in_place(node, blob, why)
-        for other in graph.blobs:
-            if other.storage == blob.storage:
-                other.overwritten_by = node
+        mine = graph.sharing.get(blob.storage, [])
+        for other in mine:
+            other.overwritten_by = node
+            other.settled = why_needed(other, besides=None) is None
+        graph.sharing[blob.storage] = [other for other in mine if not other.settled]
         return True
 
     @staticmethod
@@ -427,23 +436,30 @@ def unsafe_in_place(graph: PhaseGraph, node: Node, blob: Blob) -> str | None:
         return f"{node.layer.type_name} cannot write its top over its bottom"
     if reads(node.layer, "bottom", 0):
         return "its own backward reads its bottom"
-    for other in (b for b in graph.blobs if b.storage == blob.storage):
-        if other.producer is None:
-            return f"'{other.name}' is an input of the net, which belongs to the caller"
-        if reads(other.producer.layer, "top", other.producer.tops.index(other.name)):
-            return f"the backward of '{other.producer.name}' reads '{other.name}'"
-        for reader, i in other.readers:
-            if reader is not node and reads(reader.layer, "bottom", i):
-                return f"the backward of '{reader.name}' reads '{other.name}'"
+    reasons = (why_needed(other, besides=node) for other in graph.sharing.get(blob.storage, []))
+    return next((why for why in reasons if why), None)
+
+
+def why_needed(blob: Blob, besides: Node | None) -> str | None:
+    """Why a blob must keep its numbers; None where nobody's backward reads it, one node not counted."""
+    if blob.producer is None:
+        return f"'{blob.name}' is an input of the net, which belongs to the caller"
+    if reads(blob.producer.layer, "top", blob.producer.tops.index(blob.name)):
+        return f"the backward of '{blob.producer.name}' reads '{blob.name}'"
+    for reader, i in blob.readers:
+        if reader is not besides and reads(reader.layer, "bottom", i):
+            return f"the backward of '{reader.name}' reads '{blob.name}'"
     return None
 
 
 def merge_storage(graph: PhaseGraph, blobs: Sequence[Blob]) -> None:
     """Blobs that may share memory count as one storage."""
-    storages = {b.storage for b in blobs if b.index >= 0}
-    for blob in graph.blobs:
-        if blob.storage in storages:
-            blob.storage = min(storages)
+    first, *others = sorted({b.storage for b in blobs if b.index >= 0}) or [-1]
+    for storage in others:
+        moved = graph.sharing.pop(storage, [])
+        for blob in moved:
+            blob.storage = first
+        graph.sharing.setdefault(first, []).extend(moved)
 
 
 def find_gradients(

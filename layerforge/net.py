@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ from .turns import Turns, in_turn
 FORWARD_WORDS = ("phase", "backward", "copy", "of")
 
 
+def begin_turn(engines: bool, count: int) -> None:
+    """A thread is about to use a net that asks for engines, or not, and computes with so many threads."""
+    if engines:
+        registry.engine(FAST).refuse_after_fork()
+    threads.enter(count)
+
+
 class Net(access.Settled):
     """A network. Make one with `Net.from_yaml(path)` or `Net.from_config(mapping)`.
 
@@ -58,7 +66,6 @@ class Net(access.Settled):
         if config.top.threads is not None:
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
-        self.turns = Turns(f"net '{config.name}'", self._turn_begins)
         self.wish = Wish(config.top.engine, self.backend.name, self.dtype)
         errors: list[LayerForgeError] = [] if like else list(config.errors)
         builder = self._builder(config, errors, like)
@@ -77,7 +84,8 @@ class Net(access.Settled):
         )  # fmt: skip
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
         self._dtypes = {name: np.dtype(spec.dtype) for name, spec in self.graph.inputs.items()}
-        self._asks_engines = any(self.wish.of(node) != "reference" for node in self.graph.nodes)
+        engines = any(self.wish.of(node) != "reference" for node in self.graph.nodes)
+        self.turns = Turns(f"net '{config.name}'", partial(begin_turn, engines, self.threads))
         self._keep = access.checked_keep(self, keep)
         self._plans: dict[Any, Plan] = {}
         self._plan: Plan | None = None
@@ -157,12 +165,6 @@ class Net(access.Settled):
         self._active = None
         if self._pass is not None:
             self._pass.unusable = why
-
-    def _turn_begins(self) -> None:
-        """A thread is about to use the net."""
-        if self._asks_engines:
-            registry.engine(FAST).refuse_after_fork()
-        threads.enter(self.threads)
 
     # Forward ------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ SLOTS = [
     ["_version"],
     ["places", "words"],
     ["errors"],
-    ["spec", "optional", "threads"],
+    ["spec", "optional", "threads", "packing"],
     ["params"],
     ["registry"],
     ["backend", "philox", "functional", "special", "windows"],

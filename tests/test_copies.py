@@ -28,6 +28,7 @@ ENGINES = ["reference", "auto"]
 class Counted(Layer):
     """Counted: y = x w + n, where n counts the forwards: a user's layer with a parameter and state."""
 
+    backward_reads = ("bottom",)
     examples = [Example({}, [Spec((2, 3))])]
 
     def setup(self, x: Spec) -> Spec:
