@@ -34,7 +34,7 @@ SLOTS = [
     ["engines"],
     ["feed"],
     ["config"],
-    ["blocks", "flat", "inputs"],
+    ["blocks", "flat", "inputs", "sharing"],
     ["graph"],
     ["tape"],
     ["plan", "blobs"],
