@@ -160,7 +160,10 @@ class Config:
         value = self.tree.get("net")
         if value is not None and not isinstance(value, PlacedList):
             message = f"net must be a list of layers, got {show(value)}"
-            self._collect(ConfigError(message, place=place_of(self.tree, "net"), hint="begin each layer with '- '"))
+            hint = "begin each layer with '- '"
+            if isinstance(value, PlacedDict):
+                hint += "; a mapping changes layers of a net that the file extends, by name"
+            self._collect(ConfigError(message, place=place_of(self.tree, "net"), hint=hint))
             return PlacedList()
         if not value:
             missing = Place(self.path, 0, 0) if self.path else None
