@@ -112,6 +112,10 @@ class PhaseGraph:
     blobs: list[Blob] = field(default_factory=list)
     current: dict[str, Blob] = field(default_factory=dict)
 
+    def has_losses(self) -> bool:
+        """Whether anything is minimised in this phase."""
+        return any(any(step.node.loss_weights) for step in self.steps)
+
     def outputs(self) -> list[Blob]:
         """The tops that nobody consumes, in order."""
         return [b for b in self.current.values() if b.producer is not None and not b.readers]

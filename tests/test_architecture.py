@@ -40,7 +40,7 @@ SLOTS = [
     ["plan", "blobs"],
     ["rewrite", "arena"],
     ["execution"],
-    ["recording", "accumulation"],
+    ["recording", "accumulation", "counting"],
     ["net"],
     ["solvers", "data", "check"],
     ["training"],

@@ -21,6 +21,7 @@ from ..backend import Backend
 from ..config.document import Config
 from ..config.sections import Every
 from ..config.yaml_dump import dump_yaml
+from ..counting import LossPart
 from ..data.loader import Batch
 from ..data.opening import open_data
 from ..errors import ConfigError, DivergedError, LayerForgeError
@@ -280,9 +281,9 @@ class Trainer:
             batches = self.feed.epoch(position.epoch, position.batch)
             for group in grouped(batches, section.accumulate_grad_batches):
                 started = time.perf_counter()
-                if self._step(group):
-                    samples, seconds = sum(b.count for b in group), time.perf_counter() - started
-                    position.window.add(self.solver.loss or 0.0, samples, seconds)
+                losses = self._step(group)
+                if losses is not None:
+                    position.window.add(losses, time.perf_counter() - started)
                 position.batch += len(group)
                 self._after_step(asked)
                 if self._over:
@@ -293,27 +294,31 @@ class Trainer:
     def _over(self) -> bool:
         return self.solver.iteration >= self.total or bool(self.position.ending)
 
-    def _step(self, group: list[Batch]) -> bool:
-        """One step of the solver on one or more batches; whether it updated the weights.
+    def _step(self, group: list[Batch]) -> list[LossPart] | None:
+        """One step of the solver on one or more batches; their losses, or None where it did not update the weights.
 
         Errors   DivergedError where loss or gradient is not finite, unless the configuration says otherwise
         """
         measured = self.layers if self._is_logged(self.solver.iteration + 1) else None
         if measured is not None:
             measured.begin()
+        losses: list[LossPart] = []
         try:
+            if len(group) > 1:
+                self.solver.begin_step([batch.blobs for batch in group])
             for batch in group:
                 self.solver.accumulate(**batch.blobs)
+                losses += self.net.losses()
             self.lr = self.solver.lr
             self.solver.update(check=self.config.train.on_nonfinite != "ignore")
         except DivergedError as error:
             refused(self, group, error)
-            return False
+            return None
         if measured is not None:
             self.position.logged |= measured.end()
         if self.average is not None:
             self.average.update(self.solver.updates)
-        return True
+        return losses
 
     def _is_logged(self, step: int) -> bool:
         return step % self.config.train.log_every == 0 or step == self.total
