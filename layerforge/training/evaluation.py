@@ -55,8 +55,3 @@ def metric_names(net: Net) -> list[str]:
     graph = net.graph.phases["eval"]
     scalars = [b.name for b in graph.outputs() if b.spec is not None and not b.spec.shape]
     return scalars if LOSS in scalars or not graph.has_losses() else [*scalars, LOSS]
-
-
-def is_higher_better(metric: str) -> bool:
-    """Losses and errors fall, everything else rises."""
-    return not any(word in metric.lower() for word in ("loss", "error", "perplexity"))

@@ -32,14 +32,14 @@ from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console
 from .divergence import refused, warn
 from .environment import command, environment
-from .evaluation import evaluate, is_higher_better, metric_names
+from .evaluation import evaluate
 from .hooks import Hooks, imported
 from .layer_metrics import LayerMetrics
+from .monitors import TRAIN_LOSS, Monitors
 from .overfit import SameBatches
 from .resume import Resume, check_same, next_segment, open_checkpoint
 from .rundir import MetricsLog, RunDir
 from .signals import SAVING, Asked, Stop, listening
-from .stopping import EarlyStopping
 from .weights import init_weights as load_weights
 
 STEP_COLUMNS = ["step", "epoch", "seconds", "train/loss", "lr", "grad_norm", "time/step_ms"]
@@ -123,7 +123,6 @@ class Trainer:
         self.config, self.overrides, self.console, self.resume = config, overrides, console, resume
         _demand_sections(config)
         self.net = Net(config, keep="none", backend=backend)
-        self.solver = Solver.from_config(self.net, config.solver)
         self.data = open_data(
             config.data,
             seed=config.top.seed,
@@ -131,8 +130,11 @@ class Trainer:
             use_fallback=resume.fallback if resume else None,
             transform=resume.transform if resume else None,
         )
+        watched = Monitors(config, self.net, bool(self.data.val))
+        self.metrics, self.monitor, self.higher = watched.metrics, watched.monitor, watched.higher
+        self.stopping = watched.stopping
+        self.solver = Solver.from_config(self.net, config.solver)
         self.resolved = self._resolved()
-        self.metrics = [f"val/{name}" for name in metric_names(self.net)] if self.data.val else []
         section = config.train
         few = section.overfit_batches
         self.feed = SameBatches(self.data.train, few) if few else self.data.train
@@ -140,8 +142,6 @@ class Trainer:
         self.layers = LayerMetrics(self.solver) if section.log_layers else None
         self.hooks = Hooks([*imported(config.imports), *hooks])
         self.counted = [] if config.train.on_nonfinite == "stop" else ["nonfinite"]
-        self.monitor, self.higher = self._monitor()
-        self.stopping = EarlyStopping.of(section.early_stopping, self.metrics, self.monitor, self.higher)
         own = [*STEP_COLUMNS, *self.counted, *(self.layers.columns if self.layers is not None else ()), *self.metrics]
         self.columns = [*own, *self.hooks.columns(own)]
         self.position = Position()
@@ -174,16 +174,6 @@ class Trainer:
 
     def _worn_out(self) -> str:
         return self.stopping.reason(self.position) if self.stopping is not None else ""
-
-    def _monitor(self) -> tuple[str, bool]:
-        """The metric that chooses the best checkpoint, and whether larger is better."""
-        section = self.config.checkpoint
-        known = self.metrics or ["train/loss"]
-        preferred = [n for n in ("val/accuracy", "val/loss") if n in known] or known
-        monitor = section.monitor or preferred[0]
-        if monitor not in known:
-            raise ConfigError(f"checkpoint.monitor: there is no metric '{monitor}'", hint=f"one of {', '.join(known)}")
-        return monitor, (section.mode == "max") if section.mode else is_higher_better(monitor)
 
     def _total_steps(self) -> int:
         section = self.config.train
@@ -365,8 +355,10 @@ class Trainer:
             values = {f"val/{k}": v for k, v in evaluate(self.net, self.data.val.epoch(0)).items()}
         self.position.latest |= values
         self.log.add({**self._row(), **values})
-        if self.solver.schedule.monitor in self.position.latest:
-            self.solver.schedule.observe(self.position.latest[self.solver.schedule.monitor])
+        watched = self.solver.schedule.monitor
+        recent = self.position.window if watched == TRAIN_LOSS and self.position.window.steps else None
+        if recent is not None or watched in self.position.latest:
+            self.solver.schedule.observe(self.position.latest[watched] if recent is None else recent.loss)
         improved = self._improves(values.get(self.monitor))
         where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
         words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in self.position.latest.items())
