@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import ConfigError, LayerForgeError, flatten, in_order, raise_all
 from ..params import resolve_path, show
 from ..places import Place, PlacedDict, PlacedList, part, place_of
+from ..regular import irregular
 from ..words import hint_for_key
 from .extends import Files, load_with_bases, merge_bases
 from .overrides import apply_overrides
@@ -201,6 +202,9 @@ class Config:
             path = resolve_path(item, place)
             if os.path.isfile(path):
                 found.append(path)
+            elif kind := irregular(path) or ("a folder" if os.path.isdir(path) else None):
+                message = f"import: '{item}' is {kind}, not a Python file"
+                self._collect(ConfigError(message, place=place, hint="`import:` lists Python files"))
             else:
                 self._collect(ConfigError(f"import: there is no file '{item}'", place=place, hint=f"looked for {path}"))
         return found
