@@ -13,6 +13,7 @@ updates pass it over.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +22,10 @@ import numpy as np
 
 from . import philox
 from .backend import Backend
+from .errors import ConfigError, LayerForgeError
+from .fillers import Filler
 from .layer import Layer, ParamDecl
+from .userfiles import described
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 ROW = 4096  # numbers per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
@@ -148,16 +152,50 @@ def allocate(
     total = _end(slots[-1], dtype) if slots else 0
     trained = frozen[0].offset if frozen else total
 
-    host = np.zeros(total, dtype)
+    host = _host_memory(total, dtype, slots)
     for slot in slots if fill else ():
-        rng = philox.host_generator(seed, f"{slot.layer}.{slot.name}")
-        slot.view(host)[...] = owned[slot.key].filler.fill(rng, slot.shape)
+        slot.view(host)[...] = _start_values(owned[slot.key].filler, slot, seed)
     data = backend.from_host(host)
     grad = backend.xp.zeros(trained, dtype=dtype)
     flat = FlatParams(data, grad, {s.key: s for s in slots}, _groups(slots, dtype), trained, shared)
     for layer in layers:
         _bind(layer, flat, backend, dtype)
     return flat
+
+
+def _host_memory(total: int, dtype: str, slots: list[Slot]) -> np.ndarray:
+    """Zeros for all parameters; ConfigError naming the largest one where the machine has no memory for them."""
+    size = total * np.dtype(dtype).itemsize
+    try:
+        if size > memory_of_this_machine():
+            raise MemoryError
+        return np.zeros(total, dtype)
+    except (MemoryError, ValueError):
+        largest = max(slots, key=lambda slot: slot.size)
+        raise ConfigError(
+            f"the parameters take {size / 2**30:.3g} GiB, which is more than there is:"
+            f" '{largest.layer}.{largest.name}' alone has the shape {largest.shape}",
+            hint=f"make the hyper-parameters of layer '{largest.layer}', or what it reads, smaller",
+        ) from None
+
+
+def memory_of_this_machine() -> float:
+    """Bytes; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return math.inf
+
+
+def _start_values(filler: Filler, slot: Slot, seed: int) -> np.ndarray:
+    rng = philox.host_generator(seed, f"{slot.layer}.{slot.name}")
+    try:
+        return filler.fill(rng, slot.shape)
+    except LayerForgeError:
+        raise
+    except (Exception, SystemExit) as problem:  # numbers that overflow, or anything in a filler of the user's
+        who = f"layer '{slot.layer}': the filler {filler.type_name} of '{slot.name}'"
+        raise ConfigError(f"{who} cannot fill it: {described(problem)}", place=filler.place) from problem
 
 
 def _slot(key: tuple[str, str], decl: ParamDecl, given: Multipliers | None) -> Slot:

@@ -6,11 +6,11 @@ Built from the configuration alone; no data are touched. All errors of a net are
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import runner
+from . import missing_flatten, runner, sharing
 from .blocks import Expansion
 from .config.sections import ENGINES
 from .errors import ConfigError, LayerForgeError, flatten, raise_all
@@ -120,6 +120,10 @@ class PhaseGraph:
         self.current[blob.name] = blob
         self.sharing.setdefault(blob.storage, []).append(blob)
 
+    def has_losses(self) -> bool:
+        """Whether anything is minimised in this phase."""
+        return any(any(step.node.loss_weights) for step in self.steps)
+
     def outputs(self) -> list[Blob]:
         """The tops that nobody consumes, in order."""
         return [b for b in self.current.values() if b.producer is not None and not b.readers]
@@ -136,22 +140,8 @@ class Graph:
     shared: dict[tuple[str, str], tuple[str, str]]
 
     def multipliers(self) -> dict[tuple[str, str], Multipliers]:
-        """The factors on each parameter's learning rate and decay: the layer's own times the configuration's."""
-        return {
-            (node.name, name): Multipliers(
-                decl.lr_mult * _factor(node.wiring.lr_mult, name),
-                decl.decay_mult * _factor(node.wiring.decay_mult, name),
-                node.wiring.freeze,
-            )
-            for node in self.nodes
-            for name, decl in node.layer.param_decls.items()
-        }
-
-
-def _factor(value: float | Mapping[str, float] | None, name: str) -> float:
-    if value is None:
-        return 1.0
-    return value.get(name, 1.0) if isinstance(value, Mapping) else value
+        """The factors on each parameter's learning rate and decay: the configuration's, else the layer's own."""
+        return sharing.multipliers(self.nodes)
 
 
 class Builder:
@@ -182,11 +172,13 @@ class Builder:
         if not net:
             self.errors.append(ConfigError("net has no layers", place=place_of(net), hint="list at least one layer"))
         phases = {phase: self._phase(phase) for phase in PHASES}
-        shared = self._shared()
+        shared = sharing.shared_parameters(self.nodes, self.errors)
         running = [node for node in self.nodes if not isinstance(node.layer, Input)]
         graph = Graph(running, self.inputs, frozenset(self.input_grads), phases, shared)
+        set_up = self._set_up(phases.values())
+        self.errors += sharing.unknown_names(n for n in running if n.name in set_up)
+        self.errors += sharing.contradictions(running, shared, set_up)
         if not self.errors:
-            self._check_multipliers()
             for phase in phases.values():
                 find_gradients(graph, phase)
         return graph
@@ -319,7 +311,10 @@ class Builder:
         if node.layer.top_is_view:
             merge_storage(graph, [*bottoms, *tops])
         if all(b.spec is not None for b in bottoms):
-            specs = runner.setup(node.layer, [b.spec for b in bottoms])
+            try:
+                specs = runner.setup(node.layer, [b.spec for b in bottoms])
+            except LayerForgeError as error:
+                raise missing_flatten.named(error, graph, node, bottoms) from error.__cause__
             if len(specs) < len(tops):
                 raise ConfigError(
                     f"{runner.owner(node.layer)} makes {len(specs)} top(s), {len(tops)} are named", place=node.place
@@ -385,47 +380,15 @@ class Builder:
 
     # The whole net ------------------------------------------------------------------------------------------------
 
-    def _shared(self) -> dict[tuple[str, str], tuple[str, str]]:
-        shared: dict[tuple[str, str], tuple[str, str]] = {}
-        by_name = {n.name: n for n in self.nodes}
-        for node in self.nodes:
-            for name, reference in node.wiring.share.items():
-                owner, _, theirs = str(reference).rpartition(".")
-                try:
-                    shared[node.name, name] = self._share(node, name, by_name.get(owner), owner, theirs, shared)
-                except ConfigError as error:
-                    self.errors.append(error)
-        return shared
-
-    def _share(
-        self, node: Node, name: str, owner: Node | None, owner_name: str, theirs: str, shared: Mapping[Any, Any]
-    ) -> tuple[str, str]:
-        who, place = runner.owner(node.layer), node.place
-        if owner is None:
-            hint = did_you_mean(owner_name, [n.name for n in self.nodes]) or "write `share: {weight: LAYER.weight}`"
-            raise ConfigError(f"{who} shares with '{owner_name}', which is no layer", place=place, hint=hint)
-        mine, other = node.layer.param_decls.get(name), owner.layer.param_decls.get(theirs)
-        for layer, decl, word in ((node.layer, mine, name), (owner.layer, other, theirs)):
-            if decl is None:
-                hint = f"it has: {', '.join(layer.param_decls) or 'none'}"
-                raise ConfigError(f"{runner.owner(layer)} has no parameter '{word}' to share", place=place, hint=hint)
-        if mine is not None and other is not None and mine.shape != other.shape:
-            message = f"{who}: '{name}' has shape {mine.shape}, '{owner_name}.{theirs}' has {other.shape}"
-            raise ConfigError(message, place=place, hint="shared parameters must have the same shape")
-        key = shared.get((owner_name, theirs), (owner_name, theirs))
-        if key == (node.name, name):
-            raise ConfigError(f"{who}: '{name}' is shared with itself", place=place)
-        return key
-
-    def _check_multipliers(self) -> None:
-        for node in self.nodes:
-            for key in ("lr_mult", "decay_mult"):
-                value = getattr(node.wiring, key)
-                for name in value if isinstance(value, Mapping) else ():
-                    if name not in node.layer.param_decls:
-                        hint = did_you_mean(name, node.layer.param_decls)
-                        message = f"{runner.owner(node.layer)}: {key} names '{name}', which is no parameter of it"
-                        self.errors.append(ConfigError(message, place=node.place, hint=hint))
+    def _set_up(self, phases: Iterable[PhaseGraph]) -> dict[str, list[Spec]]:
+        """The Specs of the bottoms of each layer that could be set up, by name."""
+        found = {}
+        for phase in phases:
+            for step in phase.steps:
+                specs = [spec for i in step.bottoms if (spec := phase.blobs[i].spec) is not None]
+                if len(specs) == len(step.bottoms):
+                    found[step.node.name] = specs
+        return found
 
 
 def unsafe_in_place(graph: PhaseGraph, node: Node, blob: Blob) -> str | None:

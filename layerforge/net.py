@@ -8,19 +8,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import access, accumulation, copies, multipliers, registry, snapshot, threads, userfiles
+from . import access, accumulation, copies, counting, multipliers, registry, snapshot, threads, userfiles
 from .advice import Advice
 from .arena import allocate as arena_memory
 from .backend import Backend, get_backend
 from .blobs import BlobError, Members, Named
 from .config.document import Config
+from .counting import Counts, LossPart
 from .errors import ConfigError, DataError, LayerForgeError, raise_all
 from .execution import Pass
 from .flat import FlatParams, allocate
@@ -90,6 +91,7 @@ class Net(access.Settled):
         self._plans: dict[Any, Plan] = {}
         self._plan: Plan | None = None
         self._pass: Pass | None = None
+        self._counted: tuple[Pass | None, tuple[Any, ...]] = (None, ())  # what the losses of a pass are means over
         self._arena: Any = None  # memory of all plans, for only one is run at a time
         self._active: Plan | None = None
         self._advice = Advice()
@@ -300,9 +302,10 @@ class Net(access.Settled):
         self._backward(plan, access.cotangents(self, plan, top_grads))
 
     @in_turn
-    def backward_losses(self, scale: float = 1.0, *, fresh: bool = False) -> None:
+    def backward_losses(self, scale: float | Sequence[float] = 1.0, *, fresh: bool = False) -> None:
         """Backward from all losses, each seeded with its loss_weight times `scale`.
 
+        scale  one number, or one for each loss; nothing is sent down from a loss with 0
         fresh  the gradients of parameters begin from zero: the same as zero_grad() before it, for less
         """
         plan = self._differentiable_plan()
@@ -312,10 +315,13 @@ class Net(access.Settled):
                 hint="name a blob: net.backward(fc=dy), or give a layer a loss_weight",
             )
         access.demand_gradients(self, plan)
-        seeds = {i: plan.seed(self.xp, self.dtype, i, weight * scale) for i, weight in plan.losses}
+        scales = scale if isinstance(scale, Sequence) else [scale] * len(plan.losses)
+        pairs = [(i, w, s) for (i, w), s in zip(plan.losses, scales, strict=True) if s]
+        seeds = {i: plan.seed(self.xp, self.dtype, i, weight * factor) for i, weight, factor in pairs}
         if fresh:
-            self.flat.forget(besides=plan.setters)
-        self._backward(plan, seeds, fresh)
+            self.flat.forget(besides=plan.setters if seeds else frozenset())
+        if seeds:
+            self._backward(plan, seeds, fresh)
 
     def _differentiable_plan(self) -> Plan:
         """The plan of the last forward, whose arrays are all there."""
@@ -356,27 +362,56 @@ class Net(access.Settled):
 
     # Losses and metrics -------------------------------------------------------------------------------------------
 
-    def total_loss(self) -> float:
-        """The sum of loss_weight times top over the losses of the last forward."""
-        if self._plan is None or self._pass is None:
-            return 0.0
-        tops = [(self._pass.values[i], weight) for i, weight in self._plan.losses]
-        return sum([weight * float(top.sum(dtype=np.float64) if top.shape else top) for top, weight in tops])
+    def total_loss(self, scales: Sequence[float] | None = None) -> float:
+        """The sum of loss_weight times top over the losses of the last forward.
 
-    def mean_over(self) -> int | None:
-        """How many things the loss of the last forward is a mean over; None for a sum.
-
-        With several losses that disagree it is the batch size.
+        scales   a further factor for each of them
         """
-        plan = self._plan
-        if plan is None:
-            return None
-        counts = {self._count(step) for step in plan.loss_steps}
-        return counts.pop() if len(counts) == 1 else self.batch_size
+        parts = self.losses()
+        factors = [1.0] * len(parts) if scales is None else scales
+        return sum([p.weight * p.value * factor for p, factor in zip(parts, factors, strict=True)])
 
-    def _count(self, step: Step) -> int | None:
-        assert self._pass is not None
-        return step.node.layer.mean_over(*(self._pass.values[i] for i in step.bottoms))
+    def losses(self) -> list[LossPart]:
+        """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""
+        if self._plan is None or self._pass is None:
+            return []
+        plan, arrays, counts = self._plan, self._pass.values, self._loss_counts()
+        found = []
+        for (i, weight), count in zip(plan.losses, counts, strict=True):
+            top = arrays[i]
+            value = float(top.sum(dtype=np.float64) if top.shape else top)
+            found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value, count))
+        return found
+
+    def mean_over(self) -> Counts:
+        """How many things the losses of the last forward are means over; None for a sum.
+
+        A tuple with an entry for each loss where they disagree. Without losses it is the batch size.
+        """
+        counts = self._loss_counts()
+        return counting.together(counts) if counts else self.batch_size
+
+    def _loss_counts(self) -> tuple[Any, ...]:
+        """Of the last forward; counted once, as a backward may reuse the memory of what is looked at."""
+        if self._plan is None or self._pass is None:
+            return ()
+        if self._counted[0] is not self._pass:
+            self._counted = self._pass, counting.counts_of(self._plan, self._pass.values)
+        return self._counted[1]
+
+    def count_losses(self, **inputs: Any) -> Counts:
+        """What `mean_over` would say after a forward in train with these inputs, without running that forward.
+
+        Where labels are made by layers, these are run, and may move running statistics.
+        """
+        given = {name: self._input(name, value) for name, value in inputs.items()}
+        plan = self.planned("train", {n: a.shape for n, a in given.items()})
+        counts = counting.counted_ahead(self, plan, given) if plan.losses else ()
+        return counting.together(counts) if counts else counting.samples_of(plan)
+
+    def _count(self, step: Step) -> Any:
+        assert self._pass is not None and self._plan is not None
+        return counting.count_of(self._plan, step, self._pass.values)
 
     @property
     def engines(self) -> dict[str, str]:
@@ -386,15 +421,9 @@ class Net(access.Settled):
     @property
     def batch_size(self) -> int:
         """Samples in the last forward: the first axis of the first input; 1 where nothing was given."""
-        if self._plan is None:
-            return 0
-        if not self._plan.inputs:
-            return 1
-        index, _ = self._plan.inputs[0]
-        shape = self._plan.specs[index].shape
-        return shape[0] if shape else 1
+        return 0 if self._plan is None else counting.samples_of(self._plan)
 
-    def metric_counts(self) -> dict[str, int | None]:
+    def metric_counts(self) -> dict[str, Any]:
         """For every metric among the outputs of the last forward, how many things it is a mean over (None: a sum).
 
         Metrics are the numbers, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.

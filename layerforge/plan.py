@@ -64,9 +64,12 @@ class Plan:
         return tape.begun()
 
     @cached_property
-    def loss_steps(self) -> list[Step]:
-        """The steps that make the losses."""
-        return [step for step in self.steps if {i for i, _ in self.losses} & set(step.tops)]
+    def fed(self) -> frozenset[int]:
+        """The blobs that depend on an input."""
+        found = {i for i, _ in self.inputs}
+        for step in self.steps:
+            found |= set(step.tops) if found & set(step.bottoms) else set()
+        return frozenset(found)
 
     @cached_property
     def holds(self) -> frozenset[int]:
@@ -89,7 +92,11 @@ class Plan:
     def staying(self) -> set[int]:
         """The blobs that must exist after the pass: outputs, losses, inputs, what is kept, and what metrics read."""
         stay = set(self.outputs.values()) | {i for i, _ in self.losses} | {i for i, _ in self.inputs}
-        stay |= {i for s in self.steps if set(s.tops) & stay for i in s.bottoms}  # mean_over looks at them afterwards
+        counted = set(stay)  # what they are means over is looked up afterwards, in what they or numbers below them read
+        for step in reversed(self.steps):
+            if counted & set(step.tops):
+                stay |= set(step.bottoms)
+                counted |= {i for i in step.bottoms if not self.specs[i].shape}
         return stay | self.kept
 
     def seed(self, xp: Any, dtype: str, index: int, value: float) -> Any:

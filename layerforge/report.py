@@ -220,7 +220,7 @@ def _own(key: tuple[str, str], layer: str) -> str | None:
 def _flops(node: Node, bottoms: list[Spec], tops: list[Spec]) -> int:
     try:
         return node.layer.flops(bottoms, tops)
-    except Exception as error:  # a user's layer may count wrongly: say which one
+    except (Exception, SystemExit) as error:  # a user's layer may count wrongly: say which one
         raise runner.failure(node.layer, "setup", bottoms, error, exit_code=2) from error
 
 

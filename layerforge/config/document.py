@@ -11,6 +11,7 @@ from .. import userfiles
 from ..errors import ConfigError, LayerForgeError, flatten, in_order, raise_all
 from ..params import resolve_path, show
 from ..places import Place, PlacedDict, PlacedList, part, place_of
+from ..regular import irregular
 from ..words import hint_for_key
 from .extends import Files, load_with_bases, merge_bases
 from .overrides import apply_overrides
@@ -170,7 +171,10 @@ class Config:
         value = self.tree.get("net")
         if value is not None and not isinstance(value, PlacedList):
             message = f"net must be a list of layers, got {show(value)}"
-            self._collect(ConfigError(message, place=place_of(self.tree, "net"), hint="begin each layer with '- '"))
+            hint = "begin each layer with '- '"
+            if isinstance(value, PlacedDict):
+                hint += "; a mapping changes layers of a net that the file extends, by name"
+            self._collect(ConfigError(message, place=place_of(self.tree, "net"), hint=hint))
             return PlacedList()
         if not value:
             missing = Place(self.path, 0, 0) if self.path else None
@@ -208,6 +212,9 @@ class Config:
             path = resolve_path(item, place)
             if os.path.isfile(path):
                 found.append(path)
+            elif kind := irregular(path) or ("a folder" if os.path.isdir(path) else None):
+                message = f"import: '{item}' is {kind}, not a Python file"
+                self._collect(ConfigError(message, place=place, hint="`import:` lists Python files"))
             else:
                 self._collect(ConfigError(f"import: there is no file '{item}'", place=place, hint=f"looked for {path}"))
         return found

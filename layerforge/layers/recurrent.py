@@ -69,7 +69,7 @@ class Recurrent(Layer):
     gates_add: ClassVar[bool] = True  # the cell uses a_x + a_h only: both have the same gradient
 
     hidden_size: int = param(help="features H of the state", ge=1)
-    num_layers: int = param(1, help="layers upon each other: each reads the outputs of the one below", ge=1)
+    num_layers: int = param(1, help="layers upon each other: each reads the outputs of the one below", ge=1, le=1000)
     bias: bool = param(True, help="learn additive biases")
     bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
     second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))

@@ -3,6 +3,7 @@
     solver = Solver(net, type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4)
     loss = solver.step(x=x, t=t)                  # one whole step, or its parts:
 
+    solver.begin_step(parts)                      # needed only for several losses that are means over different counts
     for part in parts:
         solver.accumulate(**part)                 # forward and backward; gradients are summed
     net.params["fc"]["weight"].grad[0] = 0        # gradients can be edited in between
@@ -11,6 +12,7 @@
 What an update does, in this order, to the gradient G that the micro-batches summed up:
 
     1  average    g = G / (number of things that the losses are means over); the norm of g over all parameters
+                  (weighting.py)
     2  check      a loss or norm that is not finite ends here, with weights, history and statistics as before the step;
                   whoever wants to go on calls `skip`
     3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each number into ±clip_grad_value
@@ -23,8 +25,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,12 +34,13 @@ import numpy as np
 from .. import copies, multipliers, snapshot
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
-from ..errors import DataError, DivergedError, LayerError, LayerForgeError
+from ..errors import ConfigError, DataError, DivergedError, LayerError, LayerForgeError
 from ..flat import Group, extended, l2_norm
 from ..turns import Turns, in_turn
 from .fast import fast_update
 from .rules import Step
 from .schedules import Progress
+from .weighting import AsTheyCome, Counted, weighting
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -49,29 +52,14 @@ BLOCK_BYTES = 256 * 1024  # of each array: small enough for the caches, large en
 class Accumulation:
     """The step that is being accumulated.
 
-    unit   the first micro-batch's count: its gradient enters with weight 1, every other with count / unit
-    total  the sum of the counts; 0 where the losses are sums, which are not averaged
-    loss   the sum of the losses, each times its weight; None before the first
+    weights  what its micro-batches are weighted by
+    loss     the sum of the losses, each times its weight; None before the first
     """
 
     statistics: Any
     first_sample: int
-    unit: int = 0
-    total: int = 0
+    weights: AsTheyCome | Counted = field(default_factory=AsTheyCome)
     loss: float | None = None
-
-    def weigh(self, count: int | None) -> float:
-        """The weight of a micro-batch whose loss is a mean over `count` things; None for a loss that is a sum."""
-        if count is None:
-            return 1.0
-        self.unit = self.unit or count
-        self.total += count
-        return count / self.unit if self.unit else 1.0
-
-    @property
-    def average(self) -> float:
-        """The factor that turns the weighted sum into the mean over everything."""
-        return self.unit / self.total if self.total else 1.0
 
 
 class Solver:
@@ -192,26 +180,63 @@ class Solver:
         """Forward and backward of one micro-batch; returns its own loss. The first after an update begins from zero.
 
         The micro-batches of a step count as one batch cut into pieces, of any sizes: the gradient is that of the
-        whole, and the random numbers of a sample depend on its position in the whole.
+        whole, and the random numbers of a sample depend on its position in the whole. Where losses are means over
+        different counts, such as labels of which some are ignored, that takes all of them: see `begin_step`.
 
-        Errors   LayerError; DivergedError where a backward refuses what a loss that is not finite sends down
+        Errors   LayerError; ConfigError where `begin_step` would have been needed; DivergedError where a backward
+                 refuses what a loss that is not finite sends down
         """
         net, step = self.net, self._pending or self._begin()
         try:
             # What overflows on the way shows in the loss or in the gradient, which `update` checks and names.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 net.forward(phase="train", copy=False, **batch)
-                weight = step.weigh(net.mean_over())
+                weight = step.weights.weigh(net.mean_over())
+                if weight is None:
+                    raise self._counts_differ()
                 self._backward(weight, fresh=step.loss is None)
                 loss = net.total_loss()
+                weighted = net.total_loss(weight) if isinstance(weight, tuple) else weight * loss
             net.first_sample += net.batch_size
         except BaseException:  # an interrupt too must not leave half a step in the running statistics
             self._abandon()
             raise
-        step.loss = (step.loss or 0.0) + weight * loss
+        step.loss = (step.loss or 0.0) + weighted
         return loss
 
-    def _backward(self, weight: float, fresh: bool) -> None:
+    def begin_step(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Begin a step of these micro-batches: count, in all of them, what each loss is a mean over.
+
+        `accumulate` then takes them one by one, in this order, and `update` ends the step. Losses that are means over
+        different counts have other shares in each micro-batch; only so each of them is weighted as in the whole batch.
+
+        Errors   LayerError and ConfigError, as from a forward
+        """
+        self._abandon()
+        step, net = self._begin(), self.net
+        try:
+            counts = []
+            for part in parts:
+                counts.append(net.count_losses(**part))
+                net.first_sample += _samples(part)
+            step.weights = weighting(counts)
+        except BaseException:
+            self._abandon()
+            raise
+        net.restore_state(step.statistics)
+        net.first_sample = step.first_sample
+
+    def _counts_differ(self) -> ConfigError:
+        losses = ", ".join(
+            f"'{p.name}' {'a sum' if p.count is None else f'a mean over {p.count:g}'}" for p in self.net.losses()
+        )
+        return ConfigError(
+            f"the losses have other shares in this micro-batch than in those before it ({losses}): fed one by one they"
+            " would not add up to the whole batch",
+            hint="call solver.begin_step([part, ...]) with all micro-batches of the step before the first accumulate",
+        )
+
+    def _backward(self, weight: float | Sequence[float], fresh: bool) -> None:
         try:
             self.net.backward_losses(weight, fresh=fresh)
         except LayerError:
@@ -245,6 +270,8 @@ class Solver:
         Errors   DivergedError (exit 4) for a loss or gradient that is not finite; ConfigError from the schedule
         """
         try:
+            if self._pending is not None:
+                self._pending.weights.demand_all()
             self.measure()
             if check:
                 self._check_finite()
@@ -279,7 +306,7 @@ class Solver:
 
     def measure(self) -> None:
         """Set average, loss and grad_norm of the step that was accumulated. `update` begins with it."""
-        self.average = self._pending.average if self._pending else 1.0
+        self.average = self._pending.weights.average if self._pending else 1.0
         pending = self._pending
         self.loss = pending.loss * self.average if pending and pending.loss is not None else None
         self.grad_norm = self.average * l2_norm(self.net.backend.xp, self.net.flat.grad)
@@ -411,6 +438,13 @@ def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str
     unexpected = [f"unexpected {k}" for k in theirs if k not in mine]
     shapes = {k: (tuple(theirs[k].shape), tuple(mine[k].shape)) for k in mine if k in theirs}
     return missing + unexpected + [f"{k} has shape {a}, not {b}" for k, (a, b) in shapes.items() if a != b]
+
+
+def _samples(batch: Mapping[str, Any]) -> int:
+    """The first axis of the first input; 1 where there is none."""
+    first = next(iter(batch.values()), 0)
+    shape = first.shape if hasattr(first, "shape") else np.shape(first)
+    return shape[0] if shape else 1
 
 
 def blocks(start: int, stop: int, size: int) -> Iterator[slice]:
