@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import runner, sharing
+from . import missing_flatten, runner, sharing
 from .blocks import Expansion
 from .config.sections import ENGINES
 from .errors import ConfigError, LayerForgeError, flatten, raise_all
@@ -303,7 +303,10 @@ class Builder:
         if node.layer.top_is_view:
             merge_storage(graph, [*bottoms, *tops])
         if all(b.spec is not None for b in bottoms):
-            specs = runner.setup(node.layer, [b.spec for b in bottoms])
+            try:
+                specs = runner.setup(node.layer, [b.spec for b in bottoms])
+            except LayerForgeError as error:
+                raise missing_flatten.named(error, graph, node, bottoms) from error.__cause__
             if len(specs) < len(tops):
                 raise ConfigError(
                     f"{runner.owner(node.layer)} makes {len(specs)} top(s), {len(tops)} are named", place=node.place

@@ -34,7 +34,7 @@ SLOTS = [
     ["engines"],
     ["feed"],
     ["config"],
-    ["blocks", "flat", "inputs", "sharing"],
+    ["blocks", "flat", "inputs", "sharing", "missing_flatten"],
     ["graph"],
     ["tape"],
     ["plan", "blobs"],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..layer import reads
-from .case import Case, check, compare, contiguous_copy, demand, outputs, same
+from .case import Case, CheckFailed, check, compare, contiguous_copy, demand, outputs, same
 from .harness import Probe
 from .twin import twin_arrays
 
@@ -60,21 +60,48 @@ def check_backward_reads(case: Case) -> None:
     """Backward reads no bottom or top that `backward_reads` does not name: all others are filled with NaN before it."""
     if not case.differentiable:
         return
-    cls, clean = case.cls, case.probe()
-    want = clean.gradients()
+    cls, want = case.cls, case.probe().gradients()
+    undeclared = _undeclared(case)
+    if _same_when_poisoned(case, undeclared, want):
+        return
+    culprits = [name for name in undeclared if not _same_when_poisoned(case, [name], want)] or undeclared
+    words = tuple(name.removesuffix("[0]") for name in culprits)
+    raise CheckFailed(
+        f"{' and '.join(culprits)}: backward reads {'an array' if len(culprits) == 1 else 'arrays'} that"
+        f" backward_reads={cls.backward_reads!r} does not name;"
+        f" write backward_reads = {(*cls.backward_reads, *words)!r}"
+    )
+
+
+def _undeclared(case: Case) -> list[str]:
+    """The bottoms and tops that backward must not read: neither named nor the memory of one that is."""
+    probe = case.probe()
+    arrays = _arrays(probe, probe.forward())
+    declared = [array for name, array in arrays.items() if _is_declared(case, name)]
+    free = {n: a for n, a in arrays.items() if not _is_declared(case, n)}
+    return [n for n, a in free.items() if not any(probe.xp.shares_memory(a, d) for d in declared)]
+
+
+def _is_declared(case: Case, name: str) -> bool:
+    kind, _, number = name.removesuffix("]").partition("[")
+    return reads(case.cls, kind, int(number))
+
+
+def _arrays(probe: Probe, tops: Any) -> dict[str, Any]:
+    """The bottoms and tops of a pass by name, as backward_reads writes them."""
+    named = {f"bottom[{i}]": array for i, array in enumerate(probe.bottoms)}
+    return named | {f"top[{i}]": array for i, array in enumerate(tops)}
+
+
+def _same_when_poisoned(case: Case, names: list[str], want: dict[str, Any]) -> bool:
+    """Whether backward gives the same gradients with these arrays filled with NaN before it."""
     probe = case.probe()
     tops = probe.forward()
-    dys = probe.draw_cotangents(tops)
-    declared = [b for i, b in enumerate(probe.bottoms) if reads(cls, "bottom", i)]
-    declared += [t for i, t in enumerate(tops) if reads(cls, "top", i)]
-    for kind, arrays in (("bottom", probe.bottoms), ("top", tops)):
-        for i, array in enumerate(arrays):
-            shared = any(probe.xp.shares_memory(array, d) for d in declared)
-            if not reads(cls, kind, i) and not shared:
-                poison(array)
+    dys, arrays = probe.draw_cotangents(tops), _arrays(probe, tops)
+    for name in names:
+        poison(arrays[name])
     got = probe.named(probe.backward(dys))
-    message = f"backward reads an array that backward_reads={cls.backward_reads!r} does not name"
-    compare(got, want, same, message)
+    return all(same(got[name], value) for name, value in want.items())
 
 
 def poison(array: Any) -> None:
