@@ -67,7 +67,8 @@ def check_backward_reads(case: Case) -> None:
     culprits = [name for name in undeclared if not _same_when_poisoned(case, [name], want)] or undeclared
     words = tuple(name.removesuffix("[0]") for name in culprits)
     raise CheckFailed(
-        f"backward reads {' and '.join(culprits)}, which backward_reads={cls.backward_reads!r} does not name;"
+        f"{' and '.join(culprits)}: backward reads {'an array' if len(culprits) == 1 else 'arrays'} that"
+        f" backward_reads={cls.backward_reads!r} does not name;"
         f" write backward_reads = {(*cls.backward_reads, *words)!r}"
     )
 
