@@ -103,6 +103,11 @@ class Pick(Layer):
         return dx, None
 
 
+def zeros_and_ones(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of which many are equal."""
+    return rng.integers(0, 2, shape).astype("float64")
+
+
 class Reverse(Layer):
     """A healthy reversal of the last axis, not in place."""
 
@@ -135,6 +140,24 @@ class Along(Layer):
 
     def backward(self, dy: Any) -> Any:
         return self.xp.flip(self.xp.flip(dy, self.dim).cumsum(axis=self.dim), self.dim)
+
+
+class Larger(Layer):
+    """A healthy maximum of two blobs, which share the gradient where they are equal."""
+
+    bottoms = 2
+    examples = [Example({}, [Spec((4, 5), draw=zeros_and_ones)] * 2)]
+
+    def setup(self, a: Spec, b: Spec) -> Spec:
+        return a
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.save(share=(a > b) + 0.5 * (a == b))
+        return self.xp.maximum(a, b)
+
+    def backward(self, dy: Any) -> Any:
+        share = self.saved.share.astype(dy.dtype)
+        return dy * share, dy * (1 - share)
 
 
 class Learned(Layer):
@@ -198,7 +221,7 @@ class Swallow(Layer):
         return self.saved.zeros.copy()
 
 
-HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse, Along, Learned, Fixed, Drawn, Swallow]
+HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse, Along, Larger, Learned, Fixed, Drawn, Swallow]
 
 
 @pytest.mark.parametrize("cls", HEALTHY, ids=lambda c: c.__name__)
@@ -272,6 +295,20 @@ class SignWrong(Linear):
 class NoBottomGradient(Linear):
     def backward(self, dy: Any) -> Any:
         super().backward(dy)
+
+
+@caught_by("ties")
+class BothGetAllOfIt(Larger):
+    def backward(self, dy: Any) -> Any:
+        share = self.xp.ceil(self.saved.share).astype(dy.dtype)
+        return dy * share, dy * (1 - share + 0.5 * (self.saved.share == 0.5))
+
+
+@caught_by("ties")
+class NeitherGetsAnyOfIt(Larger):
+    def backward(self, dy: Any) -> Any:
+        share = self.saved.share
+        return dy * (share == 1).astype(dy.dtype), dy * (share == 0).astype(dy.dtype)
 
 
 @caught_by("jvp")
@@ -525,6 +562,19 @@ class UsesUpWhatItSaved(Linear):
         dx = super().backward(dy)
         self.saved.x[...] *= 0
         return dx
+
+
+@caught_by("linear_backward")
+class AddsAConstant(Softmax):
+    def backward(self, dy: Any) -> Any:
+        return super().backward(dy) + 1
+
+
+@caught_by("linear_backward")
+class AddsAConstantToTheBias(Linear):
+    def backward(self, dy: Any) -> Any:
+        self.grads.bias += 1e-6
+        return super().backward(dy)
 
 
 @caught_by("linear_backward")
