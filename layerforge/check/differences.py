@@ -103,7 +103,7 @@ def compare(
             break
         fine, noise = central(h / 2)
         excess = abs(coarse - fine) - AGREE * max(abs(coarse), abs(fine)) - noise
-        tried.append((excess, h, Difference(analytic, fine, excess > 0, noise, where)))
+        tried.append((excess, h, Difference(analytic, fine, not excess <= 0, noise, where)))  # NaN tells nothing, too
         if excess <= 0:
             break
     _, h, best = min(tried, key=lambda t: t[0])
@@ -118,7 +118,7 @@ def central_difference(
 ) -> tuple[float, float]:
     """The difference at one step, and how far rounding can move it. The path is left at -h."""
     plus, minus = _values(evaluate, move, h), _values(evaluate, move, -h)
-    total = sum(float(((p - m) * w).sum()) for p, m, w in zip(plus, minus, weights, strict=True))
+    total = sum(float((_less(p, m) * w).sum()) for p, m, w in zip(plus, minus, weights, strict=True))
     return total / (2 * h), _rounding(plus, weights, h)
 
 
@@ -131,7 +131,14 @@ def _values(
 
 def _rounding(values: Sequence[np.ndarray], weights: Sequence[np.ndarray], h: float) -> float:
     """How far rounding can move a difference of such values that is divided by h."""
-    return ROUNDING * sum(float((np.abs(v) * np.abs(w)).sum()) for v, w in zip(values, weights, strict=True)) / h
+    sizes = (np.where(np.isfinite(v), np.abs(v), 0.0) * np.abs(w) for v, w in zip(values, weights, strict=True))
+    return ROUNDING * sum(float(size.sum()) for size in sizes) / h
+
+
+def _less(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a - b, 0 for infinities that are equal: what stays infinite does not move."""
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, a - b)
 
 
 def _kink_at_start(at: Callable[[float], list[np.ndarray]], weights: Sequence[np.ndarray], h: float) -> bool:
@@ -143,7 +150,7 @@ def _kink_at_start(at: Callable[[float], list[np.ndarray]], weights: Sequence[np
 
     def jump(h: float) -> tuple[float, float]:
         plus, minus = at(h), at(-h)
-        bends = (((p - s) + (m - s)) * w for p, s, m, w in zip(plus, start, minus, weights, strict=True))
+        bends = ((_less(p, s) + _less(m, s)) * w for p, s, m, w in zip(plus, start, minus, weights, strict=True))
         return abs(sum(float(b.sum()) for b in bends)) / h, _rounding(plus, weights, h)
 
     (wide, _), (narrow, noise) = jump(h), jump(h / 4)

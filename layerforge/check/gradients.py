@@ -95,11 +95,13 @@ class Row:
     def add(self, difference: Difference, tolerance: Tolerance) -> bool:
         """Take one comparison into account. One that a kink spoils counts only as a kink, unless it agrees anyway.
 
+        A gradient that is not a number is wrong at a kink, too, where any finite one may be right.
+
         Returns whether it counts.
         """
         typical, zero = self.scale / math.sqrt(math.prod(self.shape)), self.floor if self.scale <= self.floor else 0.0
         agrees = tolerance.allows(difference, typical, zero)
-        if difference.kink and not agrees:
+        if difference.kink and not agrees and math.isfinite(difference.analytic):
             self.kinks += 1
             return False
         self.compared += 1

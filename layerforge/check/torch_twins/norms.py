@@ -6,6 +6,7 @@ reference written with other operations of torch, from which autograd makes the 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -45,7 +46,9 @@ def mvn(c: Call) -> Tensor:
     centred = x - x.mean(dim=axes, keepdim=True)
     if not c.hyper.get("normalize_variance", True):
         return centred
-    return centred / (x.var(dim=axes, correction=0, keepdim=True).sqrt() + eps)
+    var = x.var(dim=axes, correction=0, keepdim=True)
+    std = torch.where(var > 0, var, 1).sqrt() * (var > 0)  # whose gradient at 0 would be NaN
+    return centred / (std + eps)
 
 
 def aligned(c: Call, operand: Tensor) -> Tensor:

@@ -118,6 +118,17 @@ def stochastic(c: Call) -> Tensor:
     return pooled(x, axes, drawn)
 
 
+def lp_pool(c: Call) -> Tensor:
+    """torch's LPPool2d; for an odd norm_type its root written out, which is NaN for negative sums in torch."""
+    p = c.hyper["norm_type"]
+    if p % 2 != 1:
+        return c.through(nn.LPPool2d(**c.hyper))
+    kernel = listed(c.hyper["kernel_size"], 2)
+    hyper = {name: value for name, value in c.hyper.items() if name != "norm_type"}
+    total = nn.AvgPool2d(**hyper)(c.x[0] ** p) * math.prod(kernel)
+    return total.sign() * total.abs() ** (1 / p)
+
+
 def pyramid(c: Call) -> Tensor:
     """He et al. 2014, with the windows of Caffe."""
     x, of = c.x[0], mean if c.hyper.get("pool") == "avg" else maximum
@@ -138,7 +149,7 @@ TWINS = {
     "AvgPool1d": padded(nn.AvgPool1d, mean),
     "AvgPool2d": padded(nn.AvgPool2d, mean),
     "AvgPool3d": avg_pool3d,
-    "LPPool2d": lambda c: c.through(nn.LPPool2d(**c.hyper)),
+    "LPPool2d": lp_pool,
     "StochasticPool2d": stochastic,
     "SpatialPyramidPool": pyramid,
 }

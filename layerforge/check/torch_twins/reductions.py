@@ -70,6 +70,13 @@ def extreme(one: Callable[..., Any], several: Callable[..., Tensor]) -> Callable
     return twin
 
 
+def log_sum_exp(x: Tensor, dim: list[int], keepdim: bool) -> Tensor:
+    """torch's logsumexp; a slice of nothing but -inf, where torch's gradient is NaN, has none."""
+    nothing = x.isneginf().all(dim=dim, keepdim=True) if dim else x.isneginf()
+    y = torch.logsumexp(torch.where(nothing, 0, x), dim=dim, keepdim=keepdim)
+    return torch.where(nothing.reshape(y.shape), -math.inf, y)
+
+
 def arg_max(c: Call) -> Tensor:
     """torch.argmax; more than one by a stable sort, which puts the smaller index first as torch.topk does not promise.
 
@@ -108,7 +115,7 @@ TWINS = {
     "Var": spread(torch.var),
     "Std": spread(torch.std),
     "Norm": norm,
-    "LogSumExp": over_dims(torch.logsumexp),
+    "LogSumExp": over_dims(log_sum_exp),
     "Max": extreme(torch.max, torch.amax),
     "Min": extreme(torch.min, torch.amin),
     "ArgMax": arg_max,
