@@ -95,6 +95,10 @@ class AvgPool2d(AvgPooling, axes=Pair):
         Example({"kernel_size": [1, 3], "stride": 1}, [Spec((2, 1, 1, 3))], "one window"),
         Example({"kernel_size": [3, 2], "stride": 2, "padding": [2, 1], "caffe_rounding": True}, [Spec((2, 2, 4, 3))]),
         Example({"kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+        Example(
+            {"kernel_size": 3, "stride": 2, "padding": [2, 1], "caffe_rounding": True, "count_include_pad": False},
+            [Spec((2, 2, 4, 3))],
+        ),
     ]
     bad_examples = [*BAD_PADDED_WINDOWS, Bad({"kernel_size": 2, "dilation": 2}, "unknown key 'dilation'")]
 

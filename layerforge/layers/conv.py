@@ -138,6 +138,7 @@ class Conv2d(Convolution, axes=Pair):
         Example({"out_channels": 3, "kernel_size": [4, 5]}, [Spec((2, 2, 4, 5))], "one window"),
         Example({"out_channels": 2, "kernel_size": 3, "padding": 2}, [Spec((2, 1, 1, 1))], "mostly padding"),
         Example({"out_channels": 1, "kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+        Example({"out_channels": 2, "kernel_size": [24, 8]}, [Spec((4, 2, 47, 15))], "columns in several chunks"),
     ]
     bad_examples = [
         Bad({"out_channels": 0, "kernel_size": 3}, "must be >= 1"),

@@ -48,6 +48,7 @@ class MVN(Layer):
         Example({"normalize_variance": False, "across_channels": True}, [Spec((3, 4))]),
         Example({"eps": 0.5}, [Spec((2, 2, 3, 2, 2))], "eps counts"),
         Example({"normalize_variance": False}, [Spec((2, 3, 1, 1))], "one position: y is 0"),
+        Example({}, [Spec((2, 3, 1, 1))], "one position: its variance is 0"),
         Example({}, [Spec((0, 3, 4, 3))], "no samples"),
         Example({}, [Spec((2, 3, 6), low=1000, high=1001)], "the mean is far larger than the spread"),
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..functional import exact_sum, mean_of, sum_of
 from ..layer import Bad, Example
 from ..params import param
@@ -70,6 +72,16 @@ def norm_slope(self: Any, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
         return xp.sign(x) * evenly(~(size < y), axes, x.dtype)
     ratio = size / (y + (y == 0))
     return xp.sign(x) * (ratio + (ratio == 0)) ** (self.p - 1)
+
+
+def often_nothing(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Numbers, among them -inf, and some slices of -inf only."""
+    return np.where(often_zero(rng, shape) == 0, -math.inf, rng.normal(size=shape))
+
+
+def often_zero(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros and numbers of size 1, and some slices of zeros only."""
+    return rng.integers(-1, 2, shape) * (rng.random((shape[0], *[1] * (len(shape) - 1))) < 0.6)
 
 
 SPREAD: dict[str, Any] = {
@@ -146,6 +158,7 @@ Norm = reduction(
     slope=norm_slope,           reads=("bottom", "top"),
     params={"p": (float, param(2.0, help="order of the norm; .inf is the largest absolute value", gt=0))},
     tried=[Example({"p": p, "dim": 1}, [Spec((3, 5))]) for p in (1.0, 0.5, 3.0, math.inf)]
+    + [Example({"p": p, "dim": 1}, [Spec((6, 3), draw=often_zero)], "zeros") for p in (2.0, 1.0, 0.5, math.inf)]
     + [Example({"p": p}, [Spec((3, 5), low=-1e4, high=1e4)], "extreme") for p in (2.0, 12.0)],
     bad=[Bad({"p": 0}, "p must be > 0"), Bad({"p": "fro"}, "p must be a number")],
     source="compare torch.linalg.vector_norm",
@@ -156,6 +169,9 @@ LogSumExp = reduction(
     y="log Σ exp x",            value=log_sum_exp,
     dx="dx = dy exp(x - y), the softmax of the slice",
     slope=lambda self, x, y, axes: self.xp.exp(x - self.xp.where(y > -math.inf, y, 0)),  reads=("bottom", "top"),
-    tried=[Example({"dim": 1}, [Spec((3, 5), low=-1e4, high=1e4)], "extreme")],
+    tried=[
+        Example({"dim": 1}, [Spec((3, 5), low=-1e4, high=1e4)], "extreme"),
+        Example({"dim": 1}, [Spec((6, 3), draw=often_nothing)], "logarithms of zero, and slices of nothing else"),
+    ],
     source="compare torch.logsumexp",
 )  # fmt: skip

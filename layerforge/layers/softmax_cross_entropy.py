@@ -73,6 +73,10 @@ class SoftmaxCrossEntropy(ClassLoss):
         ),
         Example({"reduction": "none"}, [Spec((2, 3, 4)), Spec((2, 3, 4), low=0, high=1)]),
         Example({"normalization": "batch_size"}, [Spec((2, 3, 4)), Spec((2, 3, 4), low=0, high=1)]),
+        Example(
+            {"label_smoothing": 0.3, "weight": [1.0, 0.5, 2.0], "ignore_index": 1, "normalization": "full"},
+            [Spec((2, 3, 4)), index((2, 4), 3)],
+        ),
     ]
     bad_examples = [
         *(bad for bad in BAD_EXAMPLES if "must be integers" not in bad.message),
