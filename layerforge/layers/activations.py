@@ -5,14 +5,28 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..functional import sigmoid, softplus
+from ..functional import EXP_LIMIT, sigmoid, softplus
 from ..layer import Bad
 from ..params import param
 from ..special import erf
-from .elementwise import elementwise
+from .elementwise import elementwise, gated
 
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 GELU_SLOPE, GELU_CUBE = math.sqrt(2 / math.pi), 0.044715
+
+
+HUGE = 1e18  # 1 is lost beside it, and its square is within float32
+FAR = 120.0  # beyond ±FAR gates are open or shut; arguments of slopes stop there, as ∞ times 0 is not a number
+
+
+def near(xp: Any, x: Any) -> Any:
+    """x, but not beyond ±FAR."""
+    return xp.clip(x, -FAR, FAR)
+
+
+def logistic(xp: Any, u: Any) -> Any:
+    """1 / (1 + e⁻ᵘ) as a gate, which is shut where `sigmoid` stops."""
+    return xp.where(u < -EXP_LIMIT, 0, sigmoid(xp, u))
 
 
 def softened(self: Any, x: Any, y: Any) -> None:
@@ -31,13 +45,14 @@ def softened_slope(self: Any, dy: Any, x: Any) -> Any:
 
 def swish_slope(self: Any, dy: Any, x: Any) -> Any:
     """σ + x σ' beta, with σ' = σ (1 - σ)."""
-    u = self.beta * x
-    s = sigmoid(self.xp, u)
+    u = near(self.xp, self.beta * x)
+    s = logistic(self.xp, u)
     return dy * (s * (1 + u * (1 - s)))
 
 
 def gate(self: Any, x: Any) -> Any:
     """Φ(x) of GELU, or the tanh that is close to it."""
+    x = near(self.xp, x)
     if self.approximate == "tanh":
         return 0.5 * (1 + self.xp.tanh(GELU_SLOPE * (x + GELU_CUBE * (x * x * x))))
     return 0.5 * (1 + erf(self.xp, math.sqrt(0.5) * x))
@@ -52,14 +67,22 @@ def gate_slope(self: Any, x: Any, phi: Any) -> Any:
 
 def gelu_slope(self: Any, dy: Any, x: Any) -> Any:
     """Φ + x Φ'."""
+    x = near(self.xp, x)
     phi = gate(self, x)
     return dy * (phi + x * gate_slope(self, x, phi))
 
 
 def mish_slope(self: Any, dy: Any, x: Any) -> Any:
     """t + x t', with t = tanh(softplus x) and softplus' = σ."""
+    x = near(self.xp, x)
     t = self.xp.tanh(softplus(self.xp, x))
-    return dy * (t + x * (1 - t * t) * sigmoid(self.xp, x))
+    return dy * (t + x * (1 - t * t) * logistic(self.xp, x))
+
+
+def soft_sign(self: Any, x: Any, y: Any) -> None:
+    """x / (1 + |x|), whose numerator stops where 1 is lost beside it: ∞ / ∞ would not be a number."""
+    stopped = self.xp.clip(x, -HUGE, HUGE)
+    self.xp.divide(stopped, 1 + self.xp.abs(stopped), out=y)
 
 
 # The table. Each entry: name and what it is; f and how to compute it; f' times dy and how to compute it. --------------
@@ -96,9 +119,9 @@ Softplus = elementwise(
 Softsign = elementwise(
     "Softsign", "sigmoid shape that approaches ±1 slowly",
     y="x / (1 + |x|)",
-    f=lambda self, x, y: self.xp.divide(x, 1 + self.xp.abs(x), out=y),
+    f=soft_sign,
     dx="dy / (1 + |x|)²",
-    df=lambda self, dy, x: dy / self.xp.square(1 + self.xp.abs(x)),  reads="bottom",
+    df=lambda self, dy, x: dy / self.xp.square(1 + self.xp.minimum(self.xp.abs(x), HUGE)),  reads="bottom",
     source="Turian, Bergstra & Bengio 2009; compare torch.nn.Softsign",
 )  # fmt: skip
 
@@ -113,7 +136,7 @@ Erf = elementwise(
 GELU = elementwise(
     "GELU", "Gaussian error linear unit",
     y="x Φ(x),  Φ(x) = (1 + erf(x/√2)) / 2, or near that (1 + tanh t) / 2 with t = √(2/π) (x + 0.044715 x³)",
-    f=lambda self, x, y: self.xp.multiply(x, gate(self, x), out=y),
+    f=lambda self, x, y: gated(self.xp, x, gate(self, x), out=y),
     dx="dy (Φ + x Φ'),  Φ' = exp(-x²/2) / √(2π), or (1 - tanh² t) / 2 dt/dx",
     df=gelu_slope,  reads="bottom",
     note="Φ(x) is the share of a normal distribution that lies below x.",
@@ -126,7 +149,7 @@ GELU = elementwise(
 SiLU = elementwise(
     "SiLU", "x times its own logistic function (Caffe: Swish)",
     y="x σ(beta x),  σ(u) = 1 / (1 + e⁻ᵘ)",
-    f=lambda self, x, y: self.xp.multiply(x, sigmoid(self.xp, self.beta * x), out=y),
+    f=lambda self, x, y: gated(self.xp, x, logistic(self.xp, self.beta * x), out=y),
     dx="dy (σ + beta x σ (1 - σ))",                              df=swish_slope,  reads="bottom",
     params={"beta": (float, param(1.0, help="the larger, the nearer to ReLU"))},
     tried=({}, {"beta": 0.5}, {"beta": -1.7}, {"beta": 0.0}),
@@ -137,7 +160,7 @@ SiLU = elementwise(
 Mish = elementwise(
     "Mish", "x times the hyperbolic tangent of Softplus",
     y="x tanh(log(1 + eˣ))",
-    f=lambda self, x, y: self.xp.multiply(x, self.xp.tanh(softplus(self.xp, x)), out=y),
+    f=lambda self, x, y: gated(self.xp, x, self.xp.tanh(softplus(self.xp, x)), out=y),
     dx="dy (t + x (1 - t²) σ(x)),  t = tanh(log(1 + eˣ)),  σ the logistic function",
     df=mish_slope,  reads="bottom",
     source="Misra 2019; compare torch.nn.Mish",

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..layer import Bad
 from ..params import param
-from .elementwise import elementwise
+from .elementwise import elementwise, gated
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # the fixed point is mean 0 and variance 1
 
@@ -158,7 +158,7 @@ HardSigmoid = elementwise(
 HardSwish = elementwise(
     "HardSwish", "x times HardSigmoid",
     y="x min(max(x + 3, 0), 6) / 6",
-    f=lambda self, x, y: self.xp.multiply(x, between(self, x + 3, 0, 6, None) / 6, out=y),
+    f=lambda self, x, y: gated(self.xp, x, between(self, x + 3, 0, 6, None) / 6, out=y),
     dx="dy (x/3 + 1/2) where -3 < x < 3; dy where x ≥ 3; 0 where x ≤ -3",
     df=hard_swish_slope,  reads="bottom",
     source="Howard et al. 2019; compare torch.nn.Hardswish",
@@ -199,9 +199,9 @@ Clamp = elementwise(
 Threshold = elementwise(
     "Threshold", "x above a threshold, a constant below",
     y="x where x > threshold, otherwise value",
-    f=lambda self, x, y: self.xp.copyto(y, self.xp.where(x > self.threshold, x, self.value)),
+    f=lambda self, x, y: self.xp.copyto(y, self.xp.where(x <= self.threshold, self.value, x)),
     dx="dy where x > threshold, otherwise 0",
-    df=lambda self, dy, x: dy * (x > self.threshold),  reads="bottom",
+    df=lambda self, dy, x: dy * ~(x <= self.threshold),  reads="bottom",
     note="Caffe's Threshold is another function, without a gradient: 1 where x > threshold, otherwise 0.",
     params={
         "threshold": (float, param(help="where x begins to count")),
