@@ -3,12 +3,14 @@
 Where a backward follows, only activations whose derivative follows from their result can be fused, as the result is all
 that there is.
 
-oneDNN's ReLU takes NaN for a negative number, as its max pooling takes it for the smallest: a NaN does not spread from
-there. In training it shows in the gradients of what is learned below, where it is multiplied by 0.
+oneDNN's ReLU takes NaN for a negative number. What is not a number must stay so, or nobody learns of it; so a ReLU is a
+maximum, in a pass over a result that is still in the caches, and oneDNN's own only where its slope below 0 is not 0.
+Some other functions are oneDNN's after a look at the numbers: see `trusted`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +26,9 @@ LOGISTIC, EXP, GELU_TANH, SWISH, LOG, CLIP, GELU_ERF = 0x29, 0x2A, 0x2B, 0x2C, 0
 FROM_RESULT = {RELU: 0x100, TANH: 0x101, LOGISTIC: 0x104}  # the same, differentiated by the result
 
 Algorithm = tuple[int, float, float]
+PLAIN_RELU: Algorithm = (RELU, 0.0, 0.0)
+LOOKED_AT = GELU_TANH, GELU_ERF, SWISH, ELU  # see `trusted`
+APART = *LOOKED_AT, LOGISTIC  # which lets NaN vanish in some convolutions, and nowhere else
 
 
 def gelu(layer: Any) -> Algorithm:
@@ -47,6 +52,7 @@ class Activated(OneDnn):
     """Mixin of layers that can apply an activation to their result."""
 
     activation: Algorithm | None = None
+    above: Any = None  # the layer that it was
 
     def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
         """Whether the layer above is an activation that this one can apply, and undo; one is enough.
@@ -59,10 +65,28 @@ class Activated(OneDnn):
     def absorb(self, above: Layer) -> None:
         """Apply that activation from now on. Backward then reads the top."""
         self.activation, self.backward_reads = algorithm_of(above), (*self.backward_reads, "top")
+        self.above = above
 
     def post_ops(self) -> tuple[Algorithm, ...]:
-        """What the primitive does to each result."""
-        return () if self.activation is None else (self.activation,)
+        """What the primitive does to each result; `activate` does what it cannot."""
+        none = self.activation is None or self.activation == PLAIN_RELU or self.activation[0] in APART
+        return () if none else (self.activation,)
+
+    def activate(self, y: Any) -> None:
+        """Apply the activation that the primitive could not to its result, in place."""
+        if self.activation == PLAIN_RELU:
+            rectify(self, "activated", y, y)
+        elif self.activation is not None and self.activation[0] in APART:
+            self.act("activated", self.look_and_apply)(y, self.view("y flat", y, in_order_of_memory))
+
+    def look_and_apply(self, y: Any, flat: Any) -> None:
+        """y <- f(y), by the reference's f where oneDNN's is not trusted."""
+        if trusted(self.activation, flat, y):
+            op = self.op("apply", primitives.eltwise, *self.activation)
+            op.bind((y, y))
+            op.run()
+        else:
+            self.above.f(y.copy(), y)
 
     def life_of_top(self) -> str:
         """A top that backward reads lives until then."""
@@ -86,6 +110,78 @@ class Activated(OneDnn):
     def jvp(self, *tangents: Any) -> Any:
         tangent = super().jvp(*tangents)
         return tangent if self.activation is None else tangent * slope(self.activation, self.saved.y)
+
+
+def rectify(layer: OneDnn, name: str, x: Any, y: Any) -> None:
+    """y = max(x, 0), and NaN where x is; y lies like x, or is x."""
+    flat_x, flat_y = (layer.view(f"{name} {i} flat", a, in_order_of_memory) for i, a in enumerate((x, y)))
+    if flat_x is None or flat_y is None:
+        layer.act(f"{name} with gaps", np_rectify)(x, y)
+    else:
+        zero = layer.view("zero", None, lambda _: np.zeros(1, np.float32))
+        layer.op(name, primitives.rectified)(flat_x, zero, flat_y, flat_x)
+
+
+def in_order_of_memory(a: Any) -> Any:
+    """All numbers of an array as they follow each other in memory; None where there are gaps."""
+    flat = a.ravel("K")
+    return flat if np.may_share_memory(flat, a) else None
+
+
+def squares(flat: Any, a: Any) -> float:
+    """The sum of the squares of an array, a reading of it at the speed of memory. Only if all are finite it can be.
+
+    flat   the array `in_order_of_memory`
+    """
+    flat = a.ravel() if flat is None else flat
+    return float(np.dot(flat, flat))
+
+
+def all_finite(flat: Any, a: Any) -> bool:
+    """Whether all numbers of an array are finite; False, too, where their squares are not."""
+    return math.isfinite(squares(flat, a))
+
+
+def trusted(activation: Algorithm, flat: Any, x: Any) -> bool:
+    """Whether oneDNN's function of these numbers is as good as the reference's.
+
+    x times a gate is not a number at ±∞. ELU's alpha (eˣ - 1) is off by a rounding of alpha, which is much where all
+    numbers are small beside it.
+    """
+    algorithm, alpha, _ = activation
+    least = x.size * max(alpha, 1) ** 2 / 4 if algorithm == ELU else 0
+    return least <= squares(flat, x) < math.inf
+
+
+def spread_nan(y: Any, flat: Any, dim: int) -> None:
+    """Along an axis nothing is a number where one is not: oneDNN's softmax leaves 0 beside NaN."""
+    if not all_finite(flat, y):
+        y[...] = np.where(np.isnan(y).any(axis=dim, keepdims=True), np.nan, y)
+
+
+def np_rectify(x: Any, y: Any) -> None:
+    """y = max(x, 0)"""
+    np.maximum(x, 0, out=y)
+
+
+def rectify_what_is_not_finite(eps: float) -> Callable[..., None]:
+    """Write channels of normalised numbers anew in which oneDNN's ReLU may have made a NaN vanish.
+
+    A NaN among the numbers of a channel is one in its mean, if that is theirs: then it is enough to look there, and
+    flat is None. Otherwise it is x `in_order_of_memory`.
+    """
+
+    def act(x: Any, flat: Any, weight: Any, bias: Any, mean: Any, var: Any, y: Any) -> None:
+        vectors = [np.asarray(default if v is None else v) for v, default in ((weight, 1), (bias, 0))]
+        bad = ~np.isfinite(mean + var + vectors[0] + vectors[1])
+        if flat is not None and not all_finite(flat, x):
+            bad[...] = True
+        for c in np.flatnonzero(bad):
+            scale, shift = (v[c] if v.ndim else v for v in vectors)
+            normal = (x[:, c] - mean[c]) / np.sqrt(var[c] + np.float32(eps))
+            y[:, c] = np.maximum(scale * normal + shift, 0).reshape(y[:, c].shape)
+
+    return act
 
 
 def slope(activation: Algorithm, y: Any) -> Any:

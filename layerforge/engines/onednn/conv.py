@@ -46,6 +46,7 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         bias, *scaling = self.vectors(y.ndim)
         convolution = self.op("y", primitives.convolution, how, self.post_ops())
         convolution(x, self.kernels("w", self.params.weight), bias, y, *scaling)
+        self.activate(y)
         self.save(x=x, y=self.kept_top(y))
         return y
 

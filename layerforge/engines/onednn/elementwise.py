@@ -12,7 +12,19 @@ from ...layers.softmax import LogSoftmax, Softmax
 from ...registry import LAYERS
 from ...spec import Spec
 from . import primitives
-from .activation import ALGORITHMS, FROM_RESULT, Activated
+from .activation import (
+    ALGORITHMS,
+    ELU,
+    FROM_RESULT,
+    LOOKED_AT,
+    PLAIN_RELU,
+    Activated,
+    all_finite,
+    in_order_of_memory,
+    rectify,
+    spread_nan,
+    trusted,
+)
 from .base import OneDnn
 from .primitives import ADD, LOG_SOFTMAX, SOFTMAX
 
@@ -23,10 +35,15 @@ class OneDnnElementwise(OneDnn):
     replays = True
 
     def forward(self, x: Any) -> Any:
-        algorithm, *numbers = ALGORITHMS[self.type_name](self)
+        activation = algorithm, *numbers = ALGORITHMS[self.type_name](self)
         y = self.buf("y", x.shape, like=x, life="saved" if algorithm in FROM_RESULT else "call")
         x = self.alike("x", x, y, "saved")
-        self.op("y", primitives.eltwise, algorithm, *numbers)(x, y)
+        if activation == PLAIN_RELU:
+            rectify(self, "y", x, y)
+        else:
+            self.op("y", primitives.eltwise, algorithm, *numbers)(x, y)
+        if algorithm in LOOKED_AT:
+            self.act("y again", self.forward_again)(x, self.view("x flat", x, in_order_of_memory), y)
         self.save(kept=y if algorithm in FROM_RESULT else x)
         return y
 
@@ -39,7 +56,19 @@ class OneDnnElementwise(OneDnn):
         self.op("dx", primitives.eltwise_backward, FROM_RESULT.get(algorithm, algorithm), *numbers)(
             kept, self.alike("dy", dy, kept), dx
         )
+        if algorithm in LOOKED_AT and algorithm != ELU:
+            self.act("dx again", self.backward_again)(kept, self.view("x flat", kept, in_order_of_memory), dy, dx)
         return dx
+
+    def forward_again(self, x: Any, flat: Any, y: Any) -> None:
+        """y = f(x) as the reference has it, where oneDNN's is not trusted."""
+        if not trusted(ALGORITHMS[self.type_name](self), flat, x):
+            self.f(x, y)
+
+    def backward_again(self, x: Any, flat: Any, dy: Any, dx: Any) -> None:
+        """dx = f'(x) dy as the reference has it, where not all is finite."""
+        if not all_finite(flat, x):
+            dx[...] = self.df(dy, x)
 
     def jvp(self, dx: Any) -> Any:
         kept = self.saved.kept
@@ -83,6 +112,7 @@ class OneDnnAdd(Activated, LAYERS.get("Add")):  # type: ignore[misc]
     def forward(self, a: Any, b: Any) -> Any:
         y = self.buf("y", a.shape, over=a, like=a, life=self.life_of_top())
         self.op("y", primitives.binary, ADD, self.post_ops())(self.alike("a", a, y), self.alike("b", b, y), y)
+        self.activate(y)
         self.save(y=self.kept_top(y), shapes=[a.shape, b.shape], xs=None)
         return y
 
@@ -102,8 +132,13 @@ class OneDnnSoftmax(OneDnn, Softmax):
     def forward(self, x: Any) -> Any:
         y = self.buf("y", x.shape, life="saved")
         self.op("y", primitives.softmax, self.dim % x.ndim, self.algorithm)(x, y)
+        self.act("nan", self.spread_nan)(y, self.view("flat", y, in_order_of_memory))
         self.save(y=y)
         return y
+
+    def spread_nan(self, y: Any, flat: Any) -> None:
+        """See `spread_nan`."""
+        spread_nan(y, flat, self.dim)
 
     def backward(self, dy: Any) -> Any:
         if not self.needs_grad[0]:

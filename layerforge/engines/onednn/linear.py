@@ -35,6 +35,7 @@ class OneDnnLinear(Folding, OneDnn, Linear):
         else:
             weight = self.view("weight", self.params.weight, np.transpose)
             self.op("y", primitives.scaled_matmul, self.post_ops())(rows, weight, bias, y_rows, *scaling)
+        self.activate(y)
         self.save(rows=rows, y=self.kept_top(y))
         return y
 

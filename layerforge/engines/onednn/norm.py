@@ -15,6 +15,7 @@ from ...layers.local_response_norm import LocalResponseNorm
 from ...layers.standardized import per_channel
 from ...spec import Spec
 from . import primitives
+from .activation import in_order_of_memory, rectify_what_is_not_finite
 from .base import OneDnn, rows_in_order
 from .binding import DIFF_SCALE, DIFF_SHIFT
 
@@ -41,6 +42,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
     def absorb(self, above: Layer) -> None:
         """Apply the ReLU above in the same passes."""
         self.relu = True  # its mask is kept, so that backward does not read the top
+        self.not_finite = rectify_what_is_not_finite(self.eps)
 
     def as_image(self, name: str, x: Any) -> Any:
         """x (N, C) is an image of one position."""
@@ -59,6 +61,9 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         mask = self.mask(x4)
         op = self.op(f"y {learning} {mask is None}", primitives.batch_norm, self.eps, not learning, self.relu)
         op(x4, *self.affine_params(), mean, var, self.settled("y", self.as_image("y", y)), mask)
+        if self.relu:
+            flat = None if learning else self.view("x flat", x4, in_order_of_memory)
+            self.act(f"not finite {learning}", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
         if learning:
             running = self.state.running_mean, self.state.running_var
             self.act("statistics", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))

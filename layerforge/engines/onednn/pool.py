@@ -10,10 +10,11 @@ import numpy as np
 
 from ...layer import Layer
 from ...layers.avg_pool import AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d
-from ...layers.max_pool import MaxPool1d, MaxPool2d, MaxPool3d, of_winners
+from ...layers.max_pool import MaxPool1d, MaxPool2d, MaxPool3d, find_winners, maxima, of_winners
 from ...spec import Spec
 from ...windows import Axis, Windows
 from . import primitives
+from .activation import all_finite, in_order_of_memory
 from .base import OneDnn
 from .primitives import MAX_POOLING, MEAN_WITH_PADDING, MEAN_WITHOUT, Geometry
 
@@ -56,8 +57,12 @@ class OneDnnPooling(OneDnn):
         where = self.workspace(x, y)
         name = "y" if where is None else "y and winners"
         self.op(name, primitives.pooling, self.algorithm(), self.geometry(x))(x, y, where)
+        self.look_again(x, y, where)
         self.save(where=where, shape=x.shape)
         return y
+
+    def look_again(self, x: Any, y: Any, where: Any) -> None:
+        """Do better where oneDNN's kernel is wrong."""
 
     def backward(self, dy: Any) -> Any:
         if not self.needs_grad[0]:
@@ -68,18 +73,37 @@ class OneDnnPooling(OneDnn):
 
 
 class OneDnnMaxPooling(OneDnnPooling):
-    """MaxPool1d, MaxPool2d and MaxPool3d."""
+    """MaxPool1d, MaxPool2d and MaxPool3d.
+
+    oneDNN's kernel never chooses NaN, and of a window of -inf makes the lowest finite number. So where the sum of the
+    squares of all numbers is not finite, NumPy does the work once more; a sum costs little beside a pooling.
+    """
 
     def algorithm(self) -> int:
         return MAX_POOLING
 
+    def look_again(self, x: Any, y: Any, where: Any) -> None:
+        self.act("not finite", self.choose_again)(x, self.view("x flat", x, in_order_of_memory), y, where)
+
+    def choose_again(self, x: Any, flat: Any, y: Any, where: Any) -> None:
+        """Write y and where as the reference would, if any number is not finite."""
+        if all_finite(flat, x):
+            return
+        windows = self.windows(x.shape[2:])
+        y[...] = maxima(np, x, windows)
+        if where is not None:
+            self.places(where, y.shape, windows)[...] = windows.elements - find_winners(np, x, y, windows)
+
+    def places(self, where: Any, shape: Sequence[int], windows: Windows) -> Any:
+        """Which element of each window won, in the order of the kernel, as oneDNN remembers it; none for NaN."""
+        places = where.view(np.uint8 if windows.elements < 256 else np.int32)[: math.prod(shape)]
+        return np.moveaxis(places.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+
     def jvp(self, dx: Any) -> Any:
-        """Of the numbers that won: oneDNN remembers them by their place in the window, in the order of the kernel."""
+        """Of the numbers that won."""
         windows = self.windows(dx.shape[2:])
-        kind = np.uint8 if windows.elements < 256 else np.int32
-        place = self.saved.where.view(kind)[: dx.shape[0] * dx.shape[1] * math.prod(windows.counts)]
-        place = np.moveaxis(place.reshape(dx.shape[0], *windows.counts, dx.shape[1]), -1, 1)
-        return of_winners(np, dx, windows.elements - place.astype("int64"), windows)
+        places = self.places(self.saved.where, (*dx.shape[:2], *windows.counts), windows)
+        return of_winners(np, dx, windows.elements - places.astype("int64"), windows)
 
 
 class OneDnnAvgPooling(OneDnnPooling):

@@ -18,7 +18,7 @@ Made = tuple[Recipe, Sequence[int]]
 DIRECT, DIRECT_TURNED = 1, 0xA
 SOFTMAX, LOG_SOFTMAX = 0x30000, 0x30001
 MAX_POOLING, MEAN_WITH_PADDING, MEAN_WITHOUT = 0x1FF, 0x2FF, 0x3FF
-ADD, MULTIPLY, SUBTRACT, LRN_ACROSS = 0x1FFF0, 0x1FFF1, 0x1FFF5, 0xAFF
+ADD, MULTIPLY, MAXIMUM, SUBTRACT, LRN_ACROSS = 0x1FFF0, 0x1FFF1, 0x1FFF2, 0x1FFF5, 0xAFF
 FROM_RESULT = 0x100  # algorithms from here on differentiate by the result
 USE_GLOBAL_STATS, USE_SCALE, USE_SHIFT, FUSE_RELU = 1, 2, 4, 8
 
@@ -108,6 +108,16 @@ def binary(x: Any, z: Any, y: Any, algorithm: int, post_ops: Sequence[Any] = ())
     """y = x + z (or another algorithm of two numbers), then the post-ops."""
     recipe = Recipe("binary", algorithm, of_array(x), of_array(z), of_array(y), Attr(post_ops))
     return recipe, (b.SRC, b.SRC_1, b.DST)
+
+
+def rectified(x: Any, zero: Any, y: Any, x_again: Any) -> Made:
+    """y = max(max(x, 0), x), which is max(x, 0) and NaN where x is. y may be the memory of x.
+
+    The instruction behind it gives its second argument where one of the two is NaN, and oneDNN's own ReLU gives 0.
+    """
+    attr = Attr([("binary", MAXIMUM, of_array(x_again))])
+    recipe = Recipe("binary", MAXIMUM, of_array(x), of_array(zero), of_array(y), attr)
+    return recipe, (b.SRC, b.SRC_1, b.DST, b.POST_OP | b.SRC_1)
 
 
 def masked(x: Any, mask: Any, y: Any, scale: Any) -> Made:

@@ -14,7 +14,7 @@ from ...layers.recurrent import Recurrent
 from ...layers.rnn import RNN
 from ...spec import Spec
 from . import primitives, recurrence
-from .activation import RELU, TANH
+from .activation import TANH
 from .base import OneDnn
 from .recurrence import How
 
@@ -207,13 +207,18 @@ def pair(states: Sequence[Any]) -> tuple[Any, Any]:
 
 
 class OneDnnRNN(OneDnnRecurrent, RNN):
-    """RNN."""
+    """RNN with tanh: a state made by oneDNN's ReLU would be 0 where it is NaN."""
 
     type_name = "RNN"
     cell = recurrence.RNN
 
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        relu = reference.nonlinearity == "relu"
+        return "oneDNN's ReLU takes NaN for 0" if relu else super().refuses(reference, bottoms, tops)
+
     def how(self, one: Pass) -> How:
-        return How(self.cell, one.direction == 1, TANH if self.nonlinearity == "tanh" else RELU)
+        return How(self.cell, one.direction == 1, TANH)
 
 
 class OneDnnLSTM(OneDnnRecurrent, LSTM):
