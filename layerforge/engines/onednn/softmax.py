@@ -9,6 +9,7 @@ import numpy as np
 from ...functional import log_softmax
 from ...layers.softmax import LogSoftmax, Softmax
 from . import primitives
+from .activation import in_order_of_memory, spread_nan
 from .base import OneDnn
 from .primitives import SOFTMAX
 
@@ -23,8 +24,13 @@ class OneDnnSoftmax(OneDnn, Softmax):
     def forward(self, x: Any) -> Any:
         y = self.buf("y", x.shape, life="saved")
         self.op("y", primitives.softmax, self.dim % x.ndim, SOFTMAX)(x, y)
+        self.act("nan", self.spread_nan)(y, self.view("flat", y, in_order_of_memory))
         self.save(y=y)
         return y
+
+    def spread_nan(self, y: Any, flat: Any) -> None:
+        """See `spread_nan`."""
+        spread_nan(y, flat, self.dim)
 
     def backward(self, dy: Any) -> Any:
         if not self.needs_grad[0]:
