@@ -17,6 +17,10 @@ from ...spec import Spec
 from . import primitives
 from .base import OneDnn
 from .binding import DIFF_SCALE, DIFF_SHIFT
+from .primitives import SUBTRACT
+from .sums import positions, statistics
+
+FEW = 128  # rows of which oneDNN's sums lose no more than 1e-6
 
 
 class OneDnnBatchNorm(OneDnn, BatchNorm):
@@ -52,18 +56,35 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
         x4 = self.settled("x", self.as_image("x", x), "saved")
         y = self.buf("y", x.shape) if x.ndim == 2 else self.image("y", x.shape)
-        if learning:
-            mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
-        else:
+        y4, mask = self.settled("y", self.as_image("y", y)), self.mask(x4)
+        if not learning:
             mean, var = self.state.running_mean, self.state.running_var
-        mask = self.mask(x4)
-        op = self.op(f"y {learning} {mask is None}", primitives.batch_norm, self.eps, not learning, self.relu)
-        op(x4, *self.affine_params(), mean, var, self.settled("y", self.as_image("y", y)), mask)
-        if learning:
+            self.normalize(x4, mean, var, y4, mask)
+        else:
+            mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
+            by_batch = self.normalize_few if values_per_channel(x) <= FEW else self.normalize_many
+            by_batch(x4, mean, var, y4, mask, self.view("y rows", y, positions))
             running = self.state.running_mean, self.state.running_var
-            self.act("statistics", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))
+            self.act("running", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))
         self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
         return y
+
+    def normalize(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, fixed: bool = True) -> None:
+        """y from x; mean and var are results unless they are fixed."""
+        op = self.op(f"y {fixed} {mask is None}", primitives.batch_norm, self.eps, fixed, self.relu)
+        op(x, *self.affine_params(), mean, var, y, mask)
+
+    def normalize_many(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, y_rows: Any) -> None:
+        """With statistics of our own: oneDNN's are running sums in float32, by which a mean of 3.3 comes to 3.3036."""
+        self.act("statistics", statistics)(self.view("x rows", x, positions), y_rows, mean, var)
+        self.normalize(x, mean, var, y, mask)
+
+    def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, y_rows: Any) -> None:
+        """With oneDNN's statistics of x less its first row, which no mean makes larger than its spread."""
+        rows, shift = self.view("x rows", x, positions), self.buf("shift", mean.shape)
+        self.op("apart", primitives.binary, SUBTRACT)(rows, self.view("first row", rows, lambda a: a[:1]), y_rows)
+        self.normalize(y, shift, var, y, mask, fixed=False)
+        self.act("mean", np.add)(shift, self.view("first", rows, lambda a: a[0]), mean)
 
     def follow_batch(self, x: Any, mean: Any, var: Any, running_mean: Any, running_var: Any, part: Any) -> None:
         """What `follow` does with both statistics, in memory that is there.
