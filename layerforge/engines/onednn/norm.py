@@ -141,7 +141,10 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
 
 
 class OneDnnLayerNorm(OneDnn, LayerNorm):
-    """LayerNorm over the last axis, with weight and bias. It keeps x, means and variances instead of x̂."""
+    """LayerNorm over the last axis, with weight and bias. It keeps x, means and variances instead of x̂.
+
+    oneDNN gets x less the first number of each row, so that no mean is larger than the spread: see `normalize_few`.
+    """
 
     type_name = "LayerNorm"
     replays = sets_gradients = True
@@ -158,8 +161,11 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
         rows = self.matrix("x", x, "saved")
         y = self.buf("y", x.shape)
         mean, var = (self.buf(name, (len(rows),), life="saved") for name in ("mean", "var"))
+        first, y_rows = self.view("first", rows, lambda a: a[:, 0]), self.matrix("y", y)
+        self.act("apart", np.subtract)(rows, self.view("first column", rows, lambda a: a[:, :1]), y_rows)
         op = self.op("y", primitives.layer_norm, self.eps)
-        op(rows, self.params.weight, self.params.bias, mean, var, self.matrix("y", y))
+        op(y_rows, self.params.weight, self.params.bias, mean, var, y_rows)
+        self.act("mean", np.add)(mean, first, mean)
         self.save(x=rows, mean=mean, var=var)
         return y
 

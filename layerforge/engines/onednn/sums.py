@@ -48,6 +48,16 @@ def _sums_of_chains(products: list[tuple[Any, ...]]) -> list[Any]:
     return totals
 
 
+def set_sums(rows: Any, total: Any) -> None:
+    """total = Σₙ rowsₙ"""
+    total[...] = column_sums((rows,))[0]
+
+
+def add_sums(rows: Any, total: Any) -> None:
+    """total += Σₙ rowsₙ"""
+    np.add(total, column_sums((rows,))[0], out=total, casting="same_kind")
+
+
 def statistics(x: Any, apart: Any, mean: Any, var: Any) -> None:
     """Mean and variance of every column of x (N, C); `apart` is memory of that shape.
 
