@@ -29,6 +29,7 @@ ENGINE_TESTS = (
     "test_engine_nets.py",
     "test_engine_steps.py",
     "test_engines.py",
+    "test_engines_accuracy.py",
     "test_engines_more.py",
     "test_engines_recurrent.py",
     "test_tape.py",

@@ -66,7 +66,7 @@ class Use:
 
 USES = [
     Use("BatchNorm", {}, (IMAGES,)),
-    Use("BatchNorm", {"momentum": 1.0}, (Spec((64, 24)),)),
+    Use("BatchNorm", {"momentum": 1.0}, (Spec((100, 24)),)),
     Use("BatchNorm", {}, (Spec((1000, 6)),)),
     Use("BatchNorm", {}, (Spec((LONG_ROWS, 2)),), LONG),
     Use("LayerNorm", {"normalized_shape": [24]}, (Spec((50, 24)),)),
@@ -80,7 +80,7 @@ USES = [
     Use("Conv1d", {"out_channels": 6, "kernel_size": 3}, (Spec((8, 4, 50)),)),
     Use("ConvTranspose2d", {"out_channels": 6, "kernel_size": 3}, (IMAGES,)),
     Use("Softmax", {}, (Spec((50, 100)),)),
-    Use("Softmax", {"dim": 0}, (Spec((LONG_ROWS, 2)),), LONG),
+    Use("Softmax", {"dim": 0}, (Spec((5000, 2)),), LONG),
     Use("LogSoftmax", {}, (Spec((50, 100)),)),
     Use("LogSoftmax", {"dim": 0}, (Spec((LONG_ROWS, 2)),), LONG),
     Use("SoftmaxCrossEntropy", {}, (Spec((200, 10)), index((200,), 10))),

@@ -137,7 +137,7 @@ class OneDnn(Layer):
     def add_column_sums(self, rows: Any, total: Any, name: str = "db") -> None:
         """total += Σₙ rowsₙ: of few rows as a product with a row of ones, of many as `column_sums` adds them up."""
         if len(rows) > FEW:
-            self.act(f"{name}{', set' if self.fresh else ''}", set_sums if self.fresh else add_sums)(rows, total)
+            self.act(f"{name} {self.fresh} by NumPy", set_sums if self.fresh else add_sums)(rows, total)
             return
         ones = self.view(f"{name} ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
         row = self.view(name, total, lambda t: t.reshape(1, -1))

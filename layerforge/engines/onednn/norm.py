@@ -21,6 +21,16 @@ from .primitives import SUBTRACT
 from .sums import positions, statistics
 
 FEW = 128  # rows of which oneDNN's sums lose no more than 1e-6
+MANY = 2**17  # rows of which oneDNN's sums lose about 1e-5
+
+
+def affine_gradients(layer: Any, bias_apart: bool) -> list[Any]:
+    """Where the gradients of weight and bias are added; somewhere else for a frozen one, and for a bias done apart."""
+    wanted = {"weight": layer.needs_param_grad.weight, "bias": layer.needs_param_grad.bias and not bias_apart}
+    return [
+        layer.grads[name] if needed else layer.buf(f"unwanted {name}", layer.params[name].shape)
+        for name, needed in wanted.items()
+    ]
 
 
 class OneDnnBatchNorm(OneDnn, BatchNorm):
@@ -112,7 +122,8 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         kept = self.saved
         dy4 = self.settled("dy", self.as_image("dy", dy))
         dx = self.buf("dx", dy.shape) if dy.ndim == 2 else self.image("dx", dy.shape)
-        gradients = tuple(self.gradient(name) for name in ("weight", "bias")) if self.affine else (None, None)
+        apart = values_per_channel(dy) > MANY and not self.relu
+        gradients = affine_gradients(self, apart) if self.affine else (None, None)
         backward = self.op(
             f"dx {kept.learning}", primitives.batch_norm_backward, self.eps, not kept.learning, self.relu,
             added=self.added(DIFF_SCALE, DIFF_SHIFT),
@@ -120,13 +131,9 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         weight = self.params.weight if self.affine else None
         dx4 = self.settled("dx", self.as_image("dx", dx))
         backward(kept.x, weight, kept.mean, kept.var, dy4, kept.mask, dx4, *gradients)
+        if apart and self.affine and self.needs_param_grad.bias:
+            self.add_column_sums(self.view("dy rows", dy4, positions), self.grads.bias)
         return dx if self.needs_grad[0] else None
-
-    def gradient(self, name: str) -> Any:
-        """Where the gradient of a parameter is added; somewhere else for a frozen one."""
-        if self.needs_param_grad[name]:
-            return self.grads[name]
-        return self.buf(f"unwanted {name}", self.params[name].shape)
 
     def jvp(self, dx: Any) -> Any:
         kept = self.saved
@@ -171,14 +178,14 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
 
     def backward(self, dy: Any) -> Any:
         kept, dx = self.saved, self.buf("dx", dy.shape)
-        gradients = [
-            self.grads[n] if self.needs_param_grad[n] else self.buf(f"unwanted {n}", self.params[n].shape)
-            for n in ("weight", "bias")
-        ]
+        apart = len(kept.x) > MANY
+        gradients = affine_gradients(self, apart)
         added = self.added(DIFF_SCALE, DIFF_SHIFT)
         backward = self.op("dx", primitives.layer_norm_backward, self.eps, added=added)
         rows = self.matrix("dy", dy), self.matrix("dx", dx)
         backward(kept.x, self.params.weight, self.params.bias, kept.mean, kept.var, *rows, *gradients)
+        if apart and self.needs_param_grad.bias:
+            self.add_column_sums(rows[0], self.grads.bias)
         return dx if self.needs_grad[0] else None
 
     def jvp(self, dx: Any) -> Any:
