@@ -18,7 +18,7 @@ from . import primitives
 from .base import OneDnn
 from .binding import DIFF_SCALE, DIFF_SHIFT
 from .primitives import SUBTRACT
-from .sums import positions, statistics
+from .sums import positions, roughly, statistics
 
 FEW = 128  # rows of which oneDNN's sums lose no more than 1e-6
 MANY = 2**17  # rows of which oneDNN's sums lose about 1e-5
@@ -90,11 +90,12 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         self.normalize(x, mean, var, y, mask)
 
     def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, y_rows: Any) -> None:
-        """With oneDNN's statistics of x less its first row, which no mean makes larger than its spread."""
-        rows, shift = self.view("x rows", x, positions), self.buf("shift", mean.shape)
-        self.op("apart", primitives.binary, SUBTRACT)(rows, self.view("first row", rows, lambda a: a[:1]), y_rows)
-        self.normalize(y, shift, var, y, mask, fixed=False)
-        self.act("mean", np.add)(shift, self.view("first", rows, lambda a: a[0]), mean)
+        """With oneDNN's statistics of x less its rough mean: they lose digits only where a mean is far from 0."""
+        rows, rough = self.view("x rows", x, positions), self.buf("rough", (1, x.shape[1]))
+        self.act("rough", roughly)(rows, rough)
+        self.op("apart", primitives.binary, SUBTRACT)(rows, rough, y_rows)
+        self.normalize(y, mean, var, y, mask, fixed=False)
+        self.act("mean", np.add)(mean, self.view("rough mean", rough, lambda a: a[0]), mean)
 
     def follow_batch(self, x: Any, mean: Any, var: Any, running_mean: Any, running_var: Any, part: Any) -> None:
         """What `follow` does with both statistics, in memory that is there.
