@@ -18,7 +18,7 @@ from . import primitives
 from .base import OneDnn
 from .binding import DIFF_SCALE, DIFF_SHIFT
 from .primitives import SUBTRACT
-from .sums import positions, roughly, statistics
+from .sums import positions, statistics
 
 FEW = 128  # rows of which oneDNN's sums lose no more than 1e-6
 MANY = 2**17  # rows of which oneDNN's sums lose about 1e-5
@@ -92,7 +92,8 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
     def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, y_rows: Any) -> None:
         """With oneDNN's statistics of x less its rough mean: they lose digits only where a mean is far from 0."""
         rows, rough = self.view("x rows", x, positions), self.buf("rough", (1, x.shape[1]))
-        self.act("rough", roughly)(rows, rough)
+        share = self.view("share", rows, lambda a: np.full((1, len(a)), 1 / len(a), a.dtype))
+        self.op("rough", primitives.matmul)(share, rows, None, rough)
         self.op("apart", primitives.binary, SUBTRACT)(rows, rough, y_rows)
         self.normalize(y, mean, var, y, mask, fixed=False)
         self.act("mean", np.add)(mean, self.view("rough mean", rough, lambda a: a[0]), mean)

@@ -58,12 +58,6 @@ def add_sums(rows: Any, total: Any) -> None:
     np.add(total, column_sums((rows,))[0], out=total, casting="same_kind")
 
 
-def roughly(rows: Any, mean: Any) -> None:
-    """The mean of a few rows by float32 sums, in an array (1, C)."""
-    np.add.reduce(rows, axis=0, out=mean[0])
-    mean *= np.float32(1 / len(rows))
-
-
 def statistics(x: Any, apart: Any, mean: Any, var: Any) -> None:
     """Mean and variance of every column of x (N, C); `apart` is memory of that shape.
 
