@@ -33,6 +33,7 @@ ENGINE_TESTS = (
     "test_engine_not_finite.py",
     "test_engine_steps.py",
     "test_engines.py",
+    "test_engines_accuracy.py",
     "test_engines_more.py",
     "test_engines_recurrent.py",
     "test_netfuzz.py",

@@ -13,7 +13,7 @@ from .. import runner
 from ..backend import NUMPY, Backend
 from ..errors import LayerForgeError
 from ..layer import Bad, Example, Layer
-from . import engines, memory, phases, values  # each module adds its checks to CHECKS and ENGINE_CHECKS
+from . import accuracy, engines, memory, phases, values  # each module adds its checks to CHECKS and ENGINE_CHECKS
 from .case import CHECKS, ENGINE_CHECKS, Case, CheckFailed, close, compare, demand, outputs
 from .engines import engine_cases
 from .harness import Probe
@@ -30,7 +30,7 @@ __all__ = [
     "engine_cases",
     "run",
 ]
-CHECK_MODULES = (values, memory, phases, engines)
+CHECK_MODULES = (values, memory, phases, engines, accuracy)
 
 
 def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ...layer import Layer
 from ...layers.conv import Conv1d, Conv2d, Conv3d, Kernels
 from ...layers.conv_transpose import ConvTranspose2d
@@ -16,6 +14,7 @@ from .base import OneDnn
 from .binding import DIFF_WEIGHTS
 from .folding import Folding
 from .primitives import Geometry
+from .sums import positions
 
 
 class OneDnnConvolution(Folding, OneDnn, Kernels):
@@ -63,12 +62,6 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         dx = self.image("dx", x.shape)
         self.op("dx", primitives.convolution_by_bottom, how)(self.kernels("w", self.params.weight), dz, dx)
         return dx
-
-
-def positions(image: Any) -> Any:
-    """An image with channels last as a matrix: a row for each position, a column for each channel."""
-    last = np.moveaxis(image, 1, -1)
-    return last.reshape(-1, last.shape[-1])
 
 
 class OneDnnConv1d(OneDnnConvolution, Conv1d):

@@ -1,7 +1,7 @@
 """SoftmaxCrossEntropy of plain labels: one softmax forward, and nothing but it to differentiate.
 
-The softmax is NumPy's. oneDNN's logarithm is off by up to 4e-6, more than the whole loss of a prediction that is sure and
-right: the loss came out below 0 and its gradient with the wrong sign. NumPy takes no longer.
+The softmax is NumPy's. oneDNN's logarithm is off by up to 4e-6, more than the whole loss of a prediction that is sure
+and right: the loss came out below 0 and its gradient with the wrong sign. NumPy takes no longer.
 """
 
 from __future__ import annotations

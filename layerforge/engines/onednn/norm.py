@@ -18,6 +18,20 @@ from . import primitives
 from .activation import in_order_of_memory, rectify_what_is_not_finite
 from .base import OneDnn, rows_in_order
 from .binding import DIFF_SCALE, DIFF_SHIFT
+from .primitives import SUBTRACT
+from .sums import positions, statistics
+
+FEW = 128  # rows of which oneDNN's sums lose no more than 1e-6
+MANY = 2**17  # rows of which oneDNN's sums lose about 1e-5
+
+
+def affine_gradients(layer: Any, bias_apart: bool) -> list[Any]:
+    """Where the gradients of weight and bias are added; somewhere else for a frozen one, and for a bias done apart."""
+    wanted = {"weight": layer.needs_param_grad.weight, "bias": layer.needs_param_grad.bias and not bias_apart}
+    return [
+        layer.grads[name] if needed else layer.buf(f"unwanted {name}", layer.params[name].shape)
+        for name, needed in wanted.items()
+    ]
 
 
 class OneDnnBatchNorm(OneDnn, BatchNorm):
@@ -54,21 +68,40 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
         x4 = self.settled("x", self.as_image("x", x), "saved")
         y = self.buf("y", x.shape) if x.ndim == 2 else self.image("y", x.shape)
-        if learning:
-            mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
-        else:
+        y4, mask = self.settled("y", self.as_image("y", y)), self.mask(x4)
+        if not learning:
             mean, var = self.state.running_mean, self.state.running_var
-        mask = self.mask(x4)
-        op = self.op(f"y {learning} {mask is None}", primitives.batch_norm, self.eps, not learning, self.relu)
-        op(x4, *self.affine_params(), mean, var, self.settled("y", self.as_image("y", y)), mask)
+            self.normalize(x4, mean, var, y4, mask)
+        else:
+            mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
+            by_batch = self.normalize_few if values_per_channel(x) <= FEW else self.normalize_many
+            by_batch(x4, mean, var, y4, mask, self.view("y rows", y, positions))
+            running = self.state.running_mean, self.state.running_var
+            self.act("running", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))
         if self.relu:
             flat = None if learning else self.view("x flat", x4, in_order_of_memory)
             self.act(f"not finite {learning}", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
-        if learning:
-            running = self.state.running_mean, self.state.running_var
-            self.act("statistics", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))
         self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
         return y
+
+    def normalize(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, fixed: bool = True) -> None:
+        """y from x; mean and var are results unless they are fixed."""
+        op = self.op(f"y {fixed} {mask is None}", primitives.batch_norm, self.eps, fixed, self.relu)
+        op(x, *self.affine_params(), mean, var, y, mask)
+
+    def normalize_many(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, y_rows: Any) -> None:
+        """With statistics of our own: oneDNN's are running sums in float32, by which a mean of 3.3 comes to 3.3036."""
+        self.act("statistics", statistics)(self.view("x rows", x, positions), y_rows, mean, var)
+        self.normalize(x, mean, var, y, mask)
+
+    def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, y_rows: Any) -> None:
+        """With oneDNN's statistics of x less its rough mean: they lose digits only where a mean is far from 0."""
+        rows, rough = self.view("x rows", x, positions), self.buf("rough", (1, x.shape[1]))
+        share = self.view("share", rows, lambda a: np.full((1, len(a)), 1 / len(a), a.dtype))
+        self.op("rough", primitives.matmul)(share, rows, None, rough)
+        self.op("apart", primitives.binary, SUBTRACT)(rows, rough, y_rows)
+        self.normalize(y, mean, var, y, mask, fixed=False)
+        self.act("mean", np.add)(mean, self.view("rough mean", rough, lambda a: a[0]), mean)
 
     def follow_batch(self, x: Any, mean: Any, var: Any, running_mean: Any, running_var: Any, part: Any) -> None:
         """What `follow` does with both statistics, in memory that is there.
@@ -96,7 +129,8 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         kept = self.saved
         dy4 = self.settled("dy", self.as_image("dy", dy))
         dx = self.buf("dx", dy.shape) if dy.ndim == 2 else self.image("dx", dy.shape)
-        gradients = tuple(self.gradient(name) for name in ("weight", "bias")) if self.affine else (None, None)
+        apart = values_per_channel(dy) > MANY and not self.relu
+        gradients = affine_gradients(self, apart) if self.affine else (None, None)
         backward = self.op(
             f"dx {kept.learning}", primitives.batch_norm_backward, self.eps, not kept.learning, self.relu,
             added=self.added(DIFF_SCALE, DIFF_SHIFT),
@@ -104,13 +138,9 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         weight = self.params.weight if self.affine else None
         dx4 = self.settled("dx", self.as_image("dx", dx))
         backward(kept.x, weight, kept.mean, kept.var, dy4, kept.mask, dx4, *gradients)
+        if apart and self.affine and self.needs_param_grad.bias:
+            self.add_column_sums(self.view("dy rows", dy4, positions), self.grads.bias)
         return dx if self.needs_grad[0] else None
-
-    def gradient(self, name: str) -> Any:
-        """Where the gradient of a parameter is added; somewhere else for a frozen one."""
-        if self.needs_param_grad[name]:
-            return self.grads[name]
-        return self.buf(f"unwanted {name}", self.params[name].shape)
 
     def jvp(self, dx: Any) -> Any:
         kept = self.saved
@@ -125,7 +155,10 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
 
 
 class OneDnnLayerNorm(OneDnn, LayerNorm):
-    """LayerNorm over the last axis, with weight and bias. It keeps x, means and variances instead of x̂."""
+    """LayerNorm over the last axis, with weight and bias. It keeps x, means and variances instead of x̂.
+
+    oneDNN gets x less the first number of each row, so that no mean is larger than the spread: see `normalize_few`.
+    """
 
     type_name = "LayerNorm"
     replays = sets_gradients = True
@@ -143,21 +176,24 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
         rows = self.matrix("x", x, "saved")
         y = self.buf("y", x.shape)
         mean, var = (self.buf(name, (len(rows),), life="saved") for name in ("mean", "var"))
+        first, y_rows = self.view("first", rows, lambda a: a[:, 0]), self.matrix("y", y)
+        self.act("apart", np.subtract)(rows, self.view("first column", rows, lambda a: a[:, :1]), y_rows)
         op = self.op("y", primitives.layer_norm, self.eps)
-        op(rows, self.params.weight, self.params.bias, mean, var, self.matrix("y", y))
+        op(y_rows, self.params.weight, self.params.bias, mean, var, y_rows)
+        self.act("mean", np.add)(mean, first, mean)
         self.save(x=rows, mean=mean, var=var)
         return y
 
     def backward(self, dy: Any) -> Any:
         kept, dx = self.saved, self.buf("dx", dy.shape)
-        gradients = [
-            self.grads[n] if self.needs_param_grad[n] else self.buf(f"unwanted {n}", self.params[n].shape)
-            for n in ("weight", "bias")
-        ]
+        apart = len(kept.x) > MANY
+        gradients = affine_gradients(self, apart)
         added = self.added(DIFF_SCALE, DIFF_SHIFT)
         backward = self.op("dx", primitives.layer_norm_backward, self.eps, added=added)
         rows = self.matrix("dy", dy), self.matrix("dx", dx)
         backward(kept.x, self.params.weight, self.params.bias, kept.mean, kept.var, *rows, *gradients)
+        if apart and self.needs_param_grad.bias:
+            self.add_column_sums(rows[0], self.grads.bias)
         return dx if self.needs_grad[0] else None
 
     def jvp(self, dx: Any) -> Any:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...functional import log_softmax
+from ...layer import Layer
 from ...layers.softmax import LogSoftmax, Softmax
+from ...spec import Spec
 from . import primitives
 from .activation import in_order_of_memory, spread_nan
 from .base import OneDnn
 from .primitives import SOFTMAX
+
+LONGEST = 2**13  # numbers of an axis that a softmax of oneDNN adds up one after the other, losing less than 1e-6
 
 
 class OneDnnSoftmax(OneDnn, Softmax):
@@ -20,6 +25,12 @@ class OneDnnSoftmax(OneDnn, Softmax):
     type_name = "Softmax"
     replays = True
     inplace = False
+
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        if bottoms[0].shape[reference.dim] > LONGEST:
+            return f"its sums of more than {LONGEST} numbers are not exact enough"
+        return super().refuses(reference, bottoms, tops)
 
     def forward(self, x: Any) -> Any:
         y = self.buf("y", x.shape, life="saved")
