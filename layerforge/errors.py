@@ -74,6 +74,17 @@ class BackendError(LayerForgeError):
     exit_code = 5
 
 
+def exit_code(problem: BaseException) -> int:
+    """The exit code of a command that this ends."""
+    if isinstance(problem, LayerForgeError):
+        return problem.exit_code
+    if isinstance(problem, KeyboardInterrupt):
+        return 130
+    if isinstance(problem, BrokenPipeError):  # as a program has that the system ends: 128 + SIGPIPE
+        return 141
+    return 3 if isinstance(problem, OSError) else 1
+
+
 def flatten(error: LayerForgeError) -> list[LayerForgeError]:
     """The single errors inside an error, in order."""
     return [e for part in error.errors for e in flatten(part)] if isinstance(error, ConfigErrors) else [error]

@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # by name are the one exception (docs/design.md).
 SLOTS = [
     ["_version"],
-    ["places", "words"],
+    ["places", "words", "texts"],
     ["errors"],
     ["spec", "optional", "threads"],
     ["params"],

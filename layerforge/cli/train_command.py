@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .arguments import add_config_arguments, add_json_option, positive
-from .output import print_json
+from .terminal import discard
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -52,6 +52,7 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     from ..errors import ConfigError
     from ..report import net_table
+    from ..texts import to_json
     from ..training.console import Console
     from ..training.loop import Trainer
     from ..training.resume import newest_run, open_checkpoint
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.resume or args.resume_from:
         config.raise_errors()
         resume = open_checkpoint(args.resume_from or (run_dir.path if run_dir else newest_run(config)))
-    console = Console(progress=args.progress, quiet=args.quiet, results=not args.json)
+    console = Console(progress=args.progress, quiet=args.quiet, results=not args.json, lost=discard)
     trainer = Trainer(
         config, tuple(overrides), console=console, resume=resume, allow_config_change=args.allow_config_change
     )
@@ -83,5 +84,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     result = trainer.run()
     if args.json:
-        print_json(asdict(result))
+        console.machine(to_json(asdict(result), indent=2))
     return result.exit_code

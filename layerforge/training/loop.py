@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,14 @@ from ..config.sections import Every
 from ..config.yaml_dump import dump_yaml
 from ..data.loader import Batch
 from ..data.opening import open_data
-from ..errors import ConfigError, DivergedError, LayerForgeError
+from ..errors import ConfigError, DivergedError
 from ..net import Net
 from ..solvers.solver import Solver
 from .averaging import Average, trained_arrays
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console
 from .divergence import refused, warn
+from .ending import TrainResult, conclude
 from .environment import command, environment
 from .evaluation import evaluate, is_higher_better, metric_names
 from .hooks import Hooks, imported
@@ -42,25 +42,6 @@ from .stopping import EarlyStopping
 from .weights import init_weights as load_weights
 
 STEP_COLUMNS = ["step", "epoch", "seconds", "train/loss", "lr", "grad_norm", "time/step_ms"]
-
-
-@dataclass
-class TrainResult:
-    """What a run came to; also the content of summary.json."""
-
-    run: str
-    status: str
-    exit_code: int
-    steps: int
-    epochs: float
-    seconds: float
-    final: dict[str, float] = field(default_factory=dict)
-    best: dict[str, float] = field(default_factory=dict)
-    monitor: str = ""
-    test: dict[str, float] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    nonfinite: int = 0  # steps whose loss or gradient was not finite and that train.on_nonfinite let pass
-    reason: str = ""
 
 
 def train(
@@ -203,8 +184,28 @@ class Trainer:
     # The run ------------------------------------------------------------------------------------------------------
 
     def run(self) -> TrainResult:
-        """Everything from the folder to the summary. The folder tells what happened, whatever happens."""
-        self.folder, segment = self._folder()
+        """Everything from the folder to the summary. The folder tells what happened, whatever happens (ending.py)."""
+        result = TrainResult("", "running", 0, 0, 0.0, 0.0, monitor=self.monitor)
+        result.data = {"fallback": self.data.fallback_used, "notice": self.data.notice}
+        begun, ended = time.monotonic(), None
+        with listening() as asked:
+            asked.at_once = True
+            self.folder, segment = self._folder()
+            try:
+                self._train(asked, segment)
+                result.test = self._test()
+                self.hooks.end("finished")
+                result.reason = self.position.ending or f"{self.total} steps done"
+            except BaseException as problem:
+                ended = problem
+            with listening():  # not even a signal comes between a run and its last words
+                ended = self._finish(result, ended, bool(asked.stop), time.monotonic() - begun)
+        if ended is not None:
+            raise ended
+        return result
+
+    def _train(self, asked: Asked, segment: int) -> None:
+        """From what is written first to the last step."""
         self.console.log = self.folder.log
         self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.checkpoint.keep_last)
         self.log = MetricsLog(self.folder, self.columns, segment)
@@ -216,32 +217,13 @@ class Trainer:
             self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")
         if isinstance(self.feed, SameBatches):
             self.console.note(f"overfitting: the same {self.feed.samples} samples again and again")
-        result = TrainResult(str(self.folder.path), "running", 0, 0, 0.0, 0.0, monitor=self.monitor)
-        result.data = {"fallback": self.data.fallback_used, "notice": self.data.notice}
-        begun = time.monotonic()
-        try:
-            with listening() as asked:
-                self.console.start(self.total, self.solver.iteration)
-                self.hooks.begin(self)
-                self._epochs(asked)
-            self.console.stop()
-            warn(self)
-            result.test = self._test()
-            self.hooks.end("finished")
-            result.status, result.reason = "finished", self.position.ending or f"{self.total} steps done"
-        except Stop as stop:
-            result.status, result.exit_code, result.reason = "interrupted", stop.exit_code, stop.name
-        except DivergedError as error:
-            result.status, result.exit_code, result.reason = "diverged", error.exit_code, str(error)
-            raise
-        except BaseException as error:
-            code = error.exit_code if isinstance(error, LayerForgeError) else 3 if isinstance(error, OSError) else 1
-            result.status, result.exit_code, result.reason = "failed", code, str(error) or type(error).__name__
-            raise
-        finally:
-            self.console.stop()
-            self._finish(result, time.monotonic() - begun)
-        return result
+        self.console.start(self.total, self.solver.iteration)
+        self.hooks.begin(self)
+        asked.at_once = False
+        self._epochs(asked)
+        asked.at_once = True
+        self.console.stop()
+        warn(self)
 
     def _folder(self) -> tuple[RunDir, int]:
         """The run's folder and the number of this segment: a new one, or the resumed run's and its next."""
@@ -259,17 +241,21 @@ class Trainer:
         self.folder.write_json("command.json", command(sys.argv, list(self.overrides)))
         self.folder.write_json("env.json", environment(self.net))
 
-    def _finish(self, result: TrainResult, seconds: float) -> None:
+    def _finish(
+        self, result: TrainResult, ended: BaseException | None, signalled: bool, seconds: float
+    ) -> BaseException | None:
+        """Write down how the run ended; what there is to raise."""
+        self.console.stop()
+        result.run, result.nonfinite = str(self.folder.path), self.solver.nonfinite
         result.steps, result.epochs = self.solver.iteration, round(self.solver.iteration / self.steps_per_epoch, 4)
-        result.nonfinite = self.solver.nonfinite
         result.seconds, result.final, result.best = round(seconds, 3), self.position.latest, self.position.metrics
+
+        def tell(text: str) -> None:
+            self.console.log = lambda line: None  # the log may be what went wrong
+            self.console.note(text)
+
         try:
-            self.hooks.end(result.status)
-            self.folder.write_json("summary.json", asdict(result))
-            self.folder.set_status(result.status)
-        except LayerForgeError as error:  # neither a full disk nor a hook must hide what ended the run
-            self.console.log = lambda line: None
-            self.console.note(f"error: {error}")
+            return conclude(self.folder, result, ended, signalled, self.hooks.end, tell)
         finally:
             self.folder.release()
 

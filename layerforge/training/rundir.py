@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import secrets
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .. import userfiles
 from ..config.document import Config
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, LayerForgeError
 from ..places import Place
 from ..snapshot import atomic_write, remove_litter, writing
+from ..texts import from_json, printable, to_json
 
 LONGEST_NAME = 255
 LONGEST_LINE = 1 << 20  # characters of a row of metrics
@@ -46,12 +47,19 @@ class RunDir:
         run = cls(Path(output_dir) / name / f"{stamp}-{secrets.token_hex(2)}")
         try:
             run.checkpoints.mkdir(parents=True)
-            _point_latest(run.path)
-        except OSError as problem:
+        except (OSError, ValueError) as problem:  # ValueError: a path with a NUL in it
             hint = "choose another place with --output-dir"
-            raise DataError(f"cannot make {run.path}: {problem.strerror}", hint=hint) from None
-        run.claim()
-        run.set_status("running")
+            raise DataError(f"cannot make {run.path}: {getattr(problem, 'strerror', problem)}", hint=hint) from None
+        try:
+            run.claim()
+            run.set_status("running")
+            with writing(run.path.parent / "latest", "the new run was not begun"):
+                _point_latest(run.path)
+        except BaseException:
+            with suppress(LayerForgeError):  # a folder that is there tells how its run ended
+                run.set_status("failed")
+            run.release()
+            raise
         return run
 
     def claim(self) -> None:
@@ -86,16 +94,27 @@ class RunDir:
         atomic_write(self.path / name, text.encode())
 
     def write_json(self, name: str, value: Any) -> None:
-        self.write_text(name, json.dumps(value, indent=2, allow_nan=True) + "\n")
+        self.write_text(name, to_json(value, indent=2) + "\n")
 
     def set_status(self, status: str) -> None:
-        """One of STATUSES, in the file STATUS."""
+        """One of STATUSES, in the file STATUS; on a full disk in the place of the old one."""
         assert status in STATUSES
-        self.write_text("STATUS", status + "\n")
+        try:
+            self.write_text("STATUS", status + "\n")
+        except DataError:
+            try:
+                with (self.path / "STATUS").open("r+b") as file:
+                    file.write(status.encode() + b"\n")
+                    file.truncate()
+            except OSError:
+                pass
+            else:
+                return
+            raise
 
     def log(self, line: str) -> None:
         """Append a line to train.log."""
-        append(self.path / "train.log", line + "\n")
+        append(self.path / "train.log", printable(line) + "\n")
 
     def remove_litter(self) -> None:
         """Remove what a killed process was writing when it was killed."""
@@ -194,7 +213,7 @@ def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
 def _row(line: str, place: Place) -> dict[str, Any]:
     hint = "the file is damaged; take the line out, or begin a new run with --init-weights"
     try:
-        row = json.loads(line)
+        row = from_json(line)
         whole = line.endswith("\n") and all(type(row[key]) is int and row[key] >= 0 for key in ("run_segment", "step"))
     except (ValueError, TypeError, KeyError, IndexError, RecursionError):
         whole = False
@@ -228,7 +247,7 @@ class MetricsLog:
         unknown = set(full) - set(self.columns)
         assert not unknown, unknown
         append(self.csv, self._csv_line([_csv_value(full.get(c)) for c in self.table]))
-        append(self.jsonl, json.dumps(full) + "\n")
+        append(self.jsonl, to_json(full) + "\n")
 
     def _header(self) -> list[str]:
         with writing(self.csv, "the run cannot go on without its metrics"), self.csv.open(encoding="utf-8") as file:
