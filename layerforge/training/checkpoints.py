@@ -134,6 +134,9 @@ class Checkpoints:
     def write(self, content: bytes, iteration: int, *, best: bool, numbered: bool) -> None:
         """Write `best` and a numbered file where asked for, then `last`; remove numbered ones beyond keep_last.
 
+        The newest are those of the last steps up to this one. Later ones are there where a run was resumed from a
+        checkpoint before them: they are kept until the run comes to their steps again.
+
         Errors   DataError (exit 3) where one cannot be written; the last good checkpoint stays
         """
         number = numbered and self.keep_last
@@ -141,7 +144,8 @@ class Checkpoints:
         for name in names:
             self._write(self.folder / name, content)
         with snapshot.writing(self.folder, "the new checkpoint is there"):
-            for old in sorted(self.folder.glob("step-*.h5"))[: -self.keep_last] if number else ():
+            files = sorted(f for f in self.folder.glob("step-*.h5") if f.name <= names[-2]) if number else []
+            for old in files[: -self.keep_last]:
                 old.unlink(missing_ok=True)
 
     def _write(self, path: Path, content: bytes) -> None:

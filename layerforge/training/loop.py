@@ -35,7 +35,7 @@ from .evaluation import evaluate, is_higher_better, metric_names
 from .hooks import Hooks, imported
 from .layer_metrics import LayerMetrics
 from .overfit import SameBatches
-from .resume import Resume, check_same, next_segment, open_checkpoint
+from .resume import Resume, check_same, next_segment, resuming, set_aside_best
 from .rundir import MetricsLog, RunDir
 from .signals import SAVING, Asked, Stop, listening
 from .stopping import EarlyStopping
@@ -72,18 +72,19 @@ def train(
     if not isinstance(config, Config):
         read = Config.from_dict if isinstance(config, Mapping) else Config.load
         config = read(config, overrides, userfiles.import_all)  # type: ignore[operator]
-    trainer = Trainer(
-        config,
-        overrides,
-        backend=backend,
-        console=console or Console(),
-        resume=open_checkpoint(resume_from) if resume_from is not None else None,
-        allow_config_change=allow_config_change,
-        hooks=hooks,
-    )
-    if init_weights is not None:
-        trainer.start_from(init_weights, allow_missing)
-    return trainer.run()
+    with resuming(resume_from) as resume:
+        trainer = Trainer(
+            config,
+            overrides,
+            backend=backend,
+            console=console or Console(),
+            resume=resume,
+            allow_config_change=allow_config_change,
+            hooks=hooks,
+        )
+        if init_weights is not None:
+            trainer.start_from(init_weights, allow_missing)
+        return trainer.run()
 
 
 class Trainer:
@@ -230,6 +231,10 @@ class Trainer:
         if self.resume is None:
             return RunDir.create(self.config.train.output_dir, self.config.name), 0
         segment = next_segment(self.resume.run)
+        aside = set_aside_best(self.resume)
+        if aside is not None:
+            self.position.best, self.position.metrics = None, {}
+            self.console.note(f"best.h5 was of a later step, and is {aside.name} now: the best is chosen anew")
         self.resume.run.set_status("running")
         return self.resume.run, segment
 

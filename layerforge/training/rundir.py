@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import secrets
 import time
 import weakref
@@ -26,6 +27,8 @@ from ..snapshot import atomic_write, remove_litter, writing
 from ..texts import from_json, printable, to_json
 
 LONGEST_NAME = 255
+MOST_LINKS = 40  # that lead from one to the next
+RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")  # the name of a run's folder
 LONGEST_LINE = 1 << 20  # characters of a row of metrics
 STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
 
@@ -124,15 +127,22 @@ class RunDir:
 
 
 def _point_latest(path: Path) -> None:
-    """`latest` beside the run is a symlink to it, or a file with its name where symlinks are not to be had."""
-    link = path.parent / "latest"
-    temporary = path.parent / f".latest-{os.getpid()}"
+    """`latest` beside the run is a symlink to it, or a file with its name where there cannot be one.
+
+    Whichever it becomes, the other is taken away: it would name an older run.
+    """
+    link, file = path.parent / "latest", path.parent / "latest.txt"
+    temporary = path.parent / f".latest.{secrets.token_hex(4)}.tmp"
     try:
         temporary.symlink_to(path.name)
         temporary.replace(link)
     except OSError:
         temporary.unlink(missing_ok=True)
-        (path.parent / "latest.txt").write_text(path.name + "\n")
+        file.write_text(path.name + "\n")
+        if link.is_symlink():
+            link.unlink()
+    else:
+        file.unlink(missing_ok=True)
 
 
 def append(path: Path, text: str) -> None:
@@ -142,19 +152,53 @@ def append(path: Path, text: str) -> None:
 
 
 def find_run(path: str | Path) -> RunDir | None:
-    """The run that a path names: the run's folder, or `latest`; None when it is not one."""
-    path = Path(path)
-    if (path / "config.resolved.yaml").is_file():
+    """The run that a path names: its folder, a link to that, or the folder of its name, whose newest run it then is.
+
+    Links are resolved here, once: a run that begins later and becomes the `latest` changes nothing for whoever holds
+    this one. None when it is not a run.
+    """
+    path = _followed(Path(path))
+    if _is_run(path):
         return RunDir(path)
-    if (path / "latest" / "config.resolved.yaml").is_file():
-        return RunDir(path / "latest")
-    pointer = path / "latest.txt"
-    if pointer.is_file():
-        with pointer.open("rb") as file:
+    link = path / "latest"
+    named = {_followed(link)} if link.is_symlink() else set()
+    if (name := _in_pointer(path / "latest.txt")) is not None:
+        named.add(path / name)
+    # Where an earlier version left both, the names tell which is the newer: they begin with the time.
+    newest = max(filter(_is_run, named), key=lambda run: run.name, default=None)
+    if newest is None and link.is_dir() and not link.is_symlink():  # an ordinary folder, which nobody keeps up to date
+        others = [run for run in path.iterdir() if RUN.fullmatch(run.name) and _is_run(run)]
+        newest = max(others, key=lambda run: run.name, default=link)
+    return RunDir(newest) if newest is not None and _is_run(newest) else None
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "config.resolved.yaml").is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _followed(path: Path) -> Path:
+    """The path with its last component resolved, as long as that is a link; it stays relative where it can."""
+    for _ in range(MOST_LINKS):
+        try:
+            if not path.is_symlink():
+                break
+            path = path.parent / os.readlink(path)
+        except (OSError, ValueError):
+            break
+    return path
+
+
+def _in_pointer(path: Path) -> str | None:
+    """The name of a run in `latest.txt`; None where there is none, or something that leads out of its folder."""
+    try:
+        with path.open("rb") as file:
             name = file.read(LONGEST_NAME).decode("utf-8", "replace").strip()
-        if name not in ("", ".", "..") and name == Path(name).name and (path / name / "config.resolved.yaml").is_file():
-            return RunDir(path / name)
-    return None
+    except OSError:
+        return None
+    return name if name not in ("", ".", "..") and name == Path(name).name else None
 
 
 def load_config(target: str, overrides: Iterable[str], allow_import: bool) -> tuple[Config, RunDir | None]:
