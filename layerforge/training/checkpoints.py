@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on, in one snapshot file.
 
     params/<layer>/<name>  state/<layer>/<name>  history/<k>/<layer>/<name>  transform/<input>.<constant>
-    meta: kind, iteration, position, seed, fallback, solver, config
+    meta: kind, iteration, position, seed, fallback, solver, config, files (their fingerprints)
 """
 
 from __future__ import annotations
@@ -103,9 +103,11 @@ def checkpoint_bytes(
     position: Position,
     config: str,
     weights: Mapping[str, np.ndarray] | None = None,
+    files: Mapping[str, Any] | None = None,
 ) -> bytes:
     """A checkpoint, built in memory: parameters, running statistics, history, position, and the configuration.
 
+    files     the fingerprints of what else the run depends on
     weights   what stands for parameters and statistics where it is not the net's own: see averaging.py
     """
     meta = {
@@ -116,6 +118,7 @@ def checkpoint_bytes(
         "fallback": data.fallback_used,
         "solver": solver.state(),
         "config": config,
+        "files": dict(files or {}),
     }
     scaling = {TRANSFORM + name: array for name, array in data.transform.state().items()}
     return snapshot.pack({**(net.arrays() if weights is None else weights), **solver.arrays(), **scaling}, meta)

@@ -32,6 +32,7 @@ from .divergence import refused, warn
 from .ending import TrainResult, conclude
 from .environment import command, environment
 from .evaluation import evaluate, is_higher_better, metric_names
+from .fingerprints import fingerprints
 from .hooks import Hooks, imported
 from .layer_metrics import LayerMetrics
 from .overfit import SameBatches
@@ -113,6 +114,7 @@ class Trainer:
             transform=resume.transform if resume else None,
         )
         self.resolved = self._resolved()
+        self.files = fingerprints(self.data.section, config.imports)
         self.metrics = [f"val/{name}" for name in metric_names(self.net)] if self.data.val else []
         section = config.train
         few = section.overfit_batches
@@ -141,7 +143,7 @@ class Trainer:
         return dump_yaml(tree)
 
     def _restore(self, resume: Resume, allow_config_change: bool) -> None:
-        changes = check_same(resume, self.resolved, allow_config_change)
+        changes = check_same(resume, self.resolved, self.files, allow_config_change)
         for line in changes:
             self.console.note(f"changed since the checkpoint: {line}")
         self.net.load_arrays(trained_arrays(resume.arrays), str(resume.file))
@@ -375,7 +377,9 @@ class Trainer:
     def _checkpoint(self, best: bool, numbered: bool) -> None:
         self.position.hooks = self.hooks.state()
         weights = self.average.arrays() if self.average is not None else None
-        content = checkpoint_bytes(self.net, self.solver, self.data, self.position, self.resolved, weights)
+        content = checkpoint_bytes(
+            self.net, self.solver, self.data, self.position, self.resolved, weights, self.files
+        )
         self.checkpoints.write(content, self.solver.iteration, best=best, numbered=numbered)
         self.hooks.call("on_checkpoint", self.checkpoints.folder / ("best.h5" if best else "last.h5"))
 

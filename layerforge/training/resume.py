@@ -19,6 +19,7 @@ from ..config.document import Config
 from ..config.yaml_file import parse_yaml
 from ..data.transform import InputTransform
 from ..errors import ConfigError, DataError
+from .fingerprints import changes
 from .rundir import RunDir, find_run, read_metrics
 from .trained import TRANSFORM
 
@@ -127,8 +128,10 @@ def newest_run(config: Config) -> Path:
     return run.path
 
 
-def check_same(resume: Resume, resolved: str, allowed: bool) -> list[str]:
-    """What the configuration says differently from the run's, as lines "key: then -> now".
+def check_same(resume: Resume, resolved: str, files: Mapping[str, Any], allowed: bool) -> list[str]:
+    """What configuration and files are now, differently from the run's, as lines "key: then -> now".
+
+    files   fingerprints, as fingerprints.py takes them; a checkpoint of an earlier version has none to compare with
 
     Errors   ConfigError when a difference changes the mathematics and `allowed` is false
     """
@@ -136,12 +139,16 @@ def check_same(resume: Resume, resolved: str, allowed: bool) -> list[str]:
     changed = [key for key in dict.fromkeys([*then, *now]) if then.get(key) != now.get(key)]
     lines = [f"{key}: {then.get(key, 'not there')} -> {now.get(key, 'not there')}" for key in changed]
     binding = [line for key, line in zip(changed, lines, strict=True) if not key.startswith(FREE)]
-    if binding and not allowed:
+    known = resume.meta.get("files")
+    certain, possible = changes(known, files) if isinstance(known, Mapping) else ([], [])
+    if (binding or certain) and not allowed:
+        what = " and ".join(["the configuration"] * bool(binding) + ["what the run reads"] * bool(certain))
         raise ConfigError(
-            f"the configuration is not that of {resume.file}: {'; '.join(binding)}",
+            f"{what} {'are' if binding and certain else 'is'} not that of {resume.file}:"
+            f" {'; '.join([*binding, *certain])}",
             hint="to go on all the same: --allow-config-change",
         )
-    return lines
+    return [*lines, *certain, *possible]
 
 
 def _today(text: str) -> Mapping[str, Any]:
