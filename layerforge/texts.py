@@ -23,17 +23,23 @@ def printable(text: str) -> str:
     return SURROGATE.sub(lambda m: f"\\u{ord(m[0]):04x}", text)
 
 
-def to_json(value: Any, *, indent: int | None = None, words: bool = False) -> str:
+def to_json(value: Any, *, indent: int | None = None, words: bool = False, sort: bool = False) -> str:
     """A value as JSON (RFC 8259), which has no NaN, no infinities and no bytes that are not UTF-8.
 
     A number that is not finite becomes null, and its object says beside it, under "not_finite", what it was:
-    {"train/loss": null, "not_finite": {"train/loss": "nan"}}; in a list below, {"x[2]": "inf"}. `from_json` puts the
-    numbers back.
+    {"train/loss": null, "not_finite": {"train/loss": "nan"}}; in a list below, {"x[2]": "inf"}. What is in no object
+    gets one, under the key "". `from_json` puts the numbers back.
 
     words    such numbers become the words of YAML instead: ".nan", ".inf", "-.inf"
+    sort     the keys of objects in order
     """
-    plain = _words(value) if words else _nulls(value, "", {})
-    return json.dumps(plain, indent=indent, ensure_ascii=False, allow_nan=False)
+    if words:
+        plain = _words(value)
+    else:
+        found: dict[str, str] = {}
+        plain = _nulls(value, "", found)
+        plain = {"": plain, NOT_FINITE: found} if found else plain
+    return json.dumps(plain, indent=indent, sort_keys=sort, ensure_ascii=False, allow_nan=False)
 
 
 def from_json(text: str | bytes) -> Any:
@@ -48,7 +54,7 @@ def _nulls(value: Any, path: str, found: dict[str, str]) -> Any:
     """The value without numbers that are not finite; those of this object (not of objects in it) go to `found`."""
     if isinstance(value, Mapping):
         inner: dict[str, str] = {}
-        plain = {printable(str(k)): _nulls(v, str(k), inner) for k, v in value.items()}
+        plain = {printable(k) if isinstance(k, str) else k: _nulls(v, str(k), inner) for k, v in value.items()}
         return {**plain, NOT_FINITE: inner} if inner else plain
     if isinstance(value, (list, tuple)):
         return [_nulls(v, f"{path}[{i}]", found) for i, v in enumerate(value)]
@@ -75,7 +81,7 @@ def _restored(read: dict[str, Any]) -> dict[str, Any]:
     del read[NOT_FINITE]
     for path, word in beside.items():
         _put(read, path, float(word))
-    return read
+    return read[""] if set(read) == {""} else read
 
 
 def _put(read: dict[str, Any], path: str, number: float) -> None:

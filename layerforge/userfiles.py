@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from types import ModuleType
 
 from .errors import ConfigError, LayerForgeError
 from .places import Place
+from .texts import printable
 
 
 def import_file(path: str | Path) -> ModuleType:
@@ -48,7 +50,7 @@ def imported(path: str | Path) -> ModuleType | None:
 
 
 def _name(path: Path) -> str:
-    return f"layerforge_user_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    return f"layerforge_user_{printable(path.stem)}_{hashlib.blake2b(os.fsencode(path), digest_size=4).hexdigest()}"
 
 
 def where(path: Path, problem: Exception) -> Place:

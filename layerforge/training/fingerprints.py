@@ -21,6 +21,7 @@ from typing import Any
 from ..data import fetch
 from ..feed import DataSection
 from ..params import PATHS, Declared
+from ..texts import printable
 
 WHOLE = 256 << 20  # bytes; of larger files pieces are read
 PIECE = 1 << 20
@@ -49,6 +50,7 @@ def fingerprints(data: DataSection, imports: list[str]) -> dict[str, Fingerprint
 
 def _key(found: Mapping[str, Any], name: str) -> str:
     """A name that is not taken: two files of one name are told apart by their order."""
+    name = printable(name)
     number, key = 1, name
     while key in found:
         number += 1

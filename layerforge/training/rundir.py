@@ -94,7 +94,7 @@ class RunDir:
         return self.path / "checkpoints"
 
     def write_text(self, name: str, text: str) -> None:
-        atomic_write(self.path / name, text.encode())
+        atomic_write(self.path / name, text.encode("utf-8", "surrogateescape"))
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_text(name, to_json(value, indent=2) + "\n")
@@ -117,7 +117,7 @@ class RunDir:
 
     def log(self, line: str) -> None:
         """Append a line to train.log."""
-        append(self.path / "train.log", printable(line) + "\n")
+        append(self.path / "train.log", line + "\n")
 
     def remove_litter(self) -> None:
         """Remove what a killed process was writing when it was killed."""
@@ -148,7 +148,7 @@ def _point_latest(path: Path) -> None:
 def append(path: Path, text: str) -> None:
     """Add a text to the end of a file; DataError (exit 3) where it cannot be."""
     with writing(path, "what was there before is untouched"), path.open("a", encoding="utf-8", newline="") as file:
-        file.write(text)
+        file.write(printable(text))
 
 
 def find_run(path: str | Path) -> RunDir | None:
