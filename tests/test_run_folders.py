@@ -245,3 +245,46 @@ def test_the_best_of_an_abandoned_course_is_set_aside() -> None:
     assert iteration(best.with_name("best-of-step-00000008.h5")) == 8
     rows = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
     assert result.best["val/loss"] == [row["val/loss"] for row in rows if row["step"] == 6 and "val/loss" in row][-1]
+
+
+# Runs that are not there ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [["eval"], ["predict", "x.npz"], ["trace", "-o", "t.h5"], ["check"], ["config"], ["train", "--resume"]]
+)
+@pytest.mark.parametrize("name", ["runs/other", "runs/other/latest", "runs/small/20200101-000000-0000"])
+def test_a_run_that_is_not_there(command: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made("20250101-000000-ffff")
+    Path("runs/small/latest").symlink_to("20250101-000000-ffff")
+    assert main([command[0], name, *command[1:]]) == 3
+    said = capsys.readouterr().err
+    assert f"there is no run {name}" in said
+    assert "config file" not in said
+    assert "there: runs/small" in said
+
+
+def test_what_is_no_run_but_a_config_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "nothing"]) == 3
+    assert "there is no run nothing" in capsys.readouterr().err
+    assert main(["eval", "nothing.yaml"]) == 2
+    assert main(["check", "small"]) == 2
+    assert "did you mean 'small.yaml'?" in capsys.readouterr().err
+
+
+def test_diff_of_runs_says_first_how_they_were_done(capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = run("train.max_steps=1"), run("train.max_steps=1", "solver.lr=0.06")
+    environment = json.loads((two / "env.json").read_text())
+    environment["threads"] = {"OMP_NUM_THREADS": "7"}
+    environment["engine"] = "another one"
+    (two / "env.json").write_text(json.dumps(environment))
+    capsys.readouterr()
+    assert main(["diff", str(one), str(two)]) == 1
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[2].startswith("env.engine: ")
+    assert lines[2].endswith(" | another one")
+    assert any(line.startswith("env.threads.OMP_NUM_THREADS: ") for line in lines[3:5])
+    assert "config.solver.lr: 0.05 | 0.06" in lines[4:6]
+    (two / "env.json").write_text('{"engine": ')
+    assert main(["diff", str(one), str(two), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["notes"] == ["config.solver.lr: 0.05 | 0.06"]

@@ -27,6 +27,8 @@ from ..snapshot import atomic_write, remove_litter, writing
 from ..texts import from_json, printable, to_json
 
 LONGEST_NAME = 255
+FEW = 5  # runs that an error lists
+MOST_FOLDERS = 4  # that are looked into for runs, from the one named upwards
 MOST_LINKS = 40  # that lead from one to the next
 RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")  # the name of a run's folder
 LONGEST_LINE = 1 << 20  # characters of a row of metrics
@@ -201,15 +203,19 @@ def _in_pointer(path: Path) -> str | None:
     return name if name not in ("", ".", "..") and name == Path(name).name else None
 
 
-def load_config(target: str, overrides: Iterable[str], allow_import: bool) -> tuple[Config, RunDir | None]:
+def load_config(
+    target: str, overrides: Iterable[str], allow_import: bool, *, wants_run: bool = False
+) -> tuple[Config, RunDir | None]:
     """The configuration of a file or of a run, its `import:` files run; its errors wait in `config.errors`.
 
     A run may come from somebody else: its imports are run only where `allow_import` says so.
 
-    Errors   ConfigError for a file that cannot be read, and for a run that would need `allow_import`
+    Errors   ConfigError for a file that cannot be read, and for a run that would need `allow_import`; DataError for a
+             run that is not there
     """
     run, overrides = find_run(target), tuple(overrides)
     if run is None:
+        _demand_config(Path(target), wants_run)
         return Config.load(target, overrides, userfiles.import_all), None
     path = run.path / "config.resolved.yaml"
     imports = Config.load(path, overrides).imports
@@ -217,6 +223,36 @@ def load_config(target: str, overrides: Iterable[str], allow_import: bool) -> tu
         message = f"the run {run.path} imports Python files: {', '.join(imports)}"
         raise ConfigError(message, hint="if you trust them, run them with --allow-import")
     return Config.load(path, overrides, userfiles.import_all), run
+
+
+def _demand_config(path: Path, wants_run: bool) -> None:
+    """DataError for what is neither a run nor a file, but was meant to be a run.
+
+    That is so where nothing but a run makes sense, and elsewhere for `latest` and what would lie beside runs.
+    """
+    try:
+        if path.is_file() or path.suffix in (".yaml", ".yml") or (path.exists() and not path.is_dir()):
+            return
+    except (OSError, ValueError):
+        return
+    known = _runs_near(path)
+    if wants_run or known or path.name == "latest":
+        hint = f"there: {', '.join(known)}" if known else "a run's folder holds config.resolved.yaml and checkpoints/"
+        raise DataError(f"there is no run {path}", hint=hint)
+
+
+def _runs_near(path: Path) -> list[str]:
+    """The runs in the folder that a path names, or in the nearest folder above it that has any: the newest first."""
+    for folder in [path, *path.parents][:MOST_FOLDERS]:
+        try:
+            found = sorted((p for p in folder.iterdir() if p.is_dir() and not p.is_symlink()), reverse=True)
+        except OSError:
+            continue
+        names = [str(p) for p in found if find_run(p) is not None]
+        if names:
+            rest = len(names) - FEW
+            return names if rest <= 0 else [*names[:FEW], f"and {rest} more"]
+    return []
 
 
 def weights_of(path: str | Path) -> Path:
