@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on, in one snapshot file.
 
     params/<layer>/<name>  state/<layer>/<name>  history/<k>/<layer>/<name>  transform/<input>.<constant>
-    meta: kind, iteration, position, seed, fallback, solver, config, files (their fingerprints)
+    meta: kind, iteration, position, seed, fallback, solver, config, files (their fingerprints), failure
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class Position:
     best, metrics   the best value of the monitored metric, and all metrics when it was seen
     latest          the newest value of every metric
     window          what the next row of metrics has so far
+    recent          the steps since the last row or evaluation: the loss beside the next evaluation
     stop_best, stop_waited   early stopping: the best value, and the evaluations since
     ending          why the run ends before its last step; "" while it does not
     hooks, logged   the state of users' hooks by name, and what they have logged for the next row of metrics
@@ -69,6 +70,7 @@ class Position:
     metrics: dict[str, float] = field(default_factory=dict)
     latest: dict[str, float] = field(default_factory=dict)
     window: Window = field(default_factory=Window)
+    recent: Window = field(default_factory=Window)
     stop_best: float | None = None
     stop_waited: int = 0
     ending: str = ""
@@ -83,8 +85,10 @@ class Position:
         """
         try:
             values = dict(meta["position"])
-            window = _typed(Window, values.pop("window"))
-            return _typed(cls, values | {"window": window})
+            windows = {"window": _typed(Window, values.pop("window"))}
+            if "recent" in values:
+                windows["recent"] = _typed(Window, values.pop("recent"))
+            return _typed(cls, values | windows)
         except (KeyError, TypeError, ValueError):
             hint = "it was not written by this program; take its weights only: --init-weights"
             raise DataError(f"{source} holds no position of a run", hint=hint) from None
@@ -104,10 +108,12 @@ def checkpoint_bytes(
     config: str,
     weights: Mapping[str, np.ndarray] | None = None,
     files: Mapping[str, Any] | None = None,
+    failure: str = "",
 ) -> bytes:
     """A checkpoint, built in memory: parameters, running statistics, history, position, and the configuration.
 
     files     the fingerprints of what else the run depends on
+    failure   what ended the run after this step; "" in every checkpoint but one that was made because of it
     weights   what stands for parameters and statistics where it is not the net's own: see averaging.py
     """
     meta = {
@@ -120,6 +126,8 @@ def checkpoint_bytes(
         "config": config,
         "files": dict(files or {}),
     }
+    if failure:
+        meta["failure"] = failure
     scaling = {TRANSFORM + name: array for name, array in data.transform.state().items()}
     return snapshot.pack({**(net.arrays() if weights is None else weights), **solver.arrays(), **scaling}, meta)
 

@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from ..errors import ConfigError, DivergedError
 from ..net import Net
 from ..solvers.solver import Solver
 from .averaging import Average, trained_arrays
+from .batches import check_batches
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console
 from .divergence import refused, warn
@@ -131,6 +132,11 @@ class Trainer:
         self.batches = len(self.feed)
         self.steps_per_epoch = -(-self.batches // config.train.accumulate_grad_batches)
         self.total = self._total_steps()
+        most = min(few or self.batches, self.total * section.accumulate_grad_batches)
+        counts = {name: loader.samples for name, loader in self.data.loaders.items()}
+        check_batches(self.net, self.data.section, counts, most)
+        self.saved = 0  # the step of the last checkpoint
+        self.reading: Any = None  # the batches of the present epoch, which a thread prepares
         self.lr = 0.0  # of the step just made
         if resume is not None:
             self._restore(resume, allow_config_change)
@@ -152,6 +158,7 @@ class Trainer:
         self.solver.load_state(resume.meta["solver"], resume.arrays, str(resume.file))
         self.position = Position.from_meta(resume.meta, str(resume.file))
         self.hooks.load_state(self.position.hooks)
+        self.saved = self.solver.iteration
         if changes:  # what ended the run may not be so any more
             self.position.ending = self._worn_out()
 
@@ -201,10 +208,14 @@ class Trainer:
                 result.reason = self.position.ending or f"{self.total} steps done"
             except BaseException as problem:
                 ended = problem
+                self._save_what_was_trained(problem)
             with listening():  # not even a signal comes between a run and its last words
                 ended = self._finish(result, ended, bool(asked.stop), time.monotonic() - begun)
-        if ended is not None:
-            raise ended
+        try:
+            if ended is not None:
+                raise ended
+        finally:
+            del ended  # its traceback holds this frame: a cycle, which would keep net and data alive
         return result
 
     def _train(self, asked: Asked, segment: int) -> None:
@@ -218,6 +229,8 @@ class Trainer:
         self.console.note(f"run directory: {self.folder.path}")
         if self.resume is not None:
             self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")
+            if self.resume.meta.get("failure"):
+                self.console.note(f"the run had failed there: {self.resume.meta['failure']}")
         if isinstance(self.feed, SameBatches):
             self.console.note(f"overfitting: the same {self.feed.samples} samples again and again")
         self.console.start(self.total, self.solver.iteration)
@@ -253,6 +266,8 @@ class Trainer:
     ) -> BaseException | None:
         """Write down how the run ended; what there is to raise."""
         self.console.stop()
+        if self.reading is not None:
+            self.reading.close()
         result.run, result.nonfinite = str(self.folder.path), self.solver.nonfinite
         result.steps, result.epochs = self.solver.iteration, round(self.solver.iteration / self.steps_per_epoch, 4)
         result.seconds, result.final, result.best = round(seconds, 3), self.position.latest, self.position.metrics
@@ -270,12 +285,13 @@ class Trainer:
         section, position = self.config.train, self.position
         while not self._over:
             self.solver.epoch = position.epoch
-            batches = self.feed.epoch(position.epoch, position.batch)
+            batches = self.reading = self.feed.epoch(position.epoch, position.batch)
             for group in grouped(batches, section.accumulate_grad_batches):
                 started = time.perf_counter()
                 if self._step(group):
                     samples, seconds = sum(b.count for b in group), time.perf_counter() - started
-                    position.window.add(self.solver.loss or 0.0, samples, seconds)
+                    for window in (position.window, position.recent):
+                        window.add(self.solver.loss or 0.0, samples, seconds)
                 position.batch += len(group)
                 self._after_step(asked)
                 if self._over:
@@ -345,12 +361,15 @@ class Trainer:
         row = {"train/loss": window.loss, "lr": self.lr, "grad_norm": self.solver.grad_norm}
         counts = dict.fromkeys(self.counted, self.solver.nonfinite)
         self.log.add({**self._row(), **row, "time/step_ms": window.milliseconds, **counts, **self.position.logged})
-        self.position.window, self.position.logged = Window(), {}
+        self.position.window, self.position.recent, self.position.logged = Window(), Window(), {}
 
     def _evaluate(self) -> bool:
         """Score the val data; True when the monitored metric is the best so far."""
         with self.average.in_place() if self.average is not None else nullcontext():
             values = {f"val/{k}": v for k, v in evaluate(self.net, self.data.val.epoch(0)).items()}
+        if self.position.recent.steps:  # what stands beside the values is as new as they are
+            self.position.latest["train/loss"] = self.position.recent.loss
+        self.position.recent = Window()
         self.position.latest |= values
         self.log.add({**self._row(), **values})
         if self.solver.schedule.monitor in self.position.latest:
@@ -374,14 +393,30 @@ class Trainer:
         self.position.best, self.position.metrics = value, dict(self.position.latest)
         return True
 
-    def _checkpoint(self, best: bool, numbered: bool) -> None:
+    def _checkpoint(self, best: bool, numbered: bool, failure: str = "") -> None:
         self.position.hooks = self.hooks.state()
         weights = self.average.arrays() if self.average is not None else None
         content = checkpoint_bytes(
-            self.net, self.solver, self.data, self.position, self.resolved, weights, self.files
+            self.net, self.solver, self.data, self.position, self.resolved, weights, self.files, failure
         )
         self.checkpoints.write(content, self.solver.iteration, best=best, numbered=numbered)
+        self.saved = self.solver.iteration
         self.hooks.call("on_checkpoint", self.checkpoints.folder / ("best.h5" if best else "last.h5"))
+
+    def _save_what_was_trained(self, problem: BaseException) -> None:
+        """After a failure: last.h5 of the last whole step, which says why, and from which --resume goes on.
+
+        A run that diverged has a capsule instead: from its last step it would diverge again.
+        """
+        failed = isinstance(problem, (Exception, SystemExit)) and not isinstance(problem, DivergedError)
+        if not failed or self.solver.iteration == self.saved or self.solver.in_step:
+            return
+        try:
+            self._checkpoint(best=False, numbered=False, failure=str(problem) or type(problem).__name__)
+            self.console.note(f"what was trained is saved: checkpoint after step {self.solver.iteration}")
+        except Exception as other:  # it must not hide what ended the run
+            with suppress(Exception):
+                self.console.note(f"what was trained since step {self.saved} could not be saved: {other}")
 
     def _test(self) -> dict[str, float]:
         """Score the test data once, with the weights that val chose, and say so in the last line."""
