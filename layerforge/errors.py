@@ -6,20 +6,9 @@ Exit codes of the command line: 0 ok, 1 the thing checked is not so or the run f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from .places import Place
-
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def visible(text: str) -> str:
-    """A text whose control characters are written out, such as \\x1b: those of a file or a server move no cursor.
-
-    Ends of lines and tabs stay.
-    """
-    return CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
 
 
 class LayerForgeError(Exception):
@@ -87,6 +76,17 @@ class BackendError(LayerForgeError):
     """A backend or engine was asked for that this machine cannot give."""
 
     exit_code = 5
+
+
+def exit_code(problem: BaseException) -> int:
+    """The exit code of a command that this ends."""
+    if isinstance(problem, LayerForgeError):
+        return problem.exit_code
+    if isinstance(problem, KeyboardInterrupt):
+        return 130
+    if isinstance(problem, BrokenPipeError):  # as a program has that the system ends: 128 + SIGPIPE
+        return 141
+    return 3 if isinstance(problem, OSError) else 1
 
 
 def flatten(error: LayerForgeError) -> list[LayerForgeError]:

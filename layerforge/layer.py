@@ -183,6 +183,12 @@ class Layer(Declared):
         """From the Specs of the bottoms those of the tops; declares parameters and state. Pure in shapes and dtypes."""
         raise NotImplementedError(f"{type(self).__name__} has no setup(self, x)")
 
+    def check_phase(self, phase: str, *bottoms: Spec) -> None:
+        """Raise a LayerError where forward of this phase refuses bottoms that `setup` takes; by default it does not.
+
+        Asked before a training for every size of batch that it will meet.
+        """
+
     def forward(self, *bottoms: Any) -> Any:
         """The tops (one array, or a tuple) from the bottoms, which are read-only."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(self, x)")

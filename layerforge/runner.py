@@ -38,6 +38,17 @@ def setup(layer: Layer, bottoms: Sequence[Spec]) -> tuple[Spec, ...]:
     return tops
 
 
+def check_phase(layer: Layer, phase: str, bottoms: Sequence[Spec]) -> None:
+    """Ask a layer that is set up for these bottoms whether forward of a phase will take them.
+
+    Errors   LayerError (exit 2), naming layer, type, shapes and place
+    """
+    try:
+        layer.check_phase(phase, *bottoms)
+    except Exception as error:
+        raise failure(layer, f"check_phase for {phase}", bottoms, error, exit_code=2) from error
+
+
 def forward(layer: Layer, bottoms: Sequence[Any]) -> tuple[Any, ...]:
     """Run forward; always a tuple of tops. None is no top at all."""
     layer.begin_forward()

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError
+from .texts import from_json, to_json
 
 FORMAT = 2
 HEAD = re.compile(rb"LayerForge snapshot (\d{1,9})\n")
@@ -156,7 +157,7 @@ def pack(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> byt
 
     texts = {**attributes, "format": FORMAT}
     # HDF5 attributes end at 64 KiB, these do not
-    meta = {META + k: np.array(json.dumps(v, sort_keys=True).encode()) for k, v in texts.items()}
+    meta = {META + k: np.array(to_json(v, sort=True).encode()) for k, v in texts.items()}
     everything = {name: np.asarray(array) for name, array in arrays.items()} | meta
     longest = _head({name: _entry(array, 10**15) for name, array in everything.items()})
     block = 1 << max(OLD_BLOCK, len(longest) - 1).bit_length()
@@ -251,7 +252,7 @@ def _json(text: bytes | memoryview | str) -> Any:
     if len(text) > MOST_TEXT:
         raise _Malformed(f"more than {MOST_TEXT} bytes of text")
     try:
-        return json.loads(bytes(text) if isinstance(text, memoryview) else text)
+        return from_json(bytes(text) if isinstance(text, memoryview) else text)
     except (ValueError, RecursionError):
         raise _Malformed("damaged JSON") from None
 

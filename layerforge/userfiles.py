@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 import threading
 import traceback
@@ -14,8 +15,7 @@ from types import ModuleType
 from .errors import ConfigError, LayerForgeError
 from .places import Place
 from .regular import irregular
-
-PREFIX = "layerforge_user_"  # of the names of the modules
+from .texts import printable
 
 ONE_BY_ONE = threading.RLock()  # no other thread takes a file that is still being run for imported
 PREFIX = "layerforge_user_"  # of the names of their modules
@@ -65,7 +65,7 @@ def is_file(module: str) -> bool:
 
 
 def _name(path: Path) -> str:
-    return f"{PREFIX}{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    return f"{PREFIX}{printable(path.stem)}_{hashlib.blake2b(os.fsencode(path), digest_size=4).hexdigest()}"
 
 
 def described(problem: BaseException) -> str:

@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # by name are the one exception (docs/design.md).
 SLOTS = [
     ["_version"],
-    ["places", "words", "regular"],
+    ["places", "words", "regular", "texts"],
     ["errors"],
     ["spec", "optional", "threads", "packing"],
     ["params"],

@@ -104,7 +104,7 @@ def test_paths(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     (folder / "folder.yaml").mkdir()
     refused(capsys, ["check", "folder.yaml"], 2, "folder.yaml")
     refused(capsys, ["train", "nothing.yaml"], 2, "nothing.yaml")
-    refused(capsys, ["eval", "runs/none/latest"], 2, "runs/none/latest")
+    refused(capsys, ["eval", "runs/none/latest"], 3, "runs/none/latest")
 
 
 def test_all_errors_of_a_file_are_reported_at_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,9 +16,10 @@ from data_files import isolate
 from layerforge.cli import main
 from layerforge.data.idx import read_idx
 from layerforge.data.inputs import read_inputs
-from layerforge.errors import DataError, LayerForgeError, visible
+from layerforge.errors import DataError, LayerForgeError
 from layerforge.registry import SOURCES
 from layerforge.spec import Spec
+from layerforge.texts import visible
 
 
 @pytest.fixture(autouse=True)

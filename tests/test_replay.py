@@ -20,6 +20,7 @@ from layerforge.cli import main
 from layerforge.errors import ConfigError, DataError, DivergedError, LayerError
 from layerforge.snapshot import read_snapshot, write_snapshot
 from layerforge.solvers.solver import Solver
+from layerforge.texts import from_json
 from layerforge.training import divergence
 from layerforge.training.capsule import read_capsule
 from layerforge.training.console import Console
@@ -299,7 +300,7 @@ def test_a_skipped_step_leaves_everything_as_it_was() -> None:
 
 def test_after_a_skip_training_goes_on_with_the_next_batch() -> None:
     result = run(write(HEALS, on_nonfinite="skip", log_every=1), "train.epochs=3")
-    rows = [json.loads(line) for line in (Path(result.run) / "metrics.jsonl").read_text().splitlines()]
+    rows = [from_json(line) for line in (Path(result.run) / "metrics.jsonl").read_text().splitlines()]
     assert [row["nonfinite"] for row in rows] == [0, 1, 1, 2, 2, 3]
     assert [bool(np.isfinite(row["train/loss"])) for row in rows] == [True, False] * 3
     assert all(np.isfinite(a).all() for a in state_of(result.run).values())

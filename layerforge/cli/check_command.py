@@ -74,14 +74,24 @@ def examine(path: str, overrides: list[str], allow_import: bool = False) -> Find
     """Read a file and build its net, for both phases and all data sections, on NumPy whatever backend it names."""
     from ..net import Net
     from ..report import describe
+    from ..training.batches import check_batches, known_counts
 
     try:
         config = open_config(path, overrides, allow_import)
         net = Net(config, keep="none", backend="numpy")
         check_sections(net)
+        if config.data is not None:
+            check_batches(net, config.data, known_counts(config.data), most_batches(config))
         return Finding(path, net=describe(net), notes=remarks(net))
     except LayerForgeError as error:
         return Finding(path, error)
+
+
+def most_batches(config: Any) -> int | None:
+    """How many batches of train a run of this config uses at most; None where it goes through all of them."""
+    section = config.train
+    limits = [n for n in (section.overfit_batches, (section.max_steps or 0) * section.accumulate_grad_batches) if n]
+    return min(limits, default=None)
 
 
 def check_sections(net: Net) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, DataError, LayerForgeError, flatten, report, visible
+from ..errors import ConfigError, DataError, LayerForgeError, flatten, report
+from ..texts import visible
 from .arguments import add_json_option
 from .output import print_json, yaml_line
 from .terminal import tell

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import tempfile
@@ -11,13 +10,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import LayerForgeError, flatten, report
+from ..errors import LayerForgeError, exit_code, flatten, report
 from ..places import Place
 from ..userfiles import described, line_of_user
 from .arguments import UsageError
-from .terminal import flush_output, tell
-
-SIGINT, SIGPIPE = 130, 141
+from .terminal import discard, flush_output, tell
 
 
 def guarded(command: Callable[[], int], debug: bool = False) -> int:
@@ -25,10 +22,11 @@ def guarded(command: Callable[[], int], debug: bool = False) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         code = _ended(command, debug)
-        try:
-            flush_output()
-        except OSError:  # it has been told already; what is left in the buffer must not be tried again at exit
-            _discard_output()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                flush_output(stream)
+            except (OSError, ValueError):  # told already; what is left in the buffer must not be tried again at exit
+                discard(stream)
         return code
 
 
@@ -43,26 +41,28 @@ def _ended(command: Callable[[], int], debug: bool) -> int:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         flush_output()
         return code
-    except KeyboardInterrupt:
+    except BaseException as problem:
+        _tell_failure(problem, debug)
+        return exit_code(problem)
+
+
+def _tell_failure(problem: BaseException, debug: bool) -> None:
+    """Say what ended a command."""
+    if isinstance(problem, KeyboardInterrupt):
         tell("interrupted")
-        return SIGINT
-    except BrokenPipeError:  # the reader of our output has seen enough
-        return SIGPIPE
-    except LayerForgeError as error:
-        tell_refusal(error, debug)
-        return error.exit_code
-    except MemoryError as problem:
+    elif isinstance(problem, BrokenPipeError):  # the reader of our output has seen enough
+        return
+    elif isinstance(problem, LayerForgeError):
+        tell_refusal(problem, debug)
+    elif isinstance(problem, MemoryError):
         _failed(problem, f"error: out of memory{f': {problem}' if str(problem) else ''}", debug)
         tell("     = a smaller batch_size needs less")
-        return 1
-    except OSError as problem:  # a full disk, a closed terminal, missing rights: the machine's, not ours
+    elif isinstance(problem, OSError):  # a full disk, a closed terminal, missing rights: the machine's, not ours
         where = f"{problem.filename}: " if problem.filename is not None else ""
         _failed(problem, f"error: {where}{problem.strerror or problem}", debug)
-        return 3
-    except Exception as problem:
+    else:
         what = f"{type(problem).__name__}: {problem}"
         _failed(problem, f"internal error: {what}; please report it, with the traceback in {_traceback_file()}", debug)
-        return 1
 
 
 def _ended_by_user(stop: SystemExit, place: Place, debug: bool) -> int:
@@ -101,11 +101,3 @@ def _traceback_file() -> str:
 
 def _show_warning(message: Warning | str, category: Any, filename: str, lineno: int, *rest: Any) -> None:
     tell(f"warning: {message}")
-
-
-def _discard_output() -> None:
-    """Let what is still to be written go nowhere."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    with contextlib.suppress(OSError, ValueError):  # a stream that is no file has no number to put it in the place of
-        os.dup2(null, sys.stdout.fileno())
-    os.close(null)

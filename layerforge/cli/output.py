@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from ..texts import to_json
 
 
 def print_json(value: Any) -> None:
     """A value as JSON on stdout. Numbers that JSON does not have (inf, nan) become the words of YAML."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
-    return value
+    print(to_json(value, indent=2, words=True))
 
 
 def yaml_line(value: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from ..errors import visible
+from ..texts import printable, visible
 
 # What stands for a character where a stream cannot encode it. Others lose their accent, or are named.
 ASCII = {
@@ -39,6 +39,8 @@ def plain(text: str) -> str:
 def _plain(character: str) -> str:
     if character.isascii() or character in ASCII:
         return ASCII.get(character, character)
+    if (text := printable(character)) != character:
+        return text
     if unicodedata.combining(character):
         return ""
     name = unicodedata.name(character, "")
@@ -85,20 +87,33 @@ def paint(text: str, colour: str, stream: TextIO | None) -> str:
     return f"\033[{COLOURS[colour]}m{text}\033[0m" if text and coloured(stream) else text
 
 
-def flush_output() -> None:
-    """Send on what was printed so far; without a stdout (`>&-`) there is nothing to do."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
+def flush_output(stream: TextIO | None = None) -> None:
+    """Send on what was printed so far, on stdout; without a stdout (`>&-`) there is nothing to do."""
+    stream = sys.stdout if stream is None else stream
+    if stream is not None:
+        stream.flush()
+
+
+def discard(stream: TextIO | None) -> None:
+    """Let what is still to be written to a stream go nowhere."""
+    if stream is None:
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):  # a stream that is no file has no number to put it in the place of
+        os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def tell(text: str) -> None:
     """A text on stderr, behind everything that was printed on stdout; its first words coloured."""
-    with suppress(OSError):  # it will fail again, and be told, where stdout is written
+    with suppress(OSError, ValueError):  # it will fail again, and be told, where stdout is written
         flush_output()
     text = visible(text)
+    if sys.stderr is None:  # `2>&-`; print would take stdout instead
+        return
     colours = {"error:": "red", "warning:": "yellow", "note:": "bold"}
     text = re.sub(r"^(error|warning|note):", lambda m: paint(m[0], colours[m[0]], sys.stderr), text, flags=re.MULTILINE)
-    with suppress(OSError):  # nobody is left to be told
+    with suppress(OSError, ValueError):  # nobody is left to be told
         print(text, file=sys.stderr, flush=True)
 
 

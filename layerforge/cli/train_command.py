@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..errors import ConfigError
+from ..texts import to_json
 from .arguments import add_config_arguments, add_json_option, positive
-from .output import print_json
+from .terminal import discard
+
+if TYPE_CHECKING:
+    from ..training.loop import Trainer
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -50,11 +55,9 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..errors import ConfigError
-    from ..report import net_table
     from ..training.console import Console
     from ..training.loop import Trainer
-    from ..training.resume import newest_run, open_checkpoint
+    from ..training.resume import newest_run, resuming
     from ..training.rundir import load_config
 
     overrides = overrides_of(args)
@@ -64,14 +67,23 @@ def run(args: argparse.Namespace) -> int:
             f"{args.config} is a run: go on with it, or train its configuration anew?",
             hint=f"add --resume, or name {args.config}/config.resolved.yaml",
         )
-    resume = None
+    target = None
     if args.resume or args.resume_from:
         config.raise_errors()
-        resume = open_checkpoint(args.resume_from or (run_dir.path if run_dir else newest_run(config)))
-    console = Console(progress=args.progress, quiet=args.quiet, results=not args.json)
-    trainer = Trainer(
-        config, tuple(overrides), console=console, resume=resume, allow_config_change=args.allow_config_change
-    )
+        target = args.resume_from or (run_dir.path if run_dir else newest_run(config))
+    console = Console(progress=args.progress, quiet=args.quiet, results=not args.json, lost=discard)
+    with resuming(target) as resume:
+        trainer = Trainer(
+            config, tuple(overrides), console=console, resume=resume, allow_config_change=args.allow_config_change
+        )
+        return work(trainer, args)
+
+
+def work(trainer: Trainer, args: argparse.Namespace) -> int:
+    """Train, or say what would be trained; the exit code."""
+    from ..report import net_table
+
+    console = trainer.console
     if args.allow_missing and not args.init_weights:
         raise ConfigError("--allow-missing says what --init-weights may leave out", hint="give --init-weights FILE too")
     if args.init_weights:
@@ -83,5 +95,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     result = trainer.run()
     if args.json:
-        print_json(asdict(result))
+        console.machine(to_json(asdict(result), indent=2))
     return result.exit_code

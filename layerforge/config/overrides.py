@@ -12,8 +12,10 @@ from ..errors import ConfigError, LayerForgeError, flatten
 from ..params import show
 from ..places import Place, PlacedDict, PlacedList
 from ..registry import RESERVED
+from ..texts import BYTE
 from ..words import did_you_mean
 from .address import entry, names_in
+from .scalars import quoted_scalar
 from .yaml_file import MAX_DEPTH, UNPRINTABLE, parse_value
 
 SOURCE = "--set"  # the "file" of the places of these values
@@ -49,6 +51,8 @@ def parse_override(text: str) -> tuple[list[str], Any, Place, Place]:
         what = f"'{key.strip()}' is not a key: names joined by dots" if key.strip() else "there is no key before '='"
         raise ConfigError(what, place=key_place, hint=example)
     value_place = Place(SOURCE, 0, len(key) + 2, shown, max(1, len(value)))
+    if BYTE.search(value) and not value.lstrip().startswith(("[", "{", '"', "'")):  # a file name that is no UTF-8
+        value = quoted_scalar(value)
     return parts, parse_value(value, value_place), key_place, value_place
 
 

@@ -13,6 +13,7 @@ import unicodedata
 from typing import Any
 
 from ..errors import ConfigError
+from ..texts import BYTE
 
 NULLS = ("", "~", "null", "Null", "NULL")
 BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -79,10 +80,13 @@ def shorten(text: str, limit: int = 40) -> str:
 
 
 def forbidden_character(text: str, also: str = "") -> str | None:
-    """The first character that no string of a configuration may hold, as U+XXXX: controls and half surrogates."""
+    """The first character that no string of a configuration may hold, as U+XXXX: controls and half surrogates.
+
+    Those that stand for a byte of a file name that is no UTF-8 (U+DC80 to U+DCFF) are allowed: written as escapes.
+    """
     for character in text:
         control = unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r"
-        if control or character in also:
+        if (control and not BYTE.match(character)) or character in also:
             return f"U+{ord(character):04X}"
     return None
 

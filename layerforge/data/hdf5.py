@@ -41,6 +41,11 @@ class HDF5(Source):
     path: FilePath = param(help="the .h5 file")
     blobs: dict | None = param(None, help="which datasets, as {blob: group/name}; null: all of the root group")
 
+    def count(self, part: str) -> int | None:
+        lengths = {tuple(_form(describe(self.path)["arrays"][name])[0][:1]) for name in self.names().values()}
+        # None where reading them will say what is wrong: no samples, or different numbers of them.
+        return next(iter(lengths.pop()), None) or None if len(lengths) == 1 else None
+
     def names(self) -> dict[str, str]:
         """Blob to dataset."""
         found = describe(self.path)

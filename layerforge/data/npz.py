@@ -40,6 +40,11 @@ class NPZ(Source):
     path: FilePath = param(help="the .npz file")
     blobs: dict | None = param(None, help="which arrays, as {blob: name in the file}; null: all under their own names")
 
+    def count(self, part: str) -> int | None:
+        lengths = {headers(self.path)[name][0][:1] for name in self.names().values()}
+        # None where reading them will say what is wrong: no samples, or different numbers of them.
+        return next(iter(lengths.pop()), None) or None if len(lengths) == 1 else None
+
     def names(self) -> dict[str, str]:
         """Blob to name in the file."""
         return chosen(self.path, self.blobs, list(headers(self.path)))

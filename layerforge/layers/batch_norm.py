@@ -106,6 +106,11 @@ class BatchNorm(Layer):
             self.add_param("bias", channels, self.bias_filler, decay_mult=0)
         return x
 
+    def check_phase(self, phase: str, x: Spec) -> None:
+        by_batch = (phase == "train" and not self.use_running_stats) or not self.track_running_stats
+        if by_batch and values_per_channel(x) < 2:
+            raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
+
     def per_sample_for(self, *bottoms: Spec) -> bool:
         return self.track_running_stats
 

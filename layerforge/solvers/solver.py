@@ -312,6 +312,11 @@ class Solver:
         self.grad_norm = self.average * l2_norm(self.net.backend.xp, self.net.flat.grad)
 
     @property
+    def in_step(self) -> bool:
+        """Whether a step was begun and not ended: after an error in the middle of an update weights may be half new."""
+        return self._pending is not None
+
+    @property
     def is_finite(self) -> bool:
         """Whether the last step's loss and gradient norm are."""
         return math.isfinite(self.loss or 0.0) and math.isfinite(self.grad_norm or 0.0)

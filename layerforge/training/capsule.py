@@ -89,7 +89,9 @@ def capsule_of(target: str | Path) -> Path:
     if not files:
         hint = "a run writes one when it stops at a loss that is not finite, or skips the first such step"
         raise ConfigError(f"the run {run.path} has no capsule", hint=hint)
-    return files[-1]
+    # By the name that was given, such as `latest`: one file is read, so nothing can be mixed with another run's.
+    named = Path(target) / FOLDER / files[-1].name
+    return named if named.is_file() else files[-1]
 
 
 def read_capsule(target: str | Path) -> Capsule:

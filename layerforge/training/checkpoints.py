@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on, in one snapshot file.
 
     params/<layer>/<name>  state/<layer>/<name>  history/<k>/<layer>/<name>  transform/<input>.<constant>
-    meta: kind, iteration, position, seed, fallback, solver, config, kinds
+    meta: kind, iteration, position, seed, fallback, solver, config, kinds, files (their fingerprints), failure
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Position:
     best, metrics   the best value of the monitored metric, and all metrics when it was seen
     latest          the newest value of every metric
     window          what the next row of metrics has so far
+    recent          the steps since the last row or evaluation: the loss beside the next evaluation
     stop_best, stop_waited   early stopping: the best value, and the evaluations since
     ending          why the run ends before its last step; "" while it does not
     hooks, logged   the state of users' hooks by name, and what they have logged for the next row of metrics
@@ -79,6 +80,7 @@ class Position:
     metrics: dict[str, float] = field(default_factory=dict)
     latest: dict[str, float] = field(default_factory=dict)
     window: Window = field(default_factory=Window)
+    recent: Window = field(default_factory=Window)
     stop_best: float | None = None
     stop_waited: int = 0
     ending: str = ""
@@ -93,8 +95,10 @@ class Position:
         """
         try:
             values = dict(meta["position"])
-            window = _typed(Window, _of_each_loss(values.pop("window")))
-            return _typed(cls, values | {"window": window})
+            windows = {"window": _typed(Window, _of_each_loss(values.pop("window")))}
+            if "recent" in values:
+                windows["recent"] = _typed(Window, values.pop("recent"))
+            return _typed(cls, values | windows)
         except (KeyError, TypeError, ValueError):
             hint = "it was not written by this program; take its weights only: --init-weights"
             raise DataError(f"{source} holds no position of a run", hint=hint) from None
@@ -121,9 +125,13 @@ def checkpoint_bytes(
     position: Position,
     config: str,
     weights: Mapping[str, np.ndarray] | None = None,
+    files: Mapping[str, Any] | None = None,
+    failure: str = "",
 ) -> bytes:
     """A checkpoint, built in memory: parameters, running statistics, history, position, and the configuration.
 
+    files     the fingerprints of what else the run depends on
+    failure   what ended the run after this step; "" in every checkpoint but one that was made because of it
     weights   what stands for parameters and statistics where it is not the net's own: see averaging.py
     """
     meta = {
@@ -135,7 +143,10 @@ def checkpoint_bytes(
         "solver": solver.state(),
         "config": config,
         "kinds": {name: kind.plain for name, kind in data.transform.kinds.items()},
+        "files": dict(files or {}),
     }
+    if failure:
+        meta["failure"] = failure
     scaling = {TRANSFORM + name: array for name, array in data.transform.state().items()}
     return snapshot.pack({**(net.arrays() if weights is None else weights), **solver.arrays(), **scaling}, meta)
 
@@ -153,6 +164,9 @@ class Checkpoints:
     def write(self, content: bytes, iteration: int, *, best: bool, numbered: bool) -> None:
         """Write `best` and a numbered file where asked for, then `last`; remove numbered ones beyond keep_last.
 
+        The newest are those of the last steps up to this one. Later ones are there where a run was resumed from a
+        checkpoint before them: they are kept until the run comes to their steps again.
+
         Errors   DataError (exit 3) where one cannot be written; the last good checkpoint stays
         """
         number = numbered and self.keep_last
@@ -160,7 +174,8 @@ class Checkpoints:
         for name in names:
             self._write(self.folder / name, content)
         with snapshot.writing(self.folder, "the new checkpoint is there"):
-            for old in sorted(self.folder.glob("step-*.h5"))[: -self.keep_last] if number else ():
+            files = sorted(f for f in self.folder.glob("step-*.h5") if f.name <= names[-2]) if number else []
+            for old in files[: -self.keep_last]:
                 old.unlink(missing_ok=True)
 
     def _write(self, path: Path, content: bytes) -> None:

@@ -18,12 +18,14 @@ import numpy as np
 from .. import snapshot
 from ..config.yaml_file import parse_yaml
 from ..errors import ConfigError, DataError, LayerForgeError
+from ..texts import from_json
 from .resume import flat
 from .rundir import RunDir, find_run, metrics_by_step
 from .trace import KIND, read_trace
 from .verify import TIMES
 
 WEIGHTS = ("params", "state")
+MOST_ENVIRONMENT = 1 << 20  # bytes of env.json
 # Of the meta data: what says nothing of the arrays, and the configuration, which is taken apart.
 SKIPPED = ("kind", "order", "format", "config", "position", "places", "samples", "made_by", "loss")
 
@@ -86,7 +88,7 @@ class Comparison:
     """What came of comparing A with B. It is true where they are equal.
 
     kind         "run", "trace", "checkpoint", "weights"
-    notes        what A and B are said to be, as lines "key: in A | in B", where that differs
+    notes        what A and B are said to be, as lines "key: in A | in B", where that differs; of runs first the machine
     arrays       how many arrays were compared; rows: of metrics; checkpoints: pairs of them
     differences  in order; of runs those of the first step that differs
     """
@@ -124,7 +126,7 @@ def diff(a: str | Path, b: str | Path, limits: Limits = EXACT) -> Comparison:
     """
     runs = find_run(a), find_run(b)
     if runs[0] is not None and runs[1] is not None:
-        return _diff_runs(runs[0], runs[1], limits)
+        return _diff_runs(Comparison(str(a), str(b), "run", limits), runs[0], runs[1])
     for path, run, other in ((a, runs[0], b), (b, runs[1], a)):
         if run is not None:
             hint = f"name one of its checkpoints: {run.checkpoints / 'last.h5'}"
@@ -261,9 +263,10 @@ def _facts(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 # Runs -----------------------------------------------------------------------------------------------------------------
 
 
-def _diff_runs(one: RunDir, two: RunDir, limits: Limits) -> Comparison:
+def _diff_runs(comparison: Comparison, one: RunDir, two: RunDir) -> Comparison:
     """Step by step, to the first that differs: its rows of metrics, then its checkpoint."""
-    comparison = Comparison(str(one.path), str(two.path), "run", limits, _config_notes(one, two))
+    limits = comparison.limits
+    comparison.notes = [*_environment_notes(one, two), *_config_notes(one, two)]
     rows = metrics_by_step(one.path), metrics_by_step(two.path)
     files = _checkpoints(one), _checkpoints(two)
     both = files[0].keys() & files[1].keys()
@@ -312,6 +315,20 @@ def _checkpoints(run: RunDir) -> dict[int, Path]:
             if isinstance(step, int):
                 found[step] = path
     return found
+
+
+def _environment_notes(one: RunDir, two: RunDir) -> list[str]:
+    """What the runs were done with differently (threads, engine, versions): first, as it may explain the rest."""
+    found = []
+    for run in (one, two):
+        try:
+            with (run.path / "env.json").open("rb") as file:
+                tree = from_json(file.read(MOST_ENVIRONMENT))
+        except (OSError, ValueError, RecursionError):  # of another version, or damaged: no reason not to compare
+            return []
+        found.append(dict(flat(tree, "env")))
+    keys = [key for key in dict.fromkeys([*found[0], *found[1]]) if found[0].get(key) != found[1].get(key)]
+    return [f"{key}: {found[0].get(key, 'not there')} | {found[1].get(key, 'not there')}" for key in keys]
 
 
 def _config_notes(one: RunDir, two: RunDir) -> list[str]:

@@ -12,13 +12,13 @@ be given to `layerforge.train(..., hooks=[Printer()])`, decorated or not.
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import userfiles
 from ..errors import ConfigError, LayerForgeError
+from ..texts import from_json, to_json
 from ..words import did_you_mean
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class Hooks:
             if hasattr(each, "load_state"):
                 value = _guarded(each, "state", each.state)
                 try:
-                    states[name] = json.loads(json.dumps(value))
+                    states[name] = from_json(to_json(value))
                 except (TypeError, ValueError) as problem:
                     hint = "return numbers, texts, lists and dicts with texts as keys"
                     raise ConfigError(f"hook {name}: its state cannot be kept: {problem}", hint=hint) from None

@@ -11,8 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,45 +23,29 @@ from ..config.yaml_dump import dump_yaml
 from ..counting import LossPart
 from ..data.loader import Batch
 from ..data.opening import open_data
-from ..errors import ConfigError, DivergedError, LayerForgeError
+from ..errors import ConfigError, DivergedError
 from ..net import Net
 from ..solvers.solver import Solver
 from ..uses import uses_of
 from .averaging import Average, trained_arrays
+from .batches import check_batches
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console
 from .divergence import refused, warn
+from .ending import TrainResult, conclude
 from .environment import command, environment
 from .evaluation import evaluate
+from .fingerprints import fingerprints
 from .hooks import Hooks, imported
 from .layer_metrics import LayerMetrics
 from .monitors import TRAIN_LOSS, Monitors
 from .overfit import SameBatches
-from .resume import Resume, check_same, next_segment, open_checkpoint
+from .resume import Resume, check_same, next_segment, resuming, set_aside_best
 from .rundir import MetricsLog, RunDir
 from .signals import SAVING, Asked, Stop, listening
 from .weights import init_weights as load_weights
 
 STEP_COLUMNS = ["step", "epoch", "seconds", "train/loss", "lr", "grad_norm", "time/step_ms"]
-
-
-@dataclass
-class TrainResult:
-    """What a run came to; also the content of summary.json."""
-
-    run: str
-    status: str
-    exit_code: int
-    steps: int
-    epochs: float
-    seconds: float
-    final: dict[str, float] = field(default_factory=dict)
-    best: dict[str, float] = field(default_factory=dict)
-    monitor: str = ""
-    test: dict[str, float] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    nonfinite: int = 0  # steps whose loss or gradient was not finite and that train.on_nonfinite let pass
-    reason: str = ""
 
 
 def train(
@@ -93,18 +76,19 @@ def train(
     if not isinstance(config, Config):
         read = Config.from_dict if isinstance(config, Mapping) else Config.load
         config = read(config, overrides, userfiles.import_all)  # type: ignore[operator]
-    trainer = Trainer(
-        config,
-        overrides,
-        backend=backend,
-        console=console or Console(),
-        resume=open_checkpoint(resume_from) if resume_from is not None else None,
-        allow_config_change=allow_config_change,
-        hooks=hooks,
-    )
-    if init_weights is not None:
-        trainer.start_from(init_weights, allow_missing)
-    return trainer.run()
+    with resuming(resume_from) as resume:
+        trainer = Trainer(
+            config,
+            overrides,
+            backend=backend,
+            console=console or Console(),
+            resume=resume,
+            allow_config_change=allow_config_change,
+            hooks=hooks,
+        )
+        if init_weights is not None:
+            trainer.start_from(init_weights, allow_missing)
+        return trainer.run()
 
 
 class Trainer:
@@ -137,6 +121,7 @@ class Trainer:
         self.stopping = watched.stopping
         self.solver = Solver.from_config(self.net, config.solver)
         self.resolved = self._resolved()
+        self.files = fingerprints(self.data.section, config.imports)
         section = config.train
         few = section.overfit_batches
         self.feed = SameBatches(self.data.train, few) if few else self.data.train
@@ -150,6 +135,11 @@ class Trainer:
         self.batches = len(self.feed)
         self.steps_per_epoch = -(-self.batches // config.train.accumulate_grad_batches)
         self.total = self._total_steps()
+        most = min(few or self.batches, self.total * section.accumulate_grad_batches)
+        counts = {name: loader.samples for name, loader in self.data.loaders.items()}
+        check_batches(self.net, self.data.section, counts, most)
+        self.saved = 0  # the step of the last checkpoint
+        self.reading: Any = None  # the batches of the present epoch, which a thread prepares
         self.lr = 0.0  # of the step just made
         if resume is not None:
             self._restore(resume, allow_config_change)
@@ -162,7 +152,7 @@ class Trainer:
         return dump_yaml(tree)
 
     def _restore(self, resume: Resume, allow_config_change: bool) -> None:
-        changes = check_same(resume, self.resolved, allow_config_change)
+        changes = check_same(resume, self.resolved, self.files, allow_config_change)
         for line in changes:
             self.console.note(f"changed since the checkpoint: {line}")
         self.net.load_arrays(trained_arrays(resume.arrays), str(resume.file))
@@ -171,6 +161,7 @@ class Trainer:
         self.solver.load_state(resume.meta["solver"], resume.arrays, str(resume.file))
         self.position = Position.from_meta(resume.meta, str(resume.file))
         self.hooks.load_state(self.position.hooks)
+        self.saved = self.solver.iteration
         if changes:  # what ended the run may not be so any more
             self.position.ending = self._worn_out()
 
@@ -196,8 +187,32 @@ class Trainer:
     # The run ------------------------------------------------------------------------------------------------------
 
     def run(self) -> TrainResult:
-        """Everything from the folder to the summary. The folder tells what happened, whatever happens."""
-        self.folder, segment = self._folder()
+        """Everything from the folder to the summary. The folder tells what happened, whatever happens (ending.py)."""
+        result = TrainResult("", "running", 0, 0, 0.0, 0.0, monitor=self.monitor)
+        result.data = {"fallback": self.data.fallback_used, "notice": self.data.notice}
+        begun, ended = time.monotonic(), None
+        with listening() as asked:
+            asked.at_once = True
+            self.folder, segment = self._folder()
+            try:
+                self._train(asked, segment)
+                result.test = self._test()
+                self.hooks.end("finished")
+                result.reason = self.position.ending or f"{self.total} steps done"
+            except BaseException as problem:
+                ended = problem
+                self._save_what_was_trained(problem)
+            with listening():  # not even a signal comes between a run and its last words
+                ended = self._finish(result, ended, bool(asked.stop), time.monotonic() - begun)
+        try:
+            if ended is not None:
+                raise ended
+        finally:
+            del ended  # its traceback holds this frame: a cycle, which would keep net and data alive
+        return result
+
+    def _train(self, asked: Asked, segment: int) -> None:
+        """From what is written first to the last step."""
         self.console.log = self.folder.log
         self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.checkpoint.keep_last)
         self.log = MetricsLog(self.folder, self.columns, segment)
@@ -209,40 +224,27 @@ class Trainer:
         self.console.note(f"run directory: {self.folder.path}")
         if self.resume is not None:
             self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")
+            if self.resume.meta.get("failure"):
+                self.console.note(f"the run had failed there: {self.resume.meta['failure']}")
         if isinstance(self.feed, SameBatches):
             self.console.note(f"overfitting: the same {self.feed.samples} samples again and again")
-        result = TrainResult(str(self.folder.path), "running", 0, 0, 0.0, 0.0, monitor=self.monitor)
-        result.data = {"fallback": self.data.fallback_used, "notice": self.data.notice}
-        begun = time.monotonic()
-        try:
-            with listening() as asked:
-                self.console.start(self.total, self.solver.iteration)
-                self.hooks.begin(self)
-                self._epochs(asked)
-            self.console.stop()
-            warn(self)
-            result.test = self._test()
-            self.hooks.end("finished")
-            result.status, result.reason = "finished", self.position.ending or f"{self.total} steps done"
-        except Stop as stop:
-            result.status, result.exit_code, result.reason = "interrupted", stop.exit_code, stop.name
-        except DivergedError as error:
-            result.status, result.exit_code, result.reason = "diverged", error.exit_code, str(error)
-            raise
-        except BaseException as error:
-            code = error.exit_code if isinstance(error, LayerForgeError) else 3 if isinstance(error, OSError) else 1
-            result.status, result.exit_code, result.reason = "failed", code, str(error) or type(error).__name__
-            raise
-        finally:
-            self.console.stop()
-            self._finish(result, time.monotonic() - begun)
-        return result
+        self.console.start(self.total, self.solver.iteration)
+        self.hooks.begin(self)
+        asked.at_once = False
+        self._epochs(asked)
+        asked.at_once = True
+        self.console.stop()
+        warn(self)
 
     def _folder(self) -> tuple[RunDir, int]:
         """The run's folder and the number of this segment: a new one, or the resumed run's and its next."""
         if self.resume is None:
             return RunDir.create(self.config.train.output_dir, self.config.name), 0
         segment = next_segment(self.resume.run)
+        aside = set_aside_best(self.resume)
+        if aside is not None:
+            self.position.best, self.position.metrics = None, {}
+            self.console.note(f"best.h5 was of a later step, and is {aside.name} now: the best is chosen anew")
         self.resume.run.set_status("running")
         return self.resume.run, segment
 
@@ -254,17 +256,23 @@ class Trainer:
         self.folder.write_json("command.json", command(sys.argv, list(self.overrides)))
         self.folder.write_json("env.json", environment(self.net))
 
-    def _finish(self, result: TrainResult, seconds: float) -> None:
+    def _finish(
+        self, result: TrainResult, ended: BaseException | None, signalled: bool, seconds: float
+    ) -> BaseException | None:
+        """Write down how the run ended; what there is to raise."""
+        self.console.stop()
+        if self.reading is not None:
+            self.reading.close()
+        result.run, result.nonfinite = str(self.folder.path), self.solver.nonfinite
         result.steps, result.epochs = self.solver.iteration, round(self.solver.iteration / self.steps_per_epoch, 4)
-        result.nonfinite = self.solver.nonfinite
         result.seconds, result.final, result.best = round(seconds, 3), self.position.latest, self.position.metrics
+
+        def tell(text: str) -> None:
+            self.console.log = lambda line: None  # the log may be what went wrong
+            self.console.note(text)
+
         try:
-            self.hooks.end(result.status)
-            self.folder.write_json("summary.json", asdict(result))
-            self.folder.set_status(result.status)
-        except LayerForgeError as error:  # neither a full disk nor a hook must hide what ended the run
-            self.console.log = lambda line: None
-            self.console.note(f"error: {error}")
+            return conclude(self.folder, result, ended, signalled, self.hooks.end, tell)
         finally:
             self.folder.release()
 
@@ -272,12 +280,14 @@ class Trainer:
         section, position = self.config.train, self.position
         while not self._over:
             self.solver.epoch = position.epoch
-            batches = self.feed.epoch(position.epoch, position.batch)
+            batches = self.reading = self.feed.epoch(position.epoch, position.batch)
             for group in grouped(batches, section.accumulate_grad_batches):
                 started = time.perf_counter()
                 losses = self._step(group)
                 if losses is not None:
-                    position.window.add(losses, time.perf_counter() - started)
+                    seconds = time.perf_counter() - started
+                    for window in (position.window, position.recent):
+                        window.add(losses, seconds)
                 position.batch += len(group)
                 self._after_step(asked)
                 if self._over:
@@ -351,12 +361,15 @@ class Trainer:
         row = {"train/loss": window.loss, "lr": self.lr, "grad_norm": self.solver.grad_norm}
         counts = dict.fromkeys(self.counted, self.solver.nonfinite)
         self.log.add({**self._row(), **row, "time/step_ms": window.milliseconds, **counts, **self.position.logged})
-        self.position.window, self.position.logged = Window(), {}
+        self.position.window, self.position.recent, self.position.logged = Window(), Window(), {}
 
     def _evaluate(self) -> bool:
         """Score the val data; True when the monitored metric is the best so far."""
         with self.average.in_place() if self.average is not None else nullcontext():
             values = {f"val/{k}": v for k, v in evaluate(self.net, self.data.val.epoch(0)).items()}
+        if self.position.recent.steps:  # what stands beside the values is as new as they are
+            self.position.latest["train/loss"] = self.position.recent.loss
+        self.position.recent = Window()
         self.position.latest |= values
         self.log.add({**self._row(), **values})
         watched = self.solver.schedule.monitor
@@ -382,12 +395,30 @@ class Trainer:
         self.position.best, self.position.metrics = value, dict(self.position.latest)
         return True
 
-    def _checkpoint(self, best: bool, numbered: bool) -> None:
+    def _checkpoint(self, best: bool, numbered: bool, failure: str = "") -> None:
         self.position.hooks = self.hooks.state()
         weights = self.average.arrays() if self.average is not None else None
-        content = checkpoint_bytes(self.net, self.solver, self.data, self.position, self.resolved, weights)
+        content = checkpoint_bytes(
+            self.net, self.solver, self.data, self.position, self.resolved, weights, self.files, failure
+        )
         self.checkpoints.write(content, self.solver.iteration, best=best, numbered=numbered)
+        self.saved = self.solver.iteration
         self.hooks.call("on_checkpoint", self.checkpoints.folder / ("best.h5" if best else "last.h5"))
+
+    def _save_what_was_trained(self, problem: BaseException) -> None:
+        """After a failure: last.h5 of the last whole step, which says why, and from which --resume goes on.
+
+        A run that diverged has a capsule instead: from its last step it would diverge again.
+        """
+        failed = isinstance(problem, (Exception, SystemExit)) and not isinstance(problem, DivergedError)
+        if not failed or self.solver.iteration == self.saved or self.solver.in_step:
+            return
+        try:
+            self._checkpoint(best=False, numbered=False, failure=str(problem) or type(problem).__name__)
+            self.console.note(f"what was trained is saved: checkpoint after step {self.solver.iteration}")
+        except Exception as other:  # it must not hide what ended the run
+            with suppress(Exception):
+                self.console.note(f"what was trained since step {self.saved} could not be saved: {other}")
 
     def _test(self) -> dict[str, float]:
         """Score the test data once, with the weights that val chose, and say so in the last line."""

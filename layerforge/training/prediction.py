@@ -16,6 +16,7 @@ from ..errors import ConfigError
 from ..functional import softmax
 from ..net import Net
 from ..snapshot import atomic_write
+from ..texts import printable
 from .trained import Trained
 
 PROBABILITIES = {"SoftmaxCrossEntropy": lambda s: softmax(np, s, 1), "NLLLoss": np.exp}
@@ -84,7 +85,7 @@ def write_csv(table: Table, path: str | None) -> None:
     if path is None:
         sys.stdout.write(buffer.getvalue())
     else:
-        atomic_write(path, buffer.getvalue().encode())
+        atomic_write(path, printable(buffer.getvalue()).encode())
 
 
 def write_npz(table: Table, path: str) -> None:

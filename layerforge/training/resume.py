@@ -6,7 +6,8 @@ statistics, the solver's history, the position in the data and the figures since
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ..config.yaml_file import parse_yaml
 from ..data.kinds import kinds_of
 from ..data.transform import InputTransform
 from ..errors import ConfigError, DataError
+from .fingerprints import changes
 from .rundir import RunDir, find_run, read_metrics
 from .trained import TRANSFORM
 
@@ -50,20 +52,46 @@ class Resume:
         return InputTransform.from_state(state, kinds_of(self.meta, str(self.file)))
 
 
+@contextmanager
+def resuming(target: str | Path | None) -> Iterator[Resume | None]:
+    """`open_checkpoint`, and the end of its claim however the work on it ends; None for None."""
+    resume = None if target is None else open_checkpoint(target)
+    try:
+        yield resume
+    finally:
+        if resume is not None:
+            resume.run.release()
+
+
 def open_checkpoint(target: str | Path) -> Resume:
     """The checkpoint that a path names: a file, or the last one of a run.
 
-    Errors   ConfigError where there is none, or where the file holds weights only; DataError where it is damaged
+    The run is claimed before anything of it is read: what another process still adds to it would be lost otherwise.
+    Whoever calls this releases it (`resume.run.release()`).
+
+    Errors   ConfigError where there is none, or where the file holds weights only; DataError where it is damaged, or
+             another process trains the run
     """
-    run = find_run(target)
-    file = run.checkpoints / "last.h5" if run is not None else Path(target)
-    if run is not None and not file.is_file():
-        raise ConfigError(f"the run {run.path} has no checkpoint to go on from", hint="train its configuration anew")
-    arrays, meta = snapshot.read_snapshot(file)
-    demand_checkpoint(file, meta)
+    run, file = find_run(target), Path(target)
     owner = run or find_run(file.absolute().parent.parent)
+    if run is not None:
+        file = run.checkpoints / "last.h5"
+    elif owner is not None:  # where its run is, should the path go by way of `latest`
+        file = owner.path / file.absolute().parent.name / file.name
     if owner is None:
+        _, meta = snapshot.read_snapshot(file)
+        demand_checkpoint(file, meta)
         raise ConfigError(f"{file} lies outside of a run's folder", hint="name the run, or use --init-weights")
+    owner.claim()
+    try:
+        if run is not None and not file.is_file():
+            hint = "train its configuration anew"
+            raise ConfigError(f"the run {run.path} has no checkpoint to go on from", hint=hint)
+        arrays, meta = snapshot.read_snapshot(file)
+        demand_checkpoint(file, meta)
+    except BaseException:
+        owner.release()
+        raise
     return Resume(file, arrays, meta, owner)
 
 
@@ -101,8 +129,10 @@ def newest_run(config: Config) -> Path:
     return run.path
 
 
-def check_same(resume: Resume, resolved: str, allowed: bool) -> list[str]:
-    """What the configuration says differently from the run's, as lines "key: then -> now".
+def check_same(resume: Resume, resolved: str, files: Mapping[str, Any], allowed: bool) -> list[str]:
+    """What configuration and files are now, differently from the run's, as lines "key: then -> now".
+
+    files   fingerprints, as fingerprints.py takes them; a checkpoint of an earlier version has none to compare with
 
     Errors   ConfigError when a difference changes the mathematics and `allowed` is false
     """
@@ -110,12 +140,16 @@ def check_same(resume: Resume, resolved: str, allowed: bool) -> list[str]:
     changed = [key for key in dict.fromkeys([*then, *now]) if then.get(key) != now.get(key)]
     lines = [f"{key}: {then.get(key, 'not there')} -> {now.get(key, 'not there')}" for key in changed]
     binding = [line for key, line in zip(changed, lines, strict=True) if not key.startswith(FREE)]
-    if binding and not allowed:
+    known = resume.meta.get("files")
+    certain, possible = changes(known, files) if isinstance(known, Mapping) else ([], [])
+    if (binding or certain) and not allowed:
+        what = " and ".join(["the configuration"] * bool(binding) + ["what the run reads"] * bool(certain))
         raise ConfigError(
-            f"the configuration is not that of {resume.file}: {'; '.join(binding)}",
+            f"{what} {'are' if binding and certain else 'is'} not that of {resume.file}:"
+            f" {'; '.join([*binding, *certain])}",
             hint="to go on all the same: --allow-config-change",
         )
-    return lines
+    return [*lines, *certain, *possible]
 
 
 def _today(text: str) -> Mapping[str, Any]:
@@ -136,15 +170,31 @@ def flat(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return [leaf for key, value in items for leaf in flat(value, f"{prefix}.{key}" if prefix else str(key))]
 
 
+def set_aside_best(resume: Resume) -> Path | None:
+    """Where best.h5 went, if a step after the checkpoint wrote it, and a run goes on from that checkpoint.
+
+    It is of a course that is not this run's any more: this one is not to be scored with it, nor may it be lost. In a
+    run that was killed just before its last.h5 was written best.h5 is ahead, too, but will be written again.
+    """
+    best = resume.run.checkpoints / "best.h5"
+    if resume.file.name == "last.h5" or not best.is_file():
+        return None
+    step = snapshot.read_snapshot(best)[1].get("iteration")
+    if type(step) is not int or step <= resume.meta["iteration"]:
+        return None
+    aside = best.with_name(f"best-of-step-{step:08d}.h5")
+    with snapshot.writing(best, "the run cannot go on beside it"):
+        best.replace(aside)
+    return aside
+
+
 def next_segment(run: RunDir) -> int:
-    """The number of the segment that begins now.
+    """The number of the segment that begins now, in a run that is claimed.
 
     What a crash left is taken away: temporary files, and a torn last line of both metrics files.
 
-    Errors   DataError where another process trains the run, its metrics are missing or damaged, or its folder cannot
-             be written to
+    Errors   DataError where the run's metrics are missing or damaged, or its folder cannot be written to
     """
-    run.claim()
     run.remove_litter()
     for name in ("metrics.jsonl", "metrics.csv"):
         path = run.path / name

@@ -9,22 +9,28 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
+import re
 import secrets
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .. import userfiles
 from ..config.document import Config
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, LayerForgeError
 from ..places import Place
 from ..snapshot import atomic_write, remove_litter, writing
+from ..texts import from_json, printable, to_json
 
 LONGEST_NAME = 255
+FEW = 5  # runs that an error lists
+MOST_FOLDERS = 4  # that are looked into for runs, from the one named upwards
+MOST_LINKS = 40  # that lead from one to the next
+RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")  # the name of a run's folder
 LONGEST_LINE = 1 << 20  # characters of a row of metrics
 STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
 
@@ -46,12 +52,19 @@ class RunDir:
         run = cls(Path(output_dir) / name / f"{stamp}-{secrets.token_hex(2)}")
         try:
             run.checkpoints.mkdir(parents=True)
-            _point_latest(run.path)
-        except OSError as problem:
+        except (OSError, ValueError) as problem:  # ValueError: a path with a NUL in it
             hint = "choose another place with --output-dir"
-            raise DataError(f"cannot make {run.path}: {problem.strerror}", hint=hint) from None
-        run.claim()
-        run.set_status("running")
+            raise DataError(f"cannot make {run.path}: {getattr(problem, 'strerror', problem)}", hint=hint) from None
+        try:
+            run.claim()
+            run.set_status("running")
+            with writing(run.path.parent / "latest", "the new run was not begun"):
+                _point_latest(run.path)
+        except BaseException:
+            with suppress(LayerForgeError):  # a folder that is there tells how its run ended
+                run.set_status("failed")
+            run.release()
+            raise
         return run
 
     def claim(self) -> None:
@@ -83,15 +96,26 @@ class RunDir:
         return self.path / "checkpoints"
 
     def write_text(self, name: str, text: str) -> None:
-        atomic_write(self.path / name, text.encode())
+        atomic_write(self.path / name, text.encode("utf-8", "surrogateescape"))
 
     def write_json(self, name: str, value: Any) -> None:
-        self.write_text(name, json.dumps(value, indent=2, allow_nan=True) + "\n")
+        self.write_text(name, to_json(value, indent=2) + "\n")
 
     def set_status(self, status: str) -> None:
-        """One of STATUSES, in the file STATUS."""
+        """One of STATUSES, in the file STATUS; on a full disk in the place of the old one."""
         assert status in STATUSES
-        self.write_text("STATUS", status + "\n")
+        try:
+            self.write_text("STATUS", status + "\n")
+        except DataError:
+            try:
+                with (self.path / "STATUS").open("r+b") as file:
+                    file.write(status.encode() + b"\n")
+                    file.truncate()
+            except OSError:
+                pass
+            else:
+                return
+            raise
 
     def log(self, line: str) -> None:
         """Append a line to train.log."""
@@ -105,48 +129,93 @@ class RunDir:
 
 
 def _point_latest(path: Path) -> None:
-    """`latest` beside the run is a symlink to it, or a file with its name where symlinks are not to be had."""
-    link = path.parent / "latest"
-    temporary = path.parent / f".latest-{os.getpid()}"
+    """`latest` beside the run is a symlink to it, or a file with its name where there cannot be one.
+
+    Whichever it becomes, the other is taken away: it would name an older run.
+    """
+    link, file = path.parent / "latest", path.parent / "latest.txt"
+    temporary = path.parent / f".latest.{secrets.token_hex(4)}.tmp"
     try:
         temporary.symlink_to(path.name)
         temporary.replace(link)
     except OSError:
         temporary.unlink(missing_ok=True)
-        (path.parent / "latest.txt").write_text(path.name + "\n")
+        file.write_text(path.name + "\n")
+        if link.is_symlink():
+            link.unlink()
+    else:
+        file.unlink(missing_ok=True)
 
 
 def append(path: Path, text: str) -> None:
     """Add a text to the end of a file; DataError (exit 3) where it cannot be."""
     with writing(path, "what was there before is untouched"), path.open("a", encoding="utf-8", newline="") as file:
-        file.write(text)
+        file.write(printable(text))
 
 
 def find_run(path: str | Path) -> RunDir | None:
-    """The run that a path names: the run's folder, or `latest`; None when it is not one."""
-    path = Path(path)
-    if (path / "config.resolved.yaml").is_file():
+    """The run that a path names: its folder, a link to that, or the folder of its name, whose newest run it then is.
+
+    Links are resolved here, once: a run that begins later and becomes the `latest` changes nothing for whoever holds
+    this one. None when it is not a run.
+    """
+    path = _followed(Path(path))
+    if _is_run(path):
         return RunDir(path)
-    if (path / "latest" / "config.resolved.yaml").is_file():
-        return RunDir(path / "latest")
-    pointer = path / "latest.txt"
-    if pointer.is_file():
-        with pointer.open("rb") as file:
+    link = path / "latest"
+    named = {_followed(link)} if link.is_symlink() else set()
+    if (name := _in_pointer(path / "latest.txt")) is not None:
+        named.add(path / name)
+    # Where an earlier version left both, the names tell which is the newer: they begin with the time.
+    newest = max(filter(_is_run, named), key=lambda run: run.name, default=None)
+    if newest is None and link.is_dir() and not link.is_symlink():  # an ordinary folder, which nobody keeps up to date
+        others = [run for run in path.iterdir() if RUN.fullmatch(run.name) and _is_run(run)]
+        newest = max(others, key=lambda run: run.name, default=link)
+    return RunDir(newest) if newest is not None and _is_run(newest) else None
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / "config.resolved.yaml").is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _followed(path: Path) -> Path:
+    """The path with its last component resolved, as long as that is a link; it stays relative where it can."""
+    for _ in range(MOST_LINKS):
+        try:
+            if not path.is_symlink():
+                break
+            path = path.parent / os.readlink(path)
+        except (OSError, ValueError):
+            break
+    return path
+
+
+def _in_pointer(path: Path) -> str | None:
+    """The name of a run in `latest.txt`; None where there is none, or something that leads out of its folder."""
+    try:
+        with path.open("rb") as file:
             name = file.read(LONGEST_NAME).decode("utf-8", "replace").strip()
-        if name not in ("", ".", "..") and name == Path(name).name and (path / name / "config.resolved.yaml").is_file():
-            return RunDir(path / name)
-    return None
+    except OSError:
+        return None
+    return name if name not in ("", ".", "..") and name == Path(name).name else None
 
 
-def load_config(target: str, overrides: Iterable[str], allow_import: bool) -> tuple[Config, RunDir | None]:
+def load_config(
+    target: str, overrides: Iterable[str], allow_import: bool, *, wants_run: bool = False
+) -> tuple[Config, RunDir | None]:
     """The configuration of a file or of a run, its `import:` files run; its errors wait in `config.errors`.
 
     A run may come from somebody else: its imports are run only where `allow_import` says so.
 
-    Errors   ConfigError for a file that cannot be read, and for a run that would need `allow_import`
+    Errors   ConfigError for a file that cannot be read, and for a run that would need `allow_import`; DataError for a
+             run that is not there
     """
     run, overrides = find_run(target), tuple(overrides)
     if run is None:
+        _demand_config(Path(target), wants_run)
         return Config.load(target, overrides, userfiles.import_all), None
     path = run.path / "config.resolved.yaml"
     imports = Config.load(path, overrides).imports
@@ -154,6 +223,36 @@ def load_config(target: str, overrides: Iterable[str], allow_import: bool) -> tu
         message = f"the run {run.path} imports Python files: {', '.join(imports)}"
         raise ConfigError(message, hint="if you trust them, run them with --allow-import")
     return Config.load(path, overrides, userfiles.import_all), run
+
+
+def _demand_config(path: Path, wants_run: bool) -> None:
+    """DataError for what is neither a run nor a file, but was meant to be a run.
+
+    That is so where nothing but a run makes sense, and elsewhere for `latest` and what would lie beside runs.
+    """
+    try:
+        if path.is_file() or path.suffix in (".yaml", ".yml") or (path.exists() and not path.is_dir()):
+            return
+    except (OSError, ValueError):
+        return
+    known = _runs_near(path)
+    if wants_run or known or path.name == "latest":
+        hint = f"there: {', '.join(known)}" if known else "a run's folder holds config.resolved.yaml and checkpoints/"
+        raise DataError(f"there is no run {path}", hint=hint)
+
+
+def _runs_near(path: Path) -> list[str]:
+    """The runs in the folder that a path names, or in the nearest folder above it that has any: the newest first."""
+    for folder in [path, *path.parents][:MOST_FOLDERS]:
+        try:
+            found = sorted((p for p in folder.iterdir() if p.is_dir() and not p.is_symlink()), reverse=True)
+        except OSError:
+            continue
+        names = [str(p) for p in found if find_run(p) is not None]
+        if names:
+            rest = len(names) - FEW
+            return names if rest <= 0 else [*names[:FEW], f"and {rest} more"]
+    return []
 
 
 def weights_of(path: str | Path) -> Path:
@@ -194,7 +293,7 @@ def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
 def _row(line: str, place: Place) -> dict[str, Any]:
     hint = "the file is damaged; take the line out, or begin a new run with --init-weights"
     try:
-        row = json.loads(line)
+        row = from_json(line)
         whole = line.endswith("\n") and all(type(row[key]) is int and row[key] >= 0 for key in ("run_segment", "step"))
     except (ValueError, TypeError, KeyError, IndexError, RecursionError):
         whole = False
@@ -228,7 +327,7 @@ class MetricsLog:
         unknown = set(full) - set(self.columns)
         assert not unknown, unknown
         append(self.csv, self._csv_line([_csv_value(full.get(c)) for c in self.table]))
-        append(self.jsonl, json.dumps(full) + "\n")
+        append(self.jsonl, to_json(full) + "\n")
 
     def _header(self) -> list[str]:
         with writing(self.csv, "the run cannot go on without its metrics"), self.csv.open(encoding="utf-8") as file:

@@ -3,7 +3,8 @@
     SIGINT              stop after the step, saved; exit code 130
     SIGTERM, SIGUSR1    the same; exit code 143 (batch systems send one of them before they take the machine away)
     SIGHUP              save after the step, and go on
-A second request to stop is not waited for: it has the effect that it would have without us.
+A second request to stop is not waited for, nor is one while the run prepares its folder or scores the test data: it
+has at once the effect that it would have without us, except that the run still writes down how it ended.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ EXIT_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143}
 SAVING = "SIGHUP"
 
 
-class Stop(Exception):
-    """A signal asked the run to stop after the step that it is in."""
+class Stop(BaseException):
+    """A signal asked the run to stop. No Exception: it may come anywhere, and nobody may take it for a failure."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -33,10 +34,14 @@ class Stop(Exception):
 
 @dataclass
 class Asked:
-    """What signals have asked for: the name of the one that wants a stop, and whether to save."""
+    """What signals have asked for: the name of the one that wants a stop, and whether to save.
+
+    at_once   whether a request to stop is not waited for, as there is no step to be finished
+    """
 
     stop: str = ""
     save: bool = False
+    at_once: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.stop) or self.save
@@ -47,6 +52,12 @@ class Asked:
         if taken.save:
             self.save = False
         return taken
+
+
+def _now(number: int, frame: Any) -> None:
+    """What the system would do, which is to end the process, but with a last word; the next one has none."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Stop(signal.Signals(number).name)
 
 
 @contextmanager
@@ -60,7 +71,9 @@ def listening() -> Iterator[Asked]:
         for name in EXIT_CODES:
             known = getattr(signal, name, None)
             if known in previous:
-                signal.signal(known, previous[known])
+                signal.signal(known, previous[known] if callable(previous[known]) else _now)
+        if asked.at_once:
+            signal.getsignal(number)(number, frame)  # type: ignore[operator, misc]
 
     def save(number: int, frame: Any) -> None:
         asked.save = True
@@ -76,4 +89,4 @@ def listening() -> Iterator[Asked]:
         yield asked
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set by Python

@@ -87,11 +87,11 @@ def open_trained(target: str, overrides: Iterable[str], weights: str | None, all
 
     Errors   ConfigError for something that is neither; DataError for weights that are damaged or do not fit
     """
-    config, run = load_config(target, overrides, allow_import)
+    config, run = load_config(target, overrides, allow_import, wants_run=weights is None)
     if run is None and weights is None:
         raise ConfigError(f"{target} is a config: which weights?", hint="add --weights FILE, or give a run's folder")
     net = Net(config, keep="none")
-    file = weights_of(weights or target)
+    file = weights_of(weights or (run.path if run is not None else target))
     arrays, meta = snapshot.read_snapshot(file)
     net.load_arrays(arrays, str(file))
     return Trained(config, net, file, transform_of(arrays, meta, str(file)))

@@ -24,6 +24,9 @@ from .. import snapshot
 from ..errors import LayerForgeError
 from .rundir import find_run, metrics_by_step
 
+# The command of this very package. -P: nothing in the working folder is imported in the place of a module.
+PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from layerforge.cli import main; sys.exit(main())"
+PACKAGE = str(Path(__file__).resolve().parents[2])
 TIMES = ("seconds", "time/step_ms", "run_segment")  # what may differ between two runs that are the same
 
 
@@ -79,8 +82,8 @@ def verify_resume(
 
 
 def _start(config: str, overrides: Sequence[str], folder: Path, words: Sequence[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "layerforge", "train", config, *overrides, "--output-dir", str(folder), *words]
-    command += ["--quiet", "--progress", "off", "--allow-config-change"]
+    command = [sys.executable, "-P", "-c", PROGRAM, PACKAGE, "train", config, *overrides, "--output-dir", str(folder)]
+    command += [*words, "--quiet", "--progress", "off", "--allow-config-change"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

@@ -1,0 +1,123 @@
+"""Fingerprints of the files that a run depends on beside its configuration: its data, and the code that it imports.
+
+They are in every checkpoint, and a run that is resumed compares them. (Files that the configuration extends are in the
+resolved configuration, which is compared value by value.)
+
+A fingerprint is size and SHA-256, of the whole content up to 256 MiB. Of a larger file 256 pieces of 1 MiB are read,
+evenly spread, the first and the last among them, which takes a fraction of a second however large it is. A change
+between them that keeps the size would be missed: so the time of its last modification is kept, too, and said where it
+differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data import fetch
+from ..feed import DataSection
+from ..params import PATHS, Declared
+from ..texts import printable
+
+WHOLE = 256 << 20  # bytes; of larger files pieces are read
+PIECE = 1 << 20
+MOST_FILES = 10_000  # of a folder
+DIGITS = 12  # of a digest in a message
+
+Fingerprint = dict[str, Any]
+
+
+def fingerprints(data: DataSection, imports: list[str]) -> dict[str, Fingerprint]:
+    """The fingerprint of every file by what it is for: "data.train: digits.npz", "import: layers.py".
+
+    A file that cannot be read has none: whoever needs it says so.
+    """
+    found: dict[str, Fingerprint] = {}
+    known: dict[Path, Fingerprint | None] = {}
+    named = [(f"data.{section}", path) for section, feed in data.feeds().items() for path in files_of(feed.source)]
+    for role, path in [*named, *(("import", Path(each)) for each in imports)]:
+        if path not in known:
+            known[path] = fingerprint(path)
+        taken = known[path]
+        if taken is not None:
+            found[_key(found, f"{role}: {path.name.removesuffix('.gz')}")] = taken
+    return found
+
+
+def _key(found: Mapping[str, Any], name: str) -> str:
+    """A name that is not taken: two files of one name are told apart by their order."""
+    name = printable(name)
+    number, key = 1, name
+    while key in found:
+        number += 1
+        key = f"{name} ({number})"
+    return key
+
+
+def files_of(source: Any) -> Iterator[Path]:
+    """The files that a data source reads: the paths among its parameters, those of sources in it, of a public set."""
+    for name, field in type(source).fields.items():
+        value = getattr(source, name)
+        if isinstance(value, Declared):
+            yield from files_of(value)
+        elif field.type in PATHS and value is not None:
+            yield from _files(Path(value))
+    public = getattr(source, "files", None)
+    if isinstance(public, fetch.DataSet):
+        for wanted in public.parts.get(source.part, ()):
+            yield from fetch.locate(public, wanted)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The file itself, or all files in a folder."""
+    if not path.is_dir():
+        yield path
+        return
+    inside = sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    yield from inside[:MOST_FILES]
+
+
+def fingerprint(path: Path) -> Fingerprint | None:
+    """Size and digest of a file, of a large one also its time; None for one that cannot be read or is no file."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            return None
+        size, large = status.st_size, status.st_size > WHOLE
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            count = WHOLE // PIECE
+            last = size - PIECE
+            for number in range(count if large else -(-size // PIECE)):
+                file.seek(number * last // (count - 1) if large else number * PIECE)
+                digest.update(file.read(PIECE))
+    except (OSError, ValueError):
+        return None
+    found = {"bytes": size, "sha256": digest.hexdigest()}
+    return found | ({"modified": status.st_mtime_ns} if large else {})
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What has changed for certain, and what may have, as lines "file: then -> now"."""
+    certain, possible = [], []
+    for key in dict.fromkeys([*then, *now]):
+        a, b = then.get(key), now.get(key)
+        if _content(a) != _content(b):
+            certain.append(f"{key}: {_words(a)} -> {_words(b)}")
+        elif a != b:
+            possible.append(f"{key}: modified since, though its size and {WHOLE // PIECE} pieces of it are the same")
+    return certain, possible
+
+
+def _content(taken: Any) -> Any:
+    return (taken.get("bytes"), taken.get("sha256")) if isinstance(taken, Mapping) else taken
+
+
+def _words(taken: Any) -> str:
+    if not isinstance(taken, Mapping):
+        return "not there"
+    return f"{taken.get('bytes')} bytes, SHA-256 {str(taken.get('sha256'))[:DIGITS]}"

@@ -1,0 +1,289 @@
+"""The folders of runs: which one is the newest, who may write into one, and which checkpoints stay in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerforge import snapshot, train
+from layerforge.cli import main
+from layerforge.errors import DataError
+from layerforge.training.console import Console
+from layerforge.training.resume import open_checkpoint
+from layerforge.training.rundir import RunDir, find_run
+
+CONFIG = """\
+name: small
+data:
+  train: {type: Digits, split: "train[:96]", batch_size: 32}
+  val: {type: Digits, split: "train[96:160]", batch_size: 32}
+  test: {type: Digits, split: "train[160:200]", batch_size: 32}
+net:
+  - {name: flat, type: Flatten, bottom: image}
+  - {name: fc,   type: Linear, out_features: 10}
+  - {name: loss, type: SoftmaxCrossEntropy, bottom: [fc, label]}
+solver: {lr: 0.05}
+train: {max_steps: 8, log_every: 1, eval_every: {steps: 2}}
+checkpoint: {every: {steps: 2}, keep_last: 3}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def run(*overrides: str, **options: Any) -> Path:
+    return Path(train("small.yaml", overrides, console=Console(progress="off", quiet=True), **options).run)
+
+
+def made(name: str) -> Path:
+    """The folder of something that looks like a run."""
+    path = Path("runs/small") / name
+    path.mkdir(parents=True)
+    (path / "config.resolved.yaml").write_text("name: small\n")
+    return path
+
+
+def steps(run: Path) -> list[int]:
+    return sorted(int(p.stem[5:]) for p in (run / "checkpoints").glob("step-*.h5"))
+
+
+def iteration(path: Path) -> int:
+    return snapshot.read_snapshot(path)[1]["iteration"]
+
+
+# Two runs in one folder -----------------------------------------------------------------------------------------------
+
+
+class Hook:
+    """Does something after the third step."""
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+
+    def on_step_end(self, run: Any) -> None:
+        if run.step == 3:
+            self.act()
+
+
+@pytest.mark.parametrize("target", ["runs/small/latest", "runs/small", "runs/small/latest/checkpoints/last.h5"])
+def test_a_new_run_does_not_redirect_a_resumed_one(target: str) -> None:
+    first = run("train.max_steps=2")
+    other: list[RunDir] = []
+    hook = Hook(lambda: other.append(RunDir.create("runs", "small")))
+    done = run(resume_from=target, allow_config_change=True, hooks=[hook])
+    assert done.resolve() == first.resolve()
+    assert iteration(first / "checkpoints/last.h5") == 8
+    assert (first / "STATUS").read_text() == "finished\n"
+    assert [p.name for p in other[0].path.iterdir() if p.name != "STATUS"] == ["checkpoints"]
+    assert not list(other[0].checkpoints.iterdir())
+
+
+def test_what_is_found_does_not_follow_latest() -> None:
+    first = run("train.max_steps=1")
+    found = [find_run(path) for path in ("runs/small", "runs/small/latest")]
+    run("train.max_steps=1")
+    assert {each.path for each in found if each is not None} == {first}
+    assert find_run("runs/small").path != first
+
+
+def test_a_run_is_claimed_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run("train.max_steps=2")
+    read = snapshot.read_snapshot
+
+    def claiming(path: Path) -> Any:
+        with pytest.raises(DataError, match="is being trained by another process"):
+            RunDir(done).claim()
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "read_snapshot", claiming)
+        resume = open_checkpoint(done)
+    resume.run.release()
+    RunDir(done).claim()
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from layerforge.cli import main
+from layerforge.training import loop
+check_same = loop.check_same
+def slow(*arguments):
+    Path("read").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    return check_same(*arguments)
+loop.check_same = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_slow_resume_does_not_rewind_what_another_process_trains() -> None:
+    done = run("train.max_steps=2")
+    resume = ["train", "small.yaml", "--resume", "--allow-config-change", "--progress=off", "-q"]
+    with subprocess.Popen([sys.executable, "-c", SLOW, *resume, "train.max_steps=4"]) as slow:
+        deadline = time.monotonic() + 60
+        while not Path("read").exists():
+            assert slow.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert main(resume) == 3  # it has read the checkpoint: whoever went on from here would be undone
+        assert iteration(done / "checkpoints/last.h5") == 2
+        Path("go").touch()
+        assert slow.wait(timeout=60) == 0
+    assert main(resume) == 0
+    rows = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "lr" in row] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_refused_resume_claims_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    done = run("train.max_steps=2")
+    resume = ["train", "small.yaml", "--resume", "--progress=off", "-q"]
+    for more, code in ((["solver.lr=0.1"], 2), (["--dry-run", "--allow-config-change"], 0)):
+        assert main([*resume, *more]) == code
+        RunDir(done).claim()
+    (done / "checkpoints/last.h5").write_bytes(b"damaged")
+    assert main(resume) == 3
+    RunDir(done).claim()
+
+
+# Which run is the newest ----------------------------------------------------------------------------------------------
+
+
+def test_a_stale_file_of_a_killed_process_does_not_keep_latest_old() -> None:
+    old = run("train.max_steps=1")
+    for number in range(3):  # as a process of the same number may have left it
+        (Path("runs/small") / f".latest-{os.getpid() + number}").symlink_to(old.name)
+    new = run("train.max_steps=1")
+    assert find_run("runs/small").path == new
+    assert not Path("runs/small/latest.txt").exists()
+
+
+def test_latest_as_an_ordinary_folder_does_not_hide_newer_runs() -> None:
+    made("latest")
+    assert find_run("runs/small").path == Path("runs/small/latest"), "better than nothing"
+    made("20250101-000000-ffff")
+    newer = made("20260101-000000-0000")
+    assert find_run("runs/small").path == newer
+    newest = run("train.max_steps=1")
+    assert find_run("runs/small").path == newest
+    assert main(["train", "small.yaml", "--resume", "--allow-config-change", "--progress=off", "-q"]) == 0
+    assert iteration(newest / "checkpoints/last.h5") == 8
+
+
+def test_where_there_are_no_links_the_pointer_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    run("train.max_steps=1")
+
+    def refused(self: Path, target: Any) -> None:
+        raise OSError("no symbolic links here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "symlink_to", refused)
+        second = run("train.max_steps=1")
+    assert find_run("runs/small").path == second
+    third = run("train.max_steps=1")
+    assert find_run("runs/small").path == third
+
+
+def test_of_two_pointers_the_newer_counts() -> None:
+    """As a version before this one may have left them."""
+    old, new = made("20250101-000000-ffff"), made("20260101-000000-0000")
+    for link, file in ((old, new), (new, old)):
+        Path("runs/small/latest").unlink(missing_ok=True)
+        Path("runs/small/latest").symlink_to(link.name)
+        Path("runs/small/latest.txt").write_text(file.name + "\n")
+        assert find_run("runs/small").path == new
+
+
+def test_a_link_that_leads_nowhere_is_no_run() -> None:
+    made("20250101-000000-ffff")
+    link = Path("runs/small/latest")
+    for target in ("gone", "latest"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        assert find_run("runs/small") is None
+        assert find_run(link) is None
+
+
+# Which checkpoints stay -----------------------------------------------------------------------------------------------
+
+
+def test_going_on_from_an_older_checkpoint_deletes_no_newer_ones() -> None:
+    done = run()
+    assert steps(done) == [4, 6, 8]
+    again = run("train.max_steps=5", resume_from=done / "checkpoints/step-00000004.h5", allow_config_change=True)
+    assert again.resolve() == done.resolve()
+    assert steps(done) == [4, 5, 6, 8]
+    assert iteration(done / "checkpoints/last.h5") == iteration(done / "checkpoints/step-00000005.h5") == 5
+    run(resume_from=done, allow_config_change=True)
+    assert steps(done) == [5, 6, 8]
+
+
+def test_the_best_of_an_abandoned_course_is_set_aside() -> None:
+    done = run()
+    best = done / "checkpoints/best.h5"
+    assert iteration(best) == 8, "the loss falls"
+    result = train(
+        "small.yaml",
+        ["train.max_steps=6"],
+        resume_from=done / "checkpoints/step-00000004.h5",
+        allow_config_change=True,
+        console=Console(progress="off", quiet=True),
+    )
+    assert iteration(best) == 6
+    assert iteration(best.with_name("best-of-step-00000008.h5")) == 8
+    rows = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
+    assert result.best["val/loss"] == [row["val/loss"] for row in rows if row["step"] == 6 and "val/loss" in row][-1]
+
+
+# Runs that are not there ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [["eval"], ["predict", "x.npz"], ["trace", "-o", "t.h5"], ["check"], ["config"], ["train", "--resume"]]
+)
+@pytest.mark.parametrize("name", ["runs/other", "runs/other/latest", "runs/small/20200101-000000-0000"])
+def test_a_run_that_is_not_there(command: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made("20250101-000000-ffff")
+    Path("runs/small/latest").symlink_to("20250101-000000-ffff")
+    assert main([command[0], name, *command[1:]]) == 3
+    said = capsys.readouterr().err
+    assert f"there is no run {name}" in said
+    assert "config file" not in said
+    assert "there: runs/small" in said
+
+
+def test_what_is_no_run_but_a_config_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "nothing"]) == 3
+    assert "there is no run nothing" in capsys.readouterr().err
+    assert main(["eval", "nothing.yaml"]) == 2
+    assert main(["check", "small"]) == 2
+    assert "did you mean 'small.yaml'?" in capsys.readouterr().err
+
+
+def test_diff_of_runs_says_first_how_they_were_done(capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = run("train.max_steps=1"), run("train.max_steps=1", "solver.lr=0.06")
+    environment = json.loads((two / "env.json").read_text())
+    environment["threads"] = {"OMP_NUM_THREADS": "7"}
+    environment["cpu"] = "another one"
+    (two / "env.json").write_text(json.dumps(environment))
+    capsys.readouterr()
+    assert main(["diff", str(one), str(two)]) == 1
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[2].startswith("env.threads.")
+    assert f"env.cpu: {json.loads((one / 'env.json').read_text())['cpu']} | another one" in lines
+    assert [line for line in lines if line.startswith(("env.", "config."))][-1] == "config.solver.lr: 0.05 | 0.06"
+    (two / "env.json").write_text('{"engine": ')
+    assert main(["diff", str(one), str(two), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["notes"] == ["config.solver.lr: 0.05 | 0.06"]
