@@ -147,7 +147,8 @@ def describe(net: Net) -> dict[str, Any]:
     except LayerForgeError as error:
         kept = memory = None
         notes.append(f"what is kept for backward is not known, for the net does not take dummy values: {error.message}")
-    layers = [_layer(net, node, kept) | _choice(computed[node.name]) for node in net.graph.nodes]
+    steps = {step.node.name: step for phase in ("eval", "train") for step in net.graph.phases[phase].steps}
+    layers = [_layer(net, steps[node.name], kept) | _choice(computed[node.name]) for node in net.graph.nodes]
     return {
         "name": net.config.name,
         "backend": net.backend.name,
@@ -155,7 +156,7 @@ def describe(net: Net) -> dict[str, Any]:
         "engine": net.wish.computing(net.graph.nodes),
         "inputs": [{"name": n, "shape": list(s.shape), "dtype": s.dtype} for n, s in net.graph.inputs.items()],
         "layers": layers,
-        "totals": _totals(net, layers, kept),
+        "totals": _totals(net, layers, steps, kept),
         "memory": memory,
         "notes": notes,
     }
@@ -184,17 +185,14 @@ def _phase(net: Net, node: Node) -> PhaseGraph:
     return net.graph.phases["train" if node.runs_in("train") else "eval"]
 
 
-def _step(net: Net, node: Node) -> Step:
-    return next(step for step in _phase(net, node).steps if step.node is node)
-
-
 def _specs(net: Net, node: Node, indices: Iterable[int]) -> list[Spec]:
     specs = (_phase(net, node).blobs[i].spec for i in indices)
     return [spec for spec in specs if spec is not None]
 
 
-def _layer(net: Net, node: Node, kept: Mapping[str, int] | None) -> dict[str, Any]:
-    step, layer = _step(net, node), node.layer
+def _layer(net: Net, step: Step, kept: Mapping[str, int] | None) -> dict[str, Any]:
+    node, layer, flat = step.node, step.node.layer, net.flat
+    owned = [flat.slots[node.name, name] for name in layer.params if (node.name, name) in flat.slots]
     tops = _specs(net, node, step.tops)
     flags = [layer.needs_param_grad[name] for name in layer.params]
     return {
@@ -203,18 +201,14 @@ def _layer(net: Net, node: Node, kept: Mapping[str, int] | None) -> dict[str, An
         "bottoms": list(node.bottoms),
         "tops": list(node.tops),
         "shapes": [list(spec.shape) for spec in tops],
-        "parameters": sum(slot.size for key, slot in net.flat.slots.items() if key[0] == node.name),
+        "parameters": sum(slot.size for slot in owned),
         "flops": _flops(node, _specs(net, node, step.bottoms), tops),
         "kept_bytes": None if kept is None else kept.get(node.name, 0),
         "phase": node.wiring.phase,
         "in_place": step.in_place,
         "frozen": bool(flags) and not any(flags),
-        "shares": {mine: ".".join(net.flat.shared[key]) for key in net.flat.shared if (mine := _own(key, node.name))},
+        "shares": {name: ".".join(flat.shared[node.name, name]) for name in node.wiring.share},
     }
-
-
-def _own(key: tuple[str, str], layer: str) -> str | None:
-    return key[1] if key[0] == layer else None
 
 
 def _flops(node: Node, bottoms: list[Spec], tops: list[Spec]) -> int:
@@ -224,10 +218,12 @@ def _flops(node: Node, bottoms: list[Spec], tops: list[Spec]) -> int:
         raise runner.failure(node.layer, "setup", bottoms, error, exit_code=2) from error
 
 
-def _totals(net: Net, layers: list[dict[str, Any]], kept: Mapping[str, int] | None) -> dict[str, Any]:
+def _totals(
+    net: Net, layers: list[dict[str, Any]], steps: Mapping[str, Step], kept: Mapping[str, int] | None
+) -> dict[str, Any]:
     train = [layer for layer in layers if layer["phase"] != "eval"]
     forward = sum(layer["flops"] for layer in train)
-    step = sum(layer["flops"] * (1 + _backward_passes(net, layer["name"])) for layer in train)
+    step = sum(layer["flops"] * (1 + _backward_passes(steps[layer["name"]])) for layer in train)
     shapes = [spec.shape for spec in net.graph.inputs.values()]
     batch = shapes[0][0] if shapes and shapes[0] else 1
     return {
@@ -242,9 +238,8 @@ def _totals(net: Net, layers: list[dict[str, Any]], kept: Mapping[str, int] | No
     }
 
 
-def _backward_passes(net: Net, name: str) -> int:
+def _backward_passes(step: Step) -> int:
     """How many times the work of forward a backward is about: once for the bottoms, once for the parameters."""
-    step = next(step for step in net.graph.phases["train"].steps if step.node.name == name)
     layer = step.node.layer
     learns = any(layer.needs_param_grad[n] for n in layer.params)
     return int(any(step.needs_grad)) + int(learns) if step.runs_backward else 0

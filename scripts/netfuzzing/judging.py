@@ -20,7 +20,7 @@ from .passes import Seen, Variant, largest, watch
 from .trials import Trial
 
 EPS = float(np.finfo("float32").eps)
-OF_REFERENCE, OF_ARRAY, OF_GROUP, OF_NOISE = 4, 64, 16, 2
+OF_REFERENCE, OF_ARRAY, OF_GROUP, OF_NOISE = 4, 64, 16, 6
 NOISY = 8, 40  # passes with noise: at first, and before something is called a finding
 TRUTH = Variant("float64", "reference", "all", "float64")
 

@@ -115,7 +115,7 @@ def perform(net: Net, solver: Solver, trial: Trial, action: Action, seen: Seen, 
     for number, start in enumerate(action.backwards):
         seen.doing = f"backward {number}"
         cotangents = {} if start is None else {start: shaken(cotangent(net, start, action), noise)}
-        for name, array in cotangents.items():  # what cancels in a backward is as large as this
+        for name, array in (cotangents or {"the losses": 1.0}).items():  # what cancels in a backward is as large
             seen.note("gradients", f"of {name} as given, {number}", array)
         net.backward(**cotangents)
         for layer, params in net.params.items():

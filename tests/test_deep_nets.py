@@ -1,0 +1,91 @@
+"""Deep nets: the work of building, planning and describing grows with the layers, not with their square.
+
+What is counted are the lines of Python that are executed, every turn of a loop among them.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from layerforge import Net
+from layerforge.packing import place
+from layerforge.report import describe
+
+LINEAR = {"name": "a", "type": "Linear", "out_features": 4}
+PIECES = {
+    "chain": [LINEAR, {"name": "r", "type": "Tanh"}],
+    "forks": [{**LINEAR, "bottom": "input"}, {"name": "s", "type": "Add", "bottom": ["a", "input"]}],
+    "in place, found": [{"name": "d", "type": "Dropout"}, {"name": "n", "type": "Neg"}],
+    "views": [{"name": "v", "type": "Reshape", "shape": [0, -1]}, {"name": "n", "type": "Neg"}],
+}
+
+
+def deep(kind: str, layers: int) -> dict[str, Any]:
+    """A net of so many layers."""
+    inputs = {"x": {"shape": [2, 4]}, "t": {"shape": [2], "dtype": "int64"}}
+    loss = {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["b", "t"]}
+    if kind == "in place, asked":
+        more = [{"name": f"d{i}", "type": "Dropout", "bottom": "b", "top": "b"} for i in range(layers)]
+        return {"inputs": inputs, "net": [{**LINEAR, "top": "b", "bottom": "x"}, *more, loss]}
+    pieces = {"name": "b", "block": "piece", "repeat": layers // 2}
+    return {"inputs": inputs, "blocks": {"piece": {"net": PIECES[kind]}}, "net": [LINEAR, pieces, loss]}
+
+
+def work(do: Callable[[], Any]) -> int:
+    """How many lines of Python that takes."""
+    count = 0
+
+    def line(frame: Any, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += 1
+        return line
+
+    before = sys.gettrace()
+    sys.settrace(line)
+    try:
+        do()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("kind", [*PIECES, "in place, asked"])
+def test_the_work_grows_with_the_layers(kind: str) -> None:
+    describe(Net.from_config(deep(kind, 10), keep="none"))  # what is loaded once does not count
+    sizes = 40, 80, 160
+    small, twice, four = (work(lambda n=n: describe(Net.from_config(deep(kind, n), keep="none"))) for n in sizes)
+    assert four - twice < 2.3 * (twice - small), "a square would be fourfold"
+
+
+@dataclass
+class Piece:
+    size: int
+    first: float
+    last: float
+    offset: int = 0
+
+
+def test_every_buffer_lies_at_the_lowest_place_that_is_free_while_it_lives() -> None:
+    """As found by looking at all that were placed before it."""
+    rng = random.Random(0)
+    for _ in range(60):
+        spans = [sorted(rng.choices([0, 1, 2, 2.5, 3, 7, 8, 20], k=2)) for _ in range(rng.randrange(40))]
+        pieces = [Piece(64 * rng.choice((0, 1, 1, 2, 3, 5)), first, last) for first, last in spans]
+        whole = place(pieces)
+        placed: list[Piece] = []
+        for piece in sorted(pieces, key=lambda b: (-b.size, b.first)):
+            free = 0
+            for other in sorted(placed, key=lambda b: b.offset):
+                if other.first <= piece.last and piece.first <= other.last:
+                    if free + piece.size <= other.offset:
+                        break
+                    free = max(free, other.offset + other.size)
+            assert piece.offset == free
+            placed.append(piece)
+        assert whole == max((b.offset + b.size for b in pieces), default=0)
