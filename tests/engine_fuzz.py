@@ -4,8 +4,11 @@
 
 A program of its own, as a wrong call into C ends the process: what is being run is written out before it is run, so
 that the last line says who took the process along. Every number of a draw gives the same case again. Exit code 1, and a
-line for each, where something differs. With --not-finite some numbers are NaN or infinite, and what is not finite must be
-the same.
+line for each, where something differs.
+
+With --not-finite some numbers of every other case's bottoms are NaN or infinite, and tops must be the reference's;
+in the other cases some of the tops' gradients are NaN, and no gradient may be without that has one from the
+reference. (Where it has one is another matter: a mask multiplied by NaN is NaN, a mask that chooses is not.)
 """
 
 from __future__ import annotations
@@ -38,6 +41,8 @@ AXES |= {"Conv3d": 5, "MaxPool3d": 5, "AvgPool3d": 5, "LocalResponseNorm": 4}
 LARGEST = 6000  # numbers of a bottom
 TOLERANCE = {"BatchNorm": 1e-3, "LayerNorm": 1e-3}  # of a few numbers, whose gradients nearly cancel; others' is USUAL
 USUAL = 2e-5
+TINY = 1e-30
+HIDING = "ScaledDotProductAttention", "MultiheadAttention"  # what is hidden from a query must be finite
 TRIES = 60  # most drawn hyper-parameters do not fit the drawn shapes
 
 
@@ -133,11 +138,12 @@ def laid_out(a: Any, rng: Any) -> Any:
     return np.lib.stride_tricks.as_strided(window, a.shape, strides)
 
 
-def spoiled(a: Any, rng: Any) -> Any:
+def spoiled(a: Any, rng: Any, kinds: Sequence[float] = ()) -> Any:
     """The same numbers with some that are not finite, one or a whole row, of one kind or of all."""
     if a is None or a.dtype.kind != "f" or not a.size or rng.random() < 0.2:
         return a
-    a, kinds = a.copy(), ([np.nan], [np.inf], [-np.inf], [np.nan, np.inf, -np.inf])[int(rng.integers(4))]
+    kinds = kinds or ([np.nan, -np.nan], [np.inf], [-np.inf], [np.nan, np.inf, -np.inf])[int(rng.integers(4))]
+    a = a.copy()
     for _ in range(int(rng.integers(1, 4))):
         where = tuple(int(rng.integers(n)) for n in a.shape)
         a[where if rng.random() < 0.7 else where[:-1]] = rng.choice(kinds)
@@ -150,8 +156,9 @@ def spoiled(a: Any, rng: Any) -> Any:
 def differences(case: Draw, theirs: Probe, mine: Probe, not_finite: bool = False) -> Iterator[str]:
     """What the engine's layer does otherwise, in train, eval and eval without backward, for two places in memory."""
     rng = np.random.default_rng(case.seed)
-    bottoms, spoil = theirs.bottoms, spoiled if not_finite else lambda a, rng: a
-    bottoms = [spoil(b, rng) for b in bottoms]
+    bottoms, spoil = theirs.bottoms, case.seed[-1] % 2 if not_finite else None
+    if spoil == 0:
+        bottoms = [spoiled(b, rng) for b in bottoms]
     for phase, keep in (("train", True), ("train", True), ("eval", True), ("eval", False)):
         for probe in (theirs, mine):
             probe.layer.run.phase, probe.layer.run.keep = phase, keep
@@ -163,23 +170,39 @@ def differences(case: Draw, theirs: Probe, mine: Probe, not_finite: bool = False
             return
         gots = mine.forward()
         tolerance = TOLERANCE.get(case.type_name, USUAL)
-        yield from unequal("top", zip(wants, gots, strict=True), bottoms, tolerance)
-        if keep and theirs.layer.is_differentiable():
-            dys = [spoil(d, rng) for d in theirs.draw_cotangents(wants)]
+        yield from unequal("top", zip(wants, gots, strict=True), bottoms, tolerance, case.type_name in HIDING)
+        if keep and spoil != 0 and theirs.layer.is_differentiable():
+            dys = theirs.draw_cotangents(wants)
+            if spoil == 1:
+                dys = [spoiled(d, rng, [np.nan, -np.nan]) for d in dys]
             want = theirs.named(theirs.backward(dys))
             got = mine.named(mine.backward([laid_out(d, rng) for d in dys]))
-            yield from unequal("gradient", [(want[n], got[n]) for n in want], dys, tolerance)
+            if spoil == 1:
+                yield from (f"gradient of {n} has no NaN" for n in want if has_nan(want[n]) and not has_nan(got[n]))
+            else:
+                yield from unequal("gradient", [(want[n], got[n]) for n in want], dys, tolerance)
 
 
-def unequal(what: str, pairs: Any, sources: Sequence[Any], tolerance: float) -> Iterator[str]:
-    """Those of the pairs that are more than rounding apart."""
+def has_nan(a: Any) -> bool:
+    """Whether some number is none."""
+    return a is not None and bool(np.isnan(a).any())
+
+
+def unequal(
+    what: str, pairs: Any, sources: Sequence[Any], tolerance: float, nan_will_do: bool = False
+) -> Iterator[str]:
+    """Those of the pairs that are more than rounding apart; where NaN will do, it is never wrong."""
     scale = max((largest(s) for s in sources if s is not None), default=0.0)
     for i, (want, got) in enumerate(pairs):
         if want is None or got is None or want.shape != got.shape:
             if want is not None or got is not None:
                 yield f"{what} {i} is {None if got is None else got.shape}"
-        elif not np.allclose(got, want, rtol=0, atol=tolerance * max(largest(want), scale), equal_nan=True):
-            one = np.argmax(~np.isclose(got, want, rtol=0, atol=tolerance * max(largest(want), scale), equal_nan=True))
+            continue
+        atol = tolerance * max(largest(want), scale, TINY)
+        near = np.isclose(got, want, rtol=0, atol=atol, equal_nan=True)
+        near |= np.isnan(got) & nan_will_do
+        if not near.all():
+            one = np.argmin(near)
             yield f"{what} {i} is {got.flat[one]} instead of {want.flat[one]}"
 
 

@@ -37,7 +37,11 @@ def verdict(run: subprocess.CompletedProcess[str]) -> str:
     return "\n".join(line for line in lines if line.startswith("WRONG"))
 
 
-@pytest.mark.parametrize(("draws", "types"), [(DRAWS, ()), (140, ("Dropout", "Dropout2d"))], ids=["all", "masks"])
+@pytest.mark.parametrize(
+    ("draws", "types"),
+    [(DRAWS, ()), (140, ("Dropout", "Dropout2d")), (2 * DRAWS, ("--not-finite",))],
+    ids=["all", "masks", "not finite"],
+)
 def test_layers_of_the_engine_on_random_hyperparameters_shapes_and_strides(draws: int, types: tuple[str, ...]) -> None:
     assert verdict(child("engine_fuzz.py", "0", str(draws), *types)) == ""
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from layerforge import Net
+from layerforge.check.engines import refusal
 from layerforge.check.harness import Probe
 from layerforge.engines.onednn import table
 from layerforge.layer import Example
@@ -93,10 +94,10 @@ def test_without_biases(kind: str) -> None:
     assert_close(got, want)
 
 
-def test_rectified_states() -> None:
-    params = {"hidden_size": 24, "nonlinearity": "relu", "bidirectional": True}
-    got, want = (outcome(probe("RNN", (16, 6, 5), engine=e, **params)) for e in (True, False))
-    assert_close(got, want)
+def test_rectified_states_are_left_to_the_reference() -> None:
+    """oneDNN's ReLU inside makes 0 of NaN."""
+    theirs = probe("RNN", (16, 6, 5), engine=False, hidden_size=24, nonlinearity="relu", bidirectional=True)
+    assert "NaN" in refusal(table.LAYERS["RNN"], theirs)
 
 
 @pytest.mark.parametrize("kind", KINDS)

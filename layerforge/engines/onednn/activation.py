@@ -5,11 +5,12 @@ that there is.
 
 oneDNN's ReLU takes NaN for a negative number. What is not a number must stay so, or nobody learns of it; so a ReLU is a
 maximum, in a pass over a result that is still in the caches, and oneDNN's own only where its slope below 0 is not 0.
-Functions that multiply x by a gate are not numbers at ±∞ in oneDNN; where not all is finite the reference's do it.
+Some other functions are oneDNN's after a look at the numbers: see `trusted`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,8 @@ FROM_RESULT = {RELU: 0x100, TANH: 0x101, LOGISTIC: 0x104}  # the same, different
 
 Algorithm = tuple[int, float, float]
 PLAIN_RELU: Algorithm = (RELU, 0.0, 0.0)
-GATED = GELU_TANH, GELU_ERF, SWISH
+LOOKED_AT = GELU_TANH, GELU_ERF, SWISH, ELU  # see `trusted`
+APART = *LOOKED_AT, LOGISTIC  # which lets NaN vanish in some convolutions, and nowhere else
 
 
 def gelu(layer: Any) -> Algorithm:
@@ -67,21 +69,20 @@ class Activated(OneDnn):
 
     def post_ops(self) -> tuple[Algorithm, ...]:
         """What the primitive does to each result; `activate` does what it cannot."""
-        if self.activation is None or self.activation == PLAIN_RELU or self.activation[0] in GATED:
-            return ()
-        return (self.activation,)
+        none = self.activation is None or self.activation == PLAIN_RELU or self.activation[0] in APART
+        return () if none else (self.activation,)
 
     def activate(self, y: Any) -> None:
         """Apply the activation that the primitive could not to its result, in place."""
         if self.activation == PLAIN_RELU:
             rectify(self, "activated", y, y)
-        elif self.activation is not None and self.activation[0] in GATED:
-            self.act("activated", self.gate)(y, self.view("y flat", y, in_order_of_memory))
+        elif self.activation is not None and self.activation[0] in APART:
+            self.act("activated", self.look_and_apply)(y, self.view("y flat", y, in_order_of_memory))
 
-    def gate(self, y: Any, flat: Any) -> None:
-        """y <- f(y), by the reference's f where not all is finite."""
-        if all_finite(flat, y):
-            op = self.op("gate", primitives.eltwise, *self.activation)
+    def look_and_apply(self, y: Any, flat: Any) -> None:
+        """y <- f(y), by the reference's f where oneDNN's is not trusted."""
+        if trusted(self.activation, flat, y):
+            op = self.op("apply", primitives.eltwise, *self.activation)
             op.bind((y, y))
             op.run()
         else:
@@ -127,12 +128,35 @@ def in_order_of_memory(a: Any) -> Any:
     return flat if np.may_share_memory(flat, a) else None
 
 
-def all_finite(flat: Any, a: Any) -> bool:
-    """Whether all numbers of an array are finite; False, too, where their squares are not.
+def squares(flat: Any, a: Any) -> float:
+    """The sum of the squares of an array, a reading of it at the speed of memory. Only if all are finite it can be.
 
-    flat   them `in_order_of_memory`, as a product with itself is many times faster than a look at each
+    flat   the array `in_order_of_memory`
     """
-    return bool(np.isfinite(np.dot(flat, flat)) if flat is not None else np.isfinite(a).all())
+    flat = a.ravel() if flat is None else flat
+    return float(np.dot(flat, flat))
+
+
+def all_finite(flat: Any, a: Any) -> bool:
+    """Whether all numbers of an array are finite; False, too, where their squares are not."""
+    return math.isfinite(squares(flat, a))
+
+
+def trusted(activation: Algorithm, flat: Any, x: Any) -> bool:
+    """Whether oneDNN's function of these numbers is as good as the reference's.
+
+    x times a gate is not a number at ±∞. ELU's alpha (eˣ - 1) is off by a rounding of alpha, which is much where all
+    numbers are small beside it.
+    """
+    algorithm, alpha, _ = activation
+    least = x.size * max(alpha, 1) ** 2 / 4 if algorithm == ELU else 0
+    return least <= squares(flat, x) < math.inf
+
+
+def spread_nan(y: Any, flat: Any, dim: int) -> None:
+    """Along an axis nothing is a number where one is not: oneDNN's softmax leaves 0 beside NaN."""
+    if not all_finite(flat, y):
+        y[...] = np.where(np.isnan(y).any(axis=dim, keepdims=True), np.nan, y)
 
 
 def np_rectify(x: Any, y: Any) -> None:
@@ -141,15 +165,18 @@ def np_rectify(x: Any, y: Any) -> None:
 
 
 def rectify_what_is_not_finite(eps: float) -> Callable[..., None]:
-    """Act on channels of normalised numbers whose mean or variance, weight or bias oneDNN's ReLU made vanish.
+    """Write channels of normalised numbers anew in which oneDNN's ReLU may have made a NaN vanish.
 
-    A NaN among the numbers of a channel is one in its mean: it is enough to look there.
+    A NaN among the numbers of a channel is one in its mean, if that is theirs: then it is enough to look there, and
+    flat is None. Otherwise it is x `in_order_of_memory`.
     """
 
-    def act(x: Any, weight: Any, bias: Any, mean: Any, var: Any, y: Any) -> None:
+    def act(x: Any, flat: Any, weight: Any, bias: Any, mean: Any, var: Any, y: Any) -> None:
         vectors = [np.asarray(default if v is None else v) for v, default in ((weight, 1), (bias, 0))]
-        bad = np.flatnonzero(~np.isfinite(mean + var + vectors[0] + vectors[1]))
-        for c in bad:
+        bad = ~np.isfinite(mean + var + vectors[0] + vectors[1])
+        if flat is not None and not all_finite(flat, x):
+            bad[...] = True
+        for c in np.flatnonzero(bad):
             scale, shift = (v[c] if v.ndim else v for v in vectors)
             normal = (x[:, c] - mean[c]) / np.sqrt(var[c] + np.float32(eps))
             y[:, c] = np.maximum(scale * normal + shift, 0).reshape(y[:, c].shape)

@@ -14,13 +14,16 @@ from ...spec import Spec
 from . import primitives
 from .activation import (
     ALGORITHMS,
+    ELU,
     FROM_RESULT,
-    GATED,
+    LOOKED_AT,
     PLAIN_RELU,
     Activated,
     all_finite,
     in_order_of_memory,
     rectify,
+    spread_nan,
+    trusted,
 )
 from .base import OneDnn
 from .primitives import ADD, LOG_SOFTMAX, SOFTMAX
@@ -32,14 +35,14 @@ class OneDnnElementwise(OneDnn):
     replays = True
 
     def forward(self, x: Any) -> Any:
-        algorithm, *numbers = ALGORITHMS[self.type_name](self)
+        activation = algorithm, *numbers = ALGORITHMS[self.type_name](self)
         y = self.buf("y", x.shape, like=x, life="saved" if algorithm in FROM_RESULT else "call")
         x = self.alike("x", x, y, "saved")
-        if (algorithm, *numbers) == PLAIN_RELU:
+        if activation == PLAIN_RELU:
             rectify(self, "y", x, y)
         else:
             self.op("y", primitives.eltwise, algorithm, *numbers)(x, y)
-        if algorithm in GATED:
+        if algorithm in LOOKED_AT:
             self.act("y again", self.forward_again)(x, self.view("x flat", x, in_order_of_memory), y)
         self.save(kept=y if algorithm in FROM_RESULT else x)
         return y
@@ -53,13 +56,13 @@ class OneDnnElementwise(OneDnn):
         self.op("dx", primitives.eltwise_backward, FROM_RESULT.get(algorithm, algorithm), *numbers)(
             kept, self.alike("dy", dy, kept), dx
         )
-        if algorithm in GATED:
+        if algorithm in LOOKED_AT and algorithm != ELU:
             self.act("dx again", self.backward_again)(kept, self.view("x flat", kept, in_order_of_memory), dy, dx)
         return dx
 
     def forward_again(self, x: Any, flat: Any, y: Any) -> None:
-        """y = f(x) as the reference has it, where not all is finite."""
-        if not all_finite(flat, x):
+        """y = f(x) as the reference has it, where oneDNN's is not trusted."""
+        if not trusted(ALGORITHMS[self.type_name](self), flat, x):
             self.f(x, y)
 
     def backward_again(self, x: Any, flat: Any, dy: Any, dx: Any) -> None:
@@ -129,8 +132,13 @@ class OneDnnSoftmax(OneDnn, Softmax):
     def forward(self, x: Any) -> Any:
         y = self.buf("y", x.shape, life="saved")
         self.op("y", primitives.softmax, self.dim % x.ndim, self.algorithm)(x, y)
+        self.act("nan", self.spread_nan)(y, self.view("flat", y, in_order_of_memory))
         self.save(y=y)
         return y
+
+    def spread_nan(self, y: Any, flat: Any) -> None:
+        """See `spread_nan`."""
+        spread_nan(y, flat, self.dim)
 
     def backward(self, dy: Any) -> Any:
         if not self.needs_grad[0]:

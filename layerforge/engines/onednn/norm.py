@@ -15,7 +15,7 @@ from ...layers.local_response_norm import LocalResponseNorm
 from ...layers.standardized import per_channel
 from ...spec import Spec
 from . import primitives
-from .activation import rectify_what_is_not_finite
+from .activation import in_order_of_memory, rectify_what_is_not_finite
 from .base import OneDnn, rows_in_order
 from .binding import DIFF_SCALE, DIFF_SHIFT
 
@@ -36,9 +36,8 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         return super().refuses(reference, bottoms, tops)
 
     def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
-        """A plain ReLU, where the statistics are the batch's: they tell of a NaN that oneDNN's ReLU takes for 0."""
-        learning = plan.phase == "train" and not self.use_running_stats
-        return learning and not self.relu and above.type_name == "ReLU" and not above.negative_slope
+        """A plain ReLU."""
+        return not self.relu and above.type_name == "ReLU" and not above.negative_slope
 
     def absorb(self, above: Layer) -> None:
         """Apply the ReLU above in the same passes."""
@@ -63,7 +62,8 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         op = self.op(f"y {learning} {mask is None}", primitives.batch_norm, self.eps, not learning, self.relu)
         op(x4, *self.affine_params(), mean, var, self.settled("y", self.as_image("y", y)), mask)
         if self.relu:
-            self.act("not finite", self.not_finite)(x4, *self.affine_params(), mean, var, y)
+            flat = None if learning else self.view("x flat", x4, in_order_of_memory)
+            self.act(f"not finite {learning}", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
         if learning:
             running = self.state.running_mean, self.state.running_var
             self.act("statistics", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))

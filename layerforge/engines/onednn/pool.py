@@ -95,7 +95,7 @@ class OneDnnMaxPooling(OneDnnPooling):
             self.places(where, y.shape, windows)[...] = windows.elements - find_winners(np, x, y, windows)
 
     def places(self, where: Any, shape: Sequence[int], windows: Windows) -> Any:
-        """Which element of each window won, in the order of the kernel, as oneDNN remembers it; none of them for NaN."""
+        """Which element of each window won, in the order of the kernel, as oneDNN remembers it; none for NaN."""
         places = where.view(np.uint8 if windows.elements < 256 else np.int32)[: math.prod(shape)]
         return np.moveaxis(places.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
 
