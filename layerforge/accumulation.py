@@ -6,13 +6,16 @@ J v for one tangent v. The whole J takes one backward per output, or one jvp per
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import runner
 from .errors import ConfigError
+from .layer import Memory
+from .turns import in_turn
 
 if TYPE_CHECKING:
     from .net import Net
@@ -25,27 +28,43 @@ def jvp(net: Net, plan: Plan, tangents: Mapping[int, Any]) -> dict[str, Any]:
     """The tangents of the net's outputs for tangents of some blobs, after a forward that was kept.
 
     A step whose bottoms all stand still is skipped. A layer that does not write down its jvp lends its backward: with
-    the basis cotangents e_i it gives the rows of its Jacobian, hence (J v)_i = <Jᵀ e_i, v>.
+    the basis cotangents e_i it gives the rows of its Jacobian, hence (J v)_i = <Jᵀ e_i, v>. What is recomputed for a
+    backward is recomputed here too. Where a blob that was given a tangent also moves with those below it, both add up.
     """
     moving: dict[int, Any] = dict(tangents)
-    for step in plan.steps:
+    again = set(plan.segments)
+    for number, step in enumerate(plan.steps):
         bottoms = [moving.get(i) for i in step.bottoms]
         layer = step.node.layer
         if all(v is None for v in bottoms) or not layer.is_differentiable():
             continue
+        segment = plan.segment_of.get(number)
+        if segment in again:
+            again.remove(segment)
+            net.last_pass.recompute(segment, apart=True)
         layer.needs_grad = tuple(v is not None for v in bottoms)
-        if layer.has_jvp():
-            tops = runner.jvp(layer, bottoms)
-        else:
-            tops = _by_backward(net, plan, step, bottoms)
+        with _apart(plan, layer):
+            tops = runner.jvp(layer, bottoms) if layer.has_jvp() else _by_backward(net, plan, step, bottoms)
         for index, top in zip(step.tops, tops, strict=False):
             if top is not None and plan.specs[index].is_real:
-                moving[index] = net.xp.asarray(top)
+                moving[index] = net.xp.asarray(top) + tangents[index] if index in tangents else net.xp.asarray(top)
     return {
         name: moving[i].copy() if i in moving else net.xp.zeros(plan.specs[i].shape, dtype=net.dtype)
         for name, i in plan.outputs.items()
         if plan.specs[i].is_real
     }
+
+
+@contextmanager
+def _apart(plan: Plan, layer: Any) -> Iterator[None]:
+    """Where buffers share memory, as planned for backward, a layer works in memory of its own while this lasts."""
+    own = layer.memory
+    if plan.arena is not None:
+        layer.memory = Memory()
+    try:
+        yield
+    finally:
+        layer.memory = own
 
 
 def _by_backward(net: Net, plan: Plan, step: Any, bottoms: list[Any]) -> list[Any]:
@@ -73,6 +92,7 @@ def _by_backward(net: Net, plan: Plan, step: Any, bottoms: list[Any]) -> list[An
     return tangents
 
 
+@in_turn
 def jacobian(net: Net, of: str, wrt: str) -> Any:
     """The matrix of partial derivatives of a blob with respect to an input or a parameter, at the last forward.
 
@@ -82,21 +102,40 @@ def jacobian(net: Net, of: str, wrt: str) -> Any:
     wrt    an input with `grad: true` or another blob below, or a parameter written "fc1.weight"
 
     Shapes    of's shape followed by wrt's
-    Cost      one backward for every number of `of`; parameter gradients are left as they were
-    Errors    ConfigError for names that do not exist; BlobError before a forward that was kept
+    Cost      one backward for every number of `of`; all gradients, of parameters and blobs, are left as they were
+    Errors    ConfigError for names that do not exist and for a parameter that is frozen; BlobError before a forward
+              that was kept, and where `wrt` does not lie below `of`
     """
     layer, _, name = wrt.rpartition(".")
     parameter = net.params[layer][name] if layer in net.params and name in net.params[layer] else None
+    if parameter is not None and parameter.frozen:
+        raise ConfigError(f"parameter '{wrt}' is frozen and has no gradient", hint="set its .frozen to False first")
     target = parameter.data if parameter is not None else net.blobs[wrt].data
     shape = tuple(net.blobs[of].data.shape)
     matrix = net.xp.zeros((*shape, *target.shape), dtype=net.dtype)
-    kept = net.flat.grad.copy()
     cotangent = net.xp.zeros(shape, dtype=net.dtype)
-    for position in np.ndindex(*shape):
-        cotangent[position] = 1
-        net.zero_grad()
-        net.backward(**{of: cotangent})
-        cotangent[position] = 0
-        matrix[position] = parameter.grad if parameter is not None else net.blobs[wrt].grad
-    net.flat.grad[...] = kept
+    with _gradients_as_they_were(net):
+        for position in np.ndindex(*shape):
+            cotangent[position] = 1
+            net.zero_grad()
+            net.backward(**{of: cotangent})
+            cotangent[position] = 0
+            matrix[position] = parameter.grad if parameter is not None else net.blobs[wrt].grad
     return matrix
+
+
+@contextmanager
+def _gradients_as_they_were(net: Net) -> Iterator[None]:
+    """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie."""
+    last, parameters = net.last_pass, net.flat.grad.copy()
+    blobs = list(last.grads) if last is not None else []
+    copies = [None if grad is None else grad.copy() for grad in blobs]
+    try:
+        yield
+    finally:
+        net.flat.grad[...] = parameters
+        if last is not None:
+            last.grads = blobs
+            for grad, copy in zip(blobs, copies, strict=True):
+                if grad is not None and getattr(grad.flags, "writeable", True):  # a seed is never written to
+                    grad[...] = copy

@@ -14,9 +14,8 @@ for, and which of them are tops and gradients. From that follows when each must 
 What is recomputed runs forward once more just before its backward, in memory of its own; of its first forward only
 the tops for others stay.
 
-Buffers whose times do not meet may lie at the same place: the largest are placed first, each at the lowest place that
-is free while it lives. Later passes find every array where it was the last time, so they allocate nothing, and engines
-need not look at addresses again.
+Buffers whose times do not meet may lie at the same place (packing.py). Later passes find every array where it was the
+last time, so they allocate nothing, and engines need not look at addresses again.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from .layer import Memory, reads
+from .packing import place
 from .plan import AGAIN, Plan
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
@@ -113,6 +113,9 @@ class Recorder:
         self.buffers: dict[tuple[str, Any], Buffer] = {}
         self.memories: dict[str, Memory] = {}
         self.times = {step.node.name: i for i, step in enumerate(plan.steps)}
+        self.makers, self.readers = _uses(plan)
+        self.unmade: dict[tuple[str, Any], Buffer] = {}  # those of the buffers whose arrays are still to come
+        self.by_array: dict[int, Buffer] = {}
         self.exempt: list[str] = []
         self.segment = plan.segment_of if backward else {}
 
@@ -125,7 +128,7 @@ class Recorder:
     def _ask(self, owner: str, name: Any) -> None:
         known = self.buffers.get((owner, name))
         if known is None:
-            self.buffers[owner, name] = Buffer(owner, name, None, self.now, self.now)
+            self.buffers[owner, name] = self.unmade[owner, name] = Buffer(owner, name, None, self.now, self.now)
         else:
             known.last = max(known.last, self.now)
 
@@ -139,14 +142,16 @@ class Recorder:
 
     def collect(self) -> None:
         """After a step: take over the arrays that were made, and let saved ones live until their layer's backward."""
-        for (owner, name), buffer in self.buffers.items():
-            if buffer.array is None:
-                memory = self.memories[owner]
-                buffer.array = dict.get(memory.arrays, name)
-                step = self.times.get(owner.removesuffix(AGAIN))
-                forgotten = step in self.segment and not owner.endswith(AGAIN)
-                if memory.lives.get(name) == "saved" and step is not None and self.backward and not forgotten:
-                    buffer.last = max(buffer.last, self.backward_of(step))
+        for (owner, name), buffer in list(self.unmade.items()):
+            memory = self.memories[owner]
+            buffer.array = dict.get(memory.arrays, name)
+            step = self.times.get(owner.removesuffix(AGAIN))
+            forgotten = step in self.segment and not owner.endswith(AGAIN)
+            if memory.lives.get(name) == "saved" and step is not None and self.backward and not forgotten:
+                buffer.last = max(buffer.last, self.backward_of(step))
+            if buffer.array is not None:
+                self.by_array[id(buffer.array)] = buffer
+                del self.unmade[owner, name]
 
     def top(self, index: int, array: Any) -> bool:
         """A blob lies in this array. False where the array is nobody's buffer."""
@@ -154,7 +159,7 @@ class Recorder:
 
     def gradient(self, index: int, array: Any) -> bool:
         """The gradient of a blob lies in this array."""
-        makers = [i for i, step in enumerate(self.plan.steps) if index in step.tops]
+        makers = self.makers.get(index)
         return self._extend(array, self.backward_of(makers[0]) if makers and index not in self.stay else self.end)
 
     def top_again(self, index: int, array: Any) -> bool:
@@ -166,9 +171,10 @@ class Recorder:
 
     def _uses(self, index: int, again: bool) -> Iterator[float]:
         """The moments at which somebody reads a blob as its first forward, or its second, made it."""
-        home = next((self.segment.get(i) for i, step in enumerate(self.plan.steps) if index in step.tops), None)
-        for i, step in enumerate(self.plan.steps):
-            mine = self.segment.get(i)
+        makers, readers = self.makers.get(index, []), self.readers.get(index, [])
+        home = self.segment.get(makers[0]) if makers else None
+        for i in dict.fromkeys([*makers, *readers]):
+            step, mine = self.plan.steps[i], self.segment.get(i)
             inside = mine is not None and mine == home
             back = self.backward and step.runs_backward and inside == again
             if back and any(t == index and reads(step.node.layer, "top", j) for j, t in enumerate(step.tops)):
@@ -185,11 +191,11 @@ class Recorder:
         owner = array
         while isinstance(getattr(owner, "base", None), np.ndarray):
             owner = owner.base
-        for buffer in self.buffers.values():
-            if buffer.array is owner:
-                buffer.last = max(buffer.last, until)
-                return True
-        return False
+        buffer = self.by_array.get(id(owner))
+        if buffer is None:
+            return False
+        buffer.last = max(buffer.last, until)
+        return True
 
     def arena(self) -> Arena:
         """The places of all buffers."""
@@ -199,20 +205,12 @@ class Recorder:
         return Arena(buffers, size, tuple(dict.fromkeys(self.exempt)), memories)
 
 
-def place(buffers: list[Buffer]) -> int:
-    """Give every buffer its offset, the largest first at the lowest free place; the size of the whole."""
-    placed: list[Buffer] = []
-    for buffer in sorted(buffers, key=lambda b: (-b.size, b.first)):
-        buffer.offset = next(gaps(buffer, [p for p in placed if p.meets(buffer)]))
-        placed.append(buffer)
-    return max((b.offset + b.size for b in placed), default=0)
-
-
-def gaps(buffer: Buffer, taken: list[Buffer]) -> Iterator[int]:
-    """The offsets at which a buffer fits between others, from the lowest."""
-    free = 0
-    for other in sorted(taken, key=lambda b: b.offset):
-        if free + buffer.size <= other.offset:
-            yield free
-        free = max(free, other.offset + other.size)
-    yield free
+def _uses(plan: Plan) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """By blob, the steps that make it and those that read it."""
+    makers: dict[int, list[int]] = {}
+    readers: dict[int, list[int]] = {}
+    for i, step in enumerate(plan.steps):
+        for blobs, known in ((step.tops, makers), (step.bottoms, readers)):
+            for index in dict.fromkeys(blobs):
+                known.setdefault(index, []).append(i)
+    return makers, readers

@@ -35,6 +35,12 @@ class Backend:
         """The values as a NumPy array; on NumPy the array itself."""
         return array if isinstance(array, (np.ndarray, np.generic)) else self.xp.asnumpy(array)
 
+    def __reduce__(self) -> Any:
+        return get_backend, (self.name,)
+
+    def __deepcopy__(self, memo: Any) -> Backend:
+        return self
+
     def describe(self) -> str:
         """Name, version and device, for the run's record."""
         return f"{self.name} {self.xp.__version__}"

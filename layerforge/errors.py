@@ -6,9 +6,20 @@ Exit codes of the command line: 0 ok, 1 the thing checked is not so or the run f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from .places import Place
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """A text whose control characters are written out, such as \\x1b: those of a file or a server move no cursor.
+
+    Ends of lines and tabs stay.
+    """
+    return CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
 
 
 class LayerForgeError(Exception):
@@ -60,6 +71,10 @@ class DataError(LayerForgeError):
     """A data set, checkpoint or other file is missing, unreadable, truncated or corrupt."""
 
     exit_code = 3
+
+
+class ConcurrencyError(LayerForgeError):
+    """Several threads use a net at once."""
 
 
 class DivergedError(LayerForgeError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,25 @@ from . import runner
 from .arena import Recorder
 from .errors import LayerError
 from .graph import Step
-from .layer import Memory
-from .plan import Plan
+from .layer import Memory, Run
+from .plan import Plan, fixed
 from .tape import Entry, Tape
 
 SMALL = 4096  # bytes: arrays up to this size are not worth planning
+
+
+@dataclass(frozen=True)
+class Start:
+    """How everything was when a segment that is recomputed ran for the first time.
+
+    blobs       by number, those from outside that it reads
+    statistics  (array, its numbers then): the state of its layers
+    run         what keys its random numbers
+    """
+
+    blobs: dict[int, Any]
+    statistics: list[tuple[Any, Any]]
+    run: Run
 
 
 class Pass:
@@ -31,13 +47,14 @@ class Pass:
         again: Mapping[str, Memory] | None = None, recorder: Recorder | None = None,
     ) -> None:  # fmt: skip
         self.again = again or {}
-        self.starts: dict[int, dict[int, Any]] = {}  # by last step of a segment: the blobs from outside that it reads
+        self.starts: dict[int, Start] = {}  # by the last step of a segment
         self.plan, self.xp, self.dtype, self.memory, self.recorder = plan, xp, dtype, memory, recorder
         self.values: list[Any] = [None] * len(plan.specs)
         self.grads: list[Any] = []
         self.fresh = False
         self.sums: list[Any] = []  # of the present step: how its sums at forks can be repeated, or None
         self.spent = False  # a backward has reused the memory of the forward
+        self.unusable = "it did not come to its end"  # why no backward can follow; "" where one can
 
     # Forward ------------------------------------------------------------------------------------------------------
 
@@ -60,6 +77,7 @@ class Pass:
             number += 1
         if tape is not None:
             tape.end()
+        self.unusable = ""
 
     def _tape(self, doing: str) -> Tape | None:
         return None if self.recorder is not None or self.again else self.plan.tape(doing)
@@ -119,8 +137,8 @@ class Pass:
                 self._leave_out(step)
                 continue
             if number in waiting:
-                end, first = waiting[number], plan.segments[waiting[number]]
-                self._recompute(first, end)
+                end = waiting[number]
+                self.recompute(end)
                 waiting = {i: e for i, e in waiting.items() if e != end}
             self._backward_at(number, tape)
         if tape is not None:
@@ -175,7 +193,7 @@ class Pass:
         if zeros is None:
             top = self.values[index]  # of whose order in memory they are, where it is still there
             new = self.xp.zeros(spec.shape, dtype=self.dtype) if top is None else self.xp.zeros_like(top)
-            zeros = self.plan.zeros[index] = new
+            zeros = self.plan.zeros[index] = fixed(new)
         return zeros
 
     def _add_grad(self, place: tuple[int, int], index: int, grad: Any) -> None:
@@ -206,33 +224,62 @@ class Pass:
     # Recomputing --------------------------------------------------------------------------------------------------
 
     def _begin_segment(self, first: int, last: int) -> None:
-        """Hold on to what steps read from outside: their forward will need it once more."""
+        """Hold on to what the forward of steps starts from: they will need it once more."""
         steps = self.plan.steps[first : last + 1]
         inside = {i for step in steps for i in step.tops}
-        self.starts[last] = {i: self.values[i] for step in steps for i in step.bottoms if i not in inside}
+        blobs = {i: self.values[i] for step in steps for i in step.bottoms if i not in inside}
+        statistics = [(array, array.copy()) for step in steps for _, array in step.node.layer.state.items()]
+        self.starts[last] = Start(blobs, statistics, replace(steps[0].node.layer.run))
 
     def _forget(self, first: int, last: int) -> None:
         for step in self.plan.steps[first : last + 1]:
             step.node.layer.kept = None
 
-    def _recompute(self, first: int, last: int) -> None:
-        """Run the forward of some steps again, just before their backward; running statistics stay as they are."""
-        steps, recorder, values = self.plan.steps[first : last + 1], self.recorder, list(self.values)
-        for index, array in self.starts[last].items():
+    def recompute(self, last: int, apart: bool = False) -> None:
+        """Run the forward of the segment that ends with step `last` again, from what it started from.
+
+        Running statistics, which it has changed already, are afterwards as they are now.
+
+        apart  not in the memory that an arena plans for it just before its backward, but in memory of its own
+        """
+        first, recorder, values = self.plan.segments[last], self.recorder, list(self.values)
+        for index, array in self.starts[last].blobs.items():
             self.values[index] = array
-        for number, step in enumerate(steps, first):
-            layer = step.node.layer
-            own, layer.memory = layer.memory, self.again.get(step.node.name, layer.memory)
-            statistics = [(array, array.copy()) for _, array in layer.state.items()]
-            if recorder is not None:
-                recorder.now = recorder.again_of(number, last)
-            self._forward_step(step)
-            if recorder is not None:
-                self._record(step, [(i, self.values[i]) for i in step.tops], recorder.top_again)
-            for array, copy in statistics:
-                array[...] = copy
-            layer.memory = own
+        with self._as_at_first(self.starts[last], self.plan.steps[first].node.layer.run):
+            for number in range(first, last + 1):
+                step = self.plan.steps[number]
+                if recorder is not None:
+                    recorder.now = recorder.again_of(number, last)
+                with self._in_second_memory(step, apart and self.plan.arena is not None):
+                    self._forward_step(step)
+                if recorder is not None:
+                    self._record(step, [(i, self.values[i]) for i in step.tops], recorder.top_again)
         self.values[:] = values
+
+    @staticmethod
+    @contextmanager
+    def _as_at_first(start: Start, run: Run) -> Iterator[None]:
+        """While this lasts, statistics and random numbers are those of the first forward of a segment."""
+        now = [(array, array.copy()) for array, _ in start.statistics]
+        keys = run.iteration, run.first_sample
+        for array, then in start.statistics:
+            array[...] = then
+        run.iteration, run.first_sample = start.run.iteration, start.run.first_sample
+        try:
+            yield
+        finally:
+            run.iteration, run.first_sample = keys
+            for array, numbers in now:
+                array[...] = numbers
+
+    @contextmanager
+    def _in_second_memory(self, step: Step, apart: bool) -> Iterator[None]:
+        layer = step.node.layer
+        own, layer.memory = layer.memory, Memory() if apart else self.again.get(step.node.name, layer.memory)
+        try:
+            yield
+        finally:
+            layer.memory = own
 
     # Recording ----------------------------------------------------------------------------------------------------
 

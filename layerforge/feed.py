@@ -84,7 +84,9 @@ class Transform(Section):
     std: Statistic | None = param(
         None, help="divisor: a number, one per channel, 'channel' or 'pixel' (of the training split)"
     )
-    blobs: list[str] | None = param(None, help="what is transformed; null: all images and features of the source")
+    blobs: list[str] | None = param(
+        None, help="what is transformed; null: every input, and no target (what only losses and metrics read)"
+    )
 
     def validate(self) -> None:
         if self.scale == 0:
@@ -289,6 +291,9 @@ class DataSection(Section):
             self.transform = Transform()
         if self.train is None:
             raise ConfigError("train is required (what the net learns from)")
+        for feed in (self.val, self.test):
+            if feed is not None:
+                feed.source.follow(self.train.source)
 
     def feeds(self) -> dict[str, Feed]:
         """The declared feeds by section: train, and val and test where there are such."""

@@ -1,17 +1,19 @@
 """Flat memory: all parameters of a net are slices of one array, all gradients slices of another.
 
-    frozen last; the rest sorted by (lr_mult, decay_mult), each slice aligned to 64 bytes
+    frozen last; the rest sorted by (lr_mult, decay_mult), each slice aligned to 64 bytes, as they are at the beginning
 
     data  [ fc1.weight | fc2.weight | ... | fc1.bias | fc2.bias | ... || frozen ]
     grad  [    the same slices, without the frozen ones               ]
 
 An update is a few passes over flat memory, a snapshot one write, data-parallel training one sum. The solver's
-histories are arrays of the same layout.
+histories are arrays of the same layout. A parameter that is frozen later stays where it is, and so does its history:
+updates pass it over.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +22,10 @@ import numpy as np
 
 from . import philox
 from .backend import Backend
+from .errors import ConfigError, LayerForgeError
+from .fillers import Filler
 from .layer import Layer, ParamDecl
+from .userfiles import described
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 ROW = 4096  # numbers per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
@@ -76,7 +81,10 @@ class Group:
 
 @dataclass
 class FlatParams:
-    """The flat arrays and who lives where. `slots` has only owners: a shared parameter counts once."""
+    """The flat arrays and who lives where. `slots` has only owners: a shared parameter counts once.
+
+    changed  multipliers that hold instead of those that the configuration gives (multipliers.py)
+    """
 
     data: Any = field(repr=False)
     grad: Any = field(repr=False)
@@ -84,7 +92,25 @@ class FlatParams:
     groups: list[Group]
     frozen_start: int
     shared: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    changed: dict[tuple[str, str], Multipliers] = field(default_factory=dict)
     forgotten: dict[frozenset[str], list[Any]] = field(default_factory=dict, repr=False)  # `forget` writes to these
+
+    def regroup(self, xp: Any, multipliers: Mapping[tuple[str, str], Multipliers]) -> None:
+        """Take other multipliers. Everything stays where it is; only the gradients of what was frozen from the start
+        have no place yet, and are added at the end, with what lies before them.
+        """
+        for key, slot in self.slots.items():
+            new = multipliers[key]
+            self.slots[key] = replace(slot, lr_mult=new.lr, decay_mult=new.decay, frozen=new.frozen)
+            if new.frozen and slot.offset < len(self.grad):
+                self.slots[key].view(self.grad)[...] = 0
+        dtype = str(self.data.dtype)
+        slots = sorted(self.slots.values(), key=lambda s: s.offset)
+        self.groups = _groups(slots, dtype)
+        self.forgotten.clear()
+        size = max((_end(slot, dtype) for slot in slots if not slot.frozen), default=0)
+        if size > len(self.grad):
+            self.grad, self.frozen_start = extended(xp, self.grad, size), size
 
     def forget(self, besides: frozenset[str] = frozenset()) -> None:
         """Set the gradients to zero, but for those of the layers named."""
@@ -111,11 +137,12 @@ def allocate(
     seed: int,
     multipliers: Mapping[tuple[str, str], Multipliers] | None = None,
     shared: Mapping[tuple[str, str], tuple[str, str]] | None = None,
+    fill: bool = True,
 ) -> FlatParams:
     """Give every declared parameter its slice and its start values, every state array its memory, and bind them.
 
     multipliers and shared are keyed by (layer name, parameter name); `shared` maps a user to the owner. Without
-    multipliers, what the layers declared holds.
+    multipliers, what the layers declared holds. Without `fill` the parameters are zeros.
     """
     layers, multipliers, shared = list(layers), multipliers or {}, dict(shared or {})
     declared = {(layer.name, d.name): d for layer in layers for d in layer.param_decls.values()}
@@ -125,16 +152,50 @@ def allocate(
     total = _end(slots[-1], dtype) if slots else 0
     trained = frozen[0].offset if frozen else total
 
-    host = np.zeros(total, dtype)
-    for slot in slots:
-        rng = philox.host_generator(seed, f"{slot.layer}.{slot.name}")
-        slot.view(host)[...] = owned[slot.key].filler.fill(rng, slot.shape)
+    host = _host_memory(total, dtype, slots)
+    for slot in slots if fill else ():
+        slot.view(host)[...] = _start_values(owned[slot.key].filler, slot, seed)
     data = backend.from_host(host)
     grad = backend.xp.zeros(trained, dtype=dtype)
-    flat = FlatParams(data, grad, {s.key: s for s in slots}, _groups(slots, trained), trained, shared)
+    flat = FlatParams(data, grad, {s.key: s for s in slots}, _groups(slots, dtype), trained, shared)
     for layer in layers:
         _bind(layer, flat, backend, dtype)
     return flat
+
+
+def _host_memory(total: int, dtype: str, slots: list[Slot]) -> np.ndarray:
+    """Zeros for all parameters; ConfigError naming the largest one where the machine has no memory for them."""
+    size = total * np.dtype(dtype).itemsize
+    try:
+        if size > memory_of_this_machine():
+            raise MemoryError
+        return np.zeros(total, dtype)
+    except (MemoryError, ValueError):
+        largest = max(slots, key=lambda slot: slot.size)
+        raise ConfigError(
+            f"the parameters take {size / 2**30:.3g} GiB, which is more than there is:"
+            f" '{largest.layer}.{largest.name}' alone has the shape {largest.shape}",
+            hint=f"make the hyper-parameters of layer '{largest.layer}', or what it reads, smaller",
+        ) from None
+
+
+def memory_of_this_machine() -> float:
+    """Bytes; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return math.inf
+
+
+def _start_values(filler: Filler, slot: Slot, seed: int) -> np.ndarray:
+    rng = philox.host_generator(seed, f"{slot.layer}.{slot.name}")
+    try:
+        return filler.fill(rng, slot.shape)
+    except LayerForgeError:
+        raise
+    except (Exception, SystemExit) as problem:  # numbers that overflow, or anything in a filler of the user's
+        who = f"layer '{slot.layer}': the filler {filler.type_name} of '{slot.name}'"
+        raise ConfigError(f"{who} cannot fill it: {described(problem)}", place=filler.place) from problem
 
 
 def _slot(key: tuple[str, str], decl: ParamDecl, given: Multipliers | None) -> Slot:
@@ -157,28 +218,44 @@ def _end(slot: Slot, dtype: str) -> int:
     return -(-(slot.offset + slot.size) // step) * step
 
 
-def _groups(slots: list[Slot], trained: int) -> list[Group]:
+def _groups(slots: Iterable[Slot], dtype: str) -> list[Group]:
+    """Neighbours of the same multipliers, from slots in the order of memory."""
     groups: list[Group] = []
     for slot in (s for s in slots if not s.frozen):
-        same = groups and (groups[-1].lr_mult, groups[-1].decay_mult) == (slot.lr_mult, slot.decay_mult)
-        if not same:
-            if groups:
-                groups[-1] = Group(groups[-1].start, slot.offset, groups[-1].lr_mult, groups[-1].decay_mult)
-            groups.append(Group(slot.offset, trained, slot.lr_mult, slot.decay_mult))
+        new = Group(slot.offset, _end(slot, dtype), slot.lr_mult, slot.decay_mult)
+        if groups and groups[-1] == replace(new, start=groups[-1].start, stop=new.start):
+            groups[-1] = replace(groups[-1], stop=new.stop)
+        else:
+            groups.append(new)
     return groups
 
 
+def extended(xp: Any, array: Any, size: int) -> Any:
+    """A flat array with zeros behind it, up to this size. It lies elsewhere in memory."""
+    longer = xp.zeros(size, dtype=array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
 def _bind(layer: Layer, flat: FlatParams, backend: Backend, dtype: str) -> None:
-    for name, decl in layer.param_decls.items():
+    for name in layer.param_decls:
         key = (layer.name, name)
         slot = flat.slots[flat.shared.get(key, key)]
         layer.params.bind(name, slot.view(flat.data))
+    bind_gradients(layer, flat, backend, dtype)
+    for name, state in layer.state_decls.items():
+        layer.state.bind(name, backend.xp.full(state.shape, state.value, dtype=state.dtype or dtype))
+
+
+def bind_gradients(layer: Layer, flat: FlatParams, backend: Backend, dtype: str) -> None:
+    """Tell a layer where the gradients of its parameters are, and which of them are wanted."""
+    for name, decl in layer.param_decls.items():
+        key = (layer.name, name)
+        slot = flat.slots[flat.shared.get(key, key)]
         # A frozen parameter has no place in the flat gradient; a layer that adds to it all the same adds to nothing.
         grad = backend.xp.zeros(decl.shape, dtype=dtype) if slot.frozen else slot.view(flat.grad)
         layer.grads.bind(name, grad)
         layer.needs_param_grad.bind(name, not slot.frozen)
-    for name, state in layer.state_decls.items():
-        layer.state.bind(name, backend.xp.full(state.shape, state.value, dtype=state.dtype or dtype))
 
 
 def l2_norm(xp: Any, flat: Any) -> float:

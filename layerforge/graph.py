@@ -6,11 +6,11 @@ Built from the configuration alone; no data are touched. All errors of a net are
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import runner
+from . import missing_flatten, runner, sharing
 from .blocks import Expansion
 from .config.sections import ENGINES
 from .errors import ConfigError, LayerForgeError, flatten, raise_all
@@ -88,6 +88,7 @@ class Blob:
     producer: Node | None = None
     readers: list[tuple[Node, int]] = field(default_factory=list)
     overwritten_by: Node | None = None
+    settled: bool = False  # it was overwritten, nobody's backward reads it, and nobody can read it any more
     needs_grad: bool = False
 
 
@@ -111,6 +112,17 @@ class PhaseGraph:
     steps: list[Step] = field(default_factory=list)
     blobs: list[Blob] = field(default_factory=list)
     current: dict[str, Blob] = field(default_factory=dict)
+    sharing: dict[int, list[Blob]] = field(default_factory=dict)  # by storage, those that are not settled
+
+    def add(self, blob: Blob) -> None:
+        """A blob is made, and from now on is what its name means."""
+        self.blobs.append(blob)
+        self.current[blob.name] = blob
+        self.sharing.setdefault(blob.storage, []).append(blob)
+
+    def has_losses(self) -> bool:
+        """Whether anything is minimised in this phase."""
+        return any(any(step.node.loss_weights) for step in self.steps)
 
     def outputs(self) -> list[Blob]:
         """The tops that nobody consumes, in order."""
@@ -128,22 +140,8 @@ class Graph:
     shared: dict[tuple[str, str], tuple[str, str]]
 
     def multipliers(self) -> dict[tuple[str, str], Multipliers]:
-        """The factors on each parameter's learning rate and decay: the layer's own times the configuration's."""
-        return {
-            (node.name, name): Multipliers(
-                decl.lr_mult * _factor(node.wiring.lr_mult, name),
-                decl.decay_mult * _factor(node.wiring.decay_mult, name),
-                node.wiring.freeze,
-            )
-            for node in self.nodes
-            for name, decl in node.layer.param_decls.items()
-        }
-
-
-def _factor(value: float | Mapping[str, float] | None, name: str) -> float:
-    if value is None:
-        return 1.0
-    return value.get(name, 1.0) if isinstance(value, Mapping) else value
+        """The factors on each parameter's learning rate and decay: the configuration's, else the layer's own."""
+        return sharing.multipliers(self.nodes)
 
 
 class Builder:
@@ -153,6 +151,7 @@ class Builder:
         self.inputs, self.input_grads, self.dtype = dict(inputs), set(input_grads), dtype
         self.errors: list[LayerForgeError] = []
         self.nodes: list[Node] = []
+        self.names: set[str] = set()
         self.aliases: dict[str, str] = {}
         self.broken: set[str] = set()  # tops of layers that have errors: what reads them is not blamed for that
         self.of_data = False  # the inputs are those of a data section, which feeds no others
@@ -173,11 +172,13 @@ class Builder:
         if not net:
             self.errors.append(ConfigError("net has no layers", place=place_of(net), hint="list at least one layer"))
         phases = {phase: self._phase(phase) for phase in PHASES}
-        shared = self._shared()
+        shared = sharing.shared_parameters(self.nodes, self.errors)
         running = [node for node in self.nodes if not isinstance(node.layer, Input)]
         graph = Graph(running, self.inputs, frozenset(self.input_grads), phases, shared)
+        set_up = self._set_up(phases.values())
+        self.errors += sharing.unknown_names(n for n in running if n.name in set_up)
+        self.errors += sharing.contradictions(running, shared, set_up)
         if not self.errors:
-            self._check_multipliers()
             for phase in phases.values():
                 find_gradients(graph, phase)
         return graph
@@ -220,6 +221,7 @@ class Builder:
         if isinstance(layer, Input):
             self._add_input(node, layer)
         self.nodes.append(node)
+        self.names.add(node.name)
 
     def _add_input(self, node: Node, layer: Input) -> None:
         """Make the top of an Input layer an input of the net; no step is left of the layer."""
@@ -235,7 +237,7 @@ class Builder:
         if not NAME.match(name):
             hint = "a letter or _, then letters, digits, _ . / -"
             return [ConfigError(f"'{name}' is not a layer name", place=place, hint=hint)]
-        if any(n.name == name for n in self.nodes):
+        if name in self.names:
             return [ConfigError(f"two layers are called '{name}'", place=place, hint="give one another name")]
         return []
 
@@ -279,9 +281,7 @@ class Builder:
     def _phase(self, phase: str) -> PhaseGraph:
         graph = PhaseGraph(phase)
         for name, spec in self.inputs.items():
-            blob = Blob(name, len(graph.blobs), len(graph.blobs), spec, needs_grad=name in self.input_grads)
-            graph.blobs.append(blob)
-            graph.current[name] = blob
+            graph.add(Blob(name, len(graph.blobs), len(graph.blobs), spec, needs_grad=name in self.input_grads))
         for node in (n for n in self.nodes if n.runs_in(phase) and not isinstance(n.layer, Input)):
             try:
                 graph.steps.append(self._step(graph, node))
@@ -311,7 +311,10 @@ class Builder:
         if node.layer.top_is_view:
             merge_storage(graph, [*bottoms, *tops])
         if all(b.spec is not None for b in bottoms):
-            specs = runner.setup(node.layer, [b.spec for b in bottoms])
+            try:
+                specs = runner.setup(node.layer, [b.spec for b in bottoms])
+            except LayerForgeError as error:
+                raise missing_flatten.named(error, graph, node, bottoms) from error.__cause__
             if len(specs) < len(tops):
                 raise ConfigError(
                     f"{runner.owner(node.layer)} makes {len(specs)} top(s), {len(tops)} are named", place=node.place
@@ -325,8 +328,7 @@ class Builder:
 
     def _new_blob(self, graph: PhaseGraph, name: str, node: Node, over: Blob | None = None) -> Blob:
         blob = Blob(name, len(graph.blobs), len(graph.blobs) if over is None else over.storage, producer=node)
-        graph.blobs.append(blob)
-        graph.current[name] = blob
+        graph.add(blob)
         return blob
 
     def _find(self, graph: PhaseGraph, node: Node, name: str) -> Blob:
@@ -363,9 +365,11 @@ class Builder:
         )
         if why:
             raise self._not_in_place(node, blob, why)
-        for other in graph.blobs:
-            if other.storage == blob.storage:
-                other.overwritten_by = node
+        mine = graph.sharing.get(blob.storage, [])
+        for other in mine:
+            other.overwritten_by = node
+            other.settled = why_needed(other, besides=None) is None
+        graph.sharing[blob.storage] = [other for other in mine if not other.settled]
         return True
 
     @staticmethod
@@ -376,47 +380,15 @@ class Builder:
 
     # The whole net ------------------------------------------------------------------------------------------------
 
-    def _shared(self) -> dict[tuple[str, str], tuple[str, str]]:
-        shared: dict[tuple[str, str], tuple[str, str]] = {}
-        by_name = {n.name: n for n in self.nodes}
-        for node in self.nodes:
-            for name, reference in node.wiring.share.items():
-                owner, _, theirs = str(reference).rpartition(".")
-                try:
-                    shared[node.name, name] = self._share(node, name, by_name.get(owner), owner, theirs, shared)
-                except ConfigError as error:
-                    self.errors.append(error)
-        return shared
-
-    def _share(
-        self, node: Node, name: str, owner: Node | None, owner_name: str, theirs: str, shared: Mapping[Any, Any]
-    ) -> tuple[str, str]:
-        who, place = runner.owner(node.layer), node.place
-        if owner is None:
-            hint = did_you_mean(owner_name, [n.name for n in self.nodes]) or "write `share: {weight: LAYER.weight}`"
-            raise ConfigError(f"{who} shares with '{owner_name}', which is no layer", place=place, hint=hint)
-        mine, other = node.layer.param_decls.get(name), owner.layer.param_decls.get(theirs)
-        for layer, decl, word in ((node.layer, mine, name), (owner.layer, other, theirs)):
-            if decl is None:
-                hint = f"it has: {', '.join(layer.param_decls) or 'none'}"
-                raise ConfigError(f"{runner.owner(layer)} has no parameter '{word}' to share", place=place, hint=hint)
-        if mine is not None and other is not None and mine.shape != other.shape:
-            message = f"{who}: '{name}' has shape {mine.shape}, '{owner_name}.{theirs}' has {other.shape}"
-            raise ConfigError(message, place=place, hint="shared parameters must have the same shape")
-        key = shared.get((owner_name, theirs), (owner_name, theirs))
-        if key == (node.name, name):
-            raise ConfigError(f"{who}: '{name}' is shared with itself", place=place)
-        return key
-
-    def _check_multipliers(self) -> None:
-        for node in self.nodes:
-            for key in ("lr_mult", "decay_mult"):
-                value = getattr(node.wiring, key)
-                for name in value if isinstance(value, Mapping) else ():
-                    if name not in node.layer.param_decls:
-                        hint = did_you_mean(name, node.layer.param_decls)
-                        message = f"{runner.owner(node.layer)}: {key} names '{name}', which is no parameter of it"
-                        self.errors.append(ConfigError(message, place=node.place, hint=hint))
+    def _set_up(self, phases: Iterable[PhaseGraph]) -> dict[str, list[Spec]]:
+        """The Specs of the bottoms of each layer that could be set up, by name."""
+        found = {}
+        for phase in phases:
+            for step in phase.steps:
+                specs = [spec for i in step.bottoms if (spec := phase.blobs[i].spec) is not None]
+                if len(specs) == len(step.bottoms):
+                    found[step.node.name] = specs
+        return found
 
 
 def unsafe_in_place(graph: PhaseGraph, node: Node, blob: Blob) -> str | None:
@@ -427,28 +399,40 @@ def unsafe_in_place(graph: PhaseGraph, node: Node, blob: Blob) -> str | None:
         return f"{node.layer.type_name} cannot write its top over its bottom"
     if reads(node.layer, "bottom", 0):
         return "its own backward reads its bottom"
-    for other in (b for b in graph.blobs if b.storage == blob.storage):
-        if other.producer is None:
-            return f"'{other.name}' is an input of the net, which belongs to the caller"
-        if reads(other.producer.layer, "top", other.producer.tops.index(other.name)):
-            return f"the backward of '{other.producer.name}' reads '{other.name}'"
-        for reader, i in other.readers:
-            if reader is not node and reads(reader.layer, "bottom", i):
-                return f"the backward of '{reader.name}' reads '{other.name}'"
+    reasons = (why_needed(other, besides=node) for other in graph.sharing.get(blob.storage, []))
+    return next((why for why in reasons if why), None)
+
+
+def why_needed(blob: Blob, besides: Node | None) -> str | None:
+    """Why a blob must keep its numbers; None where nobody's backward reads it, one node not counted."""
+    if blob.producer is None:
+        return f"'{blob.name}' is an input of the net, which belongs to the caller"
+    if reads(blob.producer.layer, "top", blob.producer.tops.index(blob.name)):
+        return f"the backward of '{blob.producer.name}' reads '{blob.name}'"
+    for reader, i in blob.readers:
+        if reader is not besides and reads(reader.layer, "bottom", i):
+            return f"the backward of '{reader.name}' reads '{blob.name}'"
     return None
 
 
 def merge_storage(graph: PhaseGraph, blobs: Sequence[Blob]) -> None:
     """Blobs that may share memory count as one storage."""
-    storages = {b.storage for b in blobs if b.index >= 0}
-    for blob in graph.blobs:
-        if blob.storage in storages:
-            blob.storage = min(storages)
+    first, *others = sorted({b.storage for b in blobs if b.index >= 0}) or [-1]
+    for storage in others:
+        moved = graph.sharing.pop(storage, [])
+        for blob in moved:
+            blob.storage = first
+        graph.sharing.setdefault(first, []).extend(moved)
 
 
-def find_gradients(graph: Graph, phase: PhaseGraph) -> None:
-    """Mark which blobs need a gradient and which nodes have anything to do in backward."""
-    multipliers = graph.multipliers()
+def find_gradients(
+    graph: Graph, phase: PhaseGraph, changed: Mapping[tuple[str, str], Multipliers] | None = None
+) -> None:
+    """Mark which blobs need a gradient and which nodes have anything to do in backward.
+
+    changed  multipliers that hold instead of the configuration's
+    """
+    multipliers = graph.multipliers() | dict(changed or {})
     for step in phase.steps:
         layer = step.node.layer
         keys = ((layer.name, name) for name in layer.param_decls)

@@ -64,6 +64,7 @@ class Run:
     seed: int = 0
     iteration: int = 0
     first_sample: int = 0  # position of the batch's first sample in the global batch
+    tuning: Any = None  # what changes multipliers of parameters (multipliers.py); None outside of a net
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,37 @@ class Memory:
     lives: dict[str, str] = field(default_factory=dict)
 
 
+class Tuned:
+    """A key of a layer's parameters, as an attribute that can be changed: net.layers["fc1"].freeze = True."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __get__(self, layer: Layer | None, owner: type) -> Any:
+        if layer is None:
+            return self
+        return None if layer.run.tuning is None else layer.run.tuning.value(layer, self.key)
+
+    def __set__(self, layer: Layer, value: Any) -> None:
+        if layer.run.tuning is None:
+            raise LayerError(f"layer '{layer.name}' is in no net: its {self.key} has no meaning")
+        layer.run.tuning.change(layer, self.key, value)
+
+
+class Wired:
+    """A key that a net reads when it is built; assigning the attribute later is an error, for it would do nothing."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __get__(self, layer: Layer | None, owner: type) -> Any:
+        raise AttributeError(self.key)  # of the class too: `engine` tells the layers of engines from others
+
+    def __set__(self, layer: Layer, value: Any) -> None:
+        hint = "set it in the configuration, and build the net anew"
+        raise LayerError(f"layer '{layer.name}': {self.key} cannot be changed in a net that is built", hint=hint)
+
+
 class Layer(Declared):
     """Base of all layers: hyper-parameters by `param`, and the services that setup, forward and backward use.
 
@@ -122,6 +154,9 @@ class Layer(Declared):
     loss: ClassVar[bool] = False
     examples: ClassVar[list[Example]] = []
     bad_examples: ClassVar[list[Bad]] = []
+
+    freeze, lr_mult, decay_mult = Tuned("freeze"), Tuned("lr_mult"), Tuned("decay_mult")
+    loss_weight, recompute, engine = Wired("loss_weight"), Wired("recompute"), Wired("engine")
 
     name: str
     xp: Any  # the backend's namespace

@@ -8,33 +8,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import accumulation, snapshot, threads, userfiles
+from . import access, accumulation, copies, counting, multipliers, registry, snapshot, threads, userfiles
+from .advice import Advice
 from .arena import allocate as arena_memory
 from .backend import Backend, get_backend
-from .blobs import BlobError, BlobView, Named, ParamView
+from .blobs import BlobError, Members, Named
 from .config.document import Config
+from .counting import Counts, LossPart
 from .errors import ConfigError, DataError, LayerForgeError, raise_all
 from .execution import Pass
 from .flat import FlatParams, allocate
-from .graph import PHASES, Builder, Graph, PhaseGraph, Step
+from .graph import PHASES, Builder, Graph, Step
 from .inputs import parse_inputs
 from .layer import Layer, Memory, Run
 from .plan import Plan, make_plan
 from .recording import NET, hold_inputs, record
-from .rewrite import Wish, rewrite
+from .rewrite import FAST, Wish, rewrite
 from .spec import Spec
-from .words import did_you_mean
+from .turns import Turns, in_turn
 
 FORWARD_WORDS = ("phase", "backward", "copy", "of")
 
 
-class Net:
+def begin_turn(engines: bool, count: int) -> None:
+    """A thread is about to use a net that asks for engines, or not, and computes with so many threads."""
+    if engines:
+        registry.engine(FAST).refuse_after_fork()
+    threads.enter(count)
+
+
+class Net(access.Settled):
     """A network. Make one with `Net.from_yaml(path)` or `Net.from_config(mapping)`.
 
     keep       "all" blobs stay readable after forward and backward, a list of names, or "none" (what training needs)
@@ -42,35 +52,53 @@ class Net:
     """
 
     def __init__(
-        self, config: Config, *, keep: str | Iterable[str] = "all", backend: str | Backend | None = None
+        self,
+        config: Config,
+        *,
+        keep: str | Iterable[str] = "all",
+        backend: str | Backend | None = None,
+        like: Mapping[str, Any] | None = None,
     ) -> None:
+        """`like` is what a copy takes over from another net of this configuration (copies.py)."""
         self.config = config
         self.backend = get_backend(backend or config.top.backend)
         self.xp, self.dtype = self.backend.xp, config.top.dtype
         self.run = Run(seed=config.top.seed)
         if config.top.threads is not None:
             threads.use(config.top.threads)
+        self.threads = threads.CURRENT.count  # what its engine makes is made for so many
         self.wish = Wish(config.top.engine, self.backend.name, self.dtype)
-        errors: list[LayerForgeError] = list(config.errors)
-        builder = self._builder(config, errors)
+        errors: list[LayerForgeError] = [] if like else list(config.errors)
+        builder = self._builder(config, errors, like)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
         for name in self.graph.inputs.keys() & set(FORWARD_WORDS):
             errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
         raise_all(errors + builder.errors)
-        self.layers: dict[str, Layer] = {n.name: n.layer for n in self.graph.nodes}
+        layers = {n.name: n.layer for n in self.graph.nodes}
+        self.layers: dict[str, Layer] = Members("layer", "layers are those of the configuration", layers)
+        self.run.tuning = multipliers.Tuning(self)
         for layer in self.layers.values():
             layer.run = self.run
         self.flat: FlatParams = allocate(
-            self.layers.values(), self.backend, self.dtype, self.run.seed, self.graph.multipliers(), self.graph.shared
-        )
+            self.layers.values(), self.backend, self.dtype, self.run.seed, self.graph.multipliers(), self.graph.shared,
+            fill=like is None,
+        )  # fmt: skip
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
         self._dtypes = {name: np.dtype(spec.dtype) for name, spec in self.graph.inputs.items()}
-        self.keep = self._checked_keep(keep)
+        engines = any(self.wish.of(node) != "reference" for node in self.graph.nodes)
+        self.turns = Turns(f"net '{config.name}'", partial(begin_turn, engines, self.threads))
+        self._keep = access.checked_keep(self, keep)
         self._plans: dict[Any, Plan] = {}
         self._plan: Plan | None = None
         self._pass: Pass | None = None
+        self._counted: tuple[Pass | None, tuple[Any, ...]] = (None, ())  # what the losses of a pass are means over
         self._arena: Any = None  # memory of all plans, for only one is run at a time
         self._active: Plan | None = None
+        self._advice = Advice()
+        self._settings = access.Settings(self.layers.values())
+        if like is not None:
+            copies.take_over(self, like)
+        self._settled = frozenset(vars(self)) | {"_settled"}
 
     @classmethod
     def from_yaml(
@@ -94,11 +122,23 @@ class Net:
         """Build a net from a mapping with the same keys as a YAML file."""
         return cls(Config.from_dict(mapping, (), userfiles.import_all), keep=keep, backend=backend)
 
-    def _builder(self, config: Config, errors: list[LayerForgeError]) -> Builder:
+    def __getstate__(self) -> dict[str, Any]:
+        more = {name: value for name, value in vars(self).items() if name not in self._settled}
+        return {**copies.state_of(self), "more": more}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        Net.__init__(self, state["config"], keep=state["keep"], backend=state["backend"], like=state)
+        vars(self).update(state["more"])
+
+    def _builder(
+        self, config: Config, errors: list[LayerForgeError], like: Mapping[str, Any] | None = None
+    ) -> Builder:
         specs: dict[str, Spec] = {}
         grads: set[str] = set()
         known = True
-        if config.data is not None:
+        if like is not None and config.tree.get("data") is not None:  # which need not be here for a copy
+            specs = like["inputs"]
+        elif config.data is not None:
             try:
                 specs = {n: s.with_dtype(self.dtype) for n, s in config.data.specs("train").items()}
             except LayerForgeError as error:  # the file of a source may be missing: the rest is looked at all the same
@@ -108,25 +148,33 @@ class Net:
             specs, grads = parse_inputs(config.inputs, self.dtype, errors)
             known = config.tree.get("data") is None
         builder = Builder(specs, grads, self.dtype)
-        builder.of_data, builder.inputs_known = config.data is not None, known
+        builder.of_data, builder.inputs_known = config.tree.get("data") is not None, known
         return builder
 
-    def _checked_keep(self, keep: str | Iterable[str]) -> frozenset[str] | None:
-        """The names to keep; None stands for all."""
-        if keep in ("all", "none"):
-            return None if keep == "all" else frozenset()
-        names = frozenset([keep] if isinstance(keep, str) else keep)
-        known = {b for g in self.graph.phases.values() for b in g.current}
-        for name in names - known:
-            raise ConfigError(f"keep: there is no blob '{name}'", hint=did_you_mean(name, known))
-        return names
+    @property
+    def keep(self) -> frozenset[str] | None:
+        """The blobs that are kept for their reader; None stands for all. Assigning takes effect at the next forward."""
+        return self._keep
+
+    @keep.setter
+    def keep(self, keep: str | Iterable[str]) -> None:
+        self._keep = access.checked_keep(self, keep)
+        self.replan("what is kept was changed after it")
+
+    def replan(self, why: str) -> None:
+        """Make all plans anew, as what they were made of has changed; a backward needs a forward before it."""
+        self._plans.clear()
+        self._active = None
+        if self._pass is not None:
+            self._pass.unusable = why
 
     # Forward ------------------------------------------------------------------------------------------------------
 
+    @in_turn
     def forward(
         self,
         *,
-        phase: str = "train",
+        phase: str | None = None,
         backward: bool | None = None,
         copy: bool = True,
         of: str | Iterable[str] | None = None,
@@ -134,40 +182,39 @@ class Net:
     ) -> dict[str, Any]:
         """Run all layers of a phase and return every top that nobody consumes.
 
+        phase     "train" unless told: running statistics move with every forward, and Dropout drops. To use a net and
+                  not train it, say phase="eval"; a third forward in train without a backward, its phase unnamed, is
+                  warned of once, where it matters
         backward  whether the layers keep what a backward needs; by default in train and not in eval
         copy      False returns live arrays instead of copies
         of        compute only these blobs (and what they need), and return them: no labels are needed for scores
         inputs    an array for each input of the net; the batch size may differ from call to call
         """
+        if phase is None:
+            self._advice.before(self)
+        named, phase = phase is not None, phase or PHASES[0]
         if phase not in PHASES:
             raise ConfigError(f"phase must be one of {', '.join(PHASES)}, got '{phase}'")
         targets = (of,) if isinstance(of, str) else tuple(of) if of is not None else None
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
         plan = self.planned(phase, {n: a.shape for n, a in given.items()}, targets, backward=keeping)
+        self.turns.forward_begins(keeping)
         self.run.phase, self.run.keep = phase, keeping
         self._plan = plan
         memory = self._memory_for(plan)
         self._pass = Pass(plan, self.xp, self.dtype, memory, plan.again)
-        self._pass.forward(given if plan.arena is None else self._held(plan, given), keep=keeping)
+        self._pass.forward(self._held(plan, given, inputs, keeping), keep=keeping)
         values = self._pass.values
+        if not named:
+            self._advice.after(self, plan)
         return {name: values[i].copy() if copy else values[i] for name, i in plan.outputs.items()}
 
     def _input(self, name: str, value: Any) -> Any:
         """An input on the net's backend and in its dtype."""
         if isinstance(value, self.xp.ndarray) and value.dtype is self._dtypes.get(name):
             return value
-        spec = self.graph.inputs.get(name)
-        if spec is None:
-            known = list(self.graph.inputs)
-            hint = did_you_mean(name, known) or f"its inputs: {', '.join(known) or 'none'}"
-            raise ConfigError(f"the net has no input '{name}'", hint=hint)
-        kind = getattr(getattr(value, "dtype", None), "kind", None) or np.asarray(value).dtype.kind
-        if not spec.is_real and kind not in "iub":
-            raise ConfigError(f"input '{name}' is an index and takes integers, got {np.asarray(value).dtype}")
-        if kind not in "iubf":
-            raise ConfigError(f"input '{name}' takes numbers, got an array of {np.asarray(value).dtype}")
-        return self.backend.from_host(value, spec.dtype)
+        return access.input_array(self, name, value)
 
     def planned(
         self,
@@ -178,6 +225,8 @@ class Net:
         backward: bool = True,
     ) -> Plan:
         """The plan for inputs of these shapes, made at their first use."""
+        if self._settings.changed():
+            self.replan("hyper-parameters of layers were changed after it")
         key = (phase, targets, backward, *shapes.items())
         plan = self._plans.get(key)
         if plan is None:
@@ -185,6 +234,7 @@ class Net:
             plan = self._plans[key] = self.plan(phase, inputs, targets, backward=backward)
         return plan
 
+    @in_turn
     def plan(
         self, phase: str, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None = None, *, backward: bool = True
     ) -> Plan:
@@ -203,12 +253,17 @@ class Net:
         steps = (step for step in plan.steps if step.runs_backward and step.node.name not in shared)
         return frozenset(step.node.name for step in steps if getattr(step.node.layer, "sets_gradients", False))
 
-    @staticmethod
-    def _held(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The inputs in memory of the plan, where every pass finds them at the same place."""
-        for name, array in given.items():
-            plan.carriers[name](array, plan.held[name])
-        return plan.held
+    def _held(self, plan: Plan, arrays: Mapping[str, Any], given: Mapping[str, Any], keeping: bool) -> dict[str, Any]:
+        """The inputs where nobody changes them before the backward, or before they are read as blobs.
+
+        In an arena every pass finds them at the same place; otherwise only what may be the caller's memory is copied.
+        """
+        if plan.arena is not None:
+            for name, array in arrays.items():
+                plan.carriers[name](array, plan.held[name])
+            return plan.held
+        later = {name for i, name in plan.inputs if keeping or i in plan.kept}
+        return {n: self.xp.array(a) if n in later and theirs(a, given[n]) else a for n, a in arrays.items()}
 
     def _memory_for(self, plan: Plan) -> Memory:
         """Hand the layers of a plan their memory; returns the net's own."""
@@ -234,6 +289,7 @@ class Net:
 
     # Backward -----------------------------------------------------------------------------------------------------
 
+    @in_turn
     def backward(self, **top_grads: Any) -> None:
         """Gradients of everything below the losses, or below the named blobs for the given cotangents.
 
@@ -243,23 +299,13 @@ class Net:
         if not top_grads:
             self.backward_losses()
             return
-        self._backward(plan, self._seeds(plan, top_grads, "cotangent"))
+        self._backward(plan, access.cotangents(self, plan, top_grads))
 
-    def _seeds(self, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int, Any]:
-        """Cotangents or tangents by the number of their blob, on the backend."""
-        seeds = {}
-        for name, value in given.items():
-            index = plan.index_of(name)
-            spec = plan.specs[index]
-            array = self.backend.from_host(value, self.dtype)
-            if not spec.is_real or array.shape != spec.shape:
-                raise ConfigError(f"{what} of '{name}' has shape {array.shape}, the blob is {spec}")
-            seeds[index] = array
-        return seeds
-
-    def backward_losses(self, scale: float = 1.0, *, fresh: bool = False) -> None:
+    @in_turn
+    def backward_losses(self, scale: float | Sequence[float] = 1.0, *, fresh: bool = False) -> None:
         """Backward from all losses, each seeded with its loss_weight times `scale`.
 
+        scale  one number, or one for each loss; nothing is sent down from a loss with 0
         fresh  the gradients of parameters begin from zero: the same as zero_grad() before it, for less
         """
         plan = self._differentiable_plan()
@@ -268,28 +314,38 @@ class Net:
                 "the net has no loss to start backward from",
                 hint="name a blob: net.backward(fc=dy), or give a layer a loss_weight",
             )
-        seeds = {i: plan.seed(self.xp, self.dtype, i, weight * scale) for i, weight in plan.losses}
+        access.demand_gradients(self, plan)
+        scales = scale if isinstance(scale, Sequence) else [scale] * len(plan.losses)
+        pairs = [(i, w, s) for (i, w), s in zip(plan.losses, scales, strict=True) if s]
+        seeds = {i: plan.seed(self.xp, self.dtype, i, weight * factor) for i, weight, factor in pairs}
         if fresh:
-            self.flat.forget(besides=plan.setters)
-        self._backward(plan, seeds, fresh)
+            self.flat.forget(besides=plan.setters if seeds else frozenset())
+        if seeds:
+            self._backward(plan, seeds, fresh)
 
     def _differentiable_plan(self) -> Plan:
-        if self._plan is None or not self.run.keep:
+        """The plan of the last forward, whose arrays are all there."""
+        self._advice.answered()
+        if self._plan is None or self._pass is None or not self.run.keep:
             raise BlobError(
                 "backward needs a forward whose arrays were kept",
                 hint='call net.forward(...) first; in eval: net.forward(phase="eval", backward=True, ...)',
             )
+        self.turns.backward_begins()
+        if self._pass.unusable:
+            hint = "call net.forward(...) again"
+            raise BlobError(f"nothing can be derived from the last forward: {self._pass.unusable}", hint=hint)
+        if self._pass.spent:
+            hint = 'run net.forward(...) again, or build the net with keep="all"'
+            raise BlobError("the memory of the last forward was reused by its backward", hint=hint)
         return self._plan
 
     def _backward(self, plan: Plan, seeds: Mapping[int, Any], fresh: bool = False) -> None:
         assert self._pass is not None
-        if plan.arena is not None:
-            if self._pass.spent:
-                hint = 'run net.forward(...) again, or build the net with keep="all"'
-                raise BlobError("the memory of the last forward was reused by its backward", hint=hint)
-            self._pass.spent = True
+        self._pass.spent = plan.arena is not None
         self._pass.backward(seeds, fresh)
 
+    @in_turn
     def jvp(self, **tangents: Any) -> dict[str, Any]:
         """Forward accumulation: how the outputs of the last forward move when the named blobs move by these tangents.
 
@@ -297,35 +353,65 @@ class Net:
         shapes that do not fit, and layers that have no jvp and more than 4096 outputs
         """
         plan = self._differentiable_plan()
-        return accumulation.jvp(self, plan, self._seeds(plan, tangents, "tangent"))
+        return accumulation.jvp(self, plan, access.seeds(self, plan, tangents, "tangent"))
 
+    @in_turn
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""
         self.flat.forget()
 
     # Losses and metrics -------------------------------------------------------------------------------------------
 
-    def total_loss(self) -> float:
-        """The sum of loss_weight times top over the losses of the last forward."""
-        if self._plan is None or self._pass is None:
-            return 0.0
-        tops = [(self._pass.values[i], weight) for i, weight in self._plan.losses]
-        return sum([weight * float(top.sum(dtype=np.float64) if top.shape else top) for top, weight in tops])
+    def total_loss(self, scales: Sequence[float] | None = None) -> float:
+        """The sum of loss_weight times top over the losses of the last forward.
 
-    def mean_over(self) -> int | None:
-        """How many things the loss of the last forward is a mean over; None for a sum.
-
-        With several losses that disagree it is the batch size.
+        scales   a further factor for each of them
         """
-        plan = self._plan
-        if plan is None:
-            return None
-        counts = {self._count(step) for step in plan.loss_steps}
-        return counts.pop() if len(counts) == 1 else self.batch_size
+        parts = self.losses()
+        factors = [1.0] * len(parts) if scales is None else scales
+        return sum([p.weight * p.value * factor for p, factor in zip(parts, factors, strict=True)])
 
-    def _count(self, step: Step) -> int | None:
-        assert self._pass is not None
-        return step.node.layer.mean_over(*(self._pass.values[i] for i in step.bottoms))
+    def losses(self) -> list[LossPart]:
+        """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""
+        if self._plan is None or self._pass is None:
+            return []
+        plan, arrays, counts = self._plan, self._pass.values, self._loss_counts()
+        found = []
+        for (i, weight), count in zip(plan.losses, counts, strict=True):
+            top = arrays[i]
+            value = float(top.sum(dtype=np.float64) if top.shape else top)
+            found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value, count))
+        return found
+
+    def mean_over(self) -> Counts:
+        """How many things the losses of the last forward are means over; None for a sum.
+
+        A tuple with an entry for each loss where they disagree. Without losses it is the batch size.
+        """
+        counts = self._loss_counts()
+        return counting.together(counts) if counts else self.batch_size
+
+    def _loss_counts(self) -> tuple[Any, ...]:
+        """Of the last forward; counted once, as a backward may reuse the memory of what is looked at."""
+        if self._plan is None or self._pass is None:
+            return ()
+        if self._counted[0] is not self._pass:
+            self._counted = self._pass, counting.counts_of(self._plan, self._pass.values)
+        return self._counted[1]
+
+    def count_losses(self, **inputs: Any) -> Counts:
+        """What `mean_over` would say after a forward in train with these inputs, without running that forward.
+
+        Where labels are made by layers, these are run, and may move running statistics.
+        """
+        given = {name: self._input(name, value) for name, value in inputs.items()}
+        plan = self.planned("train", {n: a.shape for n, a in given.items()})
+        counts = counting.counted_ahead(self, plan, given) if plan.losses else ()
+        return counting.together(counts) if counts else counting.samples_of(plan)
+
+    def _count(self, step: Step) -> Any:
+        assert self._pass is not None and self._plan is not None
+        return counting.count_of(self._plan, step, self._pass.values)
 
     @property
     def engines(self) -> dict[str, str]:
@@ -335,15 +421,9 @@ class Net:
     @property
     def batch_size(self) -> int:
         """Samples in the last forward: the first axis of the first input; 1 where nothing was given."""
-        if self._plan is None:
-            return 0
-        if not self._plan.inputs:
-            return 1
-        index, _ = self._plan.inputs[0]
-        shape = self._plan.specs[index].shape
-        return shape[0] if shape else 1
+        return 0 if self._plan is None else counting.samples_of(self._plan)
 
-    def metric_counts(self) -> dict[str, int | None]:
+    def metric_counts(self) -> dict[str, Any]:
         """For every metric among the outputs of the last forward, how many things it is a mean over (None: a sum).
 
         Metrics are the numbers, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
@@ -363,60 +443,27 @@ class Net:
     @property
     def blobs(self) -> Named:
         """Every blob of the last forward's phase by name, with .data and .grad."""
-        return Named("blob", lambda: list(self._current_phase().current), self._blob)
+        return access.blobs(self)
 
-    def _current_phase(self) -> PhaseGraph:
-        return self.graph.phases[self.run.phase]
+    @property
+    def last_plan(self) -> Plan | None:
+        """The plan of the last forward; None before the first."""
+        return self._plan
 
-    def _blob(self, name: str) -> BlobView:
-        blob = self._current_phase().current[name]
-        spec = self._plan.specs[blob.index] if self._plan else blob.spec
-        assert spec is not None
-        return BlobView(name, spec, lambda: self._read(name, blob.index), lambda: self._read_grad(name, blob.index))
-
-    def _read(self, name: str, index: int) -> Any:
-        if self._plan is None or self._pass is None:
-            raise BlobError(f"blob '{name}' has no data yet", hint="call net.forward(...) first")
-        if self._pass.values[index] is None:
-            if any(index in s.tops for s in self._plan.steps):
-                hint = f'build the net with keep="all" or keep=["{name}"]'
-                raise BlobError(f"blob '{name}' was not kept by the last forward", hint=hint)
-            raise BlobError(f"blob '{name}' was not computed by the last forward", hint=f'ask for it: of=["{name}"]')
-        return self._pass.values[index]
-
-    def _read_grad(self, name: str, index: int) -> Any:
-        if self._pass is None or not self._pass.grads:
-            raise BlobError(f"blob '{name}' has no gradient yet", hint="call net.backward() after net.forward(...)")
-        if self._pass.grads[index] is None:
-            blob = self._current_phase().blobs[index]
-            if not blob.needs_grad:
-                hint = "inputs: declare `grad: true`; other blobs: nothing below them is learned"
-            elif self.keep is not None and name not in self.keep:
-                hint = f'build the net with keep="all" or keep=["{name}"]'
-            else:
-                hint = "it does not lie below what the last backward started from"
-            raise BlobError(f"blob '{name}' has no gradient", hint=hint)
-        return self._pass.grads[index]
+    @property
+    def last_pass(self) -> Pass | None:
+        """The arrays of the last forward and of its backward; None before the first."""
+        return self._pass
 
     @property
     def params(self) -> Named:
-        """Parameters by layer and name: net.params["fc1"]["weight"].data and .grad."""
-        with_params = [n for n, layer in self.layers.items() if len(layer.params)]
-        return Named("layer with parameters", lambda: with_params, self._layer_params)
-
-    def _layer_params(self, layer_name: str) -> Named:
-        layer = self.layers[layer_name]
-
-        def view(name: str) -> ParamView:
-            frozen = not layer.needs_param_grad[name]
-            return ParamView(f"{layer_name}.{name}", layer.params[name], layer.grads[name], frozen)
-
-        return Named(f"parameter of '{layer_name}'", lambda: list(layer.params), view)
+        """Parameters by layer and name: net.params["fc1"]["weight"].data, .grad, .frozen, .lr_mult and .decay_mult."""
+        return access.params(self)
 
     @property
-    def state(self) -> dict[str, dict[str, Any]]:
+    def state(self) -> Named:
         """Running statistics by layer and name: live arrays."""
-        return {n: dict(layer.state.items()) for n, layer in self.layers.items() if len(layer.state)}
+        return access.state(self)
 
     @property
     def iteration(self) -> int:
@@ -455,6 +502,7 @@ class Net:
                 out[f"state/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(array)
         return out
 
+    @in_turn
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
         """Take over parameters and statistics; nothing is changed unless all of them fit.
 
@@ -486,3 +534,8 @@ class Net:
         """Read parameters and running statistics from a snapshot or checkpoint, by layer and name."""
         arrays, _ = snapshot.read_snapshot(path)
         self.load_arrays(arrays, str(path))
+
+
+def theirs(array: Any, given: Any) -> bool:
+    """Whether an array may be memory of whoever gave this, and not a conversion of it."""
+    return array is given or array.base is not None

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from . import runner
 from .errors import ConfigError
 from .graph import PhaseGraph, Step
@@ -43,6 +45,7 @@ class Plan:
     carrier: Callable[[], Any] | None = None  # makes what copies inputs there, where an engine does
     carriers: dict[str, Any] = field(default_factory=dict)
     seeds: dict[int, tuple[float, Any]] = field(default_factory=dict)
+    cotangents: dict[int, Any] = field(default_factory=dict)  # memory for those that a caller gives
     memory: Memory = field(default_factory=Memory)  # of the net itself, where there is no arena
     arena: Any = None  # where everything lies (arena.py)
     tapes: dict[str, Tape] = field(default_factory=dict)  # what forward and backward repeat, in an arena
@@ -61,9 +64,17 @@ class Plan:
         return tape.begun()
 
     @cached_property
-    def loss_steps(self) -> list[Step]:
-        """The steps that make the losses."""
-        return [step for step in self.steps if {i for i, _ in self.losses} & set(step.tops)]
+    def fed(self) -> frozenset[int]:
+        """The blobs that depend on an input."""
+        found = {i for i, _ in self.inputs}
+        for step in self.steps:
+            found |= set(step.tops) if found & set(step.bottoms) else set()
+        return frozenset(found)
+
+    @cached_property
+    def holds(self) -> frozenset[int]:
+        """The blobs that its passes know: inputs that are given, and what its steps make."""
+        return frozenset(i for i, _ in self.inputs) | {i for step in self.steps for i in step.tops}
 
     @property
     def again(self) -> dict[str, Memory]:
@@ -81,14 +92,18 @@ class Plan:
     def staying(self) -> set[int]:
         """The blobs that must exist after the pass: outputs, losses, inputs, what is kept, and what metrics read."""
         stay = set(self.outputs.values()) | {i for i, _ in self.losses} | {i for i, _ in self.inputs}
-        stay |= {i for s in self.steps if set(s.tops) & stay for i in s.bottoms}  # mean_over looks at them afterwards
+        counted = set(stay)  # what they are means over is looked up afterwards, in what they or numbers below them read
+        for step in reversed(self.steps):
+            if counted & set(step.tops):
+                stay |= set(step.bottoms)
+                counted |= {i for i in step.bottoms if not self.specs[i].shape}
         return stay | self.kept
 
     def seed(self, xp: Any, dtype: str, index: int, value: float) -> Any:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
         known = self.seeds.get(index)
         if known is None or known[0] != value:
-            known = self.seeds[index] = value, xp.full(self.specs[index].shape, value, dtype=dtype)
+            known = self.seeds[index] = value, fixed(xp.full(self.specs[index].shape, value, dtype=dtype))
         return known[1]
 
     def index_of(self, name: str) -> int:
@@ -97,6 +112,13 @@ class Plan:
             hint = did_you_mean(name, self.current) or f"blobs: {', '.join(self.current)}"
             raise ConfigError(f"the net has no blob '{name}' in phase {self.phase}", hint=hint)
         return self.current[name]
+
+
+def fixed(array: Any) -> Any:
+    """An array that passes share: whoever would write to it, as to a gradient, gets an error. CuPy cannot say no."""
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+    return array
 
 
 def make_plan(

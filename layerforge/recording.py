@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import registry
 from .arena import Arena, Recorder
-from .errors import LayerForgeError
+from .errors import ConfigError, LayerForgeError
 from .execution import Pass
+from .flat import memory_of_this_machine
 from .plan import AGAIN, Plan
 from .rewrite import FAST
 from .spec import Spec
@@ -28,6 +28,7 @@ def hold_inputs(plan: Plan) -> None:
     """
     for index, name in plan.inputs:
         spec = plan.specs[index]
+        demand_memory(spec)
         readers = [step.node.layer for step in plan.steps if index in step.bottoms]
         orders = {layer.axes_in_memory(spec.ndim) if hasattr(layer, "engine") else None for layer in readers}
         order = (orders.pop() if len(orders) == 1 else None) or tuple(range(spec.ndim))
@@ -52,8 +53,7 @@ def record(plan: Plan, net: Net, backward: bool) -> Arena | None:
     engine = registry.engine(FAST)
     engine.record(True)
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with np.errstate(all="ignore"):
             _run(plan, net, recorder, backward)
         return recorder.arena()
     except LayerForgeError:
@@ -80,7 +80,15 @@ def _run(plan: Plan, net: Net, recorder: Recorder, backward: bool) -> None:
 
 
 def dummy(spec: Spec) -> Any:
-    """Ones and label 0, or the least value allowed where that is not."""
+    """Ones and label 0, or the least value allowed where that is not. Errors   those of `demand_memory`"""
+    demand_memory(spec)
     value = 1.0 if spec.is_real else 0
     fits = (spec.low is None or spec.low <= value) and (spec.high is None or value < spec.high)
     return np.full(spec.shape, value if fits or spec.low is None else spec.low, spec.dtype)
+
+
+def demand_memory(spec: Spec) -> None:
+    """ConfigError for an input that no memory of this machine holds."""
+    if spec.size * np.dtype(spec.dtype).itemsize > memory_of_this_machine():
+        message = f"an input of shape {spec.shape} does not fit into memory"
+        raise ConfigError(message, hint="lower batch_size, or the shape of the input")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import threading
 import warnings
 from typing import Any
 
@@ -30,7 +31,8 @@ class Registry:
     def __init__(self, kind: str, *packages: str) -> None:
         self.kind, self.packages = kind, packages
         self._types: dict[str, type] = {}
-        self._discovered = False
+        self._discovering = self._discovered = False
+        self._lock = threading.RLock()  # another thread that builds a net waits until all types are known
 
     def add(self, cls: type) -> type:
         """Register a class under its type name; another class of that name is an error, the same one again is not."""
@@ -47,11 +49,15 @@ class Registry:
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True  # first, so that a module that looks something up while it is imported does not recurse
-        for name in self.packages:
-            package = importlib.import_module(name)
-            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-                importlib.import_module(f"{name}.{module.name}")
+        with self._lock:
+            if self._discovering:  # a module looks something up while it is imported, or another thread was faster
+                return
+            self._discovering = True
+            for name in self.packages:
+                package = importlib.import_module(name)
+                for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                    importlib.import_module(f"{name}.{module.name}")
+            self._discovered = True
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
@@ -60,8 +66,7 @@ class Registry:
 
     def get(self, name: Any, place: Place | None = None) -> Any:
         """The class of that name; ConfigError with a suggestion where there is none."""
-        if not isinstance(name, str) or name not in self._types:
-            self._discover()
+        self._discover()  # first: the module of a type that is known already may still be on its way in another thread
         if not isinstance(name, str) or name not in self._types:
             raise ConfigError(f"unknown {self.kind} type '{name}'", place=place, hint=hint_for_type(name, self.names()))
         return self._types[name]

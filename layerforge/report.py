@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -60,9 +59,8 @@ def planned(net: Net) -> Plan:
     if plan is not None and plan.arena is not None:
         return plan
     twin = Net(net.config, keep="none", backend=net.backend)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        twin.forward(copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
+    with np.errstate(all="ignore"):
+        twin.forward(phase="train", copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
     return twin.current_plan
 
 
@@ -222,7 +220,7 @@ def _own(key: tuple[str, str], layer: str) -> str | None:
 def _flops(node: Node, bottoms: list[Spec], tops: list[Spec]) -> int:
     try:
         return node.layer.flops(bottoms, tops)
-    except Exception as error:  # a user's layer may count wrongly: say which one
+    except (Exception, SystemExit) as error:  # a user's layer may count wrongly: say which one
         raise runner.failure(node.layer, "setup", bottoms, error, exit_code=2) from error
 
 

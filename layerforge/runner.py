@@ -8,6 +8,7 @@ from typing import Any
 from .errors import LayerError, LayerForgeError
 from .layer import Layer, describe_count, within
 from .spec import Spec
+from .userfiles import described
 
 
 def owner(layer: Layer) -> str:
@@ -29,7 +30,7 @@ def setup(layer: Layer, bottoms: Sequence[Spec]) -> tuple[Spec, ...]:
         )
     try:
         tops = layer.setup(*bottoms)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise failure(layer, "setup", bottoms, error, exit_code=2) from error
     tops = tuple(tops) if isinstance(tops, (tuple, list)) else (tops,)
     if not all(isinstance(t, Spec) for t in tops):
@@ -57,15 +58,21 @@ def _call(layer: Layer, doing: str, arrays: Sequence[Any], none: tuple[Any, ...]
     """Run a method; `none` is what one that returned None has returned."""
     try:
         result = layer.perform(doing, arrays)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise failure(layer, doing, arrays, error) from error
     if result is None:
         return none
     return result if isinstance(result, tuple) else tuple(result) if isinstance(result, list) else (result,)
 
 
+def is_too_large(error: BaseException) -> bool:
+    """Whether an array could not be made because of its size. NumPy has several ways to say so."""
+    told = isinstance(error, ValueError) and ("array is too big" in str(error) or "Maximum allowed" in str(error))
+    return isinstance(error, MemoryError) or told
+
+
 def failure(
-    layer: Layer, doing: str, arrays: Sequence[Any], error: Exception, exit_code: int | None = None
+    layer: Layer, doing: str, arrays: Sequence[Any], error: BaseException, exit_code: int | None = None
 ) -> LayerError:
     """The error of a layer with everything needed to find it: name, type, shapes and the line of the configuration."""
     shapes = ", ".join(str(tuple(a.shape)) if a is not None else "None" for a in arrays)
@@ -73,7 +80,9 @@ def failure(
     if isinstance(error, LayerForgeError):
         message, hint, code = error.message, error.hint, exit_code or error.exit_code
     else:
-        message, hint, code = f"{type(error).__name__} in {doing}: {error}", None, exit_code
+        message, hint, code = f"{type(error).__name__} in {doing}: {described(error)}", None, exit_code
+        if is_too_large(error):
+            message, hint = f"an array in its {doing} would be too large for memory ({error})", "use smaller numbers"
     return LayerError(
         f"{owner(layer)}: {message} [{what} {shapes or 'none'}]", place=layer.place, hint=hint, exit_code=code
     )

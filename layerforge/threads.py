@@ -5,12 +5,16 @@ Two pools of threads on the same cores wait for each other.
 NumPy's products of matrices come from a BLAS with threads of its own; oneDNN has those of OpenMP. Where oneDNN
 computes, the BLAS gets a single thread. Environment variables (OMP_NUM_THREADS) work only before a library is loaded,
 so what is loaded already is told through its own functions.
+
+OpenMP counts for each of the program's threads by itself, and what an engine has made for a number of threads may only
+be run by as many: a net tells the thread that runs it how many are its own (`enter`). A BLAS has one number for all.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,15 +57,39 @@ class Threads:
 CURRENT = Threads()
 
 
+class Here(threading.local):
+    """What the calling thread computes with; None for the present decision."""
+
+    count: int | None = None
+
+
+HERE = Here()
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use(count: int) -> None:
-    """Compute with that many threads from now on, in this process and in those that it starts."""
-    CURRENT.asked = count
+    """Compute with that many threads from now on, in this process and in those that it starts.
+
+    Nets that are there already go on with as many as they were made for.
+    """
+    CURRENT.asked, HERE.count = count, None
     settle()
+
+
+def enter(count: int) -> None:
+    """The calling thread computes with that many until it is told otherwise."""
+    HERE.count = count
+    for library in CURRENT.openmp:
+        library.omp_set_num_threads(count)
+
+
+def here() -> int:
+    """With how many the calling thread computes."""
+    return HERE.count or CURRENT.count
 
 
 def engine_loaded() -> None:
@@ -80,7 +108,7 @@ def settle() -> None:
     if CURRENT.engine:
         CURRENT.openmp = tuple(_loaded("libgomp", "libomp", "libiomp5"))
         for library in CURRENT.openmp:
-            library.omp_set_num_threads(CURRENT.count)
+            library.omp_set_num_threads(here())
 
 
 def blas_setters() -> Iterator[tuple[Any, str]]:
@@ -101,7 +129,7 @@ def alone() -> Iterator[None]:
         yield
     finally:
         for library in CURRENT.openmp:
-            library.omp_set_num_threads(CURRENT.count)
+            library.omp_set_num_threads(here())
 
 
 def _loaded(*names: str) -> list[Any]:

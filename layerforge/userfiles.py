@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import threading
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,12 @@ from types import ModuleType
 
 from .errors import ConfigError, LayerForgeError
 from .places import Place
+from .regular import irregular
+
+PREFIX = "layerforge_user_"  # of the names of the modules
+
+ONE_BY_ONE = threading.RLock()  # no other thread takes a file that is still being run for imported
+PREFIX = "layerforge_user_"  # of the names of their modules
 
 
 def import_file(path: str | Path) -> ModuleType:
@@ -24,7 +31,9 @@ def import_file(path: str | Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
-        raise ConfigError(f"there is no file {path}", hint="`import:` lists Python files, relative to the config")
+        kind = irregular(path)
+        what = f"{path} is {kind}, not a Python file" if kind else f"there is no file {path}"
+        raise ConfigError(what, hint="`import:` lists Python files, relative to the config")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is not a Python file", hint="its name must end in .py")
@@ -35,9 +44,12 @@ def import_file(path: str | Path) -> ModuleType:
     except LayerForgeError:
         del sys.modules[name]
         raise
-    except Exception as problem:
+    except KeyboardInterrupt:  # the user's, not the file's
         del sys.modules[name]
-        message = f"{type(problem).__name__} while importing: {problem}"
+        raise
+    except BaseException as problem:
+        del sys.modules[name]
+        message = f"{type(problem).__name__} while importing: {described(problem)}"
         raise ConfigError(message, place=where(path, problem)) from problem
     return module
 
@@ -47,11 +59,23 @@ def imported(path: str | Path) -> ModuleType | None:
     return sys.modules.get(_name(Path(path).absolute()))
 
 
+def is_file(module: str) -> bool:
+    """Whether a module of that name is a file that was imported here."""
+    return module.startswith(PREFIX)
+
+
 def _name(path: Path) -> str:
-    return f"layerforge_user_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    return f"{PREFIX}{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
 
 
-def where(path: Path, problem: Exception) -> Place:
+def described(problem: BaseException) -> str:
+    """The text of an exception in a user's code, which for one that wants to end the process says little by itself."""
+    if isinstance(problem, SystemExit):
+        return f"exit({'' if problem.code is None else repr(problem.code)}) is called, but this code is not the program"
+    return str(problem)
+
+
+def where(path: Path, problem: BaseException) -> Place:
     """The last line of the user's own file in a traceback, or the line of a syntax error."""
     if isinstance(problem, SyntaxError) and problem.lineno:
         return Place(str(path), problem.lineno, problem.offset or 1, problem.text or "")
@@ -61,7 +85,16 @@ def where(path: Path, problem: Exception) -> Place:
     return Place(str(path), 1, 1)
 
 
+def line_of_user(problem: BaseException) -> Place | None:
+    """The last line of any imported file in a traceback; None where none of them takes part in it."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(PREFIX)]
+    files = {getattr(module, "__file__", None) for module in modules}
+    own = [frame for frame in traceback.extract_tb(problem.__traceback__) if frame.filename in files]
+    return Place(own[-1].filename, own[-1].lineno or 1, 1, own[-1].line or "") if own else None
+
+
 def import_all(paths: Iterable[str | Path]) -> None:
     """Import several files in order."""
-    for path in paths:
-        import_file(path)
+    with ONE_BY_ONE:
+        for path in paths:
+            import_file(path)

@@ -6,6 +6,7 @@ A synonym is never accepted silently: two names for one thing make files that ha
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 LAYER_SYNONYMS = {
@@ -219,3 +220,13 @@ def hint_for_type(name: str, known: Iterable[str]) -> str:
             f" ({origin})" if ";" in origin else ""
         )
     return did_you_mean(name, known) or f"known types: {', '.join(sorted(known))}"
+
+
+SMALL_IS_GOOD = re.compile(
+    r"loss|error|perplexity|distance|divergence|(?<![a-z])(err|mse|rmse|mae|mape|nll|bce|ce|kl|kld|ppl|wer|cer|cost)(?![a-z])"
+)
+
+
+def is_higher_better(metric: str) -> bool:
+    """Whether large is good, by the name of a metric: losses and errors fall, everything else rises."""
+    return SMALL_IS_GOOD.search(metric.lower()) is None

@@ -5,7 +5,8 @@
 
 Files are made by changing small good ones (bytes, numbers, pieces, words; for half of them inside of their compression
 or checksum). Workers read them with limits: 1 GiB of memory beyond the libraries', 10 seconds. A finding is a file that
-ends a worker, exceeds a limit, or raises anything but an error of LayerForge. Formats that the program itself reads in
+ends a worker, exceeds a limit, or raises anything but an error of LayerForge: what the HDF5 library raises is one too,
+where it was not expected. Formats that the program itself reads in
 a process of its own (foreign HDF5) may end that process: such files are counted as contained, and some of them are then
 read through the front door, where they must give an error in time.
 
@@ -37,6 +38,7 @@ sys.path[:0] = [str(SCRIPTS), str(SCRIPTS.parent)]
 from fuzzing.formats import FORMATS, Format  # noqa: E402
 from fuzzing.mutations import spoilt  # noqa: E402
 
+from layerforge.data.hdf5_child import Unreadable  # noqa: E402
 from layerforge.errors import LayerForgeError  # noqa: E402
 
 MEMORY = 1 << 30
@@ -112,15 +114,12 @@ def tried(made: Format, path: Path, number: int, report: Report) -> None:
     try:
         made.read(path)
         report.accepted += 1
-    except LayerForgeError as error:
+    except (LayerForgeError, Unreadable) as error:
         report.refused[type(error).__name__] += 1
     except Exception as problem:
-        if made.front is not None:  # the process that reads it would say so and end
-            report.refused[type(problem).__name__] += 1
-        else:
-            where = traceback.extract_tb(problem.__traceback__)[-1]
-            text = f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
-            report.findings.append({"number": number, "what": text[:300]})
+        where = traceback.extract_tb(problem.__traceback__)[-1]
+        text = f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
+        report.findings.append({"number": number, "what": text[:300]})
 
 
 # The parent -----------------------------------------------------------------------------------------------------------

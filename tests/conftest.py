@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 ENGINE_TESTS = (
     "test_activation_accuracy.py",
     "test_arena.py",
+    "test_concurrency.py",
     "test_engine_fuzz.py",
     "test_engine_nets.py",
     "test_engine_not_finite.py",
@@ -34,6 +35,7 @@ ENGINE_TESTS = (
     "test_engines.py",
     "test_engines_more.py",
     "test_engines_recurrent.py",
+    "test_netfuzz.py",
     "test_tape.py",
 )
 HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"

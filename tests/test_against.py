@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from layerforge.check import against as comparing
-from layerforge.check.against import Arrays, Asked, Refusal, against, against_net
+from layerforge.check.against import Arrays, Asked, Hyper, Refusal, against, against_net
 from layerforge.check.agreement import EMPTY_MEAN, Agreement, Allowed, compared
 from layerforge.check.harness import Probe
 from layerforge.cli import main
@@ -298,6 +298,16 @@ def forget(type_name: str) -> None:
     LAYERS.remove(type_name)
     for name in [name for name in sys.modules if name.startswith("layerforge_user_snake")]:
         del sys.modules[name]
+
+
+def test_a_hyper_parameter_that_nobody_looked_at_is_known() -> None:
+    hyper = Hyper({"weight": [1.0], "reduction": "none", "label_smoothing": 0.1})
+    assert hyper["weight"] == [1.0]
+    assert hyper.get("reduction") == "none"
+    assert hyper.get("ignore_index") is None
+    assert hyper.overlooked == ["label_smoothing"]
+    assert dict(**hyper) == {**hyper} == hyper.given
+    assert hyper.overlooked == []
 
 
 def test_two_reports_add_up() -> None:

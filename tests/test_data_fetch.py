@@ -6,16 +6,23 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import json
+import re
 import socket
 import tarfile
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request
 
 import numpy as np
 import pytest
 from data_files import MNIST_FILES, Server, images, isolate, serving, write_mnist
 
-from layerforge.data import MissingData, fetch, open_data
+from layerforge.data import MissingData, download, fetch, open_data
 from layerforge.data.download import RemoteFile, TransferError, transfer
 from layerforge.errors import ConfigError, DataError, LayerForgeError
 from layerforge.feed import DataSection
@@ -48,7 +55,7 @@ def mnist(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> fe
 
     def small(wanted: fetch.Wanted) -> fetch.Wanted:
         data = content[wanted.remote.name]
-        remote = RemoteFile(wanted.remote.name, len(data), hashlib.md5(data).hexdigest())
+        remote = RemoteFile(wanted.remote.name, len(data), hashlib.sha256(data).hexdigest())
         return dataclasses.replace(wanted, remote=remote)
 
     parts = {part: tuple(small(w) for w in wanted) for part, wanted in fetch.MNIST.parts.items()}
@@ -81,9 +88,9 @@ def test_only_what_is_missing_is_downloaded_and_only_once(mnist: fetch.DataSet, 
 
 
 def test_the_published_checksums_are_those_of_the_original_files() -> None:
-    md5 = {w.remote.name: w.remote.md5 for part in fetch.MNIST.parts.values() for w in part}
-    assert md5["train-images-idx3-ubyte.gz"] == "f68b3c2dcbeaaa9fbdd348bbdeb94873"
-    assert len({w.remote.md5 for s in fetch.SETS.values() for part in s.parts.values() for w in part}) == 10
+    sha256 = {w.remote.name: w.remote.sha256 for part in fetch.MNIST.parts.values() for w in part}
+    assert sha256["train-images-idx3-ubyte.gz"] == "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+    assert len({w.remote.sha256 for s in fetch.SETS.values() for part in s.parts.values() for w in part}) == 10
 
 
 def test_a_download_that_broke_off_is_continued(mnist: fetch.DataSet, server: Server, tmp_path: Path) -> None:
@@ -122,7 +129,7 @@ def test_a_checksum_mismatch_is_an_error_and_leaves_nothing(
     text = failure(load)
     assert "is not the published file" in text
     assert "checksum mismatch" in text
-    assert hashlib.md5(right).hexdigest() in text
+    assert hashlib.sha256(right).hexdigest() in text
     assert cached(tmp_path) == []
 
 
@@ -207,10 +214,112 @@ def test_transfer_gives_its_reason_and_keeps_the_old_file(server: Server, tmp_pa
     target.write_bytes(b"old")
     server.files["/a.bin"] = b"new!"
     with pytest.raises(TransferError, match="checksum mismatch"):
-        transfer(f"{server.url}/a.bin", RemoteFile("a.bin", 4, "0" * 32), target, 5.0, False)
+        transfer(f"{server.url}/a.bin", RemoteFile("a.bin", 4, "0" * 64), target, 5.0, False)
     assert target.read_bytes() == b"old"
-    transfer(f"{server.url}/a.bin", RemoteFile("a.bin", 4, hashlib.md5(b"new!").hexdigest()), target, 5.0, False)
+    transfer(f"{server.url}/a.bin", RemoteFile("a.bin", 4, hashlib.sha256(b"new!").hexdigest()), target, 5.0, False)
     assert target.read_bytes() == b"new!"
+
+
+def test_every_checksum_is_a_sha_256_and_https_comes_first() -> None:
+    for data_set in fetch.SETS.values():
+        assert data_set.mirrors[0].startswith("https://")
+        for wanted in (w for part in data_set.parts.values() for w in part):
+            assert len(bytes.fromhex(wanted.remote.sha256)) == 32
+
+
+def reason(url: str, tmp_path: Path, size: int = 5000) -> str:
+    """Why a transfer of a file of that size failed."""
+    with pytest.raises(TransferError) as caught:
+        transfer(url, RemoteFile("a.bin", size, "0" * 64), tmp_path / "a.bin", 5.0, False)
+    return str(caught.value)
+
+
+@contextmanager
+def saying(*pieces: bytes, pause: float = 0.0) -> Iterator[str]:
+    """A server that answers anything with these bytes, and its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(5)
+
+        def serve() -> None:
+            with suppress(OSError):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    for piece in pieces:
+                        connection.sendall(piece)
+                        time.sleep(pause)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/a.bin"
+    thread.join(5)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def test_a_server_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte every 20 ms never ends within a socket's time limit, nor does it come to 1 KiB a second."""
+    monkeypatch.setattr(download, "WINDOW", 0.1)
+    with saying(OK + b"Content-Length: 5000\r\n\r\n", *[b"x"] * 60, pause=0.02) as url:
+        began = time.monotonic()
+        assert re.match(r"too slow: \d+ bytes in 0\.\d s", reason(url, tmp_path))
+        assert time.monotonic() - began < 1
+    assert 0 < (tmp_path / "a.bin.part").stat().st_size < 60
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "9" * 30, "9" * 5000, "0x10", "١٢"])
+def test_lengths_that_are_none(tmp_path: Path, length: str) -> None:
+    with saying(OK + f"Content-Length: {length}\r\n\r\n".encode() + b"x" * 10) as url:
+        assert "the server offers" in reason(url, tmp_path)
+
+
+@pytest.mark.parametrize("given", ["bytes 3-9/abc", f"bytes {'9' * 5000}-1/2", "bytes -3-9/10", "nonsense"])
+def test_ranges_that_are_none(tmp_path: Path, given: str) -> None:
+    (tmp_path / "a.bin.part").write_bytes(b"xxx")
+    with saying(f"HTTP/1.1 206 Partial\r\nContent-Range: {given}\r\n\r\n".encode()) as url:
+        assert "continues at the wrong place" in reason(url, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 404 \x1b[2Jgone\x9b31m\r\n\r\n",
+        b"\x1b[2Jno HTTP at all\r\n\r\n",
+        OK + b"Content-Length: \x1b[2J\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: ftp://\x1b[2Jelsewhere/\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+    ],
+)
+def test_what_a_server_says_moves_no_cursor(tmp_path: Path, answer: bytes) -> None:
+    with saying(answer) as url:
+        text = reason(url, tmp_path)
+    assert text.isprintable()
+    assert "elsewhere" not in text or "not as safe" in text
+
+
+def test_a_tag_that_cannot_be_sent_back_is_not_kept(tmp_path: Path) -> None:
+    with saying(OK + b'ETag: "\x1b\xe9"\r\nContent-Length: 5000\r\n\r\nxxx') as url:
+        assert "broke off after 3 of 5000" in reason(url, tmp_path)
+    assert json.loads((tmp_path / "a.bin.part.json").read_text())["validator"] is None
+
+
+def test_no_redirection_from_https_to_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    opener = download._opener()
+    handler = next(h for h in opener.handlers if type(h).__name__ == "Redirections")
+    secure, open_ = (Request(f"{scheme}://a.example/x") for scheme in ("https", "http"))
+    for request, target, fine in (
+        (secure, "https://b.example/x", True),
+        (open_, "https://b.example/x", True),
+        (open_, "http://b.example/x", True),
+        (secure, "http://b.example/x", False),
+        (open_, "file:///etc/passwd", False),
+    ):
+        if fine:
+            assert handler.redirect_request(request, None, 302, "Found", {}, target).full_url == target
+        else:
+            with pytest.raises(URLError, match="not as safe"):
+                handler.redirect_request(request, None, 302, "Found", {}, target)
 
 
 @pytest.fixture
@@ -224,7 +333,7 @@ def cifar(server: Server, monkeypatch: pytest.MonkeyPatch) -> bytes:
             info.size = len(record)
             tar.addfile(info, io.BytesIO(record))
     data = buffer.getvalue()
-    archive = dataclasses.replace(fetch._CIFAR_ARCHIVE, size=len(data), md5=hashlib.md5(data).hexdigest())
+    archive = dataclasses.replace(fetch._CIFAR_ARCHIVE, size=len(data), sha256=hashlib.sha256(data).hexdigest())
     parts = {
         part: tuple(dataclasses.replace(w, remote=archive) for w in wanted)
         for part, wanted in fetch.CIFAR10.parts.items()

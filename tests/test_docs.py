@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from layerforge import Example, Net, Spec, register
+from layerforge.catalogue import builtin_layers
 from layerforge.check.harness import Probe
 from layerforge.registry import LAYERS, SOURCES
 
@@ -209,3 +210,9 @@ def test_the_documented_slots_are_those_that_are_enforced() -> None:
     assert [line.split() for line in text.strip().splitlines()] == [
         [n for n in names if n != "__main__"] for names in SLOTS
     ]
+
+
+def test_the_readme_counts_the_layers_right() -> None:
+    layers = builtin_layers()
+    differentiable = [cls for cls in layers if cls.is_differentiable()]
+    assert f"Of {len(layers)} layer types {len(differentiable)} have a backward" in (ROOT / "README.md").read_text()

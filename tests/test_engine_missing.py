@@ -156,12 +156,20 @@ def test_a_file_that_is_no_library_is_refused(monkeypatch: pytest.MonkeyPatch, t
     assert refusal(monkeypatch, str(path)).startswith(f"{path} cannot be loaded (")
 
 
+def test_a_library_that_waits_for_sycl_is_called_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "libdnnl.so.3"
+    path.write_bytes(b"its libraries are missing")
+    (tmp_path / "libsycl.so.9").touch()
+    assert refusal(monkeypatch, str(path)) == f"{path} {library.SYCL}"
+
+
 @pytest.mark.parametrize(
     ("version", "words"),
     [
         ((2, 7, 5, b"", 2, 0), "is oneDNN 2.7.5; this engine speaks the interface of version 3"),
         ((4, 0, 0, b"", 2, 0), "is oneDNN 4.0.0; this engine speaks the interface of version 3"),
         ((3, 4, 1, b"", 0, 0), "(oneDNN 3.4.1) was built without a CPU engine"),
+        ((3, 12, 0, b"", 512, 512), f"(oneDNN 3.12.0) {library.SYCL}"),
     ],
 )
 def test_another_onednn_is_refused(

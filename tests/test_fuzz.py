@@ -51,6 +51,24 @@ def test_spoilt_files_for_the_hdf5_library(name: str) -> None:
     assert report.files == FILES == report.accepted + sum((report.refused + report.contained).values())
 
 
+@pytest.mark.parametrize("name", CONTAINED)
+def test_what_the_hdf5_library_raises_is_a_finding_where_it_was_not_expected(name: str, tmp_path: Path) -> None:
+    """Errors of the programs that read such files are made of expected ones; another would hide a fault of ours."""
+    made, report = FORMATS[name](), fuzz.Report()
+    made.read = lambda path: [][0]
+    fuzz.tried(made, tmp_path, 7, report)
+    assert [f["number"] for f in report.findings] == [7]
+    assert report.findings[0]["what"].startswith("IndexError: list index out of range (test_fuzz.py:")
+
+
+def test_names_that_are_no_utf_8_are_refused(tmp_path: Path) -> None:
+    """Found by the script: number 1398 of seed 0."""
+    made, report = FORMATS["snapshot1"](), fuzz.Report()
+    (tmp_path / "file").write_bytes(fuzz.content("snapshot1", 0, 1398, made))
+    fuzz.tried(made, tmp_path / "file", 1398, report)
+    assert report.refused == {"Unreadable": 1}
+
+
 def test_a_number_always_stands_for_the_same_file() -> None:
     made = FORMATS["npz"]()
     one, two = (fuzz.content("npz", 1, 5, FORMATS["npz"]()) for _ in range(2))

@@ -63,7 +63,7 @@ def test_a_net_fine_tunes_with_frozen_statistics() -> None:
 
     first, frozen, x = net(), net(use_running_stats=True), RNG.normal(3, 2, (4, 2))
     for _ in range(60):
-        first.forward(x=x)
+        first.forward(phase="train", x=x)
     for name, array in first.state["bn"].items():
         frozen.state["bn"][name][...] = array
     assert_allclose(frozen.forward(phase="train", x=x)["bn"], first.forward(phase="eval", x=x)["bn"])

@@ -103,6 +103,58 @@ class Pick(Layer):
         return dx, None
 
 
+def zeros_and_ones(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of which many are equal."""
+    return rng.integers(0, 2, shape).astype("float64")
+
+
+def with_nothing(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers; the first row is -inf, and so is one of the others."""
+    x = rng.normal(size=shape)
+    x[:1], x[1:2, :1] = -np.inf, -np.inf
+    return x
+
+
+class Root(Layer):
+    """A healthy square root, whose derivative counts as 0 where it has none."""
+
+    examples = [Example({}, [Spec((4, 5), draw=zeros_and_ones)])]
+
+    def setup(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, x: Any) -> Any:
+        y = self.xp.sqrt(self.xp.abs(x))
+        self.save(y=y.copy(), sign=self.xp.sign(x))
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        y = self.saved.y
+        return dy * self.saved.sign / (2 * (y + (y == 0)))
+
+
+class Sharpest(Layer):
+    """A healthy log Σ exp x of each row, of which some are -inf everywhere."""
+
+    backward_reads = ("bottom", "top")
+    examples = [Example({}, [Spec((4, 3), draw=with_nothing)])]
+
+    def setup(self, x: Spec) -> Spec:
+        return x.with_shape((x.shape[0], 1))
+
+    def forward(self, x: Any) -> Any:
+        largest = x.max(axis=1, keepdims=True)
+        largest = self.xp.where(largest > -np.inf, largest, 0)
+        total = self.xp.exp(x - largest).sum(axis=1, keepdims=True)
+        y = self.xp.where(total > 0, self.xp.log(total + (total == 0)) + largest, -np.inf)
+        self.save(x=x, y=y)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        x, y = self.saved.x, self.saved.y
+        return dy * self.xp.exp(x - self.xp.where(y > -np.inf, y, 0))
+
+
 class Reverse(Layer):
     """A healthy reversal of the last axis, not in place."""
 
@@ -135,6 +187,24 @@ class Along(Layer):
 
     def backward(self, dy: Any) -> Any:
         return self.xp.flip(self.xp.flip(dy, self.dim).cumsum(axis=self.dim), self.dim)
+
+
+class Larger(Layer):
+    """A healthy maximum of two blobs, which share the gradient where they are equal."""
+
+    bottoms = 2
+    examples = [Example({}, [Spec((4, 5), draw=zeros_and_ones)] * 2)]
+
+    def setup(self, a: Spec, b: Spec) -> Spec:
+        return a
+
+    def forward(self, a: Any, b: Any) -> Any:
+        self.save(share=(a > b) + 0.5 * (a == b))
+        return self.xp.maximum(a, b)
+
+    def backward(self, dy: Any) -> Any:
+        share = self.saved.share.astype(dy.dtype)
+        return dy * share, dy * (1 - share)
 
 
 class Learned(Layer):
@@ -198,7 +268,7 @@ class Swallow(Layer):
         return self.saved.zeros.copy()
 
 
-HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse, Along, Learned, Fixed, Drawn, Swallow]
+HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse, Along, Larger, Root, Sharpest, Learned, Fixed, Drawn, Swallow]
 
 
 @pytest.mark.parametrize("cls", HEALTHY, ids=lambda c: c.__name__)
@@ -272,6 +342,20 @@ class SignWrong(Linear):
 class NoBottomGradient(Linear):
     def backward(self, dy: Any) -> Any:
         super().backward(dy)
+
+
+@caught_by("ties")
+class BothGetAllOfIt(Larger):
+    def backward(self, dy: Any) -> Any:
+        share = self.xp.ceil(self.saved.share).astype(dy.dtype)
+        return dy * share, dy * (1 - share + 0.5 * (self.saved.share == 0.5))
+
+
+@caught_by("ties")
+class NeitherGetsAnyOfIt(Larger):
+    def backward(self, dy: Any) -> Any:
+        share = self.saved.share
+        return dy * (share == 1).astype(dy.dtype), dy * (share == 0).astype(dy.dtype)
 
 
 @caught_by("jvp")
@@ -378,6 +462,27 @@ class StateMovesInEval(Centre):
         y = super().forward(x)
         self.state.running_mean *= 0.9
         return y
+
+
+@caught_by("gradients", "eval_gradients")
+class RootIsNotANumberAtZero(Root):
+    def backward(self, dy: Any) -> Any:
+        y = self.saved.y
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return dy * self.saved.sign / (2 * y)
+
+
+@caught_by("gradients")
+class SharpestOfNothing(Sharpest):
+    def backward(self, dy: Any) -> Any:
+        with np.errstate(invalid="ignore"):
+            return dy * self.xp.exp(self.saved.x - self.saved.y)
+
+
+@caught_by("gradients")
+class SharpestWrongBesideNothing(Sharpest):
+    def backward(self, dy: Any) -> Any:
+        return 2 * super().backward(dy)
 
 
 @caught_by("eval_gradients")
@@ -525,6 +630,19 @@ class UsesUpWhatItSaved(Linear):
         dx = super().backward(dy)
         self.saved.x[...] *= 0
         return dx
+
+
+@caught_by("linear_backward")
+class AddsAConstant(Softmax):
+    def backward(self, dy: Any) -> Any:
+        return super().backward(dy) + 1
+
+
+@caught_by("linear_backward")
+class AddsAConstantToTheBias(Linear):
+    def backward(self, dy: Any) -> Any:
+        self.grads.bias += 1e-6
+        return super().backward(dy)
 
 
 @caught_by("linear_backward")

@@ -7,8 +7,8 @@ every parameter's gradient, the statistics. Random masks are ours in both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,30 @@ Arrays = dict[str, np.ndarray]
 
 class Refusal(LayerForgeError):
     """The other implementation cannot do what was asked; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Hyper(Mapping[str, Any]):
+    """Hyper-parameters that remember which of them were looked at: who overlooks one computes another layer."""
+
+    given: Mapping[str, Any]
+    read: set[str] = field(default_factory=set)
+
+    def __getitem__(self, name: str) -> Any:
+        value = self.given[name]
+        self.read.add(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.given)
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    @property
+    def overlooked(self) -> list[str]:
+        """Those that were given and not looked at."""
+        return [name for name in self.given if name not in self.read]
 
 
 @dataclass(frozen=True)

@@ -98,12 +98,14 @@ def demand(condition: Any, message: str) -> None:
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-12) -> bool:
-    """Equal up to `tolerance` of the largest value of b; both None is equal; NaN is equal to nothing."""
+    """Equal up to `tolerance` of the largest finite value of b, infinities exactly. Both None is equal, NaN never."""
     if a is None or b is None:
         return a is None and b is None
     if a.shape != b.shape:
         return False
-    return bool(np.all(np.abs(a - b) <= tolerance * (np.abs(b).max(initial=0.0) + 1.0)))
+    allowed = tolerance * (np.abs(b, where=np.isfinite(b), out=np.zeros(b.shape)).max(initial=0.0) + 1.0)
+    with np.errstate(invalid="ignore"):
+        return bool(np.all((a == b) | (np.abs(a - b) <= allowed)))
 
 
 def same(a: Any, b: Any) -> bool:

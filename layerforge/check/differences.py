@@ -41,7 +41,8 @@ class Tolerance:
 
     def allows(self, found: Difference, scale: float, zero: float = 0.0) -> bool:
         """Whether a comparison passes. `scale` is typical of its gradient; `zero` is allowed where that counts as 0."""
-        return found.absolute <= self.atol * scale + self.rtol * abs(found.numeric) + found.noise + zero
+        allowed = self.atol * scale + self.rtol * abs(found.numeric) + found.noise + zero
+        return math.isfinite(found.numeric) and found.absolute <= allowed
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,13 @@ def compare(
     tried: list[tuple[float, float, Difference]] = []
     for h in steps:
         coarse, noise = central(h)
-        if abs(analytic - coarse) <= AGREE * abs(coarse) + noise:  # nothing that spoils it agrees by accident
+        known = math.isfinite(coarse)  # a step that leaves the domain tells nothing
+        if known and abs(analytic - coarse) <= AGREE * abs(coarse) + noise:  # nothing that spoils it agrees by accident
             tried = [(0.0, h, Difference(analytic, coarse, False, noise, where))]
             break
         fine, noise = central(h / 2)
-        excess = abs(coarse - fine) - AGREE * max(abs(coarse), abs(fine)) - noise
+        known &= math.isfinite(fine)
+        excess = abs(coarse - fine) - AGREE * max(abs(coarse), abs(fine)) - noise if known else math.inf
         tried.append((excess, h, Difference(analytic, fine, excess > 0, noise, where)))
         if excess <= 0:
             break
@@ -118,7 +121,8 @@ def central_difference(
 ) -> tuple[float, float]:
     """The difference at one step, and how far rounding can move it. The path is left at -h."""
     plus, minus = _values(evaluate, move, h), _values(evaluate, move, -h)
-    total = sum(float(((p - m) * w).sum()) for p, m, w in zip(plus, minus, weights, strict=True))
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        total = sum(float((_less(p, m) * w).sum()) for p, m, w in zip(plus, minus, weights, strict=True))
     return total / (2 * h), _rounding(plus, weights, h)
 
 
@@ -126,12 +130,20 @@ def _values(
     evaluate: Callable[[], Sequence[np.ndarray]], move: Callable[[float], None], t: float
 ) -> list[np.ndarray]:
     move(t)
-    return [np.array(y, dtype=np.float64) for y in evaluate()]
+    with np.errstate(invalid="ignore", divide="ignore"):  # a step may leave the domain, as from 0 to a root of -h
+        return [np.array(y, dtype=np.float64) for y in evaluate()]
 
 
 def _rounding(values: Sequence[np.ndarray], weights: Sequence[np.ndarray], h: float) -> float:
     """How far rounding can move a difference of such values that is divided by h."""
-    return ROUNDING * sum(float((np.abs(v) * np.abs(w)).sum()) for v, w in zip(values, weights, strict=True)) / h
+    sizes = (np.where(np.isfinite(v), np.abs(v), 0.0) * np.abs(w) for v, w in zip(values, weights, strict=True))
+    return ROUNDING * sum(float(size.sum()) for size in sizes) / h
+
+
+def _less(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a - b, 0 for infinities that are equal: what stays infinite does not move."""
+    with np.errstate(invalid="ignore"):
+        return np.where(a == b, 0.0, a - b)
 
 
 def _kink_at_start(at: Callable[[float], list[np.ndarray]], weights: Sequence[np.ndarray], h: float) -> bool:
@@ -143,7 +155,7 @@ def _kink_at_start(at: Callable[[float], list[np.ndarray]], weights: Sequence[np
 
     def jump(h: float) -> tuple[float, float]:
         plus, minus = at(h), at(-h)
-        bends = (((p - s) + (m - s)) * w for p, s, m, w in zip(plus, start, minus, weights, strict=True))
+        bends = ((_less(p, s) + _less(m, s)) * w for p, s, m, w in zip(plus, start, minus, weights, strict=True))
         return abs(sum(float(b.sum()) for b in bends)) / h, _rounding(plus, weights, h)
 
     (wide, _), (narrow, noise) = jump(h), jump(h / 4)

@@ -95,11 +95,13 @@ class Row:
     def add(self, difference: Difference, tolerance: Tolerance) -> bool:
         """Take one comparison into account. One that a kink spoils counts only as a kink, unless it agrees anyway.
 
+        A gradient that is not a number is wrong at a kink, too, where any finite one may be right.
+
         Returns whether it counts.
         """
         typical, zero = self.scale / math.sqrt(math.prod(self.shape)), self.floor if self.scale <= self.floor else 0.0
         agrees = tolerance.allows(difference, typical, zero)
-        if difference.kink and not agrees:
+        if difference.kink and not agrees and math.isfinite(difference.analytic):
             self.kinks += 1
             return False
         self.compared += 1
@@ -215,12 +217,6 @@ def probe_gradients(
     probe.layer.run.keep = tested.layer.run.keep = True
     gradients = tested.gradients(tested.draw_cotangents(tested.forward()))
     cotangents = [probe.host(c) for c in probe.draw_cotangents(probe.forward()) if c is not None]
-    real = [i for i, s in enumerate(probe.top_specs) if s.is_real]
-
-    def evaluate() -> list[np.ndarray]:
-        tops = probe.forward()
-        return [probe.backend.to_host(tops[i]) for i in real]
-
     floor = effort.limits.zero * max((norm(g) for g in gradients.values() if g is not None), default=0.0)
     rng = np.random.default_rng([effort.seed, 4])
     rows, failed = [], []
@@ -232,7 +228,7 @@ def probe_gradients(
             row.failed = Difference(math.nan, math.nan, False, where="backward returned None")
             continue
         row.scale = norm(gradient)
-        judge = Judge(row, array, gradient, evaluate, cotangents, probe.device, rng, effort)
+        judge = Judge(row, array, gradient, _evaluation(probe), cotangents, probe.device, rng, effort)
         if gradient.shape != array.shape:
             row.failed = Difference(math.nan, math.nan, False, where=f"backward returned shape {gradient.shape}")
         else:
@@ -244,6 +240,49 @@ def probe_gradients(
     for judge in failed:
         judge.row.mistake = diagnose(_evidence(probe, judge, gradients, {row.blob for row in rows if not row.ok}))
     return rows
+
+
+def joint_gradient(probe: Probe, effort: Effort) -> Row | None:
+    """The verdict on a direction of all bottoms at once in which equal numbers stay equal.
+
+    None where no two numbers of the bottoms that have a gradient are equal.
+    """
+    probe.layer.run.keep = True
+    bottoms = {name: array for name, array in probe.arrays().items() if name.startswith("bottom")}
+    numbers = np.concatenate([probe.host(array).ravel() for array in bottoms.values()] or [np.zeros(0)])
+    distinct, which = np.unique(numbers, return_inverse=True)
+    if distinct.size == numbers.size:
+        return None
+    step = np.random.default_rng([effort.seed, 6]).normal(size=distinct.size)[which]
+    parts = np.split(step / norm(step), np.cumsum([array.size for array in bottoms.values()])[:-1])
+    parts = [part.reshape(array.shape) for part, array in zip(parts, bottoms.values(), strict=True)]
+    paths = [along(array, probe.device(part)) for array, part in zip(bottoms.values(), parts, strict=True)]
+
+    def move(t: float) -> None:
+        for path in paths:
+            path(t)
+
+    cotangents = probe.draw_cotangents(probe.forward())
+    named = probe.gradients(cotangents)
+    gradients = [np.zeros(a.shape) if named[name] is None else named[name] for name, a in bottoms.items()]
+    analytic = sum(float((gradient * part).sum()) for gradient, part in zip(gradients, parts, strict=True))
+    real = [probe.host(dy) for dy in cotangents if dy is not None]
+    scale = math.hypot(*map(norm, gradients))
+    row = Row(type(probe.layer).type_name, ", ".join(bottoms), step.shape, scale=scale)
+    found = compare(analytic, _evaluation(probe), real, move, "numbers that move together", effort.steps)
+    row.add(found, effort.limits)
+    return row
+
+
+def _evaluation(probe: Probe) -> Callable[[], list[np.ndarray]]:
+    """What gives the real tops of a probe at its present numbers."""
+    real = [i for i, s in enumerate(probe.top_specs) if s.is_real]
+
+    def evaluate() -> list[np.ndarray]:
+        tops = probe.forward()
+        return [probe.backend.to_host(tops[i]) for i in real]
+
+    return evaluate
 
 
 def _evidence(

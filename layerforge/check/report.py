@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -20,6 +21,8 @@ LEGEND = (
 COLUMNS = ("layer", "gradients", "example", "blob", "shape", "abs", "rel", "decided at", "kinks", "verdict")
 NUMBERS = ("gradients", "abs", "rel", "kinks")
 FEW = 30  # gradients that fit a screen
+FOLLOWING = ("eval_gradients", "jvp", "ties")  # checks that fail where the gradients of an example are wrong
+NUMBERED = re.compile(r"\([\d, ]*\)|\d+(\.\d+)?(e[+-]?\d+)?")  # shapes and numbers, in which one cause differs
 Paint = Callable[[str, str], str]  # (text, "red" | "green" | "bold") -> text
 
 
@@ -98,15 +101,18 @@ class Report:
     def text(self, *, verbose: bool = False, paint: Paint = plain) -> str:
         """For a reader: a table, what is wrong, and a summary.
 
-        The table has a line for each gradient where they are few, or `verbose`; otherwise one for each layer.
+        The table has a line for each gradient where they are few, or `verbose`; otherwise one for each layer. What
+        follows from another fault, or says the same again, is told of in a line; `verbose` shows all of it.
         """
         groups = {} if verbose or len(self.rows) <= FEW else by_layer(self.rows)
-        lines = table([max(g, key=badness) for g in groups.values()] or self.rows, groups, paint)
+        rows = self.rows if verbose else [row for row in self.rows if not row.cause]
+        lines = table([max(g, key=badness) for g in groups.values()] or rows, groups, paint)
         lines += [f"no backward: {', '.join(self.metrics)}"] if self.metrics else []
         lines += [line.format(**vars(self.limits)) for line in LEGEND] if self.rows else []
         lines += [self.engine_line()] if self.engine else []
-        lines += [paint(explain(row), "red") for row in self.rows if not row.ok and not row.cause]
-        lines += [paint(str(failure), "red") for failure in self.failures]
+        wrong = [row for row in self.rows if not row.ok and not row.cause]
+        tell = [explain(row) for row in wrong] + [str(failure) for failure in self.failures]
+        lines += [paint(words, "red") for words in (tell if verbose else causes(self.rows, self.failures))]
         return "\n".join([*lines, paint(self.summary(), "green" if self.ok else "red")])
 
     def engine_line(self) -> str:
@@ -226,6 +232,44 @@ def explain(row: Row) -> str:
     assert found is not None
     likely = f"\n     = {row.mistake}" if row.mistake else ""
     return f"{row.owner}{example}: gradient of {row.blob} {row.shape}{found.describe()}{note}{likely}"
+
+
+def causes(rows: Sequence[Row], failures: Sequence[Failure]) -> list[str]:
+    """What is wrong, each cause once, and in a line what else shows it or follows from it."""
+    wrong: dict[tuple[str, ...], list[Row]] = {}
+    for row in (row for row in rows if not row.ok and not row.cause):
+        wrong.setdefault((row.owner, row.blob, row.mistake, row.note), []).append(row)
+    told = [_with_others(explain(first), [f"example {row.example}" for row in same]) for first, *same in wrong.values()]
+    because: dict[str, list[str]] = {}
+    for row in (row for row in rows if row.cause):
+        because.setdefault(row.cause, []).append(row.owner)
+    for cause, owners in because.items():
+        told.append(f"because of {cause}: {plural(len(owners), 'gradient')} of {listed(owners)}")
+    bad = {f"{row.owner}-{row.example}" for row in rows if not row.ok}
+    broken: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        follows = failure.check in FOLLOWING and failure.layer in bad
+        words = "" if follows else NUMBERED.sub("#", failure.message)
+        broken.setdefault((failure.layer.partition("-")[0], words), []).append(failure)
+    for (owner, words), (first, *same) in broken.items():
+        if words:
+            told.append(_with_others(str(first), [f"{f.check} of {f.layer}" for f in same]))
+        else:
+            others = listed([f"{f.check} of {f.layer}" for f in (first, *same)])
+            told.append(f"because of the gradients of {owner}: {others}")
+    return told
+
+
+def _with_others(words: str, others: Sequence[str]) -> str:
+    """What is wrong somewhere, and where it is wrong as well."""
+    return f"{words}\n     and so in {plural(len(others), 'more place')}: {listed(others)}" if others else words
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Different names in a line, the first few of them."""
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - most} more" if len(distinct) > most else ""
+    return ", ".join(distinct[:most]) + more
 
 
 def row_dict(row: Row) -> dict[str, Any]:

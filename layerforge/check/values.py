@@ -8,7 +8,7 @@ from .. import runner
 from .case import Case, CheckFailed, check, close, compare, demand, layer_check, outputs, same
 from .diagnosis import overwritten
 from .differences import Tolerance
-from .gradients import layer_gradients
+from .gradients import Effort, joint_gradient, layer_gradients
 
 
 @check
@@ -43,6 +43,20 @@ def check_gradients(case: Case) -> None:
     for row in layer_gradients(case.cls, case.example, backend=case.backend, tolerance=Tolerance()):
         if not row.ok and row.failed is not None:
             raise CheckFailed(f"gradient of {row.blob}{row.failed.describe()}", hint=row.mistake or None)
+
+
+@layer_check
+def check_ties(case: Case) -> None:
+    """Where numbers of the bottoms are equal, backward is right for moving them together, the one way that is smooth.
+
+    The maximum of two equal numbers has no derivative by one of them alone, whatever backward says; it has one by both
+    at once, which the gradients of the two must add up to.
+    """
+    if not case.differentiable:
+        return
+    row = joint_gradient(case.probe(), Effort(tolerance=Tolerance()))
+    if row is not None and row.failed is not None:
+        raise CheckFailed(f"where numbers are equal, the gradient of {row.blob} is wrong{row.failed.describe()}")
 
 
 @check
@@ -80,15 +94,18 @@ def check_several_backwards(case: Case) -> None:
 
 @check
 def check_linear_backward(case: Case) -> None:
-    """Backward is linear in the upstream gradient, as every vector-Jacobian product is."""
+    """Backward is linear in the upstream gradient, as every vector-Jacobian product is, and nothing is added to that.
+
+    The factors do not add up to 1: those of 2 a - b would, and let L(dy) + 1 pass for linear.
+    """
     if not case.differentiable:
         return
     probe = case.probe()
     tops = probe.forward()
     first, other = (probe.draw_cotangents(tops, stream) for stream in (3, 5))
-    mixed = [None if a is None else 2 * a - b for a, b in zip(first, other, strict=True)]
+    mixed = [None if a is None else 2 * a - 3 * b for a, b in zip(first, other, strict=True)]
     a, b, m = (probe.gradients(dys) for dys in (first, other, mixed))
-    want = {n: None if a[n] is None else 2 * a[n] - b[n] for n in a}
+    want = {n: None if a[n] is None else 2 * a[n] - 3 * b[n] for n in a}
     tolerance = max(1e-9, case.tolerance)
     compare(m, want, lambda x, y: close(x, y, tolerance), "backward is not linear in the upstream gradient")
 

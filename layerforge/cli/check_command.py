@@ -109,11 +109,24 @@ def remarks(net: Net) -> list[str]:
         notes.append("there is no solver section; `layerforge train` needs at least solver.lr")
     if not any(any(node.loss_weights) for node in net.graph.nodes if node.runs_in("train")):
         notes.append("no layer is a loss in train, so there is nothing to minimise")
+    notes += gaps(net)
     try:
         get_backend(net.config.top.backend)
     except LayerForgeError as error:
         notes.append(f"{error.message}; checked on numpy")
     return notes
+
+
+def gaps(net: Net) -> list[str]:
+    """Classes that train has and val or test has not, or the other way round, as far as labels are in files here."""
+    from ..data.opening import class_gaps
+    from ..uses import uses_of
+
+    data = net.config.data
+    if data is None:
+        return []
+    labels = {section: feed.source.labels() for section, feed in data.feeds().items()}
+    return class_gaps(data, labels, uses_of(net.graph))
 
 
 def show(finding: Finding, args: argparse.Namespace) -> None:

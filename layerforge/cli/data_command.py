@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, DataError, LayerForgeError, flatten, report
+from ..errors import ConfigError, DataError, LayerForgeError, flatten, report, visible
 from .arguments import add_json_option
 from .output import print_json, yaml_line
 from .terminal import tell
@@ -114,7 +114,7 @@ def run_info(args: argparse.Namespace) -> int:
     if args.json:
         print_json(about)
     else:
-        print("\n".join(info_lines(about)))
+        print(visible("\n".join(info_lines(about))))
     return 0
 
 
@@ -218,7 +218,7 @@ def run_verify(args: argparse.Namespace) -> int:
         return 3 if any(r["errors"] for r in results) else 0
     for result in results:
         for line in result["lines"]:
-            print(f"{result['name']}  {line}")
+            print(visible(f"{result['name']}  {line}"))
         for error in result["errors"]:
             tell(report(error))
     if not results:
@@ -242,6 +242,9 @@ def verify(source: Source) -> dict[str, Any]:
         if not right:
             hint = "delete it, then `layerforge data download`; a file of your own needs another name"
             errors.append(DataError(f"{path} is not the published file", hint=hint))
+    for path in files_of(cls):
+        if not Path(path).is_file():
+            errors.append(DataError(f"{path} is not an ordinary file", hint="put the published file there"))
     for part in source.parts:
         try:
             number = count(source, part)

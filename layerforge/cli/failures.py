@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import LayerForgeError, flatten, report
+from ..places import Place
+from ..userfiles import described, line_of_user
 from .arguments import UsageError
 from .terminal import flush_output, tell
 
@@ -34,7 +36,10 @@ def _ended(command: Callable[[], int], debug: bool) -> int:
     try:
         try:
             code = command()
-        except SystemExit as stop:  # argparse after --help; users' files may do anything
+        except SystemExit as stop:  # argparse after --help
+            place = line_of_user(stop)
+            if place is not None:
+                return _ended_by_user(stop, place, debug)
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         flush_output()
         return code
@@ -58,6 +63,13 @@ def _ended(command: Callable[[], int], debug: bool) -> int:
         what = f"{type(problem).__name__}: {problem}"
         _failed(problem, f"internal error: {what}; please report it, with the traceback in {_traceback_file()}", debug)
         return 1
+
+
+def _ended_by_user(stop: SystemExit, place: Place, debug: bool) -> int:
+    """A user's file wants to end the process, where nothing could say in whose name: a source, for example."""
+    error = LayerForgeError(described(stop), place=place)
+    _failed(stop, f"error: {error}", debug)
+    return 1
 
 
 def tell_refusal(error: LayerForgeError, debug: bool = False) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
+from ..errors import visible
+
 # What stands for a character where a stream cannot encode it. Others lose their accent, or are named.
 ASCII = {
     "−": "-", "–": "-", "—": "-", "→": "->", "←": "<-", "≥": ">=", "≤": "<=", "≠": "!=", "≈": "~", "±": "+-",
@@ -93,6 +95,7 @@ def tell(text: str) -> None:
     """A text on stderr, behind everything that was printed on stdout; its first words coloured."""
     with suppress(OSError):  # it will fail again, and be told, where stdout is written
         flush_output()
+    text = visible(text)
     colours = {"error:": "red", "warning:": "yellow", "note:": "bold"}
     text = re.sub(r"^(error|warning|note):", lambda m: paint(m[0], colours[m[0]], sys.stderr), text, flags=re.MULTILINE)
     with suppress(OSError):  # nobody is left to be told

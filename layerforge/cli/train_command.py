@@ -45,7 +45,7 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
         "train.max_steps": getattr(args, "max_steps", None),
         "train.overfit_batches": getattr(args, "overfit_batches", None),
     }
-    named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    named = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items() if value is not None]
     return [*args.assignments, *args.set, *named]
 
 

@@ -90,7 +90,7 @@ def batch_text(verdict: BatchVerdict) -> list[str]:
         lines.append(f"so nothing is promised of the gradients of {', '.join(verdict.unpromised)}")
     if verdict.averaged:
         counts = ", ".join(f"{name} {'a sum' if n is None else f'over {n}'}" for name, n in verdict.averaged.items())
-        lines.append(f"the losses are means over different counts ({counts}), so parts are weighted by their samples")
+        lines.append(f"the losses are means over different counts ({counts}): each is weighted by its own")
     dtypes = list(LIMITS)
     rows = [("gradient", "norm", *dtypes, "")]
     for cut in verdict.gradients:

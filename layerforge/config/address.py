@@ -17,7 +17,7 @@ def names_in(container: Any) -> list[str]:
     if isinstance(container, Mapping):
         return [str(key) for key in container]
     if isinstance(container, list):
-        return list(_layer_names(container)) or [str(index) for index in range(len(container))]
+        return list(layer_names(container)) or [str(index) for index in range(len(container))]
     return []
 
 
@@ -26,7 +26,7 @@ def entry(container: Any, parts: list[str]) -> tuple[Any, int] | None:
     if isinstance(container, Mapping):
         keys: dict[str, Any] = {key: key for key in container if isinstance(key, str)}
     elif isinstance(container, list):
-        keys = _layer_names(container) or {str(index): index for index in range(len(container))}
+        keys = layer_names(container) or {str(index): index for index in range(len(container))}
     else:
         return None
     for count in range(min(len(parts), MOST_DOTS), 0, -1):
@@ -36,7 +36,19 @@ def entry(container: Any, parts: list[str]) -> tuple[Any, int] | None:
     return None
 
 
-def _layer_names(items: list[Any]) -> dict[str, int]:
+def within_block(items: list[Any], name: str, at: str) -> str | None:
+    """What to say of a name that lies inside a use of a block in a list of layers; None where it does not."""
+    for use in (item for item in items if isinstance(item, Mapping) and "block" in item):
+        if isinstance(use.get("name"), str) and name.startswith(f"{use['name']}."):
+            here, body = f"{at}.{use['name']}", f"blocks.{use['block']}.net"
+            return f"set an argument: {here}.with.NAME, or a layer of every copy: {body}.LAYER.KEY"
+    return None
+
+
+def layer_names(items: list[Any]) -> dict[str, int]:
     """The position of each item that has a name; of the first where two have the same."""
-    named = [(item["name"], i) for i, item in enumerate(items) if isinstance(item, Mapping) and "name" in item]
-    return {name: index for name, index in reversed(named) if isinstance(name, str)}
+    found: dict[str, int] = {}
+    for index, item in enumerate(items):
+        if isinstance(item, Mapping) and isinstance(item.get("name"), str):
+            found.setdefault(item["name"], index)
+    return found

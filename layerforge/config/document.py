@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import userfiles
 from ..errors import ConfigError, LayerForgeError, flatten, in_order, raise_all
 from ..params import resolve_path, show
 from ..places import Place, PlacedDict, PlacedList, part, place_of
+from ..regular import irregular
 from ..words import hint_for_key
 from .extends import Files, load_with_bases, merge_bases
 from .overrides import apply_overrides
@@ -98,6 +100,15 @@ class Config:
         self._read(import_files)
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"tree": self.tree, "path": self.path, "files": self.files, "imports": self.imports}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """A copy reads the tree again, for sections hold what cannot travel. Users' files are imported."""
+        vars(self).update(state)
+        self.errors, self.broken = [], set()
+        self._read(userfiles.import_all)
+
     # ---- reading -----------------------------------------------------------------------------------------------
 
     def _collect(self, error: LayerForgeError) -> None:
@@ -160,7 +171,10 @@ class Config:
         value = self.tree.get("net")
         if value is not None and not isinstance(value, PlacedList):
             message = f"net must be a list of layers, got {show(value)}"
-            self._collect(ConfigError(message, place=place_of(self.tree, "net"), hint="begin each layer with '- '"))
+            hint = "begin each layer with '- '"
+            if isinstance(value, PlacedDict):
+                hint += "; a mapping changes layers of a net that the file extends, by name"
+            self._collect(ConfigError(message, place=place_of(self.tree, "net"), hint=hint))
             return PlacedList()
         if not value:
             missing = Place(self.path, 0, 0) if self.path else None
@@ -198,6 +212,9 @@ class Config:
             path = resolve_path(item, place)
             if os.path.isfile(path):
                 found.append(path)
+            elif kind := irregular(path) or ("a folder" if os.path.isdir(path) else None):
+                message = f"import: '{item}' is {kind}, not a Python file"
+                self._collect(ConfigError(message, place=place, hint="`import:` lists Python files"))
             else:
                 self._collect(ConfigError(f"import: there is no file '{item}'", place=place, hint=f"looked for {path}"))
         return found

@@ -1,7 +1,11 @@
 """`extends: base.yaml`: a configuration that says only how it differs from another one.
 
 Mappings are merged key by key, everything else is replaced: lists (and so the whole `net`) and also values that the
-extending file sets to null. Of several bases the later one wins; the extending file wins over all.
+extending file sets to null. A mapping laid over a list of layers changes those that it names:
+
+    net: {fc1: {out_features: 512}}
+
+Of several bases the later one wins; the extending file wins over all.
 """
 
 from __future__ import annotations
@@ -10,7 +14,10 @@ import os
 from dataclasses import dataclass, field
 
 from ..errors import ConfigError, LayerForgeError
-from ..places import Place, PlacedDict, place_of
+from ..params import show
+from ..places import Place, PlacedDict, PlacedList, place_of
+from ..words import did_you_mean
+from .address import layer_names, within_block
 from .yaml_file import load_yaml
 
 MAX_FILES = 100
@@ -57,12 +64,19 @@ def merge_bases(tree: PlacedDict, folder: str, files: Files, chain: tuple[str, .
         place = place_of(bases, index) if isinstance(bases, list) else place_of(tree, "extends")
         if not isinstance(base, str) or not base:
             raise ConfigError("extends must be the path of a file or a list of paths", place=place)
-        result = merge(result, load_with_bases(os.path.join(folder, os.path.expanduser(base)), files, place, chain))
-    return merge(result, tree, leave_out="extends")
+        path = os.path.join(folder, os.path.expanduser(base))
+        result = merge(result, load_with_bases(path, files, place, chain), files.errors)
+    return merge(result, tree, files.errors, leave_out="extends")
 
 
-def merge(base: PlacedDict, over: PlacedDict, leave_out: str | None = None) -> PlacedDict:
-    """A new mapping: the entries of `base`, replaced or (mappings) merged by those of `over`."""
+def merge(
+    base: PlacedDict, over: PlacedDict, errors: list[LayerForgeError], leave_out: str | None = None, at: str = ""
+) -> PlacedDict:
+    """A new mapping: the entries of `base`, replaced or (mappings) merged by those of `over`.
+
+    errors   takes what cannot be merged: layers that the list in `base` does not have
+    at       the address of both, with a dot behind it
+    """
     merged = PlacedDict(place=over.place or base.place)
     for key, value in base.items():
         merged[key] = value
@@ -71,7 +85,33 @@ def merge(base: PlacedDict, over: PlacedDict, leave_out: str | None = None) -> P
         if key == leave_out:
             continue
         below = base.get(key)
-        both = isinstance(below, PlacedDict) and isinstance(value, PlacedDict)
-        merged[key] = merge(below, value) if both else value
+        if isinstance(below, PlacedDict) and isinstance(value, PlacedDict):
+            merged[key] = merge(below, value, errors, at=f"{at}{key}.")
+        elif isinstance(below, PlacedList) and isinstance(value, PlacedDict) and key == "net":
+            merged[key] = merge_layers(below, value, errors, f"{at}{key}")
+            continue  # the list stands where it did
+        else:
+            merged[key] = value
         merged.copy_places(over, key)
+    return merged
+
+
+def merge_layers(base: PlacedList, over: PlacedDict, errors: list[LayerForgeError], at: str = "net") -> PlacedList:
+    """A new list of layers: those of `base`, the ones that `over` names merged with what it says of them."""
+    merged = PlacedList(base, place=base.place)
+    merged.value_places = dict(base.value_places)
+    names = layer_names(base)
+    for name, changes in over.items():
+        index = names.get(name)
+        place = place_of(over, name, of="key")
+        if index is None:
+            inside = within_block(base, name, at)
+            hint = inside or did_you_mean(name, names) or f"its layers: {', '.join(list(names)[:20]) or 'none'}"
+            errors.append(ConfigError(f"'{at}' has no layer '{name}' to change", place=place, hint=hint))
+        elif not isinstance(changes, PlacedDict):
+            message = f"'{at}.{name}' is a whole layer or block, got {show(changes)} for it"
+            errors.append(ConfigError(message, place=place, hint=f"say what changes: {name}: {{KEY: VALUE}}"))
+        else:
+            merged[index] = merge(base[index], changes, errors, at=f"{at}.{name}.")
+            merged[index].place = base[index].place
     return merged

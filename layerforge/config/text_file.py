@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..places import Place
+from ..regular import irregular, is_open_already
 from ..words import did_you_mean
 
 MAX_BYTES = 2 * 2**20
@@ -61,6 +62,10 @@ def read_text(path: str | os.PathLike[str], place: Place | None = None) -> str:
 
 def _read_bytes(name: str, place: Place | None) -> bytes:
     """At most one byte more than is allowed, so that an endless file ends too."""
+    kind = irregular(name)
+    if kind is not None and not (place is None and is_open_already(name)):
+        hint = "give the path of a .yaml file"
+        raise ConfigError(f"config file '{name}' is {kind}, not a regular file", place=place, hint=hint)
     try:
         with open(name, "rb") as file:
             return file.read(MAX_BYTES + 1)

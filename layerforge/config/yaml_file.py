@@ -23,12 +23,15 @@ MAX_NODES = 50_000
 MAX_DEPTH = 100
 MAX_ERRORS = 50
 
+ENCLOSED = ("[", "{", '"', "'", "!")  # how a value begins that is more than one plain word
+
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # where PyYAML counts a new line
 UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 TAG_PREFIX = "tag:yaml.org,2002:"
 
 # What PyYAML says, and what usually helps.
 ADVICE = (
+    ("would begin a comment", "put the text that it belongs to in quotes"),
     ("mapping values are not allowed", "a ': ' too many: quote the value, or check the indentation of this line"),
     ("found character '\\t'", "YAML is indented with spaces, not tabs"),
     ("could not find expected ':'", "a key needs ': ' (colon and space) after it"),
@@ -54,6 +57,22 @@ class _Events(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
         yaml.reader.Reader.__init__(self, text)
         yaml.scanner.Scanner.__init__(self)
         yaml.parser.Parser.__init__(self)
+
+
+class _Argument(_Events):
+    """The same for an argument of a command line, in which '#' begins no comment: what stands there is all meant."""
+
+    def scan_to_next_token(self) -> None:
+        while True:
+            while self.peek() == " ":
+                self.forward()
+            if self.peek() == "#":
+                problem = "'#' would begin a comment here"
+                raise yaml.scanner.ScannerError(None, None, problem, self.get_mark())
+            if not self.scan_line_break():
+                return
+            if not self.flow_level:
+                self.allow_simple_key = True
 
 
 def load_yaml(
@@ -97,10 +116,14 @@ def parse_yaml(text: str, name: str, errors: list[LayerForgeError] | None = None
 def parse_value(text: str, place: Place) -> Any:
     """The value of a YAML scalar, [list] or {mapping} written on a command line at `place`.
 
-    Errors   ConfigError, all at that place, also for an empty text and for block style
+    Without quotes or brackets the whole text is the scalar, a '#' in it too.
+
+    Errors   ConfigError, all at that place, also for an empty text, for block style, and for what YAML would leave out
+             without a word: comments, anchors, the marks of documents
     """
     collected: list[LayerForgeError] = []
-    builder = _Builder(text, place.file, place, collected)
+    enclosed = text.lstrip().startswith(ENCLOSED)
+    builder = _Builder(text, place.file, place, collected, _Argument if enclosed else _Events)
     value = builder.document()
     raise_all(collected)
     if not text.strip() or (value is None and builder.root_is_empty):
@@ -110,7 +133,15 @@ def parse_value(text: str, place: Place) -> Any:
         raise ConfigError(
             f"'{shorten(text)}' is not a scalar, [list] or {{mapping}}", place=place, hint="quote it, or add brackets"
         )
-    return value
+    if builder.root_is_marked:
+        message = f"'{shorten(text)}' has an anchor or the mark of a document"
+        raise ConfigError(message, place=place, hint="quote it if it is a text")
+    if enclosed:
+        return value
+    bad = forbidden_character(text)
+    if bad:
+        raise ConfigError(f"a string must not contain the control character {bad}", place=place)
+    return plain_scalar(text.strip())
 
 
 def _kind(value: Any) -> str:
@@ -123,16 +154,23 @@ def _kind(value: Any) -> str:
 class _Builder:
     """Builds one tree from the events of one text. `origin` shifts all places into a command line's argument."""
 
-    def __init__(self, text: str, name: str, origin: Place | None, errors: list[LayerForgeError]) -> None:
+    def __init__(
+        self,
+        text: str,
+        name: str,
+        origin: Place | None,
+        errors: list[LayerForgeError],
+        events: type[_Events] = _Events,
+    ) -> None:
         self.name, self.origin, self.errors = name, origin, errors
         self.lines = [UNPRINTABLE.sub("\ufffd", line) for line in LINE_BREAK.split(text)]
         self.anchors: dict[str, tuple[Any, Place]] = {}
         self.open_anchors: set[str] = set()
         self.nodes = 0
         self.root: Place | None = None
-        self.root_is_empty = self.root_is_block = False
+        self.root_is_empty = self.root_is_block = self.root_is_marked = False
         self._refuse_controls(text)
-        self.events = _Events(text)
+        self.events = events(text)
 
     def _refuse_controls(self, text: str) -> None:
         found = UNPRINTABLE.search(text)
@@ -198,15 +236,18 @@ class _Builder:
     def document(self) -> Any:
         """The value of the only document; None for an empty text."""
         self._next()  # the start of the stream
-        if isinstance(self._next(), yaml.StreamEndEvent):
+        event = self._next()
+        if isinstance(event, yaml.StreamEndEvent):
             self.root_is_empty = True
             return None
-        event = self._next()
+        start, event = event, self._next()
         self.root = self._place(event)
         self.root_is_empty = isinstance(event, yaml.ScalarEvent) and event.style is None and event.value == ""
         self.root_is_block = getattr(event, "flow_style", True) is False
+        marks = start.explicit or getattr(event, "anchor", None) is not None
         value = self._node(event, 1)
-        self._next()  # the end of the document
+        end = self._next()  # of the document
+        self.root_is_marked = marks or end.explicit
         event = self._next()
         if not isinstance(event, yaml.StreamEndEvent):
             raise ConfigError(

@@ -51,6 +51,9 @@ class Arrays(Source):
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         return dict(self.arrays)
 
+    def labels(self) -> dict[str, np.ndarray]:
+        return {name: array for name, array in self.load().items() if array.ndim == 1 and array.dtype.kind in "iu"}
+
     @property
     def config(self) -> dict[str, Any]:
         """The arrays appear by shape and dtype only: a file cannot hold them."""

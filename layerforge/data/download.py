@@ -7,21 +7,33 @@ import json
 import os
 import queue
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import visible
 from ..snapshot import sync_folder
 from .files import file_error
 
 CHUNK = 1 << 16
 STALLED = 20.0  # seconds without a byte after which a transfer is given up
+WINDOW = 20.0  # seconds over which a transfer has to bring ...
+SLOWEST = 1 << 10  # ... this many bytes a second: a server that drips is given up, too
+LENGTH = re.compile(r"[0-9]{1,18}")
+RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+TAG = re.compile(r"[\x20-\x7e]{1,200}")
 
 
 class TransferError(Exception):
     """A mirror did not deliver; its text is the reason. What came is kept for the next try."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            " ".join(visible(reason[:500]).split())
+        )  # a server's words: one line, nothing that moves cursors
 
 
 class ChecksumError(TransferError):
@@ -34,7 +46,7 @@ class RemoteFile:
 
     name: str
     size: int
-    md5: str
+    sha256: str
     unpack: tuple[str, ...] = ()
 
 
@@ -47,6 +59,8 @@ def transfer(url: str, file: RemoteFile, target: Path, seconds: float, progress:
              disk cannot be written
     """
     part = target.with_name(target.name + ".part")
+    if part.exists() and not part.is_file():
+        raise file_error(part, "is not an ordinary file", "remove it")
     resumed = part.exists()
     try:
         _fill(url, file, part, seconds, progress)
@@ -72,10 +86,10 @@ def writing(path: Path) -> Iterator[None]:
         raise file_error(path, f"cannot be written ({problem.strerror or problem})", hint) from None
 
 
-def md5_of(path: Path) -> str:
-    """The MD5 checksum of a file, in hexadecimal."""
+def sha256_of(path: Path) -> str:
+    """The SHA-256 checksum of a file, in hexadecimal."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _note(part: Path) -> Path:
@@ -83,11 +97,11 @@ def _note(part: Path) -> Path:
 
 
 def _verify(file: RemoteFile, part: Path) -> None:
-    found = md5_of(part)
-    if found != file.md5:
+    found = sha256_of(part)
+    if found != file.sha256:
         part.unlink()
         _note(part).unlink(missing_ok=True)
-        raise ChecksumError(f"checksum mismatch: MD5 {found}, expected {file.md5}")
+        raise ChecksumError(f"checksum mismatch: SHA-256 {found}, expected {file.sha256}")
 
 
 def _fill(url: str, file: RemoteFile, part: Path, seconds: float, progress: bool | None) -> None:
@@ -108,7 +122,7 @@ def _answer(url: str, have: int, validator: str | None, seconds: float) -> Any:
     """The server's answer, at most `seconds` later: looking up a name has no time limit of its own."""
     import threading
     from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
+    from urllib.request import Request
 
     headers = {"User-Agent": "layerforge"}
     if have:
@@ -120,7 +134,7 @@ def _answer(url: str, have: int, validator: str | None, seconds: float) -> Any:
 
     def ask() -> None:
         try:
-            response = urlopen(Request(url, headers=headers), timeout=STALLED)
+            response = _opener().open(Request(url, headers=headers), timeout=STALLED)
         except HTTPError as problem:
             problem.close()
             box.put(f"HTTP {problem.code} {problem.reason}")
@@ -144,6 +158,21 @@ def _answer(url: str, have: int, validator: str | None, seconds: float) -> Any:
     return got
 
 
+def _opener() -> Any:
+    """urllib's way to open addresses, which follows a redirection to http or https only, and from https to https."""
+    from urllib.error import URLError
+    from urllib.parse import urlsplit
+    from urllib.request import HTTPRedirectHandler, build_opener
+
+    class Redirections(HTTPRedirectHandler):
+        def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+            if urlsplit(newurl).scheme not in (("https",) if req.type == "https" else ("http", "https")):
+                raise URLError(f"redirected to {newurl}, which is not as safe")
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    return build_opener(Redirections)
+
+
 def _validator(part: Path, url: str) -> str | None:
     """What the server said of the file when the part was begun: it continues only an unchanged file."""
     try:
@@ -155,18 +184,19 @@ def _validator(part: Path, url: str) -> str | None:
 
 def _validator_of(response: Any) -> str | None:
     tag = response.headers.get("ETag")
-    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+    known = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+    return known if known and TAG.fullmatch(known) else None  # it is sent back with the next request
 
 
 def _starting_point(response: Any, have: int, file: RemoteFile) -> int:
     """Where the answer's bytes belong; TransferError where it is visibly not the file."""
     start, total = 0, response.headers.get("Content-Length")
     if response.status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        match = RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != have:
             raise TransferError("the server continues at the wrong place")
         start, total = have, match[2]
-    if total and total != "*" and int(total) != file.size:
+    if total and total != "*" and (not LENGTH.fullmatch(total) or int(total) != file.size):
         raise TransferError(f"the server offers {total} bytes, the file has {file.size}")
     return start
 
@@ -181,12 +211,18 @@ def _copy(response: Any, part: Path, start: int, file: RemoteFile, progress: boo
     with bar, out:
         done = start
         out.seek(start)
+        began, before = time.monotonic(), done
         while done < file.size:
             data = _read(response, min(CHUNK, file.size - done), done, file)
             with writing(part):
                 out.write(data)
             done += len(data)
             bar.update(len(data))
+            seconds = time.monotonic() - began
+            if seconds >= WINDOW:
+                if done < file.size and done - before < SLOWEST * seconds:
+                    raise TransferError(f"too slow: {done - before} bytes in {seconds:.1f} s")
+                began, before = time.monotonic(), done
         with writing(part):
             out.truncate()
             out.flush()
@@ -197,8 +233,8 @@ def _read(response: Any, count: int, done: int, file: RemoteFile) -> bytes:
     from http.client import HTTPException
 
     try:
-        data = response.read(count)
-    except (OSError, HTTPException) as problem:
+        data = response.read1(count)  # what is there: `read` would wait for all of it
+    except (OSError, HTTPException, ValueError) as problem:
         raise TransferError(f"broke off after {done} of {file.size} bytes ({problem})") from None
     if not data:
         raise TransferError(f"broke off after {done} of {file.size} bytes")

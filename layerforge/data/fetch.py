@@ -3,7 +3,7 @@
     data/<set>/  in the working folder, then  $LAYERFORGE_DATA/<set>/,  then the cache:
     $LAYERFORGE_CACHE/<set>/  or  $XDG_CACHE_HOME/layerforge/<set>/  or  ~/.cache/layerforge/<set>/
 
-What is found is taken as it is (the parsers check its form); what is downloaded must have the published checksum.
+What is found is taken as it is (the parsers check its form); what is downloaded must have the published SHA-256.
 LAYERFORGE_MIRROR names an intranet copy (`<mirror>/<set>/<file>`) that replaces the mirrors; LAYERFORGE_OFFLINE=1
 forbids any attempt to download.
 """
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError, DataError
-from .download import ChecksumError, RemoteFile, TransferError, md5_of, transfer, writing
-from .files import file_error, reading
+from .download import ChecksumError, RemoteFile, TransferError, sha256_of, transfer, writing
+from .files import file_error, reading, size_of
 from .source import MissingData
 
 ANSWER_SECONDS = 9.0  # for all mirrors of a file together, until one of them answers
@@ -49,9 +49,9 @@ class DataSet:
     parts: dict[str, tuple[Wanted, ...]]
 
 
-def _idx(name: str, size: int, md5: str) -> Wanted:
+def _idx(name: str, size: int, sha256: str) -> Wanted:
     plain = name.removesuffix(".gz")
-    return Wanted((name, plain, plain.replace("-idx", ".idx")), RemoteFile(name, size, md5))
+    return Wanted((name, plain, plain.replace("-idx", ".idx")), RemoteFile(name, size, sha256))
 
 
 MNIST = DataSet(
@@ -60,32 +60,56 @@ MNIST = DataSet(
     ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist"),
     {
         "train": (
-            _idx("train-images-idx3-ubyte.gz", 9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-            _idx("train-labels-idx1-ubyte.gz", 28881, "d53e105ee54ea40749a09fcbcd1e9432"),
+            _idx(
+                "train-images-idx3-ubyte.gz",
+                9912422,
+                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            ),
+            _idx(
+                "train-labels-idx1-ubyte.gz", 28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+            ),
         ),
         "test": (
-            _idx("t10k-images-idx3-ubyte.gz", 1648877, "9fb629c4189551a2d022fa330f9573f3"),
-            _idx("t10k-labels-idx1-ubyte.gz", 4542, "ec29112dd5afa0611ce80d1b7f02629c"),
+            _idx(
+                "t10k-images-idx3-ubyte.gz", 1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+            ),
+            _idx("t10k-labels-idx1-ubyte.gz", 4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
         ),
     },
 )
 FASHION_MNIST = DataSet(
     "fashion_mnist",
     "Fashion-MNIST",
-    ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
+    (
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",  # it has no https; the checksums tell
+    ),
     {
         "train": (
-            _idx("train-images-idx3-ubyte.gz", 26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-            _idx("train-labels-idx1-ubyte.gz", 29515, "25c81989df183df01b3e8a0aad5dffbe"),
+            _idx(
+                "train-images-idx3-ubyte.gz",
+                26421880,
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            ),
+            _idx(
+                "train-labels-idx1-ubyte.gz", 29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+            ),
         ),
         "test": (
-            _idx("t10k-images-idx3-ubyte.gz", 4422102, "bef4ecab320f06d8554ea6380940ec79"),
-            _idx("t10k-labels-idx1-ubyte.gz", 5148, "bb300cfdad3c16e7a12a480ee83cd310"),
+            _idx(
+                "t10k-images-idx3-ubyte.gz", 4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+            ),
+            _idx("t10k-labels-idx1-ubyte.gz", 5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
         ),
     },
 )
 _CIFAR_FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
-_CIFAR_ARCHIVE = RemoteFile("cifar-10-binary.tar.gz", 170052171, "c32a1d4ab5d03f1284b67883e8d87530", _CIFAR_FILES)
+_CIFAR_ARCHIVE = RemoteFile(
+    "cifar-10-binary.tar.gz",
+    170052171,
+    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    _CIFAR_FILES,
+)
 
 
 def _cifar(stem: str) -> tuple[Wanted, ...]:
@@ -107,7 +131,7 @@ TINY_SHAKESPEARE = DataSet(
         "all": (
             Wanted(
                 ("tinyshakespeare.txt", "input.txt"),
-                RemoteFile("input.txt", 1115394, "6fb458f1232090904fb40fe944165e91"),
+                RemoteFile("input.txt", 1115394, "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"),
             ),
         )
     },
@@ -252,6 +276,7 @@ def unpack(archive: Path, remote: RemoteFile, folder: Path) -> None:
     """Take the wanted files out of a .tar.gz, each in place only when it is whole. Nothing else is written."""
     damaged = file_error(archive, "the archive is damaged", "delete it and run again to download it")
     try:
+        size_of(archive)  # no pipe, no device
         with reading(archive), tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 name = Path(member.name).name
@@ -280,7 +305,7 @@ def verify(data_set: DataSet) -> list[tuple[Path, bool]]:
     """The published files that are here, and whether their checksums are right (unpacked files have none)."""
     remotes = dict.fromkeys(w.remote for part in data_set.parts.values() for w in part)
     paths = [(folder / remote.name, remote) for remote in remotes for folder in folders(data_set)]
-    return [(path, md5_of(path) == remote.md5) for path, remote in paths if path.is_file()]
+    return [(path, sha256_of(path) == remote.sha256) for path, remote in paths if path.is_file()]
 
 
 @contextmanager

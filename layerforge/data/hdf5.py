@@ -24,6 +24,7 @@ from .npz import chosen, spec_of
 from .source import Source
 
 SMALL = 64 << 20  # bytes that are taken without asking how they are stored
+WIDE = 1 << 20  # numbers in a sample that are believed without asking how they are stored
 SECONDS = 4  # of processor time, to read what is small
 BYTES_PER_SECOND = 20 << 20  # slower reading is taken for a damaged file
 REMEDY = "check the file with h5ls or h5dump"
@@ -53,13 +54,22 @@ class HDF5(Source):
         return chosen(self.path, self.blobs, known)
 
     def specs(self) -> dict[str, Spec]:
-        arrays = describe(self.path)["arrays"]
-        return {blob: spec_of(self.path, name, *_form(arrays[name])) for blob, name in self.names().items()}
+        arrays, names = describe(self.path)["arrays"], self.names()
+        specs = {blob: spec_of(self.path, name, *_form(arrays[name])) for blob, name in names.items()}
+        wide = [names[blob] for blob, spec in specs.items() if spec.size > WIDE]
+        demand_stored(self.path, wide, WIDE)  # before a net is built whose weights are as many
+        return specs
 
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         names = self.names()
         arrays = read_arrays(self.path, list(dict.fromkeys(names.values())))
         return {blob: arrays[name] for blob, name in names.items()}
+
+    def labels(self) -> dict[str, np.ndarray]:
+        names = self.names()
+        wanted = [blob for blob, spec in self.specs().items() if not spec.is_real and not spec.shape]
+        arrays = read_arrays(self.path, list(dict.fromkeys(names[blob] for blob in wanted))) if wanted else {}
+        return self.cut({blob: arrays[names[blob]] for blob in wanted}) if wanted else {}
 
 
 def _form(entry: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -84,11 +94,7 @@ def read_arrays(path: str, names: list[str]) -> dict[str, np.ndarray]:
     """Datasets of a file, whole; their sizes are checked against what is stored before memory is taken."""
     known = describe(path)["arrays"]
     forms = {name: _form(known[name]) for name in names}
-    count = sum(math.prod(shape) * dtype.itemsize for shape, dtype in forms.values())
-    stored = min(size_of(path), sum(known[name][2] for name in names))
-    if count > SMALL and count > stored * DEFLATE_RATIO:
-        listed = ", ".join(f"'{name}'" for name in names[:5])
-        raise file_error(path, f"{listed} should have {count} bytes, but only {stored} are stored", REMEDY)
+    count = demand_stored(path, names, SMALL)
     arrays = {name: np.empty(*form) for name, form in forms.items()}
     seconds = SECONDS + count // BYTES_PER_SECOND
     with _child(path, "read", str(seconds), path, *names) as stream:
@@ -96,6 +102,18 @@ def read_arrays(path: str, names: list[str]) -> dict[str, np.ndarray]:
     if not whole:
         raise file_error(path, "changed while it was read")
     return arrays
+
+
+def demand_stored(path: str, names: list[str], small: int) -> int:
+    """The bytes of some datasets; DataError where they are more than `small` and than what is stored can hold."""
+    known = describe(path)["arrays"]
+    forms = [_form(known[name]) for name in names]
+    count = sum(math.prod(shape) * dtype.itemsize for shape, dtype in forms)
+    stored = min(size_of(path), sum(known[name][2] for name in names))
+    if count > small and count > stored * DEFLATE_RATIO:
+        listed = ", ".join(f"'{name}'" for name in names[:5])
+        raise file_error(path, f"{listed} should have {count} bytes, but only {stored} are stored", REMEDY)
+    return count
 
 
 def _fill(stream: Any, array: np.ndarray) -> bool:

@@ -17,6 +17,8 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 DESCRIBE_SECONDS = 4
@@ -25,6 +27,23 @@ MOST_OBJECTS = 10_000
 MOST_NAMES = 1 << 20  # characters of all paths together
 DEEPEST = 50  # groups within groups
 PIECE = 16 << 20  # bytes read at a time
+
+
+# What the library raises for damaged files. Anything else would be a fault of this program.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError, NotImplementedError)
+
+
+class Unreadable(Exception):
+    """A file that cannot be read, and why."""
+
+
+@contextmanager
+def library() -> Iterator[None]:
+    """Turn what the HDF5 library raises into Unreadable. Around calls of the library only."""
+    try:
+        yield
+    except DAMAGE as problem:
+        raise Unreadable(f"{type(problem).__name__}: {problem}") from None
 
 
 def limit(seconds: int) -> None:
@@ -56,6 +75,19 @@ def limit(seconds: int) -> None:
             continue
 
 
+def stepwise(items: Any) -> Iterator[Any]:
+    """The items of something that the library counts out."""
+    with library():
+        iterator = iter(items)
+    while True:
+        with library():
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+        yield item
+
+
 def describe(path: str) -> dict[str, Any]:
     """The arrays of a file, and what is refused because it would read another file."""
     import h5py
@@ -67,49 +99,83 @@ def describe(path: str) -> dict[str, Any]:
 
     def visit(group: Any, prefix: str) -> None:
         nonlocal names
-        for name in group:
+        for name in stepwise(group):
+            if not isinstance(name, str):
+                raise Unreadable("a name is not UTF-8")
             full = f"{prefix}{name}"
             names += len(full)
             if names > MOST_NAMES or full.count("/") > DEEPEST:
-                raise ValueError("names are too long or too deep")
-            link = group.get(name, getlink=True)
+                raise Unreadable("names are too long or too deep")
+            with library():
+                link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 refused[full] = "is an external link" if isinstance(link, h5py.ExternalLink) else "is a soft link"
                 continue
-            item = group[name]
-            address = h5py.h5o.get_info(item.id).addr
+            with library():
+                item = group[name]
+                address = h5py.h5o.get_info(item.id).addr
             if len(seen) >= MOST_OBJECTS or len(arrays) + len(refused) >= MOST_OBJECTS:
-                raise ValueError(f"more than {MOST_OBJECTS} objects")
+                raise Unreadable(f"more than {MOST_OBJECTS} objects")
             if isinstance(item, h5py.Dataset):
                 seen.add(address)
-                if item.is_virtual or item.external:
-                    refused[full] = "keeps its data in another file"
-                elif item.dtype.kind not in "biuf":
-                    refused[full] = f"holds {item.dtype}, not numbers"
-                else:
-                    arrays[full] = [list(item.shape), item.dtype.newbyteorder("=").str, item.id.get_storage_size()]
+                found = _form(item)
+                (refused if isinstance(found, str) else arrays)[full] = found
             elif isinstance(item, h5py.Group) and address not in seen:  # a group may contain itself
                 seen.add(address)
                 visit(item, f"{full}/")
 
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         visit(file, "")
     return {"arrays": arrays, "refused": refused}
 
 
+def _form(item: Any) -> list[Any] | str:
+    """Shape, dtype and stored bytes of a dataset, or why it is refused."""
+    with library():
+        elsewhere = item.is_virtual or item.external
+        shape, dtype = item.shape, item.dtype
+    if elsewhere:
+        return "keeps its data in another file"
+    if shape is None:
+        return "is empty, without a shape"
+    if dtype.kind not in "biuf":
+        return f"holds {dtype}, not numbers"
+    with library():
+        stored = item.id.get_storage_size()
+    return [list(shape), dtype.newbyteorder("=").str, stored]
+
+
+@contextmanager
+def opened(file: Any) -> Iterator[Any]:
+    """A file, by its path or as a stream, opened by the library."""
+    import h5py
+
+    with library():
+        opened_file = h5py.File(file, "r")
+    try:
+        yield opened_file
+    finally:
+        with library():
+            opened_file.close()
+
+
 def read(path: str, names: list[str], out: Any) -> None:
     """Write the bytes of the arrays to `out`, a few rows at a time."""
-    import h5py
     import numpy as np
 
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         for name in names:
-            data = file[name]
-            native = data.dtype.newbyteorder("=")
-            row = max(1, math.prod(data.shape[1:]) * native.itemsize)
-            rows = max(1, PIECE // row)
-            for first in range(0, data.shape[0], rows):
-                out.write(np.ascontiguousarray(data[first : first + rows], dtype=native).tobytes())
+            with library():
+                data = file[name]
+                native, shape = data.dtype.newbyteorder("="), data.shape
+            pieces = [()]
+            if shape:
+                rows = max(1, PIECE // max(1, math.prod(shape[1:]) * native.itemsize))
+                pieces = [slice(first, first + rows) for first in range(0, shape[0], rows)]
+            for piece in pieces:
+                with library():
+                    values = data[piece]
+                out.write(np.ascontiguousarray(values, dtype=native).tobytes())
 
 
 def snapshot(content: bytes) -> dict[str, Any]:
@@ -118,27 +184,36 @@ def snapshot(content: bytes) -> dict[str, Any]:
 
     arrays: dict[str, Any] = {}
     texts: dict[str, str] = {}
+    names: list[str] = []
     left = len(content)
-
-    def visit(name: str, item: Any) -> None:
-        nonlocal left
-        if not isinstance(item, h5py.Dataset):
-            return
-        if item.is_virtual or item.external or item.chunks:
-            raise ValueError(f"'{name}' is not stored in one piece")
-        if name.startswith("meta/"):
-            if item.shape != () or h5py.check_string_dtype(item.dtype) is None:
-                raise ValueError(f"'{name}' is no text")
-            text = item.asstr()[()]
+    with opened(io.BytesIO(content)) as file:
+        with library():
+            file.visit(names.append)
+        for name in names:
+            if not isinstance(name, str):
+                raise Unreadable("a name is not UTF-8")
+            with library():
+                item = file[name]
+                is_array = isinstance(item, h5py.Dataset)
+                whole = is_array and not (item.is_virtual or item.external or item.chunks)
+                shape, dtype = (item.shape, item.dtype) if is_array else ((), None)
+            if not is_array:
+                continue
+            if not whole or shape is None:
+                raise Unreadable(f"'{name}' is not stored in one piece")
+            if not name.startswith("meta/"):
+                with library():
+                    position = item.id.get_offset() if item.size else 0
+                arrays[name] = [dtype.str, list(shape), position]
+                continue
+            if shape != () or h5py.check_string_dtype(dtype) is None:
+                raise Unreadable(f"'{name}' is no text")
+            with library():
+                text = item.asstr()[()]
             texts[name.removeprefix("meta/")] = text
             left -= len(text)
             if left < 0:
-                raise ValueError("the texts are longer than the file")
-        else:
-            arrays[name] = [item.dtype.str, list(item.shape), item.id.get_offset() if item.size else 0]
-
-    with h5py.File(io.BytesIO(content), "r") as file:
-        file.visititems(visit)
+                raise Unreadable("the texts are longer than the file")
     return {"arrays": arrays, "texts": texts}
 
 
@@ -156,7 +231,10 @@ def main(arguments: list[str]) -> int:
         else:
             limit(int(rest[0]))
             read(rest[1], rest[2:], sys.stdout.buffer)
-    except Exception as problem:  # h5py raises many kinds for damaged files: all of them mean the same to the parent
+    except Unreadable as problem:
+        print(json.dumps({"error": str(problem)}), file=sys.stderr)
+        return 3
+    except Exception as problem:  # a fault of this program, or the memory is used up: no traceback for the parent
         print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}), file=sys.stderr)
         return 3
     return 0

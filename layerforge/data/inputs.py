@@ -9,15 +9,18 @@ import numpy as np
 from ..spec import Spec
 from .files import file_error
 from .idx import read_idx
+from .kinds import Kind
 from .npz import headers, read_array, spec_of
 from .png import read_png
-from .source import check_array
-from .tables import read_layout, read_numbers
+from .rows import read_layout, read_numbers
+from .source import Source, check_array
 
 GREY = np.array([299, 587, 114])  # thousandths of red, green and blue in luminance (ITU-R BT.601)
 
 
-def read_inputs(path: str | Path, spec: Spec, blob: str = "image") -> np.ndarray:
+def read_inputs(
+    path: str | Path, spec: Spec, blob: str = "image", source: Source | None = None, seen: Kind | None = None
+) -> np.ndarray:
     """Raw samples (N, ...) for a blob whose samples are like `spec` (no batch axis), still to be transformed.
 
     Bytes stay bytes. Values are those of the training data before its transform: 0 to 255 for pixels.
@@ -25,6 +28,8 @@ def read_inputs(path: str | Path, spec: Spec, blob: str = "image") -> np.ndarray
         .npz               the array named like the blob, or the only one
         .csv               a line per sample, its values in order; a header line is skipped
         IDX (any name)     as MNIST's image files, also .gz
+    `source`, that of the training data, reads files of its own kind as it read those: a table by its columns' names.
+    `seen` says what training saw: a table of whole numbers from 0 to 255 is one of bytes where training saw bytes.
     A file of one sample needs no axis of samples, and an axis of one channel may be missing.
 
     Errors   DataError where the file cannot be read or its samples have another shape
@@ -35,6 +40,8 @@ def read_inputs(path: str | Path, spec: Spec, blob: str = "image") -> np.ndarray
         return _image(path, spec)
     if kind == ".npz":
         array = _from_npz(path, blob)
+    elif source is not None and (known := source.inputs_of(path, blob)) is not None:
+        array = known
     elif kind == ".csv":
         layout = read_layout(str(path))
         array = read_numbers(str(path), ",", layout, list(range(len(layout.names))))
@@ -48,7 +55,15 @@ def read_inputs(path: str | Path, spec: Spec, blob: str = "image") -> np.ndarray
     if not spec.is_real and samples.dtype.kind == "f" and (samples == np.floor(samples)).all():
         samples = samples.astype(np.int64)  # a table of whole numbers
     check_array(str(path), spec, samples)
+    if seen is not None and seen.is_bytes and path.suffix.lower() == ".csv" and _are_bytes(samples):
+        samples = samples.astype(np.uint8)
     return samples
+
+
+def _are_bytes(samples: np.ndarray) -> bool:
+    """Whether numbers are whole and from 0 to 255; nothing but 0 and 1 may as well be pixels that were scaled."""
+    whole = (samples == np.floor(samples)).all() and samples.min() >= 0
+    return bool(whole and (1 < samples.max() <= 255 or samples.max() == 0))
 
 
 def _from_npz(path: Path, blob: str) -> np.ndarray:

@@ -51,6 +51,11 @@ class NPZ(Source):
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         return {blob: read_array(self.path, name) for blob, name in self.names().items()}
 
+    def labels(self) -> dict[str, np.ndarray]:
+        wanted = [blob for blob, spec in self.specs().items() if not spec.is_real and not spec.shape]
+        arrays = {blob: read_array(self.path, self.names()[blob]) for blob in wanted}
+        return self.cut(arrays) if arrays else {}
+
 
 def chosen(path: str, blobs: Any, known: list[str]) -> dict[str, str]:
     """{blob: name}, checked against the names in the file; all of them where nothing was chosen."""
@@ -70,7 +75,8 @@ def spec_of(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Sp
     if dtype.kind not in KINDS:
         raise file_error(path, f"array '{name}' holds {dtype}, not numbers", "leave it out with blobs: {...}")
     if not shape:
-        raise file_error(path, f"array '{name}' is a single number, without an axis of samples")
+        hint = "leave it out with blobs: {...}"
+        raise file_error(path, f"array '{name}' is a single number, without an axis of samples", hint)
     return infer_spec(shape, dtype)
 
 
@@ -97,7 +103,11 @@ def headers(path: str | Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
             if info.filename.endswith(".npy"):
                 with archive.open(info) as stream:
                     shape, _, dtype = _header(path, info, stream)
-                found[info.filename.removesuffix(".npy")] = (shape, dtype)
+                    _demand_size(path, info, stream, shape, dtype)
+                name = info.filename.removesuffix(".npy")
+                if name in found:
+                    raise file_error(path, f"holds two arrays called '{name}'", "write it again with numpy.savez")
+                found[name] = (shape, dtype)
     if not found:
         raise file_error(path, "holds no arrays")
     return found
@@ -106,7 +116,7 @@ def headers(path: str | Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 def _header(path: str | Path, info: zipfile.ZipInfo, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise file_error(path, f"'{info.filename}' is compressed in a way that numpy.savez does not use")
-    if info.file_size > info.compress_size * DEFLATE_RATIO:
+    if info.file_size > min(info.compress_size, size_of(path)) * DEFLATE_RATIO:
         raise file_error(path, f"'{info.filename}' promises {info.file_size} bytes, more than it can hold")
     try:
         version = npy.read_magic(stream)
@@ -124,6 +134,14 @@ def _header(path: str | Path, info: zipfile.ZipInfo, stream: Any) -> tuple[tuple
     return shape, fortran, dtype
 
 
+def _demand_size(path: str | Path, info: zipfile.ZipInfo, stream: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """DataError where an array's shape is not that of its bytes: before a net is built for it, or memory taken."""
+    size, left = math.prod(shape) * dtype.itemsize, info.file_size - stream.tell()
+    if size != left and dtype.kind in KINDS:
+        name = info.filename.removesuffix(".npy")
+        raise file_error(path, f"array '{name}' should have {size} bytes, the file has {left}")
+
+
 def read_array(path: str | Path, name: str) -> np.ndarray:
     """One array of the file; its size is checked against the file before memory is taken."""
     with opened(path) as archive:
@@ -131,10 +149,7 @@ def read_array(path: str | Path, name: str) -> np.ndarray:
         with archive.open(info) as stream:
             shape, fortran, dtype = _header(path, info, stream)
             spec_of(str(path), name, shape, dtype)
-            size = math.prod(shape) * dtype.itemsize
-            if stream.tell() + size != info.file_size:
-                left = info.file_size - stream.tell()
-                raise file_error(path, f"array '{name}' should have {size} bytes, the file has {left}")
+            _demand_size(path, info, stream, shape, dtype)
             flat = np.frombuffer(bytearray(stream.read()), dtype)
     array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import DataError
 from ..feed import DataSection
+from ..uses import TARGET
+from .kinds import Kind
 from .loader import Loader
 from .source import MissingData
 from .transform import InputTransform
@@ -23,6 +25,7 @@ class OpenData:
     transform      what the blobs go through; its `state()` serves where the training data is not at hand
     fallback_used  whether the fallback replaced the declared sources
     notice         what has to be said about that, loudly; "" otherwise
+    remarks        what else has to be said: classes that train has and val has not
     """
 
     section: DataSection
@@ -30,6 +33,7 @@ class OpenData:
     transform: InputTransform
     fallback_used: bool = False
     notice: str = ""
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def train(self) -> Loader | None:
@@ -53,6 +57,7 @@ def open_data(
     use_fallback: bool | None = None,
     transform: InputTransform | None = None,
     progress: bool | None = None,
+    uses: Mapping[str, str] | None = None,
 ) -> OpenData:
     """Open train, val and test, or the `sections` named.
 
@@ -60,6 +65,8 @@ def open_data(
                   (a resumed run keeps its data)
     transform     as computed before; without it, statistics that are asked for are taken from the training split
     progress      True and False show and hide download bars; None shows them on a terminal
+    uses          what the net does with each blob (layerforge.uses.uses_of); None: not known, and a transform has to
+                  name its blobs where there are several
 
     Errors   MissingData where the data is nowhere and there is no fallback; DataError for wrong files; ConfigError for
              splits, sections and transforms that do not fit
@@ -76,14 +83,20 @@ def open_data(
                 raise
             section, notice = section.with_fallback(), _notice(section)
     arrays = {name: section.feed(name).source.load(progress) for name in names}
+    _check_numbering(section, names)
     if transform is None:
-        transform = _fit(section, arrays, progress)
+        transform = _fit(section, arrays, progress, uses)
+    elif not transform.kinds and "train" in arrays:  # of a checkpoint that is older than kinds
+        transform = InputTransform(transform.affine, transform.crop, _kinds(transform, arrays["train"], uses))
     _check_kinds(arrays)
+    for name, blobs in arrays.items():
+        for blob in transform.kinds.keys() & blobs.keys():
+            transform.kinds[blob].check(blob, blobs[blob], f"data.{name}")
     loaders = {
         name: Loader(section.feed(name), arrays[name], transform, section.sample_specs(name), seed=seed, dtype=dtype)
         for name in names
     }
-    return OpenData(section, loaders, transform, bool(notice), notice)
+    return OpenData(section, loaders, transform, bool(notice), notice, class_gaps(section, arrays, uses))
 
 
 def _notice(section: DataSection) -> str:
@@ -102,14 +115,43 @@ def _prepare(section: DataSection, names: list[str], transform: InputTransform |
         section.feed(name).source.prepare(progress)
 
 
-def _fit(section: DataSection, arrays: dict[str, dict[str, np.ndarray]], progress: bool | None) -> InputTransform:
+def _fit(
+    section: DataSection,
+    arrays: dict[str, dict[str, np.ndarray]],
+    progress: bool | None,
+    uses: Mapping[str, str] | None,
+) -> InputTransform:
     source = section.train.source
     known = arrays.get("train")
     if known is None and section.transform.needs_statistics:
         known = source.load(progress)
+    seen = known is not None
     if known is None:
         known = next(iter(arrays.values()))
-    return InputTransform.fit(section.transform, source.specs(), source.normalised(), known, section.crop)
+    fitted = InputTransform.fit(section.transform, source.specs(), source.normalised(), known, section.crop, uses)
+    return fitted if seen else InputTransform(fitted.affine, fitted.crop)
+
+
+def _kinds(
+    transform: InputTransform, arrays: Mapping[str, np.ndarray], uses: Mapping[str, str] | None
+) -> dict[str, Kind]:
+    inputs = [name for name in transform.affine if name in arrays and (uses or {}).get(name) != TARGET]
+    return {name: Kind.of(arrays[name]) for name in inputs}
+
+
+def _check_numbering(section: DataSection, names: Sequence[str]) -> None:
+    """DataError where a source numbers its classes otherwise than that of train."""
+    for name in names:
+        own = section.feed(name).source.class_names
+        known = section.train.source.class_names if own and name != "train" else ()
+        for number, word in enumerate(own if known else ()):
+            trained = known[number] if number < len(known) else None
+            if word != trained:
+                there = f"'{trained}'" if trained is not None else "unknown"
+                raise DataError(
+                    f"class {number} is '{word}' in data.{name} and {there} in data.train",
+                    hint="both need the same classes in the same order; a source of one's own has Source.follow for it",
+                )
 
 
 def _check_kinds(arrays: dict[str, dict[str, np.ndarray]]) -> None:
@@ -123,3 +165,38 @@ def _check_kinds(arrays: dict[str, dict[str, np.ndarray]]) -> None:
                     f"blob '{name}' is bytes in one of data.{first} and data.{section}, but not in the other",
                     hint="store both in the same form: they go through one transform",
                 )
+
+
+def class_gaps(
+    section: DataSection, arrays: Mapping[str, Mapping[str, np.ndarray]], uses: Mapping[str, str] | None
+) -> list[str]:
+    """What to say of classes that val or test has and train has not, or the other way round.
+
+    Classes are the index blobs of one number per sample that the net compares with (`uses`; None: all of them).
+    """
+    known, remarks = arrays.get("train", {}), []
+    for name, array in known.items():
+        if array.ndim != 1 or array.dtype.kind not in "biu" or (uses is not None and uses.get(name) != TARGET):
+            continue
+        words = section.train.source.class_names
+        trained = set(np.unique(array).tolist())
+        for other in ("val", "test"):
+            if name not in arrays.get(other, {}):
+                continue
+            there = set(np.unique(arrays[other][name]).tolist())
+            unseen, untested = sorted(there - trained), sorted(trained - there)
+            if unseen:
+                remarks.append(f"data.{other} has classes that data.train lacks: {_listed(name, unseen, words)}. {CUT}")
+            if untested:
+                remarks.append(
+                    f"data.train has classes that data.{other} lacks: {_listed(name, untested, words)}. {CUT}"
+                )
+    return remarks
+
+
+CUT = "Is the file sorted by class, and cut in two? Shuffle its rows first."
+
+
+def _listed(name: str, classes: list[int], words: Sequence[str]) -> str:
+    shown = [f"{n} ({words[n]})" if 0 <= n < len(words) else str(n) for n in classes[:5]]
+    return f"'{name}' {', '.join(shown)}{', ...' if len(classes) > 5 else ''}"

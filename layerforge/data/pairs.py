@@ -32,6 +32,11 @@ class Pairs(Source):
         elif self.split != self.source.split:
             self.source = self.source.with_split(self.split)
 
+    def follow(self, leader: Source) -> None:
+        super().follow(leader)
+        if isinstance(leader, Pairs):
+            self.source.follow(leader.source)
+
     @property
     def parts(self) -> tuple[str, ...]:
         return self.source.parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -99,6 +100,7 @@ class Source(Declared):
 
     parts: ClassVar[tuple[str, ...]] = ("all",)
     class_names: tuple[str, ...] = ()
+    leader: Source | None = None  # see follow
 
     @property
     def title(self) -> str:
@@ -134,6 +136,18 @@ class Source(Declared):
         """The blobs of one sample (no batch axis). Reads no file, or its header at most."""
         raise NotImplementedError(f"{type(self).__name__} needs specs()")
 
+    def follow(self, leader: Source) -> None:
+        """Take the numbers of words, and the order of columns, from `leader`: the source of data.train.
+
+        It is called for the sources of val and test before anything is read. A source that numbers what it finds uses
+        `self.leader`, which is a source of its own type or None, instead of numbering anew.
+        """
+        self.leader = leader if type(leader) is type(self) and leader is not self else None
+
+    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
+        """Samples of a blob from a file given to `predict`, where this source knows how such files are read."""
+        return None
+
     def prepare(self, progress: bool | None = None) -> None:
         """Bring the files here where they have to be fetched; MissingData where they cannot. Nothing by default.
 
@@ -166,8 +180,21 @@ class Source(Declared):
             return arrays
         arrays = self.read(split.part, progress)
         check_arrays(name, self.specs(), arrays)
-        start, stop = split.range(len(next(iter(arrays.values()))), f"{name} {split.part}", self.place)
+        return self.cut(arrays)
+
+    def cut(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The samples of the split, out of all the samples of its part."""
+        split = Split.of(self.split)
+        owner = f"{type(self).__name__} {split.part}"
+        start, stop = split.range(len(next(iter(arrays.values()))), owner, self.place)
         return {blob: array[start:stop] for blob, array in arrays.items()}
+
+    def labels(self) -> dict[str, np.ndarray]:
+        """The blobs of one integer per sample, of the split; {} where they are not in a file of the user's.
+
+        `layerforge check` looks at them. Nothing is downloaded or made for it.
+        """
+        return {}
 
     def normalised(self) -> list[tuple[str, ...]]:
         """The blobs that `data.transform` applies to, in groups that share statistics: by default all real ones."""
@@ -206,6 +233,8 @@ def check_array(owner: str, spec: Spec, array: np.ndarray) -> None:
             raise DataError(f"{owner}: sample {sample} is not finite", hint="remove NaN and infinity from the data")
         return
     low, high = spec.low, spec.high
+    if high is None and array.dtype == np.uint64:
+        high = 2**63  # the net counts in int64: what is larger would become negative
     bad = np.zeros(array.shape, bool) if low is None else array < low
     if high is not None:
         bad |= array >= high

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import re
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import ConfigError, DataError
 from ..params import FilePath, param
-from ..places import Place
 from ..registry import register_source
 from ..spec import Spec, index
-from ..words import did_you_mean
-from .files import file_error, reading, size_of
+from .rows import Layout, is_number, locate, place_of_cell, read_layout, read_numbers, read_texts
 from .source import Source
 
-ENCODING = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put in front
 INTEGER = re.compile(r"[+-]?\d+")
 MOST_CLASSES = 1 << 24
+SAVED_INDEX = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name when it reads one
+FEW_ROWS = 10  # too few to tell numbers of rows from numbers, or a word from the name of its column
 
 
 @dataclass(frozen=True)
-class Layout:
-    """What the first line tells: the names of the columns ("" each without a header) and whether it is a header."""
+class Table:
+    """What a file came to: its arrays, and how its columns and labels are to be read in other files of the run.
 
-    names: list[str]
-    header: bool
+    layout    the columns as its first line tells
+    features  the numbers of the feature columns
+    label     the number of the label's column; None without one
+    classes   the words of the labels, in the order of their numbers
+    """
 
-    def find(self, path: str, column: str | int) -> int:
-        """The number of a column, from its name or its number (negative: from the end); ConfigError without one."""
-        count = len(self.names)
-        if isinstance(column, int):
-            if not -count <= column < count:
-                raise ConfigError(f"CSV: there is no column {column} in {path}: it has {count}, counted from 0")
-            return column % count
-        if not self.header:
-            raise ConfigError(f"CSV: {path} has no header line: name column '{column}' by its number, counted from 0")
-        if column not in self.names:
-            hint = did_you_mean(column, self.names) or f"columns: {', '.join(self.names)}"
-            raise ConfigError(f"CSV: there is no column '{column}' in {path}", hint=hint)
-        return self.names.index(column)
+    arrays: dict[str, np.ndarray]
+    layout: Layout
+    features: list[int]
+    label: int | None
+    classes: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the features; of a file without a header there are none."""
+        return [self.layout.names[i] for i in self.features] if self.layout.header else []
+
+    @property
+    def label_name(self) -> str:
+        return "" if self.label is None else self.layout.names[self.label]
 
 
 @register_source
@@ -52,7 +53,8 @@ class CSV(Source):
     """A table: blob `x` (D,) from the feature columns, and `label` where a label column is named.
 
     Labels that are whole numbers are classes (index), other numbers are targets (real), words are classes in
-    alphabetical order. Every cell must be a finite number, or a word in the label column.
+    alphabetical order. Every cell must be a finite number, or a word in the label column. Where there is a header, val,
+    test and what is predicted have train's columns by their names, in any order, and train's numbers for its words.
     """
 
     path: FilePath = param(help="the .csv file, in UTF-8")
@@ -62,7 +64,7 @@ class CSV(Source):
     header: bool | None = param(None, help="whether the first line has names; null: when no cell of it is a number")
     delimiter: str = param(",", help="between the cells")
 
-    _known: tuple[dict[str, np.ndarray], tuple[str, ...]] | None = None
+    _known: Table | None = None
 
     def validate(self) -> None:
         if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
@@ -70,52 +72,190 @@ class CSV(Source):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return self._arrays()[1]
+        return self._table().classes
 
     def specs(self) -> dict[str, Spec]:
-        arrays, _ = self._arrays()
+        arrays = self._table().arrays
         specs = {"x": Spec(arrays["x"].shape[1:])}
         if "label" in arrays:
             label = arrays["label"]
-            specs["label"] = Spec(()) if label.dtype.kind == "f" else index((), int(label.max()) + 1)
+            known = len(self.class_names) or int(label.max()) + 1
+            specs["label"] = Spec(()) if label.dtype.kind == "f" else index((), known)
         return specs
 
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
-        return dict(self._arrays()[0])
+        return dict(self._table().arrays)
+
+    def labels(self) -> dict[str, np.ndarray]:
+        return {name: array for name, array in self.load().items() if name == "label" and array.dtype.kind == "i"}
 
     def normalised(self) -> list[tuple[str, ...]]:
         """The features; a real label is a target and stays as it is."""
         return [("x",)]
 
-    def _arrays(self) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    def follow(self, leader: Source) -> None:
+        super().follow(leader)
+        self._known = None
+
+    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
+        """The features of another table without labels, by the names of the columns; those of the labels are skipped.
+
+        Errors   DataError where a column is missing, or is none of training's
+        """
+        if path.suffix.lower() != ".csv" or blob != "x":
+            return None
+        name, table = str(path), self._table()
+        named = [*table.names, table.label_name]
+        layout = read_layout(name, self.delimiter, self.header, named=named, counting=table.layout.header)
+        label = None
+        if table.layout.header and layout.header:
+            label = next((i for i, text in enumerate(layout.names) if text == table.label_name != ""), None)
+            asked = None if self.columns is None else table.names  # others are of no interest, as in training
+            offered = [i for i, text in enumerate(layout.names) if i != label and (asked is None or text in asked)]
+            features = self._by_name(name, layout, offered, table)
+        else:
+            every = range(len(layout.names))
+            features = self._by_place(name, layout, table.features if len(every) > len(table.features) else every)
+        return read_numbers(name, self.delimiter, layout, features)
+
+    def _table(self) -> Table:
         if self._known is None:
-            self._known = self._read()
+            leader = self._training
+            same = leader is not None and all(
+                getattr(self, name) == getattr(leader, name) for name in self.fields if name != "split"
+            )
+            self._known = leader._table() if leader is not None and same else self._read()
         return self._known
 
-    def _read(self) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-        layout = read_layout(self.path, self.delimiter, self.header)
-        label = None if self.label is None else layout.find(self.path, self.label)
-        if self.columns is None:
-            features = [i for i in range(len(layout.names)) if i != label]
-        else:
-            features = [layout.find(self.path, column) for column in self.columns]
+    @property
+    def _training(self) -> CSV | None:
+        """Data.train's source, where this is that of val or test."""
+        return self.leader if isinstance(self.leader, CSV) else None
+
+    def _read(self) -> Table:
+        path, leader = self.path, self._training
+        named = [self.label, *(self.columns or ()), *(leader._table().names if leader else ())]
+        layout = read_layout(path, self.delimiter, self.header, named=named, words=self.label)
+        label = self._label_column(layout)
+        features = self._features(layout, label)
         if not features:
-            raise ConfigError(f"CSV: no column of {self.path} is left for the features")
-        arrays = {"x": read_numbers(self.path, self.delimiter, layout, features)}
+            raise ConfigError(f"CSV: no column of {path} is left for the features")
+        arrays = {"x": read_numbers(path, self.delimiter, layout, features)}
+        self._refuse_unnamed(layout, features)
+        self._refuse_row_numbers(layout, arrays["x"])
         names: tuple[str, ...] = ()
         if label is not None:
-            texts = read_texts(self.path, self.delimiter, layout, label)
+            texts = read_texts(path, self.delimiter, layout, label)
             arrays["label"], names = self._labels(texts, layout, label)
-        return arrays, names
+        return Table(arrays, layout, features, label, names)
+
+    # The columns ------------------------------------------------------------------------------------------------------
+
+    def _label_column(self, layout: Layout) -> int | None:
+        """The label's column. A number means the column of that number in train: here that is the one of its name."""
+        leader = self._training
+        if self.label is None:
+            return None
+        if isinstance(self.label, int) and leader is not None and layout.header:
+            name = leader._table().label_name if leader.label == self.label else ""
+            if name:
+                return layout.find(self.path, name)
+        return layout.find(self.path, self.label)
+
+    def _offered(self, layout: Layout, label: int | None) -> list[int]:
+        """The columns that may be features: those that the configuration names, or all except the label."""
+        chosen = self.columns
+        if chosen is None and self._training is not None and layout.header:
+            chosen = self._training.columns and self._training._table().names
+        if not chosen:
+            return [i for i in range(len(layout.names)) if i != label]
+        return [layout.find(self.path, column) for column in chosen]
+
+    def _features(self, layout: Layout, label: int | None) -> list[int]:
+        offered, leader = self._offered(layout, label), self._training
+        for i, column in enumerate(offered):
+            name = layout.names[column] or column
+            if column == label:
+                raise ConfigError(f"CSV: columns names the label '{name}': it would be a feature, too")
+            if column in offered[:i]:
+                raise ConfigError(f"CSV: columns names '{name}' twice", hint="name each column once")
+        if leader is None:
+            return offered
+        table = leader._table()
+        if table.layout.header and layout.header:
+            return self._by_name(self.path, layout, offered, table)
+        if table.layout.header and self.header is None:
+            raise self._nameless(self.path, table)
+        return self._by_place(self.path, layout, offered)
+
+    def _nameless(self, path: str, table: Table) -> DataError:
+        listed = self.delimiter.join(table.names[:20]) + ("..." if len(table.names) > 20 else "")
+        return DataError(
+            f"{path} has no header line, and the columns of training have names",
+            hint=f"put the names above its columns: {listed}",
+        )
+
+    def _by_name(self, path: str, layout: Layout, offered: Sequence[int], table: Table) -> list[int]:
+        """The columns in train's order; DataError where they are not train's."""
+        have = [layout.names[i] for i in offered]
+        missing = [name for name in table.names if name not in have]
+        extra = [name or "(without a name)" for name in have if name not in table.names]
+        if not missing and not extra:
+            return [layout.names.index(name) for name in table.names]
+        what = [f"{word} {', '.join(names[:5])}" for word, names in (("without", missing), ("with", extra)) if names]
+        raise DataError(
+            f"{path} has other columns than training: {' and '.join(what)}",
+            hint=f"columns of training, in any order: {', '.join(table.names[:20])}",
+        )
+
+    def _by_place(self, path: str, layout: Layout, offered: Sequence[int]) -> list[int]:
+        """The columns in their order, where names cannot tell; DataError where they are not as many as train's."""
+        table = (self._training or self)._table()
+        if table.layout.header and not layout.header and self.header is None:
+            raise self._nameless(path, table)
+        wanted, count = len(table.features), len(layout.names)
+        if len(offered) != wanted or max(offered) >= count:
+            raise DataError(f"{path} has {count} columns, {wanted} features are expected as in training")
+        return list(offered)
+
+    def _refuse_unnamed(self, layout: Layout, offered: Sequence[int]) -> None:
+        """A column without a name, as pandas writes for the numbers of the rows, is a feature only where asked for."""
+        if self.columns is not None or not layout.header:
+            return
+        for i in offered:
+            if not layout.names[i]:
+                raise ConfigError(
+                    f"CSV: column {i} of {self.path} has no name: it may only count the rows",
+                    hint="name the feature columns, by name or number from 0: columns: [...]",
+                )
+
+    def _refuse_row_numbers(self, layout: Layout, x: np.ndarray) -> None:
+        """Numbers of rows that nobody named are no feature, unless the configuration says that they are."""
+        unnamed = not layout.header or SAVED_INDEX.fullmatch(layout.names[0])
+        if self.columns is not None or not unnamed or x.shape[1] < 2 or len(x) < FEW_ROWS:
+            return
+        if (x[:, 0] == np.arange(len(x))).all():
+            raise ConfigError(
+                f"CSV: the first column of {self.path} only counts the rows: is it a feature?",
+                hint="name the feature columns, by name or number from 0: columns: [...]",
+            )
+
+    # The labels -------------------------------------------------------------------------------------------------------
 
     def _labels(self, texts: list[str], layout: Layout, column: int) -> tuple[np.ndarray, tuple[str, ...]]:
-        numeric = [_is_number(text) for text in texts]
-        if not any(numeric) and self.label_role != "real":
+        leader = self._training._table() if self._training is not None else None
+        if leader is not None and leader.classes:
+            return self._numbered(texts, layout, column, leader.classes), leader.classes
+        numeric = [is_number(text) for text in texts]
+        as_train = None if leader is None or "label" not in leader.arrays else leader.arrays["label"].dtype.kind
+        if not any(numeric) and self.label_role != "real" and as_train is None:
+            self._refuse_name_as_word(texts, layout)
             names = {name: number for number, name in enumerate(sorted(set(texts)))}
             return np.array([names[text] for text in texts]), tuple(names)
         if not all(numeric):
             locate(self.path, self.delimiter, layout, [column])
-        if self.label_role == "real" or (self.label_role is None and not all(map(INTEGER.fullmatch, texts))):
+        role = self.label_role or {"f": "real", "i": "index"}.get(as_train or "")
+        if role == "real" or (role is None and not all(map(INTEGER.fullmatch, texts))):
             return np.array(texts, np.float64), ()
         numbers = np.array(texts, np.float64)
         wrong = (numbers < 0) | (numbers != np.floor(numbers)) | (numbers >= MOST_CLASSES)
@@ -128,133 +268,23 @@ class CSV(Source):
             )
         return numbers.astype(np.int64), ()
 
+    def _numbered(self, texts: list[str], layout: Layout, column: int, classes: tuple[str, ...]) -> np.ndarray:
+        """Train's numbers of the words; DataError for a word that train does not have."""
+        numbers = {name: number for number, name in enumerate(classes)}
+        for row, text in enumerate(texts):
+            if text not in numbers:
+                listed = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+                raise DataError(
+                    f"the class '{text[:100]}' is not among those of data.train",
+                    place=place_of_cell(self.path, self.delimiter, layout, row, column),
+                    hint=f"classes of training: {listed}",
+                )
+        return np.array([numbers[text] for text in texts])
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def read_layout(path: str, delimiter: str = ",", header: bool | None = None) -> Layout:
-    """The columns of a table, from its first line that is not blank."""
-    size_of(path)
-    with _rows(path, delimiter) as rows:
-        first = next((row for row in rows if row), None)
-    if first is None:
-        raise file_error(path, "holds no table, only blank lines")
-    cells = [cell.strip() for cell in first]
-    if header is None:
-        header = not any(_is_number(cell) for cell in cells)
-    return Layout(cells if header else [""] * len(cells), header)
-
-
-class _rows:
-    """The rows of a table by the csv module, with its errors as DataErrors."""
-
-    def __init__(self, path: str, delimiter: str) -> None:
-        self.path, self.delimiter = path, delimiter
-
-    def __enter__(self) -> Any:
-        with reading(self.path):
-            self.file = open(self.path, encoding=ENCODING, newline="")
-        return csv.reader(self.file, delimiter=self.delimiter)
-
-    def __exit__(self, kind: Any, problem: Any, trace: Any) -> None:
-        self.file.close()
-        if isinstance(problem, UnicodeDecodeError):
-            raise file_error(self.path, f"is not a UTF-8 table ({problem.reason} at byte {problem.start})") from None
-        if isinstance(problem, csv.Error):
-            raise file_error(self.path, f"is not a table ({problem})") from None
-
-
-def read_texts(path: str, delimiter: str, layout: Layout, column: int) -> list[str]:
-    """The cells of a column as texts, without spaces around them. The lines were checked by `read_numbers`."""
-    with _rows(path, delimiter) as rows:
-        cells = [row[column].strip() for row in rows if row]
-    return cells[layout.header :]
-
-
-def read_numbers(path: str, delimiter: str, layout: Layout, columns: list[int]) -> np.ndarray:
-    """The cells of some columns as float64 (rows, columns), all finite; DataError with line and column."""
-    _check_lengths(path, delimiter, layout)
-    try:
-        with reading(path), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # loadtxt warns of blank lines and of a table without rows
-            cells = np.loadtxt(
-                path,
-                dtype=np.float64,
-                delimiter=delimiter,
-                comments=None,
-                quotechar='"',
-                skiprows=_lines_before_data(path, delimiter, layout),
-                usecols=columns,
-                ndmin=2,
-                encoding=ENCODING,
-            )
-    except UnicodeDecodeError as problem:
-        raise file_error(path, f"is not a UTF-8 table ({problem.reason} at byte {problem.start})") from None
-    except ValueError as problem:
-        locate(path, delimiter, layout, columns)
-        raise file_error(path, f"cannot be read as a table ({problem})") from None
-    if not len(cells):
-        raise file_error(path, "holds no rows of data")
-    if not np.isfinite(cells).all():
-        locate(path, delimiter, layout, columns)
-    return cells
-
-
-def _check_lengths(path: str, delimiter: str, layout: Layout) -> None:
-    """DataError for a row with more or fewer cells than the first: NumPy would take the wrong ones silently."""
-    doubtful = False
-    with _rows(path, delimiter) as rows:
-        del rows  # counting delimiters is ten times faster; only quotes need the csv module
-        with open(path, encoding=ENCODING) as file:
-            for line in file:
-                if '"' in line or (line.count(delimiter) + 1 != len(layout.names) and line != "\n"):
-                    doubtful = True
-                    break
-    if doubtful:
-        locate(path, delimiter, layout, [])
-
-
-def _lines_before_data(path: str, delimiter: str, layout: Layout) -> int:
-    if not layout.header:
-        return 0
-    with _rows(path, delimiter) as rows:
-        next(row for row in rows if row)
-        return rows.line_num
-
-
-def locate(path: str, delimiter: str, layout: Layout, columns: list[int]) -> None:
-    """Find the first cell of the columns that is no finite number, or the first row of another length, and raise."""
-    header = layout.header
-    with _rows(path, delimiter) as rows:
-        for row in rows:
-            if not row:
-                continue
-            if header:
-                header = False
-                continue
-            if len(row) != len(layout.names):
-                message = f"{len(row)} cells, where the first line has {len(layout.names)}"
-                raise DataError(message, place=_place(path, rows.line_num, delimiter, 0))
-            for column in columns:
-                if not _is_number(row[column]):
-                    name = f" '{layout.names[column]}'" if layout.header else ""
-                    what = f"'{row[column]}' is not a finite number" if row[column].strip() else "the cell is empty"
-                    raise DataError(
-                        f"column {column}{name}: {what}",
-                        place=_place(path, rows.line_num, delimiter, column),
-                        hint="correct the cell, or leave the column out with columns: [...]",
-                    )
-
-
-def _place(path: str, line: int, delimiter: str, column: int) -> Place:
-    """The place of a cell; of its line's beginning where quotes make the cells hard to count."""
-    with open(path, encoding=ENCODING) as file:
-        text = next((t for number, t in enumerate(file, 1) if number == line), "").rstrip("\r\n")
-    if '"' in text:
-        return Place(path, line, 1, text, len(text))
-    cells = text.split(delimiter)
-    return Place(path, line, 1 + sum(len(cell) + 1 for cell in cells[:column]), text, max(1, len(cells[column])))
+    def _refuse_name_as_word(self, texts: list[str], layout: Layout) -> None:
+        """A first label that no other sample has, where all others come again, is the name of its column."""
+        first, rest = texts[0], texts[1:]
+        alone = self.header is None and not layout.header and first not in rest
+        if alone and len(texts) > FEW_ROWS and all(rest.count(word) > 1 for word in set(rest)):
+            message = f"CSV: is the first line of {self.path} a header? No other sample has the label '{first[:100]}'"
+            raise ConfigError(message, hint="say so with header: true or header: false")

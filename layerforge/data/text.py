@@ -29,16 +29,17 @@ class Characters(Source):
         """The text file."""
         raise NotImplementedError(f"{type(self).__name__} has no file(self, progress)")
 
+    def codes(self, path: str) -> np.ndarray:
+        """The text as indices into `class_names`; DataError where it has other characters."""
+        raise NotImplementedError(f"{type(self).__name__} has no codes(self, path)")
+
     def specs(self) -> dict[str, Spec]:
         window = index((self.sequence_length,), len(self.class_names))
         return {"x": window, "y": window}
 
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
         path = self.file(progress)
-        found, codes = read_text(path)
-        if found != self.class_names:
-            message = f"holds {len(found)} different characters; {self.title} has {len(self.class_names)} others"
-            raise file_error(path, message, "delete the file if it is another text: it is downloaded again")
+        codes = self.codes(path)
         start, stop = Split.of(self.split).range(len(codes), f"{Path(path).name} (characters)", self.place)
         if stop - start <= self.sequence_length:
             raise ConfigError(
@@ -56,18 +57,32 @@ class Characters(Source):
 class Text(Characters):
     """Windows of a text: blobs `x` and `y`, indices (T,) into the vocabulary; y is x one character later.
 
-    The vocabulary is every character of the file, sorted (`class_names`). The split counts characters:
-    `all[:90%]` is the first nine tenths of the text, and no window reaches over its end.
+    The vocabulary is every character of the file, sorted (`class_names`); that of val and test is train's. The split
+    counts characters: `all[:90%]` is the first nine tenths of the text, and no window reaches over its end.
     """
 
     path: FilePath = param(help="the text file, in UTF-8")
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return read_text(self.path)[0]
+        return self.leader.class_names if self.leader is not None else read_text(self.path)[0]
 
     def file(self, progress: bool | None = None) -> str:
         return self.path
+
+    def codes(self, path: str) -> np.ndarray:
+        found, codes = read_text(path)
+        if found == self.class_names:
+            return codes
+        numbers = {character: number for number, character in enumerate(self.class_names)}
+        unknown = [character for character in found if character not in numbers]
+        if unknown:
+            text = Path(path).read_text(encoding="utf-8-sig")
+            line = 1 + text.count("\n", 0, min(map(text.index, unknown)))
+            listed = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
+            message = f"has characters that the text of data.train has not: {listed}; the first in line {line}"
+            raise file_error(path, message, "train on a text that has them, or take them out")
+        return np.array([numbers[character] for character in found])[codes]
 
 
 @register_source
@@ -79,6 +94,13 @@ class TinyShakespeare(Characters):
 
     def prepare(self, progress: bool | None = None) -> None:
         self.file(progress)
+
+    def codes(self, path: str) -> np.ndarray:
+        found, codes = read_text(path)
+        if found != self.class_names:
+            message = f"holds {len(found)} different characters; {self.title} has {len(self.class_names)} others"
+            raise file_error(path, message, "delete the file if it is another text: it is downloaded again")
+        return codes
 
     def file(self, progress: bool | None = None) -> str:
         return str(fetch.ensure(self.files, self.part, progress)[0][0])

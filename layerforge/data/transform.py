@@ -11,6 +11,8 @@ import numpy as np
 from ..errors import ConfigError, DataError
 from ..feed import Transform, is_image
 from ..spec import Spec
+from ..uses import TARGET, UNCLEAR
+from .kinds import Kind
 
 CHUNK = 512  # samples at a time in the statistics: bounds the memory of the float64 copies
 PIXEL_STD_FLOOR = 0.1  # of the root mean square over all pixels
@@ -33,13 +35,16 @@ class InputTransform:
     """factor and offset per real blob: y = x factor + offset, after cropping images to their middle where asked.
 
     Both are scalars or arrays that broadcast over the samples. `state` and `from_state` carry it to a place that does
-    not have the training data.
+    not have the training data. `kinds` says what training saw of each input; it is empty where that is not known.
     """
 
     def __init__(
-        self, affine: Mapping[str, tuple[np.ndarray, np.ndarray]], crop: tuple[int, int] | None = None
+        self,
+        affine: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        crop: tuple[int, int] | None = None,
+        kinds: Mapping[str, Kind] | None = None,
     ) -> None:
-        self.affine, self.crop = dict(affine), crop
+        self.affine, self.crop, self.kinds = dict(affine), crop, dict(kinds or {})
         self._cast: dict[tuple[str, str], tuple[np.ndarray, np.ndarray, bool, bool]] = {}
 
     @classmethod
@@ -50,22 +55,27 @@ class InputTransform:
         groups: Sequence[tuple[str, ...]],
         arrays: Mapping[str, np.ndarray],
         crop: tuple[int, int] | None = None,
+        uses: Mapping[str, str] | None = None,
     ) -> InputTransform:
         """The transform of a configuration. `groups`: blobs with common statistics; `arrays`: the training split.
 
-        Errors   ConfigError for names of other blobs, and for numbers per channel that are not as many as channels
+        uses   what the net does with each blob (layerforge.uses); targets stay as they are. None: not known
+
+        Errors   ConfigError for names of other blobs, for numbers per channel that are not as many as channels, and
+                 where it is not clear which blobs are inputs
         """
+        targets = {name for name, use in (uses or {}).items() if use == TARGET}
         affine = {
-            name: (np.float64(natural_scale(arrays[name].dtype)), np.float64(0))
+            name: (np.float64(1 if name in targets else natural_scale(arrays[name].dtype)), np.float64(0))
             for name, spec in specs.items()
             if spec.is_real
         }
-        for group in _selected(transform, specs, groups):
+        for group in _selected(transform, specs, groups, uses):
             pair = _affine(transform, specs[group[0]], [arrays[name] for name in group])
             if crop is not None and is_image(specs[group[0]]):
                 pair = tuple(centre_crop(a, crop) if a.ndim == 3 and a.shape[1:] != (1, 1) else a for a in pair)
             affine.update(dict.fromkeys(group, pair))
-        return cls(affine, crop)
+        return cls(affine, crop, {name: Kind.of(arrays[name]) for name in affine if name not in targets})
 
     @np.errstate(over="ignore")  # what is too large for `dtype` shows in the loss, which is checked and replayed
     def __call__(self, name: str, raw: np.ndarray, dtype: str = "float32") -> np.ndarray:
@@ -104,7 +114,7 @@ class InputTransform:
         return state
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> InputTransform:
+    def from_state(cls, state: Mapping[str, Any], kinds: Mapping[str, Kind] | None = None) -> InputTransform:
         """The transform that `state` described; DataError where it describes none."""
         names = [key.removesuffix(".factor") for key in state if key.endswith(".factor")]
         wanted = {f"{name}.{word}" for name in names for word in ("factor", "offset")} | ({"crop"} & set(state))
@@ -116,7 +126,7 @@ class InputTransform:
             for name in names
         }
         crop = tuple(int(n) for n in state["crop"]) if "crop" in state else None
-        return cls(affine, crop)
+        return cls(affine, crop, kinds)
 
 
 def _words(pair: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, np.ndarray]]:
@@ -124,9 +134,12 @@ def _words(pair: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, np.ndarray]]:
 
 
 def _selected(
-    transform: Transform, specs: Mapping[str, Spec], groups: Sequence[tuple[str, ...]]
+    transform: Transform,
+    specs: Mapping[str, Spec],
+    groups: Sequence[tuple[str, ...]],
+    uses: Mapping[str, str] | None,
 ) -> list[tuple[str, ...]]:
-    """The groups that the transform is for."""
+    """The groups that the transform is for: those that `blobs` names, or those that are inputs."""
     real = [name for name, spec in specs.items() if spec.is_real]
     for name in transform.blobs or ():
         if name not in real:
@@ -138,9 +151,17 @@ def _selected(
         listed = [tuple(name for name in group if name in transform.blobs) for group in groups]
         grouped = {name for group in listed for name in group}
         return [g for g in listed if g] + [(name,) for name in transform.blobs if name not in grouped]
-    if not groups and (transform.mean is not None or transform.std is not None or transform.scale is not None):
+    if transform.mean is None and transform.std is None and transform.scale is None:
+        return []
+    inputs = [group for group in groups if uses is None or not all(uses.get(name) == TARGET for name in group)]
+    if not inputs:
         raise ConfigError("transform: the data has no images or features to transform", place=transform.place)
-    return list(groups)
+    unclear = [name for group in inputs for name in group if uses is not None and uses.get(name) == UNCLEAR]
+    if unclear or (uses is None and len(inputs) > 1):
+        named = ", ".join(unclear or [name for group in inputs for name in group])
+        message = f"transform: it is not clear which of these are inputs and which are targets: {named}"
+        raise ConfigError(message, place=transform.place, hint="name the inputs: transform: {blobs: [...], ...}")
+    return inputs
 
 
 def _affine(transform: Transform, spec: Spec, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -189,6 +189,16 @@ def power(self: Any, dy: Any, xs: Sequence[Any], i: int) -> Any:
     return dy * (a**b * self.xp.log(a + ((a == 0) & (b >= 0))))  # ln 1 = 0 stands in for ln 0
 
 
+def often_zero(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros, and positive numbers among them."""
+    return (rng.random(shape) < 0.6) * rng.uniform(0.5, 2.0, shape)
+
+
+def small_integers(rng: Any, shape: tuple[int, ...]) -> Any:
+    """0, 1, 2 and 3: exponents with which zero may be moved."""
+    return rng.integers(0, 4, shape)
+
+
 # The table. Each entry: name and what it is; y and how to compute it; dxᵢ and how to compute it. ----------------------
 
 Add = broadcasting(
@@ -236,5 +246,6 @@ PowBinary = broadcasting(
     bottoms=2,
     y="x₁^x₂",                ufunc="power",     domain=((0.5, 2.0), (-2.0, 2.0)),
     dx="dx₁ = dy x₂ x₁^(x₂ - 1), 0 where x₂ = 0;  dx₂ = dy y ln x₁, 0 where x₁ = 0 ≤ x₂",  partial=power,  reads=True,
+    tried=[Example({}, [Spec((3, 4), draw=often_zero), Spec((3, 4), draw=small_integers)], "powers of zero")],
     source="compare torch.pow; for x₁ < 0 the gradient of x₂ is NaN, as there",
 )  # fmt: skip

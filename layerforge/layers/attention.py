@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import LayerError
-from ..functional import expect_role, filled, shape_mismatch, softmax
+from ..functional import expect_role, filled, shape_mismatch, softmax, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -118,14 +118,14 @@ def attend_back(dy: Any, q: Any, k: Any, v: Any, weights: Any, scale: float) -> 
     """dq, dk, dv."""
     dv = weights.swapaxes(-1, -2) @ dy
     dweights = dy @ v.swapaxes(-1, -2)
-    dscores = weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True)) * scale
+    dscores = weights * (dweights - sum_of(dweights * weights, -1, keepdims=True)) * scale
     return dscores @ k, dscores.swapaxes(-1, -2) @ q, dv
 
 
 def attend_along(dq: Any, dk: Any, dv: Any, q: Any, k: Any, v: Any, weights: Any, scale: float) -> Any:
     """The tangent of y: both products by the product rule, and the softmax as in attend_back, being symmetric."""
     dscores = scale * (dq @ k.swapaxes(-1, -2) + q @ dk.swapaxes(-1, -2))
-    dweights = weights * (dscores - (dscores * weights).sum(axis=-1, keepdims=True))
+    dweights = weights * (dscores - sum_of(dscores * weights, -1, keepdims=True))
     return dweights @ v + weights @ dv
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LayerError
+from ..functional import mean_of
 from ..layer import Bad, Example
 from ..params import Pair, Single, Triple, param
 from ..registry import register
@@ -94,6 +95,10 @@ class AvgPool2d(AvgPooling, axes=Pair):
         Example({"kernel_size": [1, 3], "stride": 1}, [Spec((2, 1, 1, 3))], "one window"),
         Example({"kernel_size": [3, 2], "stride": 2, "padding": [2, 1], "caffe_rounding": True}, [Spec((2, 2, 4, 3))]),
         Example({"kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+        Example(
+            {"kernel_size": 3, "stride": 2, "padding": [2, 1], "caffe_rounding": True, "count_include_pad": False},
+            [Spec((2, 2, 4, 3))],
+        ),
     ]
     bad_examples = [*BAD_PADDED_WINDOWS, Bad({"kernel_size": 2, "dilation": 2}, "unknown key 'dilation'")]
 
@@ -192,7 +197,7 @@ class GlobalAvgPool2d(LinearMap):
         return x.with_shape((*x.shape[:2], *(1 for _ in size)))
 
     def apply(self, x: Any) -> Any:
-        return x.mean(axis=(2, 3), keepdims=True)
+        return mean_of(x, (2, 3), keepdims=True)
 
     def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
         dx = self.xp.zeros_like(dy, shape=shape)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError, LayerError
 from ..fillers import Filler
-from ..functional import expect_role
+from ..functional import expect_role, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -150,7 +150,7 @@ class BatchNorm(Layer):
 
     def backward(self, dy: Any) -> Any:
         over, dx = reduced_axes(dy), dy * self.saved.xhat  # the summands of dweight; their memory then takes dx
-        dweight, dbias = dx.sum(axis=over, keepdims=True), dy.sum(axis=over, keepdims=True)
+        dweight, dbias = sum_of(dx, over, keepdims=True), sum_of(dy, over, keepdims=True)
         if self.affine and self.needs_param_grad.weight:
             self.grads.weight += dweight.reshape(-1)
         if self.affine and self.needs_param_grad.bias:

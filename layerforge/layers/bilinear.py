@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import LayerError
 from ..fillers import Filler
-from ..functional import expect_role, rows
+from ..functional import expect_role, rows, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -78,7 +78,7 @@ class Bilinear(Layer):
 
     def form(self, a: Any, b: Any) -> Any:
         """aᵀ W_o b for every sample and output: (N, I), (N, J) -> (N, O)."""
-        return ((a @ self.params.weight) * b).sum(axis=-1).T
+        return sum_of((a @ self.params.weight) * b, -1).T
 
     def backward(self, dy: Any) -> tuple[Any, Any]:
         a, b, weight = rows(self.saved.a), rows(self.saved.b), self.params.weight
@@ -86,9 +86,9 @@ class Bilinear(Layer):
         if self.needs_param_grad.weight:
             self.grads.weight += (per_output * a).swapaxes(1, 2) @ b
         if self.bias and self.needs_param_grad.bias:
-            self.grads.bias += rows(dy).sum(axis=0)
-        da = (per_output * (b @ weight.swapaxes(1, 2))).sum(axis=0) if self.needs_grad[0] else None
-        db = (per_output * (a @ weight)).sum(axis=0) if self.needs_grad[1] else None
+            self.grads.bias += sum_of(rows(dy), 0)
+        da = sum_of(per_output * (b @ weight.swapaxes(1, 2)), 0) if self.needs_grad[0] else None
+        db = sum_of(per_output * (a @ weight), 0) if self.needs_grad[1] else None
         return (
             None if da is None else da.reshape(self.saved.a.shape),
             None if db is None else db.reshape(self.saved.b.shape),

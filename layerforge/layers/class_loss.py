@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ConfigError, LayerError
+from ..functional import exact_sum, sum_of
 from ..layer import Bad, Example
 from ..params import param
 from ..spec import Spec, index
@@ -64,7 +65,7 @@ class ClassLoss(Reduction, Labelled):
             return labels.size if self.normalization == "full" else len(labels)
         if self.weight is None or labels.dtype.kind == "f":
             return super().mean_over(x, labels)
-        return float(self.weights(labels, self.valid(labels)).sum())
+        return float(exact_sum(self.weights(labels, self.valid(labels))))
 
     def divisor(self, x: Any, labels: Any) -> float:
         """What the sum of the single losses is divided by; 1 where no position counts."""
@@ -74,7 +75,7 @@ class ClassLoss(Reduction, Labelled):
         return up[:, None]
 
     def gather(self, terms: Any) -> Any:
-        return terms.sum(axis=1)
+        return sum_of(terms, 1)
 
 
 IMAGE = [Spec((2, 3, 2, 3)), index((2, 2, 3), 3)]

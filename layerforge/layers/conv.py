@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError, LayerError
 from ..fillers import Filler
+from ..functional import sum_of
 from ..layer import Bad, Example, Layer
 from ..params import Pair, PerAxis, Single, Triple, param
 from ..registry import register
@@ -55,7 +56,7 @@ class Kernels(Layer):
     def add_bias_grad(self, dy: Any) -> None:
         """Add to the gradient of the bias: every position of the output (M, *S, N) has it once."""
         if self.bias and self.needs_param_grad.bias:
-            self.grads.bias += dy.reshape(dy.shape[0], -1).sum(axis=1)
+            self.grads.bias += sum_of(dy.reshape(dy.shape[0], -1), 1)
 
 
 class Convolution(Kernels):
@@ -137,6 +138,7 @@ class Conv2d(Convolution, axes=Pair):
         Example({"out_channels": 3, "kernel_size": [4, 5]}, [Spec((2, 2, 4, 5))], "one window"),
         Example({"out_channels": 2, "kernel_size": 3, "padding": 2}, [Spec((2, 1, 1, 1))], "mostly padding"),
         Example({"out_channels": 1, "kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+        Example({"out_channels": 2, "kernel_size": [24, 8]}, [Spec((4, 2, 47, 15))], "columns in several chunks"),
     ]
     bad_examples = [
         Bad({"out_channels": 0, "kernel_size": 3}, "must be >= 1"),

@@ -56,6 +56,7 @@ class ConvTranspose2d(Kernels, axes=Pair):
         Example({"out_channels": 3, "kernel_size": 3, "groups": 3, "padding": 1}, [Spec((2, 6, 4, 3))], "one each"),
         Example({"out_channels": 2, "kernel_size": 1, "stride": 3}, [Spec((2, 3, 2, 2))], "gaps"),
         Example({"out_channels": 1, "kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+        Example({"out_channels": 2, "kernel_size": [24, 8]}, [Spec((4, 2, 24, 8))], "columns in several chunks"),
     ]
     bad_examples = [
         Bad({"out_channels": 4, "kernel_size": 3, "output_padding": 1}, "output_padding (1, 1) is not below"),

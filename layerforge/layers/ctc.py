@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import LayerError
-from ..functional import check_labels, expect_role, refuse_labels, scatter_add, shape_mismatch
+from ..functional import check_labels, exact_sum, expect_role, refuse_labels, scatter_add, shape_mismatch, sum_of
 from ..layer import Bad, Example
 from ..params import param
 from ..registry import register
@@ -20,7 +20,7 @@ NEVER = -1e30  # log 0 as a number that can be subtracted: no chance of a real p
 def log_sum(xp: Any, a: Any, axis: int) -> Any:
     """log Σ exp a along an axis, shifted by the maximum, so that exp never overflows."""
     top = a.max(axis=axis, keepdims=True)
-    return xp.squeeze(top, axis) + xp.log(xp.exp(a - top).sum(axis=axis))
+    return xp.squeeze(top, axis) + xp.log(exact_sum(xp.exp(a - top), axis)).astype(a.dtype)
 
 
 def moved(xp: Any, a: Any, places: int) -> Any:
@@ -158,7 +158,7 @@ class CTCLoss(Loss):
         alpha = self.beginnings(log_x, skips)
         ends = self.ends(places, labels_of)
         last = (xp.arange(steps)[:, None] == steps_of - 1)[:, :, None]
-        log_p = log_sum(xp, xp.where(last, alpha, 0).sum(axis=0) + ends, 1)
+        log_p = log_sum(xp, sum_of(xp.where(last, alpha, 0), 0) + ends, 1)
         possible = ~(log_p < NEVER / 2)
         scale = 1 / xp.maximum(labels_of, 1).astype(x.dtype) if self.reduction == "mean" else xp.ones_like(log_p)
         n = self.divisor((samples,))
@@ -231,7 +231,7 @@ class CTCLoss(Loss):
         return up[:, None]
 
     def gather(self, terms: Any) -> Any:
-        return terms.sum(axis=(0, 2))
+        return sum_of(terms, (0, 2))
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         steps, samples, _ = bottoms[0].shape

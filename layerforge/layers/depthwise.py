@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from ..functional import sum_of
 from ..windows import Windows
 
 AT_ONCE = 2**20  # bytes of a block of channels; 2**17 to 2**20 do alike, the whole at once takes twice the time
@@ -44,12 +45,12 @@ def spread(xp: Any, kernels: Any, y: Any, windows: Windows, x: Any) -> Any:
 
 def weigh(xp: Any, y: Any, x: Any, windows: Windows, kernels: Any) -> Any:
     """The products of y (M, *P, N) with what its windows see of x (C, *S, N), summed: in the shape of the kernels."""
-    y, axes = by_channel(y, x), "abcdefgh"[: x.ndim]
+    y, others = by_channel(y, x), tuple(range(1, x.ndim))
     total = xp.empty((*y.shape[:2], windows.elements), dtype=x.dtype)
     for block, j in blocks(y):
         for tap in windows.taps():
             seen = x[block][:, *tap.inputs]
-            total[block, j, tap.number] = xp.einsum(f"{axes},{axes}->a", y[block, j][:, *tap.outputs], seen)
+            total[block, j, tap.number] = sum_of(y[block, j][:, *tap.outputs] * seen, others)
     return total.reshape(kernels.shape)
 
 

@@ -38,6 +38,7 @@ class Diagonal(LinearMap):
         Example({}, [Spec((2, 3, 3))]),
         Example({"offset": 1}, [Spec((2, 3, 4))]),
         Example({"offset": -2}, [Spec((2, 4, 3))]),
+        Example({"offset": -1}, [Spec((2, 4, 3))]),
         Example({"dim1": 1, "dim2": 3}, [Spec((2, 3, 2, 4))]),
         Example({"dim1": 2, "dim2": 1, "offset": 1}, [Spec((2, 3, 4))], "rows and columns exchanged"),
         Example({"dim1": 0, "dim2": 1}, [Spec((3, 2, 4))], "the batch axis too"),

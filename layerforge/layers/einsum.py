@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError, LayerError
-from ..functional import expect_role
+from ..functional import expect_role, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -152,7 +152,7 @@ def contract(xp: Any, in_a: str, in_b: str, in_y: str, a: Any, b: Any) -> Any:
 def summed(x: Any, letters: str, others: str) -> tuple[Any, str]:
     """x summed over the letters that nobody else has, and the letters that are left."""
     alone = tuple(i for i, k in enumerate(letters) if k not in others)
-    return (x.sum(axis=alone) if alone else x), "".join(k for k in letters if k in others)
+    return (sum_of(x, alone) if alone else x), "".join(k for k in letters if k in others)
 
 
 def arranged(x: Any, letters: str, sizes: Mapping[str, int], *groups: list[str]) -> Any:

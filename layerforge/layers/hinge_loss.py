@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..functional import one_hot
+from ..functional import one_hot, sum_of
 from ..layer import Bad, Example
 from ..params import param
 from ..registry import register
@@ -47,7 +47,7 @@ class HingeLoss(ClassLoss):
         margin = self.xp.maximum(1 - sign * x, 0)
         self.save(sign=sign, margin=margin, weights=weights, n=n)
         cost = margin if self.norm == "L1" else margin * margin
-        return self.reduce((cost * weights).sum(axis=1), n)
+        return self.reduce(sum_of(cost * weights, 1), n)
 
     def partial(self, i: int) -> Any:
         margin = self.saved.margin

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LayerError
-from ..functional import broadcast_shape, expect_role, unbroadcast
+from ..functional import broadcast_shape, expect_role, sum_of, unbroadcast
 from ..layer import Bad, Example, Layer
 from ..registry import register
 from ..spec import Spec
@@ -164,7 +164,7 @@ class LogDet(Layer):
     def jvp(self, dx: Any) -> Any:
         if dx is None:
             return None
-        return (transposed(inverse(self.xp, self.saved.x)) * dx).sum(axis=(-2, -1))
+        return sum_of(transposed(inverse(self.xp, self.saved.x)) * dx, (-2, -1))
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 2 * bottoms[0].size * bottoms[0].shape[-1] // 3

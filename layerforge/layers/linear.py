@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import LayerError
 from ..fillers import Filler
-from ..functional import rows
+from ..functional import rows, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -73,7 +73,7 @@ class Linear(Layer):
         if self.needs_param_grad.weight:
             self.grads.weight += dy_rows.T @ x
         if self.bias and self.needs_param_grad.bias:
-            self.grads.bias += dy_rows.sum(axis=0)
+            self.grads.bias += sum_of(dy_rows, 0)
         return dy @ self.params.weight if self.needs_grad[0] else None
 
     def jvp(self, dx: Any) -> Any:

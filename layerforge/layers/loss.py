@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..functional import sum_of
 from ..layer import Layer
 from ..params import param
 from ..spec import Spec
@@ -41,7 +42,7 @@ class Reduction:
 
     def reduce(self, losses: Any, n: float) -> Any:
         """The top: the single losses themselves, or their sum over n."""
-        return losses if self.reduction == "none" else losses.sum() / n
+        return losses if self.reduction == "none" else sum_of(losses) / n
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
         up = dy / self.saved.n

@@ -15,6 +15,11 @@ from .max_pool import maxima
 from .pooling import BAD_WINDOWS, Pooling
 
 
+def mostly_zero(rng: Any, shape: tuple[int, ...]) -> Any:
+    """A few numbers among zeros."""
+    return (rng.random(shape) < 0.3) * rng.normal(size=shape)
+
+
 @register
 class LPPool2d(Pooling, axes=Pair):
     """LPPool2d: the p-norm of each window
@@ -51,6 +56,8 @@ class LPPool2d(Pooling, axes=Pair):
         Example({"norm_type": 1.5, "kernel_size": [1, 3]}, [Spec((2, 2, 2, 7), low=0.5, high=2)]),
         Example({"norm_type": 4, "kernel_size": 3, "stride": 2}, [Spec((2, 1, 5, 7), low=-3, high=-1)]),
         Example({"norm_type": 2, "kernel_size": 1}, [Spec((1, 1, 1, 1), low=1, high=2)]),
+        Example({"norm_type": 3, "kernel_size": 2}, [Spec((2, 2, 5, 4))], "sums of either sign"),
+        Example({"norm_type": 2, "kernel_size": [2, 1]}, [Spec((2, 2, 6, 4), draw=mostly_zero)], "norms that are 0"),
     ]
     bad_examples = [
         *(Bad({"norm_type": 2, **bad.params}, bad.message, bad.bottoms) for bad in BAD_WINDOWS),

@@ -128,6 +128,10 @@ class MaxPool2d(MaxPooling, axes=Pair):
         Example({"kernel_size": 2}, [Spec((2, 2, 4, 4), low=-1e4, high=-9e3)], "padding would win if it were 0"),
         Example({"kernel_size": [3, 2], "stride": 2, "padding": [2, 1], "caffe_rounding": True}, [Spec((2, 2, 4, 3))]),
         Example({"kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+        Example(
+            {"kernel_size": [2, 3], "stride": 3, "padding": 1, "dilation": [3, 1], "caffe_rounding": True},
+            [Spec((2, 1, 5, 6))],
+        ),
     ]
     bad_examples = [
         *BAD_PADDED_WINDOWS,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import LayerError
 from ..fillers import Filler
-from ..functional import filled, rows
+from ..functional import filled, rows, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -158,7 +158,7 @@ class MultiheadAttention(Layer):
         if self.needs_param_grad[f"{name}_weight"]:
             self.grads[f"{name}_weight"][block] += rows(da).T @ rows(x)
         if self.bias and self.needs_param_grad[f"{name}_bias"]:
-            self.grads[f"{name}_bias"][block] += rows(da).sum(axis=0)
+            self.grads[f"{name}_bias"][block] += sum_of(rows(da), 0)
 
     def jvp(self, *tangents: Any) -> Any:
         kept = self.saved

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..functional import expect_role, shape_mismatch
+from ..functional import expect_role, mean_of, shape_mismatch, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -48,6 +48,7 @@ class MVN(Layer):
         Example({"normalize_variance": False, "across_channels": True}, [Spec((3, 4))]),
         Example({"eps": 0.5}, [Spec((2, 2, 3, 2, 2))], "eps counts"),
         Example({"normalize_variance": False}, [Spec((2, 3, 1, 1))], "one position: y is 0"),
+        Example({}, [Spec((2, 3, 1, 1))], "one position: its variance is 0"),
         Example({}, [Spec((0, 3, 4, 3))], "no samples"),
         Example({}, [Spec((2, 3, 6), low=1000, high=1001)], "the mean is far larger than the spread"),
     ]
@@ -92,9 +93,9 @@ class MVN(Layer):
         """d times the matrix of all ∂yⱼ/∂xᵢ: dx from dy and, as that is symmetric, a tangent of y from one of x."""
         xp, over, y, std = self.xp, self.over(d), self.saved.y, self.saved.std
         if not self.normalize_variance:
-            return d - d.mean(axis=over, keepdims=True)
+            return d - mean_of(d, over, keepdims=True)
         stretch = (std + self.eps) / xp.where(std > 0, std, 1)  # at σ = 0 it multiplies a sum that is 0
-        sums = d.sum(axis=over, keepdims=True), (d * y).sum(axis=over, keepdims=True) * stretch
+        sums = sum_of(d, over, keepdims=True), sum_of(d * y, over, keepdims=True) * stretch
         return standardize_backward(xp, d, y, 1 / (std + self.eps), over, sums=sums)
 
     def over(self, x: Any) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ConfigError, LayerError
-from ..functional import part_along
+from ..functional import part_along, sum_of
 from ..layer import Bad, Example
 from ..params import param
 from ..registry import register
@@ -133,7 +133,7 @@ class Pad(LinearMap):
             low, high, size = self.xp.flip(low, axis=axis), self.xp.flip(high, axis=axis), stop - before
             ends = part_along(dx, axis, 1, 1 + before), part_along(dx, axis, size - 1 - after, size - 1)
         else:
-            low, high = low.sum(axis=axis, keepdims=True), high.sum(axis=axis, keepdims=True)
+            low, high = sum_of(low, axis, keepdims=True), sum_of(high, axis, keepdims=True)
             ends = part_along(dx, axis, 0, 1), part_along(dx, axis, stop - before - 1, stop - before)
         for end, folded in zip(ends, (low, high), strict=True):
             end += folded

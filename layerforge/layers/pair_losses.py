@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ConfigError, LayerError
-from ..functional import check_labels, expect_role, refuse_labels, shape_mismatch
+from ..functional import check_labels, expect_role, refuse_labels, shape_mismatch, sum_of
 from ..layer import Bad, Example
 from ..params import param
 from ..registry import register
@@ -52,7 +52,7 @@ def length(xp: Any, v: Any, p: float = 2.0) -> Any:
     size = xp.abs(v)
     top = size.max(axis=-1, keepdims=True)
     scale = xp.where(top > 0, top, 1)
-    return scale * ((size / scale) ** p).sum(axis=-1, keepdims=True) ** (1 / p)
+    return scale * sum_of((size / scale) ** p, -1, keepdims=True) ** (1 / p)
 
 
 def length_slope(xp: Any, v: Any, norm: Any, p: float = 2.0) -> Any:
@@ -67,7 +67,7 @@ class VectorLoss(Loss):
         return up[..., None]
 
     def gather(self, terms: Any) -> Any:
-        return terms.sum(axis=-1)
+        return sum_of(terms, -1)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 4 * bottoms[0].size
@@ -205,7 +205,7 @@ class ContrastiveLoss(Loss):
         return up.reshape(-1, *(1,) * (self.saved.slope.ndim - 1))
 
     def gather(self, terms: Any) -> Any:
-        return terms.reshape(len(terms), math.prod(terms.shape[1:])).sum(axis=1)
+        return sum_of(terms.reshape(len(terms), math.prod(terms.shape[1:])), 1)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 4 * bottoms[0].size
@@ -328,9 +328,9 @@ class CosineEmbeddingLoss(VectorLoss):
     def forward(self, first: Any, second: Any, t: Any) -> Any:
         check_signs(t)
         xp, n = self.xp, self.divisor(t.shape)
-        lengths = [xp.sqrt((x * x).sum(axis=-1, keepdims=True) + LEAST_SQUARE) for x in (first, second)]
+        lengths = [xp.sqrt(sum_of(x * x, -1, keepdims=True) + LEAST_SQUARE) for x in (first, second)]
         units = [x / size for x, size in zip((first, second), lengths, strict=True)]
-        c = (units[0] * units[1]).sum(axis=-1, keepdims=True)
+        c = sum_of(units[0] * units[1], -1, keepdims=True)
         alike = t[..., None] == 1
         sign = xp.where(alike, -1, c >= self.margin).astype(c.dtype)
         self.save(units=units, lengths=lengths, c=c, sign=sign, n=n)

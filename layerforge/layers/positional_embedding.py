@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ConfigError, LayerError
 from ..fillers import Filler
-from ..functional import expect_role
+from ..functional import expect_role, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -87,7 +87,7 @@ class PositionalEmbedding(Layer):
 
     def backward(self, dy: Any) -> Any:
         if self.kind == "learned" and self.needs_param_grad.weight:
-            self.grads.weight[: dy.shape[1]] += dy.sum(axis=0)
+            self.grads.weight[: dy.shape[1]] += sum_of(dy, 0)
         return dy
 
     def jvp(self, dx: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..errors import LayerError
 from ..fillers import Filler, Uniform
-from ..functional import expect_role, rows, shape_mismatch
+from ..functional import expect_role, rows, shape_mismatch, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..spec import Spec, index
@@ -69,7 +69,7 @@ class Recurrent(Layer):
     gates_add: ClassVar[bool] = True  # the cell uses a_x + a_h only: both have the same gradient
 
     hidden_size: int = param(help="features H of the state", ge=1)
-    num_layers: int = param(1, help="layers upon each other: each reads the outputs of the one below", ge=1)
+    num_layers: int = param(1, help="layers upon each other: each reads the outputs of the one below", ge=1, le=1000)
     bias: bool = param(True, help="learn additive biases")
     bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
     second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))
@@ -218,7 +218,7 @@ class Recurrent(Layer):
         if self.needs_param_grad[f"weight_{kind}{suffix}"]:
             self.grads[f"weight_{kind}{suffix}"][...] += da.T @ x
         if self.bias and self.needs_param_grad[f"bias_{kind}{suffix}"]:
-            self.grads[f"bias_{kind}{suffix}"][...] += da.sum(axis=0)
+            self.grads[f"bias_{kind}{suffix}"][...] += sum_of(da, 0)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         n, t, _ = bottoms[0].shape

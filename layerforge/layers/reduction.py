@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError, LayerError
-from ..functional import expect_role, normalize_dims
+from ..functional import expect_role, normalize_dims, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..spec import Spec
@@ -80,7 +80,7 @@ class Reduction(Layer):
 
     def jvp(self, dx: Any) -> Any:
         axes = self.axes(dx.ndim)
-        return (self.slope(self.saved.x, self.saved.y, axes) * dx).sum(axis=axes).reshape(self.top_shape(dx.shape))
+        return sum_of(self.slope(self.saved.x, self.saved.y, axes) * dx, axes).reshape(self.top_shape(dx.shape))
 
     def mean_over(self, *bottoms: Any) -> int | None:
         return None if self.is_sum else super().mean_over(*bottoms)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
+from ..functional import exact_sum, mean_of, sum_of
 from ..layer import Bad, Example
 from ..params import param
 from ..spec import Spec
@@ -20,11 +23,11 @@ class Spread(Reduction):
     def variance(self, x: Any, axes: tuple[int, ...]) -> Any:
         """Σ (x - mean)² / (n - correction). In two passes: the mean of squares less the squared mean would cancel."""
         d = self.deviation(x, axes)
-        return (d * d).sum(axis=axes, keepdims=True) / self.degrees(x, axes)
+        return sum_of(d * d, axes, keepdims=True) / self.degrees(x, axes)
 
     def deviation(self, x: Any, axes: tuple[int, ...]) -> Any:
         """x - mean x."""
-        return x - x.mean(axis=axes, keepdims=True)
+        return x - mean_of(x, axes, keepdims=True)
 
     def degrees(self, x: Any, axes: tuple[int, ...]) -> int:
         """n - correction, the degrees of freedom."""
@@ -48,8 +51,8 @@ def product_of_others(xp: Any, x: Any, axes: tuple[int, ...]) -> Any:
 def log_sum_exp(self: Any, x: Any, axes: tuple[int, ...]) -> Any:
     """log Σ exp x = m + log Σ exp(x - m), with m the largest, so that exp never overflows. Infinities pass through."""
     xp, m = self.xp, x.max(axis=axes, keepdims=True)
-    s = xp.exp(x - xp.where(xp.isfinite(m), m, 0)).sum(axis=axes, keepdims=True)
-    return xp.log(s + (s == 0)) + m
+    s = exact_sum(xp.exp(x - xp.where(xp.isfinite(m), m, 0)), axes, keepdims=True)
+    return (xp.log(s + (s == 0)) + m).astype(x.dtype)  # before it is rounded: s may be hardly more than 1
 
 
 def norm(self: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -59,7 +62,7 @@ def norm(self: Any, x: Any, axes: tuple[int, ...]) -> Any:
     if self.p == math.inf:
         return m
     m = xp.where(xp.isfinite(m) & (m > 0), m, 1)
-    return m * ((size / m) ** self.p).sum(axis=axes, keepdims=True) ** (1 / self.p)
+    return m * sum_of((size / m) ** self.p, axes, keepdims=True) ** (1 / self.p)
 
 
 def norm_slope(self: Any, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
@@ -69,6 +72,16 @@ def norm_slope(self: Any, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
         return xp.sign(x) * evenly(~(size < y), axes, x.dtype)
     ratio = size / (y + (y == 0))
     return xp.sign(x) * (ratio + (ratio == 0)) ** (self.p - 1)
+
+
+def often_nothing(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Numbers, among them -inf, and some slices of -inf only."""
+    return np.where(often_zero(rng, shape) == 0, -math.inf, rng.normal(size=shape))
+
+
+def often_zero(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros and numbers of size 1, and some slices of zeros only."""
+    return rng.integers(-1, 2, shape) * (rng.random((shape[0], *[1] * (len(shape) - 1))) < 0.6)
 
 
 SPREAD: dict[str, Any] = {
@@ -87,28 +100,28 @@ SPREAD: dict[str, Any] = {
 
 Sum = reduction(
     "Sum", "sum (Caffe: Reduction, operation SUM)",
-    y="Σ x",                    value=lambda self, x, axes: x.sum(axis=axes, keepdims=True),
+    y="Σ x",                    value=lambda self, x, axes: sum_of(x, axes, keepdims=True),
     dx="dx = dy",               slope=lambda self, x, y, axes: 1,
     empty=True,  is_sum=True,   source="compare torch.sum",
 )  # fmt: skip
 
 Mean = reduction(
     "Mean", "mean (Caffe: Reduction, operation MEAN)",
-    y="1/n Σ x",                value=lambda self, x, axes: x.mean(axis=axes, keepdims=True),
+    y="1/n Σ x",                value=lambda self, x, axes: mean_of(x, axes, keepdims=True),
     dx="dx = dy / n",           slope=lambda self, x, y, axes: 1 / size_along(self.saved, axes),
     source="compare torch.mean",
 )  # fmt: skip
 
 SumSquare = reduction(
     "SumSquare", "sum of squares (Caffe: Reduction, operation SUMSQ)",
-    y="Σ x²",                   value=lambda self, x, axes: (x * x).sum(axis=axes, keepdims=True),
+    y="Σ x²",                   value=lambda self, x, axes: sum_of(x * x, axes, keepdims=True),
     dx="dx = 2 x dy",           slope=lambda self, x, y, axes: 2 * x,  reads=("bottom",),
     empty=True,  is_sum=True,   source="compare torch.sum of torch.square",
 )  # fmt: skip
 
 AbsSum = reduction(
     "AbsSum", "sum of absolute values (Caffe: Reduction, operation ASUM)",
-    y="Σ |x|",                  value=lambda self, x, axes: self.xp.abs(x).sum(axis=axes, keepdims=True),
+    y="Σ |x|",                  value=lambda self, x, axes: sum_of(self.xp.abs(x), axes, keepdims=True),
     dx="dx = sign(x) dy, 0 at x = 0",  slope=lambda self, x, y, axes: self.xp.sign(x),  reads=("bottom",),
     empty=True,  is_sum=True,   source="compare torch.sum of torch.abs",
 )  # fmt: skip
@@ -145,6 +158,7 @@ Norm = reduction(
     slope=norm_slope,           reads=("bottom", "top"),
     params={"p": (float, param(2.0, help="order of the norm; .inf is the largest absolute value", gt=0))},
     tried=[Example({"p": p, "dim": 1}, [Spec((3, 5))]) for p in (1.0, 0.5, 3.0, math.inf)]
+    + [Example({"p": p, "dim": 1}, [Spec((6, 3), draw=often_zero)], "zeros") for p in (2.0, 1.0, 0.5, math.inf)]
     + [Example({"p": p}, [Spec((3, 5), low=-1e4, high=1e4)], "extreme") for p in (2.0, 12.0)],
     bad=[Bad({"p": 0}, "p must be > 0"), Bad({"p": "fro"}, "p must be a number")],
     source="compare torch.linalg.vector_norm",
@@ -155,6 +169,9 @@ LogSumExp = reduction(
     y="log Σ exp x",            value=log_sum_exp,
     dx="dx = dy exp(x - y), the softmax of the slice",
     slope=lambda self, x, y, axes: self.xp.exp(x - self.xp.where(y > -math.inf, y, 0)),  reads=("bottom", "top"),
-    tried=[Example({"dim": 1}, [Spec((3, 5), low=-1e4, high=1e4)], "extreme")],
+    tried=[
+        Example({"dim": 1}, [Spec((3, 5), low=-1e4, high=1e4)], "extreme"),
+        Example({"dim": 1}, [Spec((6, 3), draw=often_nothing)], "logarithms of zero, and slices of nothing else"),
+    ],
     source="compare torch.logsumexp",
 )  # fmt: skip

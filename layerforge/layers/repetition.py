@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import LayerError
-from ..functional import normalize_dim, unbroadcast
+from ..functional import normalize_dim, sum_of, unbroadcast
 from ..layer import Bad, Example
 from ..params import param
 from ..registry import register
@@ -106,7 +106,7 @@ class Tiled(LinearMap):
         pairs = [n for pair in zip(counts, sizes, strict=True) for n in pair]
         copies = tuple(2 * i for i, count in enumerate(counts) if count != 1)
         dx = dy.reshape(pairs)
-        return (dx.sum(axis=copies) if copies else dx).reshape(shape)
+        return (sum_of(dx, copies) if copies else dx).reshape(shape)
 
 
 @register
@@ -231,4 +231,4 @@ class RepeatInterleave(LinearMap):
 
     def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
         after = normalize_dim(self.dim, len(shape)) + 1
-        return dy.reshape(*shape[:after], self.repeats, *shape[after:]).sum(axis=after)
+        return sum_of(dy.reshape(*shape[:after], self.repeats, *shape[after:]), after)

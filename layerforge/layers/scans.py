@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functional import expect_role, normalize_dim, part_along
+from ..functional import cumulative_sum, expect_role, normalize_dim, part_along
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -65,13 +65,13 @@ class Cumsum(Layer):
 
     def forward(self, x: Any) -> Any:
         self.save()
-        return x.cumsum(axis=self.dim)
+        return cumulative_sum(x, self.dim)
 
     def backward(self, dy: Any) -> Any:
-        return self.xp.flip(self.xp.flip(dy, self.dim).cumsum(axis=self.dim), self.dim)
+        return self.xp.flip(cumulative_sum(self.xp.flip(dy, self.dim), self.dim), self.dim)
 
     def jvp(self, dx: Any) -> Any:
-        return dx.cumsum(axis=self.dim)
+        return cumulative_sum(dx, self.dim)
 
 
 @register

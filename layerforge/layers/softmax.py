@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..functional import expect_role, log_softmax, normalize_dim, softmax
+from ..functional import expect_role, log_softmax, normalize_dim, softmax, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -69,7 +69,7 @@ class Softmax(Layer):
 
     def backward(self, dy: Any) -> Any:
         y = self.saved.y
-        return y * (dy - (dy * y).sum(axis=self.dim, keepdims=True))
+        return y * (dy - sum_of(dy * y, self.dim, keepdims=True))
 
     def jvp(self, dx: Any) -> Any:
         return self.backward(dx)  # the Jacobian yⱼ (δᵢⱼ - yᵢ) is symmetric
@@ -88,7 +88,8 @@ class LogSoftmax(Softmax):
 
     Shapes    x real with an axis dim (by default axis 1: the classes), y the same
     Backward  From ∂yⱼ/∂xᵢ = δᵢⱼ - exp yᵢ:
-                  dxᵢ = Σⱼ dyⱼ (δᵢⱼ - exp yᵢ)      dx = dy - exp(y) Σ dy
+                  dxᵢ = Σⱼ dyⱼ (δᵢⱼ - exp yᵢ)      dx = dy - exp(y) Σ dy = -(dy (exp(y) - 1) + exp(y) (Σ dy - dy))
+              The last form is computed: below NLLLoss Σ dy is the dy of the label, whose p may be nearly 1.
     Keeps     y, so y may overwrite x
     Cost      4 operations per number forward, 4 backward
     Errors    LayerError when there is no axis dim
@@ -101,7 +102,12 @@ class LogSoftmax(Softmax):
         return y
 
     def backward(self, dy: Any) -> Any:
-        return dy - self.xp.exp(self.saved.y) * dy.sum(axis=self.dim, keepdims=True)
+        return self.through(self.saved.y, dy)
+
+    def through(self, y: Any, dy: Any) -> Any:
+        """dx, of the form that keeps its digits."""
+        xp = self.xp
+        return -(dy * xp.expm1(y) + xp.exp(y) * (sum_of(dy, self.dim, keepdims=True) - dy))
 
     def jvp(self, dx: Any) -> Any:
-        return dx - (self.xp.exp(self.saved.y) * dx).sum(axis=self.dim, keepdims=True)
+        return dx - sum_of(self.xp.exp(self.saved.y) * dx, self.dim, keepdims=True)

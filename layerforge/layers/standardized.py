@@ -12,11 +12,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ..functional import unbroadcast
+from ..functional import mean_of, sum_of, unbroadcast
 from ..layer import Layer
 from ..spec import Spec
 
-Axes = Sequence[int]
+Axes = tuple[int, ...]
 
 
 def centre(xp: Any, x: Any, over: Axes, out: Any) -> Any:
@@ -27,14 +27,14 @@ def centre(xp: Any, x: Any, over: Axes, out: Any) -> Any:
     """
     first = x[tuple(slice(0, 1) if axis in over else slice(None) for axis in range(x.ndim))].copy()
     xp.subtract(x, first, out=out)
-    mean = out.mean(axis=over, keepdims=True)
+    mean = mean_of(out, over, keepdims=True)
     out -= mean
     return first + mean
 
 
 def mean_square(x: Any, over: Axes) -> Any:
     """The mean of x² over some axes, axes kept: of centred numbers their variance."""
-    return (x * x).mean(axis=over, keepdims=True)
+    return mean_of(x * x, over, keepdims=True)
 
 
 def standardize_backward(
@@ -59,7 +59,7 @@ def standardize_backward(
     out       an array for dx, not the memory of g or x̂
     """
     m = math.prod(g.shape[axis] for axis in over)
-    sum_g, sum_gx = sums or (g.sum(axis=over, keepdims=True), (g * xhat).sum(axis=over, keepdims=True))
+    sum_g, sum_gx = sums or (sum_of(g, over, keepdims=True), sum_of(g * xhat, over, keepdims=True))
     dx = xp.multiply(xhat, -sum_gx / m, out=out)
     dx += g
     if centred:

@@ -19,6 +19,7 @@ from ..config.sections import Finite
 from ..errors import ConfigError
 from ..params import Declared, param
 from ..registry import SCHEDULES
+from ..words import is_higher_better
 
 
 class Progress(NamedTuple):
@@ -242,19 +243,23 @@ class Plateau(Schedule):
     factor: float = param(0.1, help="factor of each change", gt=0, lt=1)
     patience: int = param(10, help="evaluations without improvement that are borne", ge=0)
     monitor: str = param("val/loss", help="metric that is watched")
-    mode: str = param("min", help="whether small or large is good", choices=("min", "max"))
+    mode: str | None = param(
+        None, help="whether small or large is good; follows the metric: an accuracy max, a loss min",
+        choices=("min", "max"),
+    )
     min_delta: Finite = param(0.0, help="improvements up to this count as none", ge=0)
     min_lr: Finite = param(0.0, help="lr is not reduced below this", ge=0)
 
     def validate(self) -> None:
         self._scale, self._bad = 1.0, 0
-        self._best = math.inf if self.mode == "min" else -math.inf
+        self._higher = self.mode == "max" if self.mode is not None else is_higher_better(self.monitor)
+        self._best = -math.inf if self._higher else math.inf
 
     def value(self, base_lr: float, i: int, n: int) -> float:
         return max(base_lr * self._scale, min(base_lr, self.min_lr))
 
     def observe(self, metric: float) -> None:
-        gain = self._best - metric if self.mode == "min" else metric - self._best
+        gain = metric - self._best if self._higher else self._best - metric
         if gain > self.min_delta:
             self._best, self._bad = metric, 0
             return

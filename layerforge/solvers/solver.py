@@ -3,6 +3,7 @@
     solver = Solver(net, type="SGD", lr=0.1, momentum=0.9, weight_decay=5e-4)
     loss = solver.step(x=x, t=t)                  # one whole step, or its parts:
 
+    solver.begin_step(parts)                      # needed only for several losses that are means over different counts
     for part in parts:
         solver.accumulate(**part)                 # forward and backward; gradients are summed
     net.params["fc"]["weight"].grad[0] = 0        # gradients can be edited in between
@@ -11,6 +12,7 @@
 What an update does, in this order, to the gradient G that the micro-batches summed up:
 
     1  average    g = G / (number of things that the losses are means over); the norm of g over all parameters
+                  (weighting.py)
     2  check      a loss or norm that is not finite ends here, with weights, history and statistics as before the step;
                   whoever wants to go on calls `skip`
     3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each number into ±clip_grad_value
@@ -23,20 +25,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import snapshot
+from .. import copies, multipliers, snapshot
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
-from ..errors import DataError, DivergedError, LayerError
-from ..flat import Group, l2_norm
+from ..errors import ConfigError, DataError, DivergedError, LayerError, LayerForgeError
+from ..flat import Group, extended, l2_norm
+from ..turns import Turns, in_turn
 from .fast import fast_update
 from .rules import Step
 from .schedules import Progress
+from .weighting import AsTheyCome, Counted, weighting
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -48,29 +52,14 @@ BLOCK_BYTES = 256 * 1024  # of each array: small enough for the caches, large en
 class Accumulation:
     """The step that is being accumulated.
 
-    unit   the first micro-batch's count: its gradient enters with weight 1, every other with count / unit
-    total  the sum of the counts; 0 where the losses are sums, which are not averaged
-    loss   the sum of the losses, each times its weight; None before the first
+    weights  what its micro-batches are weighted by
+    loss     the sum of the losses, each times its weight; None before the first
     """
 
     statistics: Any
     first_sample: int
-    unit: int = 0
-    total: int = 0
+    weights: AsTheyCome | Counted = field(default_factory=AsTheyCome)
     loss: float | None = None
-
-    def weigh(self, count: int | None) -> float:
-        """The weight of a micro-batch whose loss is a mean over `count` things; None for a loss that is a sum."""
-        if count is None:
-            return 1.0
-        self.unit = self.unit or count
-        self.total += count
-        return count / self.unit if self.unit else 1.0
-
-    @property
-    def average(self) -> float:
-        """The factor that turns the weighted sum into the mean over everything."""
-        return self.unit / self.total if self.total else 1.0
 
 
 class Solver:
@@ -115,14 +104,54 @@ class Solver:
         self.grad_norm: float | None = None
         self.loss: float | None = None
         self.average = 1.0
-        xp, grad = net.backend.xp, net.flat.grad
-        self.history = tuple(xp.zeros_like(grad) for _ in range(self.rule.histories))
-        self._fast = fast_update(net, section, self.history)
+        self._pending: Accumulation | None = None
+        self._lay_out([net.flat.grad[:0]] * self.rule.histories)
+
+    def _lay_out(self, history: Iterable[Any]) -> None:
+        """Give the histories the size of the net's flat gradient, with zeros where they end, and plan the updates."""
+        net, xp, grad = self.net, self.net.backend.xp, self.net.flat.grad
+        self._grad = grad
+        self.history = tuple(extended(xp, array, len(grad)) for array in history)
+        self._fast = fast_update(net, self.section, self.history)
         # On a device a pass costs a launch, not a trip through a cache: there everything is one block.
         self._block = BLOCK_BYTES // grad.itemsize if xp is np else max(1, grad.size)
-        pieces = [piece for group in net.flat.groups for piece in self._pieces(group)]
-        self._scratch = xp.empty(max((p.stop - p.start for p in pieces), default=0), dtype=grad.dtype)
-        self._pending: Accumulation | None = None
+        self._scratch = xp.empty(0, dtype=grad.dtype)
+
+    def _follow(self) -> None:
+        """Follow the net where parameters that were frozen from the start learn now: their histories begin at zero."""
+        if self._grad is not self.net.flat.grad:
+            self._lay_out(self.history)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over (copies.py): options as a configuration writes them, counts, arrays on the host."""
+        host, made = self.net.backend.to_host, ("section", "rule", "schedule", "history", "_fast", "_scratch", "_grad")
+        state = {name: value for name, value in vars(self).items() if name not in made}
+        if self._pending is not None:
+            statistics = {key: host(array) for key, array in self._pending.statistics.items()}
+            state["_pending"] = replace(self._pending, statistics=statistics)
+        return {
+            "types": copies.user_types((self.rule, self.schedule)),
+            "options": {**self.section.plain(), "schedule": self.schedule.plain()},
+            "schedule": self.schedule.state(),
+            "history": [np.array(host(array)) for array in self.history],
+            **state,
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        rest = {name: value for name, value in state.items() if name not in ("types", "options", "schedule", "history")}
+        self._set_up(rest["net"], SolverSection.from_config(placed_copy(state["options"])))
+        self.schedule.load_state(state["schedule"])
+        from_host = self.net.backend.from_host
+        self._lay_out([from_host(array) for array in state["history"]])
+        vars(self).update(rest)
+        if self._pending is not None:
+            statistics = {key: from_host(array).copy() for key, array in self._pending.statistics.items()}
+            self._pending = replace(self._pending, statistics=statistics)
+
+    @property
+    def turns(self) -> Turns:
+        """Those of its net; what takes the place of a net need not know of turns."""
+        return getattr(self.net, "turns", None) or Turns("the net", lambda: None)
 
     @property
     def lr(self) -> float:
@@ -135,6 +164,7 @@ class Solver:
 
     # One step -----------------------------------------------------------------------------------------------------
 
+    @in_turn
     def step(self, **batch: Any) -> float:
         """One step on one batch: zero_grad, forward, backward, update. Returns the weighted loss.
 
@@ -145,30 +175,68 @@ class Solver:
         self.update()
         return loss
 
+    @in_turn
     def accumulate(self, **batch: Any) -> float:
         """Forward and backward of one micro-batch; returns its own loss. The first after an update begins from zero.
 
         The micro-batches of a step count as one batch cut into pieces, of any sizes: the gradient is that of the
-        whole, and the random numbers of a sample depend on its position in the whole.
+        whole, and the random numbers of a sample depend on its position in the whole. Where losses are means over
+        different counts, such as labels of which some are ignored, that takes all of them: see `begin_step`.
 
-        Errors   LayerError; DivergedError where a backward refuses what a loss that is not finite sends down
+        Errors   LayerError; ConfigError where `begin_step` would have been needed; DivergedError where a backward
+                 refuses what a loss that is not finite sends down
         """
         net, step = self.net, self._pending or self._begin()
         try:
             # What overflows on the way shows in the loss or in the gradient, which `update` checks and names.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 net.forward(phase="train", copy=False, **batch)
-                weight = step.weigh(net.mean_over())
+                weight = step.weights.weigh(net.mean_over())
+                if weight is None:
+                    raise self._counts_differ()
                 self._backward(weight, fresh=step.loss is None)
                 loss = net.total_loss()
+                weighted = net.total_loss(weight) if isinstance(weight, tuple) else weight * loss
             net.first_sample += net.batch_size
         except BaseException:  # an interrupt too must not leave half a step in the running statistics
             self._abandon()
             raise
-        step.loss = (step.loss or 0.0) + weight * loss
+        step.loss = (step.loss or 0.0) + weighted
         return loss
 
-    def _backward(self, weight: float, fresh: bool) -> None:
+    def begin_step(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Begin a step of these micro-batches: count, in all of them, what each loss is a mean over.
+
+        `accumulate` then takes them one by one, in this order, and `update` ends the step. Losses that are means over
+        different counts have other shares in each micro-batch; only so each of them is weighted as in the whole batch.
+
+        Errors   LayerError and ConfigError, as from a forward
+        """
+        self._abandon()
+        step, net = self._begin(), self.net
+        try:
+            counts = []
+            for part in parts:
+                counts.append(net.count_losses(**part))
+                net.first_sample += _samples(part)
+            step.weights = weighting(counts)
+        except BaseException:
+            self._abandon()
+            raise
+        net.restore_state(step.statistics)
+        net.first_sample = step.first_sample
+
+    def _counts_differ(self) -> ConfigError:
+        losses = ", ".join(
+            f"'{p.name}' {'a sum' if p.count is None else f'a mean over {p.count:g}'}" for p in self.net.losses()
+        )
+        return ConfigError(
+            f"the losses have other shares in this micro-batch than in those before it ({losses}): fed one by one they"
+            " would not add up to the whole batch",
+            hint="call solver.begin_step([part, ...]) with all micro-batches of the step before the first accumulate",
+        )
+
+    def _backward(self, weight: float | Sequence[float], fresh: bool) -> None:
         try:
             self.net.backward_losses(weight, fresh=fresh)
         except LayerError:
@@ -190,6 +258,7 @@ class Solver:
             self.net.first_sample = self._pending.first_sample
             self._pending = None
 
+    @in_turn
     def update(self, *, check: bool = True) -> None:
         """Average, check, clip, decay and update, as the module says; then iteration is one more.
 
@@ -201,6 +270,8 @@ class Solver:
         Errors   DivergedError (exit 4) for a loss or gradient that is not finite; ConfigError from the schedule
         """
         try:
+            if self._pending is not None:
+                self._pending.weights.demand_all()
             self.measure()
             if check:
                 self._check_finite()
@@ -210,6 +281,7 @@ class Solver:
             raise
         # Weights that overflow here show in the next step's loss, which is checked and named.
         with np.errstate(over="ignore", invalid="ignore"):
+            self._follow()
             for group in self.net.flat.groups:
                 self._update_group(group, lr * group.lr_mult, *clipping)
         if self._pending is not None:
@@ -218,6 +290,7 @@ class Solver:
         self.updates += 1
         self._count()
 
+    @in_turn
     def skip(self) -> None:
         """After a DivergedError: count the step, leaving weights, history and statistics as they were before it.
 
@@ -233,7 +306,7 @@ class Solver:
 
     def measure(self) -> None:
         """Set average, loss and grad_norm of the step that was accumulated. `update` begins with it."""
-        self.average = self._pending.average if self._pending else 1.0
+        self.average = self._pending.weights.average if self._pending else 1.0
         pending = self._pending
         self.loss = pending.loss * self.average if pending and pending.loss is not None else None
         self.grad_norm = self.average * l2_norm(self.net.backend.xp, self.net.flat.grad)
@@ -280,6 +353,8 @@ class Solver:
             return
         for piece in self._pieces(group):
             data, grad, pull = flat.data[piece], flat.grad[piece], None
+            if len(self._scratch) < piece.stop - piece.start:
+                self._scratch = xp.empty(piece.stop - piece.start, dtype=grad.dtype)
             out = self._scratch[: piece.stop - piece.start]
             if factor != 1:
                 grad = xp.multiply(grad, factor, out=out)
@@ -295,9 +370,13 @@ class Solver:
     # State --------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state."""
+        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state, and
+        the multipliers of parameters that were changed since the net was built.
+        """
         counts = {"iteration": self.iteration, "updates": self.updates, "nonfinite": self.nonfinite}
-        return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state()}
+        changed = multipliers.as_plain(self.net.flat.changed)
+        tuned = {"multipliers": changed} if changed else {}
+        return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state(), **tuned}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of the history on the host, by path: history/<number>/<layer>/<parameter>."""
@@ -307,8 +386,9 @@ class Solver:
     def load_state(self, state: Mapping[str, Any], arrays: Mapping[str, Any], source: str = "the saved state") -> None:
         """Go on from what `state` and `arrays` returned. `source` is what errors call it.
 
-        The history is found by layer and name, so multipliers may have changed; other arrays than history/ are left
-        alone. Nothing is changed unless everything fits.
+        The history is found by layer and name, so the configuration's multipliers may have changed; those that were
+        changed in the run hold again. Other arrays than history/ are left alone. Nothing is changed unless everything
+        fits.
 
         Errors   DataError for another type of solver and for a missing, unexpected or mis-shaped history;
                  ConfigError for another kind of schedule
@@ -320,11 +400,20 @@ class Solver:
                 f"{source} is from a solver of type {state['type']}, this one is {self.rule.type_name}",
                 hint=f"set solver.type: {state['type']}, or begin anew with its weights",
             )
-        views, saved = self._views(), {k: v for k, v in arrays.items() if k.startswith("history/")}
-        problems = _differences(views, saved)
-        if problems:
-            raise DataError(f"{source} does not fit this solver", hint="; ".join(map(snapshot.unescape, problems)))
-        self.schedule.load_state(state["schedule"])
+        saved = {k: v for k, v in arrays.items() if k.startswith("history/")}
+        before, tuned = self.net.flat.changed, multipliers.from_plain(self.net, state.get("multipliers", ()), source)
+        if tuned != before:
+            multipliers.apply(self.net, tuned)
+        try:
+            views = self._views()
+            problems = _differences(views, saved)
+            if problems:
+                raise DataError(f"{source} does not fit this solver", hint="; ".join(map(snapshot.unescape, problems)))
+            self.schedule.load_state(state["schedule"])
+        except LayerForgeError:
+            if tuned != before:
+                multipliers.apply(self.net, before)
+            raise
         self._abandon()
         for path, view in views.items():
             view[...] = self.net.backend.from_host(saved[path], view.dtype)
@@ -333,12 +422,13 @@ class Solver:
         self.nonfinite = int(state.get("nonfinite", 0))
 
     def _views(self) -> dict[str, Any]:
-        """The parts of the history by path: live arrays in their parameters' shapes."""
+        """The parts of the history by path: live arrays in their parameters' shapes, of all that learn or once did."""
+        self._follow()
         return {
             f"history/{number}/{snapshot.escape(slot.layer)}/{slot.name}": slot.view(array)
             for number, array in enumerate(self.history)
             for slot in self.net.flat.slots.values()
-            if not slot.frozen
+            if slot.offset < len(array) and (not slot.frozen or slot.key in self.net.flat.changed)
         }
 
 
@@ -348,6 +438,13 @@ def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str
     unexpected = [f"unexpected {k}" for k in theirs if k not in mine]
     shapes = {k: (tuple(theirs[k].shape), tuple(mine[k].shape)) for k in mine if k in theirs}
     return missing + unexpected + [f"{k} has shape {a}, not {b}" for k, (a, b) in shapes.items() if a != b]
+
+
+def _samples(batch: Mapping[str, Any]) -> int:
+    """The first axis of the first input; 1 where there is none."""
+    first = next(iter(batch.values()), 0)
+    shape = first.shape if hasattr(first, "shape") else np.shape(first)
+    return shape[0] if shape else 1
 
 
 def blocks(start: int, stop: int, size: int) -> Iterator[slice]:

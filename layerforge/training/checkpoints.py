@@ -1,13 +1,13 @@
 """Checkpoints: everything that a run needs to go on, in one snapshot file.
 
     params/<layer>/<name>  state/<layer>/<name>  history/<k>/<layer>/<name>  transform/<input>.<constant>
-    meta: kind, iteration, position, seed, fallback, solver, config
+    meta: kind, iteration, position, seed, fallback, solver, config, kinds
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from .. import snapshot
+from ..counting import LossPart
 from ..data.opening import OpenData
 from ..errors import DataError
 from ..net import Net
@@ -25,24 +26,33 @@ from .trained import TRANSFORM
 
 @dataclass
 class Window:
-    """The steps since the last row of metrics."""
+    """The steps since the last row of metrics.
 
-    total: float = 0.0
-    samples: int = 0
+    sums, counts   of each loss, times its weight: the sum over what it is a mean of, and how much that was. Where the
+                   loss is a sum there is no count, and the mean is that over the steps
+    """
+
     steps: int = 0
     seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
 
-    def add(self, loss: float, samples: int, seconds: float) -> None:
-        """Count a step."""
-        self.total += loss * samples
-        self.samples += samples
+    def add(self, losses: Iterable[LossPart], seconds: float) -> None:
+        """Count a step: the losses of its micro-batches."""
+        for loss in losses:
+            over = 1 if loss.count is None else loss.count
+            self.sums[loss.name] = self.sums.get(loss.name, 0.0) + loss.weight * loss.value * over
+            if loss.count is not None:
+                self.counts[loss.name] = self.counts.get(loss.name, 0) + loss.count
         self.steps += 1
         self.seconds += seconds
 
     @property
     def loss(self) -> float:
-        """Mean over the samples."""
-        return self.total / self.samples if self.samples else math.nan
+        """The losses together, each the mean over everything that it counted."""
+        if not self.steps:
+            return math.nan
+        return sum(total / (self.counts.get(name, self.steps) or 1) for name, total in self.sums.items())
 
     @property
     def milliseconds(self) -> float:
@@ -83,11 +93,19 @@ class Position:
         """
         try:
             values = dict(meta["position"])
-            window = _typed(Window, values.pop("window"))
+            window = _typed(Window, _of_each_loss(values.pop("window")))
             return _typed(cls, values | {"window": window})
         except (KeyError, TypeError, ValueError):
             hint = "it was not written by this program; take its weights only: --init-weights"
             raise DataError(f"{source} holds no position of a run", hint=hint) from None
+
+
+def _of_each_loss(window: Mapping[str, Any]) -> dict[str, Any]:
+    """A window as it is written now; an earlier version kept one total of all losses, weighted by the samples."""
+    if "total" not in window:
+        return dict(window)
+    rest = {key: value for key, value in window.items() if key not in ("total", "samples")}
+    return {**rest, "sums": {"": window["total"]}, "counts": {"": window["samples"]}}
 
 
 def _typed(kind: type[Any], values: Mapping[str, Any]) -> Any:
@@ -116,6 +134,7 @@ def checkpoint_bytes(
         "fallback": data.fallback_used,
         "solver": solver.state(),
         "config": config,
+        "kinds": {name: kind.plain for name, kind in data.transform.kinds.items()},
     }
     scaling = {TRANSFORM + name: array for name, array in data.transform.state().items()}
     return snapshot.pack({**(net.arrays() if weights is None else weights), **solver.arrays(), **scaling}, meta)

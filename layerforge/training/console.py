@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..errors import visible
+
 QUIET_SECONDS = 30.0  # without a terminal, a line of progress at most this often
 
 
@@ -43,6 +45,7 @@ class Console:
         self._write(f"{frame}\n{text}\n{frame}", sys.stderr)
 
     def _write(self, text: str, stream: Any) -> None:
+        text = visible(text)
         self.log(text)
         with self._seen():
             if self._bar is not None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..counting import Total
 from ..net import Net
 
 LOSS = "loss"
@@ -28,21 +29,21 @@ def score(net: Net, batches: Iterable[Any]) -> Scores:
     """Every metric of the eval phase over all batches, and `loss`, the weighted sum of the losses.
 
     A mean is weighted by how many things each batch had (a ragged last batch counts by its size, an ignored label not
-    at all); a sum is added up, and so are tables such as a ConfusionMatrix.
+    at all); a sum is added up, and so are tables such as a ConfusionMatrix. Each loss is totalled by itself, with its
+    own count, before they are added: what batches the data came in makes no difference.
     """
-    sums: dict[str, Any] = {}
-    counts: dict[str, int] = {}
+    metrics: dict[str, Total] = {}
+    losses: dict[str, tuple[float, Total]] = {}
     for batch in batches:
         outputs = net.forward(phase="eval", copy=False, **batch.blobs)
         for name, count in net.metric_counts().items():
             value = net.backend.to_host(outputs[name]).astype(np.float64)
-            sums[name] = sums.get(name, 0.0) + value * (1 if count is None else count)
-            counts[name] = counts.get(name, 0) + (count or 0)
-        if LOSS not in outputs:
-            size = net.mean_over()
-            sums[LOSS] = sums.get(LOSS, 0.0) + net.total_loss() * (size or 1)
-            counts[LOSS] = counts.get(LOSS, 0) + (size or 0)
-    totals = {name: total / counts[name] if counts[name] else total for name, total in sums.items()}
+            metrics.setdefault(name, Total()).add(value, count)
+        for part in net.losses():
+            losses.setdefault(part.name, (part.weight, Total()))[1].add(part.value, part.count)
+    totals = {name: total.value for name, total in metrics.items()}
+    if losses:
+        totals[LOSS] = sum(weight * total.value for weight, total in losses.values())
     return Scores(
         {name: float(total) for name, total in totals.items() if not np.ndim(total)},
         {name: total for name, total in totals.items() if np.ndim(total)},
@@ -53,9 +54,4 @@ def metric_names(net: Net) -> list[str]:
     """The names that `evaluate` will return."""
     graph = net.graph.phases["eval"]
     scalars = [b.name for b in graph.outputs() if b.spec is not None and not b.spec.shape]
-    return scalars if LOSS in scalars else [*scalars, LOSS]
-
-
-def is_higher_better(metric: str) -> bool:
-    """Losses and errors fall, everything else rises."""
-    return not any(word in metric.lower() for word in ("loss", "error", "perplexity"))
+    return scalars if LOSS in scalars or not graph.has_losses() else [*scalars, LOSS]

@@ -217,8 +217,8 @@ def _guarded(each: Any, doing: str, method: Callable[..., Any], *arguments: Any)
         return method(*arguments)
     except LayerForgeError:
         raise
-    except Exception as problem:
-        message = f"hook {type(each).__name__}.{doing}: {type(problem).__name__}: {problem}"
+    except (Exception, SystemExit) as problem:
+        message = f"hook {type(each).__name__}.{doing}: {type(problem).__name__}: {userfiles.described(problem)}"
         raise LayerForgeError(message, place=userfiles.where(Path(_file(each)), problem)) from problem
 
 
@@ -249,7 +249,7 @@ def _made(cls: type) -> Any:
         return cls()
     except LayerForgeError:
         raise
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         place = userfiles.where(Path(inspect.getfile(cls)), problem)
         hint = "a hook of an imported file is made without arguments"
-        raise ConfigError(f"hook {cls.__name__}: {problem}", place=place, hint=hint) from problem
+        raise ConfigError(f"hook {cls.__name__}: {userfiles.described(problem)}", place=place, hint=hint) from problem

@@ -21,24 +21,26 @@ from ..backend import Backend
 from ..config.document import Config
 from ..config.sections import Every
 from ..config.yaml_dump import dump_yaml
+from ..counting import LossPart
 from ..data.loader import Batch
 from ..data.opening import open_data
 from ..errors import ConfigError, DivergedError, LayerForgeError
 from ..net import Net
 from ..solvers.solver import Solver
+from ..uses import uses_of
 from .averaging import Average, trained_arrays
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console
 from .divergence import refused, warn
 from .environment import command, environment
-from .evaluation import evaluate, is_higher_better, metric_names
+from .evaluation import evaluate
 from .hooks import Hooks, imported
 from .layer_metrics import LayerMetrics
+from .monitors import TRAIN_LOSS, Monitors
 from .overfit import SameBatches
 from .resume import Resume, check_same, next_segment, open_checkpoint
 from .rundir import MetricsLog, RunDir
 from .signals import SAVING, Asked, Stop, listening
-from .stopping import EarlyStopping
 from .weights import init_weights as load_weights
 
 STEP_COLUMNS = ["step", "epoch", "seconds", "train/loss", "lr", "grad_norm", "time/step_ms"]
@@ -122,16 +124,19 @@ class Trainer:
         self.config, self.overrides, self.console, self.resume = config, overrides, console, resume
         _demand_sections(config)
         self.net = Net(config, keep="none", backend=backend)
-        self.solver = Solver.from_config(self.net, config.solver)
         self.data = open_data(
             config.data,
             seed=config.top.seed,
             dtype=config.top.dtype,
             use_fallback=resume.fallback if resume else None,
             transform=resume.transform if resume else None,
+            uses=uses_of(self.net.graph),
         )
+        watched = Monitors(config, self.net, bool(self.data.val))
+        self.metrics, self.monitor, self.higher = watched.metrics, watched.monitor, watched.higher
+        self.stopping = watched.stopping
+        self.solver = Solver.from_config(self.net, config.solver)
         self.resolved = self._resolved()
-        self.metrics = [f"val/{name}" for name in metric_names(self.net)] if self.data.val else []
         section = config.train
         few = section.overfit_batches
         self.feed = SameBatches(self.data.train, few) if few else self.data.train
@@ -139,8 +144,6 @@ class Trainer:
         self.layers = LayerMetrics(self.solver) if section.log_layers else None
         self.hooks = Hooks([*imported(config.imports), *hooks])
         self.counted = [] if config.train.on_nonfinite == "stop" else ["nonfinite"]
-        self.monitor, self.higher = self._monitor()
-        self.stopping = EarlyStopping.of(section.early_stopping, self.metrics, self.monitor, self.higher)
         own = [*STEP_COLUMNS, *self.counted, *(self.layers.columns if self.layers is not None else ()), *self.metrics]
         self.columns = [*own, *self.hooks.columns(own)]
         self.position = Position()
@@ -174,16 +177,6 @@ class Trainer:
     def _worn_out(self) -> str:
         return self.stopping.reason(self.position) if self.stopping is not None else ""
 
-    def _monitor(self) -> tuple[str, bool]:
-        """The metric that chooses the best checkpoint, and whether larger is better."""
-        section = self.config.checkpoint
-        known = self.metrics or ["train/loss"]
-        preferred = [n for n in ("val/accuracy", "val/loss") if n in known] or known
-        monitor = section.monitor or preferred[0]
-        if monitor not in known:
-            raise ConfigError(f"checkpoint.monitor: there is no metric '{monitor}'", hint=f"one of {', '.join(known)}")
-        return monitor, (section.mode == "max") if section.mode else is_higher_better(monitor)
-
     def _total_steps(self) -> int:
         section = self.config.train
         if not self.batches:
@@ -211,6 +204,8 @@ class Trainer:
         self._record()
         if self.data.fallback_used:
             self.console.warn(self.data.notice)
+        for remark in self.data.remarks:
+            self.console.warn(remark)
         self.console.note(f"run directory: {self.folder.path}")
         if self.resume is not None:
             self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")
@@ -280,9 +275,9 @@ class Trainer:
             batches = self.feed.epoch(position.epoch, position.batch)
             for group in grouped(batches, section.accumulate_grad_batches):
                 started = time.perf_counter()
-                if self._step(group):
-                    samples, seconds = sum(b.count for b in group), time.perf_counter() - started
-                    position.window.add(self.solver.loss or 0.0, samples, seconds)
+                losses = self._step(group)
+                if losses is not None:
+                    position.window.add(losses, time.perf_counter() - started)
                 position.batch += len(group)
                 self._after_step(asked)
                 if self._over:
@@ -293,27 +288,31 @@ class Trainer:
     def _over(self) -> bool:
         return self.solver.iteration >= self.total or bool(self.position.ending)
 
-    def _step(self, group: list[Batch]) -> bool:
-        """One step of the solver on one or more batches; whether it updated the weights.
+    def _step(self, group: list[Batch]) -> list[LossPart] | None:
+        """One step of the solver on one or more batches; their losses, or None where it did not update the weights.
 
         Errors   DivergedError where loss or gradient is not finite, unless the configuration says otherwise
         """
         measured = self.layers if self._is_logged(self.solver.iteration + 1) else None
         if measured is not None:
             measured.begin()
+        losses: list[LossPart] = []
         try:
+            if len(group) > 1:
+                self.solver.begin_step([batch.blobs for batch in group])
             for batch in group:
                 self.solver.accumulate(**batch.blobs)
+                losses += self.net.losses()
             self.lr = self.solver.lr
             self.solver.update(check=self.config.train.on_nonfinite != "ignore")
         except DivergedError as error:
             refused(self, group, error)
-            return False
+            return None
         if measured is not None:
             self.position.logged |= measured.end()
         if self.average is not None:
             self.average.update(self.solver.updates)
-        return True
+        return losses
 
     def _is_logged(self, step: int) -> bool:
         return step % self.config.train.log_every == 0 or step == self.total
@@ -360,8 +359,10 @@ class Trainer:
             values = {f"val/{k}": v for k, v in evaluate(self.net, self.data.val.epoch(0)).items()}
         self.position.latest |= values
         self.log.add({**self._row(), **values})
-        if self.solver.schedule.monitor in self.position.latest:
-            self.solver.schedule.observe(self.position.latest[self.solver.schedule.monitor])
+        watched = self.solver.schedule.monitor
+        recent = self.position.window if watched == TRAIN_LOSS and self.position.window.steps else None
+        if recent is not None or watched in self.position.latest:
+            self.solver.schedule.observe(self.position.latest[watched] if recent is None else recent.loss)
         improved = self._improves(values.get(self.monitor))
         where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
         words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in self.position.latest.items())

@@ -56,6 +56,8 @@ def replay(target: str | Path, *, allow_import: bool = False, backend: str | Bac
     capsule = read_capsule(target)
     net, solver = rebuild(capsule, allow_import, backend)
     watch, cause, part, refused = net.watch, None, -1, False
+    if len(capsule.batches) > 1:
+        solver.begin_step(capsule.batches)
     while cause is None and not refused and part + 1 < len(capsule.batches):
         part += 1
         watch.begin(capsule.batches[part])
@@ -77,6 +79,8 @@ def _figures(solver: Solver) -> tuple[float, float]:
 def _as_trained(capsule: Capsule, backend: str | Backend | None) -> tuple[float, float]:
     """Loss and norm without keeping and watching the blobs. The capsule's imports have been run by now."""
     _, solver = rebuild(capsule, True, backend, watched=False)
+    if len(capsule.batches) > 1:
+        solver.begin_step(capsule.batches)
     if not any(_accumulate(solver, batch) for batch in capsule.batches):
         solver.measure()
     return _figures(solver)

@@ -16,6 +16,7 @@ import numpy as np
 from .. import snapshot
 from ..config.document import Config
 from ..config.yaml_file import parse_yaml
+from ..data.kinds import kinds_of
 from ..data.transform import InputTransform
 from ..errors import ConfigError, DataError
 from .rundir import RunDir, find_run, read_metrics
@@ -46,7 +47,7 @@ class Resume:
     def transform(self) -> InputTransform:
         """The constants of the input transform, as the run computed them."""
         state = {k.removeprefix(TRANSFORM): v for k, v in self.arrays.items() if k.startswith(TRANSFORM)}
-        return InputTransform.from_state(state)
+        return InputTransform.from_state(state, kinds_of(self.meta, str(self.file)))
 
 
 def open_checkpoint(target: str | Path) -> Resume:

@@ -29,6 +29,7 @@ from ..data.opening import open_data
 from ..data.transform import InputTransform
 from ..errors import ConfigError, DataError
 from ..net import Net
+from ..uses import uses_of
 from .environment import environment
 from .rundir import weights_of
 from .trained import transform_of
@@ -68,9 +69,9 @@ def trace(config: Config, *, weights: str | Path | None = None, reference: Refer
     described, transform = "start values", None
     if weights is not None:
         file = weights_of(weights)
-        arrays, _ = snapshot.read_snapshot(file)
+        arrays, meta = snapshot.read_snapshot(file)
         net.load_arrays(arrays, str(file))
-        described, transform = str(file), transform_of(arrays)
+        described, transform = str(file), transform_of(arrays, meta, str(file))
     if reference is not None:
         _demand_all(net, reference)
     inputs, batch, samples = first_batch(net, config, transform)
@@ -130,7 +131,12 @@ def first_batch(
     if config.data is None:
         return random_inputs(net, few=False), {"from": "random numbers", "seed": SEED}, []
     data = open_data(
-        config.data, sections=("train",), seed=config.top.seed, dtype=net.dtype, transform=transform
+        config.data,
+        sections=("train",),
+        seed=config.top.seed,
+        dtype=net.dtype,
+        transform=transform,
+        uses=uses_of(net.graph),
     )
     batch = data.loaders["train"].batch(0, 0)
     source = {"from": data.section.train.source.title, "notice": data.notice}

@@ -11,12 +11,15 @@ import numpy as np
 
 from .. import snapshot
 from ..config.document import Config
+from ..data.kinds import Kind, kinds_of
 from ..data.loader import Loader
 from ..data.opening import open_data
+from ..data.source import Source
 from ..data.transform import InputTransform
 from ..errors import ConfigError
 from ..net import Net
 from ..spec import Spec
+from ..uses import uses_of
 from .rundir import load_config, weights_of
 
 TRANSFORM = "transform/"  # where a checkpoint keeps the constants of the input transform
@@ -40,24 +43,43 @@ class Trained:
         """The loader of one data section; its inputs go through the transform that training used."""
         top = self.config.top
         opened = open_data(
-            self._data(), sections=(section,), seed=top.seed, dtype=top.dtype, transform=self.transform
+            self._data(),
+            sections=(section,),
+            seed=top.seed,
+            dtype=top.dtype,
+            transform=self.transform,
+            uses=uses_of(self.net.graph),
         )
         return opened.loaders[section]
 
+    @property
+    def source(self) -> Source:
+        """Where the training data come from; the numbers of words and the order of columns are its."""
+        return self._data().feed("train").source
+
     def sample_spec(self, name: str) -> Spec:
         """The Spec of one raw sample of an input (no batch axis)."""
-        return self._data().feed("train").source.specs()[name]
+        return self.source.specs()[name]
 
-    def prepare(self, name: str, samples: np.ndarray) -> np.ndarray:
-        """Raw samples of an input as the net sees them."""
+    def kind(self, name: str) -> Kind | None:
+        """What training saw of an input; None where that is not known."""
+        return None if self.transform is None else self.transform.kinds.get(name)
+
+    def prepare(self, name: str, samples: np.ndarray, where: str = "the samples") -> np.ndarray:
+        """Raw samples of an input as the net sees them.
+
+        Errors   DataError where they are of another kind than training's: bytes, range or shape
+        """
         transform = self.transform
         if transform is None:
             raise ConfigError(f"{self.weights} does not say how inputs were scaled", hint="use a checkpoint of a run")
+        if name in transform.kinds:
+            transform.kinds[name].check(name, samples, where)
         return transform(name, samples, self.config.top.dtype)
 
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, where the training data have names."""
-        return tuple(self._data().feed("train").source.class_names)
+        return tuple(self.source.class_names)
 
 
 def open_trained(target: str, overrides: Iterable[str], weights: str | None, allow_import: bool) -> Trained:
@@ -70,12 +92,14 @@ def open_trained(target: str, overrides: Iterable[str], weights: str | None, all
         raise ConfigError(f"{target} is a config: which weights?", hint="add --weights FILE, or give a run's folder")
     net = Net(config, keep="none")
     file = weights_of(weights or target)
-    arrays, _ = snapshot.read_snapshot(file)
+    arrays, meta = snapshot.read_snapshot(file)
     net.load_arrays(arrays, str(file))
-    return Trained(config, net, file, transform_of(arrays))
+    return Trained(config, net, file, transform_of(arrays, meta, str(file)))
 
 
-def transform_of(arrays: Mapping[str, np.ndarray]) -> InputTransform | None:
-    """The input transform that a checkpoint's arrays hold; None where they hold none."""
+def transform_of(
+    arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], source: str = "the checkpoint"
+) -> InputTransform | None:
+    """The input transform that a checkpoint holds, with what training saw; None where it holds none."""
     state = {k.removeprefix(TRANSFORM): v for k, v in arrays.items() if k.startswith(TRANSFORM)}
-    return InputTransform.from_state(state) if state else None
+    return InputTransform.from_state(state, kinds_of(meta, source)) if state else None

@@ -26,6 +26,7 @@ from ..check.net_gradients import with_dtype
 from ..check.one_step import ordered_parameters
 from ..check.replay import Replay
 from ..config.document import Config
+from ..counting import Count, count_of
 from ..errors import ConfigError
 from ..graph import PhaseGraph, Step
 from ..layer import Example
@@ -77,7 +78,7 @@ class BatchVerdict:
     frozen: list[str] = field(default_factory=list)
     depending: list[str] = field(default_factory=list)
     unpromised: list[str] = field(default_factory=list)
-    averaged: dict[str, int | None] = field(default_factory=dict)
+    averaged: dict[str, Count] = field(default_factory=dict)
     as_trained: tuple[str, float] | None = None
 
     @property
@@ -175,6 +176,7 @@ def gradients(net: Net, parts: Sequence[Batch]) -> dict[str, np.ndarray]:
     The net's statistics, iteration and sample count are left as they were.
     """
     state, first, solver = net.snapshot_state(), net.first_sample, Solver(net, lr=1.0)
+    solver.begin_step(parts)
     for part in parts:
         solver.accumulate(**part)
     solver.measure()
@@ -224,10 +226,10 @@ def _specs(net: Net, batch: Batch) -> dict[str, Spec]:
     return {name: net.graph.inputs[name].with_shape(np.shape(array)) for name, array in batch.items()}
 
 
-def _counts(replay: Replay) -> dict[str, int | None]:
+def _counts(replay: Replay) -> dict[str, Count]:
     """What each loss is a mean over."""
     steps = (step for step in replay.plan.steps if any(step.node.loss_weights))
-    return {s.node.name: s.node.layer.mean_over(*(replay.values[i] for i in s.bottoms)) for s in steps}
+    return {s.node.name: count_of(replay.plan, s, replay.values) for s in steps}
 
 
 def depends_on_batch(replay: Replay) -> list[Step]:

@@ -325,7 +325,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "npz": lambda: Format(npz_files(), source("NPZ"), NPZ_WORDS, (from_zip, to_zip)),
     "png": lambda: Format(png_files(), read_png, (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"), (from_png, to_png)),
     "csv": lambda: Format(
-        [b'a,b,"c c"\n1,2,0\n3.5,-4e2,1\n"5",6,1\n', b"1,2,yes\n3,4,no\n", b"x\r\n1\r\n\r\n2\r\n"],
+        [b'a,b,"c c"\n1,2,0\n3.5,-4e2,1\n"5",6,1\n', b"1,2,yes\n3,4,no\n", b"x,y\r\n1,0\r\n\r\n2,1\r\n"],
         source("CSV", label=-1, columns=[0]),
         CSV_WORDS,
     ),

@@ -21,11 +21,10 @@ def embedding(c: Call) -> Tensor:
 def filtered(c: Call) -> tuple[Tensor, ...]:
     """Caffe's Filter, of which torch has no like: the selected samples, then as many of nothing as were left out."""
     *xs, selector = c.x
-    tops = []
+    tops, fill = [], c.hyper.get("fill", -1)
     for x in xs:
-        rest = 0 if x.is_floating_point() else c.hyper.get("fill", -1)
         kept = x[selector != 0]
-        tops.append(torch.cat([kept, torch.full_like(x[len(kept) :], rest)]))
+        tops.append(torch.cat([kept, torch.full_like(x[len(kept) :], 0 if x.is_floating_point() else fill)]))
     return tuple(tops)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -82,21 +83,16 @@ def infogain(c: Call, x: Tensor, t: Tensor) -> Tensor:
     return -(rows * x.log_softmax(dim=1)).sum(dim=1)
 
 
-def nll(c: Call) -> Tensor:
-    """torch's NLLLoss; for Caffe's normalisations -x[t], reduced by the formula."""
-    if c.hyper.get("normalization", "valid") != "valid":
-        return of_classes(lambda c, x, t: -picked(x, t))(c)
-    return through_torch(c, nn.NLLLoss)
+def divided(module: Callable[..., nn.Module]) -> Callable[[Call], Tensor]:
+    """The twin of a loss that torch has: its module; for Caffe's normalisations torch's single losses, divided here."""
 
-
-def cross_entropy(c: Call) -> Tensor:
-    """torch's CrossEntropyLoss; for Caffe's normalisations -log softmax(x)[t], reduced by the formula."""
-    if c.hyper.get("normalization", "valid") == "valid":
-        return through_torch(c, nn.CrossEntropyLoss)
-    if c.x[1].is_floating_point():
-        each = through_torch(Call(c.name, c.phase, {**c.hyper, "reduction": "none"}, c.x, c.own), nn.CrossEntropyLoss)
+    def twin(c: Call) -> Tensor:
+        if c.hyper.get("normalization", "valid") == "valid":
+            return through_torch(c, module)
+        each = through_torch(replace(c, hyper={**c.hyper, "reduction": "none"}), module)
         return normalised(c, each, torch.ones_like(each))
-    return of_classes(lambda c, x, t: -picked(x.log_softmax(dim=1), t))(c)
+
+    return twin
 
 
 def through_torch(c: Call, module: Callable[..., nn.Module]) -> Tensor:
@@ -135,8 +131,8 @@ TWINS = {
     "BCELoss": between(nn.BCELoss),
     "BCEWithLogitsLoss": between(nn.BCEWithLogitsLoss),
     "KLDivLoss": between(nn.KLDivLoss),
-    "NLLLoss": nll,
-    "SoftmaxCrossEntropy": cross_entropy,
+    "NLLLoss": divided(nn.NLLLoss),
+    "SoftmaxCrossEntropy": divided(nn.CrossEntropyLoss),
     "MultinomialLogisticLoss": of_classes(lambda c, x, t: -picked(x, t).clamp(min=1e-20).log()),
     "HingeLoss": of_classes(hinge),
     "InfogainLoss": of_classes(infogain),

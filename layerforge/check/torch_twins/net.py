@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,19 @@ from torch import Tensor
 from ...net import Net
 from ...registry import WIRING_KEYS
 from ...snapshot import escape
+from ..against import Hyper
 from ..one_step import OneStep, ordered_parameters
 from . import TWINS, Call
 
 FILLER = "_filler"  # keys that say where parameters start, which is no part of what a layer computes
+SEEN_IN_ARRAYS = {  # what a twin need not look at: the parameters that it is given have it in their shapes
+    "Bias": ("num_axes",),
+    "Embedding": ("num_embeddings", "embedding_dim"),
+    "MultiheadAttention": ("embed_dim",),
+    "Parameter": ("shape", "filler"),
+    "PositionalEmbedding": ("kind", "max_len"),
+    "Scale": ("num_axes",),
+}
 
 
 def run(
@@ -50,9 +60,15 @@ def listed(value: Any) -> list[Any]:
 
 
 def answer(type_name: str, call: Call) -> tuple[Tensor, ...]:
-    """The tops that a twin makes. One that is a bottom itself becomes a view, which has a gradient of its own."""
-    hyper = {key: value for key, value in call.hyper.items() if not key.endswith(FILLER)}
-    tops = TWINS[type_name](Call(call.name, call.phase, hyper, call.x, call.own, call.tops, call.seed))
+    """The tops that a twin makes. One that is a bottom itself becomes a view, which has a gradient of its own.
+
+    Errors   NotImplementedError for hyper-parameters that the twin does not look at
+    """
+    hyper = Hyper({key: value for key, value in call.hyper.items() if not key.endswith(FILLER)})
+    tops = TWINS[type_name](replace(call, hyper=hyper))
+    overlooked = [name for name in hyper.overlooked if name not in SEEN_IN_ARRAYS.get(type_name, ())]
+    if overlooked:
+        raise NotImplementedError(f"the twin of {type_name} does not look at {', '.join(overlooked)}")
     tops = tops if isinstance(tops, tuple) else (tops,)
     return tuple(top.view_as(top) if any(top is x for x in call.x) else top for top in tops)
 

@@ -6,6 +6,7 @@ reference written with other operations of torch, from which autograd makes the 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,18 +41,20 @@ def local_response_norm(c: Call) -> Tensor:
 
 def mvn(c: Call) -> Tensor:
     """(x - mean) / (std + eps), over the axes of a channel or of a sample."""
-    x = c.x[0]
+    x, eps = c.x[0], c.hyper.get("eps", 1e-9)
     axes = tuple(range(1 if c.hyper.get("across_channels") else 2, x.ndim))
     centred = x - x.mean(dim=axes, keepdim=True)
     if not c.hyper.get("normalize_variance", True):
         return centred
-    return centred / (x.var(dim=axes, correction=0, keepdim=True).sqrt() + c.hyper.get("eps", 1e-9))
+    var = x.var(dim=axes, correction=0, keepdim=True)
+    std = torch.where(var > 0, var, 1).sqrt() * (var > 0)  # whose gradient at 0 would be NaN
+    return centred / (std + eps)
 
 
 def aligned(c: Call, operand: Tensor) -> Tensor:
     """An operand with axes of length 1 in front and behind, for x's axes from `dim` on."""
-    ndim = c.x[0].ndim
-    before = c.hyper.get("dim", 1) % ndim if operand.ndim else 0
+    ndim, dim = c.x[0].ndim, c.hyper.get("dim", 1)
+    before = dim % ndim if operand.ndim else 0
     return operand[(None,) * before + (...,) + (None,) * (ndim - before - operand.ndim)]
 
 

@@ -17,11 +17,14 @@ from .call import Call
 Span = tuple[slice, int]
 
 
-def spans(size: int, kernel: int, stride: int, padding: int, count: int) -> list[Span]:
+def spans(size: int, kernel: int, stride: int, padding: int, count: int, dilation: int = 1) -> list[Span]:
     """The windows of an axis; what lies in the padding counts, what lies behind it does not."""
     found = []
     for begin in range(-padding, -padding + count * stride, stride):
-        found.append((slice(max(0, begin), min(begin + kernel, size)), min(begin + kernel, size + padding) - begin))
+        positions = range(begin, begin + kernel * dilation, dilation)
+        inside = [i for i in positions if 0 <= i < size]
+        first, behind = (inside[0], inside[-1] + 1) if inside else (0, 0)
+        found.append((slice(first, behind, dilation), sum(i < size + padding for i in positions)))
     return found
 
 
@@ -44,6 +47,11 @@ def mean(window: Tensor, counting: int, number: int) -> Tensor:
     return window.sum(dim=2) / counting
 
 
+def mean_of_input(window: Tensor, counting: int, number: int) -> Tensor:
+    """The sum of a window by the positions that lie in the input."""
+    return window.mean(dim=2)
+
+
 def listed(value: Any, axes: int) -> list[int]:
     """A hyper-parameter for each axis."""
     return list(value) if isinstance(value, list) else [value] * axes
@@ -55,11 +63,12 @@ def caffe_axes(c: Call) -> list[list[Span]]:
     kernel = listed(c.hyper["kernel_size"], len(size))
     stride = listed(c.hyper.get("stride", kernel), len(size))
     padding, axes = listed(c.hyper.get("padding", 0), len(size)), []
-    for s, k, step, p in zip(size, kernel, stride, padding, strict=True):
-        count = math.ceil((s + 2 * p - k) / step) + 1
+    dilation = listed(c.hyper.get("dilation", 1), len(size))
+    for s, k, step, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
+        count = math.ceil((s + 2 * p - (k - 1) * d - 1) / step) + 1
         if any(padding) and (count - 1) * step >= s + p:
             count -= 1
-        axes.append(spans(s, k, step, p, count))
+        axes.append(spans(s, k, step, p, count, d))
     return axes
 
 
@@ -67,9 +76,10 @@ def padded(module: type[nn.Module], of: Callable[[Tensor, int, int], Tensor]) ->
     """torch's module, or Caffe's windows where they are asked for."""
 
     def twin(c: Call) -> Tensor:
-        if c.hyper.get("caffe_rounding"):
-            return pooled(c.x[0], caffe_axes(c), of)
-        return c.through(module(**c.hyper))
+        hyper = dict(c.hyper)
+        if hyper.pop("caffe_rounding", False):
+            return pooled(c.x[0], caffe_axes(c), of if hyper.get("count_include_pad", True) else mean_of_input)
+        return c.through(module(**hyper))
 
     return twin
 
@@ -78,10 +88,11 @@ def avg_pool3d(c: Call) -> Tensor:
     """torch's AvgPool3d; as that wants windows no larger than the input, zeros are put around small ones before."""
     padding, size = listed(c.hyper.get("padding", 0), 3), c.x[0].shape[2:]
     fits = all(k <= n for k, n in zip(listed(c.hyper["kernel_size"], 3), size, strict=True))
-    if fits or c.hyper.get("caffe_rounding") or not c.hyper.get("count_include_pad", True):
+    hyper = dict(c.hyper)
+    if fits or hyper.pop("caffe_rounding", False) or not hyper.get("count_include_pad", True):
         return padded(nn.AvgPool3d, mean)(c)
     x = functional.pad(c.x[0], [p for p in reversed(padding) for _ in range(2)])
-    return nn.AvgPool3d(**{**c.hyper, "padding": 0})(x)
+    return nn.AvgPool3d(**{**hyper, "padding": 0})(x)
 
 
 def stochastic(c: Call) -> Tensor:
@@ -107,6 +118,17 @@ def stochastic(c: Call) -> Tensor:
     return pooled(x, axes, drawn)
 
 
+def lp_pool(c: Call) -> Tensor:
+    """torch's LPPool2d; for an odd norm_type its root written out, which is NaN for negative sums in torch."""
+    p = c.hyper["norm_type"]
+    if p % 2 != 1:
+        return c.through(nn.LPPool2d(**c.hyper))
+    kernel = listed(c.hyper["kernel_size"], 2)
+    hyper = {name: value for name, value in c.hyper.items() if name != "norm_type"}
+    total = nn.AvgPool2d(**hyper)(c.x[0] ** p) * math.prod(kernel)
+    return total.sign() * total.abs() ** (1 / p)
+
+
 def pyramid(c: Call) -> Tensor:
     """He et al. 2014, with the windows of Caffe."""
     x, of = c.x[0], mean if c.hyper.get("pool") == "avg" else maximum
@@ -127,7 +149,7 @@ TWINS = {
     "AvgPool1d": padded(nn.AvgPool1d, mean),
     "AvgPool2d": padded(nn.AvgPool2d, mean),
     "AvgPool3d": avg_pool3d,
-    "LPPool2d": lambda c: c.through(nn.LPPool2d(**c.hyper)),
+    "LPPool2d": lp_pool,
     "StochasticPool2d": stochastic,
     "SpatialPyramidPool": pyramid,
 }

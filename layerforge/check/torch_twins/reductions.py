@@ -70,24 +70,33 @@ def extreme(one: Callable[..., Any], several: Callable[..., Tensor]) -> Callable
     return twin
 
 
+def log_sum_exp(x: Tensor, dim: list[int], keepdim: bool) -> Tensor:
+    """torch's logsumexp; a slice of nothing but -inf, where torch's gradient is NaN, has none."""
+    nothing = x.isneginf().all(dim=dim, keepdim=True) if dim else x.isneginf()
+    y = torch.logsumexp(torch.where(nothing, 0, x), dim=dim, keepdim=keepdim)
+    return torch.where(nothing.reshape(y.shape), -math.inf, y)
+
+
 def arg_max(c: Call) -> Tensor:
     """torch.argmax; more than one by a stable sort, which puts the smaller index first as torch.topk does not promise.
 
     Caffe sorts pairs of a number and its index, the largest first.
     """
     k, dim, x = c.hyper.get("top_k", 1), c.hyper.get("dim"), c.x[0]
-    if k == 1 and "ties" not in c.hyper:
-        return torch.argmax(x, dim=dim, keepdim=c.hyper.get("keepdim", False))
+    keepdim, caffe = c.hyper.get("keepdim", False), c.hyper.get("ties") == "caffe"
+    if k == 1 and not caffe:
+        return torch.argmax(x, dim=dim, keepdim=keepdim)
     rows = x.reshape(-1, 1) if dim is None else x.movedim(dim, 0).flatten(1)
-    last = -1 if c.hyper.get("ties") == "caffe" else 1
+    last = -1 if caffe else 1
     best = [
         sorted(range(len(column)), key=lambda i, column=column: (column[i], -last * i), reverse=True)[:k]
         for column in rows.T.tolist()
     ]
+    found = torch.tensor(best, dtype=torch.int64).reshape(-1, k).T
     if dim is None:
-        return torch.tensor(best[0])
-    y = torch.tensor(best).T.reshape(k, *x.movedim(dim, 0).shape[1:]).movedim(0, dim)
-    return y.squeeze(dim) if k == 1 else y
+        return found.reshape([k] if k > 1 else [1] * x.ndim if keepdim else [])
+    y = found.reshape(k, *x.movedim(dim, 0).shape[1:]).movedim(0, dim)
+    return y if k > 1 or keepdim else y.squeeze(dim)
 
 
 def top_k(c: Call) -> tuple[Tensor, ...]:
@@ -106,7 +115,7 @@ TWINS = {
     "Var": spread(torch.var),
     "Std": spread(torch.std),
     "Norm": norm,
-    "LogSumExp": over_dims(torch.logsumexp),
+    "LogSumExp": over_dims(log_sum_exp),
     "Max": extreme(torch.max, torch.amax),
     "Min": extreme(torch.min, torch.amin),
     "ArgMax": arg_max,

@@ -10,7 +10,8 @@ from .call import Call
 def upsample(c: Call) -> Tensor:
     """torch wants align_corners for the bilinear mode only, and a tuple of scales."""
     scale, mode = c.hyper["scale_factor"], c.hyper.get("mode", "nearest")
-    corners = {} if mode == "nearest" else {"align_corners": c.hyper.get("align_corners", False)}
+    align = c.hyper.get("align_corners", False)
+    corners = {} if mode == "nearest" else {"align_corners": align}
     return c.through(nn.Upsample(scale_factor=tuple(scale) if isinstance(scale, list) else scale, mode=mode, **corners))
 
 

@@ -52,7 +52,14 @@ def carrier() -> Any:
 
 
 def record(on: bool) -> None:
-    """Whether the planner looks on: primitives are made and bound then, and nothing is computed."""
+    """Whether the planner looks on at this thread: primitives are made and bound then, and nothing is computed."""
     from . import binding
 
-    binding.runtime().recording = on
+    binding.runtime().watch.recording = on
+
+
+def refuse_after_fork() -> None:
+    """BackendError in a child of fork that could only wait for threads which its parent has."""
+    from . import binding
+
+    binding.refuse_after_fork()

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
+import os
+import threading
 from collections.abc import Callable, Sequence
 from operator import is_
 from typing import Any
@@ -31,7 +34,7 @@ TYPES = {np.dtype("float32"): FLOAT32, np.dtype("int32"): INT32, np.dtype("uint8
 ANY_LAYOUT = 1
 # What an argument of a primitive is.
 SRC, SRC_1, DST = 1, 2, 17
-WEIGHTS, BIAS, MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE = 33, 41, 49, 50, 51, 52, 64
+WEIGHTS, BIAS, MEAN, VARIANCE, SCALE, SHIFT, WORKSPACE, SCRATCHPAD = 33, 41, 49, 50, 51, 52, 64, 80
 DIFF_SRC, DIFF_DST, DIFF_WEIGHTS, DIFF_SCALE, DIFF_SHIFT = 129, 145, 161, 255, 256
 SRC_2, DST_1, DST_2, WEIGHTS_1 = 3, 18, 19, 34  # of a recurrent layer: c₀, the last h and c, W_hh
 GRADIENT = 128  # added to one of those up to BIAS: its gradient
@@ -42,6 +45,7 @@ OUTPUTS = {*range(17, 33), *range(129, 145), *range(161, 257)}
 SMALL_WORK, SMALL_SIZE = 2**20, 2**15  # operations and numbers of a product: about 4 us of one thread
 QUERY_IMPLEMENTATION, QUERY_ARGUMENT, QUERY_NDIMS = 8, 255, 256
 TRAINING, INFERENCE, BACKWARD = 64, 96, 128
+SCRATCHPAD_OF_OURS = 1  # who calls a primitive brings the memory that it works in
 
 
 class Argument(ctypes.Structure):
@@ -57,16 +61,44 @@ def check(status: int, doing: str) -> None:
         raise BackendError(f"oneDNN: {doing}: {reason}", hint="set `engine: reference` for this layer, and report it")
 
 
-@functools.cache
+_MADE: list[Runtime] = []
+_MAKING = threading.Lock()
+
+
 def runtime() -> Runtime:
     """The library with its one engine (the CPU) and one stream."""
-    return Runtime()
+    if not _MADE:
+        with _MAKING:
+            if not _MADE:
+                _MADE.append(Runtime())
+    return _MADE[0]
+
+
+def refuse_after_fork() -> None:
+    """A child of fork has its parent's library without the threads of its pool, for which it would wait for ever.
+
+    Errors   BackendError (exit 5) in a process that was forked from one in which oneDNN was in use
+    """
+    if _MADE and _MADE[0].process != os.getpid():
+        raise BackendError(
+            "oneDNN was in use before this process was forked from another, and its threads are not here",
+            hint='start processes by multiprocessing.get_context("spawn") or "forkserver", fork before the first net'
+            " runs, or set `engine: reference`",
+        )
+
+
+class Watch(threading.local):
+    """Who looks on at what a thread runs: each thread has its own."""
+
+    trace: list[tuple[Work, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
+    recording = False  # the planner looks on: nothing is computed
 
 
 class Runtime:
     """What every call needs."""
 
     def __init__(self) -> None:
+        self.process = os.getpid()
         self.lib = lib = load().functions
         lib.dnnl_primitive_desc_query_md.restype = Pointer
         lib.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
@@ -77,9 +109,12 @@ class Runtime:
         check(lib.dnnl_engine_create(ctypes.byref(self.engine), 1, ctypes.c_size_t(0)), "making an engine")
         check(lib.dnnl_stream_create(ctypes.byref(self.stream), self.engine, 1), "making a stream")
         threads.engine_loaded()
-        self.trace: list[tuple[Work, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
-        self.bindings = 0  # how often something was bound to other arrays
-        self.recording = False  # the planner looks on: nothing is computed
+        self.watch = Watch()
+        self.bindings, self._numbers = 0, itertools.count(1)
+
+    def count_binding(self) -> None:
+        """Something was bound to other arrays: `bindings` is another number than ever before, in any thread."""
+        self.bindings = next(self._numbers)
 
 
 class Handle:
@@ -184,6 +219,9 @@ def any_layout(shape: Sequence[int]) -> Desc:
 class Attr(Handle):
     """Options of a primitive: what is done to each result before it is stored, in order, and factors of arguments.
 
+    Its scratchpad is memory of ours: some of oneDNN's own belong to the thread that made the primitive, and are not
+    there in another.
+
     post_ops   ("relu", ...) as (algorithm, alpha, beta); ("sum", factor) adds the old content of the destination;
                ("binary", algorithm, descriptor) combines with another array
     """
@@ -191,6 +229,7 @@ class Attr(Handle):
     def __init__(self, post_ops: Sequence[tuple[Any, ...]] = (), scaled: Sequence[int] = ()) -> None:
         lib = runtime().lib
         super().__init__("dnnl_primitive_attr_create", "dnnl_primitive_attr_destroy")
+        check(lib.dnnl_primitive_attr_set_scratchpad_mode(self.pointer, SCRATCHPAD_OF_OURS), "setting the scratchpad")
         chain = Handle("dnnl_post_ops_create", "dnnl_post_ops_destroy")
         for kind, *values in post_ops:
             if kind == "sum":
@@ -207,11 +246,16 @@ class Attr(Handle):
 
 
 class Recipe(Handle):
-    """A primitive's description: which operation, on which shapes and layouts. `kind` is its name in the interface."""
+    """A primitive's description: which operation, on which shapes and layouts. `kind` is its name in the interface.
+
+    The last of the arguments are the options; None are those of every primitive.
+    """
 
     def __init__(self, kind: str, *arguments: Any, engine_first: bool = True) -> None:
         self.kind = kind
-        passed = [a.pointer if isinstance(a, Handle) else a for a in arguments]
+        *others, attr = arguments
+        given = (*others, attr or Attr())
+        passed = [a.pointer if isinstance(a, Handle) else a for a in given]
         engine = [runtime().engine] if engine_first else []
         maker = f"dnnl_{kind}_primitive_desc_create"
         super().__init__(maker, "dnnl_primitive_desc_destroy", *engine, *passed)
@@ -229,9 +273,16 @@ class Recipe(Handle):
 
 
 class Call:
-    """A compiled recipe with the memory of its arguments, whose addresses can change from call to call."""
+    """A compiled recipe with the memory of its arguments, whose addresses can change from call to call.
+
+    scratch   bytes of memory that it works in
+    """
 
     def __init__(self, recipe: Recipe, which: Sequence[int], descs: Sequence[Desc]) -> None:
+        scratchpad = recipe.wants(SCRATCHPAD)
+        self.scratch = scratchpad.bytes
+        if self.scratch:
+            which, descs = (*which, SCRATCHPAD), (*descs, scratchpad)
         self.recipe, self.descs = recipe, descs
         self.handle = Handle("dnnl_primitive_create", "dnnl_primitive_destroy", recipe.pointer)
         self.memories = [
@@ -241,11 +292,12 @@ class Call:
         self.arguments = (Argument * len(pairs))(*pairs)
         self.call = (self.handle.pointer.value, runtime().stream.value, len(pairs), ctypes.addressof(self.arguments))
 
-    def bind(self, arrays: Sequence[np.ndarray]) -> None:
-        """Take over the addresses of these arrays."""
-        lib = runtime().lib
-        for memory, array in zip(self.memories, arrays, strict=True):
+    def bind(self, arrays: Sequence[np.ndarray], scratchpad: Callable[[int], np.ndarray]) -> list[np.ndarray]:
+        """Take over the addresses of these arrays and of its scratchpad, which it asks for by size; all of them."""
+        lib, used = runtime().lib, [*arrays, *([scratchpad(self.scratch)] if self.scratch else ())]
+        for memory, array in zip(self.memories, used, strict=True):
             lib.dnnl_memory_set_data_handle(memory.pointer, array.__array_interface__["data"][0])
+        return used
 
 
 class Primitive:
@@ -278,17 +330,14 @@ class Primitive:
         self, arrays: Sequence[np.ndarray], memory: Callable[[str, int], np.ndarray]
     ) -> tuple[list[tuple[Any, ...]], list[np.ndarray]]:
         """Take over addresses: the calls to make, in order, and the memory that they use. `memory` gives it by name."""
-        mine, before, after = list(arrays), [], []
+        mine, used, before, after = list(arrays), [], [], []
         for i, size, call in self.detours:
             mine[i] = memory(f"detour {i}", size)
-            if self.results[i]:
-                call.bind((mine[i], arrays[i]))
-                after.append(call.call)
-            else:
-                call.bind((arrays[i], mine[i]))
-                before.append(call.call)
-        self.main.bind(mine)
-        return [*before, self.main.call, *after], mine
+            ends = (mine[i], arrays[i]) if self.results[i] else (arrays[i], mine[i])
+            used += call.bind(ends, functools.partial(memory, f"scratchpad {i}"))
+            (after if self.results[i] else before).append(call.call)
+        used += self.main.bind(mine, functools.partial(memory, "scratchpad"))
+        return [*before, self.main.call, *after], used
 
 
 def small(arrays: Sequence[np.ndarray]) -> bool:
@@ -334,15 +383,16 @@ class Work:
         if len(arrays) != len(self.bound) or not all(map(is_, arrays, self.bound)):
             self.bind(arrays)
         runtime = self.runtime
-        if runtime.trace is not None:
-            runtime.trace.append((self, self.bound))
-        if not runtime.recording:
+        watch = runtime.watch
+        if watch.trace is not None:
+            watch.trace.append((self, self.bound))
+        if not watch.recording:
             self.run()
 
     def bind(self, arrays: Sequence[Any]) -> None:
         """Take over these arrays."""
         self.bound = tuple(arrays)
-        self.runtime.bindings += 1
+        self.runtime.count_binding()
 
     def repeats(self) -> list[Callable[[], Any]]:
         """What to call, one after the other, to do it again; what returns anything but 0 has failed."""

@@ -1,4 +1,4 @@
-"""Element-wise layers, sums of bottoms and softmax by oneDNN's kernels, on all threads."""
+"""Element-wise layers and sums of bottoms by oneDNN's kernels, on all threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ...layer import Layer
-from ...layers.softmax import LogSoftmax, Softmax
 from ...registry import LAYERS
 from ...spec import Spec
 from . import primitives
@@ -22,11 +21,10 @@ from .activation import (
     all_finite,
     in_order_of_memory,
     rectify,
-    spread_nan,
     trusted,
 )
 from .base import OneDnn
-from .primitives import ADD, LOG_SOFTMAX, SOFTMAX
+from .primitives import ADD
 
 
 class OneDnnElementwise(OneDnn):
@@ -119,37 +117,3 @@ class OneDnnAdd(Activated, LAYERS.get("Add")):  # type: ignore[misc]
     def backward(self, dy: Any) -> tuple[Any, ...]:
         dz = self.before_activation(dy)
         return tuple(dz if needed else None for needed in self.needs_grad)
-
-
-class OneDnnSoftmax(OneDnn, Softmax):
-    """Softmax."""
-
-    type_name = "Softmax"
-    replays = True
-    algorithm = SOFTMAX
-    inplace = False
-
-    def forward(self, x: Any) -> Any:
-        y = self.buf("y", x.shape, life="saved")
-        self.op("y", primitives.softmax, self.dim % x.ndim, self.algorithm)(x, y)
-        self.act("nan", self.spread_nan)(y, self.view("flat", y, in_order_of_memory))
-        self.save(y=y)
-        return y
-
-    def spread_nan(self, y: Any, flat: Any) -> None:
-        """See `spread_nan`."""
-        spread_nan(y, flat, self.dim)
-
-    def backward(self, dy: Any) -> Any:
-        if not self.needs_grad[0]:
-            return None
-        dx = self.buf("dx", dy.shape)
-        self.op("dx", primitives.softmax_backward, self.dim % dy.ndim, self.algorithm)(self.saved.y, dy, dx)
-        return dx
-
-
-class OneDnnLogSoftmax(OneDnnSoftmax, LogSoftmax):
-    """LogSoftmax."""
-
-    type_name = "LogSoftmax"
-    algorithm = LOG_SOFTMAX

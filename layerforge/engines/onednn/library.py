@@ -1,7 +1,8 @@
 """Finding oneDNN's shared library and loading it: any libdnnl of major version 3, whose C interface is stable.
 
-Looked for, in this order: $LAYERFORGE_ONEDNN (a file, and then nothing else), the wheels `onednn-cpu-gomp` (the extra
-`fast`) and `onednn` in this environment, a conda environment, the system.
+Looked for, in this order: $LAYERFORGE_ONEDNN (a file, and then nothing else), the wheel `onednn-cpu-gomp` (the extra
+`fast`) in this environment, a conda environment, the system. The wheel `onednn` is built for SYCL, whose queues this
+engine does not drive: where it is what was found, that is said.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Version(ctypes.Structure):
 
 
 RUNTIMES = {1: "sequential", 2: "OpenMP", 4: "TBB", 8: "threadpool"}
+SYCL_RUNTIME = 512
+SYCL = "is built for SYCL, as the wheel `onednn` is, and cannot be used: pip uninstall onednn"
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def load() -> Library:
         try:
             return _open(path)
         except OSError as error:
-            problems.append(f"{path} cannot be loaded ({error})")
+            problems.append(f"{path} {SYCL}" if _is_sycl(path) else f"{path} cannot be loaded ({error})")
         except BackendError as error:
             problems.append(error.message)
     named = os.environ.get(VARIABLE)
@@ -102,6 +105,11 @@ def candidates() -> Iterator[str]:
         yield system
 
 
+def _is_sycl(path: str) -> bool:
+    """Whether the runtime of SYCL lies beside a library: the wheel `onednn` brings it along."""
+    return any(Path(path).parent.glob("libsycl.so*"))
+
+
 def _open(path: str) -> Library:
     functions = ctypes.CDLL(path)
     try:
@@ -112,6 +120,8 @@ def _open(path: str) -> Library:
     text = f"{version.major}.{version.minor}.{version.patch}"
     if version.major != MAJOR:
         raise BackendError(f"{path} is oneDNN {text}; this engine speaks the interface of version {MAJOR}")
+    if version.cpu_runtime == SYCL_RUNTIME:
+        raise BackendError(f"{path} (oneDNN {text}) {SYCL}")
     runtime = RUNTIMES.get(version.cpu_runtime)
     if runtime is None:
         raise BackendError(f"{path} (oneDNN {text}) was built without a CPU engine")

@@ -16,7 +16,7 @@ from .binding import Attr, Desc, Recipe, any_layout, dims, of_array, of_image, s
 
 Made = tuple[Recipe, Sequence[int]]
 DIRECT, DIRECT_TURNED = 1, 0xA
-SOFTMAX, LOG_SOFTMAX = 0x30000, 0x30001
+SOFTMAX = 0x30000
 MAX_POOLING, MEAN_WITH_PADDING, MEAN_WITHOUT = 0x1FF, 0x2FF, 0x3FF
 ADD, MULTIPLY, MAXIMUM, SUBTRACT, LRN_ACROSS = 0x1FFF0, 0x1FFF1, 0x1FFF2, 0x1FFF5, 0xAFF
 FROM_RESULT = 0x100  # algorithms from here on differentiate by the result
@@ -306,7 +306,7 @@ def _softmax(x: Desc, y: Desc, axis: int, algorithm: int) -> Recipe:
 
 
 def softmax(x: Any, y: Any, axis: int, algorithm: int) -> Made:
-    """y = softmax(x), or its logarithm, along an axis."""
+    """y = softmax(x) along an axis."""
     return _softmax(of_array(x), of_array(y), axis, algorithm), (b.SRC, b.DST)
 
 

@@ -43,10 +43,11 @@ class Calls:
 
     def fits(self) -> bool:
         """Whether every Op is still bound to its arrays. Most often nothing was bound anew since the last look."""
-        if self.looked != self.runtime.bindings:
+        latest = self.runtime.bindings
+        if self.looked != latest:
             if not all(map(is_, self.bound, [op.bound for op in self.ops])):
                 return False
-            self.looked = self.runtime.bindings
+            self.looked = latest
         return True
 
     def run(self) -> None:
@@ -93,14 +94,14 @@ class Script:
 
 def written_down(layer: Any, doing: str, arrays: Sequence[Any]) -> tuple[Script | None, Any]:
     """Run a layer's method and write down what it did; no script while the planner looks on."""
-    shared, before = runtime(), layer.kept
-    outer, shared.trace = shared.trace, []
+    watch, before = runtime().watch, layer.kept
+    outer, watch.trace = watch.trace, []
     try:
         result = getattr(layer, doing)(*arrays)
-        trace = shared.trace
+        trace = watch.trace
     finally:
-        shared.trace = outer
-    if shared.recording:
+        watch.trace = outer
+    if watch.recording:
         return None, result
     calls = Calls([op for op, _ in trace], [bound for _, bound in trace])
     circumstances = (layer.memory, layer.run.phase, layer.run.keep, layer.needs_grad)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from . import attention, conv, loss, norm, pool, recurrent
 from .base import OneDnn
 from .dropout import OneDnnDropout, OneDnnDropout2d
-from .elementwise import ELEMENTWISE, OneDnnAdd, OneDnnLogSoftmax, OneDnnSoftmax
+from .elementwise import ELEMENTWISE, OneDnnAdd
 from .linear import OneDnnLinear
 from .reshaping import OneDnnFlatten, OneDnnReshape
+from .softmax import OneDnnLogSoftmax, OneDnnSoftmax
 
 LAYERS: dict[str, type[OneDnn]] = {
     cls.type_name: cls

@@ -22,7 +22,7 @@ class Update:
 
     def __init__(self, rule: Any, data: Any, grad: Any, histories: Sequence[Any]) -> None:
         self.rule, self.data, self.grad, self.histories = rule, data, grad, histories
-        self.blocks: dict[tuple[int, int], Calls] = {}
+        self.blocks: dict[tuple[int, int, float], Calls] = {}
         self.of_grad, self.of_data, self.forth, self.back = (np.zeros(1, "float32") for _ in range(4))
         self.scratch = np.empty(0, "float32")
 
@@ -32,11 +32,12 @@ class Update:
         The factors are read when the primitives run, so that a schedule costs nothing.
         """
         self.of_grad[0], self.of_data[0] = lr * factor, lr * decay
-        passes = self.blocks.get((start, stop))
+        key = start, stop, self.rule.momentum  # which the primitives have built in
+        passes = self.blocks.get(key)
         if passes is None:
             begins = range(start, stop, BLOCK)
             ops = [op for a in begins for op in self.passes(slice(a, min(a + BLOCK, stop)))]
-            passes = self.blocks[start, stop] = Calls(ops, [op.bound for op in ops])
+            passes = self.blocks[key] = Calls(ops, [op.bound for op in ops])
         passes.run()
 
     def passes(self, block: slice) -> list[Op]:

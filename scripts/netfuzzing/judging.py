@@ -1,0 +1,160 @@
+"""Judging a trial: the reference in float64 is the truth; float32 may differ from it by its roundings.
+
+    |y - truth|  <=  4 |reference - truth| + eps (64 max |truth| + 16 max |truth of its group|)
+
+with the largest over an array on both sides. Beyond that it is asked how far the truth itself moves where inputs,
+parameters and what layers hand on change by some roundings: a net that has a kink there (ReLU, a maximum), or that
+magnifies them, may differ by as much. Such a difference is counted as undecided; everything else is a finding.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .passes import Seen, Variant, largest, watch
+from .trials import Trial
+
+EPS = float(np.finfo("float32").eps)
+OF_REFERENCE, OF_ARRAY, OF_GROUP, OF_NOISE = 4, 64, 16, 2
+NOISY = 8, 40  # passes with noise: at first, and before something is called a finding
+TRUTH = Variant("float64", "reference", "all", "float64")
+
+
+@dataclass
+class Verdict:
+    """What came of a trial: `findings` in words; how many differences are `undecided`; what a net refused to do."""
+
+    findings: list[str] = field(default_factory=list)
+    undecided: int = 0
+    refused: int = 0
+    compared: int = 0
+
+
+def variants(trial: Trial) -> list[Variant]:
+    """The nets that are compared with the truth; the first is the reference in float32."""
+    first, second = trial.keeps
+    return [
+        Variant(f"reference, keep {first}", "reference", first),
+        Variant("engine, keep all", "auto", "all"),
+        Variant(f"engine, keep {second}", "auto", second),
+    ]
+
+
+def judge(trial: Trial) -> Verdict:
+    """Do a trial with all of its nets and compare them."""
+    nets = [TRUTH, *variants(trial)]
+    seen = _in_threads(trial, nets) if trial.threads else [_watched(trial, net) for net in nets]
+    verdict, truth = Verdict(), seen[0]
+    if isinstance(truth, str):
+        verdict.findings.append(f"float64: {truth}")
+        return verdict
+    spread = Spread(trial, truth)
+    for net, mine in zip(nets[1:], seen[1:], strict=True):
+        if isinstance(mine, str):
+            verdict.findings.append(f"{net.name}: {mine}")
+            continue
+        reference = seen[1] if mine is not seen[1] and not isinstance(seen[1], str) else []
+        _compare(net, mine, truth, reference, spread, verdict)
+    return verdict
+
+
+def _watched(trial: Trial, net: Variant) -> list[Seen] | str:
+    """What is seen, or the error that is none of LayerForge's."""
+    try:
+        return watch(trial, net)
+    except Exception as problem:
+        return f"{type(problem).__name__}: {problem}".splitlines()[0][:200]
+
+
+def _in_threads(trial: Trial, nets: list[Variant]) -> list[Any]:
+    """The same with all nets at once."""
+    found: list[Any] = [None] * len(nets)
+
+    def work(i: int) -> None:
+        found[i] = _watched(trial, nets[i])
+
+    crowd = [threading.Thread(target=partial(work, i)) for i in range(len(nets))]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join()
+    return found
+
+
+def _compare(
+    net: Variant, mine: list[Seen], truth: list[Seen], reference: list[Seen], spread: Spread, verdict: Verdict
+) -> None:
+    for number, right in enumerate(truth):
+        if number >= len(mine):
+            return
+        seen, near = mine[number], reference[number] if number < len(reference) else Seen()
+        where = f"{net.name}: action {number}"
+        if not all(np.isfinite(a).all() for a in right.arrays.values()):
+            return
+        problem = _refusal(net, seen, right)
+        if problem is not None:
+            verdict.findings.append(f"{where}: {problem}")
+            return
+        verdict.refused += bool(seen.error) and not right.error
+        for key in right.arrays:
+            if key not in seen.arrays:
+                if not (seen.error or key[1].startswith("blob ")):
+                    verdict.findings.append(f"{where}: {' '.join(key)} is missing")
+                continue
+            verdict.compared += 1
+            outcome = _difference(number, key, seen, right, near, spread)
+            verdict.undecided += outcome == "undecided"
+            if outcome not in ("", "undecided"):
+                verdict.findings.append(f"{where}: {' '.join(key)} {outcome}")
+                return
+        if right.error and not right.doing.startswith("backward"):
+            return
+
+
+def _refusal(net: Variant, seen: Seen, right: Seen) -> str | None:
+    """Why an error, or the lack of one, is a finding. Where blobs are not kept, a backward may be refused in words."""
+    if right.error and not seen.error:
+        return f"{seen.doing} did what float64 refuses: {right.error}"
+    if not seen.error or (right.error and seen.doing == right.doing):
+        return None
+    return None if net.keep != "all" and seen.doing.startswith("backward") else f"{seen.doing}: {seen.error}"
+
+
+def _difference(number: int, key: tuple[str, str], seen: Seen, right: Seen, near: Seen, spread: Spread) -> str:
+    """In words how far an array is off; "" where it is not, "undecided" where the truth itself moves as far."""
+    array, mine = right.arrays[key], seen.arrays[key]
+    if array.shape != mine.shape:
+        return f"has shape {mine.shape}, not {array.shape}"
+    if not array.size:
+        return ""
+    off = np.abs(mine - array).max()
+    known = near.arrays.get(key)
+    of_reference = np.abs(known - array).max() if known is not None and known.shape == array.shape else 0.0
+    scale = OF_ARRAY * np.abs(array).max() + OF_GROUP * largest(right.arrays, key[0])
+    if off <= OF_REFERENCE * of_reference + EPS * scale:
+        return ""
+    for passes in NOISY if np.isfinite(off) else ():
+        if off <= OF_NOISE * spread.of(number, key, passes):
+            return "undecided"
+    return f"is off by {off:.2g} of {np.abs(array).max():.2g}"
+
+
+class Spread:
+    """How far the truth moves with roundings of inputs and parameters; measured where it is asked for."""
+
+    def __init__(self, trial: Trial, truth: list[Seen]) -> None:
+        self.trial, self.truth = trial, truth
+        self.noisy: list[list[Seen]] = []
+
+    def of(self, number: int, key: tuple[str, str], passes: int) -> float:
+        """The largest move of an array in so many passes with noise."""
+        while len(self.noisy) < passes:
+            self.noisy.append(watch(self.trial, TRUTH, noise=len(self.noisy)))
+        right = self.truth[number].arrays[key]
+        moved = (seen[number].arrays.get(key) for seen in self.noisy if number < len(seen))
+        return max((float(np.abs(a - right).max()) for a in moved if a is not None), default=0.0)

@@ -1,0 +1,189 @@
+"""What comes out of a trial's net: values, gradients, statistics and parameters, action by action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from layerforge import Net, Solver
+from layerforge.errors import LayerForgeError
+
+from .trials import CLASSES, TOKENS, Action, Trial
+
+NOISE = 1e-6  # relative: some roundings of float32
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A net of a trial: who computes, in which type, which blobs are kept ("all", "none" or "watched")."""
+
+    name: str
+    engine: str
+    keep: str
+    dtype: str = "float32"
+
+
+@dataclass
+class Seen:
+    """What an action showed: arrays by group (values, gradients, state, parameters) and name.
+
+    error    what was refused, and while doing what: "forward", "backward 1", "step"
+    """
+
+    arrays: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    error: str = ""
+    doing: str = ""
+
+    def note(self, group: str, name: str, array: Any) -> None:
+        """A copy in float64."""
+        self.arrays[group, name] = np.array(array, np.float64)
+
+
+def watch(trial: Trial, variant: Variant, noise: int | None = None) -> list[Seen]:
+    """Do a trial's actions with one of its nets. It ends at the first error of a forward or a step.
+
+    noise   the seed of small changes of inputs, parameters, and whatever layers hand on, for a net on the reference
+    """
+    config = {**trial.config, "dtype": variant.dtype, "engine": variant.engine}
+    keep: Any = trial.watched if variant.keep == "watched" else variant.keep
+    net = Net.from_config(config, keep=keep)
+    start = Net.from_config({**trial.config, "engine": "reference"}).arrays()
+    net.load_arrays({path: shaken(array, noise) for path, array in start.items()}, "the start")
+    if noise is not None:
+        for layer in net.layers.values():
+            shake(layer, noise)
+    solver, found = Solver(net, type="SGD", lr=0.05, momentum=0.9), []
+    for action in trial.actions:
+        seen = Seen()
+        found.append(seen)
+        try:
+            with np.errstate(all="ignore"):
+                perform(net, solver, trial, action, seen, noise)
+        except LayerForgeError as error:
+            seen.error = f"{type(error).__name__}: {error}".splitlines()[0]
+            if not seen.doing.startswith("backward"):
+                break
+    return found
+
+
+def shaken(array: np.ndarray, noise: int | None) -> np.ndarray:
+    """An array, or one that is a little different."""
+    if noise is None or array.dtype.kind != "f" or not array.size:
+        return array
+    rng = np.random.default_rng([noise, array.size])
+    return array * (1 + NOISE * rng.uniform(-1, 1, array.shape))
+
+
+def shake(layer: Any, noise: int) -> None:
+    """Let a layer round what it returns."""
+    perform = layer.perform
+
+    def rounding(doing: str, arrays: Any) -> Any:
+        found = perform(doing, arrays)
+        several = isinstance(found, (tuple, list))
+        shaken_all = [a if a is None else shaken(np.asarray(a), noise) for a in (found if several else [found])]
+        return tuple(shaken_all) if several else shaken_all[0]
+
+    layer.perform = rounding
+
+
+def perform(net: Net, solver: Solver, trial: Trial, action: Action, seen: Seen, noise: int | None) -> None:
+    """One action; what was seen until an error stays."""
+    inputs = {
+        name: shaken(array, noise) if noise is not None else disguised(array, action.disguise)
+        for name, array in data(trial, action).items()
+    }
+    if action.kind == "step":
+        seen.doing = "step"
+        seen.note("values", "loss", solver.step(**inputs))
+        for path, array in net.arrays().items():
+            seen.note("parameters", path, array)
+        return
+    net.zero_grad()
+    seen.doing = "forward"
+    for name, array in net.forward(phase=action.phase, backward=bool(action.backwards), **inputs).items():
+        seen.note("values", name, array)
+    kept = [n for n in trial.watched if n in net.graph.phases[action.phase].current] if net.keep != frozenset() else []
+    for name in kept:
+        seen.note("values", f"blob {name}", net.blobs[name].data)
+    for path, array in net.arrays().items():
+        if path.startswith("state/"):
+            seen.note("state", path, array)
+    for number, start in enumerate(action.backwards):
+        seen.doing = f"backward {number}"
+        cotangents = {} if start is None else {start: shaken(cotangent(net, start, action), noise)}
+        for name, array in cotangents.items():  # what cancels in a backward is as large as this
+            seen.note("gradients", f"of {name} as given, {number}", array)
+        net.backward(**cotangents)
+        for layer, params in net.params.items():
+            for name, view in params.items():
+                if not view.frozen:
+                    seen.note("gradients", f"{layer}.{name}, {number}", view.grad)
+        for name in kept:
+            gradient(net, name, seen, number)
+
+
+def gradient(net: Net, name: str, seen: Seen, number: int) -> None:
+    """The gradient of a blob, where it has one."""
+    try:
+        grad = net.blobs[name].grad
+    except LayerForgeError:
+        return
+    seen.note("gradients", f"blob {name}, {number}", grad)
+
+
+def cotangent(net: Net, name: str, action: Action) -> np.ndarray:
+    """Random numbers in the shape of a blob."""
+    plan = net.current_plan
+    shape = plan.specs[plan.index_of(name)].shape
+    return np.random.default_rng([action.data, len(name)]).normal(size=shape).astype("float16").astype("float32")
+
+
+# Inputs ---------------------------------------------------------------------------------------------------------------
+
+
+def data(trial: Trial, action: Action) -> dict[str, np.ndarray]:
+    """The inputs of an action: numbers that every type of its disguises can hold."""
+    rng, whole = np.random.default_rng(action.data), action.disguise in ("int64", "uint8")
+    found = {}
+    for name, declared in trial.config["inputs"].items():
+        shape = (action.batch, *declared["shape"][1:])
+        if name == "t":
+            found[name] = rng.integers(0, CLASSES, shape)
+        elif declared.get("dtype"):
+            found[name] = rng.integers(0, TOKENS, shape)
+        elif whole:
+            found[name] = rng.integers(0, 4, shape).astype("float32")
+        else:
+            found[name] = rng.normal(size=shape).astype("float16").astype("float32")
+    return found
+
+
+def disguised(array: np.ndarray, how: str) -> np.ndarray:
+    """The same numbers, lying otherwise in memory or of another type."""
+    if how in ("float64", "float16"):
+        return array.astype(how) if array.dtype.kind == "f" else array.astype("int32")
+    if how in ("int64", "uint8"):
+        return array.astype(how)
+    if how == "fortran":
+        return np.asfortranarray(array)
+    if how == "reversed":
+        return array[::-1, ..., ::-1].copy()[::-1, ..., ::-1] if array.ndim > 1 else array[::-1].copy()[::-1]
+    if how == "strided":
+        wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        wide[..., ::2] = array
+        return wide[..., ::2]
+    if how == "transposed":
+        return array.swapaxes(0, -1).copy().swapaxes(0, -1)
+    if how == "ones":
+        strides = [13 * array.itemsize if n == 1 else s for n, s in zip(array.shape, array.strides, strict=True)]
+        return np.lib.stride_tricks.as_strided(array, array.shape, strides)
+    return array
+
+
+def largest(arrays: Mapping[tuple[str, str], np.ndarray], group: str) -> float:
+    """The largest number of a group."""
+    return max((float(np.abs(a).max()) for (g, _), a in arrays.items() if g == group and a.size), default=0.0)

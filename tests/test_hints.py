@@ -1,0 +1,142 @@
+"""Errors seen far from their cause name the cause: a forgotten Flatten, an array that backward may not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerforge import Net
+from layerforge.check.case import Case, CheckFailed
+from layerforge.check.memory import check_backward_reads
+from layerforge.errors import LayerForgeError
+from layerforge.layer import Example, Layer
+from layerforge.spec import Spec
+
+IMAGES = {"image": {"shape": [4, 1, 8, 8]}, "label": {"shape": [4], "dtype": "int64"}, "y": {"shape": [4, 2]}}
+CONV = {"name": "conv", "type": "Conv2d", "out_channels": 3, "kernel_size": 3, "bottom": "image"}
+POOL = {"name": "pool", "type": "AvgPool2d", "kernel_size": 2}
+FC1 = {"name": "fc1", "type": "Linear", "out_features": 16}
+RELU = {"name": "r", "type": "ReLU"}
+FC2 = {"name": "fc2", "type": "Linear", "out_features": 2}
+
+
+def loss(scores: str, kind: str = "SoftmaxCrossEntropy", labels: str = "label") -> dict[str, Any]:
+    return {"name": "loss", "type": kind, "bottom": [scores, labels]}
+
+
+def refused(*layers: dict[str, Any], **inputs: Any) -> str:
+    with pytest.raises(LayerForgeError) as caught:
+        Net.from_config({"inputs": inputs or IMAGES, "net": list(layers)})
+    return str(caught.value)
+
+
+# ---- a forgotten Flatten -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "message", "line"),
+    [
+        ([FC1, RELU, FC2, loss("fc2")], "'fc1' (Linear) reads 'image' of shape (4, 1, 8, 8)", "image"),
+        ([CONV, POOL, FC1, FC2, loss("fc2")], "'fc1' (Linear) reads 'pool' of shape (4, 3, 3, 3)", "pool"),
+        ([CONV, FC2, loss("fc2", "MSELoss", "y")], "'fc2' (Linear) reads 'conv' of shape (4, 3, 6, 6)", "conv"),
+        ([CONV, FC2, loss("fc2", "Accuracy")], "'fc2' (Linear) reads 'conv'", "conv"),
+    ],
+)
+def test_it_is_named_at_the_layer_that_should_have_had_it(layers: list[Any], message: str, line: str) -> None:
+    told = refused(*layers)
+    assert f"layer {message}" in told
+    assert "without a Flatten before it" in told
+    assert f"add `- {{name: flat, type: Flatten, bottom: {line}}}` before" in told
+
+
+def test_a_loss_and_a_metric_say_it_once_at_that_layers_line(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "inputs: {image: {shape: [4, 1, 8, 8]}, label: {shape: [4], dtype: int64}}\n"
+        "net:\n"
+        "  - {name: flat, type: Identity}\n"
+        "  - {name: fc1, type: Linear, out_features: 5, bottom: flat}\n"
+        "  - {name: loss, type: SoftmaxCrossEntropy, bottom: [fc1, label]}\n"
+        "  - {name: accuracy, type: Accuracy, bottom: [fc1, label], phase: eval}\n"
+    )
+    with pytest.raises(LayerForgeError) as caught:
+        Net.from_yaml(tmp_path / "c.yaml")
+    told = str(caught.value)
+    assert told.count("Flatten before it") == 1
+    assert "c.yaml:4:12:" in told
+    assert "{name: flat2, type: Flatten, bottom: flat}` before 'fc1' and let it read that: `bottom: flat2`" in told
+
+
+def test_without_a_linear_the_scores_themselves_are_the_image() -> None:
+    told = refused(CONV, loss("conv"))
+    assert "the labels, has shape (4,), expected (4, 6, 6)" in told
+    assert "the scores are an image: add `- {name: flat, type: Flatten, bottom: conv}`, then a Linear" in told
+
+
+def test_a_sequence_may_be_meant_otherwise() -> None:
+    told = refused({**FC1, "bottom": "x"}, loss("fc1"), x={"shape": [4, 5, 3]}, label=IMAGES["label"])
+    assert "the labels, has shape (4,), expected (4, 16)" in told
+    assert "bottom: x}` before 'fc1', or take one step of it" in told
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    flat = {"name": "flat", "type": "Flatten", "bottom": "image"}
+    told = refused(flat, FC2, loss("fc2"), image=IMAGES["image"], label={"shape": [3], "dtype": "int64"})
+    assert "Flatten" not in told
+
+
+# ---- an array that backward_reads does not name ------------------------------------------------------------------
+
+
+class Kept(Layer):
+    """Kept: y = exp x, of which backward reads the top"""
+
+    examples = [Example({}, [Spec((3, 4))])]
+
+    def setup(self, x: Any) -> Any:
+        return x
+
+    def forward(self, x: Any) -> Any:
+        y = self.xp.exp(x)
+        self.save(**self.keeps(x, y))
+        return y
+
+    def keeps(self, x: Any, y: Any) -> dict[str, Any]:
+        return {"y": y}
+
+    def backward(self, dy: Any) -> Any:
+        return dy * self.saved.y
+
+
+class Both(Kept):
+    """Both: the same, from bottom and top"""
+
+    backward_reads = ()
+
+    def keeps(self, x: Any, y: Any) -> dict[str, Any]:
+        return {"y": y, "x": x}
+
+    def backward(self, dy: Any) -> Any:
+        return dy * self.saved.y + 0 * self.saved.x
+
+
+class Half(Both):
+    """Half: the same, with the bottom declared"""
+
+    backward_reads = ("bottom",)
+
+
+@pytest.mark.parametrize(
+    ("layer", "read", "words"),
+    [
+        (Kept, "top[0]", '("top",)'),
+        (Both, "bottom[0], top[0]", '("bottom", "top")'),
+        (Half, "top[0]", '("bottom", "top")'),
+    ],
+)
+def test_what_backward_reads_without_saying_so_is_named(layer: type[Layer], read: str, words: str) -> None:
+    with pytest.raises(CheckFailed) as caught:
+        check_backward_reads(Case(layer, layer.examples[0]))
+    assert f"backward reads {read}, which backward_reads={layer.backward_reads!r} does not name" in caught.value.message
+    assert str(caught.value.hint).startswith(f"backward_reads = {words}")
