@@ -2,9 +2,10 @@
 
     |y - truth|  <=  4 |reference - truth| + eps (64 max |truth| + 16 max |truth of its group|)
 
-with the largest over an array on both sides. Beyond that it is asked how far the truth itself moves where inputs,
-parameters and what layers hand on change by some roundings: a net that has a kink there (ReLU, a maximum), or that
-magnifies them, may differ by as much. Such a difference is counted as undecided; everything else is a finding.
+with the largest over an array on both sides; the group of a gradient are all gradients of the pass. Beyond that it is
+asked how far the truth itself moves where inputs, parameters and what layers hand on change by some roundings: a net
+that has a kink there (ReLU, a maximum), or that magnifies them, may differ by as much. Such a difference is counted as
+undecided; everything else is a finding.
 """
 
 from __future__ import annotations
@@ -135,7 +136,8 @@ def _difference(number: int, key: tuple[str, str], seen: Seen, right: Seen, near
     off = np.abs(mine - array).max()
     known = near.arrays.get(key)
     of_reference = np.abs(known - array).max() if known is not None and known.shape == array.shape else 0.0
-    scale = OF_ARRAY * np.abs(array).max() + OF_GROUP * largest(right.arrays, key[0])
+    of_group = max(largest(right.arrays, key[0]), right.scale.get(key[0], 0.0))
+    scale = OF_ARRAY * np.abs(array).max() + OF_GROUP * of_group
     if off <= OF_REFERENCE * of_reference + EPS * scale:
         return ""
     for passes in NOISY if np.isfinite(off) else ():

@@ -30,10 +30,12 @@ class Variant:
 class Seen:
     """What an action showed: arrays by group (values, gradients, state, parameters) and name.
 
+    scale    the largest number of a group in any blob: what cancels on the way has the roundings of that; of the truth
     error    what was refused, and while doing what: "forward", "backward 1", "step"
     """
 
     arrays: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    scale: dict[str, float] = field(default_factory=dict)
     error: str = ""
     doing: str = ""
 
@@ -124,6 +126,8 @@ def perform(net: Net, solver: Solver, trial: Trial, action: Action, seen: Seen, 
                     seen.note("gradients", f"{layer}.{name}, {number}", view.grad)
         for name in kept:
             gradient(net, name, seen, number)
+        if net.dtype == "float64":
+            measure(net, seen)
 
 
 def gradient(net: Net, name: str, seen: Seen, number: int) -> None:
@@ -133,6 +137,16 @@ def gradient(net: Net, name: str, seen: Seen, number: int) -> None:
     except LayerForgeError:
         return
     seen.note("gradients", f"blob {name}, {number}", grad)
+
+
+def measure(net: Net, seen: Seen) -> None:
+    """The largest gradient of any blob."""
+    for name in net.blobs:
+        try:
+            grad = net.blobs[name].grad
+        except LayerForgeError:
+            continue
+        seen.scale["gradients"] = max(seen.scale.get("gradients", 0.0), float(np.abs(grad).max(initial=0)))
 
 
 def cotangent(net: Net, name: str, action: Action) -> np.ndarray:
