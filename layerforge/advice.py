@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .plan import Plan
+from .userfiles import level_of_user
 
 if TYPE_CHECKING:
     from .net import Net
@@ -51,5 +52,5 @@ class Advice:
             f" {' and '.join(filter(None, (moves, draws)))}; to use a net and not train it:"
             ' net.forward(phase="eval", ...)',
             UserWarning,
-            stacklevel=3,
+            stacklevel=level_of_user(),
         )

@@ -93,6 +93,14 @@ def line_of_user(problem: BaseException) -> Place | None:
     return Place(own[-1].filename, own[-1].lineno or 1, 1, own[-1].line or "") if own else None
 
 
+def level_of_user() -> int:
+    """The stack level, for warnings.warn in the caller, of the first frame that is not this package's."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("layerforge."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def import_all(paths: Iterable[str | Path]) -> None:
     """Import several files in order."""
     with ONE_BY_ONE:

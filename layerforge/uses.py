@@ -6,13 +6,13 @@ units of the data.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakSet
 
 from .graph import Graph, PhaseGraph, Step
+from .userfiles import level_of_user
 
 INPUT, UNCLEAR, TARGET = "input", "unclear", "target"
 STRENGTH = (TARGET, UNCLEAR, INPUT)  # of several uses the last one counts
@@ -86,15 +86,7 @@ def warn_of_raw(net: Any, name: str, array: Any) -> None:
         own = {"scale": "1/255", **own}
     if own and own != {"scale": 1.0}:
         _told.add(net)
-        warnings.warn(_words(name, dtype, own), stacklevel=_frames_of_ours())
-
-
-def _frames_of_ours() -> int:
-    """The stack level, for warnings.warn in the caller, of the first frame outside of this package."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(f"{__package__}."):
-        frame, level = frame.f_back, level + 1
-    return level
+        warnings.warn(_words(name, dtype, own), stacklevel=level_of_user())
 
 
 def _words(name: str, dtype: str, values: Mapping[str, Any]) -> str:

@@ -7,9 +7,9 @@ dtypes, versions or of torch, are compared by `layerforge diff A.h5 B.h5`, which
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
+from ..config.scalars import quoted_scalar
 from .arguments import add_config_arguments, add_json_option, open_config
 from .output import print_json
 from .terminal import tell
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     reference = torch_reference() if args.against else None
     options = {"dtype": args.dtype, "backend": args.backend}
-    named = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    named = [f"{key}={quoted_scalar(value)}" for key, value in options.items() if value is not None]
     config = open_config(args.config, [*args.assignments, *args.set, *named], args.allow_import)
     made = trace(config, weights=args.weights, reference=reference)
     made.write(args.output)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..config.scalars import quoted_scalar
 from ..errors import ConfigError
 from ..texts import to_json
 from .arguments import add_config_arguments, add_json_option, positive
@@ -50,7 +50,7 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
         "train.max_steps": getattr(args, "max_steps", None),
         "train.overfit_batches": getattr(args, "overfit_batches", None),
     }
-    named = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items() if value is not None]
+    named = [f"{key}={quoted_scalar(value)}" for key, value in options.items() if value is not None]
     return [*args.assignments, *args.set, *named]
 
 
