@@ -80,7 +80,14 @@ class Pass:
         self.unusable = ""
 
     def _tape(self, doing: str) -> Tape | None:
-        return None if self.recorder is not None or self.again else self.plan.tape(doing)
+        """The tape of a pass that begins; None where arrays may lie elsewhere in every pass, or somebody looks on."""
+        plan = self.plan
+        if self.recorder is not None or self.again or plan.arena is None or plan.one_by_one:
+            return None
+        tape = plan.tapes.get(doing)
+        if tape is None:
+            tape = plan.tapes[doing] = Tape()
+        return tape.begun()
 
     def _forward_at(self, number: int, tape: Tape | None) -> None:
         step, values, recorder = self.plan.steps[number], self.values, self.recorder

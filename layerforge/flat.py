@@ -23,25 +23,13 @@ import numpy as np
 from . import philox
 from .backend import Backend
 from .errors import ConfigError, LayerForgeError
+from .factors import Multipliers
 from .fillers import Filler
 from .layer import Layer, ParamDecl
 from .userfiles import described
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 ROW = 4096  # numbers per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
-
-
-@dataclass(frozen=True)
-class Multipliers:
-    """The factors on a parameter's learning rate and weight decay. A factor of 0 on the rate freezes it too."""
-
-    lr: float = 1.0
-    decay: float = 1.0
-    freeze: bool = False
-
-    @property
-    def frozen(self) -> bool:
-        return self.freeze or self.lr == 0
 
 
 @dataclass(frozen=True)

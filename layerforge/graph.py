@@ -14,7 +14,7 @@ from . import missing_flatten, runner, sharing
 from .blocks import Expansion
 from .config.sections import ENGINES
 from .errors import ConfigError, LayerForgeError, flatten, raise_all
-from .flat import Multipliers
+from .factors import Multipliers
 from .inputs import Input, input_of
 from .layer import Layer, describe_count, reads, within
 from .params import Declared, param

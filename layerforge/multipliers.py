@@ -19,7 +19,8 @@ import numpy as np
 
 from . import runner
 from .errors import ConfigError
-from .flat import Multipliers, bind_gradients
+from .factors import Multipliers
+from .flat import bind_gradients
 from .graph import find_gradients
 from .layer import Layer
 from .words import did_you_mean

@@ -17,7 +17,6 @@ from .errors import ConfigError
 from .graph import PhaseGraph, Step
 from .layer import Memory
 from .spec import Spec
-from .tape import Tape
 from .words import did_you_mean
 
 AGAIN = " again"  # behind the name of a layer: the memory of its second forward, where it is recomputed
@@ -48,20 +47,11 @@ class Plan:
     cotangents: dict[int, Any] = field(default_factory=dict)  # memory for those that a caller gives
     memory: Memory = field(default_factory=Memory)  # of the net itself, where there is no arena
     arena: Any = None  # where everything lies (arena.py)
-    tapes: dict[str, Tape] = field(default_factory=dict)  # what forward and backward repeat, in an arena
+    tapes: dict[str, Any] = field(default_factory=dict)  # what forward and backward repeat, in an arena
     one_by_one: bool = False  # every layer is to be asked in every pass: somebody looks at their calls
     setters: frozenset[str] = frozenset()  # layers that can write the gradients of their parameters, adding to none
     adder: Callable[[], Any] | None = None  # makes what adds gradients at forks, where an engine does
     adders: dict[tuple[int, int], Any] = field(default_factory=dict)
-
-    def tape(self, doing: str) -> Tape | None:
-        """The tape of a pass that begins; None where arrays may lie elsewhere in every pass."""
-        if self.arena is None or self.one_by_one:
-            return None
-        tape = self.tapes.get(doing)
-        if tape is None:
-            tape = self.tapes[doing] = Tape()
-        return tape.begun()
 
     @cached_property
     def fed(self) -> frozenset[int]:

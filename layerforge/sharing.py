@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from . import runner
 from .errors import ConfigError, LayerForgeError
+from .factors import Multipliers
 from .fillers import Constant, Filler
-from .flat import Multipliers
 from .layer import Layer
 from .params import show, to_plain
 from .places import place_of

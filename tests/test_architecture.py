@@ -34,6 +34,7 @@ SLOTS = [
     ["engines"],
     ["feed"],
     ["config"],
+    ["factors"],
     ["blocks", "flat", "inputs", "sharing", "missing_flatten"],
     ["graph"],
     ["tape", "uses"],

@@ -16,7 +16,7 @@ from layerforge.config.sections import SolverSection
 from layerforge.engines.onednn import primitives
 from layerforge.engines.onednn.binding import Op, runtime
 from layerforge.engines.onednn.update import BLOCK
-from layerforge.flat import Multipliers
+from layerforge.factors import Multipliers
 from layerforge.rewrite import FAST
 from layerforge.solvers.fast import fast_update
 from layerforge.solvers.solver import Solver

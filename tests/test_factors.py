@@ -11,7 +11,7 @@ import pytest
 
 from layerforge import Layer, Net, Solver, register
 from layerforge.errors import ConfigError
-from layerforge.flat import Multipliers
+from layerforge.factors import Multipliers
 from layerforge.layer import Example
 from layerforge.registry import LAYERS
 from layerforge.spec import Spec

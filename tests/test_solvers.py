@@ -11,7 +11,8 @@ import pytest
 from layerforge.backend import NUMPY, Backend
 from layerforge.config.sections import SolverSection
 from layerforge.errors import ConfigError, DataError, DivergedError
-from layerforge.flat import Multipliers, allocate
+from layerforge.factors import Multipliers
+from layerforge.flat import allocate
 from layerforge.layer import Layer
 from layerforge.registry import SOLVERS
 from layerforge.rewrite import Wish

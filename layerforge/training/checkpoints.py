@@ -21,7 +21,8 @@ from ..errors import DataError
 from ..net import Net
 from ..params import parse_as
 from ..solvers.solver import Solver
-from .trained import TRANSFORM
+
+TRANSFORM = "transform/"  # where a checkpoint keeps the constants of the input transform
 
 
 @dataclass

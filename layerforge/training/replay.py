@@ -12,7 +12,8 @@ from ..backend import Backend
 from ..errors import DivergedError
 from ..net import Net
 from ..solvers.solver import Solver
-from .capsule import Capsule, read_capsule, rebuild
+from .capsule import Capsule, read_capsule
+from .replay_net import rebuild
 from .watch import DATA, LOSS, NORM, PARAMETER, Seen, Watch, first_cause, look
 
 

@@ -20,9 +20,9 @@ from ..config.yaml_file import parse_yaml
 from ..data.kinds import kinds_of
 from ..data.transform import InputTransform
 from ..errors import ConfigError, DataError
+from .checkpoints import TRANSFORM
 from .fingerprints import changes
 from .rundir import RunDir, find_run, read_metrics
-from .trained import TRANSFORM
 
 # What may change without changing the mathematics of the run.
 FREE = ("name", "train.output_dir", "train.log_every", "checkpoint.every", "checkpoint.keep_last")

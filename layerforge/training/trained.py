@@ -20,9 +20,8 @@ from ..errors import ConfigError
 from ..net import Net
 from ..spec import Spec
 from ..uses import uses_of
+from .checkpoints import TRANSFORM
 from .rundir import load_config, weights_of
-
-TRANSFORM = "transform/"  # where a checkpoint keeps the constants of the input transform
 
 
 @dataclass
