@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from .layer import Layer
-from .registry import LAYERS
+from .contract.layer import Layer
+from .schema.registry import LAYERS
 
 PACKAGE = "layerforge.layers."
 

@@ -15,24 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from . import access, accumulation, copies, counting, multipliers, registry, snapshot, threads, userfiles
-from .advice import Advice
-from .arena import allocate as arena_memory
-from .backend import Backend, get_backend
-from .blobs import BlobError, Members, Named
+from . import snapshot
+from .arrays import threads
+from .arrays.backend import Backend, get_backend
+from .arrays.spec import Spec
 from .config.document import Config
-from .counting import Counts, LossPart
-from .errors import ConfigError, DataError, LayerForgeError, raise_all
-from .execution import Pass
-from .flat import FlatParams, allocate
-from .graph import PHASES, Builder, Graph, Step
-from .inputs import parse_inputs
-from .layer import Layer, Memory, Run
-from .plan import Plan, make_plan
-from .recording import NET, hold_inputs, record
-from .rewrite import FAST, Wish, rewrite
-from .spec import Spec
-from .turns import Turns, in_turn
+from .contract.layer import Layer, Memory, Run
+from .graph.graph import PHASES, Builder, Graph, Step
+from .graph.inputs import parse_inputs
+from .plan.engines import FAST, Wish, rewrite
+from .plan.plan import Plan, make_plan
+from .run import access, copies, counting, derivatives, tuning
+from .run.advice import Advice
+from .run.arena import allocate as arena_memory
+from .run.counting import Counts, LossPart
+from .run.dry_run import NET, hold_inputs, record
+from .run.execution import Pass
+from .run.parameters import FlatParams, allocate
+from .run.turns import Turns, in_turn
+from .run.views import BlobError, Members, Named
+from .schema import registry, user_modules
+from .schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 
 FORWARD_WORDS = ("phase", "backward", "copy", "of")
 
@@ -76,7 +79,7 @@ class Net(access.Settled):
         raise_all(errors + builder.errors)
         layers = {n.name: n.layer for n in self.graph.nodes}
         self.layers: dict[str, Layer] = Members("layer", "layers are those of the configuration", layers)
-        self.run.tuning = multipliers.Tuning(self)
+        self.run.tuning = tuning.Tuning(self)
         for layer in self.layers.values():
             layer.run = self.run
         self.flat: FlatParams = allocate(
@@ -113,14 +116,14 @@ class Net(access.Settled):
 
         Errors   ConfigError or ConfigErrors, all of them at once, with file, line and remedy
         """
-        return cls(Config.load(path, tuple(overrides), userfiles.import_all), keep=keep, backend=backend)
+        return cls(Config.load(path, tuple(overrides), user_modules.import_all), keep=keep, backend=backend)
 
     @classmethod
     def from_config(
         cls, mapping: Mapping[str, Any], *, keep: str | Iterable[str] = "all", backend: str | Backend | None = None
     ) -> Net:
         """Build a net from a mapping with the same keys as a YAML file."""
-        return cls(Config.from_dict(mapping, (), userfiles.import_all), keep=keep, backend=backend)
+        return cls(Config.from_dict(mapping, (), user_modules.import_all), keep=keep, backend=backend)
 
     def __getstate__(self) -> dict[str, Any]:
         more = {name: value for name, value in vars(self).items() if name not in self._settled}
@@ -353,7 +356,7 @@ class Net(access.Settled):
         shapes that do not fit, and layers that have no jvp and more than 4096 outputs
         """
         plan = self._differentiable_plan()
-        return accumulation.jvp(self, plan, access.seeds(self, plan, tangents, "tangent"))
+        return derivatives.jvp(self, plan, access.seeds(self, plan, tangents, "tangent"))
 
     @in_turn
     def zero_grad(self) -> None:

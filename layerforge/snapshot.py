@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError
-from .texts import from_json, to_json
+from .schema.errors import DataError
+from .schema.texts import from_json, to_json
 
 FORMAT = 2
 HEAD = re.compile(rb"LayerForge snapshot (\d{1,9})\n")

@@ -30,7 +30,7 @@ from benchmarks import agreement, results, surroundings, tables, whole_runs  # n
 from benchmarks.catalogue import NETS, WITH_GOALS  # noqa: E402
 from benchmarks.driver import Settings, WorkerError  # noqa: E402
 
-from layerforge.errors import LayerForgeError  # noqa: E402
+from layerforge.schema.errors import LayerForgeError  # noqa: E402
 
 FAILURES = (WorkerError, LayerForgeError, whole_runs.NoData, OSError)
 

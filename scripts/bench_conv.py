@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from layerforge.arrays.spec import Spec
 from layerforge.check.harness import Probe
-from layerforge.layer import Example
+from layerforge.contract.layer import Example
 from layerforge.layers.conv import Conv2d
-from layerforge.spec import Spec
 
 # name: samples, channels, height and width, output channels, kernel, stride, padding
 CASES = {

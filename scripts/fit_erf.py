@@ -1,4 +1,4 @@
-"""Fit the polynomials of layerforge/special.py, and print values of erf to hold them against.
+"""Fit the polynomials of layerforge/arrays/erf.py, and print values of erf to hold them against.
 
     python scripts/fit_erf.py
 

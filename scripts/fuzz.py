@@ -39,7 +39,7 @@ from fuzzing.formats import FORMATS, Format  # noqa: E402
 from fuzzing.mutations import spoilt  # noqa: E402
 
 from layerforge.data.hdf5_child import Unreadable  # noqa: E402
-from layerforge.errors import LayerForgeError  # noqa: E402
+from layerforge.schema.errors import LayerForgeError  # noqa: E402
 
 MEMORY = 1 << 30
 SECONDS = 10.0

@@ -21,7 +21,7 @@ from layerforge.check import accuracy
 from layerforge.check.accuracy import Use
 from layerforge.check.torch_twins import Call
 from layerforge.check.torch_twins.net import answer, gradients, in_dtype, tensors
-from layerforge.registry import LAYERS
+from layerforge.schema.registry import LAYERS
 
 
 def of_torch(use: Use, bottoms: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from layerforge.catalogue import builtin_layers, by_family
 from layerforge.cli.layers_command import common_keys, headline, layer_example, parameters
-from layerforge.layer import Layer
+from layerforge.contract.layer import Layer
 
 PAGE = Path(__file__).parent.parent / "docs" / "layers.md"
 HEAD = """\

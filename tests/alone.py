@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from layerforge.arrays.spec import Spec
 from layerforge.check.harness import Probe
-from layerforge.layer import Example
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec
+from layerforge.contract.layer import Example
+from layerforge.schema.registry import LAYERS
 
 
 class Alone(Probe):

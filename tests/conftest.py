@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from layerforge.backend import Backend, get_backend
-from layerforge.registry import engine
-from layerforge.rewrite import FAST
+from layerforge.arrays.backend import Backend, get_backend
+from layerforge.plan.engines import FAST
+from layerforge.schema.registry import engine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from layerforge.arrays.spec import Spec
 from layerforge.check.engines import refusal
 from layerforge.check.harness import Probe
+from layerforge.contract.layer import Example
 from layerforge.engines.onednn import table
-from layerforge.errors import LayerForgeError
-from layerforge.layer import Example
-from layerforge.params import Param, PerAxis
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec
+from layerforge.schema.errors import LayerForgeError
+from layerforge.schema.params import Param, PerAxis
+from layerforge.schema.registry import LAYERS
 
 TYPES = tuple(table.LAYERS)
 LENGTHS = (1, 1, 1, 1, 2, 2, 3, 4, 5, 8, 16, 17)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from layerforge.spec import Spec
+from layerforge.arrays.spec import Spec
 
 FOLDER = Path(__file__).parent / "golden"
 TORCH = "2.13"

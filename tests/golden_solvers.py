@@ -7,7 +7,7 @@ import math
 from golden_cases import Case, Rates, Training
 from golden_families.nets import LENET, normalised, running
 
-from layerforge.spec import Spec, index
+from layerforge.arrays.spec import Spec, index
 
 MLP = Case(
     "mlp",

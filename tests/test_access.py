@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from layerforge import Example, Layer, LayerForgeError, Net, Spec, jacobian, register
-from layerforge.blobs import BlobError
-from layerforge.errors import ConfigError
-from layerforge.registry import LAYERS
+from layerforge.run.views import BlobError
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import LAYERS
 
 CONFIG: dict[str, Any] = {
     "seed": 1,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import layerforge.accumulation
+import layerforge.run.derivatives
 from layerforge import Example, Layer, Net, Spec, jacobian, register
-from layerforge.blobs import BlobError
-from layerforge.errors import ConfigError
-from layerforge.registry import LAYERS
+from layerforge.run.views import BlobError
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import LAYERS
 
 INPUTS = {"x": {"shape": [3, 4], "grad": True}, "t": {"shape": [3], "dtype": "int64"}}
 STACK = [
@@ -116,7 +116,7 @@ def test_a_layer_without_jvp_lends_its_backward() -> None:
 def test_a_layer_without_jvp_and_with_many_outputs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = make({"name": "mix", "type": "Mixer"})
     net.forward(x=x)
-    monkeypatch.setattr(layerforge.accumulation, "BASIS_LIMIT", 4)
+    monkeypatch.setattr(layerforge.run.derivatives, "BASIS_LIMIT", 4)
     with pytest.raises(ConfigError, match=r"layer 'mix' \(Mixer\) has no jvp of its own and 6 outputs"):
         net.jvp(x=x)
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from layerforge import Net
+from layerforge.arrays.spec import Spec
 from layerforge.check.harness import Probe
+from layerforge.contract.layer import Example
 from layerforge.engines.onednn import table
 from layerforge.engines.onednn.activation import ALGORITHMS
-from layerforge.layer import Example
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec
+from layerforge.schema.registry import LAYERS
 
 TINY = 1e-33  # what is left of gates that are nearly shut
 EPS = float(np.finfo("float32").eps)

@@ -17,8 +17,8 @@ from layerforge.check.agreement import EMPTY_MEAN, Agreement, Allowed, compared
 from layerforge.check.harness import Probe
 from layerforge.cli import main
 from layerforge.config.document import Config
-from layerforge.layer import Example
-from layerforge.registry import LAYERS
+from layerforge.contract.layer import Example
+from layerforge.schema.registry import LAYERS
 
 RUN = ("Linear", "0", "train")
 NET = {

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layerforge import Net, Solver
-from layerforge.arena import ALIGNMENT, Buffer, place
-from layerforge.blobs import BlobError
-from layerforge.execution import Pass
+from layerforge.run.arena import ALIGNMENT, Buffer, place
+from layerforge.run.execution import Pass
+from layerforge.run.views import BlobError
 
 IMAGES = {"x": {"shape": [4, 3, 8, 8]}, "t": {"shape": [4], "dtype": "int64"}}
 RESIDUAL = [

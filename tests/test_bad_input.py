@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerforge.cli import main
-from layerforge.errors import report
+from layerforge.schema.errors import report
 
 GOOD = """\
 inputs: {x: {shape: [4, 6]}, t: {shape: [4], dtype: int64}}
@@ -221,7 +221,7 @@ def test_mutated_configurations_never_end_in_a_traceback(
 
 
 def test_report_counts_errors() -> None:
-    from layerforge.errors import ConfigError, ConfigErrors
+    from layerforge.schema.errors import ConfigError, ConfigErrors
 
     text = report(ConfigErrors([ConfigError("one"), ConfigError("two", hint="do this")]), "nothing was run")
     assert text.splitlines() == ["error: one", "error: two", "     = do this", "2 errors; nothing was run."]

@@ -11,7 +11,7 @@ import pytest
 
 from layerforge import train
 from layerforge.cli import main
-from layerforge.errors import ConfigError
+from layerforge.schema.errors import ConfigError
 from layerforge.snapshot import read_snapshot
 from layerforge.solvers.solver import Solver
 from layerforge.training.batches import sizes_of

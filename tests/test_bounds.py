@@ -17,6 +17,7 @@ import pytest
 from data_files import png_bytes
 
 from layerforge import Net
+from layerforge.arrays.spec import Spec
 from layerforge.config import extends
 from layerforge.config.document import Config
 from layerforge.config.yaml_file import parse_yaml
@@ -24,9 +25,8 @@ from layerforge.data.cifar import read_records
 from layerforge.data.idx import read_idx
 from layerforge.data.inputs import read_inputs
 from layerforge.data.png import read_png
-from layerforge.errors import ConfigError, DataError, LayerForgeError
-from layerforge.registry import SOURCES
-from layerforge.spec import Spec
+from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
+from layerforge.schema.registry import SOURCES
 
 MIB = 1 << 20
 

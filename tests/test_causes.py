@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from layerforge.arrays.spec import Spec, index
 from layerforge.check.contract import CHECKS, cases, run
 from layerforge.check.examine import examine
 from layerforge.check.gradcheck import gradcheck
 from layerforge.check.gradients import Effort
 from layerforge.check.report import Failure, Report, listed
-from layerforge.layer import Example, Layer
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec, index
+from layerforge.contract.layer import Example, Layer
+from layerforge.schema.registry import LAYERS
 
 
 class Affine(Layer):

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 from data_files import images, isolate, write_mnist
 
-from layerforge import Net, __version__, report
-from layerforge.cli import COMMANDS, EXIT_CODES, main
+from layerforge import Net, __version__
+from layerforge.cli import COMMANDS, EXIT_CODES, main, net_table
 from layerforge.cli.failures import guarded
 from layerforge.cli.layers_command import KINDS, registered
 from layerforge.cli.terminal import plain
 from layerforge.cli.time_command import Stopwatch, measure
 from layerforge.config import load_yaml, parse_yaml
-from layerforge.errors import DataError
-from layerforge.registry import LAYERS
+from layerforge.schema.errors import DataError
+from layerforge.schema.registry import LAYERS
 
 SMALL = """\
 name: small
@@ -519,18 +519,18 @@ def net_of(text: str) -> Net:
 
 
 def test_describe_counts_flops_and_parameters() -> None:
-    totals = report.describe(net_of(SMALL))["totals"]
+    totals = net_table.describe(net_of(SMALL))["totals"]
     assert (totals["batch_size"], totals["parameters"], totals["trained_parameters"]) == (4, 29, 21)
     linear, relu, frozen, loss = 2 * 4 * 6 * 3, 4 * 3, 2 * 4 * 3 * 2, 6 * 4 * 2
     assert totals["forward_flops"] == linear + relu + frozen + loss
     assert totals["forward_flops_per_sample"] == totals["forward_flops"] / 4
     assert totals["step_flops"] == 2 * totals["forward_flops"], "x wants no gradient and fc2 is frozen: one way back"
-    unfrozen = report.describe(net_of(SMALL.replace(", freeze: true", "")))["totals"]
+    unfrozen = net_table.describe(net_of(SMALL.replace(", freeze: true", "")))["totals"]
     assert unfrozen["step_flops"] == 2 * totals["forward_flops"] + frozen, "gradients of x and of the weight"
 
 
 def test_kept_memory_counts_once_and_not_what_is_there_anyway() -> None:
-    kept = report.kept_bytes(report.planned(net_of(SMALL)))
+    kept = net_table.kept_bytes(net_table.planned(net_of(SMALL)))
     assert kept["fc1"] == 4 * 6 * 4, "x"
     assert kept["act"] == 4 * 3 * 4, "y, which fc2 keeps too"
     assert kept["fc2"] == 0
@@ -544,7 +544,7 @@ def test_describe_leaves_the_net_alone() -> None:
     inputs = {"x": np.random.default_rng(0).standard_normal((4, 6)), "t": np.array([0, 1, 1, 0])}
     for each in (net, twin):
         each.forward(**inputs)
-    report.describe(net)
+    net_table.describe(net)
     for each in (net, twin):
         each.backward()
     assert np.array_equal(net.params["fc1"]["weight"].grad, twin.params["fc1"]["weight"].grad)
@@ -560,7 +560,7 @@ net:
   - {name: b, type: Linear, out_features: 3, share: {weight: a.weight}}
   - {name: noise, type: Dropout, phase: train}
 """
-    rows = {line.split()[0]: line for line in report.net_table(net_of(text)).splitlines() if line}
+    rows = {line.split()[0]: line for line in net_table.net_table(net_of(text)).splitlines() if line}
     assert rows["r"].endswith("in place")
     assert rows["b"].endswith("weight is a.weight")
     assert rows["noise"].endswith("train only")
@@ -587,12 +587,12 @@ def test_a_net_that_takes_no_dummies_is_described_all_the_same() -> None:
     before = linear.forward
     try:
         linear.forward = fail  # type: ignore[method-assign]
-        about = report.describe(net)
+        about = net_table.describe(net)
     finally:
         linear.forward = before  # type: ignore[method-assign]
     assert about["totals"]["kept_bytes"] is None
     assert "not with ones" in about["notes"][0]
-    assert "?" in report.table_of(about)
+    assert "?" in net_table.table_of(about)
 
 
 # config ---------------------------------------------------------------------------------------------------------------

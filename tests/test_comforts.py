@@ -13,12 +13,12 @@ from test_resume import Killed, killed
 from layerforge import Net, train
 from layerforge.cli import main
 from layerforge.config.document import Config
-from layerforge.errors import ConfigError
+from layerforge.inference.trained import open_trained
+from layerforge.schema.errors import ConfigError
 from layerforge.snapshot import read_snapshot
 from layerforge.solvers.solver import Solver
 from layerforge.training.averaging import Average
 from layerforge.training.console import Console
-from layerforge.training.trained import open_trained
 
 CONFIG = """\
 name: small

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerforge import Layer, Net, Solver, Spec, register, threads
-from layerforge.errors import ConcurrencyError
-from layerforge.registry import LAYERS
+from layerforge import Layer, Net, Solver, Spec, register
+from layerforge.arrays import threads
+from layerforge.schema.errors import ConcurrencyError
+from layerforge.schema.registry import LAYERS
 
 ENTERED, LEAVE = threading.Event(), threading.Event()
 SEEN: list[Any] = []  # the filters of warnings at each forward of a Gate

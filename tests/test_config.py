@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from layerforge.config import Config, SolverSection, dump_yaml, parse_yaml
 from layerforge.config.yaml_file import MAX_NODES
-from layerforge.errors import ConfigError, LayerForgeError, report
-from layerforge.params import Declared, param
-from layerforge.places import place_of
-from layerforge.registry import SOLVERS
+from layerforge.schema.errors import ConfigError, LayerForgeError, report
+from layerforge.schema.locations import place_of
+from layerforge.schema.params import Declared, param
+from layerforge.schema.registry import SOLVERS
 
 MNIST = """\
 # MNIST, two hidden layers with BatchNorm.

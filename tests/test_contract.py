@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from layerforge.backend import Backend
+from layerforge.arrays.backend import Backend
 from layerforge.check.contract import CHECKS, Case, backends_agree, cases, check_bad, check_documented, run
-from layerforge.layer import Bad, Example, Layer
-from layerforge.registry import LAYERS
+from layerforge.contract.layer import Bad, Example, Layer
+from layerforge.schema.registry import LAYERS
 
 TYPES = [LAYERS.get(name) for name in LAYERS.names()]
 CASES = [pytest.param(case, id=name) for cls in TYPES for name, case in cases(cls)]

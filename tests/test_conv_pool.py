@@ -10,15 +10,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from layerforge import windows as geometry
+from layerforge.arrays import sliding_windows as geometry
+from layerforge.arrays.sliding_windows import Axis, chunks, fold, slide, unfold
+from layerforge.arrays.spec import Spec
 from layerforge.check.harness import Probe
-from layerforge.errors import LayerError
-from layerforge.layer import Example
+from layerforge.contract.layer import Example
 from layerforge.layers.avg_pool import AvgPool2d, GlobalAvgPool2d
 from layerforge.layers.conv import Conv2d
 from layerforge.layers.max_pool import MaxPool2d
-from layerforge.spec import Spec
-from layerforge.windows import Axis, chunks, fold, slide, unfold
+from layerforge.schema.errors import LayerError
 
 NINE = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from layerforge import Example, Layer, Net, Solver, Spec, register
-from layerforge.registry import LAYERS
+from layerforge.schema.registry import LAYERS
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "deepcopy": copy.deepcopy,

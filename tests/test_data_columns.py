@@ -14,8 +14,8 @@ from data_files import isolate
 
 from layerforge import train
 from layerforge.cli import main
-from layerforge.errors import LayerForgeError
-from layerforge.feed import DataSection
+from layerforge.config.data_section import DataSection
+from layerforge.schema.errors import LayerForgeError
 from layerforge.training.console import Console
 
 RNG = np.random.default_rng(7)
@@ -170,7 +170,7 @@ def test_whole_numbers_in_val_are_targets_where_train_has_targets(here: Path) ->
 def test_what_may_be_no_feature_is_asked_about(
     here: Path, text: str, values: dict[str, Any], code: int, words: str
 ) -> None:
-    from layerforge.registry import SOURCES
+    from layerforge.schema.registry import SOURCES
 
     (here / "t.csv").write_text(text)
     source = SOURCES.get("CSV")(path="t.csv", **values)
@@ -195,7 +195,7 @@ def test_what_may_be_no_feature_is_asked_about(
 def test_what_was_said_or_is_plain_is_not_asked_about(
     here: Path, text: str, values: dict[str, Any], shape: tuple[int, int]
 ) -> None:
-    from layerforge.registry import SOURCES
+    from layerforge.schema.registry import SOURCES
 
     (here / "t.csv").write_text(text)
     assert SOURCES.get("CSV")(path="t.csv", **values).load()["x"].shape == shape

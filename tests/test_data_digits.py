@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from layerforge.data.strokes import MOST_POINTS, models
-from layerforge.errors import ConfigError
-from layerforge.registry import SOURCES
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import SOURCES
 
 
 def digits(split: str, seed: int = 0) -> dict[str, np.ndarray]:

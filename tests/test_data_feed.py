@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from layerforge.arrays.spec import Spec
 from layerforge.config import load_yaml
+from layerforge.config.data_section import Augment, DataSection, Feed, Transform
 from layerforge.data import Source
-from layerforge.errors import ConfigError, LayerForgeError, flatten
-from layerforge.feed import Augment, DataSection, Feed, Transform
-from layerforge.params import param
-from layerforge.registry import SOURCES, register_source
-from layerforge.spec import Spec
+from layerforge.schema.errors import ConfigError, LayerForgeError, flatten
+from layerforge.schema.params import param
+from layerforge.schema.registry import SOURCES, register_source
 
 
 def section(**values: object) -> DataSection:

@@ -22,11 +22,11 @@ import numpy as np
 import pytest
 from data_files import MNIST_FILES, Server, images, isolate, serving, write_mnist
 
+from layerforge.config.data_section import DataSection
 from layerforge.data import MissingData, download, fetch, open_data
 from layerforge.data.download import RemoteFile, TransferError, transfer
-from layerforge.errors import ConfigError, DataError, LayerForgeError
-from layerforge.feed import DataSection
-from layerforge.registry import SOURCES
+from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
+from layerforge.schema.registry import SOURCES
 
 NAMES = [name for part in MNIST_FILES.values() for name in part]
 

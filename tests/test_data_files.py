@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from data_files import isolate
 
+from layerforge.arrays.spec import Spec
 from layerforge.cli import main
 from layerforge.data.idx import read_idx
 from layerforge.data.inputs import read_inputs
-from layerforge.errors import DataError, LayerForgeError
-from layerforge.registry import SOURCES
-from layerforge.spec import Spec
-from layerforge.texts import visible
+from layerforge.schema.errors import DataError, LayerForgeError
+from layerforge.schema.registry import SOURCES
+from layerforge.schema.texts import visible
 
 
 @pytest.fixture(autouse=True)

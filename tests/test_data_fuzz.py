@@ -14,12 +14,12 @@ from data_files import grey_png, idx_bytes, images
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from layerforge.arrays.spec import Spec
 from layerforge.data.idx import read_idx
 from layerforge.data.inputs import read_inputs
 from layerforge.data.png import read_png
-from layerforge.errors import DataError, LayerForgeError
-from layerforge.registry import SOURCES
-from layerforge.spec import Spec
+from layerforge.schema.errors import DataError, LayerForgeError
+from layerforge.schema.registry import SOURCES
 
 
 def npz_bytes() -> bytes:

@@ -12,8 +12,8 @@ import pytest
 from data_files import isolate
 
 from layerforge.data import Source
-from layerforge.errors import LayerForgeError
-from layerforge.registry import SOURCES
+from layerforge.schema.errors import LayerForgeError
+from layerforge.schema.registry import SOURCES
 
 
 @pytest.fixture(autouse=True)

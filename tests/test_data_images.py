@@ -14,8 +14,8 @@ from data_files import MNIST_FILES, idx_bytes, images, isolate, write_mnist
 
 from layerforge.data import MissingData
 from layerforge.data.idx import read_idx
-from layerforge.errors import ConfigError, DataError
-from layerforge.registry import SOURCES
+from layerforge.schema.errors import ConfigError, DataError
+from layerforge.schema.registry import SOURCES
 
 TRAIN_IMAGES, TRAIN_LABELS = MNIST_FILES["train"]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from data_files import grey_png, idx_bytes, images, png_bytes
 
+from layerforge.arrays.spec import Spec, index
 from layerforge.data.inputs import read_inputs
 from layerforge.data.png import read_png
-from layerforge.errors import DataError
-from layerforge.spec import Spec, index
+from layerforge.schema.errors import DataError
 
 GREY = Spec((1, 4, 5))
 

@@ -13,14 +13,14 @@ import pytest
 from data_files import images, isolate
 
 from layerforge import ConfigError, DataError, Net, Source, Spec, param, snapshot, train
+from layerforge.arrays.spec import index
 from layerforge.cli import main
+from layerforge.config.data_section import DataSection, Feed
 from layerforge.data import open_data
 from layerforge.data.kinds import Kind
-from layerforge.feed import DataSection, Feed
-from layerforge.spec import index
+from layerforge.graph.uses import uses_of
+from layerforge.inference.trained import open_trained
 from layerforge.training.console import Console
-from layerforge.training.trained import open_trained
-from layerforge.uses import uses_of
 
 RNG = np.random.default_rng(3)
 X = (RNG.normal(size=(60, 3)) * 5 + 20).astype("f4")

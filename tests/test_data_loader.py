@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from data_files import images, isolate
 
+from layerforge.config.data_section import DataSection
 from layerforge.data import InputTransform, Loader, OpenData, open_data
 from layerforge.data.transform import moments
-from layerforge.errors import ConfigError, DataError, LayerForgeError
-from layerforge.feed import DataSection
+from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,8 @@ import pytest
 from data_files import isolate, write_mnist
 
 from layerforge.data import Source
-from layerforge.errors import ConfigError, DataError, LayerForgeError
-from layerforge.registry import SOURCES
+from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
+from layerforge.schema.registry import SOURCES
 
 
 @pytest.fixture(autouse=True)
@@ -309,7 +309,7 @@ def test_arrays_of_something_else_are_refused(arrays: object) -> None:
 def test_a_source_that_breaks_its_promise_is_told(
     specs: dict[str, Any], arrays: dict[str, np.ndarray], words: str
 ) -> None:
-    from layerforge.spec import Spec
+    from layerforge.arrays.spec import Spec
 
     class Liar(Source):
         def specs(self) -> dict[str, Spec]:
@@ -323,7 +323,7 @@ def test_a_source_that_breaks_its_promise_is_told(
 
 
 def test_labels_out_of_range_name_the_sample() -> None:
-    from layerforge.spec import index
+    from layerforge.arrays.spec import index
 
     class Labels(Source):
         def specs(self) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from layerforge import Net
-from layerforge.packing import place
-from layerforge.report import describe
+from layerforge.cli.net_table import describe
+from layerforge.run.packing import place
 
 LINEAR = {"name": "a", "type": "Linear", "out_features": 4}
 PIECES = {

@@ -10,15 +10,15 @@ import pytest
 from test_mutants import BiasForgotten, CentreForgetsTheMean, Softmax, SoftmaxAsIfElementwise
 
 from layerforge import gradcheck, register
-from layerforge.backend import Backend
+from layerforge.arrays.backend import Backend
+from layerforge.arrays.spec import Spec, index
 from layerforge.check import contract, diagnosis
 from layerforge.check.examine import examine
 from layerforge.check.gradients import Effort, layer_gradients, probe_gradients
 from layerforge.check.harness import Probe
-from layerforge.layer import Example, Layer
+from layerforge.contract.layer import Example, Layer
 from layerforge.layers.linear import Linear
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec, index
+from layerforge.schema.registry import LAYERS
 
 CrossEntropy: type[Layer] = LAYERS.get("SoftmaxCrossEntropy")
 

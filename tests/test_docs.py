@@ -17,7 +17,7 @@ import pytest
 from layerforge import Example, Net, Spec, register
 from layerforge.catalogue import builtin_layers
 from layerforge.check.harness import Probe
-from layerforge.registry import LAYERS, SOURCES
+from layerforge.schema.registry import LAYERS, SOURCES
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "data" / "README.md"])

@@ -16,7 +16,7 @@ import pytest
 
 from layerforge import snapshot, train
 from layerforge.cli import main
-from layerforge.errors import DataError, LayerForgeError
+from layerforge.schema.errors import DataError, LayerForgeError
 from layerforge.snapshot import read_snapshot
 from layerforge.training import rundir
 from layerforge.training.console import Console

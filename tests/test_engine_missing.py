@@ -16,9 +16,9 @@ import pytest
 
 from layerforge import Net
 from layerforge.engines.onednn import library
-from layerforge.errors import BackendError
-from layerforge.registry import engine
-from layerforge.rewrite import FAST
+from layerforge.plan.engines import FAST
+from layerforge.schema.errors import BackendError
+from layerforge.schema.registry import engine
 
 CONFIG = """
 data:

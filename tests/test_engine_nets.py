@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from layerforge import Net, Solver
-from layerforge.errors import DivergedError, LayerForgeError
-from layerforge.report import choices, net_table
+from layerforge.cli.net_table import choices, net_table
+from layerforge.schema.errors import DivergedError, LayerForgeError
 
 IMAGE = {"x": {"shape": [4, 3, 6, 5], "grad": True}, "t": {"shape": [4], "dtype": "int64"}}
 LOSS = [

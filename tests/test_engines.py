@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerforge import registry
+from layerforge.arrays.spec import Spec
 from layerforge.check.contract import ENGINE_CHECKS, Case, engine_cases, run
 from layerforge.check.engines import refusal, unaligned
 from layerforge.check.harness import Probe
+from layerforge.contract.layer import Example
 from layerforge.engines.onednn import primitives, table
 from layerforge.engines.onednn.binding import Op, describable
 from layerforge.engines.onednn.elementwise import ELEMENTWISE, OneDnnAdd
 from layerforge.engines.onednn.linear import FEW, OneDnnLinear
 from layerforge.engines.onednn.loss import OneDnnSoftmaxCrossEntropy
 from layerforge.engines.onednn.pool import OneDnnAvgPool2d, OneDnnMaxPool2d
-from layerforge.layer import Example
-from layerforge.registry import LAYERS
-from layerforge.rewrite import FAST
-from layerforge.spec import Spec
+from layerforge.plan.engines import FAST
+from layerforge.schema import registry
+from layerforge.schema.registry import LAYERS
 
 CASES = [pytest.param(case, id=name) for t in table.LAYERS for name, case in engine_cases(LAYERS.get(t))]
 MANY_ROWS = Case(OneDnnLinear, Example({"out_features": 4}, [Spec((FEW + 1, 5))]))  # the examples have few
@@ -329,7 +329,7 @@ def test_labels_of_any_integer_type(dtype: str) -> None:
 
 @pytest.mark.parametrize("label", [-1, 10])
 def test_a_label_that_is_no_class_is_refused_as_by_the_reference(label: int) -> None:
-    from layerforge.errors import LayerError
+    from layerforge.schema.errors import LayerError
 
     x = np.zeros((3, 10), "float32")
     for probe in pair(OneDnnSoftmaxCrossEntropy, {}, x, np.array([0, label, 1])):

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from test_solvers import QuadraticNet, batch
 
-from layerforge import registry, threads
+from layerforge.arrays import threads
 from layerforge.config.sections import SolverSection
 from layerforge.engines.onednn import primitives
 from layerforge.engines.onednn.binding import Op, runtime
 from layerforge.engines.onednn.update import BLOCK
-from layerforge.factors import Multipliers
-from layerforge.rewrite import FAST
+from layerforge.graph.multipliers import Multipliers
+from layerforge.plan.engines import FAST
+from layerforge.schema import registry
 from layerforge.solvers.fast import fast_update
 from layerforge.solvers.solver import Solver
 

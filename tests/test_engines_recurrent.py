@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from layerforge import Net
+from layerforge.arrays.spec import Spec
 from layerforge.check.engines import refusal
 from layerforge.check.harness import Probe
+from layerforge.contract.layer import Example
 from layerforge.engines.onednn import table
-from layerforge.layer import Example
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec
+from layerforge.schema.registry import LAYERS
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from layerforge import Layer, Net, Solver, register
-from layerforge.errors import ConfigError
-from layerforge.factors import Multipliers
-from layerforge.layer import Example
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec
+from layerforge.arrays.spec import Spec
+from layerforge.contract.layer import Example
+from layerforge.graph.multipliers import Multipliers
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import LAYERS
 
 INPUTS = {"x": {"shape": [4, 3]}, "y": {"shape": [4, 3]}}
 

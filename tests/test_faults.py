@@ -19,7 +19,7 @@ import pytest
 
 from layerforge import snapshot, train
 from layerforge.cli import main
-from layerforge.errors import DataError
+from layerforge.schema.errors import DataError
 from layerforge.snapshot import LITTER, atomic_write, pack, read_snapshot, remove_litter
 from layerforge.solvers.solver import Solver
 from layerforge.training.checkpoints import Checkpoints

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerforge.errors import ConfigError
-from layerforge.fillers import Filler, as_filler
-from layerforge.registry import FILLERS
+from layerforge.contract.fillers import Filler, as_filler
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import FILLERS
 
 SHAPE = (200, 60, 3, 3)  # fan_in 540, fan_out 1800
 

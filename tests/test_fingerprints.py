@@ -11,8 +11,8 @@ import pytest
 
 from layerforge import snapshot, train
 from layerforge.cli import main
-from layerforge.errors import ConfigError
-from layerforge.registry import SOURCES
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import SOURCES
 from layerforge.training import fingerprints
 from layerforge.training.console import Console
 from layerforge.training.fingerprints import changes, fingerprint
@@ -33,7 +33,7 @@ OWN = """\
 import numpy as np
 from layerforge import Spec, param, register_source
 from layerforge.data import Source
-from layerforge.params import FilePath
+from layerforge.schema.params import FilePath
 
 @register_source
 class Numbers(Source):

@@ -12,7 +12,7 @@ import pytest
 
 from layerforge import Net, train
 from layerforge.cli import main
-from layerforge.errors import ConfigError, DataError
+from layerforge.schema.errors import ConfigError, DataError
 from layerforge.snapshot import FORMAT, pack, read_snapshot, write_snapshot
 from layerforge.training.console import Console
 

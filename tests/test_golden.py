@@ -20,9 +20,9 @@ from golden_families.nets import LENET
 from golden_solvers import MLP, RATES, TRAININGS
 
 from layerforge import Net, Solver
-from layerforge.fillers import Filler
-from layerforge.layer import Layer
-from layerforge.registry import LAYERS, SCHEDULES, SOLVERS
+from layerforge.contract.fillers import Filler
+from layerforge.contract.layer import Layer
+from layerforge.schema.registry import LAYERS, SCHEDULES, SOLVERS
 
 FILES: dict[str, list[Any]] = {**FAMILIES, "solvers": TRAININGS, "schedules": RATES}
 CASES = [pytest.param(family, case, id=case.name) for family, cases in FAMILIES.items() for case in cases]

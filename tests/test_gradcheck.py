@@ -13,7 +13,8 @@ import pytest
 from test_mutants import HEALTHY, MUTANTS
 
 from layerforge import Net, gradcheck, register
-from layerforge.backend import Backend
+from layerforge.arrays.backend import Backend
+from layerforge.arrays.spec import Spec, index
 from layerforge.check.contract import engine_cases
 from layerforge.check.differences import Difference, Tolerance, along, compare
 from layerforge.check.draws import input_specs
@@ -22,13 +23,12 @@ from layerforge.check.gradients import REDRAWS, Effort, Row
 from layerforge.check.net_gradients import NetCheck
 from layerforge.check.report import Report
 from layerforge.cli import test_command
-from layerforge.errors import ConfigError, LayerForgeError
-from layerforge.execution import Pass
-from layerforge.layer import Example, Layer
+from layerforge.contract.layer import Example, Layer
 from layerforge.layers.batch_norm import BatchNorm
 from layerforge.layers.linear import Linear
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec, index
+from layerforge.run.execution import Pass
+from layerforge.schema.errors import ConfigError, LayerForgeError
+from layerforge.schema.registry import LAYERS
 
 ReLU: type[Layer] = LAYERS.get("ReLU")
 CrossEntropy: type[Layer] = LAYERS.get("SoftmaxCrossEntropy")

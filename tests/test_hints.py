@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from layerforge import Net
+from layerforge.arrays.spec import Spec
 from layerforge.check.case import Case, CheckFailed
 from layerforge.check.memory import check_backward_reads
-from layerforge.errors import LayerForgeError
-from layerforge.layer import Example, Layer
-from layerforge.spec import Spec
+from layerforge.contract.layer import Example, Layer
+from layerforge.schema.errors import LayerForgeError
 
 IMAGES = {"image": {"shape": [4, 1, 8, 8]}, "label": {"shape": [4], "dtype": "int64"}, "y": {"shape": [4, 2]}}
 CONV = {"name": "conv", "type": "Conv2d", "out_channels": 3, "kernel_size": 3, "bottom": "image"}

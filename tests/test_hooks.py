@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from layerforge import hook, train
-from layerforge.errors import ConfigError, LayerForgeError
+from layerforge.schema.errors import ConfigError, LayerForgeError
 from layerforge.snapshot import read_snapshot
 from layerforge.solvers.solver import Solver
 from layerforge.training.console import Console

@@ -11,7 +11,7 @@ import pytest
 
 from layerforge import Example, Layer, Spec, param, register
 from layerforge.catalogue import FAMILIES, builtin_layers, by_family, family_of, module_name
-from layerforge.registry import LAYERS
+from layerforge.schema.registry import LAYERS
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "layers.md"

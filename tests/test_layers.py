@@ -9,9 +9,9 @@ import pytest
 from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
-from layerforge.errors import LayerError
 from layerforge.layers.elementwise import elementwise
-from layerforge.registry import LAYERS
+from layerforge.schema.errors import LayerError
+from layerforge.schema.registry import LAYERS
 
 # BatchNorm ------------------------------------------------------------------------------------------------------------
 

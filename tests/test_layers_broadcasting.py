@@ -8,7 +8,7 @@ from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerforge import Net
-from layerforge.errors import LayerForgeError
+from layerforge.schema.errors import LayerForgeError
 
 NAN, INF = float("nan"), float("inf")
 

@@ -14,9 +14,9 @@ from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerforge import Net
-from layerforge.errors import ConfigError, LayerForgeError
-from layerforge.registry import LAYERS
-from layerforge.special import erf
+from layerforge.arrays.erf import erf
+from layerforge.schema.errors import ConfigError, LayerForgeError
+from layerforge.schema.registry import LAYERS
 
 
 def value_and_slope(type_name: str, x: Any, **params: Any) -> tuple[np.ndarray, np.ndarray]:

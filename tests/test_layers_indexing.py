@@ -10,11 +10,11 @@ from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerforge import Net
+from layerforge.arrays.functional import scatter_add
 from layerforge.check.harness import Probe
-from layerforge.errors import LayerError
-from layerforge.functional import scatter_add
-from layerforge.layer import Example, Layer
-from layerforge.registry import LAYERS
+from layerforge.contract.layer import Example, Layer
+from layerforge.schema.errors import LayerError
+from layerforge.schema.registry import LAYERS
 
 
 def test_index_select_adds_up_where_a_slice_was_picked_twice() -> None:

@@ -9,7 +9,7 @@ import pytest
 from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
-from layerforge.errors import LayerError, LayerForgeError
+from layerforge.schema.errors import LayerError, LayerForgeError
 
 # Matmul ---------------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerforge import Net
-from layerforge.errors import LayerError
+from layerforge.schema.errors import LayerError
 
 RNG = np.random.default_rng(30)
 

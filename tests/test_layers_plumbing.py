@@ -12,11 +12,12 @@ import pytest
 from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
-from layerforge import Net, Solver, philox
-from layerforge.blobs import BlobError
+from layerforge import Net, Solver
+from layerforge.arrays import philox
 from layerforge.check.gradcheck import gradcheck
 from layerforge.cli import main
-from layerforge.errors import LayerForgeError
+from layerforge.run.views import BlobError
+from layerforge.schema.errors import LayerForgeError
 
 X = np.array([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
 INPUT = {"name": "x", "type": "Input", "shape": [2, 3]}
@@ -116,7 +117,7 @@ def test_the_commands_take_it(whole: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_a_backward_that_was_forgotten_is_not_taken_for_detach() -> None:
     from layerforge import Example, Layer, Spec, register
-    from layerforge.registry import LAYERS
+    from layerforge.schema.registry import LAYERS
 
     class Unfinished(Layer):
         examples = [Example({}, [Spec((2,))])]
@@ -458,7 +459,7 @@ def test_an_input_inside_of_a_block_has_the_name_of_its_use() -> None:
 
 def test_a_layer_that_returns_nothing_makes_no_top() -> None:
     from layerforge import Example, Layer, Spec, register
-    from layerforge.registry import LAYERS
+    from layerforge.schema.registry import LAYERS
 
     class Forgets(Layer):
         examples = [Example({}, [Spec((2,))])]

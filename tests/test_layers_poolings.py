@@ -10,11 +10,11 @@ import pytest
 from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
-from layerforge.errors import ConfigError, LayerError
+from layerforge.arrays.spec import Spec
 from layerforge.layers.avg_pool import AvgPool1d, AvgPool2d
 from layerforge.layers.max_pool import MaxPool2d
 from layerforge.layers.spatial_pyramid_pool import SpatialPyramidPool
-from layerforge.spec import Spec
+from layerforge.schema.errors import ConfigError, LayerError
 
 CAFFE = {"caffe_rounding": True}
 

@@ -8,7 +8,7 @@ from alone import Alone
 from numpy.testing import assert_array_equal
 
 from layerforge import Net
-from layerforge.errors import LayerForgeError
+from layerforge.schema.errors import LayerForgeError
 
 LETTERS = [[1.0, 2.0, 3.0, 4.0]]
 

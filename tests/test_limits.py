@@ -16,9 +16,9 @@ import pytest
 from layerforge import Net, train
 from layerforge.cli import main
 from layerforge.config import Config
-from layerforge.errors import ConfigError, LayerForgeError
-from layerforge.regular import irregular
-from layerforge.userfiles import import_file
+from layerforge.schema.errors import ConfigError, LayerForgeError
+from layerforge.schema.regular_files import irregular
+from layerforge.schema.user_modules import import_file
 
 NET = "inputs: {x: {shape: [2, 3]}}\nnet: [{name: fc, type: Linear, out_features: 4}]\n"
 SMALL: dict[str, Any] = {
@@ -98,7 +98,7 @@ class Ender(Layer):
 
 @pytest.mark.parametrize("where", ["setup", "forward", "backward"])
 def test_a_layer_cannot_end_the_process(where: str, tmp_path: Path) -> None:
-    from layerforge.registry import LAYERS
+    from layerforge.schema.registry import LAYERS
 
     (tmp_path / f"ender_{where}.py").write_text(LAYER.replace("WHERE", repr(where)))
     config = {**SMALL, "import": str(tmp_path / f"ender_{where}.py")}
@@ -136,7 +136,7 @@ def test_no_code_of_a_user_ends_a_command_in_silence(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import sys\n"
         "from layerforge.data.source import Source\n"
-        "from layerforge.registry import SOURCES\n"
+        "from layerforge.schema.registry import SOURCES\n"
         "@SOURCES.add\n"
         "class Ending(Source):\n"
         '    """Ending: the end"""\n'

@@ -11,9 +11,9 @@ import pytest
 from layerforge import train
 from layerforge.cli import main
 from layerforge.config import dump_yaml
-from layerforge.errors import ConfigError
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.synonyms import is_higher_better
 from layerforge.solvers.schedules import Plateau
-from layerforge.words import is_higher_better
 
 Run = dict[str, Any]
 

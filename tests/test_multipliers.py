@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from layerforge import Net, Solver
-from layerforge.blobs import BlobError
-from layerforge.errors import ConfigError, DataError
+from layerforge.run.views import BlobError
+from layerforge.schema.errors import ConfigError, DataError
 
 ENGINES = ["reference", "onednn"]
 SOLVERS: list[dict[str, Any]] = [

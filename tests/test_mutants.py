@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerforge.backend import Backend
+from layerforge.arrays.backend import Backend
+from layerforge.arrays.functional import rows
+from layerforge.arrays.spec import Spec, index
 from layerforge.check import contract
 from layerforge.check.contract import CHECKS, Case, CheckFailed, check_bad, check_documented
-from layerforge.functional import rows
-from layerforge.layer import Bad, Example, Layer
+from layerforge.contract.layer import Bad, Example, Layer
 from layerforge.layers.linear import Linear
-from layerforge.params import param
-from layerforge.spec import Spec, index
+from layerforge.schema.params import param
 
 
 class Softmax(Layer):

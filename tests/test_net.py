@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from layerforge import Net
-from layerforge.blobs import BlobError
-from layerforge.errors import ConfigError, DataError, LayerError, LayerForgeError
+from layerforge.run.views import BlobError
+from layerforge.schema.errors import ConfigError, DataError, LayerError, LayerForgeError
 
 MLP = [
     {"name": "fc1", "type": "Linear", "out_features": 5, "bottom": "x"},

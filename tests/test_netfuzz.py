@@ -20,8 +20,8 @@ from netfuzzing.trials import Trial, draw
 
 from layerforge import Net
 from layerforge.engines.onednn import binding, primitives
-from layerforge.errors import LayerForgeError
-from layerforge.execution import Pass
+from layerforge.run.execution import Pass
+from layerforge.schema.errors import LayerForgeError
 
 NETS, PARTS = 300, 6
 SEARCHED = 200  # nets in which a planted fault must show

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from layerforge.cli import main
+from layerforge.debug.verify import _start
 from layerforge.training.commit import commit
 from layerforge.training.rundir import find_run
-from layerforge.training.verify import _start
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """\

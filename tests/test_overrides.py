@@ -8,8 +8,8 @@ import pytest
 
 from layerforge.cli import main
 from layerforge.config import Config, parse_value
-from layerforge.errors import ConfigError
-from layerforge.places import Place
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.locations import Place
 
 PLACE = Place("--set", 0, 6, "name=...", 3)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from layerforge.errors import ConfigError
-from layerforge.fillers import Filler
-from layerforge.layer import Layer
-from layerforge.params import Declared, FilePath, FloatPair, Pair, PerAxis, Single, Triple, param
-from layerforge.registry import LAYERS, register
+from layerforge.contract.fillers import Filler
+from layerforge.contract.layer import Layer
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.params import Declared, FilePath, FloatPair, Pair, PerAxis, Single, Triple, param
+from layerforge.schema.registry import LAYERS, register
 
 
 class Sample(Declared):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from layerforge import philox
-from layerforge.backend import Backend
+from layerforge.arrays import philox
+from layerforge.arrays.backend import Backend
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from layerforge import Example, Layer, Net, Spec, register
-from layerforge.registry import LAYERS
+from layerforge.schema.registry import LAYERS
 
 KEEP = ["all", "none", ["fc"]]
 ENGINES = ["reference", "auto"]

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 
 from layerforge import train
-from layerforge.backend import Backend
+from layerforge.arrays.backend import Backend
 from layerforge.cli import main
-from layerforge.errors import ConfigError, DataError, DivergedError, LayerError
+from layerforge.debug.replay import Replayed, replay
+from layerforge.debug.watch import WatchedNet
+from layerforge.schema.errors import ConfigError, DataError, DivergedError, LayerError
+from layerforge.schema.texts import from_json
 from layerforge.snapshot import read_snapshot, write_snapshot
 from layerforge.solvers.solver import Solver
-from layerforge.texts import from_json
 from layerforge.training import divergence
 from layerforge.training.capsule import read_capsule
 from layerforge.training.console import Console
-from layerforge.training.replay import Replayed, replay
-from layerforge.training.watch import WatchedNet
 
 N = 8  # samples, two batches of 4
 

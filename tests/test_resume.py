@@ -16,7 +16,7 @@ import pytest
 
 from layerforge import Net, train
 from layerforge.cli import main
-from layerforge.errors import ConfigError, DataError
+from layerforge.schema.errors import ConfigError, DataError
 from layerforge.snapshot import read_snapshot
 from layerforge.solvers.solver import Solver
 from layerforge.training.console import Console

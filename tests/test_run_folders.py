@@ -14,7 +14,7 @@ import pytest
 
 from layerforge import snapshot, train
 from layerforge.cli import main
-from layerforge.errors import DataError
+from layerforge.schema.errors import DataError
 from layerforge.training.console import Console
 from layerforge.training.resume import open_checkpoint
 from layerforge.training.rundir import RunDir, find_run

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from layerforge.config.sections import SolverSection
-from layerforge.errors import ConfigError, ConfigErrors
-from layerforge.registry import SCHEDULES
+from layerforge.schema.errors import ConfigError, ConfigErrors
+from layerforge.schema.registry import SCHEDULES
 from layerforge.solvers.schedules import Plateau, Progress, Schedule
 
 

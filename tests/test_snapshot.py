@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from layerforge.errors import DataError
+from layerforge.schema.errors import DataError
 from layerforge.snapshot import escape, pack, read_snapshot, unescape, unpack, write_snapshot
 
 ARRAYS = {

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerforge.backend import NUMPY, Backend
+from layerforge.arrays.backend import NUMPY, Backend
+from layerforge.arrays.spec import Spec
 from layerforge.config.sections import SolverSection
-from layerforge.errors import ConfigError, DataError, DivergedError
-from layerforge.factors import Multipliers
-from layerforge.flat import allocate
-from layerforge.layer import Layer
-from layerforge.registry import SOLVERS
-from layerforge.rewrite import Wish
+from layerforge.contract.layer import Layer
+from layerforge.graph.multipliers import Multipliers
+from layerforge.plan.engines import Wish
+from layerforge.run.parameters import allocate
+from layerforge.schema.errors import ConfigError, DataError, DivergedError
+from layerforge.schema.registry import SOLVERS
 from layerforge.solvers.solver import Solver, l2_norm
-from layerforge.spec import Spec
 
 RNG = np.random.default_rng(20)
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import layerforge
-from layerforge import Net, registry
-from layerforge.functional import cumulative_sum, exact_sum, mean_of, scatter_add, sum_of
-from layerforge.rewrite import FAST
+from layerforge import Net
+from layerforge.arrays.functional import cumulative_sum, exact_sum, mean_of, scatter_add, sum_of
+from layerforge.plan.engines import FAST
+from layerforge.schema import registry
 
 ROWS = 1_000_000
 ENGINES = ["reference"] if registry.engine(FAST).missing() else ["reference", FAST]
@@ -93,7 +94,7 @@ def test_layers_add_up_by_these_functions() -> None:
                 mine = isinstance(node.func.value, ast.Name) and node.func.value.id in ("mask", "self")
                 if node.func.attr in ("sum", "mean", "cumsum", "var", "std") and not mine and path.name not in counts:
                     found.append(f"{path.name}:{node.lineno} .{node.func.attr}")
-    assert not found, "use sum_of, mean_of or cumulative_sum of layerforge/functional.py"
+    assert not found, "use sum_of, mean_of or cumulative_sum of layerforge/arrays/functional.py"
 
 
 # Sure predictions -----------------------------------------------------------------------------------------------------

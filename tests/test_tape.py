@@ -10,9 +10,9 @@ import pytest
 from test_arena import NETS, batch_for, built
 
 from layerforge import Layer, Net, Solver
-from layerforge.errors import LayerError
-from layerforge.registry import LAYERS
-from layerforge.tape import MOST_MISSES
+from layerforge.run.capture import MOST_MISSES
+from layerforge.schema.errors import LayerError
+from layerforge.schema.registry import LAYERS
 
 
 class Elsewhere(Layer):

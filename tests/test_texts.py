@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from layerforge.cli import main
+from layerforge.schema.texts import from_json, printable, to_json
 from layerforge.snapshot import pack, unpack
-from layerforge.texts import from_json, printable, to_json
 from layerforge.training.rundir import read_metrics
 
 CONFIG = """\

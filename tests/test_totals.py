@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from layerforge import Layer, Net, Solver, register, train
+from layerforge.arrays.spec import Spec
 from layerforge.cli import main
 from layerforge.config import Config
-from layerforge.counting import LossPart, Total
-from layerforge.errors import ConfigError
-from layerforge.layer import Example
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec
+from layerforge.contract.layer import Example
+from layerforge.debug.verify_batch import verify_batch
+from layerforge.run.counting import LossPart, Total
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import LAYERS
 from layerforge.training.checkpoints import Position, Window
 from layerforge.training.evaluation import evaluate, metric_names
-from layerforge.training.verify_batch import verify_batch
 
 SAMPLES, SIZES = 24, (24, 8, 5, 1)
 FC = {"name": "fc", "type": "Linear", "out_features": 4, "bottom": "x"}

@@ -13,10 +13,10 @@ import pytest
 from layerforge import Net, Solver, train
 from layerforge.check import against as comparing
 from layerforge.cli import main
-from layerforge.errors import ConfigError, DataError
+from layerforge.debug.diff import Limits, diff, difference, in_order
+from layerforge.schema.errors import ConfigError, DataError
 from layerforge.snapshot import read_snapshot, write_snapshot
 from layerforge.training.console import Console
-from layerforge.training.diff import Limits, diff, difference, in_order
 
 CONFIG = """\
 name: small

@@ -15,7 +15,7 @@ import pytest
 from layerforge import Net, train
 from layerforge.cli import main
 from layerforge.data.digits import Digits
-from layerforge.registry import LAYERS
+from layerforge.schema.registry import LAYERS
 from layerforge.training.console import Console
 
 CONFIG = """\

@@ -17,7 +17,7 @@ import pytest
 
 from layerforge import Net, train
 from layerforge.config.document import Config
-from layerforge.errors import ConfigError, DataError, DivergedError
+from layerforge.schema.errors import ConfigError, DataError, DivergedError
 from layerforge.snapshot import read_snapshot
 from layerforge.training.console import Console
 from layerforge.training.evaluation import evaluate
@@ -229,7 +229,7 @@ def test_what_is_missing_is_said_before_anything_is_written(
 
 
 def test_labels_out_of_range_stop_the_run_with_exit_3(config: Path) -> None:
-    from layerforge.errors import LayerError
+    from layerforge.schema.errors import LayerError
 
     with pytest.raises(LayerError, match="out of range for 5 classes") as caught:
         run(config, "net.fc2.out_features=5")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from layerforge import Net, register
+from layerforge.arrays.spec import Spec
 from layerforge.cli import main
 from layerforge.config.document import Config
-from layerforge.errors import ConfigError
-from layerforge.layer import Example, Layer
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec
-from layerforge.training.verify_batch import LIMITS, gradients, verify_batch
+from layerforge.contract.layer import Example, Layer
+from layerforge.debug.verify_batch import LIMITS, gradients, verify_batch
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import LAYERS
 
 INPUTS = {"x": {"shape": [12, 6]}, "t": {"shape": [12], "dtype": "int64"}}
 LOSS = {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "t"]}

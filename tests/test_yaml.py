@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from layerforge.config import dump_yaml, load_yaml, parse_value, parse_yaml
 from layerforge.config.yaml_file import MAX_DEPTH, MAX_NODES
-from layerforge.errors import ConfigError, ConfigErrors, LayerForgeError
-from layerforge.places import Place, place_of
+from layerforge.schema.errors import ConfigError, ConfigErrors, LayerForgeError
+from layerforge.schema.locations import Place, place_of
 
 
 def value_of(text: str) -> object:

@@ -1,8 +1,8 @@
 """A layer with several heads: two with a gradient, and one, an index, without."""
 
 from layerforge import Bad, Example, Layer, Spec, param, register
-from layerforge.errors import LayerError
-from layerforge.spec import index
+from layerforge.arrays.spec import index
+from layerforge.schema.errors import LayerError
 
 
 @register

@@ -1,7 +1,7 @@
 """A layer of one's own: everything that LayerForge needs to know is in this class."""
 
 from layerforge import Bad, Example, Filler, Layer, Spec, param, register
-from layerforge.functional import unbroadcast
+from layerforge.arrays.functional import unbroadcast
 
 
 @register

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ..layer import Example
-from ..registry import LAYERS
-from ..spec import Spec, index
+from ..arrays.spec import Spec, index
+from ..contract.layer import Example
+from ..schema.registry import LAYERS
 from .case import Case, demand, engine_check
 from .engines import engine_cases
 from .harness import Probe, reference_of

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..config.document import Config
-from ..errors import LayerForgeError
-from ..graph import PHASES
-from ..layer import Layer
+from ..contract.layer import Layer
+from ..graph.graph import PHASES
 from ..net import Net
-from ..optional import require
+from ..schema.errors import LayerForgeError
+from ..schema.optional import require
 from .agreement import EMPTY_MEAN, USUAL, Agreement, Allowed, Compared, compared
 from .draws import disturb, random_inputs
 from .harness import SEED, Probe

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import NUMPY, Backend
-from ..errors import LayerForgeError
-from ..layer import Example, Layer
+from ..arrays.backend import NUMPY, Backend
+from ..contract.layer import Example, Layer
+from ..schema.errors import LayerForgeError
 from .harness import Probe, reference_of
 
 

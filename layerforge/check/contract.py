@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-from .. import runner
-from ..backend import NUMPY, Backend
-from ..errors import LayerForgeError
-from ..layer import Bad, Example, Layer
+from ..arrays.backend import NUMPY, Backend
+from ..contract import call
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerForgeError
 from . import accuracy, engines, memory, phases, values  # each module adds its checks to CHECKS and ENGINE_CHECKS
 from .case import CHECKS, ENGINE_CHECKS, Case, CheckFailed, close, compare, demand, outputs
 from .engines import engine_cases
@@ -64,7 +64,7 @@ def check_bad(cls: type[Layer], bad: Bad) -> None:
     try:
         layer = cls.from_config(bad.params)
         if bad.bottoms:
-            runner.setup(layer, bad.bottoms)
+            call.setup(layer, bad.bottoms)
     except LayerForgeError as error:
         demand(bad.message in str(error), f"{what} is refused with {str(error)!r}, which lacks {bad.message!r}")
         return

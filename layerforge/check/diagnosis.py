@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..functional import unbroadcast
+from ..arrays.functional import unbroadcast
 from .differences import ROUNDING, along_element
 from .harness import Probe
 

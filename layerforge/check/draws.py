@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import LayerForgeError
-from ..graph import Blob, Graph, PhaseGraph
-from ..layer import Layer
+from ..arrays.spec import Spec
+from ..contract.layer import Layer
+from ..graph.graph import Blob, Graph, PhaseGraph
 from ..net import Net
-from ..spec import Spec
+from ..schema.errors import LayerForgeError
 from .harness import SEED, draw
 
 BATCH = 4  # samples; BatchNorm needs several, and with two every normalised value is 1 or -1

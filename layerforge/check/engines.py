@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import registry, runner
-from ..layer import Layer
-from ..rewrite import FAST
+from ..contract import call
+from ..contract.layer import Layer
+from ..plan.engines import FAST
+from ..schema import registry
 from .case import Case, compare, demand, engine_check, outputs, same
 from .harness import Probe, reference_of
 from .phases import grow
@@ -185,7 +186,7 @@ def check_second_use(case: Case) -> None:
     larger = replace(case, example=replace(case.example, bottoms=[grow(case.example, s) for s in case.example.bottoms]))
     if refusal(case.cls, Probe(reference_of(case.cls), larger.example, dtype="float32")) is None:
         used.bottoms = larger.probe().bottoms
-        runner.setup(used.layer, larger.probe().bottom_specs)
+        call.setup(used.layer, larger.probe().bottom_specs)
         _compare_with_new(larger, used, "for another batch size")
 
 

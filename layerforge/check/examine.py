@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from ..errors import LayerForgeError
-from ..layer import Layer
+from ..contract.layer import Layer
+from ..schema.errors import LayerForgeError
 from . import contract
 from .gradcheck import example_rows
 from .gradients import Effort

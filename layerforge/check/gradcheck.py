@@ -10,12 +10,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .. import userfiles
 from ..config.document import Config
-from ..errors import ConfigError, LayerForgeError
-from ..layer import Layer
+from ..contract.layer import Layer
 from ..net import Net
-from ..words import did_you_mean
+from ..schema import user_modules
+from ..schema.errors import ConfigError, LayerForgeError
+from ..schema.synonyms import did_you_mean
 from .diagnosis import of_crash
 from .differences import STEPS, Tolerance
 from .gradients import Effort, layer_gradients
@@ -90,9 +90,9 @@ def _config(target: Any) -> Config:
     if isinstance(target, Net):
         return target.config
     if isinstance(target, Mapping):
-        return Config.from_dict(target, (), userfiles.import_all)
+        return Config.from_dict(target, (), user_modules.import_all)
     if isinstance(target, (str, os.PathLike)):
-        return Config.load(target, (), userfiles.import_all)
+        return Config.load(target, (), user_modules.import_all)
     raise ConfigError(
         f"gradcheck takes a Net, a configuration or a Layer class, got {type(target).__name__}",
         hint='for example gradcheck("configs/mnist_mlp.yaml") or gradcheck(Linear)',

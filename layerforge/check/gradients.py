@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import NUMPY, Backend
-from ..layer import Example, Layer
+from ..arrays.backend import NUMPY, Backend
+from ..contract.layer import Example, Layer
 from .diagnosis import Evidence, diagnose
 from .differences import STEPS, Difference, Tolerance, along, along_element, central_difference, compare
 from .harness import SEED, Probe

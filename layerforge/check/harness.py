@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import runner
-from ..backend import NUMPY, Backend
-from ..flat import allocate
-from ..layer import Example, Layer, Run
+from ..arrays.backend import NUMPY, Backend
+from ..arrays.spec import Spec
+from ..contract import call
+from ..contract.layer import Example, Layer, Run
 from ..layers.bottomless import Input
-from ..spec import Spec
+from ..run.parameters import allocate
 
 SEED = 20_000
 
@@ -44,7 +44,7 @@ class Probe:
         self.layer.xp, self.layer.dtype, self.layer.run = backend.xp, dtype, Run(phase=phase, seed=7)
         self.layer.tops_wanted = example.tops
         self.bottom_specs = tuple(s.with_dtype(dtype) for s in example.bottoms)
-        self.top_specs = runner.setup(self.layer, self.bottom_specs)
+        self.top_specs = call.setup(self.layer, self.bottom_specs)
         skip = self.layer.no_grad_bottoms
         self.layer.needs_grad = tuple(s.is_real and i not in skip for i, s in enumerate(self.bottom_specs))
         self.layer.tops_wanted = len(self.top_specs)
@@ -84,10 +84,10 @@ class Probe:
         """The tops. An Input has no forward: its top is an array that a caller could give."""
         if isinstance(self.layer, Input):
             return tuple(self.backend.from_host(draw(s, np.random.default_rng(SEED))) for s in self.top_specs)
-        return runner.forward(self.layer, self.bottoms if bottoms is None else bottoms)
+        return call.forward(self.layer, self.bottoms if bottoms is None else bottoms)
 
     def backward(self, cotangents: Sequence[Any]) -> tuple[Any, ...]:
-        return runner.backward(self.layer, cotangents)
+        return call.backward(self.layer, cotangents)
 
     def zero_grad(self) -> None:
         for _, grad in self.layer.grads.items():

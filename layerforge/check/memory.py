@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LayerForgeError
-from ..layer import reads
+from ..contract.layer import reads
+from ..schema.errors import LayerForgeError
 from .case import Case, CheckFailed, check, compare, contiguous_copy, demand, outputs, same
 from .harness import Probe
 from .twin import twin_arrays

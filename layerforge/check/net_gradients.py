@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.spec import Spec
 from ..config.document import Config
-from ..errors import ConfigError, LayerForgeError
-from ..graph import Step
-from ..layer import Example
+from ..contract.layer import Example
+from ..graph.graph import Step
 from ..net import Net
-from ..plan import Plan, make_plan
-from ..spec import Spec
-from ..words import did_you_mean
+from ..plan.plan import Plan, make_plan
+from ..schema.errors import ConfigError, LayerForgeError
+from ..schema.synonyms import did_you_mean
 from .diagnosis import overwrites
 from .draws import BATCH, disturb, input_specs, with_batch
 from .gradients import DIRECTIONS, REDRAWS, Effort, Judge, Row, norm, probe_gradients

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LayerForgeError
-from ..graph import Blob, PhaseGraph
+from ..graph.graph import Blob, PhaseGraph
 from ..net import Net
+from ..schema.errors import LayerForgeError
 from ..snapshot import escape, unescape
 from .harness import SEED
 

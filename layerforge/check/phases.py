@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .. import runner
-from ..layer import Example
+from ..contract import call
+from ..contract.layer import Example
 from .case import Case, check, compare, demand, layer_check, outputs, same
 from .gradients import layer_gradients
 from .harness import Probe
@@ -57,7 +57,7 @@ def check_per_sample(case: Case) -> None:
         batch = [b[i : i + 1] if has_batch(case.example, b.shape) else b for b in whole.bottoms]
         one = case.probe(phase="eval")
         one.layer.run.first_sample = i
-        runner.setup(one.layer, [s.with_shape(b.shape) for s, b in zip(one.bottom_specs, batch, strict=True)])
+        call.setup(one.layer, [s.with_shape(b.shape) for s, b in zip(one.bottom_specs, batch, strict=True)])
         for j, top in enumerate(one.forward(batch)):
             demand(equal(one.host(top), tops[f"top[{j}]"][i : i + 1]), f"sample {i} of top[{j}] depends on its batch")
 
@@ -101,7 +101,7 @@ def _half_alone(case: Case, tops: dict[str, Any]) -> None:
     n = batch_size(case.example)
     half = case.probe()
     batch = [b[n // 2 :] if has_batch(case.example, b.shape) else b for b in half.bottoms]
-    runner.setup(half.layer, [s.with_shape(b.shape) for s, b in zip(half.bottom_specs, batch, strict=True)])
+    call.setup(half.layer, [s.with_shape(b.shape) for s, b in zip(half.bottom_specs, batch, strict=True)])
     half.layer.run.first_sample = n // 2
     for j, top in enumerate(half.forward(batch)):
         demand(same(half.host(top), tops[f"top[{j}]"][n // 2 :]), "random numbers depend on how the batch is split")
@@ -129,7 +129,7 @@ def check_new_batch_size(case: Case) -> None:
     want = outputs(probe, probe.forward())
     larger = replace(case.example, bottoms=[grow(case.example, s) for s in case.example.bottoms])
     other = replace(case, example=larger).probe()
-    specs = runner.setup(probe.layer, other.bottom_specs)
+    specs = call.setup(probe.layer, other.bottom_specs)
     tops = probe.forward(other.bottoms)
     for top, spec in zip(tops, specs, strict=True):
         demand(top.shape == spec.shape, f"with another batch size forward returns {top.shape}, setup {spec.shape}")
@@ -137,7 +137,7 @@ def check_new_batch_size(case: Case) -> None:
         for i, grad in enumerate(probe.backward(other.draw_cotangents(tops))):
             shape = larger.bottoms[i].shape
             demand(grad is None or grad.shape == shape, f"with another batch size bottom[{i}]'s gradient is misshapen")
-    runner.setup(probe.layer, probe.bottom_specs)
+    call.setup(probe.layer, probe.bottom_specs)
     remark = "after another batch size the first one gives another result"
     compare(outputs(probe, probe.forward()), want, case.close, remark)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import runner
-from ..graph import Step
+from ..contract import call
+from ..graph.graph import Step
 from ..net import Net
-from ..plan import Plan
+from ..plan.plan import Plan
 from .case import CheckFailed
 
 
@@ -40,7 +40,7 @@ class Replay:
         for step in steps:
             layer = step.node.layer
             layer.needs_grad, layer.runs_in_place = step.needs_grad, False
-            tops = runner.forward(layer, [self.values[i] for i in step.bottoms])
+            tops = call.forward(layer, [self.values[i] for i in step.bottoms])
             if layer.top_is_view and layer.no_grad_bottoms:  # may be held while what it is a view of moves
                 tops = tuple(top.copy() for top in tops)
             for index, top in zip(step.tops, tops, strict=False):
@@ -53,7 +53,7 @@ class Replay:
         for step in self.plan.steps:
             if not all(np.array_equal(before[i], self.host(i), equal_nan=True) for i in step.tops):
                 raise CheckFailed(
-                    f"{runner.owner(step.node.layer)}: two forwards on the same numbers differ, so nothing can be"
+                    f"{call.owner(step.node.layer)}: two forwards on the same numbers differ, so nothing can be"
                     " compared",
                     hint="random numbers come from self.random(...), and what forward remembers is state",
                 )

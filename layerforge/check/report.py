@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..rewrite import FAST
+from ..plan.engines import FAST
 from .differences import Tolerance
 from .gradients import Row
 

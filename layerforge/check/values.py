@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import runner
+from ..contract import call
 from .case import Case, CheckFailed, check, close, compare, demand, layer_check, outputs, same
 from .diagnosis import overwritten
 from .differences import Tolerance
@@ -16,7 +16,7 @@ def check_shapes_and_dtypes(case: Case) -> None:
     """Tops and gradients have the shapes and dtypes that setup promised, in float32 and in float64."""
     for dtype in case.dtypes:
         probe = case.probe(dtype=dtype)
-        again = runner.setup(probe.layer, probe.bottom_specs)
+        again = call.setup(probe.layer, probe.bottom_specs)
         demand(again == probe.top_specs, f"setup is not pure: it returned {probe.top_specs}, then {again}")
         tops = probe.forward()
         demand(len(tops) == len(probe.top_specs), f"forward returned {len(tops)} tops, setup {len(probe.top_specs)}")
@@ -123,7 +123,7 @@ def check_jvp(case: Case) -> None:
         rng = np.random.default_rng(9)
         needed = probe.layer.needs_grad
         moves = [rng.normal(size=b.shape) if n else None for b, n in zip(probe.bottoms, needed, strict=True)]
-        tangents = runner.jvp(probe.layer, [None if m is None else probe.device(m) for m in moves])
+        tangents = call.jvp(probe.layer, [None if m is None else probe.device(m) for m in moves])
         demand(len(tangents) == len(tops), f"jvp returned {len(tangents)} tangents for {len(tops)} tops")
         moved = zip(dys, tangents, strict=True)
         forward = sum(float((probe.host(d) * probe.host(t)).sum()) for d, t in moved if d is not None and t is not None)

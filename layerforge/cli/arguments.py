@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import ConfigError
-from ..words import did_you_mean
+from ..schema.errors import ConfigError
+from ..schema.synonyms import did_you_mean
 
 if TYPE_CHECKING:
     from ..config.document import Config

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, LayerForgeError, flatten
+from ..schema.errors import ConfigError, LayerForgeError, flatten
 from .arguments import add_config_arguments, add_json_option, open_config
 from .failures import tell_refusal
 from .output import print_json
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
 def examine(path: str, overrides: list[str], allow_import: bool = False) -> Finding:
     """Read a file and build its net, for both phases and all data sections, on NumPy whatever backend it names."""
     from ..net import Net
-    from ..report import describe
     from ..training.batches import check_batches, known_counts
+    from .net_table import describe
 
     try:
         config = open_config(path, overrides, allow_import)
@@ -96,7 +96,7 @@ def most_batches(config: Any) -> int | None:
 
 def check_sections(net: Net) -> None:
     """LayerForgeError where the net does not take the batches of val or test: their shapes may be others."""
-    from ..plan import make_plan
+    from ..plan.plan import make_plan
 
     data = net.config.data
     for section in ("val", "test") if data is not None else ():
@@ -112,7 +112,7 @@ def check_sections(net: Net) -> None:
 
 def remarks(net: Net) -> list[str]:
     """What is right but may not be meant."""
-    from ..backend import get_backend
+    from ..arrays.backend import get_backend
 
     notes = []
     if net.config.solver is None:
@@ -130,7 +130,7 @@ def remarks(net: Net) -> list[str]:
 def gaps(net: Net) -> list[str]:
     """Classes that train has and val or test has not, or the other way round, as far as labels are in files here."""
     from ..data.opening import class_gaps
-    from ..uses import uses_of
+    from ..graph.uses import uses_of
 
     data = net.config.data
     if data is None:
@@ -141,7 +141,7 @@ def gaps(net: Net) -> list[str]:
 
 def show(finding: Finding, args: argparse.Namespace) -> None:
     """A finding for people: errors to stderr, the table to stdout."""
-    from ..report import table_of
+    from .net_table import table_of
 
     if finding.error is not None:
         tell_refusal(finding.error, args.debug)

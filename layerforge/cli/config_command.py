@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..config.yaml_dump import dump_yaml
-from ..errors import LayerForgeError, flatten, raise_all
-from ..places import PlacedDict, part, place_of
+from ..schema.errors import LayerForgeError, flatten, raise_all
+from ..schema.locations import PlacedDict, part, place_of
 from .arguments import add_config_arguments, add_json_option, open_config
 from .output import print_json, yaml_line
 
@@ -53,7 +53,7 @@ def resolved_with_layers(config: Config) -> PlacedDict:
 
     Errors   all errors of the config and of its layers' hyper-parameters at once; wiring and shapes are not looked at
     """
-    from ..blocks import Expansion
+    from ..graph.blocks import Expansion
 
     errors: list[LayerForgeError] = list(config.errors)
     expansion = Expansion(config.blocks, None, errors)
@@ -69,7 +69,7 @@ def resolved_with_layers(config: Config) -> PlacedDict:
 
 def layer_errors(item: Mapping[str, Any]) -> list[LayerForgeError]:
     """What is wrong with the type and the hyper-parameters of a layer."""
-    from ..registry import LAYERS, WIRING_KEYS
+    from ..schema.registry import LAYERS, WIRING_KEYS
 
     try:
         own = part(item, (key for key in item if key not in WIRING_KEYS))
@@ -85,8 +85,8 @@ def layer_errors(item: Mapping[str, Any]) -> list[LayerForgeError]:
 def with_defaults(item: PlacedDict) -> PlacedDict:
     """A layer with the hyper-parameters that it leaves to their defaults; uses of blocks stay as they are."""
     from ..config.resolved import DEFAULT
-    from ..params import parse_as, to_plain
-    from ..registry import LAYERS
+    from ..schema.params import parse_as, to_plain
+    from ..schema.registry import LAYERS
 
     kind = item.get("type", "${")
     if "${" in kind:  # the type is an argument of the block, or this is a use of one

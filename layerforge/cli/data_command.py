@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, DataError, LayerForgeError, flatten, report
-from ..texts import visible
+from ..schema.errors import ConfigError, DataError, LayerForgeError, flatten, report
+from ..schema.texts import visible
 from .arguments import add_json_option
 from .output import print_json, yaml_line
 from .terminal import tell
@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..words import did_you_mean
+    from ..schema.synonyms import did_you_mean
 
     actions = {"list": run_list, "info": run_info, "verify": run_verify, "download": run_download}
     if args.action not in actions:
@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
 
 def run_list(args: argparse.Namespace) -> int:
     """`data list`."""
-    from ..registry import SOURCES
-    from ..report import align
+    from ..schema.registry import SOURCES
     from .layers_command import headline
+    from .net_table import align
 
     if args.names:
         raise ConfigError("data list takes no name", hint=f"data info {args.names[0]}")
@@ -105,7 +105,7 @@ def where(cls: type[Source]) -> str:
 
 def run_info(args: argparse.Namespace) -> int:
     """`data info NAME [KEY=VALUE ...]`."""
-    from ..registry import SOURCES
+    from ..schema.registry import SOURCES
 
     names = [text for text in args.names if "=" not in text]
     if len(names) != 1:
@@ -122,8 +122,8 @@ def run_info(args: argparse.Namespace) -> int:
 def configured(cls: type[Source], assignments: Iterable[str]) -> Source:
     """The source with the hyper-parameters KEY=VALUE."""
     from ..config.overrides import apply_overrides
-    from ..errors import raise_all
-    from ..places import PlacedDict
+    from ..schema.errors import raise_all
+    from ..schema.locations import PlacedDict
 
     values = PlacedDict()
     raise_all(apply_overrides(values, assignments))
@@ -169,14 +169,14 @@ def count(source: Source, part: str) -> int | None:
 
 def reads_file(cls: type[Source]) -> bool:
     """Whether a source takes the path of a file."""
-    from ..params import PATHS
+    from ..schema.params import PATHS
 
     return any(field.type in PATHS for field in cls.fields.values())
 
 
 def info_lines(about: Mapping[str, Any]) -> list[str]:
     """What `data info` prints."""
-    from ..report import align
+    from .net_table import align
 
     rows = [("Where", about["where"])]
     rows += [("", path) for path in about["files"]]
@@ -207,7 +207,7 @@ def describe_blob(blob: Mapping[str, Any]) -> str:
 
 def run_verify(args: argparse.Namespace) -> int:
     """`data verify [NAME ...] [KEY=VALUE ...]`; 3 where anything is wrong."""
-    from ..registry import SOURCES
+    from ..schema.registry import SOURCES
 
     names = [text for text in args.names if "=" not in text]
     settings = [text for text in args.names if "=" in text]
@@ -262,7 +262,7 @@ def verify(source: Source) -> dict[str, Any]:
 def run_download(args: argparse.Namespace) -> int:
     """`data download NAME ...`."""
     from ..data.fetch import ensure
-    from ..registry import SOURCES
+    from ..schema.registry import SOURCES
 
     if not args.names:
         raise ConfigError("data download takes one or more names", hint="`layerforge data list` shows them")

@@ -15,7 +15,7 @@ from .output import print_json
 from .terminal import paint
 
 if TYPE_CHECKING:
-    from ..training.diff import Comparison, Difference, Place
+    from ..debug.diff import Comparison, Difference, Place
 
 FEW = 12  # arrays and lines about A and B that are listed
 COLUMNS = ("array", "shape", "differ", "largest |a - b|", "at", "in A", "in B")
@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     import sys
 
-    from ..training.diff import Limits, diff
+    from ..debug.diff import Limits, diff
 
     result = diff(args.a, args.b, Limits(args.rtol, args.atol))
     if args.json:
@@ -101,7 +101,7 @@ def explain(found: Difference) -> list[str]:
 
 def table(rows: list[Difference]) -> list[str]:
     """The other differences, a line for each."""
-    from ..report import align
+    from .net_table import align
 
     cells = [COLUMNS]
     for row in rows:

@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import LayerForgeError, exit_code, flatten, report
-from ..places import Place
-from ..userfiles import described, line_of_user
+from ..schema.errors import LayerForgeError, exit_code, flatten, report
+from ..schema.locations import Place
+from ..schema.user_modules import described, line_of_user
 from .arguments import UsageError
 from .terminal import discard, flush_output, tell
 

@@ -9,7 +9,7 @@ import argparse
 import inspect
 from typing import Any
 
-from ..errors import ConfigError, LayerForgeError
+from ..schema.errors import ConfigError, LayerForgeError
 from .arguments import add_json_option
 from .output import print_json, yaml_line
 
@@ -37,9 +37,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .. import userfiles
+    from ..schema import user_modules
 
-    userfiles.import_all(args.imports)
+    user_modules.import_all(args.imports)
     if args.type is None:
         groups = registered(args.kind)
         if args.json:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def registry(kind: str) -> Any:
     """The registry of a kind of types."""
-    from .. import registry
+    from ..schema import registry
 
     names = {"sources": "SOURCES", "layers": "LAYERS", "fillers": "FILLERS"}
     return getattr(registry, names.get(kind, kind.upper()))
@@ -82,7 +82,7 @@ def registered(kind: str) -> dict[str, list[Any]]:
 
 def find(name: str) -> tuple[str, Any]:
     """The kind and the class of a type; ConfigError with a suggestion where there is none of that name."""
-    from ..words import LAYER_SYNONYMS, hint_for_type, nearest
+    from ..schema.synonyms import LAYER_SYNONYMS, hint_for_type, nearest
 
     for kind in KINDS:
         if name in registry(kind):
@@ -110,7 +110,7 @@ def entry(kind: str, cls: Any) -> dict[str, Any]:
 
 def catalogue(groups: dict[str, list[Any]]) -> list[str]:
     """A line for each type; the name of a group stands before its first."""
-    from ..report import align
+    from .net_table import align
 
     return align(
         [
@@ -126,7 +126,7 @@ def catalogue(groups: dict[str, list[Any]]) -> list[str]:
 
 def page(kind: str, cls: Any) -> list[str]:
     """All about one type: its documentation, its hyper-parameters, what it declares, an example."""
-    from ..report import align
+    from .net_table import align
 
     doc = inspect.getdoc(cls) or ""
     out = [*(doc if doc.startswith(cls.type_name) else f"{cls.type_name}: {doc}").splitlines(), ""]
@@ -142,7 +142,7 @@ def page(kind: str, cls: Any) -> list[str]:
 
 def parameters(cls: Any) -> list[dict[str, Any]]:
     """The declared hyper-parameters as plain values."""
-    from ..params import to_plain
+    from ..schema.params import to_plain
 
     return [
         {
@@ -161,9 +161,9 @@ def parameters(cls: Any) -> list[dict[str, Any]]:
 
 def common_keys(kind: str) -> list[str]:
     """The keys that stand beside the hyper-parameters, whatever the type."""
+    from ..config.data_section import FEED_KEYS
     from ..config.sections import SolverSection
-    from ..feed import FEED_KEYS
-    from ..graph import Wiring
+    from ..graph.graph import Wiring
 
     keys = {"layers": Wiring.fields, "solvers": SolverSection.fields, "sources": FEED_KEYS}.get(kind, ())
     return [key for key in keys if key not in ("name", "type")]
@@ -171,7 +171,7 @@ def common_keys(kind: str) -> list[str]:
 
 def declared(cls: Any) -> list[tuple[str, str]]:
     """What a layer promises to the framework."""
-    from ..layer import Layer, describe_count
+    from ..contract.layer import Layer, describe_count
 
     lines = [("Bottoms", describe_count(cls.bottoms)), ("Tops", describe_count(cls.tops))]
     if cls.is_differentiable():
@@ -199,8 +199,8 @@ def example(kind: str, cls: Any) -> list[str]:
 
 def layer_example(cls: Any) -> list[str]:
     """The first of a layer's examples, with the shapes that come of it."""
-    from .. import runner
-    from ..params import to_plain
+    from ..contract import call
+    from ..schema.params import to_plain
 
     if not cls.examples:
         return ["none"]
@@ -213,7 +213,7 @@ def layer_example(cls: Any) -> list[str]:
     try:
         layer = cls.from_config(first.params)
         layer.tops_wanted = first.tops
-        tops = runner.setup(layer, list(first.bottoms))
+        tops = call.setup(layer, list(first.bottoms))
     except LayerForgeError:  # an example of a user's layer may be wrong: `layerforge test` says so
         return lines
     shapes = ", ".join(f"{name} {spec}" for name, spec in zip(bottoms, first.bottoms, strict=True))

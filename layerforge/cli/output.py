@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..texts import to_json
+from ..schema.texts import to_json
 
 
 def print_json(value: Any) -> None:

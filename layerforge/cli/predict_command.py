@@ -24,9 +24,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..errors import ConfigError
-    from ..training.prediction import predict, write_csv, write_npz
-    from ..training.trained import open_trained
+    from ..inference.prediction import predict, write_csv, write_npz
+    from ..inference.trained import open_trained
+    from ..schema.errors import ConfigError
 
     suffix = Path(args.output).suffix if args.output else ".csv"
     if suffix not in (".csv", ".npz"):

@@ -12,9 +12,9 @@ from .arguments import add_json_option
 from .output import print_json
 
 if TYPE_CHECKING:
+    from ..debug.replay import Replayed
+    from ..debug.watch import Seen
     from ..net import Net
-    from ..training.replay import Replayed
-    from ..training.watch import Seen
 
 ROWS = 24  # of the table that text shows; JSON has all
 
@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..training.replay import replay
+    from ..debug.replay import replay
 
     done = replay(args.target, allow_import=args.allow_import, backend=args.backend)
     if args.json:
@@ -96,7 +96,7 @@ def sentence(done: Replayed) -> str:
 
 def table(done: Replayed) -> list[str]:
     """The last arrays before the cause, those that it is made of wherever they are, and the cause itself."""
-    from ..report import align
+    from .net_table import align
 
     assert done.cause is not None
     own = {id(s) for s in done.cause.made_of}

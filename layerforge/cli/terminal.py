@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from ..texts import printable, visible
+from ..schema.texts import printable, visible
 
 # What stands for a character where a stream cannot encode it. Others lose their accent, or are named.
 ASCII = {

@@ -25,10 +25,10 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import threads
-from ..errors import ConfigError
-from ..registry import LAYERS
-from ..words import did_you_mean
+from ..arrays import threads
+from ..schema.errors import ConfigError
+from ..schema.registry import LAYERS
+from ..schema.synonyms import did_you_mean
 from .arguments import add_json_option, open_config
 from .output import print_json
 from .terminal import paint, tell
@@ -36,7 +36,7 @@ from .terminal import paint, tell
 if TYPE_CHECKING:
     from ..check.agreement import Agreement
     from ..check.report import Report
-    from ..layer import Layer
+    from ..contract.layer import Layer
 
 CONFIG_SUFFIXES = (".yaml", ".yml")
 WEIGHT_SUFFIXES = (".h5", ".hdf5")
@@ -172,8 +172,8 @@ def layers_of_file(path: Path, chosen: str | None) -> list[type[Layer]]:
 
     Errors   ConfigError where the file cannot be imported, registers none, or not the chosen one
     """
-    from ..layer import Layer
-    from ..userfiles import import_file
+    from ..contract.layer import Layer
+    from ..schema.user_modules import import_file
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* has no examples")  # the report says so itself

@@ -176,7 +176,7 @@ def random_input(rng: Any, spec: Any) -> Any:
 
 def table(result: Mapping[str, Any]) -> list[str]:
     """What `time` prints."""
-    from ..report import align
+    from .net_table import align
 
     keys = [f"{which}_ms" for which in PASSES]
     total = sum(result["total"][key] for key in keys)

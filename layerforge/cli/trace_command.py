@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from ..check.against import torch_reference
-    from ..training.trace import trace
+    from ..debug.trace import trace
 
     reference = torch_reference() if args.against else None
     options = {"dtype": args.dtype, "backend": args.backend}

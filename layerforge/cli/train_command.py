@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..config.scalars import quoted_scalar
-from ..errors import ConfigError
-from ..texts import to_json
+from ..schema.errors import ConfigError
+from ..schema.texts import to_json
 from .arguments import add_config_arguments, add_json_option, positive
 from .terminal import discard
 
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 def work(trainer: Trainer, args: argparse.Namespace) -> int:
     """Train, or say what would be trained; the exit code."""
-    from ..report import net_table
+    from .net_table import net_table
 
     console = trainer.console
     if args.allow_missing and not args.init_weights:

@@ -18,7 +18,7 @@ from .output import print_json
 from .terminal import note
 
 if TYPE_CHECKING:
-    from ..training.verify_batch import BatchVerdict
+    from ..debug.verify_batch import BatchVerdict
 
 KILLS = 20
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def resume(args: argparse.Namespace) -> int:
     """`verify resume`."""
-    from ..training.verify import verify_resume
+    from ..debug.verify import verify_resume
 
     verdict = verify_resume(args.config, [*args.assignments, *args.set], args.kills or KILLS, args.seed, note)
     if args.json:
@@ -58,8 +58,8 @@ def resume(args: argparse.Namespace) -> int:
 
 def batch(args: argparse.Namespace) -> int:
     """`verify batch`."""
-    from ..errors import ConfigError
-    from ..training.verify_batch import verify_batch
+    from ..debug.verify_batch import verify_batch
+    from ..schema.errors import ConfigError
 
     if args.kills is not None or args.seed < 0:
         option = f"--seed {args.seed}" if args.seed < 0 else "--kills"
@@ -74,8 +74,8 @@ def batch(args: argparse.Namespace) -> int:
 
 def batch_text(verdict: BatchVerdict) -> list[str]:
     """What `verify batch` prints; the verdict is the last line."""
-    from ..report import align
-    from ..training.verify_batch import LIMITS
+    from ..debug.verify_batch import LIMITS
+    from .net_table import align
 
     cuts = ", ".join("+".join(map(str, cut)) for cut in verdict.cuts)
     lines = [f"{verdict.name}: one batch of {verdict.samples}, and the same in parts of {cuts}"]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import userfiles
-from ..errors import ConfigError, LayerForgeError, flatten, in_order, raise_all
-from ..params import resolve_path, show
-from ..places import Place, PlacedDict, PlacedList, part, place_of
-from ..regular import irregular
-from ..words import hint_for_key
+from ..schema import user_modules
+from ..schema.errors import ConfigError, LayerForgeError, flatten, in_order, raise_all
+from ..schema.locations import Place, PlacedDict, PlacedList, part, place_of
+from ..schema.params import resolve_path, show
+from ..schema.regular_files import irregular
+from ..schema.synonyms import hint_for_key
 from .extends import Files, load_with_bases, merge_bases
 from .overrides import apply_overrides
 from .python_tree import placed_copy
@@ -50,7 +50,7 @@ class Config:
     files         (path, text) of every file that was read, as it is stored, the one asked for first
     tree          the mapping after extends, overrides and variables, without x- keys
     top, train, checkpoint, solver    the sections; solver is None where there is none, data too
-    data          a DataSection of layerforge.feed
+    data          a DataSection of layerforge.config.data_section
     net, blocks, inputs    as the user wrote them, layers not yet looked at, blocks with their variables
     imports       absolute paths of the user's files; they are not run here
     errors        all errors, in the order of the files' lines; while there are any, sections may hold defaults
@@ -107,7 +107,7 @@ class Config:
         """A copy reads the tree again, for sections hold what cannot travel. Users' files are imported."""
         vars(self).update(state)
         self.errors, self.broken = [], set()
-        self._read(userfiles.import_all)
+        self._read(user_modules.import_all)
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
@@ -196,7 +196,9 @@ class Config:
         values = self._mapping("data")
         if values is None or self.tree.get("data") is None:
             return None
-        from ..feed import DataSection  # sources bring readers of many formats; a net without data needs none of them
+        from .data_section import (
+            DataSection,  # sources bring readers of many formats; a net without data needs none of them
+        )
 
         return self._build(DataSection, values, "data")
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from ..errors import ConfigError, LayerForgeError
-from ..params import show
-from ..places import Place, PlacedDict, PlacedList, place_of
-from ..words import did_you_mean
+from ..schema.errors import ConfigError, LayerForgeError
+from ..schema.locations import Place, PlacedDict, PlacedList, place_of
+from ..schema.params import show
+from ..schema.synonyms import did_you_mean
 from .address import layer_names, within_block
 from .yaml_file import load_yaml
 

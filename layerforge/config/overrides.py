@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import ConfigError, LayerForgeError, flatten
-from ..params import show
-from ..places import Place, PlacedDict, PlacedList
-from ..registry import RESERVED
-from ..texts import BYTE
-from ..words import did_you_mean
+from ..schema.errors import ConfigError, LayerForgeError, flatten
+from ..schema.locations import Place, PlacedDict, PlacedList
+from ..schema.params import show
+from ..schema.registry import RESERVED
+from ..schema.synonyms import did_you_mean
+from ..schema.texts import BYTE
 from .address import entry, names_in
 from .scalars import quoted_scalar
 from .yaml_file import MAX_DEPTH, UNPRINTABLE, parse_value

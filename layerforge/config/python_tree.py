@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..places import PlacedDict, PlacedList
+from ..schema.errors import ConfigError
+from ..schema.locations import PlacedDict, PlacedList
 from .scalars import LARGEST, SMALLEST, forbidden_character, shorten
 from .yaml_file import MAX_DEPTH
 

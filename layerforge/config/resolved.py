@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..params import to_plain
-from ..places import Place, PlacedDict, PlacedList, place_of
+from ..schema.locations import Place, PlacedDict, PlacedList, place_of
+from ..schema.params import to_plain
 from .variables import escape
 
 if TYPE_CHECKING:

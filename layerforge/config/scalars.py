@@ -12,8 +12,8 @@ import re
 import unicodedata
 from typing import Any
 
-from ..errors import ConfigError
-from ..texts import BYTE
+from ..schema.errors import ConfigError
+from ..schema.texts import BYTE
 
 NULLS = ("", "~", "null", "Null", "NULL")
 BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ConfigError, LayerForgeError, flatten, raise_all
-from ..params import Declared, family_value, param, parse_as, show
-from ..places import part, place_of
-from ..registry import SCHEDULES, SOLVERS
-from ..words import hint_for_key
+from ..schema.errors import ConfigError, LayerForgeError, flatten, raise_all
+from ..schema.locations import part, place_of
+from ..schema.params import Declared, family_value, param, parse_as, show
+from ..schema.registry import SCHEDULES, SOLVERS
+from ..schema.synonyms import hint_for_key
 
 DEFAULT_EPOCHS = 10
 ENGINES = ("auto", "reference", "onednn")

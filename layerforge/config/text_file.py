@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import ConfigError
-from ..places import Place
-from ..regular import irregular, is_open_already
-from ..words import did_you_mean
+from ..schema.errors import ConfigError
+from ..schema.locations import Place
+from ..schema.regular_files import irregular, is_open_already
+from ..schema.synonyms import did_you_mean
 
 MAX_BYTES = 2 * 2**20
 SIGNATURES = (

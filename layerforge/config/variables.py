@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import ConfigError, LayerForgeError
-from ..places import Place, PlacedDict, PlacedList, place_of
-from ..words import nearest
+from ..schema.errors import ConfigError, LayerForgeError
+from ..schema.locations import Place, PlacedDict, PlacedList, place_of
+from ..schema.synonyms import nearest
 from .address import entry, names_in
 from .scalars import quoted_scalar, shorten
 from .yaml_file import MAX_DEPTH, MAX_NODES

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors import ConfigError
+from ..schema.errors import ConfigError
 from .scalars import quoted_scalar, shorten
 
 WIDTH = 110

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from ..errors import ConfigError, LayerForgeError, raise_all
-from ..params import show
-from ..places import Place, PlacedDict, PlacedList
+from ..schema.errors import ConfigError, LayerForgeError, raise_all
+from ..schema.locations import Place, PlacedDict, PlacedList
+from ..schema.params import show
 from .scalars import CORE_TAGS, forbidden_character, plain_scalar, shorten
 from .text_file import read_text
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..params import param
-from ..registry import register_source
-from ..spec import Spec
+from ..arrays.spec import Spec
+from ..schema.errors import ConfigError
+from ..schema.params import param
+from ..schema.registry import register_source
 from .source import Source, infer_spec
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..registry import register_source
-from ..spec import Spec, index
+from ..arrays.spec import Spec, index
+from ..schema.registry import register_source
 from . import fetch
 from .files import ByteFile, file_error, shared
 from .source import Source

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..params import param
-from ..philox import stream_key
-from ..registry import register_source
-from ..spec import Spec, index
+from ..arrays.philox import stream_key
+from ..arrays.spec import Spec, index
+from ..schema.params import param
+from ..schema.registry import register_source
 from .source import Source
 from .strokes import MOST_POINTS, SPACING, Model, models
 

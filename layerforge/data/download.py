@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..schema.texts import visible
 from ..snapshot import sync_folder
-from ..texts import visible
 from .files import file_error
 
 CHUNK = 1 << 16

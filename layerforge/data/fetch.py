@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ConfigError, DataError
+from ..schema.errors import ConfigError, DataError
 from .download import ChecksumError, RemoteFile, TransferError, sha256_of, transfer, writing
 from .files import file_error, reading, size_of
 from .source import MissingData

@@ -15,8 +15,8 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from ..errors import DataError
-from ..places import Place
+from ..schema.errors import DataError
+from ..schema.locations import Place
 
 DEFLATE_RATIO = 1032  # deflate cannot do better: a compressed byte holds at most this many
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
-from ..params import FilePath, param
-from ..registry import register_source
-from ..spec import Spec
+from ..arrays.spec import Spec
+from ..schema.errors import DataError
+from ..schema.params import FilePath, param
+from ..schema.registry import register_source
 from .files import DEFLATE_RATIO, file_error, size_of
 from .npz import chosen, spec_of
 from .source import Source

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..spec import Spec
+from ..arrays.spec import Spec
 from .files import file_error
 from .idx import read_idx
 from .kinds import Kind

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
-from ..params import parse_as
+from ..schema.errors import DataError
+from ..schema.params import parse_as
 
 FAR = 20  # widths of training's range beyond its ends: no sample of the same units lies there ...
 FEW = 0.01  # ... but for this share of all numbers

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..feed import Feed, is_image
-from ..philox import host_generator
-from ..spec import Spec
+from ..arrays.philox import host_generator
+from ..arrays.spec import Spec
+from ..config.data_section import Feed, is_image
+from ..schema.errors import ConfigError
 from .augment import Augmenter
 from .transform import InputTransform
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..registry import register_source
-from ..spec import Spec, index
+from ..arrays.spec import Spec, index
+from ..schema.registry import register_source
 from . import fetch
 from .files import file_error, shared
 from .idx import read_idx

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-from ..errors import ConfigError, DataError
-from ..params import FilePath, param
-from ..registry import register_source
-from ..spec import Spec
-from ..words import did_you_mean
+from ..arrays.spec import Spec
+from ..schema.errors import ConfigError, DataError
+from ..schema.params import FilePath, param
+from ..schema.registry import register_source
+from ..schema.synonyms import did_you_mean
 from .files import DEFLATE_RATIO, file_error, reading, size_of
 from .source import Source, infer_spec
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import DataError
-from ..feed import DataSection
-from ..uses import TARGET
+from ..config.data_section import DataSection
+from ..graph.uses import TARGET
+from ..schema.errors import DataError
 from .kinds import Kind
 from .loader import Loader
 from .source import MissingData
@@ -65,8 +65,8 @@ def open_data(
                   (a resumed run keeps its data)
     transform     as computed before; without it, statistics that are asked for are taken from the training split
     progress      True and False show and hide download bars; None shows them on a terminal
-    uses          what the net does with each blob (layerforge.uses.uses_of); None: not known, and a transform has to
-                  name its blobs where there are several
+    uses          what the net does with each blob (layerforge.graph.uses.uses_of); None: not known, and a transform has
+                  to name its blobs where there are several
 
     Errors   MissingData where the data is nowhere and there is no fallback; DataError for wrong files; ConfigError for
              splits, sections and transforms that do not fit

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
-from ..feed import SourceValue
-from ..params import param
-from ..philox import host_generator
-from ..registry import register_source
-from ..spec import Spec, index
+from ..arrays.philox import host_generator
+from ..arrays.spec import Spec, index
+from ..config.data_section import SourceValue
+from ..schema.errors import ConfigError, DataError
+from ..schema.params import param
+from ..schema.registry import register_source
 from .source import Source
 
 

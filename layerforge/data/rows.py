@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
-from ..places import Place
-from ..words import did_you_mean
+from ..schema.errors import ConfigError, DataError
+from ..schema.locations import Place
+from ..schema.synonyms import did_you_mean
 from .files import file_error, reading, size_of
 
 ENCODING = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put in front

@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
-from ..feed import FEED_KEYS
-from ..params import Declared, param
-from ..places import Place, place_of
-from ..spec import Spec
-from ..words import did_you_mean
+from ..arrays.spec import Spec
+from ..config.data_section import FEED_KEYS
+from ..schema.errors import ConfigError, DataError
+from ..schema.locations import Place, place_of
+from ..schema.params import Declared, param
+from ..schema.synonyms import did_you_mean
 
 SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
-from ..params import FilePath, param
-from ..registry import register_source
-from ..spec import Spec, index
+from ..arrays.spec import Spec, index
+from ..schema.errors import ConfigError, DataError
+from ..schema.params import FilePath, param
+from ..schema.registry import register_source
 from .rows import Layout, is_number, locate, place_of_cell, read_layout, read_numbers, read_texts
 from .source import Source
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..errors import ConfigError
-from ..params import FilePath, param
-from ..registry import register_source
-from ..spec import Spec, index
+from ..arrays.spec import Spec, index
+from ..schema.errors import ConfigError
+from ..schema.params import FilePath, param
+from ..schema.registry import register_source
 from . import fetch
 from .files import file_error, reading, size_of
 from .source import Source, Split

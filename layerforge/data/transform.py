@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
-from ..feed import Transform, is_image
-from ..spec import Spec
-from ..uses import TARGET, UNCLEAR
+from ..arrays.spec import Spec
+from ..config.data_section import Transform, is_image
+from ..graph.uses import TARGET, UNCLEAR
+from ..schema.errors import ConfigError, DataError
 from .kinds import Kind
 
 CHUNK = 512  # samples at a time in the statistics: bounds the memory of the float64 copies
@@ -59,7 +59,7 @@ class InputTransform:
     ) -> InputTransform:
         """The transform of a configuration. `groups`: blobs with common statistics; `arrays`: the training split.
 
-        uses   what the net does with each blob (layerforge.uses); targets stay as they are. None: not known
+        uses   what the net does with each blob (layerforge.graph.uses); targets stay as they are. None: not known
 
         Errors   ConfigError for names of other blobs, for numbers per channel that are not as many as channels, and
                  where it is not clear which blobs are inputs

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import one_hot, take_class
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import one_hot, take_class
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .labelled import BAD_EXAMPLES, EXAMPLES, Labelled
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..functional import EXP_LIMIT, sigmoid, softplus
-from ..layer import Bad
-from ..params import param
-from ..special import erf
+from ..arrays.erf import erf
+from ..arrays.functional import EXP_LIMIT, sigmoid, softplus
+from ..contract.layer import Bad
+from ..schema.params import param
 from .elementwise import elementwise, gated
 
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)

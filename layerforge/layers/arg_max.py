@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..functional import expect_role, normalize_dim, order_along, part_along
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import expect_role, normalize_dim, order_along, part_along
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .extrema import often_equal
 
 

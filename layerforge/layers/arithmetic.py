@@ -11,11 +11,11 @@ from functools import reduce
 from itertools import zip_longest
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import broadcast_shape, expect_role, unbroadcast
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..spec import Spec
+from ..arrays.functional import broadcast_shape, expect_role, unbroadcast
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerError
+from ..schema.params import param
 from .family import add_member
 
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import expect_role, filled, shape_mismatch, softmax, sum_of
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import expect_role, filled, shape_mismatch, softmax, sum_of
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 
 LOWEST = {"float32": -1e38, "float64": -1e307}  # far below any score, and no overflow when another is subtracted
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LayerError
-from ..functional import mean_of
-from ..layer import Bad, Example
-from ..params import Pair, Single, Triple, param
-from ..registry import register
-from ..spec import Spec
-from ..windows import Windows, spatial
+from ..arrays.functional import mean_of
+from ..arrays.sliding_windows import Windows, spatial
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import Pair, Single, Triple, param
+from ..schema.registry import register
 from .linear_map import LinearMap
 from .pooling import BAD_PADDED_WINDOWS, PaddedPooling
 

@@ -9,12 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..fillers import Filler
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import ROLES, Spec, index
+from ..arrays.spec import ROLES, Spec, index
+from ..contract.fillers import Filler
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import param
+from ..schema.registry import register
 
 
 @register

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..functional import exact_sum, sum_of
-from ..layer import Bad, Example
-from ..params import param
-from ..spec import Spec, index
+from ..arrays.functional import exact_sum, sum_of
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import param
 from .labelled import BAD_EXAMPLES as BAD_LABELS
 from .labelled import EXAMPLES as LABELLED_EXAMPLES
 from .labelled import Labelled

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..fillers import Filler
-from ..functional import sum_of
-from ..layer import Bad, Example, Layer
-from ..params import Pair, PerAxis, Single, Triple, param
-from ..registry import register
-from ..spec import Spec
-from ..windows import Windows, batch_first, batch_last, slide, spatial
+from ..arrays.functional import sum_of
+from ..arrays.sliding_windows import Windows, batch_first, batch_last, slide, spatial
+from ..arrays.spec import Spec
+from ..contract.fillers import Filler
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import Pair, PerAxis, Single, Triple, param
+from ..schema.registry import register
 from .correlation import correlate, spread, weigh
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..layer import Bad, Example
-from ..params import Pair, param
-from ..registry import register
-from ..spec import Spec
-from ..windows import Axis, Windows, batch_first, batch_last, spatial
+from ..arrays.sliding_windows import Axis, Windows, batch_first, batch_last, spatial
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import Pair, param
+from ..schema.registry import register
 from .conv import Kernels
 from .correlation import correlate, spread, weigh
 

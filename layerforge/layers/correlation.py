@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..windows import Windows, chunks, fold, unfold
+from ..arrays.sliding_windows import Windows, chunks, fold, unfold
 from . import depthwise
 
 

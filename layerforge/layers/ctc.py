@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import check_labels, exact_sum, expect_role, refuse_labels, scatter_add, shape_mismatch, sum_of
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import check_labels, exact_sum, expect_role, refuse_labels, scatter_add, shape_mismatch, sum_of
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .loss import Loss
 
 NEVER = -1e30  # log 0 as a number that can be subtracted: no chance of a real path comes near it

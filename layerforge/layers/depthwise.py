@@ -15,8 +15,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from ..functional import sum_of
-from ..windows import Windows
+from ..arrays.functional import sum_of
+from ..arrays.sliding_windows import Windows
 
 AT_ONCE = 2**20  # bytes of a block of channels; 2**17 to 2**20 do alike, the whole at once takes twice the time
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..functional import expect_role
-from ..layer import Bad, Example, Layer
-from ..spec import Spec
+from ..arrays.functional import expect_role
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
 from .family import add_member
 
 

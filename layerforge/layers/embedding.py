@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError
-from ..fillers import Filler
-from ..functional import check_index, expect_role, scatter_add
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import check_index, expect_role, scatter_add
+from ..arrays.spec import Spec, index
+from ..contract.fillers import Filler
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import ConfigError
+from ..schema.params import param
+from ..schema.registry import register
 
 
 @register

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
-from ..layer import Bad, Example
-from ..params import param
-from ..spec import Spec
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.params import param
 from .arithmetic import Arithmetic, broadcasting
 
 

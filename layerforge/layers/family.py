@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..layer import Layer
-from ..registry import register
+from ..contract.layer import Layer
+from ..schema.registry import register
 
 
 def add_member(base: type[Layer], name: str, doc: str, *, params: Mapping[str, Any] | None = None, **own: Any) -> Any:

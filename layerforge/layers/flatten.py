@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from ..errors import LayerError
-from ..functional import normalize_dim
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import normalize_dim
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .reshaping import Reshaping
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import LayerError
-from ..fillers import Filler
-from ..functional import expect_role, shape_mismatch
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import expect_role, shape_mismatch
+from ..arrays.spec import Spec
+from ..contract.fillers import Filler
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .standardized import Standardized, per_channel
 
 

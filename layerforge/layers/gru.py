@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functional import sigmoid
-from ..registry import register
+from ..arrays.functional import sigmoid
+from ..schema.registry import register
 from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
 
 

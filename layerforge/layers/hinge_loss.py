@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..functional import one_hot, sum_of
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import one_hot, sum_of
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.params import param
+from ..schema.registry import register
 from .class_loss import BAD_EXAMPLES, EXAMPLES, IMAGE, ClassLoss
 
 

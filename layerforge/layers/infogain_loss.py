@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import log_softmax, one_hot, shape_mismatch
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import log_softmax, one_hot, shape_mismatch
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .class_loss import BAD_EXAMPLES, IMAGE, ClassLoss
 from .class_loss import EXAMPLES as CLASS_EXAMPLES
 from .softmax_cross_entropy import cross_entropy, cross_entropy_slope

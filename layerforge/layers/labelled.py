@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import check_labels, expect_role, shape_mismatch
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..spec import Spec, index
+from ..arrays.functional import check_labels, expect_role, shape_mismatch
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerError
+from ..schema.params import param
 
 
 class Labelled(Layer):

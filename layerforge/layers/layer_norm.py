@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..fillers import Filler
-from ..functional import expect_role, shape_mismatch
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import expect_role, shape_mismatch
+from ..arrays.spec import Spec
+from ..contract.fillers import Filler
+from ..contract.layer import Bad, Example
+from ..schema.errors import ConfigError
+from ..schema.params import param
+from ..schema.registry import register
 from .standardized import Standardized
 
 BAD_EXAMPLES = [

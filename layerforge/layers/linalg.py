@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import LayerError
-from ..functional import broadcast_shape, expect_role, sum_of, unbroadcast
-from ..layer import Bad, Example, Layer
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import broadcast_shape, expect_role, sum_of, unbroadcast
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerError
+from ..schema.registry import register
 
 
 def near_identity(rng: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer import Layer
-from ..spec import Spec
+from ..arrays.spec import Spec
+from ..contract.layer import Layer
 
 
 class LinearMap(Layer):

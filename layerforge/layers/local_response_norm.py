@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError
-from ..functional import expect_role, part_along, shape_mismatch
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec
-from ..windows import spatial
+from ..arrays.functional import expect_role, part_along, shape_mismatch
+from ..arrays.sliding_windows import spatial
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import ConfigError
+from ..schema.params import param
+from ..schema.registry import register
 
 REGIONS = ("across_channels", "within_channel")
 

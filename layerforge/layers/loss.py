@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..functional import sum_of
-from ..layer import Layer
-from ..params import param
-from ..spec import Spec
+from ..arrays.functional import sum_of
+from ..arrays.spec import Spec
+from ..contract.layer import Layer
+from ..schema.params import param
 
 REDUCTIONS = ("mean", "sum", "none")
 REDUCTION_HELP = "of the single losses: their mean, their sum, or none: the top holds them all"

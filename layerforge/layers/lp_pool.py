@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..layer import Bad, Example
-from ..params import Pair, param
-from ..registry import register
-from ..spec import Spec
-from ..windows import Tap, Windows
+from ..arrays.sliding_windows import Tap, Windows
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.params import Pair, param
+from ..schema.registry import register
 from .avg_pool import counted
 from .max_pool import maxima
 from .pooling import BAD_WINDOWS, Pooling

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functional import sigmoid
-from ..layer import Example
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import sigmoid
+from ..arrays.spec import Spec, index
+from ..contract.layer import Example
+from ..schema.registry import register
 from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
 
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import broadcast_shape, expect_role, rows, unbroadcast
-from ..layer import Bad, Example, Layer
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import broadcast_shape, expect_role, rows, unbroadcast
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerError
+from ..schema.registry import register
 
 
 @register

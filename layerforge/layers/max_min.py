@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LayerError
-from ..layer import Bad, Example
-from ..spec import Spec, index
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
 from .extrema import often_equal
 from .reduction import Reduction, evenly, reduction
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import LayerError
-from ..layer import Bad, Example
-from ..params import Pair, PerAxis, Single, Triple, param
-from ..registry import register
-from ..spec import Spec
-from ..windows import Windows
+from ..arrays.sliding_windows import Windows
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import Pair, PerAxis, Single, Triple, param
+from ..schema.registry import register
 from .pooling import BAD_PADDED_WINDOWS, PaddedPooling
 
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import LayerError
-from ..fillers import Filler
-from ..functional import filled, rows, sum_of
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import filled, rows, sum_of
+from ..arrays.spec import Spec, index
+from ..contract.fillers import Filler
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .attention import attend, attend_along, attend_back, check_mask, check_operands, visible
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..functional import expect_role, mean_of, shape_mismatch, sum_of
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import expect_role, mean_of, shape_mismatch, sum_of
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.params import param
+from ..schema.registry import register
 from .standardized import centre, mean_square, standardize_backward
 
 

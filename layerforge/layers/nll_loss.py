@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..functional import one_hot, take_class
-from ..layer import Example
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import one_hot, take_class
+from ..arrays.spec import Spec
+from ..contract.layer import Example
+from ..schema.registry import register
 from .class_loss import BAD_EXAMPLES, EXAMPLES, ClassLoss
 
 LEAST = 1e-20  # Caffe's smallest probability in a logarithm

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..functional import part_along, sum_of
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import part_along, sum_of
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .linear_map import LinearMap
 
 NUMPY_MODES = {"reflect": "reflect", "replicate": "edge"}

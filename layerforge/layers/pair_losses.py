@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..functional import check_labels, expect_role, refuse_labels, shape_mismatch, sum_of
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import check_labels, expect_role, refuse_labels, shape_mismatch, sum_of
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .loss import Loss
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer import Bad, Example, Layer
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example, Layer
+from ..schema.registry import register
 
 SHAPES = [
     Example({}, [Spec((3, 4))]),

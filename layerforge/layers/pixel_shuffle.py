@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import LayerError
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec
-from ..windows import spatial
+from ..arrays.sliding_windows import spatial
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .linear_map import LinearMap
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ..errors import ConfigError, LayerError
-from ..layer import Bad, Layer
-from ..params import PerAxis, param
-from ..spec import Spec
-from ..windows import Windows, slide, spatial
+from ..arrays.sliding_windows import Windows, slide, spatial
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Layer
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import PerAxis, param
 
 
 class Pooling(Layer):

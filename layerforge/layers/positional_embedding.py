@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..fillers import Filler
-from ..functional import expect_role, sum_of
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import expect_role, sum_of
+from ..arrays.spec import Spec
+from ..contract.fillers import Filler
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import param
+from ..schema.registry import register
 
 LONGEST = 10_000  # the slowest wave takes 2π · LONGEST steps
 

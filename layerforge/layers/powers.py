@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import ConfigError
-from ..layer import Bad
-from ..params import param
+from ..contract.layer import Bad
+from ..schema.errors import ConfigError
+from ..schema.params import param
 from .elementwise import elementwise
 
 

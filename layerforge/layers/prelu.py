@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import expect_role, unbroadcast
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import expect_role, unbroadcast
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 
 
 @register

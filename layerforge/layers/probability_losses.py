@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import sigmoid, softplus
-from ..layer import Bad
-from ..params import param
-from ..spec import Spec
+from ..arrays.functional import sigmoid, softplus
+from ..arrays.spec import Spec
+from ..contract.layer import Bad
+from ..schema.errors import LayerError
+from ..schema.params import param
 from .regression_losses import ANY, regression
 
 LEAST_LOG, LEAST_PRODUCT = -100.0, 1e-12  # torch's limits for log x, and for x (1 - x) as a divisor

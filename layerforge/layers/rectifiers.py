@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..errors import ConfigError
-from ..layer import Bad
-from ..params import param
+from ..contract.layer import Bad
+from ..schema.errors import ConfigError
+from ..schema.params import param
 from .elementwise import elementwise, gated
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # the fixed point is mean 0 and variance 1

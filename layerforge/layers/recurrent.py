@@ -9,12 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from ..errors import LayerError
-from ..fillers import Filler, Uniform
-from ..functional import expect_role, rows, shape_mismatch, sum_of
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..spec import Spec, index
+from ..arrays.functional import expect_role, rows, shape_mismatch, sum_of
+from ..arrays.spec import Spec, index
+from ..contract.fillers import Filler, Uniform
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerError
+from ..schema.params import param
 
 Arrays = tuple[Any, ...]
 

@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..functional import expect_role, normalize_dims, sum_of
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..spec import Spec
+from ..arrays.functional import expect_role, normalize_dims, sum_of
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import param
 from .family import add_member
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..functional import exact_sum, mean_of, sum_of
-from ..layer import Bad, Example
-from ..params import param
-from ..spec import Spec
+from ..arrays.functional import exact_sum, mean_of, sum_of
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.params import param
 from .reduction import Reduction, evenly, reduction, size_along
 
 

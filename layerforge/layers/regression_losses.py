@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import expect_role, shape_mismatch
-from ..layer import Bad, Example
-from ..params import param
-from ..spec import Spec, index
+from ..arrays.functional import expect_role, shape_mismatch
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import param
 from .family import add_member
 from .loss import Loss, reduction_param
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import LayerError
-from ..functional import normalize_dim, sum_of, unbroadcast
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import normalize_dim, sum_of, unbroadcast
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .linear_map import LinearMap
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, LayerError
-from ..layer import Bad, Example
-from ..params import FloatPair, Pair, param
-from ..registry import register
-from ..spec import Spec
-from ..windows import batch_first, batch_last, spatial
+from ..arrays.sliding_windows import batch_first, batch_last, spatial
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import FloatPair, Pair, param
+from ..schema.registry import register
 from .linear_map import LinearMap
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..layer import Bad, Example
-from ..params import param
-from ..registry import register
-from ..spec import Spec
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.params import param
+from ..schema.registry import register
 from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..fillers import Filler
-from ..functional import expect_role, normalize_dim, shape_mismatch, unbroadcast
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import expect_role, normalize_dim, shape_mismatch, unbroadcast
+from ..arrays.spec import Spec
+from ..contract.fillers import Filler
+from ..contract.layer import Bad, Example, Layer
+from ..schema.params import param
+from ..schema.registry import register
 
 
 class AtAxes(Layer):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..functional import cumulative_sum, expect_role, normalize_dim, part_along
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import cumulative_sum, expect_role, normalize_dim, part_along
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.params import param
+from ..schema.registry import register
 
 EXAMPLES = [
     Example({"dim": 1}, [Spec((3, 4))]),

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from ..errors import ConfigError, LayerError
-from ..functional import normalize_dim, part_along
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec, index
+from ..arrays.functional import normalize_dim, part_along
+from ..arrays.spec import Spec, index
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import ConfigError, LayerError
+from ..schema.params import param
+from ..schema.registry import register
 
 
 class Pieces(Layer):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..functional import expect_role, log_softmax, normalize_dim, softmax, sum_of
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec
+from ..arrays.functional import expect_role, log_softmax, normalize_dim, softmax, sum_of
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.params import param
+from ..schema.registry import register
 
 EXAMPLES = [
     Example({}, [Spec((4, 5))]),

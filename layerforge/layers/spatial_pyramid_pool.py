@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import LayerError
-from ..layer import Bad, Example, Layer
-from ..params import param
-from ..registry import register
-from ..spec import Spec
-from ..windows import Axis, Windows, spatial
+from ..arrays.sliding_windows import Axis, Windows, spatial
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example, Layer
+from ..schema.errors import LayerError
+from ..schema.params import param
+from ..schema.registry import register
 from .avg_pool import counted, to_windows, window_sums
 from .max_pool import find_winners, maxima, of_winners, to_winners
 

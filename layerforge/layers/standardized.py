@@ -12,9 +12,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ..functional import mean_of, sum_of, unbroadcast
-from ..layer import Layer
-from ..spec import Spec
+from ..arrays.functional import mean_of, sum_of, unbroadcast
+from ..arrays.spec import Spec
+from ..contract.layer import Layer
 
 Axes = tuple[int, ...]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..layer import Bad, Example
-from ..params import Pair
-from ..registry import register
-from ..spec import Spec
-from ..windows import Windows
+from ..arrays.sliding_windows import Windows
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.params import Pair
+from ..schema.registry import register
 from .avg_pool import to_windows, window_sums
 from .max_pool import of_winners, rank_type, to_winners
 from .pooling import BAD_WINDOWS, Pooling

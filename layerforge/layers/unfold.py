@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..layer import Bad, Example
-from ..params import Pair, param
-from ..registry import register
-from ..spec import Spec
-from ..windows import Windows, batch_first, batch_last, fold, slide, spatial, unfold
+from ..arrays.sliding_windows import Windows, batch_first, batch_last, fold, slide, spatial, unfold
+from ..arrays.spec import Spec
+from ..contract.layer import Bad, Example
+from ..schema.params import Pair, param
+from ..schema.registry import register
 from .linear_map import LinearMap
 
 

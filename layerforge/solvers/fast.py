@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import registry
 from ..config.sections import SolverSection
-from ..rewrite import FAST
+from ..plan.engines import FAST
+from ..schema import registry
 
 if TYPE_CHECKING:
     from ..net import Net

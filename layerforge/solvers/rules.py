@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..flat import l2_norm
-from ..params import Declared, param
-from ..registry import SOLVERS
+from ..run.parameters import l2_norm
+from ..schema.params import Declared, param
+from ..schema.registry import SOLVERS
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 from ..config.sections import Finite
-from ..errors import ConfigError
-from ..params import Declared, param
-from ..registry import SCHEDULES
-from ..words import is_higher_better
+from ..schema.errors import ConfigError
+from ..schema.params import Declared, param
+from ..schema.registry import SCHEDULES
+from ..schema.synonyms import is_higher_better
 
 
 class Progress(NamedTuple):

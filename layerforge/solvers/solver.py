@@ -31,12 +31,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import copies, multipliers, snapshot
+from .. import snapshot
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
-from ..errors import ConfigError, DataError, DivergedError, LayerError, LayerForgeError
-from ..flat import Group, extended, l2_norm
-from ..turns import Turns, in_turn
+from ..run import copies, tuning
+from ..run.parameters import Group, extended, l2_norm
+from ..run.turns import Turns, in_turn
+from ..schema.errors import ConfigError, DataError, DivergedError, LayerError, LayerForgeError
 from .fast import fast_update
 from .rules import Step
 from .schedules import Progress
@@ -379,7 +380,7 @@ class Solver:
         the multipliers of parameters that were changed since the net was built.
         """
         counts = {"iteration": self.iteration, "updates": self.updates, "nonfinite": self.nonfinite}
-        changed = multipliers.as_plain(self.net.flat.changed)
+        changed = tuning.as_plain(self.net.flat.changed)
         tuned = {"multipliers": changed} if changed else {}
         return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state(), **tuned}
 
@@ -406,9 +407,9 @@ class Solver:
                 hint=f"set solver.type: {state['type']}, or begin anew with its weights",
             )
         saved = {k: v for k, v in arrays.items() if k.startswith("history/")}
-        before, tuned = self.net.flat.changed, multipliers.from_plain(self.net, state.get("multipliers", ()), source)
+        before, tuned = self.net.flat.changed, tuning.from_plain(self.net, state.get("multipliers", ()), source)
         if tuned != before:
-            multipliers.apply(self.net, tuned)
+            tuning.apply(self.net, tuned)
         try:
             views = self._views()
             problems = _differences(views, saved)
@@ -417,7 +418,7 @@ class Solver:
             self.schedule.load_state(state["schedule"])
         except LayerForgeError:
             if tuned != before:
-                multipliers.apply(self.net, before)
+                tuning.apply(self.net, before)
             raise
         self._abandon()
         for path, view in views.items():

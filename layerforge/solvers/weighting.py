@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..counting import Count, Counts
-from ..errors import ConfigError
+from ..run.counting import Count, Counts
+from ..schema.errors import ConfigError
 
 Weight = float | tuple[float, ...]  # of all losses, or of each
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .. import runner
+from ..config.data_section import DataSection, Feed
+from ..contract import call
 from ..data.source import Split
-from ..errors import ConfigError, LayerForgeError
-from ..feed import DataSection, Feed
 from ..net import Net
-from ..plan import make_plan
+from ..plan.plan import make_plan
+from ..schema.errors import ConfigError, LayerForgeError
 
 
 def known_counts(section: DataSection) -> dict[str, int]:
@@ -60,7 +60,7 @@ def _plan(net: Net, section: DataSection, name: str, size: int) -> None:
     specs = {n: s.with_shape((size, *s.shape)).with_dtype(net.dtype) for n, s in section.sample_specs(name).items()}
     plan = make_plan(net.graph.phases[phase], specs, None, frozenset())
     for step in plan.steps:
-        runner.check_phase(step.node.layer, phase, [plan.specs[index] for index in step.bottoms])
+        call.check_phase(step.node.layer, phase, [plan.specs[index] for index in step.bottoms])
 
 
 def _refusal(error: LayerForgeError, name: str, feed: Feed, size: int, count: int) -> ConfigError:

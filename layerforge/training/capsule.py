@@ -18,9 +18,9 @@ import numpy as np
 
 from .. import snapshot
 from ..data.loader import Batch
-from ..errors import ConfigError
 from ..net import Net
-from ..places import Place
+from ..schema.errors import ConfigError
+from ..schema.locations import Place
 from ..solvers.solver import Solver
 from .rundir import find_run
 

@@ -15,11 +15,11 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from .. import snapshot
-from ..counting import LossPart
 from ..data.opening import OpenData
-from ..errors import DataError
 from ..net import Net
-from ..params import parse_as
+from ..run.counting import LossPart
+from ..schema.errors import DataError
+from ..schema.params import parse_as
 from ..solvers.solver import Solver
 
 TRANSFORM = "transform/"  # where a checkpoint keeps the constants of the input transform

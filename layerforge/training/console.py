@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..texts import visible
+from ..schema.texts import visible
 
 QUIET_SECONDS = 30.0  # without a terminal, a line of progress at most this often
 # What the system says of a stream that nobody reads any more: a pipe whose reader left, a terminal that was closed.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DivergedError, LayerForgeError
+from ..schema.errors import DivergedError, LayerForgeError
 from .capsule import write_capsule
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..errors import DivergedError, LayerForgeError, exit_code
+from ..schema.errors import DivergedError, LayerForgeError, exit_code
 from .rundir import RunDir
 from .signals import Stop
 

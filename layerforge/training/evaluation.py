@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..counting import Total
 from ..net import Net
+from ..run.counting import Total
 
 LOSS = "loss"
 

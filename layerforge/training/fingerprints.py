@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config.data_section import DataSection
 from ..data import fetch
-from ..feed import DataSection
-from ..params import PATHS, Declared
-from ..texts import printable
+from ..schema.params import PATHS, Declared
+from ..schema.texts import printable
 
 WHOLE = 256 << 20  # bytes; of larger files pieces are read
 PIECE = 1 << 20

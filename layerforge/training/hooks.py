@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import userfiles
-from ..errors import ConfigError, LayerForgeError
-from ..texts import from_json, to_json
-from ..words import did_you_mean
+from ..schema import user_modules
+from ..schema.errors import ConfigError, LayerForgeError
+from ..schema.synonyms import did_you_mean
+from ..schema.texts import from_json, to_json
 
 if TYPE_CHECKING:
     from ..config.document import Config
@@ -218,8 +218,8 @@ def _guarded(each: Any, doing: str, method: Callable[..., Any], *arguments: Any)
     except LayerForgeError:
         raise
     except (Exception, SystemExit) as problem:
-        message = f"hook {type(each).__name__}.{doing}: {type(problem).__name__}: {userfiles.described(problem)}"
-        raise LayerForgeError(message, place=userfiles.where(Path(_file(each)), problem)) from problem
+        message = f"hook {type(each).__name__}.{doing}: {type(problem).__name__}: {user_modules.described(problem)}"
+        raise LayerForgeError(message, place=user_modules.where(Path(_file(each)), problem)) from problem
 
 
 def _file(each: Any) -> str:
@@ -237,7 +237,7 @@ def imported(paths: Iterable[str]) -> list[Any]:
     """
     found = []
     for path in paths:
-        module = userfiles.imported(path)
+        module = user_modules.imported(path)
         for value in vars(module).values() if module is not None else ():
             if isinstance(value, type) and MARK in vars(value) and value not in found:
                 found.append(value)
@@ -250,6 +250,7 @@ def _made(cls: type) -> Any:
     except LayerForgeError:
         raise
     except (Exception, SystemExit) as problem:
-        place = userfiles.where(Path(inspect.getfile(cls)), problem)
+        place = user_modules.where(Path(inspect.getfile(cls)), problem)
         hint = "a hook of an imported file is made without arguments"
-        raise ConfigError(f"hook {cls.__name__}: {userfiles.described(problem)}", place=place, hint=hint) from problem
+        message = f"hook {cls.__name__}: {user_modules.described(problem)}"
+        raise ConfigError(message, place=place, hint=hint) from problem

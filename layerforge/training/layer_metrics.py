@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ..flat import Slot, l2_norm
+from ..run.parameters import Slot, l2_norm
 from ..solvers.solver import Solver
 
 

@@ -15,18 +15,19 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from .. import snapshot, userfiles
-from ..backend import Backend
+from .. import snapshot
+from ..arrays.backend import Backend
 from ..config.document import Config
 from ..config.sections import Every
 from ..config.yaml_dump import dump_yaml
-from ..counting import LossPart
 from ..data.loader import Batch
 from ..data.opening import open_data
-from ..errors import ConfigError, DivergedError
+from ..graph.uses import uses_of
 from ..net import Net
+from ..run.counting import LossPart
+from ..schema import user_modules
+from ..schema.errors import ConfigError, DivergedError
 from ..solvers.solver import Solver
-from ..uses import uses_of
 from .averaging import Average, trained_arrays
 from .batches import check_batches
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
@@ -75,7 +76,7 @@ def train(
     overrides = tuple(overrides)
     if not isinstance(config, Config):
         read = Config.from_dict if isinstance(config, Mapping) else Config.load
-        config = read(config, overrides, userfiles.import_all)  # type: ignore[operator]
+        config = read(config, overrides, user_modules.import_all)  # type: ignore[operator]
     with resuming(resume_from) as resume:
         trainer = Trainer(
             config,

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config.document import Config
-from ..errors import ConfigError, LayerForgeError, raise_all
 from ..net import Net
-from ..places import Place, place_of
+from ..schema.errors import ConfigError, LayerForgeError, raise_all
+from ..schema.locations import Place, place_of
+from ..schema.synonyms import did_you_mean, is_higher_better
 from ..solvers.schedules import Plateau
-from ..words import did_you_mean, is_higher_better
 from .evaluation import metric_names
 from .stopping import EarlyStopping
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..data.loader import Batch, Loader
-from ..errors import ConfigError
+from ..schema.errors import ConfigError
 
 
 class SameBatches:

@@ -19,7 +19,7 @@ from ..config.document import Config
 from ..config.yaml_file import parse_yaml
 from ..data.kinds import kinds_of
 from ..data.transform import InputTransform
-from ..errors import ConfigError, DataError
+from ..schema.errors import ConfigError, DataError
 from .checkpoints import TRANSFORM
 from .fingerprints import changes
 from .rundir import RunDir, find_run, read_metrics

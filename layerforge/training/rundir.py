@@ -19,12 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .. import userfiles
 from ..config.document import Config
-from ..errors import ConfigError, DataError, LayerForgeError
-from ..places import Place
+from ..schema import user_modules
+from ..schema.errors import ConfigError, DataError, LayerForgeError
+from ..schema.locations import Place
+from ..schema.texts import from_json, printable, to_json
 from ..snapshot import atomic_write, remove_litter, writing
-from ..texts import from_json, printable, to_json
 
 LONGEST_NAME = 255
 FEW = 5  # runs that an error lists
@@ -216,13 +216,13 @@ def load_config(
     run, overrides = find_run(target), tuple(overrides)
     if run is None:
         _demand_config(Path(target), wants_run)
-        return Config.load(target, overrides, userfiles.import_all), None
+        return Config.load(target, overrides, user_modules.import_all), None
     path = run.path / "config.resolved.yaml"
     imports = Config.load(path, overrides).imports
     if imports and not allow_import:
         message = f"the run {run.path} imports Python files: {', '.join(imports)}"
         raise ConfigError(message, hint="if you trust them, run them with --allow-import")
-    return Config.load(path, overrides, userfiles.import_all), run
+    return Config.load(path, overrides, user_modules.import_all), run
 
 
 def _demand_config(path: Path, wants_run: bool) -> None:

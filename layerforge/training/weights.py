@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from .. import snapshot
-from ..errors import ConfigError, DataError
 from ..net import Net
-from ..words import did_you_mean
+from ..schema.errors import ConfigError, DataError
+from ..schema.synonyms import did_you_mean
 from .rundir import weights_of
 
 KINDS = ("params", "state")

@@ -58,8 +58,8 @@ def load(name: str, overrides: Sequence[str] = ()) -> Problem:
 
     Errors   LayerForgeError where the configuration is wrong
     """
+    from layerforge.cli.net_table import describe
     from layerforge.net import Net
-    from layerforge.report import describe
 
     path = NETS[name].config
     net = Net.from_yaml(path, overrides, keep="none")

@@ -32,7 +32,7 @@ class Table:
 
     def text(self) -> str:
         """For a terminal."""
-        from layerforge.report import align
+        from layerforge.cli.net_table import align
 
         lines = align([self.headings, *self.rows], range(1, len(self.headings)))
         rule = "-" * max(map(len, lines))

@@ -26,8 +26,8 @@ from layerforge.data import hdf5_child
 from layerforge.data.cifar import RECORD, read_records
 from layerforge.data.idx import read_idx
 from layerforge.data.png import read_png
-from layerforge.errors import DataError
-from layerforge.registry import SOURCES
+from layerforge.schema.errors import DataError
+from layerforge.schema.registry import SOURCES
 from layerforge.training.checkpoints import Position
 from layerforge.training.resume import demand_checkpoint
 from layerforge.training.rundir import read_metrics

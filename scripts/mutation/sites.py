@@ -22,7 +22,7 @@ import numpy as np
 
 import layerforge.layers
 from layerforge.check.contract import cases
-from layerforge.registry import LAYERS
+from layerforge.schema.registry import LAYERS
 
 from .operators import Function, Mutation, mutations, replace
 

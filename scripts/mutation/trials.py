@@ -14,7 +14,7 @@ import numpy as np
 from layerforge.check.case import CHECKS, Case, CheckFailed
 from layerforge.check.contract import cases
 from layerforge.check.gradcheck import SAMPLES_LAYER, example_rows, make_effort
-from layerforge.registry import LAYERS
+from layerforge.schema.registry import LAYERS
 
 from .operators import Mutation
 from .sites import Site

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from layerforge import Net, Solver
-from layerforge.errors import LayerForgeError
+from layerforge.schema.errors import LayerForgeError
 
 from .trials import CLASSES, TOKENS, Action, Trial
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from layerforge import Net
-from layerforge.errors import LayerForgeError
+from layerforge.schema.errors import LayerForgeError
 
 from .trials import Trial, bottoms
 

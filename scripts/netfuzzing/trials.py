@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from layerforge import runner
-from layerforge.errors import LayerForgeError
-from layerforge.registry import LAYERS
-from layerforge.spec import Spec
+from layerforge.arrays.spec import Spec
+from layerforge.contract import call
+from layerforge.schema.errors import LayerForgeError
+from layerforge.schema.registry import LAYERS
 
 BATCH = 3  # samples in the declared shapes; passes take others
 TOKENS, CLASSES = 5, 4
@@ -130,7 +130,7 @@ class Growing:
         try:
             layer = LAYERS.get(kind).from_config(dict(keys), name)
             layer.xp = np
-            (top, *_) = runner.setup(layer, [self.blobs[b] for b in bottoms])
+            (top, *_) = call.setup(layer, [self.blobs[b] for b in bottoms])
         except LayerForgeError:
             return False
         if top.shape and (top.size == 0 or top.size > LARGEST * BATCH or top.shape[0] != BATCH):

@@ -7,7 +7,7 @@ from typing import Any
 
 from golden_cases import Case
 
-from layerforge.spec import Spec, index
+from layerforge.arrays.spec import Spec, index
 
 from .builders import learned, one
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from golden_cases import Case
 
+from layerforge.arrays.spec import Spec
 from layerforge.layers.linalg import matrices
-from layerforge.spec import Spec
 
 from .builders import moved, one
 

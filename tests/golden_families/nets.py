@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from golden_cases import Case
 
-from layerforge.spec import Spec, index
+from layerforge.arrays.spec import Spec, index
 
 
 def normalised(name: str, channels: int) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from golden_cases import Case
 
-from layerforge.spec import Spec
+from layerforge.arrays.spec import Spec
 
 from .builders import halves, one
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from golden_cases import Case
 
-from layerforge.spec import Spec
+from layerforge.arrays.spec import Spec
 
 from .builders import learned, one
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerforge.spec import Spec
+from layerforge.arrays.spec import Spec
 
 from .builders import few_values, one
 

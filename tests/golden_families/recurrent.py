@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from golden_cases import Case
 
-from layerforge.spec import Spec, index
+from layerforge.arrays.spec import Spec, index
 
 from .builders import one
 

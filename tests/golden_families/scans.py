@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from golden_cases import Case
 
-from layerforge.spec import Spec
+from layerforge.arrays.spec import Spec
 
 from .builders import few_values, one
 

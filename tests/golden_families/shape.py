@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from layerforge.spec import Spec, index
+from layerforge.arrays.spec import Spec, index
 
 from .builders import moved, one
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from layerforge import philox
+from layerforge.arrays import philox
 
 
 @dataclass(frozen=True)

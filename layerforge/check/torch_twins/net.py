@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...net import Net
-from ...registry import WIRING_KEYS
+from ...schema.registry import WIRING_KEYS
 from ...snapshot import escape
 from ..against import Hyper
 from ..one_step import OneStep, ordered_parameters

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ...layer import Layer
-from ...spec import Spec
+from ...arrays.spec import Spec
+from ...contract.layer import Layer
 from . import primitives
 from .base import OneDnn
 

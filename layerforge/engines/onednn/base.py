@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...layer import Layer, Memory
-from ...namespaces import Saved
-from ...spec import Spec
+from ...arrays.spec import Spec
+from ...contract.layer import Layer, Memory
+from ...contract.namespaces import Saved
 from . import primitives
 from .binding import AXES, Op, layout
 from .script import Act, Script, written_down

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ... import threads
-from ...errors import BackendError
+from ...arrays import threads
+from ...schema.errors import BackendError
 from .library import load
 
 Pointer = ctypes.c_void_p

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...layer import Layer
+from ...arrays.spec import Spec
+from ...contract.layer import Layer
 from ...layers.conv import Conv1d, Conv2d, Conv3d, Kernels
 from ...layers.conv_transpose import ConvTranspose2d
-from ...spec import Spec
 from . import primitives
 from .base import OneDnn
 from .binding import DIFF_WEIGHTS

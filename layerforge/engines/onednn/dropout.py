@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import philox
+from ...arrays import philox
 from ...layers.dropout import Dropout, Dropout2d
 from . import primitives
 from .base import OneDnn

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...layer import Layer
-from ...registry import LAYERS
-from ...spec import Spec
+from ...arrays.spec import Spec
+from ...contract.layer import Layer
+from ...schema.registry import LAYERS
 from . import primitives
 from .activation import (
     ALGORITHMS,

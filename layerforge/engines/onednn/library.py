@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import BackendError
+from ...schema.errors import BackendError
 
 MAJOR = 3
 VARIABLE = "LAYERFORGE_ONEDNN"

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.spec import Spec
 from ...layers.linear import Linear
-from ...spec import Spec
 from . import primitives
 from .base import OneDnn
 from .folding import Folding

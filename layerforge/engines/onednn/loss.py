@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from ...functional import check_labels, exact_sum, log_softmax
-from ...layer import Layer
+from ...arrays.functional import check_labels, exact_sum, log_softmax
+from ...arrays.spec import Spec
+from ...contract.layer import Layer
 from ...layers.softmax_cross_entropy import SoftmaxCrossEntropy
-from ...spec import Spec
 from .base import OneDnn
 
 

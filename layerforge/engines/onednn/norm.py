@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import LayerError
-from ...layer import Layer
+from ...arrays.spec import Spec
+from ...contract.layer import Layer
 from ...layers.batch_norm import BatchNorm, values_per_channel
 from ...layers.layer_norm import LayerNorm
 from ...layers.local_response_norm import LocalResponseNorm
 from ...layers.standardized import per_channel
-from ...spec import Spec
+from ...schema.errors import LayerError
 from . import primitives
 from .activation import in_order_of_memory, rectify_what_is_not_finite
 from .base import OneDnn, rows_in_order

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ...layer import Layer
+from ...arrays.spec import Spec
+from ...contract.layer import Layer
 from ...layers.gru import GRU
 from ...layers.lstm import LSTM
 from ...layers.recurrent import Recurrent
 from ...layers.rnn import RNN
-from ...spec import Spec
 from . import primitives, recurrence
 from .activation import TANH
 from .base import OneDnn

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...layer import Layer
+from ...arrays.spec import Spec
+from ...contract.layer import Layer
 from ...layers.flatten import Flatten
 from ...layers.reshaping import Reshape, Reshaping
-from ...spec import Spec
 from . import primitives
 from .base import OneDnn
 

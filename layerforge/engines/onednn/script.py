@@ -2,7 +2,7 @@
 
 In a planned net every array lies where it was in the last pass, so a layer that only runs Ops and Acts would run the
 very same calls. A script is that list, with everything that it depended on; it is used where all of that is the same
-object as then, and written anew where something is not. The scripts of neighbours are joined by `layerforge/tape.py`.
+object as then, and written anew where something is not. `layerforge/run/capture.py` joins the scripts of neighbours.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...functional import log_softmax
-from ...layer import Layer
+from ...arrays.functional import log_softmax
+from ...arrays.spec import Spec
+from ...contract.layer import Layer
 from ...layers.softmax import LogSoftmax, Softmax
-from ...spec import Spec
 from . import primitives
 from .activation import in_order_of_memory, spread_nan
 from .base import OneDnn

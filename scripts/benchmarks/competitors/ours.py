@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import layerforge
-from layerforge import Net, Solver, report
+from layerforge import Net, Solver
+from layerforge.cli import net_table
 from layerforge.engines import onednn
 from layerforge.engines.onednn import binding, primitives
 
@@ -24,7 +25,7 @@ class Ours:
         self.net = Net.from_yaml(job.problem["config"], job.overrides, keep="none")
         self.solver = Solver.from_config(self.net, self.net.config.solver)
         if job.training:  # planned before the first step, as `layerforge train` does for its table
-            report.planned(self.net)
+            net_table.planned(self.net)
         self.scores = job.problem["scores"]
         self.wanted = next(iter(job.problem["inputs"]))
         self.versions = {"layerforge": layerforge.__version__, "numpy": np.__version__}

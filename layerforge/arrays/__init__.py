@@ -1,0 +1,1 @@
+"""Array libraries and the mathematics over them: backends, specs, random numbers, windows, threads."""

@@ -1,0 +1,198 @@
+"""Windows that slide over spatial axes: the one home of the geometry of convolution and pooling.
+
+Along each axis, element k of window o lies at the input position
+
+    i = o · stride + k · dilation - padding
+
+and in the padding where i is not one of 0 ... size - 1. Nothing here makes a padded copy: a `Tap` (one element of the
+kernel) lists, as slices, the windows whose element lies in the input and the positions that it has there, and so turns
+every sliding-window operation into a short loop over the kernel with whole-array steps. Any number of axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+from ..schema.errors import LayerError
+from .functional import expect_role, shape_mismatch
+from .spec import Spec
+
+COLUMNS_AT_MOST = 2**21  # bytes of columns made at a time, for use while they are in the cache; 2**19 to 2**22 do alike
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The windows along one axis; `at_most` so many of them, where that is given."""
+
+    size: int
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int = 1
+    ceil_mode: bool = False
+    at_most: int | None = None
+
+    @property
+    def extent(self) -> int:
+        """Positions from the first element of a window to its last, both included."""
+        return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def count(self) -> int:
+        """How many windows there are; below 1 where none fits.
+
+        floor((size + 2 padding - extent) / stride) + 1. With ceil_mode the quotient is rounded up, which lets a last
+        window hang over the end, but only if it starts in the input or in the padding before it (torch's rule).
+        """
+        room = self.size + 2 * self.padding - self.extent
+        count = room // self.stride + 1
+        if self.ceil_mode and room % self.stride and count * self.stride < self.size + self.padding:
+            count += 1
+        return count if self.at_most is None else min(count, self.at_most)
+
+    def tap(self, k: int, first: int, stop: int) -> tuple[slice, slice]:
+        """Of the windows first ... stop - 1, counted from 0, those with element k in the input; and its positions."""
+        shift = k * self.dilation - self.padding
+        begin = max(first, -(shift // self.stride))  # the least o with o · stride + shift >= 0
+        end = max(begin, min(stop, (self.size - 1 - shift) // self.stride + 1))
+        start = begin * self.stride + shift
+        return slice(begin - first, end - first), slice(start, start + (end - begin) * self.stride, self.stride)
+
+    def covered(self, o: int, *, with_padding: bool) -> int:
+        """How many positions of window o lie in the input; or in input and padding, but not behind them."""
+        begin, margin = o * self.stride - self.padding, self.padding if with_padding else 0
+        positions = range(begin, begin + self.extent, self.dilation)
+        return sum(-margin <= i < self.size + margin for i in positions)
+
+
+class Tap(NamedTuple):
+    """One element of the kernel: its number in row-major order, and slices (one per axis) that pair up.
+
+    What the windows at `outputs` see through it are the input's elements at `inputs`.
+    """
+
+    number: int
+    outputs: tuple[slice, ...]
+    inputs: tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows over all spatial axes."""
+
+    axes: tuple[Axis, ...]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The spatial shape of the input."""
+        return tuple(a.size for a in self.axes)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The spatial shape of the output: how many windows there are along each axis."""
+        return tuple(a.count for a in self.axes)
+
+    @property
+    def elements(self) -> int:
+        """Elements of one window."""
+        return math.prod(a.kernel for a in self.axes)
+
+    def taps(self, rows: range | None = None) -> Iterator[Tap]:
+        """All taps, in row-major order; of the windows in these rows (of the first axis) only, counted from 0."""
+        stops = self.counts
+        bounds = [(rows.start, rows.stop) if rows and i == 0 else (0, n) for i, n in enumerate(stops)]
+        per_axis = [[a.tap(k, *b) for k in range(a.kernel)] for a, b in zip(self.axes, bounds, strict=True)]
+        for number, spans in enumerate(product(*per_axis)):
+            outputs, inputs = zip(*spans, strict=True)
+            yield Tap(number, outputs, inputs)
+
+
+def slide(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int] | None = None,
+    dilation: Sequence[int] | None = None,
+    ceil_mode: bool = False,
+) -> Windows:
+    """The windows of a kernel over an input of spatial shape `size`; one number per axis in each argument.
+
+    Errors   LayerError where no window fits into the padded input
+    """
+    padding, dilation = padding or (0,) * len(kernel), dilation or (1,) * len(kernel)
+    axes = tuple(Axis(*numbers, ceil_mode) for numbers in zip(size, kernel, stride, padding, dilation, strict=True))
+    windows = Windows(axes)
+    if min(windows.counts) < 1:
+        padded = " x ".join(str(a.size + 2 * a.padding) for a in axes)
+        extent = " x ".join(str(a.extent) for a in axes)
+        dilated = f" with dilation {tuple(dilation)}" if max(dilation) > 1 else ""
+        raise LayerError(
+            f"kernel_size {tuple(kernel)}{dilated} covers {extent}, more than the padded input, {padded}",
+            hint=f"a smaller kernel_size or more padding (now {tuple(padding)})",
+        )
+    return windows
+
+
+def spatial(x: Spec, axes: int) -> tuple[int, ...]:
+    """The spatial shape of a bottom (N, C, *S).
+
+    Errors   LayerError unless it holds real numbers and S has `axes` axes
+    """
+    expect_role("the bottom", x, "real")
+    if x.ndim != axes + 2:
+        raise shape_mismatch("the bottom", x.shape, f"{axes + 2} axes: samples, channels and {axes} of space")
+    return x.shape[2:]
+
+
+# Convolution has the batch last, (C, *S, N): every tap then copies long runs of memory, and the windows of all samples
+# are the columns of one matrix. On NumPy this is the fastest order of the axes: scripts/bench_conv.py.
+
+
+def batch_last(xp: Any, x: Any) -> Any:
+    """(N, C, *S) as a contiguous (C, *S, N): a view where x was laid out so by `batch_first`, otherwise a copy."""
+    return xp.ascontiguousarray(xp.moveaxis(x, 0, -1))
+
+
+def batch_first(xp: Any, x: Any) -> Any:
+    """(C, *S, N) as (N, C, *S): a view."""
+    return xp.moveaxis(x, -1, 0)
+
+
+def chunks(windows: Windows, x: Any) -> Iterator[tuple[range, slice]]:
+    """All windows over x (C, *S, N), so many at a time that their columns stay within COLUMNS_AT_MOST.
+
+    A chunk is whole rows of the first axis (at least one), and the places of its columns among all.
+    """
+    per_row = math.prod(windows.counts[1:]) * x.shape[-1]
+    row_bytes = x.shape[0] * windows.elements * per_row * x.itemsize
+    step = max(1, COLUMNS_AT_MOST // max(1, row_bytes))
+    for start in range(0, windows.counts[0], step):
+        rows = range(start, min(start + step, windows.counts[0]))
+        yield rows, slice(rows.start * per_row, rows.stop * per_row)
+
+
+def unfold(xp: Any, x: Any, windows: Windows, rows: range) -> Any:
+    """The windows in these rows as the columns of a matrix, known as im2col: x (C, *S, N) to (C elements, windows N).
+
+    What lies in the padding is 0.
+    """
+    make = xp.zeros if any(a.padding for a in windows.axes) else xp.empty
+    columns = make(_columns_shape(x, windows, rows), dtype=x.dtype)
+    for tap in windows.taps(rows):
+        columns[:, tap.number][:, *tap.outputs] = x[:, *tap.inputs]
+    return columns.reshape(x.shape[0] * windows.elements, -1)
+
+
+def fold(columns: Any, x: Any, windows: Windows, rows: range) -> None:
+    """The transpose of `unfold`: add every number of the columns to the place in x that it would be read from."""
+    columns = columns.reshape(_columns_shape(x, windows, rows))
+    for tap in windows.taps(rows):
+        x[:, *tap.inputs] += columns[:, tap.number][:, *tap.outputs]
+
+
+def _columns_shape(x: Any, windows: Windows, rows: range) -> tuple[int, ...]:
+    return (x.shape[0], windows.elements, len(rows), *windows.counts[1:], x.shape[-1])

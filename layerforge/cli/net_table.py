@@ -1,0 +1,329 @@
+"""What there is to say about a net before it runs: its layers, their shapes, parameters, work and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays.spec import Spec
+from ..contract import call
+from ..graph.graph import Node, PhaseGraph, Step
+from ..net import Net
+from ..plan.engines import NO_OTHER, Choice, rewrite
+from ..plan.plan import Plan, make_plan
+from ..run.dry_run import dummy
+from ..schema.errors import LayerForgeError
+
+
+def align(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Lines of a table: every column as wide as its widest cell, those in `right` flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def bytes_in_words(count: int | None) -> str:
+    """A number of bytes with its unit: 640 B, 12.3 KiB; "?" where it is not known."""
+    if count is None:
+        return "?"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def mega(count: float) -> str:
+    """A count in millions."""
+    return f"{count / 1e6:,.2f}"
+
+
+# What a layer keeps ---------------------------------------------------------------------------------------------------
+
+
+def planned(net: Net) -> Plan:
+    """The plan of a training step on the batches that the configuration says.
+
+    A net with an arena has recorded what it needs. Of others a second net runs a forward on dummy values: neither this
+    net nor a data set is touched.
+
+    Errors   LayerForgeError where the net does not take the dummy values
+    """
+    plan = net.planned("train", {n: s.shape for n, s in net.graph.inputs.items()}) if net.keep is not None else None
+    if plan is not None and plan.arena is not None:
+        return plan
+    twin = Net(net.config, keep="none", backend=net.backend)
+    with np.errstate(all="ignore"):
+        twin.forward(phase="train", copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
+    return twin.current_plan
+
+
+def kept_bytes(plan: Plan) -> dict[str, int]:
+    """Bytes that each layer keeps from the forward of a plan to its backward; parameters and state do not count.
+
+    With an arena, its buffers that live from forward into backward count at the layer that made them; the inputs are
+    the plan's. Without one, memory that several layers keep counts at the first of them.
+    """
+    kept = dict.fromkeys(plan.choices, 0)
+    layers = [step.node.layer for step in plan.steps]
+    if plan.arena is not None:
+        for buffer in plan.arena.buffers:
+            if buffer.owner in kept and buffer.first < len(layers) <= buffer.last:
+                kept[buffer.owner] += buffer.array.nbytes
+        return kept
+    seen = {id(_owner(array)) for layer in layers for array in _own_arrays(layer)}
+    for layer in layers:
+        arrays = [] if layer.kept is None else _arrays(dict(layer.kept.items()))
+        owners = {id(o): o for o in map(_owner, arrays)}
+        kept[layer.name] = sum(o.nbytes for key, o in owners.items() if key not in seen)
+        seen |= set(owners)
+    return kept
+
+
+def _own_arrays(layer: Any) -> Iterator[Any]:
+    for namespace in (layer.params, layer.grads, layer.state):
+        yield from (array for _, array in namespace.items())
+
+
+def _arrays(value: Any) -> Iterator[Any]:
+    """The arrays in nested tuples, lists and mappings."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _arrays(item)
+    elif hasattr(value, "nbytes") and hasattr(value, "shape"):
+        yield value
+
+
+def _owner(array: Any) -> Any:
+    """The array that holds the memory of a view; the array itself where it is none."""
+    while hasattr(getattr(array, "base", None), "nbytes"):
+        array = array.base
+    return array
+
+
+def memory_of(plan: Plan) -> dict[str, Any] | None:
+    """How much memory a plan shares; None where it has no arena, as no engine runs in it.
+
+    arena_bytes     of all that a pass makes, in one piece
+    unshared_bytes  what the same would take if nothing shared a place
+    own_arrays      the layers that make arrays of their own in every pass, beside it
+    """
+    arena = plan.arena
+    if arena is None:
+        return None
+    return {"arena_bytes": arena.size, "unshared_bytes": arena.unshared, "own_arrays": list(arena.exempt)}
+
+
+# The description ------------------------------------------------------------------------------------------------------
+
+
+def describe(net: Net) -> dict[str, Any]:
+    """All about a net as plain values; sizes are those of one batch.
+
+    inputs   name, shape, dtype
+    engine   library, threads, why: which computes; None where all is the reference's, and why
+    layers   name, type, bottoms, tops, shapes, parameters, flops (of one forward), kept_bytes (None: not known; of
+             layers that run in eval only 0), phase (None: both), in_place, frozen, shares, engine (who computes it),
+             why (not another), into (the layer that it became a part of; None where it is one of its own)
+    totals   batch_size, parameters, trained_parameters, parameter_bytes, forward_flops, forward_flops_per_sample,
+             step_flops (forward and backward, estimated), kept_bytes; of layers that run in train
+    memory   arena_bytes, unshared_bytes, own_arrays: see memory_of; None where every layer makes its own arrays
+    notes    what could not be found out
+    """
+    notes: list[str] = []
+    computed = choices(net)
+    try:
+        plan = planned(net)
+        kept: Mapping[str, int] | None = kept_bytes(plan)
+        memory = memory_of(plan)
+    except LayerForgeError as error:
+        kept = memory = None
+        notes.append(f"what is kept for backward is not known, for the net does not take dummy values: {error.message}")
+    steps = {step.node.name: step for phase in ("eval", "train") for step in net.graph.phases[phase].steps}
+    layers = [_layer(net, steps[node.name], kept) | _choice(computed[node.name]) for node in net.graph.nodes]
+    return {
+        "name": net.config.name,
+        "backend": net.backend.name,
+        "dtype": net.dtype,
+        "engine": net.wish.computing(net.graph.nodes),
+        "inputs": [{"name": n, "shape": list(s.shape), "dtype": s.dtype} for n, s in net.graph.inputs.items()],
+        "layers": layers,
+        "totals": _totals(net, layers, steps, kept),
+        "memory": memory,
+        "notes": notes,
+    }
+
+
+def choices(net: Net) -> dict[str, Choice]:
+    """Who computes each layer in training; of layers that run in eval only, who does there. Nothing is run.
+
+    Errors   BackendError (exit 5) where an engine is asked for by name and cannot be had
+    """
+    found: dict[str, Choice] = {}
+    for phase in ("eval", "train"):
+        graph = net.graph.phases[phase]
+        inputs = {name: spec for name, spec in net.graph.inputs.items() if name in graph.current}
+        plan = make_plan(graph, inputs, None, frozenset(), lambda p: rewrite(p, net.wish), backward=phase == "train")
+        found |= plan.choices
+    return found
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    return {"engine": choice.engine, "why": choice.why or None, "into": choice.into or None}
+
+
+def _phase(net: Net, node: Node) -> PhaseGraph:
+    """The phase whose shapes speak for a layer: train, where it runs there."""
+    return net.graph.phases["train" if node.runs_in("train") else "eval"]
+
+
+def _specs(net: Net, node: Node, indices: Iterable[int]) -> list[Spec]:
+    specs = (_phase(net, node).blobs[i].spec for i in indices)
+    return [spec for spec in specs if spec is not None]
+
+
+def _layer(net: Net, step: Step, kept: Mapping[str, int] | None) -> dict[str, Any]:
+    node, layer, flat = step.node, step.node.layer, net.flat
+    owned = [flat.slots[node.name, name] for name in layer.params if (node.name, name) in flat.slots]
+    tops = _specs(net, node, step.tops)
+    flags = [layer.needs_param_grad[name] for name in layer.params]
+    return {
+        "name": node.name,
+        "type": layer.type_name,
+        "bottoms": list(node.bottoms),
+        "tops": list(node.tops),
+        "shapes": [list(spec.shape) for spec in tops],
+        "parameters": sum(slot.size for slot in owned),
+        "flops": _flops(node, _specs(net, node, step.bottoms), tops),
+        "kept_bytes": None if kept is None else kept.get(node.name, 0),
+        "phase": node.wiring.phase,
+        "in_place": step.in_place,
+        "frozen": bool(flags) and not any(flags),
+        "shares": {name: ".".join(flat.shared[node.name, name]) for name in node.wiring.share},
+    }
+
+
+def _flops(node: Node, bottoms: list[Spec], tops: list[Spec]) -> int:
+    try:
+        return node.layer.flops(bottoms, tops)
+    except (Exception, SystemExit) as error:  # a user's layer may count wrongly: say which one
+        raise call.failure(node.layer, "setup", bottoms, error, exit_code=2) from error
+
+
+def _totals(
+    net: Net, layers: list[dict[str, Any]], steps: Mapping[str, Step], kept: Mapping[str, int] | None
+) -> dict[str, Any]:
+    train = [layer for layer in layers if layer["phase"] != "eval"]
+    forward = sum(layer["flops"] for layer in train)
+    step = sum(layer["flops"] * (1 + _backward_passes(steps[layer["name"]])) for layer in train)
+    shapes = [spec.shape for spec in net.graph.inputs.values()]
+    batch = shapes[0][0] if shapes and shapes[0] else 1
+    return {
+        "batch_size": batch,
+        "parameters": net.flat.count,
+        "trained_parameters": sum(slot.size for slot in net.flat.slots.values() if not slot.frozen),
+        "parameter_bytes": net.flat.count * np.dtype(net.dtype).itemsize,
+        "forward_flops": forward,
+        "forward_flops_per_sample": forward / max(1, batch),
+        "step_flops": step,
+        "kept_bytes": None if kept is None else sum(kept.values()),
+    }
+
+
+def _backward_passes(step: Step) -> int:
+    """How many times the work of forward a backward is about: once for the bottoms, once for the parameters."""
+    layer = step.node.layer
+    learns = any(layer.needs_param_grad[n] for n in layer.params)
+    return int(any(step.needs_grad)) + int(learns) if step.runs_backward else 0
+
+
+# The table ------------------------------------------------------------------------------------------------------------
+
+HEADINGS = ("layer", "type", "bottoms", "top", "parameters", "MFLOP", "kept", "engine", "")
+NUMBERS = (4, 5, 6)
+ENGINE = 7
+
+
+def net_table(net: Net) -> str:
+    """The table of a net that is printed before it is trained: a line for each layer, then the totals."""
+    return table_of(describe(net))
+
+
+def table_of(about: Mapping[str, Any]) -> str:
+    """The table of a description."""
+    totals = about["totals"]
+    rows = [HEADINGS, *map(_input_row, about["inputs"])]
+    rows += [_layer_row(layer, about["engine"]["why"]) for layer in about["layers"]]
+    sums = ("total", "", "", "", f"{totals['parameters']:,}", mega(totals["forward_flops"]))
+    rows.append((*sums, bytes_in_words(totals["kept_bytes"]), "", ""))
+    if about["engine"]["library"] is None:  # then all is the reference's, and a line below says why
+        rows = [(*row[:ENGINE], *row[ENGINE + 1 :]) for row in rows]
+    lines = align(rows, NUMBERS)
+    rule = "-" * max(map(len, lines))
+    head = f"{about['name']}: one batch of {totals['batch_size']}, {about['dtype']} on {about['backend']}"
+    return "\n".join([head, "", lines[0], rule, *lines[1:-1], rule, lines[-1], "", *_summary(about)])
+
+
+def _input_row(blob: Mapping[str, Any]) -> tuple[str, ...]:
+    return (blob["name"], "input", "", f"{_shape(blob['shape'])} {blob['dtype']}", "", "", "", "", "")
+
+
+def _layer_row(layer: Mapping[str, Any], general: str | None) -> tuple[str, ...]:
+    """A line of the table. `general` is why all layers are the reference's, which need not be said of each."""
+    remarks = [f"{layer['phase']} only"] if layer["phase"] else []
+    remarks += [word for word, key in (("in place", "in_place"), ("frozen", "frozen")) if layer[key]]
+    remarks += [f"{mine} is {other}" for mine, other in layer["shares"].items()]
+    remarks += [layer["why"]] if layer["why"] not in (None, NO_OTHER, general) else []
+    return (
+        layer["name"],
+        layer["type"],
+        ", ".join(layer["bottoms"]),
+        " ".join(map(_shape, layer["shapes"])),
+        f"{layer['parameters']:,}",
+        mega(layer["flops"]),
+        bytes_in_words(layer["kept_bytes"]),
+        f"in {layer['into']}" if layer["into"] else layer["engine"],
+        ", ".join(remarks),
+    )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def _engine_line(engine: Mapping[str, Any]) -> str:
+    if engine["library"] is None:
+        return f"engine      reference: {engine['why']}"
+    return f"engine      {engine['library']}, {engine['threads']} thread{'s' if engine['threads'] > 1 else ''}"
+
+
+def _memory_line(memory: Mapping[str, Any] | None) -> list[str]:
+    if memory is None:
+        return []
+    sizes = bytes_in_words(memory["arena_bytes"]), bytes_in_words(memory["unshared_bytes"])
+    own = f"; arrays of their own: {', '.join(memory['own_arrays'])}" if memory["own_arrays"] else ""
+    return [f"memory      {sizes[0]} for blobs, gradients and workspaces of a step, {sizes[1]} without sharing{own}"]
+
+
+def _summary(about: Mapping[str, Any]) -> list[str]:
+    totals = about["totals"]
+    frozen = totals["parameters"] - totals["trained_parameters"]
+    return [
+        f"parameters  {totals['parameters']:,} ({bytes_in_words(totals['parameter_bytes'])})"
+        + (f", {frozen:,} of them frozen" if frozen else ""),
+        f"forward     {mega(totals['forward_flops_per_sample'])} MFLOP per sample,"
+        f" {mega(totals['forward_flops'])} per batch; with backward about {mega(totals['step_flops'])}",
+        f"kept        {bytes_in_words(totals['kept_bytes'])} from forward to backward"
+        " (what several layers keep counts at the first)",
+        *_memory_line(about["memory"]),
+        _engine_line(about["engine"]),
+        *(f"note        {text}" for text in about["notes"]),
+    ]

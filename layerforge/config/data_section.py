@@ -1,0 +1,363 @@
+"""The `data:` section of a configuration: what is fed into the net, declared. No arrays and no files here.
+
+    data:
+      train: {type: MNIST, split: "train[:55000]", batch_size: 64, augment: {shift: 2}}
+      val:   {type: MNIST, split: "train[55000:]", batch_size: 500}
+      test:  {type: MNIST, split: test, batch_size: 500}
+      fallback: {type: Digits}
+      transform: {mean: pixel, std: pixel}
+
+The keys of a feed (batch_size, shuffle, drop_last, augment) and those of its source stand in one mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from ..arrays.spec import Spec
+from ..schema.errors import ConfigError, LayerForgeError, raise_all
+from ..schema.locations import Place, PlacedDict, place_of
+from ..schema.params import Declared, Pair, family_value, param, parse_as, to_plain
+from ..schema.registry import SOURCES
+from ..schema.synonyms import did_you_mean, hint_for_key
+
+SECTIONS = ("train", "val", "test")
+FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment")  # never a source's own
+STATISTICS = ("channel", "pixel")
+
+
+class Section(Declared):
+    """A fixed part of the configuration: a mapping without a `type`."""
+
+    description: ClassVar[str] = "a mapping"
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """The section from its mapping, or itself where it was built in Python."""
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            raise TypeError
+        return cls.from_config(value)
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any], owner: str | None = None, place: Place | None = None) -> Self:
+        """From its mapping; errors begin with `owner`, or with the name that the section has in the file."""
+        return super().from_config(values, owner or cls.noun, place)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The values as YAML writes them, defaults included."""
+        values = {name: getattr(self, name) for name in self.fields}
+        return {name: v.config if isinstance(v, Section) else to_plain(v) for name, v in values.items()}
+
+
+class Statistic:
+    """An annotation: a number, a list of one number per channel, or the name of a statistic of the training split."""
+
+    description = "a number, one per channel, 'channel' or 'pixel'"
+
+    @staticmethod
+    def parse(value: Any) -> float | list[float] | str:
+        if isinstance(value, str) and value not in STATISTICS:
+            hint = did_you_mean(value, STATISTICS) or f"either {Statistic.description}"
+            raise ConfigError(f"there is no statistic '{value}'", hint=hint)
+        return value if isinstance(value, str) else parse_as(float | list[float], value)
+
+
+class Transform(Section):
+    """y = (x scale - mean) / std, the same for train, val and test.
+
+    `channel` and `pixel` stand for the statistics of the training split before augmentation, in float64: one number per
+    channel (the first axis of a sample), or one per position. A channel that never changes becomes 0. The standard
+    deviation of a pixel is taken as at least a tenth of the root mean square over all pixels, so that a pixel that is
+    almost always black does not explode where it is not.
+    """
+
+    noun = "transform"
+
+    scale: float | None = param(None, help="factor; null: 1/255 for bytes, 1 for other numbers")
+    mean: Statistic | None = param(
+        None, help="subtracted after scaling: a number, one per channel, 'channel' or 'pixel' (of the training split)"
+    )
+    std: Statistic | None = param(
+        None, help="divisor: a number, one per channel, 'channel' or 'pixel' (of the training split)"
+    )
+    blobs: list[str] | None = param(
+        None, help="what is transformed; null: every input, and no target (what only losses and metrics read)"
+    )
+
+    def validate(self) -> None:
+        if self.scale == 0:
+            raise ConfigError("scale must not be 0")
+        numbers = [] if self.std is None or isinstance(self.std, str) else self.std
+        if any(n <= 0 for n in (numbers if isinstance(numbers, list) else [numbers])):
+            raise ConfigError("std must be > 0")
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether the training split has to be read to know the transform."""
+        return isinstance(self.mean, str) or isinstance(self.std, str)
+
+
+class RandomCrop(Section):
+    """A window at a random place of the image, which is first padded with zeros on all sides."""
+
+    noun = "random_crop"
+    description = "the padding in pixels, or {size:, padding:}"
+
+    size: Pair | None = param(None, help="height and width of the window; null: those of the image", ge=1)
+    padding: Pair = param(0, help="zeros added on each side", ge=0)
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """As a section, or from a bare padding."""
+        return super().parse({"padding": value} if isinstance(value, (int, list, tuple)) else value)
+
+    def validate(self) -> None:
+        if self.size is None and self.padding == (0, 0):
+            raise ConfigError("random_crop changes nothing without size or padding", hint="example: random_crop: 4")
+
+
+class Augment(Section):
+    """Random changes of the training images, before the transform; what moves in from outside is 0.
+
+    All images of a sample are moved alike. Val and test get the middle of the image where random_crop has a size.
+    """
+
+    noun = "augment"
+
+    random_crop: RandomCrop | None = param(None, help="padding, or {size:, padding:}")
+    flip: str | None = param(None, help="mirror every second image", choices=("horizontal", "vertical"))
+    shift: int = param(0, help="largest random shift in pixels, in both directions", ge=0)
+
+
+class SourceValue:
+    """An annotation: a data source, named by its type or given as an object."""
+
+    description = "a data source"
+
+    @staticmethod
+    def parse(value: Any) -> Any:
+        if isinstance(value, Declared):
+            return value
+        return family_value(SOURCES, value, "data source")
+
+
+class Feed(Section):
+    """One of train, val and test: a source and how it is cut into batches."""
+
+    noun = "feed"
+
+    source: SourceValue = param(help="where the samples come from")
+    batch_size: int = param(64, help="samples in a batch", ge=1)
+    shuffle: bool | None = param(None, help="a new order every epoch; null: for train only")
+    drop_last: bool = param(False, help="leave out the last batch of an epoch where it is not full")
+    augment: Augment | None = param(None, help="random changes of the images (train only)")
+
+    section: str = "train"
+
+    @classmethod
+    def from_config(cls, values: Mapping[str, Any], owner: str | None = None, place: Place | None = None) -> Self:
+        """From one mapping with the keys of the feed and those of its source."""
+        if "source" in values and "type" not in values and isinstance(values["source"], Declared):
+            return super().from_config(values, owner, place)
+        kind = f" ({values['type']})" if isinstance(values.get("type"), str) else ""
+        owner = f"{owner or cls.noun}{kind}"
+        errors: list[LayerForgeError] = []
+        own = _part(values, [key for key in values if key in FEED_KEYS and key != "type"])
+        # A source that cannot be built is replaced by an empty one: the other keys are checked all the same.
+        own["source"] = _caught(errors, _source, values, owner) or Declared()
+        feed = _caught(errors, super().from_config, own, owner, place or place_of(values))
+        raise_all(errors)
+        return feed
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """One mapping, as in the file."""
+        own = super().config
+        return {**own.pop("source"), **own}
+
+
+def _part(values: Mapping[str, Any], keys: list[str]) -> PlacedDict:
+    part = PlacedDict({key: values[key] for key in keys}, place=place_of(values))
+    for key in keys:
+        part.copy_places(values, key)
+    return part
+
+
+def _caught(errors: list[LayerForgeError], build: Any, *args: Any) -> Any:
+    try:
+        return build(*args)
+    except ConfigError as error:
+        errors.append(error)
+        return None
+
+
+def _source(values: Mapping[str, Any], owner: str) -> Any:
+    """The source in a feed's mapping. Unknown keys are reported against the keys of both."""
+    if "type" not in values:
+        hint = f"add 'type: ...', one of {', '.join(SOURCES.names())}"
+        raise ConfigError(f"{owner}: a data source needs a type", place=place_of(values), hint=hint)
+    cls = SOURCES.get(values["type"], place_of(values, "type"))
+    unknown = [key for key in values if key not in cls.fields and key not in FEED_KEYS]
+    errors: list[LayerForgeError] = []
+    for key in unknown:
+        known = [*FEED_KEYS, *cls.fields]
+        hint = f"'{key}' stands in data:, beside train" if key in DataSection.fields else hint_for_key(key, known)
+        place = place_of(values, key, of="key")
+        errors.append(ConfigError(f"{owner}: unknown key '{key}'", place=place, hint=hint))
+    own = _part(values, [key for key in values if key in cls.fields])
+    source = _caught(errors, cls.from_config, own, owner)
+    raise_all(errors)
+    return source
+
+
+class FeedOf:
+    """An annotation: the feed of one section."""
+
+    description = "a mapping such as {type: MNIST, split: train, batch_size: 64}"
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+
+    def parse(self, value: Any) -> Feed | None:
+        if value is None:
+            return None
+        if isinstance(value, str):
+            value = PlacedDict({"type": value})
+        if not isinstance(value, (Mapping, Feed)):
+            raise TypeError
+        # Errors with a place keep their own words, others get "data: " in front.
+        owner = f"data.{self.section}" if place_of(value) else self.section
+        feed = value if isinstance(value, Feed) else Feed.from_config(value, owner)
+        if feed.augment is not None and self.section != "train":
+            place = place_of(value, "augment", of="key")
+            raise ConfigError(f"{owner}: augment is for train only", place=place, hint="remove it here")
+        feed.section = self.section
+        if feed.shuffle is None:
+            feed.shuffle = self.section == "train"
+        return feed
+
+
+class FallbackValue:
+    """An annotation: the source that replaces those of train, val and test. Its splits are theirs."""
+
+    description = "a data source such as {type: Digits}"
+
+    @staticmethod
+    def parse(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, Mapping) and "split" in value:
+            raise ConfigError(
+                "fallback takes the splits of train, val and test",
+                place=place_of(value, "split", of="key"),
+                hint="remove split",
+            )
+        return SourceValue.parse(value)
+
+
+TRAIN, VAL, TEST = (FeedOf(section) for section in SECTIONS)
+
+
+class DataSection(Section):
+    """What trains, validates and tests the net.
+
+    Errors   ConfigError, all at once, for unknown, missing and mistyped keys of the section, its feeds and sources
+    """
+
+    noun = "data"
+
+    train: TRAIN = param(help="what the net learns from")
+    val: VAL = param(None, help="what chooses between checkpoints: a part of the training set, not the test set")
+    test: TEST = param(None, help="scored once, at the end")
+    fallback: FallbackValue = param(
+        None, help="source that replaces all three where the set is neither here nor reachable; said loudly"
+    )
+    transform: Transform | None = param(None, help="scaling and normalisation, shared by train, val and test")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The section as YAML writes it; the fallback without a split, for it takes those of the others."""
+        values = super().config
+        if values["fallback"] is not None:
+            del values["fallback"]["split"]
+        return values
+
+    def validate(self) -> None:
+        if self.transform is None:
+            self.transform = Transform()
+        if self.train is None:
+            raise ConfigError("train is required (what the net learns from)")
+        for feed in (self.val, self.test):
+            if feed is not None:
+                feed.source.follow(self.train.source)
+
+    def feeds(self) -> dict[str, Feed]:
+        """The declared feeds by section: train, and val and test where there are such."""
+        named = {section: getattr(self, section) for section in SECTIONS}
+        return {section: feed for section, feed in named.items() if feed is not None}
+
+    def feed(self, section: str) -> Feed:
+        """The feed of a section; ConfigError where the file has none."""
+        feeds = self.feeds()
+        if section not in feeds:
+            raise ConfigError(
+                f"data: there is no '{section}' section", place=self.place, hint=f"sections here: {', '.join(feeds)}"
+            )
+        return feeds[section]
+
+    def sample_specs(self, section: str) -> dict[str, Spec]:
+        """What one sample of the section looks like when it enters the net, without a batch axis."""
+        specs = self.feed(section).source.specs()
+        crop = self.crop
+        return {
+            name: spec.with_shape((*spec.shape[:-2], *crop)) if crop and is_image(spec) else spec
+            for name, spec in specs.items()
+        }
+
+    def specs(self, section: str) -> dict[str, Spec]:
+        """What a full batch of the section looks like: the batch axis first. Reads at most the header of a file."""
+        if self.fallback is not None:
+            self.with_fallback()  # a fallback that does not fit is reported now, not when it is needed
+        batch = self.feed(section).batch_size
+        return {name: s.with_shape((batch, *s.shape)) for name, s in self.sample_specs(section).items()}
+
+    @property
+    def crop(self) -> tuple[int, int] | None:
+        """Height and width that images are cropped to, where the configuration says so."""
+        augment = self.train.augment
+        return augment.random_crop.size if augment is not None and augment.random_crop is not None else None
+
+    def with_fallback(self) -> DataSection:
+        """This section with the fallback in place of every source, each with the split that it replaces."""
+        values = {name: getattr(self, name) for name in self.fields if name != "fallback"}
+        for section, feed in self.feeds().items():
+            own = {name: getattr(feed, name) for name in feed.fields}
+            own["source"] = self.fallback.with_split(feed.source.split)
+            self._check_fallback(section, feed.source, own["source"])
+            values[section] = Feed.from_config(own, place=feed.place)
+        section = DataSection(**values)
+        section.place = self.place
+        return section
+
+    def _check_fallback(self, section: str, source: Any, instead: Any) -> None:
+        """ConfigError where the fallback's samples are not of the same form."""
+        ours, theirs = ({n: (s.shape, s.role, s.high) for n, s in one.specs().items()} for one in (source, instead))
+        if ours != theirs:
+            form = "; ".join(
+                f"{type(one).__name__} gives " + ", ".join(f"{n} {spec}" for n, spec in one.specs().items())
+                for one in (source, instead)
+            )
+            raise ConfigError(
+                f"data: fallback {type(instead).__name__} cannot stand in for {type(source).__name__} in {section}",
+                place=self.place,
+                hint=form,
+            )
+
+
+def is_image(spec: Spec) -> bool:
+    """Whether a sample of this kind is an image (C, H, W)."""
+    return spec.is_real and spec.ndim == 3

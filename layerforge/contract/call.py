@@ -1,0 +1,99 @@
+"""The framework's side of a layer's three methods: arity, tuples of results, and errors that say where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..arrays.spec import Spec
+from ..schema.errors import LayerError, LayerForgeError
+from ..schema.user_modules import described
+from .layer import Layer, describe_count, within
+
+
+def owner(layer: Layer) -> str:
+    """How errors call a layer."""
+    return f"layer '{layer.name}' ({layer.type_name})"
+
+
+def setup(layer: Layer, bottoms: Sequence[Spec]) -> tuple[Spec, ...]:
+    """Set a layer up for these bottoms; the Specs of its tops.
+
+    Errors   LayerError (exit 2), naming layer, type, shapes and place
+    """
+    if not within(len(bottoms), layer.bottoms):
+        raise LayerError(
+            f"{owner(layer)} takes {describe_count(layer.bottoms)} bottom(s), got {len(bottoms)}",
+            place=layer.place,
+            hint="list them as `bottom: [a, b]`",
+            exit_code=2,
+        )
+    try:
+        tops = layer.setup(*bottoms)
+    except (Exception, SystemExit) as error:
+        raise failure(layer, "setup", bottoms, error, exit_code=2) from error
+    tops = tuple(tops) if isinstance(tops, (tuple, list)) else (tops,)
+    if not all(isinstance(t, Spec) for t in tops):
+        raise failure(layer, "setup", bottoms, LayerError(f"setup must return Specs, got {tops!r}"), exit_code=2)
+    return tops
+
+
+def check_phase(layer: Layer, phase: str, bottoms: Sequence[Spec]) -> None:
+    """Ask a layer that is set up for these bottoms whether forward of a phase will take them.
+
+    Errors   LayerError (exit 2), naming layer, type, shapes and place
+    """
+    try:
+        layer.check_phase(phase, *bottoms)
+    except Exception as error:
+        raise failure(layer, f"check_phase for {phase}", bottoms, error, exit_code=2) from error
+
+
+def forward(layer: Layer, bottoms: Sequence[Any]) -> tuple[Any, ...]:
+    """Run forward; always a tuple of tops. None is no top at all."""
+    layer.begin_forward()
+    return _call(layer, "forward", bottoms, none=())
+
+
+def backward(layer: Layer, dtops: Sequence[Any]) -> tuple[Any, ...]:
+    """Run backward; always a tuple with an entry for each bottom, None where there is no gradient."""
+    return _call(layer, "backward", dtops, none=(None,) if layer.needs_grad else ())
+
+
+def jvp(layer: Layer, tangents: Sequence[Any]) -> tuple[Any, ...]:
+    """Run jvp; always a tuple with an entry for each top."""
+    return _call(layer, "jvp", tangents)
+
+
+def _call(layer: Layer, doing: str, arrays: Sequence[Any], none: tuple[Any, ...] = (None,)) -> tuple[Any, ...]:
+    """Run a method; `none` is what one that returned None has returned."""
+    try:
+        result = layer.perform(doing, arrays)
+    except (Exception, SystemExit) as error:
+        raise failure(layer, doing, arrays, error) from error
+    if result is None:
+        return none
+    return result if isinstance(result, tuple) else tuple(result) if isinstance(result, list) else (result,)
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether an array could not be made because of its size. NumPy has several ways to say so."""
+    told = isinstance(error, ValueError) and ("array is too big" in str(error) or "Maximum allowed" in str(error))
+    return isinstance(error, MemoryError) or told
+
+
+def failure(
+    layer: Layer, doing: str, arrays: Sequence[Any], error: BaseException, exit_code: int | None = None
+) -> LayerError:
+    """The error of a layer with everything needed to find it: name, type, shapes and the line of the configuration."""
+    shapes = ", ".join(str(tuple(a.shape)) if a is not None else "None" for a in arrays)
+    what = {"backward": "top gradients", "jvp": "tangents"}.get(doing, "bottoms")
+    if isinstance(error, LayerForgeError):
+        message, hint, code = error.message, error.hint, exit_code or error.exit_code
+    else:
+        message, hint, code = f"{type(error).__name__} in {doing}: {described(error)}", None, exit_code
+        if is_too_large(error):
+            message, hint = f"an array in its {doing} would be too large for memory ({error})", "use smaller numbers"
+    return LayerError(
+        f"{owner(layer)}: {message} [{what} {shapes or 'none'}]", place=layer.place, hint=hint, exit_code=code
+    )

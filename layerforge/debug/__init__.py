@@ -1,0 +1,1 @@
+"""Looking inside: traces, differences between runs, replayed steps, and what verify proves."""

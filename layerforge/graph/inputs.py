@@ -1,0 +1,66 @@
+"""The inputs of a net: the arrays that its caller gives by name.
+
+The data section says what they are, or else `inputs:` and layers of type Input do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..arrays.spec import Spec
+from ..contract import call
+from ..layers.bottomless import Input
+from ..schema.errors import ConfigError, LayerForgeError, flatten
+from ..schema.locations import place_of
+from ..schema.params import Declared, param
+from ..schema.synonyms import did_you_mean
+
+
+class InputSection(Declared):
+    """An input of a net that has no data section."""
+
+    shape: list[int] = param(help="full shape, batch axis first", ge=0)
+    dtype: str | None = param(None, help="an integer dtype makes it an index; reals have the net's dtype")
+    grad: bool = param(False, help="compute its gradient")
+
+
+def parse_inputs(
+    section: Mapping[str, Any], dtype: str, errors: list[LayerForgeError]
+) -> tuple[dict[str, Spec], set[str]]:
+    """Specs of the declared inputs, and the names of those whose gradient is wanted."""
+    specs, grads = {}, set()
+    for name, value in section.items():
+        try:
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"input '{name}' must be a mapping with a shape", place=place_of(section, name))
+            declared = InputSection.from_config(value, f"input '{name}'")
+            spec = Spec(declared.shape, declared.dtype or dtype)
+            if declared.grad and not spec.is_real:
+                raise ConfigError(f"input '{name}' is an index and has no gradient", place=place_of(value, "grad"))
+        except ConfigError as error:
+            errors += flatten(error)
+            continue
+        specs[name] = spec.with_dtype(dtype)
+        grads |= {name} if declared.grad else set()
+    return specs, grads
+
+
+def input_of(layer: Input, name: str, others: Mapping[str, Spec], of_data: bool) -> Spec:
+    """The input that an Input layer declares. Where a data section feeds the net (`of_data`), it is one of the data's.
+
+    Errors   ConfigError for a name that is an input already, that the data section does not give, or gives otherwise
+    """
+    spec, given, who = call.setup(layer, ())[0], others.get(name), call.owner(layer)
+    if not of_data:
+        if given is not None:
+            hint = "declare it once, under `inputs:` or by a layer"
+            raise ConfigError(f"{who}: the net already has an input '{name}'", place=layer.place, hint=hint)
+        return spec
+    if given is None:
+        hint = did_you_mean(name, others) or f"it gives: {', '.join(others)}"
+        raise ConfigError(f"{who}: the data section gives no '{name}'", place=layer.place, hint=hint)
+    if (given.role, given.ndim, given.shape[1:]) != (spec.role, spec.ndim, spec.shape[1:]):
+        message = f"{who} says that '{name}' is {spec}, the data section gives {given}"
+        raise ConfigError(message, place=layer.place, hint="the number of samples may differ, nothing else")
+    return given

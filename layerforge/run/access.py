@@ -1,0 +1,284 @@
+"""What of the last pass of a net can be had by name, and where not: why, and how to get it.
+
+A plan holds fewer blobs than its phase has names: `of=` leaves layers out, an engine computes neighbours as one, inputs
+may not have been given. A cotangent or tangent for such a blob would reach nobody, so it is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..contract import call
+from ..contract.layer import Layer
+from ..graph.graph import PHASES, PhaseGraph
+from ..graph.uses import warn_of_raw
+from ..plan.plan import Plan
+from ..schema.errors import ConfigError
+from ..schema.synonyms import did_you_mean
+from .views import BlobError, BlobView, MissingName, Named, ParamView, numbers, write
+
+if TYPE_CHECKING:
+    from ..net import Net
+
+
+def checked_keep(net: Net, keep: str | Iterable[str]) -> frozenset[str] | None:
+    """The names to keep; None stands for all."""
+    if isinstance(keep, str) and keep in ("all", "none"):
+        return None if keep == "all" else frozenset()
+    if keep is None or not isinstance(keep, Iterable):
+        raise ConfigError(f'keep must be "all", "none" or a list of blobs, got {keep!r}')
+    names = frozenset([keep] if isinstance(keep, str) else keep)
+    known = {b for g in net.graph.phases.values() for b in g.current}
+    for name in names - known:
+        raise ConfigError(f"keep: there is no blob '{name}'", hint=did_you_mean(name, known))
+    return names
+
+
+def input_array(net: Net, name: str, value: Any) -> Any:
+    """What was given for an input, on the net's backend and in the input's dtype."""
+    spec = net.graph.inputs.get(name)
+    if spec is None:
+        known = list(net.graph.inputs)
+        hint = did_you_mean(name, known) or f"its inputs: {', '.join(known) or 'none'}"
+        raise ConfigError(f"the net has no input '{name}'", hint=hint)
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if not spec.is_real and kind not in ("i", "u", "b"):
+        found = numbers(f"input '{name}'", value, net.backend, None)
+        if found.dtype.kind not in "iub":
+            raise ConfigError(f"input '{name}' is an index and takes integers, got {found.dtype}")
+    if spec.is_real and (kind or np.asarray(value).dtype.kind) in ("i", "u"):
+        warn_of_raw(net, name, value)
+    return numbers(f"input '{name}'", value, net.backend, spec.dtype)
+
+
+# Cotangents and tangents ----------------------------------------------------------------------------------------------
+
+
+def seeds(net: Net, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int, Any]:
+    """Cotangents or tangents by the number of their blob, on the backend.
+
+    Errors   ConfigError for names, shapes and kinds of numbers that do not fit; BlobError for what the plan has not
+    """
+    found = {}
+    for name, value in given.items():
+        index = plan.index_of(name)
+        demand_held(net, plan, name, index)
+        spec = plan.specs[index]
+        if not spec.is_real:
+            raise ConfigError(f"blob '{name}' is an index, which has no derivative: {what} was given for it")
+        array = numbers(f"{what} of '{name}'", value, net.backend, net.dtype)
+        if array.shape != spec.shape:
+            raise ConfigError(f"{what} of '{name}' has shape {array.shape}, the blob is {spec}")
+        found[index] = array
+    return found
+
+
+def cotangents(net: Net, plan: Plan, given: Mapping[str, Any]) -> dict[int, Any]:
+    """The seeds of a backward, in memory of the plan's: gradients may go on as the same array, and be read later.
+
+    Errors   those of `seeds`; BlobError where nothing below a blob wants a gradient
+    """
+    found = seeds(net, plan, given, "cotangent")
+    for index, array in found.items():
+        if not net.graph.phases[plan.phase].blobs[index].needs_grad:
+            hint = "declare inputs with `grad: true`; parameters that are frozen can be unfrozen"
+            raise BlobError(f"nothing below blob '{plan.names[index]}' wants a gradient", hint=hint)
+        own = plan.cotangents.get(index)
+        if own is None:
+            own = plan.cotangents[index] = net.xp.empty_like(array)
+        own[...] = array
+        found[index] = own
+    return found
+
+
+def demand_gradients(net: Net, plan: Plan) -> None:
+    """BlobError unless something below the losses of a plan wants a gradient."""
+    blobs = net.graph.phases[plan.phase].blobs
+    if not any(blobs[i].needs_grad for i, _ in plan.losses):
+        hint = "all parameters are frozen, or there are none: unfreeze some, or declare an input with `grad: true`"
+        raise BlobError("nothing below the losses wants a gradient", hint=hint)
+
+
+def demand_held(net: Net, plan: Plan, name: str, index: int) -> None:
+    """BlobError, with a remedy, where a blob of the phase is none of this plan's."""
+    if index in plan.holds:
+        return
+    maker = net.graph.phases[plan.phase].blobs[index].producer
+    if maker is None:
+        raise BlobError(f"input '{name}' was not given to the last forward", hint=f"net.forward({name}=...)")
+    choice = plan.choices.get(maker.name)
+    if choice is None:
+        raise BlobError(f"blob '{name}' was not computed by the last forward", hint=f'ask for it: of=["{name}"]')
+    first = choice.into or maker.name
+    one = [first, *(other for other, its in plan.choices.items() if its.into == first)]
+    message = f"blob '{name}' was not kept by the last forward, which computed the layers {', '.join(one)} as one"
+    raise BlobError(message, hint=_keeping(net, name))
+
+
+def _keeping(net: Net, name: str) -> str:
+    names = ", ".join(f'"{each}"' for each in [*sorted(net.keep or ()), name])
+    return f'build the net with keep="all" or keep=[{names}]'
+
+
+# Views ----------------------------------------------------------------------------------------------------------------
+
+
+def blobs(net: Net) -> Named:
+    """Every blob of the last forward's phase by name."""
+    phase = net.graph.phases[net.run.phase]
+    return Blobs(net, phase)
+
+
+class Blobs(Named):
+    """The blobs of a phase. A name of another phase is an error that says so."""
+
+    def __init__(self, net: Net, phase: PhaseGraph) -> None:
+        remedy = "inputs are given to forward: net.forward(x=...); blobs are what it makes"
+        super().__init__("blob", lambda: list(phase.current), lambda name: _view(net, phase, name), remedy=remedy)
+        self._net, self._phase = net, phase
+
+    def _known(self, name: str) -> str:
+        if name in self._phase.current:
+            return name
+        others = [p for p in PHASES if name in self._net.graph.phases[p].current]
+        if others:
+            message = f"there is no blob '{name}' in phase {self._phase.phase}, which the last forward was in"
+            raise MissingName(message, hint=f'it is made in phase {others[0]}: net.forward(phase="{others[0]}", ...)')
+        return super()._known(name)
+
+
+def _view(net: Net, phase: PhaseGraph, name: str) -> BlobView:
+    index, plan = phase.current[name].index, net.last_plan
+    spec = plan.specs[index] if plan is not None else phase.current[name].spec
+    assert spec is not None
+    return BlobView(name, spec, lambda: _data(net, name, index), lambda: _grad(net, name, index), net.backend)
+
+
+def _data(net: Net, name: str, index: int) -> Any:
+    plan, last = net.last_plan, net.last_pass
+    if plan is None or last is None:
+        raise BlobError(f"blob '{name}' has no data yet", hint="call net.forward(...) first")
+    demand_held(net, plan, name, index)
+    if last.values[index] is None:
+        why = f": {last.unusable}" if last.unusable else ""
+        raise BlobError(f"blob '{name}' was not kept by the last forward{why}", hint=_keeping(net, name))
+    return last.values[index]
+
+
+def _grad(net: Net, name: str, index: int) -> Any:
+    plan, last = net.last_plan, net.last_pass
+    if plan is None or last is None or not last.grads:
+        raise BlobError(f"blob '{name}' has no gradient yet", hint="call net.backward() after net.forward(...)")
+    if last.grads[index] is not None:
+        return last.grads[index]
+    demand_held(net, plan, name, index)
+    if not net.graph.phases[plan.phase].blobs[index].needs_grad:
+        hint = "inputs: declare `grad: true`; other blobs: nothing below them is learned"
+    elif net.keep is not None and name not in net.keep:
+        hint = _keeping(net, name)
+    else:
+        hint = "it does not lie below what the last backward started from"
+    raise BlobError(f"blob '{name}' has no gradient", hint=hint)
+
+
+def params(net: Net) -> Named:
+    """Parameters by layer and name."""
+    names = [n for n, layer in net.layers.items() if len(layer.params)]
+    remedy = "write into its parameters: net.params[layer][name].data = ..."
+    return Named("layer with parameters", lambda: names, lambda name: _params_of(net, name), remedy=remedy)
+
+
+def _params_of(net: Net, layer_name: str) -> Named:
+    layer = net.layers[layer_name]
+
+    def put(name: str, value: Any) -> None:
+        ParamView(layer, name, net.backend).data = value
+
+    return Named(
+        f"parameter of '{layer_name}'",
+        lambda: list(layer.params),
+        lambda name: ParamView(layer, name, net.backend),
+        put,
+    )
+
+
+def state(net: Net) -> Named:
+    """Running statistics by layer and name: live arrays. Assigning writes into them."""
+    names = [n for n, layer in net.layers.items() if len(layer.state)]
+    remedy = "write into its arrays: net.state[layer][name] = ..."
+    return Named("layer with state", lambda: names, lambda name: _state_of(net, name), remedy=remedy)
+
+
+def _state_of(net: Net, layer_name: str) -> Named:
+    held = net.layers[layer_name].state
+
+    def put(name: str, value: Any) -> None:
+        write(f"state '{layer_name}.{name}'", held[name], value, net.backend)
+
+    return Named(f"state of '{layer_name}'", lambda: list(held), lambda name: held[name], put)
+
+
+# Attributes -----------------------------------------------------------------------------------------------------------
+
+
+REMEDIES = {
+    "phase": 'a phase is named for each pass: net.forward(phase="eval", ...)',
+    "training": 'a phase is named for each pass: net.forward(phase="eval", ...)',
+    "lr": "the learning rate is the solver's",
+}
+FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "flat", "run", "wish")
+
+
+class Settled:
+    """Base of Net: to assign an attribute that a net does not have, or that it was built with, would do nothing."""
+
+    _settled: frozenset[str] = frozenset()  # the attributes of a net that is built
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name[0] != "_" and self._settled and (name in FIXED or not self._may_have(name)):
+            what = f"'{name}' of a net that is built cannot be replaced" if name in FIXED else f"a net has no '{name}'"
+            raise ConfigError(what, hint=REMEDIES.get(name) or "say it in the configuration, and build the net anew")
+        object.__setattr__(self, name, value)
+
+    def _may_have(self, name: str) -> bool:
+        """Subclasses may have attributes of their own."""
+        return name in vars(self) or hasattr(type(self), name) or type(self).__module__ != __package__ + ".net"
+
+
+class Settings:
+    """The hyper-parameters of layers as plans were made with them: plans and engines have them built in."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self._layers = [layer for layer in layers if layer.fields]
+        self._look = [(itemgetter(*layer.fields), vars(layer)) for layer in self._layers]
+        self._seen = self._now()
+
+    def _now(self) -> list[Any]:
+        return [look(values) for look, values in self._look]
+
+    def changed(self) -> bool:
+        """Whether any is another than at the last look. ConfigError where a layer cannot take what it was given."""
+        now = self._now()
+        if now == self._seen:
+            return False
+        for layer, old, new in zip(self._layers, self._seen, now, strict=True):
+            if old != new:
+                self._parse(layer, old, new)
+        self._seen = self._now()
+        return True
+
+    @staticmethod
+    def _parse(layer: Layer, *seen: Any) -> None:
+        """Take over hyper-parameters as a configuration would; those that were parsed before are as they were."""
+        old, new = (values if len(layer.fields) > 1 else (values,) for values in seen)
+        try:
+            for name, before, now in zip(layer.fields, old, new, strict=True):
+                if before != now:
+                    vars(layer)[name] = layer.fields[name].parse(now)
+            layer.validate()
+        except ConfigError as error:
+            raise ConfigError(f"{call.owner(layer)}: {error.message}", hint=error.hint) from None

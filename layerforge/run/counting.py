@@ -1,0 +1,135 @@
+"""What losses and metrics are means over, so that batches and parts of a batch can be put together to a whole.
+
+A mean over n things counts n times. A sum counts as it is. What does not depend on the batch at all, such as the norm
+of a weight, is the same in every part: the mean over the parts is the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..arrays.spec import Spec
+from ..contract.layer import Layer
+from ..graph.graph import Step
+from ..plan.plan import Plan
+
+if TYPE_CHECKING:
+    from ..net import Net
+
+Count = float | None  # how many things a number is a mean over; None: it is a sum
+Counts = Count | tuple[Count, ...]  # of all losses together where they agree, otherwise of each
+
+
+class LossPart(NamedTuple):
+    """One loss of a forward: the name of its top, its loss_weight, its value and what that is a mean over."""
+
+    name: str
+    weight: float
+    value: float
+    count: Count
+
+
+@dataclass
+class Total:
+    """A mean over, or a sum of, what several batches gave."""
+
+    sum: Any = 0.0
+    count: float = 0
+
+    def add(self, value: Any, count: Count) -> None:
+        """Take one batch's value. One that is a mean over nothing says nothing, whatever its value is."""
+        if count is None:
+            self.sum = self.sum + value
+        elif count:
+            self.sum = self.sum + value * count
+            self.count += count
+
+    @property
+    def value(self) -> Any:
+        """The mean over everything, or the sum; 0 where nothing counted."""
+        return self.sum / self.count if self.count else self.sum
+
+
+def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
+    """What the top of a step is a mean over in this batch. `arrays` are all blobs by number.
+
+    The layer knows, from its bottoms. A function of numbers, such as a scaled loss, has the count of those numbers; of
+    numbers that disagree, that of the batch.
+    """
+    fed = [i for i in step.bottoms if i in plan.fed]
+    if not fed:
+        return 1
+    layer = step.node.layer
+    if type(layer).mean_over is Layer.mean_over and all(not plan.specs[i].shape for i in fed):
+        makers = {i: maker for maker in plan.steps for i in maker.tops if maker is not step}
+        counts = {count_of(plan, makers[i], arrays) if i in makers else 1 for i in fed}
+        return counts.pop() if len(counts) == 1 else samples_of(plan)
+    return layer.mean_over(*(arrays[i] for i in step.bottoms))
+
+
+def samples_of(plan: Plan) -> int:
+    """The first axis of the first input; 1 where that is a single number, or there are no inputs."""
+    shape = plan.specs[plan.inputs[0][0]].shape if plan.inputs else ()
+    return shape[0] if shape else 1
+
+
+def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
+    """What each loss of a plan, in the order of `plan.losses`, is a mean over."""
+    makers = {i: step for step in plan.steps for i in step.tops}
+    return tuple(count_of(plan, makers[i], arrays) for i, _ in plan.losses)
+
+
+def together(counts: tuple[Count, ...]) -> Counts:
+    """One count where all losses have the same."""
+    return counts[0] if len(set(counts)) == 1 else counts
+
+
+# Before the forward ---------------------------------------------------------------------------------------------------
+
+
+class _Unread(Exception):
+    """A count depends on the numbers in a blob."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+class _Shape:
+    """Stands for a blob that has not been computed: it has a shape and a dtype, and whoever reads it is told."""
+
+    def __init__(self, index: int, spec: Spec) -> None:
+        self._index, self.shape, self.ndim, self.size = index, spec.shape, len(spec.shape), spec.size
+        self.dtype = np.dtype(spec.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _read(self, *_: Any, **__: Any) -> Any:
+        raise _Unread(self._index)
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __mul__ = __rmul__ = _read
+    __sub__ = __rsub__ = __getitem__ = __iter__ = __bool__ = __float__ = __int__ = __array__ = __getattr__ = _read
+    __hash__ = None  # type: ignore[assignment]
+
+
+def counted_ahead(net: Net, plan: Plan, given: Mapping[str, Any]) -> tuple[Count, ...]:
+    """What `counts_of` will say of a forward with these inputs, without more of it than the counting needs.
+
+    Counts follow from shapes and labels, which mostly are inputs; where a blob has to be read, what lies below it is
+    computed, in train, which may move running statistics.
+    """
+    arrays: list[Any] = [_Shape(i, spec) for i, spec in enumerate(plan.specs)]
+    for index, name in plan.inputs:
+        arrays[index] = given[name]
+    while True:
+        try:
+            return counts_of(plan, arrays)
+        except _Unread as blob:
+            name = plan.names[blob.index]
+            made = net.forward(phase=plan.phase, backward=False, of=name, **given)
+            arrays[blob.index] = made[name]

@@ -1,0 +1,141 @@
+"""Derivatives of whole nets beyond the gradient: Jacobian-vector products and Jacobians, exact, without differences.
+
+Backward (reverse accumulation) gives Jᵀ dy for one cotangent dy at the cost of a forward; forward accumulation gives
+J v for one tangent v. The whole J takes one backward per output, or one jvp per input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..contract import call
+from ..contract.layer import Memory
+from ..schema.errors import ConfigError
+from .turns import in_turn
+
+if TYPE_CHECKING:
+    from ..net import Net
+    from ..plan.plan import Plan
+
+BASIS_LIMIT = 4096  # outputs of a layer without its own jvp, whose rows of J are made one by one
+
+
+def jvp(net: Net, plan: Plan, tangents: Mapping[int, Any]) -> dict[str, Any]:
+    """The tangents of the net's outputs for tangents of some blobs, after a forward that was kept.
+
+    A step whose bottoms all stand still is skipped. A layer that does not write down its jvp lends its backward: with
+    the basis cotangents e_i it gives the rows of its Jacobian, hence (J v)_i = <Jᵀ e_i, v>. What is recomputed for a
+    backward is recomputed here too. Where a blob that was given a tangent also moves with those below it, both add up.
+    """
+    moving: dict[int, Any] = dict(tangents)
+    again = set(plan.segments)
+    for number, step in enumerate(plan.steps):
+        bottoms = [moving.get(i) for i in step.bottoms]
+        layer = step.node.layer
+        if all(v is None for v in bottoms) or not layer.is_differentiable():
+            continue
+        segment = plan.segment_of.get(number)
+        if segment in again:
+            again.remove(segment)
+            net.last_pass.recompute(segment, apart=True)
+        layer.needs_grad = tuple(v is not None for v in bottoms)
+        with _apart(plan, layer):
+            tops = call.jvp(layer, bottoms) if layer.has_jvp() else _by_backward(net, plan, step, bottoms)
+        for index, top in zip(step.tops, tops, strict=False):
+            if top is not None and plan.specs[index].is_real:
+                moving[index] = net.xp.asarray(top) + tangents[index] if index in tangents else net.xp.asarray(top)
+    return {
+        name: moving[i].copy() if i in moving else net.xp.zeros(plan.specs[i].shape, dtype=net.dtype)
+        for name, i in plan.outputs.items()
+        if plan.specs[i].is_real
+    }
+
+
+@contextmanager
+def _apart(plan: Plan, layer: Any) -> Iterator[None]:
+    """Where buffers share memory, as planned for backward, a layer works in memory of its own while this lasts."""
+    own = layer.memory
+    if plan.arena is not None:
+        layer.memory = Memory()
+    try:
+        yield
+    finally:
+        layer.memory = own
+
+
+def _by_backward(net: Net, plan: Plan, step: Any, bottoms: list[Any]) -> list[Any]:
+    """J v of one layer from its own backward. The gradients of its parameters are left as they were."""
+    xp, layer = net.xp, step.node.layer
+    specs = [plan.specs[i] for i in step.tops]
+    outputs = sum(s.size for s in specs if s.is_real)
+    if outputs > BASIS_LIMIT:
+        raise ConfigError(
+            f"{call.owner(layer)} has no jvp of its own and {outputs} outputs, more than {BASIS_LIMIT}",
+            hint="write jvp(self, *tangents) for it, or use fewer samples",
+        )
+    kept = {name: grad.copy() for name, grad in layer.grads.items()}
+    tangents = [xp.zeros(s.shape, dtype=net.dtype) if s.is_real else None for s in specs]
+    basis = [xp.zeros(s.shape, dtype=net.dtype) if s.is_real else None for s in specs]
+    for k, spec in enumerate(specs):
+        for position in np.ndindex(*spec.shape) if spec.is_real else ():
+            basis[k][position] = 1
+            grads = call.backward(layer, basis)
+            pairs = [(g, v) for g, v in zip(grads, bottoms, strict=True) if g is not None and v is not None]
+            tangents[k][position] = sum((g * v).sum() for g, v in pairs)
+            basis[k][position] = 0  # only now: a gradient may be the memory of dy
+    for name, grad in layer.grads.items():
+        grad[...] = kept[name]
+    return tangents
+
+
+@in_turn
+def jacobian(net: Net, of: str, wrt: str) -> Any:
+    """The matrix of partial derivatives of a blob with respect to an input or a parameter, at the last forward.
+
+        J[i1, ..., j1, ...] = d of[i1, ...] / d wrt[j1, ...]
+
+    of     a blob, such as "fc2"
+    wrt    an input with `grad: true` or another blob below, or a parameter written "fc1.weight"
+
+    Shapes    of's shape followed by wrt's
+    Cost      one backward for every number of `of`; all gradients, of parameters and blobs, are left as they were
+    Errors    ConfigError for names that do not exist and for a parameter that is frozen; BlobError before a forward
+              that was kept, and where `wrt` does not lie below `of`
+    """
+    layer, _, name = wrt.rpartition(".")
+    parameter = net.params[layer][name] if layer in net.params and name in net.params[layer] else None
+    if parameter is not None and parameter.frozen:
+        raise ConfigError(f"parameter '{wrt}' is frozen and has no gradient", hint="set its .frozen to False first")
+    target = parameter.data if parameter is not None else net.blobs[wrt].data
+    shape = tuple(net.blobs[of].data.shape)
+    matrix = net.xp.zeros((*shape, *target.shape), dtype=net.dtype)
+    cotangent = net.xp.zeros(shape, dtype=net.dtype)
+    with _gradients_as_they_were(net):
+        for position in np.ndindex(*shape):
+            cotangent[position] = 1
+            net.zero_grad()
+            net.backward(**{of: cotangent})
+            cotangent[position] = 0
+            matrix[position] = parameter.grad if parameter is not None else net.blobs[wrt].grad
+    return matrix
+
+
+@contextmanager
+def _gradients_as_they_were(net: Net) -> Iterator[None]:
+    """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie."""
+    last, parameters = net.last_pass, net.flat.grad.copy()
+    blobs = list(last.grads) if last is not None else []
+    copies = [None if grad is None else grad.copy() for grad in blobs]
+    try:
+        yield
+    finally:
+        net.flat.grad[...] = parameters
+        if last is not None:
+            last.grads = blobs
+            for grad, copy in zip(blobs, copies, strict=True):
+                if grad is not None and getattr(grad.flags, "writeable", True):  # a seed is never written to
+                    grad[...] = copy

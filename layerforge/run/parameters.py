@@ -1,0 +1,264 @@
+"""Flat memory: all parameters of a net are slices of one array, all gradients slices of another.
+
+    frozen last; the rest sorted by (lr_mult, decay_mult), each slice aligned to 64 bytes, as they are at the beginning
+
+    data  [ fc1.weight | fc2.weight | ... | fc1.bias | fc2.bias | ... || frozen ]
+    grad  [    the same slices, without the frozen ones               ]
+
+An update is a few passes over flat memory, a snapshot one write, data-parallel training one sum. The solver's
+histories are arrays of the same layout. A parameter that is frozen later stays where it is, and so does its history:
+updates pass it over.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..arrays import philox
+from ..arrays.backend import Backend
+from ..contract.fillers import Filler
+from ..contract.layer import Layer, ParamDecl
+from ..graph.multipliers import Multipliers
+from ..schema.errors import ConfigError, LayerForgeError
+from ..schema.user_modules import described
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+ROW = 4096  # numbers per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter lives in the flat arrays."""
+
+    layer: str
+    name: str
+    shape: tuple[int, ...]
+    lr_mult: float
+    decay_mult: float
+    frozen: bool
+    offset: int = 0
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.layer, self.name
+
+    def view(self, flat: Any) -> Any:
+        """This parameter's part of a flat array, in its own shape."""
+        return flat[self.offset : self.offset + self.size].reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A run of slots with the same multipliers: what the solver updates in one go."""
+
+    start: int
+    stop: int
+    lr_mult: float
+    decay_mult: float
+
+
+@dataclass
+class FlatParams:
+    """The flat arrays and who lives where. `slots` has only owners: a shared parameter counts once.
+
+    changed  multipliers that hold instead of those that the configuration gives (multipliers.py)
+    """
+
+    data: Any = field(repr=False)
+    grad: Any = field(repr=False)
+    slots: dict[tuple[str, str], Slot]
+    groups: list[Group]
+    frozen_start: int
+    shared: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    changed: dict[tuple[str, str], Multipliers] = field(default_factory=dict)
+    forgotten: dict[frozenset[str], list[Any]] = field(default_factory=dict, repr=False)  # `forget` writes to these
+
+    def regroup(self, xp: Any, multipliers: Mapping[tuple[str, str], Multipliers]) -> None:
+        """Take other multipliers. Everything stays where it is; only the gradients of what was frozen from the start
+        have no place yet, and are added at the end, with what lies before them.
+        """
+        for key, slot in self.slots.items():
+            new = multipliers[key]
+            self.slots[key] = replace(slot, lr_mult=new.lr, decay_mult=new.decay, frozen=new.frozen)
+            if new.frozen and slot.offset < len(self.grad):
+                self.slots[key].view(self.grad)[...] = 0
+        dtype = str(self.data.dtype)
+        slots = sorted(self.slots.values(), key=lambda s: s.offset)
+        self.groups = _groups(slots, dtype)
+        self.forgotten.clear()
+        size = max((_end(slot, dtype) for slot in slots if not slot.frozen), default=0)
+        if size > len(self.grad):
+            self.grad, self.frozen_start = extended(xp, self.grad, size), size
+
+    def forget(self, besides: frozenset[str] = frozenset()) -> None:
+        """Set the gradients to zero, but for those of the layers named."""
+        parts = self.forgotten.get(besides)
+        if parts is None:
+            kept = [s for s in self.slots.values() if s.layer in besides and not s.frozen]
+            ends = sorted((s.offset, s.offset + s.size) for s in kept)
+            starts, stops = [0, *(stop for _, stop in ends)], [*(start for start, _ in ends), len(self.grad)]
+            between = zip(starts, stops, strict=True)
+            parts = self.forgotten[besides] = [self.grad[start:stop] for start, stop in between if start < stop]
+        for part in parts:
+            part[...] = 0
+
+    @property
+    def count(self) -> int:
+        """Learned numbers, without the padding between slices and counting shared ones once."""
+        return sum(s.size for s in self.slots.values())
+
+
+def allocate(
+    layers: Iterable[Layer],
+    backend: Backend,
+    dtype: str,
+    seed: int,
+    multipliers: Mapping[tuple[str, str], Multipliers] | None = None,
+    shared: Mapping[tuple[str, str], tuple[str, str]] | None = None,
+    fill: bool = True,
+) -> FlatParams:
+    """Give every declared parameter its slice and its start values, every state array its memory, and bind them.
+
+    multipliers and shared are keyed by (layer name, parameter name); `shared` maps a user to the owner. Without
+    multipliers, what the layers declared holds. Without `fill` the parameters are zeros.
+    """
+    layers, multipliers, shared = list(layers), multipliers or {}, dict(shared or {})
+    declared = {(layer.name, d.name): d for layer in layers for d in layer.param_decls.values()}
+    owned = {key: decl for key, decl in declared.items() if key not in shared}
+    slots = _place([_slot(key, decl, multipliers.get(key)) for key, decl in owned.items()], dtype)
+    frozen = [s for s in slots if s.frozen]
+    total = _end(slots[-1], dtype) if slots else 0
+    trained = frozen[0].offset if frozen else total
+
+    host = _host_memory(total, dtype, slots)
+    for slot in slots if fill else ():
+        slot.view(host)[...] = _start_values(owned[slot.key].filler, slot, seed)
+    data = backend.from_host(host)
+    grad = backend.xp.zeros(trained, dtype=dtype)
+    flat = FlatParams(data, grad, {s.key: s for s in slots}, _groups(slots, dtype), trained, shared)
+    for layer in layers:
+        _bind(layer, flat, backend, dtype)
+    return flat
+
+
+def _host_memory(total: int, dtype: str, slots: list[Slot]) -> np.ndarray:
+    """Zeros for all parameters; ConfigError naming the largest one where the machine has no memory for them."""
+    size = total * np.dtype(dtype).itemsize
+    try:
+        if size > memory_of_this_machine():
+            raise MemoryError
+        return np.zeros(total, dtype)
+    except (MemoryError, ValueError):
+        largest = max(slots, key=lambda slot: slot.size)
+        raise ConfigError(
+            f"the parameters take {size / 2**30:.3g} GiB, which is more than there is:"
+            f" '{largest.layer}.{largest.name}' alone has the shape {largest.shape}",
+            hint=f"make the hyper-parameters of layer '{largest.layer}', or what it reads, smaller",
+        ) from None
+
+
+def memory_of_this_machine() -> float:
+    """Bytes; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return math.inf
+
+
+def _start_values(filler: Filler, slot: Slot, seed: int) -> np.ndarray:
+    rng = philox.host_generator(seed, f"{slot.layer}.{slot.name}")
+    try:
+        return filler.fill(rng, slot.shape)
+    except LayerForgeError:
+        raise
+    except (Exception, SystemExit) as problem:  # numbers that overflow, or anything in a filler of the user's
+        who = f"layer '{slot.layer}': the filler {filler.type_name} of '{slot.name}'"
+        raise ConfigError(f"{who} cannot fill it: {described(problem)}", place=filler.place) from problem
+
+
+def _slot(key: tuple[str, str], decl: ParamDecl, given: Multipliers | None) -> Slot:
+    factors = given or Multipliers(decl.lr_mult, decl.decay_mult)
+    return Slot(*key, decl.shape, factors.lr, factors.decay, factors.frozen)
+
+
+def _place(slots: list[Slot], dtype: str) -> list[Slot]:
+    """The slots in their order in memory, with their offsets."""
+    placed: list[Slot] = []
+    for slot in sorted(slots, key=lambda s: (s.frozen, s.lr_mult, s.decay_mult)):
+        offset = _end(placed[-1], dtype) if placed else 0
+        placed.append(replace(slot, offset=offset))
+    return placed
+
+
+def _end(slot: Slot, dtype: str) -> int:
+    """The first aligned offset behind a slot."""
+    step = ALIGNMENT // np.dtype(dtype).itemsize
+    return -(-(slot.offset + slot.size) // step) * step
+
+
+def _groups(slots: Iterable[Slot], dtype: str) -> list[Group]:
+    """Neighbours of the same multipliers, from slots in the order of memory."""
+    groups: list[Group] = []
+    for slot in (s for s in slots if not s.frozen):
+        new = Group(slot.offset, _end(slot, dtype), slot.lr_mult, slot.decay_mult)
+        if groups and groups[-1] == replace(new, start=groups[-1].start, stop=new.start):
+            groups[-1] = replace(groups[-1], stop=new.stop)
+        else:
+            groups.append(new)
+    return groups
+
+
+def extended(xp: Any, array: Any, size: int) -> Any:
+    """A flat array with zeros behind it, up to this size. It lies elsewhere in memory."""
+    longer = xp.zeros(size, dtype=array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+def _bind(layer: Layer, flat: FlatParams, backend: Backend, dtype: str) -> None:
+    for name in layer.param_decls:
+        key = (layer.name, name)
+        slot = flat.slots[flat.shared.get(key, key)]
+        layer.params.bind(name, slot.view(flat.data))
+    bind_gradients(layer, flat, backend, dtype)
+    for name, state in layer.state_decls.items():
+        layer.state.bind(name, backend.xp.full(state.shape, state.value, dtype=state.dtype or dtype))
+
+
+def bind_gradients(layer: Layer, flat: FlatParams, backend: Backend, dtype: str) -> None:
+    """Tell a layer where the gradients of its parameters are, and which of them are wanted."""
+    for name, decl in layer.param_decls.items():
+        key = (layer.name, name)
+        slot = flat.slots[flat.shared.get(key, key)]
+        # A frozen parameter has no place in the flat gradient; a layer that adds to it all the same adds to nothing.
+        grad = backend.xp.zeros(decl.shape, dtype=dtype) if slot.frozen else slot.view(flat.grad)
+        layer.grads.bind(name, grad)
+        layer.needs_param_grad.bind(name, not slot.frozen)
+
+
+def l2_norm(xp: Any, flat: Any) -> float:
+    """The Euclidean norm of a 1-D array of any length; not finite where one of its numbers is not.
+
+    The squares of 4096 numbers at a time are summed in the array's own precision, those sums in float64: of the
+    norm of a float32 array about 8 digits are right. Where float32 overflows or loses small squares, everything is
+    done again in float64.
+    """
+    whole = flat.size - flat.size % ROW
+    rows, rest = flat[:whole], flat[whole:]
+    with np.errstate(over="ignore", invalid="ignore"):
+        products = xp.matmul(rows.reshape(-1, 1, ROW), rows.reshape(-1, ROW, 1))
+        squares = float(products.sum(dtype=np.float64)) + float(xp.dot(rest, rest))
+        if not 1e-20 < squares < math.inf:
+            double = flat.astype("float64")
+            squares = float(xp.dot(double, double))
+    return math.sqrt(squares)

@@ -1,0 +1,113 @@
+"""The registries: what a `type:` in YAML may name, and which modules to import to find it.
+
+Look-ups import lazily and by name. This is the one place where something to the left may reach something to the right
+(`layers`, `engines`, `solvers`, `data`), and only through a name that a configuration asks for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import threading
+import warnings
+from typing import Any
+
+from .errors import ConfigError
+from .locations import Place
+from .synonyms import hint_for_type
+
+# Keys of a layer's mapping that the framework owns, so that no hyper-parameter can have these names.
+WIRING_KEYS = (
+    *("name", "type", "bottom", "top", "phase", "loss_weight", "lr_mult", "decay_mult", "freeze", "share"),
+    *("engine", "recompute"),
+)
+BLOCK_KEYS = ("block", "repeat", "with")
+RESERVED = WIRING_KEYS + BLOCK_KEYS
+
+
+class Registry:
+    """The known types of one kind. `packages` are imported, with their modules, at the first look-up."""
+
+    def __init__(self, kind: str, *packages: str) -> None:
+        self.kind, self.packages = kind, packages
+        self._types: dict[str, type] = {}
+        self._discovering = self._discovered = False
+        self._lock = threading.RLock()  # another thread that builds a net waits until all types are known
+
+    def add(self, cls: type) -> type:
+        """Register a class under its type name; another class of that name is an error, the same one again is not."""
+        name = getattr(cls, "type_name", cls.__name__)
+        known = self._types.get(name)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ConfigError(
+                f"{self.kind} type {name} is registered twice: in {known.__module__} and in {cls.__module__}",
+                hint="give one of the two classes another name",
+            )
+        self._types[name] = cls
+        return cls
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        with self._lock:
+            if self._discovering:  # a module looks something up while it is imported, or another thread was faster
+                return
+            self._discovering = True
+            for name in self.packages:
+                package = importlib.import_module(name)
+                for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                    importlib.import_module(f"{name}.{module.name}")
+            self._discovered = True
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        self._discover()
+        return sorted(self._types)
+
+    def get(self, name: Any, place: Place | None = None) -> Any:
+        """The class of that name; ConfigError with a suggestion where there is none."""
+        self._discover()  # first: the module of a type that is known already may still be on its way in another thread
+        if not isinstance(name, str) or name not in self._types:
+            raise ConfigError(f"unknown {self.kind} type '{name}'", place=place, hint=hint_for_type(name, self.names()))
+        return self._types[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names()
+
+    def remove(self, name: str) -> None:
+        """Forget a type (for tests and interactive work)."""
+        self._types.pop(name, None)
+
+
+LAYERS = Registry("layer", "layerforge.layers")
+FILLERS = Registry("filler", "layerforge.contract.fillers")
+SOLVERS = Registry("solver", "layerforge.solvers")
+SCHEDULES = Registry("schedule", "layerforge.solvers")
+SOURCES = Registry("data source", "layerforge.data")
+
+
+def engine(kind: str) -> Any:
+    """The package of an engine: `missing()` says why it cannot be used here, `layers()` what it does."""
+    return importlib.import_module(f"layerforge.engines.{kind}")
+
+
+def register(cls: type) -> type:
+    """Class decorator that makes a Layer known to YAML under its class name.
+
+    Errors   ConfigError when a hyper-parameter has a name that the framework owns, when the name is taken, and, for
+             built-in layers, when there are no examples: a layer without examples cannot be tested.
+    """
+    for name in getattr(cls, "fields", {}):
+        if name in RESERVED or name in getattr(cls, "framework_names", ()):
+            raise ConfigError(f"{cls.__name__}: '{name}' is a key of the framework and cannot be a hyper-parameter")
+    if not getattr(cls, "examples", None):
+        message = f"{cls.__name__} has no examples: a layer without examples cannot be tested"
+        if cls.__module__.startswith("layerforge."):
+            raise ConfigError(message)
+        warnings.warn(f"{message}; add `examples = [Example(...)]`", stacklevel=2)
+    return LAYERS.add(cls)
+
+
+def register_source(cls: type) -> type:
+    """Class decorator that makes a data Source known to YAML under its class name."""
+    return SOURCES.add(cls)
