@@ -276,3 +276,28 @@ def test_recompute_of_single_layers_and_its_bad_uses() -> None:
     assert np.array_equal(got[0], want[0])
     with pytest.raises(Exception, match="recompute"):
         Net.from_config({**config, "net": [{**config["net"][0], "recompute": "yes"}]})
+
+
+@pytest.mark.parametrize("engine", ["reference", "onednn"])
+def test_a_backward_from_fewer_blobs_than_the_plan_expects(engine: str) -> None:
+    """Where a sum of gradients has a single part, it goes through memory that nobody else has by then."""
+    layers = [
+        {"name": "bn", "type": "BatchNorm", "bottom": "x", "recompute": True},
+        {"name": "sum", "type": "Add", "bottom": ["bn", "x"]},
+        {"name": "product", "type": "Mul", "bottom": ["sum", "x"]},
+        {"name": "pair", "type": "Stack", "bottom": ["bn", "product"], "dim": 1},
+        {"name": "pool", "type": "AvgPool2d", "bottom": "sum", "kernel_size": 1},
+        {"name": "fc", "type": "Linear", "out_features": 4},
+    ]
+    rng = np.random.default_rng(0)
+    x, gradients = rng.normal(size=(5, 1, 5, 6)).astype("f4"), {}
+    for keep in ("all", "none"):
+        config = {"engine": engine, "inputs": {"x": {"shape": [5, 1, 5, 6], "grad": True}}, "net": layers}
+        net = Net.from_config(config, keep=keep)
+        for top in ("fc", "pair", "fc"):
+            net.zero_grad()
+            scores = net.forward(phase="eval", backward=True, x=x)
+            net.backward(**{top: np.random.default_rng(1).normal(size=scores[top].shape)})
+            gradients.setdefault(top, []).append(net.params["bn"]["weight"].grad.copy())
+    for top, found in gradients.items():
+        np.testing.assert_allclose(found, found[:1] * len(found), rtol=1e-4, err_msg=top)

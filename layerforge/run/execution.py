@@ -194,7 +194,9 @@ class Pass:
     def _top_grad(self, index: int) -> Any:
         """The gradient of a top: zeros for a real one that nobody differentiated, None for an index."""
         grad, spec = self.grads[index], self.plan.specs[index]
-        if grad is not None or not spec.is_real:
+        if grad is not None:
+            return self._where_planned(index, grad)
+        if not spec.is_real:
             return grad
         zeros = self.plan.zeros.get(index)  # a layer does not write into what it is given, so they stay zeros
         if zeros is None:
@@ -202,6 +204,20 @@ class Pass:
             new = self.xp.zeros(spec.shape, dtype=self.dtype) if top is None else self.xp.zeros_like(top)
             zeros = self.plan.zeros[index] = fixed(new)
         return zeros
+
+    def _where_planned(self, index: int, grad: Any) -> Any:
+        """The gradient of a blob in the memory that an arena has for its sum, also where only one of its parts came.
+
+        A pass may begin from other blobs than the one that was recorded. From a sum on, layers may hand its memory down
+        as that of their own gradients; that of its parts is given to others by then.
+        """
+        total = self.memory.arrays.get(index) if self.plan.arena is not None else None
+        if total is None or grad is total or total.shape != grad.shape:
+            return grad
+        total[...] = grad
+        self.grads[index] = total
+        self.sums.append(None)
+        return total
 
     def _add_grad(self, place: tuple[int, int], index: int, grad: Any) -> None:
         """Add to the gradient of a blob. `place` is the step and which of its bottoms."""
