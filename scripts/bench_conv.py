@@ -24,7 +24,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from layerforge.arrays.spec import Spec
 from layerforge.check.harness import Probe
 from layerforge.contract.layer import Example
-from layerforge.layers.conv import Conv2d
+from layerforge.layers.convolutions.conv import Conv2d
 
 # name: samples, channels, height and width, output channels, kernel, stride, padding
 CASES = {

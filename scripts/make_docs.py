@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from layerforge.catalogue import builtin_layers, by_family
 from layerforge.cli.layers_command import common_keys, headline, layer_example, parameters
 from layerforge.contract.layer import Layer
+from layerforge.layers import builtin_layers, by_family
 
 PAGE = Path(__file__).parent.parent / "docs" / "layers.md"
 HEAD = """\

@@ -15,9 +15,9 @@ from layerforge.arrays.sliding_windows import Axis, chunks, fold, slide, unfold
 from layerforge.arrays.spec import Spec
 from layerforge.check.harness import Probe
 from layerforge.contract.layer import Example
-from layerforge.layers.avg_pool import AvgPool2d, GlobalAvgPool2d
-from layerforge.layers.conv import Conv2d
-from layerforge.layers.max_pool import MaxPool2d
+from layerforge.layers.convolutions.conv import Conv2d
+from layerforge.layers.poolings.avg_pool import AvgPool2d, GlobalAvgPool2d
+from layerforge.layers.poolings.max_pool import MaxPool2d
 from layerforge.schema.errors import LayerError
 
 NINE = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)

@@ -17,7 +17,7 @@ from layerforge.check.examine import examine
 from layerforge.check.gradients import Effort, layer_gradients, probe_gradients
 from layerforge.check.harness import Probe
 from layerforge.contract.layer import Example, Layer
-from layerforge.layers.linear import Linear
+from layerforge.layers.matrices.linear import Linear
 from layerforge.schema.registry import LAYERS
 
 CrossEntropy: type[Layer] = LAYERS.get("SoftmaxCrossEntropy")

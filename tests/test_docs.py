@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from layerforge import Example, Net, Spec, register
-from layerforge.catalogue import builtin_layers
 from layerforge.check.harness import Probe
+from layerforge.layers import builtin_layers
 from layerforge.schema.registry import LAYERS, SOURCES
 
 ROOT = Path(__file__).parent.parent

@@ -24,8 +24,8 @@ from layerforge.check.net_gradients import NetCheck
 from layerforge.check.report import Report
 from layerforge.cli import test_command
 from layerforge.contract.layer import Example, Layer
-from layerforge.layers.batch_norm import BatchNorm
-from layerforge.layers.linear import Linear
+from layerforge.layers.matrices.linear import Linear
+from layerforge.layers.norms.batch_norm import BatchNorm
 from layerforge.run.execution import Pass
 from layerforge.schema.errors import ConfigError, LayerForgeError
 from layerforge.schema.registry import LAYERS

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from layerforge import Example, Layer, Spec, param, register
-from layerforge.catalogue import FAMILIES, builtin_layers, by_family, family_of, module_name
+from layerforge.layers import FAMILIES, builtin_layers, by_family, family_of, module_name, titles
 from layerforge.schema.registry import LAYERS
 
 ROOT = Path(__file__).parent.parent
@@ -97,10 +97,10 @@ def test_layers_of_users_are_not_on_the_page(make_docs: ModuleType) -> None:
 
 @pytest.mark.parametrize("cls", builtin_layers(), ids=lambda cls: cls.type_name)
 def test_every_built_in_layer_has_a_family(cls: type[Layer]) -> None:
-    assert family_of(cls) in FAMILIES, f"add the module {module_name(cls)!r} to FAMILIES in layerforge/catalogue.py"
+    assert family_of(cls) in titles().values(), f"{module_name(cls)}.py belongs into the folder of a family"
 
 
-def test_every_module_of_a_family_has_layers_and_stands_once() -> None:
-    modules = [module for family in FAMILIES.values() for module in family]
-    assert len(set(modules)) == len(modules)
-    assert set(modules) <= {module_name(cls) for cls in builtin_layers()}
+def test_every_folder_of_layers_is_a_family_that_is_shown() -> None:
+    folders = {path.parent.name for path in (ROOT / "layerforge" / "layers").glob("*/__init__.py")}
+    assert folders == set(FAMILIES) and len(set(titles().values())) == len(FAMILIES)
+    assert set(titles().values()) <= set(by_family(builtin_layers()))

@@ -9,7 +9,7 @@ import pytest
 from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
-from layerforge.layers.elementwise import elementwise
+from layerforge.layers.elementwise.elementwise import elementwise
 from layerforge.schema.errors import LayerError
 from layerforge.schema.registry import LAYERS
 

@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose
 
 from layerforge.arrays.sliding_windows import Axis
 from layerforge.arrays.spec import Spec
-from layerforge.layers import depthwise
-from layerforge.layers.conv import Conv2d
-from layerforge.layers.conv_transpose import ConvTranspose2d
+from layerforge.layers.convolutions import depthwise
+from layerforge.layers.convolutions.conv import Conv2d
+from layerforge.layers.convolutions.conv_transpose import ConvTranspose2d
 
 RNG = np.random.default_rng(0)
 TURNED = [

@@ -11,9 +11,9 @@ from alone import Alone
 from numpy.testing import assert_allclose, assert_array_equal
 
 from layerforge.arrays.spec import Spec
-from layerforge.layers.avg_pool import AvgPool1d, AvgPool2d
-from layerforge.layers.max_pool import MaxPool2d
-from layerforge.layers.spatial_pyramid_pool import SpatialPyramidPool
+from layerforge.layers.poolings.avg_pool import AvgPool1d, AvgPool2d
+from layerforge.layers.poolings.max_pool import MaxPool2d
+from layerforge.layers.poolings.spatial_pyramid_pool import SpatialPyramidPool
 from layerforge.schema.errors import ConfigError, LayerError
 
 CAFFE = {"caffe_rounding": True}

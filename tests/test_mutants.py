@@ -14,7 +14,7 @@ from layerforge.arrays.spec import Spec, index
 from layerforge.check import contract
 from layerforge.check.contract import CHECKS, Case, CheckFailed, check_bad, check_documented
 from layerforge.contract.layer import Bad, Example, Layer
-from layerforge.layers.linear import Linear
+from layerforge.layers.matrices.linear import Linear
 from layerforge.schema.params import param
 
 

@@ -86,9 +86,9 @@ def test_many_values_to_one_place() -> None:
 
 def test_layers_add_up_by_these_functions() -> None:
     """A method .sum, .mean or .cumsum of an array in a layer file adds up in the array's own type."""
-    counts = {"labelled.py", "accuracy.py", "resampling.py"}  # of booleans, which are added up as integers
+    counts = {"labels.py", "accuracy.py", "resampling.py"}  # of booleans, which are added up as integers
     found = []
-    for path in sorted((Path(layerforge.__file__).parent / "layers").glob("*.py")):
+    for path in sorted((Path(layerforge.__file__).parent / "layers").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 mine = isinstance(node.func.value, ast.Name) and node.func.value.id in ("mask", "self")

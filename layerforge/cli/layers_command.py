@@ -68,7 +68,7 @@ def registry(kind: str) -> Any:
 
 def registered(kind: str) -> dict[str, list[Any]]:
     """The types of a kind, by name in groups: layers by family, others by module."""
-    from ..catalogue import by_family, module_name
+    from ..layers import by_family, module_name
 
     known = registry(kind)
     types = [known.get(name) for name in known.names()]
@@ -102,7 +102,7 @@ def headline(cls: type) -> str:
 
 def entry(kind: str, cls: Any) -> dict[str, Any]:
     """What the catalogue says of a type, for programs."""
-    from ..catalogue import family_of
+    from ..layers import family_of
 
     family = {"family": family_of(cls)} if kind == "layers" else {}
     return {"name": cls.type_name, "kind": kind, **family, "module": cls.__module__, "headline": headline(cls)}

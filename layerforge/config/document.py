@@ -196,9 +196,7 @@ class Config:
         values = self._mapping("data")
         if values is None or self.tree.get("data") is None:
             return None
-        from .data_section import (
-            DataSection,  # sources bring readers of many formats; a net without data needs none of them
-        )
+        from .data_section import DataSection
 
         return self._build(DataSection, values, "data")
 

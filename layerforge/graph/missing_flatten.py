@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..contract import call
-from ..layers.linear import Linear
+from ..layers.matrices.linear import Linear
 from ..schema.errors import ConfigError, LayerForgeError
 
 if TYPE_CHECKING:

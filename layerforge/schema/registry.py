@@ -55,8 +55,8 @@ class Registry:
             self._discovering = True
             for name in self.packages:
                 package = importlib.import_module(name)
-                for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-                    importlib.import_module(f"{name}.{module.name}")
+                for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{name}."):
+                    importlib.import_module(module.name)
             self._discovered = True
 
     def names(self) -> list[str]:

@@ -109,7 +109,7 @@ class Trace:
 
     def _note(self, frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
-        if event == "return" and Path(code.co_filename).parent == FOLDER:
+        if event == "return" and FOLDER in Path(code.co_filename).parents:
             sys.setprofile(None)
             known = self.arrays.setdefault(code, {})
             arrays = _in_scope(frame)

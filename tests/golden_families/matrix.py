@@ -5,7 +5,7 @@ from __future__ import annotations
 from golden_cases import Case
 
 from layerforge.arrays.spec import Spec
-from layerforge.layers.linalg import matrices
+from layerforge.layers.matrices.linalg import matrices
 
 from .builders import moved, one
 

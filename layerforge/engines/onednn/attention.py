@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...layers.attention import LOWEST, ScaledDotProductAttention, visible
-from ...layers.multihead_attention import MultiheadAttention, heads
+from ...layers.sequences.attention import LOWEST, ScaledDotProductAttention, visible
+from ...layers.sequences.multihead_attention import MultiheadAttention, heads
 from . import primitives
 from .base import OneDnn
 from .primitives import ADD, MULTIPLY, SOFTMAX

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
-from ...layers.conv import Conv1d, Conv2d, Conv3d, Kernels
-from ...layers.conv_transpose import ConvTranspose2d
+from ...layers.convolutions.conv import Conv1d, Conv2d, Conv3d, Kernels
+from ...layers.convolutions.conv_transpose import ConvTranspose2d
 from . import primitives
 from .base import OneDnn
 from .binding import DIFF_WEIGHTS

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays import philox
-from ...layers.dropout import Dropout, Dropout2d
+from ...layers.elementwise.dropout import Dropout, Dropout2d
 from . import primitives
 from .base import OneDnn
 

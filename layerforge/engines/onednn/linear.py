@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays.spec import Spec
-from ...layers.linear import Linear
+from ...layers.matrices.linear import Linear
 from . import primitives
 from .base import OneDnn
 from .folding import Folding

@@ -14,7 +14,7 @@ import numpy as np
 from ...arrays.functional import check_labels, exact_sum, log_softmax
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
-from ...layers.softmax_cross_entropy import SoftmaxCrossEntropy
+from ...layers.losses.softmax_cross_entropy import SoftmaxCrossEntropy
 from .base import OneDnn
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from ...arrays.sliding_windows import Axis, Windows
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
-from ...layers.avg_pool import AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d
-from ...layers.max_pool import MaxPool1d, MaxPool2d, MaxPool3d, find_winners, maxima, of_winners
+from ...layers.poolings.avg_pool import AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool2d
+from ...layers.poolings.max_pool import MaxPool1d, MaxPool2d, MaxPool3d, find_winners, maxima, of_winners
 from . import primitives
 from .activation import all_finite, in_order_of_memory
 from .base import OneDnn

@@ -9,10 +9,10 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
-from ...layers.gru import GRU
-from ...layers.lstm import LSTM
-from ...layers.recurrent import Recurrent
-from ...layers.rnn import RNN
+from ...layers.sequences.gru import GRU
+from ...layers.sequences.lstm import LSTM
+from ...layers.sequences.recurrent import Recurrent
+from ...layers.sequences.rnn import RNN
 from . import primitives, recurrence
 from .activation import TANH
 from .base import OneDnn

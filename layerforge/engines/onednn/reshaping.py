@@ -7,8 +7,8 @@ from typing import Any
 
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
-from ...layers.flatten import Flatten
-from ...layers.reshaping import Reshape, Reshaping
+from ...layers.shapes.flatten import Flatten
+from ...layers.shapes.reshaping import Reshape, Reshaping
 from . import primitives
 from .base import OneDnn
 

@@ -10,7 +10,7 @@ import numpy as np
 from ...arrays.functional import log_softmax
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
-from ...layers.softmax import LogSoftmax, Softmax
+from ...layers.reductions.softmax import LogSoftmax, Softmax
 from . import primitives
 from .activation import in_order_of_memory, spread_nan
 from .base import OneDnn

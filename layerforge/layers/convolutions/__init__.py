@@ -1,0 +1,3 @@
+"""Convolutions: windows that slide over images, and what changes their size."""
+
+TITLE = "Convolutions"

@@ -1,0 +1,225 @@
+"""Conv1d, Conv2d, Conv3d: convolution along one, two or three axes. Conv2d's docstring has the derivation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...arrays.functional import sum_of
+from ...arrays.sliding_windows import Windows, batch_first, batch_last, slide, spatial
+from ...arrays.spec import Spec
+from ...contract.fillers import Filler
+from ...contract.layer import Bad, Example, Layer
+from ...schema.errors import ConfigError, LayerError
+from ...schema.params import Pair, PerAxis, Single, Triple, param
+from ...schema.registry import register
+from .correlation import correlate, spread, weigh
+
+
+class Kernels(Layer):
+    """Base of the layers with learned kernels, in any number of spatial axes: hyper-parameters and parameters."""
+
+    backward_reads = ("bottom",)
+
+    out_channels: int = param(help="channels M of the output", ge=1)
+    kernel_size: PerAxis = param(help="size of the kernel along each axis", ge=1)
+    stride: PerAxis = param(1, help="step from one window to the next", ge=1)
+    padding: PerAxis = param(0, help="zeros added on each side", ge=0)
+    dilation: PerAxis = param(1, help="step from one element of the kernel to the next", ge=1)
+    groups: int = param(1, help="parts of the channels that are convolved separately", ge=1)
+    bias: bool = param(True, help="learn an additive bias")
+    weight_filler: Filler = param("msra", help="start values of weight")
+    bias_filler: Filler = param("constant", help="start values of bias")
+
+    def validate(self) -> None:
+        if self.out_channels % self.groups:
+            raise ConfigError(
+                f"out_channels {self.out_channels} is not a multiple of groups {self.groups}",
+                hint="every group makes the same number of output channels",
+            )
+
+    def group_size(self, channels: int) -> int:
+        """The input channels of one group."""
+        if channels % self.groups:
+            raise LayerError(
+                f"the bottom has {channels} channels, not a multiple of groups {self.groups}",
+                hint=f"groups must divide {channels}",
+            )
+        return channels // self.groups
+
+    def add_params(self, shape: Sequence[int]) -> None:
+        """Declare kernels of this shape, and the bias."""
+        self.add_param("weight", shape, self.weight_filler)
+        if self.bias:
+            self.add_param("bias", (self.out_channels,), self.bias_filler, decay_mult=0)
+
+    def add_bias_grad(self, dy: Any) -> None:
+        """Add to the gradient of the bias: every position of the output (M, *S, N) has it once."""
+        if self.bias and self.needs_param_grad.bias:
+            self.grads.bias += sum_of(dy.reshape(dy.shape[0], -1), 1)
+
+
+class Convolution(Kernels):
+    """Base of Conv1d, Conv2d and Conv3d."""
+
+    def setup(self, x: Spec) -> Spec:
+        windows = self.windows(spatial(x, len(self.kernel_size)))
+        self.add_params((self.out_channels, self.group_size(x.shape[1]), *self.kernel_size))
+        return x.with_shape((x.shape[0], self.out_channels, *windows.counts))
+
+    def windows(self, size: Sequence[int]) -> Windows:
+        """The windows over an input of this spatial shape."""
+        return slide(size, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def forward(self, x: Any) -> Any:
+        x = batch_last(self.xp, x)
+        self.save(x=x)
+        bias = self.params.bias if self.bias else None
+        return batch_first(self.xp, correlate(self.xp, self.params.weight, x, self.windows(x.shape[1:-1]), bias))
+
+    def backward(self, dy: Any) -> Any:
+        xp, x, dy = self.xp, self.saved.x, batch_last(self.xp, dy)
+        windows = self.windows(x.shape[1:-1])
+        if self.needs_param_grad.weight:
+            self.grads.weight += weigh(xp, dy, x, windows, self.params.weight)
+        self.add_bias_grad(dy)
+        if not self.needs_grad[0]:
+            return None
+        return batch_first(xp, spread(xp, self.params.weight, dy, windows, x.shape[0]))
+
+    def jvp(self, dx: Any) -> Any:
+        dx = batch_last(self.xp, dx)
+        return batch_first(self.xp, correlate(self.xp, self.params.weight, dx, self.windows(dx.shape[1:-1])))
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        channels, size = bottoms[0].shape[1], bottoms[0].shape[2:]
+        return 2 * tops[0].size * channels // self.groups * self.windows(size).elements
+
+
+@register
+class Conv2d(Convolution, axes=Pair):
+    """Conv2d: convolution with learned kernels (Caffe: Convolution)
+
+        yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
+
+    where p runs over the positions of the output, k over those of the kernel (both pairs: down, across), c over the
+    channels of m's group, and x̂ is x with `padding` zeros around it. (A cross-correlation: the kernel is not flipped.)
+
+    Per axis the output has floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1 positions. With groups,
+    output channels m of a group see the input channels of that group only; groups = C is a depthwise convolution.
+
+    Computed as a matrix product: the window that position p of sample n sees is a column of the matrix X, which has
+    C/groups · K rows (K elements of the kernel) and as many columns as there are (p, n); then, for each group, y = W X.
+    X has each number of x up to K times, so it is made and used in parts, and made again in backward rather than kept.
+
+    Shapes    x (N, C, H, W) real, y (N, M, H', W'), weight (M, C/groups, kernel height, kernel width), bias (M,)
+    Backward  As for Linear, whose x is X here:
+                  dW = dy Xᵀ,   dX = Wᵀ dy,   dbₘ = Σₙₚ dyₙₘₚ
+              A number of X is a copy of one in x, so each number of dX is added to the place in dx that its column had
+              it from; what came from the padding is dropped. In one formula,
+                  dx_nc(i) = Σₘ Σ W_mck dyₙₘₚ    over all p, k with p · stride + k · dilation - padding = i
+    Keeps     x
+    Cost      2 N M H' W' C/groups K flops forward, twice that backward
+    Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
+    Source    LeCun et al. 1989; the matrix product: Chellapilla, Puri & Simard 2006; compare torch.nn.Conv2d
+    """
+
+    examples = [
+        Example({"out_channels": 4, "kernel_size": 3}, [Spec((2, 3, 5, 4))]),
+        Example({"out_channels": 2, "kernel_size": 3, "padding": 1, "bias": False}, [Spec((3, 2, 4, 5))]),
+        Example({"out_channels": 3, "kernel_size": [3, 2], "stride": [2, 3], "padding": [0, 1]}, [Spec((2, 2, 8, 7))]),
+        Example({"out_channels": 2, "kernel_size": [2, 3], "dilation": [3, 2], "padding": 2}, [Spec((2, 2, 5, 6))]),
+        Example({"out_channels": 6, "kernel_size": 3, "groups": 2, "stride": 2, "padding": 1}, [Spec((2, 4, 6, 5))]),
+        Example({"out_channels": 3, "kernel_size": 3, "groups": 3, "padding": 1}, [Spec((2, 3, 4, 4))], "depthwise"),
+        Example({"out_channels": 6, "kernel_size": [1, 3], "groups": 3}, [Spec((2, 3, 2, 5))], "two outputs a channel"),
+        Example({"out_channels": 5, "kernel_size": 1}, [Spec((2, 3, 4, 3))], "1x1"),
+        Example({"out_channels": 4, "kernel_size": 1, "stride": 2}, [Spec((2, 3, 5, 5))], "skips positions"),
+        Example({"out_channels": 2, "kernel_size": 2, "stride": 3}, [Spec((2, 2, 7, 6))], "unused rows and columns"),
+        Example({"out_channels": 3, "kernel_size": [4, 5]}, [Spec((2, 2, 4, 5))], "one window"),
+        Example({"out_channels": 2, "kernel_size": 3, "padding": 2}, [Spec((2, 1, 1, 1))], "mostly padding"),
+        Example({"out_channels": 1, "kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+        Example({"out_channels": 2, "kernel_size": [24, 8]}, [Spec((4, 2, 47, 15))], "columns in several chunks"),
+    ]
+    bad_examples = [
+        Bad({"out_channels": 0, "kernel_size": 3}, "must be >= 1"),
+        Bad({"out_channels": 4}, "kernel_size is required"),
+        Bad({"out_channels": 4, "kernel_size": [3, 0]}, "must be >= 1"),
+        Bad({"out_channels": 4, "kernel_size": [3, 3, 3]}, "an integer or a pair [height, width]"),
+        Bad({"out_channels": 4, "kernel_size": 2.5}, "an integer or a pair [height, width]"),
+        Bad({"out_channels": 4, "kernel_size": 3, "stride": 0}, "must be >= 1"),
+        Bad({"out_channels": 4, "kernel_size": 3, "padding": -1}, "must be >= 0"),
+        Bad({"out_channels": 4, "kernel_size": 3, "pad": 1}, "did you mean 'padding'?"),
+        Bad({"num_output": 4, "kernel_size": 3}, "did you mean 'out_channels'?"),
+        Bad({"out_channels": 4, "kernel_size": 3, "groups": 3}, "out_channels 4 is not a multiple of groups 3"),
+        Bad({"out_channels": 4, "kernel_size": 3, "groups": 2}, "3 channels, not a multiple", [Spec((2, 3, 5, 5))]),
+        Bad({"out_channels": 4, "kernel_size": 3}, "expected 4", [Spec((2, 3, 5))]),
+        Bad({"out_channels": 4, "kernel_size": 5, "padding": 1}, "covers 5 x 5, more than", [Spec((2, 3, 2, 8))]),
+        Bad({"out_channels": 4, "kernel_size": 2, "dilation": 9}, "covers 10 x 10", [Spec((2, 3, 8, 12))]),
+        Bad({"out_channels": 4, "kernel_size": 1}, "must be real numbers", [Spec((2, 3, 4, 4), role="index")]),
+    ]
+
+
+@register
+class Conv1d(Convolution, axes=Single):
+    """Conv1d: convolution along one axis (Caffe: Convolution)
+
+        yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
+
+    Conv2d with one number for a pair: p, k and every size are numbers.
+
+    Shapes    x (N, C, L) real, y (N, M, L'), weight (M, C/groups, kernel), bias (M,)
+    Backward  Conv2d's: dW = dy Xᵀ, dbₘ = Σₙₚ dyₙₘₚ, and dX = Wᵀ dy, whose numbers go back to where X had them from
+    Keeps     x
+    Cost      2 N M L' C/groups K flops forward, twice that backward
+    Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
+    Source    Waibel et al. 1989, time-delay networks; compare torch.nn.Conv1d
+    """
+
+    examples = [
+        Example({"out_channels": 4, "kernel_size": 3}, [Spec((2, 3, 6))]),
+        Example({"out_channels": 4, "kernel_size": 3, "padding": 1, "bias": False}, [Spec((3, 2, 5))]),
+        Example({"out_channels": 6, "kernel_size": [3], "stride": 2, "dilation": 2, "groups": 2}, [Spec((2, 4, 9))]),
+        Example({"out_channels": 4, "kernel_size": 3, "groups": 2, "padding": 2}, [Spec((2, 2, 5))], "depthwise"),
+        Example({"out_channels": 3, "kernel_size": 1}, [Spec((2, 5, 1))], "a Linear in each position"),
+        Example({"out_channels": 1, "kernel_size": 4, "stride": 3}, [Spec((1, 1, 12))]),
+    ]
+    bad_examples = [
+        Bad({"out_channels": 4, "kernel_size": [3, 3]}, "an integer or a list [length]"),
+        Bad({"out_channels": 4, "kernel_size": 3}, "expected 3", [Spec((2, 3, 5, 5))]),
+        Bad({"out_channels": 4, "kernel_size": 6, "padding": 1}, "covers 6, more than", [Spec((2, 3, 3))]),
+        Bad({"out_channels": 4, "kernel_size": 2, "groups": 2}, "3 channels, not a multiple", [Spec((2, 3, 5))]),
+    ]
+
+
+@register
+class Conv3d(Convolution, axes=Triple):
+    """Conv3d: convolution along three axes (Caffe: Convolution)
+
+        yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
+
+    Conv2d with triples for pairs: depth, height, width.
+
+    Shapes    x (N, C, D, H, W) real, y (N, M, D', H', W'), weight (M, C/groups, *kernel_size), bias (M,)
+    Backward  Conv2d's: dW = dy Xᵀ, dbₘ = Σₙₚ dyₙₘₚ, and dX = Wᵀ dy, whose numbers go back to where X had them from
+    Keeps     x
+    Cost      2 N M D' H' W' C/groups K flops forward, twice that backward
+    Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
+    Source    Ji et al. 2010; compare torch.nn.Conv3d
+    """
+
+    examples = [
+        Example({"out_channels": 3, "kernel_size": 2}, [Spec((2, 2, 3, 4, 3))]),
+        Example({"out_channels": 2, "kernel_size": [1, 3, 2], "padding": [0, 1, 1]}, [Spec((2, 3, 2, 4, 3))]),
+        Example(
+            {"out_channels": 4, "kernel_size": 2, "stride": [2, 1, 3], "dilation": [1, 2, 1], "groups": 2},
+            [Spec((2, 4, 4, 3, 5))],
+        ),
+        Example({"out_channels": 3, "kernel_size": 3, "padding": 1, "groups": 3}, [Spec((2, 3, 2, 3, 2))], "depthwise"),
+        Example({"out_channels": 2, "kernel_size": [1, 1, 2], "bias": False}, [Spec((1, 1, 1, 1, 2))]),
+    ]
+    bad_examples = [
+        Bad({"out_channels": 4, "kernel_size": [3, 3]}, "an integer or a triple [depth, height, width]"),
+        Bad({"out_channels": 4, "kernel_size": 3}, "expected 5", [Spec((2, 3, 5, 5))]),
+        Bad({"out_channels": 4, "kernel_size": 3}, "covers 3 x 3 x 3, more than", [Spec((2, 3, 2, 5, 5))]),
+        Bad({"out_channels": 3, "kernel_size": 1, "groups": 2}, "out_channels 3 is not a multiple of groups 2"),
+    ]

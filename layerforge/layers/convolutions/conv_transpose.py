@@ -1,0 +1,130 @@
+"""ConvTranspose2d: convolution turned round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...arrays.sliding_windows import Axis, Windows, batch_first, batch_last, spatial
+from ...arrays.spec import Spec
+from ...contract.layer import Bad, Example
+from ...schema.errors import ConfigError, LayerError
+from ...schema.params import Pair, param
+from ...schema.registry import register
+from .conv import Kernels
+from .correlation import correlate, spread, weigh
+
+
+@register
+class ConvTranspose2d(Kernels, axes=Pair):
+    """ConvTranspose2d: convolution turned round, which makes images larger (Caffe: Deconvolution)
+
+        yₙₘ(i) = bₘ + Σ_c Σ W_cmk x_ncₚ    over all p, k with p · stride + k · dilation - padding = i
+
+    Every number of x paints the kernel, times itself, onto the output: Conv2d's windows lie over y, as many as x has
+    positions, and x fills them. This is the formula that gives Conv2d its dx: as a matrix, the transpose of Conv2d's.
+
+    Per axis the output has stride (size - 1) + dilation (kernel - 1) + 1 - 2 padding + output_padding positions.
+    Conv2d with a stride makes one size of several; output_padding, rows and columns at the end that the kernels may
+    also reach, chooses among them.
+
+    Shapes    x (N, C, H, W) real, y (N, M, H', W'), weight (C, M/groups, kernel height, kernel width), bias (M,)
+    Backward  The transpose of a transpose is the convolution itself: with Y the matrix whose columns are the windows
+              over dy (Conv2d's X),
+                  dx = W Y,   dW = x Yᵀ,   dbₘ = Σₙᵢ dyₙₘᵢ
+    Keeps     x
+    Cost      2 N C H W M/groups K flops forward, twice that backward
+    Errors    LayerError when C is not a multiple of groups, or the padding leaves nothing of the output
+    Source    Zeiler et al. 2010, Long, Shelhamer & Darrell 2015; compare torch.nn.ConvTranspose2d
+    """
+
+    output_padding: Pair = param(0, help="positions added at the end of each axis of the output", ge=0)
+
+    examples = [
+        Example({"out_channels": 4, "kernel_size": 3}, [Spec((2, 3, 4, 3))]),
+        Example({"out_channels": 2, "kernel_size": 4, "stride": 2, "padding": 1, "bias": False}, [Spec((2, 3, 3, 4))]),
+        Example(
+            {"out_channels": 3, "kernel_size": 3, "stride": [2, 3], "padding": 1, "output_padding": [1, 2]},
+            [Spec((2, 2, 3, 2))],
+        ),
+        Example(
+            {"out_channels": 4, "kernel_size": [3, 2], "dilation": [2, 3], "groups": 2, "padding": [1, 0]},
+            [Spec((2, 6, 3, 2))],
+        ),
+        Example({"out_channels": 2, "kernel_size": 2, "dilation": 3, "output_padding": 2}, [Spec((2, 1, 2, 3))]),
+        Example({"out_channels": 6, "kernel_size": 3, "stride": 2, "groups": 3}, [Spec((2, 3, 2, 3))], "depthwise"),
+        Example({"out_channels": 3, "kernel_size": 3, "groups": 3, "padding": 1}, [Spec((2, 6, 4, 3))], "one each"),
+        Example({"out_channels": 2, "kernel_size": 1, "stride": 3}, [Spec((2, 3, 2, 2))], "gaps"),
+        Example({"out_channels": 1, "kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+        Example({"out_channels": 2, "kernel_size": [24, 8]}, [Spec((4, 2, 24, 8))], "columns in several chunks"),
+    ]
+    bad_examples = [
+        Bad({"out_channels": 4, "kernel_size": 3, "output_padding": 1}, "output_padding (1, 1) is not below"),
+        Bad({"out_channels": 4, "kernel_size": 3, "groups": 3}, "out_channels 4 is not a multiple of groups 3"),
+        Bad({"out_channels": 4, "kernel_size": 3, "groups": 2}, "3 channels, not a multiple", [Spec((2, 3, 5, 5))]),
+        Bad({"out_channels": 4, "kernel_size": 3, "padding": 2}, "would have 0 x 2 positions", [Spec((2, 3, 2, 4))]),
+        Bad({"out_channels": 4, "kernel_size": 3}, "no positions", [Spec((2, 3, 0, 4))]),
+        Bad({"out_channels": 4, "kernel_size": 3}, "expected 4", [Spec((2, 3, 5))]),
+        Bad({"num_output": 4, "kernel_size": 3}, "did you mean 'out_channels'?"),
+    ]
+
+    def validate(self) -> None:
+        super().validate()
+        if any(o >= max(s, d) for o, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True)):
+            raise ConfigError(
+                f"output_padding {self.output_padding} is not below stride {self.stride} or dilation {self.dilation}",
+                hint="it chooses among the sizes that a stride makes alike; a margin around x is Pad's",
+            )
+
+    def setup(self, x: Spec) -> Spec:
+        size = spatial(x, len(self.kernel_size))
+        if 0 in size:
+            raise LayerError(f"the bottom has shape {x.shape}: no positions")
+        windows = self.windows(size)
+        if min(windows.size) < 1:
+            raise LayerError(
+                f"the output would have {' x '.join(map(str, windows.size))} positions",
+                hint=f"less padding (now {self.padding})",
+            )
+        self.group_size(x.shape[1])
+        self.add_params((x.shape[1], self.out_channels // self.groups, *self.kernel_size))
+        return x.with_shape((x.shape[0], self.out_channels, *windows.size))
+
+    def windows(self, size: Sequence[int]) -> Windows:
+        """The windows over the output, one for each position of an input of this spatial shape."""
+        per_axis = zip(
+            size, self.kernel_size, self.stride, self.padding, self.dilation, self.output_padding, strict=True
+        )
+        return Windows(
+            tuple(
+                Axis(s * (n - 1) + d * (k - 1) + 1 - 2 * p + extra, k, s, p, d, at_most=n)
+                for n, k, s, p, d, extra in per_axis
+            )
+        )
+
+    def forward(self, x: Any) -> Any:
+        x = batch_last(self.xp, x)
+        self.save(x=x)
+        y = self.apply(x)
+        if self.bias:
+            y += self.params.bias.reshape(-1, *(1,) * (y.ndim - 1))
+        return batch_first(self.xp, y)
+
+    def apply(self, x: Any) -> Any:
+        """The linear part of forward: (C, *S, N) to (M, *S', N)."""
+        return spread(self.xp, self.params.weight, x, self.windows(x.shape[1:-1]), self.out_channels)
+
+    def backward(self, dy: Any) -> Any:
+        xp, x, dy = self.xp, self.saved.x, batch_last(self.xp, dy)
+        windows = self.windows(x.shape[1:-1])
+        if self.needs_param_grad.weight:
+            self.grads.weight += weigh(xp, x, dy, windows, self.params.weight)
+        self.add_bias_grad(dy)
+        return batch_first(xp, correlate(xp, self.params.weight, dy, windows)) if self.needs_grad[0] else None
+
+    def jvp(self, dx: Any) -> Any:
+        return batch_first(self.xp, self.apply(batch_last(self.xp, dx)))
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        kernel = self.windows(bottoms[0].shape[2:]).elements
+        return 2 * bottoms[0].size * self.out_channels // self.groups * kernel

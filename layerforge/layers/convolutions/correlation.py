@@ -1,0 +1,71 @@
+"""The three matrix products of convolution, with any number of spatial axes. Conv2d derives them.
+
+With X the matrix whose columns are the windows over x, and W the kernels as rows, for each group of channels:
+
+    correlate   y = W X
+    spread      dx = Wᵀ dy, each number added to the place that X had it from
+    weigh       dW = dy Xᵀ
+
+The three know nothing of forward and backward: a transposed convolution uses the same ones the other way round. x is
+(C, *S, N) and y (M, *P, N): the batch is last, as windows.py has it; the kernels are (M, C/groups, *K).
+
+Where every channel is a group of its own (a depthwise convolution), W has a single row per output channel and copying
+windows costs more than multiplying them. The same three are then sums over the elements of the kernel: depthwise.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...arrays.sliding_windows import Windows, chunks, fold, unfold
+from . import depthwise
+
+
+def correlate(xp: Any, kernels: Any, x: Any, windows: Windows, bias: Any = None) -> Any:
+    """W X, with the bias (M,) added to every column where there is one: (M, *P, N)."""
+    if is_depthwise(kernels, x):
+        return depthwise.correlate(xp, kernels, x, windows, bias)
+    groups = x.shape[0] // kernels.shape[1]
+    weight = grouped(kernels, groups)
+    y = xp.empty((kernels.shape[0], *windows.counts, x.shape[-1]), dtype=x.dtype)
+    for rows, places in chunks(windows, x):
+        part = grouped(y, groups)[:, :, places]
+        xp.matmul(weight, grouped(unfold(xp, x, windows, rows), groups), out=part)
+        if bias is not None:
+            part += grouped(bias, groups)
+    return y
+
+
+def spread(xp: Any, kernels: Any, y: Any, windows: Windows, channels: int) -> Any:
+    """Wᵀ y, folded onto the positions that the windows see: (C, *S, N)."""
+    x = xp.zeros((channels, *windows.size, y.shape[-1]), dtype=y.dtype)
+    if is_depthwise(kernels, x):
+        return depthwise.spread(xp, kernels, y, windows, x)
+    groups = channels // kernels.shape[1]
+    weight = grouped(kernels, groups)
+    # With one output channel in a group Wᵀ y is an outer product, at which NumPy's matmul is slow.
+    product = xp.multiply if weight.shape[1] == 1 else xp.matmul
+    for rows, places in chunks(windows, x):
+        fold(product(weight.swapaxes(1, 2), grouped(y, groups)[:, :, places]), x, windows, rows)
+    return x
+
+
+def weigh(xp: Any, y: Any, x: Any, windows: Windows, kernels: Any) -> Any:
+    """y Xᵀ in the shape of the kernels: how much each of their numbers says in Σ y · (W X)."""
+    if is_depthwise(kernels, x):
+        return depthwise.weigh(xp, y, x, windows, kernels)
+    groups = x.shape[0] // kernels.shape[1]
+    total = xp.zeros_like(grouped(kernels, groups))
+    for rows, places in chunks(windows, x):
+        total += grouped(y, groups)[:, :, places] @ grouped(unfold(xp, x, windows, rows), groups).swapaxes(1, 2)
+    return total.reshape(kernels.shape)
+
+
+def grouped(array: Any, groups: int) -> Any:
+    """An array with channels first as (groups, channels of a group, all the rest)."""
+    return array.reshape(groups, array.shape[0] // groups, -1)
+
+
+def is_depthwise(kernels: Any, x: Any) -> bool:
+    """Whether every channel of x is a group of its own, and there are several."""
+    return kernels.shape[1] == 1 and x.shape[0] > 1

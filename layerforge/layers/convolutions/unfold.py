@@ -1,0 +1,74 @@
+"""Unfold: the windows of an image, side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ...arrays.sliding_windows import Windows, batch_first, batch_last, fold, slide, spatial, unfold
+from ...arrays.spec import Spec
+from ...contract.layer import Bad, Example
+from ...schema.params import Pair, param
+from ...schema.registry import register
+from ..shapes.linear_map import LinearMap
+
+
+@register
+class Unfold(LinearMap):
+    """Unfold: every window of an image as a column, known as im2col (Caffe: Im2col)
+
+        y_n(c K + k)p = x̂_nc(p · stride + k · dilation)
+
+    with p over the windows, k over the K elements of the kernel (both row by row), x̂ the image with `padding` zeros
+    around it. A convolution is a matrix product with y: its weight as a matrix (M, C K) times y.
+
+    Shapes    x (N, C, H, W) real, y (N, C K, P), P windows as Conv2d has positions of its output
+    Backward  A number of y is a copy of one in x, which therefore gets the sum of dy over its copies:
+                  dx_nc(i) = Σ dy_n(c K + k)p    over all p, k with p · stride + k · dilation - padding = i
+    Keeps     the shape of x
+    Cost      y has each number up to K times; no arithmetic forward, one addition per number backward
+    Errors    LayerError when a window is larger than the padded input
+    Source    Chellapilla, Puri & Simard 2006; compare torch.nn.Unfold
+    """
+
+    kernel_size: Pair = param(help="height and width of a window", ge=1)
+    dilation: Pair = param(1, help="step from one element of a window to the next", ge=1)
+    padding: Pair = param(0, help="zeros added on each side", ge=0)
+    stride: Pair = param(1, help="step from one window to the next", ge=1)
+
+    examples = [
+        Example({"kernel_size": 2}, [Spec((2, 3, 4, 3))]),
+        Example({"kernel_size": [3, 2], "stride": [2, 1], "padding": [1, 2]}, [Spec((3, 2, 4, 3))]),
+        Example({"kernel_size": 2, "dilation": [1, 3], "stride": 2}, [Spec((2, 1, 5, 7))]),
+        Example({"kernel_size": [4, 3]}, [Spec((2, 2, 4, 3))], "one window"),
+        Example({"kernel_size": 1, "stride": 3}, [Spec((2, 2, 5, 5))], "gaps"),
+        Example({"kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+    ]
+    bad_examples = [
+        Bad({}, "kernel_size is required"),
+        Bad({"kernel_size": 0}, "must be >= 1"),
+        Bad({"kernel_size": 3}, "covers 3 x 3, more than the padded input", [Spec((2, 3, 2, 5))]),
+        Bad({"kernel_size": 2}, "expected 4", [Spec((2, 3, 4))]),
+        Bad({"kernel_size": 2}, "must be real numbers", [Spec((2, 3, 4, 4), role="index")]),
+    ]
+
+    def windows(self, size: Sequence[int]) -> Windows:
+        """The windows over an image of this size."""
+        return slide(size, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def setup(self, x: Spec) -> Spec:
+        windows = self.windows(spatial(x, 2))
+        rows, columns = windows.counts
+        return x.with_shape((x.shape[0], x.shape[1] * windows.elements, rows * columns))
+
+    def apply(self, x: Any) -> Any:
+        windows = self.windows(x.shape[2:])
+        columns = unfold(self.xp, batch_last(self.xp, x), windows, range(windows.counts[0]))
+        return batch_first(self.xp, columns.reshape(columns.shape[0], math.prod(windows.counts), x.shape[0]))
+
+    def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
+        windows = self.windows(shape[2:])
+        dx = self.xp.zeros((*shape[1:], shape[0]), dtype=dy.dtype)
+        fold(batch_last(self.xp, dy), dx, windows, range(windows.counts[0]))
+        return batch_first(self.xp, dx)

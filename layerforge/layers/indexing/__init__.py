@@ -1,0 +1,3 @@
+"""Indexing: numbers chosen by whole numbers."""
+
+TITLE = "Indexing"

@@ -1,0 +1,3 @@
+"""Losses: one number to be made smaller."""
+
+TITLE = "Losses"

@@ -1,0 +1,99 @@
+"""What the losses share that hold scores of classes against labels: class weights, reductions and normalisations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...arrays.functional import exact_sum, sum_of
+from ...arrays.spec import Spec, index
+from ...contract.layer import Bad, Example
+from ...schema.errors import ConfigError, LayerError
+from ...schema.params import param
+from .labels import BAD_EXAMPLES as BAD_LABELS
+from .labels import EXAMPLES as LABELLED_EXAMPLES
+from .labels import Labelled
+from .loss import Reduction, reduction_param
+
+
+class ClassLoss(Reduction, Labelled):
+    """Base of the losses of labels: a single loss for each position, times the weight of its label, 0 where ignored.
+
+    mean divides their sum by n, which `normalization` counts in Caffe's words:
+
+        valid        the weights of the positions that count: their number, where there are no weights (torch's mean)
+        full         all positions, ignored ones too
+        batch_size   the samples
+        none         1
+    """
+
+    loss = True
+
+    weight: list[float] | None = param(None, help="a weight for each class; null: 1", ge=0)
+    reduction: str = reduction_param()
+    normalization: str = param(
+        "valid", help="what the mean divides by", choices=("valid", "full", "batch_size", "none")
+    )
+
+    def validate(self) -> None:
+        if self.reduction != "mean" and self.normalization != "valid":
+            raise ConfigError(
+                f"normalization {self.normalization} with reduction {self.reduction}",
+                hint="normalization says what reduction: mean divides by",
+            )
+
+    def setup(self, x: Spec, labels: Spec) -> Spec:
+        super().setup(x, labels)
+        self.expect_weights(x)
+        return self.reduced(x, labels.shape)
+
+    def expect_weights(self, x: Spec) -> None:
+        """LayerError unless there is a weight for each class, or none at all."""
+        if self.weight is not None and len(self.weight) != x.shape[1]:
+            raise LayerError(f"{len(self.weight)} weights for {x.shape[1]} classes", hint="give one for each class")
+
+    def weights(self, labels: Any, valid: Any) -> Any:
+        """The weight of each position: that of its label, 0 where it is ignored. Labels and valid of any one shape."""
+        if self.weight is None:
+            return valid.astype(self.dtype)
+        return self.xp.asarray(self.weight, dtype=self.dtype)[labels * valid] * valid
+
+    def mean_over(self, x: Any, labels: Any) -> float | None:
+        """What `normalization` counts; None where the top is no mean. Of labels that are real only the shape counts."""
+        if self.reduction != "mean" or self.normalization == "none":
+            return None
+        if self.normalization != "valid":
+            return labels.size if self.normalization == "full" else len(labels)
+        if self.weight is None or labels.dtype.kind == "f":
+            return super().mean_over(x, labels)
+        return float(exact_sum(self.weights(labels, self.valid(labels))))
+
+    def divisor(self, x: Any, labels: Any) -> float:
+        """What the sum of the single losses is divided by; 1 where no position counts."""
+        return self.mean_over(x, labels) or 1
+
+    def spread(self, up: Any) -> Any:
+        return up[:, None]
+
+    def gather(self, terms: Any) -> Any:
+        return sum_of(terms, 1)
+
+
+IMAGE = [Spec((2, 3, 2, 3)), index((2, 2, 3), 3)]
+EXAMPLES = [
+    *LABELLED_EXAMPLES,
+    Example({"weight": [0.5, 2.0, 0.0]}, IMAGE, "weights of classes"),
+    Example({"reduction": "sum", "weight": [0.5, 2.0, 1.5], "ignore_index": 1}, IMAGE),
+    Example({"reduction": "none", "weight": [0.5, 2.0, 1.5], "ignore_index": 1}, IMAGE),
+    Example({"reduction": "none"}, [Spec((4, 5)), index((4,), 5)]),
+    Example({"normalization": "batch_size", "ignore_index": 0}, IMAGE),
+    Example({"normalization": "full", "ignore_index": 0}, IMAGE),
+    Example({"normalization": "none", "ignore_index": 0}, IMAGE),
+]
+BAD_EXAMPLES = [
+    *BAD_LABELS,
+    Bad({"weight": [1.0, 2.0]}, "2 weights for 5 classes", [Spec((4, 5)), index((4,), 5)]),
+    Bad({"weight": [1.0, -2.0]}, "must be >= 0"),
+    Bad({"reduction": "average"}, "must be one of mean, sum, none"),
+    Bad({"normalization": "valids"}, "must be one of valid, full, batch_size, none"),
+    Bad({"reduction": "sum", "normalization": "full"}, "normalization full with reduction sum"),
+]

@@ -1,0 +1,58 @@
+"""HingeLoss: a margin for every class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...arrays.functional import one_hot, sum_of
+from ...arrays.spec import Spec, index
+from ...contract.layer import Bad, Example
+from ...schema.params import param
+from ...schema.registry import register
+from .class_loss import BAD_EXAMPLES, EXAMPLES, IMAGE, ClassLoss
+
+
+@register
+class HingeLoss(ClassLoss):
+    """HingeLoss: the support vector machine, one class against the rest (Caffe: HingeLoss)
+
+        δₖ = 1 for the class of the label, -1 for the others;   mₖ = max(0, 1 - δₖ xₖ)
+        ℓ = w[label] Σₖ mₖ  (norm L1)   or   w[label] Σₖ mₖ²  (norm L2)      at each position
+        y = 1/n Σ ℓ                     or Σ ℓ, or all ℓ: see reduction and normalization
+
+    Without weights and ignored positions n is N, as in Caffe.
+
+    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
+    Backward  dxₖ = -δₖ [mₖ > 0] w dy/n (L1; 0 at the kink, as in Caffe)   or   -2 δₖ mₖ w dy/n (L2)
+    Keeps     δ and m
+    Cost      4 operations per number forward, 3 backward
+    Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
+    Source    Cortes & Vapnik 1995; compare Caffe's HingeLoss layer
+    """
+
+    norm: str = param("L1", help="what the margins are summed as: themselves or squared", choices=("L1", "L2"))
+
+    examples = [
+        *EXAMPLES,
+        Example({"norm": "L2"}, [Spec((4, 5)), index((4,), 5)]),
+        Example({"norm": "L2", "weight": [0.5, 2.0, 1.0], "ignore_index": 1, "reduction": "none"}, IMAGE),
+    ]
+    bad_examples = [*BAD_EXAMPLES, Bad({"norm": "L3"}, "must be one of L1, L2")]
+
+    def forward(self, x: Any, labels: Any) -> Any:
+        classes, valid = self.targets(x, labels)
+        n, weights = self.divisor(x, labels), self.weights(classes, valid)
+        sign = 2 * one_hot(self.xp, classes, x.shape[1]).astype(x.dtype) - 1
+        margin = self.xp.maximum(1 - sign * x, 0)
+        self.save(sign=sign, margin=margin, weights=weights, n=n)
+        cost = margin if self.norm == "L1" else margin * margin
+        return self.reduce(sum_of(cost * weights, 1), n)
+
+    def partial(self, i: int) -> Any:
+        margin = self.saved.margin
+        slope = margin > 0 if self.norm == "L1" else 2 * margin
+        return -self.saved.sign * slope * self.saved.weights
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        return 4 * bottoms[0].size

@@ -1,0 +1,88 @@
+"""NLLLoss and MultinomialLogisticLoss: the negative log-likelihood of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...arrays.functional import one_hot, take_class
+from ...arrays.spec import Spec
+from ...contract.layer import Example
+from ...schema.registry import register
+from .class_loss import BAD_EXAMPLES, EXAMPLES, ClassLoss
+
+LEAST = 1e-20  # Caffe's smallest probability in a logarithm
+
+
+@register
+class NLLLoss(ClassLoss):
+    """NLLLoss: negative log-likelihood of the labels, from log-probabilities
+
+        ℓ = -w[label] x[label]      at each position, 0 where the label is ignore_index
+        y = 1/n Σ ℓ                 or Σ ℓ, or all ℓ: see reduction and normalization
+
+    Takes the top of LogSoftmax. Where no position counts y is 0 (torch: NaN). n is the sum of the weights of the
+    positions that count, unless normalization says otherwise.
+
+    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
+    Backward  ℓ is linear in the one x that each label picks:
+                  dx = -w[label] dy/n at [label] of the positions that count, otherwise 0
+    Keeps     the labels and their weights
+    Cost      one operation per position
+    Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
+    Source    Fisher 1922; compare torch.nn.NLLLoss, where ignore_index is -100 unless said otherwise
+    """
+
+    examples = EXAMPLES
+    bad_examples = BAD_EXAMPLES
+
+    def forward(self, x: Any, labels: Any) -> Any:
+        classes, valid = self.targets(x, labels)
+        n, weights = self.divisor(x, labels), self.weights(classes, valid)
+        picked = self.xp.where(valid, take_class(self.xp, x, classes), 0)
+        self.save(classes=classes, weights=weights, picked=picked, count=x.shape[1], n=n)
+        return self.reduce(-(self.likelihood(picked) * weights)[:, 0], n)
+
+    def partial(self, i: int) -> Any:
+        saved = self.saved
+        return one_hot(self.xp, saved.classes, saved.count) * (-saved.weights * self.slope(saved.picked))
+
+    def likelihood(self, picked: Any) -> Any:
+        """The log-likelihood of the labels, from the numbers that they pick."""
+        return picked
+
+    def slope(self, picked: Any) -> Any:
+        """The derivative of `likelihood`."""
+        return 1
+
+
+@register
+class MultinomialLogisticLoss(NLLLoss):
+    """MultinomialLogisticLoss: negative log-likelihood, from probabilities (Caffe: MultinomialLogisticLoss)
+
+        ℓ = -w[label] log max(x[label], 1e-20)      at each position, 0 where the label is ignore_index
+        y = 1/n Σ ℓ                                 or Σ ℓ, or all ℓ: see reduction and normalization
+
+    Takes the top of Softmax. SoftmaxCrossEntropy is more exact: small probabilities round to zero on the way here.
+
+    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
+    Backward  dx = -w[label] / max(x[label], 1e-20) dy/n at [label] of the positions that count, otherwise 0. Below
+              1e-20, where ℓ is flat, the slope is Caffe's: still uphill
+    Keeps     the labels, their weights and probabilities
+    Cost      one logarithm per position
+    Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
+    Source    Caffe's MultinomialLogisticLoss layer
+    """
+
+    examples = [
+        Example(e.params, [Spec(e.bottoms[0].shape, low=0.05, high=1), e.bottoms[1]], e.note) for e in EXAMPLES
+    ]
+
+    def likelihood(self, picked: Any) -> Any:
+        return self.xp.log(self.xp.maximum(picked, LEAST))
+
+    def slope(self, picked: Any) -> Any:
+        return 1 / self.xp.maximum(picked, LEAST)
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        return 4 * bottoms[1].size

@@ -1,0 +1,130 @@
+"""SoftmaxCrossEntropy: the loss of classification."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...arrays.functional import log_softmax, one_hot, shape_mismatch, sum_of
+from ...arrays.spec import Spec, index
+from ...contract.layer import Bad, Example
+from ...schema.errors import LayerError
+from ...schema.params import param
+from ...schema.registry import register
+from .class_loss import BAD_EXAMPLES, EXAMPLES, ClassLoss
+
+
+def cross_entropy(xp: Any, log_p: Any, a: Any) -> Any:
+    """-Σ a log p, sums along the classes. Where a is 0 a probability of 0 costs nothing."""
+    return -sum_of(a * xp.where(a == 0, 0, log_p), 1)
+
+
+def cross_entropy_slope(xp: Any, log_p: Any, a: Any) -> Any:
+    """The derivative of -Σ a log softmax(x) by x, sums along the classes: p Σ a - a = (p - 1) a + p (Σ a - a).
+
+    The second form loses no digits where p is nearly 1 and a nearly all of Σ a: a prediction that is sure and right.
+    """
+    dx = xp.exp(log_p)
+    dx *= sum_of(a, 1, keepdims=True) - a
+    dx += a * xp.expm1(log_p)
+    return dx
+
+
+@register
+class SoftmaxCrossEntropy(ClassLoss):
+    """SoftmaxCrossEntropy: cross entropy of targets and the softmax of scores (Caffe: SoftmaxWithLoss)
+
+        p = softmax(x) over the classes
+        q = onehot(label), or the probabilities that are given;  with label_smoothing ε:  q <- (1 - ε) q + ε/K
+        ℓ = -Σₖ aₖ log pₖ,  aₖ = wₖ qₖ      at each position, 0 where the label is ignore_index
+        y = 1/n Σ ℓ                         or Σ ℓ, or all ℓ: see reduction and normalization
+
+    With labels, without weights and smoothing, ℓ = -log p[label]. log p = x - max x - log Σ exp(x - max x) stays finite
+    where p would round to zero. n is the sum of the weights w[label] of the positions that count, their number for
+    probabilities, unless normalization says otherwise. Where no position counts y is 0 (torch: NaN).
+
+    Shapes    x (N, K) or (N, K, d1, ...) real; t (N) or (N, d1, ...) index: labels, or real and as x: probabilities;
+              y a single number, or a loss per position (N, d1, ...)
+    Backward  At one position ℓ = Σₖ aₖ (log Σⱼ exp xⱼ - xₖ). Its derivative by xₖ is
+                  (Σⱼ aⱼ) exp xₖ / Σⱼ exp xⱼ - aₖ = pₖ Σⱼ aⱼ - aₖ
+              so for a plain label the error in the probabilities is the gradient:
+                  dx = (p - onehot) dy/n at the positions that count, otherwise 0
+              and probabilities get dt = -(1 - ε) w log p dy/n
+    Keeps     log p and a
+    Cost      6 operations per number forward, 4 backward
+    Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
+    Source    Bridle 1990, Szegedy et al. 2016; compare torch.nn.CrossEntropyLoss, where ignore_index is -100
+              unless said otherwise
+    """
+
+    label_smoothing: float = param(0.0, help="share ε of the target that is spread over all classes", ge=0, le=1)
+
+    examples = [
+        *EXAMPLES,
+        Example({}, [Spec((4, 5), low=-1e4, high=1e4), index((4,), 5)], "extreme"),
+        Example({"label_smoothing": 0.1}, [Spec((4, 5)), index((4,), 5)]),
+        Example(
+            {"label_smoothing": 0.3, "weight": [1.0, 0.5, 2.0], "ignore_index": 1, "reduction": "none"},
+            [Spec((2, 3, 4)), index((2, 4), 3)],
+        ),
+        Example({}, [Spec((4, 5)), Spec((4, 5), low=0, high=1)], "probabilities"),
+        Example(
+            {"label_smoothing": 0.2, "weight": [1.0, 0.5, 2.0]}, [Spec((2, 3, 4)), Spec((2, 3, 4), low=0, high=1)]
+        ),
+        Example({"reduction": "none"}, [Spec((2, 3, 4)), Spec((2, 3, 4), low=0, high=1)]),
+        Example({"normalization": "batch_size"}, [Spec((2, 3, 4)), Spec((2, 3, 4), low=0, high=1)]),
+        Example(
+            {"label_smoothing": 0.3, "weight": [1.0, 0.5, 2.0], "ignore_index": 1, "normalization": "full"},
+            [Spec((2, 3, 4)), index((2, 4), 3)],
+        ),
+    ]
+    bad_examples = [
+        *(bad for bad in BAD_EXAMPLES if "must be integers" not in bad.message),
+        Bad({}, "has shape (4,), expected (4, 5)", [Spec((4, 5)), Spec((4,))]),
+        Bad({"ignore_index": 1}, "probabilities have no label to ignore", [Spec((4, 5)), Spec((4, 5))]),
+        Bad({"label_smoothing": 1.5}, "must be <= 1"),
+    ]
+
+    def setup(self, x: Spec, t: Spec) -> Spec:
+        if not t.is_real:
+            return super().setup(x, t)
+        self.expect_scores(x)
+        self.expect_weights(x)
+        if t.shape != x.shape:
+            raise shape_mismatch("bottom[1], the probabilities,", t.shape, f"{x.shape} as bottom[0]; labels: integers")
+        if self.ignore_index is not None:
+            raise LayerError("probabilities have no label to ignore", hint="leave ignore_index out")
+        return self.reduced(x, (x.shape[0], *x.shape[2:]))
+
+    def mean_over(self, x: Any, t: Any) -> float | None:
+        return super().mean_over(x, t[:, 0] if t.dtype.kind == "f" else t)
+
+    def forward(self, x: Any, t: Any) -> Any:
+        if t.dtype.kind == "f":
+            a = self.mixture(t)
+        else:
+            classes, valid = self.targets(x, t)
+            a = self.mixture(one_hot(self.xp, classes, x.shape[1]).astype(x.dtype)) * valid
+        log_p, n = log_softmax(self.xp, x, 1), self.divisor(x, t)
+        self.save(log_p=log_p, a=a, n=n)
+        return self.reduce(cross_entropy(self.xp, log_p, a), n)
+
+    def mixture(self, q: Any) -> Any:
+        """a = w ((1 - ε) q + ε/K)."""
+        a = (1 - self.label_smoothing) * q + self.label_smoothing / q.shape[1]
+        return a * self.class_weights(q.ndim)
+
+    def class_weights(self, ndim: int) -> Any:
+        """The weights of the classes along axis 1, or 1."""
+        if self.weight is None:
+            return 1
+        return self.xp.asarray(self.weight, dtype=self.dtype).reshape(1, -1, *(1,) * (ndim - 2))
+
+    def partial(self, i: int) -> Any:
+        log_p = self.saved.log_p
+        if i == 0:
+            return cross_entropy_slope(self.xp, log_p, self.saved.a)
+        return (self.label_smoothing - 1) * self.class_weights(log_p.ndim) * log_p
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        return 6 * bottoms[0].size

@@ -1,0 +1,3 @@
+"""Matrices: products, decompositions and what is learned linearly."""
+
+TITLE = "Matrices"

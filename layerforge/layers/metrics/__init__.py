@@ -1,0 +1,3 @@
+"""Metrics: numbers that are looked at and not learned from."""
+
+TITLE = "Metrics"

@@ -1,0 +1,3 @@
+"""Normalization: numbers brought to a common scale."""
+
+TITLE = "Normalization"

@@ -1,0 +1,188 @@
+"""BatchNorm: normalisation of each channel over the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...arrays.functional import expect_role, sum_of
+from ...arrays.spec import Spec
+from ...contract.fillers import Filler
+from ...contract.layer import Bad, Example, Layer
+from ...schema.errors import ConfigError, LayerError
+from ...schema.params import param
+from ...schema.registry import register
+from .normalize import centre, mean_square, per_channel, standardize_backward
+
+
+@register
+class BatchNorm(Layer):
+    """BatchNorm: normalisation of each channel over the batch (Caffe: BatchNorm with Scale)
+
+        x̂ = (x - μ) / σ,   σ = √(var + eps)
+        y = weight x̂ + bias
+
+    In train, μ and var are the mean and variance of the channel's m = N H W values in this batch, and the running
+    statistics, which eval uses instead, follow them:
+
+        running_mean = momentum μ + (1 - momentum) running_mean
+        running_var  = momentum var m / (m - 1) + (1 - momentum) running_var
+
+    As in torch, the running variance is the unbiased one. Neither weight nor bias decays (torch and Caffe decay both).
+
+    Which statistics normalise, and whether the running ones follow:
+
+        by default                   train: batch, follow      eval: running
+        use_running_stats: true      train: running, frozen    eval: running      Caffe's use_global_stats: true
+        track_running_stats: false   train: batch              eval: batch        and there is no state
+
+    The second is for fine-tuning a trained net on batches that are too small or too special to learn statistics from;
+    weight and bias still learn (`freeze: true` stops them). It needs the running statistics of a trained net.
+
+    Shapes    x (N, C) to (N, C, d1, d2, d3), real; y the same; weight, bias, running_mean, running_var (C,)
+    Backward  Per channel, all sums over its m values. With g = weight dy, the gradient of x̂:
+                  dweight = Σ dy x̂,   dbias = Σ dy
+              x moves x̂ in three ways: by itself (1/σ), through μ (dμ/dxᵢ = 1/m) and through σ (dσ/dxᵢ = x̂ᵢ/m).
+              As ∂x̂ⱼ/∂μ = -1/σ and ∂x̂ⱼ/∂σ = -x̂ⱼ/σ,
+                  dxᵢ = (gᵢ - Σⱼ gⱼ / m - x̂ᵢ Σⱼ gⱼ x̂ⱼ / m) / σ
+                      = weight / σ (dyᵢ - dbias / m - x̂ᵢ dweight / m)
+              With running statistics μ and σ are constants: dx = weight / σ dy.
+    Keeps     x̂ and 1/σ, so y may overwrite x
+    Cost      about 7 operations per number forward, 8 backward
+    Errors    LayerError with one value per channel, which has no variance, where the batch's statistics normalise
+    Source    Ioffe & Szegedy 2015; compare torch.nn.BatchNorm2d
+    """
+
+    inplace = True
+
+    eps: float = param(1e-5, help="added to the variance", gt=0)
+    momentum: float = param(0.1, help="weight of the batch in the running statistics", ge=0, le=1)
+    affine: bool = param(True, help="learn weight and bias")
+    track_running_stats: bool = param(True, help="keep running statistics; without, eval uses the batch's, too")
+    use_running_stats: bool = param(False, help="normalise by the running statistics in train, too, and freeze them")
+    weight_filler: Filler = param({"type": "constant", "value": 1.0}, help="start values of weight")
+    bias_filler: Filler = param("constant", help="start values of bias")
+
+    examples = [
+        Example({}, [Spec((5, 3))]),
+        Example({}, [Spec((3, 2, 5))]),
+        Example({"momentum": 0.3, "eps": 1e-3}, [Spec((2, 3, 4, 5))]),
+        Example({}, [Spec((2, 2, 3, 1, 3))]),
+        Example({"affine": False}, [Spec((3, 4, 2, 2))]),
+        Example({}, [Spec((4, 1))]),
+        Example({}, [Spec((6, 3, 2, 2), low=1000, high=1001)], "the mean is much larger than the spread"),
+        Example({"track_running_stats": False}, [Spec((3, 2, 2, 3))]),
+        Example({"use_running_stats": True}, [Spec((3, 2, 2, 3))]),
+        Example({"use_running_stats": True, "affine": False}, [Spec((1, 4))], "frozen statistics need no batch"),
+    ]
+    bad_examples = [
+        Bad({}, "2 to 5 axes", [Spec((3,))]),
+        Bad({}, "2 to 5 axes", [Spec((1, 2, 3, 4, 5, 6))]),
+        Bad({"momentum": 1.5}, "must be <= 1"),
+        Bad({"eps": 0}, "must be > 0"),
+        Bad({"num_features": 3}, "unknown key 'num_features'"),
+        Bad({"use_global_stats": True}, "did you mean 'use_running_stats'?"),
+        Bad({"use_running_stats": True, "track_running_stats": False}, "there are none with track_running_stats"),
+        Bad({}, "must be real numbers", [Spec((3, 2), role="index")]),
+    ]
+
+    def validate(self) -> None:
+        if self.use_running_stats and not self.track_running_stats:
+            raise ConfigError(
+                "use_running_stats needs running statistics; there are none with track_running_stats: false",
+                hint="leave one of the two out",
+            )
+
+    def setup(self, x: Spec) -> Spec:
+        expect_role("the bottom", x, "real")
+        if not 2 <= x.ndim <= 5:
+            raise LayerError(f"the bottom has {x.ndim} axes, expected 2 to 5 axes: samples, channels, positions")
+        channels = x.shape[1:2]
+        if self.track_running_stats:
+            self.add_state("running_mean", channels, 0.0)
+            self.add_state("running_var", channels, 1.0)
+        if self.affine:
+            self.add_param("weight", channels, self.weight_filler, decay_mult=0)
+            self.add_param("bias", channels, self.bias_filler, decay_mult=0)
+        return x
+
+    def check_phase(self, phase: str, x: Spec) -> None:
+        by_batch = (phase == "train" and not self.use_running_stats) or not self.track_running_stats
+        if by_batch and values_per_channel(x) < 2:
+            raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
+
+    def per_sample_for(self, *bottoms: Spec) -> bool:
+        return self.track_running_stats
+
+    def forward(self, x: Any) -> Any:
+        xhat = self.buf("xhat", x.shape, life="saved", like=x)
+        learning = self.phase == "train" and not self.use_running_stats
+        by_batch = learning or not self.track_running_stats
+        inv_std = self.normalize_by_batch(x, xhat) if by_batch else self.normalize_by_running(x, xhat)
+        self.save(xhat=xhat, inv_std=inv_std, by_batch=by_batch)
+        y = self.buf("y", x.shape, over=x)
+        if not self.affine:
+            y[...] = xhat
+            return y
+        self.xp.multiply(xhat, per_channel(self.params.weight, x.ndim), out=y)
+        y += per_channel(self.params.bias, x.ndim)
+        return y
+
+    def normalize_by_batch(self, x: Any, xhat: Any) -> Any:
+        """Fill xhat from the statistics of the batch and let the running ones follow; returns 1/σ."""
+        m, over = values_per_channel(x), reduced_axes(x)
+        if m < 2:
+            raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
+        mean = centre(self.xp, x, over, out=xhat)
+        var = mean_square(xhat, over)
+        inv_std = 1 / self.xp.sqrt(var + self.eps)
+        xhat *= inv_std
+        if self.track_running_stats:
+            self.follow("running_mean", mean)
+            self.follow("running_var", var * (m / (m - 1)))
+        return inv_std
+
+    def normalize_by_running(self, x: Any, xhat: Any) -> Any:
+        """Fill xhat from the running statistics; returns 1/σ."""
+        inv_std = 1 / self.xp.sqrt(per_channel(self.state.running_var, x.ndim) + self.eps)
+        self.xp.subtract(x, per_channel(self.state.running_mean, x.ndim), out=xhat)
+        xhat *= inv_std
+        return inv_std
+
+    def follow(self, name: str, batch: Any) -> None:
+        """Move a running statistic towards that of the batch."""
+        self.state[name][...] = self.momentum * batch.reshape(-1) + (1 - self.momentum) * self.state[name]
+
+    def backward(self, dy: Any) -> Any:
+        over, dx = reduced_axes(dy), dy * self.saved.xhat  # the summands of dweight; their memory then takes dx
+        dweight, dbias = sum_of(dx, over, keepdims=True), sum_of(dy, over, keepdims=True)
+        if self.affine and self.needs_param_grad.weight:
+            self.grads.weight += dweight.reshape(-1)
+        if self.affine and self.needs_param_grad.bias:
+            self.grads.bias += dbias.reshape(-1)
+        return self.through(dy, sums=(dbias, dweight), out=dx) if self.needs_grad[0] else None
+
+    def jvp(self, dx: Any) -> Any:
+        return self.through(dx)
+
+    def through(self, d: Any, sums: Any = None, out: Any = None) -> Any:
+        """d times the matrix of all ∂yⱼ/∂xᵢ: dx from dy and, as that is symmetric, a tangent of y from one of x."""
+        scale = self.saved.inv_std
+        if self.affine:
+            scale = scale * per_channel(self.params.weight, d.ndim)
+        if not self.saved.by_batch:
+            return self.xp.multiply(d, scale, out=out)
+        return standardize_backward(self.xp, d, self.saved.xhat, scale, reduced_axes(d), sums=sums, out=out)
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        return 7 * bottoms[0].size
+
+
+def reduced_axes(x: Any) -> tuple[int, ...]:
+    """All axes but that of the channels."""
+    return (0, *range(2, x.ndim))
+
+
+def values_per_channel(x: Any) -> int:
+    """m of the formulas."""
+    return x.size // x.shape[1]

@@ -1,0 +1,3 @@
+"""Plumbing: where numbers come from, and where they go."""
+
+TITLE = "Plumbing"

@@ -1,0 +1,112 @@
+"""LPPool2d: the norm of each window, between its mean and its maximum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...arrays.sliding_windows import Tap, Windows
+from ...arrays.spec import Spec
+from ...contract.layer import Bad, Example
+from ...schema.params import Pair, param
+from ...schema.registry import register
+from .avg_pool import counted
+from .max_pool import maxima
+from .pooling import BAD_WINDOWS, Pooling
+
+
+def mostly_zero(rng: Any, shape: tuple[int, ...]) -> Any:
+    """A few numbers among zeros."""
+    return (rng.random(shape) < 0.3) * rng.normal(size=shape)
+
+
+@register
+class LPPool2d(Pooling, axes=Pair):
+    """LPPool2d: the p-norm of each window
+
+        yₙ_cₚ = (wₚ Σₖ x_nc(p · stride + k)^norm_type) ^ (1 / norm_type)
+
+    over the elements k of the window that lie in the input; wₚ = K / countₚ makes up for those that hang over the end
+    with ceil_mode (of K elements, countₚ are in the input) and is 1 everywhere else. norm_type 1 is the sum of the
+    window, and a large one comes close to its maximum. Where the sum is negative, which takes an odd norm_type, the
+    root is -|sum| ^ (1 / norm_type). A norm_type that is not whole needs x >= 0.
+
+    Powers are taken of x / m, with m the largest |x| of the window, and y is m times the root: large numbers do not
+    overflow and small ones do not vanish.
+
+    Shapes    x (N, C, H, W) real, y (N, C, H', W'), H' and W' as MaxPool2d's without padding
+    Backward  From |y|^q = w |Σ x^q| with q = norm_type: q |y|^(q-1) dy = w q x^(q-1) dx for each element, so
+                  dx_nc(i) = Σ dyₙ_cₚ wₚ (x_nc(i) / |yₙ_cₚ|)^(q-1)    over all windows p that contain i
+              Where y is 0 the norm has a kink, and the gradient is 0.
+    Keeps     x, y
+    Cost      about 4 operations and a power per element of a window, forward and backward
+    Errors    LayerError when a window is larger than the input
+    Source    Sermanet, Chintala & LeCun 2012; compare torch.nn.LPPool2d
+    """
+
+    backward_reads = ("bottom", "top")
+
+    norm_type: float = param(help="exponent of the norm", ge=1)
+
+    examples = [
+        Example({"norm_type": 2, "kernel_size": 2}, [Spec((2, 3, 4, 6))]),
+        Example({"norm_type": 2, "kernel_size": 2, "ceil_mode": True}, [Spec((2, 2, 5, 3))], "windows over the end"),
+        Example({"norm_type": 1, "kernel_size": [2, 1], "stride": 1}, [Spec((2, 2, 3, 2))], "sum"),
+        Example({"norm_type": 3, "kernel_size": 2, "stride": 1}, [Spec((2, 2, 4, 3), low=0.5, high=2)]),
+        Example({"norm_type": 1.5, "kernel_size": [1, 3]}, [Spec((2, 2, 2, 7), low=0.5, high=2)]),
+        Example({"norm_type": 4, "kernel_size": 3, "stride": 2}, [Spec((2, 1, 5, 7), low=-3, high=-1)]),
+        Example({"norm_type": 2, "kernel_size": 1}, [Spec((1, 1, 1, 1), low=1, high=2)]),
+        Example({"norm_type": 3, "kernel_size": 2}, [Spec((2, 2, 5, 4))], "sums of either sign"),
+        Example({"norm_type": 2, "kernel_size": [2, 1]}, [Spec((2, 2, 6, 4), draw=mostly_zero)], "norms that are 0"),
+    ]
+    bad_examples = [
+        *(Bad({"norm_type": 2, **bad.params}, bad.message, bad.bottoms) for bad in BAD_WINDOWS),
+        Bad({"kernel_size": 2}, "norm_type is required"),
+        Bad({"norm_type": 0.5, "kernel_size": 2}, "must be >= 1"),
+        Bad({"norm_type": 2, "kernel_size": 2, "padding": 1}, "unknown key 'padding'"),
+    ]
+
+    def forward(self, x: Any) -> Any:
+        xp, windows, q = self.xp, self.windows(x.shape[2:]), self.norm_type
+        largest = maxima(xp, abs(x), windows)
+        largest += largest == 0
+        total = xp.zeros_like(largest)
+        for tap in windows.taps():
+            part = total[:, :, *tap.outputs]
+            part += self.power(x[:, :, *tap.inputs] / largest[:, :, *tap.outputs], q)
+        total *= self.made_up(windows, x.dtype)
+        y = xp.sign(total) * largest * abs(total) ** (1 / q)
+        self.save(x=x, y=y)
+        return y
+
+    def power(self, x: Any, exponent: float) -> Any:
+        """x ** exponent; a whole exponent as an integer, for which x may be negative."""
+        return x ** (int(exponent) if exponent == int(exponent) else exponent)
+
+    def made_up(self, windows: Windows, dtype: Any) -> Any:
+        """w of each window: its elements over those that lie in the input."""
+        return windows.elements / counted(self.xp, windows, dtype)
+
+    def slopes(self, windows: Windows) -> Iterator[tuple[Tap, tuple[slice, ...], Any]]:
+        """Each tap, where its windows are in y, and the derivative of their y by the element seen through it."""
+        x, y = self.saved.x, abs(self.saved.y)
+        zero = y == 0
+        weight = self.made_up(windows, x.dtype) * ~zero
+        y += zero
+        for tap in windows.taps():
+            at = (slice(None), slice(None), *tap.outputs)
+            yield tap, at, weight[at] * self.power(x[:, :, *tap.inputs] / y[at], self.norm_type - 1)
+
+    def backward(self, dy: Any) -> Any:
+        if not self.needs_grad[0]:
+            return None
+        dx = self.xp.zeros_like(self.saved.x)
+        for tap, at, slope in self.slopes(self.windows(dx.shape[2:])):
+            dx[:, :, *tap.inputs] += slope * dy[at]
+        return dx
+
+    def jvp(self, dx: Any) -> Any:
+        dy = self.xp.zeros_like(self.saved.y)
+        for tap, at, slope in self.slopes(self.windows(dx.shape[2:])):
+            dy[at] += slope * dx[:, :, *tap.inputs]
+        return dy

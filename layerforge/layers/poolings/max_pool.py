@@ -1,0 +1,199 @@
+"""MaxPool1d, MaxPool2d, MaxPool3d: the maximum of each window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...arrays.sliding_windows import Windows
+from ...arrays.spec import Spec
+from ...contract.layer import Bad, Example
+from ...schema.errors import LayerError
+from ...schema.params import Pair, PerAxis, Single, Triple, param
+from ...schema.registry import register
+from .pooling import BAD_PADDED_WINDOWS, PaddedPooling
+
+
+def maxima(xp: Any, x: Any, windows: Windows) -> Any:
+    """The largest number of each window of x (N, C, *S): (N, C, *P)."""
+    y = xp.full_like(x, -xp.inf, shape=(*x.shape[:2], *windows.counts))
+    for tap in windows.taps():
+        part = y[:, :, *tap.outputs]
+        xp.maximum(part, x[:, :, *tap.inputs], out=part)
+    return y
+
+
+def find_winners(xp: Any, x: Any, y: Any, windows: Windows) -> Any:
+    """The rank of the element that y was taken from in each window, 0 where there is none.
+
+    The first element has the highest rank, the number of elements, so that the first of equals wins.
+    """
+    kind = rank_type(xp, windows)
+    winner = xp.zeros_like(y, dtype=kind)
+    for tap in windows.taps():
+        part = winner[:, :, *tap.outputs]
+        equal = x[:, :, *tap.inputs] == y[:, :, *tap.outputs]
+        xp.maximum(part, equal * kind(windows.elements - tap.number), out=part)
+    return winner
+
+
+def rank_type(xp: Any, windows: Windows) -> Any:
+    """The smallest type for the ranks of a window's elements."""
+    return xp.uint8 if windows.elements < 256 else xp.uint32
+
+
+def to_winners(xp: Any, dy: Any, winner: Any, windows: Windows) -> Any:
+    """Every number of dy (N, C, *P) at the place of its window's winner, sums where windows share one: (N, C, *S)."""
+    dx = xp.zeros_like(dy, shape=(*dy.shape[:2], *windows.size))
+    for tap in windows.taps():
+        won = winner[:, :, *tap.outputs] == windows.elements - tap.number
+        dx[:, :, *tap.inputs] += won * dy[:, :, *tap.outputs]
+    return dx
+
+
+def of_winners(xp: Any, dx: Any, winner: Any, windows: Windows) -> Any:
+    """The transpose of `to_winners`: what dx (N, C, *S) is at the winner of each window."""
+    dy = xp.zeros_like(dx, shape=winner.shape)
+    for tap in windows.taps():
+        won = winner[:, :, *tap.outputs] == windows.elements - tap.number
+        dy[:, :, *tap.outputs] += won * dx[:, :, *tap.inputs]
+    return dy
+
+
+class MaxPooling(PaddedPooling):
+    """Base of MaxPool1d, MaxPool2d and MaxPool3d."""
+
+    dilation: PerAxis = param(1, help="step from one element of a window to the next", ge=1)
+
+    def setup(self, x: Spec) -> Spec:
+        top = super().setup(x)
+        for axis in self.windows(x.shape[2:]).axes:
+            for o in range(axis.count):
+                if not axis.covered(o, with_padding=False):
+                    raise LayerError(
+                        f"a window of kernel_size {self.kernel_size} with dilation {self.dilation} and padding"
+                        f" {self.padding} sees nothing of the input, {x.shape[2:]}",
+                        hint="less padding or less dilation",
+                    )
+        return top
+
+    def forward(self, x: Any) -> Any:
+        windows = self.windows(x.shape[2:])
+        y = maxima(self.xp, x, windows)
+        if self.run.keep:
+            self.save(winner=find_winners(self.xp, x, y, windows), shape=x.shape)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        if not self.needs_grad[0]:
+            return None
+        return to_winners(self.xp, dy, self.saved.winner, self.windows(self.saved.shape[2:]))
+
+    def jvp(self, dx: Any) -> Any:
+        return of_winners(self.xp, dx, self.saved.winner, self.windows(dx.shape[2:]))
+
+
+@register
+class MaxPool2d(MaxPooling, axes=Pair):
+    """MaxPool2d: the maximum of each window (Caffe: Pooling with pool MAX)
+
+        yₙ_cₚ = maxₖ x_nc(p · stride + k · dilation - padding)
+
+    over the elements k of the window that lie in the input: padding never wins. Per axis the output has
+    floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1 positions; with ceil_mode the quotient is rounded
+    up, unless the last window would then start behind the input. (Caffe always rounds up: caffe_rounding.)
+
+    Shapes    x (N, C, H, W) real, y (N, C, H', W')
+    Backward  y is one of the numbers of its window, and the others do not move it: dy goes to the place of the maximum,
+              the first one in row-major order where several are equal. A place that wins several windows gets the sum:
+                  dx_nc(i) = Σ dyₙ_cₚ    over all windows p whose maximum is at i
+              A window with a NaN is NaN and has no gradient.
+    Keeps     for every window which element won, one byte (four where windows have more than 255 elements)
+    Cost      about 5 operations per element of a window forward, 3 backward
+    Errors    LayerError when a window is larger than the padded input, or sees nothing of the input
+    Source    Yamaguchi et al. 1990, Riesenhuber & Poggio 1999; compare torch.nn.MaxPool2d
+    """
+
+    examples = [
+        Example({"kernel_size": 2}, [Spec((2, 3, 4, 6))]),
+        Example({"kernel_size": 2}, [Spec((2, 2, 5, 3))], "a row and a column left out"),
+        Example({"kernel_size": 2, "ceil_mode": True}, [Spec((2, 2, 5, 3))], "windows over the end"),
+        Example({"kernel_size": 3, "stride": 2}, [Spec((2, 2, 7, 5))], "overlap"),
+        Example({"kernel_size": 3, "stride": 2, "padding": 1}, [Spec((2, 2, 6, 5))]),
+        Example({"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}, [Spec((2, 2, 6, 7))]),
+        Example({"kernel_size": [3, 2], "stride": [1, 2], "padding": [1, 0]}, [Spec((2, 3, 4, 5))]),
+        Example({"kernel_size": 2, "dilation": [2, 3], "stride": 1}, [Spec((2, 2, 5, 6))]),
+        Example({"kernel_size": 2, "stride": 3}, [Spec((2, 2, 6, 8))], "gaps"),
+        Example({"kernel_size": [1, 3], "stride": 1}, [Spec((2, 1, 1, 3))], "one window"),
+        Example({"kernel_size": 17, "stride": 1}, [Spec((2, 1, 18, 17))], "more than 255 elements"),
+        Example({"kernel_size": 2}, [Spec((2, 2, 4, 4), low=-1e4, high=-9e3)], "padding would win if it were 0"),
+        Example({"kernel_size": [3, 2], "stride": 2, "padding": [2, 1], "caffe_rounding": True}, [Spec((2, 2, 4, 3))]),
+        Example({"kernel_size": 1}, [Spec((1, 1, 1, 1))]),
+        Example(
+            {"kernel_size": [2, 3], "stride": 3, "padding": 1, "dilation": [3, 1], "caffe_rounding": True},
+            [Spec((2, 1, 5, 6))],
+        ),
+    ]
+    bad_examples = [
+        *BAD_PADDED_WINDOWS,
+        Bad({"kernel_size": 2, "padding": 1, "dilation": 3}, "nothing of the input", [Spec((2, 3, 2, 9))]),
+    ]
+
+
+@register
+class MaxPool1d(MaxPooling, axes=Single):
+    """MaxPool1d: the maximum of each window of a sequence
+
+        yₙ_cₚ = maxₖ x_nc(p · stride + k · dilation - padding)
+
+    MaxPool2d with one number for a pair; the windows and their number are its.
+
+    Shapes    x (N, C, L) real, y (N, C, L')
+    Backward  MaxPool2d's: dy goes to the place of the maximum, the first where several are equal
+    Keeps     for every window which element won, one byte (four where windows have more than 255 elements)
+    Cost      about 5 operations per element of a window forward, 3 backward
+    Errors    LayerError when a window is larger than the padded input, or sees nothing of the input
+    Source    Waibel et al. 1989, Collobert et al. 2011; compare torch.nn.MaxPool1d
+    """
+
+    examples = [
+        Example({"kernel_size": 2}, [Spec((2, 3, 7))]),
+        Example({"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}, [Spec((2, 2, 6))]),
+        Example({"kernel_size": 2, "stride": 1, "dilation": 3}, [Spec((3, 1, 6))]),
+        Example({"kernel_size": 3, "stride": 2, "padding": 2, "caffe_rounding": True}, [Spec((2, 2, 4))]),
+        Example({"kernel_size": [1]}, [Spec((1, 1, 1))]),
+    ]
+    bad_examples = [
+        Bad({"kernel_size": [2, 2]}, "an integer or a list [length]"),
+        Bad({"kernel_size": 2}, "expected 3", [Spec((2, 3, 4, 4))]),
+        Bad({"kernel_size": 3, "padding": 2}, "more than half"),
+        Bad({"kernel_size": 5}, "covers 5, more than", [Spec((2, 3, 4))]),
+    ]
+
+
+@register
+class MaxPool3d(MaxPooling, axes=Triple):
+    """MaxPool3d: the maximum of each window of a volume
+
+        yₙ_cₚ = maxₖ x_nc(p · stride + k · dilation - padding)
+
+    MaxPool2d with triples for pairs; the windows and their number are its.
+
+    Shapes    x (N, C, D, H, W) real, y (N, C, D', H', W')
+    Backward  MaxPool2d's: dy goes to the place of the maximum, the first in row-major order where several are equal
+    Keeps     for every window which element won, one byte (four where windows have more than 255 elements)
+    Cost      about 5 operations per element of a window forward, 3 backward
+    Errors    LayerError when a window is larger than the padded input, or sees nothing of the input
+    Source    Tran et al. 2015; compare torch.nn.MaxPool3d
+    """
+
+    examples = [
+        Example({"kernel_size": 2}, [Spec((2, 2, 4, 3, 5))]),
+        Example({"kernel_size": [1, 2, 3], "stride": 1, "padding": [0, 1, 1]}, [Spec((2, 1, 2, 3, 2))]),
+        Example({"kernel_size": 2, "dilation": [1, 2, 1], "ceil_mode": True}, [Spec((1, 2, 3, 4, 3))]),
+        Example({"kernel_size": 1}, [Spec((1, 1, 1, 1, 1))]),
+    ]
+    bad_examples = [
+        Bad({"kernel_size": [2, 2]}, "an integer or a triple [depth, height, width]"),
+        Bad({"kernel_size": 2}, "expected 5", [Spec((2, 3, 4, 4))]),
+        Bad({"kernel_size": 4}, "covers 4 x 4 x 4, more than", [Spec((2, 3, 4, 4, 3))]),
+    ]

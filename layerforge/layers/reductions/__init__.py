@@ -1,0 +1,3 @@
+"""Reductions: results along axes: sums, extremes, scans and softmax."""
+
+TITLE = "Reductions"

@@ -1,0 +1,3 @@
+"""Sequences: recurrence and attention."""
+
+TITLE = "Sequences"

@@ -1,0 +1,89 @@
+"""LSTM: the recurrent layer with a memory cell, and backpropagation through time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...arrays.functional import sigmoid
+from ...arrays.spec import Spec, index
+from ...contract.layer import Example
+from ...schema.registry import register
+from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+
+
+@register
+class LSTM(Recurrent):
+    """LSTM: recurrent layer that keeps its memory in a cell with gates (Caffe: LSTM)
+
+        a  = W_ih xₜ + b_ih + W_hh hₜ₋₁ + b_hh        four blocks of H numbers: aᵢ, a_f, a_g, aₒ (Caffe: i, f, o, g)
+        i  = σ(aᵢ)      how much is written             f = σ(a_f)     how much is remembered
+        g  = tanh(a_g)  what is written                 o = σ(aₒ)      how much is shown
+        cₜ = f cₜ₋₁ + i g
+        hₜ = o tanh(cₜ),   yₜ = hₜ                       for t = 1 ... T, from h₀ = c₀ = 0 in every batch
+
+    Layers read each other's outputs: weight_ih_l1 acts on the y of layer 0. A bidirectional layer runs a second time
+    from t = T to 1 with weights of its own (_reverse), and y is [forward | backward].
+
+    The second bottom (N, T) says of each step, by second_bottom, either
+        mask   0: the step does not count. The state stays as it is and yₜ = 0. With ones followed by zeros this is
+               torch's packed sequence.
+        cont   0: a sequence begins here. The state is 0 before the step, and backwards 0 after it: Caffe's rule,
+               though there the state of the last batch goes on in the next one.
+    Anything but 0 is 1.
+
+    Shapes    x (N, T, D) real: torch's batch_first=True, Caffe has (T, N, D). y (N, T, H), or 2H if bidirectional.
+              Further tops are h_T and c_T (N, layers · directions, H); torch puts N second.
+              Optional second bottom (N, T), 0 or 1, real or index, without gradient.
+              weight_ih_l0 (4H, D), weight_hh_l0 (4H, H), bias_ih_l0, bias_hh_l0 (4H,)
+    Backward  Laid out over time, the layer is a chain of T equal steps, and backward walks it from t = T to 1. It
+              carries two gradients, of hₜ and of cₜ: what all later steps have to say. At T they are those of the tops
+              h_T and c_T, 0 where these are no tops. At each step hₜ is also shown as yₜ:
+                  dh = dyₜ + dhₜ
+              From hₜ = o tanh(cₜ), cₜ gets a share of dh, besides what step t + 1 sent it:
+                  do = dh tanh(cₜ)
+                  dc = dcₜ + dh o (1 - tanh²(cₜ))
+              From cₜ = f cₜ₋₁ + i g, the product rule, factor by factor:
+                  df = dc cₜ₋₁,   di = dc g,   dg = dc i
+                  dcₜ₋₁ = dc f            no matrix and no squashing on this path: while f is near 1, gradients survive
+              Through σ' = σ (1 - σ) and tanh' = 1 - tanh² to the arguments:
+                  da = [di i (1 - i) | df f (1 - f) | dg (1 - g²) | do o (1 - o)]
+              and through a, which is a Linear layer in xₜ and in hₜ₋₁:
+                  dxₜ = da W_ih,   dhₜ₋₁ = da W_hh
+                  dW_ih = Σₜ daᵀ xₜ,   dW_hh = Σₜ daᵀ hₜ₋₁,   db_ih = db_hh = Σₜ da
+              The sums over steps come from the weights being the same in all of them. Where the mask is 0, dh and dc
+              pass on unchanged and da = 0; where cont is 0, dhₜ₋₁ = dcₜ₋₁ = 0.
+    Keeps     x, and of every step h, the gates, cₜ₋₁ and tanh(cₜ)
+    Cost      8NT(D + H)H flops forward for each layer and direction, twice that backward
+    Errors    LayerError when x has not three axes, when the second bottom is not (N, T)
+    Source    Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; compare torch.nn.LSTM
+    """
+
+    tops = (1, 3)
+    gates, states = 4, 2
+
+    examples = [
+        *EXAMPLES,
+        Example({"hidden_size": 3, "num_layers": 2, "bidirectional": True}, [Spec((2, 3, 2))], tops=3),
+        Example({"hidden_size": 2}, [Spec((3, 4, 2)), index((3, 4), 2)], tops=3),
+        Example({"hidden_size": 2, "second_bottom": "cont"}, [Spec((3, 4, 2)), index((3, 4), 2)], tops=3),
+    ]
+    bad_examples = BAD_EXAMPLES
+
+    def step(self, a_x: Any, a_h: Any, state: tuple[Any, Any]) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
+        xp, (_, c_before) = self.xp, state
+        a_i, a_f, a_g, a_o = xp.split(a_x + a_h, 4, axis=1)
+        i, f, g, o = sigmoid(xp, a_i), sigmoid(xp, a_f), xp.tanh(a_g), sigmoid(xp, a_o)
+        c = f * c_before + i * g
+        tanh_c = xp.tanh(c)
+        return (o * tanh_c, c), (i, f, g, o, c_before, tanh_c)
+
+    def step_back(self, dstate: tuple[Any, Any], kept: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, Any]]:
+        dh, dc = dstate
+        i, f, g, o, c_before, tanh_c = kept
+        dc = dc + dh * o * (1 - tanh_c * tanh_c)
+        da_i = dc * g * i * (1 - i)
+        da_f = dc * c_before * f * (1 - f)
+        da_g = dc * i * (1 - g * g)
+        da_o = dh * tanh_c * o * (1 - o)
+        da = self.xp.concatenate([da_i, da_f, da_g, da_o], axis=1)
+        return da, da, (0, dc * f)  # h reaches its step through a alone

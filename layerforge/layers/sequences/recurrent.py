@@ -1,0 +1,273 @@
+"""What RNN, LSTM and GRU share: layers upon layers, two directions, masks, and the way back through time.
+
+A cell is a layer's own: how a step makes the new state (`step`), and what that means for gradients (`step_back`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from ...arrays.functional import expect_role, rows, shape_mismatch, sum_of
+from ...arrays.spec import Spec, index
+from ...contract.fillers import Filler, Uniform
+from ...contract.layer import Bad, Example, Layer
+from ...schema.errors import LayerError
+from ...schema.params import param
+
+Arrays = tuple[Any, ...]
+
+
+class Marks(NamedTuple):
+    """What the second bottom says of the steps, (T, N, 1) booleans in the order of a pass; None where it says nothing.
+
+    counts  whether the step happens at all: where not, the state stays and the output is 0
+    linked  whether the step takes over the state before it: where not, it begins from 0
+    """
+
+    counts: Any = None
+    linked: Any = None
+
+
+class Trace(NamedTuple):
+    """What one pass over time keeps for the way back, step by step in the order of the pass.
+
+    x (T, N, D) its input; before (T, N, H) the h that each step began from; kept what each step's cell keeps
+    """
+
+    x: Any
+    before: Any
+    kept: list[Arrays]
+    marks: Marks
+
+
+class Recurrent(Layer):
+    """Base of the recurrent layers. For each of the T steps, with h and perhaps c the state, 0 before the first,
+
+        a_x = W_ih xₜ + b_ih,   a_h = W_hh hₜ₋₁ + b_hh,   state = step(a_x, a_h, state)
+
+    All a_x are one matrix product before the loop, as x is known; only a_h needs one per step. The way back is the same
+    loop from the last step to the first. It carries the gradient of the state; a step turns that into the gradients
+    of a_x, a_h and of the state before it, and a_h passes its own on through W_hh:
+
+        dhₜ₋₁ = da_h W_hh + what reaches hₜ₋₁ directly
+
+    The weights are the same in every step, so their gradients are sums over steps and samples, each of them one matrix
+    product after the loop:
+
+        dW_ih = Σₜ da_xᵀ xₜ,   dW_hh = Σₜ da_hᵀ hₜ₋₁,   db_ih = Σₜ da_x,   db_hh = Σₜ da_h,   dxₜ = da_x W_ih
+    """
+
+    bottoms = (1, 2)
+    tops = (1, 2)
+    backward_reads = ("bottom[0]",)
+    no_grad_bottoms = (1,)
+
+    gates: ClassVar[int]  # blocks of H rows in the weights
+    states: ClassVar[int] = 1  # h, or h and c
+    gates_add: ClassVar[bool] = True  # the cell uses a_x + a_h only: both have the same gradient
+
+    hidden_size: int = param(help="features H of the state", ge=1)
+    num_layers: int = param(1, help="layers upon each other: each reads the outputs of the one below", ge=1, le=1000)
+    bias: bool = param(True, help="learn additive biases")
+    bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
+    second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))
+    weight_filler: Filler | None = param(None, help="start values of the weights; null: uniform within ±1/√H")
+    bias_filler: Filler | None = param(None, help="start values of the biases; null: uniform within ±1/√H")
+
+    # What a cell writes -------------------------------------------------------------------------------------------
+
+    def step(self, a_x: Any, a_h: Any, state: Arrays) -> tuple[Arrays, Arrays]:
+        """The new state, and what step_back will need. a_x and a_h are (N, gates·H)."""
+        raise NotImplementedError(f"{type(self).__name__} has no step(self, a_x, a_h, state)")
+
+    def step_back(self, dstate: Arrays, kept: Arrays) -> tuple[Any, Any, Arrays]:
+        """da_x, da_h, and the gradient of the state before as far as it does not pass through a_h."""
+        raise NotImplementedError(f"{type(self).__name__} has no step_back(self, dstate, kept)")
+
+    # Set-up -------------------------------------------------------------------------------------------------------
+
+    def setup(self, x: Spec, second: Spec | None = None) -> tuple[Spec, ...]:
+        expect_role("bottom[0]", x, "real")
+        if x.ndim != 3 or not x.shape[2]:
+            raise LayerError(f"bottom[0] has shape {x.shape}, expected (N, T, D): samples, steps, features")
+        if second is not None and second.shape != x.shape[:2]:
+            raise shape_mismatch(f"bottom[1], the {self.second_bottom},", second.shape, f"{x.shape[:2]}")
+        spread = 1 / math.sqrt(self.hidden_size)
+        fillers = [f or Uniform(min=-spread, max=spread) for f in (self.weight_filler, self.bias_filler)]
+        self.declare(x.shape[2], fillers)
+        n, t = x.shape[:2]
+        last = x.with_shape((n, self.num_layers * len(self.directions), self.hidden_size))
+        tops = (x.with_shape((n, t, self.hidden_size * len(self.directions))), *[last] * self.states)
+        return tops[: self.tops_wanted]
+
+    def declare(self, width: int, fillers: Sequence[Filler]) -> None:
+        """The parameters of all passes over time, from the bottom up; width is that of the input."""
+        height, size = self.gates * self.hidden_size, self.hidden_size
+        for layer in range(self.num_layers):
+            for end in self.directions:
+                suffix = f"_l{layer}{end}"
+                self.add_param(f"weight_ih{suffix}", (height, width), fillers[0])
+                self.add_param(f"weight_hh{suffix}", (height, size), fillers[0])
+                if self.bias:
+                    self.add_param(f"bias_ih{suffix}", (height,), fillers[1], decay_mult=0)
+                    self.add_param(f"bias_hh{suffix}", (height,), fillers[1], decay_mult=0)
+            width = size * len(self.directions)
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Ends of parameter names: one for each direction."""
+        return ("", "_reverse") if self.bidirectional else ("",)
+
+    def marks(self, second: Any, reverse: bool) -> Marks:
+        """What the second bottom says, in the order of a pass.
+
+        Backwards in time the state comes from step t + 1; whether these two belong together is told by cont at t + 1.
+        """
+        if second is None:
+            return Marks()
+        told = (second != 0).T[:, :, None]
+        if self.second_bottom == "mask":
+            return Marks(counts=told[::-1] if reverse else told)
+        return Marks(linked=self.xp.concatenate([told[:1], told[:0:-1]]) if reverse else told)
+
+    # Forward ------------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Any, second: Any = None) -> tuple[Any, ...]:
+        xp, traces, last, below = self.xp, {}, [], x.transpose(1, 0, 2)  # time first: a step is one block of memory
+        for layer in range(self.num_layers):
+            outs = []
+            for end in self.directions:
+                suffix, reverse = f"_l{layer}{end}", end != ""
+                marks = self.marks(second, reverse)
+                out, state, traces[suffix] = self.run_through(suffix, in_order(below, reverse), marks)
+                outs.append(in_order(out, reverse))
+                last.append(state)
+            below = xp.concatenate(outs, axis=2)
+        self.save(traces=traces)
+        y = xp.ascontiguousarray(below.transpose(1, 0, 2))
+        return (y, *(xp.stack(states, axis=1) for states in zip(*last, strict=True)))[: self.tops_wanted]
+
+    def run_through(self, suffix: str, x: Any, marks: Marks) -> tuple[Any, Arrays, Trace]:
+        """One pass over time: outputs (T, N, H), the last state, and what backward needs."""
+        xp, (steps, n, _), p = self.xp, x.shape, self.params
+        a_x = (rows(x) @ p[f"weight_ih{suffix}"].T).reshape(steps, n, self.gates * self.hidden_size)
+        if self.bias:
+            a_x += p[f"bias_ih{suffix}"]
+        out, before = (xp.empty((steps, n, self.hidden_size), dtype=self.dtype) for _ in range(2))
+        state = tuple(xp.zeros((n, self.hidden_size), dtype=self.dtype) for _ in range(self.states))
+        trace = Trace(x, before, [], marks)
+        for t in range(steps):
+            if marks.linked is not None:
+                state = tuple(s * marks.linked[t] for s in state)
+            before[t] = state[0]
+            a_h = state[0] @ p[f"weight_hh{suffix}"].T
+            if self.bias:
+                a_h += p[f"bias_hh{suffix}"]
+            new, kept = self.step(a_x[t], a_h, state)
+            trace.kept.append(kept)
+            if marks.counts is None:
+                state, out[t] = new, new[0]
+            else:
+                state = tuple(xp.where(marks.counts[t], a, b) for a, b in zip(new, state, strict=True))
+                out[t] = new[0] * marks.counts[t]
+        return out, state, trace
+
+    # Backward -----------------------------------------------------------------------------------------------------
+
+    def backward(self, dy: Any, *dlast: Any) -> tuple[Any, ...]:
+        zeros = self.xp.zeros((dy.shape[0], self.hidden_size), dtype=self.dtype)
+        size, dout = self.hidden_size, dy.transpose(1, 0, 2)
+        for layer in reversed(range(self.num_layers)):
+            dbelow = 0
+            for i, end in enumerate(self.directions):
+                suffix, reverse, number = f"_l{layer}{end}", end != "", layer * len(self.directions) + i
+                dstate = tuple(dlast[s][:, number] if s < len(dlast) else zeros for s in range(self.states))
+                own = in_order(dout[:, :, i * size : (i + 1) * size], reverse)
+                dx = self.run_back(suffix, self.saved.traces[suffix], own, dstate)
+                dbelow = dbelow + in_order(dx, reverse)  # both directions read the same input
+            dout = dbelow
+        return (self.xp.ascontiguousarray(dout.transpose(1, 0, 2)), None)[: len(self.needs_grad)]
+
+    def run_back(self, suffix: str, trace: Trace, dout: Any, dstate: Arrays) -> Any:
+        """A pass back through time: adds the gradients of its parameters and returns that of its input."""
+        xp, marks, w_hh = self.xp, trace.marks, self.params[f"weight_hh{suffix}"]
+        steps, n, _ = trace.x.shape
+        da_x = xp.empty((steps, n, w_hh.shape[0]), dtype=self.dtype)
+        da_h = da_x if self.gates_add else xp.empty_like(da_x)
+        for t in reversed(range(steps)):
+            stays: Arrays = (0,) * self.states
+            dh, *rest = dstate
+            if marks.counts is None:
+                dstate = (dh + dout[t], *rest)
+            else:  # where a step does not count, its gradient stays with the state, and the output is a constant
+                stays = tuple(d * ~marks.counts[t] for d in dstate)
+                dstate = tuple(d * marks.counts[t] for d in (dh + dout[t], *rest))
+            da_x[t], da_h[t], dbefore = self.step_back(dstate, trace.kept[t])
+            direct, *rest = (d + s for d, s in zip(dbefore, stays, strict=True))
+            dstate = (direct + da_h[t] @ w_hh, *rest)
+            if marks.linked is not None:
+                dstate = tuple(d * marks.linked[t] for d in dstate)
+        self.add_weight_gradients("ih", suffix, rows(da_x), rows(trace.x))
+        self.add_weight_gradients("hh", suffix, rows(da_h), rows(trace.before))
+        return (rows(da_x) @ self.params[f"weight_ih{suffix}"]).reshape(trace.x.shape)
+
+    def add_weight_gradients(self, kind: str, suffix: str, da: Any, x: Any) -> None:
+        """The sums over all steps and samples, for the weight and the bias that made a = W x + b."""
+        if self.needs_param_grad[f"weight_{kind}{suffix}"]:
+            self.grads[f"weight_{kind}{suffix}"][...] += da.T @ x
+        if self.bias and self.needs_param_grad[f"bias_{kind}{suffix}"]:
+            self.grads[f"bias_{kind}{suffix}"][...] += sum_of(da, 0)
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        n, t, _ = bottoms[0].shape
+        return 2 * n * t * sum(math.prod(d.shape) for d in self.param_decls.values())
+
+
+def in_order(a: Any, reverse: bool) -> Any:
+    """Steps (T, ...) in the order of a pass: a view. Twice is once."""
+    return a[::-1] if reverse else a
+
+
+def zeros_and_ones(rng: Any, shape: tuple[int, ...]) -> Any:
+    """A draw of marks."""
+    return rng.integers(0, 2, shape)
+
+
+EXAMPLES = [
+    Example({"hidden_size": 3}, [Spec((2, 4, 5))]),
+    Example({"hidden_size": 2, "num_layers": 2, "bidirectional": True}, [Spec((3, 3, 2))], tops=2),
+    Example({"hidden_size": 2, "num_layers": 3, "bias": False}, [Spec((2, 3, 4))]),
+    Example({"hidden_size": 1}, [Spec((1, 1, 1))], tops=2),
+    Example({"hidden_size": 2}, [Spec((3, 1, 2))], "one step"),
+    Example({"hidden_size": 2, "bidirectional": True}, [Spec((2, 0, 3))], "no step: the state stays 0", tops=2),
+    Example({"hidden_size": 2}, [Spec((0, 2, 3))], "no sample"),
+    Example(
+        {"hidden_size": 2, "num_layers": 2, "bidirectional": True},
+        [Spec((3, 5, 2)), index((3, 5), 2)],
+        "some steps do not count",
+        tops=2,
+    ),
+    Example({"hidden_size": 3}, [Spec((3, 4, 2)), Spec((3, 4), draw=zeros_and_ones)], "a mask of reals", tops=2),
+    Example(
+        {"hidden_size": 2, "num_layers": 2, "bidirectional": True, "second_bottom": "cont"},
+        [Spec((3, 5, 2)), index((3, 5), 2)],
+        "sequences one after another",
+        tops=2,
+    ),
+    Example({"hidden_size": 3}, [Spec((2, 5, 3), low=-1e4, high=1e4)], "extreme"),
+    Example({"hidden_size": 2}, [Spec((17, 2, 3))], "many samples"),
+    Example({"hidden_size": 2, "num_layers": 2, "bidirectional": True}, [Spec((16, 3, 1))], "many samples", tops=2),
+]
+BAD_EXAMPLES = [
+    Bad({}, "hidden_size is required"),
+    Bad({"hidden_size": 0}, "must be >= 1"),
+    Bad({"hidden_size": 2, "num_layers": 0}, "must be >= 1"),
+    Bad({"hidden_size": 2}, "expected (N, T, D)", [Spec((3, 4))]),
+    Bad({"hidden_size": 2}, "the mask, has shape (4, 3), expected (3, 4)", [Spec((3, 4, 2)), index((4, 3), 2)]),
+    Bad({"hidden_size": 2, "second_bottom": "lengths"}, "second_bottom must be one of mask, cont"),
+    Bad({"hidden_size": 2}, "must be real numbers", [index((3, 4, 2), 5)]),
+    Bad({"num_output": 2}, "did you mean 'hidden_size'?"),
+    Bad({"hidden_size": 2, "batch_first": True}, "unknown key 'batch_first'"),
+]

@@ -1,0 +1,58 @@
+"""RNN: the simple recurrent layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...arrays.spec import Spec
+from ...contract.layer import Bad, Example
+from ...schema.params import param
+from ...schema.registry import register
+from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+
+
+@register
+class RNN(Recurrent):
+    """RNN: recurrent layer whose state is its output (Caffe: RNN, which has a second matrix at the output)
+
+        hₜ = tanh(W_ih xₜ + b_ih + W_hh hₜ₋₁ + b_hh)      or max(0, ...), for t = 1 ... T, from h₀ = 0
+        yₜ = hₜ
+
+    Layers, directions, the second bottom and the loop over time are as in LSTM, whose page explains them.
+
+    Shapes    x (N, T, D) real: torch's batch_first=True, Caffe has (T, N, D). y (N, T, H), or 2H if bidirectional.
+              A second top is h_T (N, layers · directions, H); torch puts N second.
+              Optional second bottom (N, T), 0 or 1, real or index, without gradient.
+              weight_ih_l0 (H, D), weight_hh_l0 (H, H), bias_ih_l0, bias_hh_l0 (H,); l1 ... above, _reverse backwards
+    Backward  hₜ is used twice, as yₜ and in step t + 1, so its gradient is a sum of two. With a the argument of tanh,
+                  dhₜ = dyₜ + W_hhᵀ daₜ₊₁
+                  daₜ = dhₜ (1 - hₜ²)                 (ReLU: dhₜ where hₜ > 0, otherwise 0)
+              from t = T down to 1, beginning with the gradient of h_T, 0 where h_T is no top. As the same weights act
+              in every step, their gradients are sums over the steps:
+                  dW_ih = Σₜ daₜ xₜᵀ,   dW_hh = Σₜ daₜ hₜ₋₁ᵀ,   db_ih = db_hh = Σₜ daₜ,   dxₜ = W_ihᵀ daₜ
+              (Here vectors are columns and one sample is meant; the code has samples as rows.)
+    Keeps     x and every hₜ
+    Cost      2NT(D + H)H flops forward for each layer and direction, twice that backward
+    Errors    LayerError when x has not three axes, when the second bottom is not (N, T)
+    Source    Elman 1990; Werbos 1990 for backpropagation through time; compare torch.nn.RNN
+    """
+
+    gates = 1
+
+    nonlinearity: str = param("tanh", help="what makes the state", choices=("tanh", "relu"))
+
+    examples = [
+        *EXAMPLES,
+        Example({"hidden_size": 4, "nonlinearity": "relu", "num_layers": 2}, [Spec((3, 4, 2))], tops=2),
+    ]
+    bad_examples = [*BAD_EXAMPLES, Bad({"hidden_size": 2, "nonlinearity": "gelu"}, "must be one of tanh, relu")]
+
+    def step(self, a_x: Any, a_h: Any, state: tuple[Any]) -> tuple[tuple[Any], tuple[Any]]:
+        a = a_x + a_h
+        h = self.xp.tanh(a) if self.nonlinearity == "tanh" else self.xp.maximum(a, 0)
+        return (h,), (h,)
+
+    def step_back(self, dstate: tuple[Any], kept: tuple[Any]) -> tuple[Any, Any, tuple[Any]]:
+        (dh,), (h,) = dstate, kept
+        da = dh * (1 - h * h) if self.nonlinearity == "tanh" else dh * (h > 0)
+        return da, da, (0,)

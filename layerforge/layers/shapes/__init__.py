@@ -1,0 +1,3 @@
+"""Shapes: the same numbers in another arrangement."""
+
+TITLE = "Shapes"

@@ -1,0 +1,234 @@
+"""Expand, Repeat, Tile and RepeatInterleave: numbers that stand in several places.
+
+What stands in several places gets the sum of their gradients: the counterpart of all of them is a sum.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...arrays.functional import normalize_dim, sum_of, unbroadcast
+from ...arrays.spec import Spec, index
+from ...contract.layer import Bad, Example
+from ...schema.errors import LayerError
+from ...schema.params import param
+from ...schema.registry import register
+from .linear_map import LinearMap
+
+
+@register
+class Expand(LinearMap):
+    """Expand: axes of size 1 become longer, and new ones appear in front
+
+        y[..., i, ...] = x[..., 0, ...]      for every i of an axis that was expanded
+
+    In shape, -1 keeps the size of the bottom's axis; axes are aligned from the right, as in broadcasting.
+
+    Shapes    x real or index, of size 1 where shape asks for another size; y of the given shape
+    Backward  Each number of x reaches every place of the axes that it was expanded along: dx = Σ dy over them
+    Keeps     the shape of x
+    Cost      one copy forward, one sum backward
+    Errors    LayerError when an axis is neither 1 nor of the size asked for
+    Source    compare torch.Tensor.expand, which returns a view; here a layer above may write into y
+    """
+
+    grad_aliases = True
+
+    shape: list[int] = param(help="sizes of the top's axes; -1 keeps the bottom's", ge=-1)
+
+    examples = [
+        Example({"shape": [-1, 4]}, [Spec((2, 1))]),
+        Example({"shape": [-1, 3, 2, -1]}, [Spec((2, 1, 1, 3))]),
+        Example({"shape": [3, -1, -1]}, [Spec((2, 4))], "a new axis in front"),
+        Example({"shape": [-1, 3]}, [Spec((2, 3))], "nothing to do"),
+        Example({"shape": [2, 3]}, [Spec(())]),
+        Example({"shape": [-1, 0]}, [Spec((2, 1))], "an empty axis"),
+        Example({"shape": [-1, 3]}, [index((2, 1), 7)], "labels may be expanded too"),
+    ]
+    bad_examples = [
+        Bad({"shape": [-1, 4]}, "axis 1 has size 3, only an axis of size 1 can be expanded to 4", [Spec((2, 3))]),
+        Bad({"shape": [4]}, "shape [4] has fewer axes than the bottom", [Spec((2, 1))]),
+        Bad({"shape": [-1, 2, 3]}, "the new axis 0 has no size to keep", [Spec((2, 3))]),
+        Bad({"shape": [-2]}, "must be >= -1"),
+        Bad({}, "shape is required"),
+    ]
+
+    def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        new = len(self.shape) - len(shape)
+        if new < 0:
+            raise LayerError(f"shape {self.shape} has fewer axes than the bottom, {shape}")
+        if -1 in self.shape[:new]:
+            raise LayerError(f"shape {self.shape}: the new axis {self.shape.index(-1)} has no size to keep")
+        for i, (have, want) in enumerate(zip(shape, self.shape[new:], strict=True)):
+            if want not in (-1, have) and have != 1:
+                raise LayerError(f"axis {i} has size {have}, only an axis of size 1 can be expanded to {want}")
+        kept = (have if want == -1 else want for have, want in zip(shape, self.shape[new:], strict=True))
+        return (*self.shape[:new], *kept)
+
+    def per_sample_for(self, x: Spec) -> bool:
+        return len(self.shape) == x.ndim and self.top_shape(x.shape)[:1] == x.shape[:1]
+
+    def apply(self, x: Any) -> Any:
+        return self.xp.broadcast_to(x, self.top_shape(x.shape)).copy()
+
+    def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
+        return unbroadcast(dy, shape)
+
+
+class Tiled(LinearMap):
+    """Base of Tile and Repeat: x put side by side, counts[k] times along axis k.
+
+    Index rᵢ nᵢ + jᵢ of y, with the copy's number rᵢ and jᵢ within it, holds x at jᵢ. In y as (r₁, n₁, r₂, n₂, ...) the
+    copies of a number differ in the r only.
+    """
+
+    grad_aliases = True
+
+    def counts(self, ndim: int) -> tuple[int, ...]:
+        """How many times along each axis of the top, for a bottom of so many axes."""
+        raise NotImplementedError
+
+    def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        counts = self.counts(len(shape))
+        sizes = (1,) * (len(counts) - len(shape)) + shape
+        return tuple(count * size for count, size in zip(counts, sizes, strict=True))
+
+    def per_sample_for(self, x: Spec) -> bool:
+        counts = self.counts(x.ndim)
+        return len(counts) == x.ndim and counts[:1] in ((), (1,))
+
+    def apply(self, x: Any) -> Any:
+        return self.xp.tile(x, self.counts(x.ndim))
+
+    def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
+        counts = self.counts(len(shape))
+        sizes = (1,) * (len(counts) - len(shape)) + shape
+        pairs = [n for pair in zip(counts, sizes, strict=True) for n in pair]
+        copies = tuple(2 * i for i, count in enumerate(counts) if count != 1)
+        dx = dy.reshape(pairs)
+        return (sum_of(dx, copies) if copies else dx).reshape(shape)
+
+
+@register
+class Tile(Tiled):
+    """Tile: copies of a blob side by side (Caffe: Tile)
+
+        y[j + r n] = x[j]      on every axis: n the size, r = 0 ... count - 1 the copy
+
+    dims are the counts of the last axes; missing ones in front are 1, and where there are more of them than axes, x
+    gets axes of size 1 in front. Caffe's `axis: 1, tiles: 3` for a blob of four axes is `dims: [3, 1, 1]`.
+
+    Shapes    x of any shape, real or index; y with every size times its count
+    Backward  Each number of x stands in y once per copy: dx = Σ dy over the copies
+    Keeps     the shape of x
+    Cost      one copy forward, one sum backward
+    Errors    none beyond those of the hyper-parameters
+    Source    compare torch.tile
+    """
+
+    dims: list[int] = param(help="number of copies along each of the last axes", ge=1)
+
+    examples = [
+        Example({"dims": [3]}, [Spec((2, 2))]),
+        Example({"dims": [3, 1, 2]}, [Spec((2, 2, 3, 1))], "on a middle axis, as in Caffe"),
+        Example({"dims": [2, 1, 3]}, [Spec((2, 3))], "a new axis in front"),
+        Example({"dims": [2, 3]}, [Spec((2, 1))], "more samples"),
+        Example({"dims": [1]}, [Spec((2, 3))], "one copy"),
+        Example({"dims": []}, [Spec((3,))]),
+        Example({"dims": [3, 2]}, [Spec((2, 0, 2))], "an empty axis"),
+        Example({"dims": [2]}, [index((2, 3), 7)], "labels may be tiled too"),
+    ]
+    bad_examples = [
+        Bad({"dims": [2, 0]}, "must be >= 1"),
+        Bad({"dims": 2}, "must be a list of integers"),
+        Bad({"tiles": 2}, "did you mean 'dims'?"),
+    ]
+
+    def counts(self, ndim: int) -> tuple[int, ...]:
+        return (1,) * (ndim - len(self.dims)) + tuple(self.dims)
+
+
+@register
+class Repeat(Tiled):
+    """Repeat: copies of a blob side by side, with a count for every axis
+
+        y[j + r n] = x[j]      on every axis: n the size, r = 0 ... count - 1 the copy
+
+    The counts of Tile, which may leave out leading ones. RepeatInterleave repeats each number at its place instead.
+
+    Shapes    x with at most as many axes as there are counts, real or index; y with every size times its count
+    Backward  Each number of x stands in y once per copy: dx = Σ dy over the copies
+    Keeps     the shape of x
+    Cost      one copy forward, one sum backward
+    Errors    LayerError when x has more axes than there are counts
+    Source    compare torch.Tensor.repeat
+    """
+
+    repeats: list[int] = param(help="number of copies along each axis of the top", ge=1)
+
+    examples = [
+        Example({"repeats": [1, 3]}, [Spec((2, 2))]),
+        Example({"repeats": [1, 2, 3]}, [Spec((2, 1, 4))]),
+        Example({"repeats": [3, 2]}, [Spec((2, 3))], "more samples"),
+        Example({"repeats": [2, 1, 1]}, [Spec((2, 3))], "a new axis in front"),
+        Example({"repeats": [2]}, [Spec(())]),
+        Example({"repeats": [1, 3]}, [Spec((2, 0))], "an empty axis"),
+        Example({"repeats": [1, 2]}, [index((2, 3), 7)], "labels may be repeated too"),
+    ]
+    bad_examples = [
+        Bad({"repeats": [2]}, "repeats [2] has 1 counts for a bottom with 2 axes", [Spec((2, 3))]),
+        Bad({"repeats": [2, -1]}, "must be >= 1"),
+        Bad({"repeats": 2}, "must be a list of integers"),
+    ]
+
+    def counts(self, ndim: int) -> tuple[int, ...]:
+        if len(self.repeats) < ndim:
+            message = f"repeats {self.repeats} has {len(self.repeats)} counts for a bottom with {ndim} axes"
+            raise LayerError(message, hint="one for each axis; 1 leaves an axis as it is")
+        return tuple(self.repeats)
+
+
+@register
+class RepeatInterleave(LinearMap):
+    """RepeatInterleave: every number several times in a row
+
+        y[..., repeats i + r, ...] = x[..., i, ...]      r = 0 ... repeats - 1, on axis dim
+
+    Shapes    x of any shape with an axis dim, real or index; y with that size times repeats
+    Backward  Each number of x stands at `repeats` places in a row: dx = Σᵣ dy[..., repeats i + r, ...]
+    Keeps     the shape of x
+    Cost      one copy forward, one sum backward
+    Errors    LayerError when dim is out of range
+    Source    compare torch.repeat_interleave, which flattens x unless it is given a dim
+    """
+
+    repeats: int = param(help="how many times each number", ge=1)
+    dim: int = param(help="axis to repeat along; negative counts from the back")
+
+    examples = [
+        Example({"repeats": 2, "dim": 1}, [Spec((2, 3))]),
+        Example({"repeats": 3, "dim": -2}, [Spec((2, 2, 1, 3))]),
+        Example({"repeats": 2, "dim": 0}, [Spec((2, 3))], "every sample twice"),
+        Example({"repeats": 1, "dim": 1}, [Spec((2, 3))], "once"),
+        Example({"repeats": 2, "dim": 1}, [Spec((2, 0))], "an empty axis"),
+        Example({"repeats": 2, "dim": 1}, [index((2, 3), 7)], "labels may be repeated too"),
+    ]
+    bad_examples = [
+        Bad({"repeats": 0, "dim": 1}, "must be >= 1"),
+        Bad({"repeats": 2, "dim": 2}, "dim 2 is out of range", [Spec((2, 3))]),
+        Bad({"repeats": 2}, "dim is required"),
+    ]
+
+    def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        dim = normalize_dim(self.dim, len(shape))
+        return (*shape[:dim], self.repeats * shape[dim], *shape[dim + 1 :])
+
+    def per_sample_for(self, x: Spec) -> bool:
+        return self.repeats == 1 or normalize_dim(self.dim, x.ndim) != 0
+
+    def apply(self, x: Any) -> Any:
+        return x.repeat(self.repeats, axis=self.dim)
+
+    def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
+        after = normalize_dim(self.dim, len(shape)) + 1
+        return sum_of(dy.reshape(*shape[:after], self.repeats, *shape[after:]), after)
