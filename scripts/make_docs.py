@@ -2,7 +2,7 @@
 
     python scripts/make_docs.py
 
-tests/test_layer_docs.py fails where the page is not what this script would write.
+tests/layers/test_layer_docs.py fails where the page is not what this script would write.
 """
 
 from __future__ import annotations

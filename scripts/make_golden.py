@@ -3,8 +3,8 @@
     python scripts/make_golden.py [FAMILY ...]
 
 needs torch 2.13 and this package, and writes tests/golden/*.npz; the same machine writes the same bytes each time. The
-tests need the files only. The cases are in tests/golden_families and tests/golden_solvers.py, the twins of layers in
-layerforge/check/torch_twins, those of update rules and schedules here.
+tests need the files only. The cases are in tests/support/golden_families and tests/support/golden_solvers.py, the twins
+of layers in layerforge/check/torch_twins, those of update rules and schedules here.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch.optim import SGD, Optimizer, lr_scheduler
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-import golden_cases as golden
-from golden_cases import Case, Rates, Training
-from golden_families import FAMILIES
-from golden_solvers import RATES, TRAININGS
+from support import golden_cases as golden
+from support.golden_cases import Case, Rates, Training
+from support.golden_families import FAMILIES
+from support.golden_solvers import RATES, TRAININGS
 
 from layerforge.check.torch_twins.net import run, tensors
 

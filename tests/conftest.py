@@ -34,10 +34,10 @@ ENGINE_TESTS = (
     "test_engine_steps.py",
     "test_engines.py",
     "test_engines_accuracy.py",
-    "test_engines_more.py",
+    "test_updates_and_threads.py",
     "test_engines_recurrent.py",
     "test_netfuzz.py",
-    "test_tape.py",
+    "test_capture.py",
 )
 HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"
 
@@ -67,6 +67,6 @@ def device_backend(request: pytest.FixtureRequest) -> Backend:
     """The backend with a device of its own: real CuPy when asked for, otherwise the strict stand-in."""
     if request.config.getoption("--backend") == "cupy":
         return get_backend("cupy")
-    import strict_cupy
+    from support import strict_cupy
 
     return Backend("strict", strict_cupy)

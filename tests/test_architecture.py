@@ -12,31 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.slots import SLOTS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "layerforge"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# From left to right; a module imports from its own slot and from those to its left. Look-ups through the registries
-# by name are the one exception (docs/design.md).
-SLOTS = [
-    ["_version"],
-    ["schema"],
-    ["arrays"],
-    ["contract", "snapshot"],
-    ["layers"],
-    ["engines"],
-    ["config"],
-    ["graph"],
-    ["plan"],
-    ["run"],
-    ["net"],
-    ["solvers", "data", "check"],
-    ["training"],
-    ["inference"],
-    ["debug"],
-    ["cli", "__main__"],
-]
 RANK = {name: rank for rank, names in enumerate(SLOTS) for name in names}
 FILE_LIMIT, LAYER_LIMIT, FUNCTION_LIMIT = 400, 200, 60
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.slots import SLOTS
 
 from layerforge import Example, Net, Spec, register
 from layerforge.check.harness import Probe
@@ -204,8 +205,6 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_documented_slots_are_those_that_are_enforced() -> None:
-    from test_architecture import SLOTS
-
     text = blocks(ROOT / "docs" / "design.md", "")[0]
     assert [line.split() for line in text.strip().splitlines()] == [
         [n for n in names if n != "__main__"] for names in SLOTS

@@ -1,7 +1,8 @@
 """The layer contract: all checks on all examples of a layer.
 
-tests/test_contract.py runs them on every registered layer, `layerforge test` on anybody's; tests/test_mutants.py holds
-a broken layer for each of them. Engines' layers have a contract of their own: tests/test_engines.py.
+tests/contract/test_contract.py runs them on every registered layer, `layerforge test` on anybody's;
+tests/support/broken_layers.py holds a broken layer for each of them. Engines' layers have a contract of their own:
+tests/engines/test_engines.py.
 """
 
 from __future__ import annotations

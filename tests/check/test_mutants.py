@@ -1,0 +1,73 @@
+"""Broken layers, each of which the check that is to see it must catch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from support.broken_layers import HEALTHY, MUTANTS, Noise, Softmax, SoftmaxWithoutGradient
+
+from layerforge.arrays.backend import Backend
+from layerforge.check import contract
+from layerforge.check.contract import CHECKS, Case, CheckFailed, check_bad, check_documented
+from layerforge.contract.layer import Bad, Layer
+from layerforge.layers.matrices.linear import Linear
+from layerforge.schema.params import param
+
+
+@pytest.mark.parametrize("cls", HEALTHY, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("check", CHECKS)
+def test_healthy_layers_pass_every_check(cls: type[Layer], check: str) -> None:
+    for name, case in contract.cases(cls):
+        assert contract.run(check, case) is None, name
+
+
+@pytest.mark.parametrize(("check", "mutant"), MUTANTS, ids=[f"{c}-{m.__name__}" for c, m in MUTANTS])
+def test_mutant_is_caught(check: str, mutant: type[Layer]) -> None:
+    verdicts = [contract.run(check, case) for _, case in contract.cases(mutant)]
+    assert any(verdicts), f"{mutant.__name__} passes {check}"
+
+
+def test_every_check_has_a_mutant() -> None:
+    assert {check for check, _ in MUTANTS} == set(CHECKS)
+
+
+def test_a_gradient_of_ones_would_not_have_seen_the_softmax_mutant() -> None:
+    """Why upstream gradients are random: through a sum, the gradient of softmax is zero, as the mutant's is."""
+    probe = Case(SoftmaxWithoutGradient, Softmax.examples[0]).probe()
+    healthy = Case(Softmax, Softmax.examples[0]).probe()
+    ones = [np.ones_like(healthy.forward()[0])]
+    assert np.allclose(healthy.gradients(ones)["bottom[0]"], probe.gradients(ones)["bottom[0]"], atol=1e-12)
+
+
+def test_host_arrays_on_a_device_are_caught(device_backend: Backend) -> None:
+    class HostMask(Noise):
+        def forward(self, x: Any) -> Any:
+            mask = np.ones(x.shape, x.dtype)
+            self.save(mask=mask)
+            return x * mask
+
+    assert contract.run("shapes_and_dtypes", Case(HostMask, Noise.examples[0], device_backend))
+    assert contract.run("shapes_and_dtypes", Case(Noise, Noise.examples[0], device_backend)) is None
+
+
+def test_a_bad_example_that_is_accepted_is_caught() -> None:
+    class AcceptsAnything(Layer):
+        width: int = param(3, help="width")
+
+    with pytest.raises(CheckFailed, match="is accepted"):
+        check_bad(AcceptsAnything, Bad({"width": -1}, "must be >= 1"))
+    with pytest.raises(CheckFailed, match="lacks 'must be even'"):
+        check_bad(Linear, Bad({"out_features": 0}, "must be even"))
+
+
+def test_a_missing_docstring_section_is_caught() -> None:
+    class Quiet(Softmax):
+        """Quiet: says too little
+
+        Shapes    x (N, K)
+        """
+
+    with pytest.raises(CheckFailed, match="lacks: Source, Backward, Keeps"):
+        check_documented(Quiet)

@@ -1,0 +1,168 @@
+"""What the layers of matrices compute, by values that were worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from support.alone import Alone
+
+from layerforge.schema.errors import LayerError, LayerForgeError
+
+# Matmul ---------------------------------------------------------------------------------------------------------------
+
+
+def test_matmul_of_vectors_is_a_number_and_each_gets_the_other() -> None:
+    layer = Alone("Matmul", [1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    assert layer.top() == 32
+    got = layer.vjp(10.0)
+    assert_array_equal(got["bottom[0]"], [40, 50, 60])
+    assert_array_equal(got["bottom[1]"], [10, 20, 30])
+
+
+def test_matmul_of_a_matrix_and_a_vector() -> None:
+    layer = Alone("Matmul", [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [10.0, 1.0])
+    assert_array_equal(layer.top(), [12, 34, 56])
+    got = layer.vjp([1.0, 0.0, 2.0])
+    assert_array_equal(got["bottom[0]"], [[10, 1], [0, 0], [20, 2]])
+    assert_array_equal(got["bottom[1]"], [11, 14])
+
+
+def test_matmul_of_a_vector_and_a_matrix() -> None:
+    layer = Alone("Matmul", [10.0, 1.0], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert_array_equal(layer.top(), [14, 25, 36])
+    got = layer.vjp([1.0, 0.0, 2.0])
+    assert_array_equal(got["bottom[0]"], [7, 16])
+    assert_array_equal(got["bottom[1]"], [[10, 0, 20], [1, 0, 2]])
+
+
+def test_matmul_of_matrices_is_not_symmetric() -> None:
+    a, b = [[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [1.0, 0.0]]
+    layer = Alone("Matmul", a, b)
+    assert_array_equal(layer.top(), [[2, 1], [4, 3]])
+    got = layer.vjp([[1.0, 0.0], [0.0, 5.0]])
+    assert_array_equal(got["bottom[0]"], [[0, 1], [5, 0]])
+    assert_array_equal(got["bottom[1]"], [[1, 15], [2, 20]])
+
+
+def test_matmul_adds_up_the_gradients_of_a_matrix_that_serves_a_whole_batch() -> None:
+    layer = Alone("Matmul", [[[1.0, 2.0]], [[3.0, 4.0]]], [[1.0], [1.0]])
+    assert_array_equal(layer.top(), [[[3]], [[7]]])
+    assert_array_equal(layer.vjp([[[1.0]], [[10.0]]])["bottom[1]"], [[31], [42]])
+
+
+# Bilinear -------------------------------------------------------------------------------------------------------------
+
+
+def test_bilinear_by_hand() -> None:
+    layer = Alone("Bilinear", [[1.0, 2.0]], [[3.0, 5.0, 7.0]], out_features=1)
+    layer.layer.params.weight[...] = [[[1, 0, 0], [0, 1, 2]]]
+    layer.layer.params.bias[...] = [100]
+    assert_array_equal(layer.top(), [[3 + 2 * (5 + 14) + 100]])
+    got = layer.vjp([[2.0]])
+    assert_array_equal(got["bottom[0]"], [[6, 38]])
+    assert_array_equal(got["bottom[1]"], [[2, 4, 8]])
+    assert_array_equal(got["weight"], [[[6, 10, 14], [12, 20, 28]]])
+    assert_array_equal(got["bias"], [2])
+
+
+# Inverse, Solve, LogDet -----------------------------------------------------------------------------------------------
+
+
+def test_inverse_by_hand() -> None:
+    layer = Alone("Inverse", [[2.0, 1.0], [0.0, 4.0]])
+    assert_allclose(layer.top(), [[0.5, -0.125], [0, 0.25]])
+    # Only y₀₀ = 1/x₀₀ - ... is asked for: -yᵀ e₀e₀ᵀ yᵀ has the first column of yᵀ times the first row of yᵀ.
+    assert_allclose(layer.vjp([[1.0, 0.0], [0.0, 0.0]])["bottom[0]"], [[-0.25, 0], [0.0625, 0]])
+
+
+def test_solve_by_hand() -> None:
+    layer = Alone("Solve", [[2.0, 0.0], [0.0, 4.0]], [6.0, 8.0])
+    assert_allclose(layer.top(), [3, 2])
+    got = layer.vjp([1.0, 0.0])
+    assert_allclose(got["bottom[1]"], [0.5, 0])
+    assert_allclose(got["bottom[0]"], [[-1.5, -1], [0, 0]])
+
+
+def test_solve_takes_a_vector_for_each_matrix() -> None:
+    a = np.stack([np.eye(2), 2 * np.eye(2)])
+    assert_allclose(Alone("Solve", a, [[1.0, 2.0], [3.0, 4.0]]).top(), [[1, 2], [1.5, 2]])
+    assert_allclose(Alone("Solve", a, [[[1.0], [2.0]], [[3.0], [4.0]]]).top(), [[[1], [2]], [[1.5], [2]]])
+
+
+@pytest.mark.parametrize("name", ["Inverse", "Solve"])
+def test_a_singular_matrix_is_refused_in_words(name: str) -> None:
+    singular = np.array([[1.0, 2.0], [2.0, 4.0]])
+    bottoms = [singular, np.ones(2)][: 2 if name == "Solve" else 1]
+    with pytest.raises(LayerError, match=f"'{name}'.*a matrix is singular") as caught:
+        Alone(name, *bottoms).forward()
+    assert "multiple of the identity" in str(caught.value)
+
+
+def test_logdet_where_the_determinant_itself_underflows() -> None:
+    layer = Alone("LogDet", 1e-3 * np.eye(100), dtype="float32")
+    assert_allclose(layer.top(), 100 * math.log(1e-3), rtol=1e-6)
+    assert_allclose(layer.vjp(2.0)["bottom[0]"], 2e3 * np.eye(100), rtol=1e-6)
+
+
+def test_logdet_of_a_negative_determinant_is_nan_and_of_zero_minus_infinity() -> None:
+    swapped = [[0.0, 1.0], [1.0, 0.0]]
+    assert_array_equal(Alone("LogDet", [swapped, np.eye(2), np.zeros((2, 2))]).top(), [np.nan, 0, -np.inf])
+
+
+# Diagonal, Trace ------------------------------------------------------------------------------------------------------
+
+
+def test_diagonals_of_a_matrix() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    assert_array_equal(Alone("Diagonal", x).top(), [0, 4])
+    assert_array_equal(Alone("Diagonal", x, offset=1).top(), [1, 5])
+    assert_array_equal(Alone("Diagonal", x, offset=-1).top(), [3])
+    assert_array_equal(Alone("Diagonal", x, offset=1).vjp([7.0, 8.0])["bottom[0]"], [[0, 7, 0], [0, 0, 8]])
+
+
+def test_diagonal_can_be_overwritten() -> None:
+    """NumPy's own view of a diagonal is read-only, and an in-place layer above could not write into it."""
+    Alone("Diagonal", np.eye(2)).forward()[0][...] = 3
+
+
+def test_trace_and_its_gradient() -> None:
+    layer = Alone("Trace", np.arange(8.0).reshape(2, 2, 2))
+    assert_array_equal(layer.top(), [3, 11])
+    assert_array_equal(layer.vjp([2.0, 5.0])["bottom[0]"], [2 * np.eye(2), 5 * np.eye(2)])
+
+
+# Einsum ---------------------------------------------------------------------------------------------------------------
+
+
+def test_einsum_sums_what_is_missing_behind_the_arrow() -> None:
+    a, b = [[1.0, 2.0], [3.0, 4.0]], [5.0, 6.0]
+    assert_array_equal(Alone("Einsum", a, b, equation="ij,j->i").top(), [17, 39])
+    assert_array_equal(Alone("Einsum", a, b, equation="ij,j->").top(), 56)
+    assert_array_equal(Alone("Einsum", a, b, equation="ij,k->k").top(), [50, 60])
+
+
+def test_einsum_spreads_the_gradient_over_a_letter_that_was_only_summed() -> None:
+    got = Alone("Einsum", [[1.0, 2.0], [3.0, 4.0]], [5.0, 6.0], equation="ij,k->k").vjp([1.0, 10.0])
+    assert_array_equal(got["bottom[0]"], np.full((2, 2), 65))
+    assert_array_equal(got["bottom[1]"], [10, 100])
+
+
+def test_einsum_agrees_with_numpy_on_many_equations() -> None:
+    rng = np.random.default_rng(0)
+    sizes = dict(zip("abcde", (2, 3, 4, 1, 5), strict=True))
+    for _ in range(100):
+        words = ["".join(rng.permutation(list("abcde"))[: rng.integers(0, 5)]) for _ in range(2)]
+        both = sorted(set(words[0] + words[1]))
+        top = "".join(rng.permutation(both)[: rng.integers(0, len(both) + 1)]) if both else ""
+        arrays = [rng.normal(size=[sizes[k] for k in word]) for word in words]
+        equation = f"{words[0]},{words[1]}->{top}"
+        want = np.einsum(equation, *arrays)
+        assert_allclose(Alone("Einsum", *arrays, equation=equation).top(), want, atol=1e-12, err_msg=equation)
+
+
+def test_einsum_says_where_its_equation_is_wrong() -> None:
+    with pytest.raises(LayerForgeError, match="Einsum: equation names i twice in 'ii'"):
+        Alone("Einsum", np.eye(2), np.eye(2), equation="ii,ij->j")

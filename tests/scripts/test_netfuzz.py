@@ -1,0 +1,160 @@
+"""scripts/netfuzz.py: random nets agree with float64 whoever computes, and what it is to find it finds."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+import netfuzz
+from netfuzzing.judging import judge
+from netfuzzing.trials import Trial, draw
+
+from layerforge import Net
+from layerforge.engines.onednn import binding, primitives
+from layerforge.run.execution import Pass
+from layerforge.schema.errors import LayerForgeError
+
+NETS, PARTS = 300, 6
+SEARCHED = 200  # nets in which a planted fault must show
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_nets_agree_with_float64(part: int) -> None:
+    compared = 0
+    for number, trial, verdict in netfuzz.campaign(0, range(part, NETS, PARTS)):
+        assert not verdict.findings, (number, verdict.findings, json.dumps(trial.as_json()))
+        compared += verdict.compared
+    assert compared > 20 * NETS / PARTS, "hardly anything was compared"
+
+
+def test_a_number_stands_for_a_net_and_json_for_a_trial() -> None:
+    trials = [draw(3, number) for number in range(100)]
+    assert trials == [draw(3, number) for number in range(100)]
+    assert trials == [Trial.from_json(json.loads(json.dumps(trial.as_json()))) for trial in trials]
+    kinds = {layer["type"] for trial in trials for layer in trial.config["net"]}
+    assert len(kinds) > 60
+    actions = [action for trial in trials for action in trial.actions]
+    assert {action.batch for action in actions} == {1, 2, 3, 5}
+    assert {action.phase for action in actions} == {"train", "eval"}
+    assert any(len(action.backwards) > 1 for action in actions)
+    assert any(trial.threads for trial in trials)
+    assert any("recompute" in layer for trial in trials for layer in trial.config["net"])
+
+
+# Faults on purpose ----------------------------------------------------------------------------------------------------
+
+
+def misread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine takes the strides of axes of length 1 for more than they are: it works elsewhere in memory."""
+    bind = binding.Op.bind
+
+    def odd(a: Any) -> bool:
+        if a is None or not a.ndim:
+            return False
+        dense = np.cumprod([a.itemsize, *a.shape[:0:-1]])[::-1]
+        return any(n == 1 and s != t for n, s, t in zip(a.shape, a.strides, dense, strict=True))
+
+    monkeypatch.setattr(binding.Op, "bind", lambda op, arrays: bind(op, [a + a if odd(a) else a for a in arrays]))
+
+
+def recompute_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second backward through what is recomputed does not have what the first one had."""
+    backward = Pass.backward
+
+    def spoilt(self: Pass, seeds: Any, fresh: bool = False) -> None:
+        again = self.plan.segments and self.grads and self.dtype == "float32"
+        backward(self, {i: seed * (0.5 if again else 1) for i, seed in seeds.items()}, fresh)
+
+    monkeypatch.setattr(Pass, "backward", spoilt)
+
+
+def ignore_cotangents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cotangent of a blob that is not there does nothing."""
+    backward = Net.backward
+
+    def silent(self: Net, **cotangents: Any) -> None:
+        try:
+            backward(self, **cotangents)
+        except LayerForgeError:
+            if not cotangents:
+                raise
+
+    monkeypatch.setattr(Net, "backward", silent)
+
+
+def share_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All threads write down what they run in one list."""
+    monkeypatch.setattr(binding.runtime(), "watch", types.SimpleNamespace(trace=None, recording=False))
+
+
+def round_badly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activations of the engine have four digits."""
+    run = binding.Op.run
+
+    def rough(op: binding.Op) -> None:
+        run(op)
+        if op.maker is primitives.eltwise:
+            np.multiply(op.bound[1], np.float32(1.0001), out=op.bound[1])
+
+    monkeypatch.setattr(binding.Op, "run", rough)
+
+
+# Each with the seed of a campaign that meets it soon.
+FAULTS = {misread: 1, recompute_once: 1, ignore_cotangents: 1, share_the_trace: 1, round_badly: 1}
+
+
+def first_finding(seed: int) -> tuple[int, Trial, list[str]]:
+    """The first net of a campaign in which something is found."""
+    for number, trial, verdict in netfuzz.campaign(seed, range(SEARCHED)):
+        if verdict.findings:
+            return number, trial, verdict.findings
+    raise AssertionError("nothing was found")
+
+
+@pytest.fixture
+def hasty() -> Any:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("plant", FAULTS, ids=lambda plant: plant.__name__)
+def test_a_planted_fault_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch, hasty: None
+) -> None:
+    plant(monkeypatch)
+    number, trial, found = first_finding(FAULTS[plant])
+    monkeypatch.undo()
+    assert not judge(trial).findings, (number, found)  # it was the fault that was found
+
+
+def test_a_finding_is_made_small_and_ends_in_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    round_badly(monkeypatch)
+    seed = FAULTS[round_badly]
+    number, trial, _ = first_finding(seed)
+    command = ["netfuzz.py", "--seed", str(seed), "--only", str(number)]
+    monkeypatch.setattr(sys, "argv", [*command, "--json"])
+    assert netfuzz.main() == 1
+    report = json.loads(capsys.readouterr().out)
+    (finding,) = report["findings"]
+    small = finding["trial"]
+    assert len(small["config"]["net"]) < len(trial.config["net"])
+    assert len(small["actions"]) == 1
+    assert judge(Trial.from_json(small)).findings
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "argv", [*command, "-q"])
+    assert netfuzz.main() == 0
+    assert capsys.readouterr().out == ""
