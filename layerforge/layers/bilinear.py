@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import LayerError
 from ..fillers import Filler
-from ..functional import expect_role, rows, sum_of
+from ..functional import expect_role, product_over_rows, rows, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..registry import register
@@ -84,7 +84,7 @@ class Bilinear(Layer):
         a, b, weight = rows(self.saved.a), rows(self.saved.b), self.params.weight
         per_output = rows(dy).T[:, :, None]  # (O, N, 1): beside the samples of a and b
         if self.needs_param_grad.weight:
-            self.grads.weight += (per_output * a).swapaxes(1, 2) @ b
+            self.grads.weight += product_over_rows(per_output * a, b)
         if self.bias and self.needs_param_grad.bias:
             self.grads.bias += sum_of(rows(dy), 0)
         da = sum_of(per_output * (b @ weight.swapaxes(1, 2)), 0) if self.needs_grad[0] else None

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ..errors import LayerError
 from ..fillers import Filler, Uniform
-from ..functional import expect_role, rows, shape_mismatch, sum_of
+from ..functional import expect_role, product_over_rows, rows, shape_mismatch, sum_of
 from ..layer import Bad, Example, Layer
 from ..params import param
 from ..spec import Spec, index
@@ -216,7 +216,7 @@ class Recurrent(Layer):
     def add_weight_gradients(self, kind: str, suffix: str, da: Any, x: Any) -> None:
         """The sums over all steps and samples, for the weight and the bias that made a = W x + b."""
         if self.needs_param_grad[f"weight_{kind}{suffix}"]:
-            self.grads[f"weight_{kind}{suffix}"][...] += da.T @ x
+            self.grads[f"weight_{kind}{suffix}"][...] += product_over_rows(da, x)
         if self.bias and self.needs_param_grad[f"bias_{kind}{suffix}"]:
             self.grads[f"bias_{kind}{suffix}"][...] += sum_of(da, 0)
 
