@@ -105,13 +105,11 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         self.normalize(x, mean, var, y, mask)
 
     def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, y_rows: Any) -> None:
-        """With oneDNN's statistics of x less its rough mean: they lose digits only where a mean is far from 0."""
-        rows, rough = self.view("x rows", x, positions), self.buf("rough", (1, x.shape[1]))
-        share = self.view("share", rows, lambda a: np.full((1, len(a)), 1 / len(a), a.dtype))
-        self.op("rough", primitives.matmul)(share, rows, None, rough)
-        self.op("apart", primitives.binary, SUBTRACT)(rows, rough, y_rows)
+        """With oneDNN's statistics of x less its first row: they lose digits only where a mean is far from 0."""
+        rows = self.view("x rows", x, positions)
+        self.op("apart", primitives.binary, SUBTRACT)(rows, self.view("first row", rows, lambda a: a[:1]), y_rows)
         self.normalize(y, mean, var, y, mask, fixed=False)
-        self.act("mean", np.add)(mean, self.view("rough mean", rough, lambda a: a[0]), mean)
+        self.act("mean", np.add)(mean, self.view("first", rows, lambda a: a[0]), mean)
 
     def follow_batch(self, x: Any, mean: Any, var: Any, running_mean: Any, running_var: Any, part: Any) -> None:
         """What `follow` does with both statistics, in memory that is there.
