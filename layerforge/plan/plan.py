@@ -66,6 +66,11 @@ class Plan:
         """The blobs that its passes know: inputs that are given, and what its steps make."""
         return frozenset(i for i, _ in self.inputs) | {i for step in self.steps for i in step.tops}
 
+    @cached_property
+    def makers(self) -> dict[int, Step]:
+        """The step that makes each blob."""
+        return {i: step for step in self.steps for i in step.tops}
+
     @property
     def again(self) -> dict[str, Memory]:
         """The memory in which layers run forward once more, by name."""

@@ -84,13 +84,16 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             self.normalize(x4, mean, var, y4, mask)
         else:
             mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
-            by_batch = self.normalize_few if values_per_channel(x) <= FEW else self.normalize_many
-            by_batch(x4, mean, var, y4, mask, self.view("y rows", y, positions))
-            running = self.state.running_mean, self.state.running_var
-            self.act("running", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))
-        if self.relu:
-            flat = None if learning else self.view("x flat", x4, in_order_of_memory)
-            self.act(f"not finite {learning}", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
+            first = None
+            if values_per_channel(x) <= FEW:
+                x4, first = self.normalize_few(x4, mean, var, y4, mask)
+            else:
+                self.normalize_many(x4, mean, var, y4, mask, self.view("y rows", y, positions))
+            running, part = (self.state.running_mean, self.state.running_var), self.buf("part", mean.shape)
+            self.act("batch", self.follow_batch)(x4, mean, var, first, *running, part, *self.affine_params(), y)
+        if self.relu and not learning:
+            flat = self.view("x flat", x4, in_order_of_memory)
+            self.act("not finite", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
         self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
         return y
 
@@ -104,23 +107,33 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         self.act("statistics", statistics)(self.view("x rows", x, positions), y_rows, mean, var)
         self.normalize(x, mean, var, y, mask)
 
-    def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, y_rows: Any) -> None:
-        """With oneDNN's statistics of x less its first row: they lose digits only where a mean is far from 0."""
-        rows = self.view("x rows", x, positions)
-        self.op("apart", primitives.binary, SUBTRACT)(rows, self.view("first row", rows, lambda a: a[:1]), y_rows)
-        self.normalize(y, mean, var, y, mask, fixed=False)
-        self.act("mean", np.add)(mean, self.view("first", rows, lambda a: a[0]), mean)
+    def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any) -> tuple[Any, Any]:
+        """With oneDNN's statistics of x less its first row: they lose digits only where a mean is far from 0.
 
-    def follow_batch(self, x: Any, mean: Any, var: Any, running_mean: Any, running_var: Any, part: Any) -> None:
-        """What `follow` does with both statistics, in memory that is there.
+        Returns what was normalised in the place of x, which backward takes too, and the first row.
+        """
+        rows, apart = self.view("x rows", x, positions), self.buf("apart", x.shape, like=x, life="saved")
+        first = self.view("first row", rows, lambda a: a[:1])
+        self.op("apart", primitives.binary, SUBTRACT)(rows, first, self.view("apart rows", apart, positions))
+        self.normalize(apart, mean, var, y, mask, fixed=False)
+        return apart, self.view("first", rows, lambda a: a[0])
+
+    def follow_batch(
+        self, x: Any, mean: Any, var: Any, first: Any, running_mean: Any, running_var: Any, part: Any,
+        weight: Any, bias: Any, y: Any,
+    ) -> None:  # fmt: skip
+        """What `follow` does with both statistics, in memory that is there, and a look at what is not finite.
 
         By NumPy: so few numbers are done before a second thread would have begun.
         """
         m = values_per_channel(x)
-        for running, batch, factor in ((running_mean, mean, 1), (running_var, var, m / (m - 1))):
+        np.add(mean, 0 if first is None else first, out=part)
+        for running, batch, factor in ((running_mean, part, 1), (running_var, var, m / (m - 1))):
             running *= 1 - self.momentum
             np.multiply(batch, self.momentum * factor, out=part)
             running += part
+        if self.relu:
+            self.not_finite(x, None, weight, bias, mean, var, y)
 
     def affine_params(self) -> tuple[Any, Any]:
         """weight and bias, or None for both."""
