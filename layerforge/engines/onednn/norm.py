@@ -84,13 +84,13 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             self.normalize(x4, mean, var, y4, mask)
         else:
             mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
-            first = None
+            rough = None
             if values_per_channel(x) <= FEW:
-                x4, first = self.normalize_few(x4, mean, var, y4, mask)
+                x4, rough = self.normalize_few(x4, mean, var, y4, mask)
             else:
                 self.normalize_many(x4, mean, var, y4, mask, self.view("y rows", y, positions))
             running, part = (self.state.running_mean, self.state.running_var), self.buf("part", mean.shape)
-            self.act("batch", self.follow_batch)(x4, mean, var, first, *running, part, *self.affine_params(), y)
+            self.act("batch", self.follow_batch)(x4, mean, var, rough, *running, part, *self.affine_params(), y)
         if self.relu and not learning:
             flat = self.view("x flat", x4, in_order_of_memory)
             self.act("not finite", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
@@ -108,18 +108,20 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         self.normalize(x, mean, var, y, mask)
 
     def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any) -> tuple[Any, Any]:
-        """With oneDNN's statistics of x less its first row: they lose digits only where a mean is far from 0.
+        """With oneDNN's statistics of x less its rough mean: they lose digits only where a mean is far from 0.
 
-        Returns what was normalised in the place of x, which backward takes too, and the first row.
+        Returns what was normalised in the place of x, which backward takes too, and the rough mean.
         """
         rows, apart = self.view("x rows", x, positions), self.buf("apart", x.shape, like=x, life="saved")
-        first = self.view("first row", rows, lambda a: a[:1])
-        self.op("apart", primitives.binary, SUBTRACT)(rows, first, self.view("apart rows", apart, positions))
+        rough = self.buf("rough", (1, x.shape[1]))
+        share = self.view("share", rows, lambda a: np.full((1, len(a)), 1 / len(a), a.dtype))
+        self.op("rough", primitives.matmul)(share, rows, None, rough)
+        self.op("apart", primitives.binary, SUBTRACT)(rows, rough, self.view("apart rows", apart, positions))
         self.normalize(apart, mean, var, y, mask, fixed=False)
-        return apart, self.view("first", rows, lambda a: a[0])
+        return apart, self.view("rough mean", rough, lambda a: a[0])
 
     def follow_batch(
-        self, x: Any, mean: Any, var: Any, first: Any, running_mean: Any, running_var: Any, part: Any,
+        self, x: Any, mean: Any, var: Any, rough: Any, running_mean: Any, running_var: Any, part: Any,
         weight: Any, bias: Any, y: Any,
     ) -> None:  # fmt: skip
         """What `follow` does with both statistics, in memory that is there, and a look at what is not finite.
@@ -127,7 +129,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         By NumPy: so few numbers are done before a second thread would have begun.
         """
         m = values_per_channel(x)
-        np.add(mean, 0 if first is None else first, out=part)
+        np.add(mean, 0 if rough is None else rough, out=part)
         for running, batch, factor in ((running_mean, part, 1), (running_var, var, m / (m - 1))):
             running *= 1 - self.momentum
             np.multiply(batch, self.momentum * factor, out=part)
