@@ -40,10 +40,10 @@ from .schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 FORWARD_WORDS = ("phase", "backward", "copy", "of")
 
 
-def begin_turn(engines: bool, count: int) -> None:
-    """A thread is about to use a net that asks for engines, or not, and computes with so many threads."""
-    if engines:
-        registry.engine(FAST).refuse_after_fork()
+def begin_turn(engine: Any, count: int) -> None:
+    """A thread is about to use a net that asks for an engine, or for none, and computes with so many threads."""
+    if engine is not None:
+        engine.refuse_after_fork()
     threads.enter(count)
 
 
@@ -88,8 +88,9 @@ class Net(access.Settled):
         )  # fmt: skip
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
         self._dtypes = {name: np.dtype(spec.dtype) for name, spec in self.graph.inputs.items()}
-        engines = any(self.wish.of(node) != "reference" for node in self.graph.nodes)
-        self.turns = Turns(f"net '{config.name}'", partial(begin_turn, engines, self.threads))
+        asks = any(self.wish.of(node) != "reference" for node in self.graph.nodes)
+        engine = registry.engine(FAST) if asks else None
+        self.turns = Turns(f"net '{config.name}'", partial(begin_turn, engine, self.threads))
         self._keep = access.checked_keep(self, keep)
         self._plans: dict[Any, Plan] = {}
         self._plan: Plan | None = None

@@ -82,6 +82,8 @@ def use(count: int) -> None:
 
 def enter(count: int) -> None:
     """The calling thread computes with that many until it is told otherwise."""
+    if HERE.count == count:
+        return
     HERE.count = count
     for library in CURRENT.openmp:
         library.omp_set_num_threads(count)

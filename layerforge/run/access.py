@@ -230,6 +230,7 @@ REMEDIES = {
     "training": 'a phase is named for each pass: net.forward(phase="eval", ...)',
     "lr": "the learning rate is the solver's",
 }
+MOVING = ("iteration", "first_sample")  # set in every step
 FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "flat", "run", "wish")
 
 
@@ -239,14 +240,14 @@ class Settled:
     _settled: frozenset[str] = frozenset()  # the attributes of a net that is built
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name[0] != "_" and self._settled and (name in FIXED or not self._may_have(name)):
+        if name[0] != "_" and name not in MOVING and self._settled and (name in FIXED or not self._may_have(name)):
             what = f"'{name}' of a net that is built cannot be replaced" if name in FIXED else f"a net has no '{name}'"
             raise ConfigError(what, hint=REMEDIES.get(name) or "say it in the configuration, and build the net anew")
         object.__setattr__(self, name, value)
 
     def _may_have(self, name: str) -> bool:
         """Subclasses may have attributes of their own."""
-        return name in vars(self) or hasattr(type(self), name) or type(self).__module__ != __package__ + ".net"
+        return name in vars(self) or hasattr(type(self), name) or type(self).__module__ != "layerforge.net"
 
 
 class Settings:

@@ -58,6 +58,10 @@ class Turns:
             self._holder = 0
             self._lock.release()
 
+    def mine(self) -> bool:
+        """Whether it is the calling thread's turn already."""
+        return self._holder == threading.get_ident()
+
     def forward_begins(self, kept: bool) -> None:
         """What an earlier forward kept is lost from here on."""
         me = threading.current_thread()
@@ -80,7 +84,10 @@ def in_turn(method: Method) -> Method:
 
     @functools.wraps(method)
     def taken(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.turns:
+        turns = self.turns
+        if turns.mine():  # called by what has taken it
+            return method(self, *args, **kwargs)
+        with turns:
             return method(self, *args, **kwargs)
 
     return taken  # type: ignore[return-value]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,7 +60,10 @@ def record(on: bool) -> None:
 
 
 def refuse_after_fork() -> None:
-    """BackendError in a child of fork that could only wait for threads which its parent has."""
-    from . import binding
+    """BackendError in a child of fork that could only wait for threads which its parent has.
 
-    binding.refuse_after_fork()
+    Asked in every step: an import statement would take longer than all the rest.
+    """
+    binding = sys.modules.get(f"{__name__}.binding")
+    if binding is not None:  # otherwise oneDNN was never in use
+        binding.refuse_after_fork()
