@@ -13,10 +13,10 @@ from ..arrays.spec import Spec, index
 from ..schema.errors import ConfigError, DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
+from .first_line import INTEGER
 from .rows import Layout, is_number, locate, place_of_cell, read_layout, read_numbers, read_texts
 from .source import Source
 
-INTEGER = re.compile(r"[+-]?\d+")
 MOST_CLASSES = 1 << 24
 SAVED_INDEX = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name when it reads one
 FEW_ROWS = 10  # too few to tell numbers of rows from numbers, or a word from the name of its column
