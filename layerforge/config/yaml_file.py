@@ -16,7 +16,7 @@ import yaml
 from ..schema.errors import ConfigError, LayerForgeError, raise_all
 from ..schema.locations import Place, PlacedDict, PlacedList
 from ..schema.params import show
-from .scalars import CORE_TAGS, forbidden_character, plain_scalar, shorten
+from .scalars import CORE_TAGS, forbidden_character, plain_scalar, quoted_scalar, shorten
 from .text_file import read_text
 
 MAX_NODES = 50_000
@@ -24,6 +24,7 @@ MAX_DEPTH = 100
 MAX_ERRORS = 50
 
 ENCLOSED = ("[", "{", '"', "'", "!")  # how a value begins that is more than one plain word
+NEVER_FIRST = tuple("#>|%@`,]}")  # no value of one line begins with these in YAML: on a command line they are its text
 
 LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # where PyYAML counts a new line
 UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
@@ -116,19 +117,25 @@ def parse_yaml(text: str, name: str, errors: list[LayerForgeError] | None = None
 def parse_value(text: str, place: Place) -> Any:
     """The value of a YAML scalar, [list] or {mapping} written on a command line at `place`.
 
-    Without quotes or brackets the whole text is the scalar, a '#' in it too.
+    Without quotes or brackets the whole text is the scalar, a '#' in it or in front of it too.
 
     Errors   ConfigError, all at that place, also for an empty text, for block style, and for what YAML would leave out
              without a word: comments, anchors, the marks of documents
     """
-    collected: list[LayerForgeError] = []
+    if not text.strip():
+        raise ConfigError("there is no value after '='", place=place, hint="write null for null")
     enclosed = text.lstrip().startswith(ENCLOSED)
+    if not enclosed:
+        text = text.strip()
+    if text.startswith(NEVER_FIRST) and not LINE_BREAK.search(text):
+        return _printable(text, place)
+    collected: list[LayerForgeError] = []
     builder = _Builder(text, place.file, place, collected, _Argument if enclosed else _Events)
-    value = builder.document()
-    raise_all(collected)
-    if not text.strip() or (value is None and builder.root_is_empty):
-        hint = "write null for null" if not text.strip() else "quote a value that begins with '#'"
-        raise ConfigError("there is no value after '='", place=place, hint=hint)
+    try:
+        value = builder.document()
+        raise_all(collected)
+    except ConfigError as error:
+        raise error if enclosed or "not valid YAML" not in str(error) else _other_in_yaml(text, place) from None
     if builder.root_is_block:
         raise ConfigError(
             f"'{shorten(text)}' is not a scalar, [list] or {{mapping}}", place=place, hint="quote it, or add brackets"
@@ -138,10 +145,22 @@ def parse_value(text: str, place: Place) -> Any:
         raise ConfigError(message, place=place, hint="quote it if it is a text")
     if enclosed:
         return value
+    return plain_scalar(_printable(text, place))
+
+
+def _printable(text: str, place: Place) -> str:
     bad = forbidden_character(text)
     if bad:
         raise ConfigError(f"a string must not contain the control character {bad}", place=place)
-    return plain_scalar(text.strip())
+    return text
+
+
+def _other_in_yaml(text: str, place: Place) -> ConfigError:
+    """What to say of a value on a command line that is no YAML: the quotes that make it a text, for YAML and shells."""
+    hint = f"if it is a text, quote it twice, for the shell and for YAML: KEY='{quoted_scalar(text)}'"
+    return ConfigError(
+        f"'{shorten(text)}' is no value: its first word means something else in YAML", place=place, hint=hint
+    )
 
 
 def _kind(value: Any) -> str:

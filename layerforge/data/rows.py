@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..schema.errors import ConfigError, DataError
 from ..schema.locations import Place
 from ..schema.synonyms import did_you_mean
 from .files import file_error, reading, size_of
+from .first_line import may_be_names
 
 ENCODING = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put in front
 
@@ -63,23 +65,22 @@ def read_layout(
     header    whether that line has the columns' names; None: as it looks
     named     the columns that a configuration asks for: where one of them stands in the line, it has names
     words     the column whose cells may be words, as those of labels are
-    counting  what a line 0,1,2,... is taken for where `header` is None; None: the user is asked
+    counting  what a line of numbers that may be names is taken for where `header` is None; None: the user is asked
 
     Errors   ConfigError for a line that may be either; DataError for two columns of one name
     """
     size_of(path)
     with _rows(path, delimiter) as rows:
         first = next((row for row in rows if row), None)
+        if first is None:
+            raise file_error(path, "holds no table, only blank lines")
         line = rows.line_num
-        alone = not any(rows)  # a header without rows makes no sense
-    if first is None:
-        raise file_error(path, "holds no table, only blank lines")
-    cells = [cell.strip() for cell in first]
-    found = header
-    if found is None:
-        found = any(isinstance(name, str) and name in cells for name in named) or _looks_like_names(cells, words)
-    if found is None:
-        found = False if alone else counting if _counts_up(cells) else None
+        cells = [cell.strip() for cell in first]
+        found = header
+        if found is None and any(isinstance(name, str) and name in cells for name in named):
+            found = True
+        if found is None:
+            found = _looks_like_names(cells, words, (row for row in rows if row), counting)
     if found is None:
         listed = delimiter.join(cells[:5]) + ("..." if len(cells) > 5 else "")
         message = f"CSV: is the first line of {path} ({listed[:100]}) a header or a sample? It may be either"
@@ -89,15 +90,23 @@ def read_layout(
     return Layout(cells if found else [""] * len(cells), found)
 
 
-def _looks_like_names(cells: list[str], words: int | str | None) -> bool | None:
+def _looks_like_names(
+    cells: list[str], words: int | str | None, later: Iterator[list[str]], counting: bool | None
+) -> bool | None:
     """Whether a first line has names: it has where no cell is a number. None: it cannot be told."""
     numeric = [is_number(cell) for cell in cells]
     if not any(numeric):
         return True
+    second = next(later, None)
+    if second is None:
+        return False  # a header without rows makes no sense
+    if _counts_up(cells):
+        return counting
     label = words % len(cells) if isinstance(words, int) and -len(cells) <= words < len(cells) else None
     others = [i for i in range(len(cells)) if i != label]
-    strange = any(not _parses(cells[i]) and (cells[i] or i == 0) for i in others)
-    return None if strange or _counts_up(cells) else False
+    if any(not _parses(cells[i]) and (cells[i] or i == 0) for i in others):
+        return None
+    return counting if may_be_names(cells, label, chain([second], later)) else False
 
 
 def _counts_up(cells: list[str]) -> bool:

@@ -13,12 +13,15 @@ from ..arrays.spec import Spec, index
 from ..schema.errors import ConfigError, DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
+from .first_line import INTEGER
 from .rows import Layout, is_number, locate, place_of_cell, read_layout, read_numbers, read_texts
 from .source import Source
 
-INTEGER = re.compile(r"[+-]?\d+")
 MOST_CLASSES = 1 << 24
-SAVED_INDEX = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name when it reads one
+# What a column of row numbers or keys is called: by pandas ("Unnamed: 0", level_0), R (rownames), Kaggle (PassengerId).
+KEY = re.compile(
+    r"(?i:unnamed: \d+|level_\d+|(.*[ _.-])?(id|idx|index)|row[ _.-]?(names?|num(ber)?|no|id)?)|.*[a-z]I[dD]"
+)
 FEW_ROWS = 10  # too few to tell numbers of rows from numbers, or a word from the name of its column
 
 
@@ -142,7 +145,7 @@ class CSV(Source):
             raise ConfigError(f"CSV: no column of {path} is left for the features")
         arrays = {"x": read_numbers(path, self.delimiter, layout, features)}
         self._refuse_unnamed(layout, features)
-        self._refuse_row_numbers(layout, arrays["x"])
+        self._refuse_row_numbers(layout, features, arrays["x"])
         names: tuple[str, ...] = ()
         if label is not None:
             texts = read_texts(path, self.delimiter, layout, label)
@@ -220,7 +223,7 @@ class CSV(Source):
 
     def _refuse_unnamed(self, layout: Layout, offered: Sequence[int]) -> None:
         """A column without a name, as pandas writes for the numbers of the rows, is a feature only where asked for."""
-        if self.columns is not None or not layout.header:
+        if self._chosen or not layout.header:
             return
         for i in offered:
             if not layout.names[i]:
@@ -229,16 +232,27 @@ class CSV(Source):
                     hint="name the feature columns, by name or number from 0: columns: [...]",
                 )
 
-    def _refuse_row_numbers(self, layout: Layout, x: np.ndarray) -> None:
+    def _refuse_row_numbers(self, layout: Layout, features: list[int], x: np.ndarray) -> None:
         """Numbers of rows that nobody named are no feature, unless the configuration says that they are."""
-        unnamed = not layout.header or SAVED_INDEX.fullmatch(layout.names[0])
-        if self.columns is not None or not unnamed or x.shape[1] < 2 or len(x) < FEW_ROWS:
+        decided = self._training is not None and layout.header  # val has train's columns by name
+        if self._chosen or decided or x.shape[1] < 2 or len(x) < FEW_ROWS:
             return
-        if (x[:, 0] == np.arange(len(x))).all():
-            raise ConfigError(
-                f"CSV: the first column of {self.path} only counts the rows: is it a feature?",
-                hint="name the feature columns, by name or number from 0: columns: [...]",
-            )
+        for i, numbers in zip(features, x.T, strict=True):
+            if layout.header and not KEY.fullmatch(layout.names[i]):
+                continue
+            counts = np.abs(numbers[1] - numbers[0]) == 1 and (np.diff(numbers) == numbers[1] - numbers[0]).all()
+            if counts or (layout.header and _are_keys(numbers)):
+                what = "only counts the rows" if counts else "only tells the rows apart"
+                name = f" '{layout.names[i][:100]}'" if layout.header else ""
+                raise ConfigError(
+                    f"CSV: column {i}{name} of {self.path} {what}: is it a feature?",
+                    hint="name the feature columns, by name or number from 0: columns: [...]",
+                )
+
+    @property
+    def _chosen(self) -> bool:
+        """Whether the configuration names the features, here or in train."""
+        return any(source is not None and source.columns is not None for source in (self, self._training))
 
     # The labels -------------------------------------------------------------------------------------------------------
 
@@ -288,3 +302,8 @@ class CSV(Source):
         if alone and len(texts) > FEW_ROWS and all(rest.count(word) > 1 for word in set(rest)):
             message = f"CSV: is the first line of {self.path} a header? No other sample has the label '{first[:100]}'"
             raise ConfigError(message, hint="say so with header: true or header: false")
+
+
+def _are_keys(numbers: np.ndarray) -> bool:
+    """Whether all are whole numbers and no two the same."""
+    return bool((numbers == np.floor(numbers)).all() and len(np.unique(numbers)) == len(numbers))

@@ -553,7 +553,7 @@ def test_an_override_is_seen_by_variables(load: Load) -> None:
         ("net.fc1=3", "'net.fc1' is a whole layer or block", "set one of its keys: net.fc1.KEY=VALUE"),
         ("solver.lr.x=3", "'solver.lr' is 0.1, which has no keys below it", "set 'solver.lr' as a whole"),
         ("solver.lr=", "there is no value after '='", "write null for null"),
-        ("solver.lr=# 3", "there is no value after '='", "quote a value that begins with '#'"),
+        ("solver.lr=  ", "there is no value after '='", "write null for null"),
         ("=3", "there is no key before '='", "for example solver.lr=0.05"),
         ("", "'' is not KEY=VALUE", "for example solver.lr=0.05"),
         ("solver.lr", "'solver.lr' is not KEY=VALUE", "for example solver.lr=0.05"),

@@ -30,6 +30,18 @@ PLACE = Place("--set", 0, 6, "name=...", 3)
         ("''", ""),
         ("~", None),
         ("!!str 5", "5"),
+        ("#x", "#x"),
+        (" # 2", "# 2"),
+        ("> x", "> x"),
+        (">x", ">x"),
+        ("| x", "| x"),
+        ("%x", "%x"),
+        ("%YAML 1.2", "%YAML 1.2"),
+        ("@home", "@home"),
+        ("`x`", "`x`"),
+        (",x", ",x"),
+        ("]", "]"),
+        ("\tx", "x"),
     ],
 )
 def test_all_of_it_is_the_value(text: str, value: Any) -> None:
@@ -51,6 +63,11 @@ def test_all_of_it_is_the_value(text: str, value: Any) -> None:
         ("a: b #c", "is not a scalar"),
         ("[1, 2] 3", "not valid YAML"),
         ("x #\x07", "U+0007"),
+        ("#\x07", "U+0007"),
+        ("&x", "has an anchor"),
+        ("*x", "the alias '*x' has no anchor"),
+        ("...", "'...' is no value"),
+        (": x", "KEY='\": x\"'"),
     ],
 )
 def test_what_yaml_would_leave_out_is_refused(text: str, message: str) -> None:

@@ -351,7 +351,6 @@ def test_a_single_value(text: str, value: object) -> None:
     [
         ("", "no value"),
         ("  ", "no value"),
-        ("# x", "no value"),
         ("a: 1", "is not a scalar"),
         ("- 1", "is not a scalar"),
         ("[1, 2", "not valid YAML"),

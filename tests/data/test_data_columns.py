@@ -289,3 +289,65 @@ def test_predict_reads_the_header_as_training_did(here: Path, capsys: pytest.Cap
     capsys.readouterr()
     assert main(["predict", run, "q.csv"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + 4
+
+
+# Numbers of rows ------------------------------------------------------------------------------------------------------
+
+ROWS = np.arange(60)
+SHUFFLED = RNG.permutation(900)[:60]
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        *((None, rows) for rows in (ROWS, ROWS + 1, ROWS + 100, ROWS[::-1])),
+        *((name, ROWS + 1) for name in ("id", "Id", "ID", "INDEX", "Unnamed: 7", "PassengerId", "row_id", "level_0")),
+        *((name, SHUFFLED) for name in ("id", "Unnamed: 0", "index")),  # rows were drawn from a larger table
+    ],
+)
+@pytest.mark.parametrize("at", [0, 2, 3])
+def test_numbers_of_rows_are_no_feature(here: Path, name: str | None, numbers: np.ndarray, at: int) -> None:
+    from layerforge.schema.registry import SOURCES
+
+    columns = [*features("a", "b", "c").items(), ("what", WORDS)]
+    columns.insert(at, (name or "n", numbers))
+    table(here / "t.csv", dict(columns), header=name is not None)
+    values: dict[str, Any] = {"path": "t.csv", "label": -1}
+    text = failure(SOURCES.get("CSV")(**values).load, 2)
+    assert f"column {at} " in text
+    assert "the rows" in text
+    assert "columns: [...]" in text
+    assert SOURCES.get("CSV")(**values, columns=[0, 1, 2, 3]).load()["x"].shape == (60, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("day", ROWS),  # a name of its own
+        ("id", ROWS // 2),
+        ("index", RNG.normal(size=60).round(3)),
+        ("humid", ROWS),
+        (None, ROWS * 0.5),
+        (None, np.where(ROWS == 30, 7, ROWS)),
+    ],
+)
+def test_what_does_not_number_the_rows_is_a_feature(here: Path, name: str | None, numbers: np.ndarray) -> None:
+    from layerforge.schema.registry import SOURCES
+
+    table(here / "t.csv", {name or "n": numbers, **features("a", "b"), "what": WORDS}, header=name is not None)
+    np.testing.assert_array_equal(SOURCES.get("CSV")(path="t.csv", label=-1).load()["x"][:, 0], numbers)
+
+
+def test_val_is_asked_about_the_columns_that_it_has(here: Path) -> None:
+    """Its columns follow train's order: the first of x is not the first of the file. What train decided holds."""
+    count = {"Unnamed: 0": ROWS // 3}
+    table(here / "train.csv", {**features("a"), **count, **features("b"), "what": WORDS})
+    table(here / "val.csv", {"Unnamed: 0": ROWS // 3, "b": X[:, 1], "a": ROWS, "what": WORDS})
+    _, val = sources()
+    np.testing.assert_array_equal(val.load()["x"], np.column_stack([ROWS, ROWS // 3, X[:, 1]]))
+    table(here / "train.csv", {"id": ROWS, **features("a"), "what": WORDS})
+    table(here / "val.csv", {**features("a"), "what": WORDS, "id": ROWS + 60})
+    data = {"train": {"type": "CSV", "path": "train.csv", "label": "what", "columns": ["id", "a"]}}
+    data["val"] = {"type": "CSV", "path": "val.csv", "label": "what"}
+    loaded = DataSection.from_config(data).val.source.load()["x"]
+    np.testing.assert_array_equal(loaded, np.column_stack([ROWS + 60, X[:, 0]]))
