@@ -217,7 +217,8 @@ def _state_of(net: Net, layer_name: str) -> Named:
     held = net.layers[layer_name].state
 
     def put(name: str, value: Any) -> None:
-        write(f"state '{layer_name}.{name}'", held[name], value, net.backend)
+        with net.turns:
+            write(f"state '{layer_name}.{name}'", held[name], value, net.backend)
 
     return Named(f"state of '{layer_name}'", lambda: list(held), lambda name: held[name], put)
 
@@ -246,7 +247,7 @@ class Settled:
 
     def _may_have(self, name: str) -> bool:
         """Subclasses may have attributes of their own."""
-        return name in vars(self) or hasattr(type(self), name) or type(self).__module__ != __package__ + ".net"
+        return name in vars(self) or hasattr(type(self), name) or type(self).__module__ != "layerforge.net"
 
 
 class Settings:
