@@ -64,3 +64,27 @@ def test_nan_is_the_largest_number_and_the_first_of_several_the_largest() -> Non
     assert_array_equal(Alone("ArgMax", x, dim=1, top_k=3).top(), [[1, 3, 2], [0, 1, 2]])
     assert_array_equal(Alone("TopK", x, k=3, tops=2).forward()[1], [[1, 3, 2], [0, 1, 2]])
     assert_array_equal(Alone("TopK", x, k=2, largest=False, tops=2).forward()[1], [[0, 2], [0, 1]])
+
+
+# Attention ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings(SAFE)
+@pytest.mark.parametrize("mask", [None, "causal", [[1, 1]], [[1, 0]]], ids=str)
+@pytest.mark.parametrize("score", [-np.inf, np.inf, np.nan, -1e30], ids=str)
+def test_a_query_whose_scores_are_all_not_finite_is_nan(score: float, mask: Any) -> None:
+    q, k, v = np.full((1, 2, 2), 1e30), np.full((1, 2, 2), score), [[[1.0], [2.0]]]
+    q[0, 1] = 0 if np.isfinite(score) else 1
+    bottoms, params = ([mask], {}) if isinstance(mask, list) else ([], {"causal": mask == "causal"})
+    y = Alone("ScaledDotProductAttention", q, k, v, *bottoms, dtype="float32", **params).top()
+    assert_array_equal(np.isnan(y[0, :, 0]), [True, not np.isfinite(score)])
+
+
+@pytest.mark.filterwarnings(SAFE)
+@pytest.mark.parametrize("score", [-np.inf, np.inf, np.nan], ids=str)
+def test_the_score_of_a_key_that_may_not_be_seen_does_not_matter(score: float) -> None:
+    q, k, v = np.ones((1, 2, 2)), np.ones((1, 2, 2)), [[[1.0], [2.0]]]
+    k[0, 1] = score
+    for bottoms, params in ([[[1, 0]]], {}), ([[[[1, 0], [0, 0]]]], {}):
+        y = Alone("ScaledDotProductAttention", q, k, v, *bottoms, **params).top()
+        assert_array_equal(y[0, 0], [1.0])
