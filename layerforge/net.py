@@ -32,7 +32,7 @@ from .run.counting import Counts, LossPart
 from .run.dry_run import NET, hold_inputs, record
 from .run.execution import Pass
 from .run.parameters import FlatParams, allocate
-from .run.turns import Turns, in_turn
+from .run.turns import Turns, in_turn, reading_in_turn
 from .run.views import BlobError, Members, Named
 from .schema import registry, user_modules
 from .schema.errors import ConfigError, DataError, LayerForgeError, raise_all
@@ -126,12 +126,14 @@ class Net(access.Settled):
         """Build a net from a mapping with the same keys as a YAML file."""
         return cls(Config.from_dict(mapping, (), user_modules.import_all), keep=keep, backend=backend)
 
+    @reading_in_turn
     def __getstate__(self) -> dict[str, Any]:
         more = {name: value for name, value in vars(self).items() if name not in self._settled}
         return {**copies.state_of(self), "more": more}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         Net.__init__(self, state["config"], keep=state["keep"], backend=state["backend"], like=state)
+        self.turns.taken = state["taken"]
         vars(self).update(state["more"])
 
     def _builder(
@@ -161,6 +163,7 @@ class Net(access.Settled):
         return self._keep
 
     @keep.setter
+    @in_turn
     def keep(self, keep: str | Iterable[str]) -> None:
         self._keep = access.checked_keep(self, keep)
         self.replan("what is kept was changed after it")
@@ -403,6 +406,7 @@ class Net(access.Settled):
             self._counted = self._pass, counting.counts_of(self._plan, self._pass.values)
         return self._counted[1]
 
+    @in_turn
     def count_losses(self, **inputs: Any) -> Counts:
         """What `mean_over` would say after a forward in train with these inputs, without running that forward.
 
@@ -487,24 +491,27 @@ class Net(access.Settled):
 
     # State, save, load --------------------------------------------------------------------------------------------
 
+    @reading_in_turn
     def snapshot_state(self) -> dict[tuple[str, str], Any]:
         """Copies of all running statistics."""
         return {key: array.copy() for key, array in self._statistics}
 
+    @in_turn
     def restore_state(self, copies: Mapping[tuple[str, str], Any]) -> None:
         """Put running statistics back as they were."""
         for (layer, name), array in copies.items():
             self.layers[layer].state[name][...] = array
 
+    @reading_in_turn
     def arrays(self) -> dict[str, np.ndarray]:
-        """Parameters (shared ones once, under their owner) and running statistics by path, on the host."""
+        """Copies of parameters (shared ones once, under their owner) and running statistics by path, on the host."""
         out = {}
         for (layer, name), slot in self.flat.slots.items():
             out[f"params/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(slot.view(self.flat.data))
         for layer, arrays in self.state.items():
             for name, array in arrays.items():
                 out[f"state/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(array)
-        return out
+        return {path: np.array(array) for path, array in out.items()}
 
     @in_turn
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str) -> None:

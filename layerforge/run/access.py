@@ -217,7 +217,8 @@ def _state_of(net: Net, layer_name: str) -> Named:
     held = net.layers[layer_name].state
 
     def put(name: str, value: Any) -> None:
-        write(f"state '{layer_name}.{name}'", held[name], value, net.backend)
+        with net.turns:
+            write(f"state '{layer_name}.{name}'", held[name], value, net.backend)
 
     return Named(f"state of '{layer_name}'", lambda: list(held), lambda name: held[name], put)
 

@@ -14,8 +14,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..contract.layer import Layer
 from ..schema import user_modules
+from ..schema.errors import ConcurrencyError
 from ..schema.params import Declared
 from ..schema.registry import LAYERS
 from . import tuning
@@ -27,13 +30,21 @@ RUN = ("seed", "iteration", "first_sample", "phase")
 
 
 def state_of(net: Net) -> dict[str, Any]:
-    """All that a copy of a net takes over, without a piece of the net's own machinery. Arrays are live, on the host."""
-    host, flat = net.backend.to_host, net.flat
+    """All that a copy of a net takes over, without a piece of the net's own machinery.
+
+    Arrays are copies on the host: whoever copies or pickles this does so when the net's turn is over.
+    """
+    flat = net.flat
+
+    def host(array: Any) -> np.ndarray:
+        return np.array(net.backend.to_host(array))
+
     grads = {key: slot.view(flat.grad) for key, slot in flat.slots.items() if slot.offset < len(flat.grad)}
     layers = net.layers.values()
     values = [value for layer in layers for value in vars(layer).values() if isinstance(value, Declared)]
     return {
         "types": user_types([*layers, *values]),  # first: what follows may need them
+        "taken": net.turns.taken,
         "config": net.config,
         "backend": net.backend,
         "keep": "all" if net.keep is None else sorted(net.keep),
@@ -62,6 +73,14 @@ def take_over(net: Net, state: Mapping[str, Any]) -> None:
             flat.slots[key].view(flat.grad)[...] = from_host(array)
     for (layer, name), array in state["state"].items():
         net.layers[layer].state[name][...] = from_host(array)
+
+
+def demand_one_moment(net: Net, taken: int) -> None:
+    """ConcurrencyError unless a copied net is as it was when what belongs to it was copied (`Turns.taken`)."""
+    turns = getattr(net, "turns", None)
+    if turns is not None and turns.taken != taken:
+        message = f"{turns.what} was used by another thread between the copying of it and of its solver"
+        raise ConcurrencyError(message, hint="hold a threading.Lock around the copying, and around each step")
 
 
 class UserTypes:

@@ -24,6 +24,7 @@ from ..graph.multipliers import Multipliers
 from ..schema.errors import ConfigError
 from ..schema.synonyms import did_you_mean
 from .parameters import bind_gradients
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -37,6 +38,12 @@ class Tuning:
 
     def __init__(self, net: Net) -> None:
         self._net = weakref.ref(net)  # a net is not to wait for the garbage collector because its layers know it
+
+    @property
+    def turns(self) -> Turns:
+        """Those of the net."""
+        net = self._net()
+        return Turns("a net that is no more", lambda: None) if net is None else net.turns
 
     def of(self, layer: Layer) -> dict[str, Multipliers]:
         """The multipliers of a layer's parameters by name."""
@@ -68,7 +75,8 @@ class Tuning:
             if new != old:
                 changes[key] = new
         if changes:
-            apply(net, net.flat.changed | changes)
+            with net.turns:
+                apply(net, net.flat.changed | changes)
 
     def _there(self, layer: Layer) -> Net:
         net = self._net()

@@ -2,7 +2,8 @@
 
 Nets of their own may run in as many threads as one likes. A single net may go from one thread to another, but two
 threads that use it at once would overwrite each other's activations: that is refused, and so is a backward whose
-forward was followed by one of another thread.
+forward was followed by one of another thread. Copying or saving it is a use, too: what another thread trains meanwhile
+would be copied half before an update and half after it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ..schema.errors import ConcurrencyError
@@ -24,10 +26,12 @@ class Turns:
 
     what   how errors call it
     begin  called before a thread's turn
+    taken  how many turns there were that may have changed something: what was copied in turns of its own, as a net and
+           its solver are, belongs together where this is the same
     """
 
     def __init__(self, what: str, begin: Callable[[], None]) -> None:
-        self.what, self.begin = what, begin
+        self.what, self.begin, self.taken = what, begin, 0
         self._lock, self._depth = threading.Lock(), 0
         self._holder = 0  # the number of the thread whose turn it is: asked for several times in a step
         self._name = ""  # what that thread is called
@@ -51,6 +55,7 @@ class Turns:
             message = f"{self.what} is in use by {holder}: thread '{name}' cannot use it at the same time"
             raise ConcurrencyError(message, hint=REMEDY)
         self._holder, self._name, self._depth = me, name, 1
+        self.taken += 1
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
@@ -61,6 +66,14 @@ class Turns:
     def mine(self) -> bool:
         """Whether it is the calling thread's turn already."""
         return self._holder == threading.get_ident()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """A turn that changes nothing."""
+        with self:
+            if self._depth == 1:
+                self.taken -= 1
+            yield
 
     def forward_begins(self, kept: bool) -> None:
         """What an earlier forward kept is lost from here on."""
@@ -88,6 +101,17 @@ def in_turn(method: Method) -> Method:
         if turns.mine():  # called by what has taken it
             return method(self, *args, **kwargs)
         with turns:
+            return method(self, *args, **kwargs)
+
+    return taken  # type: ignore[return-value]
+
+
+def reading_in_turn(method: Method) -> Method:
+    """`in_turn` for a method that changes nothing."""
+
+    @functools.wraps(method)
+    def taken(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self.turns.reading():
             return method(self, *args, **kwargs)
 
     return taken  # type: ignore[return-value]

@@ -171,7 +171,8 @@ class ParamView(View):
 
     @data.setter
     def data(self, value: Any) -> None:
-        write(f"parameter '{self.name}'", self.data, value, self._backend)
+        with self._layer.run.tuning.turns:
+            write(f"parameter '{self.name}'", self.data, value, self._backend)
 
     @property
     def grad(self) -> Any:
@@ -182,7 +183,8 @@ class ParamView(View):
         if self.frozen:
             hint = "set its .frozen to False first, or leave it as it is"
             raise ConfigError(f"parameter '{self.name}' is frozen and has no gradient", hint=hint)
-        write(f"the gradient of '{self.name}'", self.grad, value, self._backend)
+        with self._layer.run.tuning.turns:
+            write(f"the gradient of '{self.name}'", self.grad, value, self._backend)
 
     @property
     def frozen(self) -> bool:

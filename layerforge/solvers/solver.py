@@ -36,7 +36,7 @@ from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..run import copies, tuning
 from ..run.parameters import Group, extended, l2_norm
-from ..run.turns import Turns, in_turn
+from ..run.turns import Turns, in_turn, reading_in_turn
 from ..schema.errors import ConfigError, DataError, DivergedError, LayerError, LayerForgeError
 from .fast import fast_update
 from .rules import Step
@@ -123,14 +123,18 @@ class Solver:
         if self._grad is not self.net.flat.grad:
             self._lay_out(self.history)
 
+    @reading_in_turn
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over (copies.py): options as a configuration writes them, counts, arrays on the host."""
         host, made = self.net.backend.to_host, ("section", "rule", "schedule", "history", "_fast", "_scratch", "_grad")
         state = {name: value for name, value in vars(self).items() if name not in made}
         if self._pending is not None:
             statistics = {key: host(array) for key, array in self._pending.statistics.items()}
-            state["_pending"] = replace(self._pending, statistics=statistics)
+            state["_pending"] = replace(
+                self._pending, statistics=statistics, weights=copy.deepcopy(self._pending.weights)
+            )
         return {
+            "taken": self.turns.taken,
             "types": copies.user_types((self.rule, self.schedule)),
             "options": {**self.section.plain(), "schedule": self.schedule.plain()},
             "schedule": self.schedule.state(),
@@ -139,7 +143,9 @@ class Solver:
         }
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        rest = {name: value for name, value in state.items() if name not in ("types", "options", "schedule", "history")}
+        made = ("taken", "types", "options", "schedule", "history")
+        rest = {name: value for name, value in state.items() if name not in made}
+        copies.demand_one_moment(rest["net"], state["taken"])
         self._set_up(rest["net"], SolverSection.from_config(placed_copy(state["options"])))
         self.schedule.load_state(state["schedule"])
         from_host = self.net.backend.from_host
@@ -205,6 +211,7 @@ class Solver:
         step.loss = (step.loss or 0.0) + weighted
         return loss
 
+    @in_turn
     def begin_step(self, parts: Sequence[Mapping[str, Any]]) -> None:
         """Begin a step of these micro-batches: count, in all of them, what each loss is a mean over.
 
@@ -305,6 +312,7 @@ class Solver:
         self.iteration += 1
         self.net.iteration = self.iteration
 
+    @in_turn
     def measure(self) -> None:
         """Set average, loss and grad_norm of the step that was accumulated. `update` begins with it."""
         self.average = self._pending.weights.average if self._pending else 1.0
@@ -375,6 +383,7 @@ class Solver:
 
     # State --------------------------------------------------------------------------------------------------------
 
+    @reading_in_turn
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state, and
         the multipliers of parameters that were changed since the net was built.
@@ -384,11 +393,13 @@ class Solver:
         tuned = {"multipliers": changed} if changed else {}
         return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state(), **tuned}
 
+    @reading_in_turn
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of the history on the host, by path: history/<number>/<layer>/<parameter>."""
         to_host = self.net.backend.to_host
         return {path: np.array(to_host(view)) for path, view in self._views().items()}
 
+    @in_turn
     def load_state(self, state: Mapping[str, Any], arrays: Mapping[str, Any], source: str = "the saved state") -> None:
         """Go on from what `state` and `arrays` returned. `source` is what errors call it.
 

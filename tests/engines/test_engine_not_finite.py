@@ -109,3 +109,38 @@ def test_training_stops_where_nothing_below_is_learned(kind: str, engine: str) -
     with pytest.raises(DivergedError):
         for _ in range(5):
             solver.step(x=x, t=t)
+
+
+def far(value: float, where: tuple[int, ...], steps: int = 9) -> list[np.ndarray]:
+    """Queries, keys and values of two heads, some numbers of the keys not finite, or so large that scores overflow."""
+    rng = np.random.default_rng(3)
+    q, k, v = (rng.normal(size=(2, 2, steps, 5)).astype("float32") for _ in range(3))
+    q[0, :, where[0]] = np.abs(q[0, :, where[0]])
+    k[0, :, where[1]] = value
+    if abs(value) == 1e30:
+        q[0, :, where[0]] *= 1e30
+    return [q, k, v]
+
+
+@pytest.mark.filterwarnings(SAFE)
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.parametrize("value", [np.nan, -np.inf, np.inf, -1e30, 1e30], ids=str)
+@pytest.mark.parametrize("seen", ["all", "causal", "mask", "causal and mask"])
+def test_attention_of_what_is_not_finite(seen: str, value: float) -> None:
+    """What is seen makes a row NaN, what is hidden nothing; a query that sees nothing is 0 and has no gradient."""
+    for where in ((0, 0), (3, 0), (3, 6)):
+        bottoms = far(value, where)
+        if "mask" in seen:
+            mask = np.ones((2, 9, 9), "int64")
+            mask[0, :, 6], mask[0, 4], mask[1, 0] = 0, 0, 0
+            bottoms.append(mask)
+        probes = pair(table.LAYERS["ScaledDotProductAttention"], {"causal": True} if "causal" in seen else {}, *bottoms)
+        tops = [probe.forward()[0] for probe in probes]
+        np.testing.assert_allclose(tops[1], tops[0], rtol=1e-4, atol=1e-5, err_msg=f"{where}")
+        if "mask" in seen:
+            assert not tops[1][0, :, 4].any()
+        dy = np.random.default_rng(4).normal(size=tops[0].shape).astype("float32")
+        grads = [probe.gradients([dy]) for probe in probes]
+        for name, grad in grads[0].items():
+            assert np.isfinite(grad[1]).all()
+            np.testing.assert_allclose(grads[1][name][1], grad[1], rtol=1e-3, atol=1e-5, err_msg=f"{name} {where}")

@@ -5,7 +5,9 @@ What would crash or hang if it failed runs in processes of its own.
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -223,6 +225,25 @@ USES: dict[str, Callable[[Net, Solver], Any]] = {
     "step": lambda net, solver: solver.step(**batch()),
     "accumulate": lambda net, solver: solver.accumulate(**batch()),
     "update": lambda net, solver: solver.update(),
+    "arrays": lambda net, solver: net.arrays(),
+    "save": lambda net, solver: net.save("never_written.h5"),
+    "statistics": lambda net, solver: net.snapshot_state(),
+    "put back": lambda net, solver: net.restore_state({}),
+    "copy": lambda net, solver: copy.copy(net),
+    "deepcopy": lambda net, solver: copy.deepcopy(net),
+    "pickle": lambda net, solver: pickle.dumps(net),
+    "count": lambda net, solver: net.count_losses(**batch()),
+    "keep": lambda net, solver: setattr(net, "keep", "none"),
+    "data": lambda net, solver: setattr(net.params["a"]["weight"], "data", 0),
+    "grad": lambda net, solver: setattr(net.params["a"]["weight"], "grad", 0),
+    "frozen": lambda net, solver: setattr(net.params["a"]["weight"], "frozen", True),
+    "begin_step": lambda net, solver: solver.begin_step([batch()]),
+    "measure": lambda net, solver: solver.measure(),
+    "solver's state": lambda net, solver: solver.state(),
+    "solver's arrays": lambda net, solver: solver.arrays(),
+    "solver's load": lambda net, solver: solver.load_state({}, {}),
+    "solver's deepcopy": lambda net, solver: copy.deepcopy(solver),
+    "solver's pickle": lambda net, solver: pickle.dumps(solver),
 }
 
 
@@ -236,9 +257,10 @@ def test_one_net_in_two_threads_is_refused_by_name(doing: str) -> None:
     thread.start()
     try:
         assert ENTERED.wait(20)
-        for use in USES.values():
+        for name, use in USES.items():
             with pytest.raises(ConcurrencyError, match=r"net 'doors' is in use by thread 'first'.*cannot"):
                 use(net, solver)
+                raise AssertionError(name)
     finally:
         Gate.closed = ""
         LEAVE.set()
@@ -270,6 +292,32 @@ def test_one_thread_after_another_is_not_refused() -> None:
         in_thread(net.backward)
         other.backward()
         assert np.array_equal(net.flat.grad, other.flat.grad)
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["net and solver", "solver"])
+def test_a_solver_and_its_net_are_copied_at_one_moment(both: bool) -> None:
+    """A step of another thread between the copying of the one and of the other would leave an update out of one."""
+    solver = Solver(gated(), lr=0.1, momentum=0.9)
+    solver.step(**batch())
+    first, second = (solver.net, solver) if both else (solver, solver.net)
+    taken = {id(each): each.__reduce_ex__(4)[2] for each in (first, second)}
+    again = copy.deepcopy([solver.net, solver])[1]
+    assert np.array_equal(again.step(**batch()), solver.step(**batch()))
+    taken[id(second)] = second.__reduce_ex__(4)[2]
+    net = Net.__new__(Net)
+    net.__setstate__(taken[id(solver.net)])
+    with pytest.raises(ConcurrencyError, match="'doors' was used by another thread between the copying"):
+        Solver.__new__(Solver).__setstate__({**taken[id(solver)], "net": net})
+
+
+def test_what_was_copied_in_a_turn_stays_as_it_was() -> None:
+    """Whatever another thread does when the turn is over."""
+    solver = Solver(gated(), lr=0.1, momentum=0.9)
+    solver.step(**batch())
+    found = {**solver.net.arrays(), **solver.arrays(), **solver.net.__getstate__()["params"]}
+    before = {path: array.copy() for path, array in found.items()}
+    solver.step(**batch())
+    assert all(np.array_equal(before[path], array) for path, array in found.items())
 
 
 def test_an_error_ends_the_turn() -> None:

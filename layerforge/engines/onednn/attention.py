@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ...layers.sequences.attention import LOWEST, ScaledDotProductAttention, visible
+from ...layers.sequences.attention import ScaledDotProductAttention, visible
 from ...layers.sequences.multihead_attention import MultiheadAttention, heads
 from . import primitives
 from .base import OneDnn
-from .primitives import ADD, MULTIPLY, SOFTMAX
+from .primitives import MINIMUM, SOFTMAX
 
 LINEAR = 0x26
 
@@ -29,32 +29,19 @@ class OneDnnAttention(OneDnn):
         """Write y, which may have gaps; the weights A (N, ..., L, S)."""
         weights = self.buf("weights", (*q.shape[:-1], k.shape[-2]), life="saved")
         self.op("scores", primitives.matmul, scaled(scale))(q, self.view("k", k, turned), None, weights)
-        terms = self.terms(mask, q, weights)
-        for i, (hidden, _) in enumerate(terms):
-            self.op(f"hidden {i}", primitives.binary, ADD)(weights, hidden, weights)
+        blind = None
+        if mask is not None:
+            seen = visible(np, mask, self.causal, q.shape, k.shape[-2])
+            blind = ~seen.any(axis=-1, keepdims=True)
+            np.copyto(weights, -np.inf, where=~seen)
+            np.copyto(weights, 0, where=blind)  # alike, for now: a softmax of -inf alone would be NaN
+        elif self.causal:  # the first key is seen by every query
+            self.op("past", primitives.binary, MINIMUM)(weights, self.view("limits", weights, limits), weights)
         self.op("weights", primitives.softmax, weights.ndim - 1, SOFTMAX)(weights, weights)
-        for i, (_, shown) in enumerate(terms if mask is not None else []):
-            # A query that sees nothing has equal scores everywhere, and gets nothing.
-            self.op(f"shown {i}", primitives.binary, MULTIPLY)(weights, shown, weights)
+        if blind is not None:
+            np.copyto(weights, 0, where=blind)
         self.op("y", primitives.matmul)(weights, v, None, y)
         return weights
-
-    def terms(self, mask: Any, q: Any, weights: Any) -> list[tuple[Any, Any]]:
-        """For each reason not to see a key what to add to scores and to multiply weights by, broadcasting to both."""
-        found = []
-        if self.causal:
-            keys = weights.shape[-1]
-            found.append(self.view("past", weights, lambda w: past(w.ndim, visible(np, None, True, q.shape, keys))))
-        if mask is not None:
-            between = (1,) * (q.ndim - mask.ndim)
-            mask = mask.reshape(mask.shape[:1] + between + mask.shape[1:])
-            told = np.not_equal(mask, 0, out=self.buf("told", mask.shape, "bool"))
-            hidden, shown = self.buf("hidden", told.shape), self.buf("shown", told.shape)
-            np.copyto(shown, told)
-            np.subtract(1, shown, out=hidden)
-            np.multiply(hidden, np.float32(LOWEST["float32"]), out=hidden)
-            found.append((hidden, shown))
-        return found
 
     def attend_back(self, dy: Any, kept: Any, scale: float, grads: Sequence[Any]) -> None:
         """Write dq, dk and dv, which may have gaps."""
@@ -168,7 +155,10 @@ def turned(a: Any) -> Any:
     return a.swapaxes(-1, -2)
 
 
-def past(ndim: int, seen: Any) -> tuple[Any, Any]:
-    """The terms of what is seen (L, S), with as many axes as scores have."""
-    shown = seen[(None,) * (ndim - 2)].astype(np.float32)
-    return (1 - shown) * np.float32(LOWEST["float32"]), shown
+def limits(scores: Any) -> Any:
+    """What causal scores must not exceed: -inf where a key lies in the future, which gives it the weight 0.
+
+    Of NaN and a limit the instruction behind it gives the limit: in the past that is inf, and the row becomes NaN.
+    """
+    seen = visible(np, None, True, scores.shape, scores.shape[-1])
+    return np.where(seen, np.inf, -np.inf).astype(np.float32)[(None,) * (scores.ndim - 2)]

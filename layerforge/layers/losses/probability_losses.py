@@ -15,13 +15,13 @@ LEAST_LOG, LEAST_PRODUCT = -100.0, 1e-12  # torch's limits for log x, and for x 
 
 
 def log_at_least(xp: Any, x: Any, least: float) -> Any:
-    """log x, but not below `least`, which it is for x = 0."""
-    positive = x > 0
+    """log x, but not below `least`, which it is for x = 0; NaN stays NaN."""
+    positive = ~(x <= 0)
     return xp.maximum(xp.where(positive, xp.log(xp.where(positive, x, 1)), least), least)
 
 
 def binary_cross_entropy(self: Any, x: Any, t: Any) -> Any:
-    """The loss of BCELoss; LayerError for an x that is no probability."""
+    """The loss of BCELoss; LayerError for an x that is no probability. NaN is for the solver to name, and passes."""
     if bool(((x < 0) | (x > 1)).any()):
         raise LayerError("x is outside of 0 to 1", hint="put a Sigmoid before it, or take BCEWithLogitsLoss")
     return -t * log_at_least(self.xp, x, LEAST_LOG) - (1 - t) * log_at_least(self.xp, 1 - x, LEAST_LOG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,8 @@ class ConfusionMatrix(Labelled):
         y[t, p] = Σ [label = t and prediction = p]      over the positions whose label is not ignore_index
 
     A row for each right class, a column for each prediction, so what is right is on the diagonal. Of scores the
-    prediction is the class with the largest, the first of equal ones.
+    prediction is the class with the largest, the first of equal ones. Where a score is NaN there is no prediction: the
+    row of that label is NaN, and stays so in the sum over batches.
 
     An evaluation adds up the matrices of its batches: a row over its sum is the share of each answer for that class,
     and on the diagonal the accuracy of each class, over all samples and not over batches.
@@ -90,8 +92,16 @@ class ConfusionMatrix(Labelled):
             check_index(xp, predicted, classes, f"{classes} classes")
         cells = (labels * valid).astype("int64") * classes + predicted
         counts = xp.zeros(classes * classes, dtype=self.dtype)
-        scatter_add(xp, counts, cells.reshape(-1), 0, valid.reshape(-1).astype(self.dtype))
-        return counts.reshape(classes, classes)
+        scatter_add(xp, counts, cells.reshape(-1), 0, self.worth(x, valid).reshape(-1))
+        counts = counts.reshape(classes, classes)
+        return xp.where(xp.isnan(counts).any(axis=1, keepdims=True), math.nan, counts).astype(self.dtype)
+
+    def worth(self, x: Any, valid: Any) -> Any:
+        """What each position counts: 1, 0 where it is ignored, and NaN where it should count and a score is NaN."""
+        one = valid.astype(self.dtype)
+        if x.dtype.kind == "f":
+            one[valid & self.xp.isnan(x).any(axis=1)] = math.nan
+        return one
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return bottoms[0].size

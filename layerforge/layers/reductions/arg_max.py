@@ -21,8 +21,9 @@ class ArgMax(Layer):
         y = argmax x      along dim, or in x flattened
 
     With top_k > 1 axis dim of y lists the k best from the best on. Among equal numbers the smaller index comes first,
-    with ties: caffe the larger. NaN counts as the largest number. (Caffe's layer without an axis looks at each sample
-    by itself: Flatten comes first here, and dim 1. Its out_max_val is Max, or TopK.)
+    with ties: caffe the larger. NaN counts as the largest number, as in NumPy and torch: the index is that of the first
+    NaN, with ties: caffe of the last, and an index cannot tell. (Caffe's layer without an axis looks at each sample by
+    itself: Flatten comes first here, and dim 1. Its out_max_val is Max, or TopK.)
 
     Shapes    x real; y index, without axis dim (of size 1 with keepdim, of size k with top_k > 1); without a dim y is
               one number, or k of them

@@ -19,7 +19,8 @@ class TopK(Layer):
 
         y₁ ≥ y₂ ≥ ... ≥ y_k,   yⱼ = x[iⱼ]      on axis dim;   the smallest, ascending, where largest is false
 
-    Among equal numbers the smaller index comes first. NaN counts as the largest number.
+    Among equal numbers the smaller index comes first. NaN counts as the largest number, as in NumPy and torch, and the
+    first NaN as the largest of several.
 
     Shapes    x real with an axis dim; y the same with size k on it; the indices i, a second top if there is one, alike
     Backward  Each number of y was taken from one place of x, and no two from the same:

@@ -13,8 +13,6 @@ from ...schema.errors import LayerError
 from ...schema.params import param
 from ...schema.registry import register
 
-LOWEST = {"float32": -1e38, "float64": -1e307}  # far below any score, and no overflow when another is subtracted
-
 
 @register
 class ScaledDotProductAttention(Layer):
@@ -25,7 +23,8 @@ class ScaledDotProductAttention(Layer):
         y = A v
 
     With `causal`, query l sees the keys s <= l only. A mask says which keys may be seen: 0 is no, anything else yes.
-    What may not be seen has weight 0; a query that may see nothing gives 0, as in torch.
+    What may not be seen has weight 0, whatever its score; a query that may see nothing gives 0, as in torch. Where no
+    score of a key that may be seen is finite, as after an overflow, or one is NaN, y is NaN.
 
     Shapes    q (N, L, E), k (N, S, E), v (N, S, F), real; y (N, L, F). All may have further axes after N, such as
               heads, that are equal. Optional bottom mask, real or index, without gradient: (N, S), such as a mask of
@@ -108,9 +107,11 @@ def attend(xp: Any, q: Any, k: Any, v: Any, scale: float, seen: Any = None) -> t
     scores = (scale * q) @ k.swapaxes(-1, -2)
     if seen is None:
         weights = softmax(xp, scores, -1, out=scores)
-    else:  # the last factor is for the rows in which nothing is seen: all of their scores are alike
-        scores = xp.where(seen, scores, LOWEST[str(scores.dtype)])
-        weights = softmax(xp, scores, -1, out=scores) * seen
+    else:  # exp(-inf) is 0; rows in which nothing is seen get scores that are alike, and are 0 in the end
+        sighted = seen.any(axis=-1, keepdims=True)
+        scores = xp.where(seen, scores, xp.where(sighted, -math.inf, 0).astype(scores.dtype))
+        weights = softmax(xp, scores, -1, out=scores)
+        weights *= sighted
     return weights @ v, weights
 
 
