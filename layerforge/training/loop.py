@@ -215,7 +215,7 @@ class Trainer:
     def _train(self, asked: Asked, segment: int) -> None:
         """From what is written first to the last step."""
         self.console.log = self.folder.log
-        self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.checkpoint.keep_last)
+        self.checkpoints = Checkpoints(self.folder.place / "checkpoints", self.config.checkpoint.keep_last)
         self.log = MetricsLog(self.folder, self.columns, segment)
         self._record()
         if self.data.fallback_used:
@@ -423,7 +423,7 @@ class Trainer:
 
     def _test(self) -> dict[str, float]:
         """Score the test data once, with the weights that val chose, and say so in the last line."""
-        chosen = self.folder.checkpoints / ("best.h5" if self.position.best is not None else "last.h5")
+        chosen = self.folder.place / "checkpoints" / ("best.h5" if self.position.best is not None else "last.h5")
         where = "synthetic Digits, NOT on the data asked for" if self.data.fallback_used else "test data"
         if self.data.test is None:
             if self.data.fallback_used:
