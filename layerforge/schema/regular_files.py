@@ -34,6 +34,8 @@ def irregular(path: str | os.PathLike[str]) -> str | None:
 def regular(path: str, flags: int) -> int:
     """An opener for `open(path, mode, opener=regular)` that never waits, and opens nothing but regular files.
 
+    What is only written may be a device as well: /dev/null ends.
+
     Errors   OSError as open raises, and for pipes, devices, sockets and folders one whose strerror says what it is
     """
     try:
@@ -43,7 +45,7 @@ def regular(path: str, flags: int) -> int:
             raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path) from None
         raise
     mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode) and not (flags & os.O_WRONLY and stat.S_ISCHR(mode)):
         os.close(descriptor)
         kind = next((name for is_kind, name in KINDS if is_kind(mode)), "a folder")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", path)

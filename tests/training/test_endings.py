@@ -120,7 +120,7 @@ def test_a_disk_that_stays_full_is_no_success(monkeypatch: pytest.MonkeyPatch, n
     [
         (SystemExit(0), 1, "failed"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "failed"),
-        (KeyboardInterrupt(), 130, None),
+        (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 1, "failed"),
         (RuntimeError("no"), 1, "failed"),
     ],

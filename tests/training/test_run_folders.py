@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from layerforge import snapshot, train
@@ -338,3 +339,21 @@ def test_a_pipe_that_is_called_latest_txt(capsys: pytest.CaptureFixture[str]) ->
     done = run("train.max_steps=2")
     os.mkfifo("runs/small/latest.txt")
     assert find_run("runs/small").path == done
+
+
+# What could not be read back ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names")
+@pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x85"])
+def test_a_path_that_no_configuration_could_hold_is_refused_before_training(
+    folder: Path, capsys: pytest.CaptureFixture[str], character: str
+) -> None:
+    (inside := folder / f"a{character}b").mkdir()
+    np.savez(inside / "d.npz", image=np.zeros((4, 3), np.float32), label=np.arange(4))
+    data = "  train: {type: NPZ, path: d.npz, batch_size: 2}\n"
+    text = CONFIG.replace(CONFIG[CONFIG.index("  train:") : CONFIG.index("net:")], data)
+    (inside / "small.yaml").write_text(text)
+    assert main(["train", str(inside / "small.yaml"), "-q"]) == 2
+    assert f"control character U+{ord(character):04X}" in capsys.readouterr().err
+    assert not Path("runs").exists()
