@@ -14,7 +14,7 @@ from ..schema.errors import LayerForgeError, exit_code, flatten, report
 from ..schema.locations import Place
 from ..schema.user_modules import described, line_of_user
 from .arguments import UsageError
-from .terminal import discard, flush_output, tell
+from .terminal import flush_output, settle_output, tell
 
 
 def guarded(command: Callable[[], int], debug: bool = False) -> int:
@@ -22,11 +22,7 @@ def guarded(command: Callable[[], int], debug: bool = False) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         code = _ended(command, debug)
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                flush_output(stream)
-            except (OSError, ValueError):  # told already; what is left in the buffer must not be tried again at exit
-                discard(stream)
+        settle_output()  # what it fails at was told already, and must not be tried again at exit
         return code
 
 
