@@ -62,6 +62,9 @@ class Pairs(Source):
     def prepare(self, progress: bool | None = None) -> None:
         self.source.prepare(progress)
 
+    def samples(self, fetched: bool = False) -> int | None:
+        return self.pairs or self.source.samples(fetched)
+
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
         self.specs()
         arrays = self.source.load(progress)
