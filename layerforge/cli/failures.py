@@ -12,9 +12,9 @@ from typing import Any
 
 from ..schema.errors import LayerForgeError, exit_code, flatten, report
 from ..schema.locations import Place
-from ..schema.user_modules import described, line_of_user
+from ..schema.user_modules import ProcessExit, described, line_of_user, staying
 from .arguments import UsageError
-from .terminal import discard, flush_output, tell
+from .terminal import flush_output, settle_output, tell
 
 
 def guarded(command: Callable[[], int], debug: bool = False) -> int:
@@ -22,21 +22,18 @@ def guarded(command: Callable[[], int], debug: bool = False) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         code = _ended(command, debug)
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                flush_output(stream)
-            except (OSError, ValueError):  # told already; what is left in the buffer must not be tried again at exit
-                discard(stream)
+        settle_output()  # what it fails at was told already, and must not be tried again at exit
         return code
 
 
 def _ended(command: Callable[[], int], debug: bool) -> int:
     try:
         try:
-            code = command()
+            with staying():
+                code = command()
         except SystemExit as stop:  # argparse after --help
             place = line_of_user(stop)
-            if place is not None:
+            if place is not None or isinstance(stop, ProcessExit):
                 return _ended_by_user(stop, place, debug)
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         flush_output()
@@ -65,7 +62,7 @@ def _tell_failure(problem: BaseException, debug: bool) -> None:
         _failed(problem, f"internal error: {what}; please report it, with the traceback in {_traceback_file()}", debug)
 
 
-def _ended_by_user(stop: SystemExit, place: Place, debug: bool) -> int:
+def _ended_by_user(stop: SystemExit, place: Place | None, debug: bool) -> int:
     """A user's file wants to end the process, where nothing could say in whose name: a source, for example."""
     error = LayerForgeError(described(stop), place=place)
     _failed(stop, f"error: {error}", debug)

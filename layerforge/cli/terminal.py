@@ -88,9 +88,9 @@ def paint(text: str, colour: str, stream: TextIO | None) -> str:
 
 
 def flush_output(stream: TextIO | None = None) -> None:
-    """Send on what was printed so far, on stdout; without a stdout (`>&-`) there is nothing to do."""
+    """Send on what was printed so far, on stdout; without a stdout (`>&-`), or a closed one, there is nothing to do."""
     stream = sys.stdout if stream is None else stream
-    if stream is not None:
+    if stream is not None and not getattr(stream, "closed", False):
         stream.flush()
 
 
@@ -98,10 +98,21 @@ def discard(stream: TextIO | None) -> None:
     """Let what is still to be written to a stream go nowhere."""
     if stream is None:
         return
-    null = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):  # a stream that is no file has no number to put it in the place of
-        os.dup2(null, stream.fileno())
-    os.close(null)
+        number = stream.fileno()
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != number:  # else it was closed, and now is what it should be
+            os.dup2(null, number)
+            os.close(null)
+
+
+def settle_output() -> None:
+    """Send on what was printed, on both streams; what one does not take goes nowhere, and is no failure."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            flush_output(stream)
+        except (OSError, ValueError):
+            discard(stream)
 
 
 def tell(text: str) -> None:

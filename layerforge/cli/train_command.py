@@ -10,7 +10,7 @@ from ..config.scalars import quoted_scalar
 from ..schema.errors import ConfigError
 from ..schema.texts import to_json
 from .arguments import add_config_arguments, add_json_option, positive
-from .terminal import discard
+from .terminal import discard, settle_output
 
 if TYPE_CHECKING:
     from ..training.loop import Trainer
@@ -96,4 +96,5 @@ def work(trainer: Trainer, args: argparse.Namespace) -> int:
     result = trainer.run()
     if args.json:
         console.machine(to_json(asdict(result), indent=2))
+    settle_output()  # the code is the run's, as in STATUS and summary.json, whether or not anybody could be told
     return result.exit_code

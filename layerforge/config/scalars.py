@@ -22,6 +22,7 @@ FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)")
 NAN = re.compile(r"\.(nan|NaN|NAN)")
 
+LONGEST_SHOWN = 200  # characters of a string in an error
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 CORE_TAGS: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -94,7 +95,7 @@ def forbidden_character(text: str, also: str = "") -> str | None:
 def quoted_scalar(value: Any) -> str:
     """A scalar as YAML text that reads back as the same value, in YAML 1.2 and, where it can express it, in 1.1.
 
-    Errors   ConfigError for anything but null, booleans, numbers and strings
+    Errors   ConfigError for anything but null, booleans, numbers and strings, and for a string that would not be read
     """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -103,6 +104,10 @@ def quoted_scalar(value: Any) -> str:
     if isinstance(value, float):
         return _float_text(value)
     if isinstance(value, str):
+        bad = forbidden_character(value)
+        if bad:
+            message = f"a string must not contain the control character {bad}: {shorten(value, LONGEST_SHOWN)}"
+            raise ConfigError(message, hint="rename the file or folder, if it is one")
         return value if PLAIN.fullmatch(value) and value.lower() not in SPECIAL_WORDS else _double_quoted(value)
     raise ConfigError(f"a value of type {type(value).__name__} cannot be written as YAML: {shorten(repr(value))}")
 

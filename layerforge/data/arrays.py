@@ -48,6 +48,11 @@ class Arrays(Source):
     def specs(self) -> dict[str, Spec]:
         return {name: infer_spec(array.shape, array.dtype) for name, array in self.arrays.items()}
 
+    def count(self, part: str) -> int | None:
+        lengths = {len(array) for array in self.arrays.values()}
+        # None where reading them will say what is wrong: no samples, or different numbers of them.
+        return lengths.pop() or None if len(lengths) == 1 else None
+
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         return dict(self.arrays)
 

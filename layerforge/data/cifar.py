@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,12 +29,19 @@ class CIFAR10(Source):
 
     parts = ("train", "test")
     files = fetch.CIFAR10
+    published: ClassVar[dict[str, int]] = {"train": 50_000, "test": 10_000}
     class_names = (
         "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
     )  # fmt: skip
 
     def specs(self) -> dict[str, Spec]:
         return {"image": Spec((3, SIDE, SIDE)), "label": index((), 10)}
+
+    def count(self, part: str) -> int | None:
+        here = fetch.locate(self.files, self.files.parts[part][0])
+        if not here or any(path.suffix == ".gz" for path in here):  # how many are in one shows when it is unpacked
+            return None
+        return sum(path.stat().st_size for path in here) // RECORD or None
 
     def prepare(self, progress: bool | None = None) -> None:
         fetch.ensure(self.files, self.part, progress)

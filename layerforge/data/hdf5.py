@@ -20,13 +20,14 @@ from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from .files import DEFLATE_RATIO, file_error, size_of
-from .npz import chosen, spec_of
+from .npz import chosen, input_name, npz_input, spec_of
 from .source import Source
 
 SMALL = 64 << 20  # bytes that are taken without asking how they are stored
 WIDE = 1 << 20  # numbers in a sample that are believed without asking how they are stored
 SECONDS = 4  # of processor time, to read what is small
 BYTES_PER_SECOND = 20 << 20  # slower reading is taken for a damaged file
+SUFFIXES = (".h5", ".hdf5", ".hdf")  # of files that `predict` takes for HDF5
 REMEDY = "check the file with h5ls or h5dump"
 
 
@@ -69,6 +70,20 @@ class HDF5(Source):
         names = self.names()
         arrays = read_arrays(self.path, list(dict.fromkeys(names.values())))
         return {blob: arrays[name] for blob, name in names.items()}
+
+    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
+        """The dataset that `blobs` says is the blob, as in the files of training; of a .npz file, the array."""
+        kind = path.suffix.lower()
+        if kind == ".npz":
+            return npz_input(path, blob, self.blobs)
+        if kind not in SUFFIXES:
+            return None
+        known = describe(str(path))["arrays"]
+        if not known:
+            raise file_error(path, "holds no datasets of numbers")
+        name = input_name(path, blob, self.blobs, list(known))
+        spec_of(str(path), name, *_form(known[name]))
+        return read_arrays(str(path), [name])[name]
 
     def labels(self) -> dict[str, np.ndarray]:
         names = self.names()

@@ -26,15 +26,24 @@ def read_idx(path: str | Path, remedy: str | None = None) -> np.ndarray:
     Errors   DataError for another magic number, sizes that the file cannot hold, missing or surplus bytes
     """
     with ByteFile(path, remedy) as file:
-        zero, kind, dimensions = np.frombuffer(
-            file.read(4, "the IDX header"), np.dtype([("z", ">u2"), ("k", "u1"), ("d", "u1")])
-        )[0]
-        if zero or kind not in TYPES or not 1 <= dimensions <= MOST_DIMENSIONS:
-            found = bytes([zero >> 8, zero & 255, kind, dimensions]).hex(" ")
-            raise file.error(
-                f"is not an IDX file: it begins with {found}, where 00 00, a type and the dimensions belong"
-            )
-        shape = tuple(int(n) for n in np.frombuffer(file.read(4 * int(dimensions), "the IDX header"), ">u4"))
-        array = file.array(shape, TYPES[int(kind)], "values")
+        shape, dtype = _header(file)
+        array = file.array(shape, dtype, "values")
         file.expect_end()
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def idx_shape(path: str | Path) -> tuple[int, ...]:
+    """The shape that the header of an IDX file promises; DataError where it has none."""
+    with ByteFile(path) as file:
+        return _header(file)[0]
+
+
+def _header(file: ByteFile) -> tuple[tuple[int, ...], str]:
+    zero, kind, dimensions = np.frombuffer(
+        file.read(4, "the IDX header"), np.dtype([("z", ">u2"), ("k", "u1"), ("d", "u1")])
+    )[0]
+    if zero or kind not in TYPES or not 1 <= dimensions <= MOST_DIMENSIONS:
+        found = bytes([zero >> 8, zero & 255, kind, dimensions]).hex(" ")
+        raise file.error(f"is not an IDX file: it begins with {found}, where 00 00, a type and the dimensions belong")
+    shape = tuple(int(n) for n in np.frombuffer(file.read(4 * int(dimensions), "the IDX header"), ">u4"))
+    return shape, TYPES[int(kind)]

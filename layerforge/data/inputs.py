@@ -10,7 +10,7 @@ from ..arrays.spec import Spec
 from .files import file_error
 from .idx import read_idx
 from .kinds import Kind
-from .npz import headers, read_array, spec_of
+from .npz import npz_input
 from .png import read_png
 from .rows import read_layout, read_numbers
 from .source import Source, check_array
@@ -28,7 +28,8 @@ def read_inputs(
         .npz               the array named like the blob, or the only one
         .csv               a line per sample, its values in order; a header line is skipped
         IDX (any name)     as MNIST's image files, also .gz
-    `source`, that of the training data, reads files of its own kind as it read those: a table by its columns' names.
+    `source`, that of the training data, reads files of its own kind as it read those: a table by its columns' names,
+    arrays by the names that its `blobs` gives them; one that trained on HDF5 takes .h5 files, too.
     `seen` says what training saw: a table of whole numbers from 0 to 255 is one of bytes where training saw bytes.
     A file of one sample needs no axis of samples, and an axis of one channel may be missing.
 
@@ -38,10 +39,10 @@ def read_inputs(
     kind = path.suffix.lower()
     if kind == ".png":
         return _image(path, spec)
-    if kind == ".npz":
-        array = _from_npz(path, blob)
-    elif source is not None and (known := source.inputs_of(path, blob)) is not None:
+    if source is not None and (known := source.inputs_of(path, blob)) is not None:
         array = known
+    elif kind == ".npz":
+        array = npz_input(path, blob)
     elif kind == ".csv":
         layout = read_layout(str(path))
         array = read_numbers(str(path), ",", layout, list(range(len(layout.names))))
@@ -64,15 +65,6 @@ def _are_bytes(samples: np.ndarray) -> bool:
     """Whether numbers are whole and from 0 to 255; nothing but 0 and 1 may as well be pixels that were scaled."""
     whole = (samples == np.floor(samples)).all() and samples.min() >= 0
     return bool(whole and (1 < samples.max() <= 255 or samples.max() == 0))
-
-
-def _from_npz(path: Path, blob: str) -> np.ndarray:
-    known = headers(path)
-    name = blob if blob in known else next(iter(known))
-    if name != blob and len(known) > 1:
-        raise file_error(path, f"has no array '{blob}'", f"arrays here: {', '.join(known)}; name one of them '{blob}'")
-    spec_of(str(path), name, *known[name])
-    return read_array(path, name)
 
 
 def _as_samples(path: Path, array: np.ndarray, spec: Spec) -> np.ndarray:

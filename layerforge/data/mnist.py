@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from ..arrays.spec import Spec, index
+from ..schema.errors import DataError
 from ..schema.registry import register_source
 from . import fetch
 from .files import file_error, shared
-from .idx import read_idx
+from .idx import idx_shape, read_idx
 from .source import Source
 
 
@@ -19,10 +21,17 @@ class IdxImages(Source):
     """Base of the sets in MNIST's four files: an image file and a label file for train and for test."""
 
     parts = ("train", "test")
+    published: ClassVar[dict[str, int]] = {"train": 60_000, "test": 10_000}
     files: ClassVar[fetch.DataSet]
 
     def specs(self) -> dict[str, Spec]:
         return {"image": Spec((1, 28, 28)), "label": index((), len(self.class_names))}
+
+    def count(self, part: str) -> int | None:
+        here = fetch.locate(self.files, self.files.parts[part][0])
+        with suppress(DataError):  # reading it will say what is wrong
+            return idx_shape(here[0])[0] or None if here else None
+        return None
 
     def prepare(self, progress: bool | None = None) -> None:
         fetch.ensure(self.files, self.part, progress)

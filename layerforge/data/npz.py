@@ -6,7 +6,7 @@ import io
 import math
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
@@ -56,6 +56,10 @@ class NPZ(Source):
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         return {blob: read_array(self.path, name) for blob, name in self.names().items()}
 
+    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
+        """The array that `blobs` says is the blob, as in the files of training."""
+        return npz_input(path, blob, self.blobs) if path.suffix.lower() == ".npz" else None
+
     def labels(self) -> dict[str, np.ndarray]:
         wanted = [blob for blob, spec in self.specs().items() if not spec.is_real and not spec.shape]
         arrays = {blob: read_array(self.path, self.names()[blob]) for blob in wanted}
@@ -73,6 +77,29 @@ def chosen(path: str, blobs: Any, known: list[str]) -> dict[str, str]:
     if not blobs:
         raise ConfigError("blobs must name at least one array", hint="remove it to get all of them")
     return {str(blob): str(name) for blob, name in blobs.items()}
+
+
+def input_name(path: Path, blob: str, blobs: Mapping[str, Any] | None, known: Sequence[str]) -> str:
+    """The name that a blob has in a file given to `predict`: what `blobs` says, or its own; else the only one there is.
+
+    Errors   DataError where there are several, and none of that name
+    """
+    name = str((blobs or {}).get(blob, blob))
+    if name in known:
+        return name
+    if len(known) == 1:
+        return known[0]
+    meant = f", which training reads as '{blob}'" if name != blob else ""
+    hint = f"arrays here: {', '.join(known[:20])}; name one of them '{name}'"
+    raise file_error(path, f"has no array '{name}'{meant}", hint)
+
+
+def npz_input(path: Path, blob: str, blobs: Mapping[str, Any] | None = None) -> np.ndarray:
+    """The samples of a blob from a .npz file given to `predict`; `blobs` is that of the source of training."""
+    known = headers(path)
+    name = input_name(path, blob, blobs, list(known))
+    spec_of(str(path), name, *known[name])
+    return read_array(path, name)
 
 
 def spec_of(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Spec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from ..arrays.philox import host_generator
@@ -53,8 +55,15 @@ class Pairs(Source):
         specs = {f"{n}_{side}": spec for n, spec in inner.items() if n != self.label for side in "ab"}
         return {**specs, "match": index((), 2)}
 
+    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
+        """The samples of either side, as the inner source reads them."""
+        return self.source.inputs_of(path, blob.removesuffix("_a").removesuffix("_b"))
+
     def prepare(self, progress: bool | None = None) -> None:
         self.source.prepare(progress)
+
+    def samples(self, fetched: bool = False) -> int | None:
+        return self.pairs or self.source.samples(fetched)
 
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
         self.specs()

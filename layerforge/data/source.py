@@ -99,6 +99,7 @@ class Source(Declared):
     """
 
     parts: ClassVar[tuple[str, ...]] = ("all",)
+    published: ClassVar[Mapping[str, int]] = {}  # how many samples the parts of a public set have
     class_names: tuple[str, ...] = ()
     leader: Source | None = None  # see follow
 
@@ -161,6 +162,22 @@ class Source(Declared):
     def count(self, part: str) -> int | None:
         """How many samples a part has, where that is known without reading it."""
         return None
+
+    def samples(self, fetched: bool = False) -> int | None:
+        """How many samples the split has, where that is known without fetching or making anything.
+
+        fetched   whether a public set that is not here counts as the one that would be fetched
+
+        Errors   ConfigError for a split that is empty or out of range
+        """
+        split = Split.of(self.split)
+        count = self.count(split.part)
+        if count is None and fetched:
+            count = self.published.get(split.part)
+        if count is None:
+            return None
+        start, stop = split.range(count, f"{type(self).__name__} {split.part}", self.place)
+        return stop - start
 
     def read_range(self, part: str, start: int, stop: int, progress: bool | None = None) -> dict[str, np.ndarray]:
         """The samples start <= i < stop of a part whose count is known."""

@@ -86,6 +86,9 @@ class CSV(Source):
             specs["label"] = Spec(()) if label.dtype.kind == "f" else index((), known)
         return specs
 
+    def count(self, part: str) -> int:
+        return len(self._table().arrays["x"])
+
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         return dict(self._table().arrays)
 

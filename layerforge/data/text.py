@@ -6,6 +6,7 @@ import functools
 import string
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -36,6 +37,11 @@ class Characters(Source):
     def specs(self) -> dict[str, Spec]:
         window = index((self.sequence_length,), len(self.class_names))
         return {"x": window, "y": window}
+
+    def samples(self, fetched: bool = False) -> int | None:
+        characters = super().samples(fetched)
+        windows = 0 if characters is None else characters - self.sequence_length
+        return 1 + (windows - 1) // (self.stride or self.sequence_length) if windows > 0 else None
 
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
         path = self.file(progress)
@@ -70,6 +76,10 @@ class Text(Characters):
     def file(self, progress: bool | None = None) -> str:
         return self.path
 
+    def count(self, part: str) -> int:
+        """How many characters the text has."""
+        return len(read_text(self.path)[1])
+
     def codes(self, path: str) -> np.ndarray:
         found, codes = read_text(path)
         if found == self.class_names:
@@ -90,6 +100,7 @@ class TinyShakespeare(Characters):
     """Scenes of Shakespeare's plays, 1,115,394 characters of 65 kinds (Karpathy 2015): blobs as those of Text; 1 MB."""
 
     files = fetch.TINY_SHAKESPEARE
+    published: ClassVar[dict[str, int]] = {"all": 1_115_394}  # characters
     class_names = tuple("\n !$&',-.3:;?" + string.ascii_uppercase + string.ascii_lowercase)
 
     def prepare(self, progress: bool | None = None) -> None:
@@ -101,6 +112,10 @@ class TinyShakespeare(Characters):
             message = f"holds {len(found)} different characters; {self.title} has {len(self.class_names)} others"
             raise file_error(path, message, "delete the file if it is another text: it is downloaded again")
         return codes
+
+    def count(self, part: str) -> int | None:
+        here = fetch.locate(self.files, self.files.parts[part][0])
+        return len(read_text(str(here[0]))[1]) if here else None
 
     def file(self, progress: bool | None = None) -> str:
         return str(fetch.ensure(self.files, self.part, progress)[0][0])

@@ -18,6 +18,7 @@ import numpy as np
 from .. import snapshot
 from ..config.yaml_file import parse_yaml
 from ..schema.errors import ConfigError, DataError, LayerForgeError
+from ..schema.regular_files import regular
 from ..schema.texts import from_json
 from ..training.resume import flat
 from ..training.rundir import RunDir, find_run, metrics_by_step
@@ -322,7 +323,7 @@ def _environment_notes(one: RunDir, two: RunDir) -> list[str]:
     found = []
     for run in (one, two):
         try:
-            with (run.path / "env.json").open("rb") as file:
+            with open(run.path / "env.json", "rb", opener=regular) as file:
                 tree = from_json(file.read(MOST_ENVIRONMENT))
         except (OSError, ValueError, RecursionError):  # of another version, or damaged: no reason not to compare
             return []

@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,31 @@ from .texts import printable
 
 ONE_BY_ONE = threading.RLock()  # no other thread takes a file that is still being run for imported
 PREFIX = "layerforge_user_"  # of the names of their modules
+
+
+class ProcessExit(SystemExit):
+    """A user's code called os._exit, which would end the process at once: unsaved, unsaid, and with any code."""
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """While this lasts os._exit raises in this process, as sys.exit does; in a child that was forked it ends the child.
+
+    Where users' code runs: a file that ends the process with code 0 would pass for one without errors.
+    """
+    leave, own = os._exit, os.getpid()
+
+    def refuse(code: int) -> None:
+        if os.getpid() != own:
+            leave(code)
+        raise ProcessExit(code)
+
+    os._exit = refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if os._exit is refuse:  # type: ignore[comparison-overlap]
+            os._exit = leave
 
 
 def import_file(path: str | Path) -> ModuleType:
@@ -40,7 +66,8 @@ def import_file(path: str | Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with staying():
+            spec.loader.exec_module(module)
     except LayerForgeError:
         del sys.modules[name]
         raise
@@ -71,7 +98,9 @@ def _name(path: Path) -> str:
 def described(problem: BaseException) -> str:
     """The text of an exception in a user's code, which for one that wants to end the process says little by itself."""
     if isinstance(problem, SystemExit):
-        return f"exit({'' if problem.code is None else repr(problem.code)}) is called, but this code is not the program"
+        name = "os._exit" if isinstance(problem, ProcessExit) else "exit"
+        code = "" if problem.code is None else repr(problem.code)
+        return f"{name}({code}) is called, but this code is not the program"
     return str(problem)
 
 

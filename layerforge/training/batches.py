@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 from ..config.data_section import DataSection, Feed
 from ..contract import call
-from ..data.source import Split
 from ..net import Net
 from ..plan.plan import make_plan
 from ..schema.errors import ConfigError, LayerForgeError
@@ -22,11 +21,9 @@ def known_counts(section: DataSection) -> dict[str, int]:
     """
     found = {}
     for name, feed in section.feeds().items():
-        split = Split.of(feed.source.split)
-        count = feed.source.count(split.part)
+        count = feed.source.samples(fetched=section.fallback is None)  # else the fallback may be what is used
         if count is not None:
-            start, stop = split.range(count, f"{type(feed.source).__name__} {split.part}", feed.source.place)
-            found[name] = stop - start
+            found[name] = count
     return found
 
 

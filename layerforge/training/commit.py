@@ -6,11 +6,11 @@ come from anybody. So whether there are changes on top of the commit is not know
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from pathlib import Path
 from typing import Any
+
+from ..schema.regular_files import regular
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # SHA-1, or SHA-256
 REF = re.compile(r"refs/[\w./@+-]+")
@@ -20,11 +20,17 @@ MOST_STEPS = 5  # from one symbolic ref to the next
 
 
 def commit(folder: Path) -> dict[str, Any] | None:
-    """The commit that is checked out in the repository around a folder, and its branch; None where there is none."""
+    """The commit that is checked out in the repository around a folder, and its branch; None where there is none.
+
+    None too for what only looks like a repository, whatever it holds: no run ends for want of its commit.
+    """
     for place in (folder, *folder.parents):
-        git = _git_folder(place / ".git")
+        try:
+            git = _git_folder(place / ".git")
+            found = None if git is None else _follow(git)
+        except (OSError, ValueError):  # ValueError: a path with a NUL in it
+            return None
         if git is not None:
-            found = _follow(git)
             return None if found is None else {"commit": found[0], "ref": found[1]}
     return None
 
@@ -66,12 +72,7 @@ def _packed(path: Path, ref: str) -> str | None:
 def _read(path: Path, most: int = MOST) -> str | None:
     """The text of an ordinary file; None for anything else, a pipe that would be waited for included."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open(path, "rb", opener=regular) as file:
+            return file.read(most).decode("utf-8", "replace")
     except (OSError, ValueError):
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            ordinary = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            return file.read(most).decode("utf-8", "replace") if ordinary else None
-        except OSError:
-            return None

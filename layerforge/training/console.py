@@ -20,7 +20,8 @@ GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET, geta
 class Console:
     """Prints lines, keeps a progress bar below them, and copies every line into the run's log.
 
-    A stream that nobody reads any more ends nothing: a run goes on, and its log has every line.
+    A stream that takes nothing any more ends nothing: a run goes on, and its log has every line. Nobody reads it, or it
+    leads to a disk that is full: the latter is said, where it still can be.
 
     progress   "auto" (a bar on a terminal, a line now and then elsewhere), "on" or "off"
     results    whether result lines go to stdout; with --json they go to stderr
@@ -85,19 +86,22 @@ class Console:
 
     @contextmanager
     def _seen(self, stream: Any) -> Iterator[None]:
-        """Go on when a stream is gone: a run that was left alone still has its log."""
+        """Go on when a stream fails: a run that was left alone still has its log."""
         try:
             yield
         except BlockingIOError:  # a reader that is too slow for a pipe that does not wait misses a line
             pass
         except (OSError, ValueError) as problem:  # ValueError: "I/O operation on closed file"
-            if problem.errno not in GONE if isinstance(problem, OSError) else isinstance(problem, UnicodeError):
+            if isinstance(problem, UnicodeError):
                 raise
             self._gone.append(stream)
             self.lost(stream)
             if stream is sys.stderr and self._bar is not None:
                 self._bar.disable = True
                 self._bar = None
+            if isinstance(problem, OSError) and problem.errno not in GONE:
+                name = "stdout" if stream is sys.stdout else "stderr"
+                self.note(f"{name} takes no more: {problem.strerror or problem}; the run's log has every line")
 
     def start(self, total: int, done: int = 0) -> None:
         """Begin to show progress towards `total` steps."""

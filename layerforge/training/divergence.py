@@ -41,12 +41,12 @@ def _capsule(trainer: Trainer, batches: Sequence[Any]) -> str | None:
     """The path of the capsule; None where it could not be written, which is said and must not hide the divergence."""
     try:
         path = write_capsule(
-            trainer.folder.path, trainer.net, trainer.solver, batches, trainer.resolved, trainer.data.fallback_used
+            trainer.folder.place, trainer.net, trainer.solver, batches, trainer.resolved, trainer.data.fallback_used
         )
     except LayerForgeError as problem:
         trainer.console.note(f"no capsule: {problem}")
         return None
-    return str(path)
+    return str(trainer.folder.path / path.relative_to(trainer.folder.place))
 
 
 def _figures(solver: Any) -> str:

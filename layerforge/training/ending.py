@@ -34,14 +34,15 @@ class TrainResult:
 def outcome(ended: BaseException | None, reason: str, signalled: bool) -> tuple[str, int, str]:
     """Status, exit code and reason of a run that this ended; None: nothing but its last step, for a `reason`.
 
-    signalled   whether a signal asked for it: then a KeyboardInterrupt is that signal
+    signalled   whether a signal asked for it: then a KeyboardInterrupt is that signal, and else something that the
+                run called raised it
     """
     if ended is None:
         return "finished", 0, reason
     if isinstance(ended, Stop):
         return "interrupted", ended.exit_code, ended.name
-    if isinstance(ended, KeyboardInterrupt) and signalled:
-        return "interrupted", exit_code(ended), "SIGINT"
+    if isinstance(ended, KeyboardInterrupt):
+        return "interrupted", exit_code(ended), "SIGINT" if signalled else "KeyboardInterrupt"
     status = "diverged" if isinstance(ended, DivergedError) else "failed"
     return status, exit_code(ended), str(ended) or type(ended).__name__
 

@@ -38,7 +38,12 @@ def environment(net: Net) -> dict[str, Any]:
 
 def command(argv: list[str], overrides: list[str]) -> dict[str, Any]:
     """How the run was started and from which state of the code around it, as command.json holds it."""
-    return {"argv": argv, "cwd": str(Path.cwd()), "overrides": overrides, "git": commit(Path.cwd())}
+    try:
+        here: Path | None = Path.cwd()
+    except OSError:  # the folder is not there any more
+        here = None
+    git = None if here is None else commit(here)
+    return {"argv": argv, "cwd": None if here is None else str(here), "overrides": overrides, "git": git}
 
 
 def _version(package: str) -> str | None:

@@ -89,8 +89,8 @@ class Running:
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
-        return self._trainer.folder.path
+        """The run's folder, from the root."""
+        return self._trainer.folder.place
 
     @property
     def step(self) -> int:

@@ -202,7 +202,7 @@ class Trainer:
                 result.reason = self.position.ending or f"{self.total} steps done"
             except BaseException as problem:
                 ended = problem
-                self._save_what_was_trained(problem)
+                self._save_what_was_trained(problem, bool(asked.stop))
             with listening():  # not even a signal comes between a run and its last words
                 ended = self._finish(result, ended, bool(asked.stop), time.monotonic() - begun)
         try:
@@ -215,7 +215,7 @@ class Trainer:
     def _train(self, asked: Asked, segment: int) -> None:
         """From what is written first to the last step."""
         self.console.log = self.folder.log
-        self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.checkpoint.keep_last)
+        self.checkpoints = Checkpoints(self.folder.place / "checkpoints", self.config.checkpoint.keep_last)
         self.log = MetricsLog(self.folder, self.columns, segment)
         self._record()
         if self.data.fallback_used:
@@ -406,12 +406,14 @@ class Trainer:
         self.saved = self.solver.iteration
         self.hooks.call("on_checkpoint", self.checkpoints.folder / ("best.h5" if best else "last.h5"))
 
-    def _save_what_was_trained(self, problem: BaseException) -> None:
+    def _save_what_was_trained(self, problem: BaseException, signalled: bool) -> None:
         """After a failure: last.h5 of the last whole step, which says why, and from which --resume goes on.
 
-        A run that diverged has a capsule instead: from its last step it would diverge again.
+        A run that diverged has a capsule instead: from its last step it would diverge again. A second signal does not
+        wait for it.
         """
-        failed = isinstance(problem, (Exception, SystemExit)) and not isinstance(problem, DivergedError)
+        hurry = isinstance(problem, KeyboardInterrupt) and signalled
+        failed = not isinstance(problem, (DivergedError, Stop)) and not hurry
         if not failed or self.solver.iteration == self.saved or self.solver.in_step:
             return
         try:
@@ -423,7 +425,7 @@ class Trainer:
 
     def _test(self) -> dict[str, float]:
         """Score the test data once, with the weights that val chose, and say so in the last line."""
-        chosen = self.folder.checkpoints / ("best.h5" if self.position.best is not None else "last.h5")
+        chosen = self.folder.place / "checkpoints" / ("best.h5" if self.position.best is not None else "last.h5")
         where = "synthetic Digits, NOT on the data asked for" if self.data.fallback_used else "test data"
         if self.data.test is None:
             if self.data.fallback_used:

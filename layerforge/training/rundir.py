@@ -23,6 +23,7 @@ from ..config.document import Config
 from ..schema import user_modules
 from ..schema.errors import ConfigError, DataError, LayerForgeError
 from ..schema.locations import Place
+from ..schema.regular_files import regular
 from ..schema.texts import from_json, printable, to_json
 from ..snapshot import atomic_write, remove_litter, writing
 
@@ -36,10 +37,15 @@ STATUSES = ("running", "finished", "interrupted", "diverged", "failed")
 
 
 class RunDir:
-    """The folder of one run."""
+    """The folder of one run.
+
+    path    as it was named: what messages show
+    place   the same from the root: what a run writes by, as its hooks may change the working folder
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.place = self.path.absolute()
         self.release: Callable[[], Any] = lambda: None  # what ends `claim`
 
     @classmethod
@@ -79,7 +85,7 @@ class RunDir:
         except ImportError:  # Windows
             return
         with writing(self.path, "the run cannot be trained in it"):
-            descriptor = os.open(self.path, os.O_RDONLY)
+            descriptor = os.open(self.place, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -96,7 +102,7 @@ class RunDir:
         return self.path / "checkpoints"
 
     def write_text(self, name: str, text: str) -> None:
-        atomic_write(self.path / name, text.encode("utf-8", "surrogateescape"))
+        atomic_write(self.place / name, text.encode("utf-8", "surrogateescape"))
 
     def write_json(self, name: str, value: Any) -> None:
         self.write_text(name, to_json(value, indent=2) + "\n")
@@ -108,7 +114,7 @@ class RunDir:
             self.write_text("STATUS", status + "\n")
         except DataError:
             try:
-                with (self.path / "STATUS").open("r+b") as file:
+                with open(self.place / "STATUS", "r+b", opener=regular) as file:
                     file.write(status.encode() + b"\n")
                     file.truncate()
             except OSError:
@@ -119,11 +125,11 @@ class RunDir:
 
     def log(self, line: str) -> None:
         """Append a line to train.log."""
-        append(self.path / "train.log", line + "\n")
+        append(self.place / "train.log", line + "\n")
 
     def remove_litter(self) -> None:
         """Remove what a killed process was writing when it was killed."""
-        for folder in (self.path, self.checkpoints):
+        for folder in (self.place, self.place / "checkpoints"):
             with writing(folder, "the run cannot go on in it"):
                 remove_litter(folder)
 
@@ -149,7 +155,10 @@ def _point_latest(path: Path) -> None:
 
 def append(path: Path, text: str) -> None:
     """Add a text to the end of a file; DataError (exit 3) where it cannot be."""
-    with writing(path, "what was there before is untouched"), path.open("a", encoding="utf-8", newline="") as file:
+    with (
+        writing(path, "what was there before is untouched"),
+        open(path, "a", encoding="utf-8", newline="", opener=regular) as file,
+    ):
         file.write(printable(text))
 
 
@@ -196,7 +205,7 @@ def _followed(path: Path) -> Path:
 def _in_pointer(path: Path) -> str | None:
     """The name of a run in `latest.txt`; None where there is none, or something that leads out of its folder."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=regular) as file:
             name = file.read(LONGEST_NAME).decode("utf-8", "replace").strip()
     except OSError:
         return None
@@ -280,7 +289,7 @@ def read_metrics(run: str | Path) -> Iterator[dict[str, Any]]:
     path = Path(run) / "metrics.jsonl"
     number = 0
     try:
-        with path.open(encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=regular) as file:
             while line := file.readline(LONGEST_LINE):
                 number += 1
                 yield _row(line, Place(str(path), number, 1, line[:LONGEST_NAME]))
@@ -315,7 +324,7 @@ class MetricsLog:
 
     def __init__(self, run: RunDir, columns: list[str], segment: int = 0) -> None:
         self.run, self.columns, self.segment = run, ["run_segment", *columns], segment
-        self.csv, self.jsonl = run.path / "metrics.csv", run.path / "metrics.jsonl"
+        self.csv, self.jsonl = run.place / "metrics.csv", run.place / "metrics.jsonl"
         self.table = self._header() if self.csv.exists() else self.columns
         if not self.csv.exists():
             append(self.csv, self._csv_line(self.columns))
@@ -330,7 +339,10 @@ class MetricsLog:
         append(self.jsonl, to_json(full) + "\n")
 
     def _header(self) -> list[str]:
-        with writing(self.csv, "the run cannot go on without its metrics"), self.csv.open(encoding="utf-8") as file:
+        with (
+            writing(self.csv, "the run cannot go on without its metrics"),
+            open(self.csv, encoding="utf-8", opener=regular) as file,
+        ):
             return next(csv.reader([file.readline(LONGEST_LINE)]), self.columns)
 
     @staticmethod

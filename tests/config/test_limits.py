@@ -63,9 +63,12 @@ def test_a_pipe_that_is_open_already_may_hold_the_configuration() -> None:
 # ---- files that end the process ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("call", ["sys.exit(0)", "raise SystemExit", "raise BaseException('me')", "exit(3)"])
+ENDINGS = ["sys.exit(0)", "raise SystemExit", "raise BaseException('me')", "exit(3)", "os._exit(0)"]
+
+
+@pytest.mark.parametrize("call", ENDINGS)
 def test_an_imported_file_cannot_end_the_process(call: str, tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "mine.py").write_text(f"import sys\nsys.stdout\n{call}\n")
+    (tmp_path / "mine.py").write_text(f"import os, sys\nsys.stdout\n{call}\n")
     (tmp_path / "c.yaml").write_text(f"import: mine.py\n{NET}")
     assert main(["check", str(tmp_path / "c.yaml"), "--allow-import"]) == 2
     told = capsys.readouterr()
@@ -150,6 +153,42 @@ def test_no_code_of_a_user_ends_a_command_in_silence(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "mine.py:7:1: exit(0) is called, but this code is not the program" in done.stderr
+
+
+ENDING_HOOK = """
+import os
+from layerforge import hook
+
+@hook
+class Ends:
+    def on_step_end(self, run):
+        if not (child := os.fork()):
+            os._exit(7)
+        run.note(f"the child ended with {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+        os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_os_exit_in_a_hook_ends_no_process_but_a_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    leave = os._exit
+    Path("ends.py").write_text(ENDING_HOOK)
+    np.savez("d.npz", x=np.ones((4, 3), "f4"))
+    Path("c.yaml").write_text(
+        "import: ends.py\nname: c\nengine: reference\ndata: {train: {type: NPZ, path: d.npz, batch_size: 2}}\n"
+        "net: [{name: a, type: Linear, out_features: 1}, {name: loss, type: Sum, loss_weight: 1}]\n"
+        "solver: {lr: 0.1}\ntrain: {max_steps: 2}\n"
+    )
+    assert main(["train", "c.yaml", "--progress=off"]) == 1
+    told = capsys.readouterr().err
+    assert "the child ended with 7" in told
+    assert "ends.py:11:1: hook Ends.on_step_end" in told
+    assert "os._exit(0) is called, but this code is not the program" in told
+    assert Path("runs/c/latest/STATUS").read_text() == "failed\n"
+    assert os._exit is leave
 
 
 # ---- numbers without measure -------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from layerforge.arrays.spec import Spec, index
 from layerforge.data.inputs import read_inputs
 from layerforge.data.png import read_png
 from layerforge.schema.errors import DataError
+from layerforge.schema.registry import SOURCES
 
 GREY = Spec((1, 4, 5))
 
@@ -182,3 +183,46 @@ def test_inputs_that_do_not_fit(tmp_path: Path) -> None:
     assert "there is no such file" in failure(lambda: read_inputs(tmp_path / "none.png", GREY))
     np.savez(tmp_path / "f.npz", image=PIXELS[:0])
     assert "holds no samples" in failure(lambda: read_inputs(tmp_path / "f.npz", GREY))
+
+
+NAMED = {"x": "feats", "t": "t"}
+
+
+@pytest.mark.parametrize("type_name", ["NPZ", "HDF5"])
+def test_arrays_go_by_the_names_that_training_gave_them(tmp_path: Path, type_name: str) -> None:
+    raw, feats = images(6, shape=(4,)).astype(np.float32), images(6, seed=1, shape=(4,)).astype(np.float32)
+    path = tmp_path / f"a.{'npz' if type_name == 'NPZ' else 'h5'}"
+    write_arrays(path, x=raw, feats=feats, t=np.arange(6))
+    source = SOURCES.get(type_name).from_config({"path": str(path), "blobs": NAMED})
+    np.testing.assert_array_equal(read_inputs(path, Spec((4,)), "x", source), feats)
+    write_arrays(path := path.with_stem("b"), x=raw, t=np.arange(6))
+    text = failure(lambda: read_inputs(path, Spec((4,)), "x", source))
+    assert "no array 'feats'" in text and "training reads as 'x'" in text
+    write_arrays(path := path.with_stem("c"), whatever=raw)
+    np.testing.assert_array_equal(read_inputs(path, Spec((4,)), "x", source), raw)
+
+
+def test_arrays_of_one_kind_of_file_go_by_the_names_in_another(tmp_path: Path) -> None:
+    feats = images(6, shape=(4,)).astype(np.float32)
+    write_arrays(tmp_path / "a.npz", x=feats + 1, feats=feats)
+    source = SOURCES.get("HDF5").from_config({"path": str(tmp_path / "train.h5"), "blobs": NAMED})
+    np.testing.assert_array_equal(read_inputs(tmp_path / "a.npz", Spec((4,)), "x", source), feats)
+
+
+def test_a_side_of_a_pair_is_read_as_its_samples_are(tmp_path: Path) -> None:
+    feats = images(6, shape=(4,)).astype(np.float32)
+    write_arrays(path := tmp_path / "a.npz", x=feats + 1, feats=feats, label=np.arange(6) % 2)
+    inner = {"type": "NPZ", "path": str(path), "blobs": {"x": "feats", "label": "label"}}
+    source = SOURCES.get("Pairs").from_config({"source": inner})
+    np.testing.assert_array_equal(read_inputs(path, Spec((4,)), "x_b", source), feats)
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+        return
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.data_files import write_mnist
 
 from layerforge import train
 from layerforge.cli import main
+from layerforge.data.arrays import Arrays
 from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import SOURCES
 from layerforge.snapshot import read_snapshot
 from layerforge.solvers.solver import Solver
 from layerforge.training.batches import sizes_of
@@ -208,3 +211,58 @@ def test_the_loss_beside_an_evaluation_is_not_stale(capsys: pytest.CaptureFixtur
     assert main(["train", "small.yaml", "--progress=off", "-q", *more]) == 0
     shown = [line.split("train/loss")[1].split()[0] for line in capsys.readouterr().out.splitlines() if "step" in line]
     assert len(shown) == len(set(shown)) == 5
+
+
+# The sizes of all sources that know theirs ----------------------------------------------------------------------------
+
+X = np.random.default_rng(0).normal(size=(41, 5)).astype("f4")
+T = np.arange(41) % 3
+TEXT = "abc" * 60
+SOURCES_OF_41 = {
+    "CSV": "{type: CSV, path: d.csv, label: t, batch_size: 8}",
+    "Pairs": "{type: Pairs, source: {type: NPZ, path: d.npz}, label: t, pairs: 41, batch_size: 8}",
+    "MNIST": '{type: MNIST, split: "train[:41]", batch_size: 8}',
+    "CIFAR10": '{type: CIFAR10, split: "train[:41]", batch_size: 8}',
+}
+
+
+@pytest.mark.parametrize("name", SOURCES_OF_41)
+def test_every_source_that_knows_its_size_is_held_against_the_net(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in ("LAYERFORGE_DATA", "LAYERFORGE_CACHE"):
+        monkeypatch.setenv(variable, str(folder / "nothing"))
+    monkeypatch.setenv("LAYERFORGE_OFFLINE", "1")
+    Path("d.csv").write_text("\n".join(["a,b,t", *(f"{x[0]},{x[1]},{t}" for x, t in zip(X, T, strict=True))]) + "\n")
+    bottom = {"CSV": "x", "Pairs": "x_a"}.get(name, "image")
+    source = SOURCES_OF_41[name].strip("{}")
+    Path("small.yaml").write_text(
+        f"data: {{train: {{{source}}}}}\nnet:\n  - {{name: flat, type: Flatten, bottom: {bottom}}}\n"
+        "  - {name: fc, type: Linear, out_features: 3}\n  - {name: bn, type: BatchNorm}\n"
+        "  - {name: loss, type: Sum, loss_weight: 1}\nsolver: {lr: 0.1}\ntrain: {epochs: 1}\n"
+    )
+    assert main(["check", "small.yaml", "-q"]) == 2
+    assert "the last batch of data.train has 1 of its 41 samples (batch_size 8)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("length", "stride"), [(4, None), (4, 3), (7, 9), (164, None)])
+def test_the_windows_of_a_text_are_counted_as_they_are_cut(folder: Path, length: int, stride: int | None) -> None:
+    Path("t.txt").write_text(TEXT)
+    values = {"path": str(folder / "t.txt"), "sequence_length": length, "stride": stride, "split": "all[:165]"}
+    source = SOURCES.get("Text").from_config(values)
+    assert source.samples() == len(source.load()["x"])
+
+
+def test_arrays_know_their_size() -> None:
+    source = Arrays(arrays={"x": X, "t": T}, split="all[1:]")
+    assert source.samples() == 40 == len(source.load()["x"])
+
+
+def test_a_public_set_that_is_here_counts_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mnist(folder / "here" / "mnist")
+    monkeypatch.setenv("LAYERFORGE_DATA", str(folder / "here"))
+    source = SOURCES.get("MNIST").from_config({"split": "train[:15]"})
+    assert (source.count("train"), source.samples(), len(source.load()["label"])) == (20, 15, 15)
+    monkeypatch.setenv("LAYERFORGE_DATA", str(folder / "nothing"))
+    monkeypatch.setenv("LAYERFORGE_CACHE", str(folder / "nothing"))
+    assert (source.samples(), source.samples(fetched=True)) == (None, 15)

@@ -120,7 +120,7 @@ def test_a_disk_that_stays_full_is_no_success(monkeypatch: pytest.MonkeyPatch, n
     [
         (SystemExit(0), 1, "failed"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "failed"),
-        (KeyboardInterrupt(), 130, None),
+        (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 1, "failed"),
         (RuntimeError("no"), 1, "failed"),
     ],
@@ -235,6 +235,49 @@ def test_closed_pipes_hide_no_failure(pipes: Callable[..., None]) -> None:
     pipes("stdout", "stderr")
     assert main([*TRAIN, "solver.lr=1e38", "train.max_steps=9"]) == 4
     assert_agreed(runs()[-1], 4)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+@pytest.mark.parametrize("full", [("stdout",), ("stderr",), ("stdout", "stderr")])
+@pytest.mark.parametrize("more", [[], ["--json"], ["--progress=on"]])
+def test_a_full_disk_below_a_stream_does_not_end_a_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], full: tuple[str, ...], more: list[str]
+) -> None:
+    for name in full:
+        monkeypatch.setattr(sys, name, open("/dev/full", "w"))  # noqa: SIM115
+    assert main(["train", "small.yaml", "--progress=off", *more]) == 0
+    assert_agreed(runs()[-1], 0)
+    log = (runs()[-1] / "train.log").read_text()
+    assert "val/loss" in log
+    if full == ("stdout",):
+        assert "stdout takes no more" in capsys.readouterr().err
+    for name in full:
+        getattr(sys, name).close()  # an error where something was left to be written
+
+
+CLOSING = """\
+import os, sys
+from layerforge import hook
+
+@hook
+class Closing:
+    def on_step_end(self, run):
+        {}
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="numbers of files")
+@pytest.mark.parametrize(
+    ("act", "more"), [("os.close(1); os.close(2)", ["--json"]), ("sys.stdout.close(); sys.stderr.close()", [])]
+)
+def test_a_hook_that_closes_the_streams(act: str, more: list[str]) -> None:
+    Path("closing.py").write_text(CLOSING.format(act))
+    text = CONFIG.replace("max_steps: 2", "max_steps: 1")
+    Path("small.yaml").write_text("import: [closing.py]\n" + text)
+    program = [sys.executable, "-m", "layerforge", "train", "small.yaml", *more]
+    done = subprocess.run(program, capture_output=True)
+    assert_agreed(runs()[-1], done.returncode)
+    assert (done.returncode, status(runs()[-1])) == (0, "finished")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell pipes and closes the streams")

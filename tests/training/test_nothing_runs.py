@@ -118,3 +118,34 @@ def test_no_module_starts_a_program_by_its_name() -> None:
             starts, safely = (len(re.findall(w, text)) for w in (STARTS, r'\[sys\.executable, "-P", '))
             assert starts == safely, path
             assert not re.search(OTHERS, text), path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes and links")
+@pytest.mark.parametrize("where", [".git", "../.git"])
+@pytest.mark.parametrize("what", ["empty", "folder", "pipe", "device", "loop", "nul", "a pipe as .git"])
+def test_what_only_looks_like_a_repository_ends_no_run(folder: Path, where: str, what: str) -> None:
+    inner = folder / "in"
+    inner.mkdir()
+    (git := inner / where).mkdir()
+    head = git / "HEAD"
+    if what == "folder":
+        head.mkdir()
+    elif what == "pipe":
+        os.mkfifo(head)
+    elif what == "device":
+        head.symlink_to("/dev/zero")
+    elif what == "loop":
+        head.symlink_to("HEAD")
+    elif what == "nul":
+        git.rmdir()
+        git.write_text("gitdir: a\0b\n")
+    elif what == "a pipe as .git":
+        git.rmdir()
+        os.mkfifo(git)
+    assert commit(inner) is None
+
+
+def test_a_run_beside_an_empty_repository(folder: Path) -> None:
+    (folder / ".git").mkdir()
+    assert main(["train", "small.yaml", "--progress=off", "-q"]) == 0
+    assert json.loads(Path("runs/small/latest/command.json").read_text())["git"] is None

@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from layerforge import snapshot, train
 from layerforge.cli import main
-from layerforge.schema.errors import DataError
+from layerforge.schema.errors import DataError, DivergedError
 from layerforge.training.console import Console
 from layerforge.training.resume import open_checkpoint
 from layerforge.training.rundir import RunDir, find_run
@@ -287,3 +288,72 @@ def test_diff_of_runs_says_first_how_they_were_done(capsys: pytest.CaptureFixtur
     (two / "env.json").write_text('{"engine": ')
     assert main(["diff", str(one), str(two), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["notes"] == ["config.solver.lr: 0.05 | 0.06"]
+
+
+# Hooks and their working folder ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overrides", [(), ("solver.lr=1e38",)])
+def test_a_hook_that_changes_the_working_folder_loses_nothing(folder: Path, overrides: tuple[str, ...]) -> None:
+    (elsewhere := folder / "elsewhere").mkdir()
+    hook = Hook(lambda: os.chdir(elsewhere))
+    if overrides:
+        with pytest.raises(DivergedError) as caught:
+            run(*overrides, hooks=[hook])
+        assert "layerforge replay runs/small/" in caught.value.hint
+    else:
+        assert str(run(hooks=[hook])).startswith("runs/small/"), "it is shown as it was named"
+    done = find_run(folder / "runs/small").path
+    assert (done / "STATUS").read_text() == ("diverged\n" if overrides else "finished\n")
+    assert (done / "summary.json").is_file()
+    assert not list(elsewhere.iterdir())
+    assert bool(overrides) == (done / "capsules").is_dir()
+    assert overrides or iteration(done / "checkpoints/last.h5") == 8
+
+
+# Files of a run that are none -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+@pytest.mark.parametrize("name", ["metrics.jsonl", "metrics.csv", "STATUS", "train.log", "config.resolved.yaml"])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(name: str) -> None:
+    done = run("train.max_steps=2")
+    (done / name).unlink()
+    os.mkfifo(done / name)
+    code = main(["train", "small.yaml", "train.max_steps=4", "--resume", "--allow-config-change", "-q"])
+    assert code == 0 if name == "STATUS" else code in (2, 3)
+    assert main(["diff", str(done), str(done)]) in (0, 1, 2, 3)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+@pytest.mark.parametrize("name", ["env.json", "config.resolved.yaml"])
+def test_a_pipe_in_a_run_that_is_compared(name: str) -> None:
+    done, other = run("train.max_steps=2"), run("train.max_steps=2")
+    (done / name).unlink()
+    os.mkfifo(done / name)
+    assert main(["diff", str(done), str(other)]) in (0, 1, 2, 3)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+def test_a_pipe_that_is_called_latest_txt(capsys: pytest.CaptureFixture[str]) -> None:
+    done = run("train.max_steps=2")
+    os.mkfifo("runs/small/latest.txt")
+    assert find_run("runs/small").path == done
+
+
+# What could not be read back ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names")
+@pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x85"])
+def test_a_path_that_no_configuration_could_hold_is_refused_before_training(
+    folder: Path, capsys: pytest.CaptureFixture[str], character: str
+) -> None:
+    (inside := folder / f"a{character}b").mkdir()
+    np.savez(inside / "d.npz", image=np.zeros((4, 3), np.float32), label=np.arange(4))
+    data = "  train: {type: NPZ, path: d.npz, batch_size: 2}\n"
+    text = CONFIG.replace(CONFIG[CONFIG.index("  train:") : CONFIG.index("net:")], data)
+    (inside / "small.yaml").write_text(text)
+    assert main(["train", str(inside / "small.yaml"), "-q"]) == 2
+    assert f"control character U+{ord(character):04X}" in capsys.readouterr().err
+    assert not Path("runs").exists()
