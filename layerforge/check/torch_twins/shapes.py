@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .call import Call
@@ -49,8 +49,15 @@ def crop(c: Call) -> Tensor:
     return x
 
 
+def slices(c: Call) -> tuple[Tensor, ...]:
+    """torch's tensor_split, at the points or into equal parts."""
+    cuts = c.hyper.get("points", c.tops)
+    return torch.tensor_split(c.x[0], cuts, dim=c.hyper.get("dim", 1))
+
+
 TWINS = {
     "Reshape": reshape,
+    "Flatten": lambda c: c.through(nn.Flatten(**c.hyper)),
     "Squeeze": squeeze,
     "Unsqueeze": keyword("unsqueeze"),
     "Transpose": keyword("transpose"),
@@ -61,7 +68,9 @@ TWINS = {
     "Tile": keyword("tile"),
     "RepeatInterleave": keyword("repeat_interleave"),
     "Pad": pad,
+    "Concat": lambda c: torch.cat(c.x, dim=c.hyper.get("dim", 1)),
     "Stack": lambda c: torch.stack(c.x, dim=c.hyper.get("dim", 1)),
+    "Slice": slices,
     "Split": lambda c: torch.split(c.x[0], c.hyper["split_size"], dim=c.hyper.get("dim", 1)),
     "Crop": crop,
 }

@@ -1,4 +1,4 @@
-"""Twins of the layers that came first."""
+"""Twins of the metrics."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from .call import Call
-
-
-def relu(c: Call) -> Tensor:
-    """torch's ReLU; with a negative slope, its LeakyReLU."""
-    return c.through(nn.LeakyReLU(**c.hyper) if c.hyper else nn.ReLU())
 
 
 def accuracy(c: Call) -> Tensor | tuple[Tensor, Tensor]:
@@ -35,24 +30,7 @@ def confusion_matrix(c: Call) -> Tensor:
     return (rows.T @ columns).to(torch.get_default_dtype())
 
 
-def slices(c: Call) -> tuple[Tensor, ...]:
-    """torch's tensor_split, at the points or into equal parts."""
-    cuts = c.hyper.get("points", c.tops)
-    return torch.tensor_split(c.x[0], cuts, dim=c.hyper.get("dim", 1))
-
-
 TWINS = {
-    "Linear": lambda c: c.through(nn.Linear(c.x[0].shape[-1], **c.hyper)),
-    "Conv2d": lambda c: c.through(nn.Conv2d(c.x[0].shape[1], **c.hyper)),
-    "GlobalAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(1)),
-    "ReLU": relu,
-    "Sigmoid": lambda c: c.through(nn.Sigmoid()),
-    "Tanh": lambda c: c.through(nn.Tanh()),
-    "Softmax": lambda c: c.through(nn.Softmax(**{"dim": 1, **c.hyper})),
-    "LogSoftmax": lambda c: c.through(nn.LogSoftmax(**{"dim": 1, **c.hyper})),
     "Accuracy": accuracy,
     "ConfusionMatrix": confusion_matrix,
-    "Concat": lambda c: torch.cat(c.x, dim=c.hyper.get("dim", 1)),
-    "Slice": slices,
-    "Flatten": lambda c: c.through(nn.Flatten(**c.hyper)),
 }

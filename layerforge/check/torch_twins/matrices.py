@@ -14,6 +14,7 @@ def bilinear(c: Call) -> torch.Tensor:
 
 
 TWINS = {
+    "Linear": lambda c: c.through(nn.Linear(c.x[0].shape[-1], **c.hyper)),
     "Matmul": lambda c: torch.matmul(*c.x),
     "Bilinear": bilinear,
     "Einsum": lambda c: torch.einsum(c.hyper["equation"], *c.x),
