@@ -22,6 +22,37 @@ def gradients(layer: Alone, dy: object) -> list[np.ndarray]:
 # Add, Sub, Div --------------------------------------------------------------------------------------------------------
 
 
+def test_add_and_mul_broadcast_and_sum_the_gradient_back() -> None:
+    column, row, dy = [[1.0], [2.0]], [[10.0, 20.0, 30.0]], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    add, mul = Alone("Add", column, row), Alone("Mul", column, row)
+    assert_array_equal(add.top(), [[11, 21, 31], [12, 22, 32]])
+    assert_array_equal(mul.top(), [[10, 20, 30], [20, 40, 60]])
+    got = add.vjp(dy)
+    assert_array_equal(got["bottom[0]"], [[6], [15]])
+    assert_array_equal(got["bottom[1]"], [[5, 7, 9]])
+    got = mul.vjp(dy)
+    assert_array_equal(got["bottom[0]"], [[10 + 40 + 90], [40 + 100 + 180]])
+    assert_array_equal(got["bottom[1]"], [[1 + 8, 2 + 10, 3 + 12]])
+
+
+def test_add_and_mul_of_three_with_a_zero_factor() -> None:
+    xs = ([2.0, 0.0], [3.0, 5.0], [4.0, 7.0])
+    assert_array_equal(Alone("Add", *xs).top(), [9, 12])
+    mul = Alone("Mul", *xs)
+    assert_array_equal(mul.top(), [24, 0])
+    got = mul.vjp([1.0, 1.0])
+    assert [got[f"bottom[{i}]"].tolist() for i in range(3)] == [[12, 35], [8, 0], [6, 0]]
+
+
+def test_add_in_place_reads_every_bottom_before_it_writes() -> None:
+    add = Alone("Add", [1.0, 2.0], [10.0, 20.0], [1.0, 2.0])
+    x, z, _ = add.bottoms
+    add.layer.runs_in_place = True
+    (y,) = add.forward([x, z, x])
+    assert y is x
+    assert_array_equal(y, [12, 24])
+
+
 def test_add_weighs_its_bottoms_and_their_gradients() -> None:
     add = Alone("Add", [1.0, 2.0], [10.0, 20.0], [[1.0], [2.0]], coeff=[2, -1, 0.5])
     assert_array_equal(add.top(), [[-7.5, -15.5], [-7.0, -15.0]])

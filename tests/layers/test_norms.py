@@ -15,6 +15,62 @@ from layerforge.schema.errors import LayerError
 
 RNG = np.random.default_rng(30)
 
+# BatchNorm ------------------------------------------------------------------------------------------------------------
+
+
+def test_batch_norm_normalizes_each_channel_over_batch_and_positions() -> None:
+    x = np.array([[[1.0, 3.0], [10.0, 10.0]], [[5.0, 7.0], [20.0, 40.0]]])  # (N, C, T): channels 1 3 5 7, 10 10 20 40
+    bn = Alone("BatchNorm", x, eps=1e-12)
+    bn.layer.params.weight[...], bn.layer.params.bias[...] = [1, 2], [0, 1]
+    want = np.empty_like(x)
+    want[:, 0] = (x[:, 0] - 4) / math.sqrt(5)
+    want[:, 1] = (x[:, 1] - 20) / math.sqrt(150) * 2 + 1
+    assert_allclose(bn.top(), want, rtol=1e-10)
+
+
+def test_batch_norm_running_statistics_follow_by_momentum_with_the_unbiased_variance() -> None:
+    bn = Alone("BatchNorm", [[1.0], [3.0]], momentum=0.3)
+    assert_array_equal(bn.layer.state.running_mean, [0])
+    assert_array_equal(bn.layer.state.running_var, [1])
+    bn.forward()  # mean 2, unbiased variance 2 (biased 1)
+    assert_allclose(bn.layer.state.running_mean, [0.3 * 2])
+    assert_allclose(bn.layer.state.running_var, [0.3 * 2 + 0.7 * 1])
+    bn.forward([np.array([[5.0], [9.0]])])  # mean 7, unbiased variance 8
+    assert_allclose(bn.layer.state.running_mean, [0.3 * 7 + 0.7 * 0.6])
+    assert_allclose(bn.layer.state.running_var, [0.3 * 8 + 0.7 * 1.3])
+
+
+def test_batch_norm_in_eval_uses_the_running_statistics() -> None:
+    bn = Alone("BatchNorm", [[4.0, 1.0]], phase="eval", eps=1.0)
+    bn.layer.state.running_mean, bn.layer.state.running_var = [1, 2], [8, 3]
+    assert_allclose(bn.top(), [[1.0, -0.5]])
+    assert_allclose(bn.vjp([[6.0, 6.0]])["bottom[0]"], [[2.0, 3.0]])
+
+
+def test_batch_norm_gradient_by_hand() -> None:
+    """Three values -1, 0, 1 with variance 2/3 and dy = (1, 0, 0): the formula of the docstring, number by number."""
+    bn = Alone("BatchNorm", [[-1.0], [0.0], [1.0]], eps=1e-12)
+    s = math.sqrt(1.5)  # 1/σ, and x̂ = (-s, 0, s)
+    got = bn.vjp([[1.0], [0.0], [0.0]])
+    assert_allclose(got["weight"], [-s])
+    assert_allclose(got["bias"], [1.0])
+    want = s * np.array([1 - 1 / 3 - s * s / 3, -1 / 3, -1 / 3 + s * s / 3])
+    assert_allclose(got["bottom[0]"][:, 0], want, atol=1e-10)
+
+
+def test_batch_norm_parameters_do_not_decay() -> None:
+    decls = Alone("BatchNorm", np.zeros((2, 3))).layer.param_decls
+    assert {name: decl.decay_mult for name, decl in decls.items()} == {"weight": 0, "bias": 0}
+    assert not Alone("BatchNorm", np.zeros((2, 3)), affine=False).layer.param_decls
+
+
+def test_batch_norm_refuses_to_train_on_one_value_per_channel() -> None:
+    with pytest.raises(LayerError, match=r"one value per channel.*\(1, 3\)") as caught:
+        Alone("BatchNorm", np.zeros((1, 3))).forward()
+    assert "drop_last" in str(caught.value)
+    Alone("BatchNorm", np.zeros((1, 3)), phase="eval").forward()
+
+
 # BatchNorm's statistics -----------------------------------------------------------------------------------------------
 
 

@@ -478,17 +478,7 @@ def test_a_layer_that_returns_nothing_makes_no_top() -> None:
         LAYERS.remove("Forgets")
 
 
-# Dropout2d ------------------------------------------------------------------------------------------------------------
-
-
-def test_dropout2d_drops_whole_channels() -> None:
-    x = np.ones((50, 20, 3, 3))
-    layer = Alone("Dropout2d", x, p=0.25)
-    y = layer.top()
-    assert set(np.unique(y)) == {0, 4 / 3}
-    assert_array_equal(y, np.broadcast_to(y[:, :, :1, :1], x.shape))
-    assert abs((y == 0).mean() - 0.25) < 0.03
-    assert_array_equal(layer.vjp(x)["bottom[0]"], y)
+# Names ----------------------------------------------------------------------------------------------------------------
 
 
 def test_what_another_framework_calls_them() -> None:

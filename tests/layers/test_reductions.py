@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,3 +181,72 @@ def test_the_order_of_equal_numbers_is_caffes_on_request() -> None:
     assert_array_equal(Alone("ArgMax", x, dim=1, top_k=3).top(), [[1, 3, 0]])
     assert_array_equal(Alone("ArgMax", x, dim=1, top_k=3, ties="caffe").top(), [[3, 1, 2]])
     assert Alone("ArgMax", [[1.0, 2.0], [9.0, 0.0]]).top() == 2
+
+
+# Softmax --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dim", "axis"), [(1, 1), (-1, 2), (2, 2)])
+def test_softmax_sums_to_one_along_dim(dim: int, axis: int) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 3, 4))
+    y = Alone("Softmax", x, dim=dim).top()
+    assert_allclose(y.sum(axis=axis), 1)
+    assert_allclose(Alone("LogSoftmax", x, dim=dim).top(), np.log(y))
+
+
+def test_softmax_by_hand() -> None:
+    soft = Alone("Softmax", np.log([[1.0, 3.0]]))
+    assert_allclose(soft.top(), [[0.25, 0.75]])
+    assert_allclose(soft.vjp([[1.0, 0.0]])["bottom[0]"], [[0.1875, -0.1875]])
+    assert_allclose(Alone("LogSoftmax", np.log([[1.0, 3.0]])).vjp([[1.0, 0.0]])["bottom[0]"], [[0.75, -0.75]])
+
+
+# TopK -----------------------------------------------------------------------------------------------------------------
+
+
+def test_top_k_by_hand() -> None:
+    top = Alone("TopK", [[3.0, 1.0, 2.0], [5.0, 6.0, 4.0]], k=2, tops=2)
+    values, places = top.forward()
+    assert_array_equal(values, [[3, 2], [6, 5]])
+    assert_array_equal(places, [[0, 2], [1, 0]])
+    assert_array_equal(gradient_of_values(top, [[1.0, 2.0], [3.0, 4.0]]), [[1, 0, 2], [4, 3, 0]])
+    assert_array_equal(Alone("TopK", [[3.0, 1.0, 2.0]], k=2, largest=False).top(), [[1, 2]])
+    assert_array_equal(Alone("TopK", [[1.0, 5.0], [4.0, 2.0], [3.0, 3.0]], k=2, dim=0).top(), [[4, 5], [3, 3]])
+
+
+def gradient_of_values(top: Alone, dy: Any) -> np.ndarray:
+    return top.vjp(dy, None)["bottom[0]"]
+
+
+@pytest.mark.parametrize(("largest", "places"), [(True, [1, 3, 0, 2, 4]), (False, [4, 0, 2, 1, 3])])
+def test_equal_numbers_keep_their_order(largest: bool, places: list[int]) -> None:
+    top = Alone("TopK", [1.0, 2.0, 1.0, 2.0, 0.0], k=5, largest=largest, tops=2)
+    assert_array_equal(top.forward()[1], places)
+
+
+def test_not_a_number_is_the_largest() -> None:
+    assert_array_equal(Alone("TopK", [1.0, NAN, 2.0], k=2).top(), [NAN, 2])
+    assert_array_equal(Alone("TopK", [1.0, NAN, 2.0], k=2, largest=False).top(), [1, 2])
+    assert_array_equal(Alone("ArgMax", [1.0, NAN, 2.0], top_k=2).top(), [1, 2])
+
+
+# Running sums and products --------------------------------------------------------------------------------------------
+
+
+def test_running_sums_by_hand() -> None:
+    scan = Alone("Cumsum", [[1.0, 2.0, 3.0]], dim=1)
+    assert_array_equal(scan.top(), [[1, 3, 6]])
+    assert_array_equal(scan.vjp([[1.0, 10.0, 100.0]])["bottom[0]"], [[111, 110, 100]])
+
+
+def test_running_products_and_their_gradient_at_zeros() -> None:
+    """y = (a, ab, abc, abcd) at b = 0: dx = (dy₁, a dy₂ + ac dy₃ + acd dy₄, 0, 0)."""
+    scan = Alone("Cumprod", [2.0, 0.0, 3.0, 5.0], dim=0)
+    assert_array_equal(scan.top(), [2, 0, 0, 0])
+    assert_array_equal(scan.vjp([1.0, 10.0, 100.0, 1000.0])["bottom[0]"], [1, 20 + 600 + 30000, 0, 0])
+    twice = Alone("Cumprod", [2.0, 0.0, 0.0, 5.0], dim=0)
+    assert_array_equal(twice.vjp([1.0, 10.0, 100.0, 1000.0])["bottom[0]"], [1, 20, 0, 0])
+
+
+def test_along_the_batch() -> None:
+    assert_array_equal(Alone("Cumprod", [[1.0, 2.0], [3.0, 4.0]], dim=0).top(), [[1, 2], [3, 8]])

@@ -15,6 +15,7 @@ from support.alone import Alone
 
 from layerforge import Net
 from layerforge.arrays.erf import erf
+from layerforge.layers.elementwise.elementwise import elementwise
 from layerforge.schema.errors import ConfigError, LayerForgeError
 from layerforge.schema.registry import LAYERS
 
@@ -23,6 +24,40 @@ def value_and_slope(type_name: str, x: Any, **params: Any) -> tuple[np.ndarray, 
     """f(x) and f'(x) in float64."""
     layer = Alone(type_name, x, **params)
     return layer.top(), layer.vjp(np.ones(np.shape(x)))["bottom[0]"]
+
+
+# ReLU, Sigmoid, Tanh, and the table -----------------------------------------------------------------------------------
+
+
+def test_relu_and_its_gradient_at_zero() -> None:
+    x, dy = [-2.0, -0.0, 0.0, 3.0], [1.0, 2.0, 3.0, 4.0]
+    plain, leaky = Alone("ReLU", x), Alone("ReLU", x, negative_slope=0.1)
+    assert_array_equal(plain.top(), [0, 0, 0, 3])
+    assert_array_equal(plain.vjp(dy)["bottom[0]"], [0, 0, 0, 4])
+    assert_allclose(leaky.top(), [-0.2, 0, 0, 3])
+    assert_allclose(leaky.vjp(dy)["bottom[0]"], [0.1, 0.2, 0.3, 4])
+
+
+def test_sigmoid_and_tanh() -> None:
+    assert_allclose(Alone("Sigmoid", [0.0, math.log(3), -math.log(3)]).top(), [0.5, 0.75, 0.25])
+    assert_allclose(Alone("Sigmoid", [math.log(3)]).vjp([2.0])["bottom[0]"], [2 * 0.75 * 0.25])
+    assert_allclose(Alone("Tanh", [0.0, math.log(2)]).top(), [0, 0.6])
+    assert_allclose(Alone("Tanh", [math.log(2)]).vjp([2.0])["bottom[0]"], [2 * (1 - 0.36)])
+
+
+def test_a_new_entry_of_the_element_wise_table_is_a_layer() -> None:
+    elementwise(
+        "Cube", "third power", y="x³", f=lambda self, x, y: self.xp.multiply(x * x, x, out=y),
+        dx="3 dy x²", df=lambda self, dy, x: 3 * dy * x * x, reads="bottom", source="a test",
+    )  # fmt: skip
+    try:
+        cube = Alone("Cube", [2.0, -1.0])
+        assert_array_equal(cube.top(), [8, -1])
+        assert_array_equal(cube.vjp([1.0, 1.0])["bottom[0]"], [12, 3])
+        assert not cube.layer.inplace
+        assert "dx = 3 dy x²" in str(type(cube.layer).__doc__)
+    finally:
+        LAYERS.remove("Cube")
 
 
 # erf ------------------------------------------------------------------------------------------------------------------
@@ -290,3 +325,35 @@ def test_small_numbers_keep_their_digits() -> None:
     assert_allclose(Alone("LogSigmoid", -far, dtype="float32").vjp([1, 1])["bottom[0]"], np.exp(far), rtol=1e-5)
     assert_allclose(Alone("Exp", [88.0, -80.0], dtype="float32").top(), np.exp([88.0, -80.0]), rtol=1e-5)
     assert_allclose(Alone("Log", [1e-30, 1e30], dtype="float32").top(), np.log([1e-30, 1e30]), rtol=1e-6)
+
+
+# Dropout and Dropout2d ------------------------------------------------------------------------------------------------
+
+
+def test_dropout_keeps_its_share_and_the_expectation() -> None:
+    drop = Alone("Dropout", np.ones((100, 200)), p=0.3)
+    y = drop.top()
+    assert set(np.unique(y)) == {0, 1 / (1 - 0.3)}
+    assert abs((y > 0).mean() - 0.7) < 0.01  # three standard deviations
+    assert abs(y.mean() - 1) < 0.015
+    assert_array_equal(drop.vjp(np.ones_like(y))["bottom[0]"], y)
+    drop.layer.run.iteration += 1
+    assert 0.5 < (drop.top() == y).mean() < 0.66  # 0.3² + 0.7² where masks are independent
+
+
+def test_dropout_in_eval_is_a_copy() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    drop = Alone("Dropout", x, phase="eval", p=0.9)
+    assert_array_equal(drop.top(), x)
+    assert_array_equal(drop.vjp(x)["bottom[0]"], x)
+    assert not np.shares_memory(drop.forward()[0], drop.bottoms[0])
+
+
+def test_dropout2d_drops_whole_channels() -> None:
+    x = np.ones((50, 20, 3, 3))
+    layer = Alone("Dropout2d", x, p=0.25)
+    y = layer.top()
+    assert set(np.unique(y)) == {0, 4 / 3}
+    assert_array_equal(y, np.broadcast_to(y[:, :, :1, :1], x.shape))
+    assert abs((y == 0).mean() - 0.25) < 0.03
+    assert_array_equal(layer.vjp(x)["bottom[0]"], y)

@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from support.alone import Alone
 
 from layerforge import Net
-from layerforge.schema.errors import LayerForgeError
+from layerforge.schema.errors import LayerError, LayerForgeError
 
 LETTERS = [[1.0, 2.0, 3.0, 4.0]]
 
@@ -25,6 +25,14 @@ def test_reshape_zero_copies_and_minus_one_takes_the_rest() -> None:
     assert Alone("Reshape", x, shape=[0, -1, 2]).top().shape == (2, 6, 2)
     assert Alone("Reshape", x, shape=[0, 0, 2, -1]).top().shape == (2, 3, 2, 2)
     assert_array_equal(Alone("Reshape", x, shape=[-1]).top(), np.arange(24))
+
+
+def test_flatten_joins_axes_in_row_major_order() -> None:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    assert_array_equal(Alone("Flatten", x).top(), x.reshape(2, 12))
+    assert Alone("Flatten", x, start_dim=0, end_dim=1).top().shape == (6, 4)
+    assert Alone("Flatten", x, start_dim=-1).top().shape == (2, 3, 4)
+    assert_array_equal(Alone("Flatten", x).vjp(x.reshape(2, 12))["bottom[0]"], x)
 
 
 def test_squeeze_refuses_an_axis_that_holds_something() -> None:
@@ -138,3 +146,40 @@ def test_the_gradient_of_a_split_is_put_together_in_a_net() -> None:
     net.forward(x=np.array([[3.0, 5.0]]), backward=True)
     net.backward(mul=np.ones((1, 1)))
     assert_array_equal(net.blobs["x"].grad, [[5, 3]])
+
+
+# Concat and Slice -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2, -1, -3])
+def test_slice_undoes_concat(dim: int) -> None:
+    rng = np.random.default_rng(0)
+    shapes = [[4, 5, 6] for _ in range(3)]
+    for shape, size in zip(shapes, (1, 3, 2), strict=True):
+        shape[dim] = size
+    parts = [rng.normal(size=shape) for shape in shapes]
+    whole = Alone("Concat", *parts, dim=dim).top()
+    assert whole.shape[dim] == 6
+    pieces = Alone("Slice", whole, dim=dim, points=[1, 4], tops=3)
+    for got, want in zip(pieces.forward(), parts, strict=True):
+        assert_array_equal(got, want)
+    assert_array_equal(pieces.vjp(*parts)["bottom[0]"], whole)
+    back = Alone("Concat", *parts, dim=dim).vjp(whole)
+    for i, want in enumerate(parts):
+        assert_array_equal(back[f"bottom[{i}]"], want)
+
+
+def test_slice_without_points_makes_as_many_equal_pieces_as_there_are_tops() -> None:
+    x = np.arange(12.0).reshape(2, 6)
+    for tops in (1, 2, 3, 6):
+        pieces = Alone("Slice", x, tops=tops).forward()
+        assert [p.shape for p in pieces] == [(2, 6 // tops)] * tops
+        assert_array_equal(np.concatenate(pieces, axis=1), x)
+    with pytest.raises(LayerError, match="axis 1 of size 6 has no 4 equal parts") as caught:
+        Alone("Slice", x, tops=4)
+    assert caught.value.exit_code == 2
+
+
+def test_slice_refuses_another_number_of_tops_than_points_make() -> None:
+    with pytest.raises(LayerError, match="makes 2 pieces for 3"):
+        Alone("Slice", np.zeros((2, 6)), points=[2], tops=3)

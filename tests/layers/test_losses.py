@@ -1,7 +1,4 @@
-"""Losses and metrics by values worked out by hand, and Caffe's rules for them.
-
-The plain SoftmaxCrossEntropy, NLLLoss and Accuracy are in test_layers.py.
-"""
+"""Losses by values worked out by hand, and Caffe's rules for them."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from support.alone import Alone
 
 from layerforge import Net
-from layerforge.schema.errors import LayerForgeError
+from layerforge.schema.errors import LayerError, LayerForgeError
 
 LOG = math.log
 NAN, INF = float("nan"), float("inf")
@@ -53,6 +50,14 @@ def test_losses_of_a_difference(name: str, params: dict[str, Any], sum_of_losses
     each = Alone(name, X, T, reduction="none", **params)
     assert_allclose(each.top().sum(), sum_of_losses)
     assert_allclose(gradient(each, [[1.0, 2.0], [3.0, 4.0]]), dx * [[1, 2], [3, 4]])
+
+
+def test_mse_is_the_mean_over_all_numbers() -> None:
+    loss = Alone("MSELoss", [[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0], [0.0, 4.0]])
+    assert_allclose(loss.top(), (4 + 9) / 4)
+    got = loss.vjp(2.0)
+    assert_allclose(got["bottom[0]"], [[0, 2], [3, 0]])
+    assert_allclose(got["bottom[1]"], [[0, -2], [-3, 0]])
 
 
 def test_euclidean_loss_is_caffes_half_square_per_sample() -> None:
@@ -108,6 +113,89 @@ def test_kl_divergence_by_hand() -> None:
     in_logs = Alone("KLDivLoss", np.log(q[:, :2]), np.log(p[:, :2]), log_target=True, reduction="sum")
     assert_allclose(in_logs.top(), 0.5 * LOG(2))
     assert_allclose(gradient(in_logs, bottom=1), [[0.5 * (LOG(2) + 1), 0.5]])
+
+
+# Over labels ----------------------------------------------------------------------------------------------------------
+
+
+def test_cross_entropy_is_the_mean_of_minus_log_p() -> None:
+    loss = Alone("SoftmaxCrossEntropy", np.log([[1.0, 3.0], [1.0, 1.0]]), [1, 0])
+    assert_allclose(loss.top(), -(math.log(0.75) + math.log(0.5)) / 2)
+    got = loss.vjp(4.0)["bottom[0]"]
+    assert_allclose(got, 4 * np.array([[0.25, -0.25], [-0.5, 0.5]]) / 2)
+
+
+def test_cross_entropy_of_equal_scores_is_log_k() -> None:
+    assert_allclose(Alone("SoftmaxCrossEntropy", np.full((3, 10), 7.0), [0, 4, 9]).top(), math.log(10))
+
+
+@pytest.mark.parametrize("of_probabilities", ["SoftmaxCrossEntropy", "NLLLoss"])
+def test_ignored_positions_count_neither_in_the_sum_nor_in_the_mean(of_probabilities: str) -> None:
+    x, labels = np.random.default_rng(0).normal(size=(4, 3)), np.array([2, -1, 0, -1])
+    some = Alone(of_probabilities, x, labels, ignore_index=-1)
+    only = Alone(of_probabilities, x[[0, 2]], labels[[0, 2]])
+    assert_allclose(some.top(), only.top())
+    dx = some.vjp(1.0)["bottom[0]"]
+    assert_allclose(dx[[0, 2]], only.vjp(1.0)["bottom[0]"])
+    assert_array_equal(dx[[1, 3]], 0)
+    assert some.layer.mean_over(x, labels) == 2
+    assert only.layer.mean_over(x[[0, 2]], labels[[0, 2]]) == 2
+
+
+@pytest.mark.parametrize("name", ["SoftmaxCrossEntropy", "NLLLoss", "Accuracy"])
+def test_without_a_position_that_counts_a_mean_is_zero_and_weighs_nothing(name: str) -> None:
+    x, labels = np.ones((2, 3)), np.array([9, 9])
+    layer = Alone(name, x, labels, ignore_index=9)
+    assert layer.top() == 0
+    assert layer.layer.mean_over(x, labels) == 0
+    if name != "Accuracy":
+        assert_array_equal(layer.vjp(1.0)["bottom[0]"], 0)
+
+
+@pytest.mark.parametrize("name", ["SoftmaxCrossEntropy", "NLLLoss", "Accuracy"])
+def test_a_label_per_position_is_the_same_as_more_samples(name: str) -> None:
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(2, 3, 4, 5)), rng.integers(0, 3, (2, 4, 5))
+    rows = x.transpose(0, 2, 3, 1).reshape(-1, 3)
+    assert_allclose(Alone(name, x, labels).top(), Alone(name, rows, labels.reshape(-1)).top())
+    assert Alone(name, x, labels).layer.mean_over(x, labels) == 40
+
+
+def test_nll_loss_picks_one_number_per_position() -> None:
+    loss = Alone("NLLLoss", [[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]], [2, 0])
+    assert_allclose(loss.top(), (3 + 4) / 2)
+    assert_allclose(loss.vjp(1.0)["bottom[0]"], [[0, 0, -0.5], [-0.5, 0, 0]])
+
+
+def test_cross_entropy_is_log_softmax_and_nll() -> None:
+    x, labels = np.random.default_rng(0).normal(size=(5, 4)), np.array([0, 3, 1, 1, 2])
+    log_p = Alone("LogSoftmax", x).top()
+    assert_allclose(Alone("SoftmaxCrossEntropy", x, labels).top(), Alone("NLLLoss", log_p, labels).top())
+
+
+@pytest.mark.parametrize("name", ["SoftmaxCrossEntropy", "NLLLoss", "Accuracy"])
+@pytest.mark.parametrize("wrong", [3, -1, 255])
+def test_a_label_out_of_range_is_named_with_its_position(name: str, wrong: int) -> None:
+    with pytest.raises(LayerError) as caught:
+        Alone(name, np.zeros((4, 3)), [0, 2, wrong, 9]).forward()
+    assert f"label {wrong} at position 2 is out of range for 3 classes" in str(caught.value)
+    assert "labels must be 0 to 2" in str(caught.value)
+    assert name in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+def test_a_label_out_of_range_in_an_image_is_named_with_all_its_coordinates() -> None:
+    labels = np.zeros((2, 4, 5), int)
+    labels[1, 2, 3] = 7
+    with pytest.raises(LayerError, match=r"label 7 at position 1, 2, 3 is out of range for 3 classes"):
+        Alone("SoftmaxCrossEntropy", np.zeros((2, 3, 4, 5)), labels).forward()
+    Alone("SoftmaxCrossEntropy", np.zeros((2, 3, 4, 5)), labels, ignore_index=7).forward()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32"])
+def test_labels_of_any_integer_type(kind: str) -> None:
+    x, labels = np.log([[1.0, 3.0], [3.0, 1.0]]), np.array([1, 0], kind)
+    assert_allclose(Alone("SoftmaxCrossEntropy", x, labels).top(), -math.log(0.75))
 
 
 # Of classes -----------------------------------------------------------------------------------------------------------
@@ -371,80 +459,4 @@ def test_targets_of_a_small_integer_type_beside_a_large_blank() -> None:
 def test_wrong_data_of_ctc_are_named(bottoms: tuple[Any, ...], message: str) -> None:
     with pytest.raises(LayerForgeError, match=message) as caught:
         Alone("CTCLoss", np.zeros((3, 1, 4)), *bottoms).forward()
-    assert caught.value.exit_code == 3
-
-
-# Accuracy, TopK, ConfusionMatrix --------------------------------------------------------------------------------------
-
-
-def test_accuracy_of_each_class_is_caffes_second_top() -> None:
-    """Class 0 is right in one of two, class 1 always, class 2 never, class 3 does not occur: 0."""
-    x = np.eye(4)[[0, 1, 1, 0]]
-    accuracy = Alone("Accuracy", x, [0, 0, 1, 2], tops=2)
-    overall, each = accuracy.forward()
-    assert overall == 0.5
-    assert_array_equal(each, [0.5, 1, 0, 0])
-
-
-def test_ties_and_ignored_positions_count_in_a_class_as_they_do_overall() -> None:
-    x = [[1.0, 1.0, 0.0], [0.0, 2.0, 1.0], [9.0, 0.0, 0.0]]
-    overall, each = Alone("Accuracy", x, [0, 1, 2], ignore_index=2, tops=2).forward()
-    assert overall == 0.5  # the first is a tie, which is wrong; the third does not count
-    assert_array_equal(each, [0, 1, 0])
-    _, of_two = Alone("Accuracy", x, [0, 1, 2], top_k=2, tops=2).forward()
-    assert_array_equal(of_two, [1, 1, 0])  # of the tied zeros in the third neither is among the best two
-
-
-def test_top_k_by_hand() -> None:
-    top = Alone("TopK", [[3.0, 1.0, 2.0], [5.0, 6.0, 4.0]], k=2, tops=2)
-    values, places = top.forward()
-    assert_array_equal(values, [[3, 2], [6, 5]])
-    assert_array_equal(places, [[0, 2], [1, 0]])
-    assert_array_equal(gradient_of_values(top, [[1.0, 2.0], [3.0, 4.0]]), [[1, 0, 2], [4, 3, 0]])
-    assert_array_equal(Alone("TopK", [[3.0, 1.0, 2.0]], k=2, largest=False).top(), [[1, 2]])
-    assert_array_equal(Alone("TopK", [[1.0, 5.0], [4.0, 2.0], [3.0, 3.0]], k=2, dim=0).top(), [[4, 5], [3, 3]])
-
-
-def gradient_of_values(top: Alone, dy: Any) -> np.ndarray:
-    return top.vjp(dy, None)["bottom[0]"]
-
-
-@pytest.mark.parametrize(("largest", "places"), [(True, [1, 3, 0, 2, 4]), (False, [4, 0, 2, 1, 3])])
-def test_equal_numbers_keep_their_order(largest: bool, places: list[int]) -> None:
-    top = Alone("TopK", [1.0, 2.0, 1.0, 2.0, 0.0], k=5, largest=largest, tops=2)
-    assert_array_equal(top.forward()[1], places)
-
-
-def test_not_a_number_is_the_largest() -> None:
-    assert_array_equal(Alone("TopK", [1.0, NAN, 2.0], k=2).top(), [NAN, 2])
-    assert_array_equal(Alone("TopK", [1.0, NAN, 2.0], k=2, largest=False).top(), [1, 2])
-    assert_array_equal(Alone("ArgMax", [1.0, NAN, 2.0], top_k=2).top(), [1, 2])
-
-
-def test_confusion_matrix_has_a_row_for_each_label() -> None:
-    predictions, labels = [0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 2, 2]
-    wanted = [[1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
-    assert_array_equal(Alone("ConfusionMatrix", predictions, labels, num_classes=4).top(), wanted)
-    scores = np.eye(4)[predictions]
-    assert_array_equal(Alone("ConfusionMatrix", scores, labels, num_classes=4).top(), wanted)
-
-
-def test_confusion_matrix_ignores() -> None:
-    """Neither the label nor the prediction at an ignored position matters."""
-    matrix = Alone("ConfusionMatrix", [0, 1, 99, 0], [1, 1, -1, 0], num_classes=2, ignore_index=-1)
-    assert_array_equal(matrix.top(), [[1, 0], [1, 1]])
-
-
-def test_confusion_matrix_of_an_image() -> None:
-    rng = np.random.default_rng(0)
-    x, labels = rng.normal(size=(2, 3, 4, 5)), rng.integers(0, 3, (2, 4, 5))
-    matrix = Alone("ConfusionMatrix", x, labels, num_classes=3).top()
-    assert matrix.sum() == 40
-    assert_array_equal(matrix.sum(axis=1), np.bincount(labels.ravel()))
-    assert_allclose(matrix.trace() / 40, Alone("Accuracy", x, labels).top())
-
-
-def test_confusion_matrix_names_a_prediction_that_is_no_class() -> None:
-    with pytest.raises(LayerForgeError, match="index 2 at position 1 is out of range for 2 classes") as caught:
-        Alone("ConfusionMatrix", [0, 2], [0, 1], num_classes=2).forward()
     assert caught.value.exit_code == 3
