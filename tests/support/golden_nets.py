@@ -1,6 +1,8 @@
-"""Golden cases of whole nets."""
+"""Golden cases of nets: whole ones, and layers that show only among others."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from support.golden_cases import Case
 
@@ -80,4 +82,62 @@ RESIDUAL = Case(
     outputs=("out", "gate"),
 )
 
-CASES = [LENET, RESIDUAL]
+
+def given(what: str, spec: Spec, **hyper: Any) -> Case:
+    """A case of Input: its top is an input of the case."""
+    layer = {"name": "layer", "type": "Input", "top": "y", "shape": list(spec.shape), **hyper}
+    return Case(f"Input-{what}", [layer], {"y": spec}, differentiable=False)
+
+
+X = Spec((2, 3, 4))
+NETS = [
+    LENET,
+    RESIDUAL,
+    given("reals", Spec((4, 3))),
+    given("reals-with-gradient", Spec((2, 1, 3)), grad=True),
+    given("labels", index((5,), 7), role="index"),
+    Case(
+        "Parameter-broadcast",
+        [
+            {"name": "layer", "type": "Parameter", "shape": [4], "top": "w"},
+            {"name": "mul", "type": "Mul", "bottom": ["x", "w"]},
+            {"name": "y", "type": "Add", "bottom": ["mul", "w"]},
+        ],
+        {"x": X},
+        {"layer.weight": (4,)},
+    ),
+    Case(
+        "Identity-fork",
+        [
+            {"name": "layer", "type": "Identity", "bottom": "x"},
+            {"name": "y", "type": "Mul", "bottom": ["layer", "x"]},
+        ],
+        {"x": X},
+    ),
+    Case(
+        "a-branch-without-gradient",
+        [
+            {"name": "square", "type": "Square", "bottom": "x"},
+            {"name": "constant", "type": "Detach", "bottom": "square"},
+            {"name": "y", "type": "Mul", "bottom": ["square", "constant"]},
+        ],
+        {"x": X},
+    ),
+    Case(
+        "beside-a-silenced-branch",
+        [
+            {"name": "square", "type": "Square", "bottom": "x"},
+            {"name": "silence", "type": "Silence", "bottom": ["square", "x"], "top": []},
+            {"name": "y", "type": "Exp", "bottom": "square"},
+        ],
+        {"x": X},
+    ),
+    Case(
+        "CTCLoss-above-LogSoftmax",
+        [
+            {"name": "log_p", "type": "LogSoftmax", "bottom": "x", "dim": 2},
+            {"name": "loss", "type": "CTCLoss", "bottom": ["log_p", "targets", "steps", "labels"], "top": "y"},
+        ],
+        {"x": Spec((8, 4, 4)), "targets": index((4, 3), 4, 1), "steps": index((4,), 9, 4), "labels": index((4,), 4)},
+    ),
+]
