@@ -1,17 +1,17 @@
-"""Make the golden files: what torch says about every case of tests/golden_table.py, in float64.
+"""Make the golden files: what torch says about every golden case, in float64.
 
     python scripts/make_golden.py [FAMILY ...]
 
 needs torch 2.13 and this package, and writes tests/golden/*.npz; the same machine writes the same bytes each time. The
-tests need the files only. The cases are in tests/support/golden_families and tests/support/golden_solvers.py, the twins
-of layers in layerforge/check/torch_twins, those of update rules and schedules here.
+tests need the files only. Cases are the layers' own examples, tests/support/golden_corners.py, golden_nets.py and
+golden_solvers.py; the twins of layers are in layerforge/check/torch_twins, those of update rules and schedules here.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support import golden_cases as golden
 from support.golden_cases import Case, Rates, Training
-from support.golden_families import FAMILIES
+from support.golden_files import FAMILIES
 from support.golden_solvers import RATES, TRAININGS
 
-from layerforge.check.torch_twins.net import run, tensors
+from layerforge.check.torch_twins.net import in_dtype, run, tensors
 
 
 def results_of(case: Case) -> dict[str, Tensor]:
     """The outputs of a case, the gradients of its inputs and parameters, its statistics after the step."""
     inputs = tensors(golden.draw_inputs(case), grad=case.differentiable)
+    for name in case.fixed:
+        inputs[name].requires_grad_(False)
     params, state = tensors(golden.draw_params(case), grad=case.differentiable), tensors(golden.draw_state(case))
     layers = [item for item in case.layers if item["type"] != "Input"]  # their tops are among the inputs
     blobs = run(layers, case.phase, inputs, params | state)
@@ -149,12 +151,12 @@ def results_of_rates(rates: Rates) -> dict[str, Tensor]:
     return {"lr": torch.tensor([*found, optimize.param_groups[0]["lr"]])}
 
 
-def write(file: str, items: Iterable[Any], compute: Callable[[Any], Mapping[str, Tensor]]) -> None:
-    """Write a golden file: a manifest, and of every case its fingerprint and results, as "<case>/<array>"."""
+def write(file: str, items: Collection[Any], compute: Callable[[Any], Mapping[str, Tensor]]) -> None:
+    """Write a golden file: a manifest with the fingerprint of every case, and the results, as "<case>/<array>"."""
     manifest = {"made by": "scripts/make_golden.py", "torch": torch.__version__, "seed": golden.SEED}
-    arrays = {"manifest": np.array(json.dumps(manifest))}
+    fingerprints = {item.name: golden.fingerprint(item) for item in items}
+    arrays = {"manifest": np.array(json.dumps(manifest | {"fingerprints": fingerprints}))}
     for item in items:
-        arrays[f"{item.name}/fingerprint"] = np.array(golden.fingerprint(item))
         arrays |= {f"{item.name}/{key}": value.contiguous().numpy() for key, value in compute(item).items()}
     path = golden.FOLDER / f"{file}.npz"
     np.savez(path, **arrays)
@@ -164,7 +166,6 @@ def write(file: str, items: Iterable[Any], compute: Callable[[Any], Mapping[str,
 def main() -> None:
     if not torch.__version__.startswith(golden.TORCH):
         sys.exit(f"error: the golden files are torch {golden.TORCH}'s, this is torch {torch.__version__}")
-    torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     golden.FOLDER.mkdir(exist_ok=True)
@@ -173,9 +174,10 @@ def main() -> None:
     files |= {"solvers": (TRAININGS, results_of_training), "schedules": (RATES, results_of_rates)}
     if chosen - set(files):
         sys.exit(f"error: no family {', '.join(chosen - set(files))}; there are {', '.join(files)}")
-    for file, (items, compute) in files.items():
-        if not chosen or file in chosen:
-            write(file, items, compute)
+    with in_dtype("float64"):
+        for file, (items, compute) in files.items():
+            if not chosen or file in chosen:
+                write(file, items, compute)
 
 
 if __name__ == "__main__":

@@ -36,3 +36,13 @@ class Alone(Probe):
     def vjp(self, *dtops: Any) -> dict[str, np.ndarray]:
         """The gradients by name for these gradients of the tops, after a forward."""
         return self.gradients([None if d is None else np.asarray(d, dtype=self.dtype) for d in dtops])
+
+
+def run(cls: Any, params: dict[str, Any], x: np.ndarray, dy: Any = None, **values: Any) -> tuple[Any, Any, Probe]:
+    """The top for x, the bottom's gradient for dy (ones where not given), and the probe that holds the layer."""
+    probe = Probe(cls, Example(params, [Spec(x.shape)]))
+    for name, value in values.items():
+        probe.layer.params[name][...] = value
+    (y,) = probe.forward([x])
+    (dx,) = probe.backward([np.ones_like(y) if dy is None else np.broadcast_to(np.asarray(dy, float), y.shape)])
+    return y, dx, probe

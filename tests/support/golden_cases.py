@@ -1,7 +1,9 @@
-"""What a golden case is, and the numbers that it begins from. The cases are in golden_families.
+"""What a golden case is, and the numbers that it begins from.
 
-scripts/make_golden.py runs them in torch and writes tests/golden/<family>.npz; tests/layers/test_golden.py runs them
-here and compares. Only results are in the files: inputs, parameters and upstream gradients are drawn again from SEED.
+scripts/make_golden.py runs the cases in torch and writes tests/golden/<family>.npz; tests/layers/test_golden.py runs
+them here and compares. Only results are in the files: inputs, parameters and upstream gradients are drawn again from
+SEED. The cases are the layers' own examples (golden_examples.py), what examples cannot say (golden_corners.py), and
+whole nets (golden_nets.py).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ class Case:
     layers   as under `net:` in a configuration
     params   shapes of the learned parameters, by "layer.name"; `state` the same for running statistics
     outputs  blobs that are compared; where differentiable, each gets a random upstream gradient
+    fixed    inputs of real numbers that have no gradient
     """
 
     name: str
@@ -41,6 +44,7 @@ class Case:
     outputs: tuple[str, ...] = ("y",)
     phase: str = "train"
     differentiable: bool = True
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,18 +74,29 @@ class Rates:
 # Numbers --------------------------------------------------------------------------------------------------------------
 
 
-def draw(stream: str, spec: Spec) -> np.ndarray:
-    """The numbers of a stream: uniform within the bounds of the Spec, reals by default in [-2, 2).
+class Promised(np.random.RandomState):
+    """The one generator whose numbers NumPy promises never to change, with the method that draws of layers call."""
 
-    RandomState is the one generator whose numbers NumPy promises never to change. All 53 bits of a number are random,
-    so that a product is rounded and a detour through float32 shows.
+    def integers(self, low: int, high: int | None = None, size: Any = None) -> Any:
+        """Whole numbers from low to high - 1, or below low."""
+        return self.randint(low, high, size, dtype=np.int64)
+
+
+def draw(stream: str, spec: Spec) -> np.ndarray:
+    """The numbers of a stream: the Spec's own draw, or uniform within its bounds, reals without any in [-2, 2).
+
+    All 53 bits of a number are random, so that a product is rounded and a detour through float32 shows.
     """
-    rng = np.random.RandomState([SEED, zlib.crc32(stream.encode())])
+    rng = Promised([SEED, zlib.crc32(stream.encode())])
     if spec.draw is not None:
-        return np.asarray(spec.draw(rng, spec.shape))
+        return np.asarray(spec.draw(rng, spec.shape)).astype("float64" if spec.is_real else "int64")
     if not spec.is_real:
         return rng.randint(int(spec.low or 0), int(spec.high or 2), spec.shape, dtype=np.int64)
-    low, high = (-2.0 if spec.low is None else spec.low), (2.0 if spec.high is None else spec.high)
+    low, high = spec.low, spec.high
+    if low is None and high is None:
+        low, high = -2.0, 2.0
+    elif low is None or high is None:
+        low, high = (high - 1.0, high) if low is None else (low, low + 1.0)
     return np.asarray(low + (high - low) * rng.random_sample(spec.shape))
 
 
@@ -111,7 +126,7 @@ def fingerprint(item: Case | Training | Rates) -> int:
         return digest([item.solver, item.steps, fingerprint(item.case)])
     if isinstance(item, Rates):
         return digest([item.lr, item.schedule, item.steps, item.metrics])
-    code = digest([item.layers, item.phase, item.outputs, item.differentiable])
+    code = digest([item.layers, item.phase, item.outputs, item.differentiable, item.fixed])
     for arrays in (draw_inputs(item), draw_params(item), draw_state(item)):
         for name, array in arrays.items():
             code = zlib.crc32(f"{name} {array.shape}".encode() + array.tobytes(), code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from support.golden_cases import Case, Rates, Training
-from support.golden_families.nets import LENET, normalised, running
+from support.golden_nets import LENET, normalised, running
 
 from layerforge.arrays.spec import Spec, index
 

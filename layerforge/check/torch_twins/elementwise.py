@@ -1,4 +1,4 @@
-"""Twins of the element-wise layers and of PReLU.
+"""Twins of the element-wise layers, of PReLU and of the dropouts.
 
 torch has no scale and shift in pow, exp and log, no base in log, no beta in SiLU, and in float64 its Hardsigmoid and
 CELU have a constant in float32: those are their formulas, and autograd's gradients.
@@ -7,6 +7,7 @@ CELU have a constant in float32: those are their formulas, and autograd's gradie
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -52,6 +53,28 @@ def silu(c: Call) -> Tensor:
     return c.x[0] * torch.sigmoid(c.hyper["beta"] * c.x[0]) if "beta" in c.hyper else c.through(nn.SiLU())
 
 
+def relu(c: Call) -> Tensor:
+    """torch's ReLU; with a negative slope, its LeakyReLU."""
+    return c.through(nn.LeakyReLU(**c.hyper) if c.hyper else nn.ReLU())
+
+
+def dropout(module: Callable[..., Any], axes: int | None) -> Callable[[Call], Tensor]:
+    """The twin of a dropout: its mask counts that many axes of x, None for all.
+
+    torch draws masks of its own, so the mask in training is ours and the rest the formula of its manual.
+    """
+
+    def twin(c: Call) -> Tensor:
+        if c.phase == "eval":
+            return c.through(module(**c.hyper))
+        x, p = c.x[0], module(**c.hyper).p
+        shape = x.shape[:axes]
+        mask = c.uniform(shape).reshape(*shape, *(1,) * (x.ndim - len(shape))) >= p
+        return x * mask / (1 - p)
+
+    return twin
+
+
 SAME_NAME = ("Abs", "Neg", "Sign", "Floor", "Reciprocal", "Square", "Sqrt", "Rsqrt")
 SAME_NAME += ("Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Erf")
 TWINS = {
@@ -59,6 +82,9 @@ TWINS = {
     "Pow": lambda c: torch.pow(inner(c), c.hyper["exponent"]),
     "Exp": exponential,
     "Log": logarithm,
+    "ReLU": relu,
+    "Sigmoid": lambda c: c.through(nn.Sigmoid()),
+    "Tanh": lambda c: c.through(nn.Tanh()),
     "LeakyReLU": module(nn.LeakyReLU),
     "ReLU6": module(nn.ReLU6),
     "ELU": module(nn.ELU),
@@ -76,4 +102,6 @@ TWINS = {
     "SiLU": silu,
     "Mish": module(nn.Mish),
     "PReLU": module(nn.PReLU),
+    "Dropout": dropout(nn.Dropout, None),
+    "Dropout2d": dropout(nn.Dropout2d, 2),
 }

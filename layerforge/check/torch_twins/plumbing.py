@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .call import Call
-
-
-def dropout(module: Callable[..., Any], axes: int | None) -> Callable[[Call], Tensor]:
-    """The twin of a dropout: its mask counts that many axes of x, None for all.
-
-    torch draws masks of its own, so the mask in training is ours and the rest the formula of its manual.
-    """
-
-    def twin(c: Call) -> Tensor:
-        if c.phase == "eval":
-            return c.through(module(**c.hyper))
-        x, p = c.x[0], module(**c.hyper).p
-        shape = x.shape[:axes]
-        mask = c.uniform(shape).reshape(*shape, *(1,) * (x.ndim - len(shape))) >= p
-        return x * mask / (1 - p)
-
-    return twin
 
 
 def constant(c: Call) -> Tensor:
@@ -56,6 +37,4 @@ TWINS = {
     "Identity": lambda c: c.through(nn.Identity()),
     "Detach": lambda c: c.x[0].detach(),
     "Silence": lambda c: (),
-    "Dropout": dropout(nn.Dropout, None),
-    "Dropout2d": dropout(nn.Dropout2d, 2),
 }

@@ -149,6 +149,8 @@ TWINS = {
     "AvgPool1d": padded(nn.AvgPool1d, mean),
     "AvgPool2d": padded(nn.AvgPool2d, mean),
     "AvgPool3d": avg_pool3d,
+    "GlobalAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(1)),
+    "AdaptiveAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(**c.hyper)),
     "LPPool2d": lp_pool,
     "StochasticPool2d": stochastic,
     "SpatialPyramidPool": pyramid,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .call import Call
 
@@ -118,6 +118,10 @@ TWINS = {
     "LogSumExp": over_dims(log_sum_exp),
     "Max": extreme(torch.max, torch.amax),
     "Min": extreme(torch.min, torch.amin),
+    "Cumsum": lambda c: torch.cumsum(c.x[0], **c.hyper),
+    "Cumprod": lambda c: torch.cumprod(c.x[0], **c.hyper),
+    "Softmax": lambda c: c.through(nn.Softmax(**{"dim": 1, **c.hyper})),
+    "LogSoftmax": lambda c: c.through(nn.LogSoftmax(**{"dim": 1, **c.hyper})),
     "ArgMax": arg_max,
     "TopK": top_k,
 }

@@ -1,0 +1,55 @@
+"""AdaptiveAvgPool2d: means over parts of the image, as many as are wanted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...arrays.spec import Spec
+from ...contract.layer import Bad, Example
+from ...schema.params import Pair, param
+from ...schema.registry import register
+from ..convolutions.resampling import Resampling
+
+
+@register
+class AdaptiveAvgPool2d(Resampling):
+    """AdaptiveAvgPool2d: means over as many parts of the image as the output shall have positions
+
+        yₙ_cₒ = mean of x_ncᵢ over start(o) <= i < end(o),   start(o) = ⌊o S / P⌋,  end(o) = ⌈(o + 1) S / P⌉
+
+    along each axis of S positions, of which P = output_size are made: parts overlap where S is no multiple of P, and
+    repeat where P > S. output_size 1 is GlobalAvgPool2d. Along an axis that is a product with the P x S matrix of all
+    1 / (end - start), so y = R x Qᵀ.
+
+    Shapes    x (N, C, H, W) real, y (N, C, *output_size)
+    Backward  dx = Rᵀ dy Q: every position gets the gradients of the parts that it lies in, each over the part's size
+    Keeps     the shape of x
+    Cost      2 H P multiplications per column, then 2 W P per row; the same backward
+    Errors    LayerError when x has no positions. A number that is not finite spreads along its row and column.
+    Source    He, Zhang, Ren & Sun 2014; compare torch.nn.AdaptiveAvgPool2d
+    """
+
+    output_size: Pair = param(help="height and width of the output", ge=1)
+
+    examples = [
+        Example({"output_size": 2}, [Spec((2, 3, 4, 6))]),
+        Example({"output_size": [3, 2]}, [Spec((2, 2, 5, 7))], "parts that overlap"),
+        Example({"output_size": [1, 5]}, [Spec((3, 1, 4, 3))], "parts that repeat"),
+        Example({"output_size": [4, 3]}, [Spec((2, 2, 4, 3))], "as it is"),
+        Example({"output_size": 1}, [Spec((1, 1, 1, 1))]),
+    ]
+    bad_examples = [
+        Bad({}, "output_size is required"),
+        Bad({"output_size": 0}, "must be >= 1"),
+        Bad({"output_size": [2, 2, 2]}, "a pair [height, width]"),
+        Bad({"output_size": 2}, "expected 4", [Spec((2, 3, 4))]),
+        Bad({"output_size": 2}, "no positions", [Spec((2, 3, 0, 4))]),
+        Bad({"output_size": 2}, "must be real numbers", [Spec((2, 3, 4, 4), role="index")]),
+    ]
+
+    def matrix(self, size: int, axis: int) -> np.ndarray:
+        count, i = self.output_size[axis], np.arange(size)
+        o = np.arange(count)[:, None]
+        part = (i >= o * size // count) & (i < -(-(o + 1) * size // count))
+        return part / part.sum(axis=1, keepdims=True)
+

@@ -1,0 +1,105 @@
+"""Sliding windows: how many there are, which positions they see, and their columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from layerforge.arrays import sliding_windows as geometry
+from layerforge.arrays.sliding_windows import Axis, chunks, fold, slide, unfold
+from layerforge.schema.errors import LayerError
+
+
+@pytest.mark.parametrize(
+    ("axis", "count"),
+    [
+        (Axis(5, 3, 1, 0), 3),
+        (Axis(5, 3, 2, 1), 3),
+        (Axis(6, 3, 2, 0), 2),
+        (Axis(6, 3, 2, 0, ceil_mode=True), 3),
+        (Axis(5, 2, 1, 0, dilation=4), 1),
+        (Axis(3, 3, 1, 0), 1),
+        (Axis(2, 3, 1, 0), 0),
+        (Axis(2, 3, 2, 0, ceil_mode=True), 1),
+        (Axis(4, 1, 3, 0, ceil_mode=True), 2),
+        (Axis(3, 2, 3, 1), 2),
+        (Axis(2, 2, 3, 1, ceil_mode=True), 1),  # a second window would start at 2, behind the input
+    ],
+)
+def test_number_of_windows(axis: Axis, count: int) -> None:
+    assert axis.count == count
+
+
+def plain_windows(axis: Axis) -> list[list[int]]:
+    """The positions of every window, by trying one after the other until one ends behind the padding."""
+    windows, begin, last = [], -axis.padding, axis.size + axis.padding - 1
+    while begin + (axis.kernel - 1) * axis.dilation <= last:
+        windows.append([begin + k * axis.dilation for k in range(axis.kernel)])
+        begin += axis.stride
+    if windows and axis.ceil_mode and windows[-1][-1] < last and begin < axis.size:
+        windows.append([begin + k * axis.dilation for k in range(axis.kernel)])
+    return windows
+
+
+AXES = st.builds(
+    Axis,
+    size=st.integers(1, 9),
+    kernel=st.integers(1, 4),
+    stride=st.integers(1, 4),
+    padding=st.integers(0, 3),
+    dilation=st.integers(1, 3),
+    ceil_mode=st.booleans(),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(AXES)
+def test_taps_pair_windows_with_the_positions_that_they_see(axis: Axis) -> None:
+    windows = plain_windows(axis)
+    assume(windows and not (axis.ceil_mode and 2 * axis.padding > axis.kernel))  # which pooling refuses
+    assert axis.count == len(windows)
+    for first, stop in ((0, len(windows)), (1, len(windows)), (0, len(windows) - 1)):
+        for k in range(axis.kernel):
+            outputs, inputs = axis.tap(k, first, stop)
+            pairs = list(zip(range(first, stop)[outputs], range(axis.size)[inputs], strict=True))
+            wanted = [(o, windows[o][k]) for o in range(first, stop) if 0 <= windows[o][k] < axis.size]
+            assert pairs == wanted
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(AXES)
+def test_how_much_of_a_window_is_covered(axis: Axis) -> None:
+    for o, window in enumerate(plain_windows(axis)):
+        assert axis.covered(o, with_padding=False) == len([i for i in window if 0 <= i < axis.size])
+        assert axis.covered(o, with_padding=True) == len([i for i in window if i < axis.size + axis.padding])
+
+
+def test_too_large_a_kernel_is_named_with_its_sizes() -> None:
+    with pytest.raises(LayerError, match=r"kernel_size \(3, 2\) with dilation \(2, 1\) covers 5 x 2.* input, 6 x 1"):
+        slide((4, 1), (3, 2), (1, 1), (1, 0), (2, 1))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(AXES, min_size=1, max_size=3), st.integers(0, 2**31))
+def test_fold_is_the_transpose_of_unfold_in_any_number_of_axes(axes: list[Axis], seed: int) -> None:
+    windows = geometry.Windows(tuple(axes))
+    assume(min(windows.counts) >= 1)
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2, *windows.size, 3))
+    rows = range(windows.counts[0] // 2, windows.counts[0])
+    columns = unfold(np, x, windows, rows)
+    back, weights = np.zeros_like(x), rng.normal(size=columns.shape)
+    fold(weights, back, windows, rows)
+    assert np.isclose((columns * weights).sum(), (x * back).sum(), rtol=1e-10, atol=1e-10)
+
+
+def test_chunks_cover_all_columns_once_and_respect_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows, x = slide((9, 4), (2, 2), (1, 1), (0, 0)), np.zeros((3, 9, 4, 5))
+    monkeypatch.setattr(geometry, "COLUMNS_AT_MOST", 3 * 3 * 4 * 3 * 5 * 8)  # three rows
+    parts = list(chunks(windows, x))
+    assert [rows for rows, _ in parts] == [range(0, 3), range(3, 6), range(6, 8)]
+    assert [places for _, places in parts] == [slice(0, 45), slice(45, 90), slice(90, 120)]
+    monkeypatch.setattr(geometry, "COLUMNS_AT_MOST", 1)
+    assert [len(rows) for rows, _ in chunks(windows, x)] == [1] * 8
