@@ -21,7 +21,8 @@ from .arrays.backend import Backend, get_backend
 from .arrays.spec import Spec
 from .config.document import Config
 from .contract.layer import Layer, Memory, Run
-from .graph.graph import PHASES, Builder, Graph, Step
+from .graph.builder import Builder
+from .graph.graph import PHASES, Graph, Step
 from .graph.inputs import parse_inputs
 from .plan.engines import FAST, Wish, rewrite
 from .plan.plan import Plan, make_plan

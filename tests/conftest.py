@@ -10,8 +10,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import platform
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.tools import MISSING
 
 from layerforge.arrays.backend import Backend, get_backend
 from layerforge.plan.engines import FAST
@@ -61,6 +63,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tests of the real CuPy belong to `--backend cupy`; elsewhere they are not part of the suite."""
     if config.getoption("--backend") != "cupy":
         items[:] = [item for item in items if item.get_closest_marker("cupy") is None]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say which tests were skipped for want of a tool."""
+    for report in terminalreporter.stats.get("skipped", []):
+        *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else (str(report.longrepr),)
+        if MISSING in reason:
+            terminalreporter.write_line(f"{report.nodeid}: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """A layer with several heads: two with a gradient, and one, an index, without."""
 
-from layerforge import Bad, Example, Layer, Spec, param, register
+from layerforge import Array, Bad, Example, Layer, Spec, param, register
 from layerforge.arrays.spec import index
 from layerforge.schema.errors import LayerError
 
@@ -36,13 +36,13 @@ class Maxout(Layer):
         Bad({"pieces": 4}, "4 does not divide 6", [Spec((3, 6))]),
     ]
 
-    def setup(self, x):
+    def setup(self, x: Spec) -> tuple[Spec, ...]:
         if x.shape[-1] % self.pieces:
             raise LayerError(f"{self.pieces} does not divide {x.shape[-1]} features", hint="choose other pieces")
         y = x.with_shape((*x.shape[:-1], x.shape[-1] // self.pieces))
         return y, y, index(y.shape, self.pieces)
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, ...]:
         xp, groups = self.xp, x.reshape(*x.shape[:-1], -1, self.pieces)
         order = xp.argsort(groups, axis=-1)
         first, second = order[..., -1:], order[..., -2:-1]
@@ -51,7 +51,7 @@ class Maxout(Layer):
         lead = y - xp.take_along_axis(groups, second, axis=-1)
         return y[..., 0], lead[..., 0], first[..., 0].copy()
 
-    def backward(self, dy, dlead, _):
+    def backward(self, dy: Array, dlead: Array, _: None) -> Array:
         places, kept = self.xp.arange(self.pieces), self.saved
         to_first, to_second = (dy + dlead)[..., None], -dlead[..., None]
         dx = to_first * (places == kept.first) + to_second * (places == kept.second)

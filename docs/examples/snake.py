@@ -1,6 +1,6 @@
 """A layer of one's own: everything that LayerForge needs to know is in this class."""
 
-from layerforge import Bad, Example, Filler, Layer, Spec, param, register
+from layerforge import Array, Bad, Example, Filler, Layer, Spec, param, register
 from layerforge.arrays.functional import unbroadcast
 
 
@@ -33,16 +33,16 @@ class Snake(Layer):
     ]
     bad_examples = [Bad({"start": 0}, "must be > 0")]
 
-    def setup(self, x):
+    def setup(self, x: Spec) -> Spec:
         self.add_param("frequency", x.shape[-1:], self.frequency_filler or self.start)
         return x
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         self.save(x=x)
         a = self.params.frequency
         return x + self.xp.sin(a * x) ** 2 / a
 
-    def backward(self, dy):
+    def backward(self, dy: Array) -> Array:
         xp, x, a = self.xp, self.saved.x, self.params.frequency
         slope = xp.sin(2 * a * x)
         self.grads.frequency += unbroadcast(dy * (x * slope / a - (xp.sin(a * x) / a) ** 2), a.shape)

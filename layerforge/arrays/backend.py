@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from ..schema.synonyms import did_you_mean
 
 NAMES = ("numpy", "cupy")
 
+# An array of either library. The two share their methods but no base class, and CuPy need not be installed where types
+# are checked; so a checker takes an array for anything, and the name tells the reader what it is.
+Array: TypeAlias = Any
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -25,13 +29,13 @@ class Backend:
     name: str
     xp: Any
 
-    def from_host(self, array: Any, dtype: Any = None) -> Any:
+    def from_host(self, array: Any, dtype: Any = None) -> Array:
         """An array of this backend with the values of a NumPy array (or list); a copy only where one is needed."""
         if isinstance(array, self.xp.ndarray):
             return array if dtype is None or array.dtype == np.dtype(dtype) else array.astype(dtype)
         return self.xp.asarray(np.asarray(array, dtype=dtype))
 
-    def to_host(self, array: Any) -> np.ndarray:
+    def to_host(self, array: Array) -> np.ndarray:
         """The values as a NumPy array; on NumPy the array itself."""
         return array if isinstance(array, (np.ndarray, np.generic)) else self.xp.asnumpy(array)
 

@@ -13,7 +13,9 @@ The keys of a feed (batch_size, shuffle, drop_last, augment) and those of its so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Protocol, Self, TypeAlias
+
+import numpy as np
 
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError, raise_all
@@ -53,17 +55,20 @@ class Section(Declared):
         return {name: v.config if isinstance(v, Section) else to_plain(v) for name, v in values.items()}
 
 
-class Statistic:
-    """An annotation: a number, a list of one number per channel, or the name of a statistic of the training split."""
+class StatisticRule:
+    """The rule for a number, a list of one number per channel, or the name of a statistic of the training split."""
 
     description = "a number, one per channel, 'channel' or 'pixel'"
 
     @staticmethod
     def parse(value: Any) -> float | list[float] | str:
         if isinstance(value, str) and value not in STATISTICS:
-            hint = did_you_mean(value, STATISTICS) or f"either {Statistic.description}"
+            hint = did_you_mean(value, STATISTICS) or f"either {StatisticRule.description}"
             raise ConfigError(f"there is no statistic '{value}'", hint=hint)
         return value if isinstance(value, str) else parse_as(float | list[float], value)
+
+
+Statistic: TypeAlias = Annotated[float | list[float] | str, StatisticRule]
 
 
 class Transform(Section):
@@ -133,8 +138,29 @@ class Augment(Section):
     shift: int = param(0, help="largest random shift in pixels, in both directions", ge=0)
 
 
-class SourceValue:
-    """An annotation: a data source, named by its type or given as an object."""
+class SampleSource(Protocol):
+    """What is needed of a data source to feed a net from it; `data.Source` is the base of those that there are."""
+
+    place: Place | None
+    split: str
+
+    @property
+    def parts(self) -> tuple[str, ...]: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    def specs(self) -> dict[str, Spec]: ...
+    def follow(self, leader: Any) -> None: ...
+    def prepare(self, progress: bool | None = None) -> None: ...
+    def load(self, progress: bool | None = None) -> dict[str, np.ndarray]: ...
+    def count(self, part: str) -> int | None: ...
+    def normalised(self) -> list[tuple[str, ...]]: ...
+    def with_split(self, split: str) -> Self: ...
+
+
+class SourceRule:
+    """The rule for a data source, named by its type or given as an object."""
 
     description = "a data source"
 
@@ -150,7 +176,7 @@ class Feed(Section):
 
     noun = "feed"
 
-    source: SourceValue = param(help="where the samples come from")
+    source: Annotated[SampleSource, SourceRule] = param(help="where the samples come from")
     batch_size: int = param(64, help="samples in a batch", ge=1)
     shuffle: bool | None = param(None, help="a new order every epoch; null: for train only")
     drop_last: bool = param(False, help="leave out the last batch of an epoch where it is not full")
@@ -215,7 +241,7 @@ def _source(values: Mapping[str, Any], owner: str) -> Any:
 
 
 class FeedOf:
-    """An annotation: the feed of one section."""
+    """The rule for the feed of one section."""
 
     description = "a mapping such as {type: MNIST, split: train, batch_size: 64}"
 
@@ -241,8 +267,8 @@ class FeedOf:
         return feed
 
 
-class FallbackValue:
-    """An annotation: the source that replaces those of train, val and test. Its splits are theirs."""
+class FallbackRule:
+    """The rule for the source that replaces those of train, val and test. Its splits are theirs."""
 
     description = "a data source such as {type: Digits}"
 
@@ -256,10 +282,7 @@ class FallbackValue:
                 place=place_of(value, "split", of="key"),
                 hint="remove split",
             )
-        return SourceValue.parse(value)
-
-
-TRAIN, VAL, TEST = (FeedOf(section) for section in SECTIONS)
+        return SourceRule.parse(value)
 
 
 class DataSection(Section):
@@ -270,10 +293,12 @@ class DataSection(Section):
 
     noun = "data"
 
-    train: TRAIN = param(help="what the net learns from")
-    val: VAL = param(None, help="what chooses between checkpoints: a part of the training set, not the test set")
-    test: TEST = param(None, help="scored once, at the end")
-    fallback: FallbackValue = param(
+    train: Annotated[Feed, FeedOf("train")] = param(help="what the net learns from")
+    val: Annotated[Feed | None, FeedOf("val")] = param(
+        None, help="what chooses between checkpoints: a part of the training set, not the test set"
+    )
+    test: Annotated[Feed | None, FeedOf("test")] = param(None, help="scored once, at the end")
+    fallback: Annotated[SampleSource | None, FallbackRule] = param(
         None, help="source that replaces all three where the set is neither here nor reachable; said loudly"
     )
     transform: Transform | None = param(None, help="scaling and normalisation, shared by train, val and test")

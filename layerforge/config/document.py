@@ -240,7 +240,19 @@ class Config:
         Errors   what raise_errors raises: a configuration with errors has no meaning to write out
         """
         self.raise_errors()
-        return resolved_tree(self)
+        settings: dict[str, Any] = {
+            **self.top.plain(),
+            "name": self.name,
+            "import": self.imports or None,
+            "data": None if self.data is None else self.data.config,
+            "inputs": self.inputs or None,
+            "blocks": self.blocks or None,
+            "net": self.net,
+            "solver": None if self.solver is None else self.solver.plain(),
+            "train": self.train.plain(),
+            "checkpoint": self.checkpoint.plain(),
+        }
+        return resolved_tree(settings, self.tree)
 
     def origins(self) -> list[tuple[str, Any, str]]:
         """(dotted key, value, origin) of every setting; an origin is file:line, "--set", "default" or "given"."""

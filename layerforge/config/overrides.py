@@ -16,7 +16,8 @@ from ..schema.synonyms import did_you_mean
 from ..schema.texts import BYTE
 from .address import entry, names_in
 from .scalars import quoted_scalar
-from .yaml_file import MAX_DEPTH, UNPRINTABLE, parse_value
+from .yaml_events import UNPRINTABLE
+from .yaml_file import MAX_DEPTH, parse_value
 
 SOURCE = "--set"  # the "file" of the places of these values
 

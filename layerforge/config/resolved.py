@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..schema.locations import Place, PlacedDict, PlacedList, place_of
 from ..schema.params import to_plain
 from .variables import escape
 
-if TYPE_CHECKING:
-    from .document import Config
-
 DEFAULT = Place("default", 0, 0)
 SELF_NAMED = "given"
 
 
-def resolved_tree(config: Config) -> PlacedDict:
-    """The tree of `config.resolved.yaml`; see Config.resolved."""
-    full: dict[str, Any] = {
-        **config.top.plain(),
-        "name": config.name,
-        "import": config.imports or None,
-        "data": None if config.data is None else config.data.config,
-        "inputs": config.inputs or None,
-        "blocks": config.blocks or None,
-        "net": config.net,
-        "solver": None if config.solver is None else config.solver.plain(),
-        "train": config.train.plain(),
-        "checkpoint": config.checkpoint.plain(),
-    }
+def resolved_tree(settings: Mapping[str, Any], given: PlacedDict) -> PlacedDict:
+    """The tree of `config.resolved.yaml`: all settings but those that are None, with the places of what was given."""
     # The variables of blocks were never replaced; everywhere else a "${" that is left is one that was escaped.
-    plain = {k: v if k == "blocks" else escape(to_plain(v)) for k, v in full.items() if v is not None}
-    return _placed(plain, config.tree)
+    plain = {k: v if k == "blocks" else escape(to_plain(v)) for k, v in settings.items() if v is not None}
+    return _placed(plain, given)
 
 
 def _placed(value: Any, given: Any) -> Any:

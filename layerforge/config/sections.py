@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Protocol, TypeAlias
 
 from ..schema.errors import ConfigError, LayerForgeError, flatten, raise_all
 from ..schema.locations import part, place_of
@@ -23,8 +23,8 @@ class Section(Declared):
         return self.config
 
 
-class Version:
-    """An annotation: the version of the configuration language; there is one so far."""
+class VersionRule:
+    """The rule for the version of the configuration language; there is one so far."""
 
     description = "the version of the configuration language, 1"
 
@@ -35,8 +35,8 @@ class Version:
         return value
 
 
-class RunName:
-    """An annotation: a text that can be the name of a folder."""
+class NameRule:
+    """The rule for a text that can be the name of a folder."""
 
     description = "a string"
 
@@ -50,8 +50,8 @@ class RunName:
         return name
 
 
-class Finite:
-    """An annotation: a number that is neither infinite nor NaN."""
+class FiniteRule:
+    """The rule for a number that is neither infinite nor NaN."""
 
     description = "a finite number"
 
@@ -61,6 +61,11 @@ class Finite:
         if not math.isfinite(number):
             raise TypeError
         return number
+
+
+Version: TypeAlias = Annotated[int, VersionRule]
+RunName: TypeAlias = Annotated[str, NameRule]
+Finite: TypeAlias = Annotated[float, FiniteRule]
 
 
 class Top(Section):
@@ -167,8 +172,20 @@ class CheckpointSection(Section):
     )
 
 
-class ScheduleValue:
-    """An annotation: a learning-rate schedule, by name or as {type: name, ...its parameters}."""
+class LearningRate(Protocol):
+    """What a solver needs of a schedule; `solvers.schedules.Schedule` is the base of those that there are."""
+
+    monitor: str | None
+
+    def lr(self, base_lr: float, progress: Any) -> float: ...
+    def observe(self, metric: float) -> None: ...
+    def state(self) -> dict[str, float]: ...
+    def load_state(self, state: Mapping[str, float]) -> None: ...
+    def plain(self) -> dict[str, Any]: ...
+
+
+class ScheduleRule:
+    """The rule for a learning-rate schedule, by name or as {type: name, ...its parameters}."""
 
     description = "the name of a schedule or {type: NAME, ...}"
 
@@ -195,7 +212,7 @@ class SolverSection(Section):
         help="clip the mean over accumulated batches, or like Caffe their sum before the division",
         choices=("average_first", "caffe"),
     )
-    schedule: ScheduleValue = param("fixed", help="how lr changes during the run")
+    schedule: Annotated[LearningRate, ScheduleRule] = param("fixed", help="how lr changes during the run")
     rule: Any
 
     def _assign(self, values: Mapping[str, Any], owner: str) -> None:

@@ -18,6 +18,7 @@ from ..schema.locations import Place, PlacedDict, PlacedList
 from ..schema.params import show
 from .scalars import CORE_TAGS, forbidden_character, plain_scalar, quoted_scalar, shorten
 from .text_file import read_text
+from .yaml_events import LINE_BREAK, Argument, Events, Text
 
 MAX_NODES = 50_000
 MAX_DEPTH = 100
@@ -26,54 +27,7 @@ MAX_ERRORS = 50
 ENCLOSED = ("[", "{", '"', "'", "!")  # how a value begins that is more than one plain word
 NEVER_FIRST = tuple("#>|%@`,]}")  # no value of one line begins with these in YAML: on a command line they are its text
 
-LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # where PyYAML counts a new line
-UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 TAG_PREFIX = "tag:yaml.org,2002:"
-
-# What PyYAML says, and what usually helps.
-ADVICE = (
-    ("would begin a comment", "put the text that it belongs to in quotes"),
-    ("mapping values are not allowed", "a ': ' too many: quote the value, or check the indentation of this line"),
-    ("found character '\\t'", "YAML is indented with spaces, not tabs"),
-    ("could not find expected ':'", "a key needs ': ' (colon and space) after it"),
-    ("but found '<block mapping start>'", "this line is indented deeper than the one it belongs to"),
-    ("expected <block end>, but found '-'", "this '-' is indented unlike the entries above it"),
-    ("expected <block end>", "check the indentation of this line and the brackets and quotes above it"),
-    ("expected the node content", "a value is missing here, or a bracket above is not closed"),
-    ("but got '<stream end>'", "this bracket is not closed"),
-    ("expected ',' or", "a comma or a closing bracket is missing before this"),
-    ("found unexpected end of stream", "this quote is not closed"),
-    ("found unexpected document separator", "this quote is not closed"),
-    ("found unknown escape character", "in double quotes write \\\\ for a backslash, or use single quotes"),
-    ("found character", "quote the value: this character has a meaning of its own in YAML"),
-    ("found undefined tag handle", "tags are not used here"),
-)
-SHOWN_AT_THE_START = ("could not find expected ':'", "unexpected end of stream", "unexpected document", "<stream end>")
-
-
-class _Events(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-    """PyYAML's front end without its composer and constructor: text in, events out."""
-
-    def __init__(self, text: str) -> None:
-        yaml.reader.Reader.__init__(self, text)
-        yaml.scanner.Scanner.__init__(self)
-        yaml.parser.Parser.__init__(self)
-
-
-class _Argument(_Events):
-    """The same for an argument of a command line, in which '#' begins no comment: what stands there is all meant."""
-
-    def scan_to_next_token(self) -> None:
-        while True:
-            while self.peek() == " ":
-                self.forward()
-            if self.peek() == "#":
-                problem = "'#' would begin a comment here"
-                raise yaml.scanner.ScannerError(None, None, problem, self.get_mark())
-            if not self.scan_line_break():
-                return
-            if not self.flow_level:
-                self.allow_simple_key = True
 
 
 def load_yaml(
@@ -130,7 +84,7 @@ def parse_value(text: str, place: Place) -> Any:
     if text.startswith(NEVER_FIRST) and not LINE_BREAK.search(text):
         return _printable(text, place)
     collected: list[LayerForgeError] = []
-    builder = _Builder(text, place.file, place, collected, _Argument if enclosed else _Events)
+    builder = _Builder(text, place.file, place, collected, Argument if enclosed else Events)
     try:
         value = builder.document()
         raise_all(collected)
@@ -171,7 +125,7 @@ def _kind(value: Any) -> str:
 
 
 class _Builder:
-    """Builds one tree from the events of one text. `origin` shifts all places into a command line's argument."""
+    """Builds one tree from the events of one text."""
 
     def __init__(
         self,
@@ -179,98 +133,41 @@ class _Builder:
         name: str,
         origin: Place | None,
         errors: list[LayerForgeError],
-        events: type[_Events] = _Events,
+        events: type[Events] = Events,
     ) -> None:
-        self.name, self.origin, self.errors = name, origin, errors
-        self.lines = [UNPRINTABLE.sub("\ufffd", line) for line in LINE_BREAK.split(text)]
+        self.errors = errors
         self.anchors: dict[str, tuple[Any, Place]] = {}
         self.open_anchors: set[str] = set()
         self.nodes = 0
         self.root: Place | None = None
         self.root_is_empty = self.root_is_block = self.root_is_marked = False
-        self._refuse_controls(text)
-        self.events = events(text)
-
-    def _refuse_controls(self, text: str) -> None:
-        found = UNPRINTABLE.search(text)
-        if found:
-            before = LINE_BREAK.split(text[: found.start()])
-            place = self._shifted(len(before) - 1, len(before[-1]), 1)
-            raise ConfigError(
-                f"the character U+{ord(found.group()):04X} is not allowed in YAML (byte offset"
-                f" {len(text[: found.start()].encode('utf-8', 'surrogatepass'))})",
-                place=place,
-                hint="save it as plain UTF-8 text",
-            )
-
-    # ---- places ------------------------------------------------------------------------------------------------
-
-    def _shifted(self, line: int, column: int, length: int) -> Place:
-        if self.origin is not None:
-            if line:
-                return self.origin
-            return Place(self.name, self.origin.line, self.origin.column + column, self.origin.text, length)
-        text = self.lines[line] if line < len(self.lines) else ""
-        return Place(self.name, line + 1, column + 1, text, length)
-
-    def _place(self, event: Any) -> Place:
-        start, end = event.start_mark, event.end_mark
-        length = end.column - start.column
-        if end.line != start.line:
-            length = len(self.lines[start.line]) - start.column if start.line < len(self.lines) else 1
-        return self._shifted(start.line, start.column, max(1, length))
+        self.text = Text(text, name, origin, events)
 
     def _collect(self, message: str, place: Place, hint: str | None = None) -> None:
         self.errors.append(ConfigError(message, place=place, hint=hint))
         if len(self.errors) >= MAX_ERRORS:
             raise_all(self.errors)
 
-    # ---- events ------------------------------------------------------------------------------------------------
-
-    def _next(self) -> Any:
-        """The next event; syntax errors of PyYAML in our form."""
-        try:
-            return self.events.get_event()
-        except yaml.MarkedYAMLError as problem:
-            raise self._syntax_error(problem) from None
-        except (yaml.YAMLError, ValueError, OverflowError) as problem:  # \UFFFFFFFF, %YAML 1.99...9
-            mark = self.events.get_mark()
-            place = self._shifted(mark.line, mark.column, 1)
-            raise ConfigError(f"not valid YAML: {shorten(str(problem))}", place=place) from None
-
-    def _syntax_error(self, problem: yaml.MarkedYAMLError) -> ConfigError:
-        what = str(problem.problem or problem.context)
-        mark, opened = problem.problem_mark or self.events.get_mark(), problem.context_mark
-        message = f"not valid YAML: {what}"
-        if opened is not None and any(words in what for words in SHOWN_AT_THE_START):
-            mark = opened  # the end of the file says little about a quote that was opened somewhere above it
-        elif opened is not None and problem.context and opened.line != mark.line:
-            message += f" ({problem.context} that starts on line {opened.line + 1})"
-        place = self._shifted(mark.line, mark.column, 1)
-        hint = next((advice for words, advice in ADVICE if words in what), None)
-        if place.text[max(0, place.column - 2) : place.column] == "${":
-            hint = 'inside { } and [ ] a variable needs quotes: "${...}"'
-        return ConfigError(message, place=place, hint=hint)
-
     def document(self) -> Any:
         """The value of the only document; None for an empty text."""
-        self._next()  # the start of the stream
-        event = self._next()
+        self.text.next()  # the start of the stream
+        event = self.text.next()
         if isinstance(event, yaml.StreamEndEvent):
             self.root_is_empty = True
             return None
-        start, event = event, self._next()
-        self.root = self._place(event)
+        start, event = event, self.text.next()
+        self.root = self.text.place_of(event)
         self.root_is_empty = isinstance(event, yaml.ScalarEvent) and event.style is None and event.value == ""
         self.root_is_block = getattr(event, "flow_style", True) is False
         marks = start.explicit or getattr(event, "anchor", None) is not None
         value = self._node(event, 1)
-        end = self._next()  # of the document
+        end = self.text.next()  # of the document
         self.root_is_marked = marks or end.explicit
-        event = self._next()
+        event = self.text.next()
         if not isinstance(event, yaml.StreamEndEvent):
+            place = self.text.place_of(event)
             raise ConfigError(
-                "a second YAML document starts here", place=self._place(event), hint="one file holds one configuration"
+                "a second YAML document starts here", place=place, hint="one file holds one configuration"
             )
         return value
 
@@ -288,7 +185,7 @@ class _Builder:
             raise ConfigError(f"values are nested more than {MAX_DEPTH} levels deep", place=place)
 
     def _node(self, event: Any, depth: int) -> Any:
-        place = self._place(event)
+        place = self.text.place_of(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event.anchor, depth, place)
         self._admit(depth, place)
@@ -369,8 +266,8 @@ class _Builder:
     def _sequence(self, event: Any, depth: int, place: Place) -> PlacedList:
         items = PlacedList(place=self._start(place))
         self._tagged(event, items, place)
-        while not isinstance(item := self._next(), yaml.SequenceEndEvent):
-            where = self._place(item)
+        while not isinstance(item := self.text.next(), yaml.SequenceEndEvent):
+            where = self.text.place_of(item)
             value = self._node(item, depth + 1)
             items.value_places[len(items)] = where
             items.append(value)
@@ -386,12 +283,12 @@ class _Builder:
         mapping = PlacedDict(place=self._start(place))
         self._tagged(event, mapping, place)
         merges: list[tuple[Any, Place]] = []
-        while not isinstance(key_event := self._next(), yaml.MappingEndEvent):
-            key_place = self._place(key_event)
+        while not isinstance(key_event := self.text.next(), yaml.MappingEndEvent):
+            key_place = self.text.place_of(key_event)
             is_merge = isinstance(key_event, yaml.ScalarEvent) and key_event.style is None and key_event.value == "<<"
             key = self._node(key_event, depth + 1)
-            value_event = self._next()
-            value_place = self._place(value_event)
+            value_event = self.text.next()
+            value_place = self.text.place_of(value_event)
             value = self._node(value_event, depth + 1)
             if is_merge:
                 merges.append((value, value_place))
@@ -406,7 +303,7 @@ class _Builder:
 
     def _check_key(self, mapping: PlacedDict, key: Any, event: Any, value_event: Any) -> bool:
         """Whether `key` can be entered; what is wrong with it is collected otherwise."""
-        place = self._place(event)
+        place = self.text.place_of(event)
         if not isinstance(key, str):
             hint = f"quote it: '{shorten(event.value)}'" if getattr(event, "value", "") else None
             self._collect(f"a key must be a string, got {_kind(key)}", place, hint)

@@ -21,11 +21,12 @@ docs/layers_of_your_own.md is the guide; the checks of `layerforge test` prove e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from ..arrays import philox
+from ..arrays.backend import Array
 from ..arrays.spec import Spec
 from ..schema.errors import LayerError
 from ..schema.params import Declared
@@ -127,6 +128,17 @@ class Wired:
         raise LayerError(f"layer '{layer.name}': {self.key} cannot be changed in a net that is built", hint=hint)
 
 
+Result = TypeVar("Result")
+
+
+def any_arguments(method: Callable[..., Result]) -> Callable[..., Result]:
+    """Mark a method that a layer overrides with arguments of its own: `forward(self, image, label)`.
+
+    It changes nothing when the program runs; it tells type checkers that every number and naming of arguments will do.
+    """
+    return method
+
+
 class Layer(Declared):
     """Base of all layers: hyper-parameters by `param`, and the services that setup, forward and backward use.
 
@@ -159,15 +171,25 @@ class Layer(Declared):
     loss_weight, recompute, engine = Wired("loss_weight"), Wired("recompute"), Wired("engine")
 
     name: str
+    run: Run
     xp: Any  # the backend's namespace
     dtype: str  # of the reals: "float32" or "float64"
     needs_grad: tuple[bool, ...]  # per bottom
     tops_wanted: int  # how many tops the net names
     runs_in_place: bool  # the net proved that the top may overwrite the bottom
+    params: Params
+    grads: Grads
+    state: State
+    needs_param_grad: Flags
+    kept: Saved | None  # what forward saved, for `saved`
+    draws: int  # how many times this forward has drawn random numbers
+    param_decls: dict[str, ParamDecl]
+    state_decls: dict[str, StateDecl]
+    memory: Memory
 
     framework_names: ClassVar[frozenset[str]] = frozenset()  # filled in below: no hyper-parameter may shadow them
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         self.name, self.xp, self.dtype = cls.type_name, None, "float32"
         self.needs_grad, self.tops_wanted, self.runs_in_place = (), 1, False
@@ -179,40 +201,48 @@ class Layer(Declared):
 
     # What a layer writes ------------------------------------------------------------------------------------------
 
+    @any_arguments
     def setup(self, *bottoms: Spec) -> Spec | Sequence[Spec]:
         """From the Specs of the bottoms those of the tops; declares parameters and state. Pure in shapes and dtypes."""
         raise NotImplementedError(f"{type(self).__name__} has no setup(self, x)")
 
+    @any_arguments
     def check_phase(self, phase: str, *bottoms: Spec) -> None:
         """Raise a LayerError where forward of this phase refuses bottoms that `setup` takes; by default it does not.
 
         Asked before a training for every size of batch that it will meet.
         """
 
-    def forward(self, *bottoms: Any) -> Any:
+    @any_arguments
+    def forward(self, *bottoms: Array) -> Any:
         """The tops (one array, or a tuple) from the bottoms, which are read-only."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(self, x)")
 
-    def backward(self, *dtops: Any) -> Any:
+    @any_arguments
+    def backward(self, *dtops: Array) -> Any:
         """The gradients of the bottoms (None where none is needed); adds those of the parameters to `self.grads`."""
         raise NotImplementedError(f"{type(self).__name__} has no backward(self, dy)")
 
-    def jvp(self, *tangents: Any) -> Any:
+    @any_arguments
+    def jvp(self, *tangents: Array | None) -> Any:
         """The tangents of the tops from those of the bottoms, after a forward that was kept: forward accumulation.
 
         Optional: for a layer without it, a net derives it from backward. A tangent may be None for zero.
         """
         raise NotImplementedError(f"{type(self).__name__} has no jvp(self, dx)")
 
+    @any_arguments
     def per_sample_for(self, *bottoms: Spec) -> bool:
         """Whether `per_sample` holds for this layer and these bottoms: a layer with a `dim` may work along axis 0."""
         return self.per_sample
 
+    @any_arguments
     def index_range(self, i: int, *bottoms: Spec) -> range | None:
         """The integers that bottom i, an index, may hold; None where the layer takes any. Checks of nets draw them."""
         return None
 
-    def mean_over(self, *bottoms: Any) -> int | None:
+    @any_arguments
+    def mean_over(self, *bottoms: Array) -> float | None:
         """How many things a scalar top is the mean of, in this batch: what ragged batches are weighted by.
 
         None says that the top is a sum. By default the samples of the first bottom; 1 where there is none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from ..schema.registry import register_source
 from .source import Source, infer_spec
 
 
-class ArrayDict:
-    """An annotation: arrays by blob name. Kept as read-only views."""
+class ArraysRule:
+    """The rule for arrays by blob name. Kept as read-only views."""
 
     description = "a mapping of blob names to NumPy arrays, given in Python"
 
@@ -43,7 +43,7 @@ class Arrays(Source):
     1/255); other integers are indices.
     """
 
-    arrays: ArrayDict = param(help="the arrays by blob name")
+    arrays: Annotated[dict[str, np.ndarray], ArraysRule] = param(help="the arrays by blob name")
 
     def specs(self) -> dict[str, Spec]:
         return {name: infer_spec(array.shape, array.dtype) for name, array in self.arrays.items()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from ..arrays.philox import host_generator
 from ..arrays.spec import Spec, index
-from ..config.data_section import SourceValue
+from ..config.data_section import SourceRule
 from ..schema.errors import ConfigError, DataError
 from ..schema.params import param
 from ..schema.registry import register_source
@@ -23,7 +24,7 @@ class Pairs(Source):
     that of the inner source: pairs are formed within it.
     """
 
-    source: SourceValue = param(help="where the samples come from; it needs labels")
+    source: Annotated[Source, SourceRule] = param(help="where the samples come from; it needs labels")
     label: str = param("label", help="the blob that says which samples match")
     pairs: int | None = param(None, help="how many pairs; null: as many as there are samples", ge=2)
     seed: int = param(0, help="another seed forms other pairs", ge=0)

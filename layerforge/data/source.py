@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 
@@ -32,16 +32,6 @@ class Split:
     part: str
     start: str | None = None
     stop: str | None = None
-
-    description: ClassVar[str] = 'a split such as "train", "train[:55000]" or "all[80%:]"'
-
-    @classmethod
-    def parse(cls, value: Any) -> str:
-        """Check the form of a split's text and return it (an annotation of `param` calls this)."""
-        if not isinstance(value, str):
-            raise TypeError
-        cls.of(value)
-        return value
 
     @classmethod
     def of(cls, text: str) -> Split:
@@ -71,6 +61,22 @@ class Split:
         negative, number = text.startswith("-"), int(text.strip("-%"))
         offset = count * number // 100 if text.endswith("%") else number
         return count - offset if negative else offset
+
+
+class SplitRule:
+    """The rule for the text of a split; for null the source fills in its first part."""
+
+    description = 'a split such as "train", "train[:55000]" or "all[80%:]" or null'
+
+    @staticmethod
+    def parse(value: Any) -> Any:
+        """Check the form of the text and return it."""
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise TypeError
+        Split.of(value)
+        return value
 
 
 class Source(Declared):
@@ -108,7 +114,9 @@ class Source(Declared):
         """What messages call the set."""
         return type(self).__name__
 
-    split: Split | None = param(None, help="which samples: train, train[:55000], all[80%:]; null: the first part")
+    split: Annotated[str, SplitRule] = param(
+        None, help="which samples: train, train[:55000], all[80%:]; null: the first part"
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -1,4 +1,4 @@
-"""Parameters in a net: whose memory they have, and the factors on their learning rate and decay.
+"""Parameters that layers share: whose memory they have, and what may be said of them.
 
 `share: {weight: fc1.weight}` gives a layer the memory of another one's parameter. There is one such array, with one
 start value and one way to be trained: those of its owner. A user of it may say the same, and nothing else.
@@ -7,7 +7,6 @@ start value and one way to be trained: those of its owner. A user of it may say 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ..arrays.spec import Spec
 from ..contract import call
@@ -18,32 +17,11 @@ from ..schema.locations import place_of
 from ..schema.params import show, to_plain
 from ..schema.registry import WIRING_KEYS
 from ..schema.synonyms import did_you_mean
+from .graph import Node
 from .multipliers import Multipliers
-
-if TYPE_CHECKING:
-    from .graph import Node
 
 Key = tuple[str, str]  # the name of a layer and that of its parameter
 FACTORS = {"lr_mult": "lr", "decay_mult": "decay"}  # the keys of a layer, and the fields of Multipliers
-
-
-def multipliers(nodes: Sequence[Node]) -> dict[Key, Multipliers]:
-    """The factors on each parameter's learning rate and decay: the configuration's, else what the layer declared."""
-    return {(node.name, name): _multipliers(node, name) for node in nodes for name in node.layer.param_decls}
-
-
-def _multipliers(node: Node, name: str) -> Multipliers:
-    decl = node.layer.param_decls[name]
-    lr, decay = written_factor(node, "lr_mult", name), written_factor(node, "decay_mult", name)
-    return Multipliers(
-        decl.lr_mult if lr is None else lr, decl.decay_mult if decay is None else decay, node.wiring.freeze
-    )
-
-
-def written_factor(node: Node, key: str, name: str) -> float | None:
-    """What a layer's `lr_mult` or `decay_mult` says of a parameter; None where it says nothing."""
-    value = getattr(node.wiring, key)
-    return value.get(name) if isinstance(value, Mapping) else value
 
 
 def shared_parameters(nodes: Sequence[Node], errors: list[LayerForgeError]) -> dict[Key, Key]:
@@ -116,10 +94,10 @@ def contradictions(
     by_name = {n.name: n for n in nodes}
     for (user, name), key in shared.items():
         node, owner = by_name[user], by_name[key[0]]
-        its = _multipliers(owner, key[1])
+        its = owner.multipliers(key[1])
         yield from _frozen_otherwise(node, name, key, its)
         for word, field in FACTORS.items():
-            written, real = written_factor(node, word, name), getattr(its, field)
+            written, real = node.written_factor(word, name), getattr(its, field)
             both_frozen = word == "lr_mult" and written == 0 and its.frozen
             if written is not None and written != real and not both_frozen:
                 yield _contradiction(node, name, key, word, f"{real:g}", f"{word}: {{NAME: {show(written)}}}")

@@ -4,6 +4,8 @@
         out_features: int = param(help="features of the output", ge=1)
 
 That one line gives the check, the default, the error text, the reference page and the help of the command line.
+A type that needs a check of its own is `Annotated[type of the value, rule]`, as `Pair` below. The rule has
+`parse(value)`, which returns the value or raises TypeError, and `description`, what errors call it.
 Everything that YAML can name is a `Declared`: layers, fillers, solvers, schedules, data sources, config sections.
 """
 
@@ -15,8 +17,9 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 from .errors import ConfigError, flatten, raise_all
 from .locations import Place, part, place_of
@@ -48,7 +51,7 @@ class Param:
     def required(self) -> bool:
         return self.default is REQUIRED
 
-    def over(self, axes: type[PerAxis]) -> Param:
+    def over(self, axes: Any) -> Param:
         """The same parameter with PerAxis in its type replaced by the number of axes."""
         chosen = copy(self)
         chosen.type = {PerAxis: axes, PerAxis | None: axes | None}.get(self.type, self.type)
@@ -122,56 +125,37 @@ def numbers_in(value: Any) -> Iterator[Any]:
         yield value
 
 
-class PerAxis:
-    """An annotation: one integer for all spatial axes, or one for each. Stored as a tuple.
+@dataclass(frozen=True)
+class OneOrEach:
+    """The rule for one number for all axes, or one for each. The value is a tuple.
 
-    Single, Pair and Triple say how many axes there are. A base class for any number of them annotates with PerAxis
-    itself, and each of its subclasses chooses: `class Conv1d(Convolution, axes=Single)`.
+    count   of the axes
+    kind    of the numbers
     """
 
-    count: ClassVar[int]
-    kind: ClassVar[type] = int
-    description: ClassVar[str]
+    count: int
+    kind: type
+    description: str
 
-    @classmethod
-    def parse(cls, value: Any) -> tuple[Any, ...]:
+    def parse(self, value: Any) -> tuple[Any, ...]:
         if isinstance(value, (list, tuple)):
-            if len(value) != cls.count:
+            if len(value) != self.count:
                 raise TypeError
-            return tuple(parse_as(cls.kind, item) for item in value)
-        return (parse_as(cls.kind, value),) * cls.count
+            return tuple(parse_as(self.kind, item) for item in value)
+        return (parse_as(self.kind, value),) * self.count
 
 
-class Single(PerAxis):
-    """An annotation for the one axis of a sequence."""
-
-    count = 1
-    description = "an integer or a list [length]"
-
-
-class Pair(PerAxis):
-    """An annotation for the two axes of an image."""
-
-    count = 2
-    description = "an integer or a pair [height, width]"
+# One integer for all spatial axes, or one for each. A base class for any number of axes annotates with PerAxis itself,
+# and each of its subclasses chooses: `class Conv1d(Convolution, axes=Single)`.
+PerAxis: TypeAlias = Annotated[tuple[int, ...], "as many as the subclass has axes"]
+Single: TypeAlias = Annotated[tuple[int], OneOrEach(1, int, "an integer or a list [length]")]
+Pair: TypeAlias = Annotated[tuple[int, int], OneOrEach(2, int, "an integer or a pair [height, width]")]
+Triple: TypeAlias = Annotated[tuple[int, int, int], OneOrEach(3, int, "an integer or a triple [depth, height, width]")]
+FloatPair: TypeAlias = Annotated[tuple[float, float], OneOrEach(2, float, "a number or a pair [height, width]")]
 
 
-class Triple(PerAxis):
-    """An annotation for the three axes of a volume."""
-
-    count = 3
-    description = "an integer or a triple [depth, height, width]"
-
-
-class FloatPair(Pair):
-    """As Pair, with numbers that need not be whole."""
-
-    kind = float
-    description = "a number or a pair [height, width]"
-
-
-class FilePath:
-    """An annotation: the path of a file or folder. A relative one belongs to the file that it was written in."""
+class PathRule:
+    """The rule for the path of a file or folder. A relative one belongs to the file that it was written in."""
 
     description = "a path"
 
@@ -180,6 +164,7 @@ class FilePath:
         return parse_as(str, value)
 
 
+FilePath: TypeAlias = Annotated[str, PathRule]
 PATHS = (FilePath, FilePath | None)
 
 
@@ -203,6 +188,8 @@ SCALARS = {
 def parse_as(kind: Any, value: Any) -> Any:
     """`value` as the annotated type `kind`; TypeError where it is not one. Nothing is guessed: "3" is no integer."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return args[1].parse(value)
     if origin in (types.UnionType, typing.Union):
         return _parse_union(args, value)
     if origin in (list, tuple):
@@ -240,6 +227,8 @@ def _parse_union(kinds: tuple[Any, ...], value: Any) -> Any:
 def describe_type(kind: Any) -> str:
     """A type in words, as errors and the reference pages print it."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return args[1].description
     if origin in (types.UnionType, typing.Union):
         return " or ".join(describe_type(a) for a in args)
     if origin in (list, tuple):
@@ -264,7 +253,7 @@ class Declared:
     type_name: ClassVar[str] = ""  # what YAML calls it; the class name unless the class says otherwise
     place: Place | None = None
 
-    def __init_subclass__(cls, axes: type[PerAxis] | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, axes: Any = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.type_name = vars(cls).get("type_name", cls.__name__)
         cls.fields = dict(cls.fields)

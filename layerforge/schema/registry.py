@@ -10,11 +10,13 @@ import importlib
 import pkgutil
 import threading
 import warnings
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import ConfigError
 from .locations import Place
 from .synonyms import hint_for_type
+
+Class = TypeVar("Class", bound=type)
 
 # Keys of a layer's mapping that the framework owns, so that no hyper-parameter can have these names.
 WIRING_KEYS = (
@@ -34,7 +36,7 @@ class Registry:
         self._discovering = self._discovered = False
         self._lock = threading.RLock()  # another thread that builds a net waits until all types are known
 
-    def add(self, cls: type) -> type:
+    def add(self, cls: Class) -> Class:
         """Register a class under its type name; another class of that name is an error, the same one again is not."""
         name = getattr(cls, "type_name", cls.__name__)
         known = self._types.get(name)
@@ -91,7 +93,7 @@ def engine(kind: str) -> Any:
     return importlib.import_module(f"layerforge.engines.{kind}")
 
 
-def register(cls: type) -> type:
+def register(cls: Class) -> Class:
     """Class decorator that makes a Layer known to YAML under its class name.
 
     Errors   ConfigError when a hyper-parameter has a name that the framework owns, when the name is taken, and, for
@@ -108,6 +110,6 @@ def register(cls: type) -> type:
     return LAYERS.add(cls)
 
 
-def register_source(cls: type) -> type:
+def register_source(cls: Class) -> Class:
     """Class decorator that makes a data Source known to YAML under its class name."""
     return SOURCES.add(cls)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..schema import user_modules
 from ..schema.errors import ConfigError, LayerForgeError
@@ -37,8 +37,20 @@ EVENTS = {
 }
 MARK = "_layerforge_hook_priority"
 
+Class = TypeVar("Class", bound=type)
 
-def hook(cls: type | None = None, *, priority: str = "normal") -> Any:
+
+@overload
+def hook(cls: Class) -> Class:
+    """`@hook`."""
+
+
+@overload
+def hook(cls: None = None, *, priority: str = "normal") -> Callable[[Class], Class]:
+    """`@hook(priority="first")`."""
+
+
+def hook(cls: Class | None = None, *, priority: str = "normal") -> Any:
     """Mark a class as a hook: `@hook`, or `@hook(priority="first")`.
 
     priority  first, normal or last: the order in which the hooks of a run are called; within one, that of the files
@@ -49,7 +61,7 @@ def hook(cls: type | None = None, *, priority: str = "normal") -> Any:
         hint = did_you_mean(priority, PRIORITIES) or f"one of {', '.join(PRIORITIES)}"
         raise ConfigError(f"there is no priority '{priority}' for a hook", hint=hint)
 
-    def mark(decorated: type) -> type:
+    def mark(decorated: Class) -> Class:
         check_events(decorated)
         setattr(decorated, MARK, priority)
         return decorated

@@ -28,7 +28,7 @@ from layerforge.check.harness import Probe
 from layerforge.contract.layer import Example
 from layerforge.engines.onednn import table
 from layerforge.schema.errors import LayerForgeError
-from layerforge.schema.params import Param, PerAxis
+from layerforge.schema.params import OneOrEach, Param
 from layerforge.schema.registry import LAYERS
 
 TYPES = tuple(table.LAYERS)
@@ -91,13 +91,16 @@ def draw_value(name: str, field: Param, rng: Any, bottoms: Sequence[Spec]) -> An
         return list(bottoms[0].shape[-int(rng.integers(1, 3)) :])
     if name in ("shape", "weight", "coeff"):
         return {"shape": [0, -1], "weight": [0.5] * (bottoms[0].shape or (1,))[-1], "coeff": [0.5, -1.0]}[name]
-    kinds = [k for k in getattr(field.type, "__args__", (field.type,)) if k is not type(None)]
+    ruled = hasattr(field.type, "__metadata__")  # Annotated[type, rule]
+    alternatives = (field.type,) if ruled else getattr(field.type, "__args__", (field.type,))
+    kinds = [k for k in alternatives if k is not type(None)]
     if kinds[0] is bool:
         return bool(rng.random() < 0.5)
     if kinds[0] is float:
         return float(rng.choice(NUMBERS))
-    if isinstance(kinds[0], type) and issubclass(kinds[0], PerAxis) and rng.random() < 0.5:
-        return [int(n) for n in rng.choice(INTEGERS, kinds[0].count)]
+    rule = getattr(kinds[0], "__metadata__", (None,))[0]
+    if isinstance(rule, OneOrEach) and rng.random() < 0.5:
+        return [int(n) for n in rng.choice(INTEGERS, rule.count)]
     return int(rng.choice(INTEGERS))
 
 
