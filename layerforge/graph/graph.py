@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..arrays.spec import Spec
@@ -93,7 +93,7 @@ class Blob:
     needs_grad: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Step:
     """A node in the order of one phase, with the blobs of that phase by index."""
 
@@ -434,15 +434,16 @@ def find_gradients(
     changed  multipliers that hold instead of the configuration's
     """
     multipliers = graph.multipliers() | dict(changed or {})
-    for step in phase.steps:
+    for number, step in enumerate(phase.steps):
         layer = step.node.layer
         keys = ((layer.name, name) for name in layer.param_decls)
         learns = any(not multipliers[graph.shared.get(key, key)].frozen for key in keys)
         able = layer.is_differentiable()
-        step.needs_grad = tuple(
+        needs_grad = tuple(
             able and phase.blobs[b].needs_grad and i not in layer.no_grad_bottoms for i, b in enumerate(step.bottoms)
         )
-        step.runs_backward = able and (learns or any(step.needs_grad))
+        runs_backward = able and (learns or any(needs_grad))
+        phase.steps[number] = replace(step, needs_grad=needs_grad, runs_backward=runs_backward)
         for top in step.tops:
             spec = phase.blobs[top].spec
-            phase.blobs[top].needs_grad = step.runs_backward and spec is not None and spec.is_real
+            phase.blobs[top].needs_grad = runs_backward and spec is not None and spec.is_real

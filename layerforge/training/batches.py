@@ -11,7 +11,7 @@ from ..config.data_section import DataSection, Feed
 from ..contract import call
 from ..data.source import Split
 from ..net import Net
-from ..plan.plan import make_plan
+from ..plan.planner import make_plan
 from ..schema.errors import ConfigError, LayerForgeError
 
 

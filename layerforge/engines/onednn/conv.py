@@ -20,7 +20,7 @@ from .sums import positions
 class OneDnnConvolution(Folding, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
-    replays = sets_gradients = True
+    replays = can_overwrite_grad = True
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 0, *range(2, ndim), 1

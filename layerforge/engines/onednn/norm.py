@@ -14,6 +14,7 @@ from ...layers.norms.layer_norm import LayerNorm
 from ...layers.norms.local_response_norm import LocalResponseNorm
 from ...layers.norms.normalize import per_channel
 from ...schema.errors import LayerError
+from ..protocol import Circumstances
 from . import primitives
 from .activation import in_order_of_memory, rectify_what_is_not_finite
 from .base import OneDnn, rows_in_order
@@ -38,7 +39,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
     """BatchNorm, with a ReLU if the plan fused one. It keeps x, mean and variance instead of x̂."""
 
     type_name = "BatchNorm"
-    replays = sets_gradients = True
+    replays = can_overwrite_grad = True
     backward_reads = ("bottom",)
     inplace = False
     relu = False
@@ -49,7 +50,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             return "without running statistics"
         return super().refuses(reference, bottoms, tops)
 
-    def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
+    def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
         """A plain ReLU."""
         return not self.relu and above.type_name == "ReLU" and not above.negative_slope
 
@@ -161,7 +162,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
     """
 
     type_name = "LayerNorm"
-    replays = sets_gradients = True
+    replays = can_overwrite_grad = True
     rows = staticmethod(rows_in_order)  # of columns in order oneDNN takes the wrong numbers in backward
     backward_reads = ("bottom",)
     inplace = False
