@@ -34,6 +34,7 @@ ENGINE_TESTS = (
     "test_engine_steps.py",
     "test_engines.py",
     "test_engines_accuracy.py",
+    "test_engines_long_sums.py",
     "test_updates_and_threads.py",
     "test_engines_recurrent.py",
     "test_netfuzz.py",

@@ -56,6 +56,22 @@ def cumulative_sum(x: Any, axis: int) -> Any:
     return x.cumsum(axis=axis, dtype="float64").astype(x.dtype)
 
 
+MANY = 2**13  # rows of a product of matrices that is one sum, as the library makes it: for small matrices a running one
+TERMS = 2**8  # rows of each part of a sum over more
+
+
+def product_over_rows(a: Any, b: Any) -> Any:
+    """aᵀ b of matrices (..., K, M) and (..., K, N): sums over K rows, as many as there are samples and positions.
+
+    Of many rows the products of parts are added up in float64.
+    """
+    if a.shape[-2] <= MANY:
+        return a.swapaxes(-1, -2) @ b
+    parts = (slice(start, start + TERMS) for start in range(0, a.shape[-2], TERMS))
+    total = sum((a[..., part, :].swapaxes(-1, -2) @ b[..., part, :]).astype("float64") for part in parts)
+    return total.astype(b.dtype)
+
+
 def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """The common shape by NumPy's rule; LayerError naming the shapes where there is none."""
     try:

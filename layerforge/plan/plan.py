@@ -74,6 +74,11 @@ class Plan:
         return frozenset(i for i, _ in self.inputs) | {i for step in self.steps for i in step.tops}
 
     @cached_property
+    def makers(self) -> Mapping[int, Step]:
+        """The step that makes each blob."""
+        return {i: step for step in self.steps for i in step.tops}
+
+    @cached_property
     def segment_of(self) -> Mapping[int, int]:
         """For every step that is recomputed the number of the last step of its segment."""
         return {i: last for last, first in self.segments.items() for i in range(first, last + 1)}

@@ -65,8 +65,8 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
         return 1
     layer = step.node.layer
     if type(layer).mean_over is Layer.mean_over and all(not plan.specs[i].shape for i in fed):
-        makers = {i: maker for maker in plan.steps for i in maker.tops if maker is not step}
-        counts = {count_of(plan, makers[i], arrays) if i in makers else 1 for i in fed}
+        makers = plan.makers
+        counts = {count_of(plan, makers[i], arrays) if makers.get(i, step) is not step else 1 for i in fed}
         return counts.pop() if len(counts) == 1 else samples_of(plan)
     return layer.mean_over(*(arrays[i] for i in step.bottoms))
 
@@ -79,8 +79,7 @@ def samples_of(plan: Plan) -> int:
 
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
     """What each loss of a plan, in the order of `plan.losses`, is a mean over."""
-    makers = {i: step for step in plan.steps for i in step.tops}
-    return tuple(count_of(plan, makers[i], arrays) for i, _ in plan.losses)
+    return tuple(count_of(plan, plan.makers[i], arrays) for i, _ in plan.losses)
 
 
 def together(counts: tuple[Count, ...]) -> Counts:

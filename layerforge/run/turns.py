@@ -29,7 +29,8 @@ class Turns:
     def __init__(self, what: str, begin: Callable[[], None]) -> None:
         self.what, self.begin = what, begin
         self._lock, self._depth = threading.Lock(), 0
-        self._holder: threading.Thread | None = None
+        self._holder = 0  # the number of the thread whose turn it is: asked for several times in a step
+        self._name = ""  # what that thread is called
         self._forward: threading.Thread | None = None  # who ran the last forward
         self._awaited = False  # its backward may yet come
         self._overtaken: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # another's forward took theirs away
@@ -39,21 +40,22 @@ class Turns:
         return Turns, (self.what, self.begin)
 
     def __enter__(self) -> None:
-        me = threading.current_thread()
-        if self._holder is me:
+        me = threading.get_ident()
+        if self._holder == me:
             self._depth += 1
             return
         self.begin()
+        name = threading.current_thread().name
         if not self._lock.acquire(blocking=False):
-            holder = f"thread '{self._holder.name}'" if self._holder else "another thread"
-            message = f"{self.what} is in use by {holder}: thread '{me.name}' cannot use it at the same time"
+            holder = f"thread '{self._name}'" if self._holder else "another thread"
+            message = f"{self.what} is in use by {holder}: thread '{name}' cannot use it at the same time"
             raise ConcurrencyError(message, hint=REMEDY)
-        self._holder, self._depth = me, 1
+        self._holder, self._name, self._depth = me, name, 1
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if not self._depth:
-            self._holder = None
+            self._holder = 0
             self._lock.release()
 
     def forward_begins(self, kept: bool) -> None:

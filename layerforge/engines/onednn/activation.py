@@ -173,6 +173,9 @@ def rectify_what_is_not_finite(eps: float) -> Callable[..., None]:
     """
 
     def act(x: Any, flat: Any, weight: Any, bias: Any, mean: Any, var: Any, y: Any) -> None:
+        learned = 0.0 if weight is None else float(weight.dot(bias))
+        if flat is None and math.isfinite(float(mean.dot(var)) + learned):
+            return  # a product of what is not finite is not finite, either
         vectors = [np.asarray(default if v is None else v) for v, default in ((weight, 1), (bias, 0))]
         bad = ~np.isfinite(mean + var + vectors[0] + vectors[1])
         if flat is not None and not all_finite(flat, x):

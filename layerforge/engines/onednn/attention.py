@@ -149,8 +149,7 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
         """Add the gradients of a linear map's parameters, and write that of its rows where it is wanted."""
         if self.needs_param_grad[f"{name}_weight"]:
             into = self.view(f"{name} {i} grad", self.grads[f"{name}_weight"], lambda g: g[block])
-            columns = self.view(f"{name} {i} da", da, np.transpose)
-            self.op(f"{name} {i} dW", primitives.matmul, self.adding)(columns, rows, None, into)
+            self.add_product(f"{name} {i} dW", da, rows, into)
         if self.bias and self.needs_param_grad[f"{name}_bias"]:
             total = self.view(f"{name} {i} bias grad", self.grads[f"{name}_bias"], lambda g: g[block])
             self.add_column_sums(da, total, f"{name} {i} db")

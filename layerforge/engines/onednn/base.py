@@ -15,9 +15,10 @@ from ..protocol import Circumstances
 from . import primitives
 from .binding import AXES, Op, layout
 from .script import Act, Script, written_down
-from .sums import add_sums, set_sums
+from .sums import add_product, add_sums, set_product, set_sums
 
 LAST = "last"
+MANY = 2**17  # rows of which oneDNN's products lose no more than 1e-5
 FEW = 64  # rows of which a product with a row of ones loses no more than 6e-7
 
 
@@ -156,6 +157,14 @@ class OneDnn(Layer):
         ones = self.view(f"{name} ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
         row = self.view(name, total, lambda t: t.reshape(1, -1))
         self.op(name, primitives.matmul, self.adding)(ones, rows, None, row)
+
+    def add_product(self, name: str, a: Any, b: Any, total: Any) -> None:
+        """total += aᵀ b, a sum over their rows: of very many as the reference adds them up."""
+        if len(a) > MANY:
+            product = set_product if self.overwrites_grad else add_product
+            self.act(f"{name} {self.overwrites_grad} by NumPy", product)(a, b, total)
+            return
+        self.op(name, primitives.matmul, self.adding)(self.view(f"{name} columns", a, np.transpose), b, None, total)
 
     def alike(self, name: str, x: Any, model: Any, life: str = "call") -> Any:
         """x with its axes in memory in the order of a model of the same shape: as it is, or copied so."""

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ...arrays.sliding_windows import batch_last
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 from ...layers.convolutions.conv import Conv1d, Conv2d, Conv3d, Kernels
 from ...layers.convolutions.conv_transpose import ConvTranspose2d
+from ...layers.convolutions.correlation import weigh
 from . import primitives
 from .base import OneDnn
 from .binding import DIFF_WEIGHTS
 from .folding import Folding
 from .primitives import Geometry
 from .sums import positions
+
+MANY = 2**17  # positions of all images from which on the gradient of the kernels is the reference's
 
 
 class OneDnnConvolution(Folding, OneDnn, Kernels):
@@ -53,8 +60,7 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         x, how = self.saved.x, self.geometry(self.saved.x)
         dz = self.before_activation(self.settled("dy", dy))
         if self.needs_param_grad.weight:
-            by_weights = self.op("dw", primitives.convolution_by_weights, how, added=self.added(DIFF_WEIGHTS))
-            by_weights(x, dz, self.kernels("dw", self.grads.weight))
+            self.add_to_weights(x, dz, how)
         if self.bias and self.needs_param_grad.bias:
             self.add_column_sums(self.view("positions", dz, positions), self.grads.bias)
         if not self.needs_grad[0]:
@@ -62,6 +68,20 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         dx = self.image("dx", x.shape)
         self.op("dx", primitives.convolution_by_bottom, how)(self.kernels("w", self.params.weight), dz, dx)
         return dx
+
+    def add_to_weights(self, x: Any, dz: Any, how: Geometry) -> None:
+        """The gradient of the kernels. oneDNN's kernels for few channels make a running sum over all positions."""
+        if len(x) * max(math.prod(a.shape[2:]) for a in (x, dz)) > MANY:
+            self.act(f"dw {self.overwrites_grad} by NumPy", self.weigh)(x, dz, self.grads.weight)
+            return
+        by_weights = self.op("dw", primitives.convolution_by_weights, how, added=self.added(DIFF_WEIGHTS))
+        by_weights(x, dz, self.kernels("dw", self.grads.weight))
+
+    def weigh(self, x: Any, dz: Any, dw: Any) -> None:
+        """Write the gradient of the kernels, or add it to what is there."""
+        seen, given = (dz, x) if self.geometry(x).turned else (x, dz)
+        found = weigh(np, batch_last(np, given), batch_last(np, seen), self.windows(x.shape[2:]), self.params.weight)
+        np.copyto(dw, found) if self.overwrites_grad else np.add(dw, found, out=dw)
 
 
 class OneDnnConv1d(OneDnnConvolution, Conv1d):

@@ -43,8 +43,7 @@ class OneDnnLinear(Folding, OneDnn, Linear):
         rows = self.saved.rows
         dz = self.matrix("dy", self.before_activation(dy))
         if self.needs_param_grad.weight:
-            columns = self.view("dz", dz, np.transpose)
-            self.op("dW", primitives.matmul, self.adding)(columns, rows, None, self.grads.weight)
+            self.add_product("dW", dz, rows, self.grads.weight)
         if self.bias and self.needs_param_grad.bias:
             self.add_column_sums(dz, self.grads.bias)
         if not self.needs_grad[0]:

@@ -20,19 +20,28 @@ from .activation import in_order_of_memory, rectify_what_is_not_finite
 from .base import OneDnn, rows_in_order
 from .binding import DIFF_SCALE, DIFF_SHIFT
 from .primitives import SUBTRACT
-from .sums import positions, statistics
+from .sums import positions, products_with_standardized, statistics, take_sums_off
 
 FEW = 128  # rows of which oneDNN's sums lose no more than 1e-6
-MANY = 2**17  # rows of which oneDNN's sums lose about 1e-5
+MANY = 2**17  # rows of which oneDNN's sums lose no more than about 5e-6
 
 
-def affine_gradients(layer: Any, bias_apart: bool) -> list[Any]:
-    """Where the gradients of weight and bias are added; somewhere else for a frozen one, and for a bias done apart."""
-    wanted = {"weight": layer.needs_param_grad.weight, "bias": layer.needs_param_grad.bias and not bias_apart}
+def affine_gradients(layer: Any, apart: bool) -> list[Any]:
+    """Where oneDNN adds the gradients of weight and bias: somewhere else for frozen ones, and where they are apart."""
     return [
-        layer.grads[name] if needed else layer.buf(f"unwanted {name}", layer.params[name].shape)
-        for name, needed in wanted.items()
+        layer.grads[name]
+        if layer.needs_param_grad[name] and not apart
+        else layer.buf(f"unwanted {name}", layer.params[name].shape)
+        for name in ("weight", "bias")
     ]
+
+
+def give(layer: Any, dweight: Any, dbias: Any) -> None:
+    """Write or add sums in float64 as the gradients of weight and bias, of those that are wanted."""
+    for name, total in (("weight", dweight), ("bias", dbias)):
+        if layer.needs_param_grad[name]:
+            grad = layer.grads[name]
+            grad[...] = total if layer.overwrites_grad else grad + total
 
 
 class OneDnnBatchNorm(OneDnn, BatchNorm):
@@ -51,8 +60,9 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         return super().refuses(reference, bottoms, tops)
 
     def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
-        """A plain ReLU."""
-        return not self.relu and above.type_name == "ReLU" and not above.negative_slope
+        """A plain ReLU, unless the sums of backward are done apart, which cannot read the mask."""
+        plain = above.type_name == "ReLU" and not above.negative_slope
+        return plain and not self.relu and values_per_channel(between) <= MANY
 
     def absorb(self, above: Layer) -> None:
         """Apply the ReLU above in the same passes."""
@@ -75,13 +85,16 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             self.normalize(x4, mean, var, y4, mask)
         else:
             mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
-            by_batch = self.normalize_few if values_per_channel(x) <= FEW else self.normalize_many
-            by_batch(x4, mean, var, y4, mask, self.view("y rows", y, positions))
-            running = self.state.running_mean, self.state.running_var
-            self.act("running", self.follow_batch)(x4, mean, var, *running, self.buf("part", mean.shape))
-        if self.relu:
-            flat = None if learning else self.view("x flat", x4, in_order_of_memory)
-            self.act(f"not finite {learning}", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
+            rough = None
+            if values_per_channel(x) <= FEW:
+                x4, rough = self.normalize_few(x4, mean, var, y4, mask)
+            else:
+                self.normalize_many(x4, mean, var, y4, mask, self.view("y rows", y, positions))
+            running, part = (self.state.running_mean, self.state.running_var), self.buf("part", mean.shape)
+            self.act("batch", self.follow_batch)(x4, mean, var, rough, *running, part, *self.affine_params(), y)
+        if self.relu and not learning:
+            flat = self.view("x flat", x4, in_order_of_memory)
+            self.act("not finite", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
         self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
         return y
 
@@ -95,25 +108,35 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         self.act("statistics", statistics)(self.view("x rows", x, positions), y_rows, mean, var)
         self.normalize(x, mean, var, y, mask)
 
-    def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, y_rows: Any) -> None:
-        """With oneDNN's statistics of x less its rough mean: they lose digits only where a mean is far from 0."""
-        rows, rough = self.view("x rows", x, positions), self.buf("rough", (1, x.shape[1]))
+    def normalize_few(self, x: Any, mean: Any, var: Any, y: Any, mask: Any) -> tuple[Any, Any]:
+        """With oneDNN's statistics of x less its rough mean: they lose digits only where a mean is far from 0.
+
+        Returns what was normalised in the place of x, which backward takes too, and the rough mean.
+        """
+        rows, apart = self.view("x rows", x, positions), self.buf("apart", x.shape, like=x, life="saved")
+        rough = self.buf("rough", (1, x.shape[1]))
         share = self.view("share", rows, lambda a: np.full((1, len(a)), 1 / len(a), a.dtype))
         self.op("rough", primitives.matmul)(share, rows, None, rough)
-        self.op("apart", primitives.binary, SUBTRACT)(rows, rough, y_rows)
-        self.normalize(y, mean, var, y, mask, fixed=False)
-        self.act("mean", np.add)(mean, self.view("rough mean", rough, lambda a: a[0]), mean)
+        self.op("apart", primitives.binary, SUBTRACT)(rows, rough, self.view("apart rows", apart, positions))
+        self.normalize(apart, mean, var, y, mask, fixed=False)
+        return apart, self.view("rough mean", rough, lambda a: a[0])
 
-    def follow_batch(self, x: Any, mean: Any, var: Any, running_mean: Any, running_var: Any, part: Any) -> None:
-        """What `follow` does with both statistics, in memory that is there.
+    def follow_batch(
+        self, x: Any, mean: Any, var: Any, rough: Any, running_mean: Any, running_var: Any, part: Any,
+        weight: Any, bias: Any, y: Any,
+    ) -> None:  # fmt: skip
+        """What `follow` does with both statistics, in memory that is there, and a look at what is not finite.
 
         By NumPy: so few numbers are done before a second thread would have begun.
         """
         m = values_per_channel(x)
-        for running, batch, factor in ((running_mean, mean, 1), (running_var, var, m / (m - 1))):
+        np.add(mean, 0 if rough is None else rough, out=part)
+        for running, batch, factor in ((running_mean, part, 1), (running_var, var, m / (m - 1))):
             running *= 1 - self.momentum
             np.multiply(batch, self.momentum * factor, out=part)
             running += part
+        if self.relu:
+            self.not_finite(x, None, weight, bias, mean, var, y)
 
     def affine_params(self) -> tuple[Any, Any]:
         """weight and bias, or None for both."""
@@ -130,18 +153,31 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         kept = self.saved
         dy4 = self.settled("dy", self.as_image("dy", dy))
         dx = self.buf("dx", dy.shape) if dy.ndim == 2 else self.image("dx", dy.shape)
-        apart = values_per_channel(dy) > MANY and not self.relu
-        gradients = affine_gradients(self, apart) if self.affine else (None, None)
+        dx4 = self.settled("dx", self.as_image("dx", dx))
+        if values_per_channel(dy) > MANY and not self.relu:
+            matrices = [self.view(f"{n} rows", a, positions) for n, a in (("x", kept.x), ("dy", dy4), ("dx", dx4))]
+            name = f"dx {kept.learning} {self.overwrites_grad} by NumPy"
+            self.act(name, self.backward_many)(*matrices, kept.mean, kept.var)
+            return dx if self.needs_grad[0] else None
+        gradients = affine_gradients(self, False) if self.affine else (None, None)
         backward = self.op(
             f"dx {kept.learning}", primitives.batch_norm_backward, self.eps, not kept.learning, self.relu,
             added=self.added(DIFF_SCALE, DIFF_SHIFT),
         )  # fmt: skip
         weight = self.params.weight if self.affine else None
-        dx4 = self.settled("dx", self.as_image("dx", dx))
         backward(kept.x, weight, kept.mean, kept.var, dy4, kept.mask, dx4, *gradients)
-        if apart and self.affine and self.needs_param_grad.bias:
-            self.add_column_sums(self.view("dy rows", dy4, positions), self.grads.bias)
         return dx if self.needs_grad[0] else None
+
+    def backward_many(self, x: Any, dy: Any, dx: Any, mean: Any, var: Any) -> None:
+        """All gradients of many rows, whose sums oneDNN would make as running ones, and take dx from them."""
+        inv_std = 1 / np.sqrt(var + self.eps)
+        dweight, dbias = products_with_standardized(x, mean, inv_std, dy)
+        if self.affine:
+            give(self, dweight, dbias)
+        if self.needs_grad[0]:
+            scale = inv_std * self.params.weight if self.affine else inv_std
+            means = (dweight / len(x), dbias / len(x)) if self.saved.learning else (0 * dweight, 0 * dbias)
+            take_sums_off(x, mean, inv_std, dy, scale, *means, dx)
 
     def jvp(self, dx: Any) -> Any:
         kept = self.saved
@@ -158,13 +194,14 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
 class OneDnnLayerNorm(OneDnn, LayerNorm):
     """LayerNorm over the last axis, with weight and bias. It keeps x, means and variances instead of x̂.
 
-    oneDNN gets x less the first number of each row, so that no mean is larger than the spread: see `normalize_few`.
+    What oneDNN gets, and what is kept, is x less the first number of each row, so that no mean is larger than the
+    spread: see `normalize_few`.
     """
 
     type_name = "LayerNorm"
     replays = can_overwrite_grad = True
     rows = staticmethod(rows_in_order)  # of columns in order oneDNN takes the wrong numbers in backward
-    backward_reads = ("bottom",)
+    backward_reads = ()
     inplace = False
 
     @classmethod
@@ -174,28 +211,31 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
         return super().refuses(reference, bottoms, tops)
 
     def forward(self, x: Any) -> Any:
-        rows = self.matrix("x", x, "saved")
+        rows, apart = self.matrix("x", x), self.buf("apart", (x.size // x.shape[-1], x.shape[-1]), life="saved")
         y = self.buf("y", x.shape)
         mean, var = (self.buf(name, (len(rows),), life="saved") for name in ("mean", "var"))
-        first, y_rows = self.view("first", rows, lambda a: a[:, 0]), self.matrix("y", y)
-        self.act("apart", np.subtract)(rows, self.view("first column", rows, lambda a: a[:, :1]), y_rows)
+        self.act("apart", np.subtract)(rows, self.view("first column", rows, lambda a: a[:, :1]), apart)
         op = self.op("y", primitives.layer_norm, self.eps)
-        op(y_rows, self.params.weight, self.params.bias, mean, var, y_rows)
-        self.act("mean", np.add)(mean, first, mean)
-        self.save(x=rows, mean=mean, var=var)
+        op(apart, self.params.weight, self.params.bias, mean, var, self.matrix("y", y))
+        self.save(x=apart, mean=mean, var=var)
         return y
 
     def backward(self, dy: Any) -> Any:
         kept, dx = self.saved, self.buf("dx", dy.shape)
         apart = len(kept.x) > MANY
         gradients = affine_gradients(self, apart)
-        added = self.added(DIFF_SCALE, DIFF_SHIFT)
+        added = () if apart else self.added(DIFF_SCALE, DIFF_SHIFT)
         backward = self.op("dx", primitives.layer_norm_backward, self.eps, added=added)
         rows = self.matrix("dy", dy), self.matrix("dx", dx)
         backward(kept.x, self.params.weight, self.params.bias, kept.mean, kept.var, *rows, *gradients)
-        if apart and self.needs_param_grad.bias:
-            self.add_column_sums(rows[0], self.grads.bias)
+        if apart:
+            self.act(f"sums {self.overwrites_grad}", self.sums_of_many)(kept.x, kept.mean, kept.var, rows[0])
         return dx if self.needs_grad[0] else None
+
+    def sums_of_many(self, x: Any, mean: Any, var: Any, dy: Any) -> None:
+        """The gradients of weight and bias over many rows, of which oneDNN would make running sums."""
+        inv_std = 1 / np.sqrt(var + self.eps)
+        give(self, *products_with_standardized(x, mean[:, None], inv_std[:, None], dy))
 
     def jvp(self, dx: Any) -> Any:
         kept = self.saved

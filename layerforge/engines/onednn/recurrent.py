@@ -21,6 +21,7 @@ from .recurrence import How
 WHOLE = slice(None)
 AS_OURS = ((WHOLE, WHOLE),)
 BIASES = "bias_ih", "bias_hh"
+MANY = 2**17  # steps of all samples over which oneDNN's running sums in float32 lose about 1e-5
 
 
 class Pass(NamedTuple):
@@ -47,6 +48,8 @@ class OneDnnRecurrent(OneDnn, Recurrent):
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if reference.hidden_size == 1:
             return "a state of one number"
+        if bottoms[0].shape[0] * bottoms[0].shape[1] > MANY:
+            return "oneDNN's gradients of parameters, sums over so many steps, lose digits"
         return "with a second bottom" if len(bottoms) > 1 else super().refuses(reference, bottoms, tops)
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:

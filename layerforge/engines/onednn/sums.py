@@ -6,12 +6,16 @@ those sums are added up in float64. For speed, rows of few numbers are read side
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ...arrays.functional import product_over_rows
+
 WIDE = 2048  # float32 numbers that stay in the first cache beside what is added to them
 CHAIN = 32  # terms of a float32 sum: at most 2e-6 of it are lost, most often 1e-7
+PART = 2**16  # numbers that stay in the second cache
 FAR = 4.0  # a mean of more than two spreads: what is left of Σ x² without N mean² has lost digits
 
 
@@ -56,6 +60,57 @@ def set_sums(rows: Any, total: Any) -> None:
 def add_sums(rows: Any, total: Any) -> None:
     """total += Σₙ rowsₙ"""
     np.add(total, column_sums((rows,))[0], out=total, casting="same_kind")
+
+
+def products_with_standardized(x: Any, mean: Any, inv_std: Any, dy: Any) -> tuple[Any, Any]:
+    """Σₙ dyₙ x̂ₙ and Σₙ dyₙ of matrices (N, C), in float64, with x̂ = (x - mean) inv_std for each column or each row."""
+    by_row, total = mean.ndim == 2, np.zeros((2, x.shape[1]))
+    for part in parts(x):
+        of_part = part if by_row else ...
+        xhat = x[part] - mean[of_part]
+        xhat *= inv_std[of_part]
+        total += column_sums((dy[part], xhat), (dy[part],))
+    return total[0], total[1]
+
+
+def take_sums_off(
+    x: Any, mean: Any, inv_std: Any, dy: Any, scale: Any, mean_of_products: Any, mean_of_dy: Any, dx: Any
+) -> None:
+    """dx = scale (dy - mean_of_dy - x̂ mean_of_products) with x̂ = (x - mean) inv_std, a vector for the columns each."""
+    factor, shift = (a.astype(x.dtype) for a in (-inv_std * mean_of_products, mean_of_dy))
+    for part in parts(x):
+        out = dx[part]
+        np.subtract(x[part], mean, out=out)
+        out *= factor
+        out += dy[part]
+        out -= shift
+        out *= scale
+
+
+def parts(rows: Any) -> Iterator[slice]:
+    """The rows of a matrix, as many at a time as stay in the second cache."""
+    step = max(CHAIN, PART // rows.shape[1])
+    return (slice(start, start + step) for start in range(0, len(rows), step))
+
+
+def means_of_images(x: Any, y: Any) -> None:
+    """y (N, C, 1, 1) = the mean of each channel of each image of x (N, C, H, W) with channels last."""
+    images = np.moveaxis(x, 1, -1).reshape(len(x), -1, x.shape[1])
+    whole = images.shape[1] - images.shape[1] % CHAIN
+    chains = images[:, :whole].reshape(len(x), -1, CHAIN, x.shape[1])
+    total = np.add.reduce(np.add.reduce(chains, axis=2), axis=1, dtype=np.float64)
+    total += np.add.reduce(images[:, whole:], axis=1)
+    np.divide(total, images.shape[1], out=y[:, :, 0, 0], casting="same_kind")
+
+
+def set_product(a: Any, b: Any, total: Any) -> None:
+    """total = aᵀ b"""
+    total[...] = product_over_rows(a, b)
+
+
+def add_product(a: Any, b: Any, total: Any) -> None:
+    """total += aᵀ b"""
+    total += product_over_rows(a, b)
 
 
 def statistics(x: Any, apart: Any, mean: Any, var: Any) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.functional import product_over_rows
 from ...arrays.sliding_windows import Windows, chunks, fold, unfold
 from . import depthwise
 
@@ -55,10 +56,11 @@ def weigh(xp: Any, y: Any, x: Any, windows: Windows, kernels: Any) -> Any:
     if is_depthwise(kernels, x):
         return depthwise.weigh(xp, y, x, windows, kernels)
     groups = x.shape[0] // kernels.shape[1]
-    total = xp.zeros_like(grouped(kernels, groups))
+    total = xp.zeros_like(grouped(kernels, groups), dtype="float64")  # of very many chunks float32 would lose digits
     for rows, places in chunks(windows, x):
-        total += grouped(y, groups)[:, :, places] @ grouped(unfold(xp, x, windows, rows), groups).swapaxes(1, 2)
-    return total.reshape(kernels.shape)
+        columns = grouped(y, groups)[:, :, places], grouped(unfold(xp, x, windows, rows), groups)
+        total += product_over_rows(*(matrix.swapaxes(1, 2) for matrix in columns))
+    return total.astype(kernels.dtype).reshape(kernels.shape)
 
 
 def grouped(array: Any, groups: int) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import expect_role, rows, sum_of
+from ...arrays.functional import expect_role, product_over_rows, rows, sum_of
 from ...arrays.spec import Spec
 from ...contract.fillers import Filler
 from ...contract.layer import Bad, Example, Layer
@@ -84,7 +84,7 @@ class Bilinear(Layer):
         a, b, weight = rows(self.saved.a), rows(self.saved.b), self.params.weight
         per_output = rows(dy).T[:, :, None]  # (O, N, 1): beside the samples of a and b
         if self.needs_param_grad.weight:
-            self.grads.weight += (per_output * a).swapaxes(1, 2) @ b
+            self.grads.weight += product_over_rows(per_output * a, b)
         if self.bias and self.needs_param_grad.bias:
             self.grads.bias += sum_of(rows(dy), 0)
         da = sum_of(per_output * (b @ weight.swapaxes(1, 2)), 0) if self.needs_grad[0] else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import rows, sum_of
+from ...arrays.functional import product_over_rows, rows, sum_of
 from ...arrays.spec import Spec
 from ...contract.fillers import Filler
 from ...contract.layer import Bad, Example, Layer
@@ -71,7 +71,7 @@ class Linear(Layer):
     def backward(self, dy: Any) -> Any:
         x, dy_rows = rows(self.saved.x), rows(dy)
         if self.needs_param_grad.weight:
-            self.grads.weight += dy_rows.T @ x
+            self.grads.weight += product_over_rows(dy_rows, x)
         if self.bias and self.needs_param_grad.bias:
             self.grads.bias += sum_of(dy_rows, 0)
         return dy @ self.params.weight if self.needs_grad[0] else None

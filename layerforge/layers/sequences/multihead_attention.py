@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...arrays.functional import filled, rows, sum_of
+from ...arrays.functional import filled, product_over_rows, rows, sum_of
 from ...arrays.spec import Spec, index
 from ...contract.fillers import Filler
 from ...contract.layer import Bad, Example, Layer
@@ -156,7 +156,7 @@ class MultiheadAttention(Layer):
     def learn(self, name: str, block: slice, da: Any, x: Any) -> None:
         """Add the gradients of the linear map a = W x + b, for a block of its rows."""
         if self.needs_param_grad[f"{name}_weight"]:
-            self.grads[f"{name}_weight"][block] += rows(da).T @ rows(x)
+            self.grads[f"{name}_weight"][block] += product_over_rows(rows(da), rows(x))
         if self.bias and self.needs_param_grad[f"{name}_bias"]:
             self.grads[f"{name}_bias"][block] += sum_of(rows(da), 0)
 

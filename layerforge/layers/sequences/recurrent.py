@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from ...arrays.functional import expect_role, rows, shape_mismatch, sum_of
+from ...arrays.functional import expect_role, product_over_rows, rows, shape_mismatch, sum_of
 from ...arrays.spec import Spec, index
 from ...contract.fillers import Filler, Uniform
 from ...contract.layer import Bad, Example, Layer
@@ -216,7 +216,7 @@ class Recurrent(Layer):
     def add_weight_gradients(self, kind: str, suffix: str, da: Any, x: Any) -> None:
         """The sums over all steps and samples, for the weight and the bias that made a = W x + b."""
         if self.needs_param_grad[f"weight_{kind}{suffix}"]:
-            self.grads[f"weight_{kind}{suffix}"][...] += da.T @ x
+            self.grads[f"weight_{kind}{suffix}"][...] += product_over_rows(da, x)
         if self.bias and self.needs_param_grad[f"bias_{kind}{suffix}"]:
             self.grads[f"bias_{kind}{suffix}"][...] += sum_of(da, 0)
 
