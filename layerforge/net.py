@@ -21,7 +21,8 @@ from .arrays.backend import Backend, get_backend
 from .arrays.spec import Spec
 from .config.document import Config
 from .contract.layer import Layer, Run
-from .graph.graph import PHASES, Builder, Graph
+from .graph.builder import Builder
+from .graph.graph import PHASES, Graph
 from .graph.inputs import parse_inputs
 from .plan.engines import FAST, EngineRequest
 from .plan.plan import REFERENCE, Plan

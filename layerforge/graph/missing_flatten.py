@@ -6,14 +6,10 @@ have had the Flatten: the highest Linear that reads more than a vector for each 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..contract import call
 from ..layers.matrices.linear import Linear
 from ..schema.errors import ConfigError, LayerForgeError
-
-if TYPE_CHECKING:
-    from .graph import Blob, Node, PhaseGraph
+from .graph import Blob, Node, PhaseGraph
 
 IMAGE = 4  # axes; with fewer it may as well be a sequence, of which one step was to be taken
 

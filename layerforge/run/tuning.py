@@ -19,7 +19,7 @@ import numpy as np
 
 from ..contract import call
 from ..contract.layer import Layer
-from ..graph.graph import find_gradients
+from ..graph.gradients import find_gradients
 from ..graph.multipliers import Multipliers
 from ..schema.errors import ConfigError
 from ..schema.synonyms import did_you_mean
