@@ -20,18 +20,20 @@ from .arrays import threads
 from .arrays.backend import Backend, get_backend
 from .arrays.spec import Spec
 from .config.document import Config
-from .contract.layer import Layer, Memory, Run
+from .contract.layer import Layer, Run
 from .graph.builder import Builder
-from .graph.graph import PHASES, Graph, Step
+from .graph.graph import PHASES, Graph
 from .graph.inputs import parse_inputs
-from .plan.engines import FAST, Wish, rewrite
-from .plan.plan import Plan, make_plan
+from .plan.engines import FAST, EngineRequest
+from .plan.plan import REFERENCE, Plan
+from .plan.planner import make_plan
 from .run import access, copies, counting, derivatives, tuning
 from .run.advice import Advice
-from .run.arena import allocate as arena_memory
 from .run.counting import Counts, LossPart
-from .run.dry_run import NET, hold_inputs, record
-from .run.execution import Pass
+from .run.dry_run import dry_run
+from .run.executor import Executor
+from .run.memory_layout import Workspace
+from .run.observer import Observer
 from .run.parameters import FlatParams, allocate
 from .run.turns import Turns, in_turn, reading_in_turn
 from .run.views import BlobError, Members, Named
@@ -71,7 +73,7 @@ class Net(access.Settled):
         if config.top.threads is not None:
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
-        self.wish = Wish(config.top.engine, self.backend.name, self.dtype)
+        self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype)
         errors: list[LayerForgeError] = [] if like else list(config.errors)
         builder = self._builder(config, errors, like)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
@@ -89,16 +91,15 @@ class Net(access.Settled):
         )  # fmt: skip
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
         self._dtypes = {name: np.dtype(spec.dtype) for name, spec in self.graph.inputs.items()}
-        asks = any(self.wish.of(node) != "reference" for node in self.graph.nodes)
+        asks = any(self.engine_request.of(node) != REFERENCE for node in self.graph.nodes)
         engine = registry.engine(FAST) if asks else None
         self.turns = Turns(f"net '{config.name}'", partial(begin_turn, engine, self.threads))
         self._keep = access.checked_keep(self, keep)
-        self._plans: dict[Any, Plan] = {}
-        self._plan: Plan | None = None
-        self._pass: Pass | None = None
-        self._counted: tuple[Pass | None, tuple[Any, ...]] = (None, ())  # what the losses of a pass are means over
-        self._arena: Any = None  # memory of all plans, for only one is run at a time
-        self._active: Plan | None = None
+        self._executors: dict[Any, Executor] = {}
+        self._executor: Executor | None = None  # of the last forward
+        self._observers: list[Observer] = []
+        self._workspace = Workspace()
+        self._counted: tuple[Any, tuple[Any, ...]] = (None, ())  # what the losses of a forward's values are means over
         self._advice = Advice()
         self._settings = access.Settings(self.layers.values())
         if like is not None:
@@ -171,10 +172,14 @@ class Net(access.Settled):
 
     def replan(self, why: str) -> None:
         """Make all plans anew, as what they were made of has changed; a backward needs a forward before it."""
-        self._plans.clear()
-        self._active = None
-        if self._pass is not None:
-            self._pass.unusable = why
+        self._executors.clear()
+        self._workspace.owner = None
+        if self._executor is not None:
+            self._executor.unusable = why
+
+    def observe(self, observer: Observer) -> None:
+        """Let an observer look at every step from now on: see run/observer.py."""
+        self._observers.append(observer)
 
     # Forward ------------------------------------------------------------------------------------------------------
 
@@ -206,17 +211,18 @@ class Net(access.Settled):
         targets = (of,) if isinstance(of, str) else tuple(of) if of is not None else None
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
-        plan = self.planned(phase, {n: a.shape for n, a in given.items()}, targets, backward=keeping)
+        executor = self.executor_for(phase, {n: a.shape for n, a in given.items()}, targets, backward=keeping)
         self.turns.forward_begins(keeping)
         self.run.phase, self.run.keep = phase, keeping
-        self._plan = plan
-        memory = self._memory_for(plan)
-        self._pass = Pass(plan, self.xp, self.dtype, memory, plan.again)
-        self._pass.forward(self._held(plan, given, inputs, keeping), keep=keeping)
-        values = self._pass.values
+        if self._executor is not None and self._executor is not executor:
+            self._executor.let_go()
+        self._executor = executor
+        executor.begin()
+        executor.forward(executor.stage(given, inputs, keeping), keep=keeping)
         if not named:
-            self._advice.after(self, plan)
-        return {name: values[i].copy() if copy else values[i] for name, i in plan.outputs.items()}
+            self._advice.after(self, executor.plan)
+        values, outputs = executor.values, executor.plan.outputs
+        return {name: values[i].copy() if copy else values[i] for name, i in outputs.items()}
 
     def _input(self, name: str, value: Any) -> Any:
         """An input on the net's backend and in its dtype."""
@@ -224,76 +230,55 @@ class Net(access.Settled):
             return value
         return access.input_array(self, name, value)
 
-    def planned(
+    def executor_for(
         self,
         phase: str,
         shapes: Mapping[str, tuple[int, ...]],
         targets: tuple[str, ...] | None = None,
         *,
         backward: bool = True,
-    ) -> Plan:
-        """The plan for inputs of these shapes, made at their first use."""
+    ) -> Executor:
+        """The executor of the plan for inputs of these shapes, made at their first use."""
         if self._settings.changed():
             self.replan("hyper-parameters of layers were changed after it")
         key = (phase, targets, backward, *shapes.items())
-        plan = self._plans.get(key)
-        if plan is None:
+        executor = self._executors.get(key)
+        if executor is None:
             inputs = {name: self.graph.inputs[name].with_shape(shape) for name, shape in shapes.items()}
-            plan = self._plans[key] = self.plan(phase, inputs, targets, backward=backward)
-        return plan
+            executor = self._executors[key] = self._planned(phase, inputs, targets, backward)
+        return executor
 
     @in_turn
-    def plan(
-        self, phase: str, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None = None, *, backward: bool = True
-    ) -> Plan:
-        """The plan for inputs of these Specs: who computes each layer, and where everything lies."""
-        graph = self.graph.phases[phase]
-        plan = make_plan(graph, inputs, targets, self.keep, lambda p: rewrite(p, self.wish), backward=backward)
-        if self.keep is not None and any(hasattr(step.node.layer, "engine") for step in plan.steps):
-            hold_inputs(plan)
-            plan.arena = record(plan, self, backward)
-            plan.setters = self._setters(plan)
-        return plan
-
-    def _setters(self, plan: Plan) -> frozenset[str]:
-        """The layers whose backward alone makes the gradients of their parameters, and can write them."""
-        shared = {name for names in self.flat.shared.items() for name, _ in names}
-        steps = (step for step in plan.steps if step.runs_backward and step.node.name not in shared)
-        return frozenset(step.node.name for step in steps if getattr(step.node.layer, "sets_gradients", False))
-
-    def _held(self, plan: Plan, arrays: Mapping[str, Any], given: Mapping[str, Any], keeping: bool) -> dict[str, Any]:
-        """The inputs where nobody changes them before the backward, or before they are read as blobs.
-
-        In an arena every pass finds them at the same place; otherwise only what may be the caller's memory is copied.
-        """
-        if plan.arena is not None:
-            for name, array in arrays.items():
-                plan.carriers[name](array, plan.held[name])
-            return plan.held
-        later = {name for i, name in plan.inputs if keeping or i in plan.kept}
-        return {n: self.xp.array(a) if n in later and theirs(a, given[n]) else a for n, a in arrays.items()}
-
-    def _memory_for(self, plan: Plan) -> Memory:
-        """Hand the layers of a plan their memory; returns the net's own."""
-        arena = plan.arena
-        if arena is None:
-            return plan.memory
-        if self._arena is None or len(self._arena) < arena.size:
-            self._arena = arena_memory(arena.size)
-        if self._active is not plan or arena.bound_to is not self._arena:
-            arena.bind(self._arena)
-            plan.tapes.clear()
-            for step in plan.steps:
-                step.node.layer.memory = arena.memories[step.node.name]
-            self._active = plan
-        return arena.memories[NET]
+    def _planned(
+        self, phase: str, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None, backward: bool
+    ) -> Executor:
+        """Graph and Specs -> plan -> memory layout -> executor."""
+        plan = make_plan(
+            self.graph.phases[phase], inputs, targets, self.keep, self.engine_request,
+            backward=backward, shared=self.flat.shared,
+        )  # fmt: skip
+        planned = self.keep is not None and plan.has_engine_layers
+        layout = dry_run(plan, self.run, self.flat, self.xp) if planned else None
+        return Executor(
+            plan, self.xp, self.dtype, layout=layout, workspace=self._workspace, observers=self._observers
+        )
 
     @property
     def current_plan(self) -> Plan:
         """The plan of the last forward. BlobError before the first."""
-        if self._plan is None:
+        return self.executor.plan
+
+    @property
+    def executor(self) -> Executor:
+        """That of the last forward, with its arrays. BlobError before the first."""
+        if self._executor is None:
             raise BlobError("the net has not run yet", hint="call net.forward(...) first")
-        return self._plan
+        return self._executor
+
+    @property
+    def last_executor(self) -> Executor | None:
+        """That of the last forward; None before the first."""
+        return self._executor
 
     # Backward -----------------------------------------------------------------------------------------------------
 
@@ -303,20 +288,21 @@ class Net(access.Settled):
 
         Parameter gradients are added to what is there until zero_grad(); blob gradients belong to this call.
         """
-        plan = self._differentiable_plan()
+        executor = self._differentiable()
         if not top_grads:
             self.backward_losses()
             return
-        self._backward(plan, access.cotangents(self, plan, top_grads))
+        executor.backward(access.cotangents(self, executor, top_grads))
 
     @in_turn
-    def backward_losses(self, scale: float | Sequence[float] = 1.0, *, fresh: bool = False) -> None:
+    def backward_losses(self, scale: float | Sequence[float] = 1.0, *, overwrite_grad: bool = False) -> None:
         """Backward from all losses, each seeded with its loss_weight times `scale`.
 
-        scale  one number, or one for each loss; nothing is sent down from a loss with 0
-        fresh  the gradients of parameters begin from zero: the same as zero_grad() before it, for less
+        scale           one number, or one for each loss; nothing is sent down from a loss with 0
+        overwrite_grad  the gradients of parameters begin from zero: the same as zero_grad() before it, for less
         """
-        plan = self._differentiable_plan()
+        executor = self._differentiable()
+        plan = executor.plan
         if not plan.losses:
             raise ConfigError(
                 "the net has no loss to start backward from",
@@ -325,33 +311,29 @@ class Net(access.Settled):
         access.demand_gradients(self, plan)
         scales = scale if isinstance(scale, Sequence) else [scale] * len(plan.losses)
         pairs = [(i, w, s) for (i, w), s in zip(plan.losses, scales, strict=True) if s]
-        seeds = {i: plan.seed(self.xp, self.dtype, i, weight * factor) for i, weight, factor in pairs}
-        if fresh:
-            self.flat.forget(besides=plan.setters if seeds else frozenset())
+        seeds = {i: executor.seed(i, weight * factor) for i, weight, factor in pairs}
+        if overwrite_grad:
+            self.flat.zero_grad(except_=plan.overwriting if seeds else frozenset())
         if seeds:
-            self._backward(plan, seeds, fresh)
+            executor.backward(seeds, overwrite_grad)
 
-    def _differentiable_plan(self) -> Plan:
-        """The plan of the last forward, whose arrays are all there."""
+    def _differentiable(self) -> Executor:
+        """The executor of the last forward, whose arrays are all there."""
         self._advice.answered()
-        if self._plan is None or self._pass is None or not self.run.keep:
+        executor = self._executor
+        if executor is None or not self.run.keep:
             raise BlobError(
                 "backward needs a forward whose arrays were kept",
                 hint='call net.forward(...) first; in eval: net.forward(phase="eval", backward=True, ...)',
             )
         self.turns.backward_begins()
-        if self._pass.unusable:
+        if executor.unusable:
             hint = "call net.forward(...) again"
-            raise BlobError(f"nothing can be derived from the last forward: {self._pass.unusable}", hint=hint)
-        if self._pass.spent:
+            raise BlobError(f"nothing can be derived from the last forward: {executor.unusable}", hint=hint)
+        if executor.spent:
             hint = 'run net.forward(...) again, or build the net with keep="all"'
             raise BlobError("the memory of the last forward was reused by its backward", hint=hint)
-        return self._plan
-
-    def _backward(self, plan: Plan, seeds: Mapping[int, Any], fresh: bool = False) -> None:
-        assert self._pass is not None
-        self._pass.spent = plan.arena is not None
-        self._pass.backward(seeds, fresh)
+        return executor
 
     @in_turn
     def jvp(self, **tangents: Any) -> dict[str, Any]:
@@ -360,13 +342,13 @@ class Net(access.Settled):
         Exact, not a difference. Errors   BlobError before a forward that was kept; ConfigError for unknown names,
         shapes that do not fit, and layers that have no jvp and more than 4096 outputs
         """
-        plan = self._differentiable_plan()
-        return derivatives.jvp(self, plan, access.seeds(self, plan, tangents, "tangent"))
+        executor = self._differentiable()
+        return derivatives.jvp(executor, access.seeds(self, executor.plan, tangents, "tangent"))
 
     @in_turn
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""
-        self.flat.forget()
+        self.flat.zero_grad()
 
     # Losses and metrics -------------------------------------------------------------------------------------------
 
@@ -381,9 +363,9 @@ class Net(access.Settled):
 
     def losses(self) -> list[LossPart]:
         """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""
-        if self._plan is None or self._pass is None:
+        if self._executor is None:
             return []
-        plan, arrays, counts = self._plan, self._pass.values, self._loss_counts()
+        plan, arrays, counts = self._executor.plan, self._executor.values, self._loss_counts()
         found = []
         for (i, weight), count in zip(plan.losses, counts, strict=True):
             top = arrays[i]
@@ -401,10 +383,11 @@ class Net(access.Settled):
 
     def _loss_counts(self) -> tuple[Any, ...]:
         """Of the last forward; counted once, as a backward may reuse the memory of what is looked at."""
-        if self._plan is None or self._pass is None:
+        if self._executor is None:
             return ()
-        if self._counted[0] is not self._pass:
-            self._counted = self._pass, counting.counts_of(self._plan, self._pass.values)
+        values = self._executor.values
+        if self._counted[0] is not values:
+            self._counted = values, counting.counts_of(self._executor.plan, values)
         return self._counted[1]
 
     @in_turn
@@ -414,38 +397,27 @@ class Net(access.Settled):
         Where labels are made by layers, these are run, and may move running statistics.
         """
         given = {name: self._input(name, value) for name, value in inputs.items()}
-        plan = self.planned("train", {n: a.shape for n, a in given.items()})
+        plan = self.executor_for("train", {n: a.shape for n, a in given.items()}).plan
         counts = counting.counted_ahead(self, plan, given) if plan.losses else ()
         return counting.together(counts) if counts else counting.samples_of(plan)
-
-    def _count(self, step: Step) -> Any:
-        assert self._pass is not None and self._plan is not None
-        return counting.count_of(self._plan, step, self._pass.values)
 
     @property
     def engines(self) -> dict[str, str]:
         """Who computed each layer of the last forward: "reference", or the name of an engine."""
-        return {} if self._plan is None else {name: choice.engine for name, choice in self._plan.choices.items()}
+        return {} if self._executor is None else {n: c.engine for n, c in self._executor.plan.choices.items()}
 
     @property
     def batch_size(self) -> int:
         """Samples in the last forward: the first axis of the first input; 1 where nothing was given."""
-        return 0 if self._plan is None else counting.samples_of(self._plan)
+        return 0 if self._executor is None else counting.samples_of(self._executor.plan)
 
     def metric_counts(self) -> dict[str, Any]:
         """For every metric among the outputs of the last forward, how many things it is a mean over (None: a sum).
 
         Metrics are the numbers, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
         """
-        if self._plan is None:
-            return {}
-        names = {i: name for name, i in self._plan.outputs.items()}
-        made = ((step, top) for step in self._plan.steps for top in step.tops if top in names)
-        return {names[top]: self._count(step) for step, top in made if self._is_metric(step, self._plan.specs[top])}
-
-    def _is_metric(self, step: Step, spec: Spec) -> bool:
-        counts_something = spec.is_real and bool(step.bottoms) and not step.node.layer.is_differentiable()
-        return not spec.shape or (counts_something and self._count(step) is None)
+        executor = self._executor
+        return {} if executor is None else counting.metric_counts(executor.plan, executor.values)
 
     # Names --------------------------------------------------------------------------------------------------------
 
@@ -453,16 +425,6 @@ class Net(access.Settled):
     def blobs(self) -> Named:
         """Every blob of the last forward's phase by name, with .data and .grad."""
         return access.blobs(self)
-
-    @property
-    def last_plan(self) -> Plan | None:
-        """The plan of the last forward; None before the first."""
-        return self._plan
-
-    @property
-    def last_pass(self) -> Pass | None:
-        """The arrays of the last forward and of its backward; None before the first."""
-        return self._pass
 
     @property
     def params(self) -> Named:
@@ -546,8 +508,3 @@ class Net(access.Settled):
         """Read parameters and running statistics from a snapshot or checkpoint, by layer and name."""
         arrays, _ = snapshot.read_snapshot(path)
         self.load_arrays(arrays, str(path))
-
-
-def theirs(array: Any, given: Any) -> bool:
-    """Whether an array may be memory of whoever gave this, and not a conversion of it."""
-    return array is given or array.base is not None

@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # Tests of the engine itself. The extra `dev` installs it wherever it has a wheel: there it must not be missing.
 ENGINE_TESTS = (
     "test_activation_accuracy.py",
-    "test_arena.py",
+    "test_memory_layout.py",
     "test_concurrency.py",
     "test_engine_fuzz.py",
     "test_engine_nets.py",

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..contract import call
 from ..contract.layer import Layer
+from ..engines.protocol import is_engine_layer
 from ..plan.engines import FAST
 from ..schema import registry
 from .case import Case, compare, demand, engine_check, outputs, same
@@ -191,19 +192,20 @@ def check_second_use(case: Case) -> None:
 
 
 @engine_check
-def check_sets_gradients(case: Case) -> None:
+def check_overwrites_grad(case: Case) -> None:
     """A layer that can set the gradients of its parameters sets all of them when it is told to, and adds otherwise."""
-    if not (case.differentiable and getattr(case.cls, "sets_gradients", False)):
+    if not (case.differentiable and is_engine_layer(case.cls) and case.cls.can_overwrite_grad):
         return
     probe = case.probe()
     dys = probe.draw_cotangents(probe.forward())
     once, layer = probe.gradients(dys), probe.layer
     twice = {name: grad if name.startswith("bottom") else 2 * grad for name, grad in once.items()}
-    for fresh, want, how in ((True, once, "set"), (False, twice, "added to what was set"), (True, once, "set again")):
+    ways = (True, once, "set"), (False, twice, "added to what was set"), (True, once, "set again")
+    for overwrites, want, how in ways:
         if how == "set":
             for _, grad in layer.grads.items():
                 grad[...] = np.nan
-        layer.fresh = fresh
+        layer.overwrites_grad = overwrites
         probe.forward()
         compare(probe.named(probe.backward(dys)), want, case.close, f"the gradient is wrong where it is {how}")
 

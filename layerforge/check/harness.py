@@ -11,6 +11,7 @@ from ..arrays.backend import NUMPY, Backend
 from ..arrays.spec import Spec
 from ..contract import call
 from ..contract.layer import Example, Layer, Run
+from ..engines.protocol import is_engine_layer
 from ..layers.plumbing.sources import Input
 from ..run.parameters import allocate
 
@@ -19,7 +20,7 @@ SEED = 20_000
 
 def reference_of(cls: type[Layer]) -> type[Layer]:
     """The layer that an engine's layer stands in for; any other layer itself."""
-    return next(c for c in cls.__mro__ if not hasattr(c, "engine"))
+    return next(c for c in cls.__mro__ if not is_engine_layer(c))
 
 
 class Probe:

@@ -21,7 +21,8 @@ from ..config.document import Config
 from ..contract.layer import Example
 from ..graph.graph import Step
 from ..net import Net
-from ..plan.plan import Plan, make_plan
+from ..plan.plan import Plan
+from ..plan.planner import make_plan
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.synonyms import did_you_mean
 from .diagnosis import overwrites

@@ -96,7 +96,7 @@ def most_batches(config: Any) -> int | None:
 
 def check_sections(net: Net) -> None:
     """LayerForgeError where the net does not take the batches of val or test: their shapes may be others."""
-    from ..plan.plan import make_plan
+    from ..plan.planner import make_plan
 
     data = net.config.data
     for section in ("val", "test") if data is not None else ():

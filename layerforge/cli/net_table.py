@@ -11,9 +11,11 @@ from ..arrays.spec import Spec
 from ..contract import call
 from ..graph.graph import Node, PhaseGraph, Step
 from ..net import Net
-from ..plan.engines import NO_OTHER, Choice, rewrite
-from ..plan.plan import Plan, make_plan
-from ..run.dry_run import dummy
+from ..plan.engines import NO_OTHER
+from ..plan.plan import EngineChoice
+from ..plan.planner import make_plan
+from ..run.executor import Executor
+from ..run.staging import dummy
 from ..schema.errors import LayerForgeError
 
 
@@ -47,35 +49,37 @@ def mega(count: float) -> str:
 # What a layer keeps ---------------------------------------------------------------------------------------------------
 
 
-def planned(net: Net) -> Plan:
-    """The plan of a training step on the batches that the configuration says.
+def planned(net: Net) -> Executor:
+    """The executor of a training step on the batches that the configuration says.
 
-    A net with an arena has recorded what it needs. Of others a second net runs a forward on dummy values: neither this
+    A net with a memory layout knows what it needs. Of others a second net runs a forward on dummy values: neither this
     net nor a data set is touched.
 
     Errors   LayerForgeError where the net does not take the dummy values
     """
-    plan = net.planned("train", {n: s.shape for n, s in net.graph.inputs.items()}) if net.keep is not None else None
-    if plan is not None and plan.arena is not None:
-        return plan
+    if net.keep is not None:
+        executor = net.executor_for("train", {n: s.shape for n, s in net.graph.inputs.items()})
+        if executor.layout is not None:
+            return executor
     twin = Net(net.config, keep="none", backend=net.backend)
     with np.errstate(all="ignore"):
         twin.forward(phase="train", copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
-    return twin.current_plan
+    return twin.executor
 
 
-def kept_bytes(plan: Plan) -> dict[str, int]:
+def kept_bytes(executor: Executor) -> dict[str, int]:
     """Bytes that each layer keeps from the forward of a plan to its backward; parameters and state do not count.
 
-    With an arena, its buffers that live from forward into backward count at the layer that made them; the inputs are
-    the plan's. Without one, memory that several layers keep counts at the first of them.
+    With a layout, its buffers that live from forward into backward count at the layer that made them; the inputs are
+    the executor's. Without one, memory that several layers keep counts at the first of them.
     """
+    plan, layout = executor.plan, executor.layout
     kept = dict.fromkeys(plan.choices, 0)
     layers = [step.node.layer for step in plan.steps]
-    if plan.arena is not None:
-        for buffer in plan.arena.buffers:
+    if layout is not None:
+        for buffer in layout.buffers:
             if buffer.owner in kept and buffer.first < len(layers) <= buffer.last:
-                kept[buffer.owner] += buffer.array.nbytes
+                kept[buffer.owner] += buffer.nbytes
         return kept
     seen = {id(_owner(array)) for layer in layers for array in _own_arrays(layer)}
     for layer in layers:
@@ -109,17 +113,17 @@ def _owner(array: Any) -> Any:
     return array
 
 
-def memory_of(plan: Plan) -> dict[str, Any] | None:
-    """How much memory a plan shares; None where it has no arena, as no engine runs in it.
+def memory_of(executor: Executor) -> dict[str, Any] | None:
+    """How much memory a plan shares; None where it has no memory layout, as no engine runs in it.
 
     arena_bytes     of all that a pass makes, in one piece
     unshared_bytes  what the same would take if nothing shared a place
     own_arrays      the layers that make arrays of their own in every pass, beside it
     """
-    arena = plan.arena
-    if arena is None:
+    layout = executor.layout
+    if layout is None:
         return None
-    return {"arena_bytes": arena.size, "unshared_bytes": arena.unshared, "own_arrays": list(arena.exempt)}
+    return {"arena_bytes": layout.size, "unshared_bytes": layout.unshared, "own_arrays": list(layout.exempt)}
 
 
 # The description ------------------------------------------------------------------------------------------------------
@@ -141,9 +145,9 @@ def describe(net: Net) -> dict[str, Any]:
     notes: list[str] = []
     computed = choices(net)
     try:
-        plan = planned(net)
-        kept: Mapping[str, int] | None = kept_bytes(plan)
-        memory = memory_of(plan)
+        executor = planned(net)
+        kept: Mapping[str, int] | None = kept_bytes(executor)
+        memory = memory_of(executor)
     except LayerForgeError as error:
         kept = memory = None
         notes.append(f"what is kept for backward is not known, for the net does not take dummy values: {error.message}")
@@ -153,7 +157,7 @@ def describe(net: Net) -> dict[str, Any]:
         "name": net.config.name,
         "backend": net.backend.name,
         "dtype": net.dtype,
-        "engine": net.wish.computing(net.graph.nodes),
+        "engine": net.engine_request.computing(net.graph.nodes),
         "inputs": [{"name": n, "shape": list(s.shape), "dtype": s.dtype} for n, s in net.graph.inputs.items()],
         "layers": layers,
         "totals": _totals(net, layers, steps, kept),
@@ -162,21 +166,21 @@ def describe(net: Net) -> dict[str, Any]:
     }
 
 
-def choices(net: Net) -> dict[str, Choice]:
+def choices(net: Net) -> dict[str, EngineChoice]:
     """Who computes each layer in training; of layers that run in eval only, who does there. Nothing is run.
 
     Errors   BackendError (exit 5) where an engine is asked for by name and cannot be had
     """
-    found: dict[str, Choice] = {}
+    found: dict[str, EngineChoice] = {}
     for phase in ("eval", "train"):
         graph = net.graph.phases[phase]
         inputs = {name: spec for name, spec in net.graph.inputs.items() if name in graph.current}
-        plan = make_plan(graph, inputs, None, frozenset(), lambda p: rewrite(p, net.wish), backward=phase == "train")
+        plan = make_plan(graph, inputs, None, frozenset(), net.engine_request, backward=phase == "train")
         found |= plan.choices
     return found
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _choice(choice: EngineChoice) -> dict[str, Any]:
     return {"engine": choice.engine, "why": choice.why or None, "into": choice.into or None}
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from ..run.observer import Observer
 from .arguments import add_config_arguments, add_json_option, open_config, positive
 from .output import print_json
 from .terminal import note
 
 if TYPE_CHECKING:
+    from ..graph.graph import Step
     from ..net import Net
 
 EPILOG = """\
@@ -53,20 +55,36 @@ def run(args: argparse.Namespace) -> int:
 # Measuring ------------------------------------------------------------------------------------------------------------
 
 
-class Stopwatch:
-    """Notes how long every forward and backward of a plan's layers takes, in seconds: `times[layer, pass]`."""
+class Stopwatch(Observer):
+    """Notes how long every forward and backward of a plan's layers takes, in seconds: `times[layer, pass]`.
+
+    What a layer recomputes is a part of its backward.
+    """
 
     def __init__(self, net: Net) -> None:
         self.net = net
         self.times: dict[tuple[str, str], list[float]] = {}
         self.plan = net.current_plan
-        self.plan.one_by_one = True
-        for name, layer in ((step.node.name, step.node.layer) for step in self.plan.steps):
-            layer.perform = self.timed_layer(name, layer.perform)
+        self.began = 0.0
+        self.recomputed: dict[str, float] = {}  # seconds, of layers whose backward is still to come
+        net.observe(self)
 
-    def timed_layer(self, name: str, perform: Callable[..., Any]) -> Callable[..., Any]:
-        """A layer's `perform`, with the duration of each pass noted."""
-        return lambda doing, arrays: self.timed((name, doing), perform)(doing, arrays)
+    def before_forward(self, number: int, step: Step, bottoms: Sequence[Any], again: bool) -> None:
+        self.began = self.now()
+
+    def after_forward(self, number: int, step: Step, tops: Sequence[Any], again: bool) -> None:
+        seconds = self.now() - self.began
+        if again:
+            self.recomputed[step.node.name] = seconds
+        else:
+            self.times.setdefault((step.node.name, "forward"), []).append(seconds)
+
+    def before_backward(self, number: int, step: Step, dtops: Sequence[Any]) -> None:
+        self.began = self.now()
+
+    def after_backward(self, number: int, step: Step, dbottoms: Sequence[Any]) -> None:
+        seconds = self.now() - self.began + self.recomputed.pop(step.node.name, 0.0)
+        self.times.setdefault((step.node.name, "backward"), []).append(seconds)
 
     def timed(self, key: tuple[str, str], function: Callable[..., Any]) -> Callable[..., Any]:
         """The function, with the duration of each call noted under the key."""

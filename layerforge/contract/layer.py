@@ -65,7 +65,7 @@ class Run:
     seed: int = 0
     iteration: int = 0
     first_sample: int = 0  # position of the batch's first sample in the global batch
-    tuning: Any = None  # what changes multipliers of parameters (multipliers.py); None outside of a net
+    tuning: Any = None  # what changes multipliers of parameters (run/tuning.py); None outside of a net
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,7 @@ class Layer(Declared):
 
     @property
     def script(self) -> Any:
-        """What an engine's layer did the last time, where that can be repeated (tape.py)."""
+        """What an engine's layer did the last time, where that can be repeated (run/capture.py)."""
         return None
 
     @classmethod

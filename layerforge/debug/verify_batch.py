@@ -30,7 +30,8 @@ from ..contract import call
 from ..contract.layer import Example
 from ..graph.graph import PhaseGraph, Step
 from ..net import Net
-from ..plan.plan import Plan, make_plan
+from ..plan.plan import Plan
+from ..plan.planner import make_plan
 from ..run.counting import Count, count_of
 from ..schema.errors import ConfigError
 from ..solvers.solver import Solver

@@ -7,7 +7,7 @@ not finite to what it was made of, as long as that is not finite either. An infi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,17 +15,15 @@ import numpy as np
 
 from ..arrays.backend import Backend
 from ..config.document import Config
-from ..contract.layer import Layer, reads
+from ..contract.layer import reads
 from ..graph.graph import Node, Step
 from ..net import Net
-from ..plan.plan import Plan
+from ..run.observer import Observer
 
 DATA, PARAMETER, STATISTIC, BLOB = "input", "parameter", "statistic", "blob"
 GRADIENT, PARAMETER_GRADIENT, SUM, SEED = "gradient", "parameter gradient", "sum of gradients", "seed"
 BACKWARD = (GRADIENT, PARAMETER_GRADIENT, SUM, SEED)
 NORM, LOSS = "norm", "loss"
-
-Method = Callable[..., Any]
 
 
 @dataclass
@@ -79,19 +77,14 @@ class WatchedNet(Net):
     def __init__(self, config: Config, backend: str | Backend | None = None) -> None:
         super().__init__(config, keep="all", backend=backend)
         self.watch = Watch(self)
-
-    def planned(self, *arguments: Any, **options: Any) -> Plan:
-        """As of any net; its layers are watched from then on."""
-        plan = super().planned(*arguments, **options)
-        self.watch.follow(plan)
-        return plan
+        self.observe(self.watch)
 
 
-class Watch:
+class Watch(Observer):
     """Records what the layers of a net take and make in train; `seen` in order of time.
 
-    The layers' forward and backward are wrapped, so a blob is looked at before anything can overwrite it. A layer that
-    raises keeps what was seen before.
+    It observes every step, so a blob is looked at before anything can overwrite it. A layer that raises keeps what was
+    seen before.
     """
 
     def __init__(self, net: Net) -> None:
@@ -102,28 +95,11 @@ class Watch:
         self._fixed: dict[tuple[str, str, str], Seen] = {}
         self._values: dict[int, Seen] = {}
         self._cotangents: dict[int, list[Seen]] = {}
-        self._wrapped: list[Layer] = []
+        self._fixed_now: list[Seen] = []  # the parameters and statistics of the present step
+        self._sources_now: list[Seen] = []  # what its backward is made of
         blobs = net.graph.phases["train"].blobs
         self._names = [b.name for b in blobs]
         self._inputs = {b.name: b.index for b in blobs if b.producer is None}
-
-    def follow(self, plan: Plan) -> None:
-        """Watch the layers of a plan from now on."""
-        for step in plan.steps:
-            layer: Any = step.node.layer
-            if any(layer is other for other in self._wrapped):
-                continue
-            self._wrapped.append(layer)
-            layer.forward = self._watched(
-                layer.forward,
-                lambda arrays, step=step: self._fixed_of(step.node),
-                lambda *seen, step=step: self._forward(step, *seen),
-            )
-            layer.backward = self._watched(
-                layer.backward,
-                lambda dtops, step=step: self._sources(step, dtops),
-                lambda *seen, step=step: self._backward(step, *seen),
-            )
 
     def begin(self, batch: dict[str, np.ndarray]) -> None:
         """A micro-batch begins: its inputs are the first that is seen of it."""
@@ -131,18 +107,6 @@ class Watch:
         for name, index in self._inputs.items():
             if name in batch:
                 self._values[index] = self._see(DATA, name, "", batch[name])
-
-    @staticmethod
-    def _watched(method: Method, before: Callable[[Any], list[Seen]], after: Callable[..., None]) -> Method:
-        """A layer's method that tells `after` what `before` saw of its arguments, and its results."""
-
-        def call(*arrays: Any) -> Any:
-            sources = before(arrays)
-            result = method(*arrays)
-            after(sources, result if isinstance(result, (tuple, list)) else (result,))
-            return result
-
-        return call
 
     def _see(self, kind: str, name: str, layer: str, array: Any, made_of: Sequence[Seen] = ()) -> Seen:
         seen = look(kind, name, layer, np.asarray(self.net.backend.to_host(array)), made_of)
@@ -162,8 +126,11 @@ class Watch:
                     self._fixed[key] = self._see(kind, f"{layer.name}.{name}", layer.name, array)
         return [seen for key, seen in self._fixed.items() if key[1] == layer.name]
 
-    def _forward(self, step: Step, fixed: list[Seen], tops: Sequence[Any]) -> None:
-        sources = [*(self._values[i] for i in step.bottoms if i in self._values), *fixed]
+    def before_forward(self, number: int, step: Step, bottoms: Sequence[Any], again: bool) -> None:
+        self._fixed_now = self._fixed_of(step.node)
+
+    def after_forward(self, number: int, step: Step, tops: Sequence[Any], again: bool) -> None:
+        sources = [*(self._values[i] for i in step.bottoms if i in self._values), *self._fixed_now]
         weights = step.node.loss_weights or (0.0,) * len(step.tops)
         for index, top, weight in zip(step.tops, tops, weights, strict=False):
             self._values[index] = self._see(BLOB, self._names[index], step.node.name, top, sources)
@@ -171,6 +138,9 @@ class Watch:
                 self.losses.append(self._values[index])
 
     # Backward -----------------------------------------------------------------------------------------------------
+
+    def before_backward(self, number: int, step: Step, dtops: Sequence[Any]) -> None:
+        self._sources_now = self._sources(step, dtops)
 
     def _sources(self, step: Step, dtops: Sequence[Any]) -> list[Seen]:
         """What a backward is made of: the gradients of its tops, and the arrays that the layer says it reads."""
@@ -189,8 +159,8 @@ class Watch:
             return parts[0]
         return self._see(SUM if parts else SEED, self._names[index], step.node.name, dy, parts)
 
-    def _backward(self, step: Step, sources: list[Seen], grads: Sequence[Any]) -> None:
-        layer = step.node.layer
+    def after_backward(self, number: int, step: Step, dbottoms: Sequence[Any]) -> None:
+        layer, sources = step.node.layer, self._sources_now
         for name, array in layer.grads.items():
             if layer.needs_param_grad[name]:
                 owner = self.net.graph.shared.get((layer.name, name), (layer.name, name))
@@ -198,7 +168,7 @@ class Watch:
                 full = f"{layer.name}.{name}"
                 seen = self._see(PARAMETER_GRADIENT, full, layer.name, array, [*sources, *earlier])
                 self.gradients[owner] = seen
-        for index, needed, grad in zip(step.bottoms, step.needs_grad, grads, strict=False):
+        for index, needed, grad in zip(step.bottoms, step.needs_grad, dbottoms, strict=False):
             if needed and grad is not None:
                 seen = self._see(GRADIENT, self._names[index], layer.name, grad, sources)
                 self._cotangents.setdefault(index, []).append(seen)

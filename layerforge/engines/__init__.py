@@ -1,1 +1,1 @@
-"""Engines: faster ways to compute what the layer files say. rewrite.py picks them; the layer files do not know."""
+"""Engines: faster ways to compute what the layer files say. plan/engines.py picks them; the layer files do not know."""

@@ -1,6 +1,6 @@
-"""From a net section to its graph: names are resolved, shapes inferred, errors collected, each with its place.
+"""Builds the graph of a net from its configuration alone: names resolved, blocks expanded, shapes inferred.
 
-Built from the configuration alone; no data are touched.
+No data are touched. All errors of a net are collected, each with its place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import missing_flatten, sharing
 from .blocks import Expansion
 from .gradients import find_gradients
 from .graph import PHASES, Blob, Graph, Node, PhaseGraph, Step, Wiring
-from .in_place import merge_storage, unsafe_in_place, why_needed
+from .in_place import merge_storage, unsafe, use_of
 from .inputs import input_of
 
 INPUT_KEYS = ("name", "type", "top")  # what an Input layer takes of the keys of Wiring
@@ -244,7 +244,7 @@ class Builder:
         if not overlap:
             return False
         blob = bottoms[0]
-        why = unsafe_in_place(graph, node, blob) if node.tops[0] == node.bottoms[0] and len(overlap) == 1 else (
+        why = unsafe(graph, node, blob) if node.tops[0] == node.bottoms[0] and len(overlap) == 1 else (
             "only the first top may overwrite the first bottom"
         )
         if why:
@@ -252,7 +252,7 @@ class Builder:
         mine = graph.sharing.get(blob.storage, [])
         for other in mine:
             other.overwritten_by = node
-            other.settled = why_needed(other, besides=None) is None
+            other.settled = use_of(other).needed is None
         graph.sharing[blob.storage] = [other for other in mine if not other.settled]
         return True
 

@@ -1,6 +1,7 @@
-"""The graph of a net: who reads what, which shapes flow, which gradients are needed, which overwriting is safe.
+"""The graph of a net: its layers in order, and for each phase who reads what and which shapes flow.
 
-A graph holds layers and Specs and no memory. builder.py makes it from the configuration.
+builder.py makes it from a configuration, in_place.py proves which overwriting is safe, gradients.py finds which
+gradients are needed.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Blob:
     needs_grad: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Step:
     """A node in the order of one phase, with the blobs of that phase by index."""
 

@@ -1,38 +1,81 @@
-"""Whether a layer may write its top over its bottom: reasoned about storage, not names.
+"""The proof that a layer may write its first top over its first bottom: of storages, not of names.
 
-A view and its origin are one storage. Overwriting it is refused while anybody's backward reads any name of it.
+Blobs that share memory, as views and tops in place do, are one storage, and what holds for one of them must hold for
+all. The graph proves what a configuration asks for by name; plan/in_place.py uses the same proof for the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from ..contract.layer import reads
+from ..contract.layer import Layer, reads
 from .graph import Blob, Node, PhaseGraph
 
 
-def unsafe_in_place(graph: PhaseGraph, node: Node, blob: Blob) -> str | None:
-    """Why a node must not overwrite a blob; None when everyone's declarations allow it."""
+@dataclass(frozen=True)
+class Use:
+    """What is known of the uses of a storage: of one blob, or of several that share memory.
+
+    needed  why its values must stay after the layers above have read them; None where nobody needs them
+    stays   it is needed when all is done; by its name, where `named`
+    last    the number of the last step that reads it, -1 for none
+    """
+
+    needed: str | None = None
+    stays: bool = False
+    named: bool = False
+    last: int = -1
+
+    def __or__(self, other: Use) -> Use:
+        return Use(
+            self.needed or other.needed,
+            self.stays or other.stays,
+            self.named or other.named,
+            max(self.last, other.last),
+        )
+
+
+def unsafe_in_place(layer: Layer, uses: Iterable[Use]) -> str | None:
+    """Why a layer must not write its first top over its first bottom; None where everyone's declarations allow it.
+
+    uses  those of the bottom and of whatever shares its memory, by all but this layer
+    """
+    if not layer.inplace:
+        return f"{layer.type_name} cannot write its top over its bottom"
+    if reads(layer, "bottom", 0):
+        return "its own backward reads its bottom"
+    return next((use.needed for use in uses if use.needed), None)
+
+
+def is_input(name: str) -> str:
+    """Why an input must stay as it is."""
+    return f"'{name}' is an input of the net, which belongs to the caller"
+
+
+def is_read(name: str, by: str) -> str:
+    """Why a blob that a backward reads must stay as it is."""
+    return f"the backward of '{by}' reads '{name}'"
+
+
+# In a graph -----------------------------------------------------------------------------------------------------------
+
+
+def unsafe(graph: PhaseGraph, node: Node, blob: Blob) -> str | None:
+    """Why a node must not overwrite a blob of a graph that is built up to this node; None where it may."""
     if blob.index < 0:
         return None
-    if not node.layer.inplace:
-        return f"{node.layer.type_name} cannot write its top over its bottom"
-    if reads(node.layer, "bottom", 0):
-        return "its own backward reads its bottom"
-    reasons = (why_needed(other, besides=node) for other in graph.sharing.get(blob.storage, []))
-    return next((why for why in reasons if why), None)
+    return unsafe_in_place(node.layer, (use_of(other, node) for other in graph.sharing.get(blob.storage, [])))
 
 
-def why_needed(blob: Blob, besides: Node | None) -> str | None:
-    """Why a blob must keep its numbers; None where nobody's backward reads it, one node not counted."""
+def use_of(blob: Blob, besides: Node | None = None) -> Use:
+    """The use of a blob by those that are known by now, one node not counted."""
     if blob.producer is None:
-        return f"'{blob.name}' is an input of the net, which belongs to the caller"
+        return Use(is_input(blob.name))
     if reads(blob.producer.layer, "top", blob.producer.tops.index(blob.name)):
-        return f"the backward of '{blob.producer.name}' reads '{blob.name}'"
-    for reader, i in blob.readers:
-        if reader is not besides and reads(reader.layer, "bottom", i):
-            return f"the backward of '{reader.name}' reads '{blob.name}'"
-    return None
+        return Use(is_read(blob.name, blob.producer.name))
+    read = (reader for reader, i in blob.readers if reader is not besides and reads(reader.layer, "bottom", i))
+    return Use(next((is_read(blob.name, reader.name) for reader in read), None))
 
 
 def merge_storage(graph: PhaseGraph, blobs: Sequence[Blob]) -> None:

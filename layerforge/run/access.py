@@ -19,6 +19,7 @@ from ..graph.uses import warn_of_raw
 from ..plan.plan import Plan
 from ..schema.errors import ConfigError
 from ..schema.synonyms import did_you_mean
+from .executor import Executor
 from .views import BlobError, BlobView, MissingName, Named, ParamView, numbers, write
 
 if TYPE_CHECKING:
@@ -77,21 +78,18 @@ def seeds(net: Net, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int
     return found
 
 
-def cotangents(net: Net, plan: Plan, given: Mapping[str, Any]) -> dict[int, Any]:
-    """The seeds of a backward, in memory of the plan's: gradients may go on as the same array, and be read later.
+def cotangents(net: Net, executor: Executor, given: Mapping[str, Any]) -> dict[int, Any]:
+    """The seeds of a backward, in memory of the executor's.
 
     Errors   those of `seeds`; BlobError where nothing below a blob wants a gradient
     """
+    plan = executor.plan
     found = seeds(net, plan, given, "cotangent")
     for index, array in found.items():
         if not net.graph.phases[plan.phase].blobs[index].needs_grad:
             hint = "declare inputs with `grad: true`; parameters that are frozen can be unfrozen"
             raise BlobError(f"nothing below blob '{plan.names[index]}' wants a gradient", hint=hint)
-        own = plan.cotangents.get(index)
-        if own is None:
-            own = plan.cotangents[index] = net.xp.empty_like(array)
-        own[...] = array
-        found[index] = own
+        found[index] = executor.cotangent(index, array)
     return found
 
 
@@ -152,17 +150,17 @@ class Blobs(Named):
 
 
 def _view(net: Net, phase: PhaseGraph, name: str) -> BlobView:
-    index, plan = phase.current[name].index, net.last_plan
-    spec = plan.specs[index] if plan is not None else phase.current[name].spec
+    index, last = phase.current[name].index, net.last_executor
+    spec = last.plan.specs[index] if last is not None else phase.current[name].spec
     assert spec is not None
     return BlobView(name, spec, lambda: _data(net, name, index), lambda: _grad(net, name, index), net.backend)
 
 
 def _data(net: Net, name: str, index: int) -> Any:
-    plan, last = net.last_plan, net.last_pass
-    if plan is None or last is None:
+    last = net.last_executor
+    if last is None:
         raise BlobError(f"blob '{name}' has no data yet", hint="call net.forward(...) first")
-    demand_held(net, plan, name, index)
+    demand_held(net, last.plan, name, index)
     if last.values[index] is None:
         why = f": {last.unusable}" if last.unusable else ""
         raise BlobError(f"blob '{name}' was not kept by the last forward{why}", hint=_keeping(net, name))
@@ -170,13 +168,13 @@ def _data(net: Net, name: str, index: int) -> Any:
 
 
 def _grad(net: Net, name: str, index: int) -> Any:
-    plan, last = net.last_plan, net.last_pass
-    if plan is None or last is None or not last.grads:
+    last = net.last_executor
+    if last is None or not last.grads:
         raise BlobError(f"blob '{name}' has no gradient yet", hint="call net.backward() after net.forward(...)")
     if last.grads[index] is not None:
         return last.grads[index]
-    demand_held(net, plan, name, index)
-    if not net.graph.phases[plan.phase].blobs[index].needs_grad:
+    demand_held(net, last.plan, name, index)
+    if not net.graph.phases[last.plan.phase].blobs[index].needs_grad:
         hint = "inputs: declare `grad: true`; other blobs: nothing below them is learned"
     elif net.keep is not None and name not in net.keep:
         hint = _keeping(net, name)
@@ -232,7 +230,7 @@ REMEDIES = {
     "lr": "the learning rate is the solver's",
 }
 MOVING = ("iteration", "first_sample")  # set in every step
-FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "flat", "run", "wish")
+FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "flat", "run", "engine_request")
 
 
 class Settled:

@@ -1,10 +1,10 @@
-"""Tapes: steps that did the same in two passes are joined, and from then on done by one list of calls.
+"""Capture and replay: steps that did the same in two passes are joined, and from then on done by one list of calls.
 
-In a net with an arena every array lies where it was in the pass before, so a step whose layer only runs primitives
-would run the very same calls. A layer of an engine says so by its `script`: what it did the last time, if that can be
-repeated. Steps in a row that replayed their scripts become a stretch, which is played as long as all that it depends on
-is the same object as then: the blobs that it reads from outside, what its layers kept, and the arrays of its calls.
-Where something differs, its steps run one by one again, and the tape is written anew.
+In a net with a memory layout every array is stored where it was in the pass before, so a step whose layer only runs
+primitives would run the very same calls. A layer of an engine says so by its `script`: what it did the last time, if
+that can be repeated. Steps in a row that replayed their scripts become a stretch, which is replayed as long as all that
+it depends on is the same object as then: the blobs that it reads from outside, what its layers kept, and the arrays of
+its calls. Where something differs, its steps run one by one again, and are captured anew.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from ..contract import call
 
-MOST_MISSES = 20  # stretches that did not fit, after which a tape gives up: something is new in every pass
+MOST_MISSES = 20  # stretches that did not fit, after which a capture gives up: something is new in every pass
 
 Held = tuple[tuple[int, Any], ...]  # blobs by number, with the array that each holds, or None
 
@@ -66,7 +66,7 @@ class Stretch:
                 return False
         return self.calls.fits()
 
-    def play(self, blobs: list[Any]) -> None:
+    def replay(self, blobs: list[Any]) -> None:
         """Do it again. LayerError, which names the layer, where something fails."""
         try:
             self.calls.run()
@@ -78,7 +78,7 @@ class Stretch:
             blobs[i] = array
 
 
-class Tape:
+class Capture:
     """The stretches of a pass by the position at which they begin, and what its other steps did."""
 
     def __init__(self) -> None:
@@ -88,13 +88,13 @@ class Tape:
         self.now: dict[int, Entry] = {}
         self.misses = 0
 
-    def begun(self) -> Tape:
+    def begun(self) -> Capture:
         """A pass begins. The one before may have broken off."""
         self.now = {}
         return self
 
-    def played(self, position: int, blobs: list[Any]) -> int:
-        """Play the stretch that begins here, if there is one that fits; where to go on from."""
+    def replayed(self, position: int, blobs: list[Any]) -> int:
+        """Replay the stretch that begins here, if there is one that fits; where to go on from."""
         stretch = self.stretches.get(position)
         if stretch is None:
             return position
@@ -103,7 +103,7 @@ class Tape:
                 del self.steady[at]
             self.misses += 1
             return position
-        stretch.play(blobs)
+        stretch.replay(blobs)
         return stretch.stop
 
     def note(self, position: int, entry: Entry) -> None:

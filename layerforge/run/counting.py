@@ -87,6 +87,18 @@ def together(counts: tuple[Count, ...]) -> Counts:
     return counts[0] if len(set(counts)) == 1 else counts
 
 
+def metric_counts(plan: Plan, arrays: Sequence[Any]) -> dict[str, Count]:
+    """What each metric among the outputs of a plan is a mean over: the numbers, and what is summed up in any shape."""
+    names = {i: name for name, i in plan.outputs.items()}
+    made = ((step, top) for step in plan.steps for top in step.tops if top in names)
+    return {names[top]: count_of(plan, s, arrays) for s, top in made if _is_metric(plan, s, plan.specs[top], arrays)}
+
+
+def _is_metric(plan: Plan, step: Step, spec: Spec, arrays: Sequence[Any]) -> bool:
+    counts_something = spec.is_real and bool(step.bottoms) and not step.node.layer.is_differentiable()
+    return not spec.shape or (counts_something and count_of(plan, step, arrays) is None)
+
+
 # Before the forward ---------------------------------------------------------------------------------------------------
 
 

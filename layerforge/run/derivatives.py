@@ -15,23 +15,23 @@ import numpy as np
 from ..contract import call
 from ..contract.layer import Memory
 from ..schema.errors import ConfigError
+from .executor import Executor
 from .turns import in_turn
 
 if TYPE_CHECKING:
     from ..net import Net
-    from ..plan.plan import Plan
 
 BASIS_LIMIT = 4096  # outputs of a layer without its own jvp, whose rows of J are made one by one
 
 
-def jvp(net: Net, plan: Plan, tangents: Mapping[int, Any]) -> dict[str, Any]:
+def jvp(executor: Executor, tangents: Mapping[int, Any]) -> dict[str, Any]:
     """The tangents of the net's outputs for tangents of some blobs, after a forward that was kept.
 
     A step whose bottoms all stand still is skipped. A layer that does not write down its jvp lends its backward: with
     the basis cotangents e_i it gives the rows of its Jacobian, hence (J v)_i = <Jᵀ e_i, v>. What is recomputed for a
     backward is recomputed here too. Where a blob that was given a tangent also moves with those below it, both add up.
     """
-    moving: dict[int, Any] = dict(tangents)
+    plan, xp, moving = executor.plan, executor.xp, dict(tangents)
     again = set(plan.segments)
     for number, step in enumerate(plan.steps):
         bottoms = [moving.get(i) for i in step.bottoms]
@@ -41,25 +41,25 @@ def jvp(net: Net, plan: Plan, tangents: Mapping[int, Any]) -> dict[str, Any]:
         segment = plan.segment_of.get(number)
         if segment in again:
             again.remove(segment)
-            net.last_pass.recompute(segment, apart=True)
+            executor.recompute(segment, apart=True)
         layer.needs_grad = tuple(v is not None for v in bottoms)
-        with _apart(plan, layer):
-            tops = call.jvp(layer, bottoms) if layer.has_jvp() else _by_backward(net, plan, step, bottoms)
+        with _apart(executor, layer):
+            tops = call.jvp(layer, bottoms) if layer.has_jvp() else _by_backward(executor, step, bottoms)
         for index, top in zip(step.tops, tops, strict=False):
             if top is not None and plan.specs[index].is_real:
-                moving[index] = net.xp.asarray(top) + tangents[index] if index in tangents else net.xp.asarray(top)
+                moving[index] = xp.asarray(top) + tangents[index] if index in tangents else xp.asarray(top)
     return {
-        name: moving[i].copy() if i in moving else net.xp.zeros(plan.specs[i].shape, dtype=net.dtype)
+        name: moving[i].copy() if i in moving else xp.zeros(plan.specs[i].shape, dtype=executor.dtype)
         for name, i in plan.outputs.items()
         if plan.specs[i].is_real
     }
 
 
 @contextmanager
-def _apart(plan: Plan, layer: Any) -> Iterator[None]:
+def _apart(executor: Executor, layer: Any) -> Iterator[None]:
     """Where buffers share memory, as planned for backward, a layer works in memory of its own while this lasts."""
     own = layer.memory
-    if plan.arena is not None:
+    if executor.layout is not None:
         layer.memory = Memory()
     try:
         yield
@@ -67,10 +67,10 @@ def _apart(plan: Plan, layer: Any) -> Iterator[None]:
         layer.memory = own
 
 
-def _by_backward(net: Net, plan: Plan, step: Any, bottoms: list[Any]) -> list[Any]:
+def _by_backward(executor: Executor, step: Any, bottoms: list[Any]) -> list[Any]:
     """J v of one layer from its own backward. The gradients of its parameters are left as they were."""
-    xp, layer = net.xp, step.node.layer
-    specs = [plan.specs[i] for i in step.tops]
+    xp, dtype, layer = executor.xp, executor.dtype, step.node.layer
+    specs = [executor.plan.specs[i] for i in step.tops]
     outputs = sum(s.size for s in specs if s.is_real)
     if outputs > BASIS_LIMIT:
         raise ConfigError(
@@ -78,8 +78,8 @@ def _by_backward(net: Net, plan: Plan, step: Any, bottoms: list[Any]) -> list[An
             hint="write jvp(self, *tangents) for it, or use fewer samples",
         )
     kept = {name: grad.copy() for name, grad in layer.grads.items()}
-    tangents = [xp.zeros(s.shape, dtype=net.dtype) if s.is_real else None for s in specs]
-    basis = [xp.zeros(s.shape, dtype=net.dtype) if s.is_real else None for s in specs]
+    tangents = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
+    basis = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
     for k, spec in enumerate(specs):
         for position in np.ndindex(*spec.shape) if spec.is_real else ():
             basis[k][position] = 1
@@ -127,7 +127,7 @@ def jacobian(net: Net, of: str, wrt: str) -> Any:
 @contextmanager
 def _gradients_as_they_were(net: Net) -> Iterator[None]:
     """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie."""
-    last, parameters = net.last_pass, net.flat.grad.copy()
+    last, parameters = net.last_executor, net.flat.grad.copy()
     blobs = list(last.grads) if last is not None else []
     copies = [None if grad is None else grad.copy() for grad in blobs]
     try:

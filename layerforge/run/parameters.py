@@ -71,7 +71,7 @@ class Group:
 class FlatParams:
     """The flat arrays and who lives where. `slots` has only owners: a shared parameter counts once.
 
-    changed  multipliers that hold instead of those that the configuration gives (multipliers.py)
+    changed  multipliers that hold instead of those that the configuration gives (tuning.py)
     """
 
     data: Any = field(repr=False)
@@ -81,7 +81,7 @@ class FlatParams:
     frozen_start: int
     shared: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     changed: dict[tuple[str, str], Multipliers] = field(default_factory=dict)
-    forgotten: dict[frozenset[str], list[Any]] = field(default_factory=dict, repr=False)  # `forget` writes to these
+    zeroed: dict[frozenset[str], list[Any]] = field(default_factory=dict, repr=False)  # `zero_grad` writes to these
 
     def regroup(self, xp: Any, multipliers: Mapping[tuple[str, str], Multipliers]) -> None:
         """Take other multipliers. Everything stays where it is; only the gradients of what was frozen from the start
@@ -95,20 +95,20 @@ class FlatParams:
         dtype = str(self.data.dtype)
         slots = sorted(self.slots.values(), key=lambda s: s.offset)
         self.groups = _groups(slots, dtype)
-        self.forgotten.clear()
+        self.zeroed.clear()
         size = max((_end(slot, dtype) for slot in slots if not slot.frozen), default=0)
         if size > len(self.grad):
             self.grad, self.frozen_start = extended(xp, self.grad, size), size
 
-    def forget(self, besides: frozenset[str] = frozenset()) -> None:
+    def zero_grad(self, except_: frozenset[str] = frozenset()) -> None:
         """Set the gradients to zero, but for those of the layers named."""
-        parts = self.forgotten.get(besides)
+        parts = self.zeroed.get(except_)
         if parts is None:
-            kept = [s for s in self.slots.values() if s.layer in besides and not s.frozen]
+            kept = [s for s in self.slots.values() if s.layer in except_ and not s.frozen]
             ends = sorted((s.offset, s.offset + s.size) for s in kept)
             starts, stops = [0, *(stop for _, stop in ends)], [*(start for start, _ in ends), len(self.grad)]
             between = zip(starts, stops, strict=True)
-            parts = self.forgotten[besides] = [self.grad[start:stop] for start, stop in between if start < stop]
+            parts = self.zeroed[except_] = [self.grad[start:stop] for start, stop in between if start < stop]
         for part in parts:
             part[...] = 0
 

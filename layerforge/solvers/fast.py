@@ -20,7 +20,7 @@ def fast_update(net: Net, section: SolverSection, history: Sequence[Any]) -> Fas
 
     It steps along factor · grad + decay · data and agrees with the rule up to rounding.
     """
-    if net.wish.engine == "reference" or net.wish.obstacle():
+    if net.engine_request.engine == "reference" or net.engine_request.obstacle():
         return None
     if section.weight_decay and section.regularization != "L2":
         return None

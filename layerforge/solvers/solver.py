@@ -201,7 +201,7 @@ class Solver:
                 weight = step.weights.weigh(net.mean_over())
                 if weight is None:
                     raise self._counts_differ()
-                self._backward(weight, fresh=step.loss is None)
+                self._backward(weight, overwrite_grad=step.loss is None)
                 loss = net.total_loss()
                 weighted = net.total_loss(weight) if isinstance(weight, tuple) else weight * loss
             net.first_sample += net.batch_size
@@ -244,9 +244,9 @@ class Solver:
             hint="call solver.begin_step([part, ...]) with all micro-batches of the step before the first accumulate",
         )
 
-    def _backward(self, weight: float | Sequence[float], fresh: bool) -> None:
+    def _backward(self, weight: float | Sequence[float], overwrite_grad: bool) -> None:
         try:
-            self.net.backward_losses(weight, fresh=fresh)
+            self.net.backward_losses(weight, overwrite_grad=overwrite_grad)
         except LayerError:
             loss = self.net.total_loss()
             if not math.isfinite(loss):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ..config.data_section import DataSection, Feed
 from ..contract import call
 from ..net import Net
-from ..plan.plan import make_plan
+from ..plan.planner import make_plan
 from ..schema.errors import ConfigError, LayerForgeError
 
 

@@ -25,7 +25,7 @@ def environment(net: Net) -> dict[str, Any]:
         "layerforge": __version__,
         "python": sys.version.split()[0],
         "backend": net.backend.describe(),
-        "engine": net.wish.computing(net.graph.nodes),
+        "engine": net.engine_request.computing(net.graph.nodes),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "blas": _blas(),
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},

@@ -26,7 +26,7 @@ from layerforge.cli import test_command
 from layerforge.contract.layer import Example, Layer
 from layerforge.layers.matrices.linear import Linear
 from layerforge.layers.norms.batch_norm import BatchNorm
-from layerforge.run.execution import Pass
+from layerforge.run.executor import Executor
 from layerforge.schema.errors import ConfigError, LayerForgeError
 from layerforge.schema.registry import LAYERS
 
@@ -347,7 +347,7 @@ def test_an_error_of_the_net_itself_is_not_hidden_by_layers_that_are_right(monke
         "net": [layer("fc", "Linear", out_features=3), layer("a", "Tanh", "fc"), layer("b", "Sigmoid", "fc")],
     }
     assert gradcheck(net).ok
-    monkeypatch.setattr(Pass, "_add_grad", lambda self, place, index, grad: self.grads.__setitem__(index, grad))
+    monkeypatch.setattr(Executor, "_add_grad", lambda self, place, index, grad: self.grads.__setitem__(index, grad))
     report = gradcheck(net)
     assert {(row.owner, row.note) for row in report.rows if not row.ok} == {("fc (Linear)", "no layer fails alone")}
 

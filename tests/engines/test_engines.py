@@ -95,21 +95,21 @@ class OverwritesBoth(OneDnnLinear):
         return super().backward(dy)
 
 
-@caught_by("sets_gradients")
+@caught_by("overwrites_grad")
 class AddsToWhatItShouldForget(OneDnnLinear):
     adding = primitives.ADDED
 
 
-@caught_by("sets_gradients")
+@caught_by("overwrites_grad")
 class SetsForEver(OneDnnLinear):
     """Its primitives are those of the first time."""
 
     def op(self, name: str, maker: Any, *options: Any, **more: Any) -> Op:
-        fresh, self.fresh = self.fresh, False
+        overwrites, self.overwrites_grad = self.overwrites_grad, False
         try:
             return super().op(name, maker, *options, **more)
         finally:
-            self.fresh = fresh
+            self.overwrites_grad = overwrites
 
 
 @caught_by("backward_reads")

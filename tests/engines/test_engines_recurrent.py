@@ -157,7 +157,7 @@ def test_gradients_may_be_set_instead(kind: str) -> None:
     want = made.gradients(cotangents)
     for _, grad in made.layer.grads.items():
         grad[...] = np.nan
-    made.layer.fresh = True
+    made.layer.overwrites_grad = True
     assert_same(made.named(made.backward(cotangents)), want)
 
 
@@ -205,7 +205,7 @@ def test_a_net_that_reuses_memory_is_the_net_that_keeps_all(kind: str) -> None:
         found = pass_through(planned, seed)
         assert_same(found, pass_through(kept, seed))
         assert_close(found, pass_through(reference, seed), 1e-4)
-    assert planned.current_plan.arena is not None
+    assert planned.executor.layout is not None
     assert {planned.current_plan.choices[name].engine for name in ("low", "high")} == {"onednn"}
 
 

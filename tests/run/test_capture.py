@@ -11,6 +11,7 @@ from support.planned_nets import NETS, batch_for, built
 
 from layerforge import Layer, Net, Solver
 from layerforge.run.capture import MOST_MISSES
+from layerforge.run.observer import Observer
 from layerforge.schema.errors import LayerError
 from layerforge.schema.registry import LAYERS
 
@@ -61,28 +62,30 @@ def plain(middle: str = "ReLU") -> dict[str, Any]:
 def both(config: dict[str, Any]) -> list[Net]:
     """The same net, whose steps are joined, and one whose layers are asked in every pass."""
     nets = built(config), built(config)
-    plan_of = nets[1].plan
-
-    def one_by_one(*arguments: Any, **options: Any) -> Any:
-        plan = plan_of(*arguments, **options)
-        plan.one_by_one = True
-        return plan
-
-    nets[1].plan = one_by_one  # type: ignore[method-assign]
+    nets[1].observe(Observer())
     return list(nets)
 
 
+class Asked(Observer):
+    """The layers that are asked, in order."""
+
+    every_step = False
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def before_forward(self, number: int, step: Any, bottoms: Any, again: bool) -> None:
+        self.names.append(f"{step.node.name} forward")
+
+    def before_backward(self, number: int, step: Any, dtops: Any) -> None:
+        self.names.append(f"{step.node.name} backward")
+
+
 def asked(net: Net) -> list[str]:
-    """From now on, the layers of the net's last plan that are asked, in order."""
-    names: list[str] = []
-
-    def spied(layer: Any) -> Any:
-        perform = layer.perform
-        return lambda doing, arrays: (names.append(f"{layer.name} {doing}"), perform(doing, arrays))[1]
-
-    for step in net.current_plan.steps:
-        step.node.layer.perform = spied(step.node.layer)
-    return names
+    """From now on, the layers of the net that are asked, in order."""
+    observer = Asked()
+    net.observe(observer)
+    return observer.names
 
 
 def same(nets: list[Net]) -> bool:
@@ -137,7 +140,7 @@ def test_what_moves_now_and_then_is_noticed_there_and_above() -> None:
             net.layers["middle"].move = number % 5 == 0  # type: ignore[attr-defined]
             solver.step(**batch_for(config, number))
         assert same(nets)
-    assert all(tape.misses <= MOST_MISSES for tape in nets[0].current_plan.tapes.values())
+    assert all(capture.misses <= MOST_MISSES for capture in nets[0].executor.captures.values())
 
 
 def test_backward_may_begin_anywhere_and_from_anything() -> None:
@@ -160,7 +163,7 @@ def test_an_operation_that_was_bound_to_other_arrays_is_bound_anew() -> None:
     net = built(config)
     for number in range(4):
         net.forward(phase="train", **batch_for(config, number))
-    op = net.current_plan.tapes["forward"].stretches[0].calls.ops[0]
+    op = net.executor.captures["forward"].stretches[0].calls.ops[0]
     op.bind([None if array is None else array.copy("K") for array in op.bound])
     loss = net.forward(**batch_for(config, 5))["loss"]
     assert loss == built(config).forward(**batch_for(config, 5))["loss"]
@@ -192,7 +195,7 @@ def test_a_stretch_that_fails_names_the_layer() -> None:
     net = built(plain())
     for number in range(4):
         net.forward(phase="train", **batch_for(plain(), number))
-    stretch = net.current_plan.tapes["forward"].stretches[0]
+    stretch = net.executor.captures["forward"].stretches[0]
     failing = lambda: 2  # noqa: E731
     stretch.calls.calls.append(failing)
     stretch.entries[1].scripts[0].calls.calls.append(failing)
@@ -252,7 +255,7 @@ def test_a_step_forgets_what_gradients_held_before(name: str) -> None:
         batch = batch_for(config, number)
         nets[0].flat.grad[...] = 1e3
         nets[0].forward(**batch)
-        nets[0].backward_losses(fresh=True)
+        nets[0].backward_losses(overwrite_grad=True)
         nets[1].zero_grad()
         nets[1].forward(**batch)
         nets[1].backward()

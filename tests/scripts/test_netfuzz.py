@@ -20,7 +20,7 @@ from netfuzzing.trials import Trial, draw
 
 from layerforge import Net
 from layerforge.engines.onednn import binding, primitives
-from layerforge.run.execution import Pass
+from layerforge.run.executor import Executor
 from layerforge.schema.errors import LayerForgeError
 
 NETS, PARTS = 300, 6
@@ -68,13 +68,13 @@ def misread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def recompute_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second backward through what is recomputed does not have what the first one had."""
-    backward = Pass.backward
+    backward = Executor.backward
 
-    def spoilt(self: Pass, seeds: Any, fresh: bool = False) -> None:
+    def spoilt(self: Executor, seeds: Any, overwrite_grad: bool = False) -> None:
         again = self.plan.segments and self.grads and self.dtype == "float32"
-        backward(self, {i: seed * (0.5 if again else 1) for i, seed in seeds.items()}, fresh)
+        backward(self, {i: seed * (0.5 if again else 1) for i, seed in seeds.items()}, overwrite_grad)
 
-    monkeypatch.setattr(Pass, "backward", spoilt)
+    monkeypatch.setattr(Executor, "backward", spoilt)
 
 
 def ignore_cotangents(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def ignore_cotangents(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def share_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """All threads write down what they run in one list."""
-    monkeypatch.setattr(binding.runtime(), "watch", types.SimpleNamespace(trace=None, recording=False))
+    monkeypatch.setattr(binding.runtime(), "watch", types.SimpleNamespace(trace=None, dry_run=False))
 
 
 def round_badly(monkeypatch: pytest.MonkeyPatch) -> None:

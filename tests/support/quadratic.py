@@ -10,7 +10,7 @@ from layerforge.arrays.backend import NUMPY, Backend
 from layerforge.arrays.spec import Spec
 from layerforge.contract.layer import Layer
 from layerforge.graph.multipliers import Multipliers
-from layerforge.plan.engines import Wish
+from layerforge.plan.engines import EngineRequest
 from layerforge.run.parameters import allocate
 
 RNG = np.random.default_rng(20)
@@ -48,7 +48,7 @@ class QuadraticNet:
             layer.setup(Spec((2, width)))
         self.flat = allocate(self.layers.values(), backend, dtype, 0, multipliers)
         self.backend, self.dtype, self.mean = backend, dtype, mean
-        self.wish = Wish(engine, backend.name, dtype)
+        self.engine_request = EngineRequest(engine, backend.name, dtype)
         self.iteration = self.first_sample = self.batch_size = 0
         self.seen_keys: list[tuple[int, int]] = []  # (iteration, first_sample) of every forward
         self.fail_in_backward: BaseException | None = None
@@ -80,10 +80,10 @@ class QuadraticNet:
     def total_loss(self) -> float:
         return self._share() * 0.5 * float((self.r * self.r).sum())
 
-    def backward_losses(self, scale: float = 1.0, *, fresh: bool = False) -> None:
+    def backward_losses(self, scale: float = 1.0, *, overwrite_grad: bool = False) -> None:
         if self.fail_in_backward is not None:
             raise self.fail_in_backward
-        if fresh:
+        if overwrite_grad:
             self.zero_grad()
         dy = self.r * (scale * self._share())
         a, b = self.layers["a"], self.layers["b"]

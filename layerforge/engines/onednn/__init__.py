@@ -1,6 +1,6 @@
 """The oneDNN engine: oneDNN's C library through ctypes, working on NumPy's memory; nothing is compiled at install.
 
-`missing` and `layers` are what the rest of the package asks of an engine; both load the library at their first use.
+The functions are those of engines/protocol.py; what needs the library loads it at its first use.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def carrier() -> Any:
     return between.Carry
 
 
-def record(on: bool) -> None:
-    """Whether the planner looks on at this thread: primitives are made and bound then, and nothing is computed."""
+def dry_run(on: bool) -> None:
+    """Whether this thread only plans: primitives are made and bound then, and nothing is computed."""
     from . import binding
 
-    binding.runtime().watch.recording = on
+    binding.runtime().watch.dry_run = on
 
 
 def refuse_after_fork() -> None:

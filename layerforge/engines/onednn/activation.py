@@ -18,6 +18,7 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
+from ..protocol import Circumstances
 from . import primitives
 from .base import OneDnn
 
@@ -54,7 +55,7 @@ class Activated(OneDnn):
     activation: Algorithm | None = None
     above: Any = None  # the layer that it was
 
-    def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
+    def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
         """Whether the layer above is an activation that this one can apply, and undo; one is enough.
 
         between  the blob between the two

@@ -86,7 +86,7 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
     """MultiheadAttention. The heads of q, k, v and dz are copied apart; z, dq, dk and dv are written in place."""
 
     type_name = "MultiheadAttention"
-    sets_gradients = True
+    can_overwrite_grad = True
 
     def forward(self, *bottoms: Any) -> Any:
         xs, mask = bottoms[: 1 if len(bottoms) < 3 else 3], bottoms[-1] if len(bottoms) % 2 == 0 else None

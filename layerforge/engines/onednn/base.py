@@ -11,6 +11,7 @@ import numpy as np
 from ...arrays.spec import Spec
 from ...contract.layer import Layer, Memory
 from ...contract.namespaces import Saved
+from ..protocol import Circumstances
 from . import primitives
 from .binding import AXES, Op, layout
 from .script import Act, Script, written_down
@@ -30,8 +31,8 @@ class OneDnn(Layer):
 
     engine = "onednn"
     replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops and Acts: see script.py
-    sets_gradients: ClassVar[bool] = False  # where `fresh`, backward writes every parameter's gradient, adding to none
-    fresh: bool = False
+    can_overwrite_grad: ClassVar[bool] = False  # where `overwrites_grad`, backward writes all gradients of parameters
+    overwrites_grad: bool = False
     ops: dict[str, Any]  # Op or Act, by name
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
@@ -60,6 +61,14 @@ class OneDnn(Layer):
             return "a single number"
         return f"more than {AXES} axes" if any(s.ndim > AXES for s in arrays) else None
 
+    def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
+        """Whether it can do the work of the layer above along with its own. `between` is the blob between the two."""
+        return False
+
+    def absorb(self, above: Layer) -> None:
+        """Do the work of the layer above from now on."""
+        raise NotImplementedError(f"{type(self).__name__} absorbs no other layer")
+
     def axes_in_memory(self, ndim: int) -> tuple[int, ...] | None:
         """The order, outermost first, into which it copies a bottom of so many axes; None where it takes any."""
         return None
@@ -77,7 +86,7 @@ class OneDnn(Layer):
         """Run forward or backward; as it was written down the last time, where nothing has changed since."""
         if not self.replays:
             return super().perform(doing, arrays)
-        key = doing, id(self.memory), self.fresh
+        key = doing, id(self.memory), self.overwrites_grad
         script = self.scripts.get(key)
         if script is not None and script.fits(self, arrays):
             self.scripts[LAST] = script
@@ -92,7 +101,7 @@ class OneDnn(Layer):
 
     def op(self, name: str, maker: Any, *options: Any, added: Sequence[int] = ()) -> Op:
         """The primitive of that name, which is made at its first use; its options stay what they were then."""
-        key = f"{name}, set" if self.fresh else name
+        key = f"{name}, set" if self.overwrites_grad else name
         op = self.ops.get(key)
         if op is None:
             op = self.ops[key] = Op(maker, options, self._bytes_for(name), added)
@@ -101,11 +110,11 @@ class OneDnn(Layer):
     @property
     def adding(self) -> tuple[Any, ...]:
         """The post-op of a product that is a gradient: the sum with what is there, unless that is to be forgotten."""
-        return () if self.fresh else primitives.ADDED
+        return () if self.overwrites_grad else primitives.ADDED
 
     def added(self, *arguments: int) -> tuple[int, ...]:
         """As `adding`, for primitives that cannot add themselves: which of their results are to be added."""
-        return () if self.fresh else arguments
+        return () if self.overwrites_grad else arguments
 
     def act(self, name: str, function: Callable[..., None]) -> Act:
         """A piece of NumPy of that name: see `Act`."""
@@ -142,7 +151,8 @@ class OneDnn(Layer):
     def add_column_sums(self, rows: Any, total: Any, name: str = "db") -> None:
         """total += Σₙ rowsₙ: of few rows as a product with a row of ones, of many as `column_sums` adds them up."""
         if len(rows) > FEW:
-            self.act(f"{name} {self.fresh} by NumPy", set_sums if self.fresh else add_sums)(rows, total)
+            sums = set_sums if self.overwrites_grad else add_sums
+            self.act(f"{name} {self.overwrites_grad} by NumPy", sums)(rows, total)
             return
         ones = self.view(f"{name} ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
         row = self.view(name, total, lambda t: t.reshape(1, -1))
@@ -151,7 +161,8 @@ class OneDnn(Layer):
     def add_product(self, name: str, a: Any, b: Any, total: Any) -> None:
         """total += aᵀ b, a sum over their rows: of very many as the reference adds them up."""
         if len(a) > MANY:
-            self.act(f"{name} {self.fresh} by NumPy", set_product if self.fresh else add_product)(a, b, total)
+            product = set_product if self.overwrites_grad else add_product
+            self.act(f"{name} {self.overwrites_grad} by NumPy", product)(a, b, total)
             return
         self.op(name, primitives.matmul, self.adding)(self.view(f"{name} columns", a, np.transpose), b, None, total)
 

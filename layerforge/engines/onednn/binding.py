@@ -91,7 +91,7 @@ class Watch(threading.local):
     """Who looks on at what a thread runs: each thread has its own."""
 
     trace: list[tuple[Work, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
-    recording = False  # the planner looks on: nothing is computed
+    dry_run = False  # only planning: nothing is computed
 
 
 class Runtime:
@@ -386,7 +386,7 @@ class Work:
         watch = runtime.watch
         if watch.trace is not None:
             watch.trace.append((self, self.bound))
-        if not watch.recording:
+        if not watch.dry_run:
             self.run()
 
     def bind(self, arrays: Sequence[Any]) -> None:

@@ -27,7 +27,7 @@ MANY = 2**17  # positions of all images from which on the gradient of the kernel
 class OneDnnConvolution(Folding, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
-    replays = sets_gradients = True
+    replays = can_overwrite_grad = True
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 0, *range(2, ndim), 1
@@ -72,7 +72,7 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
     def add_to_weights(self, x: Any, dz: Any, how: Geometry) -> None:
         """The gradient of the kernels. oneDNN's kernels for few channels make a running sum over all positions."""
         if len(x) * max(math.prod(a.shape[2:]) for a in (x, dz)) > MANY:
-            self.act(f"dw {self.fresh} by NumPy", self.weigh)(x, dz, self.grads.weight)
+            self.act(f"dw {self.overwrites_grad} by NumPy", self.weigh)(x, dz, self.grads.weight)
             return
         by_weights = self.op("dw", primitives.convolution_by_weights, how, added=self.added(DIFF_WEIGHTS))
         by_weights(x, dz, self.kernels("dw", self.grads.weight))
@@ -81,7 +81,7 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         """Write the gradient of the kernels, or add it to what is there."""
         seen, given = (dz, x) if self.geometry(x).turned else (x, dz)
         found = weigh(np, batch_last(np, given), batch_last(np, seen), self.windows(x.shape[2:]), self.params.weight)
-        np.copyto(dw, found) if self.fresh else np.add(dw, found, out=dw)
+        np.copyto(dw, found) if self.overwrites_grad else np.add(dw, found, out=dw)
 
 
 class OneDnnConv1d(OneDnnConvolution, Conv1d):

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
+from ..protocol import Circumstances
 from .activation import Activated
 
 
@@ -23,7 +24,7 @@ class Folding(Activated):
 
     norm: Any = None
 
-    def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
+    def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
         if above.type_name != "BatchNorm":
             return super().can_absorb(above, between, plan)
         fixed, free = plan.phase == "eval" or above.use_running_stats, self.norm is None and self.activation is None

@@ -19,7 +19,7 @@ class OneDnnLinear(Folding, OneDnn, Linear):
     """Linear, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
     type_name = "Linear"
-    replays = sets_gradients = True
+    replays = can_overwrite_grad = True
 
     def channels_of(self, top: Spec) -> bool:
         return top.ndim == 2

@@ -14,6 +14,7 @@ from ...layers.norms.layer_norm import LayerNorm
 from ...layers.norms.local_response_norm import LocalResponseNorm
 from ...layers.norms.normalize import per_channel
 from ...schema.errors import LayerError
+from ..protocol import Circumstances
 from . import primitives
 from .activation import in_order_of_memory, rectify_what_is_not_finite
 from .base import OneDnn, rows_in_order
@@ -40,14 +41,14 @@ def give(layer: Any, dweight: Any, dbias: Any) -> None:
     for name, total in (("weight", dweight), ("bias", dbias)):
         if layer.needs_param_grad[name]:
             grad = layer.grads[name]
-            grad[...] = total if layer.fresh else grad + total
+            grad[...] = total if layer.overwrites_grad else grad + total
 
 
 class OneDnnBatchNorm(OneDnn, BatchNorm):
     """BatchNorm, with a ReLU if the plan fused one. It keeps x, mean and variance instead of x̂."""
 
     type_name = "BatchNorm"
-    replays = sets_gradients = True
+    replays = can_overwrite_grad = True
     backward_reads = ("bottom",)
     inplace = False
     relu = False
@@ -58,7 +59,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             return "without running statistics"
         return super().refuses(reference, bottoms, tops)
 
-    def can_absorb(self, above: Layer, between: Spec, plan: Any) -> bool:
+    def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
         """A plain ReLU, unless the sums of backward are done apart, which cannot read the mask."""
         plain = above.type_name == "ReLU" and not above.negative_slope
         return plain and not self.relu and values_per_channel(between) <= MANY
@@ -155,7 +156,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         dx4 = self.settled("dx", self.as_image("dx", dx))
         if values_per_channel(dy) > MANY and not self.relu:
             matrices = [self.view(f"{n} rows", a, positions) for n, a in (("x", kept.x), ("dy", dy4), ("dx", dx4))]
-            name = f"dx {kept.learning} {self.fresh} by NumPy"
+            name = f"dx {kept.learning} {self.overwrites_grad} by NumPy"
             self.act(name, self.backward_many)(*matrices, kept.mean, kept.var)
             return dx if self.needs_grad[0] else None
         gradients = affine_gradients(self, False) if self.affine else (None, None)
@@ -198,7 +199,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
     """
 
     type_name = "LayerNorm"
-    replays = sets_gradients = True
+    replays = can_overwrite_grad = True
     rows = staticmethod(rows_in_order)  # of columns in order oneDNN takes the wrong numbers in backward
     backward_reads = ()
     inplace = False
@@ -228,7 +229,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
         rows = self.matrix("dy", dy), self.matrix("dx", dx)
         backward(kept.x, self.params.weight, self.params.bias, kept.mean, kept.var, *rows, *gradients)
         if apart:
-            self.act(f"sums {self.fresh}", self.sums_of_many)(kept.x, kept.mean, kept.var, rows[0])
+            self.act(f"sums {self.overwrites_grad}", self.sums_of_many)(kept.x, kept.mean, kept.var, rows[0])
         return dx if self.needs_grad[0] else None
 
     def sums_of_many(self, x: Any, mean: Any, var: Any, dy: Any) -> None:

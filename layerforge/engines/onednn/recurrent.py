@@ -35,7 +35,7 @@ class Pass(NamedTuple):
 class OneDnnRecurrent(OneDnn, Recurrent):
     """What the three share. Inside, arrays have time first, and the layer's tops are views of them."""
 
-    replays = sets_gradients = True
+    replays = can_overwrite_grad = True
     backward_reads = ("bottom[0]", "top")
 
     cell: ClassVar[str]
@@ -132,7 +132,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         if ours is None or not self.needs_param_grad[key]:
             return
         source = self.block(f"d{key} there", gradient, theirs)
-        maker = primitives.copy if self.fresh else primitives.add_to
+        maker = primitives.copy if self.overwrites_grad else primitives.add_to
         self.op(f"d{key} {ours}", maker)(source, self.block(f"d{key}", self.grads[key], ours))
 
     # Arrays -------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class Script:
 
 
 def written_down(layer: Any, doing: str, arrays: Sequence[Any]) -> tuple[Script | None, Any]:
-    """Run a layer's method and write down what it did; no script while the planner looks on."""
+    """Run a layer's method and write down what it did; no script in a dry run."""
     watch, before = runtime().watch, layer.kept
     outer, watch.trace = watch.trace, []
     try:
@@ -101,7 +101,7 @@ def written_down(layer: Any, doing: str, arrays: Sequence[Any]) -> tuple[Script 
         trace = watch.trace
     finally:
         watch.trace = outer
-    if watch.recording:
+    if watch.dry_run:
         return None, result
     calls = Calls([op for op, _ in trace], [bound for _, bound in trace])
     circumstances = (layer.memory, layer.run.phase, layer.run.keep, layer.needs_grad)

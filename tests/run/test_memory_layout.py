@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from support.planned_nets import NETS, batch_for, built, forks, residual
 
 from layerforge import Net, Solver
-from layerforge.run.arena import ALIGNMENT, Buffer, place
-from layerforge.run.execution import Pass
+from layerforge.run.executor import Executor
+from layerforge.run.memory_layout import ALIGNMENT, Buffer
+from layerforge.run.observer import Observer
+from layerforge.run.packing import place
 from layerforge.run.views import BlobError
 
 
@@ -34,57 +36,55 @@ def test_sharing_memory_changes_no_bit(name: str) -> None:
     config = NETS[name]
     apart, together = built(config, keep="all"), built(config)
     want, got = run(apart, config), run(together, config)
-    arena = together.current_plan.arena
-    assert arena.size < 0.75 * arena.unshared
+    layout = together.executor.layout
+    assert layout.size < 0.75 * layout.unshared
     assert np.array_equal(got[0], want[0])
     assert got[0].any()
     assert all(np.array_equal(got[1][key], want[1][key]) for key in want[1])
 
 
-class PoisonedPass(Pass):
+class Poison(Observer):
     """Before every step, all memory that nobody needs at that moment is filled with NaN."""
 
-    arena: Any = None
-
-    def _tape(self, doing: str) -> None:
-        return None  # every step runs by itself
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
 
     def poison(self, now: float) -> None:
-        alive = [b for b in self.arena.buffers if b.first <= now <= b.last]
-        memory = self.arena.bound_to[: self.arena.size]
+        layout = self.executor.layout
+        alive = [b for b in layout.buffers if b.first <= now <= b.last]
+        memory = self.executor.memory[: layout.size]
         dead = np.ones(len(memory), bool)
         for buffer in alive:
             dead[buffer.offset : buffer.offset + buffer.size] = False
         memory[dead] = 255  # a NaN wherever a float lies
 
-    def _forward_step(self, step: Any) -> None:
-        number = self.plan.steps.index(step)
-        again = self.grads and number in self.plan.segment_of
+    def before_forward(self, number: int, step: Any, bottoms: Any, again: bool) -> None:
         if not again:
             self.poison(number)
-        super()._forward_step(step)
 
-    def _backward_step(self, number: int) -> None:
-        self.poison(2 * len(self.plan.steps) - 1 - number)
-        super()._backward_step(number)
+    def before_backward(self, number: int, step: Any, dtops: Any) -> None:
+        self.poison(2 * len(self.executor.plan.steps) - 1 - number)
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_what_is_planned_as_dead_is_never_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_planned_as_dead_is_never_read(name: str) -> None:
     config = NETS[name]
     want = run(built(config, keep="all"), config)
     net = built(config)
     run(net, config, 1)
-    monkeypatch.setattr(PoisonedPass, "arena", net.current_plan.arena)
-    monkeypatch.setattr("layerforge.net.Pass", PoisonedPass)
+    net.observe(Poison(net.executor))
     got = run(net, config)
     assert np.array_equal(got[0], want[0])
+
+
+def buffer(name: int, count: int, first: float, last: float) -> Buffer:
+    return Buffer("layer", name, (count,), np.dtype("float32"), (4,), first, last)
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=25))
 def test_buffers_that_meet_lie_apart(sizes: list[tuple[int, int, int]]) -> None:
     buffers = [
-        Buffer("layer", i, np.empty(n * 16, np.float32), min(a, b), max(a, b)) for i, (n, a, b) in enumerate(sizes)
+        buffer(i, n * 16, min(a, b), max(a, b)) for i, (n, a, b) in enumerate(sizes)
     ]
     whole = place(buffers)
     for one, other in ((one, other) for one in buffers for other in buffers if one is not other and one.meets(other)):
@@ -96,7 +96,7 @@ def test_buffers_that_meet_lie_apart(sizes: list[tuple[int, int, int]]) -> None:
 
 
 def test_buffers_that_never_meet_share_a_place() -> None:
-    buffers = [Buffer("layer", i, np.empty(100, np.float32), i, i) for i in range(5)]
+    buffers = [buffer(i, 100, i, i) for i in range(5)]
     assert place(buffers) == buffers[0].size
 
 
@@ -166,7 +166,7 @@ def test_recomputing_takes_less_memory_and_gives_the_same_bits() -> None:
     want, got = run(plain, residual()), run(frugal, residual())
     assert np.array_equal(got[0], want[0])
     assert all(np.array_equal(got[1][key], want[1][key]) for key in want[1])
-    assert frugal.current_plan.arena.size < 0.65 * plain.current_plan.arena.size
+    assert frugal.executor.layout.size < 0.65 * plain.executor.layout.size
 
 
 @pytest.mark.parametrize("engine", ["reference", "onednn"])

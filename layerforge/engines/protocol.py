@@ -1,0 +1,71 @@
+"""What the framework asks of an engine, and of an engine's layer. Nothing else of an engine is known outside of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeGuard
+
+from ..arrays.spec import Spec
+from ..contract.layer import Layer
+
+
+class Engine(Protocol):
+    """The package of an engine: layerforge/engines/<name>/__init__.py has these functions.
+
+    missing            why it cannot be used here; None where it can
+    describe           which library was loaded
+    layers             its layers by the type that they stand in for
+    updates            the solver's rules that it knows, by type: made of a rule, the flat arrays and the histories
+    adder              what makes the sums of two gradients: called with both and the array for the result
+    carrier            what makes the copies of an input: called with it and the array that it goes to
+    dry_run            whether this thread only plans: primitives are made and bound, and nothing is computed
+    refuse_after_fork  BackendError in a child of fork that could only wait for threads which its parent has
+    """
+
+    def missing(self) -> str | None: ...
+    def describe(self) -> str: ...
+    def layers(self) -> Mapping[str, type[EngineLayer]]: ...
+    def updates(self) -> Mapping[str, Callable[..., Any]]: ...
+    def adder(self) -> Callable[[], Callable[[Any, Any, Any], Any]]: ...
+    def carrier(self) -> Callable[[], Callable[[Any, Any], None]]: ...
+    def dry_run(self, on: bool) -> None: ...
+    def refuse_after_fork(self) -> None: ...
+
+
+class Circumstances(Protocol):
+    """What a layer may know of the plan before it absorbs another: see `EngineLayer.can_absorb`."""
+
+    @property
+    def phase(self) -> str: ...
+    @property
+    def backward(self) -> bool: ...
+
+
+class EngineLayer(Protocol):
+    """A layer of an engine: besides the contract of any layer, what planning and running ask of it.
+
+    engine              the name of its engine
+    can_overwrite_grad  its backward can write the gradients of all its parameters instead of adding to them
+    overwrites_grad     it is to do so in the backward that follows: their old values count for nothing (beta = 0)
+    script              what it did the last time, where that can be repeated: see run/capture.py
+    """
+
+    name: str
+    engine: ClassVar[str]
+    can_overwrite_grad: ClassVar[bool]
+    overwrites_grad: bool
+
+    @classmethod
+    def instead_of(cls, reference: Layer) -> Any: ...
+    @classmethod
+    def stands_for(cls, reference: Layer) -> bool: ...
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None: ...
+    def axes_in_memory(self, ndim: int) -> tuple[int, ...] | None: ...
+    def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool: ...
+    def absorb(self, above: Layer) -> None: ...
+
+
+def is_engine_layer(layer: Any) -> TypeGuard[EngineLayer]:
+    """Whether a layer is one of an engine, which has the attributes of `EngineLayer`."""
+    return isinstance(getattr(layer, "engine", None), str)
