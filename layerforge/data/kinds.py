@@ -1,7 +1,7 @@
 """What training saw of each input, and whether what comes later is of the same kind.
 
 One transform serves train, val, test and predict: numbers in other units than training's would pass through it and give
-wrong scores without a word. Their dtype, range and shape tell.
+wrong scores without a word. Their dtype, range, shape and usual sizes tell.
 """
 
 from __future__ import annotations
@@ -17,33 +17,47 @@ from ..schema.params import parse_as
 
 FAR = 20  # widths of training's range beyond its ends: no sample of the same units lies there ...
 FEW = 0.01  # ... but for this share of all numbers
+OUTSIDE = 3  # widths beyond which lie ...
+SOME = 0.05  # ... outliers at most: not more than this share of all numbers,
+ENOUGH = 8  # and not more than a few numbers at all; so many are needed for a judgement
+NEGATIVE = 0.25  # widths below 0, for numbers of one sort of which training had none below 0
 DARK = 100  # a picture whose largest number is this many times smaller than training's is in other units
+MANY = 16  # columns that may be one sort of number, as pixels in a row are
+MOST_COLUMNS = 1000  # of which each has a usual size of its own
+MOST_NUMBERS = 1_000_000  # that the usual sizes are taken from
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The samples of a blob before the transform: bytes or other numbers, their range, and the shape of one."""
+    """The samples of a blob before the transform: bytes or other numbers, their range, and the shape of one.
+
+    typical   of samples with one axis: the median size |x| of the numbers that are not 0, per column (0: there are
+              none); of all columns together where they are many. () of other samples, and where it is not known
+    """
 
     dtype: str
     low: float
     high: float
     shape: tuple[int, ...]
+    typical: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, array: np.ndarray) -> Kind:
         """The kind of an array of samples."""
-        return cls(str(array.dtype), float(array.min()), float(array.max()), tuple(array.shape[1:]))
+        typical = _typical(array) if array.ndim == 2 else ()
+        return cls(str(array.dtype), float(array.min()), float(array.max()), tuple(array.shape[1:]), typical)
 
     @classmethod
     def parse(cls, value: Any) -> Kind:
         """From what `plain` wrote; ValueError, TypeError or KeyError where it is something else."""
         shape = parse_as(list[int], value["shape"])
-        return cls(str(value["dtype"]), parse_as(float, value["low"]), parse_as(float, value["high"]), tuple(shape))
+        low, high = (parse_as(float, value[end]) for end in ("low", "high"))
+        return cls(str(value["dtype"]), low, high, tuple(shape), tuple(parse_as(list[float], value.get("typical", []))))
 
     @property
     def plain(self) -> dict[str, Any]:
         """As plain values, for a file."""
-        return {**asdict(self), "shape": list(self.shape)}
+        return {**asdict(self), "shape": list(self.shape), "typical": list(self.typical)}
 
     @property
     def is_bytes(self) -> bool:
@@ -66,24 +80,60 @@ class Kind:
         if other.is_bytes != self.is_bytes:
             fix = "give whole numbers from 0 to 255, as uint8" if self.is_bytes else f"convert them to {self.dtype}"
             raise self._unlike(name, where, str(other), str(self), f"{fix}, in training's units")
-        if not self.is_bytes and (self._is_far(array, other) or self._is_dark(other)):
+        if self._is_far(array, other) or self._is_dark(other) or self._is_rescaled(array, other):
             raise self._unlike(name, where, str(other), str(self), "give them in training's units")
+
+    @property
+    def is_of_one_sort(self) -> bool:
+        """Whether the numbers of a sample are of one sort, as pixels are; columns of a table have units each."""
+        if len(self.shape) != 1:
+            return len(self.shape) > 1
+        sizes = np.array([size for size in self.typical if size])
+        if self.shape[0] < MANY or not len(sizes):
+            return False
+        return bool(np.mean(np.abs(np.log10(sizes / np.median(sizes))) < 1) > 0.9)
 
     def _is_far(self, array: np.ndarray, other: Kind) -> bool:
         width = self.high - self.low
-        low, high = self.low - FAR * width, self.high + FAR * width
-        if not width or (low <= other.low and other.high <= high):
+        if not width or (self.low <= other.low and other.high <= self.high):
             return False
-        return float(np.mean((array < low) | (array > high))) > FEW
+        far = _beyond(array, self.low - FAR * width, self.high + FAR * width)
+        if self.is_bytes or far > FEW * array.size:  # bytes go to 255, whatever training saw of them
+            return far > FEW * array.size
+        below = above = OUTSIDE
+        if self.is_of_one_sort:
+            below, above = (NEGATIVE if self.low >= 0 else 1), 1
+        outside = _beyond(array, self.low - below * width, self.high + above * width)
+        return outside >= ENOUGH and outside > SOME * array.size
 
     def _is_dark(self, other: Kind) -> bool:
-        """Only where the numbers of a sample are of one sort, as pixels are; columns of a table have units each."""
+        """Only pictures: among the columns of a table one may be large, and 0 in what comes."""
         mine, theirs = (max(abs(k.low), abs(k.high)) for k in (self, other))
         return len(self.shape) > 1 and 0 < theirs * DARK <= mine
+
+    def _is_rescaled(self, array: np.ndarray, other: Kind) -> bool:
+        """Whether most columns of a table have other sizes than in training, all of them the same way."""
+        if not self.typical or len(self.typical) != len(other.typical) or np.count_nonzero(array) < ENOUGH:
+            return False
+        ratios = [theirs / mine for mine, theirs in zip(self.typical, other.typical, strict=True) if mine and theirs]
+        return bool(ratios) and not 1 / DARK < float(np.median(ratios)) < DARK
 
     @staticmethod
     def _unlike(name: str, where: str, came: str, seen: str, fix: str = "give them as training had them") -> DataError:
         return DataError(f"{where}: '{name}' is {came}, but training saw {seen}", hint=fix)
+
+
+def _beyond(array: np.ndarray, low: float, high: float) -> int:
+    """How many numbers lie outside of a range."""
+    return int(np.count_nonzero((array < low) | (array > high)))
+
+
+def _typical(array: np.ndarray) -> tuple[float, ...]:
+    """The median size of the numbers that are not 0, per column or of all of them, from rows in equal steps."""
+    rows = max(1, MOST_NUMBERS // array.shape[1])
+    sizes = np.abs(array[:: -(-len(array) // rows)].astype(np.float64))
+    columns = sizes.T if array.shape[1] <= MOST_COLUMNS else [sizes.ravel()]
+    return tuple(float(np.median(column[column > 0])) if (column > 0).any() else 0.0 for column in columns)
 
 
 def kinds_of(meta: Mapping[str, Any], source: str) -> dict[str, Kind]:

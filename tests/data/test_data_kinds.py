@@ -154,7 +154,11 @@ def test_a_checkpoint_without_kinds_is_read(here: Path) -> None:
     folder = Path(run({"train": {"type": "NPZ", "path": str(here / "d.npz")}}, REGRESSION, 1))
     file = folder / "checkpoints" / "last.h5"
     arrays, meta = snapshot.read_snapshot(file)
-    assert meta["kinds"]["x"] == {"dtype": "float32", "low": X.min(), "high": X.max(), "shape": [3]}
+    seen = {"dtype": "float32", "low": X.min(), "high": X.max(), "shape": [3], "typical": np.median(X, axis=0).tolist()}
+    assert meta["kinds"]["x"] == seen
+    plain = {key: value for key, value in Kind.of(X).plain.items() if key != "typical"}  # of a checkpoint that is older
+    assert Kind.parse(plain).typical == ()
+    Kind.parse(plain).check("x", X / 1000, "q.npz")
     assert "y" not in meta["kinds"]
     for kinds, words in ((None, ""), ({"x": 3}, "does not say what its inputs are")):
         snapshot.write_snapshot(file, arrays, {k: v for k, v in {**meta, "kinds": kinds}.items() if v is not None})
@@ -192,6 +196,82 @@ def test_what_is_of_one_kind(array: np.ndarray, words: str) -> None:
 def test_a_black_picture_is_a_picture() -> None:
     for form in FORMS.values():
         Kind.of(form).check("image", np.zeros_like(form[:1]), "black.png")
+
+
+BYTES = RNG.integers(0, 256, (400, 64)).astype("u1")
+IMAGES = BYTES.reshape(-1, 1, 8, 8)
+UNIFORM = (BYTES / 255).astype("f4")
+TABLE = RNG.normal(size=(200, 5)) * [1, 1e6, 1e-3, 50, 7] + [0, 3e6, 0, 9, -40]  # columns with units of their own
+NORMAL = RNG.normal(size=(200, 20))
+TAILS = np.exp(2 * RNG.normal(size=(200, 6)))
+
+
+@pytest.mark.parametrize(
+    ("seen", "came"),
+    [
+        (IMAGES, IMAGES // 128),  # 0 and 1, as bytes
+        (IMAGES // 128, IMAGES),
+        (BYTES, BYTES // 128),
+        (BYTES // 128, BYTES),
+        (BYTES.astype("f4"), UNIFORM),
+        (BYTES.astype("f4"), UNIFORM[:1]),
+        (UNIFORM, BYTES.astype("f4")),
+        (UNIFORM, UNIFORM * 2 - 1),
+        (UNIFORM, UNIFORM * 10 - 5),
+        (UNIFORM.reshape(IMAGES.shape), UNIFORM.reshape(IMAGES.shape) * 10 - 5),
+        (UNIFORM.reshape(IMAGES.shape), UNIFORM.reshape(IMAGES.shape) * 2 - 1),
+        (UNIFORM.reshape(IMAGES.shape), (UNIFORM.reshape(IMAGES.shape) - 0.45) / 0.22),
+        (TABLE, TABLE / 1000),
+        (TABLE, TABLE[:2] * 1000),
+        (TABLE / 1000, TABLE),
+        (NORMAL, NORMAL * 10 + 50),
+        (NORMAL[:, :3], NORMAL[:, :3] * 9 + 50),
+    ],
+)
+def test_other_units_are_found_in_pictures_and_in_tables(seen: np.ndarray, came: np.ndarray) -> None:
+    kind = Kind.parse(json.loads(json.dumps(Kind.of(seen).plain)))
+    kind.check("x", seen, "q.npz")
+    with pytest.raises(DataError, match="but training saw"):
+        kind.check("x", came, "q.npz")
+
+
+def wild(array: np.ndarray) -> np.ndarray:
+    """The same with three numbers in a hundred far away."""
+    return np.where(RNG.random(array.shape) < 0.03, 6 * array.max(), array)
+
+
+@pytest.mark.parametrize(
+    ("seen", "came"),
+    [
+        (NORMAL[:20], NORMAL),  # few rows seen
+        (NORMAL, wild(NORMAL)),
+        (NORMAL, np.abs(NORMAL)),
+        (TAILS[:50], TAILS),
+        (TAILS, TAILS[TAILS.max(axis=1).argsort()[:3]]),  # the smallest of all
+        (TAILS, wild(TAILS)),
+        (TABLE, TABLE[:1] * 0),
+        (TABLE, TABLE[7:8]),
+        (TABLE, TABLE * [1, 1, 1, 0, 0]),
+        (np.linspace(0, 10, 50)[:, None], np.linspace(-10, 20, 90)[:, None]),  # beyond what was seen, for once
+        (np.arange(1000.0)[:, None], np.array([[5.0]])),
+        (np.eye(20)[np.arange(200) % 20], np.eye(20)[:1]),
+        (UNIFORM.reshape(IMAGES.shape), UNIFORM.reshape(IMAGES.shape) + 0.1 * RNG.normal(size=IMAGES.shape)),
+        (UNIFORM.reshape(IMAGES.shape) / 2, UNIFORM.reshape(IMAGES.shape)),  # the light is on
+        (IMAGES // 3, IMAGES),
+        (BYTES, BYTES // 9),
+    ],
+)
+def test_what_is_only_unusual_is_taken(seen: np.ndarray, came: np.ndarray) -> None:
+    Kind.of(seen).check("x", came, "q.npz")
+
+
+def test_a_wide_table_is_remembered_in_one_number() -> None:
+    wide = RNG.random((30, 1001)).astype("f4")
+    kind = Kind.of(wide)
+    assert len(kind.typical) == 1
+    kind.check("x", wide[:1], "q.npz")
+    with pytest.raises(DataError, match="but training saw"):
+        kind.check("x", wide / 255, "q.npz")
 
 
 def test_a_table_of_whole_numbers_is_one_of_bytes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
