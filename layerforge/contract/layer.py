@@ -152,6 +152,7 @@ class Layer(Declared):
     no_grad_bottoms  real bottoms that never get a gradient
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
+    adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
     examples, bad_examples   what the checks run on
     """
 
@@ -164,6 +165,7 @@ class Layer(Declared):
     no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
+    adds_up: ClassVar[bool] = True
     examples: ClassVar[list[Example]] = []
     bad_examples: ClassVar[list[Bad]] = []
 

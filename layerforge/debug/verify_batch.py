@@ -32,7 +32,7 @@ from ..graph.graph import PhaseGraph, Step
 from ..net import Net
 from ..plan.plan import Plan
 from ..plan.planner import make_plan
-from ..run.counting import Count, count_of
+from ..run.counting import Count, loss_count
 from ..schema.errors import ConfigError
 from ..solvers.solver import Solver
 from .trace import first_batch
@@ -230,7 +230,7 @@ def _specs(net: Net, batch: Batch) -> dict[str, Spec]:
 def _counts(replay: Replay) -> dict[str, Count]:
     """What each loss is a mean over."""
     steps = (step for step in replay.plan.steps if any(step.node.loss_weights))
-    return {s.node.name: count_of(replay.plan, s, replay.values) for s in steps}
+    return {s.node.name: loss_count(replay.plan, s, s.tops[0], replay.values) for s in steps}
 
 
 def depends_on_batch(replay: Replay) -> list[Step]:

@@ -16,6 +16,7 @@ from ..arrays.spec import Spec
 from ..contract.layer import Layer
 from ..graph.graph import Step
 from ..plan.plan import Plan
+from .splitting import Whole, function_count, reasons
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -57,8 +58,8 @@ class Total:
 def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
     """What the top of a step is a mean over in this batch. `arrays` are all blobs by number.
 
-    The layer knows, from its bottoms. A function of numbers, such as a scaled loss, has the count of those numbers; of
-    numbers that disagree, that of the batch.
+    The layer knows, from its bottoms. A function of numbers, such as a scaled loss, has the count of those numbers.
+    Where the value for a whole batch does not follow from those for its parts, the count is a `Whole` (splitting.py).
     """
     fed = [i for i in step.bottoms if i in plan.fed]
     if not fed:
@@ -66,9 +67,21 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
     layer = step.node.layer
     if type(layer).mean_over is Layer.mean_over and all(not plan.specs[i].shape for i in fed):
         makers = plan.makers
-        counts = {count_of(plan, makers[i], arrays) if makers.get(i, step) is not step else 1 for i in fed}
-        return counts.pop() if len(counts) == 1 else samples_of(plan)
-    return layer.mean_over(*(arrays[i] for i in step.bottoms))
+        counts = [count_of(plan, makers[i], arrays) if makers.get(i, step) is not step else 1 for i in fed]
+        return function_count(plan, step, fed, counts, samples_of(plan))
+    count = layer.mean_over(*(arrays[i] for i in step.bottoms))
+    if not layer.adds_up and count is not None:
+        return Whole(count, f"'{step.node.name}' ({layer.type_name}) of all samples is no mean and no sum over them")
+    return count
+
+
+def loss_count(plan: Plan, step: Step, top: int, arrays: Sequence[Any]) -> Count:
+    """`count_of` for a loss. One that has a number for each sample counts as their sum, which is what is minimised."""
+    layer, specs = step.node.layer, [plan.specs[i] for i in step.bottoms]
+    by_sample = bool(plan.specs[top].shape) and type(layer).mean_over is Layer.mean_over and bool(specs)
+    if by_sample and layer.per_sample_for(*specs) and any(i in plan.fed for i in step.bottoms):
+        return None
+    return count_of(plan, step, arrays)
 
 
 def samples_of(plan: Plan) -> int:
@@ -79,12 +92,13 @@ def samples_of(plan: Plan) -> int:
 
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
     """What each loss of a plan, in the order of `plan.losses`, is a mean over."""
-    return tuple(count_of(plan, plan.makers[i], arrays) for i, _ in plan.losses)
+    return tuple(loss_count(plan, plan.makers[i], i, arrays) for i, _ in plan.losses)
 
 
 def together(counts: tuple[Count, ...]) -> Counts:
     """One count where all losses have the same."""
-    return counts[0] if len(set(counts)) == 1 else counts
+    same = len(set(counts)) == 1 and not reasons(counts)
+    return counts[0] if same or len(counts) == 1 else counts
 
 
 def metric_counts(plan: Plan, arrays: Sequence[Any]) -> dict[str, Count]:

@@ -36,6 +36,7 @@ from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..run import copies, tuning
 from ..run.parameters import Group, extended, l2_norm
+from ..run.splitting import REMEDY, reasons
 from ..run.turns import Turns, in_turn, reading_in_turn
 from ..schema.errors import ConfigError, DataError, DivergedError, LayerError, LayerForgeError
 from .fast import fast_update
@@ -55,12 +56,14 @@ class Accumulation:
 
     weights  what its micro-batches are weighted by
     loss     the sum of the losses, each times its weight; None before the first
+    alone    in words, losses that no second micro-batch can be added to
     """
 
     statistics: Any
     first_sample: int
     weights: AsTheyCome | Counted = field(default_factory=AsTheyCome)
     loss: float | None = None
+    alone: list[str] = field(default_factory=list)
 
 
 class Solver:
@@ -198,7 +201,11 @@ class Solver:
             # What overflows on the way shows in the loss or in the gradient, which `update` checks and names.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 net.forward(phase="train", copy=False, **batch)
-                weight = step.weights.weigh(net.mean_over())
+                counts = net.mean_over()
+                step.alone += reasons(counts)
+                if step.loss is not None:
+                    refuse_parts(step.alone)
+                weight = step.weights.weigh(counts)
                 if weight is None:
                     raise self._counts_differ()
                 self._backward(weight, overwrite_grad=step.loss is None)
@@ -227,6 +234,8 @@ class Solver:
             for part in parts:
                 counts.append(net.count_losses(**part))
                 net.first_sample += _samples(part)
+                if len(parts) > 1:
+                    refuse_parts(reasons(counts[-1]))
             step.weights = weighting(counts)
         except BaseException:
             self._abandon()
@@ -447,6 +456,12 @@ class Solver:
             for slot in self.net.flat.slots.values()
             if slot.offset < len(array) and (not slot.frozen or slot.key in self.net.flat.changed)
         }
+
+
+def refuse_parts(whys: Sequence[str]) -> None:
+    """ConfigError where a loss of a whole batch does not follow from those of its micro-batches, and why."""
+    for why in whys:
+        raise ConfigError(f"{why}: micro-batches of it do not add up to the whole batch", hint=REMEDY)
 
 
 def _differences(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..net import Net
-from ..run.counting import Total
+from ..run.counting import Count, Total
+from ..run.splitting import REMEDY, reasons
 
 LOSS = "loss"
 
@@ -34,12 +37,16 @@ def score(net: Net, batches: Iterable[Any]) -> Scores:
     """
     metrics: dict[str, Total] = {}
     losses: dict[str, tuple[float, Total]] = {}
-    for batch in batches:
+    for number, batch in enumerate(batches):
         outputs = net.forward(phase="eval", copy=False, **batch.blobs)
         for name, count in net.metric_counts().items():
             value = net.backend.to_host(outputs[name]).astype(np.float64)
+            if number:
+                warn_of_batches(count)
             metrics.setdefault(name, Total()).add(value, count)
         for part in net.losses():
+            if number:
+                warn_of_batches(part.count)
             losses.setdefault(part.name, (part.weight, Total()))[1].add(part.value, part.count)
     totals = {name: total.value for name, total in metrics.items()}
     if losses:
@@ -48,6 +55,13 @@ def score(net: Net, batches: Iterable[Any]) -> Scores:
         {name: float(total) for name, total in totals.items() if not np.ndim(total)},
         {name: total for name, total in totals.items() if np.ndim(total)},
     )
+
+
+def warn_of_batches(count: Count) -> None:
+    """A warning, once, where a loss depends on the batches that the data come in."""
+    for why in reasons(count):
+        why = re.sub(r" \(.*over.*\)", "", why)  # with the counts of this batch it would be said of each
+        warnings.warn(f"{why}: its value depends on the batches that the data come in; {REMEDY}", stacklevel=2)
 
 
 def metric_names(net: Net) -> list[str]:

@@ -26,7 +26,8 @@ SAMPLES, SIZES = 24, (24, 8, 5, 1)
 FC = {"name": "fc", "type": "Linear", "out_features": 4, "bottom": "x"}
 CE = {"name": "ce", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "t"], "ignore_index": -1}
 MSE = {"name": "mse", "type": "MSELoss", "bottom": ["fc", "y"], "loss_weight": 0.5}
-INPUTS = {"x": {"shape": [6, 3]}, "t": {"shape": [6], "dtype": "int64"}, "y": {"shape": [6, 4]}}
+LABELS = {"shape": [6], "dtype": "int64"}
+INPUTS = {"x": {"shape": [6, 3]}, "t": LABELS, "y": {"shape": [6, 4]}, "u": LABELS}
 
 
 def net_of(*layers: dict[str, Any], **more: Any) -> Net:
@@ -40,7 +41,7 @@ def data() -> dict[str, np.ndarray]:
     t = rng.integers(0, 4, SAMPLES)
     t[:9] = -1
     t[3] = 2
-    return {"x": rng.normal(size=(SAMPLES, 3)), "t": t, "y": rng.normal(size=(SAMPLES, 4))}
+    return {"x": rng.normal(size=(SAMPLES, 3)), "t": t, "y": rng.normal(size=(SAMPLES, 4)), "u": abs(t)}
 
 
 def pieces(size: int) -> list[dict[str, np.ndarray]]:
@@ -66,6 +67,21 @@ LOSSES = {
     "a sum": [CE, {**MSE, "reduction": "sum"}],
     "caffe's none": [CE, {**CE, "name": "other", "normalization": "none", "loss_weight": 0.1}],
     "single losses, unreduced": [CE, {**MSE, "reduction": "none"}],
+    "single numbers of any layer": [CE, {"name": "sq", "type": "Square", "bottom": "fc", "loss_weight": 0.1}],
+    "means of each sample": [CE, {"name": "m", "type": "Mean", "dim": 1, "bottom": "fc", "loss_weight": 0.1}],
+    "means over samples": [CE, {"name": "m", "type": "Mean", "dim": 0, "bottom": "fc", "loss_weight": 1}],
+    "norms of each sample": [CE, {"name": "n", "type": "Norm", "dim": 1, "bottom": "fc", "loss_weight": 0.1}],
+    "means over the same, added": [
+        {**CE, "ignore_index": None, "loss_weight": 0, "bottom": ["fc", "u"]},
+        {**MSE, "loss_weight": 0},
+        {"name": "both", "type": "Add", "bottom": ["ce", "mse"], "loss_weight": 1},
+    ],
+    "a mean times a parameter": [
+        {**CE, "loss_weight": 0},
+        {"name": "w", "type": "Parameter", "shape": [], "filler": {"type": "constant", "value": 2.0}},
+        {"name": "timed", "type": "Mul", "bottom": ["ce", "w"], "loss_weight": 1},
+        MSE,
+    ],
     "a scaled mean": [{**CE, "loss_weight": 0}, {"name": "twice", "type": "MulScalar", "bottom": "ce"}, MSE],
 }
 
@@ -92,6 +108,36 @@ def mul_scalar() -> Iterator[None]:
 
     yield
     LAYERS.remove("MulScalar")
+
+
+WHOLE = {
+    "different counts, added": (
+        [{**CE, "loss_weight": 0}, {**MSE, "loss_weight": 0},
+         {"name": "both", "type": "Add", "bottom": ["ce", "mse"], "loss_weight": 1}],
+        "'both' puts losses together that are means over different counts",
+    ),
+    "different counts, added and scaled": (
+        [{**CE, "loss_weight": 0}, {**MSE, "loss_weight": 0}, {"name": "both", "type": "Add", "bottom": ["ce", "mse"]},
+         {"name": "twice", "type": "MulScalar", "loss_weight": 1}],
+        "'both' puts losses together",
+    ),
+    "a square": (
+        [{**CE, "loss_weight": 0}, {"name": "sq", "type": "Square", "bottom": "ce", "loss_weight": 1}],
+        r"'sq' \(Square\) is not linear in 'ce'",
+    ),
+    "a product": (
+        [{**MSE, "loss_weight": 0}, {"name": "sq", "type": "Mul", "bottom": ["mse", "mse"], "loss_weight": 1}],
+        r"'sq' \(Mul\) is not linear in 'mse'",
+    ),
+    "a norm": (
+        [MSE, {"name": "n", "type": "Norm", "bottom": "fc", "loss_weight": 0.1}],
+        r"'n' \(Norm\) of all samples is no mean and no sum",
+    ),
+    "a spread": (
+        [MSE, {"name": "n", "type": "Std", "bottom": "fc", "loss_weight": 0.1}],
+        r"'n' \(Std\) of all samples is no mean and no sum",
+    ),
+}  # fmt: skip
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------
@@ -139,6 +185,35 @@ def test_a_mean_over_nothing_says_nothing() -> None:
         total.add(value, count)
     assert total.value == 4
     assert Total().value == 0
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_loss_that_is_no_sum_over_its_parts_is_told_of(name: str) -> None:
+    layers, why = WHOLE[name]
+    net, parts = net_of(*layers), pieces(12)
+    with pytest.warns(UserWarning, match=f"{why}.*depends on the batches.*loss_weight") as said:
+        assert scores(net, 5).keys() >= {"loss"}
+    assert len({str(each.message) for each in said}) == 1
+    scores(net, SAMPLES)  # in one batch nothing is wrong
+    solver, start = Solver(net, lr=0.1), net.flat.data.copy()
+    with pytest.raises(ConfigError, match=f"{why}.*micro-batches of it do not add up"):
+        solver.begin_step(parts)
+    solver.accumulate(**parts[0])
+    with pytest.raises(ConfigError, match=f"{why}.*micro-batches of it do not add up"):
+        solver.accumulate(**parts[1])
+    np.testing.assert_array_equal(net.flat.data, start)
+    solver.step(**data())
+
+
+def test_a_function_of_losses_is_tried_without_touching_the_pass() -> None:
+    layers = [{**MSE, "loss_weight": 0}, {"name": "sq", "type": "Square", "bottom": "mse", "loss_weight": 1}]
+    nets = [net_of(*layers), net_of(*layers)]
+    for net in nets:
+        net.forward(**data())
+        if net is nets[0]:
+            net.mean_over()
+        net.backward()
+    np.testing.assert_array_equal(nets[0].flat.grad, nets[1].flat.grad)
 
 
 # ---- one step of several micro-batches -------------------------------------------------------------------------

@@ -27,6 +27,8 @@ class Reduction(Layer):
     is_sum              a scalar y grows with the number of samples
     """
 
+    adds_up = False
+
     empty: bool
     is_sum: bool
     value: Callable[[Any, tuple[int, ...]], Any]
@@ -83,7 +85,8 @@ class Reduction(Layer):
         return sum_of(self.slope(self.saved.x, self.saved.y, axes) * dx, axes).reshape(self.top_shape(dx.shape))
 
     def mean_over(self, *bottoms: Any) -> int | None:
-        return None if self.is_sum else super().mean_over(*bottoms)
+        by_sample = bool(bottoms[0].shape) and 0 not in self.axes(len(bottoms[0].shape))
+        return None if self.is_sum or by_sample else super().mean_over(*bottoms)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return bottoms[0].size
@@ -168,6 +171,7 @@ def reduction(
         backward_reads=reads,
         empty=empty,
         is_sum=is_sum,
+        adds_up=is_sum or name == "Mean",
         examples=[*examples, *tried],
         bad_examples=[
             Bad({"dim": 2}, "dim 2 is out of range for a blob with 2 axes", [Spec((3, 5))]),
