@@ -11,7 +11,7 @@ from ..arrays.backend import NUMPY, Backend
 from ..arrays.spec import Spec
 from ..contract import call
 from ..contract.layer import Example, Layer, Run
-from ..layers.plumbing.sources import Input
+from ..layers.plumbing.input import Input
 from ..run.parameters import allocate
 
 SEED = 20_000
