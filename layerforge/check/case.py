@@ -82,7 +82,7 @@ def rounding(bottoms: Sequence[Any]) -> float:
 
     Where the numbers of a bottom are far from zero and near to each other, x - μ has lost as many digits as their mean
     is larger than their spread, since μ itself is rounded to float32. The reference saves those digits by subtracting
-    one of the numbers before (`centre` in layers/norms/normalize.py); an engine need not, so that much more is allowed.
+    one of the numbers before (`centre` in norms/standardize.py); an engine need not, so that much more is allowed.
     """
     allowed = 1e-5
     for x in (np.asarray(b, "float64") for b in bottoms if b.dtype.kind == "f" and b.size):

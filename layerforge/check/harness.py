@@ -12,7 +12,7 @@ from ..arrays.spec import Spec
 from ..contract import call
 from ..contract.layer import Example, Layer, Run
 from ..engines.protocol import is_engine_layer
-from ..layers.plumbing.sources import Input
+from ..layers.plumbing.input import Input
 from ..run.parameters import allocate
 
 SEED = 20_000

@@ -12,7 +12,7 @@ from typing import Any
 from ..arrays.spec import Spec
 from ..contract import call
 from ..contract.layer import Layer, describe_count, within
-from ..layers.plumbing.sources import Input
+from ..layers.plumbing.input import Input
 from ..schema.errors import ConfigError, LayerForgeError, flatten, raise_all
 from ..schema.locations import PlacedDict, place_of
 from ..schema.registry import LAYERS, WIRING_KEYS

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..arrays.spec import Spec
 from ..contract import call
-from ..layers.plumbing.sources import Input
+from ..layers.plumbing.input import Input
 from ..schema.errors import ConfigError, LayerForgeError, flatten
 from ..schema.locations import place_of
 from ..schema.params import Declared, param

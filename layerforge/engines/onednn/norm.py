@@ -12,7 +12,7 @@ from ...contract.layer import Layer
 from ...layers.norms.batch_norm import BatchNorm, values_per_channel
 from ...layers.norms.layer_norm import LayerNorm
 from ...layers.norms.local_response_norm import LocalResponseNorm
-from ...layers.norms.normalize import per_channel
+from ...layers.norms.standardize import per_channel
 from ...schema.errors import LayerError
 from ..protocol import Circumstances
 from . import primitives

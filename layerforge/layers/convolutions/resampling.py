@@ -53,4 +53,3 @@ class Resampling(LinearMap):
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         (height, width), above = bottoms[0].shape[2:], tops[0].shape[2]
         return 2 * math.prod(bottoms[0].shape[:2]) * above * width * height + 2 * tops[0].size * width
-

@@ -78,4 +78,3 @@ class Upsample(Resampling):
             source = np.maximum((o + 0.5) / scale - 0.5, 0)
         source = np.minimum(source, size - 1)
         return np.maximum(0, 1 - abs(source[:, None] - np.arange(size)))
-

@@ -12,7 +12,7 @@ from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import ConfigError, LayerError
 from ...schema.params import param
 from ...schema.registry import register
-from .normalize import centre, mean_square, per_channel, standardize_backward
+from .standardize import centre, mean_square, per_channel, standardize_backward
 
 
 @register

@@ -12,7 +12,7 @@ from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
 from ...schema.params import param
 from ...schema.registry import register
-from .normalize import Standardized, per_channel
+from .standardize import Standardized, per_channel
 
 
 class OfChannels(Standardized):

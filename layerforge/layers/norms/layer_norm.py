@@ -13,7 +13,7 @@ from ...contract.layer import Bad, Example
 from ...schema.errors import ConfigError
 from ...schema.params import param
 from ...schema.registry import register
-from .normalize import Standardized
+from .standardize import Standardized
 
 BAD_EXAMPLES = [
     Bad({}, "normalized_shape is required"),

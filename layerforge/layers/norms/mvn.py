@@ -10,7 +10,7 @@ from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example, Layer
 from ...schema.params import param
 from ...schema.registry import register
-from .normalize import centre, mean_square, standardize_backward
+from .standardize import centre, mean_square, standardize_backward
 
 
 @register

@@ -52,4 +52,3 @@ class AdaptiveAvgPool2d(Resampling):
         o = np.arange(count)[:, None]
         part = (i >= o * size // count) & (i < -(-(o + 1) * size // count))
         return part / part.sum(axis=1, keepdims=True)
-

@@ -1,4 +1,4 @@
-"""What the reductions share: many numbers become one, along some axes or all. The table is reductions.py.
+"""What the reductions share: many numbers become one, along some axes or all.
 
 The numbers that become one are a slice of x. Its Jacobian is a single row g = ∂y/∂x, so the chain rule is dx = dy g,
 with the one dy of a slice repeated over it, and a tangent of x becomes Σ g dx. Each entry brings its y and its g.
@@ -19,7 +19,7 @@ from ..tables import add_member
 
 
 class Reduction(Layer):
-    """Base of the reductions. An entry of the table brings `value` and `slope`.
+    """Base of the reductions. Each brings `value` and `slope`.
 
     value(x, axes)      y, with the reduced axes at size 1
     slope(x, y, axes)   g, of a shape that broadcasts to x; x and y are given where `backward_reads` names them
@@ -151,7 +151,7 @@ def reduction(
     errors: str = ", when a slice is empty",
     **own: Any,
 ) -> Any:
-    """An entry of the table: the layer `name`.
+    """Make a reduction: the layer `name`.
 
     y and dx are the formulas that the documentation shows, value and slope the same in code. reads is what slope
     needs, empty says that the reduction of no numbers has a value, is_sum that a mean over batches makes no sense.

@@ -1,5 +1,4 @@
-"""Losses between two blobs of one shape, number by number. The table is at the end of the file; that of
-probabilities is in probability_losses.py.
+"""Losses between two blobs of one shape, number by number.
 
 A single loss ℓ(x, t) belongs to one pair of numbers, so its derivatives are all there is to know: dx = ∂ℓ/∂x dy/n and
 dt = ∂ℓ/∂t dy/n. Where ℓ depends on d = x - t alone, ∂ℓ/∂x = ℓ'(d) and ∂ℓ/∂t = -ℓ'(d).
@@ -14,13 +13,12 @@ from ...arrays.functional import expect_role, shape_mismatch
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
-from ...schema.params import param
 from ..tables import add_member
 from .loss import Loss, reduction_param
 
 
 class RegressionLoss(Loss):
-    """Base of the losses of the table. An entry brings `f`, and `dfdx` and `dfdt` as methods of (x, t)."""
+    """Base of the losses between numbers. Each brings `f`, and `dfdx` and `dfdt` as methods of (x, t)."""
 
     bottoms = 2
     backward_reads = ("bottom",)
@@ -97,7 +95,7 @@ def regression(
     bad: Sequence[Bad] = (),
     **own: Any,
 ) -> Any:
-    """An entry of the table: the layer `name`.
+    """Make a loss between numbers: the layer `name`.
 
     loss, dx and dt are the formulas that the documentation shows, f, dfdx and dfdt the same as methods of the layer.
     params are its hyper-parameters, tried the settings that the checks run, domains bounds of x and t. Where those are
@@ -130,61 +128,3 @@ def of_difference(name: str, what: str, *, dx: str, f: Callable[..., Any], df: C
         dfdt=lambda self, x, t: -df(self, x - t),
         **entry,
     )
-
-
-def huber(xp: Any, d: Any, delta: float) -> Any:
-    """d²/2 up to |d| = delta, from there on the tangent: a (|d| - a/2) with a the smaller of |d| and delta."""
-    size = xp.abs(d)
-    a = xp.minimum(size, delta)
-    return a * (size - a / 2)
-
-
-# The table. Each entry: name and what it is; ℓ and how to compute it; its derivatives and how to compute them. --------
-
-MSELoss = of_difference(
-    "MSELoss", "mean squared error",
-    loss="(x - t)²",                           f=lambda self, d: d * d,
-    dx="dx = 2 (x - t) dy/m",                  df=lambda self, d: 2 * d,
-    source="Gauss 1809; compare torch.nn.MSELoss",
-)  # fmt: skip
-
-EuclideanLoss = of_difference(
-    "EuclideanLoss", "half the squared distance, per sample (Caffe: EuclideanLoss)",
-    loss="(x - t)²/2,   summed and divided by N by default",
-                                               f=lambda self, d: d * d / 2,
-    dx="dx = (x - t) dy/N",                    df=lambda self, d: d,
-    params={"reduction": (str, reduction_param("batchmean", "batchmean", help="batchmean (sum / N), mean, sum, none"))},
-    tried=({"reduction": "mean"},),
-    source="Gauss 1809; compare Caffe's EuclideanLoss layer",
-)  # fmt: skip
-
-L1Loss = of_difference(
-    "L1Loss", "mean absolute error",
-    loss="|x - t|",                            f=lambda self, d: self.xp.abs(d),
-    dx="dx = sign(x - t) dy/m, 0 at x = t",    df=lambda self, d: self.xp.sign(d),
-    source="Laplace 1774; compare torch.nn.L1Loss",
-)  # fmt: skip
-
-HuberLoss = of_difference(
-    "HuberLoss", "squared near zero, absolute farther out",
-    loss="d²/2 where |d| < delta, otherwise delta (|d| - delta/2);   d = x - t",
-                                               f=lambda self, d: huber(self.xp, d, self.delta),
-    dx="dx = d dy/m, with d limited to ±delta",
-                                               df=lambda self, d: self.xp.clip(d, -self.delta, self.delta),
-    params={"delta": (float, param(1.0, help="where the square ends", gt=0))},
-    tried=({"delta": 0.3},),
-    bad=[Bad({"delta": 0}, "must be > 0"), Bad({"beta": 1.0}, "unknown key 'beta'")],
-    source="Huber 1964; compare torch.nn.HuberLoss",
-)  # fmt: skip
-
-SmoothL1Loss = of_difference(
-    "SmoothL1Loss", "absolute error with a round bottom: HuberLoss over beta",
-    loss="d²/(2 beta) where |d| < beta, otherwise |d| - beta/2;   d = x - t",
-    f=lambda self, d: huber(self.xp, d, self.beta) / self.beta if self.beta else self.xp.abs(d),
-    dx="dx = d/beta dy/m, with d/beta limited to ±1; sign(d) dy/m for beta 0",
-    df=lambda self, d: self.xp.clip(d / self.beta, -1, 1) if self.beta else self.xp.sign(d),
-    params={"beta": (float, param(1.0, help="where the square ends; 0 is L1Loss", ge=0))},
-    tried=({"beta": 0.3}, {"beta": 0.0}),
-    bad=[Bad({"beta": -1}, "must be >= 0"), Bad({"delta": 1.0}, "unknown key 'delta'")],
-    source="Girshick 2015; compare torch.nn.SmoothL1Loss",
-)  # fmt: skip

@@ -1,78 +1,19 @@
-"""Expand, Repeat, Tile and RepeatInterleave: numbers that stand in several places.
+"""Tile and Repeat: copies of a blob side by side.
 
-What stands in several places gets the sum of their gradients: the counterpart of all of them is a sum.
+What stands in several places gets the sum of their gradients: its counterpart is a sum.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...arrays.functional import normalize_dim, sum_of, unbroadcast
+from ...arrays.functional import sum_of
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
 from ...schema.params import param
 from ...schema.registry import register
 from .linear_map import LinearMap
-
-
-@register
-class Expand(LinearMap):
-    """Expand: axes of size 1 become longer, and new ones appear in front
-
-        y[..., i, ...] = x[..., 0, ...]      for every i of an axis that was expanded
-
-    In shape, -1 keeps the size of the bottom's axis; axes are aligned from the right, as in broadcasting.
-
-    Shapes    x real or index, of size 1 where shape asks for another size; y of the given shape
-    Backward  Each number of x reaches every place of the axes that it was expanded along: dx = Σ dy over them
-    Keeps     the shape of x
-    Cost      one copy forward, one sum backward
-    Errors    LayerError when an axis is neither 1 nor of the size asked for
-    Source    compare torch.Tensor.expand, which returns a view; here a layer above may write into y
-    """
-
-    grad_aliases = True
-
-    shape: list[int] = param(help="sizes of the top's axes; -1 keeps the bottom's", ge=-1)
-
-    examples = [
-        Example({"shape": [-1, 4]}, [Spec((2, 1))]),
-        Example({"shape": [-1, 3, 2, -1]}, [Spec((2, 1, 1, 3))]),
-        Example({"shape": [3, -1, -1]}, [Spec((2, 4))], "a new axis in front"),
-        Example({"shape": [-1, 3]}, [Spec((2, 3))], "nothing to do"),
-        Example({"shape": [2, 3]}, [Spec(())]),
-        Example({"shape": [-1, 0]}, [Spec((2, 1))], "an empty axis"),
-        Example({"shape": [-1, 3]}, [index((2, 1), 7)], "labels may be expanded too"),
-    ]
-    bad_examples = [
-        Bad({"shape": [-1, 4]}, "axis 1 has size 3, only an axis of size 1 can be expanded to 4", [Spec((2, 3))]),
-        Bad({"shape": [4]}, "shape [4] has fewer axes than the bottom", [Spec((2, 1))]),
-        Bad({"shape": [-1, 2, 3]}, "the new axis 0 has no size to keep", [Spec((2, 3))]),
-        Bad({"shape": [-2]}, "must be >= -1"),
-        Bad({}, "shape is required"),
-    ]
-
-    def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        new = len(self.shape) - len(shape)
-        if new < 0:
-            raise LayerError(f"shape {self.shape} has fewer axes than the bottom, {shape}")
-        if -1 in self.shape[:new]:
-            raise LayerError(f"shape {self.shape}: the new axis {self.shape.index(-1)} has no size to keep")
-        for i, (have, want) in enumerate(zip(shape, self.shape[new:], strict=True)):
-            if want not in (-1, have) and have != 1:
-                raise LayerError(f"axis {i} has size {have}, only an axis of size 1 can be expanded to {want}")
-        kept = (have if want == -1 else want for have, want in zip(shape, self.shape[new:], strict=True))
-        return (*self.shape[:new], *kept)
-
-    def per_sample_for(self, x: Spec) -> bool:
-        return len(self.shape) == x.ndim and self.top_shape(x.shape)[:1] == x.shape[:1]
-
-    def apply(self, x: Any) -> Any:
-        return self.xp.broadcast_to(x, self.top_shape(x.shape)).copy()
-
-    def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
-        return unbroadcast(dy, shape)
 
 
 class Tiled(LinearMap):
@@ -186,49 +127,3 @@ class Repeat(Tiled):
             message = f"repeats {self.repeats} has {len(self.repeats)} counts for a bottom with {ndim} axes"
             raise LayerError(message, hint="one for each axis; 1 leaves an axis as it is")
         return tuple(self.repeats)
-
-
-@register
-class RepeatInterleave(LinearMap):
-    """RepeatInterleave: every number several times in a row
-
-        y[..., repeats i + r, ...] = x[..., i, ...]      r = 0 ... repeats - 1, on axis dim
-
-    Shapes    x of any shape with an axis dim, real or index; y with that size times repeats
-    Backward  Each number of x stands at `repeats` places in a row: dx = Σᵣ dy[..., repeats i + r, ...]
-    Keeps     the shape of x
-    Cost      one copy forward, one sum backward
-    Errors    LayerError when dim is out of range
-    Source    compare torch.repeat_interleave, which flattens x unless it is given a dim
-    """
-
-    repeats: int = param(help="how many times each number", ge=1)
-    dim: int = param(help="axis to repeat along; negative counts from the back")
-
-    examples = [
-        Example({"repeats": 2, "dim": 1}, [Spec((2, 3))]),
-        Example({"repeats": 3, "dim": -2}, [Spec((2, 2, 1, 3))]),
-        Example({"repeats": 2, "dim": 0}, [Spec((2, 3))], "every sample twice"),
-        Example({"repeats": 1, "dim": 1}, [Spec((2, 3))], "once"),
-        Example({"repeats": 2, "dim": 1}, [Spec((2, 0))], "an empty axis"),
-        Example({"repeats": 2, "dim": 1}, [index((2, 3), 7)], "labels may be repeated too"),
-    ]
-    bad_examples = [
-        Bad({"repeats": 0, "dim": 1}, "must be >= 1"),
-        Bad({"repeats": 2, "dim": 2}, "dim 2 is out of range", [Spec((2, 3))]),
-        Bad({"repeats": 2}, "dim is required"),
-    ]
-
-    def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        dim = normalize_dim(self.dim, len(shape))
-        return (*shape[:dim], self.repeats * shape[dim], *shape[dim + 1 :])
-
-    def per_sample_for(self, x: Spec) -> bool:
-        return self.repeats == 1 or normalize_dim(self.dim, x.ndim) != 0
-
-    def apply(self, x: Any) -> Any:
-        return x.repeat(self.repeats, axis=self.dim)
-
-    def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
-        after = normalize_dim(self.dim, len(shape)) + 1
-        return sum_of(dy.reshape(*shape[:after], self.repeats, *shape[after:]), after)

@@ -1,0 +1,43 @@
+"""BCEWithLogitsLoss: the binary cross entropy of scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...arrays.functional import sigmoid, softplus
+from ...arrays.spec import Spec
+from ...contract.layer import Bad
+from ...schema.errors import LayerError
+from ...schema.params import param
+from .regression_loss import ANY, regression
+
+
+def check_pos_weight(self: Any, x: Spec) -> None:
+    """LayerError where the list is not as long as the last axis."""
+    if isinstance(self.pos_weight, list) and len(self.pos_weight) != x.shape[-1]:
+        raise LayerError(f"{len(self.pos_weight)} pos_weights for a last axis of {x.shape[-1]}")
+
+
+def pos_weight(self: Any) -> Any:
+    """The weight of the positive answers, 1 where none is given."""
+    if isinstance(self.pos_weight, list):
+        return self.xp.asarray(self.pos_weight, dtype=self.dtype)
+    return 1.0 if self.pos_weight is None else self.pos_weight
+
+
+BCEWithLogitsLoss = regression(
+    "BCEWithLogitsLoss", "binary cross entropy, from scores (Caffe: SigmoidCrossEntropyLoss, with reduction batchmean)",
+    loss="p t log(1 + e⁻ˣ) + (1 - t) log(1 + eˣ),   p = pos_weight",
+    f=lambda self, x, t: pos_weight(self) * t * softplus(self.xp, -x) + (1 - t) * softplus(self.xp, x),
+    dx="dx = ((1 - t) σ(x) - p t σ(-x)) dy/m,   which is σ(x) - t for p = 1",
+    dfdx=lambda self, x, t: (1 - t) * sigmoid(self.xp, x) - pos_weight(self) * t * sigmoid(self.xp, -x),
+    dt="dt = (p log(1 + e⁻ˣ) - log(1 + eˣ)) dy/m",
+    dfdt=lambda self, x, t: pos_weight(self) * softplus(self.xp, -x) - softplus(self.xp, x),
+    params={"pos_weight": (float | list[float] | None, param(
+        None, help="weight of the positive answers: a number, or one for each place on the last axis; null: 1", ge=0))},
+    tried=({"pos_weight": 3.0}, {"pos_weight": [0.5, 2.0, 0.0, 1.0]}),
+    domains=(ANY, {"low": 0, "high": 1}),
+    bad=[Bad({"pos_weight": -1.0}, "must be >= 0"), Bad({"pos_weight": [1.0]}, "1 pos_weights", [Spec((3, 2))] * 2)],
+    check=check_pos_weight,
+    source="compare torch.nn.BCEWithLogitsLoss",
+)  # fmt: skip

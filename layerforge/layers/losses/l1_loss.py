@@ -1,0 +1,12 @@
+"""L1Loss: the mean of absolute differences."""
+
+from __future__ import annotations
+
+from .regression_loss import of_difference
+
+L1Loss = of_difference(
+    "L1Loss", "mean absolute error",
+    loss="|x - t|",                            f=lambda self, d: self.xp.abs(d),
+    dx="dx = sign(x - t) dy/m, 0 at x = t",    df=lambda self, d: self.xp.sign(d),
+    source="Laplace 1774; compare torch.nn.L1Loss",
+)  # fmt: skip

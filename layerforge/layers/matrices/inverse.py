@@ -1,0 +1,57 @@
+"""Inverse: the inverse of square matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...arrays.spec import Spec
+from ...contract.layer import Layer
+from ...schema.registry import register
+from .square import SQUARE, SQUARE_BAD, check_square, inverse, transposed
+
+
+@register
+class Inverse(Layer):
+    """Inverse: the inverse of square matrices
+
+        y = x⁻¹
+
+    Where only x⁻¹ b is needed, Solve is cheaper and more exact.
+
+    Shapes    x (..., n, n) real, y the same
+    Backward  From x y = 1: dx y + x dy = 0, so a change ẋ of x changes y by ẏ = -y ẋ y. The upstream gradient meets it
+              in Σᵢⱼ dyᵢⱼ ẏᵢⱼ = -Σ dyᵢⱼ yᵢₖ ẋₖₗ yₗⱼ, and the factor of ẋₖₗ is
+                  dxₖₗ = -Σᵢⱼ yᵢₖ dyᵢⱼ yₗⱼ      dx = -yᵀ dy yᵀ
+    Keeps     y
+    Cost      2n³ flops per matrix forward, 4n³ backward
+    Errors    LayerError when x is not square matrices, or a matrix is singular
+    Source    Giles 2008, "Collected matrix derivative results"; compare torch.linalg.inv
+    """
+
+    backward_reads = ("top",)
+    examples = SQUARE
+    bad_examples = SQUARE_BAD
+
+    def setup(self, x: Spec) -> Spec:
+        check_square("the bottom", x)
+        return x
+
+    def per_sample_for(self, x: Spec) -> bool:
+        return x.ndim > 2
+
+    def forward(self, x: Any) -> Any:
+        y = inverse(self.xp, x)
+        self.save(y=y)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        y = transposed(self.saved.y)
+        return -(y @ dy @ y)
+
+    def jvp(self, dx: Any) -> Any:
+        y = self.saved.y
+        return None if dx is None else -(y @ dx @ y)
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        return 2 * bottoms[0].size * bottoms[0].shape[-1]

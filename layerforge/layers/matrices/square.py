@@ -1,0 +1,63 @@
+"""What functions of square matrices share: how they are checked, inverted and drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...arrays.functional import expect_role
+from ...arrays.spec import Spec
+from ...contract.layer import Bad, Example
+from ...schema.errors import LayerError
+
+
+def near_identity(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Matrices whose diagonal outweighs the rest: far from singular, with a positive determinant."""
+    return 2.0 * np.eye(shape[-1]) + rng.uniform(-0.5, 0.5, shape)
+
+
+def matrices(*shape: int) -> Spec:
+    """The Spec of an example's matrices."""
+    return Spec(shape, draw=near_identity)
+
+
+def check_square(name: str, spec: Spec) -> None:
+    """LayerError unless a bottom is real matrices (..., n, n)."""
+    expect_role(name, spec, "real")
+    if spec.ndim < 2 or spec.shape[-1] != spec.shape[-2]:
+        raise LayerError(f"{name} has shape {spec.shape}, expected square matrices (..., n, n)")
+
+
+def transposed(x: Any) -> Any:
+    """Matrices with rows and columns exchanged: a view."""
+    return x.swapaxes(-1, -2)
+
+
+def inverse(xp: Any, x: Any) -> Any:
+    """x⁻¹ for each matrix; LayerError when one is singular (CuPy returns NaN instead)."""
+    try:
+        return xp.linalg.inv(x)
+    except np.linalg.LinAlgError:
+        raise singular() from None
+
+
+def singular() -> LayerError:
+    """The error for a matrix without an inverse."""
+    return LayerError("a matrix is singular", hint="adding a small multiple of the identity keeps matrices regular")
+
+
+SQUARE_BAD = [
+    Bad({}, "has shape (2, 3), expected square matrices", [Spec((2, 3))]),
+    Bad({}, "has shape (3,), expected square matrices", [Spec((3,))]),
+    Bad({}, "must be real numbers", [Spec((2, 2), role="index")]),
+    Bad({"n": 3}, "unknown key 'n'"),
+]
+
+SQUARE = [
+    Example({}, [matrices(2, 3, 3)]),
+    Example({}, [matrices(2, 1, 2, 2)], "any number of leading axes"),
+    Example({}, [matrices(3, 1, 1)], "numbers as matrices"),
+    Example({}, [matrices(1, 5, 5)]),
+    Example({}, [matrices(0, 2, 2)], "no samples"),
+]
