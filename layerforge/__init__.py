@@ -31,7 +31,7 @@ _PUBLIC = {
     "Source": "data.source",
     "gradcheck": "check.gradcheck",
     "jacobian": "run.derivatives",
-    "train": "training.loop",
+    "train": "training.train",
     "hook": "training.hooks",
     "Running": "training.hooks",
     "LayerForgeError": "schema.errors",
@@ -67,7 +67,7 @@ if TYPE_CHECKING:  # the same names, as type checkers and editors read them; a t
     from .solvers.solver import Solver as Solver
     from .training.hooks import Running as Running
     from .training.hooks import hook as hook
-    from .training.loop import train as train
+    from .training.train import train as train
 else:  # where checkers do not look: a name that does not exist is an error to them
 
     def __getattr__(name: str) -> Any:

@@ -176,6 +176,16 @@ def test_the_source_of_ones_own_works(tmp_path: Path) -> None:
     assert "Moons" not in SOURCES
 
 
+def test_the_example_of_a_source_and_the_script_that_uses_it_run(workplace: Path) -> None:
+    [line] = [line for line in commands(ROOT / "docs" / "data.md") if "examples" in line]
+    done = call(line, workplace)
+    assert done.returncode == 0, done.stderr
+    script = [sys.executable, "-W", "error", str(ROOT / "docs" / "examples" / "in_python.py")]
+    ran = subprocess.run(script, cwd=workplace, env=environment(workplace), capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "accuracy 1.00" in ran.stdout
+
+
 def test_the_promise_of_resume_is_proven_as_documented(workplace: Path) -> None:
     lines = [line for line in commands(ROOT / "docs" / "runs.md") if "verify resume" in line]
     assert lines

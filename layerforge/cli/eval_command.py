@@ -24,8 +24,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from ..inference.trained import open_trained
+    from ..training.console import show_metric
     from ..training.evaluation import score
-    from ..training.loop import show_metric
 
     trained = open_trained(args.target, [*args.assignments, *args.set], args.weights, args.allow_import)
     loader = trained.open_data(args.data)

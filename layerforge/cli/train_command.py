@@ -57,6 +57,7 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     from ..training.console import Console
     from ..training.loop import Trainer
+    from ..training.preparation import prepare
     from ..training.resume import newest_run, resuming
     from ..training.rundir import load_config
 
@@ -73,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
         target = args.resume_from or (run_dir.path if run_dir else newest_run(config))
     console = Console(progress=args.progress, quiet=args.quiet, results=not args.json, lost=discard)
     with resuming(target) as resume:
-        trainer = Trainer(
-            config, tuple(overrides), console=console, resume=resume, allow_config_change=args.allow_config_change
-        )
+        trainer = Trainer(prepare(config, resume=resume), tuple(overrides), console=console)
+        if resume is not None:
+            trainer.go_on_from(resume, args.allow_config_change)
         return work(trainer, args)
 
 

@@ -99,6 +99,10 @@ class Every(Section):
             raise TypeError
         return Every.from_config(value, owner="interval")
 
+    def ends_at(self, step: int, steps_per_epoch: int) -> bool:
+        """Whether such an interval ends with this step."""
+        return step % (self.steps or (self.epochs or 1) * steps_per_epoch) == 0
+
     def validate(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             hint = "as a whole, {epochs: 1} or {steps: 500}, with --set too"

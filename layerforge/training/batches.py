@@ -1,17 +1,30 @@
-"""The sizes of batches that a run will meet, and whether its net takes them all: known before the first step.
+"""The batches of a run: how many make a step, which sizes it will meet, and whether its net takes them all.
 
 The last batch of an epoch holds what is left over. A layer may refuse it: BatchNorm has no variance of one value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from ..config.data_section import DataSection, Feed
 from ..contract import call
 from ..net import Net
 from ..plan.planner import make_plan
 from ..schema.errors import ConfigError, LayerForgeError
+
+
+def grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of `size` consecutive batches, the last one shorter where they do not divide."""
+    group: list[Any] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def known_counts(section: DataSection) -> dict[str, int]:

@@ -88,6 +88,15 @@ class Position:
     hooks: dict[str, Any] = field(default_factory=dict)
     logged: dict[str, float] = field(default_factory=dict)
 
+    def improves(self, value: float | None, higher: bool) -> bool:
+        """Take note of the metric that chooses the best; whether it is the best so far. `higher`: large is good."""
+        if value is None or math.isnan(value):
+            return False
+        if self.best is not None and not (value > self.best if higher else value < self.best):
+            return False
+        self.best, self.metrics = value, dict(self.latest)
+        return True
+
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any], source: str = "the checkpoint") -> Position:
         """The position that a checkpoint holds; what an earlier version did not know keeps its default.

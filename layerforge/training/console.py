@@ -17,6 +17,11 @@ QUIET_SECONDS = 30.0  # without a terminal, a line of progress at most this ofte
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ECONNRESET, getattr(errno, "ESHUTDOWN", errno.EPIPE))
 
 
+def show_metric(name: str, value: float) -> str:
+    """Shares as per cent, everything else with four digits."""
+    return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4f}"
+
+
 class Console:
     """Prints lines, keeps a progress bar below them, and copies every line into the run's log.
 

@@ -9,24 +9,37 @@ A stop, and the first skip, leave a capsule of the step for `layerforge replay`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from ..data.loader import Batch
+from ..net import Net
 from ..schema.errors import DivergedError, LayerForgeError
+from ..solvers.solver import Solver
 from .capsule import write_capsule
-
-if TYPE_CHECKING:
-    from .loop import Trainer
+from .rundir import RunDir
 
 
-def refused(trainer: Trainer, batches: Sequence[Any], error: DivergedError) -> None:
-    """After the solver has refused a step: write a capsule and raise, or skip the step.
+@dataclass(frozen=True)
+class RefusedStep:
+    """A step that the solver has refused, and what is needed to make it again."""
+
+    net: Net
+    solver: Solver
+    batches: Sequence[Batch]
+    config: str
+    fallback: bool
+
+
+def refused(
+    step: RefusedStep, error: DivergedError, folder: RunDir, *, skips: bool, note: Callable[[str], None]
+) -> None:
+    """After the solver has refused a step: write a capsule into the run's folder and raise, or skip the step.
 
     Errors   DivergedError with the path of the capsule
     """
-    solver = trainer.solver
-    skips = trainer.config.train.on_nonfinite == "skip"
-    capsule = None if skips and solver.nonfinite else _capsule(trainer, batches)
+    solver = step.solver
+    capsule = None if skips and solver.nonfinite else _capsule(step, folder, note)
     if not skips:
         hint = f"`layerforge replay {capsule}` names what went wrong first" if capsule else error.hint
         raise DivergedError(error.message, hint=hint) from None
@@ -34,22 +47,20 @@ def refused(trainer: Trainer, batches: Sequence[Any], error: DivergedError) -> N
     solver.skip()
     if _is_power_of_ten(solver.nonfinite):
         counted = f"; {solver.nonfinite} steps so far" if solver.nonfinite > 1 else f"; capsule: {capsule}"
-        trainer.console.note(f"iteration {at}: {_figures(solver)}: skipped{counted}")
+        note(f"iteration {at}: {_figures(solver)}: skipped{counted}")
 
 
-def _capsule(trainer: Trainer, batches: Sequence[Any]) -> str | None:
+def _capsule(step: RefusedStep, folder: RunDir, note: Callable[[str], None]) -> str | None:
     """The path of the capsule; None where it could not be written, which is said and must not hide the divergence."""
     try:
-        path = write_capsule(
-            trainer.folder.place, trainer.net, trainer.solver, batches, trainer.resolved, trainer.data.fallback_used
-        )
+        path = write_capsule(folder.place, step.net, step.solver, step.batches, step.config, step.fallback)
     except LayerForgeError as problem:
-        trainer.console.note(f"no capsule: {problem}")
+        note(f"no capsule: {problem}")
         return None
-    return str(trainer.folder.path / path.relative_to(trainer.folder.place))
+    return str(folder.path / path.relative_to(folder.place))
 
 
-def _figures(solver: Any) -> str:
+def _figures(solver: Solver) -> str:
     return f"loss {solver.loss:g}, gradient norm {solver.grad_norm:g}"
 
 
@@ -57,9 +68,8 @@ def _is_power_of_ten(count: int) -> bool:
     return str(count).strip("0") == "1"
 
 
-def warn(trainer: Trainer) -> None:
+def warn(solver: Solver, skips: bool, tell: Callable[[str], None]) -> None:
     """At the end of a run: say so, if it went on although not every step was finite."""
-    count = trainer.solver.nonfinite
-    if count:
-        did = "skipped" if trainer.config.train.on_nonfinite == "skip" else "not finite and made all the same"
-        trainer.console.warn(f"{count} of {trainer.solver.iteration} steps were {did} (train.on_nonfinite)")
+    if solver.nonfinite:
+        did = "skipped" if skips else "not finite and made all the same"
+        tell(f"{solver.nonfinite} of {solver.iteration} steps were {did} (train.on_nonfinite)")

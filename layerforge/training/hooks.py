@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..config.document import Config
     from ..net import Net
     from ..solvers.solver import Solver
-    from .loop import Trainer
+    from .checkpoints import Position
 
 PRIORITIES = ("first", "normal", "last")
 EVENTS = {
@@ -83,55 +83,75 @@ def check_events(cls: type) -> None:
 class Running:
     """What a hook sees of the run that it is in."""
 
-    def __init__(self, trainer: Trainer, columns: list[str]) -> None:
-        self._trainer, self._columns = trainer, columns
+    def __init__(
+        self,
+        net: Net,
+        solver: Solver,
+        config: Config,
+        folder: Path,
+        position: Position,
+        *,
+        total: int,
+        steps_per_epoch: int,
+        columns: list[str],
+        note: Callable[[str], None],
+    ) -> None:
+        self._net = net
+        self._solver = solver
+        self._config = config
+        self._folder = folder
+        self._position = position
+        self._total = total
+        self._steps_per_epoch = steps_per_epoch
+        self._columns = columns
+        self._note = note
 
     @property
     def net(self) -> Net:
         """The net: weights, gradients and statistics by name."""
-        return self._trainer.net
+        return self._net
 
     @property
     def solver(self) -> Solver:
-        return self._trainer.solver
+        return self._solver
 
     @property
     def config(self) -> Config:
-        return self._trainer.config
+        return self._config
 
     @property
     def folder(self) -> Path:
         """The run's folder, from the root."""
-        return self._trainer.folder.place
+        return self._folder
 
     @property
     def step(self) -> int:
         """Completed steps."""
-        return self._trainer.solver.iteration
+        return self._solver.iteration
 
     @property
     def total(self) -> int:
         """Steps of the whole run."""
-        return self._trainer.total
+        return self._total
 
     @property
     def epoch(self) -> float:
         """Completed epochs, with fractions."""
-        return self.step / self._trainer.steps_per_epoch
+        return self.step / self._steps_per_epoch
 
     @property
     def loss(self) -> float:
         """Of the last step."""
-        return self._trainer.solver.loss or 0.0
+        return self._solver.loss or 0.0
 
     @property
     def latest(self) -> Mapping[str, float]:
         """The newest value of every metric."""
-        return self._trainer.position.latest
+        return self._position.latest
 
     def note(self, text: str) -> None:
         """Say something, on stderr and in train.log."""
-        self._trainer.console.note(text)
+        self._note(text)
 
     def log(self, **values: float) -> None:
         """Put values into the next row of metrics, into columns that a hook has declared: `columns = ("name", ...)`.
@@ -142,11 +162,11 @@ class Running:
             if name not in self._columns:
                 hint = did_you_mean(name, self._columns) or f'give the hook the attribute columns = ("{name}",)'
                 raise ConfigError(f"no hook declares the column '{name}'", hint=hint)
-            self._trainer.position.logged[name] = float(value)
+            self._position.logged[name] = float(value)
 
     def stop(self, reason: str) -> None:
         """End the run after this step, with a checkpoint and exit code 0; the reason goes into summary.json."""
-        self._trainer.position.ending = self._trainer.position.ending or reason
+        self._position.ending = self._position.ending or reason
 
 
 class Hooks:
@@ -181,9 +201,9 @@ class Hooks:
                 found.append(name)
         return found
 
-    def begin(self, trainer: Trainer) -> None:
+    def begin(self, run: Running) -> None:
         """The run is about to train: what hooks are given from now on, and their first event."""
-        self._run = Running(trainer, self.columns())
+        self._run = run
         self.call("on_train_begin")
 
     def end(self, status: str) -> None:

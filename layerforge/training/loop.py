@@ -10,38 +10,29 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from .. import snapshot
-from ..arrays.backend import Backend
-from ..config.document import Config
-from ..config.sections import Every
-from ..config.yaml_dump import dump_yaml
-from ..data.loader import Batch
-from ..data.opening import open_data
-from ..graph.uses import uses_of
-from ..net import Net
+from ..data.loader import Batch, Loader
 from ..run.counting import LossPart
-from ..schema import user_modules
-from ..schema.errors import ConfigError, DivergedError
-from ..solvers.solver import Solver
+from ..schema.errors import DivergedError
 from .averaging import Average, trained_arrays
-from .batches import check_batches
+from .batches import check_batches, grouped
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
-from .console import Console
-from .divergence import refused, warn
+from .console import Console, show_metric
+from .divergence import RefusedStep, refused, warn
 from .ending import TrainResult, conclude
 from .environment import command, environment
 from .evaluation import evaluate
-from .fingerprints import fingerprints
-from .hooks import Hooks, imported
+from .hooks import Hooks, Running, imported
 from .layer_metrics import LayerMetrics
-from .monitors import TRAIN_LOSS, Monitors
+from .monitors import TRAIN_LOSS
 from .overfit import SameBatches
-from .resume import Resume, check_same, next_segment, resuming, set_aside_best
+from .preparation import Parts, lengths
+from .resume import Resume, begin_segment, check_same
 from .rundir import MetricsLog, RunDir
 from .signals import SAVING, Asked, Stop, listening
 from .weights import init_weights as load_weights
@@ -49,110 +40,52 @@ from .weights import init_weights as load_weights
 STEP_COLUMNS = ["step", "epoch", "seconds", "train/loss", "lr", "grad_norm", "time/step_ms"]
 
 
-def train(
-    config: str | Path | Mapping[str, Any] | Config,
-    overrides: Iterable[str] = (),
-    *,
-    init_weights: str | Path | None = None,
-    allow_missing: Iterable[str] = (),
-    resume_from: str | Path | None = None,
-    allow_config_change: bool = False,
-    backend: str | Backend | None = None,
-    console: Console | None = None,
-    hooks: Iterable[Any] = (),
-) -> TrainResult:
-    """Train the net of a configuration and return what came of it.
-
-    config        a YAML file, a mapping with the same keys, or a Config
-    overrides     texts such as "solver.lr=0.05"
-    init_weights  a snapshot or run whose parameters and statistics the net starts from; layers whose names match a
-                  pattern in `allow_missing` may be missing there, or not fit
-    resume_from   a run or a checkpoint to go on from; a configuration that says something else is refused unless
-                  allow_config_change
-    hooks         objects with on_step_end and other events (docs/hooks.md), beside those of imported files
-
-    Errors   ConfigError (2), DataError (3), DivergedError (4), BackendError (5); the run's folder keeps what was done
-    """
-    overrides = tuple(overrides)
-    if not isinstance(config, Config):
-        read = Config.from_dict if isinstance(config, Mapping) else Config.load
-        config = read(config, overrides, user_modules.import_all)  # type: ignore[operator]
-    with resuming(resume_from) as resume:
-        trainer = Trainer(
-            config,
-            overrides,
-            backend=backend,
-            console=console or Console(),
-            resume=resume,
-            allow_config_change=allow_config_change,
-            hooks=hooks,
-        )
-        if init_weights is not None:
-            trainer.start_from(init_weights, allow_missing)
-        return trainer.run()
-
-
 class Trainer:
     """One run: its net, solver, data, folder and position."""
 
     def __init__(
-        self,
-        config: Config,
-        overrides: tuple[str, ...],
-        *,
-        backend: str | Backend | None = None,
-        console: Console,
-        resume: Resume | None = None,
-        allow_config_change: bool = False,
-        hooks: Iterable[Any] = (),
+        self, parts: Parts, overrides: tuple[str, ...] = (), *, console: Console, hooks: Iterable[Any] = ()
     ) -> None:
-        self.config, self.overrides, self.console, self.resume = config, overrides, console, resume
-        _demand_sections(config)
-        self.net = Net(config, keep="none", backend=backend)
-        self.data = open_data(
-            config.data,
-            seed=config.top.seed,
-            dtype=config.top.dtype,
-            use_fallback=resume.fallback if resume else None,
-            transform=resume.transform if resume else None,
-            uses=uses_of(self.net.graph),
-        )
-        watched = Monitors(config, self.net, bool(self.data.val))
-        self.metrics, self.monitor, self.higher = watched.metrics, watched.monitor, watched.higher
-        self.stopping = watched.stopping
-        self.solver = Solver.from_config(self.net, config.solver)
-        self.resolved = self._resolved()
-        self.files = fingerprints(self.data.section, config.imports)
+        """`parts` are what `prepare` makes; a run that is resumed is then told so by `go_on_from`."""
+        config = parts.config
         section = config.train
-        few = section.overfit_batches
-        self.feed = SameBatches(self.data.train, few) if few else self.data.train
+        self.config = config
+        self.overrides = overrides
+        self.console = console
+        self.net = parts.net
+        self.data = parts.data
+        self.solver = parts.solver
+        self.metrics = parts.monitors.metrics
+        self.monitor = parts.monitors.monitor
+        self.higher = parts.monitors.higher
+        self.stopping = parts.monitors.stopping
+        self.resolved = parts.resolved
+        self.files = parts.files
+        self.feed = SameBatches(parts.train, section.overfit_batches) if section.overfit_batches else parts.train
         self.average = Average(self.net, section.ema_decay) if section.ema_decay else None
         self.layers = LayerMetrics(self.solver) if section.log_layers else None
         self.hooks = Hooks([*imported(config.imports), *hooks])
-        self.counted = [] if config.train.on_nonfinite == "stop" else ["nonfinite"]
+        self.counted = [] if section.on_nonfinite == "stop" else ["nonfinite"]
         own = [*STEP_COLUMNS, *self.counted, *(self.layers.columns if self.layers is not None else ()), *self.metrics]
         self.columns = [*own, *self.hooks.columns(own)]
         self.position = Position()
-        self.batches = len(self.feed)
-        self.steps_per_epoch = -(-self.batches // config.train.accumulate_grad_batches)
-        self.total = self._total_steps()
-        most = min(few or self.batches, self.total * section.accumulate_grad_batches)
+        self.resume: Resume | None = None
+        self.steps_per_epoch, self.total = lengths(section, len(self.feed))
+        self.solver.total_iterations = self.total
+        self.solver.total_epochs = math.ceil(self.total / self.steps_per_epoch)
+        most = min(section.overfit_batches or len(self.feed), self.total * section.accumulate_grad_batches)
         counts = {name: loader.samples for name, loader in self.data.loaders.items()}
         check_batches(self.net, self.data.section, counts, most)
         self.saved = 0  # the step of the last checkpoint
         self.reading: Any = None  # the batches of the present epoch, which a thread prepares
         self.lr = 0.0  # of the step just made
-        if resume is not None:
-            self._restore(resume, allow_config_change)
 
-    def _resolved(self) -> str:
-        """The configuration with everything filled in and with the data that are really used."""
-        tree = self.config.resolved()
-        if self.data.fallback_used:
-            tree["data"] = self.data.section.config
-        return dump_yaml(tree)
+    def go_on_from(self, resume: Resume, allow_config_change: bool = False) -> None:
+        """Be where a checkpoint was taken, and go on in its run.
 
-    def _restore(self, resume: Resume, allow_config_change: bool) -> None:
+        Errors   ConfigError for a configuration that says something else; DataError for arrays that do not fit
+        """
+        self.resume = resume
         changes = check_same(resume, self.resolved, self.files, allow_config_change)
         for line in changes:
             self.console.note(f"changed since the checkpoint: {line}")
@@ -168,17 +101,6 @@ class Trainer:
 
     def _worn_out(self) -> str:
         return self.stopping.reason(self.position) if self.stopping is not None else ""
-
-    def _total_steps(self) -> int:
-        section = self.config.train
-        if not self.batches:
-            hint = "use fewer samples per batch, or drop_last: false"
-            raise ConfigError("the training data make no batch", hint=hint)
-        limits = [section.max_steps] if section.max_steps else []
-        limits += [section.epochs * self.steps_per_epoch] if section.epochs else []
-        total = min(limits)
-        self.solver.total_iterations, self.solver.total_epochs = total, math.ceil(total / self.steps_per_epoch)
-        return total
 
     def start_from(self, weights: str | Path, allow_missing: Iterable[str] = ()) -> None:
         """Take the weights of a snapshot or run, and say what of them was not taken."""
@@ -230,24 +152,32 @@ class Trainer:
         if isinstance(self.feed, SameBatches):
             self.console.note(f"overfitting: the same {self.feed.samples} samples again and again")
         self.console.start(self.total, self.solver.iteration)
-        self.hooks.begin(self)
+        self.hooks.begin(self._running())
         asked.at_once = False
         self._epochs(asked)
         asked.at_once = True
         self.console.stop()
-        warn(self)
+        warn(self.solver, self.config.train.on_nonfinite == "skip", self.console.warn)
+
+    def _running(self) -> Running:
+        """What hooks see of this run."""
+        return Running(
+            self.net,
+            self.solver,
+            self.config,
+            self.folder.place,
+            self.position,
+            total=self.total,
+            steps_per_epoch=self.steps_per_epoch,
+            columns=self.hooks.columns(),
+            note=self.console.note,
+        )
 
     def _folder(self) -> tuple[RunDir, int]:
         """The run's folder and the number of this segment: a new one, or the resumed run's and its next."""
         if self.resume is None:
             return RunDir.create(self.config.train.output_dir, self.config.name), 0
-        segment = next_segment(self.resume.run)
-        aside = set_aside_best(self.resume)
-        if aside is not None:
-            self.position.best, self.position.metrics = None, {}
-            self.console.note(f"best.h5 was of a later step, and is {aside.name} now: the best is chosen anew")
-        self.resume.run.set_status("running")
-        return self.resume.run, segment
+        return self.resume.run, begin_segment(self.resume, self.position, self.console.note)
 
     def _record(self) -> None:
         """Write down what this run is, before anything can go wrong with it."""
@@ -317,13 +247,18 @@ class Trainer:
             self.lr = self.solver.lr
             self.solver.update(check=self.config.train.on_nonfinite != "ignore")
         except DivergedError as error:
-            refused(self, group, error)
+            self._refused(group, error)
             return None
         if measured is not None:
             self.position.logged |= measured.end()
         if self.average is not None:
             self.average.update(self.solver.updates)
         return losses
+
+    def _refused(self, group: list[Batch], error: DivergedError) -> None:
+        """Write a capsule of a step that is not finite, and end the run or skip the step."""
+        step = RefusedStep(self.net, self.solver, group, self.resolved, self.data.fallback_used)
+        refused(step, error, self.folder, skips=self.config.train.on_nonfinite == "skip", note=self.console.note)
 
     def _is_logged(self, step: int) -> bool:
         return step % self.config.train.log_every == 0 or step == self.total
@@ -334,11 +269,11 @@ class Trainer:
         self.hooks.call("on_step_end")
         if self._is_logged(step) or self._over:
             self._log_step()
-        evaluated = self.data.val is not None and (self._over or self._due(self.config.train.eval_every))
-        improved = self._evaluate() if evaluated else False
+        due = self._over or self.config.train.eval_every.ends_at(step, self.steps_per_epoch)
+        improved = self._evaluate(self.data.val) if due and self.data.val is not None else False
         if self._over and self.position.window.steps:  # the evaluation was the last one
             self._log_step()
-        numbered = self._over or self._due(self.config.checkpoint.every)
+        numbered = self._over or self.config.checkpoint.every.ends_at(step, self.steps_per_epoch)
         if improved or wanted or numbered:
             self._checkpoint(improved, numbered)
         if wanted.save:
@@ -346,11 +281,6 @@ class Trainer:
         if wanted.stop:
             self.console.note(f"{wanted.stop}: stopped after step {step}; checkpoint saved")
             raise Stop(wanted.stop)
-
-    def _due(self, every: Every) -> bool:
-        """Whether an interval ends with the step just made."""
-        interval = every.steps or every.epochs * self.steps_per_epoch
-        return self.solver.iteration % interval == 0
 
     def _row(self) -> dict[str, Any]:
         epoch = round(self.solver.iteration / self.steps_per_epoch, 4)
@@ -364,20 +294,21 @@ class Trainer:
         self.log.add({**self._row(), **row, "time/step_ms": window.milliseconds, **counts, **self.position.logged})
         self.position.window, self.position.recent, self.position.logged = Window(), Window(), {}
 
-    def _evaluate(self) -> bool:
+    def _evaluate(self, val: Loader) -> bool:
         """Score the val data; True when the monitored metric is the best so far."""
         with self.average.in_place() if self.average is not None else nullcontext():
-            values = {f"val/{k}": v for k, v in evaluate(self.net, self.data.val.epoch(0)).items()}
+            values = {f"val/{k}": v for k, v in evaluate(self.net, val.epoch(0)).items()}
         if self.position.recent.steps:  # what stands beside the values is as new as they are
             self.position.latest["train/loss"] = self.position.recent.loss
         self.position.recent = Window()
         self.position.latest |= values
         self.log.add({**self._row(), **values})
         watched = self.solver.schedule.monitor
-        recent = self.position.window if watched == TRAIN_LOSS and self.position.window.steps else None
-        if recent is not None or watched in self.position.latest:
-            self.solver.schedule.observe(self.position.latest[watched] if recent is None else recent.loss)
-        improved = self._improves(values.get(self.monitor))
+        if watched == TRAIN_LOSS and self.position.window.steps:
+            self.solver.schedule.observe(self.position.window.loss)
+        elif watched is not None and watched in self.position.latest:
+            self.solver.schedule.observe(self.position.latest[watched])
+        improved = self.position.improves(values.get(self.monitor), self.higher)
         where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
         words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in self.position.latest.items())
         self.console.result(f"{where} {words}{'  best' if improved else ''}")
@@ -386,15 +317,6 @@ class Trainer:
             self.position.ending = self.position.ending or self._worn_out()
         self.hooks.call("on_eval_end", values)
         return improved
-
-    def _improves(self, value: float | None) -> bool:
-        best = self.position.best
-        if value is None or math.isnan(value):
-            return False
-        if best is not None and not (value > best if self.higher else value < best):
-            return False
-        self.position.best, self.position.metrics = value, dict(self.position.latest)
-        return True
 
     def _checkpoint(self, best: bool, numbered: bool, failure: str = "") -> None:
         self.position.hooks = self.hooks.state()
@@ -439,29 +361,3 @@ class Trainer:
         self.console.note(f"done: {self.folder.path}")
         self.console.result(f"{words}  ({chosen.name}, {self.data.test.samples} samples of {where})")
         return values
-
-
-def _demand_sections(config: Config) -> None:
-    """Raise the configuration's own errors together with what only training needs."""
-    for key in ("data", "solver"):
-        if getattr(config, key) is None and key not in config.tree:
-            message = f"training needs a '{key}' section"
-            example = {"data": "data: {train: {type: Digits}}", "solver": "solver: {lr: 0.1}"}[key]
-            config.errors.append(ConfigError(message, hint=f"for example `{example}`"))
-
-
-def grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Lists of `size` consecutive batches, the last one shorter where they do not divide."""
-    group: list[Any] = []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def show_metric(name: str, value: float) -> str:
-    """Shares as per cent, everything else with four digits."""
-    return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4f}"

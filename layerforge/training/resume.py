@@ -6,7 +6,7 @@ statistics, the solver's history, the position in the data and the figures since
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..config.yaml_file import parse_yaml
 from ..data.kinds import kinds_of
 from ..data.transform import InputTransform
 from ..schema.errors import ConfigError, DataError
-from .checkpoints import TRANSFORM
+from .checkpoints import TRANSFORM, Position
 from .fingerprints import changes
 from .rundir import RunDir, find_run, read_metrics
 
@@ -168,6 +168,17 @@ def flat(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
     else:
         return [(prefix, tree)]
     return [leaf for key, value in items for leaf in flat(value, f"{prefix}.{key}" if prefix else str(key))]
+
+
+def begin_segment(resume: Resume, position: Position, note: Callable[[str], None]) -> int:
+    """Go on in the folder of a run; the number of the segment that begins."""
+    segment = next_segment(resume.run)
+    aside = set_aside_best(resume)
+    if aside is not None:
+        position.best, position.metrics = None, {}
+        note(f"best.h5 was of a later step, and is {aside.name} now: the best is chosen anew")
+    resume.run.set_status("running")
+    return segment
 
 
 def set_aside_best(resume: Resume) -> Path | None:

@@ -335,7 +335,7 @@ def test_resumed_where_it_had_just_decided_to_stop(monkeypatch: pytest.MonkeyPat
     more = ("train.epochs=50", STOPS, AVERAGES)
     whole = run("name=whole", *more)
     with monkeypatch.context() as patch:  # dies after the last checkpoint and before the summary
-        patch.setattr("layerforge.training.loop.warn", lambda trainer: (_ for _ in ()).throw(Killed()))
+        patch.setattr("layerforge.training.loop.warn", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
             run(*more)
     broken = Path("runs/small/latest").resolve()

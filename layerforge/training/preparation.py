@@ -1,0 +1,97 @@
+"""What a run is made of, before its first step: net, data, solver, and the configuration as it came to be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..arrays.backend import Backend
+from ..config.document import Config
+from ..config.sections import TrainSection
+from ..config.yaml_dump import dump_yaml
+from ..data.loader import Loader
+from ..data.opening import OpenData, open_data
+from ..graph.uses import uses_of
+from ..net import Net
+from ..schema.errors import ConfigError
+from ..solvers.solver import Solver
+from .fingerprints import fingerprints
+from .monitors import Monitors
+from .resume import Resume
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run works with.
+
+    monitors   the metrics that it watches
+    resolved   the configuration with everything filled in and with the data that are really used
+    files      the fingerprints of what else the run depends on
+    """
+
+    config: Config
+    net: Net
+    data: OpenData
+    monitors: Monitors
+    solver: Solver
+    resolved: str
+    files: dict[str, Any]
+
+    @property
+    def train(self) -> Loader:
+        """What the net learns from."""
+        return self.data.loaders["train"]
+
+
+def prepare(config: Config, backend: str | Backend | None = None, resume: Resume | None = None) -> Parts:
+    """Build the net and the solver of a configuration, and open its data.
+
+    resume   a checkpoint whose choice of data and constants of the transform bind
+
+    Errors   ConfigError, all of the configuration's at once; DataError; BackendError
+    """
+    _demand_sections(config)
+    net = Net(config, keep="none", backend=backend)
+    data = open_data(
+        config.data,
+        seed=config.top.seed,
+        dtype=config.top.dtype,
+        use_fallback=resume.fallback if resume else None,
+        transform=resume.transform if resume else None,
+        uses=uses_of(net.graph),
+    )
+    monitors = Monitors(config, net, bool(data.val))
+    assert config.solver is not None  # building the net has raised what is wrong with the configuration
+    solver = Solver.from_config(net, config.solver)
+    files = fingerprints(data.section, config.imports)
+    return Parts(config, net, data, monitors, solver, _resolved(config, data), files)
+
+
+def _demand_sections(config: Config) -> None:
+    """Add what only training needs to the configuration's own errors; building the net raises them together."""
+    for key in ("data", "solver"):
+        if config.tree.get(key) is None:
+            message = f"training needs a '{key}' section"
+            example = {"data": "data: {train: {type: Digits}}", "solver": "solver: {lr: 0.1}"}[key]
+            config.errors.append(ConfigError(message, hint=f"for example `{example}`"))
+
+
+def _resolved(config: Config, data: OpenData) -> str:
+    tree = config.resolved()
+    if data.fallback_used:
+        tree["data"] = data.section.config
+    return dump_yaml(tree)
+
+
+def lengths(section: TrainSection, batches: int) -> tuple[int, int]:
+    """The steps of an epoch of so many batches, and those of the whole run.
+
+    Errors   ConfigError where there is no batch
+    """
+    if not batches:
+        hint = "use fewer samples per batch, or drop_last: false"
+        raise ConfigError("the training data make no batch", hint=hint)
+    steps_per_epoch = -(-batches // section.accumulate_grad_batches)
+    limits = [section.max_steps] if section.max_steps else []
+    limits += [section.epochs * steps_per_epoch] if section.epochs else []
+    return steps_per_epoch, min(limits)
