@@ -40,7 +40,7 @@ from .run.views import BlobError, Members, Named
 from .schema import registry, user_modules
 from .schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 
-FORWARD_WORDS = ("phase", "backward", "copy", "of")
+FORWARD_WORDS = ("phase", "backward", "copy", "outputs")
 
 
 def begin_turn(engine: Any, count: int) -> None:
@@ -190,7 +190,7 @@ class Net(access.Settled):
         phase: str | None = None,
         backward: bool | None = None,
         copy: bool = True,
-        of: str | Iterable[str] | None = None,
+        outputs: str | Iterable[str] | None = None,
         **inputs: Any,
     ) -> dict[str, Any]:
         """Run all layers of a phase and return every top that nobody consumes.
@@ -200,7 +200,7 @@ class Net(access.Settled):
                   warned of once, where it matters
         backward  whether the layers keep what a backward needs; by default in train and not in eval
         copy      False returns live arrays instead of copies
-        of        compute only these blobs (and what they need), and return them: no labels are needed for scores
+        outputs   compute only these blobs (and what they need), and return them: no labels are needed for scores
         inputs    an array for each input of the net; the batch size may differ from call to call
         """
         if phase is None:
@@ -208,7 +208,7 @@ class Net(access.Settled):
         named, phase = phase is not None, phase or PHASES[0]
         if phase not in PHASES:
             raise ConfigError(f"phase must be one of {', '.join(PHASES)}, got '{phase}'")
-        targets = (of,) if isinstance(of, str) else tuple(of) if of is not None else None
+        targets = (outputs,) if isinstance(outputs, str) else None if outputs is None else tuple(outputs)
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
         executor = self.executor_for(phase, {n: a.shape for n, a in given.items()}, targets, backward=keeping)
@@ -221,8 +221,8 @@ class Net(access.Settled):
         executor.forward(executor.stage(given, inputs, keeping), keep=keeping)
         if not named:
             self._advice.after(self, executor.plan)
-        values, outputs = executor.values, executor.plan.outputs
-        return {name: values[i].copy() if copy else values[i] for name, i in outputs.items()}
+        values = executor.values
+        return {name: values[i].copy() if copy else values[i] for name, i in executor.plan.outputs.items()}
 
     def _input(self, name: str, value: Any) -> Any:
         """An input on the net's backend and in its dtype."""

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from support.slots import SLOTS
 
+from layerforge.contract.layer import WRITERS, Layer
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "layerforge"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -113,6 +115,31 @@ def test_layers_know_no_net_no_solver_and_no_array_library(path: Path) -> None:
     """A layer takes its array library from self.xp. numpy may appear for types and host constants of set-up only."""
     names = {m.split(".")[0] for m, _ in imports(path)}
     assert not names & {"cupy", "h5py"}
+
+
+PROBES = ("check", "debug", "cli")  # they take the place of a net around a single layer
+
+
+def attributes_written(path: Path) -> Iterator[tuple[str, str]]:
+    """(the expression before the dot, the attribute) for everything that a file assigns to an attribute."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield ast.unparse(node.value), node.attr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_attributes_of_layers_are_written_by_whom_the_contract_names(path: Path) -> None:
+    me = unit(path)
+    for owner, name in attributes_written(path):
+        of_a_layer = owner.split(".")[-1] in ("layer", "twin") or (owner == "self" and me == "layers")
+        if of_a_layer and name in WRITERS and me not in ("contract", *PROBES):
+            allowed = WRITERS[name]
+            assert me in allowed, f"{owner}.{name} = ... is for {' and '.join(allowed) or 'the contract'} to write"
+
+
+def test_the_contract_names_a_writer_for_every_attribute_of_a_layer() -> None:
+    made = set(vars(Layer.__new__(Layer)))
+    assert made | {"place", "overwrites_grad"} == set(WRITERS)
 
 
 ENGINE_WORDS = re.compile(

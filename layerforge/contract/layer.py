@@ -373,6 +373,30 @@ class Layer(Declared):
 Layer.framework_names = frozenset(dir(Layer)) | frozenset(vars(Layer.__new__(Layer)))
 
 
+# Who writes the attributes that the framework gives to every layer: parts of the package, beside this module. A layer
+# reads them and writes none. What takes the place of a net around a single layer, as check/harness.py, is left out.
+WRITERS: dict[str, tuple[str, ...]] = {
+    "name": ("graph",),
+    "xp": ("graph",),
+    "dtype": ("graph",),
+    "place": ("graph",),
+    "tops_wanted": ("graph",),
+    "run": ("net",),
+    "params": (),  # the namespaces are made once; run/parameters.py binds arrays to their names
+    "grads": (),
+    "state": (),
+    "needs_param_grad": (),
+    "param_decls": (),  # by add_param and add_state
+    "state_decls": (),
+    "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place
+    "kept": ("run", "engines"),  # by save; forgotten by whoever recomputes, put back by who replays a script
+    "draws": ("engines",),
+    "needs_grad": ("run",),
+    "runs_in_place": ("run",),
+    "overwrites_grad": ("run",),  # of an engine's layer alone
+}
+
+
 def reads(layer: type[Layer] | Layer, kind: str, i: int) -> bool:
     """Whether backward reads its `kind` ("bottom" or "top") number i."""
     return kind in layer.backward_reads or f"{kind}[{i}]" in layer.backward_reads

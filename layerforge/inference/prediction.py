@@ -59,7 +59,7 @@ def predict(trained: Trained, files: Sequence[str], *, blob: str | None, name: s
         samples = read_inputs(file, trained.sample_spec(name), name, trained.source, trained.kind(name))
         for start in range(0, len(samples), batch_size):
             part = {name: trained.prepare(name, samples[start : start + batch_size], file)}
-            out = net.forward(phase="eval", of=chosen, **part)
+            out = net.forward(phase="eval", outputs=chosen, **part)
             results.append(net.backend.to_host(out[chosen]))
         sources += [file] * len(samples)
         positions += range(len(samples))

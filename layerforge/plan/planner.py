@@ -104,7 +104,7 @@ def given_inputs(graph: PhaseGraph, inputs: Mapping[str, Spec], read: set[int]) 
         given = ", ".join(inputs) or "none"
         raise ConfigError(
             f"forward needs the input(s) {', '.join(missing)} (given: {given})",
-            hint="give an array for each, or say which blobs you want: of=[...]",
+            hint="give an array for each, or say which blobs you want: outputs=[...]",
         )
     return tuple((b.index, b.name) for b in graph.blobs if b.producer is None and b.name in inputs)
 

@@ -1,7 +1,7 @@
 """What of the last pass of a net can be had by name, and where not: why, and how to get it.
 
-A plan holds fewer blobs than its phase has names: `of=` leaves layers out, an engine computes neighbours as one, inputs
-may not have been given. A cotangent or tangent for such a blob would reach nobody, so it is an error.
+A plan holds fewer blobs than its phase has names: `outputs=` leaves layers out, an engine computes neighbours as one,
+inputs may not have been given. A cotangent or tangent for such a blob would reach nobody, so it is an error.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def demand_held(net: Net, plan: Plan, name: str, index: int) -> None:
         raise BlobError(f"input '{name}' was not given to the last forward", hint=f"net.forward({name}=...)")
     choice = plan.choices.get(maker.name)
     if choice is None:
-        raise BlobError(f"blob '{name}' was not computed by the last forward", hint=f'ask for it: of=["{name}"]')
+        raise BlobError(f"blob '{name}' was not computed by the last forward", hint=f'ask for it: outputs=["{name}"]')
     first = choice.into or maker.name
     one = [first, *(other for other, its in plan.choices.items() if its.into == first)]
     message = f"blob '{name}' was not kept by the last forward, which computed the layers {', '.join(one)} as one"

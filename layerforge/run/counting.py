@@ -156,5 +156,5 @@ def counted_ahead(net: Net, plan: Plan, given: Mapping[str, Any]) -> tuple[Count
             return counts_of(plan, arrays)
         except _Unread as blob:
             name = plan.names[blob.index]
-            made = net.forward(phase=plan.phase, backward=False, of=name, **given)
+            made = net.forward(phase=plan.phase, backward=False, outputs=name, **given)
             arrays[blob.index] = made[name]

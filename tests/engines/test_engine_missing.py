@@ -100,7 +100,7 @@ def scores(run: Path) -> np.ndarray:
     net = Net.from_yaml(run.parent / "small.yaml", keep="none")
     net.load(next(run.rglob("last.h5")))
     images = np.random.default_rng(0).random((5, 1, 28, 28), dtype="float32")
-    return net.forward(phase="eval", of="fc2", image=images)["fc2"]
+    return net.forward(phase="eval", outputs="fc2", image=images)["fc2"]
 
 
 def test_an_engine_that_is_asked_for_by_name_and_missing_is_exit_5(folder: Path) -> None:

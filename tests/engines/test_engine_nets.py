@@ -126,7 +126,7 @@ def scores(net: Net, seed: int) -> np.ndarray:
     for array in (net.state["norm"]["running_mean"], net.state["norm"]["running_var"]):
         array[...] = rng.uniform(0.5, 2, array.shape)
     net.flat.data[...] = rng.normal(size=net.flat.data.shape)
-    return net.forward(phase="eval", of="fc", **batch())["fc"]
+    return net.forward(phase="eval", outputs="fc", **batch())["fc"]
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -171,7 +171,7 @@ def test_a_mean_much_larger_than_the_spread_costs_no_digits_in_a_folded_batch_no
         net = build([{**CONV, "bias": True}, NORM], engine)
         net.params["low"]["bias"].data[...] = net.state["norm"]["running_mean"][...] = 1000
         net.state["norm"]["running_var"][...] = 1e-2
-        found.append(net.forward(phase="eval", of="fc", **batch())["fc"])
+        found.append(net.forward(phase="eval", outputs="fc", **batch())["fc"])
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=2e-3 * np.abs(found[1]).max())
 
 
@@ -254,7 +254,7 @@ def test_the_output_of_a_net_may_be_a_blob_inside_of_a_fused_pair() -> None:
     mine, theirs = build([CONV, RELU], "auto"), build([CONV, RELU], "reference")
     for net in (mine, theirs):
         net.forward(**batch())
-    got, want = (net.forward(of="low", x=batch()["x"])["low"] for net in (mine, theirs))
+    got, want = (net.forward(outputs="low", x=batch()["x"])["low"] for net in (mine, theirs))
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 

@@ -64,7 +64,7 @@ def expected(run: Path, images: np.ndarray) -> np.ndarray:
     net = Net.from_yaml(run / "config.resolved.yaml")
     net.load(run / "checkpoints" / "best.h5")
     mean = Digits(split="train[:600]").load()["image"].astype(np.float64).mean(axis=0) / 255
-    return net.forward(phase="eval", of="fc2", image=(images / 255 - mean))["fc2"]
+    return net.forward(phase="eval", outputs="fc2", image=(images / 255 - mean))["fc2"]
 
 
 def test_eval_gives_the_figures_of_the_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,7 +204,7 @@ def test_what_an_input_layer_may_not_say() -> None:
     assert "two layers are called 'x'" in refused(INPUT, INPUT, y)
     assert "an input has no 'phase'" in refused({**INPUT, "phase": "train"}, y)
     assert "an input has no 'loss_weight'" in refused({**INPUT, "loss_weight": 1}, y)
-    assert "an input cannot be called 'of'" in refused({**INPUT, "name": "of"}, {**y, "bottom": "of"})
+    assert "an input cannot be called 'outputs'" in refused({**INPUT, "name": "outputs"}, {**y, "bottom": "outputs"})
     assert "an input has no 'bottom'" in refused(INPUT, {**INPUT, "name": "z", "bottom": "x"}, y)
     other = {"name": "z", "type": "Exp", "bottom": "other", "top": "x"}
     assert "top 'x' is already made by an input" in refused(INPUT, other, inputs={"other": {"shape": [2]}})
@@ -420,7 +420,7 @@ def test_silence_takes_outputs_away_and_nothing_else() -> None:
     assert set(make(*layers).forward(x=X)) == {"a", "b"}
     net = make(*layers, {"name": "quiet", "type": "Silence", "bottom": ["a", "x"]})
     assert set(net.forward(x=X)) == {"b"}
-    assert_array_equal(net.forward(of="a", x=X)["a"], X**2)
+    assert_array_equal(net.forward(outputs="a", x=X)["a"], X**2)
     assert net.layers["quiet"].type_name == "Silence"
     assert "makes 0 top(s), 1 are named" in refused(*layers, {"name": "q", "type": "Silence", "top": "y"})
 

@@ -75,9 +75,9 @@ def test_a_cotangent_or_tangent_does_what_it_does_on_the_reference_or_is_refused
 
 def test_what_of_left_out_and_what_was_not_given_is_named(batch: dict[str, np.ndarray], dy: np.ndarray) -> None:
     net = built()
-    net.forward(of="act", x=batch["x"])
+    net.forward(outputs="act", x=batch["x"])
     for call in (net.backward, net.jvp):
-        with pytest.raises(BlobError, match=r"'out' was not computed by the last forward(.|\n)*of=\[\"out\"\]"):
+        with pytest.raises(BlobError, match=r"'out' was not computed by the last forward(.|\n)*outputs=\[\"out\"\]"):
             call(out=dy)
         with pytest.raises(BlobError, match=r"input 't' was not given(.|\n)*net.forward\(t=...\)"):
             call(t=batch["t"])
@@ -154,7 +154,7 @@ def test_a_blob_that_is_kept_is_not_overwritten_through_a_view_of_it(engine: str
     weight, bias = (net.params["fc"][name].data for name in ("weight", "bias"))
     assert net.blobs["fc"].data.min() < 0
     np.testing.assert_allclose(net.blobs["fc"].data, batch["x"] @ weight.T + bias, rtol=1e-5, atol=1e-6)
-    both = built(engine, keep="none", net=layers).forward(of=["fc", "v"], **batch)
+    both = built(engine, keep="none", net=layers).forward(outputs=["fc", "v"], **batch)
     assert both["fc"].min() < 0 <= both["v"].min()
 
 
@@ -285,7 +285,7 @@ def test_views_of_an_input_are_copied_in_their_own_order(batch: dict[str, np.nda
 
 def test_a_forward_without_backward_takes_arrays_as_they_are(batch: dict[str, np.ndarray]) -> None:
     net = built(keep="none")
-    net.forward(phase="eval", of="out", x=batch["x"])
+    net.forward(phase="eval", outputs="out", x=batch["x"])
     assert net.executor.values[net.current_plan.index_of("x")] is batch["x"]
 
 

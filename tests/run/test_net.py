@@ -250,7 +250,7 @@ def test_inputs_are_checked() -> None:
 
 def test_only_what_is_asked_for_is_computed() -> None:
     net = make(MLP)
-    out = net.forward(phase="eval", of="fc2", x=batch()["x"])
+    out = net.forward(phase="eval", outputs="fc2", x=batch()["x"])
     assert list(out) == ["fc2"]
     with pytest.raises(BlobError, match="was not computed"):
         net.blobs["loss"].data  # noqa: B018
@@ -258,8 +258,8 @@ def test_only_what_is_asked_for_is_computed() -> None:
 
 def test_forward_returns_copies_unless_asked_not_to() -> None:
     net = make(MLP)
-    first = net.forward(phase="eval", of="fc2", x=batch()["x"])["fc2"]
-    live = net.forward(phase="eval", of="fc2", copy=False, x=batch()["x"])["fc2"]
+    first = net.forward(phase="eval", outputs="fc2", x=batch()["x"])["fc2"]
+    live = net.forward(phase="eval", outputs="fc2", copy=False, x=batch()["x"])["fc2"]
     assert np.shares_memory(live, net.blobs["fc2"].data)
     assert not np.shares_memory(first, net.blobs["fc2"].data)
 

@@ -38,7 +38,7 @@ class Ours:
         self.solver.step(**batch)
 
     def infer(self, batch: dict[str, np.ndarray]) -> None:
-        self.net.forward(phase="eval", of=self.scores, copy=False, **{self.wanted: batch[self.wanted]})
+        self.net.forward(phase="eval", outputs=self.scores, copy=False, **{self.wanted: batch[self.wanted]})
 
     def load(self, weights: Mapping[str, np.ndarray]) -> None:
         for name, array in self.parameters().items():
