@@ -152,6 +152,7 @@ class CSV(Source):
         names: tuple[str, ...] = ()
         if label is not None:
             texts = read_texts(path, self.delimiter, layout, label)
+            self._refuse_empty(texts, layout, label)
             arrays["label"], names = self._labels(texts, layout, label)
         return Table(arrays, layout, features, label, names)
 
@@ -284,6 +285,15 @@ class CSV(Source):
                 hint="set label_role: real where the label is a target, not a class",
             )
         return numbers.astype(np.int64), ()
+
+    def _refuse_empty(self, texts: list[str], layout: Layout, column: int) -> None:
+        """A sample without a label is none of a class called ''."""
+        if "" in texts:
+            raise DataError(
+                f"column {column}: the cell of the label is empty",
+                place=place_of_cell(self.path, self.delimiter, layout, texts.index(""), column),
+                hint="take samples without a label out; a delimiter at the end of each line makes a column of its own",
+            )
 
     def _numbered(self, texts: list[str], layout: Layout, column: int, classes: tuple[str, ...]) -> np.ndarray:
         """Train's numbers of the words; DataError for a word that train does not have."""

@@ -88,6 +88,8 @@ def test_csv_with_quotes_and_a_byte_order_mark(here: Path) -> None:
         ("1,2\n1,inf\n", {}, 2, 3, "'inf' is not a finite number"),
         ("1,2\n3,4,5\n", {}, 2, 1, "3 cells, where the first line has 2"),
         ("1,2,3\n4,5\n", {"columns": [0]}, 2, 1, "2 cells, where the first line has 3"),
+        ("1,ant\n2,\n3,bee\n", {"label": 1}, 2, 3, "column 1: the cell of the label is empty"),
+        ("a,b,\n1,0,\n2,1,\n", {"label": -1}, 2, 5, "column 2: the cell of the label is empty"),
         ("1,0\n2,1\n3,two\n", {"label": 1}, 3, 3, "column 1: 'two' is not a finite number"),
         ('a,b\n1,"x"\n', {}, 2, 1, "'x' is not a finite number"),
     ],
