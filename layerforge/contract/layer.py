@@ -21,6 +21,7 @@ docs/layers_of_your_own.md is the guide; the checks of `layerforge test` prove e
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, TypeVar
@@ -30,6 +31,8 @@ from ..arrays.backend import Array
 from ..arrays.spec import Spec
 from ..schema.errors import LayerError
 from ..schema.params import Declared
+from ..schema.settled import from_within
+from ..schema.synonyms import did_you_mean
 from .fillers import Filler, as_filler
 from .namespaces import Flags, Grads, Params, Saved, State
 
@@ -201,6 +204,22 @@ class Layer(Declared):
         self.memory, self.kept, self.draws = Memory(), None, 0
         return self
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """In a net: an attribute that the layer has, or that its own code sets. Another one would do nothing."""
+        own = self.__dict__
+        if name in own:
+            own[name] = value
+        elif "run" not in own or own["run"].tuning is None or _may_have(self, name):
+            object.__setattr__(self, name, value)
+        else:
+            raise _unknown(self, name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.run.tuning is not None:
+            message = f"layer '{self.name}' cannot be copied or pickled without its net"
+            raise LayerError(message, hint='copy.deepcopy(net).layers["NAME"] is that of a copy')
+        return super().__reduce_ex__(protocol)
+
     # What a layer writes ------------------------------------------------------------------------------------------
 
     @any_arguments
@@ -368,6 +387,34 @@ class Layer(Declared):
     def has_jvp(cls) -> bool:
         """Whether the layer writes down its forward accumulation."""
         return cls.jvp is not Layer.jvp
+
+
+FOREIGN = {
+    "frozen": "freeze = True keeps its parameters as they are",
+    "requires_grad": "freeze = True keeps its parameters as they are",
+    "trainable": "freeze = True keeps its parameters as they are",
+    "training": 'a phase is named for each pass: net.forward(phase="eval", ...)',
+    "phase": 'a phase is named for each pass: net.forward(phase="eval", ...)',
+    "lr": "the learning rate is the solver's; lr_mult is its factor for this layer",
+    "weight_decay": "weight decay is the solver's; decay_mult is its factor for this layer",
+}
+
+
+def _may_have(layer: Layer, name: str) -> bool:
+    """Whether an attribute that a layer in a net does not have yet may be assigned."""
+    known = inspect.getattr_static(type(layer), name, None)  # without asking a `Wired`
+    settable = hasattr(known, "__set__") and not isinstance(known, property)
+    declared = known is not None and not hasattr(Layer, name)  # by a class of the user's, which reads it
+    return settable or declared or callable(known) or from_within(layer, depth=3)
+
+
+def _unknown(layer: Layer, name: str) -> LayerError:
+    params = layer.param_decls.keys() | layer.state_decls.keys()
+    known = [*layer.fields, "freeze", "lr_mult", "decay_mult"]
+    held = "params" if name in layer.param_decls else "state"
+    hint = f"net.{held}[{layer.name!r}][{name!r}] has its numbers" if name in params else FOREIGN.get(name)
+    message = f"layer '{layer.name}' ({layer.type_name}) in a net has no attribute '{name}' to assign"
+    return LayerError(message, hint=hint or did_you_mean(name, known) or f"there are: {', '.join(known)}")
 
 
 Layer.framework_names = frozenset(dir(Layer)) | frozenset(vars(Layer.__new__(Layer)))

@@ -15,6 +15,8 @@ from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.synonyms import did_you_mean
 
+FOREIGN = {"freeze": "frozen", "requires_grad": "frozen", "trainable": "frozen", "diff": "grad", "lr": "lr_mult"}
+
 
 class BlobError(LayerForgeError):
     """A blob was asked for something that it does not hold."""
@@ -66,6 +68,9 @@ class Named(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"<{self._what}s: {', '.join(self._names())}>"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise not_alone(f"the {self._what}s")
+
 
 class Members(dict[str, Any]):
     """A dict that is as it was made: what is assigned to a name would do nothing, and is an error."""
@@ -79,6 +84,27 @@ class Members(dict[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         raise BlobError(f"{self._what} '{name}' cannot be removed", hint=self._remedy)
+
+
+    def _fixed(self, *_: Any, **__: Any) -> Any:
+        raise BlobError(f"the {self._what}s of a net that is built stay as they are", hint=self._remedy)
+
+    update = pop = popitem = clear = setdefault = __ior__ = _fixed  # type: ignore[assignment]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise not_alone(f"the {self._what}s of a net")
+
+
+def not_alone(what: str) -> BlobError:
+    """The error for an attempt to copy or pickle a part of a net."""
+    hint = "copy.deepcopy(net) copies all of it; np.array(view) copies the numbers of a blob or a parameter"
+    return BlobError(f"{what} cannot be copied or pickled without the net", hint=hint)
+
+
+class UnknownAttribute(BlobError, AttributeError):
+    """A view has no such attribute, or it cannot be assigned."""
+
+    __str__ = LayerForgeError.__str__
 
 
 class MissingName(BlobError, KeyError):
@@ -95,6 +121,17 @@ class View:
 
     def __init__(self, name: str, backend: Backend) -> None:
         self.name, self._backend = name, backend
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = getattr(type(self), name, None)
+        if known is None or (isinstance(known, property) and known.fset is None):
+            names = [n for n in dir(type(self)) if isinstance(getattr(type(self), n), property) and n != "shape"]
+            hint = did_you_mean(FOREIGN.get(name, name), names) or f"what can be assigned: {', '.join(names)}"
+            raise UnknownAttribute(f"'{name}' of '{self.name}' cannot be assigned", hint=hint)
+        object.__setattr__(self, name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise not_alone(f"'{self.name}'")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..run.parameters import l2_norm
+from ..schema.errors import ConfigError
 from ..schema.params import Declared, param
 from ..schema.registry import SOLVERS
+from ..schema.settled import from_within
+from ..schema.synonyms import hint_for_key
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,20 @@ class Rule(Declared):
     histories: ClassVar[int] = 0
     decay_apart: ClassVar[bool] = False
     whole_parameters: ClassVar[bool] = False
+
+    _held = False
+
+    def hold(self) -> None:
+        """It is a solver's from now on: what is assigned from outside is checked as a configuration is."""
+        self._held = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._held and not from_within(self):
+            if name not in self.fields:
+                hint = hint_for_key(name, self.fields)
+                raise ConfigError(f"a rule ({self.type_name}) has no '{name}'", hint=hint)
+            value = getattr(type(self).from_config({**self.config, name: value}), name)
+        object.__setattr__(self, name, value)
 
     def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
         """Change data and histories in place by one step along grad, which is only read. xp is their namespace."""

@@ -42,6 +42,7 @@ from ..schema.errors import ConfigError, DataError, DivergedError, LayerError, L
 from .fast import fast_update
 from .rules import Step
 from .schedules import Progress
+from .settings import Adjustable
 from .weighting import AsTheyCome, Counted, weighting
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Accumulation:
     alone: list[str] = field(default_factory=list)
 
 
-class Solver:
+class Solver(Adjustable):
     """Solver(net, type="SGD", lr=..., ...): the keywords are the keys of `solver:` in a configuration.
 
     Common to all types are lr, weight_decay, regularization, clip_grad_norm, clip_grad_value, clip_order and schedule
@@ -86,7 +87,10 @@ class Solver:
     average        the factor that averaged it: what the sum over the micro-batches was multiplied by
     loss           of the last update, over all of its micro-batches; None where `accumulate` was not used
 
-    Errors   ConfigError for an unknown or bad keyword
+    The options can be read and assigned as attributes (settings.py): solver.lr = 0.01 is what the schedule multiplies
+    from the next update on. A run that is resumed begins with what its configuration says.
+
+    Errors   ConfigError for an unknown or bad keyword, and for an unknown or bad attribute
     """
 
     def __init__(self, net: Net, type: str = "SGD", **options: Any) -> None:
@@ -110,6 +114,16 @@ class Solver:
         self.average = 1.0
         self._pending: Accumulation | None = None
         self._lay_out([net.flat.grad[:0]] * self.rule.histories)
+        self.rule.hold()
+        self._settled = True
+
+    @in_turn
+    def _change(self, name: str, value: Any) -> None:
+        """Take another value for an option; history and schedule go on."""
+        section = self._changed_section(name, value)
+        vars(self).update(section=section, rule=section.rule, base_lr=section.lr)
+        self.rule.hold()
+        self._fast = fast_update(self.net, section, self.history)
 
     def _lay_out(self, history: Iterable[Any]) -> None:
         """Give the histories the size of the net's flat gradient, with zeros where they end, and plan the updates."""
@@ -165,7 +179,7 @@ class Solver:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next update, before lr_mult.
+        """The learning rate of the next update, before lr_mult. What is assigned is multiplied by the schedule.
 
         Errors   ConfigError when the schedule needs the length of the run and it is not known
         """

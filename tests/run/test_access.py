@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -358,6 +360,32 @@ REFUSED = {
     "training": (lambda net: setattr(net, "training", False), "a net has no 'training'"),
     "dtype": (lambda net: setattr(net, "dtype", "float64"), "'dtype' of a net that is built"),
     "keep": (lambda net: setattr(net, "keep", ["fc9"]), "no blob 'fc9'"),
+    "layer frozen": (lambda net: setattr(net.layers["fc"], "frozen", True), "layer 'fc' .* 'frozen'.*freeze = True"),
+    "layer requires_grad": (lambda net: setattr(net.layers["fc"], "requires_grad", False), "freeze = True"),
+    "layer training": (lambda net: setattr(net.layers["bn"], "training", False), r"net.forward\(phase="),
+    "layer phase": (lambda net: setattr(net.layers["bn"], "phase", "eval"), r"net.forward\(phase="),
+    "layer typo": (lambda net: setattr(net.layers["fc"], "decay_mul", 1), "did you mean 'decay_mult'"),
+    "layer weight": (lambda net: setattr(net.layers["fc"], "weight", 1), r"net.params\['fc'\]\['weight'\]"),
+    "layer statistics": (lambda net: setattr(net.layers["bn"], "running_mean", 1), r"net.state\['bn'\]"),
+    "layer declaration": (lambda net: setattr(net.layers["fc"], "loss", True), "no attribute 'loss'"),
+    "parameter freeze": (lambda net: setattr(net.params["fc"]["weight"], "freeze", True), "did you mean 'frozen'"),
+    "parameter requires_grad": (lambda net: setattr(net.params["fc"]["weight"], "requires_grad", False), "'frozen'"),
+    "parameter shape": (lambda net: setattr(net.params["fc"]["weight"], "shape", (1,)), "cannot be assigned"),
+    "layers update": (lambda net: net.layers.update(fc=1), "layers of a net that is built stay"),
+    "layers pop": (lambda net: net.layers.pop("fc"), "layers of a net that is built stay"),
+    "layers popitem": (lambda net: net.layers.popitem(), "layers of a net that is built stay"),
+    "layers clear": (lambda net: net.layers.clear(), "layers of a net that is built stay"),
+    "layers setdefault": (lambda net: net.layers.setdefault("q", 1), "layers of a net that is built stay"),
+    "layers |=": (lambda net: net.layers.__ior__({"fc": 1}), "layers of a net that is built stay"),
+    "copied layers": (lambda net: copy.deepcopy(net.layers), "cannot be copied or pickled without the net.*deepcopy"),
+    "copied layer": (lambda net: copy.deepcopy(net.layers["fc"]), "layer 'fc' cannot be copied .* without its net"),
+    "shallow layer": (lambda net: copy.copy(net.layers["fc"]), "layer 'fc' cannot be copied .* without its net"),
+    "pickled layer": (lambda net: pickle.dumps(net.layers["fc"]), "layer 'fc' cannot be copied or pickled"),
+    "copied parameter": (lambda net: copy.deepcopy(net.params["fc"]["weight"]), "'fc.weight' cannot be copied"),
+    "copied parameters": (lambda net: copy.deepcopy(net.params["fc"]), "parameters? of 'fc's? cannot be copied"),
+    "copied blobs": (lambda net: copy.deepcopy(net.blobs), "blobs cannot be copied"),
+    "copied blob": (lambda net: pickle.dumps(net.blobs["fc"]), "'fc' cannot be copied or pickled"),
+    "copied state": (lambda net: copy.copy(net.state), "cannot be copied or pickled"),
 }
 
 
@@ -367,8 +395,50 @@ def test_what_cannot_be_assigned_is_refused_by_name(name: str, batch: dict[str, 
     net.forward(**batch)
     net.backward()
     assign, message = REFUSED[name]
-    with pytest.raises(LayerForgeError, match=message):
+    with pytest.raises(LayerForgeError, match=f"(?s){message}"):
         assign(net)
+
+
+def test_a_layer_s_own_code_sets_what_it_likes() -> None:
+    """In setup, forward and helpers that they call, also when the net is built; whoever uses the layer does not."""
+
+    def remember(layer: Any, x: Any) -> None:
+        layer.seen = x.shape
+
+    @register
+    class Noting(Layer):
+        """Noting: y = x"""
+
+        examples = [Example({}, [Spec((2, 3))])]
+
+        def setup(self, x: Spec) -> Spec:
+            self.features = x.shape[-1]
+            return x
+
+        def forward(self, x: Any) -> Any:
+            self.calls = getattr(self, "calls", 0) + 1
+            remember(self, x)
+            return x.copy()
+
+        def backward(self, dy: Any) -> Any:
+            self.last = dy
+            return dy
+
+    try:
+        made = {"inputs": {"x": {"shape": [2, 3], "grad": True}}, "net": [{"name": "n", "type": "Noting"}]}
+        net = Net.from_config(made)
+        for rows in (2, 5):
+            net.forward(x=np.ones((rows, 3), "f4"))
+            net.backward(n=np.ones((rows, 3), "f4"))
+        layer = net.layers["n"]
+        assert (layer.calls, layer.seen, layer.features) == (2, (5, 3), 3)
+        layer.calls = 0  # it has it
+        with pytest.raises(LayerForgeError, match="no attribute 'call' to assign"):
+            layer.call = 0
+        with pytest.raises(LayerForgeError, match="no attribute 'frozen'"):
+            layer.frozen = True
+    finally:
+        LAYERS.remove("Noting")
 
 
 def test_a_view_has_no_attribute_that_it_does_not_know(batch: dict[str, np.ndarray]) -> None:
