@@ -92,10 +92,11 @@ def normalize_dim(dim: int, ndim: int, what: str = "dim") -> int:
 
 def normalize_dims(dims: int | Sequence[int], ndim: int, what: str = "dim") -> tuple[int, ...]:
     """One or several dimensions counted from the front, in the order given; LayerError where one is named twice."""
-    found = tuple(normalize_dim(dim, ndim, what) for dim in ([dims] if isinstance(dims, int) else dims))
+    named = [dims] if isinstance(dims, int) else list(dims)
+    found = tuple(normalize_dim(dim, ndim, what) for dim in named)
     for dim in found:
         if found.count(dim) > 1:
-            raise LayerError(f"{what} {list(dims)} names axis {dim} twice")
+            raise LayerError(f"{what} {named} names axis {dim} twice")
     return found
 
 
@@ -220,7 +221,8 @@ def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
     values; `out` must be contiguous.
     """
     index = index.astype("int64")  # a position may be more than a small index type holds
-    positions, stride = 0, 1
+    positions: Any = 0  # an array from the first axis on
+    stride = 1
     for axis in reversed(range(out.ndim)):
         own = xp.arange(values.shape[axis]).reshape((-1,) + (1,) * (out.ndim - 1 - axis))
         positions = positions + (index if axis == dim else own) * stride

@@ -177,7 +177,7 @@ class Judge:
 
     def _error(self, r: np.ndarray, support: np.ndarray) -> float:
         """How far off the gradient is along the part of a direction that moves only some elements."""
-        part = np.zeros(r.size)
+        part: np.ndarray = np.zeros(r.size)
         part[support] = r.flat[support]
         length = norm(part)
         part = (part / length).reshape(r.shape)
@@ -201,9 +201,9 @@ def layer_gradients(
     cls: type[Layer], example: Example, *, backend: Backend = NUMPY, phase: str = "train", **effort: Any
 ) -> list[Row]:
     """A Row for every bottom and parameter of a layer set up for an example. `effort` are the fields of Effort."""
-    effort = Effort(**effort)
-    probe = Probe(cls, example, backend=backend, phase=phase, seed=effort.seed)
-    return probe_gradients(probe, effort)
+    chosen = Effort(**effort)
+    probe = Probe(cls, example, backend=backend, phase=phase, seed=chosen.seed)
+    return probe_gradients(probe, chosen)
 
 
 def probe_gradients(

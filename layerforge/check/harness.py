@@ -124,7 +124,7 @@ def draw(spec: Spec, rng: np.random.Generator) -> np.ndarray:
     if not spec.is_real:
         return rng.integers(int(spec.low or 0), int(spec.high or 2), spec.shape).astype(spec.dtype)
     if spec.low is not None or spec.high is not None:
-        low = spec.low if spec.low is not None else spec.high - 1.0
-        high = spec.high if spec.high is not None else spec.low + 1.0
+        low = spec.low if spec.low is not None else (spec.high or 0.0) - 1.0
+        high = spec.high if spec.high is not None else (spec.low or 0.0) + 1.0
         return rng.uniform(low, high, spec.shape).astype(spec.dtype)
     return rng.normal(size=spec.shape).astype(spec.dtype)

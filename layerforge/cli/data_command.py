@@ -237,15 +237,17 @@ def verify(source: Source) -> dict[str, Any]:
     from ..data import fetch
 
     cls = type(source)
-    data_set, lines, errors = published(cls), [], []
+    data_set = published(cls)
+    lines: list[str] = []
+    errors: list[LayerForgeError] = []
     for path, right in fetch.verify(data_set) if data_set else ():
         lines.append(f"{path}: checksum {'right' if right else 'WRONG'}")
         if not right:
             hint = "delete it, then `layerforge data download`; a file of your own needs another name"
             errors.append(DataError(f"{path} is not the published file", hint=hint))
-    for path in files_of(cls):
-        if not Path(path).is_file():
-            errors.append(DataError(f"{path} is not an ordinary file", hint="put the published file there"))
+    for name in files_of(cls):
+        if not Path(name).is_file():
+            errors.append(DataError(f"{name} is not an ordinary file", hint="put the published file there"))
     for part in source.parts:
         try:
             number = count(source, part)
@@ -267,12 +269,15 @@ def run_download(args: argparse.Namespace) -> int:
     if not args.names:
         raise ConfigError("data download takes one or more names", hint="`layerforge data list` shows them")
     classes = [SOURCES.get(name) for name in args.names]
+    data_sets = []
     for cls in classes:
-        if published(cls) is None:
+        data_set = published(cls)
+        if data_set is None:
             raise ConfigError(f"{cls.type_name} has nothing to download: {where(cls)}", hint="`layerforge data list`")
-    for cls in classes:
-        for part in published(cls).parts:
-            ensure(published(cls), part, False if args.quiet or args.json else None)
+        data_sets.append(data_set)
+    for data_set in data_sets:
+        for part in data_set.parts:
+            ensure(data_set, part, False if args.quiet or args.json else None)
     if args.json:
         print_json({cls.type_name: files_of(cls) for cls in classes})
     else:

@@ -206,7 +206,7 @@ def table(result: Mapping[str, Any]) -> list[str]:
             return (name, kind, engine, "", "", f"in {times['into']}")
         return (name, kind, engine, *(f"{times[key]:.3f}" for key in keys), f"{share:.1f} %")
 
-    rows = [("layer", "type", "engine", "forward ms", "backward ms", "share")]
+    rows: list[tuple[str, ...]] = [("layer", "type", "engine", "forward ms", "backward ms", "share")]
     rows += [row(layer["name"], layer["type"], layer) for layer in result["layers"]]
     rows += [row("between layers", "", result["between_layers"]), row("total", "", result["total"])]
     lines = align(rows, (3, 4, 5))

@@ -33,6 +33,7 @@ class Section(Declared):
     """A fixed part of the configuration: a mapping without a `type`."""
 
     description: ClassVar[str] = "a mapping"
+    noun: ClassVar[str]  # what errors call it
 
     @classmethod
     def parse(cls, value: Any) -> Self:
@@ -351,6 +352,11 @@ class DataSection(Section):
         return {name: s.with_shape((batch, *s.shape)) for name, s in self.sample_specs(section).items()}
 
     @property
+    def scaling(self) -> Transform:
+        """The transform; where none is written, the usual one."""
+        return self.transform or Transform()
+
+    @property
     def crop(self) -> tuple[int, int] | None:
         """Height and width that images are cropped to, where the configuration says so."""
         augment = self.train.augment
@@ -358,15 +364,17 @@ class DataSection(Section):
 
     def with_fallback(self) -> DataSection:
         """This section with the fallback in place of every source, each with the split that it replaces."""
+        if self.fallback is None:
+            raise ConfigError("data: there is no fallback", place=self.place)
         values = {name: getattr(self, name) for name in self.fields if name != "fallback"}
         for section, feed in self.feeds().items():
             own = {name: getattr(feed, name) for name in feed.fields}
             own["source"] = self.fallback.with_split(feed.source.split)
             self._check_fallback(section, feed.source, own["source"])
             values[section] = Feed.from_config(own, place=feed.place)
-        section = DataSection(**values)
-        section.place = self.place
-        return section
+        replaced = DataSection(**values)
+        replaced.place = self.place
+        return replaced
 
     def _check_fallback(self, section: str, source: Any, instead: Any) -> None:
         """ConfigError where the fallback's samples are not of the same form."""

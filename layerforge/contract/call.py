@@ -29,10 +29,10 @@ def setup(layer: Layer, bottoms: Sequence[Spec]) -> tuple[Spec, ...]:
             exit_code=2,
         )
     try:
-        tops = layer.setup(*bottoms)
+        made = layer.setup(*bottoms)
     except (Exception, SystemExit) as error:
         raise failure(layer, "setup", bottoms, error, exit_code=2) from error
-    tops = tuple(tops) if isinstance(tops, (tuple, list)) else (tops,)
+    tops: tuple[Any, ...] = tuple(made) if isinstance(made, (tuple, list)) else (made,)
     if not all(isinstance(t, Spec) for t in tops):
         raise failure(layer, "setup", bottoms, LayerError(f"setup must return Specs, got {tops!r}"), exit_code=2)
     return tops
@@ -88,6 +88,7 @@ def failure(
     """The error of a layer with everything needed to find it: name, type, shapes and the line of the configuration."""
     shapes = ", ".join(str(tuple(a.shape)) if a is not None else "None" for a in arrays)
     what = {"backward": "top gradients", "jvp": "tangents"}.get(doing, "bottoms")
+    code: int | None
     if isinstance(error, LayerForgeError):
         message, hint, code = error.message, error.hint, exit_code or error.exit_code
     else:

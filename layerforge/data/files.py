@@ -101,7 +101,7 @@ class ByteFile:
                 f"the header promises {count} bytes of {what}, but the file cannot hold more than {self.capacity}"
             )
         array = np.empty(shape, dtype)
-        view, done = memoryview(array.reshape(-1).view(np.uint8)), 0
+        view, done = array.reshape(-1).view(np.uint8).data, 0
         with reading(self.path, self.remedy):
             while done < count:
                 got = self._file.readinto(view[done:])

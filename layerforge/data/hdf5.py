@@ -138,7 +138,7 @@ def demand_stored(path: str, names: list[str], small: int) -> int:
 
 def _fill(stream: Any, array: np.ndarray) -> bool:
     """Read an array's bytes from a stream; whether there were enough."""
-    view, done = memoryview(array.reshape(-1).view(np.uint8)), 0
+    view, done = array.reshape(-1).view(np.uint8).data, 0
     while done < len(view) and (got := stream.readinto(view[done:])):
         done += got
     return done == len(view)
@@ -151,6 +151,7 @@ def _child(path: str, *arguments: str) -> Iterator[Any]:
     command = [sys.executable, "-P", str(program), *arguments]  # -P: the program's folder must not shadow modules
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
+        assert child.stdout is not None  # it is a pipe
         try:
             yield child.stdout
         finally:

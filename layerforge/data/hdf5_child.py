@@ -168,7 +168,7 @@ def read(path: str, names: list[str], out: Any) -> None:
             with library():
                 data = file[name]
                 native, shape = data.dtype.newbyteorder("="), data.shape
-            pieces = [()]
+            pieces: list[tuple[()] | slice] = [()]
             if shape:
                 rows = max(1, PIECE // max(1, math.prod(shape[1:]) * native.itemsize))
                 pieces = [slice(first, first + rows) for first in range(0, shape[0], rows)]

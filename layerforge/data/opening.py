@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..config.data_section import DataSection
+from ..config.data_section import DataSection, SampleSource
 from ..graph.uses import TARGET
 from ..schema.errors import DataError
 from .kinds import Kind
@@ -72,16 +72,16 @@ def open_data(
              splits, sections and transforms that do not fit
     """
     names = list(section.feeds()) if sections is None else list(sections)
-    notice = ""
-    if use_fallback and section.fallback is not None:
-        section, notice = section.with_fallback(), _notice(section)
+    notice, fallback = "", section.fallback
+    if use_fallback and fallback is not None:
+        section, notice = section.with_fallback(), _notice(section, fallback)
     else:
         try:
             _prepare(section, names, transform, progress)
         except MissingData:
-            if section.fallback is None or use_fallback is False:
+            if fallback is None or use_fallback is False:
                 raise
-            section, notice = section.with_fallback(), _notice(section)
+            section, notice = section.with_fallback(), _notice(section, fallback)
     arrays = {name: section.feed(name).source.load(progress) for name in names}
     _check_numbering(section, names)
     if transform is None:
@@ -99,8 +99,8 @@ def open_data(
     return OpenData(section, loaders, transform, bool(notice), notice, class_gaps(section, arrays, uses))
 
 
-def _notice(section: DataSection) -> str:
-    missing, instead = section.train.source.title, section.fallback.title
+def _notice(section: DataSection, fallback: SampleSource) -> str:
+    missing, instead = section.train.source.title, fallback.title
     return (
         f"{missing} WAS NOT FOUND and could not be downloaded: {instead} IS USED INSTEAD. "
         f"The results say nothing about {missing}."
@@ -109,7 +109,7 @@ def _notice(section: DataSection) -> str:
 
 def _prepare(section: DataSection, names: list[str], transform: InputTransform | None, progress: bool | None) -> None:
     needed = dict.fromkeys(names)
-    if transform is None and section.transform.needs_statistics:
+    if transform is None and section.scaling.needs_statistics:
         needed["train"] = None
     for name in needed:
         section.feed(name).source.prepare(progress)
@@ -123,12 +123,12 @@ def _fit(
 ) -> InputTransform:
     source = section.train.source
     known = arrays.get("train")
-    if known is None and section.transform.needs_statistics:
+    if known is None and section.scaling.needs_statistics:
         known = source.load(progress)
     seen = known is not None
     if known is None:
         known = next(iter(arrays.values()))
-    fitted = InputTransform.fit(section.transform, source.specs(), source.normalised(), known, section.crop, uses)
+    fitted = InputTransform.fit(section.scaling, source.specs(), source.normalised(), known, section.crop, uses)
     return fitted if seen else InputTransform(fitted.affine, fitted.crop)
 
 

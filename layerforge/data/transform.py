@@ -125,7 +125,7 @@ class InputTransform:
             name: (np.asarray(state[f"{name}.factor"], np.float64), np.asarray(state[f"{name}.offset"], np.float64))
             for name in names
         }
-        crop = tuple(int(n) for n in state["crop"]) if "crop" in state else None
+        crop = (int(state["crop"][0]), int(state["crop"][1])) if "crop" in state else None
         return cls(affine, crop, kinds)
 
 

@@ -156,9 +156,9 @@ def difference(name: str, a: Any, b: Any, limits: Limits, step: int | None = Non
     off, size = _distance(x, y), np.maximum(np.abs(x), np.abs(y))
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(off == 0, 0.0, np.where(np.isfinite(off), off / size, math.inf))
-    furthest = [_place(values, wrong, x, y) for values in (off, relative)]
+    furthest, furthest_relative = _place(off, wrong, x, y), _place(relative, wrong, x, y)
     reason = f"{a.dtype} in A, {b.dtype} in B" if a.dtype != b.dtype and limits.exact else ""
-    return Difference(name, a.shape, reason, int(wrong.sum()), *furthest, step=step)
+    return Difference(name, a.shape, reason, int(wrong.sum()), furthest, furthest_relative, step=step)
 
 
 def _wrong(a: np.ndarray, b: np.ndarray, limits: Limits) -> np.ndarray:

@@ -36,6 +36,7 @@ def rebuild(
     own["inputs"] = {n: {"shape": list(first[n].shape), "dtype": _dtype(first[n])} for n in capsule.meta["inputs"]}
     config = Config.from_dict(own, (), user_modules.import_all)
     net = WatchedNet(config, backend) if watched else Net(config, keep="none", backend=backend)
+    assert config.solver is not None  # a capsule holds the configuration of a training
     solver = Solver.from_config(net, config.solver)
     net.load_arrays(capsule.arrays, str(capsule.file))
     solver.load_state(capsule.meta["solver"], capsule.arrays, str(capsule.file))

@@ -55,7 +55,8 @@ class Expansion:
     """Turns a net with block uses into plain layers. `aliases` maps the name of a use to the blob it stands for."""
 
     def __init__(self, blocks: Mapping[str, Any], first_input: str | None, errors: list[LayerForgeError]) -> None:
-        self.errors, self.aliases = errors, {}
+        self.errors = errors
+        self.aliases: dict[str, str | None] = {}
         self.layers: list[PlacedDict] = []
         self.above = first_input
         self.items = 0

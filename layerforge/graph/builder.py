@@ -36,7 +36,7 @@ class Builder:
         self.errors: list[LayerForgeError] = []
         self.nodes: list[Node] = []
         self.names: set[str] = set()
-        self.aliases: dict[str, str] = {}
+        self.aliases: dict[str, str | None] = {}
         self.broken: set[str] = set()  # tops of layers that have errors: what reads them is not blamed for that
         self.of_data = False  # the inputs are those of a data section, which feeds no others
         self.inputs_known = True  # False: the data section has errors, so that any blob may be one of its own

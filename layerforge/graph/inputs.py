@@ -35,7 +35,7 @@ def parse_inputs(
             if not isinstance(value, Mapping):
                 raise ConfigError(f"input '{name}' must be a mapping with a shape", place=place_of(section, name))
             declared = InputSection.from_config(value, f"input '{name}'")
-            spec = Spec(declared.shape, declared.dtype or dtype)
+            spec = Spec(tuple(declared.shape), declared.dtype or dtype)
             if declared.grad and not spec.is_real:
                 raise ConfigError(f"input '{name}' is an index and has no gradient", place=place_of(value, "grad"))
         except ConfigError as error:

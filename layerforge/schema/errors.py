@@ -28,7 +28,7 @@ class LayerForgeError(Exception):
         """The sentence with place, line, caret and remedy, without the word "error"."""
         head = f"{self.place}: {self.message}" if self.place else self.message
         short = self.hint is not None and len(self.hint) <= 60 and "\n" not in self.hint
-        excerpt = self.place.excerpt(self.hint if short else "") if self.place else ""
+        excerpt = self.place.excerpt((self.hint or "") if short else "") if self.place else ""
         lines = [head] + ([excerpt] if excerpt else [])
         if self.hint and not (short and excerpt):
             lines.append(f"     = {self.hint}")

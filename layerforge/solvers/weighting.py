@@ -104,9 +104,9 @@ def proportional(a: Counts, b: Counts) -> bool:
     if not isinstance(a, tuple) and not isinstance(b, tuple):
         return (a is None) == (b is None)
     losses = len(a) if isinstance(a, tuple) else len(b) if isinstance(b, tuple) else 1
-    one, other = spread(a, losses), spread(b, losses)
-    if None in one or None in other:
-        return all(c is None for c in (*one, *other))
+    one, other = ([c for c in spread(counts, losses) if c is not None] for counts in (a, b))
+    if len(one) < losses or len(other) < losses:
+        return not one and not other
     k = next(i for i, c in enumerate(one) if c)
     return all(math.isclose(x * other[k], y * one[k], rel_tol=1e-12) for x, y in zip(one, other, strict=True))
 

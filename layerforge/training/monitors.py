@@ -42,7 +42,8 @@ class Monitors:
 
     def _best(self) -> tuple[str, bool]:
         section = self.config.checkpoint
-        usual = [name for name in ("val/accuracy", "val/loss") if name in self.metrics] or [*self.metrics, TRAIN_LOSS]
+        preferred: tuple[str, ...] = ("val/accuracy", "val/loss")
+        usual = [name for name in preferred if name in self.metrics] or [*self.metrics, TRAIN_LOSS]
         if section.monitor is not None:
             self._check("checkpoint", section.monitor, self.metrics, "remove checkpoint.monitor")
         monitor = section.monitor or usual[0]

@@ -6,7 +6,7 @@ statistics, the solver's history, the position in the data and the figures since
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +162,7 @@ def _today(text: str) -> Mapping[str, Any]:
 def flat(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """(dotted key, value) of every leaf; layers go by their name."""
     if isinstance(tree, Mapping):
-        items = tree.items()
+        items: Iterable[tuple[Any, Any]] = tree.items()
     elif isinstance(tree, list):
         items = ((v.get("name", i) if isinstance(v, Mapping) else i, v) for i, v in enumerate(tree))
     else:
