@@ -131,6 +131,8 @@ class Wired:
         raise LayerError(f"layer '{layer.name}': {self.key} cannot be changed in a net that is built", hint=hint)
 
 
+BUILT_IN = frozenset(["name", "dtype", "params", "grads", "state", "param_decls", "state_decls"])  # when a net is built
+
 Result = TypeVar("Result")
 
 
@@ -207,7 +209,7 @@ class Layer(Declared):
     def __setattr__(self, name: str, value: Any) -> None:
         """In a net: an attribute that the layer has, or that its own code sets. Another one would do nothing."""
         own = self.__dict__
-        if name in own:
+        if name in own and name not in BUILT_IN:
             own[name] = value
         elif "run" not in own or own["run"].tuning is None or _may_have(self, name):
             object.__setattr__(self, name, value)

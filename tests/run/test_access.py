@@ -367,6 +367,8 @@ REFUSED = {
     "layer typo": (lambda net: setattr(net.layers["fc"], "decay_mul", 1), "did you mean 'decay_mult'"),
     "layer weight": (lambda net: setattr(net.layers["fc"], "weight", 1), r"net.params\['fc'\]\['weight'\]"),
     "layer statistics": (lambda net: setattr(net.layers["bn"], "running_mean", 1), r"net.state\['bn'\]"),
+    "layer name": (lambda net: setattr(net.layers["fc"], "name", "other"), "layer 'fc' .* no attribute 'name'"),
+    "layer params": (lambda net: setattr(net.layers["fc"], "params", {}), "no attribute 'params' to assign"),
     "layer declaration": (lambda net: setattr(net.layers["fc"], "loss", True), "no attribute 'loss'"),
     "parameter freeze": (lambda net: setattr(net.params["fc"]["weight"], "freeze", True), "did you mean 'frozen'"),
     "parameter requires_grad": (lambda net: setattr(net.params["fc"]["weight"], "requires_grad", False), "'frozen'"),
