@@ -19,7 +19,7 @@ from ..schema.params import show
 from .scalars import CORE_TAGS, forbidden_character, plain_scalar, shorten
 from .text_file import read_text
 
-MAX_NODES = 50_000
+MAX_NODES = 200_000
 MAX_DEPTH = 100
 MAX_ERRORS = 50
 
