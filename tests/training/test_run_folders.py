@@ -382,3 +382,9 @@ def test_a_path_that_no_configuration_could_hold_is_refused_before_training(
     assert main(["train", str(inside / "small.yaml"), "-q"]) == 2
     assert f"control character U+{ord(character):04X}" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_finished_run_that_is_resumed_says_that_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    run("train.max_steps=1")
+    assert main(["train", "small.yaml", "train.max_steps=1", "--resume", "--progress=off"]) == 0
+    assert "nothing is left to do" in capsys.readouterr().err
