@@ -23,7 +23,7 @@ def few_steps(folder: Path) -> float:
     rng = np.random.default_rng(0)
     x, t = rng.normal(size=(8, 3)), rng.integers(0, 4, 8)
 
-    scores = net.forward(phase="eval", of="fc", x=x)["fc"]
+    scores = net.forward(phase="eval", outputs="fc", x=x)["fc"]
     print(f"scores {scores.shape}, computed by {net.engines['fc']}")
 
     net.forward(x=x, t=t)

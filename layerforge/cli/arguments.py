@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..schema.errors import ConfigError
+from ..schema.regular_files import irregular
 from ..schema.synonyms import did_you_mean
 
 if TYPE_CHECKING:
@@ -81,6 +82,14 @@ def add_config_arguments(parser: argparse.ArgumentParser, *, many: bool = False)
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """--json, for commands whose results are of use to programs."""
     parser.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
+
+
+def output_file(text: str) -> str:
+    """An argument that is a file to be written: a pipe or device would be replaced by a file."""
+    kind = irregular(text)
+    if kind is not None:
+        raise argparse.ArgumentTypeError(f"{text} is {kind}, which a file would replace: write a file, and pass it on")
+    return text
 
 
 def positive(text: str) -> int:

@@ -1,4 +1,7 @@
-"""`layerforge check CONFIG...`: all errors of configs, or the tables of their nets. No data set is touched."""
+"""`layerforge check CONFIG...`: all errors of configs, or the tables of their nets.
+
+Nothing is fetched or trained; of data files that are here, labels and sizes are looked at.
+"""
 
 from __future__ import annotations
 

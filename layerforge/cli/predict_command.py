@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import positive
+from .arguments import output_file, positive
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("predict", help="apply a trained net to files", description=__doc__)
     parser.add_argument("target", metavar="RUN", help="a run's folder")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="IDX, NPZ, CSV or PNG files")
-    parser.add_argument("-o", "--output", metavar="FILE", help=".csv or .npz; by default CSV on stdout")
+    words = ".csv or .npz; by default CSV on stdout"
+    parser.add_argument("-o", "--output", type=output_file, metavar="FILE", help=words)
     parser.add_argument("--blob", help="the blob to write; by default the scores that the loss reads")
     parser.add_argument("--input", metavar="NAME", help="the net's input that the files are for (default: its first)")
     parser.add_argument("--weights", metavar="FILE", help="a snapshot or checkpoint; by default the run's best")

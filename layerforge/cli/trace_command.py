@@ -10,7 +10,7 @@ import argparse
 from typing import Any
 
 from ..config.scalars import quoted_scalar
-from .arguments import add_config_arguments, add_json_option, open_config
+from .arguments import add_config_arguments, add_json_option, open_config, output_file
 from .output import print_json
 from .terminal import tell
 
@@ -18,7 +18,8 @@ from .terminal import tell
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("trace", help="one step, every array into a file", description=__doc__)
     add_config_arguments(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write, such as trace.h5")
+    words = "the file to write, such as trace.h5"
+    parser.add_argument("-o", "--output", type=output_file, required=True, metavar="FILE", help=words)
     parser.add_argument("--weights", metavar="FILE", help="a snapshot or run to take the weights from")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of parameters and blobs (dtype)")
     parser.add_argument("--backend", choices=("numpy", "cupy"), help="where arrays live (backend)")

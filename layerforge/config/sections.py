@@ -13,6 +13,7 @@ from ..schema.registry import SCHEDULES, SOLVERS
 from ..schema.synonyms import hint_for_key
 
 DEFAULT_EPOCHS = 10
+MOST_THREADS = 4096  # more than any machine has cores
 ENGINES = ("auto", "reference", "onednn")
 
 
@@ -81,7 +82,9 @@ class Top(Section):
         help="who computes: auto takes the fastest there is, reference the layer files themselves",
         choices=ENGINES,
     )
-    threads: int | None = param(None, help="threads of all libraries together; default: one for each core", ge=1)
+    threads: int | None = param(
+        None, help="threads of all libraries together; default: one for each core", ge=1, le=MOST_THREADS
+    )
 
 
 class Every(Section):

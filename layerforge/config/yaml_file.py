@@ -20,7 +20,7 @@ from .scalars import CORE_TAGS, forbidden_character, plain_scalar, quoted_scalar
 from .text_file import read_text
 from .yaml_events import LINE_BREAK, Argument, Events, Text
 
-MAX_NODES = 50_000
+MAX_NODES = 200_000
 MAX_DEPTH = 100
 MAX_ERRORS = 50
 

@@ -197,7 +197,7 @@ def _starting_point(response: Any, have: int, file: RemoteFile) -> int:
             raise TransferError("the server continues at the wrong place")
         start, total = have, match[2]
     if total and total != "*" and (not LENGTH.fullmatch(total) or int(total) != file.size):
-        raise TransferError(f"the server offers {total} bytes, the file has {file.size}")
+        raise TransferError(f"the server offers {total[:40]} bytes, the file has {file.size}")
     return start
 
 

@@ -43,7 +43,12 @@ class Kind:
 
     @classmethod
     def of(cls, array: np.ndarray) -> Kind:
-        """The kind of an array of samples."""
+        """The kind of an array of samples.
+
+        Errors   DataError where there are no numbers in it
+        """
+        if not array.size:
+            raise DataError(f"there are no numbers in an array of the shape {array.shape}", hint="leave it out")
         typical = _typical(array) if array.ndim == 2 else ()
         return cls(str(array.dtype), float(array.min()), float(array.max()), tuple(array.shape[1:]), typical)
 

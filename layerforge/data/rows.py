@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config.scalars import shorten
 from ..schema.errors import ConfigError, DataError
 from ..schema.locations import Place
 from ..schema.synonyms import did_you_mean
@@ -44,9 +45,9 @@ class Layout:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell holds a finite number."""
+    """Whether a cell holds a finite number; 1_000 is one of Python's only."""
     try:
-        return math.isfinite(float(text))
+        return math.isfinite(float(text)) and "_" not in text
     except ValueError:
         return False
 
@@ -120,7 +121,7 @@ def _parses(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell
 
 
 def _refuse_repeated(path: str, delimiter: str, line: int, names: list[str]) -> None:
@@ -231,7 +232,8 @@ def locate(path: str, delimiter: str, layout: Layout, columns: list[int]) -> Non
             for column in columns:
                 if not is_number(row[column]):
                     name = f" '{layout.names[column]}'" if layout.header else ""
-                    what = f"'{row[column]}' is not a finite number" if row[column].strip() else "the cell is empty"
+                    cell = row[column]
+                    what = f"'{shorten(cell)}' is not a finite number" if cell.strip() else "the cell is empty"
                     raise DataError(
                         f"column {column}{name}: {what}",
                         place=_place(path, rows.line_num, delimiter, column),

@@ -12,12 +12,13 @@ import numpy as np
 
 from ..arrays.spec import Spec
 from ..config.data_section import FEED_KEYS
+from ..config.scalars import shorten
 from ..schema.errors import ConfigError, DataError
 from ..schema.locations import Place, place_of
 from ..schema.params import Declared, param
 from ..schema.synonyms import did_you_mean
 
-SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
+SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?[0-9]{1,18}%?)?:(?P<stop>-?[0-9]{1,18}%?)?\])?")
 
 
 class MissingData(DataError):
@@ -39,7 +40,7 @@ class Split:
         match = SPLIT.fullmatch(text.replace(" ", ""))
         if match is None:
             hint = 'write "train", "train[:55000]", "train[-100:]" or "train[:80%]"'
-            raise ConfigError(f"split '{text}' is not understood", hint=hint)
+            raise ConfigError(f"split '{shorten(text)}' is not understood", hint=hint)
         return cls(text, match["part"], match["start"], match["stop"])
 
     def range(self, count: int, owner: str = "the set", place: Place | None = None) -> tuple[int, int]:

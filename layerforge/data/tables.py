@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ MOST_CLASSES = 1 << 24
 KEY = re.compile(
     r"(?i:unnamed: \d+|level_\d+|(.*[ _.-])?(id|idx|index)|row[ _.-]?(names?|num(ber)?|no|id)?)|.*[a-z]I[dD]"
 )
+MOST_WHOLE = 100  # different whole numbers that may be classes
 FEW_ROWS = 10  # too few to tell numbers of rows from numbers, or a word from the name of its column
 
 
@@ -176,7 +178,15 @@ class CSV(Source):
             chosen = self._training.columns and self._training._table().names
         if not chosen:
             return [i for i in range(len(layout.names)) if i != label]
-        return [layout.find(self.path, column) for column in chosen]
+        return [layout.find(self.path, self._as_in_train(column, layout)) for column in chosen]
+
+    def _as_in_train(self, column: str | int, layout: Layout) -> str | int:
+        """A column that is given by its number has that number in train: elsewhere it is the one of its name."""
+        leader = self._training
+        if not isinstance(column, int) or leader is None or leader.columns != self.columns or not layout.header:
+            return column
+        names = leader._table().layout.names  # all "" where train has no header
+        return (names[column] if -len(names) <= column < len(names) else "") or column
 
     def _features(self, layout: Layout, label: int | None) -> list[int]:
         offered, leader = self._offered(layout, label), self._training
@@ -274,6 +284,7 @@ class CSV(Source):
             locate(self.path, self.delimiter, layout, [column])
         role = self.label_role or {"f": "real", "i": "index"}.get(as_train or "")
         if role == "real" or (role is None and not all(map(INTEGER.fullmatch, texts))):
+            self._warn_of_classes(texts, role)
             return np.array(texts, np.float64), ()
         numbers = np.array(texts, np.float64)
         wrong = (numbers < 0) | (numbers != np.floor(numbers)) | (numbers >= MOST_CLASSES)
@@ -293,6 +304,17 @@ class CSV(Source):
                 f"column {column}: the cell of the label is empty",
                 place=place_of_cell(self.path, self.delimiter, layout, texts.index(""), column),
                 hint="take samples without a label out; a delimiter at the end of each line makes a column of its own",
+            )
+
+    def _warn_of_classes(self, texts: list[str], role: str | None) -> None:
+        """Whole numbers written as 0.0 and 1.0, as pandas writes a column with gaps, may be meant as classes."""
+        unsaid = role is None and self._training is None
+        few = len(set(texts)) <= min(MOST_WHOLE, len(texts) // 2)
+        if unsaid and few and all(float(text).is_integer() for text in texts):
+            warnings.warn(
+                f"CSV: the labels of {self.path} are whole numbers with a point ({texts[0][:20]}), taken as real"
+                " targets; label_role: index takes them as classes, label_role: real says that this is right",
+                stacklevel=2,
             )
 
     def _numbered(self, texts: list[str], layout: Layout, column: int, classes: tuple[str, ...]) -> np.ndarray:

@@ -26,7 +26,7 @@ from ..schema.synonyms import did_you_mean, hint_for_key
 
 VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 DEPTH = 20
-MOST_LAYERS = 10_000  # layers and uses of blocks, after expansion: ten blocks of ten each are ten thousand million
+MOST_LAYERS = 10_000  # after expansion, and as many uses of blocks: ten blocks of ten each are ten thousand million
 LONGEST_VALUE = 10_000  # characters of a variable's value; it could double at each level
 
 
@@ -59,7 +59,7 @@ class Expansion:
         self.aliases: dict[str, str | None] = {}
         self.layers: list[PlacedDict] = []
         self.above = first_input
-        self.items = 0
+        self.uses = 0  # a repeated one as often as it is
         self.blocks: dict[str, Block] = {}
         for name, body in blocks.items():
             try:
@@ -72,9 +72,6 @@ class Expansion:
     def expand(self, net: Any, prefix: str = "", depth: int = 0) -> None:
         """Append the layers of a list, with their names under `prefix`. Only TooManyLayers is raised."""
         for i, item in enumerate(net):
-            self.items += 1
-            if self.items > MOST_LAYERS:
-                raise TooManyLayers(f"the blocks make more than {MOST_LAYERS} layers", place=place_of(net, i))
             if not isinstance(item, Mapping):
                 message = f"net[{i}] must be a mapping with name and type"
                 self.errors.append(ConfigError(message, place=place_of(net, i)))
@@ -86,7 +83,12 @@ class Expansion:
                 except ConfigError as error:
                     self.errors.append(error)
             else:
+                self._demand_few(len(self.layers) + 1, place_of(net, i))
                 self._layer(item, prefix)
+
+    def _demand_few(self, count: int, place: Any) -> None:
+        if count > MOST_LAYERS:
+            raise TooManyLayers(f"the net has more than {MOST_LAYERS} layers, or uses of blocks", place=place)
 
     def _layer(self, item: Mapping[str, Any], prefix: str) -> None:
         layer = copy_placed(item)
@@ -112,6 +114,8 @@ class Expansion:
         if use.bottom is not None:
             self.above = use.bottom
         for k in range(use.repeat or 1):
+            self.uses += 1
+            self._demand_few(self.uses, place_of(item))
             inner = name if use.repeat is None else f"{name}.{k}"
             body = Scope(inner + ".", self.above, block.net, self.aliases).rename(substitute(block.net, values, name))
             for layer in (layer for layer in body if use.recompute and isinstance(layer, PlacedDict)):

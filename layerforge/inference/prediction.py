@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +82,7 @@ def write_csv(table: Table, path: str | None) -> None:
             best = [table.names[k] if table.names else k, f"{row[k]:.6g}"]
         writer.writerow([table.files[i], table.positions[i], *best, *(f"{v:.6g}" for v in row)])
     if path is None:
-        sys.stdout.write(buffer.getvalue())
+        print(end=buffer.getvalue())  # nothing where there is no stdout (`>&-`)
     else:
         atomic_write(path, printable(buffer.getvalue()).encode())
 

@@ -147,6 +147,8 @@ class Trainer:
         self.console.note(f"run directory: {self.folder.path}")
         if self.resume is not None:
             self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")
+            if self._over:
+                self.console.note("nothing is left to do; more steps: train.epochs=N or train.max_steps=N")
             if self.resume.meta.get("failure"):
                 self.console.note(f"the run had failed there: {self.resume.meta['failure']}")
         if isinstance(self.feed, SameBatches):

@@ -22,7 +22,7 @@ from ..data.transform import InputTransform
 from ..schema.errors import ConfigError, DataError
 from .checkpoints import TRANSFORM, Position
 from .fingerprints import changes
-from .rundir import RunDir, find_run, read_metrics
+from .rundir import RunDir, find_run, read_metrics, runs_in
 
 # What may change without changing the mathematics of the run.
 FREE = ("name", "train.output_dir", "train.log_every", "checkpoint.every", "checkpoint.keep_last")
@@ -125,6 +125,10 @@ def newest_run(config: Config) -> Path:
     folder = Path(config.train.output_dir) / config.name
     run = find_run(folder)
     if run is None:
+        known = runs_in(folder)
+        if known:
+            message = f"{folder}/latest leads to no run of '{config.name}', so it is not known which one to resume"
+            raise ConfigError(message, hint=f"name it: --resume-from RUN. There are {', '.join(known)}")
         raise ConfigError(f"there is no run of '{config.name}' in {folder} to resume", hint="train without --resume")
     return run.path
 

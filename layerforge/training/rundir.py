@@ -167,8 +167,17 @@ def find_run(path: str | Path) -> RunDir | None:
 
     Links are resolved here, once: a run that begins later and becomes the `latest` changes nothing for whoever holds
     this one. None when it is not a run.
+
+    Errors   DataError where a folder of its own is called `latest`, beside runs: which is meant is not known
     """
     path = _followed(Path(path))
+    if path.name == "latest" and _is_run(path) and (others := runs_in(path.parent)):
+        message = f"{path} is a folder of its own, no link to the newest run"
+        raise DataError(message, hint=f"name a run: {', '.join(others)}; or give the folder another name")
+    return _found(path)
+
+
+def _found(path: Path) -> RunDir | None:
     if _is_run(path):
         return RunDir(path)
     link = path / "latest"
@@ -181,6 +190,20 @@ def find_run(path: str | Path) -> RunDir | None:
         others = [run for run in path.iterdir() if RUN.fullmatch(run.name) and _is_run(run)]
         newest = max(others, key=lambda run: run.name, default=link)
     return RunDir(newest) if newest is not None and _is_run(newest) else None
+
+
+def runs_in(folder: Path) -> list[str]:
+    """The runs in a folder of runs, by their own names, the newest first, and how many more there are."""
+    try:
+        names = [str(p) for p in folder.iterdir() if RUN.fullmatch(p.name) and _is_run(p)]
+    except OSError:
+        return []
+    return _few(sorted(names, reverse=True))
+
+
+def _few(names: list[str]) -> list[str]:
+    rest = len(names) - FEW
+    return names if rest <= 0 else [*names[:FEW], f"and {rest} more"]
 
 
 def _is_run(path: Path) -> bool:
@@ -257,10 +280,9 @@ def _runs_near(path: Path) -> list[str]:
             found = sorted((p for p in folder.iterdir() if p.is_dir() and not p.is_symlink()), reverse=True)
         except OSError:
             continue
-        names = [str(p) for p in found if find_run(p) is not None]
+        names = [str(p) for p in found if _found(p) is not None]
         if names:
-            rest = len(names) - FEW
-            return names if rest <= 0 else [*names[:FEW], f"and {rest} more"]
+            return _few(names)
     return []
 
 

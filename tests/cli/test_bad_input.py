@@ -4,8 +4,10 @@ traceback, never a half-written file."""
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +227,81 @@ def test_report_counts_errors() -> None:
 
     text = report(ConfigErrors([ConfigError("one"), ConfigError("two", hint="do this")]), "nothing was run")
     assert text.splitlines() == ["error: one", "error: two", "     = do this", "2 errors; nothing was run."]
+
+
+# Numbers and files without measure ------------------------------------------------------------------------------------
+
+SOURCE_OF_CLASSES = """\
+name: r
+engine: reference
+data: {train: {type: NPZ, path: d.npz, batch_size: 4}}
+net:
+  - {name: fc, type: Linear, out_features: 2, bottom: x}
+  - {name: loss, type: SoftmaxCrossEntropy, bottom: [fc, t]}
+solver: {lr: 0.1}
+train: {max_steps: 1}
+"""
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", x=np.ones((8, 3), "f4"), t=np.arange(8) % 2)
+    np.savez("q.npz", x=np.ones((8, 3), "f4"))
+    Path("r.yaml").write_text(SOURCE_OF_CLASSES)
+    assert main(["train", "r.yaml", "-q", "--progress=off"]) == 0
+    return tmp_path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes")
+def test_a_pipe_is_not_replaced_by_a_result(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("p.csv")
+    os.mkfifo("t.h5")
+    for command in (["predict", "runs/r/latest", "q.npz", "-o", "p.csv"], ["trace", "r.yaml", "-o", "t.h5"]):
+        assert main(command) == 2
+        assert "is a named pipe, which a file would replace" in capsys.readouterr().err
+        assert Path(command[-1]).is_fifo()
+
+
+def test_predictions_without_a_stdout(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        assert main(["predict", "runs/r/latest", "q.npz"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("threads=12345678901234567890", "threads must be <= 4096"),
+        ("threads=1234567890", "must be <= 4096"),
+        (f"data.train.split=train[:{'9' * 5000}]", "is not understood"),
+    ],
+)
+def test_numbers_without_measure(
+    trained: Path, override: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "r.yaml", override]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "internal error" not in said
+    assert "9" * 200 not in said
+
+
+def test_samples_without_numbers(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("d.npz", x=np.ones((8, 0), "f4"), t=np.arange(8) % 2)
+    assert main(["train", "r.yaml", "-q"]) in (2, 3)
+    assert "internal error" not in capsys.readouterr().err
+
+
+def test_a_cell_of_thousands_of_digits_is_not_shown_whole(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("d.csv").write_text(f"a,t\n1,0\n{'9' * 5000},1\n1_1,1\n")
+    config = SOURCE_OF_CLASSES.replace("type: NPZ, path: d.npz", "type: CSV, path: d.csv, label: t")
+    Path("c.yaml").write_text(config.replace("[fc, t]", "[fc, label]"))
+    assert main(["check", "c.yaml"]) == 3
+    assert "9" * 1000 not in capsys.readouterr().err
+    Path("d.csv").write_text("a,t\n1,0\n1_1,1\n")
+    assert main(["check", "c.yaml"]) == 3
+    assert "'1_1' is not a finite number" in capsys.readouterr().err

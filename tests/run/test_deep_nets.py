@@ -15,7 +15,10 @@ import pytest
 
 from layerforge import Net
 from layerforge.cli.net_table import describe
+from layerforge.config.yaml_file import MAX_NODES, _Builder, parse_yaml
+from layerforge.graph.blocks import Expansion
 from layerforge.run.packing import place
+from layerforge.schema.errors import ConfigError
 
 LINEAR = {"name": "a", "type": "Linear", "out_features": 4}
 PIECES = {
@@ -89,3 +92,20 @@ def test_every_buffer_lies_at_the_lowest_place_that_is_free_while_it_lives() -> 
             assert piece.offset == free
             placed.append(piece)
         assert whole == max((b.offset + b.size for b in pieces), default=0)
+
+
+def test_a_net_may_have_ten_thousand_layers_by_blocks_and_written_out() -> None:
+    errors: list[Any] = []
+    for repeat, wrong in ((10_000, False), (10_001, True)):
+        expansion = Expansion({"b": {"net": [{"name": "r", "type": "ReLU"}]}}, "x", errors)
+        uses = parse_yaml(f"net: [{{name: z, block: b, repeat: {repeat}}}]", "deep.yaml")["net"]
+        if wrong:
+            with pytest.raises(ConfigError, match="more than 10000 layers"):
+                expansion.expand(uses)
+        else:
+            expansion.expand(uses)
+            assert (len(expansion.layers), errors) == (10_000, [])
+    text = "net:\n" + "".join(f"- {{name: l{i}, type: Add, bottom: [a, b]}}\n" for i in range(100))
+    builder = _Builder(text, "deep.yaml", None, errors)
+    assert len(builder.document()["net"]) == 100
+    assert 100 * builder.nodes < MAX_NODES, "ten thousand layers with two bottoms each are no bomb"

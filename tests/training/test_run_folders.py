@@ -217,6 +217,31 @@ def test_a_link_that_leads_nowhere_is_no_run() -> None:
         assert find_run(link) is None
 
 
+@pytest.mark.parametrize("command", [["train", "--resume"], ["eval"], ["check"]])
+def test_a_folder_called_latest_beside_newer_runs_is_not_taken_for_the_newest(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made("latest")
+    newer = made("20260101-000000-0000")
+    assert main([command[0], "runs/small/latest", *command[1:]]) == 3
+    said = capsys.readouterr().err
+    assert "is a folder of its own, no link to the newest run" in said
+    assert str(newer) in said
+
+
+@pytest.mark.parametrize("latest", ["missing", "dangling", "file"])
+def test_without_a_latest_the_runs_to_resume_are_listed(latest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    known = made("20260101-000000-0000")
+    if latest == "dangling":
+        Path("runs/small/latest").symlink_to("gone")
+    elif latest == "file":
+        Path("runs/small/latest").write_text("what is this?")
+    assert main(["train", "small.yaml", "--resume", "-q"]) == 2
+    said = capsys.readouterr().err
+    assert "leads to no run of 'small'" in said
+    assert f"--resume-from RUN. There are {known}" in said
+
+
 # Which checkpoints stay -----------------------------------------------------------------------------------------------
 
 
@@ -357,3 +382,9 @@ def test_a_path_that_no_configuration_could_hold_is_refused_before_training(
     assert main(["train", str(inside / "small.yaml"), "-q"]) == 2
     assert f"control character U+{ord(character):04X}" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_finished_run_that_is_resumed_says_that_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    run("train.max_steps=1")
+    assert main(["train", "small.yaml", "train.max_steps=1", "--resume", "--progress=off"]) == 0
+    assert "nothing is left to do" in capsys.readouterr().err
