@@ -34,7 +34,7 @@ from .run.dry_run import dry_run
 from .run.executor import Executor
 from .run.memory_layout import Workspace
 from .run.observer import Observer
-from .run.parameters import FlatParams, allocate
+from .run.parameters import Parameters, allocate
 from .run.turns import Turns, in_turn
 from .run.views import BlobError, Members, Named
 from .schema import registry, user_modules
@@ -85,7 +85,7 @@ class Net(access.Settled):
         self.run.tuning = tuning.Tuning(self)
         for layer in self.layers.values():
             layer.run = self.run
-        self.flat: FlatParams = allocate(
+        self.parameters: Parameters = allocate(
             self.layers.values(), self.backend, self.dtype, self.run.seed, self.graph.multipliers(), self.graph.shared,
             fill=like is None,
         )  # fmt: skip
@@ -251,10 +251,10 @@ class Net(access.Settled):
         """Graph and Specs -> plan -> memory layout -> executor."""
         plan = make_plan(
             self.graph.phases[phase], inputs, targets, self.keep, self.engine_request,
-            backward=backward, shared=self.flat.shared,
+            backward=backward, shared=self.parameters.shared,
         )  # fmt: skip
         planned = self.keep is not None and plan.has_engine_layers
-        layout = dry_run(plan, self.run, self.flat, self.xp) if planned else None
+        layout = dry_run(plan, self.run, self.parameters, self.xp) if planned else None
         return Executor(
             plan, self.xp, self.dtype, layout=layout, workspace=self._workspace, observers=self._observers
         )
@@ -309,7 +309,7 @@ class Net(access.Settled):
         pairs = [(i, w, s) for (i, w), s in zip(plan.losses, scales, strict=True) if s]
         seeds = {i: executor.seed(i, weight * factor) for i, weight, factor in pairs}
         if overwrite_grad:
-            self.flat.zero_grad(except_=plan.overwriting if seeds else frozenset())
+            self.parameters.zero_grad(except_=plan.overwriting if seeds else frozenset())
         if seeds:
             executor.backward(seeds, overwrite_grad)
 
@@ -344,7 +344,7 @@ class Net(access.Settled):
     @in_turn
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""
-        self.flat.zero_grad()
+        self.parameters.zero_grad()
 
     # Losses and metrics -------------------------------------------------------------------------------------------
 
@@ -461,8 +461,8 @@ class Net(access.Settled):
     def arrays(self) -> dict[str, np.ndarray]:
         """Parameters (shared ones once, under their owner) and running statistics by path, on the host."""
         out = {}
-        for (layer, name), slot in self.flat.slots.items():
-            out[f"params/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(slot.view(self.flat.data))
+        for (layer, name), slot in self.parameters.slots.items():
+            out[f"params/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(slot.view(self.parameters.data))
         for layer, arrays in self.state.items():
             for name, array in arrays.items():
                 out[f"state/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(array)
@@ -485,9 +485,9 @@ class Net(access.Settled):
         ]
         if problems:
             raise DataError(f"{source} does not fit this net", hint="; ".join(snapshot.unescape(p) for p in problems))
-        for (layer, name), slot in self.flat.slots.items():
+        for (layer, name), slot in self.parameters.slots.items():
             values = theirs[f"params/{snapshot.escape(layer)}/{name}"]
-            slot.view(self.flat.data)[...] = self.backend.from_host(values, self.dtype)
+            slot.view(self.parameters.data)[...] = self.backend.from_host(values, self.dtype)
         for layer, named in self.state.items():
             for name, array in named.items():
                 array[...] = self.backend.from_host(theirs[f"state/{snapshot.escape(layer)}/{name}"])

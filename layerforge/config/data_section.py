@@ -27,7 +27,7 @@ FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment")  # never a
 STATISTICS = ("channel", "pixel")
 
 
-class Section(Declared):
+class DataMapping(Declared):
     """A fixed part of the configuration: a mapping without a `type`."""
 
     description: ClassVar[str] = "a mapping"
@@ -50,7 +50,7 @@ class Section(Declared):
     def config(self) -> dict[str, Any]:
         """The values as YAML writes them, defaults included."""
         values = {name: getattr(self, name) for name in self.fields}
-        return {name: v.config if isinstance(v, Section) else to_plain(v) for name, v in values.items()}
+        return {name: v.config if isinstance(v, DataMapping) else to_plain(v) for name, v in values.items()}
 
 
 class Statistic:
@@ -66,7 +66,7 @@ class Statistic:
         return value if isinstance(value, str) else parse_as(float | list[float], value)
 
 
-class Transform(Section):
+class Transform(DataMapping):
     """y = (x scale - mean) / std, the same for train, val and test.
 
     `channel` and `pixel` stand for the statistics of the training split before augmentation, in float64: one number per
@@ -101,7 +101,7 @@ class Transform(Section):
         return isinstance(self.mean, str) or isinstance(self.std, str)
 
 
-class RandomCrop(Section):
+class RandomCrop(DataMapping):
     """A window at a random place of the image, which is first padded with zeros on all sides."""
 
     noun = "random_crop"
@@ -120,7 +120,7 @@ class RandomCrop(Section):
             raise ConfigError("random_crop changes nothing without size or padding", hint="example: random_crop: 4")
 
 
-class Augment(Section):
+class Augment(DataMapping):
     """Random changes of the training images, before the transform; what moves in from outside is 0.
 
     All images of a sample are moved alike. Val and test get the middle of the image where random_crop has a size.
@@ -145,7 +145,7 @@ class SourceValue:
         return family_value(SOURCES, value, "data source")
 
 
-class Feed(Section):
+class Feed(DataMapping):
     """One of train, val and test: a source and how it is cut into batches."""
 
     noun = "feed"
@@ -262,7 +262,7 @@ class FallbackValue:
 TRAIN, VAL, TEST = (FeedOf(section) for section in SECTIONS)
 
 
-class DataSection(Section):
+class DataSection(DataMapping):
     """What trains, validates and tests the net.
 
     Errors   ConfigError, all at once, for unknown, missing and mistyped keys of the section, its feeds and sources

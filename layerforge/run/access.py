@@ -228,7 +228,7 @@ REMEDIES = {
     "training": 'a phase is named for each pass: net.forward(phase="eval", ...)',
     "lr": "the learning rate is the solver's",
 }
-FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "flat", "run", "engine_request")
+FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "parameters", "run", "engine_request")
 
 
 class Settled:

@@ -28,7 +28,7 @@ RUN = ("seed", "iteration", "first_sample", "phase")
 
 def state_of(net: Net) -> dict[str, Any]:
     """All that a copy of a net takes over, without a piece of the net's own machinery. Arrays are live, on the host."""
-    host, flat = net.backend.to_host, net.flat
+    host, flat = net.backend.to_host, net.parameters
     grads = {key: slot.view(flat.grad) for key, slot in flat.slots.items() if slot.offset < len(flat.grad)}
     layers = net.layers.values()
     values = [value for layer in layers for value in vars(layer).values() if isinstance(value, Declared)]
@@ -54,7 +54,7 @@ def take_over(net: Net, state: Mapping[str, Any]) -> None:
     for layer, fields in state["settings"].items():
         vars(net.layers[layer]).update(fields)
     tuning.apply(net, state["multipliers"])
-    flat, from_host = net.flat, net.backend.from_host
+    flat, from_host = net.parameters, net.backend.from_host
     for key, array in state["params"].items():
         flat.slots[key].view(flat.data)[...] = from_host(array)
     for key, array in state["grads"].items():
