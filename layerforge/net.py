@@ -21,9 +21,8 @@ from .arrays.backend import Backend, get_backend
 from .arrays.spec import Spec
 from .config.document import Config
 from .contract.layer import Layer, Run
-from .graph.builder import Builder
+from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
-from .graph.inputs import parse_inputs
 from .plan.engines import FAST, EngineRequest
 from .plan.plan import REFERENCE, Plan
 from .plan.planner import make_plan
@@ -35,10 +34,11 @@ from .run.executor import Executor
 from .run.memory_layout import Workspace
 from .run.observer import Observer
 from .run.parameters import Parameters, allocate
+from .run.stored_arrays import stored_arrays, take_over
 from .run.turns import Turns, in_turn
 from .run.views import BlobError, Members, Named
 from .schema import registry, user_modules
-from .schema.errors import ConfigError, DataError, LayerForgeError, raise_all
+from .schema.errors import ConfigError, LayerForgeError, raise_all
 
 FORWARD_WORDS = ("phase", "backward", "copy", "outputs")
 
@@ -68,14 +68,15 @@ class Net(access.Settled):
         """`like` is what a copy takes over from another net of this configuration (copies.py)."""
         self.config = config
         self.backend = get_backend(backend or config.top.backend)
-        self.xp, self.dtype = self.backend.xp, config.top.dtype
+        self.xp = self.backend.xp
+        self.dtype = config.top.dtype
         self.run = Run(seed=config.top.seed)
         if config.top.threads is not None:
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
         self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype)
         errors: list[LayerForgeError] = [] if like else list(config.errors)
-        builder = self._builder(config, errors, like)
+        builder = builder_for(config, self.dtype, errors, like["inputs"] if like is not None else None)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
         for name in self.graph.inputs.keys() & set(FORWARD_WORDS):
             errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
@@ -134,27 +135,6 @@ class Net(access.Settled):
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         Net.__init__(self, state["config"], keep=state["keep"], backend=state["backend"], like=state)
         vars(self).update(state["more"])
-
-    def _builder(
-        self, config: Config, errors: list[LayerForgeError], like: Mapping[str, Any] | None = None
-    ) -> Builder:
-        specs: dict[str, Spec] = {}
-        grads: set[str] = set()
-        known = True
-        if like is not None and config.tree.get("data") is not None:  # which need not be here for a copy
-            specs = like["inputs"]
-        elif config.data is not None:
-            try:
-                specs = {n: s.with_dtype(self.dtype) for n, s in config.data.specs("train").items()}
-            except LayerForgeError as error:  # the file of a source may be missing: the rest is looked at all the same
-                errors.append(error)
-                known = False
-        else:
-            specs, grads = parse_inputs(config.inputs, self.dtype, errors)
-            known = config.tree.get("data") is None
-        builder = Builder(specs, grads, self.dtype)
-        builder.of_data, builder.inputs_known = config.tree.get("data") is not None, known
-        return builder
 
     @property
     def keep(self) -> frozenset[str] | None:
@@ -361,13 +341,7 @@ class Net(access.Settled):
         """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""
         if self._executor is None:
             return []
-        plan, arrays, counts = self._executor.plan, self._executor.values, self._loss_counts()
-        found = []
-        for (i, weight), count in zip(plan.losses, counts, strict=True):
-            top = arrays[i]
-            value = float(top.sum(dtype=np.float64) if top.shape else top)
-            found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value, count))
-        return found
+        return counting.losses_of(self._executor.plan, self._executor.values, self._loss_counts())
 
     def mean_over(self) -> Counts:
         """How many things the losses of the last forward are means over; None for a sum.
@@ -460,13 +434,7 @@ class Net(access.Settled):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Parameters (shared ones once, under their owner) and running statistics by path, on the host."""
-        out = {}
-        for (layer, name), slot in self.parameters.slots.items():
-            out[f"params/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(slot.view(self.parameters.data))
-        for layer, arrays in self.state.items():
-            for name, array in arrays.items():
-                out[f"state/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(array)
-        return out
+        return {path: self.backend.to_host(array) for path, array in stored_arrays(self.parameters, self.state)}
 
     @in_turn
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
@@ -474,23 +442,8 @@ class Net(access.Settled):
 
         Errors   DataError naming every missing, unexpected and mis-shaped array
         """
-        mine = self.arrays()
-        theirs = {k: v for k, v in arrays.items() if k.split("/")[0] in ("params", "state")}
-        problems = [f"missing {k}" for k in mine if k not in theirs]
-        problems += [f"unexpected {k}" for k in theirs if k not in mine]
-        problems += [
-            f"{k} has shape {theirs[k].shape}, the net's is {v.shape}"
-            for k, v in mine.items()
-            if k in theirs and theirs[k].shape != v.shape
-        ]
-        if problems:
-            raise DataError(f"{source} does not fit this net", hint="; ".join(snapshot.unescape(p) for p in problems))
-        for (layer, name), slot in self.parameters.slots.items():
-            values = theirs[f"params/{snapshot.escape(layer)}/{name}"]
-            slot.view(self.parameters.data)[...] = self.backend.from_host(values, self.dtype)
-        for layer, named in self.state.items():
-            for name, array in named.items():
-                array[...] = self.backend.from_host(theirs[f"state/{snapshot.escape(layer)}/{name}"])
+        mine = dict(stored_arrays(self.parameters, self.state))
+        take_over(mine, arrays, self.backend.from_host, source)
 
     def save(self, path: str | Path) -> None:
         """Write parameters and running statistics to a snapshot file, atomically."""
