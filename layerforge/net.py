@@ -21,9 +21,8 @@ from .arrays.backend import Backend, get_backend
 from .arrays.spec import Spec
 from .config.document import Config
 from .contract.layer import Layer, Run
-from .graph.builder import Builder
+from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
-from .graph.inputs import parse_inputs
 from .plan.engines import FAST, EngineRequest
 from .plan.plan import REFERENCE, Plan
 from .plan.planner import make_plan
@@ -34,11 +33,12 @@ from .run.dry_run import dry_run
 from .run.executor import Executor
 from .run.memory_layout import Workspace
 from .run.observer import Observer
-from .run.parameters import FlatParams, allocate
+from .run.parameters import Parameters, allocate
+from .run.stored_arrays import stored_arrays, take_over
 from .run.turns import Turns, in_turn, reading_in_turn
 from .run.views import BlobError, Members, Named
 from .schema import registry, user_modules
-from .schema.errors import ConfigError, DataError, LayerForgeError, raise_all
+from .schema.errors import ConfigError, LayerForgeError, raise_all
 
 FORWARD_WORDS = ("phase", "backward", "copy", "outputs")
 
@@ -68,14 +68,15 @@ class Net(access.Settled):
         """`like` is what a copy takes over from another net of this configuration (copies.py)."""
         self.config = config
         self.backend = get_backend(backend or config.top.backend)
-        self.xp, self.dtype = self.backend.xp, config.top.dtype
+        self.xp = self.backend.xp
+        self.dtype = config.top.dtype
         self.run = Run(seed=config.top.seed)
         if config.top.threads is not None:
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
         self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype)
         errors: list[LayerForgeError] = [] if like else list(config.errors)
-        builder = self._builder(config, errors, like)
+        builder = builder_for(config, self.dtype, errors, like["inputs"] if like is not None else None)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
         for name in self.graph.inputs.keys() & set(FORWARD_WORDS):
             errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
@@ -85,7 +86,7 @@ class Net(access.Settled):
         self.run.tuning = tuning.Tuning(self)
         for layer in self.layers.values():
             layer.run = self.run
-        self.flat: FlatParams = allocate(
+        self.parameters: Parameters = allocate(
             self.layers.values(), self.backend, self.dtype, self.run.seed, self.graph.multipliers(), self.graph.shared,
             fill=like is None,
         )  # fmt: skip
@@ -137,27 +138,6 @@ class Net(access.Settled):
         Net.__init__(self, state["config"], keep=state["keep"], backend=state["backend"], like=state)
         self.turns.taken = state["taken"]
         vars(self).update(state["more"])
-
-    def _builder(
-        self, config: Config, errors: list[LayerForgeError], like: Mapping[str, Any] | None = None
-    ) -> Builder:
-        specs: dict[str, Spec] = {}
-        grads: set[str] = set()
-        known = True
-        if like is not None and config.tree.get("data") is not None:  # which need not be here for a copy
-            specs = like["inputs"]
-        elif config.data is not None:
-            try:
-                specs = {n: s.with_dtype(self.dtype) for n, s in config.data.specs("train").items()}
-            except LayerForgeError as error:  # the file of a source may be missing: the rest is looked at all the same
-                errors.append(error)
-                known = False
-        else:
-            specs, grads = parse_inputs(config.inputs, self.dtype, errors)
-            known = config.tree.get("data") is None
-        builder = Builder(specs, grads, self.dtype)
-        builder.of_data, builder.inputs_known = config.tree.get("data") is not None, known
-        return builder
 
     @property
     def keep(self) -> frozenset[str] | None:
@@ -255,10 +235,10 @@ class Net(access.Settled):
         """Graph and Specs -> plan -> memory layout -> executor."""
         plan = make_plan(
             self.graph.phases[phase], inputs, targets, self.keep, self.engine_request,
-            backward=backward, shared=self.flat.shared,
+            backward=backward, shared=self.parameters.shared,
         )  # fmt: skip
         planned = self.keep is not None and plan.has_engine_layers
-        layout = dry_run(plan, self.run, self.flat, self.xp) if planned else None
+        layout = dry_run(plan, self.run, self.parameters, self.xp) if planned else None
         return Executor(
             plan, self.xp, self.dtype, layout=layout, workspace=self._workspace, observers=self._observers
         )
@@ -313,7 +293,7 @@ class Net(access.Settled):
         pairs = [(i, w, s) for (i, w), s in zip(plan.losses, scales, strict=True) if s]
         seeds = {i: executor.seed(i, weight * factor) for i, weight, factor in pairs}
         if overwrite_grad:
-            self.flat.zero_grad(except_=plan.overwriting if seeds else frozenset())
+            self.parameters.zero_grad(except_=plan.overwriting if seeds else frozenset())
         if seeds:
             executor.backward(seeds, overwrite_grad)
 
@@ -348,7 +328,7 @@ class Net(access.Settled):
     @in_turn
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""
-        self.flat.zero_grad()
+        self.parameters.zero_grad()
 
     # Losses and metrics -------------------------------------------------------------------------------------------
 
@@ -365,13 +345,7 @@ class Net(access.Settled):
         """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""
         if self._executor is None:
             return []
-        plan, arrays, counts = self._executor.plan, self._executor.values, self._loss_counts()
-        found = []
-        for (i, weight), count in zip(plan.losses, counts, strict=True):
-            top = arrays[i]
-            value = float(top.sum(dtype=np.float64) if top.shape else top)
-            found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value, count))
-        return found
+        return counting.losses_of(self._executor.plan, self._executor.values, self._loss_counts())
 
     def mean_over(self) -> Counts:
         """How many things the losses of the last forward are means over; None for a sum.
@@ -468,13 +442,8 @@ class Net(access.Settled):
     @reading_in_turn
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of parameters (shared ones once, under their owner) and running statistics by path, on the host."""
-        out = {}
-        for (layer, name), slot in self.flat.slots.items():
-            out[f"params/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(slot.view(self.flat.data))
-        for layer, arrays in self.state.items():
-            for name, array in arrays.items():
-                out[f"state/{snapshot.escape(layer)}/{name}"] = self.backend.to_host(array)
-        return {path: np.array(array) for path, array in out.items()}
+        host = self.backend.to_host
+        return {path: np.array(host(array)) for path, array in stored_arrays(self.parameters, self.state)}
 
     @in_turn
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
@@ -482,23 +451,8 @@ class Net(access.Settled):
 
         Errors   DataError naming every missing, unexpected and mis-shaped array
         """
-        mine = self.arrays()
-        theirs = {k: v for k, v in arrays.items() if k.split("/")[0] in ("params", "state")}
-        problems = [f"missing {k}" for k in mine if k not in theirs]
-        problems += [f"unexpected {k}" for k in theirs if k not in mine]
-        problems += [
-            f"{k} has shape {theirs[k].shape}, the net's is {v.shape}"
-            for k, v in mine.items()
-            if k in theirs and theirs[k].shape != v.shape
-        ]
-        if problems:
-            raise DataError(f"{source} does not fit this net", hint="; ".join(snapshot.unescape(p) for p in problems))
-        for (layer, name), slot in self.flat.slots.items():
-            values = theirs[f"params/{snapshot.escape(layer)}/{name}"]
-            slot.view(self.flat.data)[...] = self.backend.from_host(values, self.dtype)
-        for layer, named in self.state.items():
-            for name, array in named.items():
-                array[...] = self.backend.from_host(theirs[f"state/{snapshot.escape(layer)}/{name}"])
+        mine = dict(stored_arrays(self.parameters, self.state))
+        take_over(mine, arrays, self.backend.from_host, source)
 
     def save(self, path: str | Path) -> None:
         """Write parameters and running statistics to a snapshot file, atomically."""

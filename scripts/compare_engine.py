@@ -63,8 +63,9 @@ class Trainee:
 
     def take_over(self, other: Trainee) -> None:
         """Weights, running statistics, history and place in the training of another."""
-        mine = [self.net.flat.data, *self.solver.history, *(a for s in self.net.state.values() for a in s.values())]
-        theirs = [other.net.flat.data, *other.solver.history]
+        mine = [self.net.parameters.data, *self.solver.history]
+        mine += [a for s in self.net.state.values() for a in s.values()]
+        theirs = [other.net.parameters.data, *other.solver.history]
         theirs += [a for s in other.net.state.values() for a in s.values()]
         for target, source in zip(mine, theirs, strict=True):
             target[...] = source
@@ -72,7 +73,7 @@ class Trainee:
 
     def step(self, batch: Mapping[str, Any], sides: Mapping[str, Any] | None = None) -> dict[tuple[str, str], Any]:
         """Take a step; what came of it, by kind and name. `sides` says where rectifiers at their kink shall be."""
-        net, flat = self.net, self.net.flat
+        net, flat = self.net, self.net.parameters
         net.zero_grad()
         net.forward(**batch)
         self.moved = 0 if sides is None else sum(take_side(net.blobs[n].data, sides[n]) for n in self.rectified)
@@ -128,7 +129,7 @@ def compare(
             differences += [Difference(number, *key, relative(got[key], value)) for key, value in want.items()]
         else:
             mine.step(batch)
-    return differences, moved, mine.net.flat.data.copy()
+    return differences, moved, mine.net.parameters.data.copy()
 
 
 def relative(got: np.ndarray, want: np.ndarray) -> float:

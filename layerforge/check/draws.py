@@ -116,8 +116,8 @@ def _drawn(specs: Mapping[str, Spec], seed: int) -> dict[str, np.ndarray]:
 def disturb(net: Net, seed: int = SEED) -> None:
     """Move parameters off their start values by a tenth: a zero bias would hide its own gradient's errors."""
     rng = np.random.default_rng([seed, 1])
-    for slot in net.flat.slots.values():
-        array = slot.view(net.flat.data)
+    for slot in net.parameters.slots.values():
+        array = slot.view(net.parameters.data)
         host = net.backend.to_host(array)
         size = float(np.sqrt(np.mean(host * host))) if host.size else 0.0
         array += net.backend.from_host(0.1 * (size or 1.0) * rng.normal(size=host.shape))

@@ -49,7 +49,7 @@ class Probe:
         skip = self.layer.no_grad_bottoms
         self.layer.needs_grad = tuple(s.is_real and i not in skip for i, s in enumerate(self.bottom_specs))
         self.layer.tops_wanted = len(self.top_specs)
-        self.flat = allocate([self.layer], backend, dtype, seed)
+        self.parameters = allocate([self.layer], backend, dtype, seed)
         self._disturb()
         if cls is not reference:
             self.layer = cls.instead_of(self.layer)

@@ -120,7 +120,7 @@ class NetCheck:
 
     def _targets(self) -> list[Target]:
         targets = []
-        graph, slots = self.net.graph, self.net.flat.slots
+        graph, slots = self.net.graph, self.net.parameters.slots
         for layer in self.net.layers.values():
             for key in ((layer.name, name) for name in layer.params):
                 if key not in slots or slots[key].frozen:  # shared ones belong to their owner

@@ -89,7 +89,7 @@ def _params(net: Net, what: str) -> Iterator[tuple[str, Any]]:
 def ordered_parameters(net: Net) -> list[tuple[str, str]]:
     """(layer, name) of every parameter in the order of the layers; shared ones under their owner only."""
     every = [(layer.name, name) for layer in net.layers.values() for name in layer.params]
-    return [key for key in every if key in net.flat.slots]
+    return [key for key in every if key in net.parameters.slots]
 
 
 def statistics_of(net: Net) -> dict[str, np.ndarray]:

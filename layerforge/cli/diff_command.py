@@ -15,7 +15,7 @@ from .output import print_json
 from .terminal import paint
 
 if TYPE_CHECKING:
-    from ..debug.diff import Comparison, Difference, Place
+    from ..debug.diff import Comparison, Deviation, Difference
 
 FEW = 12  # arrays and lines about A and B that are listed
 COLUMNS = ("array", "shape", "differ", "largest |a - b|", "at", "in A", "in B")
@@ -114,5 +114,5 @@ def table(rows: list[Difference]) -> list[str]:
     return align(cells, (2, 3, 5, 6))
 
 
-def _at(place: Place) -> str:
+def _at(place: Deviation) -> str:
     return f" at [{','.join(map(str, place.at))}]" if place.at else ""

@@ -195,7 +195,7 @@ def _specs(net: Net, node: Node, indices: Iterable[int]) -> list[Spec]:
 
 
 def _layer(net: Net, step: Step, kept: Mapping[str, int] | None) -> dict[str, Any]:
-    node, layer, flat = step.node, step.node.layer, net.flat
+    node, layer, flat = step.node, step.node.layer, net.parameters
     owned = [flat.slots[node.name, name] for name in layer.params if (node.name, name) in flat.slots]
     tops = _specs(net, node, step.tops)
     flags = [layer.needs_param_grad[name] for name in layer.params]
@@ -232,9 +232,9 @@ def _totals(
     batch = shapes[0][0] if shapes and shapes[0] else 1
     return {
         "batch_size": batch,
-        "parameters": net.flat.count,
-        "trained_parameters": sum(slot.size for slot in net.flat.slots.values() if not slot.frozen),
-        "parameter_bytes": net.flat.count * np.dtype(net.dtype).itemsize,
+        "parameters": net.parameters.count,
+        "trained_parameters": sum(slot.size for slot in net.parameters.slots.values() if not slot.frozen),
+        "parameter_bytes": net.parameters.count * np.dtype(net.dtype).itemsize,
         "forward_flops": forward,
         "forward_flops_per_sample": forward / max(1, batch),
         "step_flops": step,

@@ -29,7 +29,7 @@ FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment")  # never a
 STATISTICS = ("channel", "pixel")
 
 
-class Section(Declared):
+class DataMapping(Declared):
     """A fixed part of the configuration: a mapping without a `type`."""
 
     description: ClassVar[str] = "a mapping"
@@ -53,7 +53,7 @@ class Section(Declared):
     def config(self) -> dict[str, Any]:
         """The values as YAML writes them, defaults included."""
         values = {name: getattr(self, name) for name in self.fields}
-        return {name: v.config if isinstance(v, Section) else to_plain(v) for name, v in values.items()}
+        return {name: v.config if isinstance(v, DataMapping) else to_plain(v) for name, v in values.items()}
 
 
 class StatisticRule:
@@ -72,7 +72,7 @@ class StatisticRule:
 Statistic: TypeAlias = Annotated[float | list[float] | str, StatisticRule]
 
 
-class Transform(Section):
+class Transform(DataMapping):
     """y = (x scale - mean) / std, the same for train, val and test.
 
     `channel` and `pixel` stand for the statistics of the training split before augmentation, in float64: one number per
@@ -107,7 +107,7 @@ class Transform(Section):
         return isinstance(self.mean, str) or isinstance(self.std, str)
 
 
-class RandomCrop(Section):
+class RandomCrop(DataMapping):
     """A window at a random place of the image, which is first padded with zeros on all sides."""
 
     noun = "random_crop"
@@ -126,7 +126,7 @@ class RandomCrop(Section):
             raise ConfigError("random_crop changes nothing without size or padding", hint="example: random_crop: 4")
 
 
-class Augment(Section):
+class Augment(DataMapping):
     """Random changes of the training images, before the transform; what moves in from outside is 0.
 
     All images of a sample are moved alike. Val and test get the middle of the image where random_crop has a size.
@@ -172,7 +172,7 @@ class SourceRule:
         return family_value(SOURCES, value, "data source")
 
 
-class Feed(Section):
+class Feed(DataMapping):
     """One of train, val and test: a source and how it is cut into batches."""
 
     noun = "feed"
@@ -286,7 +286,7 @@ class FallbackRule:
         return SourceRule.parse(value)
 
 
-class DataSection(Section):
+class DataSection(DataMapping):
     """What trains, validates and tests the net.
 
     Errors   ConfigError, all at once, for unknown, missing and mistyped keys of the section, its feeds and sources

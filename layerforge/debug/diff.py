@@ -52,7 +52,7 @@ EXACT = Limits()
 
 
 @dataclass(frozen=True)
-class Place:
+class Deviation:
     """A place in an array, how far the two are apart there, and what stands there in both."""
 
     at: tuple[int, ...]
@@ -75,8 +75,8 @@ class Difference:
     shape: tuple[int, ...] = ()
     reason: str = ""
     count: int = 0
-    absolute: Place | None = None
-    relative: Place | None = None
+    absolute: Deviation | None = None
+    relative: Deviation | None = None
     step: int | None = None
 
     @property
@@ -181,10 +181,10 @@ def _distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(same, 0.0, np.where(np.isnan(off), math.inf, off))
 
 
-def _place(values: np.ndarray, wrong: np.ndarray, a: np.ndarray, b: np.ndarray) -> Place:
+def _place(values: np.ndarray, wrong: np.ndarray, a: np.ndarray, b: np.ndarray) -> Deviation:
     """Where a value is largest among the numbers that are wrong."""
     at = np.unravel_index(int(np.where(wrong, values, -1.0).argmax()), values.shape)
-    return Place(tuple(int(i) for i in at), float(values[at]), float(a[at]), float(b[at]))
+    return Deviation(tuple(int(i) for i in at), float(values[at]), float(a[at]), float(b[at]))
 
 
 def _shown(array: np.ndarray) -> str:

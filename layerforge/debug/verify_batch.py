@@ -126,7 +126,7 @@ def _prepare(net: Net, config: Config, batch: Batch, seed: int) -> BatchVerdict:
     counts = _counts(replay)
     verdict.averaged = counts if len(set(counts.values())) > 1 else {}
     touched = _below_losses_of(net.graph.phases["train"], fixed)
-    owners = {".".join(net.flat.shared.get(k, k)) for k in _every_parameter(net) if k[0] in touched}
+    owners = {".".join(net.parameters.shared.get(k, k)) for k in _every_parameter(net) if k[0] in touched}
     every = [".".join(key) for key in ordered_parameters(net) if net.layers[key[0]].needs_param_grad[key[1]]]
     verdict.unpromised = [name for name in every if name in owners]
     verdict.gradients = [Cut(name) for name in every if name not in owners]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..arrays.spec import Spec
+from ..config.document import Config
 from ..contract import call
 from ..contract.layer import Layer, describe_count, within
 from ..layers.plumbing.input import Input
@@ -22,7 +23,7 @@ from .blocks import Expansion
 from .gradients import find_gradients
 from .graph import PHASES, Blob, Graph, Node, PhaseGraph, Step, Wiring
 from .in_place import merge_storage, unsafe, use_of
-from .inputs import input_of
+from .inputs import input_of, parse_inputs
 
 INPUT_KEYS = ("name", "type", "top")  # what an Input layer takes of the keys of Wiring
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
@@ -32,7 +33,9 @@ class Builder:
     """Builds a Graph step by step, collecting errors instead of stopping at the first."""
 
     def __init__(self, inputs: Mapping[str, Spec], input_grads: set[str], dtype: str) -> None:
-        self.inputs, self.input_grads, self.dtype = dict(inputs), set(input_grads), dtype
+        self.inputs = dict(inputs)
+        self.input_grads = set(input_grads)
+        self.dtype = dtype
         self.errors: list[LayerForgeError] = []
         self.nodes: list[Node] = []
         self.names: set[str] = set()
@@ -273,3 +276,32 @@ class Builder:
                 if len(specs) == len(step.bottoms):
                     found[step.node.name] = specs
         return found
+
+
+def builder_for(
+    config: Config, dtype: str, errors: list[LayerForgeError], known: Mapping[str, Spec] | None = None
+) -> Builder:
+    """The builder for a net with the inputs of a configuration: those of its data section, or as declared.
+
+    errors  gets those of the inputs
+    known   the inputs, where the data that say them need not be here
+    """
+    of_data = config.tree.get("data") is not None
+    specs: Mapping[str, Spec] = {}
+    grads: set[str] = set()
+    inputs_known = True
+    if known is not None and of_data:
+        specs = known
+    elif config.data is not None:
+        try:
+            specs = {n: s.with_dtype(dtype) for n, s in config.data.specs("train").items()}
+        except LayerForgeError as error:  # the file of a source may be missing: the rest is looked at all the same
+            errors.append(error)
+            inputs_known = False
+    else:
+        specs, grads = parse_inputs(config.inputs, dtype, errors)
+        inputs_known = not of_data
+    builder = Builder(specs, grads, dtype)
+    builder.of_data = of_data
+    builder.inputs_known = inputs_known
+    return builder

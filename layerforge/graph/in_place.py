@@ -14,7 +14,7 @@ from .graph import Blob, Node, PhaseGraph
 
 
 @dataclass(frozen=True)
-class Use:
+class StorageUse:
     """What is known of the uses of a storage: of one blob, or of several that share memory.
 
     needed  why its values must stay after the layers above have read them; None where nobody needs them
@@ -27,8 +27,8 @@ class Use:
     named: bool = False
     last: int = -1
 
-    def __or__(self, other: Use) -> Use:
-        return Use(
+    def __or__(self, other: StorageUse) -> StorageUse:
+        return StorageUse(
             self.needed or other.needed,
             self.stays or other.stays,
             self.named or other.named,
@@ -36,7 +36,7 @@ class Use:
         )
 
 
-def unsafe_in_place(layer: Layer, uses: Iterable[Use]) -> str | None:
+def unsafe_in_place(layer: Layer, uses: Iterable[StorageUse]) -> str | None:
     """Why a layer must not write its first top over its first bottom; None where everyone's declarations allow it.
 
     uses  those of the bottom and of whatever shares its memory, by all but this layer
@@ -68,14 +68,14 @@ def unsafe(graph: PhaseGraph, node: Node, blob: Blob) -> str | None:
     return unsafe_in_place(node.layer, (use_of(other, node) for other in graph.sharing.get(blob.storage, [])))
 
 
-def use_of(blob: Blob, besides: Node | None = None) -> Use:
+def use_of(blob: Blob, besides: Node | None = None) -> StorageUse:
     """The use of a blob by those that are known by now, one node not counted."""
     if blob.producer is None:
-        return Use(is_input(blob.name))
+        return StorageUse(is_input(blob.name))
     if reads(blob.producer.layer, "top", blob.producer.tops.index(blob.name)):
-        return Use(is_read(blob.name, blob.producer.name))
+        return StorageUse(is_read(blob.name, blob.producer.name))
     read = (reader for reader, i in blob.readers if reader is not besides and reads(reader.layer, "bottom", i))
-    return Use(next((is_read(blob.name, reader.name) for reader in read), None))
+    return StorageUse(next((is_read(blob.name, reader.name) for reader in read), None))
 
 
 def merge_storage(graph: PhaseGraph, blobs: Sequence[Blob]) -> None:

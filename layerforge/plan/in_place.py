@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..contract.layer import reads
 from ..graph.graph import Step
-from ..graph.in_place import Use, is_input, is_read, unsafe_in_place
+from ..graph.in_place import StorageUse, is_input, is_read, unsafe_in_place
 from .plan import Plan
 
 
@@ -19,7 +19,7 @@ def with_in_place(plan: Plan) -> Plan:
     uses, storage = _uses(plan), list(range(len(plan.specs)))
     steps: list[Step] = []
     for number, step in enumerate(plan.steps):
-        use = uses[storage[step.bottoms[0]]] if step.bottoms else Use()
+        use = uses[storage[step.bottoms[0]]] if step.bottoms else StorageUse()
         allowed = _may_overwrite(plan, number, step, use)
         steps.append(replace(step, in_place=allowed) if allowed != step.in_place else step)
         if allowed or step.node.layer.top_is_view:
@@ -29,25 +29,25 @@ def with_in_place(plan: Plan) -> Plan:
     return replace(plan, steps=tuple(steps))
 
 
-def _uses(plan: Plan) -> list[Use]:
+def _uses(plan: Plan) -> list[StorageUse]:
     """The uses of every blob."""
     stay, named, inputs = plan.staying, set(plan.current.values()), {i for i, _ in plan.inputs}
     uses = [
-        Use(needed=is_input(name) if i in inputs else None, stays=i in stay, named=i in stay and i in named)
+        StorageUse(needed=is_input(name) if i in inputs else None, stays=i in stay, named=i in stay and i in named)
         for i, name in enumerate(plan.names)
     ]
     for number, step in enumerate(plan.steps):
         layer, again = step.node.layer, step.node.wiring.recompute
         for j, top in enumerate(step.tops):  # a forward that runs once more would write over what is there by then
             if again or reads(layer, "top", j):
-                uses[top] |= Use(needed=is_read(plan.names[top], layer.name))
+                uses[top] |= StorageUse(needed=is_read(plan.names[top], layer.name))
         for j, bottom in enumerate(step.bottoms):
             needed = again or reads(layer, "bottom", j)
-            uses[bottom] |= Use(needed=is_read(plan.names[bottom], layer.name) if needed else None, last=number)
+            uses[bottom] |= StorageUse(needed=is_read(plan.names[bottom], layer.name) if needed else None, last=number)
     return uses
 
 
-def _may_overwrite(plan: Plan, number: int, step: Step, use: Use) -> bool:
+def _may_overwrite(plan: Plan, number: int, step: Step, use: StorageUse) -> bool:
     """Whether a step may write its first top over its first bottom, of whose storage this is the use.
 
     To the proof from declarations, which it shares with the graph, it adds what only a plan knows.

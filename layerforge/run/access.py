@@ -230,7 +230,7 @@ REMEDIES = {
     "lr": "the learning rate is the solver's",
 }
 MOVING = ("iteration", "first_sample")  # set in every step
-FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "flat", "run", "engine_request")
+FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "parameters", "run", "engine_request")
 
 
 class Settled:

@@ -46,13 +46,15 @@ class Stretch:
 
     def __init__(self, entries: Sequence[Entry], stop: int) -> None:
         scripts = [script for entry in entries for script in entry.scripts]
-        self.stop, self.calls = stop, type(scripts[0].calls).joined([script.calls for script in scripts])
+        self.stop = stop
+        self.calls = type(scripts[0].calls).joined([script.calls for script in scripts])
         reads: dict[int, Any] = {}
         leaves: dict[int, Any] = {}
         for entry in entries:
             reads |= {i: array for i, array in entry.reads if i not in leaves and i not in reads}
             leaves |= dict(entry.writes)
-        self.reads, self.leaves = list(reads.items()), list(leaves.items())
+        self.reads = list(reads.items())
+        self.leaves = list(leaves.items())
         self.entries = entries
         self.kept = [(entry.layer, entry.kept) for entry in entries if entry.kept is not None]
 

@@ -34,7 +34,7 @@ def state_of(net: Net) -> dict[str, Any]:
 
     Arrays are copies on the host: whoever copies or pickles this does so when the net's turn is over.
     """
-    flat = net.flat
+    flat = net.parameters
 
     def host(array: Any) -> np.ndarray:
         return np.array(net.backend.to_host(array))
@@ -65,7 +65,7 @@ def take_over(net: Net, state: Mapping[str, Any]) -> None:
     for layer, fields in state["settings"].items():
         vars(net.layers[layer]).update(fields)
     tuning.apply(net, state["multipliers"])
-    flat, from_host = net.flat, net.backend.from_host
+    flat, from_host = net.parameters, net.backend.from_host
     for key, array in state["params"].items():
         flat.slots[key].view(flat.data)[...] = from_host(array)
     for key, array in state["grads"].items():

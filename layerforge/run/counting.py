@@ -95,6 +95,16 @@ def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
     return tuple(loss_count(plan, plan.makers[i], i, arrays) for i, _ in plan.losses)
 
 
+def losses_of(plan: Plan, arrays: Sequence[Any], counts: Sequence[Count]) -> list[LossPart]:
+    """The losses of a plan: name, loss_weight, value (0 of a mean over nothing), and its count."""
+    found = []
+    for (i, weight), count in zip(plan.losses, counts, strict=True):
+        top = arrays[i]
+        value = float(top.sum(dtype=np.float64) if top.shape else top)
+        found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value, count))
+    return found
+
+
 def together(counts: tuple[Count, ...]) -> Counts:
     """One count where all losses have the same."""
     same = len(set(counts)) == 1 and not reasons(counts)

@@ -127,13 +127,13 @@ def jacobian(net: Net, of: str, wrt: str) -> Any:
 @contextmanager
 def _gradients_as_they_were(net: Net) -> Iterator[None]:
     """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie."""
-    last, parameters = net.last_executor, net.flat.grad.copy()
+    last, parameters = net.last_executor, net.parameters.grad.copy()
     blobs = list(last.grads) if last is not None else []
     copies = [None if grad is None else grad.copy() for grad in blobs]
     try:
         yield
     finally:
-        net.flat.grad[...] = parameters
+        net.parameters.grad[...] = parameters
         if last is not None:
             last.grads = blobs
             for grad, copy in zip(blobs, copies, strict=True):

@@ -16,12 +16,12 @@ from ..schema.errors import LayerForgeError
 from .executor import Executor
 from .lifetimes import Recorder
 from .memory_layout import SUMS, MemoryLayout
-from .parameters import FlatParams
+from .parameters import Parameters
 from .recompute import AGAIN
 from .staging import dummy, staged_inputs
 
 
-def dry_run(plan: Plan, run: Run, parameters: FlatParams, xp: Any) -> MemoryLayout | None:
+def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayout | None:
     """The memory layout of a plan; None where its layers do not take dummy values.
 
     run  of the layers

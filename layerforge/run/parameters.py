@@ -68,7 +68,7 @@ class Group:
 
 
 @dataclass
-class FlatParams:
+class Parameters:
     """The flat arrays and who lives where. `slots` has only owners: a shared parameter counts once.
 
     changed  multipliers that hold instead of those that the configuration gives (tuning.py)
@@ -126,7 +126,7 @@ def allocate(
     multipliers: Mapping[tuple[str, str], Multipliers] | None = None,
     shared: Mapping[tuple[str, str], tuple[str, str]] | None = None,
     fill: bool = True,
-) -> FlatParams:
+) -> Parameters:
     """Give every declared parameter its slice and its start values, every state array its memory, and bind them.
 
     multipliers and shared are keyed by (layer name, parameter name); `shared` maps a user to the owner. Without
@@ -145,7 +145,7 @@ def allocate(
         slot.view(host)[...] = _start_values(owned[slot.key].filler, slot, seed)
     data = backend.from_host(host)
     grad = backend.xp.zeros(trained, dtype=dtype)
-    flat = FlatParams(data, grad, {s.key: s for s in slots}, _groups(slots, dtype), trained, shared)
+    flat = Parameters(data, grad, {s.key: s for s in slots}, _groups(slots, dtype), trained, shared)
     for layer in layers:
         _bind(layer, flat, backend, dtype)
     return flat
@@ -225,7 +225,7 @@ def extended(xp: Any, array: Any, size: int) -> Any:
     return longer
 
 
-def _bind(layer: Layer, flat: FlatParams, backend: Backend, dtype: str) -> None:
+def _bind(layer: Layer, flat: Parameters, backend: Backend, dtype: str) -> None:
     for name in layer.param_decls:
         key = (layer.name, name)
         slot = flat.slots[flat.shared.get(key, key)]
@@ -235,7 +235,7 @@ def _bind(layer: Layer, flat: FlatParams, backend: Backend, dtype: str) -> None:
         layer.state.bind(name, backend.xp.full(state.shape, state.value, dtype=state.dtype or dtype))
 
 
-def bind_gradients(layer: Layer, flat: FlatParams, backend: Backend, dtype: str) -> None:
+def bind_gradients(layer: Layer, flat: Parameters, backend: Backend, dtype: str) -> None:
     """Tell a layer where the gradients of its parameters are, and which of them are wanted."""
     for name, decl in layer.param_decls.items():
         key = (layer.name, name)

@@ -76,7 +76,7 @@ class Tuning:
                 changes[key] = new
         if changes:
             with net.turns:
-                apply(net, net.flat.changed | changes)
+                apply(net, net.parameters.changed | changes)
 
     def _there(self, layer: Layer) -> Net:
         net = self._net()
@@ -86,7 +86,7 @@ class Tuning:
 
 
 def _all(net: Net) -> dict[Key, Multipliers]:
-    return net.graph.multipliers() | net.flat.changed
+    return net.graph.multipliers() | net.parameters.changed
 
 
 def _keys(layer: Layer) -> Iterable[tuple[str, Key]]:
@@ -119,10 +119,10 @@ def _checked(who: str, field: str, value: Any) -> bool | float:
 
 def apply(net: Net, changed: Mapping[Key, Multipliers]) -> None:
     """Let these multipliers hold instead of the configuration's, and the configuration's for all others."""
-    net.flat.changed = dict(changed)
-    net.flat.regroup(net.xp, _all(net))
+    net.parameters.changed = dict(changed)
+    net.parameters.regroup(net.xp, _all(net))
     for layer in net.layers.values():
-        bind_gradients(layer, net.flat, net.backend, net.dtype)
+        bind_gradients(layer, net.parameters, net.backend, net.dtype)
     for phase in net.graph.phases.values():
         find_gradients(net.graph, phase, changed)
     net.replan("what is frozen, or how fast a parameter learns, was changed after the last forward")
@@ -135,7 +135,7 @@ def as_plain(changed: Mapping[Key, Multipliers]) -> list[list[Any]]:
 
 def from_plain(net: Net, plain: Any, source: str) -> dict[Key, Multipliers]:
     """What `as_plain` wrote; ConfigError where it does not fit the net."""
-    found, known = {}, net.flat.slots
+    found, known = {}, net.parameters.slots
     try:
         for layer, name, lr, decay, freeze in plain:
             found[layer, name] = Multipliers(float(lr), float(decay), bool(freeze))

@@ -25,4 +25,4 @@ def fast_update(net: Net, section: SolverSection, history: Sequence[Any]) -> Fas
     if section.weight_decay and section.regularization != "L2":
         return None
     make = registry.engine(FAST).updates().get(section.rule.type_name)
-    return None if make is None else make(section.rule, net.flat.data, net.flat.grad, history)
+    return None if make is None else make(section.rule, net.parameters.data, net.parameters.grad, history)

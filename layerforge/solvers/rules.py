@@ -5,7 +5,7 @@ A rule sees flat slices (1-D, all of one length n) and knows nothing of layers:
     data       w  (n,) real, the parameters, changed in place
     grad       g  (n,) real, the gradient after averaging, clipping and weight decay; only read
     histories     `histories` arrays (n,) real, zero before the first update, changed in place
-    step          a Step: the learning rate, the number of the update ...
+    step          a RuleStep: the learning rate, the number of the update ...
 
 The solver calls it on blocks that fit the cache, so the temporaries below cost no pass over memory.
 """
@@ -26,7 +26,7 @@ from ..schema.synonyms import hint_for_key
 
 
 @dataclass(frozen=True)
-class Step:
+class RuleStep:
     """What a rule is told besides the arrays.
 
     lr          the learning rate, lr_mult included; a Python float, so that w keeps its dtype
@@ -67,7 +67,7 @@ class Rule(Declared):
             value = getattr(type(self).from_config({**self.config, name: value}), name)
         object.__setattr__(self, name, value)
 
-    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
+    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: RuleStep) -> None:
         """Change data and histories in place by one step along grad, which is only read. xp is their namespace."""
         raise NotImplementedError(f"{type(self).__name__} has no update(self, xp, data, grad, histories, step)")
 
@@ -91,7 +91,7 @@ class SGD(Rule):
 
     momentum: float = param(0.0, help="part of the last step that is repeated", ge=0, lt=1)
 
-    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
+    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: RuleStep) -> None:
         (v,) = histories
         v *= self.momentum
         v += step.lr * grad
@@ -116,7 +116,7 @@ class Nesterov(Rule):
 
     momentum: float = param(0.9, help="part of the last step that is repeated", ge=0, lt=1)
 
-    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
+    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: RuleStep) -> None:
         (v,) = histories
         move = step.lr * grad
         v *= self.momentum
@@ -142,7 +142,7 @@ class AdaGrad(Rule):
 
     eps: float = param(1e-8, help="added to the root", gt=0)
 
-    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
+    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: RuleStep) -> None:
         (h,) = histories
         h += grad * grad
         data -= step.lr * grad / (xp.sqrt(h) + self.eps)
@@ -165,7 +165,7 @@ class RMSProp(Rule):
     rms_decay: float = param(0.99, help="part of the mean square that is kept", ge=0, lt=1)
     eps: float = param(1e-8, help="added to the root", gt=0)
 
-    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
+    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: RuleStep) -> None:
         (h,) = histories
         follow(h, grad * grad, self.rms_decay)
         data -= step.lr * grad / (xp.sqrt(h) + self.eps)
@@ -191,7 +191,7 @@ class AdaDelta(Rule):
     momentum: float = param(0.9, help="part of the mean squares that is kept", ge=0, lt=1)
     eps: float = param(1e-6, help="added to the mean squares", gt=0)
 
-    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
+    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: RuleStep) -> None:
         h, k = histories
         follow(h, grad * grad, self.momentum)
         move = grad * xp.sqrt((k + self.eps) / (h + self.eps))
@@ -221,17 +221,17 @@ class Adam(Rule):
     momentum2: float = param(0.999, help="part of the mean square that is kept", ge=0, lt=1)
     eps: float = param(1e-8, help="added to the root of the mean square", gt=0)
 
-    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
+    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: RuleStep) -> None:
         m, v = histories
         follow(m, grad, self.momentum)
         follow(v, grad * grad, self.momentum2)
         data -= self.rate(step) * m / (self.root(xp, v, step) + self.eps)
 
-    def rate(self, step: Step) -> float:
+    def rate(self, step: RuleStep) -> float:
         """What m over the root is multiplied by."""
         return step.lr * math.sqrt(1 - self.momentum2**step.number) / (1 - self.momentum**step.number)
 
-    def root(self, xp: Any, v: Any, step: Step) -> Any:
+    def root(self, xp: Any, v: Any, step: RuleStep) -> Any:
         """The root to which eps is added."""
         return xp.sqrt(v)
 
@@ -253,15 +253,15 @@ class AdamW(Adam):
 
     decay_apart = True
 
-    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
+    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: RuleStep) -> None:
         if step.pull is not None:
             data -= step.lr * step.pull
         super().update(xp, data, grad, histories, step)
 
-    def rate(self, step: Step) -> float:
+    def rate(self, step: RuleStep) -> float:
         return step.lr / (1 - self.momentum**step.number)
 
-    def root(self, xp: Any, v: Any, step: Step) -> Any:
+    def root(self, xp: Any, v: Any, step: RuleStep) -> Any:
         return xp.sqrt(v / (1 - self.momentum2**step.number))
 
 
@@ -287,7 +287,7 @@ class LARS(Rule):
     momentum: float = param(0.9, help="part of the last step that is repeated", ge=0, lt=1)
     trust_coefficient: float = param(0.001, help="length of a step with lr 1, as a part of the parameter's", gt=0)
 
-    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: Step) -> None:
+    def update(self, xp: Any, data: Any, grad: Any, histories: Sequence[Any], step: RuleStep) -> None:
         (v,) = histories
         rate = step.lr * (self.trust(xp, data, grad, step.pull) if step.decay_mult else 1.0)
         v *= self.momentum

@@ -40,7 +40,7 @@ from ..run.splitting import REMEDY, reasons
 from ..run.turns import Turns, in_turn, reading_in_turn
 from ..schema.errors import ConfigError, DataError, DivergedError, LayerError, LayerForgeError
 from .fast import fast_update
-from .rules import Step
+from .rules import RuleStep
 from .schedules import Progress
 from .settings import Adjustable
 from .weighting import AsTheyCome, Counted, weighting
@@ -82,7 +82,7 @@ class Solver(Adjustable):
     nonfinite      those whose loss or gradient was not finite, skipped or not
     epoch          completed epochs; whoever trains sets it, for schedules with `unit: epoch`
     total_iterations, total_epochs   length of the run, for schedules that need it; None while unknown
-    history        the rule's arrays, in the layout of net.flat.grad
+    history        the rule's arrays, in the layout of net.parameters.grad
     grad_norm      norm of the averaged gradient of the last update, before clipping
     average        the factor that averaged it: what the sum over the micro-batches was multiplied by
     loss           of the last update, over all of its micro-batches; None where `accumulate` was not used
@@ -113,7 +113,7 @@ class Solver(Adjustable):
         self.loss: float | None = None
         self.average = 1.0
         self._pending: Accumulation | None = None
-        self._lay_out([net.flat.grad[:0]] * self.rule.histories)
+        self._lay_out([net.parameters.grad[:0]] * self.rule.histories)
         self.rule.hold()
         self._settled = True
 
@@ -127,7 +127,7 @@ class Solver(Adjustable):
 
     def _lay_out(self, history: Iterable[Any]) -> None:
         """Give the histories the size of the net's flat gradient, with zeros where they end, and plan the updates."""
-        net, xp, grad = self.net, self.net.backend.xp, self.net.flat.grad
+        net, xp, grad = self.net, self.net.backend.xp, self.net.parameters.grad
         self._grad = grad
         self.history = tuple(extended(xp, array, len(grad)) for array in history)
         self._fast = fast_update(net, self.section, self.history)
@@ -137,7 +137,7 @@ class Solver(Adjustable):
 
     def _follow(self) -> None:
         """Follow the net where parameters that were frozen from the start learn now: their histories begin at zero."""
-        if self._grad is not self.net.flat.grad:
+        if self._grad is not self.net.parameters.grad:
             self._lay_out(self.history)
 
     @reading_in_turn
@@ -313,7 +313,7 @@ class Solver(Adjustable):
         # Weights that overflow here show in the next step's loss, which is checked and named.
         with np.errstate(over="ignore", invalid="ignore"):
             self._follow()
-            for group in self.net.flat.groups:
+            for group in self.net.parameters.groups:
                 self._update_group(group, lr * group.lr_mult, *clipping)
         if self._pending is not None:
             self.net.first_sample = self._pending.first_sample
@@ -341,7 +341,7 @@ class Solver(Adjustable):
         self.average = self._pending.weights.average if self._pending else 1.0
         pending = self._pending
         self.loss = pending.loss * self.average if pending and pending.loss is not None else None
-        self.grad_norm = self.average * l2_norm(self.net.backend.xp, self.net.flat.grad)
+        self.grad_norm = self.average * l2_norm(self.net.backend.xp, self.net.parameters.grad)
 
     @property
     def in_step(self) -> bool:
@@ -379,12 +379,12 @@ class Solver(Adjustable):
         """The slices of a group that the rule is called on: whole parameters if it asks for them, otherwise blocks."""
         if not self.rule.whole_parameters:
             return blocks(group.start, group.stop, self._block)
-        slots = self.net.flat.slots.values()
+        slots = self.net.parameters.slots.values()
         return (slice(s.offset, s.offset + s.size) for s in slots if group.start <= s.offset < group.stop)
 
     def _update_group(self, group: Group, lr: float, factor: float, bound: float | None) -> None:
         """Steps 3 to 5 piece by piece, so that each number is fetched from memory once for all of them."""
-        xp, flat, decay = self.net.backend.xp, self.net.flat, self.section.weight_decay * group.decay_mult
+        xp, flat, decay = self.net.backend.xp, self.net.parameters, self.section.weight_decay * group.decay_mult
         if self._fast is not None and bound is None:
             self._fast(group.start, group.stop, lr, factor, decay)
             return
@@ -401,7 +401,7 @@ class Solver(Adjustable):
                 pull = decay * (data if self.section.regularization == "L2" else xp.sign(data))
             if decay and not self.rule.decay_apart:
                 grad, pull = xp.add(grad, pull, out=out), None
-            step = Step(lr, self.updates + 1, group.decay_mult, pull)
+            step = RuleStep(lr, self.updates + 1, group.decay_mult, pull)
             self.rule.update(xp, data, grad, [h[piece] for h in self.history], step)
 
     # State --------------------------------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ class Solver(Adjustable):
         the multipliers of parameters that were changed since the net was built.
         """
         counts = {"iteration": self.iteration, "updates": self.updates, "nonfinite": self.nonfinite}
-        changed = tuning.as_plain(self.net.flat.changed)
+        changed = tuning.as_plain(self.net.parameters.changed)
         tuned = {"multipliers": changed} if changed else {}
         return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state(), **tuned}
 
@@ -441,7 +441,7 @@ class Solver(Adjustable):
                 hint=f"set solver.type: {state['type']}, or begin anew with its weights",
             )
         saved = {k: v for k, v in arrays.items() if k.startswith("history/")}
-        before, tuned = self.net.flat.changed, tuning.from_plain(self.net, state.get("multipliers", ()), source)
+        before, tuned = self.net.parameters.changed, tuning.from_plain(self.net, state.get("multipliers", ()), source)
         if tuned != before:
             tuning.apply(self.net, tuned)
         try:
@@ -467,8 +467,8 @@ class Solver(Adjustable):
         return {
             f"history/{number}/{snapshot.escape(slot.layer)}/{slot.name}": slot.view(array)
             for number, array in enumerate(self.history)
-            for slot in self.net.flat.slots.values()
-            if slot.offset < len(array) and (not slot.frozen or slot.key in self.net.flat.changed)
+            for slot in self.net.parameters.slots.values()
+            if slot.offset < len(array) and (not slot.frozen or slot.key in self.net.parameters.changed)
         }
 
 

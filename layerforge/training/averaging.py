@@ -26,11 +26,11 @@ TRAINING = "training/"
 
 
 class Average:
-    """The average of a net's parameters (in the layout of net.flat.data) and of its running statistics."""
+    """The average of a net's parameters (in the layout of net.parameters.data) and of its running statistics."""
 
     def __init__(self, net: Net, decay: float) -> None:
         self.net, self.decay = net, decay
-        self.flat = net.flat.data.copy()
+        self.flat = net.parameters.data.copy()
         self.state = net.snapshot_state()
         xp, size = net.backend.xp, self.flat.size
         self._blocks = list(blocks(0, size, BLOCK_BYTES // self.flat.itemsize if xp is np else max(1, size)))
@@ -39,7 +39,7 @@ class Average:
         """Follow the weights after the solver's update number `updates` (from 1 on)."""
         rate = (1 - self.decay) / (1 - self.decay**updates)
         for block in self._blocks:
-            _follow(self.flat[block], self.net.flat.data[block], rate)
+            _follow(self.flat[block], self.net.parameters.data[block], rate)
         for (layer, name), mean in self.state.items():
             _follow(mean, self.net.layers[layer].state[name], rate)
 
@@ -54,22 +54,22 @@ class Average:
 
     def _exchange(self) -> None:
         mine, own = self.flat.copy(), self.net.snapshot_state()
-        self.flat[...] = self.net.flat.data
-        self.net.flat.data[...] = mine
+        self.flat[...] = self.net.parameters.data
+        self.net.parameters.data[...] = mine
         self.net.restore_state(self.state)
         self.state = own
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What a checkpoint holds: the averages where weights are looked for, the net's own under training/."""
         to_host = self.net.backend.to_host
-        means = {_path("params", *key): to_host(s.view(self.flat)) for key, s in self.net.flat.slots.items()}
+        means = {_path("params", *key): to_host(s.view(self.flat)) for key, s in self.net.parameters.slots.items()}
         means |= {_path("state", *key): to_host(array) for key, array in self.state.items()}
         return {**means, **{TRAINING + path: array for path, array in self.net.arrays().items()}}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take the averages of a checkpoint that fits; one without averages lends its weights."""
         from_host = self.net.backend.from_host
-        for key, slot in self.net.flat.slots.items():
+        for key, slot in self.net.parameters.slots.items():
             slot.view(self.flat)[...] = from_host(arrays[_path("params", *key)], self.net.dtype)
         for key, array in self.state.items():
             array[...] = from_host(arrays[_path("state", *key)])

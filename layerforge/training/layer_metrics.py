@@ -16,9 +16,9 @@ class LayerMetrics:
     """Measures the layers of a net in those steps that are logged: `begin` before the step, `end` after it."""
 
     def __init__(self, solver: Solver) -> None:
-        self.solver, self.flat = solver, solver.net.flat
+        self.solver, self.parameters = solver, solver.net.parameters
         self.layers: dict[str, list[Slot]] = {}
-        for slot in self.flat.slots.values():
+        for slot in self.parameters.slots.values():
             if not slot.frozen:
                 self.layers.setdefault(slot.layer, []).append(slot)
 
@@ -29,16 +29,16 @@ class LayerMetrics:
 
     def begin(self) -> None:
         """Remember the weights as they are."""
-        self._before = self.flat.data[: self.flat.frozen_start].copy()
+        self._before = self.parameters.data[: self.parameters.frozen_start].copy()
 
     def end(self) -> dict[str, float]:
         """The metrics of the step just made. A layer whose parameters were all zero has no ratio."""
         values = {}
         for layer, slots in self.layers.items():
-            values[f"grad_norm/{layer}"] = self.solver.average * self._norm(slots, self.flat.grad)
+            values[f"grad_norm/{layer}"] = self.solver.average * self._norm(slots, self.parameters.grad)
             old = self._norm(slots, self._before)
             if old:
-                values[f"update_ratio/{layer}"] = self._norm(slots, self.flat.data, self._before) / old
+                values[f"update_ratio/{layer}"] = self._norm(slots, self.parameters.data, self._before) / old
         return values
 
     def _norm(self, slots: list[Slot], flat: object, minus: object = None) -> float:

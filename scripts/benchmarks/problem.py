@@ -67,7 +67,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Problem:
     scores = next(node for node in net.graph.nodes if any(node.loss_weights)).bottoms[0]
     blobs = net.graph.phases["train"].current
     classes = blobs[scores].spec.shape[1]
-    slots = net.flat.slots.values()
+    slots = net.parameters.slots.values()
     return Problem(
         name,
         str(path),
@@ -94,7 +94,7 @@ def step_bytes(net: Net) -> int:
     """
     graph = net.graph.phases["train"]
     numbers = sum(INPUT_PASSES * b.spec.size for b in graph.blobs if b.producer is None and b.spec)
-    numbers += PARAMETER_PASSES * net.flat.count
+    numbers += PARAMETER_PASSES * net.parameters.count
     for step in graph.steps:
         layer = step.node.layer
         if not (layer.inplace or layer.top_is_view):

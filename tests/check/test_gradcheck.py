@@ -187,14 +187,14 @@ def test_parameters_that_start_at_zero_hide_nothing() -> None:
 
 def test_a_given_net_lends_its_numbers_and_is_left_alone() -> None:
     net = Net.from_config(mlp())
-    net.flat.data[...] *= 3
+    net.parameters.data[...] *= 3
     net.forward(x=np.random.default_rng(0).normal(size=(4, 12)), t=np.array([0, 1, 2, 3]))
     net.backward()
-    before = net.flat.data.copy(), net.flat.grad.copy(), net.snapshot_state()
+    before = net.parameters.data.copy(), net.parameters.grad.copy(), net.snapshot_state()
     report = gradcheck(net)
     assert report.ok, report
-    assert np.array_equal(net.flat.data, before[0])
-    assert np.array_equal(net.flat.grad, before[1])
+    assert np.array_equal(net.parameters.data, before[0])
+    assert np.array_equal(net.parameters.grad, before[1])
     assert all(np.array_equal(net.state[n][k], a) for (n, k), a in before[2].items())
     scales = (rows(r)["out", "weight"].scale for r in (report, gradcheck(mlp())))
     assert not np.isclose(*scales), "the numbers of the net were not used"

@@ -54,10 +54,10 @@ def test_config_trains_two_iterations(path: Path) -> None:
     rng = np.random.default_rng(0)
     specs = net.config.data.specs("train")
     batch = {name: draw(spec.with_shape((4, *spec.shape[1:])), rng) for name, spec in specs.items()}
-    before = net.flat.data.copy()
+    before = net.parameters.data.copy()
     losses = [solver.step(**batch) for _ in range(2)]
     assert np.isfinite(losses).all()
-    assert not np.array_equal(before, net.flat.data)
+    assert not np.array_equal(before, net.parameters.data)
     assert "loss" in net.forward(phase="eval", **batch)
     if path.stem in PARAMETERS:
-        assert net.flat.count == PARAMETERS[path.stem]
+        assert net.parameters.count == PARAMETERS[path.stem]

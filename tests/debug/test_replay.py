@@ -449,7 +449,7 @@ def test_a_fault_of_fused_layers_is_told_from_one_of_the_net(
     def faulty(self: Solver, **batch: Any) -> float:
         loss = accumulate(self, **batch)
         if not isinstance(self.net, WatchedNet):
-            self.net.flat.grad[0] = np.nan
+            self.net.parameters.grad[0] = np.nan
         return loss
 
     monkeypatch.setattr(Solver, "accumulate", faulty)

@@ -125,7 +125,7 @@ def scores(net: Net, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     for array in (net.state["norm"]["running_mean"], net.state["norm"]["running_var"]):
         array[...] = rng.uniform(0.5, 2, array.shape)
-    net.flat.data[...] = rng.normal(size=net.flat.data.shape)
+    net.parameters.data[...] = rng.normal(size=net.parameters.data.shape)
     return net.forward(phase="eval", outputs="fc", **batch())["fc"]
 
 
@@ -275,11 +275,11 @@ def test_a_number_in_the_data_that_is_not_finite_stops_training(first: str, valu
     net = build(FIRST[first], engine)
     solver, data = Solver(net, lr=0.1), batch()
     solver.step(**data)
-    before = net.flat.data.copy()
+    before = net.parameters.data.copy()
     data["x"][1, 2, 3, 4] = value
     with pytest.raises(DivergedError, match="diverged at iteration 1"):
         solver.step(**data)
-    np.testing.assert_array_equal(net.flat.data, before)
+    np.testing.assert_array_equal(net.parameters.data, before)
 
 
 # In place -------------------------------------------------------------------------------------------------------------

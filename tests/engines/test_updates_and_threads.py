@@ -66,7 +66,8 @@ def test_the_engine_makes_the_rules_steps(kind: str, options: dict[str, Any]) ->
             solver.update()
         assert close(nets[1].data(), nets[0].data())
         assert close(solvers[1].history[0], solvers[0].history[0])
-        nets[1].flat.data[...], solvers[1].history[0][...] = nets[0].flat.data, solvers[0].history[0]  # each step alone
+        nets[1].parameters.data[...] = nets[0].parameters.data  # each step alone
+        solvers[1].history[0][...] = solvers[0].history[0]
 
 
 def test_the_engine_leaves_frozen_parameters_and_padding_alone() -> None:
@@ -74,7 +75,7 @@ def test_the_engine_leaves_frozen_parameters_and_padding_alone() -> None:
     solver, before = Solver(net, lr=0.1, momentum=0.9, weight_decay=0.1), net.data()
     for _ in range(2):
         solver.step(**batch(2, WIDTH))
-    slots = net.flat.slots
+    slots = net.parameters.slots
     moved = {key: not np.array_equal(slot.view(net.data()), slot.view(before)) for key, slot in slots.items()}
     assert [key for key, has in moved.items() if not has] == [("a", "weight")]
     inside = np.zeros(len(before), bool)
@@ -95,12 +96,12 @@ def test_the_engine_goes_block_by_block() -> None:
 
 def test_the_engine_updates_what_it_knows_and_nothing_else() -> None:
     reference, auto = pair()
-    assert fast_update(auto, section(weight_decay=0.1), [auto.flat.grad]) is not None
-    assert fast_update(reference, section(), [reference.flat.grad]) is None
-    assert fast_update(auto, section("Adam"), [auto.flat.grad] * 2) is None
-    assert fast_update(auto, section(regularization="L1", weight_decay=0.1), [auto.flat.grad]) is None
+    assert fast_update(auto, section(weight_decay=0.1), [auto.parameters.grad]) is not None
+    assert fast_update(reference, section(), [reference.parameters.grad]) is None
+    assert fast_update(auto, section("Adam"), [auto.parameters.grad] * 2) is None
+    assert fast_update(auto, section(regularization="L1", weight_decay=0.1), [auto.parameters.grad]) is None
     double = QuadraticNet(3, "float64", engine="auto")
-    assert fast_update(double, section(), [double.flat.grad]) is None
+    assert fast_update(double, section(), [double.parameters.grad]) is None
 
 
 # Threads --------------------------------------------------------------------------------------------------------------

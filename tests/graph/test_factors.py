@@ -98,7 +98,7 @@ def test_a_users_layers_own_factors_are_replaced_too(slow: None, keys: Any, fact
 def test_every_parameter_decays_where_decay_mult_is_one(layer: dict[str, Any]) -> None:
     """torch's and Caffe's default. The loss has no gradient, so that only the decay moves anything."""
     net = net_of({"name": "it", **layer, "decay_mult": 1}, {"name": "zero", "type": "Sum", "loss_weight": 1e-300})
-    net.flat.data[...] = np.linspace(1, 2, net.flat.data.size)
+    net.parameters.data[...] = np.linspace(1, 2, net.parameters.data.size)
     before = {name: view.data.copy() for name, view in net.params["it"].items()}
     Solver(net, type="SGD", lr=0.1, momentum=0.0, weight_decay=0.5).step(x=np.ones((4, 3)))
     for name, array in before.items():
@@ -204,6 +204,6 @@ def test_all_of_it_is_reported_at_once_at_its_place(tmp_path: Path) -> None:
 def test_a_chain_of_shares_ends_at_the_owner_in_whatever_order() -> None:
     chain = [linear("c", share={"weight": "b.weight"}), linear("b", share={"weight": "a.weight"}), linear("a")]
     net = net_of(*chain)
-    assert {net.flat.shared[n, "weight"] for n in "cb"} == {("a", "weight")}
+    assert {net.parameters.shared[n, "weight"] for n in "cb"} == {("a", "weight")}
     with pytest.raises(ConfigError, match="'weight' is shared with itself"):
         net_of(*chain[:2], linear("a", share={"weight": "c.weight"}))

@@ -65,14 +65,14 @@ def test_a_cotangent_or_tangent_does_what_it_does_on_the_reference_or_is_refused
         for call in (net.backward, net.jvp):
             with pytest.raises(BlobError, match=rf"blob '{name}' was not kept.* as one(.|\n)*keep=.*\"{name}\""):
                 call(**{name: given})
-        assert not net.flat.grad.any()
+        assert not net.parameters.grad.any()
         with pytest.raises(BlobError, match="as one"):
             np.asarray(net.blobs[name])
         return
     np.testing.assert_allclose(net.jvp(**{name: given})["loss"], want.jvp(**{name: given})["loss"], rtol=1e-4)
     net.backward(**{name: given})
-    largest = np.abs(want.flat.grad).max()  # below BatchNorm the gradient of fc's bias is nothing but rounding
-    np.testing.assert_allclose(net.flat.grad, want.flat.grad, rtol=1e-4, atol=2e-6 * largest)
+    largest = np.abs(want.parameters.grad).max()  # below BatchNorm the gradient of fc's bias is nothing but rounding
+    np.testing.assert_allclose(net.parameters.grad, want.parameters.grad, rtol=1e-4, atol=2e-6 * largest)
 
 
 def test_what_of_left_out_and_what_was_not_given_is_named(batch: dict[str, np.ndarray], dy: np.ndarray) -> None:
@@ -128,7 +128,7 @@ def test_what_is_no_array_of_numbers_is_no_cotangent(batch: dict[str, np.ndarray
                 call(loss=bad)
     with pytest.raises(ConfigError, match="'t' is an index"):
         net.backward(t=batch["t"])
-    assert not net.flat.grad.any()
+    assert not net.parameters.grad.any()
 
 
 def test_after_a_forward_that_failed_there_is_no_backward(batch: dict[str, np.ndarray]) -> None:
@@ -138,7 +138,7 @@ def test_after_a_forward_that_failed_there_is_no_backward(batch: dict[str, np.nd
         net.forward(x=batch["x"], t=batch["t"] + 100)
     with pytest.raises(BlobError, match="did not come to its end"):
         net.backward()
-    assert not net.flat.grad.any()
+    assert not net.parameters.grad.any()
     net.forward(**batch)
     net.backward()
 
@@ -170,14 +170,14 @@ def test_jacobian_leaves_all_gradients_as_they_were(engine: str, batch: dict[str
     net.backward()
     names = [name for name in net.blobs if name != "t"]
     before = {name: np.array(net.blobs[name].grad) for name in names}
-    parameters = net.flat.grad.copy()
+    parameters = net.parameters.grad.copy()
     for wrt in ("x", "act", "fc.weight"):
         jacobian(net, "out", wrt)
-    assert np.array_equal(net.flat.grad, parameters)
+    assert np.array_equal(net.parameters.grad, parameters)
     for name in names:
         assert np.array_equal(net.blobs[name].grad, before[name]), name
     net.backward()
-    np.testing.assert_allclose(net.flat.grad, 2 * parameters, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(net.parameters.grad, 2 * parameters, rtol=1e-5, atol=1e-7)
 
 
 def test_jacobian_of_a_frozen_parameter_is_an_error(batch: dict[str, np.ndarray]) -> None:
@@ -242,7 +242,7 @@ def test_jvp_in_planned_memory_spoils_neither_itself_nor_the_backward(
         each.backward()
     assert net.executor.layout is not None
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
-    np.testing.assert_allclose(net.flat.grad, want.flat.grad, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(net.parameters.grad, want.parameters.grad, rtol=1e-3, atol=1e-5)
     with pytest.raises(BlobError, match="reused"):
         net.jvp(x=v)
 
@@ -262,7 +262,7 @@ def test_an_input_that_its_caller_changes_spoils_nothing(engine: str, keep: Any,
         mine["x"][...], mine["t"][...] = 1000, 0
         for each in (want, net):
             each.backward()
-        np.testing.assert_allclose(net.flat.grad, want.flat.grad, rtol=1e-4, atol=1e-6, err_msg=str(step))
+        np.testing.assert_allclose(net.parameters.grad, want.parameters.grad, rtol=1e-4, atol=1e-6, err_msg=str(step))
         if keep != "none":
             assert np.array_equal(net.blobs["x"].data, batch["x"])
             net.blobs["x"].data[...] = 5
@@ -278,11 +278,11 @@ def test_views_of_an_input_are_copied_in_their_own_order(batch: dict[str, np.nda
     assert np.isclose(got, want, rtol=1e-6)
     wide[...] = 7
     net.backward()
-    got = net.flat.grad.copy()
+    got = net.parameters.grad.copy()
     net.zero_grad()
     net.forward(**batch)
     net.backward()
-    np.testing.assert_allclose(got, net.flat.grad, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(got, net.parameters.grad, rtol=1e-5, atol=1e-7)
 
 
 def test_a_forward_without_backward_takes_arrays_as_they_are(batch: dict[str, np.ndarray]) -> None:
@@ -323,7 +323,7 @@ def test_assigning_to_parameters_writes_into_the_flat_arrays(batch: dict[str, np
     weight.data *= 2
     assert array[4, 2] == 28
     weight.grad = 0
-    assert not grad.any() and net.flat.grad.any()
+    assert not grad.any() and net.parameters.grad.any()
     weight.grad += 1
     assert (grad == 1).all()
     net.params["fc"]["bias"] = [1, 2, 3, 4, 5]

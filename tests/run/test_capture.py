@@ -90,7 +90,9 @@ def asked(net: Net) -> list[str]:
 
 def same(nets: list[Net]) -> bool:
     """Whether parameters, gradients and statistics are the same bits."""
-    one, other = ([net.flat.data, net.flat.grad, *(a for s in net.state.values() for a in s.values())] for net in nets)
+    flat = ((net.parameters.data, net.parameters.grad) for net in nets)
+    statistics = ((a for s in net.state.values() for a in s.values()) for net in nets)
+    one, other = ([*a, *b] for a, b in zip(flat, statistics, strict=True))
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -186,7 +188,7 @@ def test_other_things_may_happen_between_two_steps() -> None:
                 net.params["fc2"]["weight"].data[0] = 0.5
                 net.forward(**batch)
                 net.backward(fc2=np.full((6, 5), 0.25, "float32"))  # begins in the middle
-                seen.append(net.flat.grad.copy())
+                seen.append(net.parameters.grad.copy())
         assert all(np.array_equal(a, b) for a, b in zip(seen[: len(seen) // 2], seen[len(seen) // 2 :], strict=True))
         assert same(nets)
 
@@ -253,13 +255,13 @@ def test_a_step_forgets_what_gradients_held_before(name: str) -> None:
     nets = built(config), built(config)
     for number in range(5):
         batch = batch_for(config, number)
-        nets[0].flat.grad[...] = 1e3
+        nets[0].parameters.grad[...] = 1e3
         nets[0].forward(**batch)
         nets[0].backward_losses(overwrite_grad=True)
         nets[1].zero_grad()
         nets[1].forward(**batch)
         nets[1].backward()
-        got, want = nets[0].flat.grad, nets[1].flat.grad
+        got, want = nets[0].parameters.grad, nets[1].parameters.grad
         assert np.abs(got - want).max() <= 1e-6 * np.abs(want).max()  # the padding between parameters too
 
 
@@ -274,10 +276,10 @@ def test_micro_batches_after_the_first_are_added() -> None:
             net.zero_grad()
             net.forward(**{name: array[part] for name, array in batch.items()})
             net.backward()
-            parts.append(net.flat.grad.copy())
+            parts.append(net.parameters.grad.copy())
         for part in (slice(0, 3), slice(3, 6)):
             solver.accumulate(**{name: array[part] for name, array in batch.items()})
-        assert np.allclose(net.flat.grad, parts[0] + parts[1], rtol=1e-5, atol=1e-7)
+        assert np.allclose(net.parameters.grad, parts[0] + parts[1], rtol=1e-5, atol=1e-7)
         solver.update()
 
 
@@ -315,7 +317,7 @@ def test_inputs_may_lie_anyhow(layout: str, size: int) -> None:
         if batch is plain:
             mine["x"][...] = np.nan  # what was given is the net's no longer
         net.backward()
-        seen.append(net.flat.grad.copy())
+        seen.append(net.parameters.grad.copy())
     assert seen[0].any()
     assert all(np.array_equal(grad, seen[0]) for grad in seen)
 

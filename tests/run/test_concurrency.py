@@ -160,7 +160,7 @@ FROM_HAND_TO_HAND = """
         net.zero_grad()
         y = net.forward(x=x)["y"]
         net.backward(y=x[..., :1] + np.zeros_like(y))
-        found.append((y.tobytes(), net.flat.grad.tobytes()))
+        found.append((y.tobytes(), net.parameters.grad.tobytes()))
     use()
     for _ in range(3):
         thread = threading.Thread(target=use)
@@ -287,11 +287,11 @@ def test_one_thread_after_another_is_not_refused() -> None:
         net.forward(phase="eval", **batch(9))
         other.forward(**batch(seed))
         other.backward()
-        assert np.array_equal(net.flat.grad, other.flat.grad)
+        assert np.array_equal(net.parameters.grad, other.parameters.grad)
         net.forward(**batch(seed))
         in_thread(net.backward)
         other.backward()
-        assert np.array_equal(net.flat.grad, other.flat.grad)
+        assert np.array_equal(net.parameters.grad, other.parameters.grad)
 
 
 @pytest.mark.parametrize("both", [True, False], ids=["net and solver", "solver"])

@@ -84,7 +84,7 @@ def trained(engine: str, keep: Any, **options: Any) -> Solver:
 
 
 def everything(solver: Solver) -> dict[str, Any]:
-    arrays = {**solver.net.arrays(), **solver.arrays(), "grad": solver.net.flat.grad}
+    arrays = {**solver.net.arrays(), **solver.arrays(), "grad": solver.net.parameters.grad}
     return {path: np.array(array) for path, array in arrays.items()}
 
 
@@ -100,7 +100,7 @@ def test_a_copy_trains_on_bit_for_bit_in_memory_of_its_own(way: str, keep: Any, 
     other = WAYS[way](solver)
     assert other.net is not solver.net and other.net.keep == solver.net.keep
     assert same(everything(other), everything(solver))
-    assert not np.shares_memory(other.net.flat.data, solver.net.flat.data)
+    assert not np.shares_memory(other.net.parameters.data, solver.net.parameters.data)
     before = everything(solver)
     for seed in range(3, 6):
         other.step(**batch(seed))
@@ -129,7 +129,7 @@ def test_a_net_alone(way: str) -> None:
     for each in (net, other):
         each.zero_grad()
         each.backward()
-    assert np.array_equal(net.flat.grad, other.flat.grad)
+    assert np.array_equal(net.parameters.grad, other.parameters.grad)
     other.state["bn"]["running_mean"] = 5
     assert net.state["bn"]["running_mean"].max() < 5
 

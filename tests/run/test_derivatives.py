@@ -62,9 +62,9 @@ def test_jvp_of_an_inner_blob_and_of_what_does_not_move() -> None:
 def test_jvp_leaves_parameter_gradients_alone() -> None:
     net, x = make()
     net.forward(x=x)
-    net.flat.grad[...] = 3.0
+    net.parameters.grad[...] = 3.0
     net.jvp(x=np.ones_like(x))
-    assert (net.flat.grad == 3.0).all()
+    assert (net.parameters.grad == 3.0).all()
 
 
 def test_jvp_errors() -> None:
@@ -135,13 +135,13 @@ def test_jacobian_of_a_linear_layer_is_its_weight() -> None:
 def test_jacobian_with_respect_to_a_parameter_and_an_inner_blob() -> None:
     net, x = make()
     net.forward(x=x)
-    before = net.flat.grad.copy()
+    before = net.parameters.grad.copy()
     j = jacobian(net, of="fc2", wrt="fc2.bias")
     np.testing.assert_array_equal(j, np.broadcast_to(np.eye(2), (3, 2, 2)))
     inner = jacobian(net, of="fc2", wrt="bn")
     v = np.random.default_rng(3).normal(size=(3, 5))
     np.testing.assert_allclose(np.tensordot(inner, v, 2), net.jvp(bn=v)["fc2"], rtol=1e-12)
-    np.testing.assert_array_equal(net.flat.grad, before)
+    np.testing.assert_array_equal(net.parameters.grad, before)
 
 
 def test_the_textbook_expression() -> None:

@@ -28,7 +28,8 @@ def run(net: Net, config: dict[str, Any], passes: int = 3) -> tuple[np.ndarray, 
         net.iteration = number
         net.forward(**batch_for(config, number))
         net.backward()
-    return net.flat.grad.copy(), {f"{n}.{k}": a.copy() for n, arrays in net.state.items() for k, a in arrays.items()}
+    statistics = {f"{n}.{k}": a.copy() for n, arrays in net.state.items() for k, a in arrays.items()}
+    return net.parameters.grad.copy(), statistics
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -156,9 +157,9 @@ def test_a_second_backward_is_refused_where_memory_was_reused_and_fine_where_it_
     net = built(config, keep="all")
     net.forward(**batch_for(config))
     net.backward()
-    once = net.flat.grad.copy()
+    once = net.parameters.grad.copy()
     net.backward()
-    assert np.allclose(net.flat.grad, 2 * once, rtol=1e-5)
+    assert np.allclose(net.parameters.grad, 2 * once, rtol=1e-5)
 
 
 def test_recomputing_takes_less_memory_and_gives_the_same_bits() -> None:
@@ -187,7 +188,7 @@ def test_batches_of_other_sizes_share_the_memory() -> None:
             each.zero_grad()
             each.forward(**batch)
             each.backward()
-    assert np.array_equal(net.flat.grad, apart.flat.grad)
+    assert np.array_equal(net.parameters.grad, apart.parameters.grad)
     evaluated = [each.forward(phase="eval", **big)["loss"] for each in (net, apart)]
     assert evaluated[0] == evaluated[1]
 

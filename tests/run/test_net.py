@@ -166,7 +166,7 @@ def test_frozen_layers_get_no_gradient_and_prune_what_is_below() -> None:
     net.backward()
     assert net.params["fc1"]["weight"].grad is None
     assert net.params["fc2"]["weight"].grad.any()
-    assert net.flat.grad.size < net.flat.data.size
+    assert net.parameters.grad.size < net.parameters.data.size
     with pytest.raises(BlobError, match="nothing below them is learned"):
         net.blobs["fc1"].grad  # noqa: B018
 
@@ -270,7 +270,7 @@ def test_keep_none_frees_blobs_and_says_how_to_keep_them() -> None:
     for n in (net, whole):
         n.forward(**batch())
         n.backward()
-    np.testing.assert_array_equal(net.flat.grad, whole.flat.grad)
+    np.testing.assert_array_equal(net.parameters.grad, whole.parameters.grad)
     with pytest.raises(BlobError, match='keep=\\["fc1"\\]'):
         net.blobs["fc1"].data  # noqa: B018
     with pytest.raises(BlobError, match='keep=\\["fc1"\\]'):
@@ -312,7 +312,7 @@ def test_in_place_gives_the_same_gradients() -> None:
     for net in (plain, over):
         net.forward(**batch())
         net.backward()
-    np.testing.assert_array_equal(plain.flat.grad, over.flat.grad)
+    np.testing.assert_array_equal(plain.parameters.grad, over.parameters.grad)
     assert any(s.in_place for s in over.graph.phases["train"].steps)
 
 
@@ -465,22 +465,22 @@ def test_save_and_load_round_trip(tmp_path: Path) -> None:
     net, other = make(NORMED), make(NORMED, seed=1)
     net.forward(**batch())
     net.save(tmp_path / "w.h5")
-    assert not np.array_equal(net.flat.data, other.flat.data)
+    assert not np.array_equal(net.parameters.data, other.parameters.data)
     other.load(tmp_path / "w.h5")
-    np.testing.assert_array_equal(net.flat.data, other.flat.data)
+    np.testing.assert_array_equal(net.parameters.data, other.parameters.data)
     np.testing.assert_array_equal(net.state["bn"]["running_mean"], other.state["bn"]["running_mean"])
 
 
 def test_weights_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
     make(NORMED).save(tmp_path / "w.h5")
     smaller = make([{**MLP[0], "out_features": 4}, *MLP[1:4]])
-    before = smaller.flat.data.copy()
+    before = smaller.parameters.data.copy()
     with pytest.raises(DataError) as caught:
         smaller.load(tmp_path / "w.h5")
     text = str(caught.value)
     assert "unexpected params/bn/weight" in text
     assert "params/fc1/weight has shape (5, 6), the net's is (4, 6)" in text
-    np.testing.assert_array_equal(smaller.flat.data, before)
+    np.testing.assert_array_equal(smaller.parameters.data, before)
 
 
 def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
@@ -513,5 +513,6 @@ def test_the_device_backend_gives_the_same_step(device_backend: Any) -> None:
     for net in (host, device):
         net.forward(**batch())
         net.backward()
-    np.testing.assert_allclose(device_backend.to_host(device.flat.grad), host.flat.grad, rtol=1e-12, atol=1e-14)
+    grad = device_backend.to_host(device.parameters.grad)
+    np.testing.assert_allclose(grad, host.parameters.grad, rtol=1e-12, atol=1e-14)
     assert device.total_loss() == pytest.approx(host.total_loss())

@@ -79,7 +79,7 @@ def gradients(net: Net) -> list[np.ndarray]:
     """Of the parameters and of x, for the same backward."""
     net.zero_grad()
     net.backward()
-    return [net.flat.grad.copy(), *([net.blobs["x"].grad.copy()] if net.keep is None else [])]
+    return [net.parameters.grad.copy(), *([net.blobs["x"].grad.copy()] if net.keep is None else [])]
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_backwards_from_several_places_are_those_without_recompute(batch: dict[s
         for each in (plain, net):
             each.zero_grad()
             each.backward(**{name: dy})
-            found.append(each.flat.grad.copy())
+            found.append(each.parameters.grad.copy())
         assert np.array_equal(*found), name
 
 

@@ -40,14 +40,14 @@ def batch() -> dict[str, np.ndarray]:
 def test_an_option_that_is_assigned_holds_from_the_next_update_on(name: str, value: Any, engine: str) -> None:
     one, two = solver_of(engine), solver_of(engine, **{name: value})
     one.step(**batch())
-    two.net.flat.data[...] = one.net.flat.data
+    two.net.parameters.data[...] = one.net.parameters.data
     for mine, others in zip(two.history, one.history, strict=True):
         mine[...] = others
     setattr(one, name, value)
     assert getattr(one, name) == value
     for each in (one, two):
         each.step(**batch())
-    np.testing.assert_array_equal(one.net.flat.data, two.net.flat.data)
+    np.testing.assert_array_equal(one.net.parameters.data, two.net.parameters.data)
     again = copy.deepcopy(one)
     assert getattr(again, name) == value
 

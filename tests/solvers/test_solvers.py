@@ -19,14 +19,14 @@ from layerforge.solvers.solver import Solver, l2_norm
 
 def with_gradient(net: QuadraticNet, values: Any) -> QuadraticNet:
     """The net with its flat gradient set by hand, as somebody who edits gradients would."""
-    net.flat.grad[...] = net.backend.from_host(values, net.dtype)
+    net.parameters.grad[...] = net.backend.from_host(values, net.dtype)
     return net
 
 
 def wide_net(dtype: str, width: int = 50_001) -> tuple[QuadraticNet, np.ndarray]:
     """A net whose update takes several blocks of which the last is ragged, and a gradient for it."""
     net = QuadraticNet(width, dtype)
-    return net, RNG.normal(size=net.flat.grad.shape).astype(dtype)
+    return net, RNG.normal(size=net.parameters.grad.shape).astype(dtype)
 
 
 # Update rules -----------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ def test_sgd_in_blocks_is_the_formula_bit_for_bit(dtype: str) -> None:
     solver = Solver(net, lr=0.1, momentum=0.9, weight_decay=5e-4)
     w, v = net.data(), np.zeros_like(g)
     decay = np.zeros_like(g)
-    for group in net.flat.groups:
+    for group in net.parameters.groups:
         decay[group.start : group.stop] = 5e-4 * group.decay_mult
     assert set(decay) == {decay.dtype.type(0), decay.dtype.type(5e-4)}
     for _ in range(3):
@@ -198,7 +198,7 @@ def test_the_number_of_the_update_survives_a_restart() -> None:
     for data in steps[:3]:
         for solver in solvers:
             solver.step(**data)
-    second.flat.data[...] = first.flat.data
+    second.parameters.data[...] = first.parameters.data
     solvers[1], saved = Solver(second, type="Adam", lr=0.1), solvers[1]
     solvers[1].load_state(saved.state(), saved.arrays())
     for data in steps[3:]:
@@ -212,7 +212,7 @@ def test_rules_keep_float32(kind: str) -> None:
     net = QuadraticNet(5, "float32")
     solver = Solver(net, type=kind, lr=0.1, weight_decay=0.1)
     solver.step(**batch(4, 5))
-    assert net.flat.data.dtype == np.float32
+    assert net.parameters.data.dtype == np.float32
     assert {h.dtype for h in solver.history} == {np.dtype(np.float32)}
     assert np.isfinite(net.data()).all()
 
@@ -305,12 +305,12 @@ def test_padding_between_parameters_stays_zero() -> None:
     net = QuadraticNet(3, "float32")
     solver = Solver(net, lr=0.1, momentum=0.9, weight_decay=0.1, clip_grad_value=0.3)
     solver.step(**batch(4))
-    slots = sorted((s.offset, s.offset + s.size) for s in net.flat.slots.values())
-    mask = np.ones(net.flat.data.shape, bool)
+    slots = sorted((s.offset, s.offset + s.size) for s in net.parameters.slots.values())
+    mask = np.ones(net.parameters.data.shape, bool)
     for start, stop in slots:
         mask[start:stop] = False
     assert mask.any()
-    assert not net.flat.data[mask].any()
+    assert not net.parameters.data[mask].any()
 
 
 # The norm and clipping --------------------------------------------------------------------------------------------
@@ -545,7 +545,7 @@ def test_a_gradient_that_is_not_finite_is_found_where_the_loss_is() -> None:
         solver.update()
     assert np.array_equal(net.data(), before)
     assert net.seen() == 0
-    net.flat.grad[0] = np.nan
+    net.parameters.grad[0] = np.nan
     with pytest.raises(DivergedError, match="iteration 0: gradient norm nan"):
         solver.update()
 
@@ -614,7 +614,7 @@ def test_numpy_numbers_are_numbers() -> None:
     solver = Solver(net, lr=np.float64(0.1), momentum=np.float32(0.5))
     solver.step(**batch(2))
     assert solver.lr == 0.1
-    assert net.flat.data.dtype == solver.history[0].dtype == np.float32
+    assert net.parameters.data.dtype == solver.history[0].dtype == np.float32
 
 
 def test_from_config_is_the_constructor() -> None:
@@ -663,7 +663,7 @@ def test_a_solver_goes_on_from_its_state_bit_for_bit() -> None:
     for part in data[3:]:
         solver.step(**part)
     resumed = QuadraticNet()
-    resumed.flat.data[...] = weights
+    resumed.parameters.data[...] = weights
     again = Solver(resumed, **options)
     again.load_state(state, {**arrays, "params/a/weight": np.zeros(1)})
     assert (again.iteration, resumed.iteration, again.lr) == (3, 3, 0.025)
@@ -680,10 +680,10 @@ def test_history_is_saved_by_name_so_the_layout_may_change() -> None:
     moved = QuadraticNet(multipliers={("b", "weight"): Multipliers(lr=0.5), ("a", "bias"): Multipliers(lr=3.0)})
     other = Solver(moved, lr=0.1, momentum=0.9)
     other.load_state(solver.state(), solver.arrays())
-    assert one.flat.slots.keys() == moved.flat.slots.keys()
-    assert list(one.flat.slots) != list(moved.flat.slots)
-    for key, slot in one.flat.slots.items():
-        assert np.array_equal(slot.view(solver.history[0]), moved.flat.slots[key].view(other.history[0]))
+    assert one.parameters.slots.keys() == moved.parameters.slots.keys()
+    assert list(one.parameters.slots) != list(moved.parameters.slots)
+    for key, slot in one.parameters.slots.items():
+        assert np.array_equal(slot.view(solver.history[0]), moved.parameters.slots[key].view(other.history[0]))
 
 
 def test_a_state_that_does_not_fit_is_refused_whole() -> None:

@@ -46,7 +46,7 @@ class QuadraticNet:
             layer = self.layers[name] = Affine()
             layer.name = name
             layer.setup(Spec((2, width)))
-        self.flat = allocate(self.layers.values(), backend, dtype, 0, multipliers)
+        self.parameters = allocate(self.layers.values(), backend, dtype, 0, multipliers)
         self.backend, self.dtype, self.mean = backend, dtype, mean
         self.engine_request = EngineRequest(engine, backend.name, dtype)
         self.iteration = self.first_sample = self.batch_size = 0
@@ -54,7 +54,7 @@ class QuadraticNet:
         self.fail_in_backward: BaseException | None = None
 
     def zero_grad(self) -> None:
-        self.flat.grad[...] = 0
+        self.parameters.grad[...] = 0
 
     def forward(self, *, phase: str, copy: bool, x: Any, t: Any) -> dict[str, Any]:
         assert (phase, copy) == ("train", False)
@@ -105,10 +105,10 @@ class QuadraticNet:
         return float(self.layers["a"].state.seen[0])
 
     def data(self) -> np.ndarray:
-        return self.backend.to_host(self.flat.data).copy()
+        return self.backend.to_host(self.parameters.data).copy()
 
     def grad(self) -> np.ndarray:
-        return self.backend.to_host(self.flat.grad).copy()
+        return self.backend.to_host(self.parameters.grad).copy()
 
 
 def batch(n: int, width: int = 3) -> dict[str, np.ndarray]:

@@ -189,7 +189,7 @@ def test_the_average_is_the_weighted_mean_of_all_weights() -> None:
     for _ in range(7):
         solver.step(x=rng.normal(size=(8, 3)), t=rng.normal(size=(8, 2)))
         average.update(solver.updates)
-        weights.append(net.flat.data.copy())
+        weights.append(net.parameters.data.copy())
         means.append(net.state["bn"]["running_mean"].copy())
     factors = decay ** np.arange(6, -1, -1.0)
     expected = sum(f * w for f, w in zip(factors, weights, strict=True)) / factors.sum()

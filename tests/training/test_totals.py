@@ -195,13 +195,13 @@ def test_a_loss_that_is_no_sum_over_its_parts_is_told_of(name: str) -> None:
         assert scores(net, 5).keys() >= {"loss"}
     assert len({str(each.message) for each in said}) == 1
     scores(net, SAMPLES)  # in one batch nothing is wrong
-    solver, start = Solver(net, lr=0.1), net.flat.data.copy()
+    solver, start = Solver(net, lr=0.1), net.parameters.data.copy()
     with pytest.raises(ConfigError, match=f"{why}.*micro-batches of it do not add up"):
         solver.begin_step(parts)
     solver.accumulate(**parts[0])
     with pytest.raises(ConfigError, match=f"{why}.*micro-batches of it do not add up"):
         solver.accumulate(**parts[1])
-    np.testing.assert_array_equal(net.flat.data, start)
+    np.testing.assert_array_equal(net.parameters.data, start)
     solver.step(**data())
 
 
@@ -213,7 +213,7 @@ def test_a_function_of_losses_is_tried_without_touching_the_pass() -> None:
         if net is nets[0]:
             net.mean_over()
         net.backward()
-    np.testing.assert_array_equal(nets[0].flat.grad, nets[1].flat.grad)
+    np.testing.assert_array_equal(nets[0].parameters.grad, nets[1].parameters.grad)
 
 
 # ---- one step of several micro-batches -------------------------------------------------------------------------
@@ -225,17 +225,17 @@ def gradient(net: Net, parts: list[dict[str, np.ndarray]]) -> np.ndarray:
     for part in parts:
         solver.accumulate(**part)
     solver.measure()
-    got = net.flat.grad * solver.average
+    got = net.parameters.grad * solver.average
     solver.update()
     assert solver.loss is not None
     return np.append(got, solver.loss)
 
 
 def assert_parts_make_the_whole(net: Net) -> None:
-    start = net.flat.data.copy()
+    start = net.parameters.data.copy()
     want = gradient(net, pieces(SAMPLES))
     for size in SIZES:
-        net.flat.data[...] = start
+        net.parameters.data[...] = start
         np.testing.assert_allclose(gradient(net, pieces(size)), want, rtol=1e-10, atol=1e-12, err_msg=str(size))
 
 
@@ -257,13 +257,13 @@ def test_labels_that_a_layer_makes_are_counted_too() -> None:
 
 def test_fed_alone_micro_batches_of_other_shares_are_refused() -> None:
     net = net_of(CE, MSE)
-    solver, start = Solver(net, lr=0.1), net.flat.data.copy()
+    solver, start = Solver(net, lr=0.1), net.parameters.data.copy()
     solver.accumulate(**pieces(12)[0])
     with pytest.raises(ConfigError) as caught:
         solver.accumulate(**pieces(12)[1])
     assert "'ce' a mean over 12, 'mse' a mean over 12" in str(caught.value)
     assert "begin_step" in str(caught.value)
-    np.testing.assert_array_equal(net.flat.data, start)
+    np.testing.assert_array_equal(net.parameters.data, start)
     solver.step(**data())  # nothing of the refused step is left
 
 
@@ -274,12 +274,12 @@ def test_equal_shares_may_be_fed_alone() -> None:
     solver = Solver(net, lr=0.1)
     solver.accumulate(**whole)
     solver.measure()
-    want = net.flat.grad * solver.average
+    want = net.parameters.grad * solver.average
     solver = Solver(net, lr=0.1)
     for part in parts:
         solver.accumulate(**part)
     solver.measure()
-    np.testing.assert_allclose(net.flat.grad * solver.average, want, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(net.parameters.grad * solver.average, want, rtol=1e-10, atol=1e-12)
 
 
 def test_a_step_takes_the_micro_batches_that_it_was_begun_with() -> None:
@@ -324,7 +324,7 @@ def test_a_loss_that_fails_on_an_empty_part_spoils_nothing() -> None:
             np.testing.assert_allclose(gradient(net, parts), want, rtol=1e-10, atol=1e-12)
             alone = net_of({"name": "naive", "type": "Naive", "bottom": ["fc", "t"]})
             assert Solver(alone, lr=0.1).step(x=np.ones((2, 3)), t=np.array([-1, -1])) == 0
-            assert np.isfinite(alone.flat.data).all()
+            assert np.isfinite(alone.parameters.data).all()
     finally:
         LAYERS.remove("Naive")
 

@@ -120,7 +120,7 @@ def take_step(
     """
     learned = tensors({key: ours.arrays[path] for key, path in _paths(net, "data").items()}, grad=True)
     statistics = tensors(state)
-    shared = {".".join(user): learned[".".join(owner)] for user, owner in net.flat.shared.items()}
+    shared = {".".join(user): learned[".".join(owner)] for user, owner in net.parameters.shared.items()}
     given = {name: np.asarray(array, net.graph.inputs[name].dtype) for name, array in inputs.items()}
     with in_dtype(net.dtype):
         own = learned | shared | statistics

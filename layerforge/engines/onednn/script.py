@@ -32,7 +32,10 @@ class Calls:
     failed: Any = None
 
     def __init__(self, ops: Sequence[Work], bound: Sequence[tuple[Any, ...]], calls: Sequence[Any] = ()) -> None:
-        self.ops, self.bound, self.runtime, self.looked = ops, bound, runtime(), -1
+        self.ops = ops
+        self.bound = bound
+        self.runtime = runtime()
+        self.looked = -1
         self.calls = [*calls] or [call for op in ops for call in op.repeats()]
 
     @classmethod

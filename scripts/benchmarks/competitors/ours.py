@@ -48,17 +48,17 @@ class Ours:
         self.net.zero_grad()
         self.net.forward(**batch)
         self.net.backward()
-        return self.net.total_loss(), {name: a.copy() for name, a in self.views(self.net.flat.grad).items()}
+        return self.net.total_loss(), {name: a.copy() for name, a in self.views(self.net.parameters.grad).items()}
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: array.copy() for name, array in self.parameters().items()}
 
     def parameters(self) -> dict[str, Any]:
-        return self.views(self.net.flat.data)
+        return self.views(self.net.parameters.data)
 
     def views(self, flat: Any) -> dict[str, Any]:
         """A flat array's parts by parameter."""
-        return {f"{slot.layer}.{slot.name}": slot.view(flat) for slot in self.net.flat.slots.values()}
+        return {f"{slot.layer}.{slot.name}": slot.view(flat) for slot in self.net.parameters.slots.values()}
 
 
 def channels_last(images: np.ndarray) -> np.ndarray:
