@@ -63,8 +63,8 @@ class Pairs(Source):
     def prepare(self, progress: bool | None = None) -> None:
         self.source.prepare(progress)
 
-    def samples(self, fetched: bool = False) -> int | None:
-        return self.pairs or self.source.samples(fetched)
+    def count_samples(self, fetched: bool = False) -> int | None:
+        return self.pairs or self.source.count_samples(fetched)
 
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
         self.specs()

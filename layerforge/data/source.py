@@ -172,7 +172,7 @@ class Source(Declared):
         """How many samples a part has, where that is known without reading it."""
         return None
 
-    def samples(self, fetched: bool = False) -> int | None:
+    def count_samples(self, fetched: bool = False) -> int | None:
         """How many samples the split has, where that is known without fetching or making anything.
 
         fetched   whether a public set that is not here counts as the one that would be fetched

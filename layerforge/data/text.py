@@ -38,8 +38,8 @@ class Characters(Source):
         window = index((self.sequence_length,), len(self.class_names))
         return {"x": window, "y": window}
 
-    def samples(self, fetched: bool = False) -> int | None:
-        characters = super().samples(fetched)
+    def count_samples(self, fetched: bool = False) -> int | None:
+        characters = super().count_samples(fetched)
         windows = 0 if characters is None else characters - self.sequence_length
         return 1 + (windows - 1) // (self.stride or self.sequence_length) if windows > 0 else None
 

@@ -34,7 +34,7 @@ def known_counts(section: DataSection) -> dict[str, int]:
     """
     found = {}
     for name, feed in section.feeds().items():
-        count = feed.source.samples(fetched=section.fallback is None)  # else the fallback may be what is used
+        count = feed.source.count_samples(fetched=section.fallback is None)  # else the fallback may be what is used
         if count is not None:
             found[name] = count
     return found

@@ -250,19 +250,19 @@ def test_the_windows_of_a_text_are_counted_as_they_are_cut(folder: Path, length:
     Path("t.txt").write_text(TEXT)
     values = {"path": str(folder / "t.txt"), "sequence_length": length, "stride": stride, "split": "all[:165]"}
     source = SOURCES.get("Text").from_config(values)
-    assert source.samples() == len(source.load()["x"])
+    assert source.count_samples() == len(source.load()["x"])
 
 
 def test_arrays_know_their_size() -> None:
     source = Arrays(arrays={"x": X, "t": T}, split="all[1:]")
-    assert source.samples() == 40 == len(source.load()["x"])
+    assert source.count_samples() == 40 == len(source.load()["x"])
 
 
 def test_a_public_set_that_is_here_counts_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mnist(folder / "here" / "mnist")
     monkeypatch.setenv("LAYERFORGE_DATA", str(folder / "here"))
     source = SOURCES.get("MNIST").from_config({"split": "train[:15]"})
-    assert (source.count("train"), source.samples(), len(source.load()["label"])) == (20, 15, 15)
+    assert (source.count("train"), source.count_samples(), len(source.load()["label"])) == (20, 15, 15)
     monkeypatch.setenv("LAYERFORGE_DATA", str(folder / "nothing"))
     monkeypatch.setenv("LAYERFORGE_CACHE", str(folder / "nothing"))
-    assert (source.samples(), source.samples(fetched=True)) == (None, 15)
+    assert (source.count_samples(), source.count_samples(fetched=True)) == (None, 15)

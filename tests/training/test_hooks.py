@@ -80,7 +80,7 @@ def test_the_events_in_their_order() -> None:
     assert [e[0] for e in noting.events].count("end") == 1
 
 
-@pytest.mark.parametrize(("error", "status"), [(ConfigError("x"), "failed"), (KeyboardInterrupt(), "failed")])
+@pytest.mark.parametrize(("error", "status"), [(ConfigError("x"), "failed"), (KeyboardInterrupt(), "interrupted")])
 def test_the_end_comes_whatever_ends_the_run(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str
 ) -> None:
