@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerforge import Net, registry
+from layerforge import Net
 from layerforge.arrays.functional import product_over_rows
 from layerforge.arrays.spec import Spec
 from layerforge.check import accuracy
 from layerforge.check.accuracy import EPS, Use
 from layerforge.engines.onednn import base, conv, norm, pool, table
 from layerforge.plan.engines import FAST
+from layerforge.schema import registry
 from layerforge.schema.registry import LAYERS
 
 pytestmark = pytest.mark.skipif(registry.engine(FAST).missing() is not None, reason="without oneDNN")
