@@ -180,6 +180,17 @@ CONVOLUTIONS = [
         {**EVERYTHING, "stride": [3, 2], "output_padding": [1, 2], "dilation": [2, 3]},
         Spec((3, 4, 3, 4)),
     ),
+    case_of(
+        "ConvTranspose1d-everything",
+        {**FOUR, "stride": 3, "padding": 2, "output_padding": 2, "dilation": 2, "groups": 2},
+        Spec((3, 4, 5)),
+    ),
+    case_of(
+        "ConvTranspose3d-everything",
+        {"out_channels": 4, "kernel_size": [2, 3, 1], "stride": [2, 1, 3], "padding": [1, 0, 0], "groups": 2,
+         "dilation": [2, 1, 2], "output_padding": [1, 0, 2]},
+        Spec((2, 4, 3, 2, 3)),
+    ),
     case_of("ConvTranspose2d-gaps", {**FOUR, "stride": [4, 5]}, Spec((2, 3, 2, 3))),
     case_of("ConvTranspose2d-several-into-one", {**FOUR, "out_channels": 3, "groups": 3}, Spec((2, 6, 3, 4))),
     case_of(
