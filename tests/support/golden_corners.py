@@ -250,7 +250,9 @@ POOLINGS = [
             *tried("StochasticPool2d", IMAGE, {f"negative-{phase}": {"kernel_size": 2}}, phase),
         )
     ),
-    case_of("AdaptiveAvgPool2d-larger", {"output_size": [7, 11]}, Spec((2, 3, 4, 5))),
+    *(case_of(f"{pool}-larger", {"output_size": [7, 11]}, Spec((2, 3, 4, 5)))
+      for pool in ("AdaptiveAvgPool2d", "AdaptiveMaxPool2d")),
+    case_of("AdaptiveMaxPool2d-ties", {"output_size": [3, 2]}, Spec((2, 3, 7, 5), draw=few_values)),
 ]  # fmt: skip
 
 FAR, FLAT = Spec((3, 4, 6), low=1000, high=1001), Spec((3, 4, 3), draw=constant_sample)
