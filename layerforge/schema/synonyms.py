@@ -30,6 +30,7 @@ LAYER_SYNONYMS = {
     "SPP": ("SpatialPyramidPool", "Caffe"),
     "Im2col": ("Unfold", "Caffe"),
     "UpSampling2D": ("Upsample", "Keras"),
+    "grid_sample": ("GridSample", "torch"),
     "BatchNorm1d": ("BatchNorm", "torch"),
     "BatchNorm2d": ("BatchNorm", "torch"),
     "BatchNorm3d": ("BatchNorm", "torch"),

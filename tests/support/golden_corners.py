@@ -198,6 +198,19 @@ CONVOLUTIONS = [
         {"kernel_size": [3, 2], "dilation": [1, 3], "padding": [2, 1], "stride": [3, 2]},
         Spec((2, 3, 4, 5)),
     ),
+    *(
+        case_of(
+            f"GridSample-{mode}-{padding}-{'centres' if align else 'edges'}-{spec.ndim - 2}",
+            {"mode": mode, "padding_mode": padding, "align_corners": align},
+            spec,
+            Spec((*spec.shape[:1], *[3] * (spec.ndim - 2), spec.ndim - 2), low=-4, high=4),
+        )
+        for spec in (Spec((2, 2, 4, 5)), Spec((1, 2, 2, 3, 4)))
+        for mode in ("bilinear", "nearest", "bicubic")
+        for padding in ("zeros", "border", "reflection")
+        for align in (False, True)
+        if mode != "bicubic" or spec.ndim == 4
+    ),
     *tried("Upsample", Spec((2, 3, 4, 5)), {
         "smaller": {"scale_factor": [0.5, 0.75]},
         "fractions": {"scale_factor": [2.3, 0.7], "mode": "bilinear"},

@@ -46,6 +46,7 @@ TWINS = {
     "Upsample": upsample,
     "PixelShuffle": lambda c: c.through(nn.PixelShuffle(**c.hyper)),
     "Unfold": lambda c: c.through(nn.Unfold(**c.hyper)),
+    "GridSample": lambda c: functional.grid_sample(*c.x, **{"align_corners": False, **c.hyper}),
     "Unfold1d": unfolded(functional.conv1d),
     "Unfold3d": unfolded(functional.conv3d),
 }

@@ -69,7 +69,7 @@ class PaddedPooling(Pooling):
 
 
 def parts(size: int, count: int) -> list[slice]:
-    """The parts of an axis of S positions that adaptive pooling makes P numbers of: ⌊o S / P⌋ <= i < ⌈(o + 1) S / P⌉."""
+    """The parts of an axis that adaptive pooling makes P numbers of: part o is ⌊o S / P⌋ <= i < ⌈(o + 1) S / P⌉."""
     return [slice(o * size // count, -(-(o + 1) * size // count)) for o in range(count)]
 
 
