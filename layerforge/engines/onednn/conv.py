@@ -31,7 +31,8 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
 
     @classmethod
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        axes = reference.windows(bottoms[0].shape[2:]).axes
+        convolution: Any = reference
+        axes = convolution.windows(bottoms[0].shape[2:]).axes
         if any(a.padding >= a.extent or (a.padding and a.dilation > a.size) for a in axes):
             return "windows that may see nothing but padding: oneDNN takes 0 times NaN for 0"
         return super().refuses(reference, bottoms, tops)

@@ -137,7 +137,7 @@ class GridSample(Layer):
         per_axis = [reading.neighbours(self.xp, columns[:, -1 - a], s) for a, s in enumerate(size)]
         samples = self.xp.arange(shape[0]).repeat(math.prod(grid.shape[1:-1]))
         for along in product(*per_axis):
-            row, inside = samples, True
+            row, inside = samples, self.xp.ones(1, dtype=bool)
             for neighbour, count in zip(along, size, strict=True):
                 row = row * count + neighbour.position
                 inside = inside & neighbour.inside

@@ -14,8 +14,7 @@ from ...schema.registry import register
 from .labels import BAD_EXAMPLES, EXAMPLES, Labelled
 from .loss import Reduction, reduction_param
 
-PROBABLE = {"low": 0.05, "high": 0.95}
-MASKS = [Spec((2, 3, 2, 3), **PROBABLE), Spec((2, 3, 2, 3), low=0, high=1)]
+MASKS = [Spec((2, 3, 2, 3), low=0.05, high=0.95), Spec((2, 3, 2, 3), low=0, high=1)]
 
 
 @register
@@ -68,7 +67,8 @@ class DiceLoss(Reduction, Labelled):
         Example({"activation": "none", "smooth": 0.1}, [MASKS[0], index((2, 2, 3), 3)], "probabilities"),
         Example({"activation": "none"}, MASKS, "masks that overlap"),
         Example(
-            {"activation": "sigmoid", "smooth": 0, "reduction": "none"}, [Spec((3, 1, 4)), Spec((3, 1, 4), **PROBABLE)]
+            {"activation": "sigmoid", "smooth": 0, "reduction": "none"},
+            [Spec((3, 1, 4)), Spec((3, 1, 4), low=0.05, high=0.95)],
         ),
         Example({"squares": True, "reduction": "sum"}, [Spec((2, 3, 4)), index((2, 4), 3)]),
         Example({"squares": True, "activation": "none", "smooth": 0.5}, MASKS),
