@@ -1,14 +1,15 @@
-"""The notation of the layers' formulas: what docs/layers.md begins with, and the symbols that no layer has to define.
+"""The notation of the layers' formulas: what docs/layers.md begins with.
 
-A test reads every docstring of a layer: a symbol in a formula is one of these, a name of the layer's own (a
-hyper-parameter, something under Shapes), or defined beside the formula.
+A test reads the docstring of every layer: a symbol in a formula is in the second part of this table, a hyper-parameter,
+a name under Shapes, or defined beside the formula. A lower-case letter that runs over something (n, c, p) is an index:
+in brackets or as a subscript it needs no more than that.
 """
 
 from __future__ import annotations
 
 NOTATION = """\
-dy          short for ∂L/∂y, the gradient of the loss L: an array of y's shape, which the layers above hand down.
-            backward returns dx = ∂L/∂x, and dweight = ∂L/∂weight for a parameter. With y[j] = f_j(x) it is
+dy          short for ∂loss/∂y, the gradient of the loss: an array of y's shape, which the layers above hand down.
+            backward returns dx = ∂loss/∂x, and dweight = ∂loss/∂weight for a parameter, by
                 dx[i] = Σⱼ dy[j] ∂y[j]/∂x[i]      the chain rule, over every y[j] that x[i] reaches
 ∂y/∂x, f'   ordinary derivatives. They are never written with dy and dx, which are gradients.
 ẋ, ẏ        a small change of x, and the change of y that it causes. Then Σ dy ẏ = Σ dx ẋ: write ẏ in terms of ẋ, and
@@ -22,8 +23,8 @@ Aᵀ, A⁻¹     the transpose and the inverse of a matrix; A⁻ᵀ is the trans
 a / b c     is not written: (a / b) c or a / (b c).
 [cond]      1 where the condition holds, otherwise 0.
 sign x      1 for x > 0, -1 for x < 0, 0 for 0.  ⌊x⌋, ⌈x⌉: x rounded down, up.  log and ln are both natural.
-e, π        Euler's number, 3.14159...
 
+e, π        Euler's number 2.71828..., and 3.14159...
 N           samples in a batch; n is one of them, or one of all leading axes together where there are more.
 C, D, O     channels, features in, outputs (features or channels); c, d, o is one of them.
 K           classes, or elements of a kernel; k is one of them.

@@ -204,7 +204,7 @@ def small_integers(rng: Any, shape: tuple[int, ...]) -> Any:
 Add = broadcasting(
     "Add", "sum, such as a residual connection or a bias (Caffe: Eltwise, operation SUM)",
     y="c₁ x₁ + c₂ x₂ + ...",  ufunc="add",       base=WeightedSum,
-    dx="dxᵢ = cᵢ dy",         partial=lambda self, dy, xs, i: self.times(i, dy),  reads=False,
+    dx="dxᵢ = cᵢ dy, where c is coeff, or 1",  partial=lambda self, dy, xs, i: self.times(i, dy),  reads=False,
     params={"coeff": (list[float] | None, param(None, help="the factors cᵢ, one for each bottom; by default 1"))},
     tried=[
         Example({"coeff": [1, -1]}, [Spec((3, 4)), Spec((3, 4))], "a difference"),

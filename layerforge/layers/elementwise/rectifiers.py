@@ -131,8 +131,8 @@ SELU = elementwise(
     f=lambda self, x, y: saturating(self, x, y, SELU_ALPHA, SELU_SCALE),
     dx="λ dy where x > 0, otherwise dy λ α eˣ = dy (y + λ α)",
     df=lambda self, dy, y: saturated(self, dy, y, SELU_ALPHA, SELU_SCALE),  reads="top",
-    note="Mean 0 and variance 1 are a fixed point where the weights below have mean 0 and variance 1/fan_in\n"
-    "    (`weight_filler: xavier`), not the 2/fan_in that suit a ReLU.",
+    note="Mean 0 and variance 1 are a fixed point where the weights of the layer below have mean 0 and variance 1/D,\n"
+    "    for D features in (`weight_filler: xavier`), not the 2/D that suits a ReLU.",
     source="Klambauer et al. 2017; compare torch.nn.SELU",
 )  # fmt: skip
 

@@ -35,7 +35,7 @@ class SoftmaxCrossEntropy(ClassLoss):
     """SoftmaxCrossEntropy: cross entropy of targets and the softmax of scores (Caffe: SoftmaxWithLoss)
 
         p = softmax(x) over the classes
-        q = onehot(label), or the probabilities t;  with label_smoothing ε > 0, (1 - ε) times that plus ε/K
+        q = onehot(label), or the probabilities t;  with ε = label_smoothing, (1 - ε) times that plus ε/K
         ℓ = -Σₖ aₖ log pₖ,  aₖ = wₖ qₖ      at each position, 0 where the label is ignore_index; w = weight or 1
         y = Σ ℓ / m                         or Σ ℓ, or all ℓ: see reduction and normalization
 

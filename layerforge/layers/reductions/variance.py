@@ -57,7 +57,7 @@ Std = reduction(
     "Std", "standard deviation",
     y="√(Σ (x - mean x)² / (m - correction))",
     value=lambda self, x, axes: self.xp.sqrt(self.variance(x, axes)),
-    dx="dx = dy (x - mean x) / ((m - correction) y), 0 where y is: (√u)' = 1/(2 √u) times Var's",
+    dx="dx = dy (x - mean x) / ((m - correction) y), 0 where y is: y² is Var's y, so 2 y ∂y/∂xᵢ is Var's slope",
     slope=lambda self, x, y, axes: self.deviation(x, axes) / (self.degrees(x, axes) * (y + (y == 0))),
     reads=("bottom", "top"),    source="compare torch.std",  **SPREAD,
 )  # fmt: skip

@@ -13,16 +13,17 @@ from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
 class GRU(Recurrent):
     """GRU: recurrent layer that mixes its old state with a new one
 
-        u  = xₜ W_ihᵀ + b_ih,   w = hₜ₋₁ W_hhᵀ + b_hh      three blocks of H features each: r, z, g (torch: r, z, n)
+        u  = xₜ W_ihᵀ + b_ih,   w = hₜ₋₁ W_hhᵀ + b_hh      each three blocks of H features
         r  = σ(u_r + w_r)            how much of the old state the new one sees
         z  = σ(u_z + w_z)            how much of the old state stays
         g  = tanh(u_g + r ⊙ w_g)     the new state
         hₜ = (1 - z) ⊙ g + z ⊙ hₜ₋₁,   yₜ = hₜ             for t = 1 ... T, from h₀ = 0
 
-    where σ is the logistic function, W_ih is weight_ih_l0 and so on, samples are rows, W is always in a matrix product
-    and ⊙ goes element by element; u, w, r, z and g are those of step t. As in torch (and cuDNN), r multiplies w_g, bias
-    included, and not hₜ₋₁, as Cho et al. have it. Layers, directions, the second bottom and the loop over time are as
-    in LSTM, whose page explains them.
+    where σ is the logistic function, W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is
+    always in a matrix product and ⊙ goes element by element. u = [u_r | u_z | u_g], w = [w_r | w_z | w_g], r, z and g
+    (torch calls it n) are those of step t. As in torch (and cuDNN), r multiplies w_g, bias included, and not hₜ₋₁, as
+    Cho et al. have it. Layers, directions, the second bottom and the loop over time are as in LSTM, whose page explains
+    them.
 
     Shapes    x (N, T, D) real: torch's batch_first=True. y (N, T, H), or 2H if bidirectional.
               A second top is h_T (N, layers · directions, H); torch puts N second.

@@ -21,8 +21,8 @@ class LSTM(Recurrent):
         cₜ = f ⊙ cₜ₋₁ + i ⊙ g
         hₜ = o ⊙ tanh(cₜ),   yₜ = hₜ                  for t = 1 ... T, from h₀ = c₀ = 0 in every batch
 
-    where σ is the logistic function, W_ih is weight_ih_l0 and so on, samples are rows, W is always in a matrix product
-    and ⊙ goes element by element; a, i, f, g and o are those of step t.
+    where σ is the logistic function, W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is
+    always in a matrix product and ⊙ goes element by element; a, i, f, g and o are those of step t.
 
     Each layer reads the outputs of the one below: weight_ih_l1 acts on the y of layer 0. A bidirectional layer runs a
     second time from t = T to 1 with weights of its own (_reverse), and y is [forward | backward].

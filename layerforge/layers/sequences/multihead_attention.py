@@ -27,8 +27,9 @@ class MultiheadAttention(Layer):
     Head h has the features h E/heads to (h + 1) E/heads of q, k, v and z, and scale √(heads/E). With one bottom
     (or two: x and mask) x_q = x_k = x_v: self-attention. With three (or four, with a mask) these are the queries,
     keys and values. Masks and `causal` are as in ScaledDotProductAttention. in_proj_weight is W_q, W_k and W_v
-    stacked, as in torch; so is in_proj_bias. All products are matrix products. In masks 0 is hidden, 1 seen: torch's
-    key_padding_mask and boolean attn_mask are the opposite, True is hidden there.
+    stacked, as in torch, and in_proj_bias is b_q, b_k and b_v; W_out and b_out are out_proj_weight and out_proj_bias.
+    All products are matrix products. In masks 0 is hidden, 1 seen: torch's key_padding_mask and boolean attn_mask are
+    the opposite, True is hidden there.
 
     Shapes    x_q (N, L, E), x_k and x_v (N, S, E), real: torch's batch_first=True. y (N, L, E). Optional last bottom
               mask, real or index, without gradient: (N, S), (N, L, S) or (N, heads, L, S)

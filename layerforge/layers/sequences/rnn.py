@@ -18,8 +18,9 @@ class RNN(Recurrent):
         hₜ = tanh(xₜ W_ihᵀ + b_ih + hₜ₋₁ W_hhᵀ + b_hh)      or max(0, ...), for t = 1 ... T, from h₀ = 0
         yₜ = hₜ
 
-    where W_ih is weight_ih_l0 and so on, samples are rows, W is always in a matrix product and ⊙ goes element by
-    element. Layers, directions, the second bottom and the loop over time are as in LSTM, whose page explains them.
+    where W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is always in a matrix product and ⊙
+    goes element by element. Layers, directions, the second bottom and the loop over time are as in LSTM, whose page
+    explains them.
 
     Shapes    x (N, T, D) real: torch's batch_first=True, Caffe has (T, N, D). y (N, T, H), or 2H if bidirectional.
               A second top is h_T (N, layers · directions, H); torch puts N second.

@@ -23,6 +23,8 @@ class Pad(LinearMap):
         reflect      c b | a b c d | c b      mirrored at the outermost elements
         replicate    a a | a b c d | d d      the outermost elements go on
 
+    where a, b, c, d are the elements of x along an axis.
+
     padding begins with the last axis: [left, right] of it, then [top, bottom] of the one before, and so on; axes that
     it does not reach stay as they are.
 
