@@ -24,7 +24,7 @@ HEAD = """\
 <!-- Written by scripts/make_docs.py from the layers themselves: change their docstrings and help texts instead. -->
 
 All {count} built-in layers by family. `layerforge layers NAME` prints one of them in the terminal, and
-[layers_of_your_own.md](layers_of_your_own.md) says how to add to them. Beside its hyper-parameters every layer takes
+[layers_of_your_own.md](layers_of_your_own.md) says how to add to them. Besides its hyper-parameters every layer takes
 {keys}:
 [config.md](config.md) explains these.
 

@@ -21,6 +21,7 @@ y = f(x)    without any index is about one element at a time: x₁ x₂ is then 
 A B, A ⊙ B  where matrices are multiplied, A B is their matrix product and A ⊙ B goes element by element.
 Aᵀ, A⁻¹     the transpose and the inverse of a matrix; A⁻ᵀ is the transpose of the inverse.
 a / b c     is not written: (a / b) c or a / (b c).
+dℓ          of a loss: what reaches one single loss ℓ, dy over what the reduction divides by (sum, none: 1).
 [cond]      1 where the condition holds, otherwise 0.
 sign x      1 for x > 0, -1 for x < 0, 0 for 0.  ⌊x⌋, ⌈x⌉: x rounded down, up.  log and ln are both natural.
 

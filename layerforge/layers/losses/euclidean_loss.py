@@ -10,7 +10,7 @@ EuclideanLoss = of_difference(
     loss="(x - t)²/2",                         f=lambda self, u: u * u / 2,
     dx="dx = dℓ (x - t)",                      df=lambda self, u: u,
     params={"reduction": (str, reduction_param("batchmean", "batchmean", help="batchmean (sum / N), mean, sum, none"))},
-    divisors="batchmean, the default, N, mean the number of elements, sum 1",
+    divisors="N (reduction batchmean, the default), the number of elements (mean) or 1 (sum)",
     tried=({"reduction": "mean"},),
     source="Gauss 1809; compare Caffe's EuclideanLoss layer",
 )  # fmt: skip

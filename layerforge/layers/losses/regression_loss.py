@@ -57,7 +57,7 @@ class RegressionLoss(Loss):
 DOC = """{name}: {what}
 
     ℓ = {loss}
-    y = Σ ℓ / m      m by reduction: {divisors}; none: y = ℓ
+    y = Σ ℓ / m      m is {divisors}; with reduction none y is ℓ
 
 Shapes    x and t real, of the same shape with a batch axis; y a single number, or as x with reduction none
 Backward  With dℓ = dy / m, what reaches one ℓ (reduction none: dℓ = dy),
@@ -69,7 +69,7 @@ Errors    LayerError when the shapes differ: (N,) against (N, 1) would broadcast
 Source    {source}
 """
 
-DIVISORS = "mean the number of elements, batchmean N, sum 1"
+DIVISORS = "the number of elements (reduction mean), N (batchmean) or 1 (sum)"
 BAD_EXAMPLES = [
     Bad({}, "bottom[1] has shape (3, 1), expected (3,)", [Spec((3,)), Spec((3, 1))]),
     Bad({}, "bottom[1] must be real numbers", [Spec((3,)), index((3,), 2)]),

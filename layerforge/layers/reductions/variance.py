@@ -40,7 +40,7 @@ SPREAD: dict[str, Any] = {
         Bad({"dim": 1}, "of 1 number(s) is not defined", [Spec((3, 1))]),
         Bad({"unbiased": False}, "did you mean 'correction'?"),
     ],
-    "errors": ", when a slice has no more than correction elements",
+    "errors": ",\n          when a slice has no more than correction elements",
     "cost": "three passes forward, two backward, which takes the mean again",
 }
 

@@ -18,8 +18,8 @@ from ...schema.registry import register
 class ScaledDotProductAttention(Layer):
     """ScaledDotProductAttention: for every query the mean of the values, weighted by how its keys fit
 
-        S = scale q kᵀ                 how query l fits key s
-        A = softmax S, over s          the weights: positive, each row sums up to 1
+        Z = scale q kᵀ                 how query l fits key s
+        A = softmax Z, over s          the weights: positive, each row sums up to 1
         y = A v
 
     Products are matrix products, but ⊙ goes element by element. With `causal`, query l sees the keys s <= l only. A
@@ -32,9 +32,9 @@ class ScaledDotProductAttention(Layer):
               the steps of a sequence; (N, L, S); or one for each head
     Backward  Two matrix products and a softmax, each in reverse:
                   dv = Aᵀ dy,   dA = dy vᵀ
-                  dS = A ⊙ (dA - r), where r[l] = Σₛ dA[l, s] A[l, s] is subtracted from row l: the softmax of each row
-                  dq = scale dS k,   dk = scale dSᵀ q
-              A is 0 where nothing may be seen, and so is dS: masks need no further care.
+                  dZ = A ⊙ (dA - r), where r[l] = Σₛ dA[l, s] A[l, s] is subtracted from row l: the softmax of each row
+                  dq = scale dZ k,   dk = scale dZᵀ q
+              A is 0 where nothing may be seen, and so is dZ: masks need no further care.
     Keeps     q, k, v and A, which has N L S elements
     Cost      2NLS(E + F) flops forward for the products, without the softmax; twice that backward
     Errors    LayerError when shapes do not fit or there is no key
