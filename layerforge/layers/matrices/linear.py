@@ -18,7 +18,8 @@ from ...schema.registry import register
 class Linear(Layer):
     """Linear: fully connected layer (Caffe: InnerProduct)
 
-        y = x Wᵀ + b      y[n, o] = Σ_d x[n, d] W[o, d] + b[o]
+        y = x Wᵀ + b
+        y[n, o] = Σ_d x[n, d] W[o, d] + b[o]
 
     Products are matrix products, samples are rows.
 
@@ -39,7 +40,7 @@ class Linear(Layer):
 
     backward_reads = ("bottom",)
 
-    out_features: int = param(help="features M of the output", ge=1)
+    out_features: int = param(help="features O of the output", ge=1)
     bias: bool = param(True, help="learn an additive bias")
     weight_filler: Filler = param("msra", help="start values of weight")
     bias_filler: Filler = param("constant", help="start values of bias")
