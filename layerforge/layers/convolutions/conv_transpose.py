@@ -1,4 +1,4 @@
-"""ConvTranspose1d, ConvTranspose2d, ConvTranspose3d: convolution turned round. ConvTranspose2d's has the derivation."""
+"""ConvTranspose1d, ConvTranspose2d, ConvTranspose3d: convolution reversed. ConvTranspose2d's has the derivation."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Transposed(Kernels):
         return batch_first(self.xp, y)
 
     def apply(self, x: Any) -> Any:
-        """The linear part of forward: (C, *S, N) to (M, *S', N)."""
+        """The linear part of forward: (C, *S, N) to (O, *S', N)."""
         return spread(self.xp, self.params.weight, x, self.windows(x.shape[1:-1]), self.out_channels)
 
     def backward(self, dy: Any) -> Any:
@@ -84,25 +84,28 @@ class Transposed(Kernels):
 
 @register
 class ConvTranspose2d(Transposed, axes=Pair):
-    """ConvTranspose2d: convolution turned round, which makes images larger (Caffe: Deconvolution)
+    """ConvTranspose2d: convolution reversed, which makes images larger (Caffe: Deconvolution)
 
-        yₙₘ(i) = bₘ + Σ_c Σ W_cmk x_ncₚ    over all p, k with p · stride + k · dilation - padding = i
+        y[n, o, i] = bias[o] + Σ weight[c, o, k] x[n, c, p]
+        over the c, p, k with p · stride + k · dilation - padding = i
 
-    Every number of x paints the kernel, times itself, onto the output: Conv2d's windows lie over y, as many as x has
-    positions, and x fills them. This is the formula that gives Conv2d its dx: as a matrix, the transpose of Conv2d's.
+    Every element of x paints the kernel, times itself, onto the output: Conv2d's windows are laid over y, as many
+    as x has positions, and x fills them. This is the formula that gives Conv2d its dx: as a matrix, the transpose of
+    Conv2d's.
 
     Per axis the output has stride (size - 1) + dilation (kernel - 1) + 1 - 2 padding + output_padding positions.
     Conv2d with a stride makes one size of several; output_padding, rows and columns at the end that the kernels may
     also reach, chooses among them.
 
-    Shapes    x (N, C, H, W) real, y (N, M, H', W'), weight (C, M/groups, kernel height, kernel width), bias (M,)
+    Shapes    x (N, C, H, W) real, y (N, O, H', W'), weight (C, O/groups, kernel height, kernel width), bias (O,)
     Backward  The transpose of a transpose is the convolution itself: with Y the matrix whose columns are the windows
-              over dy (Conv2d's X),
-                  dx = W Y,   dW = x Yᵀ,   dbₘ = Σₙᵢ dyₙₘᵢ
+              over dy (as Conv2d's X are those over x), and matrix products for each group,
+                  dx = weight Y,   dweight = x Yᵀ,   dbias[o] = Σₙᵢ dy[n, o, i]
     Keeps     x
-    Cost      2 N C H W M/groups K flops forward, twice that backward
+    Cost      2 N C H W K O/groups flops forward, for K elements of the kernel; twice that backward
     Errors    LayerError when C is not a multiple of groups, or the padding leaves nothing of the output
-    Source    Zeiler et al. 2010, Long, Shelhamer & Darrell 2015; compare torch.nn.ConvTranspose2d
+    Source    Zeiler et al. 2010, Long, Shelhamer & Darrell 2015; compare torch.nn.ConvTranspose2d, which starts from
+              other values, as at Linear
     """
 
     examples = [
@@ -136,16 +139,18 @@ class ConvTranspose2d(Transposed, axes=Pair):
 
 @register
 class ConvTranspose1d(Transposed, axes=Single):
-    """ConvTranspose1d: convolution turned round, which makes sequences longer (Caffe: Deconvolution)
+    """ConvTranspose1d: convolution reversed, which makes sequences longer (Caffe: Deconvolution)
 
-        yₙₘ(i) = bₘ + Σ_c Σ W_cmk x_ncₚ    over all p, k with p · stride + k · dilation - padding = i
+        y[n, o, i] = bias[o] + Σ weight[c, o, k] x[n, c, p]
+        over the c, p, k with p · stride + k · dilation - padding = i
 
     ConvTranspose2d with one number for a pair: i, p, k and every size are numbers.
 
-    Shapes    x (N, C, L) real, y (N, M, L'), weight (C, M/groups, kernel), bias (M,)
-    Backward  ConvTranspose2d's: dx = W Y, dW = x Yᵀ, dbₘ = Σₙᵢ dyₙₘᵢ, with the windows over dy as the columns of Y
+    Shapes    x (N, C, L) real, y (N, O, L'), weight (C, O/groups, kernel), bias (O,)
+    Backward  ConvTranspose2d's, with its matrix Y of windows over dy: dx = weight Y, dweight = x Yᵀ, and
+              dbias[o] = Σₙᵢ dy[n, o, i]
     Keeps     x
-    Cost      2 N C L M/groups K flops forward, twice that backward
+    Cost      2 N C L K O/groups flops forward, twice that backward, for K elements of the kernel
     Errors    LayerError when C is not a multiple of groups, or the padding leaves nothing of the output
     Source    Zeiler et al. 2010, along one axis; compare torch.nn.ConvTranspose1d
     """
@@ -173,16 +178,18 @@ class ConvTranspose1d(Transposed, axes=Single):
 
 @register
 class ConvTranspose3d(Transposed, axes=Triple):
-    """ConvTranspose3d: convolution turned round, which makes volumes larger (Caffe: Deconvolution)
+    """ConvTranspose3d: convolution reversed, which makes volumes larger (Caffe: Deconvolution)
 
-        yₙₘ(i) = bₘ + Σ_c Σ W_cmk x_ncₚ    over all p, k with p · stride + k · dilation - padding = i
+        y[n, o, i] = bias[o] + Σ weight[c, o, k] x[n, c, p]
+        over the c, p, k with p · stride + k · dilation - padding = i
 
     ConvTranspose2d with triples for pairs: depth, height, width.
 
-    Shapes    x (N, C, D, H, W) real, y (N, M, D', H', W'), weight (C, M/groups, *kernel_size), bias (M,)
-    Backward  ConvTranspose2d's: dx = W Y, dW = x Yᵀ, dbₘ = Σₙᵢ dyₙₘᵢ, with the windows over dy as the columns of Y
+    Shapes    x (N, C, D, H, W) real, y (N, O, D', H', W'), weight (C, O/groups, *kernel_size), bias (O,)
+    Backward  ConvTranspose2d's, with its matrix Y of windows over dy: dx = weight Y, dweight = x Yᵀ, and
+              dbias[o] = Σₙᵢ dy[n, o, i]
     Keeps     x
-    Cost      2 N C D H W M/groups K flops forward, twice that backward
+    Cost      2 N C D H W K O/groups flops forward, twice that backward, for K elements of the kernel
     Errors    LayerError when C is not a multiple of groups, or the padding leaves nothing of the output
     Source    Çiçek et al. 2016, 3D U-Net; compare torch.nn.ConvTranspose3d
     """

@@ -37,34 +37,36 @@ class Corner(NamedTuple):
 class GridSample(Layer):
     """GridSample: an image read at places that a second blob names, in between its positions too
 
-        y_nc(o) = Σ_i w(p₁ - i₁) w(p₂ - i₂) x_nc(i),   p = the place that grid_n(o) names
+        y[n, c, p] = Σ w(q₁ - i₁) w(q₂ - i₂) x[n, c, i]      over the positions i = (i₁, i₂), down and across
 
-    over the positions i = (row, column) around p. grid_n(o) = (g₂, g₁): the column first, then the row, -1 and 1 the
-    ends of the axis. Along an axis of S positions
+    where q is the place that grid[n, p] = (g₂, g₁) names: across first, then down, -1 and 1 the ends of each axis. With
+    g the coordinate along an axis of S positions
 
-        p = g S/2 + (S - 1)/2              -1 and 1 are the outer edges of the first and the last position,
-        p = g (S - 1)/2 + (S - 1)/2        with align_corners their centres
+        q = g S/2 + (S - 1)/2              -1 and 1 are the outer edges of the first and the last position,
+        q = g (S - 1)/2 + (S - 1)/2        with align_corners their centres
 
-        nearest    w(d) = 1 for the position nearest to p
-        bilinear   w(d) = 1 - |d| for |d| < 1
-        bicubic    w(d) = (A + 2)|d|³ - (A + 3)|d|² + 1 for |d| <= 1,   with A = -3/4
-                   w(d) = A (|d|³ - 5|d|² + 8|d| - 4) for 1 < |d| < 2
+    and an element weighs by its distance u from the place:
 
-    and 0 elsewhere. A place outside, by padding_mode: zeros, x is 0 there; border, it is the nearest end; reflection,
-    it is thrown back at the ends (edges, or centres with align_corners). With bicubic it is each neighbour that is
-    brought back so, not p. A volume has a third axis: grid_n(o) = (g₃, g₂, g₁), width, height, depth.
+        nearest    w(u) = 1 for the position nearest to q
+        bilinear   w(u) = 1 - |u| for |u| < 1
+        bicubic    w(u) = (5/4)|u|³ - (9/4)|u|² + 1 for |u| <= 1
+                   w(u) = -(3/4)(|u|³ - 5|u|² + 8|u| - 4) for 1 < |u| < 2
+
+    and w = 0 elsewhere. Outside of the image, by padding_mode: zeros, x is 0; border, a place is the nearest end;
+    reflection, it is thrown back at the ends (the edges, with align_corners the centres). With bicubic each neighbour
+    is brought back so, and not the place. A volume has a third axis: grid[n, p] = (g₃, g₂, g₁), width, height, depth.
 
     Shapes    x (N, C, H, W) real, grid (N, H', W', 2) real, y (N, C, H', W');
               or x (N, C, D, H, W), grid (N, D', H', W', 3), y (N, C, D', H', W')
-    Backward  y is linear in x: every number of dy goes back to the positions that it was read from,
-                  dx_nc(i) = Σₒ w(p₁ - i₁) w(p₂ - i₂) dy_nc(o)
-              The place moves the weights, of one axis at a time by the product rule, and p moves with g by S/2 or
+    Backward  y is linear in x: every element of dy goes back to those that it was read from,
+                  dx[n, c, i] = Σₚ w(q₁ - i₁) w(q₂ - i₂) dy[n, c, p]
+              A place moves the weights, of one axis at a time by the product rule, and q moves with g by S/2 or
               (S - 1)/2; the other way where it was reflected an odd number of times, not at all where border holds it:
-                  dg₁ = dp₁/dg₁ Σ_c dy_nc(o) Σ_i w'(p₁ - i₁) w(p₂ - i₂) x_nc(i)      and dg₂ likewise
-              with w' = ∓1 for bilinear, and 0 for nearest, which jumps or stands still.
+                  dg₁ = ∂q₁/∂g₁ Σ dy[n, c, p] w'(q₁ - i₁) w(q₂ - i₂) x[n, c, i]      over c and i; dg₂ likewise
+              For nearest w' = 0, as y jumps or stands still.
     Keeps     x, grid
-    Cost      2 operations per number of y and neighbour forward (1, 4 or 16 of them, for a volume 1 or 8), and about
-              twice that backward
+    Cost      2 operations per element of y and neighbour forward (1, 4 or 16 of them, for a volume 1 or 8), about twice
+              that backward
     Errors    LayerError when shapes do not fit, or x has no positions
     Source    Jaderberg et al. 2015, spatial transformers; the cubic kernel: Keys 1981; compare
               torch.nn.functional.grid_sample
@@ -156,7 +158,7 @@ class GridSample(Layer):
         return self.by_channel(y, grid.shape[:-1])
 
     def read(self, numbers: Any, corner: Corner) -> Any:
-        """The numbers (places, C) at a corner of every place: 0 outside, whatever is in the image."""
+        """The elements (places, C) at a corner of every place: 0 outside, whatever is in the image."""
         return self.xp.where(corner.inside, numbers[corner.row], 0)
 
     def by_channel(self, array: Any, shape: Sequence[int]) -> Any:

@@ -46,16 +46,16 @@ class Unfolding(LinearMap):
 class Unfold(Unfolding, axes=Pair):
     """Unfold: every window of an image as a column, known as im2col (Caffe: Im2col)
 
-        y_n(c K + k)p = x̂_nc(p · stride + k · dilation)
+        y[n, c K + k, p] = x̂[n, c, p · stride + k · dilation]
 
     with p over the windows, k over the K elements of the kernel (both row by row), x̂ the image with `padding` zeros
-    around it. A convolution is a matrix product with y: its weight as a matrix (M, C K) times y.
+    around it. A convolution is a matrix product with y: its weight as a matrix (O, C K) times y.
 
     Shapes    x (N, C, H, W) real, y (N, C K, P), P windows as Conv2d has positions of its output
-    Backward  A number of y is a copy of one in x, which therefore gets the sum of dy over its copies:
-                  dx_nc(i) = Σ dy_n(c K + k)p    over all p, k with p · stride + k · dilation - padding = i
+    Backward  An element of y is a copy of one in x, which therefore gets the sum of dy over its copies:
+                  dx[n, c, i] = Σ dy[n, c K + k, p]    over all p, k with p · stride + k · dilation - padding = i
     Keeps     the shape of x
-    Cost      y has each number up to K times; no arithmetic forward, one addition per number backward
+    Cost      y has each element up to K times; no arithmetic forward, one addition per element of y backward
     Errors    LayerError when a window is larger than the padded input
     Source    Chellapilla, Puri & Simard 2006; compare torch.nn.Unfold
     """
@@ -81,15 +81,15 @@ class Unfold(Unfolding, axes=Pair):
 class Unfold1d(Unfolding, axes=Single):
     """Unfold1d: every window of a sequence as a column
 
-        y_n(c K + k)p = x̂_nc(p · stride + k · dilation)
+        y[n, c K + k, p] = x̂[n, c, p · stride + k · dilation]
 
-    Unfold with one number for a pair: p, k and every size are numbers. With kernel_size K and stride 1 it makes of a
-    sequence the frames of K steps that lie in it.
+    Unfold with one number for a pair: p, k and every size are numbers; K is kernel_size, and x̂ is x with `padding`
+    zeros around it. With stride 1 it makes of a sequence all frames of K steps that are in it.
 
     Shapes    x (N, C, L) real, y (N, C K, P), P windows as Conv1d has positions of its output
-    Backward  Unfold's: dx_nc(i) = Σ dy_n(c K + k)p over all p, k with p · stride + k · dilation - padding = i
+    Backward  Unfold's: dx[n, c, i] = Σ dy[n, c K + k, p] over all p, k with p · stride + k · dilation - padding = i
     Keeps     the shape of x
-    Cost      y has each number up to K times; no arithmetic forward, one addition per number backward
+    Cost      y has each element up to K times; no arithmetic forward, one addition per element of y backward
     Errors    LayerError when a window is larger than the padded input
     Source    Waibel et al. 1989, whose network sees windows of a sequence; compare torch.nn.Unfold with a height of 1
     """
@@ -112,15 +112,16 @@ class Unfold1d(Unfolding, axes=Single):
 class Unfold3d(Unfolding, axes=Triple):
     """Unfold3d: every window of a volume as a column
 
-        y_n(c K + k)p = x̂_nc(p · stride + k · dilation)
+        y[n, c K + k, p] = x̂[n, c, p · stride + k · dilation]
 
-    Unfold with triples for pairs: depth, height, width. Windows and the elements of each follow in row-major order,
-    the width fastest. Conv3d is a matrix product with y: its weight as a matrix (M, C K) times y.
+    Unfold with triples for pairs (depth, height, width); x̂ is x with `padding` zeros around it. The P windows, and the
+    K elements of each, follow in row-major order, the width fastest. Conv3d is a matrix product with y: its weight as
+    a matrix (O, C K) times y.
 
     Shapes    x (N, C, D, H, W) real, y (N, C K, P), P windows as Conv3d has positions of its output
-    Backward  Unfold's: dx_nc(i) = Σ dy_n(c K + k)p over all p, k with p · stride + k · dilation - padding = i
+    Backward  Unfold's: dx[n, c, i] = Σ dy[n, c K + k, p] over all p, k with p · stride + k · dilation - padding = i
     Keeps     the shape of x
-    Cost      y has each number up to K times; no arithmetic forward, one addition per number backward
+    Cost      y has each element up to K times; no arithmetic forward, one addition per element of y backward
     Errors    LayerError when a window is larger than the padded input
     Source    Chellapilla, Puri & Simard 2006, along three axes; torch.nn.Unfold knows images only
     """

@@ -18,7 +18,7 @@ from .loss import Reduction, reduction_param
 class LabelLoss(Reduction, Labelled):
     """Base of the losses of labels: a single loss for each position, 0 where ignored.
 
-    mean divides their sum by n, which `normalization` counts in Caffe's words:
+    mean divides their sum by m, which `normalization` counts in Caffe's words:
 
         valid        the positions that count; of a ClassLoss their weights
         full         all positions, ignored ones too

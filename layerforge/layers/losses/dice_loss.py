@@ -21,34 +21,33 @@ MASKS = [Spec((2, 3, 2, 3), low=0.05, high=0.95), Spec((2, 3, 2, 3), low=0, high
 class DiceLoss(Reduction, Labelled):
     """DiceLoss: one minus the Dice coefficient of predicted and true masks, for segmentation
 
-        p = softmax(x) over the classes, σ(x), or x itself: see activation
-        t = onehot(label), or the masks that are given;  i runs over the positions of a sample that count
-        D_nk = (2 Σᵢ p_nkᵢ t_nkᵢ + s) / (Σᵢ p_nkᵢ + Σᵢ t_nkᵢ + s),   s = smooth
-        ℓₙ = 1 - 1/K Σₖ D_nk
-        y = 1/N Σ ℓₙ        or Σ ℓₙ, or all ℓₙ: see reduction
+        p = softmax(x) over the classes, or 1 / (1 + e⁻ˣ), or x itself: see activation
+        q = onehot(label), or the masks t;   i runs over the positions of a sample that count
+        ℓ[n] = 1 - 1/K Σₖ (2 Σᵢ p[n, k, i] q[n, k, i] + smooth) / U[n, k]
+               with U[n, k] = Σᵢ p[n, k, i] + Σᵢ q[n, k, i] + smooth;   squares: Σᵢ p² + Σᵢ q² + smooth
+        y = Σ ℓ / m, m = N        or Σ ℓ, or all ℓ: see reduction
 
-    D is 1 where p and t are the same zeros and ones, and 0 where they never meet; a class counts as much as another,
-    however few its positions are. Sums run over the positions of one sample, so that y is a mean over samples and the
-    mean of the parts of a batch is that of the whole. With `squares` the denominator is Σ p² + Σ t² + s (V-Net's).
-    Where a denominator is 0, which takes smooth 0 and an empty class, D is 1. Computed is what is missing from 1, which
-    keeps its digits where D is nearly 1: with U the denominator,
+    The coefficient is 1 where p and q are the same zeros and ones, and 0 where they never meet; every class counts
+    alike, however few its positions are. The sums are over one sample, so that y is a mean over samples and follows
+    from the parts of a batch. `squares` is V-Net's denominator. Where U is 0, which takes smooth 0 and an empty class,
+    the coefficient is 1. Computed is what is missing from 1, which keeps its digits where that is little:
 
-        m = 1 - D = Σᵢ (p (1 - t) + t (1 - p)) / U         squares: Σᵢ (p - t)² / U
+        v[n, k] = Σᵢ (p (1 - q) + q (1 - p)) / U[n, k]        squares: Σᵢ (p - q)² / U[n, k];   ℓ[n] = 1/K Σₖ v[n, k]
 
     Shapes    x (N, K) or (N, K, d1, ...) real; t (N) or (N, d1, ...) index: labels, or real and as x: masks of 0 to 1,
               which may overlap; y a single number, or (N)
-    Backward  By the quotient rule the derivative of m
-                  by p  (1 - 2 t - m)/U       squares: 2 (p - t - m p)/U
-                  by t  (1 - 2 p - m)/U       squares: 2 (t - p - m t)/U
-              at the positions that count, otherwise 0. Over K it is that of ℓ, and g that by p:
-                  dx = p (g - Σₖ pₖ gₖ) dy/N      softmax
-                  dx = g σ(x) σ(-x) dy/N          sigmoid
-                  dx = g dy/N                     none
-    Keeps     x, p, t, and m and U of every sample and class
-    Cost      about 8 operations per number forward, 10 backward
+    Backward  By the quotient rule, with dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
+                  dp = dℓ (1 - 2 q - v) / (U K)       squares: 2 dℓ (p - q - v p) / (U K)
+                  dq = dℓ (1 - 2 p - v) / (U K)       squares: 2 dℓ (q - p - v q) / (U K)
+              at the positions that count, otherwise 0; dt = dq for masks. Through the activation
+                  dx = p (dp - Σₖ pₖ dpₖ)      softmax
+                  dx = dp p (1 - p)            sigmoid
+                  dx = dp                      none
+    Keeps     x, p, q, and v and U of every sample and class
+    Cost      about 8 operations per element forward, 10 backward
     Errors    LayerError when shapes do not fit, for probabilities or masks outside of 0 to 1; LayerError (exit 3) for a
               label that is no class
-    Source    Milletari, Navab & Ahmadi 2016, V-Net; Dice 1945
+    Source    Milletari, Navab & Ahmadi 2016, V-Net; the coefficient: Dice 1945
     """
 
     loss = True

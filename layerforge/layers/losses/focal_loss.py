@@ -18,25 +18,26 @@ from .class_loss import BAD_EXAMPLES, EXAMPLES, IMAGE, LabelLoss
 class FocalLoss(LabelLoss):
     """FocalLoss: cross entropy of labels that counts less the surer the right answer is
 
-        p = softmax(x) over the classes,   t the label
-        ℓ = -αₜ (1 - pₜ)^γ log pₜ       at each position, 0 where the label is ignore_index
-        y = 1/n Σ ℓ                     or Σ ℓ, or all ℓ: see reduction and normalization
+        p = softmax(x) over the classes, of which t is the label;   q = 1 - pₜ
+        ℓ = -aₜ q^gamma log pₜ          at each position, 0 where the label is ignore_index; a = alpha
+        y = Σ ℓ / m                     or Σ ℓ, or all ℓ: see reduction and normalization
 
     With gamma 0 and alpha 1 it is SoftmaxCrossEntropy. Where most positions are easy, as the background of an image,
-    their many small losses drown the few that matter: (1 - pₜ)^γ makes them smaller still. alpha is one factor for
-    all, or one for each class; n counts positions, whatever alpha is. SigmoidFocalLoss is the form for two classes
-    with one score.
+    their many small losses drown the few that matter: q^gamma makes them smaller still. alpha is one factor for all
+    classes, or one for each; m is the number of the positions that count, whatever alpha is, unless normalization says
+    otherwise. SigmoidFocalLoss is the form for two classes with one score.
 
     Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
-    Backward  With q = 1 - pₜ, summed up from the other classes so that it keeps its digits where pₜ is nearly 1, and
-              dq = -dpₜ = -pₜ d log pₜ,
-                  dℓ/d log pₜ = -αₜ (q^γ - γ pₜ q^(γ-1) log pₜ) = -αₜ q^(γ-1) (q - γ pₜ log pₜ)
-              log pₜ moves by 1 - pₜ = q with xₜ, and by -pₖ with another xₖ. One q of these goes to q^(γ-1), so that
-              no power is negative: with rₖ = pₖ/q, the share of class k in what is not the label's, and 0 for it,
-                  dx = αₜ q^γ (q - γ pₜ log pₜ) (r - onehot) dy/n      at the positions that count, otherwise 0
-              Every factor is bounded for any x, but for the one of a score of -∞, whose loss is ∞.
-    Keeps     p, pₜ, log pₜ and the factors of the labels
-    Cost      9 operations per number forward, 4 backward
+    Backward  From q = 1 - pₜ = 1 - exp(log pₜ), by the product rule
+                  ∂ℓ/∂log pₜ = -aₜ (q^gamma - gamma pₜ q^(gamma - 1) log pₜ)
+              and ∂log pₜ/∂xₜ = 1 - pₜ = q, ∂log pₜ/∂xₖ = -pₖ for another k. One factor q of these goes to the power, so
+              that none is negative: with rₖ = pₖ / q, the share of class k in what is not the label's, and rₜ = 0, and
+              dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
+                  dx = dℓ aₜ q^gamma (q - gamma pₜ log pₜ) (r - onehot(t))
+              at the positions that count, otherwise 0. q is summed up from the other classes, so that it keeps its
+              digits where pₜ is nearly 1; all factors are bounded, whatever the scores.
+    Keeps     p, q, log pₜ and the factors of the labels
+    Cost      9 operations per element forward, 4 backward
     Errors    LayerError when shapes do not fit, or alpha has another length; LayerError (exit 3) for a label that is no
               class
     Source    Lin et al. 2017, equations 4 and 5, with softmax for sigmoid

@@ -12,7 +12,7 @@ from .regression_loss import ANY, regression
 
 
 def balance(self: Any, t: Any) -> Any:
-    """α t + (1 - α)(1 - t), the factor of each answer; 1 where there is no alpha."""
+    """a, the factor of each answer; 1 where there is no alpha."""
     return 1.0 if self.alpha is None else self.alpha * t + (1 - self.alpha) * (1 - t)
 
 
@@ -34,7 +34,7 @@ def focal(self: Any, x: Any, t: Any) -> Any:
 
 
 def by_score(self: Any, x: Any, t: Any) -> Any:
-    """Its derivative by x: u' / u is bounded, where u^(γ-1) would not be."""
+    """Its derivative by x: u' / u is bounded, where u^(gamma - 1) would not be."""
     up, down, u = sigmoid(self.xp, x), sigmoid(self.xp, -x), unlikely(self, x, t)
     slope = (1 - t) * up - t * down
     return balance(self, t) * u**self.gamma * (slope + self.gamma * (1 - 2 * t) * up * down / u * entropy(self, x, t))
@@ -50,12 +50,12 @@ def by_target(self: Any, x: Any, t: Any) -> Any:
 
 SigmoidFocalLoss = regression(
     "SigmoidFocalLoss", "binary cross entropy, from scores, that counts less the surer the right answer is",
-    loss="a u^γ c   with  a = α t + (1 - α)(1 - t),  u = t σ(-x) + (1 - t) σ(x),\n"
-         "                   c = t log(1 + e⁻ˣ) + (1 - t) log(1 + eˣ)",
+    loss="a u^gamma c   with  a = alpha t + (1 - alpha)(1 - t),   u = t σ(-x) + (1 - t) σ(x),\n"
+         "                       c = t log(1 + e⁻ˣ) + (1 - t) log(1 + eˣ),   σ(x) = 1 / (1 + e⁻ˣ)",
     f=focal,
-    dx="dx = a u^γ ((1 - t) σ(x) - t σ(-x) + γ (1 - 2t) σ(x) σ(-x) c/u) dy/m",
+    dx="dx = dℓ a u^gamma ((1 - t) σ(x) - t σ(-x) + gamma (1 - 2t) σ(x) σ(-x) (c / u))",
     dfdx=by_score,
-    dt="dt = u^γ ((2α - 1) c + a (γ (1 - 2σ(x)) c/u - x)) dy/m",
+    dt="dt = dℓ u^gamma ((2 alpha - 1) c + a (gamma (1 - 2 σ(x)) (c / u) - x))",
     dfdt=by_target,
     params={
         "gamma": (float, param(2.0, help="how much less sure answers count; 0: all alike", ge=0)),
@@ -65,5 +65,5 @@ SigmoidFocalLoss = regression(
     tried=({"gamma": 0.0, "alpha": None}, {"gamma": 0.5, "alpha": 0.9}, {"gamma": 3.0, "alpha": None}),
     domains=(ANY, {"low": 0, "high": 1}),
     bad=[Bad({"gamma": -1.0}, "must be >= 0"), Bad({"alpha": 1.5}, "must be <= 1")],
-    source="Lin et al. 2017; compare torchvision.ops.sigmoid_focal_loss, whose alpha -1 is null here",
+    source="Lin et al. 2017; compare torchvision.ops.sigmoid_focal_loss, whose alpha -1 is null here: a = 1",
 )  # fmt: skip

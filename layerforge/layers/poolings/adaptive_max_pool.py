@@ -17,23 +17,24 @@ from .pooling import parts
 
 @register
 class AdaptiveMaxPool2d(Layer):
-    """AdaptiveMaxPool2d: maxima over as many parts of the image as the output shall have positions
+    """AdaptiveMaxPool2d: maxima over as many parts of the image as the output should have positions
 
-        yₙ_cₒ = max of x_ncᵢ over start(o) <= i < end(o),   start(o) = ⌊o S / P⌋,  end(o) = ⌈(o + 1) S / P⌉
+        y[p] = the maximum of x[i] over start(p) <= i < end(p),   start(p) = ⌊p S / P⌋,  end(p) = ⌈(p + 1) S / P⌉
 
-    along each axis of S positions, of which P = output_size are made: AdaptiveAvgPool2d's parts, which overlap where S
-    is no multiple of P, and repeat where P > S. The largest number of a part is the largest of its rows' largest, so
-    each axis is gone through once: first the parts of every row, then of what they gave.
+    for each position p, along each axis of S positions, of which P are made, as output_size says: AdaptiveAvgPool2d's
+    parts, which overlap where S is no multiple of P. The maximum of a part is that of the maxima of its rows, so one
+    axis is gone through after the other: the parts of every row first, then of what they gave.
 
     Shapes    x (N, C, H, W) real, y (N, C, *output_size)
-    Backward  y is one of the numbers of its part, and the others do not move it: dy goes to the place of the maximum,
-              the first one in row-major order where several are equal. A place that wins several parts gets the sum:
-                  dx_nc(i) = Σ dyₙ_cₒ    over all parts o whose maximum is at i
-              A part with a NaN is NaN, and its gradient is the first NaN's.
-    Keeps     for every part the place of its maximum, eight bytes
-    Cost      about 2 operations per number and part that it lies in forward, one addition per part backward
+    Backward  y is one of the elements of its part, and the others do not move it: dy goes to the place of the maximum,
+              the first one in row-major order where several are equal. An element that is the maximum of several parts
+              gets the sum:
+                  dx[n, c, i] = Σₚ dy[n, c, p]    over all parts p whose maximum is at i
+              A part with a NaN is NaN, and its gradient is that of the first NaN.
+    Keeps     for every part where its maximum is, eight bytes
+    Cost      about 2 operations per element and part that it is in forward, one addition per part backward
     Errors    LayerError when x has no positions
-    Source    He, Zhang, Ren & Sun 2014; compare torch.nn.AdaptiveMaxPool2d
+    Source    the idea: He, Zhang, Ren & Sun 2014; compare torch.nn.AdaptiveMaxPool2d
     """
 
     output_size: Pair = param(help="height and width of the output", ge=1)
@@ -71,7 +72,7 @@ class AdaptiveMaxPool2d(Layer):
         return y
 
     def largest(self, x: Any, axis: int, count: int) -> tuple[Any, Any]:
-        """The largest number of each of so many parts of an axis, and its place on that axis."""
+        """The maximum of each of so many parts of an axis, and its place on that axis."""
         slices = parts(x.shape[axis], count)
         pieces = [part_along(x, axis, part.start, part.stop) for part in slices]
         numbers = [piece.max(axis=axis) for piece in pieces]
