@@ -95,6 +95,7 @@ def all_is_kept() -> Iterator[None]:
 
 def examine(path: str, overrides: list[str], allow_import: bool = False) -> Finding:
     """Read a file and build its net, for both phases and all data sections, on NumPy whatever backend it names."""
+    from ..config.yaml_dump import dump_yaml
     from ..net import Net
     from ..training.batches import check_batches, known_counts
     from .net_table import describe
@@ -102,6 +103,7 @@ def examine(path: str, overrides: list[str], allow_import: bool = False) -> Find
     try:
         config = open_config(path, overrides, allow_import)
         net = Net(config, keep="none", backend="numpy")
+        dump_yaml(config.resolved())  # a run begins with that; the path of a folder may be what YAML cannot hold
         check_sections(net)
         if config.data is not None:
             check_batches(net, config.data, known_counts(config.data), most_batches(config))
