@@ -338,8 +338,9 @@ class Net(access.Settled):
         scales   a further factor for each of them
         """
         parts = self.losses()
-        factors = [1.0] * len(parts) if scales is None else scales
-        return sum([p.weight * p.value * factor for p, factor in zip(parts, factors, strict=True)])
+        if scales is None:
+            return sum([p.weight * p.value for p in parts])
+        return sum([p.weight * p.value * factor for p, factor in zip(parts, scales, strict=True)])
 
     def losses(self) -> list[LossPart]:
         """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""

@@ -92,7 +92,8 @@ def samples_of(plan: Plan) -> int:
 
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
     """What each loss of a plan, in the order of `plan.losses`, is a mean over."""
-    return tuple(loss_count(plan, plan.makers[i], i, arrays) for i, _ in plan.losses)
+    makers = plan.makers
+    return tuple([loss_count(plan, makers[i], i, arrays) for i, _ in plan.losses])
 
 
 def losses_of(plan: Plan, arrays: Sequence[Any], counts: Sequence[Count]) -> list[LossPart]:
@@ -107,8 +108,10 @@ def losses_of(plan: Plan, arrays: Sequence[Any], counts: Sequence[Count]) -> lis
 
 def together(counts: tuple[Count, ...]) -> Counts:
     """One count where all losses have the same."""
+    if len(counts) == 1:
+        return counts[0]
     same = len(set(counts)) == 1 and not reasons(counts)
-    return counts[0] if same or len(counts) == 1 else counts
+    return counts[0] if same else counts
 
 
 def metric_counts(plan: Plan, arrays: Sequence[Any]) -> dict[str, Count]:

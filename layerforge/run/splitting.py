@@ -39,7 +39,8 @@ class Whole(float):
 def reasons(counts: Any) -> list[str]:
     """In words, which losses can only be had from a whole batch. `counts` are one count, or one for each loss."""
     every = counts if isinstance(counts, tuple) else (counts,)
-    return list(dict.fromkeys(count.why for count in every if isinstance(count, Whole)))
+    found = [count.why for count in every if isinstance(count, Whole)]
+    return list(dict.fromkeys(found)) if found else found
 
 
 def function_count(plan: Plan, step: Step, fed: Sequence[int], counts: Sequence[float | None], samples: int) -> Any:

@@ -13,6 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any, TypeVar
 
 from ..schema.errors import ConcurrencyError
@@ -33,39 +34,36 @@ class Turns:
     def __init__(self, what: str, begin: Callable[[], None]) -> None:
         self.what, self.begin, self.taken = what, begin, 0
         self._lock, self._depth = threading.Lock(), 0
-        self._holder = 0  # the number of the thread whose turn it is: asked for several times in a step
+        self.holder = 0  # the number of the thread whose turn it is: asked for several times in a step
         self._name = ""  # what that thread is called
         self._forward: threading.Thread | None = None  # who ran the last forward
         self._awaited = False  # its backward may yet come
-        self._overtaken: weakref.WeakSet[threading.Thread] = weakref.WeakSet()  # another's forward took theirs away
+        # Those whose forward another's took away; None as long as nobody's was, which is asked for in every step.
+        self._overtaken: weakref.WeakSet[threading.Thread] | None = None
 
     def __reduce__(self) -> Any:
         """A copy is nobody's turn."""
         return Turns, (self.what, self.begin)
 
     def __enter__(self) -> None:
-        me = threading.get_ident()
-        if self._holder == me:
+        me = get_ident()
+        if self.holder == me:
             self._depth += 1
             return
         self.begin()
         name = threading.current_thread().name
         if not self._lock.acquire(blocking=False):
-            holder = f"thread '{self._name}'" if self._holder else "another thread"
+            holder = f"thread '{self._name}'" if self.holder else "another thread"
             message = f"{self.what} is in use by {holder}: thread '{name}' cannot use it at the same time"
             raise ConcurrencyError(message, hint=REMEDY)
-        self._holder, self._name, self._depth = me, name, 1
+        self.holder, self._name, self._depth = me, name, 1
         self.taken += 1
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if not self._depth:
-            self._holder = 0
+            self.holder = 0
             self._lock.release()
-
-    def mine(self) -> bool:
-        """Whether it is the calling thread's turn already."""
-        return self._holder == threading.get_ident()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -78,15 +76,19 @@ class Turns:
     def forward_begins(self, kept: bool) -> None:
         """What an earlier forward kept is lost from here on."""
         me = threading.current_thread()
-        if self._awaited and self._forward is not None and self._forward is not me:
-            self._overtaken.add(self._forward)
-        self._overtaken.discard(me)
-        self._forward, self._awaited = me, kept
+        if self._forward is not me:
+            if self._awaited and self._forward is not None:
+                self._overtaken = self._overtaken or weakref.WeakSet()
+                self._overtaken.add(self._forward)
+            self._forward = me
+        if self._overtaken is not None:
+            self._overtaken.discard(me)
+        self._awaited = kept
 
     def backward_begins(self) -> None:
         """Errors   ConcurrencyError where the last forward is another thread's and took away this one's."""
         me = threading.current_thread()
-        if me in self._overtaken and self._forward is not None:
+        if self._overtaken is not None and me in self._overtaken and self._forward is not None:
             message = f"{self.what} was run forward by thread '{self._forward.name}'"
             raise ConcurrencyError(f"{message} between forward and backward of thread '{me.name}'", hint=REMEDY)
         self._awaited = False
@@ -98,7 +100,7 @@ def in_turn(method: Method) -> Method:
     @functools.wraps(method)
     def taken(self: Any, *args: Any, **kwargs: Any) -> Any:
         turns = self.turns
-        if turns.mine():  # called by what has taken it
+        if turns.holder == get_ident():  # called by what has taken it
             return method(self, *args, **kwargs)
         with turns:
             return method(self, *args, **kwargs)
@@ -111,7 +113,10 @@ def reading_in_turn(method: Method) -> Method:
 
     @functools.wraps(method)
     def taken(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.turns.reading():
+        turns = self.turns
+        if turns.holder == get_ident():
+            return method(self, *args, **kwargs)
+        with turns.reading():
             return method(self, *args, **kwargs)
 
     return taken  # type: ignore[return-value]

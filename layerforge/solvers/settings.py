@@ -17,7 +17,7 @@ from ..schema.synonyms import hint_for_key
 if TYPE_CHECKING:
     from .rules import Rule
 
-FIXED = ("net", "section", "rule", "schedule", "type", "history")
+FIXED = ("net", "turns", "section", "rule", "schedule", "type", "history")
 
 
 class Adjustable:
@@ -26,6 +26,12 @@ class Adjustable:
     section: SolverSection
     rule: Rule
     _settled = False  # until it is set up
+    _free: frozenset[str] = frozenset()  # counts and results, which a step sets and nobody needs to be kept from
+
+    def _settle(self) -> None:
+        """It is set up: from here on assignments are looked at."""
+        self._free = frozenset(vars(self)) - {*self._options(), *FIXED, "base_lr"}
+        self._settled = True
 
     def _options(self) -> tuple[str, ...]:
         names = (*self.section.fields, *self.rule.fields)
@@ -40,7 +46,7 @@ class Adjustable:
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not self._settled or name[0] == "_":
+        if name in self._free or not self._settled or name[0] == "_":
             object.__setattr__(self, name, value)
             return
         option = "lr" if name == "base_lr" else name

@@ -112,10 +112,12 @@ class Solver(Adjustable):
         self.grad_norm: float | None = None
         self.loss: float | None = None
         self.average = 1.0
+        # Its net's; what takes the place of a net need not know of turns.
+        self.turns: Turns = getattr(net, "turns", None) or Turns("the net", lambda: None)
         self._pending: Accumulation | None = None
         self._lay_out([net.parameters.grad[:0]] * self.rule.histories)
         self.rule.hold()
-        self._settled = True
+        self._settle()
 
     @in_turn
     def _change(self, name: str, value: Any) -> None:
@@ -143,7 +145,8 @@ class Solver(Adjustable):
     @reading_in_turn
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over (copies.py): options as a configuration writes them, counts, arrays on the host."""
-        host, made = self.net.backend.to_host, ("section", "rule", "schedule", "history", "_fast", "_scratch", "_grad")
+        host = self.net.backend.to_host
+        made = ("turns", "section", "rule", "schedule", "history", "_fast", "_scratch", "_grad")
         state = {name: value for name, value in vars(self).items() if name not in made}
         if self._pending is not None:
             statistics = {key: host(array) for key, array in self._pending.statistics.items()}
@@ -171,11 +174,6 @@ class Solver(Adjustable):
         if self._pending is not None:
             statistics = {key: from_host(array).copy() for key, array in self._pending.statistics.items()}
             self._pending = replace(self._pending, statistics=statistics)
-
-    @property
-    def turns(self) -> Turns:
-        """Those of its net; what takes the place of a net need not know of turns."""
-        return getattr(self.net, "turns", None) or Turns("the net", lambda: None)
 
     @property
     def lr(self) -> float:

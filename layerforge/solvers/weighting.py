@@ -118,13 +118,12 @@ def spread(counts: Counts, losses: int) -> tuple[Count, ...]:
 
 def _is_nothing(counts: Counts) -> bool:
     """Whether every loss is a mean over nothing."""
-    return all(c == 0 for c in spread(counts, 1))
+    return all(c == 0 for c in counts) if isinstance(counts, tuple) else counts == 0
 
 
 def _first(counts: Counts) -> Count:
     """The count that stands for all of them, as their proportions are the same in every micro-batch."""
-    every = spread(counts, 1)
-    return next((c for c in every if c), every[0])
+    return next((c for c in counts if c), counts[0]) if isinstance(counts, tuple) else counts
 
 
 def _same(a: tuple[Count, ...], b: tuple[Count, ...]) -> bool:

@@ -15,7 +15,10 @@ from ...arrays.functional import check_labels, exact_sum, log_softmax
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 from ...layers.losses.softmax_cross_entropy import SoftmaxCrossEntropy
+from .activation import in_order_of_memory
 from .base import OneDnn
+
+FEW = 64  # classes
 
 
 class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
@@ -32,10 +35,16 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
             return "only labels, one per sample, without weights, smoothing and ignored ones"
         return super().refuses(reference, bottoms, tops)
 
+    def scores(self, name: str, shape: tuple[int, ...], life: str = "call") -> Any:
+        """A buffer for (N, K). Those of few classes lie class by class: NumPy is slow along an axis that is short."""
+        if shape[1] > FEW:
+            return self.buf(name, shape, life=life)
+        return self.view(f"{name} by sample", self.buf(name, shape[::-1], life=life), np.transpose)
+
     def forward(self, x: Any, t: Any) -> Any:
-        log_p, at = self.buf("log_p", x.shape, life="saved"), self.buf("at", t.shape, "int64", life="saved")
-        loss = self.buf("loss", ())
-        starts, numbers = self.view("numbers", log_p, lambda a: (np.arange(0, a.size, a.shape[1]), a.reshape(-1)))
+        log_p, loss = self.scores("log_p", x.shape, "saved"), self.buf("loss", ())
+        at, numbers = self.buf("at", t.shape, "int64", life="saved"), self.view("numbers", log_p, in_order_of_memory)
+        starts = self.view("starts", log_p, starts_of_samples)
         n = self.divisor(x, t)
         count = self.view(f"count {n}", None, lambda _: np.array(n, np.float64))
         self.act("at", positions)(t, self.view("unsigned", t, unsigned), log_p, starts, at)
@@ -47,14 +56,17 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
     def backward(self, dy: Any) -> tuple[Any, ...]:
         kept = self.saved
         dx = self.buf("dx", kept.log_p.shape)
-        flat = self.view("flat", dx, np.ravel)
-        self.act("dx", difference)(dy, kept.log_p, kept.numbers, kept.at, kept.count, dx, flat)
+        slope = dx if kept.log_p.flags.c_contiguous else self.scores("slope", dx.shape)
+        flat = self.view("flat", slope, in_order_of_memory)
+        self.act("slope", difference)(dy, kept.log_p, kept.numbers, kept.at, kept.count, slope, flat)
+        if slope is not dx:
+            self.act("dx", np.copyto)(dx, slope)
         return dx, None
 
     def jvp(self, dx: Any, dt: Any = None) -> Any:
         kept = self.saved
         slope = np.empty_like(kept.log_p)
-        difference(1.0, kept.log_p, kept.numbers, kept.at, kept.count, slope, slope.reshape(-1))
+        difference(1.0, kept.log_p, kept.numbers, kept.at, kept.count, slope, in_order_of_memory(slope))
         return np.asarray(exact_sum(slope * dx), slope.dtype)
 
 
@@ -63,16 +75,23 @@ def unsigned(labels: Any) -> Any:
     return labels.view(f"u{labels.itemsize}")
 
 
+def starts_of_samples(log_p: Any) -> Any:
+    """Where in memory each sample's class 0 is, in elements."""
+    return np.arange(len(log_p)) * (log_p.strides[0] // log_p.itemsize)
+
+
 def positions(labels: Any, unsigned_labels: Any, log_p: Any, starts: Any, at: Any) -> None:
-    """Where in log_p the right classes are. LayerError for a label that is none; one below 0 is a huge unsigned one."""
+    """Where in memory the right classes are. LayerError for a label that is none; below 0 it is a huge unsigned one."""
     if labels.size and unsigned_labels.max() >= log_p.shape[1]:
         check_labels(np, labels, log_p.shape[1])
-    np.add(starts, labels, out=at, dtype="int64", casting="unsafe")
+    np.multiply(labels, log_p.strides[1] // log_p.itemsize, out=at, dtype="int64", casting="unsafe")
+    np.add(starts, at, out=at)
 
 
 def log_probabilities(x: Any, log_p: Any) -> None:
     """log softmax(x) of every row"""
-    log_softmax(np, x, 1, out=log_p)
+    np.copyto(log_p, x)
+    log_softmax(np, log_p, 1, out=log_p)
 
 
 def mean(numbers: Any, at: Any, count: Any, loss: Any) -> None:
