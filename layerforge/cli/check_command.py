@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     overrides = [text for text in args.configs if text not in paths] + args.set
     if not paths:
         raise ConfigError("which config?", hint="layerforge check CONFIG [KEY=VALUE ...]")
-    findings = []
+    findings: list[Finding] = []
     with all_is_kept():
         for path in paths:
             if findings:
