@@ -129,6 +129,11 @@ def _is_metric(plan: Plan, step: Step, spec: Spec, arrays: Sequence[Any]) -> boo
 # Before the forward ---------------------------------------------------------------------------------------------------
 
 
+def expected_counts(plan: Plan) -> tuple[Count, ...]:
+    """What `counts_of` will say where every label counts: before there are data, whether losses add up."""
+    return counts_of(plan, [np.broadcast_to(np.zeros((), spec.dtype), spec.shape) for spec in plan.specs])
+
+
 class _Unread(Exception):
     """A count depends on the numbers in a blob."""
 
