@@ -58,13 +58,13 @@ def planned(net: Net) -> Executor:
     Errors   LayerForgeError where the net does not take the dummy values
     """
     if net.keep is not None:
-        executor = net.executor_for("train", {n: s.shape for n, s in net.graph.inputs.items()})
+        executor = net.passes.executor_for("train", {n: s.shape for n, s in net.graph.inputs.items()})
         if executor.layout is not None:
             return executor
     twin = Net(net.config, keep="none", backend=net.backend)
     with np.errstate(all="ignore"):
         twin.forward(phase="train", copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
-    return twin.executor
+    return twin.passes.current
 
 
 def kept_bytes(executor: Executor) -> dict[str, int]:

@@ -23,7 +23,7 @@ REMEDY = "give each thread a net of its own (Net.from_config), or hold a threadi
 
 
 class Turns:
-    """The turns of one net: `with net.turns:` around whatever uses it, as `in_turn` does.
+    """The turns of one net: `with net.passes.turns:` around whatever uses it, as `in_turn` does.
 
     what   how errors call it
     begin  called before a thread's turn
@@ -94,12 +94,18 @@ class Turns:
         self._awaited = False
 
 
+def turns_of(net: Any) -> Turns | None:
+    """Those of a net; None for what takes the place of a net, and need not know of turns."""
+    passes = getattr(net, "passes", None)
+    return None if passes is None else passes.turns
+
+
 def in_turn(method: Method) -> Method:
-    """A method of something with `turns` that takes one."""
+    """A method of something with `_turns` that takes one."""
 
     @functools.wraps(method)
     def taken(self: Any, *args: Any, **kwargs: Any) -> Any:
-        turns = self.turns
+        turns = self._turns
         if turns.holder == get_ident():  # called by what has taken it
             return method(self, *args, **kwargs)
         with turns:
@@ -113,7 +119,7 @@ def reading_in_turn(method: Method) -> Method:
 
     @functools.wraps(method)
     def taken(self: Any, *args: Any, **kwargs: Any) -> Any:
-        turns = self.turns
+        turns = self._turns
         if turns.holder == get_ident():
             return method(self, *args, **kwargs)
         with turns.reading():

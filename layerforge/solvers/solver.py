@@ -37,7 +37,7 @@ from ..config.sections import SolverSection
 from ..run import copies, tuning
 from ..run.parameters import Group, extended, l2_norm
 from ..run.splitting import REMEDY, reasons
-from ..run.turns import Turns, in_turn, reading_in_turn
+from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
 from ..schema.errors import ConfigError, DataError, DivergedError, LayerError, LayerForgeError
 from .fast import fast_update
 from .rules import RuleStep
@@ -113,7 +113,7 @@ class Solver(Adjustable):
         self.loss: float | None = None
         self.average = 1.0
         # Its net's; what takes the place of a net need not know of turns.
-        self.turns: Turns = getattr(net, "turns", None) or Turns("the net", lambda: None)
+        self._turns = turns_of(net) or Turns("the net", lambda: None)
         self._pending: Accumulation | None = None
         self._lay_out([net.parameters.grad[:0]] * self.rule.histories)
         self.rule.hold()
@@ -146,7 +146,7 @@ class Solver(Adjustable):
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over (copies.py): options as a configuration writes them, counts, arrays on the host."""
         host = self.net.backend.to_host
-        made = ("turns", "section", "rule", "schedule", "history", "_fast", "_scratch", "_grad")
+        made = ("_turns", "section", "rule", "schedule", "history", "_fast", "_scratch", "_grad")
         state = {name: value for name, value in vars(self).items() if name not in made}
         if self._pending is not None:
             statistics = {key: host(array) for key, array in self._pending.statistics.items()}
@@ -154,7 +154,7 @@ class Solver(Adjustable):
                 self._pending, statistics=statistics, weights=copy.deepcopy(self._pending.weights)
             )
         return {
-            "taken": self.turns.taken,
+            "taken": self._turns.taken,
             "types": copies.user_types((self.rule, self.schedule)),
             "options": {**self.section.plain(), "schedule": self.schedule.plain()},
             "schedule": self.schedule.state(),

@@ -124,7 +124,7 @@ def test_a_layer_without_jvp_and_with_many_outputs_is_named(monkeypatch: pytest.
 def test_jacobian_of_a_linear_layer_is_its_weight() -> None:
     net, x = make()
     net.forward(x=x)
-    j = jacobian(net, of="fc1", wrt="x")
+    j = jacobian(net, output="fc1", wrt="x")
     assert j.shape == (3, 5, 3, 4)
     w = net.params["fc1"]["weight"].data
     for n in range(3):
@@ -136,9 +136,9 @@ def test_jacobian_with_respect_to_a_parameter_and_an_inner_blob() -> None:
     net, x = make()
     net.forward(x=x)
     before = net.parameters.grad.copy()
-    j = jacobian(net, of="fc2", wrt="fc2.bias")
+    j = jacobian(net, output="fc2", wrt="fc2.bias")
     np.testing.assert_array_equal(j, np.broadcast_to(np.eye(2), (3, 2, 2)))
-    inner = jacobian(net, of="fc2", wrt="bn")
+    inner = jacobian(net, output="fc2", wrt="bn")
     v = np.random.default_rng(3).normal(size=(3, 5))
     np.testing.assert_allclose(np.tensordot(inner, v, 2), net.jvp(bn=v)["fc2"], rtol=1e-12)
     np.testing.assert_array_equal(net.parameters.grad, before)
@@ -164,5 +164,5 @@ def test_the_textbook_expression() -> None:
     assert out["f"] == 10
     net.backward(f=1.0)
     assert (net.blobs["x"].grad, net.blobs["y"].grad) == (8, 1)
-    assert jacobian(net, of="f", wrt="x") == 8
+    assert jacobian(net, output="f", wrt="x") == 8
     assert net.jvp(x=1.0, y=10.0)["f"] == 18
