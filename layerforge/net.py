@@ -238,6 +238,16 @@ class Net(access.Settled):
         executor = self.passes.differentiable()
         return derivatives.jvp(executor, access.seeds(self, executor.plan, tangents, "tangent"))
 
+    def jacobian(self, output: str, wrt: str) -> Array:
+        """The matrix of partial derivatives ∂ output / ∂ wrt at the last forward: `layerforge.jacobian` of this net.
+
+        output   a blob
+        wrt      an input with `grad: true` or another blob below it, or a parameter such as "fc1.weight"
+
+        Shapes   that of `output`, followed by that of `wrt`.   Cost   one backward for every number of `output`
+        """
+        return derivatives.jacobian(self, output, wrt)
+
     @in_turn
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""

@@ -144,6 +144,22 @@ def test_jacobian_with_respect_to_a_parameter_and_an_inner_blob() -> None:
     np.testing.assert_array_equal(net.parameters.grad, before)
 
 
+@pytest.mark.parametrize("wrt", ["x", "bn", "fc2.weight"])
+def test_jacobian_of_a_net_by_its_method(wrt: str) -> None:
+    """Contracted with a cotangent, J is what backward gives; and the gradients of both kinds are left as they were."""
+    net, x = make()
+    net.forward(x=x)
+    dy = np.random.default_rng(5).normal(size=(3, 2))
+    net.backward(fc2=dy)
+    layer, _, name = wrt.rpartition(".")
+    kept = net.params[layer][name].grad if layer else net.blobs[wrt].grad
+    gradient = kept.copy()
+    j = net.jacobian("fc2", wrt)
+    np.testing.assert_allclose(np.tensordot(dy, j, 2), gradient, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(net.params[layer][name].grad if layer else net.blobs[wrt].grad, gradient)
+    np.testing.assert_array_equal(j, jacobian(net, output="fc2", wrt=wrt))
+
+
 def test_the_textbook_expression() -> None:
     """y (x² - x y + y) at (3, 2) is 10; its partial derivatives are y (2x - y) = 8 and x² - 2 x y + 2 y = 1."""
     inputs = {n: {"shape": [], "grad": n != "m"} for n in ("x", "y", "m")}
