@@ -21,7 +21,7 @@ PACKAGE = ROOT / "layerforge"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 RANK = {name: rank for rank, names in enumerate(SLOTS) for name in names}
-FILE_LIMIT, LAYER_LIMIT, FUNCTION_LIMIT = 400, 200, 60
+FILE_LIMIT, LAYER_LIMIT, FUNCTION_LIMIT = 300, 200, 60
 TOP_LIMIT = 26  # names at the top of the package
 
 
