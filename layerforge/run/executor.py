@@ -146,7 +146,9 @@ class Executor:
 
     def _capture(self, doing: str) -> Capture | None:
         """That of a pass that begins; None where arrays may lie elsewhere in every pass, or each step is observed."""
-        if self.layout is None or self.again or any(observer.every_step for observer in self.observers):
+        if self.layout is None or self.again:
+            return None
+        if self.observers and any(observer.every_step for observer in self.observers):
             return None
         capture = self.captures.get(doing)
         if capture is None:

@@ -35,7 +35,6 @@ class Turns:
         self.what, self.begin, self.taken = what, begin, 0
         self._lock, self._depth = threading.Lock(), 0
         self.holder = 0  # the number of the thread whose turn it is: asked for several times in a step
-        self._name = ""  # what that thread is called
         self._forward: threading.Thread | None = None  # who ran the last forward
         self._awaited = False  # its backward may yet come
         # Those whose forward another's took away; None as long as nobody's was, which is asked for in every step.
@@ -51,13 +50,17 @@ class Turns:
             self._depth += 1
             return
         self.begin()
-        name = threading.current_thread().name
         if not self._lock.acquire(blocking=False):
-            holder = f"thread '{self._name}'" if self.holder else "another thread"
-            message = f"{self.what} is in use by {holder}: thread '{name}' cannot use it at the same time"
-            raise ConcurrencyError(message, hint=REMEDY)
-        self.holder, self._name, self._depth = me, name, 1
+            raise self._refusal(self.holder)
+        self.holder = me
+        self._depth = 1
         self.taken += 1
+
+    def _refusal(self, holder: int) -> ConcurrencyError:
+        names = [f"thread '{thread.name}'" for thread in threading.enumerate() if thread.ident == holder]
+        who, me = names[0] if names else "another thread", threading.current_thread().name
+        message = f"{self.what} is in use by {who}: thread '{me}' cannot use it at the same time"
+        return ConcurrencyError(message, hint=REMEDY)
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1

@@ -23,6 +23,7 @@ class Accumulation:
     statistics    copies of the net's running statistics from before the step
     first_sample  of the net, from before the step
     weights       what its micro-batches are weighted by
+    samples       in the last micro-batch: the next one begins behind them
     loss          the sum of the losses, each times its weight; None before the first
     alone         in words, losses that no second micro-batch can be added to
     """
@@ -30,6 +31,7 @@ class Accumulation:
     statistics: Mapping[tuple[str, str], Array]
     first_sample: int
     weights: AsTheyCome | Counted = field(default_factory=AsTheyCome)
+    samples: int = 0
     loss: float | None = None
     alone: list[str] = field(default_factory=list)
 

@@ -183,7 +183,10 @@ class Solver(Adjustable):
         try:
             # What overflows on the way shows in the loss or in the gradient, which `update` checks and names.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                if step.samples:
+                    net.first_sample += step.samples
                 net.forward(phase="train", copy=False, **batch)
+                step.samples = net.batch_size
                 counts = net.mean_over()
                 step.alone += reasons(counts)
                 if step.loss is not None:
@@ -194,7 +197,6 @@ class Solver(Adjustable):
                 self._backward(weight, overwrite_grad=step.loss is None)
                 loss = net.total_loss()
                 weighted = net.total_loss(weight) if isinstance(weight, tuple) else weight * loss
-            net.first_sample += net.batch_size
         except BaseException:  # an interrupt too must not leave half a step in the running statistics
             self._abandon()
             raise
@@ -229,23 +231,32 @@ class Solver(Adjustable):
     def _backward(self, weight: float | Sequence[float], overwrite_grad: bool) -> None:
         try:
             self.net.backward_losses(weight, overwrite_grad=overwrite_grad)
-        except LayerError:
+        except LayerError as error:
             loss = self.net.total_loss()
             if not math.isfinite(loss):
                 self.loss, self.grad_norm = loss, math.nan
-                self._check_finite()
+                raise self._diverged() from error
             raise
 
     def _begin(self) -> Accumulation:
-        self.net.iteration = self.iteration
-        self._pending = Accumulation(self.net.snapshot_state(), self.net.first_sample)
-        return self._pending
+        net = self.net
+        if net.iteration != self.iteration:
+            net.iteration = self.iteration
+        self._pending = step = Accumulation(net.snapshot_state(), net.first_sample)
+        return step
 
     def _abandon(self) -> None:
         """Forget the step that is being accumulated, and what its forwards did to the running statistics."""
         if self._pending is not None:
             self.net.restore_state(self._pending.statistics)
-            self.net.first_sample = self._pending.first_sample
+            self._end_step()
+
+    def _end_step(self) -> None:
+        """Nothing is being accumulated any more."""
+        pending = self._pending
+        if pending is not None:
+            if self.net.first_sample != pending.first_sample:
+                self.net.first_sample = pending.first_sample
             self._pending = None
 
     @in_turn
@@ -262,17 +273,15 @@ class Solver(Adjustable):
         try:
             if self._pending is not None:
                 self._pending.weights.demand_all()
-            self.measure()
-            if check:
-                self._check_finite()
+            self._measure()
+            if check and not self.is_finite:
+                raise self._diverged()
             lr, clipping = self.lr, self._updater.clipping(self.grad_norm or 0.0, self.average)
         except BaseException:
             self._abandon()
             raise
         self._updater.update(lr, *clipping, self.updates + 1)
-        if self._pending is not None:
-            self.net.first_sample = self._pending.first_sample
-            self._pending = None
+        self._end_step()
         self.updates += 1
         self._count()
 
@@ -286,17 +295,21 @@ class Solver(Adjustable):
         self._count()
 
     def _count(self) -> None:
-        self.nonfinite += not self.is_finite
-        self.iteration += 1
-        self.net.iteration = self.iteration
+        if not self.is_finite:
+            self.nonfinite += 1
+        self.net.iteration = self.iteration = self.iteration + 1
 
     @in_turn
     def measure(self) -> None:
         """Set average, loss and grad_norm of the step that was accumulated. `update` begins with it."""
-        self.average = self._pending.weights.average if self._pending else 1.0
-        pending = self._pending
-        self.loss = pending.loss * self.average if pending and pending.loss is not None else None
-        self.grad_norm = self.average * l2_norm(self.net.backend.xp, self.net.parameters.grad)
+        self._measure()
+
+    def _measure(self) -> None:
+        net, pending = self.net, self._pending
+        average = 1.0 if pending is None else pending.weights.average
+        loss = None if pending is None or pending.loss is None else pending.loss * average
+        norm = average * l2_norm(net.backend.xp, net.parameters.grad)
+        vars(self).update(average=average, loss=loss, grad_norm=norm)  # at once, past Adjustable: in every step
 
     @property
     def in_step(self) -> bool:
@@ -308,11 +321,9 @@ class Solver(Adjustable):
         """Whether the last step's loss and gradient norm are."""
         return math.isfinite(self.loss or 0.0) and math.isfinite(self.grad_norm or 0.0)
 
-    def _check_finite(self) -> None:
-        if self.is_finite:
-            return
+    def _diverged(self) -> DivergedError:
         loss = "" if self.loss is None else f"loss {self.loss:g}, "
-        raise DivergedError(
+        return DivergedError(
             f"training diverged at iteration {self.iteration}: {loss}gradient norm {self.grad_norm:g};"
             " the weights are those from before this step",
             hint="lower solver.lr, add solver.clip_grad_norm or solver.schedule.warmup, look for NaN in the data",
