@@ -31,6 +31,7 @@ from .run.observer import Observer
 from .run.parameters import Parameters, allocate
 from .run.passes import Passes
 from .run.stored_arrays import stored_arrays, take_over
+from .run.summary import headline, summary
 from .run.turns import Turns, in_turn, reading_in_turn
 from .run.views import Members, Named
 from .schema import registry, user_modules
@@ -120,6 +121,13 @@ class Net(access.Settled):
     ) -> Net:
         """Build a net from a mapping with the same keys as a YAML file."""
         return cls(Config.from_dict(mapping, (), user_modules.import_all), keep=keep, backend=backend)
+
+    def __repr__(self) -> str:
+        return f"<Net {headline(self)}>"
+
+    def __str__(self) -> str:
+        """A table of the layers, for `print(net)`."""
+        return summary(self, self.engine_request)
 
     @reading_in_turn
     def __getstate__(self) -> dict[str, Any]:

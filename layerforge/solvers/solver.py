@@ -37,11 +37,11 @@ from ..run import copies, tuning
 from ..run.parameters import l2_norm
 from ..run.splitting import reasons
 from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
-from ..schema.errors import DivergedError, LayerError, LayerForgeError
+from ..schema.errors import ConfigError, DivergedError, LayerError, LayerForgeError
 from .accumulation import Accumulation, counts_differ, refuse_parts, samples_in
 from .schedules import Progress
 from .settings import Adjustable
-from .state import demand_fit, demand_type, history_views
+from .state import demand_fit, demand_type, history_views, in_words
 from .trainable import Trainable
 from .updater import Updater
 from .weighting import weighting
@@ -103,6 +103,18 @@ class Solver(Adjustable):
         self._updater = Updater(net, section)
         self.rule.hold()
         self._settle()
+
+    def __repr__(self) -> str:
+        return f"<Solver {self.rule.type_name}: lr {self.base_lr:g}, iteration {self.iteration}>"
+
+    def __str__(self) -> str:
+        """What it is made of and how far it is, for `print(solver)`."""
+        try:
+            now = f"{self.lr:g}"
+        except ConfigError as error:  # a schedule that needs the length of the run
+            now = f"not known: {error.message}"
+        counts = {"updates": self.updates, "not finite": self.nonfinite}
+        return in_words(self.section, self.schedule, now, self.iteration, counts)
 
     @property
     def history(self) -> tuple[Array, ...]:

@@ -1,4 +1,4 @@
-"""What of a solver is stored: its history by layer and name, and what it takes for another solver's state to fit."""
+"""What of a solver is shown and stored: its options; its history by layer and name, and when another's fits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,33 @@ from typing import Any
 
 from .. import snapshot
 from ..arrays.backend import Array
+from ..config.sections import SolverSection
 from ..run.parameters import Parameters
 from ..schema.errors import DataError
+from ..schema.params import show
 from .rules import Rule
+from .schedules import Schedule
+
+
+def in_words(section: SolverSection, schedule: Schedule, lr: str, iteration: int, counts: Mapping[str, int]) -> str:
+    """Lines for `print(solver)`. Options that are off are left out.
+
+    lr       of the next update
+    counts   what became of the iterations, where that differs from all being updates
+    """
+    options = {k: v for k, v in section.plain().items() if k not in ("type", "schedule") and v is not None}
+    told = f"{iteration}"
+    if counts["updates"] != iteration or counts["not finite"]:
+        told += f" ({', '.join(f'{name} {count}' for name, count in counts.items())})"
+    told_of = {name: value for name, value in schedule.plain().items() if value is not None}
+    rows = [
+        ("solver", section.rule.type_name),
+        ("options", ", ".join(f"{name} {show(value)}" for name, value in options.items())),
+        ("schedule", ", ".join(f"{name} {show(value)}" for name, value in told_of.items())),
+        ("lr now", lr),
+        ("iteration", told),
+    ]
+    return "\n".join(f"{name:<9}  {value}" for name, value in rows)
 
 
 def history_views(parameters: Parameters, history: Sequence[Array]) -> dict[str, Array]:
