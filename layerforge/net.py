@@ -20,13 +20,14 @@ from .arrays import threads
 from .arrays.backend import Array, Backend, get_backend
 from .config.document import Config
 from .contract.layer import Layer, Run
+from .engines.protocol import Engine
 from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
 from .plan.engines import FAST, EngineRequest
 from .plan.plan import REFERENCE, Plan
 from .run import access, copies, counting, derivatives, tuning
 from .run.advice import Advice
-from .run.counting import Counts, LossPart
+from .run.counting import Count, Counts, LossPart
 from .run.observer import Observer
 from .run.parameters import Parameters, allocate
 from .run.passes import Passes
@@ -40,7 +41,7 @@ from .schema.errors import ConfigError, LayerForgeError, raise_all
 FORWARD_WORDS = ("phase", "backward", "copy", "outputs")
 
 
-def begin_turn(engine: Any, count: int) -> None:
+def begin_turn(engine: Engine | None, count: int) -> None:
     """A thread is about to use a net that asks for an engine, or for none, and computes with so many threads."""
     if engine is not None:
         engine.refuse_after_fork()
@@ -165,7 +166,7 @@ class Net(access.Settled):
         copy: bool = True,
         outputs: str | Iterable[str] | None = None,
         **inputs: Any,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Array]:
         """Run all layers of a phase and return every top that nobody consumes.
 
         phase     "train" unless told: running statistics move with every forward, and Dropout drops. To use a net and
@@ -237,7 +238,7 @@ class Net(access.Settled):
             executor.backward(seeds, overwrite_grad)
 
     @in_turn
-    def jvp(self, **tangents: Any) -> dict[str, Any]:
+    def jvp(self, **tangents: Any) -> dict[str, Array]:
         """Forward accumulation: how the outputs of the last forward move when the named blobs move by these tangents.
 
         Exact, not a difference. Errors   BlobError before a forward that was kept; ConfigError for unknown names,
@@ -310,7 +311,7 @@ class Net(access.Settled):
         executor = self.passes.last
         return 0 if executor is None else counting.samples_of(executor.plan)
 
-    def metric_counts(self) -> dict[str, Any]:
+    def metric_counts(self) -> dict[str, Count]:
         """For every metric among the outputs of the last forward, how many things it is a mean over (None: a sum).
 
         Metrics are the numbers, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
@@ -354,12 +355,12 @@ class Net(access.Settled):
     # State, save, load --------------------------------------------------------------------------------------------
 
     @reading_in_turn
-    def snapshot_state(self) -> dict[tuple[str, str], Any]:
+    def snapshot_state(self) -> dict[tuple[str, str], Array]:
         """Copies of all running statistics."""
         return {key: array.copy() for key, array in self._statistics}
 
     @in_turn
-    def restore_state(self, copies: Mapping[tuple[str, str], Any]) -> None:
+    def restore_state(self, copies: Mapping[tuple[str, str], Array]) -> None:
         """Put running statistics back as they were."""
         for (layer, name), array in copies.items():
             self.layers[layer].state[name][...] = array

@@ -77,8 +77,8 @@ def _by_backward(executor: Executor, step: Any, bottoms: list[Any]) -> list[Any]
             hint="write jvp(self, *tangents) for it, or use fewer samples",
         )
     kept = {name: grad.copy() for name, grad in layer.grads.items()}
-    tangents = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
-    basis = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
+    tangents: list[Any] = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
+    basis: list[Any] = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
     for k, spec in enumerate(specs):
         for position in np.ndindex(*spec.shape) if spec.is_real else ():
             basis[k][position] = 1

@@ -67,7 +67,8 @@ class Tuning:
             key = net.graph.shared.get(keys[parameter], keys[parameter])
             who = f"{call.owner(layer)}: {field} of '{parameter}'"
             old = every[key]
-            new = replace(old, **{FIELDS[field]: _checked(who, field, each)})
+            changed: dict[str, Any] = {FIELDS[field]: _checked(who, field, each)}
+            new = replace(old, **changed)
             if field == "freeze" and not new.freeze and new.frozen:
                 raise ConfigError(f"{who} cannot be false, as its lr_mult is 0", hint="set its lr_mult")
             if new != old:

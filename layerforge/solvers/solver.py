@@ -360,7 +360,9 @@ class Solver(Adjustable):
         return {path: np.array(to_host(view)) for path, view in self._history_views().items()}
 
     @in_turn
-    def load_state(self, state: Mapping[str, Any], arrays: Mapping[str, Any], source: str = "the saved state") -> None:
+    def load_state(
+        self, state: Mapping[str, Any], arrays: Mapping[str, Array], source: str = "the saved state"
+    ) -> None:
         """Go on from what `state` and `arrays` returned. `source` is what errors call it.
 
         The history is found by layer and name, so the configuration's multipliers may have changed; those that were

@@ -7,15 +7,14 @@ from typing import Any
 
 from .. import snapshot
 from ..arrays.backend import Array
-from ..config.sections import SolverSection
+from ..config.sections import LearningRate, SolverSection
 from ..run.parameters import Parameters
 from ..schema.errors import DataError
 from ..schema.params import show
 from .rules import Rule
-from .schedules import Schedule
 
 
-def in_words(section: SolverSection, schedule: Schedule, lr: str, iteration: int, counts: Mapping[str, int]) -> str:
+def in_words(section: SolverSection, schedule: LearningRate, lr: str, iteration: int, counts: Mapping[str, int]) -> str:
     """Lines for `print(solver)`. Options that are off are left out.
 
     lr       of the next update

@@ -20,9 +20,14 @@ class Trainable(NetParts, Protocol):
     What has no `passes` is used by one thread, and its multipliers stay as they are.
     """
 
-    iteration: int
-    first_sample: int
-
+    @property
+    def iteration(self) -> int: ...
+    @iteration.setter
+    def iteration(self, value: int) -> None: ...
+    @property
+    def first_sample(self) -> int: ...
+    @first_sample.setter
+    def first_sample(self, value: int) -> None: ...
     @property
     def engine_request(self) -> EngineRequest: ...
     @property
