@@ -76,10 +76,11 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
 
 def loss_count(plan: Plan, step: Step, top: int, arrays: Sequence[Any]) -> Count:
     """`count_of` for a loss. One that has a number for each sample counts as their sum, which is what is minimised."""
-    layer, specs = step.node.layer, [plan.specs[i] for i in step.bottoms]
-    by_sample = bool(plan.specs[top].shape) and type(layer).mean_over is Layer.mean_over and bool(specs)
-    if by_sample and layer.per_sample_for(*specs) and any(i in plan.fed for i in step.bottoms):
-        return None
+    layer = step.node.layer
+    if plan.specs[top].shape and type(layer).mean_over is Layer.mean_over and step.bottoms:
+        specs = [plan.specs[i] for i in step.bottoms]
+        if layer.per_sample_for(*specs) and any(i in plan.fed for i in step.bottoms):
+            return None
     return count_of(plan, step, arrays)
 
 
