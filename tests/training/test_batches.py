@@ -18,6 +18,7 @@ from layerforge.schema.errors import ConfigError
 from layerforge.schema.registry import SOURCES
 from layerforge.snapshot import read_snapshot
 from layerforge.solvers.solver import Solver
+from layerforge.solvers.updater import Updater
 from layerforge.training.batches import sizes_of
 from layerforge.training.console import Console
 from layerforge.training.rundir import read_metrics
@@ -174,14 +175,14 @@ def test_a_hook_that_fails() -> None:
 
 
 def test_half_an_update_is_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    update = Solver._update_group
+    update = Updater.update
 
-    def failing(self: Solver, *arguments: Any) -> None:
-        update(self, *arguments)
-        if self.iteration == 3:
+    def failing(self: Updater, lr: float, factor: float, bound: float | None, number: int) -> None:
+        update(self, lr, factor, bound, number)
+        if number == 4:
             raise MemoryError
 
-    monkeypatch.setattr(Solver, "_update_group", failing)
+    monkeypatch.setattr(Updater, "update", failing)
     with pytest.raises(MemoryError):
         run("data.train.batch_size=9")
     assert not Path("runs/small/latest/checkpoints/last.h5").exists()
