@@ -1,4 +1,4 @@
-"""TopK: the largest numbers along an axis, and where they are."""
+"""TopK and Sort: the numbers along an axis in order, the first of them or all, and where they are."""
 
 from __future__ import annotations
 
@@ -13,8 +13,59 @@ from ...schema.params import param
 from ...schema.registry import register
 
 
+def few_numbers(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Whole numbers, many of them equal."""
+    return rng.integers(-1, 2, shape)
+
+
+class Ordering(Layer):
+    """Base of TopK and Sort: the first numbers along an axis in an order, and their indices as a second top."""
+
+    tops = (1, 2)
+    backward_reads = ("top[1]",)
+
+    dim: int
+
+    def count(self, size: int) -> int:
+        """How many of so many numbers are in the top."""
+        raise NotImplementedError
+
+    def falling(self) -> bool:
+        """Whether the largest number comes first."""
+        raise NotImplementedError
+
+    def setup(self, x: Spec) -> tuple[Spec, ...]:
+        dim = normalize_dim(self.dim, x.ndim)
+        shape = (*x.shape[:dim], self.count(x.shape[dim]), *x.shape[dim + 1 :])
+        return (x.with_shape(shape), index(shape, x.shape[dim]))[: self.tops_wanted]
+
+    def per_sample_for(self, x: Spec) -> bool:
+        return normalize_dim(self.dim, x.ndim) != 0
+
+    def forward(self, x: Any) -> tuple[Any, ...]:
+        order = order_along(self.xp, x, self.dim, self.falling())
+        places = part_along(order, self.dim, 0, self.count(x.shape[self.dim]))
+        self.save(places=places, shape=x.shape)
+        return (self.pick(x, places), places)[: self.tops_wanted]
+
+    def backward(self, dy: Any, *no_gradient: Any) -> Any:
+        if not self.needs_grad[0]:
+            return None
+        dx = self.xp.zeros(self.saved.shape, dtype=dy.dtype)
+        scatter_add(self.xp, dx, self.saved.places, normalize_dim(self.dim, dx.ndim), dy)
+        return dx
+
+    def jvp(self, dx: Any) -> tuple[Any, ...]:
+        moved = None if dx is None else self.pick(dx, self.saved.places)
+        return (moved, None)[: self.tops_wanted]
+
+    def pick(self, x: Any, places: Any) -> Any:
+        """The numbers of x at these places on axis dim."""
+        return self.xp.take_along_axis(x, places, axis=self.dim)
+
+
 @register
-class TopK(Layer):
+class TopK(Ordering):
     """TopK: the k largest numbers along an axis in order, with their indices as a second top
 
         y₁ ≥ y₂ ≥ ... ≥ y_k,   yⱼ = x[iⱼ]      on axis dim;   the smallest, ascending, where largest is false
@@ -30,9 +81,6 @@ class TopK(Layer):
     Errors    LayerError when there is no axis dim, or it has fewer than k numbers
     Source    compare torch.topk, which promises no order among equal numbers
     """
-
-    tops = (1, 2)
-    backward_reads = ("top[1]",)
 
     k: int = param(help="how many numbers", ge=1)
     dim: int = param(-1, help="axis to search along; negative counts from the back")
@@ -62,31 +110,70 @@ class TopK(Layer):
 
     def setup(self, x: Spec) -> tuple[Spec, ...]:
         expect_role("the bottom", x, "real")
-        dim = normalize_dim(self.dim, x.ndim)
-        if self.k > x.shape[dim]:
-            raise LayerError(f"k {self.k} of {x.shape[dim]} numbers", hint="k is at most the size of the axis")
-        shape = (*x.shape[:dim], self.k, *x.shape[dim + 1 :])
-        return (x.with_shape(shape), index(shape, x.shape[dim]))[: self.tops_wanted]
+        return super().setup(x)
 
-    def per_sample_for(self, x: Spec) -> bool:
-        return normalize_dim(self.dim, x.ndim) != 0
+    def count(self, size: int) -> int:
+        if self.k > size:
+            raise LayerError(f"k {self.k} of {size} numbers", hint="k is at most the size of the axis")
+        return self.k
 
-    def forward(self, x: Any) -> tuple[Any, ...]:
-        places = part_along(order_along(self.xp, x, self.dim, self.largest), self.dim, 0, self.k)
-        self.save(places=places, shape=x.shape)
-        return (self.pick(x, places), places)[: self.tops_wanted]
+    def falling(self) -> bool:
+        return self.largest
 
-    def backward(self, dy: Any, *no_gradient: Any) -> Any:
-        dx = self.xp.zeros(self.saved.shape, dtype=dy.dtype)
-        scatter_add(self.xp, dx, self.saved.places, normalize_dim(self.dim, dx.ndim), dy)
-        return dx
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        return bottoms[0].size
 
-    def jvp(self, dx: Any) -> tuple[Any, ...]:
-        return (self.pick(dx, self.saved.places), None)[: self.tops_wanted]
 
-    def pick(self, x: Any, places: Any) -> Any:
-        """The numbers of x at these places on axis dim."""
-        return self.xp.take_along_axis(x, places, axis=self.dim)
+@register
+class Sort(Ordering):
+    """Sort: the numbers along an axis in order, with their indices as a second top
+
+        y₁ ≤ y₂ ≤ ... ≤ y_D,   yⱼ = x[iⱼ]      on axis dim of size D;   the largest first where descending is true
+
+    Equal numbers stay in the order that they have in x, descending too. NaN counts as the largest number, as in NumPy
+    and torch.
+
+    Shapes    x real or index, with an axis dim; y the same; the indices i, a second top if there is one, alike
+    Backward  i is a permutation of the axis, constant while x moves only a little, so each number of y goes back:
+                  dx[iⱼ] = dyⱼ
+              Where numbers are equal, y is the same whichever of them comes first, but has no derivative by one of them
+              alone; the gradients of equal numbers are shared out in their order, and their sum is right for moving
+              them together.
+    Keeps     the indices
+    Cost      a sort forward, one copy backward
+    Errors    LayerError when there is no axis dim
+    Source    compare torch.sort with stable true
+    """
+
+    dim: int = param(-1, help="axis to sort along; negative counts from the back")
+    descending: bool = param(False, help="the largest number first")
+
+    examples = [
+        Example({}, [Spec((3, 5))]),
+        Example({}, [Spec((3, 5))], "with indices", tops=2),
+        Example({"descending": True}, [Spec((3, 5))], "with indices", tops=2),
+        Example({"dim": 1}, [Spec((2, 4, 3))], "with indices", tops=2),
+        Example({"dim": 0, "descending": True}, [Spec((4, 2, 3))], "samples", tops=2),
+        Example({}, [Spec((4, 6), draw=few_numbers)], "equal numbers", tops=2),
+        Example({"descending": True}, [Spec((4, 6), draw=few_numbers)], "equal numbers", tops=2),
+        Example({}, [Spec((3, 1))], "one number"),
+        Example({}, [Spec((4,))]),
+        Example({}, [Spec((2, 0))], "an empty axis", tops=2),
+        Example({}, [Spec((0, 3))], "no samples", tops=2),
+        Example({"dim": 1}, [index((2, 5), 4)], "labels", tops=2),
+    ]
+    bad_examples = [
+        Bad({"dim": 2}, "dim 2 is out of range", [Spec((3, 5))]),
+        Bad({}, "dim -1 is out of range", [Spec(())]),
+        Bad({"descending": 1}, "descending must be true or false"),
+        Bad({"largest": True}, "unknown key 'largest'"),
+    ]
+
+    def count(self, size: int) -> int:
+        return size
+
+    def falling(self) -> bool:
+        return self.descending
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return bottoms[0].size
