@@ -159,7 +159,7 @@ class Scatter(Scattering):
 
     def jvp(self, dx: Any, _: Any, dsrc: Any) -> Any:
         moved = filled(self.xp, (dx, dsrc), self.saved.shapes)
-        return None if moved is None else self.written(*moved, self.saved.index.shape, self.saved.last)
+        return None if moved is None else self.written(moved[0], moved[1], self.saved.index.shape, self.saved.last)
 
 
 @register
@@ -214,7 +214,7 @@ class ScatterAdd(Scattering):
 
     def jvp(self, dx: Any, _: Any, dsrc: Any) -> Any:
         moved = filled(self.xp, (dx, dsrc), self.saved.shapes)
-        return None if moved is None else self.added(*moved, self.saved.index)
+        return None if moved is None else self.added(moved[0], moved[1], self.saved.index)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return bottoms[1].size
