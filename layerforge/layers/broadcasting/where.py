@@ -1,4 +1,4 @@
-"""Where: one of two blobs, number by number."""
+"""Where: one of two blobs, element by element."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def signs(rng: Any, shape: tuple[int, ...]) -> Any:
 
 @register
 class Where(Layer):
-    """Where: numbers of one blob where a condition holds, of another one elsewhere
+    """Where: elements of one blob where a condition holds, of another one elsewhere
 
         y = a where c ≠ 0, b elsewhere      bottoms c, a, b; axes, aligned from the right, are equal or 1
 
     What the blob that is not chosen holds there, be it NaN, reaches neither y nor a gradient.
 
     Shapes    c index or real; a and b both real or both index; y of the common shape of the three
-    Backward  y jumps where c changes sides and else does not depend on c, so c has no gradient. Each number of y is one
-              of a or of b, which has its gradient, and the other one has none there:
+    Backward  y jumps where c becomes 0 and otherwise does not depend on it, so c has no gradient. Each element of y is
+              that of a or that of b, which has its gradient, and the other one has none there:
                   da = dy where c ≠ 0, 0 elsewhere      db = 0 where c ≠ 0, dy elsewhere
               then summed over the axes along which a or b was repeated
     Keeps     the condition
     Cost      one pass forward, one for each of a and b backward
-    Errors    LayerError when the shapes do not broadcast, or a and b hold different kinds of numbers
+    Errors    LayerError when the shapes do not broadcast, or a and b hold values of different kinds
     Source    compare torch.where, whose condition is booleans
     """
 

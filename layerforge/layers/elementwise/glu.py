@@ -17,12 +17,12 @@ from ...schema.registry import register
 class GLU(Layer):
     """GLU: gated linear unit, one half of a blob gated by the other
 
-        y = a σ(b),   x = [a | b]      along axis dim;   σ(b) = 1 / (1 + e⁻ᵇ)
+        y = a s,   s = 1 / (1 + e⁻ᵇ)      where x = [a | b] along axis dim
 
-    Behind a Linear that has twice the features it is the whole unit: (V₁ u + c₁) σ(V₂ u + c₂).
+    Behind a Linear with twice as many features both halves are linear functions of what that reads.
 
     Shapes    x real, of even size on axis dim; y with half of it
-    Backward  With the gate s = σ(b), ∂y/∂a = s and ∂y/∂b = a s', where s' = s (1 - s):
+    Backward  ∂y/∂a = s, and as the slope of the gate s is s (1 - s), ∂y/∂b = a s (1 - s):
                   dx = [dy s | dy a s (1 - s)]
     Keeps     x and the gate s
     Cost      one pass forward, one backward

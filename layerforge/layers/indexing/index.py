@@ -26,21 +26,21 @@ class Index(LinearMap):
     The rules are NumPy's. An entry for each axis from the first; the axes behind them are kept whole, and so are those
     that "..." stands for. A whole number picks a place, and its axis is gone. A slice, written as text, picks every
     step-th place from start on, before stop. A list picks its places in its order, one of true and false those where it
-    is true. Several lists name places together, number by number, k-th with k-th, after being broadcast to one shape
-    (whole numbers beside them too): [[0, 1], [2, 0]] picks x[0, 2] and x[1, 0], and [[[0], [1]], [2, 0]] what lies in
-    rows 0 and 1 and columns 2 and 0. Their axes stand in y where the lists stand in index; in front of all others
-    where a slice or "..." stands between lists. Lists in lists of true and false are for as many axes as they are deep.
+    is true. Several lists name places together, the k-th of one with the k-th of another, broadcast to one shape (whole
+    numbers beside them too): [[0, 1], [2, 0]] picks x[0, 2] and x[1, 0], and [[[0], [1]], [2, 0]] what lies in rows 0
+    and 1 and columns 2 and 0. Their axes stand in y where the lists stand in index; in front of all others where a
+    slice or "..." stands between lists. Lists of true and false within a list are for as many axes as they are deep.
 
     The first axis counts samples: ":" or "..." keeps them all, and everything else picks among those of the batch that
     happens to come.
 
     Shapes    x of any shape, real or index; y as above
-    Backward  y is x read at places that do not depend on x. The gradient goes back to where each number was read, and
+    Backward  y is x read at places that do not depend on x. The gradient goes back to where each element was read, and
               what was read several times, as lists may do, gets the sum:
-                  dx[i] = Σ dy[k]      over the k with y[k] = x[i]; 0 where there is none
+                  dx[i] = Σ dy[k]      over the k for which y[k] was read at i; 0 where there is none
     Keeps     the shape of x
     Cost      none forward, as y is a view of x, and one copy backward; where there are lists a copy forward, too, and
-              one addition per number backward
+              one addition per element backward
     Errors    ConfigError for what is no entry; LayerError for more entries than axes, a place outside its axis (a slice
               has none there), true and false that are not as many as the axis is long, lists that do not broadcast
     Source    NumPy's user guide, "Indexing on ndarrays"; compare the brackets of torch.Tensor, which know no slice with

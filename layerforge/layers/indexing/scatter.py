@@ -1,4 +1,4 @@
-"""Scatter and ScatterAdd: numbers written to, or added at, places of a blob that an index names."""
+"""Scatter and ScatterAdd: elements written to, or added at, places of a blob that an index names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BAD_EXAMPLES = [
 
 
 class Scattering(Layer):
-    """Base of Scatter and ScatterAdd: number src[k] goes to place(k) of x, for every k within the index.
+    """Base of Scatter and ScatterAdd: src[k] goes to place(k) of x, for every k within the index.
 
     On axis dim place(k) is what the index says, on the other axes it is k itself.
     """
@@ -58,7 +58,7 @@ class Scattering(Layer):
             raise LayerError(f"bottom[1] has shape {index.shape}, expected ({wanted}) or fewer")
         if src.ndim != index.ndim or any(n < least for n, least in zip(src.shape, index.shape, strict=True)):
             message = f"bottom[2] has shape {src.shape}, expected {index.shape} or more"
-            raise LayerError(message, hint="it has a number for each index")
+            raise LayerError(message, hint="it has an element for each index")
         return x
 
     def index_range(self, i: int, *bottoms: Spec) -> range | None:
@@ -94,20 +94,20 @@ def around(xp: Any, part: Any, shape: tuple[int, ...]) -> Any:
 
 @register
 class Scatter(Scattering):
-    """Scatter: numbers written to places of a blob that an index names
+    """Scatter: elements written to places of a blob that an index names
 
-        y = x, but y[i, index[i, j, k], k] = src[i, j, k]      for dim 1 of three axes, and alike for others
+        y = x, but y[i, index[i, j, k], k] = src[i, j, k]      for dim 1 of three axes; likewise for others
 
-    Numbers are written in row-major order of the index: where several go to one place, the last one stays. (torch
-    leaves open which, and passes all of them the gradient.) With x zeros and src ones it is one-hot vectors.
+    They are written in row-major order of the index: where several go to one place, the last one stays. (torch leaves
+    open which, and passes all of them the gradient.) With zeros for x and ones for src, y is one-hot vectors.
 
-    Shapes    x real or index; index with as many axes, on the others than dim no longer than x; src of the kind of x,
-              nowhere shorter than index, whose other numbers are not used; y as x
-    Backward  Each number of y is one of src or one of x. So what was written over has no gradient, and neither has a
-              number of src that another one was written over:
+    Shapes    x real or index; index with as many axes, no longer than x on axes other than dim; src of the kind of x,
+              nowhere shorter than index, whose further elements are not used; y as x
+    Backward  Each element of y is one of src or one of x. So what was written over has no gradient, and neither has an
+              element of src that another one was written over:
                   dx = dy where nothing was written, 0 elsewhere
-                  dsrc[i, j, k] = dy[i, index[i, j, k], k] where that number stayed, 0 elsewhere
-    Keeps     the index, and which number of src stayed at each place
+                  dsrc[i, j, k] = dy[i, index[i, j, k], k] where that element stayed, 0 elsewhere
+    Keeps     the index, and which element of src stayed at each place
     Cost      a few passes over x and over src, forward and backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for an index outside the axis, negative ones too
     Source    compare torch.scatter
@@ -133,14 +133,14 @@ class Scatter(Scattering):
         return self.written(x, src, index.shape, last)
 
     def last(self, index: Any, axis: int, shape: tuple[int, ...]) -> Any:
-        """For each place of x the last number of src that goes there, in row-major order; -1 where none does."""
+        """For each place of x the last element of src that goes there, in row-major order; -1 where none does."""
         xp = self.xp
         last = xp.full(math.prod(shape), -1, dtype="int64")
         xp.maximum.at(last, flat_places(xp, index, axis, index.shape, shape).reshape(-1), xp.arange(index.size))
         return last
 
     def written(self, x: Any, src: Any, part: tuple[int, ...], last: Any) -> Any:
-        """x with the numbers of src. Read place by place, so that nothing depends on who writes first."""
+        """x with the elements of src. Read place by place, so that nothing depends on who writes first."""
         if not math.prod(part):
             return x.copy()
         values = under(src, part).reshape(-1)[self.xp.maximum(last, 0)]
@@ -164,18 +164,18 @@ class Scatter(Scattering):
 
 @register
 class ScatterAdd(Scattering):
-    """ScatterAdd: numbers added at places of a blob that an index names
+    """ScatterAdd: elements added at places of a blob that an index names
 
-        y[i, m, k] = x[i, m, k] + Σⱼ src[i, j, k]      over the j with index[i, j, k] = m, for dim 1 of three axes
+        y[i, l, k] = x[i, l, k] + Σⱼ src[i, j, k]      over the j with index[i, j, k] = l, for dim 1 of three axes
 
-    What Gather does to gradients. With x zeros it is sums by group: of votes, of the edges of a graph at their nodes.
+    What the backward of Gather does. With zeros for x, y is sums by group: of votes, of a graph's edges at their nodes.
 
-    Shapes    x real; index with as many axes, on the others than dim no longer than x; src real, nowhere shorter than
-              index, whose other numbers are not used; y as x
-    Backward  Every number of x and of src is in one sum, with the factor 1:
+    Shapes    x real; index with as many axes, no longer than x on axes other than dim; src real, nowhere shorter than
+              index, whose further elements are not used; y as x
+    Backward  Every element of x and of src is in one sum, with the factor 1:
                   dx = dy      dsrc[i, j, k] = dy[i, index[i, j, k], k]
     Keeps     the index
-    Cost      one addition per number of src forward, one copy backward
+    Cost      one addition per element of src forward, one copy backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for an index outside the axis, negative ones too
     Source    compare torch.scatter_add
     """
@@ -200,7 +200,7 @@ class ScatterAdd(Scattering):
         return self.added(x, src, index)
 
     def added(self, x: Any, src: Any, index: Any) -> Any:
-        """x with the numbers of src added."""
+        """x with the elements of src added."""
         y = x.copy()
         scatter_add(self.xp, y, index, normalize_dim(self.dim, x.ndim), under(src, index.shape))
         return y

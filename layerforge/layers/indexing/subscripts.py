@@ -89,7 +89,7 @@ class Selection:
 
     basic   a number or slice for every axis, ":" for those of the lists: what it makes of a blob is a view
     axes    of that view, those that lists are for; numbers beside lists are lists too
-    lists   a list of places for each, all of one shape: together they name the places of numbers
+    lists   a list of places for each, all of one shape: together they name the places of elements
     place   the axis of the top where those of the lists begin
     shape   of the top
     """
@@ -118,14 +118,14 @@ class Selection:
         return (*own, *(i for i in range(len(self.shape)) if i not in own))
 
     def pick(self, xp: Any, x: Any) -> Any:
-        """The numbers of x: a view of it, a copy where there are lists."""
+        """The elements of x: a view of it, a copy where there are lists."""
         if not self.lists:
             return x[(*self.basic, Ellipsis)]
         found = self.in_front(x)[tuple(xp.asarray(places) for places in self.lists)]
         return found.transpose(tuple(int(i) for i in np.argsort(self.order())))
 
     def put_back(self, xp: Any, dy: Any, dx: Any) -> None:
-        """Add dy to the zeros dx where its numbers were picked; what was picked several times gets the sum."""
+        """Add dy to the zeros dx where its elements were picked; what was picked several times gets the sum."""
         if not self.lists:
             dx[self.basic] = dy
             return

@@ -37,30 +37,32 @@ def symmetric(x: Any) -> Any:
 class Cholesky(Layer):
     """Cholesky: symmetric positive definite matrices as a triangular one times its transpose
 
-        x = L Lᵀ,   y = L, lower triangular with positive numbers on its diagonal;   y = Lᵀ where upper is true
+        y yᵀ = x,   y lower triangular with a positive diagonal;   where upper is true yᵀ y = x, y upper triangular
 
-    It is to a covariance matrix what a standard deviation is to a variance: L z of standard normal numbers z has the
-    covariance x. Of an x that is not symmetric (x + xᵀ)/2 is taken: NumPy and torch read one triangle without looking
-    at the other one.
+    It is to a covariance matrix what a standard deviation is to a variance: y times a vector of standard normal values
+    has the covariance x. Of an x that is not symmetric (x + xᵀ) / 2 is taken: NumPy and torch read one triangle without
+    looking at the other one.
 
-    Shapes    x (..., n, n) real, y the same
-    Backward  From x = L Lᵀ a change ẋ of x is ẋ = L̇ Lᵀ + L L̇ᵀ, and seen from both sides
-                  L⁻¹ ẋ L⁻ᵀ = L⁻¹ L̇ + (L⁻¹ L̇)ᵀ
-              L⁻¹ L̇ is lower triangular. So it is the lower triangle of what stands on the left, with half of the
-              diagonal, where it meets its own transpose. With Φ for taking that of a matrix, L̇ = L Φ(L⁻¹ ẋ L⁻ᵀ). Φ is
-              its own transpose, a mask with factors 0, 1/2 and 1, so the upstream gradient dL meets it in
-              Σ dL L̇ = Σ Φ(Lᵀ dL) (L⁻¹ ẋ L⁻ᵀ), and
-                  g = L⁻ᵀ Φ(Lᵀ dL) L⁻¹      dx = (g + gᵀ)/2
-              because ẋ stands for its symmetric part. What lies in the other triangle of dy reaches nothing.
+    Shapes    x (..., K, K) real, y the same
+    Backward  All products but ⊙ are matrix products; y is the lower factor, of which the upper one is the transpose.
+              From x = y yᵀ: ẋ = ẏ yᵀ + y ẏᵀ, and so
+                  y⁻¹ ẋ y⁻ᵀ = y⁻¹ ẏ + (y⁻¹ ẏ)ᵀ
+              y⁻¹ ẏ is lower triangular: it is the lower triangle of the left side, with half of the diagonal, where it
+              meets its own transpose. Let half be the matrix with 1 below the diagonal, 1/2 on it and 0 above it:
+                  ẏ = y (half ⊙ (y⁻¹ ẋ y⁻ᵀ))
+              The upstream gradient meets it in Σ dy ẏ = Σ (half ⊙ (yᵀ dy)) ⊙ (y⁻¹ ẋ y⁻ᵀ), element by element, and what
+              stands beside ẋ there is g; ẋ stands for its symmetric part, so it gets that of g:
+                  dx = (g + gᵀ) / 2      g = y⁻ᵀ (half ⊙ (yᵀ dy)) y⁻¹
+              What lies in the other triangle of dy reaches nothing.
     Keeps     y
-    Cost      n³/3 flops per matrix forward, about 7n³ backward
+    Cost      K³/3 flops per matrix forward, about 7K³ backward
     Errors    LayerError when x is not square matrices, or one is not positive definite
     Source    Murray 2016, "Differentiation of the Cholesky decomposition"; compare torch.linalg.cholesky
     """
 
     backward_reads = ("top",)
 
-    upper: bool = param(False, help="the upper factor Lᵀ instead of L")
+    upper: bool = param(False, help="the upper factor instead of the lower one")
 
     examples = [
         Example({}, [Spec((2, 3, 3), draw=positive_definite)]),
@@ -88,7 +90,7 @@ class Cholesky(Layer):
         return y
 
     def factor(self, x: Any) -> Any:
-        """L of symmetric matrices; LayerError when one is not positive definite."""
+        """The lower factors of symmetric matrices; LayerError when one is not positive definite."""
         message, hint = "a matrix is not positive definite", "adding a small multiple of the identity may make it so"
         try:
             lower = self.xp.linalg.cholesky(x)
@@ -99,11 +101,11 @@ class Cholesky(Layer):
         return lower
 
     def lower(self) -> Any:
-        """L."""
+        """The lower factors."""
         return transposed(self.saved.y) if self.upper else self.saved.y
 
     def half(self, x: Any) -> Any:
-        """Φ: the lower triangle with half of the diagonal."""
+        """half ⊙ x: the lower triangle with half of the diagonal."""
         xp, n = self.xp, x.shape[-1]
         return x * (xp.tri(n, dtype=x.dtype) - 0.5 * xp.eye(n, dtype=x.dtype))
 

@@ -31,16 +31,17 @@ class Det(Layer):
 
     Where matrices are large y soon over- or underflows: LogDet is its logarithm.
 
-    Shapes    x (..., n, n) real, y (...)
-    Backward  Along row i, det x = Σⱼ xᵢⱼ cᵢⱼ with cofactors cᵢⱼ that do not depend on that row, so
+    Shapes    x (..., K, K) real, y (...)
+    Backward  Along row i, det x = Σⱼ x[i, j] c[i, j] with cofactors c[i, j] that do not depend on that row, so
                   dx = dy c
-              For a regular x that is dy det x (x⁻¹)ᵀ. The cofactors of a singular one exist as well; there is only no
-              inverse to take them from. With x = u s vᵀ, u and v orthogonal and s diagonal, the matrix of cofactors of
-              a product is the product of the matrices of cofactors; that of u is det u u, and that of s is diagonal:
-                  c = det u det v  u diag(Πₖ sₖ over k ≠ i) vᵀ
-              No number is divided by. For rank n - 1 one number of the diagonal is left, for a lower rank none.
+              For a regular x that is dy (det x) (x⁻¹)ᵀ. The cofactors of a singular one exist as well; there is only no
+              inverse to take them from. Let u, s, v be factors of x = u s vᵀ, u and v orthogonal, s diagonal. The
+              cofactors of a matrix product are the product of the cofactors, those of u are (det u) u, and those of s a
+              diagonal matrix r of the products of all others:
+                  c = (det u) (det v) u r vᵀ,   r[i, i] = Π s[j, j]      over j ≠ i
+              Nothing is divided by. For rank K - 1 one element of r is left, for a lower rank none.
     Keeps     x
-    Cost      2n³/3 flops per matrix forward, about 20n³ backward
+    Cost      2K³/3 flops per matrix forward, about 20K³ backward
     Errors    LayerError when x is not square matrices, or in backward when one holds NaN or infinity
     Source    Giles 2008; Golub & Van Loan 2013; compare torch.linalg.det
     """

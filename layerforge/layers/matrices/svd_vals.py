@@ -17,22 +17,24 @@ from .square import decomposed, singular_values, transposed
 class SVDVals(Layer):
     """SVDVals: the singular values of matrices
 
-        y₁ ≥ y₂ ≥ ... ≥ y_k ≥ 0,   x = u diag(y) vᵀ,   uᵀu = vᵀv = 1
+        y[0] ≥ y[1] ≥ ... ≥ 0,   x = u s vᵀ,   uᵀ u = vᵀ v = I
 
+    s is the diagonal matrix of y, u and v hold singular vectors in their columns, I is the identity matrix.
     Their sum is the nuclear norm, which makes a matrix of low rank where it is a penalty; the largest is the spectral
     norm.
 
-    Shapes    x (..., m, n) real, y (..., k) with k the smaller of m and n
-    Backward  A change ẋ = u̇ diag(y) vᵀ + u diag(ẏ) vᵀ + u diag(y) v̇ᵀ, seen from both sides, is
-                  uᵀ ẋ v = uᵀu̇ diag(y) + diag(ẏ) + diag(y) v̇ᵀv
-              From uᵀu = 1 follows uᵀu̇ = -(uᵀu̇)ᵀ, which has zeros on its diagonal, and so has v̇ᵀv. What is left there is
-                  ẏᵢ = (uᵀ ẋ v)ᵢᵢ = Σ uₖᵢ ẋₖₗ vₗᵢ      so      dx = u diag(dy) vᵀ
+    Shapes    x (..., J, K) real, y (..., the smaller of J and K)
+    Backward  All products are matrix products. From ẋ = u̇ s vᵀ + u ṡ vᵀ + u s v̇ᵀ follows
+                  uᵀ ẋ v = uᵀ u̇ s + ṡ + s v̇ᵀ v
+              and from uᵀ u = I that uᵀ u̇ = -(uᵀ u̇)ᵀ, which has zeros on its diagonal, as has v̇ᵀ v. What is left there
+              is ẏ[i] = Σ u[j, i] ẋ[j, k] v[k, i] over j and k, so
+                  dx[j, k] = Σᵢ u[j, i] dy[i] v[k, i]
               Where singular values are equal, u and v may be turned within them, and one of them alone has no
               derivative: dx is then by those vectors that the decomposition found. What treats equal ones alike, as
               the nuclear norm does, has a derivative, and dx is that, whichever were found. Where one is 0 it has a
               kink, as |x| has, and dx is its slope on one side.
     Keeps     x
-    Cost      about 4 m n k flops per matrix forward, 20 m n k backward, which needs the vectors too
+    Cost      about 4 J K² flops per matrix forward for K ≤ J, 20 J K² backward, which needs the vectors too
     Errors    LayerError when x is not matrices, or one holds NaN or infinity
     Source    Golub & Van Loan 2013; compare torch.linalg.svdvals
     """
@@ -47,7 +49,7 @@ class SVDVals(Layer):
         Example({}, [Spec((0, 2, 3))], "no samples"),
     ]
     bad_examples = [
-        Bad({}, "has shape (3,), expected matrices (..., m, n)", [Spec((3,))]),
+        Bad({}, "has shape (3,), expected matrices (..., J, K)", [Spec((3,))]),
         Bad({}, "must be real numbers", [Spec((2, 2), role="index")]),
         Bad({"k": 2}, "unknown key 'k'"),
     ]
@@ -55,7 +57,7 @@ class SVDVals(Layer):
     def setup(self, x: Spec) -> Spec:
         expect_role("the bottom", x, "real")
         if x.ndim < 2:
-            raise LayerError(f"the bottom has shape {x.shape}, expected matrices (..., m, n)")
+            raise LayerError(f"the bottom has shape {x.shape}, expected matrices (..., J, K)")
         return x.with_shape((*x.shape[:-2], min(x.shape[-2:])))
 
     def per_sample_for(self, x: Spec) -> bool:

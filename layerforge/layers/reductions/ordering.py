@@ -1,4 +1,4 @@
-"""TopK and Sort: the numbers along an axis in order, the first of them or all, and where they are."""
+"""TopK and Sort: the elements along an axis in order, the first of them or all, and where they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def few_numbers(rng: Any, shape: tuple[int, ...]) -> Any:
 
 
 class Ordering(Layer):
-    """Base of TopK and Sort: the first numbers along an axis in an order, and their indices as a second top."""
+    """Base of TopK and Sort: the first elements along an axis in an order, and their indices as a second top."""
 
     tops = (1, 2)
     backward_reads = ("top[1]",)
@@ -27,11 +27,11 @@ class Ordering(Layer):
     dim: int
 
     def count(self, size: int) -> int:
-        """How many of so many numbers are in the top."""
+        """How many of so many elements are in the top."""
         raise NotImplementedError
 
     def falling(self) -> bool:
-        """Whether the largest number comes first."""
+        """Whether the largest element comes first."""
         raise NotImplementedError
 
     def setup(self, x: Spec) -> tuple[Spec, ...]:
@@ -60,31 +60,31 @@ class Ordering(Layer):
         return (moved, None)[: self.tops_wanted]
 
     def pick(self, x: Any, places: Any) -> Any:
-        """The numbers of x at these places on axis dim."""
+        """The elements of x at these places on axis dim."""
         return self.xp.take_along_axis(x, places, axis=self.dim)
 
 
 @register
 class TopK(Ordering):
-    """TopK: the k largest numbers along an axis in order, with their indices as a second top
+    """TopK: the k largest elements along an axis in order, with their indices as a second top
 
-        y₁ ≥ y₂ ≥ ... ≥ y_k,   yⱼ = x[iⱼ]      on axis dim;   the smallest, ascending, where largest is false
+        y[0] ≥ y[1] ≥ ... ≥ y[k - 1],   y[j] = x[i[j]]      on axis dim; the smallest, ascending, where largest is false
 
-    Among equal numbers the smaller index comes first. NaN counts as the largest number, as in NumPy and torch, and the
+    Among equal elements the smaller index comes first. NaN counts as the largest value, as in NumPy and torch, and the
     first NaN as the largest of several.
 
-    Shapes    x real with an axis dim; y the same with size k on it; the indices i, a second top if there is one, alike
-    Backward  Each number of y was taken from one place of x, and no two from the same:
-                  dx[iⱼ] = dyⱼ,   0 at all other places
+    Shapes    x real with an axis dim; y the same with size k on it; the indices i, the optional second top, likewise
+    Backward  Each element of y was taken from one place of x, and no two from the same:
+                  dx[i[j]] = dy[j],   0 at all other places
     Keeps     the indices
     Cost      a sort forward, one copy backward
-    Errors    LayerError when there is no axis dim, or it has fewer than k numbers
-    Source    compare torch.topk, which promises no order among equal numbers
+    Errors    LayerError when there is no axis dim, or it has fewer than k elements
+    Source    compare torch.topk, which promises no order among equal elements
     """
 
-    k: int = param(help="how many numbers", ge=1)
+    k: int = param(help="how many elements", ge=1)
     dim: int = param(-1, help="axis to search along; negative counts from the back")
-    largest: bool = param(True, help="the largest numbers; false: the smallest")
+    largest: bool = param(True, help="the largest elements; false: the smallest")
 
     examples = [
         Example({"k": 2}, [Spec((3, 5))]),
@@ -126,19 +126,18 @@ class TopK(Ordering):
 
 @register
 class Sort(Ordering):
-    """Sort: the numbers along an axis in order, with their indices as a second top
+    """Sort: the elements along an axis in order, with their indices as a second top
 
-        y₁ ≤ y₂ ≤ ... ≤ y_D,   yⱼ = x[iⱼ]      on axis dim of size D;   the largest first where descending is true
+        y[0] ≤ y[1] ≤ ... ≤ y[K - 1],   y[j] = x[i[j]]      on axis dim; the largest first where descending is true
 
-    Equal numbers stay in the order that they have in x, descending too. NaN counts as the largest number, as in NumPy
+    Equal elements stay in the order that they have in x, descending too. NaN counts as the largest value, as in NumPy
     and torch.
 
-    Shapes    x real or index, with an axis dim; y the same; the indices i, a second top if there is one, alike
-    Backward  i is a permutation of the axis, constant while x moves only a little, so each number of y goes back:
-                  dx[iⱼ] = dyⱼ
-              Where numbers are equal, y is the same whichever of them comes first, but has no derivative by one of them
-              alone; the gradients of equal numbers are shared out in their order, and their sum is right for moving
-              them together.
+    Shapes    x real or index, with K elements on axis dim; y the same; the indices i, the optional second top, likewise
+    Backward  i is a permutation of the axis, constant while x moves only a little, so each element of y goes back:
+                  dx[i[j]] = dy[j]
+              Where elements are equal, y has no derivative by one of them alone; dy is handed out in their order, and
+              the sum of what they get is right for moving them together.
     Keeps     the indices
     Cost      a sort forward, one copy backward
     Errors    LayerError when there is no axis dim
@@ -146,7 +145,7 @@ class Sort(Ordering):
     """
 
     dim: int = param(-1, help="axis to sort along; negative counts from the back")
-    descending: bool = param(False, help="the largest number first")
+    descending: bool = param(False, help="the largest element first")
 
     examples = [
         Example({}, [Spec((3, 5))]),

@@ -1,4 +1,4 @@
-"""RepeatInterleave: every number several times in a row.
+"""RepeatInterleave: every element several times in a row.
 
 What stands in several places gets the sum of their gradients: its counterpart is a sum.
 """
@@ -21,7 +21,7 @@ from .linear_map import LinearMap
 
 @register
 class RepeatInterleave(LinearMap):
-    """RepeatInterleave: every number several times in a row
+    """RepeatInterleave: every element several times in a row
 
         y[..., startᵢ + r, ...] = x[..., i, ...]      r = 0 ... repeatsᵢ - 1, startᵢ = repeats₀ + ... + repeatsᵢ₋₁
 
@@ -30,7 +30,7 @@ class RepeatInterleave(LinearMap):
 
     Shapes    x of any shape with an axis dim, real or index; y with as many places on it as the counts add up to,
               without dim (Σ repeatsᵢ)
-    Backward  Each number of x stands at repeatsᵢ places in a row, and at none where that is 0:
+    Backward  Each element of x is at repeatsᵢ places in a row, and at none where that is 0:
                   dx[..., i, ...] = Σᵣ dy[..., startᵢ + r, ...]      on axis dim
     Keeps     the shape of x
     Cost      one copy forward, one sum backward
