@@ -220,12 +220,36 @@ CONVOLUTIONS = [
         {**EVERYTHING, "stride": [3, 2], "output_padding": [1, 2], "dilation": [2, 3]},
         Spec((3, 4, 3, 4)),
     ),
+    case_of(
+        "ConvTranspose1d-everything",
+        {**FOUR, "stride": 3, "padding": 2, "output_padding": 2, "dilation": 2, "groups": 2},
+        Spec((3, 4, 5)),
+    ),
+    case_of(
+        "ConvTranspose3d-everything",
+        {"out_channels": 4, "kernel_size": [2, 3, 1], "stride": [2, 1, 3], "padding": [1, 0, 0], "groups": 2,
+         "dilation": [2, 1, 2], "output_padding": [1, 0, 2]},
+        Spec((2, 4, 3, 2, 3)),
+    ),
     case_of("ConvTranspose2d-gaps", {**FOUR, "stride": [4, 5]}, Spec((2, 3, 2, 3))),
     case_of("ConvTranspose2d-several-into-one", {**FOUR, "out_channels": 3, "groups": 3}, Spec((2, 6, 3, 4))),
     case_of(
         "Unfold-everything",
         {"kernel_size": [3, 2], "dilation": [1, 3], "padding": [2, 1], "stride": [3, 2]},
         Spec((2, 3, 4, 5)),
+    ),
+    *(
+        case_of(
+            f"GridSample-{mode}-{padding}-{'centres' if align else 'edges'}-{spec.ndim - 2}",
+            {"mode": mode, "padding_mode": padding, "align_corners": align},
+            spec,
+            Spec((*spec.shape[:1], *[3] * (spec.ndim - 2), spec.ndim - 2), low=-4, high=4),
+        )
+        for spec in (Spec((2, 2, 4, 5)), Spec((1, 2, 2, 3, 4)))
+        for mode in ("bilinear", "nearest", "bicubic")
+        for padding in ("zeros", "border", "reflection")
+        for align in (False, True)
+        if mode != "bicubic" or spec.ndim == 4
     ),
     *tried("Upsample", Spec((2, 3, 4, 5)), {
         "smaller": {"scale_factor": [0.5, 0.75]},
@@ -279,7 +303,9 @@ POOLINGS = [
             *tried("StochasticPool2d", IMAGE, {f"negative-{phase}": {"kernel_size": 2}}, phase),
         )
     ),
-    case_of("AdaptiveAvgPool2d-larger", {"output_size": [7, 11]}, Spec((2, 3, 4, 5))),
+    *(case_of(f"{pool}-larger", {"output_size": [7, 11]}, Spec((2, 3, 4, 5)))
+      for pool in ("AdaptiveAvgPool2d", "AdaptiveMaxPool2d")),
+    case_of("AdaptiveMaxPool2d-ties", {"output_size": [3, 2]}, Spec((2, 3, 7, 5), draw=few_values)),
 ]  # fmt: skip
 
 FAR, FLAT = Spec((3, 4, 6), low=1000, high=1001), Spec((3, 4, 3), draw=constant_sample)
