@@ -6,7 +6,8 @@ from typing import Any
 
 from ...arrays.functional import sigmoid
 from ...schema.registry import register
-from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+from .recurrent import Recurrent
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
 
 
 @register

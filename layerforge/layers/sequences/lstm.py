@@ -8,7 +8,8 @@ from ...arrays.functional import sigmoid
 from ...arrays.spec import Spec, index
 from ...contract.layer import Example
 from ...schema.registry import register
-from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+from .recurrent import Recurrent
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
 
 
 @register

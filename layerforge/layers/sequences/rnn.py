@@ -8,7 +8,8 @@ from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example
 from ...schema.params import param
 from ...schema.registry import register
-from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+from .recurrent import Recurrent
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
 
 
 @register
