@@ -17,7 +17,7 @@ from ..contract.layer import Layer
 from ..engines.protocol import is_engine_layer
 from ..plan.engines import FAST
 from ..schema import registry
-from .case import Case, compare, demand, engine_check, outputs, same
+from .case import Case, compare, demand, differentiable, engine_check, outputs, same
 from .harness import Probe, reference_of
 from .phases import grow
 
@@ -44,7 +44,7 @@ def refusal(theirs: Any, probe: Probe) -> str | None:
 # What it computes -----------------------------------------------------------------------------------------------------
 
 
-@engine_check
+@engine_check()
 def check_agrees(case: Case) -> None:
     """Tops, state and gradients are the reference's, in both phases: see `rounding` for what may be lost."""
     for phase in ("train", "eval"):
@@ -137,7 +137,7 @@ def poisonous(a: Any) -> Any:
 LAYOUTS = (channels_last, with_gaps, part_of_channels, backwards, unaligned, odd_strides, zero_strides)
 
 
-@engine_check
+@engine_check()
 def check_any_memory(case: Case) -> None:
     """Where the numbers lie in memory does not matter: with gaps, backwards, unaligned, repeated by broadcasting."""
     plain, equal = case.probe(), case.close
@@ -161,7 +161,7 @@ def check_any_memory(case: Case) -> None:
 # As often as asked ----------------------------------------------------------------------------------------------------
 
 
-@engine_check
+@engine_check()
 def check_second_use(case: Case) -> None:
     """A layer that was used before gives what a new one gives, for other arrays, numbers, phases and batches."""
     used = case.probe()
@@ -191,11 +191,15 @@ def check_second_use(case: Case) -> None:
         _compare_with_new(larger, used, "for another batch size")
 
 
-@engine_check
+def can_overwrite_grad(case: Case) -> str | None:
+    """Condition of the check of gradients that are set."""
+    can = is_engine_layer(case.cls) and case.cls.can_overwrite_grad
+    return None if can else "it sets no gradients of parameters"
+
+
+@engine_check(differentiable, can_overwrite_grad)
 def check_overwrites_grad(case: Case) -> None:
     """A layer that can set the gradients of its parameters sets all of them when it is told to, and adds otherwise."""
-    if not (case.differentiable and is_engine_layer(case.cls) and case.cls.can_overwrite_grad):
-        return
     probe = case.probe()
     dys = probe.draw_cotangents(probe.forward())
     once, layer = probe.gradients(dys), probe.layer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -242,17 +242,25 @@ def probe_gradients(
     return rows
 
 
-def joint_gradient(probe: Probe, effort: Effort) -> Row | None:
-    """The verdict on a direction of all bottoms at once in which equal numbers stay equal.
+def equal_numbers(probe: Probe) -> bool:
+    """Whether two numbers of the bottoms that have a gradient are equal."""
+    numbers = _numbers(_moving_bottoms(probe).values(), probe)
+    return np.unique(numbers).size < numbers.size
 
-    None where no two numbers of the bottoms that have a gradient are equal.
-    """
+
+def _moving_bottoms(probe: Probe) -> dict[str, Any]:
+    return {name: array for name, array in probe.arrays().items() if name.startswith("bottom")}
+
+
+def _numbers(arrays: Iterable[Any], probe: Probe) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(probe.host(array).ravel() for array in arrays)])
+
+
+def joint_gradient(probe: Probe, effort: Effort) -> Row:
+    """The verdict on a direction of all bottoms at once in which equal numbers stay equal."""
     probe.layer.run.keep = True
-    bottoms = {name: array for name, array in probe.arrays().items() if name.startswith("bottom")}
-    numbers = np.concatenate([probe.host(array).ravel() for array in bottoms.values()] or [np.zeros(0)])
-    distinct, which = np.unique(numbers, return_inverse=True)
-    if distinct.size == numbers.size:
-        return None
+    bottoms = _moving_bottoms(probe)
+    distinct, which = np.unique(_numbers(bottoms.values(), probe), return_inverse=True)
     step = np.random.default_rng([effort.seed, 6]).normal(size=distinct.size)[which]
     parts = np.split(step / norm(step), np.cumsum([array.size for array in bottoms.values()])[:-1])
     parts = [part.reshape(array.shape) for part, array in zip(parts, bottoms.values(), strict=True)]
