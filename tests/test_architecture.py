@@ -192,6 +192,18 @@ def test_files_and_functions_fit_on_a_page(path: Path) -> None:
             assert len(own) <= FUNCTION_LIMIT, f"{node.name} has {len(own)} lines of code"
 
 
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TEST_MODULES = "|".join(path.stem for path in TESTS if path.stem.startswith(("test_", "conftest")))
+IMPORTS_TESTS = re.compile(rf"^\s*(from|import)\s+([\w.]+\.)?({TEST_MODULES})\b", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_test_module_imports_another(path: Path) -> None:
+    """Neither itself nor in the text of a program that it runs: what tests share is in tests/support."""
+    found = IMPORTS_TESTS.search(path.read_text(encoding="utf-8"))
+    assert found is None, f"{found.group().strip()}: move what it takes to tests/support"
+
+
 TRACKED = [
     p
     for folder in ("layerforge", "tests", "scripts", "configs", "docs", ".ci", "data")
