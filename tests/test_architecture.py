@@ -204,6 +204,19 @@ def test_no_test_module_imports_another(path: Path) -> None:
     assert found is None, f"{found.group().strip()}: move what it takes to tests/support"
 
 
+SKIPS = re.compile(
+    r"pytest\.skip\(|importorskip|allow_module_level|mark\.skip\b|skipif\((?!.*(os\.name|sys\.platform|\(os, |/dev/))"
+)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_missing_tool_is_told_of(path: Path) -> None:
+    """Only the system that a test runs on may skip it in silence; what can be installed is demanded."""
+    if path != Path(__file__) and path.relative_to(ROOT / "tests") != Path("support/tools.py"):
+        found = SKIPS.search(path.read_text(encoding="utf-8"))
+        assert found is None, f"{found.group()}: take demand or demand_that of tests/support/tools.py"
+
+
 TRACKED = [
     p
     for folder in ("layerforge", "tests", "scripts", "configs", "docs", ".ci", "data")
