@@ -131,8 +131,8 @@ def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     hardly more than 1 and its logarithm is what is left of them: it is taken before the sum is rounded.
     """
     y = xp.subtract(x, x.max(axis=dim, keepdims=True), out=out)
-    log_sum = xp.log(exact_sum(xp.exp(y), dim, keepdims=True))
-    return xp.subtract(y, log_sum, out=y, casting="same_kind")
+    y -= xp.log(exact_sum(xp.exp(y), dim, keepdims=True)).astype(y.dtype)
+    return y
 
 
 def softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:

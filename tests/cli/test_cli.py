@@ -677,7 +677,7 @@ def test_families_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_page_of_a_layer(capsys: pytest.CaptureFixture[str]) -> None:
     out = ok(capsys, "layers", "Linear")
     assert "    y = x Wᵀ + b\n" in out
-    assert "  out_features   an integer >= 1  required          features M of the output\n" in out
+    assert "  out_features   an integer >= 1  required          features O of the output\n" in out
     assert "Reads       bottom in backward\n" in out
     assert "  - {name: linear, type: Linear, bottom: x1, out_features: 4}\n" in out
     assert "x1 (3, 5) float32 -> (3, 4) float32" in out

@@ -10,7 +10,17 @@ import pytest
 from layerforge.contract.fillers import Filler
 from layerforge.contract.layer import Layer
 from layerforge.schema.errors import ConfigError
-from layerforge.schema.params import Declared, FilePath, FloatPair, Pair, PerAxis, Single, Triple, param
+from layerforge.schema.params import (
+    Declared,
+    FilePath,
+    FloatPair,
+    Pair,
+    PerAxis,
+    Single,
+    Triple,
+    describe_type,
+    param,
+)
 from layerforge.schema.registry import LAYERS, register
 
 
@@ -61,6 +71,20 @@ def test_errors(values: dict[str, Any], message: str) -> None:
         Sample(**values)
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (list[list[float]], "a list of lists of numbers"),
+        (list[bool], "a list of booleans"),
+        (dict[str, list[int]], "a mapping of names to lists of integers"),
+        (tuple[int, int], "a list of 2 integers"),
+        (list[int | str], "a list of integers or strings"),
+    ],
+)
+def test_lists_of_anything_are_told_in_the_plural(kind: Any, words: str) -> None:
+    assert describe_type(kind) == words
 
 
 def test_all_errors_at_once() -> None:

@@ -1,4 +1,4 @@
-"""ConvTranspose2d: convolution turned round."""
+"""ConvTranspose2d: convolution reversed."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from .correlation import correlate, spread, weigh
 
 @register
 class ConvTranspose2d(Kernels, axes=Pair):
-    """ConvTranspose2d: convolution turned round, which makes images larger (Caffe: Deconvolution)
+    """ConvTranspose2d: convolution reversed, which makes images larger (Caffe: Deconvolution)
 
-        yₙₘ(i) = bₘ + Σ_c Σ W_cmk x_ncₚ    over all p, k with p · stride + k · dilation - padding = i
+        y[n, o, i] = bias[o] + Σ weight[c, o, k] x[n, c, p]
+        over the c, p, k with p · stride + k · dilation - padding = i
 
-    Every number of x paints the kernel, times itself, onto the output: Conv2d's windows lie over y, as many as x has
-    positions, and x fills them. This is the formula that gives Conv2d its dx: as a matrix, the transpose of Conv2d's.
+    Every element of x paints the kernel, times itself, onto the output: Conv2d's windows are laid over y, as many
+    as x has positions, and x fills them. This is the formula that gives Conv2d its dx: as a matrix, the transpose of
+    Conv2d's.
 
     Per axis the output has stride (size - 1) + dilation (kernel - 1) + 1 - 2 padding + output_padding positions.
     Conv2d with a stride makes one size of several; output_padding, rows and columns at the end that the kernels may
     also reach, chooses among them.
 
-    Shapes    x (N, C, H, W) real, y (N, M, H', W'), weight (C, M/groups, kernel height, kernel width), bias (M,)
+    Shapes    x (N, C, H, W) real, y (N, O, H', W'), weight (C, O/groups, kernel height, kernel width), bias (O,)
     Backward  The transpose of a transpose is the convolution itself: with Y the matrix whose columns are the windows
-              over dy (Conv2d's X),
-                  dx = W Y,   dW = x Yᵀ,   dbₘ = Σₙᵢ dyₙₘᵢ
+              over dy (as Conv2d's X are those over x), and matrix products for each group,
+                  dx = weight Y,   dweight = x Yᵀ,   dbias[o] = Σₙᵢ dy[n, o, i]
     Keeps     x
-    Cost      2 N C H W M/groups K flops forward, twice that backward
+    Cost      2 N C H W K O/groups flops forward, for K elements of the kernel; twice that backward
     Errors    LayerError when C is not a multiple of groups, or the padding leaves nothing of the output
-    Source    Zeiler et al. 2010, Long, Shelhamer & Darrell 2015; compare torch.nn.ConvTranspose2d
+    Source    Zeiler et al. 2010, Long, Shelhamer & Darrell 2015; compare torch.nn.ConvTranspose2d, which starts from
+              other values, as at Linear
     """
 
     output_padding: Pair = param(0, help="positions added at the end of each axis of the output", ge=0)
@@ -111,7 +114,7 @@ class ConvTranspose2d(Kernels, axes=Pair):
         return batch_first(self.xp, y)
 
     def apply(self, x: Any) -> Any:
-        """The linear part of forward: (C, *S, N) to (M, *S', N)."""
+        """The linear part of forward: (C, *S, N) to (O, *S', N)."""
         return spread(self.xp, self.params.weight, x, self.windows(x.shape[1:-1]), self.out_channels)
 
     def backward(self, dy: Any) -> Any:

@@ -18,16 +18,16 @@ from ..shapes.linear_map import LinearMap
 class Unfold(LinearMap):
     """Unfold: every window of an image as a column, known as im2col (Caffe: Im2col)
 
-        y_n(c K + k)p = x̂_nc(p · stride + k · dilation)
+        y[n, c K + k, p] = x̂[n, c, p · stride + k · dilation]
 
     with p over the windows, k over the K elements of the kernel (both row by row), x̂ the image with `padding` zeros
-    around it. A convolution is a matrix product with y: its weight as a matrix (M, C K) times y.
+    around it. A convolution is a matrix product with y: its weight as a matrix (O, C K) times y.
 
     Shapes    x (N, C, H, W) real, y (N, C K, P), P windows as Conv2d has positions of its output
-    Backward  A number of y is a copy of one in x, which therefore gets the sum of dy over its copies:
-                  dx_nc(i) = Σ dy_n(c K + k)p    over all p, k with p · stride + k · dilation - padding = i
+    Backward  An element of y is a copy of one in x, which therefore gets the sum of dy over its copies:
+                  dx[n, c, i] = Σ dy[n, c K + k, p]    over all p, k with p · stride + k · dilation - padding = i
     Keeps     the shape of x
-    Cost      y has each number up to K times; no arithmetic forward, one addition per number backward
+    Cost      y has each element up to K times; no arithmetic forward, one addition per element of y backward
     Errors    LayerError when a window is larger than the padded input
     Source    Chellapilla, Puri & Simard 2006; compare torch.nn.Unfold
     """

@@ -18,7 +18,7 @@ from .loss import Reduction, reduction_param
 class ClassLoss(Reduction, Labelled):
     """Base of the losses of labels: a single loss for each position, times the weight of its label, 0 where ignored.
 
-    mean divides their sum by n, which `normalization` counts in Caffe's words:
+    mean divides their sum by m, which `normalization` counts in Caffe's words:
 
         valid        the weights of the positions that count: their number, where there are no weights (torch's mean)
         full         all positions, ignored ones too

@@ -23,10 +23,10 @@ def matrices(*shape: int) -> Spec:
 
 
 def check_square(name: str, spec: Spec) -> None:
-    """LayerError unless a bottom is real matrices (..., n, n)."""
+    """LayerError unless a bottom is real matrices (..., K, K)."""
     expect_role(name, spec, "real")
     if spec.ndim < 2 or spec.shape[-1] != spec.shape[-2]:
-        raise LayerError(f"{name} has shape {spec.shape}, expected square matrices (..., n, n)")
+        raise LayerError(f"{name} has shape {spec.shape}, expected square matrices (..., K, K)")
 
 
 def transposed(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the poolings share, which make one number of a window: its geometry. Channels stay apart, nothing is learned."""
+"""What the poolings share, which make one value of a window: its geometry. Channels stay apart, nothing is learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TopK: the largest numbers along an axis, and where they are."""
+"""TopK: the largest elements along an axis, and where they are."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from ...schema.registry import register
 
 @register
 class TopK(Layer):
-    """TopK: the k largest numbers along an axis in order, with their indices as a second top
+    """TopK: the k largest elements along an axis in order, with their indices as a second top
 
-        y₁ ≥ y₂ ≥ ... ≥ y_k,   yⱼ = x[iⱼ]      on axis dim;   the smallest, ascending, where largest is false
+        y[0] ≥ y[1] ≥ ... ≥ y[k - 1],   y[j] = x[i[j]]      on axis dim; the smallest, ascending, where largest is false
 
-    Among equal numbers the smaller index comes first. NaN counts as the largest number, as in NumPy and torch, and the
+    Among equal elements the smaller index comes first. NaN counts as the largest value, as in NumPy and torch, and the
     first NaN as the largest of several.
 
-    Shapes    x real with an axis dim; y the same with size k on it; the indices i, a second top if there is one, alike
-    Backward  Each number of y was taken from one place of x, and no two from the same:
-                  dx[iⱼ] = dyⱼ,   0 at all other places
+    Shapes    x real with an axis dim; y the same with size k on it; the indices i, the optional second top, likewise
+    Backward  Each element of y was taken from one place of x, and no two from the same:
+                  dx[i[j]] = dy[j],   0 at all other places
     Keeps     the indices
     Cost      a sort forward, one copy backward
-    Errors    LayerError when there is no axis dim, or it has fewer than k numbers
-    Source    compare torch.topk, which promises no order among equal numbers
+    Errors    LayerError when there is no axis dim, or it has fewer than k elements
+    Source    compare torch.topk, which promises no order among equal elements
     """
 
     tops = (1, 2)
     backward_reads = ("top[1]",)
 
-    k: int = param(help="how many numbers", ge=1)
+    k: int = param(help="how many elements", ge=1)
     dim: int = param(-1, help="axis to search along; negative counts from the back")
-    largest: bool = param(True, help="the largest numbers; false: the smallest")
+    largest: bool = param(True, help="the largest elements; false: the smallest")
 
     examples = [
         Example({"k": 2}, [Spec((3, 5))]),
@@ -85,7 +85,7 @@ class TopK(Layer):
         return (self.pick(dx, self.saved.places), None)[: self.tops_wanted]
 
     def pick(self, x: Any, places: Any) -> Any:
-        """The numbers of x at these places on axis dim."""
+        """The elements of x at these places on axis dim."""
         return self.xp.take_along_axis(x, places, axis=self.dim)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:

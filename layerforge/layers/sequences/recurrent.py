@@ -1,4 +1,4 @@
-"""What RNN, LSTM and GRU share: layers upon layers, two directions, masks, and the way back through time.
+"""What RNN, LSTM and GRU share: stacked layers, two directions, masks, and the way back through time.
 
 A cell is a layer's own: how a step makes the new state (`step`), and what that means for gradients (`step_back`).
 """
@@ -45,7 +45,7 @@ class Trace(NamedTuple):
 class Recurrent(Layer):
     """Base of the recurrent layers. For each of the T steps, with h and perhaps c the state, 0 before the first,
 
-        a_x = W_ih xₜ + b_ih,   a_h = W_hh hₜ₋₁ + b_hh,   state = step(a_x, a_h, state)
+        a_x = xₜ W_ihᵀ + b_ih,   a_h = hₜ₋₁ W_hhᵀ + b_hh,   state = step(a_x, a_h, state)
 
     All a_x are one matrix product before the loop, as x is known; only a_h needs one per step. The way back is the same
     loop from the last step to the first. It carries the gradient of the state; a step turns that into the gradients
@@ -69,7 +69,7 @@ class Recurrent(Layer):
     gates_add: ClassVar[bool] = True  # the cell uses a_x + a_h only: both have the same gradient
 
     hidden_size: int = param(help="features H of the state", ge=1)
-    num_layers: int = param(1, help="layers upon each other: each reads the outputs of the one below", ge=1, le=1000)
+    num_layers: int = param(1, help="stacked layers: each reads the outputs of the one below", ge=1, le=1000)
     bias: bool = param(True, help="learn additive biases")
     bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
     second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))
@@ -214,7 +214,7 @@ class Recurrent(Layer):
         return (rows(da_x) @ self.params[f"weight_ih{suffix}"]).reshape(trace.x.shape)
 
     def add_weight_gradients(self, kind: str, suffix: str, da: Any, x: Any) -> None:
-        """The sums over all steps and samples, for the weight and the bias that made a = W x + b."""
+        """The sums over all steps and samples, for the weight and the bias that made a = x Wᵀ + b."""
         if self.needs_param_grad[f"weight_{kind}{suffix}"]:
             self.grads[f"weight_{kind}{suffix}"][...] += product_over_rows(da, x)
         if self.bias and self.needs_param_grad[f"bias_{kind}{suffix}"]:

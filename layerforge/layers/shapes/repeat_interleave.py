@@ -1,4 +1,4 @@
-"""RepeatInterleave: every number several times in a row.
+"""RepeatInterleave: every element several times in a row.
 
 What stands in several places gets the sum of their gradients: its counterpart is a sum.
 """
@@ -17,19 +17,19 @@ from .linear_map import LinearMap
 
 @register
 class RepeatInterleave(LinearMap):
-    """RepeatInterleave: every number several times in a row
+    """RepeatInterleave: every element several times in a row
 
         y[..., repeats i + r, ...] = x[..., i, ...]      r = 0 ... repeats - 1, on axis dim
 
     Shapes    x of any shape with an axis dim, real or index; y with that size times repeats
-    Backward  Each number of x stands at `repeats` places in a row: dx = Σᵣ dy[..., repeats i + r, ...]
+    Backward  Each element of x is at `repeats` places in a row: dx[..., i, ...] = Σᵣ dy[..., repeats i + r, ...]
     Keeps     the shape of x
     Cost      one copy forward, one sum backward
     Errors    LayerError when dim is out of range
     Source    compare torch.repeat_interleave, which flattens x unless it is given a dim
     """
 
-    repeats: int = param(help="how many times each number", ge=1)
+    repeats: int = param(help="how many times each element", ge=1)
     dim: int = param(help="axis to repeat along; negative counts from the back")
 
     examples = [

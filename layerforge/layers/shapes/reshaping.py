@@ -1,4 +1,4 @@
-"""Reshape, Squeeze and Unsqueeze: the same numbers under another shape."""
+"""Reshape, Squeeze and Unsqueeze: the same elements under another shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .linear_map import LinearMap
 
 
 class Reshaping(LinearMap):
-    """Base of the layers whose top has the numbers of the bottom in the same row-major order: A is the identity."""
+    """Base of the layers whose top has the elements of the bottom in the same row-major order: A is the identity."""
 
     top_is_view = True
     grad_aliases = True
@@ -32,18 +32,18 @@ class Reshaping(LinearMap):
 
 @register
 class Reshape(Reshaping):
-    """Reshape: the same numbers under another shape (Caffe: Reshape)
+    """Reshape: the same elements under another shape (Caffe: Reshape)
 
         y = x, read in row-major order
 
     In shape, 0 copies the size of the bottom's axis at the same place, and one -1 takes what is left. `[0, -1]` keeps
     the batch and joins the rest; a shape without 0 in front ties the net to one batch size.
 
-    Shapes    x of any shape, real or index; y of the given shape, with as many numbers
+    Shapes    x of any shape, real or index; y of the given shape, with as many elements
     Backward  dx = dy in the shape of x
     Keeps     the shape of x
     Cost      none where x is contiguous: y is a view of x, and dx of dy; otherwise a copy
-    Errors    LayerError when the numbers do not fit the shape, or a 0 has no axis to copy
+    Errors    LayerError when the elements do not fit the shape, or a 0 has no axis to copy
     Source    compare torch.reshape, which has no 0
     """
 
