@@ -141,6 +141,12 @@ def test_the_contract_names_a_writer_for_every_attribute_of_a_layer() -> None:
     assert made | {"place", "overwrites_grad"} == set(WRITERS)
 
 
+@pytest.mark.parametrize("name", ["Net", "Layer", "Plan", "Executor", "Graph", "Step", "Section", "Pass", "Place"])
+def test_a_word_of_the_architecture_is_one_class(name: str) -> None:
+    places = [path.name for path in FILES for _ in re.findall(rf"^class {name}\b", path.read_text(), re.MULTILINE)]
+    assert len(places) == 1, f"class {name} is in {', '.join(places)}: a reader takes one for the other"
+
+
 ENGINE_WORDS = re.compile(
     r"onednn|dnnl|\bengines?\b|\babsorbs?\b|channels_last|nhwc|nchw|\bfus(e|ed|es|ing|ion)\b", re.IGNORECASE
 )
