@@ -44,7 +44,9 @@ class InputTransform:
         crop: tuple[int, int] | None = None,
         kinds: Mapping[str, Kind] | None = None,
     ) -> None:
-        self.affine, self.crop, self.kinds = dict(affine), crop, dict(kinds or {})
+        self.affine = dict(affine)
+        self.crop = crop
+        self.kinds = dict(kinds or {})
         self._cast: dict[tuple[str, str], tuple[np.ndarray, np.ndarray, bool, bool]] = {}
 
     @classmethod

@@ -105,12 +105,14 @@ class Runtime:
         lib.dnnl_memory_desc_get_size.argtypes = [Pointer]
         lib.dnnl_memory_set_data_handle.argtypes = [Pointer, Pointer]
         lib.dnnl_primitive_execute.argtypes = [Pointer, Pointer, ctypes.c_int, Pointer]
-        self.engine, self.stream = Pointer(), Pointer()
+        self.engine = Pointer()
+        self.stream = Pointer()
         check(lib.dnnl_engine_create(ctypes.byref(self.engine), 1, ctypes.c_size_t(0)), "making an engine")
         check(lib.dnnl_stream_create(ctypes.byref(self.stream), self.engine, 1), "making a stream")
         threads.engine_loaded()
         self.watch = Watch()
-        self.bindings, self._numbers = 0, itertools.count(1)
+        self.bindings = 0
+        self._numbers = itertools.count(1)
 
     def count_binding(self) -> None:
         """Something was bound to other arrays: `bindings` is another number than ever before, in any thread."""
@@ -283,7 +285,8 @@ class Call:
         self.scratch = scratchpad.bytes
         if self.scratch:
             which, descs = (*which, SCRATCHPAD), (*descs, scratchpad)
-        self.recipe, self.descs = recipe, descs
+        self.recipe = recipe
+        self.descs = descs
         self.handle = Handle("dnnl_primitive_create", "dnnl_primitive_destroy", recipe.pointer)
         self.memories = [
             Handle("dnnl_memory_create", "dnnl_memory_destroy", d.pointer, runtime().engine, Pointer(0)) for d in descs
@@ -414,7 +417,10 @@ class Op(Work):
         self, maker: Maker, options: Sequence[Any], memory: Callable[[str, int], np.ndarray], added: Sequence[int] = ()
     ) -> None:
         super().__init__()
-        self.maker, self.options, self.memory, self.added = maker, options, memory, added
+        self.maker = maker
+        self.options = options
+        self.memory = memory
+        self.added = added
         self.copied: list[tuple[np.ndarray, np.ndarray, bool]] = []  # copy, original, whether that is a result
         self.used: list[np.ndarray] = []
         self.made: dict[Any, Primitive] = {}
