@@ -217,7 +217,7 @@ def check_index(xp: Any, index: Any, size: int, what: str) -> None:
 def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
     """Add every number of values to a place of `out`: on axis dim the one that index names, on the others its own.
 
-    It undoes taking numbers along an axis: places that were read several times get the sum. index broadcasts to
+    It undoes taking elements along an axis: places that were read several times get the sum. index broadcasts to
     values; `out` must be contiguous.
     """
     index = index.astype("int64")  # a position may be more than a small index type holds

@@ -46,7 +46,7 @@ SEQUENCE = Spec((6, 8, 5))
 
 @dataclass(frozen=True)
 class Use:
-    """A layer on bottoms of some shapes, and what its numbers are like."""
+    """A layer on bottoms of some shapes, and what its values are like."""
 
     type_name: str
     params: dict[str, Any]

@@ -53,7 +53,7 @@ class Case:
 
     @property
     def tolerance(self) -> float:
-        """What rounding leaves of two ways to compute the same, relative to the largest number."""
+        """What rounding leaves of two ways to compute the same, relative to the largest element."""
         return 1e-12 if self.dtypes[-1] == "float64" else rounding(self.probe().bottoms)
 
     @property
@@ -132,11 +132,11 @@ def computes(case: Case) -> str | None:
 
 
 def rounding(bottoms: Sequence[Any]) -> float:
-    """How far two float32 results may be apart, relative to the largest number of an array: 1e-5 as a rule.
+    """How far two float32 results may be apart, relative to the largest element of an array: 1e-5 as a rule.
 
-    Where the numbers of a bottom are far from zero and near to each other, x - μ has lost as many digits as their mean
+    Where the elements of a bottom are far from zero and near to each other, x - μ has lost as many digits as their mean
     is larger than their spread, since μ itself is rounded to float32. The reference saves those digits by subtracting
-    one of the numbers before (`centre` in norms/standardize.py); an engine need not, so that much more is allowed.
+    one of the elements before (`centre` in norms/standardize.py); an engine need not, so that much more is allowed.
     """
     allowed = 1e-5
     for x in (np.asarray(b, "float64") for b in bottoms if b.dtype.kind == "f" and b.size):

@@ -21,7 +21,7 @@ from .case import Case, compare, demand, differentiable, engine_check, outputs, 
 from .harness import Probe, reference_of
 from .phases import grow
 
-FLOOR = 8 * float(np.finfo("float32").eps)  # what is left of numbers that cancel, relative to the largest of them
+FLOOR = 8 * float(np.finfo("float32").eps)  # what is left of values that cancel, relative to the largest of them
 
 
 def engine_cases(cls: type[Layer]) -> Iterator[tuple[str, Case]]:
@@ -62,7 +62,7 @@ def check_agrees(case: Case) -> None:
 
 
 def nearness(tolerance: float, sources: Sequence[Any]) -> Callable[[Any, Any], bool]:
-    """A comparison: equal up to `tolerance` of the largest number, or to the rounding of what the arrays are made from.
+    """A comparison: equal up to `tolerance` of the largest element, or to the rounding of what they are made from.
 
     The second counts where nearly everything cancels, as in the gradient of a softmax that is sure of itself.
     """
@@ -90,7 +90,7 @@ def channels_last(a: Any) -> Any:
 
 
 def with_gaps(a: Any) -> Any:
-    """Every other number of memory."""
+    """Every other element of memory."""
     memory = np.full((*a.shape, 2), poisonous(a))
     memory[..., 0] = a
     return memory[..., 0]
@@ -139,7 +139,7 @@ LAYOUTS = (channels_last, with_gaps, part_of_channels, backwards, unaligned, odd
 
 @engine_check()
 def check_any_memory(case: Case) -> None:
-    """Where the numbers lie in memory does not matter: with gaps, backwards, unaligned, repeated by broadcasting."""
+    """Where the elements are stored does not matter: with gaps, backwards, unaligned, repeated by broadcasting."""
     plain, equal = case.probe(), case.close
     tops = plain.forward()
     want, dys = outputs(plain, tops), plain.draw_cotangents(tops)
@@ -163,7 +163,7 @@ def check_any_memory(case: Case) -> None:
 
 @engine_check()
 def check_second_use(case: Case) -> None:
-    """A layer that was used before gives what a new one gives, for other arrays, numbers, phases and batches."""
+    """A layer that was used before gives what a new one gives, for other arrays, values, phases and batches."""
     used = case.probe()
     used.layer.run.keep = True
     _results(used, case)
@@ -173,7 +173,7 @@ def check_second_use(case: Case) -> None:
     _compare_with_new(case, used, "for other arrays")
     for array, other in zip(used.bottoms, used.draw_bottoms(stream=7), strict=True):
         array[...] = other
-    _compare_with_new(case, used, "for other numbers in the same arrays")
+    _compare_with_new(case, used, "for other values in the same arrays")
     for _, array in used.layer.params.items():
         array *= 1.5
     _compare_with_new(case, used, "for other parameters")

@@ -20,7 +20,7 @@ from .case import (
 )
 from .diagnosis import overwritten
 from .differences import Tolerance
-from .gradients import Effort, equal_numbers, joint_gradient, layer_gradients
+from .gradients import Effort, equal_elements, joint_gradient, layer_gradients
 
 
 @check()
@@ -56,20 +56,20 @@ def check_gradients(case: Case) -> None:
 
 
 def has_ties(case: Case) -> str | None:
-    """Condition of the check of equal numbers."""
-    return None if equal_numbers(case.used[0]) else "no two numbers of its bottoms are equal"
+    """Condition of the check of equal elements."""
+    return None if equal_elements(case.used[0]) else "no two elements of its bottoms are equal"
 
 
 @layer_check(differentiable, has_ties)
 def check_ties(case: Case) -> None:
-    """Where numbers of the bottoms are equal, backward is right for moving them together, the one way that is smooth.
+    """Where elements of the bottoms are equal, backward is right for moving them together, the one way that is smooth.
 
-    The maximum of two equal numbers has no derivative by one of them alone, whatever backward says; it has one by both
+    The maximum of two equal elements has no derivative by one of them alone, whatever backward says; it has one by both
     at once, which the gradients of the two must add up to.
     """
     row = joint_gradient(case.probe(), Effort(tolerance=Tolerance()))
     if row.failed is not None:
-        raise CheckFailed(f"where numbers are equal, the gradient of {row.blob} is wrong{row.failed.describe()}")
+        raise CheckFailed(f"where elements are equal, the gradient of {row.blob} is wrong{row.failed.describe()}")
 
 
 @check(differentiable)

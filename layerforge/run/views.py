@@ -102,7 +102,7 @@ class Members(dict[str, Any]):
 
 def not_alone(what: str) -> BlobError:
     """The error for an attempt to copy or pickle a part of a net."""
-    hint = "copy.deepcopy(net) copies all of it; np.array(view) copies the numbers of a blob or a parameter"
+    hint = "copy.deepcopy(net) copies all of it; np.array(view) copies the values of a blob or a parameter"
     return BlobError(f"{what} cannot be copied or pickled without the net", hint=hint)
 
 
@@ -270,7 +270,7 @@ def numbers(what: str, value: Any, backend: Backend, dtype: Any) -> Any:
 
 
 def write(what: str, array: Any, value: Any, backend: Backend) -> None:
-    """Write numbers over an array: as many as it has, in its shape, or one for all. ConfigError for other shapes."""
+    """Write values over an array: as many as it has, in its shape, or one for all. ConfigError for other shapes."""
     if value is array:  # `data *= 2` assigns the array back that it has changed
         return
     new = numbers(what, value, backend, array.dtype)

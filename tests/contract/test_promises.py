@@ -94,6 +94,7 @@ def test_every_check_has_cases(check: str) -> None:
 NEEDED = {
     "in_place": lambda cls: cls.inplace,
     "jvp": Layer.has_jvp.__func__,  # type: ignore[attr-defined]
+    "formula": lambda cls: cls.loss,
     "gradients": Layer.is_differentiable.__func__,  # type: ignore[attr-defined]
     "per_sample": lambda cls: cls.per_sample and cls.bottoms != 0,
 }

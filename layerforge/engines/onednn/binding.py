@@ -42,7 +42,7 @@ SCALES = 4096  # added to an argument: the factor that it is multiplied by
 POST_OP = 32768  # times (1 + number), added to an argument: what a post-op reads
 # The results: of forward, by the bottoms, by the weights.
 OUTPUTS = {*range(17, 33), *range(129, 145), *range(161, 257)}
-SMALL_WORK, SMALL_SIZE = 2**20, 2**15  # operations and numbers of a product: about 4 us of one thread
+SMALL_WORK, SMALL_SIZE = 2**20, 2**15  # operations and elements of a product: about 4 us of one thread
 QUERY_IMPLEMENTATION, QUERY_ARGUMENT, QUERY_NDIMS = 8, 255, 256
 TRAINING, INFERENCE, BACKWARD = 64, 96, 128
 SCRATCHPAD_OF_OURS = 1  # who calls a primitive brings the memory that it works in
@@ -170,12 +170,12 @@ def strided(shape: Sequence[int], strides: Sequence[int], dtype: Any = np.float3
 
 
 def of_array(array: np.ndarray) -> Desc:
-    """The descriptor of an array as it lies in memory."""
+    """The descriptor of an array as it is stored."""
     return strided(array.shape, layout(array), array.dtype)
 
 
 def of_image(array: np.ndarray) -> Desc:
-    """The same of an image (N, C, *S): where an axis has length 1 it lies as in one with channels last.
+    """The same of an image (N, C, *S): where an axis has length 1 it is stored as in one with channels last.
 
     oneDNN's kernels for channels last know them by all strides.
     """
@@ -185,10 +185,10 @@ def of_image(array: np.ndarray) -> Desc:
 
 
 def layout(array: np.ndarray) -> list[int]:
-    """The strides of an array in elements, a function of where its numbers lie and of nothing else.
+    """The strides of an array in elements, a function of where its elements are stored and of nothing else.
 
     Those of axes of length 1 mean nothing to NumPy, which leaves in them whatever slicing and broadcasting made; oneDNN
-    takes them for the layout, and compares them. Here such an axis lies around the next one, and in front around all.
+    takes them for the layout, and compares them. Here such an axis is around the next one, and in front around all.
     A last one has stride 1, and so has the one before a last axis with gaps: a row is then the column of a matrix.
     """
     strides = [s // array.itemsize for s in array.strides]
@@ -204,7 +204,7 @@ def layout(array: np.ndarray) -> list[int]:
 
 
 def describable(array: np.ndarray) -> bool:
-    """Whether oneDNN can be told where the numbers lie: aligned, no axis backwards, none of them repeated."""
+    """Whether oneDNN can be told where the elements are stored: aligned, no axis backwards, none of them repeated."""
     reach = array.itemsize
     for stride, n in sorted((s, n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
         if stride < reach or stride % array.itemsize:
@@ -355,13 +355,13 @@ def with_axes(array: np.ndarray, ndim: int) -> np.ndarray:
 
 
 def lies_as(array: np.ndarray, desc: Desc) -> bool:
-    """Whether a descriptor is one of the array as it lies in memory, perhaps with more axes in front."""
+    """Whether a descriptor is one of the array as it is stored, perhaps with more axes in front."""
     array = with_axes(array, desc.ndim)
     return of_array(array) == desc or (array.ndim > 2 and of_image(array) == desc)
 
 
 def reorder(source: Desc, target: Desc, add: bool = False) -> Call:
-    """Copy numbers from one layout to another, or add them to what is there."""
+    """Copy elements from one layout to another, or add them to what is there."""
     return Call(reordering(source, target, add), (SRC, DST), (source, target))
 
 

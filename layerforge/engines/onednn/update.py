@@ -11,7 +11,7 @@ from . import primitives
 from .binding import Op
 from .script import Calls
 
-BLOCK = 256 * 1024  # numbers of each array: few enough for the caches of all threads, many enough to be worth a call
+BLOCK = 256 * 1024  # elements of each array: few enough for the caches of all threads, many enough to be worth a call
 
 
 class Update:
