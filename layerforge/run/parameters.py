@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import philox
-from ..arrays.backend import Backend
+from ..arrays.backend import Array, Backend
 from ..contract.fillers import Filler
 from ..contract.layer import Layer, ParamDecl
 from ..graph.multipliers import Multipliers
@@ -52,7 +52,7 @@ class Slot:
     def key(self) -> tuple[str, str]:
         return self.layer, self.name
 
-    def view(self, flat: Any) -> Any:
+    def view(self, flat: Array) -> Array:
         """This parameter's part of a flat array, in its own shape."""
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
@@ -74,14 +74,14 @@ class Parameters:
     changed  multipliers that hold instead of those that the configuration gives (tuning.py)
     """
 
-    data: Any = field(repr=False)
-    grad: Any = field(repr=False)
+    data: Array = field(repr=False)
+    grad: Array = field(repr=False)
     slots: dict[tuple[str, str], Slot]
     groups: list[Group]
     frozen_start: int
     shared: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     changed: dict[tuple[str, str], Multipliers] = field(default_factory=dict)
-    zeroed: dict[frozenset[str], list[Any]] = field(default_factory=dict, repr=False)  # `zero_grad` writes to these
+    zeroed: dict[frozenset[str], list[Array]] = field(default_factory=dict, repr=False)  # `zero_grad` writes to these
 
     def regroup(self, xp: Any, multipliers: Mapping[tuple[str, str], Multipliers]) -> None:
         """Take other multipliers. Everything stays where it is; only the gradients of what was frozen from the start
@@ -218,7 +218,7 @@ def _groups(slots: Iterable[Slot], dtype: str) -> list[Group]:
     return groups
 
 
-def extended(xp: Any, array: Any, size: int) -> Any:
+def extended(xp: Any, array: Array, size: int) -> Array:
     """A flat array with zeros behind it, up to this size. It is stored elsewhere."""
     longer = xp.zeros(size, dtype=array.dtype)
     longer[: len(array)] = array
@@ -246,7 +246,7 @@ def bind_gradients(layer: Layer, flat: Parameters, backend: Backend, dtype: str)
         layer.needs_param_grad.bind(name, not slot.frozen)
 
 
-def l2_norm(xp: Any, flat: Any) -> float:
+def l2_norm(xp: Any, flat: Array) -> float:
     """The Euclidean norm of a 1-D array of any length; not finite where one of its elements is not.
 
     The squares of 4096 elements at a time are summed in the array's own precision, those sums in float64: of the

@@ -124,7 +124,7 @@ def test_a_layer_without_jvp_and_with_many_outputs_is_named(monkeypatch: pytest.
 def test_jacobian_of_a_linear_layer_is_its_weight() -> None:
     net, x = make()
     net.forward(x=x)
-    j = jacobian(net, of="fc1", wrt="x")
+    j = jacobian(net, output="fc1", wrt="x")
     assert j.shape == (3, 5, 3, 4)
     w = net.params["fc1"]["weight"].data
     for n in range(3):
@@ -136,12 +136,28 @@ def test_jacobian_with_respect_to_a_parameter_and_an_inner_blob() -> None:
     net, x = make()
     net.forward(x=x)
     before = net.parameters.grad.copy()
-    j = jacobian(net, of="fc2", wrt="fc2.bias")
+    j = jacobian(net, output="fc2", wrt="fc2.bias")
     np.testing.assert_array_equal(j, np.broadcast_to(np.eye(2), (3, 2, 2)))
-    inner = jacobian(net, of="fc2", wrt="bn")
+    inner = jacobian(net, output="fc2", wrt="bn")
     v = np.random.default_rng(3).normal(size=(3, 5))
     np.testing.assert_allclose(np.tensordot(inner, v, 2), net.jvp(bn=v)["fc2"], rtol=1e-12)
     np.testing.assert_array_equal(net.parameters.grad, before)
+
+
+@pytest.mark.parametrize("wrt", ["x", "bn", "fc2.weight"])
+def test_jacobian_of_a_net_by_its_method(wrt: str) -> None:
+    """Contracted with a cotangent, J is what backward gives; and the gradients of both kinds are left as they were."""
+    net, x = make()
+    net.forward(x=x)
+    dy = np.random.default_rng(5).normal(size=(3, 2))
+    net.backward(fc2=dy)
+    layer, _, name = wrt.rpartition(".")
+    kept = net.params[layer][name].grad if layer else net.blobs[wrt].grad
+    gradient = kept.copy()
+    j = net.jacobian("fc2", wrt)
+    np.testing.assert_allclose(np.tensordot(dy, j, 2), gradient, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(net.params[layer][name].grad if layer else net.blobs[wrt].grad, gradient)
+    np.testing.assert_array_equal(j, jacobian(net, output="fc2", wrt=wrt))
 
 
 def test_the_textbook_expression() -> None:
@@ -164,5 +180,5 @@ def test_the_textbook_expression() -> None:
     assert out["f"] == 10
     net.backward(f=1.0)
     assert (net.blobs["x"].grad, net.blobs["y"].grad) == (8, 1)
-    assert jacobian(net, of="f", wrt="x") == 8
+    assert jacobian(net, output="f", wrt="x") == 8
     assert net.jvp(x=1.0, y=10.0)["f"] == 18

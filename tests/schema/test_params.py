@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +24,7 @@ from layerforge.schema.params import (
     describe_type,
     param,
 )
-from layerforge.schema.registry import LAYERS, register
+from layerforge.schema.registry import LAYERS, Registry, register
 
 
 class Sample(Declared):
@@ -159,3 +162,36 @@ def test_a_pair_of_numbers_that_need_not_be_whole() -> None:
     assert Scaled(scale=0.5).scale == (0.5, 0.5)
     with pytest.raises(ConfigError, match="a number or a pair"):
         Scaled(scale=[1, 2, 3])
+
+
+TAKEN = """
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import LAYERS
+from layerforge.contract.layer import Layer
+
+class BatchNorm(Layer):
+    examples = [1]
+
+try:
+    LAYERS.add(BatchNorm)
+except ConfigError as error:
+    print(error)
+print(len(LAYERS.names()), LAYERS.get("BatchNorm").__module__)
+"""
+
+
+def test_a_users_type_with_a_taken_name_is_refused_and_costs_no_other_type() -> None:
+    done = subprocess.run([sys.executable, "-c", TAKEN], capture_output=True, text=True, check=True)
+    told, found = done.stdout.strip().rsplit("\n", 1)
+    assert "layer type BatchNorm is registered twice: in layerforge.layers" in told and "and in __main__" in told
+    count = len([name for name in LAYERS.names() if LAYERS.get(name).__module__.startswith("layerforge.")])
+    assert found == f"{count} layerforge.layers.norms.batch_norm"
+
+
+def test_a_look_up_that_failed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_written.py").write_text("1/0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    known = Registry("thing", "half_written")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            known.names()

@@ -20,7 +20,7 @@ def test_another_rate_of_learning_is_found(tmp_path: Path) -> None:
     assert same.returncode == 0, same.stdout + same.stderr
     assert "4 trainings of 2 steps: 4 identical" in same.stdout
     shutil.copytree(ROOT / "layerforge", tmp_path / "layerforge", ignore=shutil.ignore_patterns("__pycache__"))
-    rules = tmp_path / "layerforge" / "solvers" / "solver.py"
+    rules = tmp_path / "layerforge" / "solvers" / "updater.py"
     text = rules.read_text()
     assert "lr * group.lr_mult" in text
     rules.write_text(text.replace("lr * group.lr_mult", "lr * group.lr_mult * 1.0001"))

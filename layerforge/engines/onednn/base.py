@@ -41,9 +41,7 @@ class OneDnn(Layer):
     def instead_of(cls, reference: Layer) -> Any:
         """This engine's layer in the place of a reference layer."""
         self = cls.__new__(cls)
-        vars(self).update(vars(reference))
-        self.memory, self.kept, self.draws = Memory(), None, 0
-        self.ops, self.views, self.scripts = {}, {}, {}
+        vars(self).update(vars(reference), memory=Memory(), kept=None, draws=0, ops={}, views={}, scripts={})
         return self
 
     @classmethod
