@@ -16,11 +16,12 @@ from layerforge.check.contract import ENGINE_CHECKS, Case, applicable, engine_ca
 from layerforge.check.engines import refusal, unaligned
 from layerforge.contract.layer import Example
 from layerforge.engines.onednn import primitives, table
-from layerforge.engines.onednn.binding import Op, describable
+from layerforge.engines.onednn.binding import Op
 from layerforge.engines.onednn.elementwise import ELEMENTWISE, OneDnnAdd
 from layerforge.engines.onednn.linear import FEW, OneDnnLinear
 from layerforge.engines.onednn.loss import OneDnnSoftmaxCrossEntropy
 from layerforge.engines.onednn.pool import OneDnnAvgPool2d, OneDnnMaxPool2d
+from layerforge.engines.onednn.strides import describable
 from layerforge.plan.engines import FAST
 from layerforge.schema import registry
 from layerforge.schema.registry import LAYERS

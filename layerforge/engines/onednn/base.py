@@ -13,8 +13,9 @@ from ...contract.layer import Layer, Memory
 from ...contract.namespaces import Saved
 from ..protocol import Circumstances
 from . import primitives
-from .binding import AXES, Op, layout
+from .binding import AXES, Op
 from .script import Act, Script, written_down
+from .strides import layout
 from .sums import add_product, add_sums, set_product, set_sums
 
 LAST = "last"
