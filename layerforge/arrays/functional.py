@@ -232,7 +232,7 @@ def flat_places(xp: Any, index: Any, dim: int, part: Sequence[int], shape: Seque
 def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
     """Add every number of values to a place of `out`: on axis dim the one that index names, on the others its own.
 
-    It undoes taking numbers along an axis: places that were read several times get the sum. index broadcasts to
+    It undoes taking elements along an axis: places that were read several times get the sum. index broadcasts to
     values; `out` must be contiguous.
     """
     places = flat_places(xp, index, dim, values.shape, out.shape)

@@ -273,7 +273,7 @@ class Layer(Declared):
         return len(bottoms[0]) if bottoms and bottoms[0].shape else 1
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        """Floating-point operations of one forward; a multiply-add counts two. By default one per top number."""
+        """Floating-point operations of one forward; a multiply-add counts two. By default one per element of a top."""
         return sum(t.size for t in tops)
 
     # What a layer uses --------------------------------------------------------------------------------------------
@@ -354,9 +354,9 @@ class Layer(Declared):
         return array
 
     def random(self, shape: Sequence[int], *, by_sample: bool = True, **memory: Any) -> Any:
-        """Uniform float32 in [0, 1). The first axis counts samples; a sample's numbers do not depend on its batch.
+        """Uniform float32 in [0, 1). The first axis counts samples; what a sample gets does not depend on its batch.
 
-        by_sample  False: the numbers are the same for every part of the batch, as those of a layer without bottoms
+        by_sample  False: the values are the same for every part of the batch, as those of a layer without bottoms
                    must be, for it has no samples
         memory     `out` and `memory` of `philox.uniform`, for a layer that may not allocate
         """

@@ -20,7 +20,7 @@ from layerforge.schema.registry import LAYERS
 
 BATCH = 3  # samples in the declared shapes; passes take others
 TOKENS, CLASSES = 5, 4
-LARGEST = 600  # numbers per sample of a blob
+LARGEST = 600  # elements per sample of a blob
 DISGUISES = ("plain", "fortran", "reversed", "strided", "transposed", "ones", "float64", "float16", "int64", "uint8")
 
 
@@ -30,7 +30,7 @@ class Action:
 
     kind       "pass", or "step" of a solver
     backwards  of a pass: what each backward starts from, None for the losses, or a blob's name
-    disguise   how the inputs lie in memory, or of which type they are
+    disguise   how the inputs are stored, or of which type they are
     """
 
     kind: str

@@ -16,10 +16,7 @@ from layerforge.check import accuracy
 from layerforge.check.accuracy import EPS, Use
 from layerforge.engines.onednn import base, conv, norm, pool, table
 from layerforge.plan.engines import FAST
-from layerforge.schema import registry
 from layerforge.schema.registry import LAYERS
-
-pytestmark = pytest.mark.skipif(registry.engine(FAST).missing() is not None, reason="without oneDNN")
 
 ROWS = 1_000_000
 TENTH = float(np.float32(0.1))

@@ -49,7 +49,7 @@ TRIES = 60  # most drawn hyper-parameters do not fit the drawn shapes
 
 @dataclass
 class Draw:
-    """A case: a layer with its hyper-parameters on bottoms, and where these lie."""
+    """A case: a layer with its hyper-parameters on bottoms, and where these are stored."""
 
     type_name: str
     example: Example

@@ -1,4 +1,4 @@
-"""Twins of the layers that pick numbers by an index."""
+"""Twins of the layers that pick elements by an index."""
 
 from __future__ import annotations
 

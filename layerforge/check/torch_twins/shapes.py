@@ -1,4 +1,4 @@
-"""Twins of the layers that give numbers another shape, another order or more places."""
+"""Twins of the layers that give elements another shape, another order or more places."""
 
 from __future__ import annotations
 

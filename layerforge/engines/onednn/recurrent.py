@@ -145,7 +145,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
     # Arrays -------------------------------------------------------------------------------------------------------
 
     def by_step(self, name: str, x: Any, life: str = "call") -> Any:
-        """x (N, T, F) as (T, N, F) without gaps: as it is, if it lies so in memory, otherwise copied."""
+        """x (N, T, F) as (T, N, F) without gaps: as it is, if it is stored so, otherwise copied."""
         steps = self.view(f"{name} by step", x, gapless)
         if steps is None:
             n, count, size = x.shape
