@@ -350,7 +350,8 @@ def test_check_prints_the_table(small: str, capsys: pytest.CaptureFixture[str]) 
     assert lines[0] == "small.yaml: no errors"
     rows = {line.split()[0]: line.split() for line in lines if line}
     assert rows["x"][1:] == ["input", "(4,", "6)", "float32"]
-    assert rows["fc1"][1:] == ["Linear", "x", "(4,", "3)", "21", "0.00", "96", "B"]
+    start = ["msra", "(ReLU", "'act'", "follows)"]
+    assert rows["fc1"][1:] == ["Linear", "x", "(4,", "3)", "21", "0.00", "96", "B", *start]
     assert rows["fc2"][-1] == "frozen"
     assert rows["accuracy"][-2:] == ["eval", "only"]
     assert rows["total"][1] == "29"
@@ -677,7 +678,7 @@ def test_families_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_page_of_a_layer(capsys: pytest.CaptureFixture[str]) -> None:
     out = ok(capsys, "layers", "Linear")
     assert "    y = x Wᵀ + b\n" in out
-    assert "  out_features   an integer >= 1  required          features M of the output\n" in out
+    assert "  out_features   an integer >= 1   required          features M of the output\n" in out
     assert "Reads       bottom in backward\n" in out
     assert "  - {name: linear, type: Linear, bottom: x1, out_features: 4}\n" in out
     assert "x1 (3, 5) float32 -> (3, 4) float32" in out
