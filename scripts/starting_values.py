@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from layerforge import DivergedError, Net, Solver
+from layerforge import DivergedError, LayerForgeError, Net, Solver
 from layerforge.arrays import threads
 from layerforge.contract.fillers import fan
 from layerforge.data.mnist import MNIST
@@ -184,8 +184,11 @@ def main() -> None:
     parser.add_argument("--engine", default="auto", help="auto, onednn or reference")
     args = parser.parse_args()
     threads.use(1)  # nets of this size gain nothing from more
-    for line in table(args.only, args.lr, args.engine):
-        print(line, flush=True)
+    try:
+        for line in table(args.only, args.lr, args.engine):
+            print(line, flush=True)
+    except LayerForgeError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
