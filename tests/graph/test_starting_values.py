@@ -99,7 +99,7 @@ def test_small_scores_where_a_loss_of_classes_follows(layers: list[dict[str, Any
     [
         ([named("MSELoss", bottom=["fc", "x"])], "MSELoss 'mseloss' follows"),
         ([named("Sigmoid"), named("MSELoss", bottom=["sigmoid", "x"])], "Sigmoid 'sigmoid' follows"),
-        ([named("LayerNorm", normalized_shape=6), {**LOSS, "bottom": ["layernorm", "t"]}], "LayerNorm 'layernorm' follows"),
+        ([named("RMSNorm", normalized_shape=6), {**LOSS, "bottom": ["rmsnorm", "t"]}], "RMSNorm 'rmsnorm' follows"),
     ],
     ids=["of numbers", "of numbers behind a sigmoid", "behind a normalisation, which would take the factor out"],
 )
