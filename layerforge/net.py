@@ -86,7 +86,7 @@ class Net(access.Settled):
             layer.run = run
         self.parameters: Parameters = allocate(
             self.layers.values(), self.backend, self.dtype, self.seed, self.graph.multipliers(), self.graph.shared,
-            fill=like is None,
+            fill=like is None, starts=self.graph.starting_values,
         )  # fmt: skip
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
         self._dtypes = {name: np.dtype(spec.dtype) for name, spec in self.graph.inputs.items()}

@@ -73,13 +73,18 @@ class Run:
 
 @dataclass(frozen=True)
 class ParamDecl:
-    """A parameter as declared: its memory comes when all layers are set up."""
+    """A parameter as declared: its memory comes when all layers are set up.
+
+    filler  None: the graph chooses by what follows the layer
+    fan_in  for that choice, how many numbers are summed up for one of the top; None: count / shape[0]
+    """
 
     name: str
     shape: tuple[int, ...]
-    filler: Filler
+    filler: Filler | None
     lr_mult: float
     decay_mult: float
+    fan_in: float | None = None
 
 
 @dataclass(frozen=True)
@@ -299,13 +304,28 @@ class Layer(Declared):
             self.kept = Saved(arrays)
 
     def add_param(
-        self, name: str, shape: Sequence[int], filler: Any, *, lr_mult: float = 1.0, decay_mult: float = 1.0
+        self,
+        name: str,
+        shape: Sequence[int],
+        filler: Any,
+        *,
+        lr_mult: float = 1.0,
+        decay_mult: float = 1.0,
+        fan_in: float | None = None,
     ) -> None:
         """Declare a parameter. Again with the same shape does nothing; with another shape it is an error.
 
-        filler is a Filler, its name, or a number; the multipliers scale the solver's lr and weight_decay.
+        filler is a Filler, its name, or a number; None for the weights of a linear map leaves the choice to the graph,
+        by what follows the layer. The multipliers scale the solver's lr and weight_decay.
+        fan_in is for that choice: how many numbers one of the top sums up, where it is not count / shape[0].
         """
-        self._declare(self.param_decls, ParamDecl(name, tuple(shape), as_filler(filler), lr_mult, decay_mult))
+        shape, chosen = tuple(shape), None if filler is None else as_filler(filler)
+        if chosen is None and fan_in is None and len(shape) < 2:
+            raise LayerError(
+                f"'{name}' has no filler, and as its shape is {shape} it has no fan_in to choose one by",
+                hint="name a filler, or a number that it starts at",
+            )
+        self._declare(self.param_decls, ParamDecl(name, shape, chosen, lr_mult, decay_mult, fan_in))
 
     def add_state(self, name: str, shape: Sequence[int], value: float, dtype: str = "") -> None:
         """Declare an array of state, such as running statistics, that starts at `value`."""

@@ -22,8 +22,9 @@ import numpy as np
 
 from ..arrays import philox
 from ..arrays.backend import Array, Backend
-from ..contract.fillers import Filler
+from ..contract.fillers import Filler, Msra
 from ..contract.layer import Layer, ParamDecl
+from ..graph.graph import StartingValue
 from ..graph.multipliers import Multipliers
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.user_modules import described
@@ -126,13 +127,15 @@ def allocate(
     multipliers: Mapping[tuple[str, str], Multipliers] | None = None,
     shared: Mapping[tuple[str, str], tuple[str, str]] | None = None,
     fill: bool = True,
+    starts: Mapping[tuple[str, str], StartingValue] | None = None,
 ) -> Parameters:
     """Give every declared parameter its slice and its start values, every state array its memory, and bind them.
 
     multipliers and shared are keyed by (layer name, parameter name); `shared` maps a user to the owner. Without
-    multipliers, what the layers declared holds. Without `fill` the parameters are zeros.
+    multipliers, what the layers declared holds. Without `fill` the parameters are zeros. `starts` has the fillers of
+    the parameters that declare none; a layer without a net, of which nobody knows what follows, starts with He's.
     """
-    layers, multipliers, shared = list(layers), multipliers or {}, dict(shared or {})
+    layers, multipliers, shared, starts = list(layers), multipliers or {}, dict(shared or {}), starts or {}
     declared = {(layer.name, d.name): d for layer in layers for d in layer.param_decls.values()}
     owned = {key: decl for key, decl in declared.items() if key not in shared}
     slots = _place([_slot(key, decl, multipliers.get(key)) for key, decl in owned.items()], dtype)
@@ -142,7 +145,8 @@ def allocate(
 
     host = _host_memory(total, dtype, slots)
     for slot in slots if fill else ():
-        slot.view(host)[...] = _start_values(owned[slot.key].filler, slot, seed)
+        filler = owned[slot.key].filler or (starts[slot.key].filler if slot.key in starts else Msra())
+        slot.view(host)[...] = _start_values(filler, slot, seed)
     data = backend.from_host(host)
     grad = backend.xp.zeros(trained, dtype=dtype)
     flat = Parameters(data, grad, {s.key: s for s in slots}, _groups(slots, dtype), trained, shared)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...arrays.functional import product_over_rows, rows, sum_of
 from ...arrays.spec import Spec
-from ...contract.fillers import Filler
+from ...contract.fillers import ChosenFiller, Filler
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
 from ...schema.params import param
@@ -42,7 +42,7 @@ class Linear(Layer):
 
     out_features: int = param(help="features O of the output", ge=1)
     bias: bool = param(True, help="learn an additive bias")
-    weight_filler: Filler = param("msra", help="start values of weight")
+    weight_filler: ChosenFiller = param(None, help="start values of weight; null: by what follows")
     bias_filler: Filler = param("constant", help="start values of bias")
 
     examples = [
