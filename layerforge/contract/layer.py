@@ -155,6 +155,7 @@ class Layer(Declared):
     top_is_view      its top shares memory with its bottom
     grad_aliases     a gradient that it returns may be the memory of dy
     no_grad_bottoms  real bottoms that never get a gradient
+    sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
@@ -168,6 +169,7 @@ class Layer(Declared):
     top_is_view: ClassVar[bool] = False
     grad_aliases: ClassVar[bool] = False
     no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
+    sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
     adds_up: ClassVar[bool] = True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arrays.sparse import stored
 from ..contract import call
 from ..contract.layer import Memory
 from ..schema.errors import ConfigError
@@ -101,7 +102,7 @@ def jacobian(net: Net, of: str, wrt: str) -> Any:
     of     a blob, such as "fc2"
     wrt    an input with `grad: true` or another blob below, or a parameter written "fc1.weight"
 
-    Shapes    of's shape followed by wrt's
+    Shapes    of's shape followed by wrt's; by a sparse input, of's followed by one axis for the numbers that it stores
     Cost      one backward for every number of `of`; all gradients, of parameters and blobs, are left as they were
     Errors    ConfigError for names that do not exist and for a parameter that is frozen; BlobError before a forward
               that was kept, and where `wrt` does not lie below `of`
@@ -110,7 +111,7 @@ def jacobian(net: Net, of: str, wrt: str) -> Any:
     parameter = net.params[layer][name] if layer in net.params and name in net.params[layer] else None
     if parameter is not None and parameter.frozen:
         raise ConfigError(f"parameter '{wrt}' is frozen and has no gradient", hint="set its .frozen to False first")
-    target = parameter.data if parameter is not None else net.blobs[wrt].data
+    target = parameter.data if parameter is not None else stored(net.blobs[wrt].data)
     shape = tuple(net.blobs[of].data.shape)
     matrix = net.xp.zeros((*shape, *target.shape), dtype=net.dtype)
     cotangent = net.xp.zeros(shape, dtype=net.dtype)
@@ -120,7 +121,7 @@ def jacobian(net: Net, of: str, wrt: str) -> Any:
             net.zero_grad()
             net.backward(**{of: cotangent})
             cotangent[position] = 0
-            matrix[position] = parameter.grad if parameter is not None else net.blobs[wrt].grad
+            matrix[position] = parameter.grad if parameter is not None else stored(net.blobs[wrt].grad)
     return matrix
 
 
@@ -129,13 +130,14 @@ def _gradients_as_they_were(net: Net) -> Iterator[None]:
     """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie."""
     last, parameters = net.last_executor, net.parameters.grad.copy()
     blobs = list(last.grads) if last is not None else []
-    copies = [None if grad is None else grad.copy() for grad in blobs]
+    held = [None if grad is None else stored(grad) for grad in blobs]
+    copies = [None if grad is None else grad.copy() for grad in held]
     try:
         yield
     finally:
         net.parameters.grad[...] = parameters
         if last is not None:
             last.grads = blobs
-            for grad, copy in zip(blobs, copies, strict=True):
+            for grad, copy in zip(held, copies, strict=True):
                 if grad is not None and getattr(grad.flags, "writeable", True):  # a seed is never written to
                     grad[...] = copy

@@ -31,7 +31,7 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
 
     Errors   ConfigError for inputs that do not fit into memory
     """
-    inputs = staged_inputs(plan)
+    inputs: dict[str, Any] = staged_inputs(plan)
     recorder = Recorder(plan, list(inputs.values()))
     layers = [step.node.layer for step in plan.steps]
     before = [(layer.memory, layer.kept) for layer in layers]
@@ -59,14 +59,17 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
             layer.memory, layer.kept = memory, kept
 
 
-def _pass(plan: Plan, inputs: dict[str, np.ndarray], recorder: Recorder, xp: Any, dtype: str) -> None:
+def _pass(plan: Plan, inputs: dict[str, Any], recorder: Recorder, xp: Any, dtype: str) -> None:
     """Forward and, where one may follow, backward, in memories of the recorder's."""
     once = Executor(plan, xp, dtype, observers=[recorder])
     recomputed = [plan.steps[i].node.name for i in recorder.segment]
     once.again = {name: recorder.memory(name + AGAIN) for name in recomputed}
     once.sums.memory = recorder.memory(SUMS)
     for index, name in plan.inputs:
-        inputs[name][...] = dummy(plan.specs[index])
+        if name in inputs:
+            inputs[name][...] = dummy(plan.specs[index])
+        else:
+            inputs[name] = dummy(plan.specs[index])
     once.forward(inputs, keep=plan.backward)
     if plan.backward:
         seeds = plan.losses or [(i, 1.0) for i in plan.outputs.values() if plan.specs[i].is_real]

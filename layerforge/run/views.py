@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Backend
+from ..arrays.sparse import is_sparse
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.synonyms import did_you_mean
@@ -253,6 +254,9 @@ class ParamView(View):
 
 def numbers(what: str, value: Any, backend: Backend, dtype: Any) -> Any:
     """An array of numbers on the backend. ConfigError for anything that is none, of which NumPy would make NaN."""
+    if is_sparse(value):
+        hint = ".toarray() makes an array of it; an input declared with `sparse: csr` takes it as it is"
+        raise ConfigError(f"{what} takes an array, got a sparse matrix", hint=hint)
     kind = getattr(getattr(value, "dtype", None), "kind", None) or np.asarray(value).dtype.kind
     if kind not in "iubf":
         found = "None" if value is None else f"an array of {np.asarray(value).dtype}"

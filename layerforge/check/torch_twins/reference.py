@@ -12,7 +12,7 @@ from ...net import Net
 from ..against import Asked, Refusal
 from ..one_step import OneStep
 from . import TWINS, Call
-from .net import answer, gradients, in_dtype, take_step, tensors
+from .net import answer, gradients, in_dtype, take_step, tensor, tensors
 
 Arrays = dict[str, np.ndarray]
 
@@ -45,7 +45,7 @@ def _or_refusal(compute: Callable[[], Arrays]) -> Arrays:
 def _layer(asked: Asked) -> Arrays:
     with in_dtype("float64"):
         pairs = zip(asked.bottoms, asked.needs_grad, strict=True)
-        bottoms = [torch.from_numpy(x.copy()).requires_grad_(needed) for x, needed in pairs]
+        bottoms = [tensor(x).requires_grad_(needed) for x, needed in pairs]
         learned, state = tensors(asked.params, grad=True), tensors(asked.state)
         call = Call(asked.name, asked.phase, asked.hyper, bottoms, learned | state, asked.tops, asked.seed)
         tops = answer(asked.type_name, call)
