@@ -26,6 +26,7 @@ def read_inputs(
     Bytes stay bytes. Values are those of the training data before its transform: 0 to 255 for pixels.
         .png               one image of exactly the height and width; grey and colour are converted into each other
         .npz               the array named like the blob, or the only one
+                           (of a sparse blob the matrix that scipy.sparse.save_npz wrote)
         .csv               a line per sample, its values in order; a header line is skipped
         IDX (any name)     as MNIST's image files, also .gz
     `source`, that of the training data, reads files of its own kind as it read those: a table by its columns' names,
@@ -41,6 +42,8 @@ def read_inputs(
         return _image(path, spec)
     if source is not None and (known := source.inputs_of(path, blob)) is not None:
         array = known
+    elif spec.sparse:
+        raise file_error(path, f"'{kind}' is no kind of sparse input", "give a file as training's, or a .npz of CSR")
     elif kind == ".npz":
         array = npz_input(path, blob)
     elif kind == ".csv":
@@ -50,7 +53,7 @@ def read_inputs(
         array = read_idx(path)
     else:
         raise file_error(path, f"'{kind}' is no kind of input", "give an IDX, .npz, .csv or .png file")
-    samples = _as_samples(path, array, spec)
+    samples = array if spec.sparse else _as_samples(path, array, spec)
     if not len(samples):
         raise file_error(path, "holds no samples")
     if not spec.is_real and samples.dtype.kind == "f" and (samples == np.floor(samples)).all():
