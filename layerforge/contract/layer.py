@@ -34,7 +34,7 @@ from ..schema.params import Declared
 from ..schema.settled import from_within
 from ..schema.synonyms import did_you_mean
 from .fillers import Filler, as_filler
-from .namespaces import Flags, Grads, Params, Saved, State
+from .namespaces import Flags, Grads, Params, Rows, Saved, State
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class ParamDecl:
     filler: Filler
     lr_mult: float
     decay_mult: float
+    sparse_grad: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ class Layer(Declared):
     grads: Grads
     state: State
     needs_param_grad: Flags
+    grad_rows: Rows
     kept: Saved | None  # what forward saved, for `saved`
     draws: int  # how many times this forward has drawn random numbers
     param_decls: dict[str, ParamDecl]
@@ -204,6 +206,7 @@ class Layer(Declared):
         self.needs_grad, self.tops_wanted, self.runs_in_place = (), 1, False
         self.run = Run()
         self.params, self.grads, self.state, self.needs_param_grad = Params(), Grads(), State(), Flags()
+        self.grad_rows = Rows()
         self.param_decls, self.state_decls = {}, {}
         self.memory, self.kept, self.draws = Memory(), None, 0
         return self
@@ -301,13 +304,22 @@ class Layer(Declared):
             self.kept = Saved(arrays)
 
     def add_param(
-        self, name: str, shape: Sequence[int], filler: Any, *, lr_mult: float = 1.0, decay_mult: float = 1.0
+        self,
+        name: str,
+        shape: Sequence[int],
+        filler: Any,
+        *,
+        lr_mult: float = 1.0,
+        decay_mult: float = 1.0,
+        sparse_grad: bool = False,
     ) -> None:
         """Declare a parameter. Again with the same shape does nothing; with another shape it is an error.
 
-        filler is a Filler, its name, or a number; the multipliers scale the solver's lr and weight_decay.
+        filler is a Filler, its name, or a number; the multipliers scale the solver's lr and weight_decay. With
+        sparse_grad backward tells of every row that it adds to, `self.grad_rows.NAME.add(rows)`; no other is updated.
         """
-        self._declare(self.param_decls, ParamDecl(name, tuple(shape), as_filler(filler), lr_mult, decay_mult))
+        decl = ParamDecl(name, tuple(shape), as_filler(filler), lr_mult, decay_mult, sparse_grad)
+        self._declare(self.param_decls, decl)
 
     def add_state(self, name: str, shape: Sequence[int], value: float, dtype: str = "") -> None:
         """Declare an array of state, such as running statistics, that starts at `value`."""
@@ -437,6 +449,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "grads": (),
     "state": (),
     "needs_param_grad": (),
+    "grad_rows": (),
     "param_decls": (),  # by add_param and add_state
     "state_decls": (),
     "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place

@@ -22,10 +22,10 @@ class ArraysRule:
     description = "a mapping of blob names to NumPy arrays, given in Python"
 
     @staticmethod
-    def parse(value: Any) -> dict[str, np.ndarray]:
+    def parse(value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping) or not value:
             raise TypeError
-        views = {}
+        views: dict[str, Any] = {}
         for name, array in value.items():
             if is_sparse(array):
                 dtype = array.dtype if array.dtype.kind == "f" else "float64"

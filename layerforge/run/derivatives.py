@@ -79,6 +79,7 @@ def _by_backward(executor: Executor, step: Any, bottoms: list[Any]) -> list[Any]
             hint="write jvp(self, *tangents) for it, or use fewer samples",
         )
     kept = {name: grad.copy() for name, grad in layer.grads.items()}
+    marks = {name: rows.marks.copy() for name, rows in layer.grad_rows.items()}
     tangents = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
     basis = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
     for k, spec in enumerate(specs):
@@ -90,6 +91,8 @@ def _by_backward(executor: Executor, step: Any, bottoms: list[Any]) -> list[Any]
             basis[k][position] = 0  # only now: a gradient may be the memory of dy
     for name, grad in layer.grads.items():
         grad[...] = kept[name]
+    for name, rows in layer.grad_rows.items():
+        rows.marks[...] = marks[name]
     return tangents
 
 
@@ -128,14 +131,14 @@ def jacobian(net: Net, of: str, wrt: str) -> Any:
 @contextmanager
 def _gradients_as_they_were(net: Net) -> Iterator[None]:
     """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie."""
-    last, parameters = net.last_executor, net.parameters.grad.copy()
+    last, parameters = net.last_executor, net.parameters.saved_gradients()
     blobs = list(last.grads) if last is not None else []
     held = [None if grad is None else stored(grad) for grad in blobs]
     copies = [None if grad is None else grad.copy() for grad in held]
     try:
         yield
     finally:
-        net.parameters.grad[...] = parameters
+        net.parameters.put_back(parameters)
         if last is not None:
             last.grads = blobs
             for grad, copy in zip(held, copies, strict=True):

@@ -36,7 +36,7 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
     layers = [step.node.layer for step in plan.steps]
     before = [(layer.memory, layer.kept) for layer in layers]
     statistics = [(array, array.copy()) for layer in layers for _, array in layer.state.items()]
-    gradients = parameters.grad.copy()
+    gradients = parameters.saved_gradients()
     circumstances = run.phase, run.keep
     for layer in layers:
         layer.memory = recorder.memory(layer.name)
@@ -54,7 +54,7 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
         run.phase, run.keep = circumstances
         for array, values in statistics:
             array[...] = values
-        parameters.grad[...] = gradients
+        parameters.put_back(gradients)
         for layer, (memory, kept) in zip(layers, before, strict=True):
             layer.memory, layer.kept = memory, kept
 

@@ -192,7 +192,8 @@ class ParamView(View):
     """One parameter of a layer. All that is assigned takes effect.
 
     data        its slice of the flat array of all parameters; assigning writes an array of its shape, or one number
-    grad        likewise, of all gradients; None where it is frozen
+    grad        likewise, of all gradients; None where it is frozen. Of a sparse one the solver sees the rows that
+                backward added to; assigning an array to it makes them all
     frozen      whether it is kept from learning: no gradient is made of it, nor of anything that only it needed
     lr_mult, decay_mult   the factors on the solver's learning rate and weight decay
     """
@@ -223,6 +224,8 @@ class ParamView(View):
             raise ConfigError(f"parameter '{self.name}' is frozen and has no gradient", hint=hint)
         with self._layer.run.tuning.turns:
             write(f"the gradient of '{self.name}'", self.grad, value, self._backend)
+            if self._key in self._layer.grad_rows:  # whoever knows only the array has written all of it
+                self._layer.grad_rows[self._key].add_all()
 
     @property
     def frozen(self) -> bool:

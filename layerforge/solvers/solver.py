@@ -35,11 +35,12 @@ from .. import snapshot
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..run import copies, tuning
-from ..run.parameters import Group, extended, l2_norm
+from ..run.parameters import Group, extended
 from ..run.splitting import REMEDY, reasons
 from ..run.turns import Turns, in_turn, reading_in_turn
 from ..schema.errors import ConfigError, DataError, DivergedError, LayerError, LayerForgeError
 from .fast import fast_update
+from .rows import gradient_norm, refuse_rows, update_rows
 from .rules import RuleStep
 from .schedules import Progress
 from .settings import Adjustable
@@ -104,6 +105,7 @@ class Solver(Adjustable):
         return self
 
     def _set_up(self, net: Net, section: SolverSection) -> None:
+        refuse_rows(net, section)
         self.net, self.section, self.rule, self.base_lr = net, section, section.rule, section.lr
         self.schedule = copy.copy(section.schedule)  # what a plateau remembers is this solver's, not the section's
         self.iteration = self.updates = self.nonfinite = self.epoch = 0
@@ -123,6 +125,7 @@ class Solver(Adjustable):
     def _change(self, name: str, value: Any) -> None:
         """Take another value for an option; history and schedule go on."""
         section = self._changed_section(name, value)
+        refuse_rows(self.net, section)
         vars(self).update(section=section, rule=section.rule, base_lr=section.lr)
         self.rule.hold()
         self._fast = fast_update(self.net, section, self.history)
@@ -304,6 +307,7 @@ class Solver(Adjustable):
             self.measure()
             if check:
                 self._check_finite()
+            refuse_rows(self.net, self.section)  # multipliers may have changed
             lr, clipping = self.lr, self._clipping(self.average)
         except BaseException:
             self._abandon()
@@ -311,8 +315,12 @@ class Solver(Adjustable):
         # Weights that overflow here show in the next step's loss, which is checked and named.
         with np.errstate(over="ignore", invalid="ignore"):
             self._follow()
-            for group in self.net.parameters.groups:
+            flat, xp = self.net.parameters, self.net.backend.xp
+            for group in flat.groups:
                 self._update_group(group, lr * group.lr_mult, *clipping)
+            for slot in flat.by_rows():
+                step = RuleStep(lr * slot.lr_mult, self.updates + 1)
+                update_rows(xp, flat, slot, self.rule, self.history, step, *clipping)
         if self._pending is not None:
             self.net.first_sample = self._pending.first_sample
             self._pending = None
@@ -339,7 +347,7 @@ class Solver(Adjustable):
         self.average = self._pending.weights.average if self._pending else 1.0
         pending = self._pending
         self.loss = pending.loss * self.average if pending and pending.loss is not None else None
-        self.grad_norm = self.average * l2_norm(self.net.backend.xp, self.net.parameters.grad)
+        self.grad_norm = self.average * gradient_norm(self.net.backend.xp, self.net.parameters)
 
     @property
     def in_step(self) -> bool:
