@@ -66,7 +66,7 @@ class Backend:
         if isinstance(value, CSR):
             if value.shape[1] != columns:
                 raise ConfigError(f"{what} has the shape {value.shape}, expected (N, {columns})")
-            return self.from_host(value, dtype)
+            return self.from_host(value.fresh(), dtype)
         if hasattr(value, "data") and isinstance(value.data, np.ndarray) and self.xp is not np:
             return self.from_host(NUMPY.csr_from(what, value, columns, dtype))
         found = checked(what, value, columns, self.xp)

@@ -17,6 +17,7 @@ import numpy as np
 from ..schema.errors import ConfigError
 from .functional import MANY, TERMS
 
+BLOCK = 2**11  # rows that are multiplied together: with 64 numbers for each they are half a megabyte
 CHUNK = 2**20  # numbers at a time where two dense matrices meet at the stored places only
 Array: TypeAlias = Any
 
@@ -28,6 +29,7 @@ class CSR:
     xp       the namespace of its arrays
 
     In each row the columns go up, and none is stored twice. A stored number may be 0; it belongs to the pattern then.
+    It remembers its numbers in another order: who has changed them goes on with a `fresh` one.
     """
 
     ndim = 2
@@ -93,11 +95,13 @@ class CSR:
         """All N D numbers as a dense array."""
         return self.matrix.toarray()
 
-    def with_data(self, data: Array, indices: Array | None = None, columns: int | None = None) -> CSR:
-        """Other numbers at the same places; where `indices` are given, in other columns of so many."""
-        pattern = (data, self.indices if indices is None else indices, self.indptr)
-        shape = (self.shape[0], self.shape[1] if columns is None else columns)
-        return CSR(self.xp, type(self.matrix)(pattern, shape=shape))
+    def with_data(self, data: Array) -> CSR:
+        """Other numbers at the same places."""
+        return CSR(self.xp, type(self.matrix)((data, self.indices, self.indptr), shape=self.shape))
+
+    def fresh(self) -> CSR:
+        """The same memory, and nothing remembered."""
+        return CSR(self.xp, self.matrix)
 
     def copy(self) -> CSR:
         """The same in memory of its own."""
@@ -121,11 +125,21 @@ class CSR:
         return self.xp.flatnonzero(occurs)
 
     @cached_property
-    def _compact(self) -> CSR:
-        """The matrix (N, C) of these columns alone. Its stored numbers are the same memory."""
-        place = self.xp.zeros(self.shape[1], dtype=self.indices.dtype)
-        place[self.columns] = self.xp.arange(len(self.columns), dtype=self.indices.dtype)
-        return self.with_data(self.data, place[self.indices], len(self.columns))
+    def _by_columns(self) -> list[tuple[slice, Any]]:
+        """Blocks of rows, each as a matrix of the library's by columns, of those that `columns` names alone.
+
+        Going down a column, a product meets the same row of one dense factor again and again, and the few rows of the
+        other that belong to the block: both stay in the cache. Row by row it would fetch every row from memory anew.
+        """
+        found = []
+        step = BLOCK if self.xp is np else max(1, self.shape[0])
+        for block in (slice(start, start + step) for start in range(0, self.shape[0], step)):
+            whole = self.matrix[block].tocsc()
+            # A column without numbers begins where the next one does, so leaving it out moves no other.
+            ends = self.xp.concatenate([whole.indptr[self.columns], whole.indptr[-1:]])
+            shape = (whole.shape[0], len(self.columns))
+            found.append((block, type(whole)((whole.data, whole.indices, ends), shape=shape)))
+        return found
 
     @cached_property
     def _rows(self) -> Array:
@@ -139,7 +153,9 @@ class CSR:
             return self.xp.zeros((self.shape[0], dense.shape[1]), dtype=dense.dtype)
         # Of the transpose of a matrix, as a weight is one, columns are gathered faster than rows of what it looks like.
         rows = dense.T.take(self.columns, axis=1).T if dense.strides[0] < dense.strides[1] else dense[self.columns]
-        return self._compact.matrix @ rows
+        rows = self.xp.ascontiguousarray(rows)
+        parts = [block @ rows for _, block in self._by_columns]
+        return parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
 
     def __rmatmul__(self, dense: Array) -> Array:
         """a B (M, D) of a dense a (M, N) and B (N, D)."""
@@ -152,13 +168,21 @@ class CSR:
 
         As in `product_over_rows`, sums of many numbers are added up in float64 from those of their parts.
         """
-        if not self.nnz or not dense.shape[1]:
-            return self.xp.zeros((len(self.columns), dense.shape[1]), dtype=dense.dtype)
-        matrix, count = self._compact.matrix, self.shape[0]
-        if count <= MANY or int(self.xp.bincount(matrix.indices).max()) <= MANY:
-            return matrix.T @ dense
-        parts = (slice(start, start + TERMS) for start in range(0, count, TERMS))
-        return sum((matrix[part].T @ dense[part]).astype("float64") for part in parts).astype(dense.dtype)
+        total = self.xp.zeros((len(self.columns), dense.shape[1]), dtype=dense.dtype)
+        if not total.size:
+            return total
+        if len(self) > MANY and int(self.xp.bincount(self.indices).max()) > MANY:
+            return self._exact_transposed_product(dense)
+        for rows, block in self._by_columns:
+            total += block.T @ dense[rows]
+        return total
+
+    def _exact_transposed_product(self, dense: Array) -> Array:
+        total = self.xp.zeros((len(self.columns), dense.shape[1]), dtype="float64")
+        for rows in (slice(start, start + TERMS) for start in range(0, len(self), TERMS)):
+            part = self[rows]
+            total[self.xp.searchsorted(self.columns, part.columns)] += part.transposed_product(dense[rows])
+        return total.astype(dense.dtype)
 
     def at_stored_places(self, a: Array, b: Array) -> CSR:
         """The numbers of a b at the stored places of this matrix, for dense a (N, K) and b (K, D); no others are made.

@@ -87,7 +87,9 @@ class Probe:
         """The tops. An Input has no forward: its top is an array that a caller could give."""
         if isinstance(self.layer, Input):
             return tuple(self.backend.from_host(draw(s, np.random.default_rng(SEED))) for s in self.top_specs)
-        return call.forward(self.layer, self.bottoms if bottoms is None else bottoms)
+        given = self.bottoms if bottoms is None else bottoms
+        # Checks change numbers in place, and a CSR remembers them in another order.
+        return call.forward(self.layer, [b.fresh() if isinstance(b, CSR) else b for b in given])
 
     def backward(self, cotangents: Sequence[Any]) -> tuple[Any, ...]:
         return call.backward(self.layer, cotangents)

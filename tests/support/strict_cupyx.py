@@ -36,6 +36,10 @@ class _Matrix:
     def __getitem__(self, rows: Any) -> csr_matrix:
         return csr_matrix.of(self._now()[_raw(rows) if isinstance(rows, strict_cupy.ndarray) else rows])
 
+    def tocsc(self) -> csc_matrix:
+        host = self._now().tocsc()
+        return csc_matrix(tuple(strict_cupy.asarray(a) for a in (host.data, host.indices, host.indptr)), host.shape)
+
     def toarray(self) -> Any:
         return strict_cupy.asarray(self._now().toarray())
 
@@ -54,3 +58,10 @@ class csr_matrix(_Matrix):
 
     def copy(self) -> csr_matrix:
         return csr_matrix(tuple(a.copy() for a in (self.data, self.indices, self.indptr)), self.shape)
+
+
+class csc_matrix(_Matrix):
+    """The same by columns."""
+
+    def __init__(self, arrays: Any, shape: tuple[int, int]) -> None:
+        super().__init__(scipy.sparse.csc_matrix(tuple(map(_raw, arrays)), shape=shape))
