@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.tools import MISSING
 
 from layerforge.arrays.backend import Backend, get_backend
 from layerforge.plan.engines import FAST
 from layerforge.schema.registry import engine
+
+# How long an example takes to draw or to run says how busy the machine is, and nothing of what is tested.
+settings.register_profile("whatever the load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whatever the load")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

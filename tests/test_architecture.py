@@ -21,7 +21,7 @@ PACKAGE = ROOT / "layerforge"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 RANK = {name: rank for rank, names in enumerate(SLOTS) for name in names}
-FILE_LIMIT, LAYER_LIMIT, FUNCTION_LIMIT = 400, 200, 60
+FILE_LIMIT, LAYER_LIMIT, FUNCTION_LIMIT = 300, 200, 60
 TOP_LIMIT = 26  # names at the top of the package
 
 
@@ -90,10 +90,11 @@ def test_the_folder_list_shows_the_architecture() -> None:
 
 
 def test_no_import_cycles_between_modules() -> None:
+    """What only type checkers see counts too: a Protocol breaks such a circle."""
     edges = {}
     for path in FILES:
         name = ".".join(["layerforge", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
-        edges[name] = {m for m, at_top in imports(path) if at_top and m.startswith("layerforge.")}
+        edges[name] = {m for m, at_top in imports(path, types=True) if at_top and m.startswith("layerforge.")}
     state: dict[str, int] = {}
 
     def visit(name: str, trail: tuple[str, ...]) -> None:

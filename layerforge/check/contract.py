@@ -14,7 +14,7 @@ from ..arrays.backend import NUMPY, Backend
 from ..contract import call
 from ..contract.layer import Bad, Example, Layer
 from ..schema.errors import LayerForgeError
-from . import accuracy, engines, memory, phases, values  # each module adds its checks to CHECKS and ENGINE_CHECKS
+from . import accuracy, engines, formulas, memory, phases, values  # each module adds its checks to the two tables
 from .case import CHECKS, ENGINE_CHECKS, Case, CheckFailed, close, compare, demand, outputs
 from .engines import engine_cases
 from .harness import Probe
@@ -31,7 +31,7 @@ __all__ = [
     "engine_cases",
     "run",
 ]
-CHECK_MODULES = (values, memory, phases, engines, accuracy)
+CHECK_MODULES = (values, formulas, memory, phases, engines, accuracy)
 
 
 def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:

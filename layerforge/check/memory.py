@@ -157,7 +157,7 @@ def check_views(case: Case) -> None:
         for i, top in enumerate(tops):
             shared = top.size > 0 and any(probe.xp.shares_memory(top, stored(b)) for b in probe.bottoms)
             seen_view |= shared
-            demand(case.cls.top_is_view or not shared, f"top[{i}] shares memory with a bottom: declare top_is_view")
+            demand(probe.layer.top_is_view or not shared, f"top[{i}] shares memory with a bottom: declare top_is_view")
             kept = any(probe.xp.shares_memory(top, p) for _, p in probe.layer.params.items()) if top.size else False
             demand(not kept, f"top[{i}] is the memory of a parameter")
         if not case.differentiable:
@@ -171,4 +171,4 @@ def check_views(case: Case) -> None:
                 stolen = any(probe.xp.shares_memory(grad, stored(a)) for a in (*probe.bottoms, *tops))
                 demand(not stolen, f"gradient of bottom[{i}] is the memory of a bottom or top")
     if any(t.size for t in tops):
-        demand(seen_view or not case.cls.top_is_view, "it declares top_is_view, but no top is a view")
+        demand(seen_view or not probe.layer.top_is_view, "it declares top_is_view, but no top is a view")

@@ -30,7 +30,7 @@ class Replay:
 
     def start(self, inputs: Mapping[str, Any]) -> None:
         """Run everything on these inputs."""
-        self.net.run.phase, self.net.run.keep = "train", False
+        self.net.passes.run.phase, self.net.passes.run.keep = "train", False
         for index, name in self.plan.inputs:
             self.values[index] = inputs[name]
         self.run(self.plan.steps)

@@ -153,7 +153,7 @@ class Layer(Declared):
     bottoms, tops    how many: a number or (least, most), with None for any number
     backward_reads   which arrays must still hold their values in backward: "bottom", "top", "bottom[1]" ...
     inplace          it can write its top over its bottom, taking the top from `self.buf(..., over=x)`
-    top_is_view      its top shares memory with its bottom
+    top_is_view      its top shares memory with its bottom (`validate` sets it where hyper-parameters decide)
     grad_aliases     a gradient that it returns may be the memory of dy
     no_grad_bottoms  real bottoms that never get a gradient
     sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
@@ -167,7 +167,7 @@ class Layer(Declared):
     tops: ClassVar[int | tuple[int, int | None]] = 1
     backward_reads: ClassVar[tuple[str, ...]] = ()
     inplace: ClassVar[bool] = False
-    top_is_view: ClassVar[bool] = False
+    top_is_view: bool = False
     grad_aliases: ClassVar[bool] = False
     no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
     sparse_bottoms: ClassVar[tuple[int, ...]] = ()

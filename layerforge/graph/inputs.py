@@ -5,11 +5,12 @@ The data section says what they are, or else `inputs:` and layers of type Input 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..arrays.spec import FORMATS, Spec
 from ..contract import call
+from ..contract.layer import Layer
 from ..layers.plumbing.input import Input
 from ..schema.errors import ConfigError, LayerForgeError, flatten
 from ..schema.locations import place_of
@@ -72,3 +73,21 @@ def input_of(layer: Input, name: str, others: Mapping[str, Spec], of_data: bool)
         message = f"{who} says that '{name}' is {spec}, the data section gives {given}"
         raise ConfigError(message, place=layer.place, hint="the number of samples may differ, nothing else")
     return given
+
+
+def demand_room(layer: Layer, i: int, name: str, bottoms: Sequence[Spec]) -> None:
+    """ConfigError where a bottom names more things, as its data say, than the layer has.
+
+    Only where all of them count: what is ignored may lie anywhere.
+    """
+    spec = bottoms[i]
+    if spec.is_real or spec.high is None or getattr(layer, "ignore_index", None) is not None:
+        return
+    room, count = layer.index_range(i, *bottoms), int(spec.high)
+    if room is None or count <= room.stop:
+        return
+    raise ConfigError(
+        f"{call.owner(layer)} has {room.stop} things that '{name}' may name, the data have {count}: 0 to {count - 1}",
+        place=layer.place,
+        hint=f"make room for {count}" + (f": num_embeddings: {count}" if hasattr(layer, "num_embeddings") else ""),
+    )

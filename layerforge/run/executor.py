@@ -31,6 +31,8 @@ class Executor:
     observers  look at its steps
 
     values, grads  the arrays of the present pass by blob, None where there is none or none any more
+    loss_seeds     the last scale that backward from the losses was asked for, and the upstream gradients for it
+    loss_counts    what the losses of the present pass are means over, once that was counted (counting.py)
     spent          a backward has reused the memory of the forward
     unusable       why no backward can follow; "" where one can
     """
@@ -63,9 +65,11 @@ class Executor:
             self.staged = staged_inputs(plan)
             self.carriers = {name: engine.carrier()() for name in self.staged}
         self.seeds: dict[int, tuple[float, Any]] = {}
+        self.loss_seeds: tuple[float | Sequence[float], Mapping[int, Any]] | None = None
         self.cotangents: dict[int, Any] = {}  # memory for those that a caller gives
         self.values: list[Any] = [None] * len(plan.specs)
         self.grads: list[Any] = []
+        self.loss_counts: tuple[Any, ...] | None = None
         self.starts: dict[int, Start] = {}  # by the last step of a segment
         self.overwrite_grad = False
         self.spent = False
@@ -97,6 +101,7 @@ class Executor:
         """Hold on to no array of a pass: the next may be another plan's."""
         self.values = [None] * len(self.plan.specs)
         self.grads = []
+        self.loss_counts = None
         self.starts = {}
         self.spent = False
         self.unusable = "it did not come to its end"
@@ -128,6 +133,15 @@ class Executor:
             known = self.seeds[index] = value, fixed(array)
         return known[1]
 
+    def seed_losses(self, scale: float | Sequence[float]) -> tuple[float | Sequence[float], Mapping[int, Any]]:
+        """Set `loss_seeds`: loss_weight times scale, which may be one for each loss; none for a loss with 0."""
+        losses = self.plan.losses
+        scales = tuple(scale) if isinstance(scale, Sequence) else (scale,) * len(losses)
+        pairs = zip(losses, scales, strict=True)
+        seeds = {index: self.seed(index, weight * factor) for (index, weight), factor in pairs if factor}
+        self.loss_seeds = made = scales if isinstance(scale, Sequence) else scale, seeds
+        return made
+
     def cotangent(self, index: int, array: Any) -> Any:
         """An upstream gradient in memory of the executor's: gradients may go on as that array, and be read later."""
         own = self.cotangents.get(index)
@@ -138,7 +152,9 @@ class Executor:
 
     def _capture(self, doing: str) -> Capture | None:
         """That of a pass that begins; None where arrays may lie elsewhere in every pass, or each step is observed."""
-        if self.layout is None or self.again or any(observer.every_step for observer in self.observers):
+        if self.layout is None or self.again:
+            return None
+        if self.observers and any(observer.every_step for observer in self.observers):
             return None
         capture = self.captures.get(doing)
         if capture is None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import philox
-from ..arrays.backend import Backend
+from ..arrays.backend import Array, Backend
 from ..arrays.row_set import RowSet
 from ..contract.fillers import Filler
 from ..contract.layer import Layer, ParamDecl
@@ -55,7 +55,7 @@ class Slot:
     def key(self) -> tuple[str, str]:
         return self.layer, self.name
 
-    def view(self, flat: Any) -> Any:
+    def view(self, flat: Array) -> Array:
         """This parameter's part of a flat array, in its own shape."""
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
@@ -78,15 +78,15 @@ class Parameters:
     rows     of the parameters with a sparse gradient: the rows that have one since it was zero
     """
 
-    data: Any = field(repr=False)
-    grad: Any = field(repr=False)
+    data: Array = field(repr=False)
+    grad: Array = field(repr=False)
     slots: dict[tuple[str, str], Slot]
     groups: list[Group]
     frozen_start: int
     shared: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     changed: dict[tuple[str, str], Multipliers] = field(default_factory=dict)
     rows: dict[tuple[str, str], RowSet] = field(default_factory=dict)
-    zeroed: dict[frozenset[str], list[Any]] = field(default_factory=dict, repr=False)  # `zero_grad` writes to these
+    zeroed: dict[frozenset[str], list[Array]] = field(default_factory=dict, repr=False)  # `zero_grad` writes to these
 
     def regroup(self, xp: Any, multipliers: Mapping[tuple[str, str], Multipliers]) -> None:
         """Take other multipliers. Everything stays where it is; only the gradients of what was frozen from the start
@@ -248,7 +248,7 @@ def _groups(slots: Iterable[Slot], dtype: str) -> list[Group]:
     return groups
 
 
-def extended(xp: Any, array: Any, size: int) -> Any:
+def extended(xp: Any, array: Array, size: int) -> Array:
     """A flat array with zeros behind it, up to this size. It lies elsewhere in memory."""
     longer = xp.zeros(size, dtype=array.dtype)
     longer[: len(array)] = array
@@ -278,7 +278,7 @@ def bind_gradients(layer: Layer, flat: Parameters, backend: Backend, dtype: str)
             layer.grad_rows.bind(name, flat.rows[slot.key])
 
 
-def l2_norm(xp: Any, flat: Any) -> float:
+def l2_norm(xp: Any, flat: Array) -> float:
     """The Euclidean norm of a 1-D array of any length; not finite where one of its numbers is not.
 
     The squares of 4096 numbers at a time are summed in the array's own precision, those sums in float64: of the

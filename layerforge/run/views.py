@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import Backend
+from ..arrays.backend import Array, Backend
 from ..arrays.sparse import is_sparse
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError
@@ -118,7 +118,7 @@ class View:
     """Base of the views: `np.asarray(view)` is the array of its `data`, on the host."""
 
     __slots__ = ("_backend", "name")
-    data: Any
+    data: Array
 
     def __init__(self, name: str, backend: Backend) -> None:
         self.name, self._backend = name, backend
@@ -162,7 +162,7 @@ class BlobView(View):
         return self.spec.shape
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Array:
         """The live array. BlobError where the last forward did not compute it or did not keep it."""
         return self._read_data()
 
@@ -173,7 +173,7 @@ class BlobView(View):
             raise BlobError(f"blob '{self.name}' is what the last forward made, and cannot be replaced", hint=hint)
 
     @property
-    def grad(self) -> Any:
+    def grad(self) -> Array:
         """The gradient of the last backward. BlobError where there is none, saying why."""
         return self._read_grad()
 
@@ -205,7 +205,7 @@ class ParamView(View):
         self._layer, self._key = layer, key
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Array:
         return self._layer.params[self._key]
 
     @data.setter
@@ -214,7 +214,7 @@ class ParamView(View):
             write(f"parameter '{self.name}'", self.data, value, self._backend)
 
     @property
-    def grad(self) -> Any:
+    def grad(self) -> Array:
         return None if self.frozen else self._layer.grads[self._key]
 
     @grad.setter

@@ -8,20 +8,17 @@ the row occurs again. Rules that could not be meant so are refused, and so is we
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config.sections import SolverSection
 from ..run.parameters import Parameters, Slot, l2_norm
 from ..schema.errors import ConfigError
 from ..schema.registry import SOLVERS
 from .rules import Rule, RuleStep
-
-if TYPE_CHECKING:
-    from ..net import Net
+from .trainable import Trainable
 
 
-def refuse_rows(net: Net, section: SolverSection) -> None:
+def refuse_rows(net: Trainable, section: SolverSection) -> None:
     """ConfigError where a solver cannot update the parameters of a net that have a sparse gradient."""
     for slot in net.parameters.by_rows():
         who = f"the gradient of '{slot.layer}.{slot.name}' is sparse"
@@ -61,6 +58,6 @@ def update_rows(
     if bound is not None:
         grad = xp.clip(grad, -bound, bound)
     data, *histories = (view[rows].reshape(-1) for view in views)
-    rule.update(xp, data, grad, histories, replace(step, decay_mult=slot.decay_mult))
+    rule.update(xp, data, grad, histories, step)
     for view, new in zip(views, (data, *histories), strict=True):
         view[rows] = new.reshape(-1, *slot.shape[1:])

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import snapshot
 from ..net import Net
-from ..solvers.solver import BLOCK_BYTES, blocks
+from ..solvers.updater import BLOCK_BYTES, blocks
 
 TRAINING = "training/"
 

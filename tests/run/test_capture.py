@@ -142,7 +142,7 @@ def test_what_moves_now_and_then_is_noticed_there_and_above() -> None:
             net.layers["middle"].move = number % 5 == 0  # type: ignore[attr-defined]
             solver.step(**batch_for(config, number))
         assert same(nets)
-    assert all(capture.misses <= MOST_MISSES for capture in nets[0].executor.captures.values())
+    assert all(capture.misses <= MOST_MISSES for capture in nets[0].passes.current.captures.values())
 
 
 def test_backward_may_begin_anywhere_and_from_anything() -> None:
@@ -165,7 +165,7 @@ def test_an_operation_that_was_bound_to_other_arrays_is_bound_anew() -> None:
     net = built(config)
     for number in range(4):
         net.forward(phase="train", **batch_for(config, number))
-    op = net.executor.captures["forward"].stretches[0].calls.ops[0]
+    op = net.passes.current.captures["forward"].stretches[0].calls.ops[0]
     op.bind([None if array is None else array.copy("K") for array in op.bound])
     loss = net.forward(**batch_for(config, 5))["loss"]
     assert loss == built(config).forward(**batch_for(config, 5))["loss"]
@@ -197,7 +197,7 @@ def test_a_stretch_that_fails_names_the_layer() -> None:
     net = built(plain())
     for number in range(4):
         net.forward(phase="train", **batch_for(plain(), number))
-    stretch = net.executor.captures["forward"].stretches[0]
+    stretch = net.passes.current.captures["forward"].stretches[0]
     failing = lambda: 2  # noqa: E731
     stretch.calls.calls.append(failing)
     stretch.entries[1].scripts[0].calls.calls.append(failing)

@@ -142,7 +142,7 @@ def take_step(
     given = {name: NUMPY.from_host(array, dtypes[name]) for name, array in inputs.items()}
     with in_dtype(net.dtype):
         own = learned | shared | statistics
-        blobs = run(items(net, phase), phase, tensors(given, grad=True), own, net.run.seed)
+        blobs = run(items(net, phase), phase, tensors(given, grad=True), own, net.seed)
         leaves = {f"blobs/{escape(name)}/grad": t for name, t in blobs.items() if t.requires_grad}
         leaves |= {path: learned[key] for key, path in _paths(net, "grad").items()}
         wanted = {path: leaf for path, leaf in leaves.items() if path in ours.arrays}

@@ -151,6 +151,7 @@ TWINS = {
     "AvgPool3d": avg_pool3d,
     "GlobalAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(1)),
     "AdaptiveAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(**c.hyper)),
+    "AdaptiveMaxPool2d": lambda c: c.through(nn.AdaptiveMaxPool2d(**c.hyper)),
     "LPPool2d": lp_pool,
     "StochasticPool2d": stochastic,
     "SpatialPyramidPool": pyramid,

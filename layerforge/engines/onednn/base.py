@@ -41,9 +41,7 @@ class OneDnn(Layer):
     def instead_of(cls, reference: Layer) -> Any:
         """This engine's layer in the place of a reference layer."""
         self = cls.__new__(cls)
-        vars(self).update(vars(reference))
-        self.memory, self.kept, self.draws = Memory(), None, 0
-        self.ops, self.views, self.scripts = {}, {}, {}
+        vars(self).update(vars(reference), memory=Memory(), kept=None, draws=0, ops={}, views={}, scripts={})
         return self
 
     @classmethod
@@ -83,8 +81,11 @@ class OneDnn(Layer):
             self.kept = kept
 
     def perform(self, doing: str, arrays: Sequence[Any]) -> Any:
-        """Run forward or backward; as it was written down the last time, where nothing has changed since."""
-        if not self.replays:
+        """Run forward or backward; as it was written down the last time, where nothing has changed since.
+
+        A jvp may be any NumPy: it is run, whatever was run before on the same arrays.
+        """
+        if not self.replays or doing == "jvp":
             return super().perform(doing, arrays)
         key = doing, id(self.memory), self.overwrites_grad
         script = self.scripts.get(key)

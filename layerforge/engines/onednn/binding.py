@@ -87,11 +87,18 @@ def refuse_after_fork() -> None:
         )
 
 
+class DryRun:
+    """What a thread knows that only plans: the primitives that it made, which do for all other layers of the kind."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Primitive] = {}
+
+
 class Watch(threading.local):
     """Who looks on at what a thread runs: each thread has its own."""
 
     trace: list[tuple[Work, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
-    dry_run = False  # only planning: nothing is computed
+    dry_run: DryRun | None = None  # only planning: nothing is computed
 
 
 class Runtime:
@@ -339,11 +346,25 @@ class Primitive:
         used += self.main.bind(mine, functools.partial(memory, "scratchpad"))
         return [*before, self.main.call, *after], used
 
+    def ask(self, memory: Callable[[str, int], np.ndarray]) -> None:
+        """Ask for the memory that `bind` would ask for, and bind nothing."""
+        for i, size, call in self.detours:
+            memory(f"detour {i}", size)
+            if call.scratch:
+                memory(f"scratchpad {i}", call.scratch)
+        if self.main.scratch:
+            memory("scratchpad", self.main.scratch)
+
 
 def small(arrays: Sequence[np.ndarray]) -> bool:
     """Whether one thread multiplies these matrices, the first two, sooner than several."""
     a, b = arrays[:2]
     return 2 * a.size * b.shape[-1] <= SMALL_WORK and sum(array.size for array in arrays) <= SMALL_SIZE
+
+
+def types_of(arrays: Sequence[np.ndarray]) -> tuple[np.dtype, ...]:
+    """The types of their numbers."""
+    return tuple([array.dtype for array in arrays])
 
 
 def with_axes(array: np.ndarray, ndim: int) -> np.ndarray:
@@ -414,7 +435,7 @@ class Op(Work):
         self, maker: Maker, options: Sequence[Any], memory: Callable[[str, int], np.ndarray], added: Sequence[int] = ()
     ) -> None:
         super().__init__()
-        self.maker, self.options, self.memory, self.added = maker, options, memory, added
+        self.maker, self.options, self.memory, self.added = maker, tuple(options), memory, tuple(added)
         self.copied: list[tuple[np.ndarray, np.ndarray, bool]] = []  # copy, original, whether that is a result
         self.used: list[np.ndarray] = []
         self.made: dict[Any, Primitive] = {}
@@ -442,7 +463,13 @@ class Op(Work):
         key = tuple([None if a is None else (a.shape, a.strides) for a in mine])
         primitive = self.made.get(key)
         if primitive is None:
+            dry_run, kind = self.runtime.watch.dry_run, (self.maker, self.options, self.added, key, types_of(given))
+            if dry_run and kind in dry_run.made:
+                dry_run.made[kind].ask(self.memory)  # that of another layer: it says what memory is needed
+                return
             primitive = self.made[key] = self._make(mine, given)
+            if dry_run:
+                dry_run.made[kind] = primitive
         super().bind(arrays)
         # What the calls work on is held on to: they know no more of it than addresses.
         self.calls, self.used = primitive.bind(given, self.memory)

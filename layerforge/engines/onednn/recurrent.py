@@ -135,6 +135,13 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         maker = primitives.copy if self.overwrites_grad else primitives.add_to
         self.op(f"d{key} {ours}", maker)(source, self.block(f"d{key}", self.grads[key], ours))
 
+    def jvp(self, dx: Any, _: Any = None) -> tuple[Any, ...]:
+        """The reference's, after its forward: oneDNN does not tell what its gates were."""
+        first = next(iter(self.saved.traces.values()))
+        with self.as_if_saved():
+            Recurrent.forward(self, turned(first[0]))
+            return Recurrent.jvp(self, dx)
+
     # Arrays -------------------------------------------------------------------------------------------------------
 
     def by_step(self, name: str, x: Any, life: str = "call") -> Any:

@@ -20,18 +20,18 @@ class Embedding(Layer):
 
         y = weight[x]
 
-    It is Linear on one-hot vectors, y = onehot(x) W, without the multiplications by zero. At padding_idx y is zero,
-    whatever that row of the weight holds, so the row is never learned.
+    It is Linear on one-hot vectors, y = onehot(x) weight, without the multiplications by zero. At padding_idx y is
+    zero, whatever that row of the weight holds, so the row is never learned.
 
     Shapes    x index of any shape, 0 <= x < V; y (..., D), weight (V, D)
-    Backward  From yₙ = W[xₙ]: row i of W has become yₙ wherever xₙ = i, so
-                  dW[i] = Σ dyₙ      over the n with xₙ = i; 0 for padding_idx
+    Backward  With n over all of x, y[n] = weight[x[n]]: row i of weight has become y[n] where x[n] = i, so
+                  dweight[i] = Σₙ dy[n]      over the n with x[n] = i; 0 for padding_idx
               the rows that no x names get no gradient, and x, an index, has none. With sparse: true the solver is told
               which rows occur, and neither reads nor writes the others: a step costs what the words of the batch cost,
               however many there are in the language. The solvers say what that means for their momentum.
     Keeps     x
-    Cost      one copy forward, one addition per number of dy backward
-    Errors    ConfigError when padding_idx is no row; LayerError (exit 3) for an index that is none
+    Cost      one copy forward, one addition per element of dy backward
+    Errors    ConfigError when padding_idx is not a row of weight; LayerError (exit 3) for an index outside 0 to V - 1
     Source    Bengio et al. 2003; compare torch.nn.Embedding, which starts the row of padding_idx at zero
     """
 

@@ -25,26 +25,32 @@ class Linear(Layer):
     """Linear: fully connected layer (Caffe: InnerProduct)
 
         y = x Wᵀ + b
+        y[n, o] = Σ_d x[n, d] W[o, d] + b[o]
 
-    Shapes    x (N, D) real or (..., D), y (N, M), weight (M, D), bias (M,); x may be sparse, (N, D) csr
-    Backward  From yₙₘ = Σ_d xₙ_d Wₘ_d + bₘ: a change of Wₘ_d moves yₙₘ by xₙ_d, for every n, so
-                  dWₘ_d = Σₙ dyₙₘ xₙ_d      dW = dyᵀ x
-                  dbₘ   = Σₙ dyₙₘ           db = Σₙ dyₙ
-              and xₙ_d reaches every yₙₘ through Wₘ_d, so
-                  dxₙ_d = Σₘ dyₙₘ Wₘ_d      dx = dy W
+    Products are matrix products, samples are rows.
+
+    Shapes    x (N, D) real or (..., D), y (N, O) or (..., O), weight W (O, D), bias b (O,). n runs over the samples;
+              with more leading axes, over all of them together. x (N, D) may be sparse, csr
+    Backward  A change of W[o, d] moves y[n, o] by x[n, d] times as much, for every n, so
+                  dW[o, d] = Σₙ dy[n, o] x[n, d]      dW = dyᵀ x
+                  db[o]    = Σₙ dy[n, o]              db = the sum of dy's rows
+              and x[n, d] reaches every y[n, o], through W[o, d], so
+                  dx[n, d] = Σ_o dy[n, o] W[o, d]     dx = dy W
               Of a sparse x only the stored numbers take part, as bags of words over 100,000 words have them: the
               columns d in which x has none add nothing to dW, so they are not touched, and dx is made at the stored
               places alone.
     Keeps     x
-    Cost      2NDM flops forward, 4NDM backward; with s stored numbers 2sM forward, 2sM backward (4sM with dx)
+    Cost      2NDO flops forward, 4NDO backward; with s stored numbers 2sO forward, 2sO backward (4sO with dx)
     Errors    LayerError when D differs from the D seen at setup
-    Source    Rumelhart, Hinton & Williams 1986; compare torch.nn.Linear
+    Source    Rumelhart, Hinton & Williams 1986; compare torch.nn.Linear, where W and b start from U(-1/√D, 1/√D), of
+              variance 1/(3 D); here b starts from 0 and W as weight_filler says: He's N(0, 2/D) has 6 times
+              that variance
     """
 
     backward_reads = ("bottom",)
     sparse_bottoms = (0,)
 
-    out_features: int = param(help="features M of the output", ge=1)
+    out_features: int = param(help="features O of the output", ge=1)
     bias: bool = param(True, help="learn an additive bias")
     weight_filler: Filler = param("msra", help="start values of weight")
     bias_filler: Filler = param("constant", help="start values of bias")

@@ -1,4 +1,4 @@
-"""What RNN, LSTM and GRU share: layers upon layers, two directions, masks, and the way back through time.
+"""What RNN, LSTM and GRU share: stacked layers, two directions, masks, and the way back through time.
 
 A cell is a layer's own: how a step makes the new state (`step`), and what that means for gradients (`step_back`).
 """
@@ -45,7 +45,7 @@ class Trace(NamedTuple):
 class Recurrent(Layer):
     """Base of the recurrent layers. For each of the T steps, with h and perhaps c the state, 0 before the first,
 
-        a_x = W_ih xₜ + b_ih,   a_h = W_hh hₜ₋₁ + b_hh,   state = step(a_x, a_h, state)
+        a_x = xₜ W_ihᵀ + b_ih,   a_h = hₜ₋₁ W_hhᵀ + b_hh,   state = step(a_x, a_h, state)
 
     All a_x are one matrix product before the loop, as x is known; only a_h needs one per step. The way back is the same
     loop from the last step to the first. It carries the gradient of the state; a step turns that into the gradients
@@ -57,6 +57,8 @@ class Recurrent(Layer):
     product after the loop:
 
         dW_ih = Σₜ da_xᵀ xₜ,   dW_hh = Σₜ da_hᵀ hₜ₋₁,   db_ih = Σₜ da_x,   db_hh = Σₜ da_h,   dxₜ = da_x W_ih
+
+    A tangent goes the way of forward, from the first step to the last, through the derivative of each step.
     """
 
     bottoms = (1, 2)
@@ -69,7 +71,7 @@ class Recurrent(Layer):
     gates_add: ClassVar[bool] = True  # the cell uses a_x + a_h only: both have the same gradient
 
     hidden_size: int = param(help="features H of the state", ge=1)
-    num_layers: int = param(1, help="layers upon each other: each reads the outputs of the one below", ge=1, le=1000)
+    num_layers: int = param(1, help="stacked layers: each reads the outputs of the one below", ge=1, le=1000)
     bias: bool = param(True, help="learn additive biases")
     bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
     second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))
@@ -85,6 +87,10 @@ class Recurrent(Layer):
     def step_back(self, dstate: Arrays, kept: Arrays) -> tuple[Any, Any, Arrays]:
         """da_x, da_h, and the gradient of the state before as far as it does not pass through a_h."""
         raise NotImplementedError(f"{type(self).__name__} has no step_back(self, dstate, kept)")
+
+    def step_along(self, da_x: Any, da_h: Any, dstate: Arrays, kept: Arrays) -> Arrays:
+        """The tangent of the new state, from those of a_x, a_h and the state before."""
+        raise NotImplementedError(f"{type(self).__name__} has no step_along(self, da_x, da_h, dstate, kept)")
 
     # Set-up -------------------------------------------------------------------------------------------------------
 
@@ -214,11 +220,45 @@ class Recurrent(Layer):
         return (rows(da_x) @ self.params[f"weight_ih{suffix}"]).reshape(trace.x.shape)
 
     def add_weight_gradients(self, kind: str, suffix: str, da: Any, x: Any) -> None:
-        """The sums over all steps and samples, for the weight and the bias that made a = W x + b."""
+        """The sums over all steps and samples, for the weight and the bias that made a = x Wᵀ + b."""
         if self.needs_param_grad[f"weight_{kind}{suffix}"]:
             self.grads[f"weight_{kind}{suffix}"][...] += product_over_rows(da, x)
         if self.bias and self.needs_param_grad[f"bias_{kind}{suffix}"]:
             self.grads[f"bias_{kind}{suffix}"][...] += sum_of(da, 0)
+
+    # Forward accumulation -----------------------------------------------------------------------------------------
+
+    def jvp(self, dx: Any, _: Any = None) -> tuple[Any, ...]:
+        if dx is None:
+            return (None,) * self.tops_wanted
+        xp, last, below = self.xp, [], dx.transpose(1, 0, 2)
+        for layer in range(self.num_layers):
+            outs = []
+            for end in self.directions:
+                suffix, reverse = f"_l{layer}{end}", end != ""
+                out, state = self.run_along(suffix, self.saved.traces[suffix], in_order(below, reverse))
+                outs.append(in_order(out, reverse))
+                last.append(state)
+            below = xp.concatenate(outs, axis=2)
+        dy = xp.ascontiguousarray(below.transpose(1, 0, 2))
+        return (dy, *(xp.stack(states, axis=1) for states in zip(*last, strict=True)))[: self.tops_wanted]
+
+    def run_along(self, suffix: str, trace: Trace, dx: Any) -> tuple[Any, Arrays]:
+        """A pass over time with tangents: those of the outputs (T, N, H) and of the last state."""
+        xp, marks, w_hh, (steps, n, _) = self.xp, trace.marks, self.params[f"weight_hh{suffix}"], dx.shape
+        da_x = (rows(dx) @ self.params[f"weight_ih{suffix}"].T).reshape(steps, n, w_hh.shape[0])
+        out = xp.empty((steps, n, self.hidden_size), dtype=self.dtype)
+        dstate: Arrays = tuple(xp.zeros((n, self.hidden_size), dtype=self.dtype) for _ in range(self.states))
+        for t in range(steps):
+            if marks.linked is not None:
+                dstate = tuple(d * marks.linked[t] for d in dstate)
+            new = self.step_along(da_x[t], dstate[0] @ w_hh.T, dstate, trace.kept[t])
+            if marks.counts is None:
+                dstate, out[t] = new, new[0]
+            else:
+                dstate = tuple(xp.where(marks.counts[t], a, b) for a, b in zip(new, dstate, strict=True))
+                out[t] = new[0] * marks.counts[t]
+        return out, dstate
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         n, t, _ = bottoms[0].shape
