@@ -103,9 +103,16 @@ class CSR:
         """The same memory, and nothing remembered."""
         return CSR(self.xp, self.matrix)
 
-    def copy(self) -> CSR:
-        """The same in memory of its own."""
-        return CSR(self.xp, self.matrix.copy())
+    def copy(self, memory: dict[str, Array] | None = None) -> CSR:
+        """The same in memory of its own: new, or what earlier copies left in `memory`, where that is large enough."""
+        memory, parts = {} if memory is None else memory, []
+        for name, part in (("data", self.data), ("indices", self.indices), ("indptr", self.indptr)):
+            own = memory.get(name)
+            if own is None or len(own) < len(part) or own.dtype != part.dtype:
+                own = memory[name] = self.xp.empty(len(part), dtype=part.dtype)
+            own[: len(part)] = part
+            parts.append(own[: len(part)])
+        return CSR(self.xp, type(self.matrix)(tuple(parts), shape=self.shape))
 
     def astype(self, dtype: Any) -> CSR:
         """The same with numbers of another type; itself where they are of that type."""
@@ -118,27 +125,43 @@ class CSR:
     # Products -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def columns(self) -> Array:
-        """The columns in which a number is stored, going up (C,)."""
-        occurs = self.xp.zeros(self.shape[1], dtype=bool)
-        occurs[self.indices] = True
-        return self.xp.flatnonzero(occurs)
-
-    @cached_property
-    def _by_columns(self) -> list[tuple[slice, Any]]:
-        """Blocks of rows, each as a matrix of the library's by columns, of those that `columns` names alone.
+    def _blocks(self) -> list[tuple[slice, Any]]:
+        """Blocks of rows, each as a matrix of the library's by columns.
 
         Going down a column, a product meets the same row of one dense factor again and again, and the few rows of the
         other that belong to the block: both stay in the cache. Row by row it would fetch every row from memory anew.
         """
+        count, width = self.shape
+        step = BLOCK if self.xp is np else max(1, count)
         found = []
-        step = BLOCK if self.xp is np else max(1, self.shape[0])
-        for block in (slice(start, start + step) for start in range(0, self.shape[0], step)):
-            whole = self.matrix[block].tocsc()
+        for rows in (slice(start, min(start + step, count)) for start in range(0, count, step)):
+            begin, end = int(self.indptr[rows.start]), int(self.indptr[rows.stop])
+            parts = (self.data[begin:end], self.indices[begin:end], self.indptr[rows.start : rows.stop + 1] - begin)
+            found.append((rows, type(self.matrix)(parts, shape=(rows.stop - rows.start, width)).tocsc()))
+        return found
+
+    @cached_property
+    def _counts(self) -> Array:
+        """How many numbers are stored in each column (D,)."""
+        counts = self.xp.zeros(self.shape[1], dtype="int64")
+        for _, block in self._blocks:
+            counts += block.indptr[1:] - block.indptr[:-1]
+        return counts
+
+    @cached_property
+    def columns(self) -> Array:
+        """The columns in which a number is stored, going up (C,)."""
+        return self.xp.flatnonzero(self._counts)
+
+    @cached_property
+    def _by_columns(self) -> list[tuple[slice, Any]]:
+        """The blocks (rows, C) of the columns that `columns` names alone."""
+        found = []
+        for rows, block in self._blocks:
             # A column without numbers begins where the next one does, so leaving it out moves no other.
-            ends = self.xp.concatenate([whole.indptr[self.columns], whole.indptr[-1:]])
-            shape = (whole.shape[0], len(self.columns))
-            found.append((block, type(whole)((whole.data, whole.indices, ends), shape=shape)))
+            ends = self.xp.concatenate([block.indptr[self.columns], block.indptr[-1:]])
+            shape = (block.shape[0], len(self.columns))
+            found.append((rows, type(block)((block.data, block.indices, ends), shape=shape)))
         return found
 
     @cached_property
@@ -168,12 +191,13 @@ class CSR:
 
         As in `product_over_rows`, sums of many numbers are added up in float64 from those of their parts.
         """
-        total = self.xp.zeros((len(self.columns), dense.shape[1]), dtype=dense.dtype)
-        if not total.size:
-            return total
-        if len(self) > MANY and int(self.xp.bincount(self.indices).max()) > MANY:
+        if not self.nnz or not dense.shape[1]:
+            return self.xp.zeros((len(self.columns), dense.shape[1]), dtype=dense.dtype)
+        if len(self) > MANY and int(self._counts.max()) > MANY:
             return self._exact_transposed_product(dense)
-        for rows, block in self._by_columns:
+        (rows, block), *others = self._by_columns
+        total = block.T @ dense[rows]
+        for rows, block in others:
             total += block.T @ dense[rows]
         return total
 

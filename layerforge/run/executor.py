@@ -64,6 +64,7 @@ class Executor:
         if layout is not None and engine is not None:
             self.staged = staged_inputs(plan)
             self.carriers = {name: engine.carrier()() for name in self.staged}
+        self.sparse_memory: dict[str, dict[str, Any]] = {}  # of copies of sparse inputs, by name
         self.seeds: dict[int, tuple[float, Any]] = {}
         self.loss_seeds: tuple[float | Sequence[float], Mapping[int, Any]] | None = None
         self.cotangents: dict[int, Any] = {}  # memory for those that a caller gives
@@ -120,10 +121,10 @@ class Executor:
         later = {name for i, name in self.plan.inputs if keep or i in self.plan.kept}
         rest = {name: array for name, array in arrays.items() if name not in staged}
         copied = {name for name in rest if name in later and may_be_theirs(arrays[name], given[name])}
-        return {**staged, **{name: self._copy(a) if name in copied else a for name, a in rest.items()}}
+        return {**staged, **{name: self._copy(name, a) if name in copied else a for name, a in rest.items()}}
 
-    def _copy(self, array: Any) -> Any:
-        return array.copy() if isinstance(array, CSR) else self.xp.array(array)
+    def _copy(self, name: str, array: Any) -> Any:
+        return array.copy(self.sparse_memory.setdefault(name, {})) if isinstance(array, CSR) else self.xp.array(array)
 
     def seed(self, index: int, value: float) -> Any:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
