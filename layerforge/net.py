@@ -89,7 +89,8 @@ class Net(access.Settled):
             fill=like is None, starts=self.graph.starting_values,
         )  # fmt: skip
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
-        self._dtypes = {name: np.dtype(spec.dtype) for name, spec in self.graph.inputs.items()}
+        dense = {name: spec for name, spec in self.graph.inputs.items() if not spec.sparse}
+        self._dtypes = {name: np.dtype(spec.dtype) for name, spec in dense.items()}
         asks = any(self.engine_request.of(node) != REFERENCE for node in self.graph.nodes)
         engine = registry.engine(FAST) if asks else None
         self._turns = Turns(f"net '{config.name}'", partial(begin_turn, engine, self.threads))

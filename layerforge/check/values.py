@@ -21,6 +21,7 @@ from .case import (
 from .diagnosis import overwritten
 from .differences import Tolerance
 from .gradients import Effort, equal_elements, joint_gradient, layer_gradients
+from .harness import tangent
 
 
 @check()
@@ -132,8 +133,9 @@ def check_jvp(case: Case) -> None:
         dys = probe.draw_cotangents(tops)
         rng = np.random.default_rng(9)
         needed = probe.layer.needs_grad
-        moves = [rng.normal(size=b.shape) if n else None for b, n in zip(probe.bottoms, needed, strict=True)]
-        tangents = call.jvp(probe.layer, [None if m is None else probe.device(m) for m in moves])
+        pairs = zip(probe.bottoms, needed, strict=True)
+        tangent_of = [tangent(b, rng, probe.backend, probe.dtype) if needs else None for b, needs in pairs]
+        moves, tangents = [probe.host(v) for v in tangent_of], call.jvp(probe.layer, tangent_of)
         demand(len(tangents) == len(tops), f"jvp returned {len(tangents)} tangents for {len(tops)} tops")
         moved = zip(dys, tangents, strict=True)
         forward = sum(float((probe.host(d) * probe.host(t)).sum()) for d, t in moved if d is not None and t is not None)
@@ -171,7 +173,7 @@ def check_float32(case: Case) -> None:
     """float32 stays close to float64, forward and backward."""
     single, double = case.probe(dtype="float32"), case.probe(dtype="float64")
     double.bottoms = [
-        double.backend.from_host(single.host(b), "float64" if s.is_real else None)
+        b.astype("float64" if s.is_real else b.dtype)
         for b, s in zip(single.bottoms, single.bottom_specs, strict=True)
     ]
     for (_, mine), (_, other) in zip(double.layer.params.items(), single.layer.params.items(), strict=True):

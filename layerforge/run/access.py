@@ -41,6 +41,8 @@ def input_array(net: NetParts, name: str, value: Any) -> Any:
         known = list(net.graph.inputs)
         hint = did_you_mean(name, known) or f"its inputs: {', '.join(known) or 'none'}"
         raise ConfigError(f"the net has no input '{name}'", hint=hint)
+    if spec.sparse:
+        return net.backend.csr_from(f"input '{name}'", value, spec.shape[1], spec.dtype)
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     if not spec.is_real and kind not in ("i", "u", "b"):
         found = numbers(f"input '{name}'", value, net.backend, None)
@@ -64,6 +66,8 @@ def seeds(net: NetParts, plan: Plan, given: Mapping[str, Any], what: str) -> dic
         index = plan.index_of(name)
         demand_held(net, plan, name, index)
         spec = plan.specs[index]
+        if spec.sparse:
+            raise ConfigError(f"blob '{name}' is sparse: no {what} can be given for it", hint="name a dense blob")
         if not spec.is_real:
             raise ConfigError(f"blob '{name}' is an index, which has no derivative: {what} was given for it")
         array = numbers(f"{what} of '{name}'", value, net.backend, net.dtype)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Array
+from ..arrays.sparse import stored
 from ..contract import call
 from ..contract.layer import Memory
 from ..schema.errors import ConfigError
@@ -77,6 +78,7 @@ def _by_backward(executor: Executor, step: Any, bottoms: list[Any]) -> list[Any]
             hint="write jvp(self, *tangents) for it, or use fewer samples",
         )
     kept = {name: grad.copy() for name, grad in layer.grads.items()}
+    marks = {name: rows.marks.copy() for name, rows in layer.grad_rows.items()}
     tangents: list[Any] = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
     basis: list[Any] = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
     for k, spec in enumerate(specs):
@@ -88,6 +90,8 @@ def _by_backward(executor: Executor, step: Any, bottoms: list[Any]) -> list[Any]
             basis[k][position] = 0  # only now: a gradient may be the memory of dy
     for name, grad in layer.grads.items():
         grad[...] = kept[name]
+    for name, rows in layer.grad_rows.items():
+        rows.marks[...] = marks[name]
     return tangents
 
 
@@ -100,7 +104,7 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
     output  a blob, such as "fc2"
     wrt     an input with `grad: true` or another blob below, or a parameter written "fc1.weight"
 
-    Shapes    that of `output`, followed by that of `wrt`
+    Shapes    that of `output`, followed by that of `wrt`, or by one axis for the numbers that a sparse input stores
     Cost      one backward for every number of `output`; all gradients, of parameters and blobs, are left as they were
     Errors    ConfigError for names that do not exist and for a parameter that is frozen; BlobError before a forward
               that was kept, and where `wrt` does not lie below `output`
@@ -109,7 +113,7 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
     parameter = net.params[layer][name] if layer in net.params and name in net.params[layer] else None
     if parameter is not None and parameter.frozen:
         raise ConfigError(f"parameter '{wrt}' is frozen and has no gradient", hint="set its .frozen to False first")
-    target = parameter.data if parameter is not None else net.blobs[wrt].data
+    target = parameter.data if parameter is not None else stored(net.blobs[wrt].data)
     shape = tuple(net.blobs[output].data.shape)
     xp = net.backend.xp
     matrix = xp.zeros((*shape, *target.shape), dtype=net.dtype)
@@ -120,22 +124,23 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
             net.zero_grad()
             net.backward(**{output: cotangent})
             cotangent[position] = 0
-            matrix[position] = parameter.grad if parameter is not None else net.blobs[wrt].grad
+            matrix[position] = parameter.grad if parameter is not None else stored(net.blobs[wrt].grad)
     return matrix
 
 
 @contextmanager
 def _gradients_as_they_were(net: NetParts) -> Iterator[None]:
     """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie."""
-    last, parameters = net.passes.last, net.parameters.grad.copy()
+    last, parameters = net.passes.last, net.parameters.saved_gradients()
     blobs = list(last.grads) if last is not None else []
-    copies = [None if grad is None else grad.copy() for grad in blobs]
+    held = [None if grad is None else stored(grad) for grad in blobs]
+    copies = [None if grad is None else grad.copy() for grad in held]
     try:
         yield
     finally:
-        net.parameters.grad[...] = parameters
+        net.parameters.put_back(parameters)
         if last is not None:
             last.grads = blobs
-            for grad, copy in zip(blobs, copies, strict=True):
+            for grad, copy in zip(held, copies, strict=True):
                 if grad is not None and getattr(grad.flags, "writeable", True):  # a seed is never written to
                     grad[...] = copy
