@@ -4,6 +4,7 @@
     out = net.forward(image=x, label=t)      # every top that nobody consumes
     net.backward()                           # from the losses
     net.backward(fc3=dy)                     # or a vector-Jacobian product for any cotangent of any blob
+    net.backward({"block/fc": dy})           # the same where the name is none that a keyword can have
 """
 
 from __future__ import annotations
@@ -208,16 +209,24 @@ class Net(access.Settled):
     # Backward -----------------------------------------------------------------------------------------------------
 
     @in_turn
-    def backward(self, **top_grads: Any) -> None:
+    def backward(
+        self, cotangents: Mapping[str, Any] | None = None, /, *, accumulate: bool = False, **top_grads: Any
+    ) -> None:
         """Gradients of everything below the losses, or below the named blobs for the given cotangents.
 
         Parameter gradients are added to what is there until zero_grad(); blob gradients belong to this call.
+
+        cotangents  by name, as keywords (fc=dy) or as one mapping, which takes any name: {"block/fc": dy}
+        accumulate  blob gradients, too, are added to those of the calls since the last forward: two calls for two
+                    outputs give what one call for both gives, for a copy of the gradients that are there
         """
-        if not top_grads:
-            self.backward_losses()
-            return
-        executor = self.passes.differentiable()
-        executor.backward(access.cotangents(self, executor, top_grads))
+        given = access.by_name(cotangents, top_grads, "cotangent")
+        with derivatives.adding(self.passes, accumulate):
+            if not given:
+                self.backward_losses()
+                return
+            executor = self.passes.differentiable()
+            executor.backward(access.cotangents(self, executor, given))
 
     @in_turn
     def backward_losses(self, scale: float | Sequence[float] = 1.0, *, overwrite_grad: bool = False) -> None:

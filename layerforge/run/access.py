@@ -54,6 +54,24 @@ def input_array(net: NetParts, name: str, value: Any) -> Any:
 # Cotangents and tangents ----------------------------------------------------------------------------------------------
 
 
+def by_name(mapping: Any, keywords: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """What was given by names: as one mapping, for names that no keyword can have, as keywords, or both.
+
+    Errors   ConfigError for what is no mapping, for one that is empty, and for names that were given twice
+    """
+    if mapping is None:
+        return dict(keywords)
+    if not isinstance(mapping, Mapping) or not all(isinstance(name, str) for name in mapping):
+        message = f"a {what} belongs to a name, got {type(mapping).__name__}"
+        raise ConfigError(message, hint='give it as a keyword, fc=array, or in a mapping: {"block/fc": array}')
+    if not mapping and not keywords:
+        raise ConfigError(f"the mapping of {what}s is empty", hint="name at least one blob, or give none at all")
+    twice = sorted(mapping.keys() & keywords.keys())
+    if twice:
+        raise ConfigError(f"the {what} of '{twice[0]}' was given twice, in the mapping and as a keyword")
+    return {**mapping, **keywords}
+
+
 def seeds(net: NetParts, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int, Any]:
     """Cotangents or tangents by the number of their blob, on the backend.
 

@@ -18,6 +18,7 @@ from ..contract.layer import Memory
 from ..schema.errors import ConfigError
 from .executor import Executor
 from .net_parts import NetParts
+from .passes import Passes
 from .turns import in_turn
 
 BASIS_LIMIT = 4096  # outputs of a layer without its own jvp, whose rows of J are made one by one
@@ -91,6 +92,23 @@ def _by_backward(executor: Executor, step: Any, bottoms: list[Any]) -> list[Any]
     return tangents
 
 
+@contextmanager
+def adding(passes: Passes, accumulate: bool) -> Iterator[None]:
+    """Add the gradients of blobs that a backward makes while this lasts to those of the calls since the last forward.
+
+    What is there is copied first: layers use its memory again.
+    """
+    if not isinstance(accumulate, bool | np.bool_):
+        message = f"accumulate must be true or false, got a {type(accumulate).__name__}"
+        raise ConfigError(message, hint='the cotangent of a blob with this name: net.backward({"accumulate": dy})')
+    executor = passes.last
+    before = [None if g is None else g.copy() for g in executor.grads] if accumulate and executor is not None else []
+    yield
+    if before and executor is not None:
+        pairs = zip(before, executor.grads, strict=True)
+        executor.grads = [old if new is None else new if old is None else old + new for old, new in pairs]
+
+
 @in_turn
 def jacobian(net: NetParts, output: str, wrt: str) -> Array:
     """The matrix of partial derivatives of a blob with respect to an input or a parameter, at the last forward.
@@ -118,7 +136,7 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
         for position in np.ndindex(*shape):
             cotangent[position] = 1
             net.zero_grad()
-            net.backward(**{output: cotangent})
+            net.backward({output: cotangent})
             cotangent[position] = 0
             matrix[position] = parameter.grad if parameter is not None else net.blobs[wrt].grad
     return matrix
