@@ -26,7 +26,7 @@ from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
 from .plan.engines import FAST, EngineRequest
 from .plan.plan import REFERENCE, Plan
-from .run import access, copies, counting, derivatives, tuning
+from .run import access, copies, counting, curvature, derivatives, tuning
 from .run.advice import Advice
 from .run.counting import Count, Counts, LossPart
 from .run.observer import Observer
@@ -265,6 +265,33 @@ class Net(access.Settled):
         Shapes   that of `output`, followed by that of `wrt`.   Cost   one backward for every number of `output`
         """
         return derivatives.jacobian(self, output, wrt)
+
+    @in_turn
+    def hvp(self, v: Any, *, step: float | None = None) -> tuple[Any, float]:
+        """A Hessian-vector product, by differences of gradients, and an estimate of its relative error.
+
+            H v = d/dh g(p + h v) at h = 0      g the gradient of total_loss(), H the matrix of its second derivatives
+            H v ≈ (4 D(h/2) - D(h)) / 3         D(h) = (g(p + h v) - g(p - h v)) / 2h
+
+            product, error = net.hvp({"fc.weight": v})
+
+        v     a direction: a mapping with arrays for some parameters ("fc.weight") and inputs with `grad: true`, or one
+              flat array as long as net.parameters.grad, for all parameters
+        step  |h v|; by default eps^(1/5) times the root mean square of the parameters, or 1 if that is less
+
+        Returns   H v: for a mapping, arrays for all parameters that learn and inputs with `grad: true`, by name; for a
+                  flat array, another. And |D(h/2) - D(h)| / 3 |H v|, which estimates the error of D(h/2): that of the
+                  product is less where the loss is smooth
+        Accuracy  about 1e-9 of |H v| in float64, 1e-3 in float32; not exact. A kink (ReLU, MaxPool) that one of the
+                  four points lies beyond spoils it, which `error` shows: a smaller step crosses fewer
+        Cost      five forwards and four backwards, and three copies of the parameters
+        Leaves    parameters, gradients, blobs, running statistics and iteration as they are. All points are computed
+                  with the inputs, the phase and the random numbers (masks of Dropout) of the last forward
+        Errors    ConfigError for a net without losses, for names, shapes and frozen parameters; BlobError before a
+                  forward that was kept
+        Source    Pearlmutter 1994, section 2; Richardson 1911
+        """
+        return curvature.hvp(self, v, step)
 
     @in_turn
     def zero_grad(self) -> None:

@@ -18,6 +18,7 @@ from ..schema.errors import ConfigError
 from ..schema.synonyms import did_you_mean
 from .executor import Executor
 from .net_parts import NetParts
+from .parameters import Slot
 from .views import BlobError, BlobView, MissingName, Named, ParamView, numbers, write
 
 
@@ -89,6 +90,43 @@ def seeds(net: NetParts, plan: Plan, given: Mapping[str, Any], what: str) -> dic
             raise ConfigError(f"{what} of '{name}' has shape {array.shape}, the blob is {spec}")
         found[index] = array
     return found
+
+
+def parameter_of(net: NetParts, name: str) -> Slot | None:
+    """Where a parameter called "layer.name" is, for a shared one its owner's place; None where there is none.
+
+    Errors   ConfigError where it is frozen
+    """
+    layer, _, own = name.rpartition(".")
+    slot = net.parameters.slots.get(net.parameters.shared.get((layer, own), (layer, own)))
+    if slot is not None and slot.frozen:
+        raise ConfigError(f"parameter '{name}' is frozen and has no gradient", hint="set its .frozen to False first")
+    return slot
+
+
+def parameters_among(
+    net: NetParts, given: Mapping[str, Any], what: str
+) -> tuple[list[tuple[Slot, Any]], dict[str, Any]]:
+    """Of tangents or directions by name those of parameters, on the backend, and the others.
+
+    Errors   ConfigError for parameters that are frozen, shapes that do not fit, and one that was given twice
+    """
+    found: dict[tuple[str, str], tuple[Slot, Any]] = {}
+    others = {}
+    for name, value in given.items():
+        slot = parameter_of(net, name)
+        if slot is None:
+            others[name] = value
+            continue
+        array = numbers(f"{what} of '{name}'", value, net.backend, net.dtype)
+        if array.shape != slot.shape:
+            raise ConfigError(f"{what} of '{name}' has shape {array.shape}, the parameter {slot.shape}")
+        if slot.key in found:
+            owner = ".".join(slot.key)
+            message = f"'{name}' shares its numbers with '{owner}', which moves with it"
+            raise ConfigError(f"two {what}s are given for one parameter: {message}", hint="give one of them")
+        found[slot.key] = slot, array
+    return list(found.values()), others
 
 
 def cotangents(net: NetParts, executor: Executor, given: Mapping[str, Any]) -> dict[int, Any]:
