@@ -247,14 +247,21 @@ class Net(access.Settled):
             executor.backward(seeds, overwrite_grad)
 
     @in_turn
-    def jvp(self, **tangents: Any) -> dict[str, Array]:
-        """Forward accumulation: how the outputs of the last forward move when the named blobs move by these tangents.
+    def jvp(self, tangents: Mapping[str, Any] | None = None, /, **more: Any) -> dict[str, Array]:
+        """Forward accumulation: how the outputs of the last forward move when blobs and parameters move by tangents.
 
-        Exact, not a difference. Errors   BlobError before a forward that was kept; ConfigError for unknown names,
-        shapes that do not fit, and layers that have no jvp and more than 4096 outputs
+        Exact, not a difference.
+
+        tangents  by name, as keywords (x=u) or as one mapping, which takes any name, also that of a parameter, whose
+                  layers move together where it is shared: {"fc.weight": v, "x": u}
+
+        Cost      about one forward, but for layers that write no jvp down (along bottoms: jvp; along parameters:
+                  jvp_params or linear_in_params; recurrent ones have none along parameters): a backward of the layer
+                  for each number of its tops
+        Errors    BlobError before a forward that was kept; ConfigError for unknown names, frozen parameters, shapes
+                  that do not fit, and layers that write none down and have more than 4096 outputs
         """
-        executor = self.passes.differentiable()
-        return derivatives.jvp(executor, access.seeds(self, executor.plan, tangents, "tangent"))
+        return derivatives.jvp(self, access.by_name(tangents, more, "tangent"))
 
     def jacobian(self, output: str, wrt: str) -> Array:
         """The matrix of partial derivatives ∂ output / ∂ wrt at the last forward: `layerforge.jacobian` of this net.

@@ -104,6 +104,15 @@ def parameter_of(net: NetParts, name: str) -> Slot | None:
     return slot
 
 
+def _demand_no_parameter(net: NetParts, name: str) -> None:
+    """ConfigError where a name that is no blob's is meant to be a parameter's."""
+    layer, _, own = name.rpartition(".")
+    if layer in net.layers and not any(name in phase.current for phase in net.graph.phases.values()):
+        known = list(net.layers[layer].param_decls)
+        hint = did_you_mean(own, known) or f"there are: {', '.join(known) or 'none'}"
+        raise ConfigError(f"layer '{layer}' has no parameter '{own}'", hint=hint)
+
+
 def parameters_among(
     net: NetParts, given: Mapping[str, Any], what: str
 ) -> tuple[list[tuple[Slot, Any]], dict[str, Any]]:
@@ -116,6 +125,7 @@ def parameters_among(
     for name, value in given.items():
         slot = parameter_of(net, name)
         if slot is None:
+            _demand_no_parameter(net, name)
             others[name] = value
             continue
         array = numbers(f"{what} of '{name}'", value, net.backend, net.dtype)

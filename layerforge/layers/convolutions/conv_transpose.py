@@ -41,6 +41,8 @@ class ConvTranspose2d(Kernels, axes=Pair):
               other values, as at Linear
     """
 
+    linear_in_params = True
+
     output_padding: Pair = param(0, help="positions added at the end of each axis of the output", ge=0)
 
     examples = [

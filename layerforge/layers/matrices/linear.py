@@ -38,6 +38,7 @@ class Linear(Layer):
               that variance
     """
 
+    linear_in_params = True
     backward_reads = ("bottom",)
 
     out_features: int = param(help="features O of the output", ge=1)
