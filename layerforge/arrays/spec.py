@@ -1,4 +1,4 @@
-"""Spec: what is known of an array before it exists - its shape, its dtype and what its numbers mean."""
+"""Spec: what is known of an array before it exists - its shape, its dtype and what its elements mean."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Spec:
         return self.role == "real"
 
     def with_shape(self, shape: Sequence[int]) -> Spec:
-        """The same kind of numbers in another shape."""
+        """The same kind of elements in another shape."""
         return replace(self, shape=tuple(shape))
 
     def with_dtype(self, dtype: str) -> Spec:

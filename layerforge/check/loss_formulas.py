@@ -141,6 +141,52 @@ def cross_entropy(layer: Any, x: Any, t: Any) -> Any:
     return reduced(layer, losses, counted(layer, shape, weights))
 
 
+def focal(layer: Any, x: Any, labels: Any) -> Any:
+    """-alpha[label] (1 - p[label])^gamma log p[label]; m counts positions, not alpha."""
+    losses, count = np.zeros(labels.shape), 0
+    for at in np.ndindex(*labels.shape):
+        label = int(labels[at])
+        if label != layer.ignore_index:
+            alpha = layer.alpha[label] if isinstance(layer.alpha, list) else layer.alpha
+            logs = log_softmax(scores_at(x, at))
+            others = math.fsum(math.exp(log_p) for k, log_p in enumerate(logs) if k != label)
+            losses[at] = -alpha * others**layer.gamma * logs[label]
+            count += 1
+    return reduced(layer, losses, counted(layer, labels.shape, count))
+
+
+def sigmoid_focal(layer: Any, x: float, t: float, place: int) -> float:
+    """a u^gamma c, with u how far the answer is from t and c the cross entropy."""
+    a = 1 if layer.alpha is None else layer.alpha * t + (1 - layer.alpha) * (1 - t)
+    up, down = math.exp(-softplus(-x)), math.exp(-softplus(x))
+    return a * (t * down + (1 - t) * up) ** layer.gamma * (t * softplus(-x) + (1 - t) * softplus(x))
+
+
+def dice(layer: Any, x: Any, t: Any) -> Any:
+    """1 - 1/K Σₖ (2 Σ p q + smooth) / (Σ p + Σ q + smooth), the sums over one sample."""
+    classes, labels, losses = x.shape[1], t.dtype.kind != "f", []
+    for n in range(len(x)):
+        above, below = [layer.smooth] * classes, [layer.smooth] * classes
+        for at in np.ndindex(*x.shape[2:]):
+            if labels and t[(n, *at)] == layer.ignore_index:
+                continue
+            target = [float(k == t[(n, *at)]) for k in range(classes)] if labels else scores_at(t, (n, *at))
+            for k, (p, q) in enumerate(zip(predicted(layer, scores_at(x, (n, *at))), target, strict=True)):
+                above[k] += 2 * p * q
+                below[k] += p * p + q * q if layer.squares else p + q
+        coefficients = [a / b if b else 1.0 for a, b in zip(above, below, strict=True)]
+        losses.append(1 - math.fsum(coefficients) / classes)
+    return reduced(layer, losses, len(x))
+
+
+def predicted(layer: Any, scores: list[float]) -> list[float]:
+    """The probabilities of the classes at one position."""
+    if layer.activation == "none":
+        return scores
+    logs = log_softmax(scores) if layer.activation == "softmax" else [-softplus(-s) for s in scores]
+    return [math.exp(log_p) for log_p in logs]
+
+
 # Losses of vectors ----------------------------------------------------------------------------------------------------
 
 
@@ -231,7 +277,9 @@ FORMULAS: dict[str, Formula] = {
     "CTCLoss": ctc,
     "ContrastiveLoss": samples(contrastive),
     "CosineEmbeddingLoss": of_vectors(cosine),
+    "DiceLoss": dice,
     "EuclideanLoss": between(lambda _, x, t, place: (x - t) ** 2 / 2),
+    "FocalLoss": focal,
     "HingeLoss": of_classes(hinge),
     "HuberLoss": between(huber),
     "InfogainLoss": of_classes(infogain),
@@ -241,6 +289,7 @@ FORMULAS: dict[str, Formula] = {
     "MarginRankingLoss": of_vectors(ranking, axes=0),
     "MultinomialLogisticLoss": of_classes(lambda _, p, label, w: -w * math.log(max(p[label], LEAST_PROBABILITY))),
     "NLLLoss": of_classes(lambda _, x, label, w: -w * x[label]),
+    "SigmoidFocalLoss": between(sigmoid_focal),
     "SmoothL1Loss": between(smooth_l1),
     "SoftmaxCrossEntropy": cross_entropy,
     "TripletMarginLoss": of_vectors(triplet),

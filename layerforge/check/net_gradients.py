@@ -53,7 +53,7 @@ class Target:
 class NetCheck:
     """A private copy of a net in float64, at disturbed parameters, and the check of its gradients.
 
-    config   of the net; source: a net whose numbers are taken over; inputs: arrays to use instead of random ones
+    config   of the net; source: a net whose values are taken over; inputs: arrays to use instead of random ones
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class NetCheck:
         if effort.dtype != "float64":
             self.tested = Net(with_dtype(config, effort.dtype), backend=backend)
             self.tested.load_arrays(self.net.arrays(), "the net")
-            self.net.load_arrays(self.tested.arrays(), "the net")  # both at numbers that both can hold
+            self.net.load_arrays(self.tested.arrays(), "the net")  # both at values that both can hold
             self.tested.iteration = self.net.iteration
         self.losses = self._losses()
         self.heads = tuple(self.losses) or self._outputs()
@@ -255,7 +255,7 @@ class NetCheck:
         return rows
 
     def _probe(self, step: Step) -> Probe:
-        """The layer of a step by itself, with the numbers that it has in the net."""
+        """The layer of a step by itself, with the values that it has in the net."""
         layer = step.node.layer
         example = Example(layer.config, [self.plan.specs[i] for i in step.bottoms], tops=len(step.tops))
         probe = Probe(type(layer), example, backend=self.net.backend, seed=self.effort.seed)

@@ -47,7 +47,7 @@ class Replay:
                 self.values[index] = np.asarray(top) if isinstance(top, np.generic) else top
 
     def check_repeats(self) -> None:
-        """Run once more; CheckFailed, naming the layer, where the same numbers give another result."""
+        """Run once more; CheckFailed, naming the layer, where the same values give another result."""
         before = {i: self.host(i).copy() for step in self.plan.steps for i in step.tops}
         self.run(self.plan.steps)
         for step in self.plan.steps:

@@ -1,4 +1,4 @@
-"""`layerforge data`: which data sets there are and where their files lie; all about one; checksums; downloads."""
+"""`layerforge data`: which data sets there are and where their files are; all about one; checksums; downloads."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ class Layer(Declared):
     bottoms, tops    how many: a number or (least, most), with None for any number
     backward_reads   which arrays must still hold their values in backward: "bottom", "top", "bottom[1]" ...
     inplace          it can write its top over its bottom, taking the top from `self.buf(..., over=x)`
-    top_is_view      its top shares memory with its bottom
+    top_is_view      its top shares memory with its bottom (`validate` sets it where hyper-parameters decide)
     grad_aliases     a gradient that it returns may be the memory of dy
     no_grad_bottoms  real bottoms that never get a gradient
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
@@ -167,7 +167,7 @@ class Layer(Declared):
     tops: ClassVar[int | tuple[int, int | None]] = 1
     backward_reads: ClassVar[tuple[str, ...]] = ()
     inplace: ClassVar[bool] = False
-    top_is_view: ClassVar[bool] = False
+    top_is_view: bool = False
     grad_aliases: ClassVar[bool] = False
     no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
@@ -284,7 +284,7 @@ class Layer(Declared):
         return len(bottoms[0]) if bottoms and bottoms[0].shape else 1
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        """Floating-point operations of one forward; a multiply-add counts two. By default one per top number."""
+        """Floating-point operations of one forward; a multiply-add counts two. By default one per element of a top."""
         return sum(t.size for t in tops)
 
     # What a layer uses --------------------------------------------------------------------------------------------
@@ -365,9 +365,9 @@ class Layer(Declared):
         return array
 
     def random(self, shape: Sequence[int], *, by_sample: bool = True, **memory: Any) -> Any:
-        """Uniform float32 in [0, 1). The first axis counts samples; a sample's numbers do not depend on its batch.
+        """Uniform float32 in [0, 1). The first axis counts samples; what a sample gets does not depend on its batch.
 
-        by_sample  False: the numbers are the same for every part of the batch, as those of a layer without bottoms
+        by_sample  False: the values are the same for every part of the batch, as those of a layer without bottoms
                    must be, for it has no samples
         memory     `out` and `memory` of `philox.uniform`, for a layer that may not allocate
         """

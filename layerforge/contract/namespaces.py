@@ -51,7 +51,7 @@ class Params(Namespace):
     """The learned arrays. Only the solver changes them."""
 
     what = "parameter"
-    remedy = "declare it in setup with add_param; only the solver changes its numbers"
+    remedy = "declare it in setup with add_param; only the solver changes its values"
 
 
 class Grads(Namespace):

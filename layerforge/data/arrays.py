@@ -39,7 +39,7 @@ class ArraysRule:
 class Arrays(Source):
     """Arrays given in Python, as in `Feed(source=Arrays(arrays={"x": x, "label": t}), batch_size=32)`.
 
-    The samples lie along the first axis. Floats are real; bytes with at least two axes are pixels (real, scaled by
+    The samples are along the first axis. Floats are real; bytes with at least two axes are pixels (real, scaled by
     1/255); other integers are indices.
     """
 

@@ -25,7 +25,7 @@ from .npz import chosen, input_name, npz_input, spec_of
 from .source import Source
 
 SMALL = 64 << 20  # bytes that are taken without asking how they are stored
-WIDE = 1 << 20  # numbers in a sample that are believed without asking how they are stored
+WIDE = 1 << 20  # elements in a sample that are believed without asking how they are stored
 SECONDS = 4  # of processor time, to read what is small
 BYTES_PER_SECOND = 20 << 20  # slower reading is taken for a damaged file
 SUFFIXES = (".h5", ".hdf5", ".hdf")  # of files that `predict` takes for HDF5

@@ -143,7 +143,8 @@ class _rows:
     """The rows of a table by the csv module, with its errors as DataErrors."""
 
     def __init__(self, path: str, delimiter: str) -> None:
-        self.path, self.delimiter = path, delimiter
+        self.path = path
+        self.delimiter = delimiter
 
     def __enter__(self) -> Any:
         with reading(self.path):

@@ -44,7 +44,9 @@ class InputTransform:
         crop: tuple[int, int] | None = None,
         kinds: Mapping[str, Kind] | None = None,
     ) -> None:
-        self.affine, self.crop, self.kinds = dict(affine), crop, dict(kinds or {})
+        self.affine = dict(affine)
+        self.crop = crop
+        self.kinds = dict(kinds or {})
         self._cast: dict[tuple[str, str], tuple[np.ndarray, np.ndarray, bool, bool]] = {}
 
     @classmethod
@@ -84,7 +86,7 @@ class InputTransform:
             return raw.astype(np.int64)
         if self.crop is not None and raw.ndim == 4 and raw.shape[-2:] != self.crop:
             raw = centre_crop(raw, self.crop)
-        # Bytes and float32 lose nothing in float32; wide numbers may lie far from 0, so their mean goes in float64.
+        # Bytes and float32 lose nothing in float32; wide values may be far from 0, so their mean goes in float64.
         working = "float64" if raw.dtype.itemsize > 4 else dtype
         factor, offset, scaled, shifted = self._in(name, working)
         if scaled:

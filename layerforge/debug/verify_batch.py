@@ -102,7 +102,7 @@ def verify_batch(config: Config, seed: int = 0) -> BatchVerdict:
 
 
 def _frozen(config: Config, dtype: str, source: Net, frozen: Sequence[str]) -> Net:
-    """A net of that dtype with the numbers of another one, the statistics of some layers frozen from the start."""
+    """A net of that dtype with the values of another one, the statistics of some layers frozen from the start."""
     net = Net(with_dtype(config, dtype), keep="none")
     for step in net.graph.phases["train"].steps:
         if _title(step) in frozen:

@@ -25,7 +25,7 @@ from .staging import may_be_theirs, staged_inputs
 class Executor:
     """Runs a plan. Holds every blob's data and gradient of the present pass by number.
 
-    layout     where every buffer is stored; without it layers make their own memory, and blobs lie anywhere
+    layout     where every buffer is stored; without it layers make their own memory, and blobs are stored anywhere
     workspace  the memory of the net's executors, one of which is run at a time
     observers  look at its steps
 
@@ -145,7 +145,7 @@ class Executor:
         return own
 
     def _capture(self, doing: str) -> Capture | None:
-        """That of a pass that begins; None where arrays may lie elsewhere in every pass, or each step is observed."""
+        """That of a pass that begins; None where arrays may be elsewhere in every pass, or each step is observed."""
         if self.layout is None or self.again:
             return None
         if self.observers and any(observer.every_step for observer in self.observers):

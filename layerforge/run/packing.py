@@ -1,4 +1,4 @@
-"""Packing: where buffers lie that must hold their numbers for some time, so that the whole is small.
+"""Packing: where buffers are stored that must hold their values for some time, so that the whole is small.
 
 The largest are placed first, each at the lowest place that is free while it lives. To find that place, what is taken is
 kept in a binary tree over time, each node of which knows two sets of addresses: those taken by somebody at any moment

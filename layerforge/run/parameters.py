@@ -29,7 +29,7 @@ from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.user_modules import described
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-ROW = 4096  # numbers per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
+ROW = 4096  # elements per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Parameters:
 
     def regroup(self, xp: Any, multipliers: Mapping[tuple[str, str], Multipliers]) -> None:
         """Take other multipliers. Everything stays where it is; only the gradients of what was frozen from the start
-        have no place yet, and are added at the end, with what lies before them.
+        have no place yet, and are added at the end, with what is before them.
         """
         for key, slot in self.slots.items():
             new = multipliers[key]
@@ -114,7 +114,7 @@ class Parameters:
 
     @property
     def count(self) -> int:
-        """Learned numbers, without the padding between slices and counting shared ones once."""
+        """Learned values, without the padding between slices and counting shared ones once."""
         return sum(s.size for s in self.slots.values())
 
 
@@ -181,7 +181,7 @@ def _start_values(filler: Filler, slot: Slot, seed: int) -> np.ndarray:
         return filler.fill(rng, slot.shape)
     except LayerForgeError:
         raise
-    except (Exception, SystemExit) as problem:  # numbers that overflow, or anything in a filler of the user's
+    except (Exception, SystemExit) as problem:  # values that overflow, or anything in a filler of the user's
         who = f"layer '{slot.layer}': the filler {filler.type_name} of '{slot.name}'"
         raise ConfigError(f"{who} cannot fill it: {described(problem)}", place=filler.place) from problem
 
@@ -219,7 +219,7 @@ def _groups(slots: Iterable[Slot], dtype: str) -> list[Group]:
 
 
 def extended(xp: Any, array: Array, size: int) -> Array:
-    """A flat array with zeros behind it, up to this size. It lies elsewhere in memory."""
+    """A flat array with zeros behind it, up to this size. It is stored elsewhere."""
     longer = xp.zeros(size, dtype=array.dtype)
     longer[: len(array)] = array
     return longer
@@ -247,9 +247,9 @@ def bind_gradients(layer: Layer, flat: Parameters, backend: Backend, dtype: str)
 
 
 def l2_norm(xp: Any, flat: Array) -> float:
-    """The Euclidean norm of a 1-D array of any length; not finite where one of its numbers is not.
+    """The Euclidean norm of a 1-D array of any length; not finite where one of its elements is not.
 
-    The squares of 4096 numbers at a time are summed in the array's own precision, those sums in float64: of the
+    The squares of 4096 elements at a time are summed in the array's own precision, those sums in float64: of the
     norm of a float32 array about 8 digits are right. Where float32 overflows or loses small squares, everything is
     done again in float64.
     """

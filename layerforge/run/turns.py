@@ -32,8 +32,11 @@ class Turns:
     """
 
     def __init__(self, what: str, begin: Callable[[], None]) -> None:
-        self.what, self.begin, self.taken = what, begin, 0
-        self._lock, self._depth = threading.Lock(), 0
+        self.what = what
+        self.begin = begin
+        self.taken = 0
+        self._lock = threading.Lock()
+        self._depth = 0
         self.holder = 0  # the number of the thread whose turn it is: asked for several times in a step
         self._forward: threading.Thread | None = None  # who ran the last forward
         self._awaited = False  # its backward may yet come

@@ -39,7 +39,11 @@ class Named(Mapping[str, Any]):
         put: Callable[[str, Any], None] | None = None,
         remedy: str | None = None,
     ) -> None:
-        self._what, self._names, self._get, self._put, self._remedy = what, names, get, put, remedy
+        self._what = what
+        self._names = names
+        self._get = get
+        self._put = put
+        self._remedy = remedy
 
     def __getitem__(self, name: str) -> Any:
         return self._get(self._known(name))
@@ -77,7 +81,8 @@ class Members(dict[str, Any]):
 
     def __init__(self, what: str, remedy: str, members: Mapping[str, Any]) -> None:
         super().__init__(members)
-        self._what, self._remedy = what, remedy
+        self._what = what
+        self._remedy = remedy
 
     def __setitem__(self, name: str, value: Any) -> None:
         raise BlobError(f"{self._what} '{name}' cannot be replaced", hint=self._remedy)
@@ -97,7 +102,7 @@ class Members(dict[str, Any]):
 
 def not_alone(what: str) -> BlobError:
     """The error for an attempt to copy or pickle a part of a net."""
-    hint = "copy.deepcopy(net) copies all of it; np.array(view) copies the numbers of a blob or a parameter"
+    hint = "copy.deepcopy(net) copies all of it; np.array(view) copies the values of a blob or a parameter"
     return BlobError(f"{what} cannot be copied or pickled without the net", hint=hint)
 
 
@@ -120,7 +125,8 @@ class View:
     data: Array
 
     def __init__(self, name: str, backend: Backend) -> None:
-        self.name, self._backend = name, backend
+        self.name = name
+        self._backend = backend
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = getattr(type(self), name, None)
@@ -154,7 +160,9 @@ class BlobView(View):
         self, name: str, spec: Spec, read_data: Callable[[], Any], read_grad: Callable[[], Any], backend: Backend
     ) -> None:
         super().__init__(name, backend)
-        self.spec, self._read_data, self._read_grad = spec, read_data, read_grad
+        self.spec = spec
+        self._read_data = read_data
+        self._read_grad = read_grad
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -200,7 +208,8 @@ class ParamView(View):
 
     def __init__(self, layer: Any, key: str, backend: Backend) -> None:
         super().__init__(f"{layer.name}.{key}", backend)
-        self._layer, self._key = layer, key
+        self._layer = layer
+        self._key = key
 
     @property
     def data(self) -> Array:
@@ -261,7 +270,7 @@ def numbers(what: str, value: Any, backend: Backend, dtype: Any) -> Any:
 
 
 def write(what: str, array: Any, value: Any, backend: Backend) -> None:
-    """Write numbers over an array: as many as it has, in its shape, or one for all. ConfigError for other shapes."""
+    """Write values over an array: as many as it has, in its shape, or one for all. ConfigError for other shapes."""
     if value is array:  # `data *= 2` assigns the array back that it has changed
         return
     new = numbers(what, value, backend, array.dtype)

@@ -45,7 +45,7 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While this lasts the net has the averages; afterwards it has its own numbers again, bit for bit."""
+        """While this lasts the net has the averages; afterwards it has its own values again, bit for bit."""
         self._exchange()
         try:
             yield

@@ -232,7 +232,7 @@ def test_what_replay_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "runs/c"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert "step-00000000.h5: iteration 0, loss inf, gradient norm " in out[0]
-    assert out[1] == "forward of layer 'log' (Log) made blob 'log' not finite: 0 NaN and 16 infinite among 16 numbers"
+    assert out[1] == "forward of layer 'log' (Log) made blob 'log' not finite: 0 NaN and 16 infinite among 16 elements"
     assert out[2].strip().startswith("--> c.yaml:7:")
     rows = [line.split() for line in out if line.startswith(("*", "!"))]
     assert rows == [["*", "fc", "blob", "4x4", "0", "0"], ["!", "log", "blob", "4x4", "-inf", "-inf", "16"]]

@@ -16,10 +16,7 @@ from layerforge.check import accuracy
 from layerforge.check.accuracy import EPS, Use
 from layerforge.engines.onednn import base, conv, norm, pool, table
 from layerforge.plan.engines import FAST
-from layerforge.schema import registry
 from layerforge.schema.registry import LAYERS
-
-pytestmark = pytest.mark.skipif(registry.engine(FAST).missing() is not None, reason="without oneDNN")
 
 ROWS = 1_000_000
 TENTH = float(np.float32(0.1))
@@ -141,6 +138,8 @@ def test_gradients_of_many_rows_accumulate_and_stay_out_of_frozen_parameters(lay
         ("Conv3d", {"kernel_size": 2, "stride": [1, 2, 1], "padding": [1, 0, 1]}, (2, 2, 5, 6, 4)),
         ("ConvTranspose2d", {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}, (2, 2, 6, 5)),
         ("ConvTranspose2d", {"kernel_size": [4, 3], "padding": [2, 0], "groups": 2}, (2, 2, 9, 5)),
+        ("ConvTranspose1d", {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}, (2, 2, 30)),
+        ("ConvTranspose3d", {"kernel_size": 2, "stride": [1, 2, 1], "groups": 2}, (2, 2, 4, 3, 4)),
     ],
 )
 def test_kernels_gradients_by_the_reference(type_name: str, params: dict[str, Any], shape: tuple[int, ...]) -> None:

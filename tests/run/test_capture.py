@@ -17,7 +17,7 @@ from layerforge.schema.registry import LAYERS
 
 
 class Elsewhere(Layer):
-    """Elsewhere: its top lies somewhere else in every pass, or only when it is told to `move`."""
+    """Elsewhere: its top is stored somewhere else in every pass, or only when it is told to `move`."""
 
     move = True
     backward_reads = ("bottom",)
@@ -60,14 +60,14 @@ def plain(middle: str = "ReLU") -> dict[str, Any]:
 
 
 def both(config: dict[str, Any]) -> list[Net]:
-    """The same net, whose steps are joined, and one whose layers are asked in every pass."""
+    """The same net, whose steps are joined, and one whose layers are called in every pass."""
     nets = built(config), built(config)
     nets[1].observe(Observer())
     return list(nets)
 
 
 class Asked(Observer):
-    """The layers that are asked, in order."""
+    """The layers that are called, in order."""
 
     every_step = False
 
@@ -82,7 +82,7 @@ class Asked(Observer):
 
 
 def asked(net: Net) -> list[str]:
-    """From now on, the layers of the net that are asked, in order."""
+    """From now on, the layers of the net that are called, in order."""
     observer = Asked()
     net.observe(observer)
     return observer.names
@@ -117,7 +117,7 @@ def test_layers_of_a_stretch_are_not_asked_again() -> None:
         solver.step(**batch_for(plain(), number))
     names = asked(net)
     solver.step(**batch_for(plain(), 5))
-    # To what fc3 sends down, that of `size` is added, which lies elsewhere in every pass.
+    # To what fc3 sends down, that of `size` is added, which is stored elsewhere in every pass.
     assert names == ["size forward", "size backward", "fc3 backward"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import layerforge.run.derivatives
 from layerforge import Example, Layer, Net, Spec, jacobian, register
+from layerforge.layers import builtin_layers
 from layerforge.run.views import BlobError
 from layerforge.schema.errors import ConfigError
 from layerforge.schema.registry import LAYERS
@@ -119,6 +120,32 @@ def test_a_layer_without_jvp_and_with_many_outputs_is_named(monkeypatch: pytest.
     monkeypatch.setattr(layerforge.run.derivatives, "BASIS_LIMIT", 4)
     with pytest.raises(ConfigError, match=r"layer 'mix' \(Mixer\) has no jvp of its own and 6 outputs"):
         net.jvp(x=x)
+
+
+def test_every_layer_with_a_gradient_for_a_bottom_writes_down_its_jvp() -> None:
+    """So forward accumulation costs one pass, whatever the net is made of."""
+    moving = [
+        cls
+        for cls in builtin_layers()
+        if cls.is_differentiable() and any(spec.is_real for spec in cls.examples[0].bottoms)
+    ]
+    assert len(moving) > 140
+    assert [cls.type_name for cls in moving if not cls.has_jvp()] == []
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_tangents_go_through_a_recurrent_layer_of_many_outputs(kind: str) -> None:
+    """More than could be made row by row, with every way over time: against a difference."""
+    inputs = {"x": {"shape": [40, 6, 3], "grad": True}, "mask": {"shape": [40, 6], "dtype": "int64"}}
+    layer = {"name": "y", "type": kind, "bottom": ["x", "mask"], "hidden_size": 10, "num_layers": 2}
+    net = Net.from_config({"dtype": "float64", "inputs": inputs, "net": [{**layer, "bidirectional": True}]})
+    rng = np.random.default_rng(0)
+    x, v, mask = rng.normal(size=(40, 6, 3)), rng.normal(size=(40, 6, 3)), rng.integers(0, 2, (40, 6))
+    net.forward(x=x, mask=mask)
+    got = net.jvp(x=v)["y"]
+    assert got.size > layerforge.run.derivatives.BASIS_LIMIT
+    plus, minus = (net.forward(x=x + s * v, mask=mask)["y"] for s in (1e-6, -1e-6))
+    np.testing.assert_allclose(got, (plus - minus) / 2e-6, rtol=1e-6, atol=1e-8)
 
 
 def test_jacobian_of_a_linear_layer_is_its_weight() -> None:

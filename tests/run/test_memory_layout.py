@@ -57,7 +57,7 @@ class Poison(Observer):
         dead = np.ones(len(memory), bool)
         for buffer in alive:
             dead[buffer.offset : buffer.offset + buffer.size] = False
-        memory[dead] = 255  # a NaN wherever a float lies
+        memory[dead] = 255  # a NaN wherever a float is stored
 
     def before_forward(self, number: int, step: Any, bottoms: Any, again: bool) -> None:
         if not again:

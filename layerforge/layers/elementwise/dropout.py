@@ -68,11 +68,18 @@ class Dropout(Layer):
         return shape
 
     def backward(self, dy: Any) -> Any:
+        return self.dropped(dy)
+
+    def jvp(self, dx: Any) -> Any:
+        return self.dropped(dx)
+
+    def dropped(self, v: Any) -> Any:
+        """v mask / (1 - p), or v: the map that forward was, which is its own transpose."""
         if self.saved.mask is None:
-            return dy.copy()
-        dx = dy * self.saved.mask
-        dx *= 1 / (1 - self.p)
-        return dx
+            return v.copy()
+        dropped = v * self.saved.mask
+        dropped *= 1 / (1 - self.p)
+        return dropped
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 2 * bottoms[0].size

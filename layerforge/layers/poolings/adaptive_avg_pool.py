@@ -9,6 +9,7 @@ from ...contract.layer import Bad, Example
 from ...schema.params import Pair, param
 from ...schema.registry import register
 from ..convolutions.resampling import Resampling
+from .pooling import parts
 
 
 @register
@@ -49,7 +50,7 @@ class AdaptiveAvgPool2d(Resampling):
     ]
 
     def matrix(self, size: int, axis: int) -> np.ndarray:
-        count, i = self.output_size[axis], np.arange(size)
-        o = np.arange(count)[:, None]
-        part = (i >= o * size // count) & (i < -(-(o + 1) * size // count))
-        return part / part.sum(axis=1, keepdims=True)
+        means = np.zeros((self.output_size[axis], size))
+        for mean, part in zip(means, parts(size, len(means)), strict=True):
+            mean[part] = 1 / (part.stop - part.start)
+        return means

@@ -68,6 +68,11 @@ class PaddedPooling(Pooling):
         return top
 
 
+def parts(size: int, count: int) -> list[slice]:
+    """The parts of an axis that adaptive pooling makes P numbers of: part o is ⌊o S / P⌋ <= i < ⌈(o + 1) S / P⌉."""
+    return [slice(o * size // count, -(-(o + 1) * size // count)) for o in range(count)]
+
+
 BAD_WINDOWS = [
     Bad({}, "kernel_size is required"),
     Bad({"kernel_size": 0}, "must be >= 1"),

@@ -6,7 +6,8 @@ from typing import Any
 
 from ...arrays.functional import sigmoid
 from ...schema.registry import register
-from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+from .recurrent import Recurrent
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
 
 
 @register
@@ -66,3 +67,12 @@ class GRU(Recurrent):
         du = self.xp.concatenate([du_r, du_z, du_g], axis=1)
         dw = self.xp.concatenate([du_r, du_z, du_g * r], axis=1)
         return du, dw, (dh * z,)
+
+    def step_along(self, da_x: Any, da_h: Any, dstate: tuple[Any], kept: tuple[Any, ...]) -> tuple[Any]:
+        (dh_before,), (r, z, n, w_n, h_before) = dstate, kept
+        du_r, du_z, du_n = self.xp.split(da_x, 3, axis=1)
+        dw_r, dw_z, dw_n = self.xp.split(da_h, 3, axis=1)
+        dr = (du_r + dw_r) * r * (1 - r)
+        dz = (du_z + dw_z) * z * (1 - z)
+        dn = (du_n + dr * w_n + r * dw_n) * (1 - n * n)
+        return ((1 - z) * dn + dz * (h_before - n) + z * dh_before,)

@@ -8,7 +8,8 @@ from ...arrays.functional import sigmoid
 from ...arrays.spec import Spec, index
 from ...contract.layer import Example
 from ...schema.registry import register
-from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+from .recurrent import Recurrent
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
 
 
 @register
@@ -92,3 +93,12 @@ class LSTM(Recurrent):
         da_o = dh * tanh_c * o * (1 - o)
         da = self.xp.concatenate([da_i, da_f, da_g, da_o], axis=1)
         return da, da, (0, dc * f)  # h reaches its step through a alone
+
+    def step_along(self, da_x: Any, da_h: Any, dstate: tuple[Any, Any], kept: tuple[Any, ...]) -> tuple[Any, Any]:
+        _, dc_before = dstate
+        i, f, g, o, c_before, tanh_c = kept
+        da_i, da_f, da_g, da_o = self.xp.split(da_x + da_h, 4, axis=1)
+        di, df = da_i * i * (1 - i), da_f * f * (1 - f)
+        dg, do = da_g * (1 - g * g), da_o * o * (1 - o)
+        dc = df * c_before + f * dc_before + di * g + i * dg
+        return do * tanh_c + o * (1 - tanh_c * tanh_c) * dc, dc

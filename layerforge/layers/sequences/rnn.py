@@ -8,7 +8,8 @@ from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example
 from ...schema.params import param
 from ...schema.registry import register
-from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+from .recurrent import Recurrent
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
 
 
 @register
@@ -58,3 +59,7 @@ class RNN(Recurrent):
         (dh,), (h,) = dstate, kept
         da = dh * (1 - h * h) if self.nonlinearity == "tanh" else dh * (h > 0)
         return da, da, (0,)
+
+    def step_along(self, da_x: Any, da_h: Any, dstate: tuple[Any], kept: tuple[Any]) -> tuple[Any]:
+        (h,), da = kept, da_x + da_h
+        return (da * (1 - h * h) if self.nonlinearity == "tanh" else da * (h > 0),)

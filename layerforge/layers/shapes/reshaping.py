@@ -101,15 +101,18 @@ class Squeeze(Reshaping):
 
         y = x without the axes dim
 
+    Without dim these are all axes of size 1 but the first, which counts the samples: a last batch of one sample keeps
+    its axes. `dim: 0` removes that one too.
+
     Shapes    x of any shape with size 1 at dim, real or index; y has the other axes
     Backward  dx = dy in the shape of x
     Keeps     the shape of x
     Cost      none: y is a view of x, and dx of dy
     Errors    LayerError when an axis is out of range, named twice, or not of size 1 (torch leaves it as it is)
-    Source    compare torch.squeeze, which without dim removes every axis of size 1: a batch of one sample too
+    Source    compare torch.squeeze, which without dim removes the first axis of a batch of one sample too
     """
 
-    dim: int | list[int] = param(help="axis or axes to remove; negative counts from the back")
+    dim: int | list[int] | None = param(None, help="axis or axes to remove; negative count from the back, null is all")
 
     examples = [
         Example({"dim": 1}, [Spec((2, 1, 3))]),
@@ -117,15 +120,21 @@ class Squeeze(Reshaping):
         Example({"dim": -1}, [Spec((1, 1))]),
         Example({"dim": 1}, [Spec((0, 1, 3))], "no samples"),
         Example({"dim": 1}, [index((4, 1), 7)], "labels of shape (N, 1)"),
+        Example({}, [Spec((2, 1, 3, 1))], "all"),
+        Example({}, [Spec((1, 1, 3))], "all of one sample"),
+        Example({}, [Spec((2, 3))], "nothing to remove"),
+        Example({}, [Spec(())]),
     ]
     bad_examples = [
         Bad({"dim": 1}, "axis 1 has size 3, only an axis of size 1 can be removed", [Spec((2, 3))]),
         Bad({"dim": 2}, "dim 2 is out of range", [Spec((2, 3))]),
         Bad({"dim": [1, -1]}, "dim [1, -1] names axis 1 twice", [Spec((2, 1))]),
-        Bad({}, "dim is required"),
+        Bad({"dim": "all"}, "dim must be an integer or a list of integers or null"),
     ]
 
     def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.dim is None:
+            return (*shape[:1], *(n for n in shape[1:] if n != 1))
         gone = normalize_dims(self.dim, len(shape))
         for dim in gone:
             if shape[dim] != 1:

@@ -115,6 +115,7 @@ class Repeat(Tiled):
         Example({"repeats": [2]}, [Spec(())]),
         Example({"repeats": [1, 3]}, [Spec((2, 0))], "an empty axis"),
         Example({"repeats": [1, 2]}, [index((2, 3), 7)], "labels may be repeated too"),
+        Example({"repeats": [1, 1]}, [Spec((2, 3))], "nothing to repeat"),
     ]
     bad_examples = [
         Bad({"repeats": [2]}, "repeats [2] has 1 counts for a bottom with 2 axes", [Spec((2, 3))]),
