@@ -69,7 +69,7 @@ def test_the_same_cotangent_thrice_and_memory_that_a_caller_uses_again() -> None
     net.backward(b=db)
     once = grads(net, ("x", "trunk", "act", "b"))
     given = db.copy()
-    for factor in (1.0, 2.0):
+    for factor in (2.0, 1.0):
         given[...] = factor * db
         net.backward(b=given, accumulate=True)
     for name, grad in grads(net, ("x", "trunk", "act", "b")).items():
