@@ -17,33 +17,31 @@ import numpy as np
 
 from . import snapshot
 from .arrays import threads
-from .arrays.backend import Backend, get_backend
-from .arrays.spec import Spec
+from .arrays.backend import Array, Backend, get_backend
 from .config.document import Config
 from .contract.layer import Layer, Run
+from .engines.protocol import Engine
 from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
 from .plan.engines import FAST, EngineRequest
 from .plan.plan import REFERENCE, Plan
-from .plan.planner import make_plan
 from .run import access, copies, counting, derivatives, tuning
 from .run.advice import Advice
-from .run.counting import Counts, LossPart
-from .run.dry_run import dry_run
-from .run.executor import Executor
-from .run.memory_layout import Workspace
+from .run.counting import Count, Counts, LossPart
 from .run.observer import Observer
 from .run.parameters import Parameters, allocate
+from .run.passes import Passes
 from .run.stored_arrays import stored_arrays, take_over
+from .run.summary import headline, summary
 from .run.turns import Turns, in_turn, reading_in_turn
-from .run.views import BlobError, Members, Named
+from .run.views import Members, Named
 from .schema import registry, user_modules
 from .schema.errors import ConfigError, LayerForgeError, raise_all
 
 FORWARD_WORDS = ("phase", "backward", "copy", "outputs")
 
 
-def begin_turn(engine: Any, count: int) -> None:
+def begin_turn(engine: Engine | None, count: int) -> None:
     """A thread is about to use a net that asks for an engine, or for none, and computes with so many threads."""
     if engine is not None:
         engine.refuse_after_fork()
@@ -70,7 +68,7 @@ class Net(access.Settled):
         self.backend = get_backend(backend or config.top.backend)
         self.xp = self.backend.xp
         self.dtype = config.top.dtype
-        self.run = Run(seed=config.top.seed)
+        self.seed = config.top.seed
         if config.top.threads is not None:
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
@@ -83,26 +81,23 @@ class Net(access.Settled):
         raise_all(errors + builder.errors)
         layers = {n.name: n.layer for n in self.graph.nodes}
         self.layers: dict[str, Layer] = Members("layer", "layers are those of the configuration", layers)
-        self.run.tuning = tuning.Tuning(self)
+        run = Run(seed=self.seed, tuning=tuning.Tuning(self))
         for layer in self.layers.values():
-            layer.run = self.run
+            layer.run = run
         self.parameters: Parameters = allocate(
-            self.layers.values(), self.backend, self.dtype, self.run.seed, self.graph.multipliers(), self.graph.shared,
+            self.layers.values(), self.backend, self.dtype, self.seed, self.graph.multipliers(), self.graph.shared,
             fill=like is None, starts=self.graph.starting_values,
         )  # fmt: skip
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
-        self._dtypes = {name: np.dtype(spec.dtype) for name, spec in self.graph.inputs.items()}
+        dense = {name: spec for name, spec in self.graph.inputs.items() if not spec.sparse}
+        self._dtypes = {name: np.dtype(spec.dtype) for name, spec in dense.items()}
         asks = any(self.engine_request.of(node) != REFERENCE for node in self.graph.nodes)
         engine = registry.engine(FAST) if asks else None
-        self.turns = Turns(f"net '{config.name}'", partial(begin_turn, engine, self.threads))
-        self._keep = access.checked_keep(self, keep)
-        self._executors: dict[Any, Executor] = {}
-        self._executor: Executor | None = None  # of the last forward
-        self._observers: list[Observer] = []
-        self._workspace = Workspace()
-        self._counted: tuple[Any, tuple[Any, ...]] = (None, ())  # what the losses of a forward's values are means over
-        self._advice = Advice()
-        self._settings = access.Settings(self.layers.values())
+        self._turns = Turns(f"net '{config.name}'", partial(begin_turn, engine, self.threads))
+        self.passes = Passes(
+            self.graph, self.parameters, self.backend, self.dtype, run, engine=self.engine_request, turns=self._turns,
+            keep=access.checked_keep(self.graph, keep), advice=Advice(self._statistics),
+        )  # fmt: skip
         if like is not None:
             copies.take_over(self, like)
         self._settled = frozenset(vars(self)) | {"_settled"}
@@ -129,6 +124,13 @@ class Net(access.Settled):
         """Build a net from a mapping with the same keys as a YAML file."""
         return cls(Config.from_dict(mapping, (), user_modules.import_all), keep=keep, backend=backend)
 
+    def __repr__(self) -> str:
+        return f"<Net {headline(self)}>"
+
+    def __str__(self) -> str:
+        """A table of the layers, for `print(net)`."""
+        return summary(self, self.engine_request)
+
     @reading_in_turn
     def __getstate__(self) -> dict[str, Any]:
         more = {name: value for name, value in vars(self).items() if name not in self._settled}
@@ -136,30 +138,23 @@ class Net(access.Settled):
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         Net.__init__(self, state["config"], keep=state["keep"], backend=state["backend"], like=state)
-        self.turns.taken = state["taken"]
+        self._turns.taken = state["taken"]
         vars(self).update(state["more"])
 
     @property
     def keep(self) -> frozenset[str] | None:
         """The blobs that are kept for their reader; None stands for all. Assigning takes effect at the next forward."""
-        return self._keep
+        return self.passes.keep
 
     @keep.setter
     @in_turn
     def keep(self, keep: str | Iterable[str]) -> None:
-        self._keep = access.checked_keep(self, keep)
-        self.replan("what is kept was changed after it")
-
-    def replan(self, why: str) -> None:
-        """Make all plans anew, as what they were made of has changed; a backward needs a forward before it."""
-        self._executors.clear()
-        self._workspace.owner = None
-        if self._executor is not None:
-            self._executor.unusable = why
+        self.passes.keep = access.checked_keep(self.graph, keep)
+        self.passes.replan("what is kept was changed after it")
 
     def observe(self, observer: Observer) -> None:
         """Let an observer look at every step from now on: see run/observer.py."""
-        self._observers.append(observer)
+        self.passes.observers.append(observer)
 
     # Forward ------------------------------------------------------------------------------------------------------
 
@@ -172,7 +167,7 @@ class Net(access.Settled):
         copy: bool = True,
         outputs: str | Iterable[str] | None = None,
         **inputs: Any,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Array]:
         """Run all layers of a phase and return every top that nobody consumes.
 
         phase     "train" unless told: running statistics move with every forward, and Dropout drops. To use a net and
@@ -183,82 +178,33 @@ class Net(access.Settled):
         outputs   compute only these blobs (and what they need), and return them: no labels are needed for scores
         inputs    an array for each input of the net; the batch size may differ from call to call
         """
+        passes = self.passes
         if phase is None:
-            self._advice.before(self)
+            passes.advice.before()
         named, phase = phase is not None, phase or PHASES[0]
         if phase not in PHASES:
             raise ConfigError(f"phase must be one of {', '.join(PHASES)}, got '{phase}'")
         targets = (outputs,) if isinstance(outputs, str) else None if outputs is None else tuple(outputs)
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
-        executor = self.executor_for(phase, {n: a.shape for n, a in given.items()}, targets, backward=keeping)
-        self.turns.forward_begins(keeping)
-        self.run.phase, self.run.keep = phase, keeping
-        if self._executor is not None and self._executor is not executor:
-            self._executor.let_go()
-        self._executor = executor
-        executor.begin()
+        executor = passes.executor_for(phase, {n: a.shape for n, a in given.items()}, targets, backward=keeping)
+        passes.begin(executor, keeping)
         executor.forward(executor.stage(given, inputs, keeping), keep=keeping)
         if not named:
-            self._advice.after(self, executor.plan)
+            passes.advice.after(executor.plan)
         values = executor.values
         return {name: values[i].copy() if copy else values[i] for name, i in executor.plan.outputs.items()}
 
-    def _input(self, name: str, value: Any) -> Any:
+    def _input(self, name: str, value: Any) -> Array:
         """An input on the net's backend and in its dtype."""
         if isinstance(value, self.xp.ndarray) and value.dtype is self._dtypes.get(name):
             return value
         return access.input_array(self, name, value)
 
-    def executor_for(
-        self,
-        phase: str,
-        shapes: Mapping[str, tuple[int, ...]],
-        targets: tuple[str, ...] | None = None,
-        *,
-        backward: bool = True,
-    ) -> Executor:
-        """The executor of the plan for inputs of these shapes, made at their first use."""
-        if self._settings.changed():
-            self.replan("hyper-parameters of layers were changed after it")
-        key = (phase, targets, backward, *shapes.items())
-        executor = self._executors.get(key)
-        if executor is None:
-            inputs = {name: self.graph.inputs[name].with_shape(shape) for name, shape in shapes.items()}
-            executor = self._executors[key] = self._planned(phase, inputs, targets, backward)
-        return executor
-
-    @in_turn
-    def _planned(
-        self, phase: str, inputs: Mapping[str, Spec], targets: tuple[str, ...] | None, backward: bool
-    ) -> Executor:
-        """Graph and Specs -> plan -> memory layout -> executor."""
-        plan = make_plan(
-            self.graph.phases[phase], inputs, targets, self.keep, self.engine_request,
-            backward=backward, shared=self.parameters.shared,
-        )  # fmt: skip
-        planned = self.keep is not None and plan.has_engine_layers
-        layout = dry_run(plan, self.run, self.parameters, self.xp) if planned else None
-        return Executor(
-            plan, self.xp, self.dtype, layout=layout, workspace=self._workspace, observers=self._observers
-        )
-
     @property
     def current_plan(self) -> Plan:
         """The plan of the last forward. BlobError before the first."""
-        return self.executor.plan
-
-    @property
-    def executor(self) -> Executor:
-        """That of the last forward, with its arrays. BlobError before the first."""
-        if self._executor is None:
-            raise BlobError("the net has not run yet", hint="call net.forward(...) first")
-        return self._executor
-
-    @property
-    def last_executor(self) -> Executor | None:
-        """That of the last forward; None before the first."""
-        return self._executor
+        return self.passes.current.plan
 
     # Backward -----------------------------------------------------------------------------------------------------
 
@@ -268,10 +214,10 @@ class Net(access.Settled):
 
         Parameter gradients are added to what is there until zero_grad(); blob gradients belong to this call.
         """
-        executor = self._differentiable()
         if not top_grads:
             self.backward_losses()
             return
+        executor = self.passes.differentiable()
         executor.backward(access.cotangents(self, executor, top_grads))
 
     @in_turn
@@ -281,49 +227,36 @@ class Net(access.Settled):
         scale           one number, or one for each loss; nothing is sent down from a loss with 0
         overwrite_grad  the gradients of parameters begin from zero: the same as zero_grad() before it, for less
         """
-        executor = self._differentiable()
-        plan = executor.plan
-        if not plan.losses:
-            raise ConfigError(
-                "the net has no loss to start backward from",
-                hint="name a blob: net.backward(fc=dy), or give a layer a loss_weight",
-            )
-        access.demand_gradients(self, plan)
-        scales = scale if isinstance(scale, Sequence) else [scale] * len(plan.losses)
-        pairs = [(i, w, s) for (i, w), s in zip(plan.losses, scales, strict=True) if s]
-        seeds = {i: executor.seed(i, weight * factor) for i, weight, factor in pairs}
+        executor = self.passes.differentiable()
+        seeded = executor.loss_seeds
+        if seeded is None or seeded[0] != scale:
+            access.demand_losses(self, executor.plan)
+            seeded = executor.seed_losses(scale)
+        seeds = seeded[1]
         if overwrite_grad:
-            self.parameters.zero_grad(except_=plan.overwriting if seeds else frozenset())
+            self.parameters.zero_grad(except_=executor.plan.overwriting if seeds else frozenset())
         if seeds:
             executor.backward(seeds, overwrite_grad)
 
-    def _differentiable(self) -> Executor:
-        """The executor of the last forward, whose arrays are all there."""
-        self._advice.answered()
-        executor = self._executor
-        if executor is None or not self.run.keep:
-            raise BlobError(
-                "backward needs a forward whose arrays were kept",
-                hint='call net.forward(...) first; in eval: net.forward(phase="eval", backward=True, ...)',
-            )
-        self.turns.backward_begins()
-        if executor.unusable:
-            hint = "call net.forward(...) again"
-            raise BlobError(f"nothing can be derived from the last forward: {executor.unusable}", hint=hint)
-        if executor.spent:
-            hint = 'run net.forward(...) again, or build the net with keep="all"'
-            raise BlobError("the memory of the last forward was reused by its backward", hint=hint)
-        return executor
-
     @in_turn
-    def jvp(self, **tangents: Any) -> dict[str, Any]:
+    def jvp(self, **tangents: Any) -> dict[str, Array]:
         """Forward accumulation: how the outputs of the last forward move when the named blobs move by these tangents.
 
         Exact, not a difference. Errors   BlobError before a forward that was kept; ConfigError for unknown names,
         shapes that do not fit, and layers that have no jvp and more than 4096 outputs
         """
-        executor = self._differentiable()
+        executor = self.passes.differentiable()
         return derivatives.jvp(executor, access.seeds(self, executor.plan, tangents, "tangent"))
+
+    def jacobian(self, output: str, wrt: str) -> Array:
+        """The matrix of partial derivatives ∂ output / ∂ wrt at the last forward: `layerforge.jacobian` of this net.
+
+        output   a blob
+        wrt      an input with `grad: true` or another blob below it, or a parameter such as "fc1.weight"
+
+        Shapes   that of `output`, followed by that of `wrt`.   Cost   one backward for every number of `output`
+        """
+        return derivatives.jacobian(self, output, wrt)
 
     @in_turn
     def zero_grad(self) -> None:
@@ -344,26 +277,17 @@ class Net(access.Settled):
 
     def losses(self) -> list[LossPart]:
         """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""
-        if self._executor is None:
-            return []
-        return counting.losses_of(self._executor.plan, self._executor.values, self._loss_counts())
+        executor = self.passes.last
+        return [] if executor is None else counting.losses_of(executor)
 
     def mean_over(self) -> Counts:
         """How many things the losses of the last forward are means over; None for a sum.
 
         A tuple with an entry for each loss where they disagree. Without losses it is the batch size.
         """
-        counts = self._loss_counts()
+        executor = self.passes.last
+        counts = () if executor is None else counting.loss_counts(executor)
         return counting.together(counts) if counts else self.batch_size
-
-    def _loss_counts(self) -> tuple[Any, ...]:
-        """Of the last forward; counted once, as a backward may reuse the memory of what is looked at."""
-        if self._executor is None:
-            return ()
-        values = self._executor.values
-        if self._counted[0] is not values:
-            self._counted = values, counting.counts_of(self._executor.plan, values)
-        return self._counted[1]
 
     @in_turn
     def count_losses(self, **inputs: Any) -> Counts:
@@ -372,26 +296,28 @@ class Net(access.Settled):
         Where labels are made by layers, these are run, and may move running statistics.
         """
         given = {name: self._input(name, value) for name, value in inputs.items()}
-        plan = self.executor_for("train", {n: a.shape for n, a in given.items()}).plan
-        counts = counting.counted_ahead(self, plan, given) if plan.losses else ()
+        plan = self.passes.executor_for("train", {n: a.shape for n, a in given.items()}).plan
+        counts = counting.counted_ahead(self.forward, plan, given) if plan.losses else ()
         return counting.together(counts) if counts else counting.samples_of(plan)
 
     @property
     def engines(self) -> dict[str, str]:
         """Who computed each layer of the last forward: "reference", or the name of an engine."""
-        return {} if self._executor is None else {n: c.engine for n, c in self._executor.plan.choices.items()}
+        executor = self.passes.last
+        return {} if executor is None else {n: c.engine for n, c in executor.plan.choices.items()}
 
     @property
     def batch_size(self) -> int:
         """Samples in the last forward: the first axis of the first input; 1 where nothing was given."""
-        return 0 if self._executor is None else counting.samples_of(self._executor.plan)
+        executor = self.passes.last
+        return 0 if executor is None else counting.samples_of(executor.plan)
 
-    def metric_counts(self) -> dict[str, Any]:
+    def metric_counts(self) -> dict[str, Count]:
         """For every metric among the outputs of the last forward, how many things it is a mean over (None: a sum).
 
         Metrics are the numbers, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
         """
-        executor = self._executor
+        executor = self.passes.last
         return {} if executor is None else counting.metric_counts(executor.plan, executor.values)
 
     # Names --------------------------------------------------------------------------------------------------------
@@ -413,29 +339,29 @@ class Net(access.Settled):
 
     @property
     def iteration(self) -> int:
-        return self.run.iteration
+        return self.passes.run.iteration
 
     @iteration.setter
     def iteration(self, value: int) -> None:
-        self.run.iteration = value
+        self.passes.run.iteration = value
 
     @property
     def first_sample(self) -> int:
-        return self.run.first_sample
+        return self.passes.run.first_sample
 
     @first_sample.setter
     def first_sample(self, value: int) -> None:
-        self.run.first_sample = value
+        self.passes.run.first_sample = value
 
     # State, save, load --------------------------------------------------------------------------------------------
 
     @reading_in_turn
-    def snapshot_state(self) -> dict[tuple[str, str], Any]:
+    def snapshot_state(self) -> dict[tuple[str, str], Array]:
         """Copies of all running statistics."""
         return {key: array.copy() for key, array in self._statistics}
 
     @in_turn
-    def restore_state(self, copies: Mapping[tuple[str, str], Any]) -> None:
+    def restore_state(self, copies: Mapping[tuple[str, str], Array]) -> None:
         """Put running statistics back as they were."""
         for (layer, name), array in copies.items():
             self.layers[layer].state[name][...] = array

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from .schema.errors import DataError
+from .schema.regular_files import irregular
 from .schema.texts import from_json, to_json
 
 FORMAT = 2
@@ -84,9 +85,12 @@ def atomic_write(path: str | Path, content: bytes) -> None:
     A new file in the same folder is written, synchronised with the disk, read back, compared and renamed over the old
     one; then the folder is synchronised.
 
-    Errors   DataError (exit 3) when the folder is missing, not writable or full; the old file is untouched
+    Errors   DataError (exit 3) when the folder is missing, not writable or full, and for a pipe or a device, which the
+             new file would take the place of; what was there is untouched
     """
     path = Path(path)
+    if kind := irregular(path):
+        raise DataError(f"cannot write {path}: it is {kind}, not a regular file", hint="name a file of its own")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with writing(path, "what was there before is untouched"):
         try:

@@ -90,7 +90,7 @@ class Trainee:
 
 
 def take_side(mine: np.ndarray, theirs: np.ndarray) -> int:
-    """Move the numbers of a rectified blob that are at the kink to where another has them; how many there are."""
+    """Move the elements of a rectified blob that are at the kink to where another has them; how many there are."""
     other = ((mine > 0) != (theirs > 0)) & (np.abs(mine - theirs) <= NEAR * np.abs(theirs).max())
     mine[other] = theirs[other]
     return int(other.sum())

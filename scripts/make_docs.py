@@ -15,6 +15,7 @@ from pathlib import Path
 from layerforge.cli.layers_command import common_keys, headline, layer_example, parameters
 from layerforge.contract.layer import Layer
 from layerforge.layers import builtin_layers, by_family
+from layerforge.layers.notation import NOTATION
 
 PAGE = Path(__file__).parent.parent / "docs" / "layers.md"
 HEAD = """\
@@ -23,12 +24,20 @@ HEAD = """\
 <!-- Written by scripts/make_docs.py from the layers themselves: change their docstrings and help texts instead. -->
 
 All {count} built-in layers by family. `layerforge layers NAME` prints one of them in the terminal, and
-[layers_of_your_own.md](layers_of_your_own.md) says how to add to them. Beside its hyper-parameters every layer takes
+[layers_of_your_own.md](layers_of_your_own.md) says how to add to them. Besides its hyper-parameters every layer takes
 {keys}:
 [config.md](config.md) explains these.
 
-Formulas are those of the docstrings: dx is the gradient of the loss with respect to x, sums over the index n run over
-the batch, and "Keeps" is what forward saves for backward.
+The notation of all formulas:
+
+```text
+{notation}
+```
+
+[backprop.md](backprop.md) derives all of this and works one net through by hand. Each layer has its formula; Shapes of
+its bottoms, tops and parameters ("real" or "index", which has no gradient); Backward, derived from the formula; Keeps,
+what forward saves for backward; Cost, where a pass reads or writes every element once and a multiply-add is 2 flops;
+Errors; and Source.
 """
 
 
@@ -37,7 +46,8 @@ def page() -> str:
     families = by_family(builtin_layers())
     count = sum(map(len, families.values()))
     keys = [f"`{key}`" for key in common_keys("layers")]
-    parts = [HEAD.format(count=count, keys=f"{', '.join(keys[:-1])} and {keys[-1]}"), contents(families)]
+    head = HEAD.format(count=count, keys=f"{', '.join(keys[:-1])} and {keys[-1]}", notation=NOTATION)
+    parts = [head, contents(families)]
     for family, layers in families.items():
         parts += [f"## {family}\n", *map(section, layers)]
     return "\n".join(parts)
@@ -69,8 +79,9 @@ def section(cls: type[Layer]) -> str:
 
 
 def sentence(text: str) -> str:
-    """A headline as a sentence."""
-    return f"{text[:1].upper()}{text[1:]}."
+    """A headline as a sentence. A symbol at its beginning stays as it is: X is another one than x."""
+    symbol = len(re.match(r"\w*", text)[0]) < 2 or not text[1].isalpha()
+    return f"{text if symbol else text[:1].upper() + text[1:]}."
 
 
 def table(cls: type[Layer]) -> Iterator[str]:

@@ -8,16 +8,18 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import platform
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tools import MISSING
+from hypothesis import HealthCheck, settings
+from support.tools import MISSING, without_engine
 
 from layerforge.arrays.backend import Backend, get_backend
-from layerforge.plan.engines import FAST
-from layerforge.schema.registry import engine
+
+# How long an example takes to draw or to run says how busy the machine is, and nothing of what is tested.
+settings.register_profile("whatever the load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whatever the load")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,21 +44,10 @@ ENGINE_TESTS = (
     "test_netfuzz.py",
     "test_capture.py",
 )
-HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"
-
-
-def without_engine() -> str | None:
-    """Why the engine's tests are no part of the suite here; None where they are."""
-    return None if HAS_WHEEL else engine(FAST).missing()
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if collection_path.name in ENGINE_TESTS and without_engine() else None
-
-
-def pytest_report_header() -> list[str]:
-    why = without_engine()
-    return [f"not collected: {', '.join(ENGINE_TESTS)}: {why}"] if why else []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -66,7 +57,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say which tests were skipped for want of a tool."""
+    """Say which tests were skipped, or not collected, for want of a tool."""
+    if why := without_engine():
+        terminalreporter.write_line(f"{', '.join(ENGINE_TESTS)}: not collected: {MISSING}{why}")
     for report in terminalreporter.stats.get("skipped", []):
         *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else (str(report.longrepr),)
         if MISSING in reason:
@@ -80,4 +73,4 @@ def device_backend(request: pytest.FixtureRequest) -> Backend:
         return get_backend("cupy")
     from support import strict_cupy
 
-    return Backend("strict", strict_cupy)
+    return Backend("strict", strict_cupy, "support.strict_cupyx")

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "layerforge"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 RANK = {name: rank for rank, names in enumerate(SLOTS) for name in names}
-FILE_LIMIT, LAYER_LIMIT, FUNCTION_LIMIT = 400, 200, 60
+FILE_LIMIT, LAYER_LIMIT, FUNCTION_LIMIT = 300, 200, 60
 TOP_LIMIT = 26  # names at the top of the package
 
 
@@ -90,10 +90,11 @@ def test_the_folder_list_shows_the_architecture() -> None:
 
 
 def test_no_import_cycles_between_modules() -> None:
+    """What only type checkers see counts too: a Protocol breaks such a circle."""
     edges = {}
     for path in FILES:
         name = ".".join(["layerforge", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
-        edges[name] = {m for m, at_top in imports(path) if at_top and m.startswith("layerforge.")}
+        edges[name] = {m for m, at_top in imports(path, types=True) if at_top and m.startswith("layerforge.")}
     state: dict[str, int] = {}
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
@@ -139,6 +140,12 @@ def test_attributes_of_layers_are_written_by_whom_the_contract_names(path: Path)
 def test_the_contract_names_a_writer_for_every_attribute_of_a_layer() -> None:
     made = set(vars(Layer.__new__(Layer)))
     assert made | {"place", "overwrites_grad"} == set(WRITERS)
+
+
+@pytest.mark.parametrize("name", ["Net", "Layer", "Plan", "Executor", "Graph", "Step", "Section", "Pass", "Place"])
+def test_a_word_of_the_architecture_is_one_class(name: str) -> None:
+    places = [path.name for path in FILES for _ in re.findall(rf"^class {name}\b", path.read_text(), re.MULTILINE)]
+    assert len(places) == 1, f"class {name} is in {', '.join(places)}: a reader takes one for the other"
 
 
 ENGINE_WORDS = re.compile(
@@ -190,6 +197,31 @@ def test_files_and_functions_fit_on_a_page(path: Path) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             own = lines & set(range(node.lineno, node.end_lineno + 1))
             assert len(own) <= FUNCTION_LIMIT, f"{node.name} has {len(own)} lines of code"
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TEST_MODULES = "|".join(path.stem for path in TESTS if path.stem.startswith(("test_", "conftest")))
+IMPORTS_TESTS = re.compile(rf"^\s*(from|import)\s+([\w.]+\.)?({TEST_MODULES})\b", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_test_module_imports_another(path: Path) -> None:
+    """Neither itself nor in the text of a program that it runs: what tests share is in tests/support."""
+    found = IMPORTS_TESTS.search(path.read_text(encoding="utf-8"))
+    assert found is None, f"{found.group().strip()}: move what it takes to tests/support"
+
+
+SKIPS = re.compile(
+    r"pytest\.skip\(|importorskip|allow_module_level|mark\.skip\b|skipif\((?!.*(os\.name|sys\.platform|\(os, |/dev/))"
+)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_missing_tool_is_told_of(path: Path) -> None:
+    """Only the system that a test runs on may skip it in silence; what can be installed is demanded."""
+    if path != Path(__file__) and path.relative_to(ROOT / "tests") != Path("support/tools.py"):
+        found = SKIPS.search(path.read_text(encoding="utf-8"))
+        assert found is None, f"{found.group()}: take demand or demand_that of tests/support/tools.py"
 
 
 TRACKED = [

@@ -11,9 +11,9 @@ class Snake(Layer):
         y = x + sin²(a x) / a
 
     Shapes    x (N, ..., D) real, y the same, frequency a (D,)
-    Backward  d/dz sin² z = 2 sin z cos z = sin 2z, hence
-                  dy/dx = 1 + sin(2 a x)
-                  dy/da = x sin(2 a x) / a - sin²(a x) / a²
+    Backward  (sin² z)' = 2 sin z cos z = sin 2z, hence
+                  ∂y/∂x = 1 + sin(2 a x)
+                  ∂y/∂a = x sin(2 a x) / a - sin²(a x) / a²
               and a_d acts on every sample and position, so its gradient is the sum over all of them
     Keeps     x
     Cost      about 6 flops a number

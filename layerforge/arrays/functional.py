@@ -131,8 +131,8 @@ def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     hardly more than 1 and its logarithm is what is left of them: it is taken before the sum is rounded.
     """
     y = xp.subtract(x, x.max(axis=dim, keepdims=True), out=out)
-    log_sum = xp.log(exact_sum(xp.exp(y), dim, keepdims=True))
-    return xp.subtract(y, log_sum, out=y, casting="same_kind")
+    y -= xp.log(exact_sum(xp.exp(y), dim, keepdims=True)).astype(y.dtype)
+    return y
 
 
 def softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
@@ -214,26 +214,35 @@ def check_index(xp: Any, index: Any, size: int, what: str) -> None:
     refuse_labels(index, (index < 0) | (index >= size), f"out of range for {what}", hint, word="index")
 
 
+def flat_places(xp: Any, index: Any, dim: int, part: Sequence[int], shape: Sequence[int]) -> Any:
+    """Where the numbers of a part of an array stand in the whole of that shape, read in row-major order.
+
+    On axis dim a number stands where index says, which broadcasts to the part, on the others where it does in the part.
+    """
+    index = index.astype("int64")  # a position may be more than a small index type holds
+    places: Any = 0  # an array from the first axis on
+    stride = 1
+    for axis in reversed(range(len(shape))):
+        own = xp.arange(part[axis]).reshape((-1,) + (1,) * (len(shape) - 1 - axis))
+        places = places + (index if axis == dim else own) * stride
+        stride *= shape[axis]
+    return places
+
+
 def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
     """Add every number of values to a place of `out`: on axis dim the one that index names, on the others its own.
 
-    It undoes taking numbers along an axis: places that were read several times get the sum. index broadcasts to
+    It undoes taking elements along an axis: places that were read several times get the sum. index broadcasts to
     values; `out` must be contiguous.
     """
-    index = index.astype("int64")  # a position may be more than a small index type holds
-    positions: Any = 0  # an array from the first axis on
-    stride = 1
-    for axis in reversed(range(out.ndim)):
-        own = xp.arange(values.shape[axis]).reshape((-1,) + (1,) * (out.ndim - 1 - axis))
-        positions = positions + (index if axis == dim else own) * stride
-        stride *= out.shape[axis]
-    # Flat positions: NumPy adds at rows of a matrix several times more slowly than at single numbers.
-    flat, positions, values = out.reshape(-1), positions.reshape(-1), values.reshape(-1)
+    places = flat_places(xp, index, dim, values.shape, out.shape)
+    # Flat places: NumPy adds at rows of a matrix several times more slowly than at single numbers.
+    flat, places, values = out.reshape(-1), places.reshape(-1), values.reshape(-1)
     if values.size <= flat.size or out.dtype.kind != "f":
-        xp.add.at(flat, positions, values)
+        xp.add.at(flat, places, values)
         return
     totals = xp.zeros(flat.size, dtype="float64")  # many to one place: see exact_sum
-    xp.add.at(totals, positions, values.astype("float64"))
+    xp.add.at(totals, places, values.astype("float64"))
     flat += totals.astype(out.dtype)
 
 

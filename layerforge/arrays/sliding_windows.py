@@ -144,7 +144,11 @@ def spatial(x: Spec, axes: int) -> tuple[int, ...]:
     """
     expect_role("the bottom", x, "real")
     if x.ndim != axes + 2:
-        raise shape_mismatch("the bottom", x.shape, f"{axes + 2} axes: samples, channels and {axes} of space")
+        error = shape_mismatch("the bottom", x.shape, f"{axes + 2} axes: samples, channels and {axes} of space")
+        if x.ndim == axes + 1:
+            made = (x.shape[0], 1, *x.shape[1:])
+            error.hint = f"without an axis of channels? A layer `type: Unsqueeze, dim: 1` above makes {made} of it"
+        raise error
     return x.shape[2:]
 
 

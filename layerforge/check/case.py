@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from ..arrays.backend import NUMPY, Backend
 from ..contract.layer import Example, Layer
+from ..layers.plumbing.input import Input
 from ..schema.errors import LayerForgeError
 from .harness import Probe, reference_of
 
@@ -30,6 +31,12 @@ class Case:
     def probe(self, **kwargs: Any) -> Probe:
         return Probe(self.cls, self.example, backend=self.backend, **{"dtype": self.dtypes[-1], **kwargs})
 
+    @cached_property
+    def used(self) -> tuple[Probe, tuple[Any, ...]]:
+        """A probe after a forward in train, and its tops, for conditions to look at: nobody runs or changes it."""
+        probe = self.probe()
+        return probe, probe.forward()
+
     @property
     def differentiable(self) -> bool:
         return self.cls.is_differentiable()
@@ -46,7 +53,7 @@ class Case:
 
     @property
     def tolerance(self) -> float:
-        """What rounding leaves of two ways to compute the same, relative to the largest number."""
+        """What rounding leaves of two ways to compute the same, relative to the largest element."""
         return 1e-12 if self.dtypes[-1] == "float64" else rounding(self.probe().bottoms)
 
     @property
@@ -55,34 +62,81 @@ class Case:
         return partial(close, tolerance=self.tolerance)
 
 
-Check = Callable[[Case], None]
+Proof = Callable[[Case], None]  # raises CheckFailed
+Condition = Callable[[Case], str | None]  # why there is nothing to prove for a case; None where there is
+
+
+@dataclass(frozen=True)
+class Check:
+    """A promise of the contract: how it is proved, and the conditions under which there is something to prove."""
+
+    name: str
+    proof: Proof
+    conditions: tuple[Condition, ...] = ()
+
+    def why_not(self, case: Case) -> str | None:
+        """Why it does not apply to a case; None where it does. A layer that cannot even be asked is to fail it."""
+        for condition in self.conditions:
+            try:
+                reason = condition(case)
+            except Exception:  # a broken layer may raise anything anywhere: the proof will meet it, too
+                return None
+            if reason is not None:
+                return reason
+        return None
+
+    def __call__(self, case: Case) -> None:
+        """Prove it, or raise: also where it does not apply, for a check that proves nothing must not pass."""
+        reason = self.why_not(case)
+        demand(reason is None, f"does not apply: {reason}")
+        self.proof(case)
+
+
 CHECKS: dict[str, Check] = {}  # of layers
 ENGINE_CHECKS: dict[str, Check] = {}  # of engines' layers, against the reference
 
 
-def check(function: Check) -> Check:
+def check(*conditions: Condition) -> Callable[[Proof], Proof]:
     """Add a check to the contract of all layers, under its name without `check_`."""
-    return engine_check(layer_check(function))
+    return _adder((CHECKS, ENGINE_CHECKS), conditions)
 
 
-def layer_check(function: Check) -> Check:
+def layer_check(*conditions: Condition) -> Callable[[Proof], Proof]:
     """Add a check that needs float64: engines are compared with the reference instead."""
-    CHECKS[function.__name__.removeprefix("check_")] = function
-    return function
+    return _adder((CHECKS,), conditions)
 
 
-def engine_check(function: Check) -> Check:
+def engine_check(*conditions: Condition) -> Callable[[Proof], Proof]:
     """Add a check that only engines' layers need."""
-    ENGINE_CHECKS[function.__name__.removeprefix("check_")] = function
-    return function
+    return _adder((ENGINE_CHECKS,), conditions)
+
+
+def _adder(contracts: Sequence[dict[str, Check]], conditions: tuple[Condition, ...]) -> Callable[[Proof], Proof]:
+    def add(proof: Proof) -> Proof:
+        name = proof.__name__.removeprefix("check_")
+        for checks in contracts:
+            checks[name] = Check(name, proof, conditions)
+        return proof
+
+    return add
+
+
+def differentiable(case: Case) -> str | None:
+    """Condition of checks of backward."""
+    return None if case.differentiable else "it has no backward"
+
+
+def computes(case: Case) -> str | None:
+    """Condition of checks of forward: the top of an Input is what a caller gives."""
+    return "it has no forward" if issubclass(case.cls, Input) else None
 
 
 def rounding(bottoms: Sequence[Any]) -> float:
-    """How far two float32 results may be apart, relative to the largest number of an array: 1e-5 as a rule.
+    """How far two float32 results may be apart, relative to the largest element of an array: 1e-5 as a rule.
 
-    Where the numbers of a bottom are far from zero and near to each other, x - μ has lost as many digits as their mean
+    Where the elements of a bottom are far from zero and near to each other, x - μ has lost as many digits as their mean
     is larger than their spread, since μ itself is rounded to float32. The reference saves those digits by subtracting
-    one of the numbers before (`centre` in norms/standardize.py); an engine need not, so that much more is allowed.
+    one of the elements before (`centre` in norms/standardize.py); an engine need not, so that much more is allowed.
     """
     allowed = 1e-5
     for x in (np.asarray(b, "float64") for b in bottoms if b.dtype.kind == "f" and b.size):

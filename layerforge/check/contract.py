@@ -14,7 +14,7 @@ from ..arrays.backend import NUMPY, Backend
 from ..contract import call
 from ..contract.layer import Bad, Example, Layer
 from ..schema.errors import LayerForgeError
-from . import accuracy, engines, memory, phases, values  # each module adds its checks to CHECKS and ENGINE_CHECKS
+from . import accuracy, engines, formulas, memory, phases, values  # each module adds its checks to the two tables
 from .case import CHECKS, ENGINE_CHECKS, Case, CheckFailed, close, compare, demand, outputs
 from .engines import engine_cases
 from .harness import Probe
@@ -24,14 +24,16 @@ __all__ = [
     "ENGINE_CHECKS",
     "Case",
     "CheckFailed",
+    "applicable",
     "backends_agree",
     "cases",
     "check_bad",
     "check_documented",
     "engine_cases",
     "run",
+    "why_not",
 ]
-CHECK_MODULES = (values, memory, phases, engines, accuracy)
+CHECK_MODULES = (values, formulas, memory, phases, engines, accuracy)
 
 
 def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:
@@ -41,7 +43,7 @@ def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Cas
 
 
 def run(name: str, case: Case) -> str | None:
-    """Run one check: None when it passes, otherwise what is wrong, in a sentence."""
+    """Run one check: None when it passes, otherwise what is wrong, in a sentence; that it does not apply is wrong."""
     try:
         case.checks[name](case)
     except LayerForgeError as error:
@@ -49,6 +51,16 @@ def run(name: str, case: Case) -> str | None:
     except Exception as error:  # a broken layer may raise anything anywhere: that too is a verdict
         return f"{type(error).__name__}: {error}"
     return None
+
+
+def why_not(name: str, case: Case) -> str | None:
+    """Why a check has nothing to prove for a case; None where it applies."""
+    return case.checks[name].why_not(case)
+
+
+def applicable(case: Case) -> list[str]:
+    """The checks that have something to prove for a case."""
+    return [name for name in case.checks if why_not(name, case) is None]
 
 
 def backends_agree(cls: type[Layer], example: Example, backend: Backend) -> None:

@@ -1,6 +1,6 @@
 """The likely mistake behind a wrong gradient, where its error has a pattern that only one kind of mistake leaves.
 
-A gradient is a sum over the tops' numbers, dxᵢ = Σⱼ dyⱼ ∂yⱼ/∂xᵢ. Finite differences give the whole matrix ∂yⱼ/∂xᵢ of a
+A gradient is a sum over the tops' elements, dxᵢ = Σⱼ dyⱼ ∂yⱼ/∂xᵢ. Finite differences give the whole matrix ∂yⱼ/∂xᵢ of a
 small array (some of its rows where it is large), so that what backward gave can be held against the right gradient,
 against multiples and transposes of it, and against parts of that sum. A pattern must fit every element that was looked
 at, as far as rounding lets one say; where none does, nothing is said.
@@ -32,8 +32,8 @@ class Evidence:
     """What is known of an array whose gradient is wrong.
 
     name        of the array: "bottom[0]", "weight"
-    array       its live memory, on any backend; values: its numbers
-    evaluate    the real tops at the array's present numbers
+    array       its live memory, on any backend; values: those in it
+    evaluate    the real tops at the array's present values
     cotangents  the upstream gradients of these tops, by name
     gradients   what backward gave, of all arrays by name; wrong: the names of those that are
     shapes      of bottoms, tops and parameters by name: where a factor may come from
@@ -113,7 +113,7 @@ class Evidence:
         return sum((t.reshape(len(t), -1).sum(axis=1) for t in self.terms.values()), np.zeros(len(self.positions)))
 
     def seen(self, array: np.ndarray) -> np.ndarray:
-        """The numbers of an array of this shape at the elements that were looked at."""
+        """The values of an array of this shape at the elements that were looked at."""
         return array.reshape(-1)[self.positions]
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> bool:
@@ -289,7 +289,7 @@ def _other_blob(e: Evidence) -> str | None:
 def _constants(e: Evidence) -> str | None:
     """right is given without its part along 1, x or y: what a mean, a variance or a normalising sum would take away.
 
-    Normalised numbers do not change when all of a set are shifted or stretched, so their gradient is orthogonal to
+    Normalised values do not change when all of a set are shifted or stretched, so their gradient is orthogonal to
     1 and to x - mean. Where a statistic is treated as a constant, that part stays in what backward gives.
     """
     shape = tuple(e.array.shape)

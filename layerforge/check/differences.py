@@ -65,7 +65,7 @@ class Difference:
         return self.where.startswith("["), self.absolute
 
     def describe(self) -> str:
-        """Where it is and the two numbers; or why there was nothing to compare."""
+        """Where it is and the two values; or why there was nothing to compare."""
         if math.isnan(self.analytic) and math.isnan(self.numeric):
             return f": {self.where}"
         return f" at {self.where}: backward {self.analytic:.8g}, difference {self.numeric:.8g}"

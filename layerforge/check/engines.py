@@ -15,13 +15,13 @@ import numpy as np
 from ..contract import call
 from ..contract.layer import Layer
 from ..engines.protocol import is_engine_layer
-from ..plan.engines import FAST
+from ..plan.engines import FAST, SPARSE
 from ..schema import registry
-from .case import Case, compare, demand, engine_check, outputs, same
+from .case import Case, compare, demand, differentiable, engine_check, outputs, same
 from .harness import Probe, reference_of
 from .phases import grow
 
-FLOOR = 8 * float(np.finfo("float32").eps)  # what is left of numbers that cancel, relative to the largest of them
+FLOOR = 8 * float(np.finfo("float32").eps)  # what is left of values that cancel, relative to the largest of them
 
 
 def engine_cases(cls: type[Layer]) -> Iterator[tuple[str, Case]]:
@@ -38,13 +38,15 @@ def engine_cases(cls: type[Layer]) -> Iterator[tuple[str, Case]]:
 
 def refusal(theirs: Any, probe: Probe) -> str | None:
     """Why an engine does not compute the reference layer of a probe; None where it does."""
+    if any(spec.sparse for spec in probe.bottom_specs):
+        return SPARSE
     return theirs.refuses(probe.layer, probe.bottom_specs, probe.top_specs)
 
 
 # What it computes -----------------------------------------------------------------------------------------------------
 
 
-@engine_check
+@engine_check()
 def check_agrees(case: Case) -> None:
     """Tops, state and gradients are the reference's, in both phases: see `rounding` for what may be lost."""
     for phase in ("train", "eval"):
@@ -62,7 +64,7 @@ def check_agrees(case: Case) -> None:
 
 
 def nearness(tolerance: float, sources: Sequence[Any]) -> Callable[[Any, Any], bool]:
-    """A comparison: equal up to `tolerance` of the largest number, or to the rounding of what the arrays are made from.
+    """A comparison: equal up to `tolerance` of the largest element, or to the rounding of what they are made from.
 
     The second counts where nearly everything cancels, as in the gradient of a softmax that is sure of itself.
     """
@@ -90,7 +92,7 @@ def channels_last(a: Any) -> Any:
 
 
 def with_gaps(a: Any) -> Any:
-    """Every other number of memory."""
+    """Every other element of memory."""
     memory = np.full((*a.shape, 2), poisonous(a))
     memory[..., 0] = a
     return memory[..., 0]
@@ -137,9 +139,9 @@ def poisonous(a: Any) -> Any:
 LAYOUTS = (channels_last, with_gaps, part_of_channels, backwards, unaligned, odd_strides, zero_strides)
 
 
-@engine_check
+@engine_check()
 def check_any_memory(case: Case) -> None:
-    """Where the numbers lie in memory does not matter: with gaps, backwards, unaligned, repeated by broadcasting."""
+    """Where the elements are stored does not matter: with gaps, backwards, unaligned, repeated by broadcasting."""
     plain, equal = case.probe(), case.close
     tops = plain.forward()
     want, dys = outputs(plain, tops), plain.draw_cotangents(tops)
@@ -161,9 +163,9 @@ def check_any_memory(case: Case) -> None:
 # As often as asked ----------------------------------------------------------------------------------------------------
 
 
-@engine_check
+@engine_check()
 def check_second_use(case: Case) -> None:
-    """A layer that was used before gives what a new one gives, for other arrays, numbers, phases and batches."""
+    """A layer that was used before gives what a new one gives, for other arrays, values, phases and batches."""
     used = case.probe()
     used.layer.run.keep = True
     _results(used, case)
@@ -173,7 +175,7 @@ def check_second_use(case: Case) -> None:
     _compare_with_new(case, used, "for other arrays")
     for array, other in zip(used.bottoms, used.draw_bottoms(stream=7), strict=True):
         array[...] = other
-    _compare_with_new(case, used, "for other numbers in the same arrays")
+    _compare_with_new(case, used, "for other values in the same arrays")
     for _, array in used.layer.params.items():
         array *= 1.5
     _compare_with_new(case, used, "for other parameters")
@@ -191,11 +193,15 @@ def check_second_use(case: Case) -> None:
         _compare_with_new(larger, used, "for another batch size")
 
 
-@engine_check
+def can_overwrite_grad(case: Case) -> str | None:
+    """Condition of the check of gradients that are set."""
+    can = is_engine_layer(case.cls) and case.cls.can_overwrite_grad
+    return None if can else "it sets no gradients of parameters"
+
+
+@engine_check(differentiable, can_overwrite_grad)
 def check_overwrites_grad(case: Case) -> None:
     """A layer that can set the gradients of its parameters sets all of them when it is told to, and adds otherwise."""
-    if not (case.differentiable and is_engine_layer(case.cls) and case.cls.can_overwrite_grad):
-        return
     probe = case.probe()
     dys = probe.draw_cotangents(probe.forward())
     once, layer = probe.gradients(dys), probe.layer

@@ -12,7 +12,7 @@ from ..schema.errors import LayerForgeError
 from . import contract
 from .gradcheck import example_rows
 from .gradients import Effort
-from .report import Failure, Report
+from .report import Failure, Inapplicable, Report
 
 ALL = (*dict.fromkeys((*contract.CHECKS, *contract.ENGINE_CHECKS)), "bad_examples", "documentation")
 
@@ -36,7 +36,7 @@ def examine(
             except LayerForgeError as error:
                 report.failures.append(Failure(name, "gradients", str(error)))
         for check in (c for c in contract.CHECKS if c in only and c != "gradients"):
-            report += _one(name, check, contract.run(check, case))
+            report += _on_case(name, check, case)
         tick(name)
     report += _of_engine(cls, only)
     if "bad_examples" in only:
@@ -53,8 +53,15 @@ def _of_engine(cls: type[Layer], only: Collection[str]) -> Report:
     for name, case in contract.engine_cases(cls) if checks else ():
         report.engine[cls.type_name] = report.engine.get(cls.type_name, 0) + 1
         for check in checks:
-            report += _one(name, check, contract.run(check, case))
+            report += _on_case(name, check, case)
     return report
+
+
+def _on_case(layer: str, check: str, case: contract.Case) -> Report:
+    reason = contract.why_not(check, case)
+    if reason is not None:
+        return Report(inapplicable=[Inapplicable(layer, check, reason)])
+    return _one(layer, check, contract.run(check, case))
 
 
 def _one(layer: str, check: str, sentence: str | None) -> Report:

@@ -43,7 +43,7 @@ def gradcheck(
 ) -> Report:
     """Compare the gradients of a net or a layer with centred differences in float64.
 
-    target      a Net (its numbers are taken over, it is not touched), the path or mapping of a configuration (no data
+    target      a Net (its values are taken over, it is not touched), the path or mapping of a configuration (no data
                 set is read), or a Layer class (all of its examples)
     layer       only this layer of a net: its parameters, and its bottoms on the layer alone
     rtol, atol  a gradient passes when |a - n| <= atol rms(gradient) + rtol |n| + rounding

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import NUMPY, Backend
+from ..arrays.sparse import stored
 from ..contract.layer import Example, Layer
 from .diagnosis import Evidence, diagnose
 from .differences import STEPS, Difference, Tolerance, along, along_element, central_difference, compare
@@ -126,9 +127,10 @@ class Judge:
     to_device: Callable[[np.ndarray], Any]
     rng: np.random.Generator
     effort: Effort = field(default_factory=Effort)
+    places: Any = None  # of a sparse matrix: row and column of each number of `array`, which are those that it stores
 
     def __post_init__(self) -> None:
-        """Shorten the steps for an array of small numbers: they must stay small changes of it."""
+        """Shorten the steps for an array of small values: they must stay small changes of it."""
         length = float((self.array * self.array).sum()) ** 0.5
         self.steps = tuple(h * min(1.0, length or 1.0) for h in self.effort.steps)
 
@@ -149,7 +151,8 @@ class Judge:
 
     def element(self, element: tuple[int, ...]) -> None:
         """Judge one element alone."""
-        name = f"[{', '.join(map(str, element))}]"
+        place = element if self.places is None else self.places[element[0]].tolist()
+        name = f"[{', '.join(map(str, place))}]"
         self._judge(float(self.gradient[element]), along_element(self.array, element), name)
 
     def everything(self) -> None:
@@ -209,7 +212,7 @@ def layer_gradients(
 def probe_gradients(
     probe: Probe, effort: Effort, suspects: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 ) -> list[Row]:
-    """A Row for every bottom and parameter of a probe in float64, at the numbers that it holds.
+    """A Row for every bottom and parameter of a probe in float64, at the values that it holds.
 
     `suspects` are elements, by the name of their array, that are judged in any case.
     """
@@ -229,6 +232,7 @@ def probe_gradients(
             continue
         row.scale = norm(gradient)
         judge = Judge(row, array, gradient, _evaluation(probe), cotangents, probe.device, rng, effort)
+        judge.places = probe.places(name)
         if gradient.shape != array.shape:
             row.failed = Difference(math.nan, math.nan, False, where=f"backward returned shape {gradient.shape}")
         else:
@@ -242,17 +246,25 @@ def probe_gradients(
     return rows
 
 
-def joint_gradient(probe: Probe, effort: Effort) -> Row | None:
-    """The verdict on a direction of all bottoms at once in which equal numbers stay equal.
+def equal_elements(probe: Probe) -> bool:
+    """Whether two elements of the bottoms that have a gradient are equal."""
+    numbers = _numbers(_moving_bottoms(probe).values(), probe)
+    return np.unique(numbers).size < numbers.size
 
-    None where no two numbers of the bottoms that have a gradient are equal.
-    """
+
+def _moving_bottoms(probe: Probe) -> dict[str, Any]:
+    return {name: array for name, array in probe.arrays().items() if name.startswith("bottom")}
+
+
+def _numbers(arrays: Iterable[Any], probe: Probe) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *(probe.host(array).ravel() for array in arrays)])
+
+
+def joint_gradient(probe: Probe, effort: Effort) -> Row:
+    """The verdict on a direction of all bottoms at once in which equal elements stay equal."""
     probe.layer.run.keep = True
-    bottoms = {name: array for name, array in probe.arrays().items() if name.startswith("bottom")}
-    numbers = np.concatenate([probe.host(array).ravel() for array in bottoms.values()] or [np.zeros(0)])
-    distinct, which = np.unique(numbers, return_inverse=True)
-    if distinct.size == numbers.size:
-        return None
+    bottoms = _moving_bottoms(probe)
+    distinct, which = np.unique(_numbers(bottoms.values(), probe), return_inverse=True)
     step = np.random.default_rng([effort.seed, 6]).normal(size=distinct.size)[which]
     parts = np.split(step / norm(step), np.cumsum([array.size for array in bottoms.values()])[:-1])
     parts = [part.reshape(array.shape) for part, array in zip(parts, bottoms.values(), strict=True)]
@@ -269,13 +281,13 @@ def joint_gradient(probe: Probe, effort: Effort) -> Row | None:
     real = [probe.host(dy) for dy in cotangents if dy is not None]
     scale = math.hypot(*map(norm, gradients))
     row = Row(type(probe.layer).type_name, ", ".join(bottoms), step.shape, scale=scale)
-    found = compare(analytic, _evaluation(probe), real, move, "numbers that move together", effort.steps)
+    found = compare(analytic, _evaluation(probe), real, move, "elements that move together", effort.steps)
     row.add(found, effort.limits)
     return row
 
 
 def _evaluation(probe: Probe) -> Callable[[], list[np.ndarray]]:
-    """What gives the real tops of a probe at its present numbers."""
+    """What gives the real tops of a probe at its present values."""
     real = [i for i, s in enumerate(probe.top_specs) if s.is_real]
 
     def evaluate() -> list[np.ndarray]:
@@ -313,7 +325,7 @@ def norm(array: np.ndarray) -> float:
 
 
 def _in_dtype(probe: Probe, dtype: str) -> Probe:
-    """A twin of a float64 probe in another dtype, at the same numbers: rounded to what both can hold."""
+    """A twin of a float64 probe in another dtype, at the same values: rounded to what both can hold."""
     twin = Probe(
         type(probe.layer), probe.example, dtype=dtype, backend=probe.backend, phase=probe.layer.phase, seed=probe.seed
     )
@@ -323,7 +335,7 @@ def _in_dtype(probe: Probe, dtype: str) -> Probe:
         for name, array in other.items()
     ]
     pairs += list(zip(twin.bottoms, probe.bottoms, strict=True))
-    for mine, theirs in pairs:
+    for mine, theirs in ((stored(mine), stored(theirs)) for mine, theirs in pairs):
         mine[...] = theirs
         theirs[...] = mine
     return twin

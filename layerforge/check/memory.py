@@ -6,14 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR, stored
 from ..contract.layer import reads
 from ..schema.errors import LayerForgeError
-from .case import Case, CheckFailed, check, compare, contiguous_copy, demand, outputs, same
+from .case import Case, CheckFailed, check, compare, computes, contiguous_copy, demand, differentiable, outputs, same
 from .harness import Probe
 from .twin import twin_arrays
 
 
-@check
+def reads_arrays(case: Case) -> str | None:
+    """Condition of the check that what is read is not written."""
+    probe, _ = case.used
+    return None if probe.bottoms or dict(probe.layer.params.items()) else "it reads no array"
+
+
+@check(computes, reads_arrays)
 def check_inputs_untouched(case: Case) -> None:
     """Forward and backward do not write into bottoms, upstream gradients or parameters."""
     for phase in ("train", "eval"):
@@ -37,7 +44,14 @@ def unchanged(probe: Probe, arrays: Any, copies: Any, message: str) -> None:
         demand(same(probe.host(now), probe.host(before)), f"{message}[{i}]; arrays passed in are read-only")
 
 
-@check
+def has_axes(case: Case) -> str | None:
+    """Condition of the check of strides."""
+    probe, _ = case.used
+    given = [*probe.bottom_specs, *(spec for spec in probe.top_specs if spec.is_real and case.differentiable)]
+    return None if any(len(spec.shape) > 1 for spec in given) else "what it is given has no two axes"
+
+
+@check(computes, has_axes)
 def check_noncontiguous(case: Case) -> None:
     """Strides do not matter: transposed memory (as in channels-last) gives the same results."""
     probe, equal = case.probe(), case.close
@@ -53,30 +67,40 @@ def check_noncontiguous(case: Case) -> None:
 
 def transposed_memory(xp: Any, array: Any) -> Any:
     """The same values with the axes reversed in memory."""
-    return xp.ascontiguousarray(array.T).T if array.ndim > 1 else array
+    return xp.ascontiguousarray(array.T).T if array.ndim > 1 and not isinstance(array, CSR) else array
 
 
-@check
+def must_not_read_all(case: Case) -> str | None:
+    """Condition of the check of what backward reads."""
+    closed = _undeclared(*case.used).values()
+    return None if any(array.size for array in closed) else "backward_reads names all bottoms and tops"
+
+
+@check(differentiable, must_not_read_all)
 def check_backward_reads(case: Case) -> None:
     """Backward reads no bottom or top that `backward_reads` does not name: all others are filled with NaN before it."""
-    if not case.differentiable:
-        return
-    want = case.probe().gradients()
-    if _unharmed(case, want):
-        return
+    for phase in ("train", "eval"):
+        want = case.probe(phase=phase).gradients()
+        if not _unharmed(case, phase, want):
+            raise _reads_too_much(case, phase, want)
+
+
+def _reads_too_much(case: Case, phase: str, want: dict[str, Any]) -> CheckFailed:
+    """What to say of a backward that reads what it must not."""
     named = tuple(case.cls.backward_reads)
-    probe = case.probe()
-    guilty = [name for name in _undeclared(probe, probe.forward()) if not _unharmed(case, want, name)]
+    probe = case.probe(phase=phase)
+    guilty = [name for name in _undeclared(probe, probe.forward()) if not _unharmed(case, phase, want, name)]
     kinds = dict.fromkeys(name.partition("[")[0] for name in guilty)
     remedy = f"backward_reads = {(*named, *kinds)!r}, or save a copy of it".replace("'", '"')
-    which = ", ".join(guilty) or "an array"
-    raise CheckFailed(f"backward reads {which}, which backward_reads={named!r} does not name", hint=remedy)
+    which = (", ".join(guilty) or "an array") + (" in eval" if phase == "eval" else "")
+    return CheckFailed(f"backward reads {which}, which backward_reads={named!r} does not name", hint=remedy)
 
 
 def _undeclared(probe: Probe, tops: Any) -> dict[str, Any]:
     """The bottoms and tops by name that backward must not read; none that shares memory with one that it may."""
     cls = type(probe.layer)
-    arrays = {(kind, i): a for kind, many in (("bottom", probe.bottoms), ("top", tops)) for i, a in enumerate(many)}
+    named = (("bottom", probe.bottoms), ("top", tops))
+    arrays = {(kind, i): stored(a) for kind, many in named for i, a in enumerate(many)}
     declared = [array for (kind, i), array in arrays.items() if reads(cls, kind, i)]
     return {
         f"{kind}[{i}]": array
@@ -85,9 +109,9 @@ def _undeclared(probe: Probe, tops: Any) -> dict[str, Any]:
     }
 
 
-def _unharmed(case: Case, want: dict[str, Any], name: str | None = None) -> bool:
+def _unharmed(case: Case, phase: str, want: dict[str, Any], name: str | None = None) -> bool:
     """Whether backward gives these gradients although what it must not read, or one array of that, is useless."""
-    probe = case.probe()
+    probe = case.probe(phase=phase)
     tops = probe.forward()
     dys = probe.draw_cotangents(tops)
     for undeclared, array in _undeclared(probe, tops).items():
@@ -106,11 +130,16 @@ def poison(array: Any) -> None:
         array[...] = float("nan") if array.dtype.kind == "f" else np.iinfo(str(array.dtype)).max
 
 
-@check
+def says_inplace(case: Case) -> str | None:
+    """Condition of the check of in-place use, which maps the host's memory twice."""
+    if case.backend.name != "numpy":
+        return "only NumPy's memory can be mapped twice"
+    return None if case.cls.inplace else "it does not say inplace"
+
+
+@check(says_inplace)
 def check_in_place(case: Case) -> None:
     """A layer that says `inplace` gives the same results when its top overwrites its first bottom."""
-    if not case.cls.inplace or case.backend.name != "numpy":
-        return
     for phase in ("train", "eval"):
         clean = case.probe(phase=phase)
         clean.layer.run.keep = case.differentiable
@@ -144,7 +173,7 @@ def _run_in_place(probe: Probe, dys: Any) -> tuple[dict[str, Any], dict[str, Any
     return result, probe.named(probe.backward(dys)) if dys is not None else {}
 
 
-@check
+@check(computes)
 def check_views(case: Case) -> None:
     """Tops that share memory with bottoms are declared (`top_is_view`), and so are gradients that alias dy."""
     seen_view = False
@@ -153,19 +182,20 @@ def check_views(case: Case) -> None:
         probe.layer.run.keep = case.differentiable
         tops = probe.forward()
         for i, top in enumerate(tops):
-            shared = top.size > 0 and any(probe.xp.shares_memory(top, b) for b in probe.bottoms)
+            shared = top.size > 0 and any(probe.xp.shares_memory(top, stored(b)) for b in probe.bottoms)
             seen_view |= shared
-            demand(case.cls.top_is_view or not shared, f"top[{i}] shares memory with a bottom: declare top_is_view")
+            demand(probe.layer.top_is_view or not shared, f"top[{i}] shares memory with a bottom: declare top_is_view")
             kept = any(probe.xp.shares_memory(top, p) for _, p in probe.layer.params.items()) if top.size else False
             demand(not kept, f"top[{i}] is the memory of a parameter")
         if not case.differentiable:
             continue
         dys = probe.draw_cotangents(tops)
         for i, grad in enumerate(probe.backward(dys)):
+            grad = None if grad is None else stored(grad)
             if grad is not None and grad.size:
                 alias = any(d is not None and probe.xp.shares_memory(grad, d) for d in dys)
                 demand(case.cls.grad_aliases or not alias, f"gradient of bottom[{i}] aliases dy: declare grad_aliases")
-                stolen = any(probe.xp.shares_memory(grad, a) for a in (*probe.bottoms, *tops))
+                stolen = any(probe.xp.shares_memory(grad, stored(a)) for a in (*probe.bottoms, *tops))
                 demand(not stolen, f"gradient of bottom[{i}] is the memory of a bottom or top")
     if any(t.size for t in tops):
-        demand(seen_view or not case.cls.top_is_view, "it declares top_is_view, but no top is a view")
+        demand(seen_view or not probe.layer.top_is_view, "it declares top_is_view, but no top is a view")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ..arrays.sparse import stored
 from ..contract import call
 from ..contract.layer import Example
-from .case import Case, check, compare, demand, layer_check, outputs, same
+from .case import Case, check, compare, computes, demand, differentiable, layer_check, outputs, same
 from .gradients import layer_gradients
 from .harness import Probe
 from .memory import poison
 
 
-@check
+@check(computes)
 def check_eval_saves_nothing(case: Case) -> None:
     """A forward that will not be differentiated keeps nothing, and nothing is cached outside `save` and `buf`."""
     probe = case.probe(phase="eval")
@@ -27,7 +28,12 @@ def check_eval_saves_nothing(case: Case) -> None:
     demand(not extra, f"forward sets self.{', self.'.join(extra)}: arrays for backward belong into self.save(...)")
 
 
-@check
+def has_state(case: Case) -> str | None:
+    """Condition of the check that eval changes no state."""
+    return None if dict(case.used[0].layer.state.items()) else "it has no state"
+
+
+@check(has_state)
 def check_eval_is_stateless(case: Case) -> None:
     """Eval changes no state."""
     probe = case.probe(phase="eval")
@@ -38,20 +44,25 @@ def check_eval_is_stateless(case: Case) -> None:
         demand(same(probe.host(array), state[name]), f"state {name} changes in eval")
 
 
-@layer_check
+@layer_check(differentiable)
 def check_eval_gradients(case: Case) -> None:
     """Eval is differentiable like train where the layer is."""
-    if case.differentiable:
-        for row in layer_gradients(case.cls, case.example, backend=case.backend, phase="eval", samples=1):
-            demand(row.ok, f"in eval the gradient of {row.blob} is wrong")
+    for row in layer_gradients(case.cls, case.example, backend=case.backend, phase="eval", samples=1):
+        demand(row.ok, f"in eval the gradient of {row.blob} is wrong")
 
 
-@check
+def is_per_sample(case: Case) -> str | None:
+    """Condition of the check of samples."""
+    if not batch_size(case.example):
+        return "it has no samples"
+    probe, _ = case.used
+    return None if probe.layer.per_sample_for(*probe.bottom_specs) else "a sample's top may depend on its whole batch"
+
+
+@check(is_per_sample)
 def check_per_sample(case: Case) -> None:
     """In eval a sample's result does not depend on the rest of its batch, wherever in the whole that begins."""
     whole, equal = case.probe(phase="eval"), case.close
-    if not whole.layer.per_sample_for(*whole.bottom_specs):
-        return
     tops, n = outputs(whole, whole.forward()), batch_size(case.example)
     for i in range(n):
         batch = [b[i : i + 1] if has_batch(case.example, b.shape) else b for b in whole.bottoms]
@@ -73,7 +84,12 @@ def has_batch(example: Example, shape: tuple[int, ...]) -> bool:
     return bool(shape) and shape[0] == first[0]
 
 
-@check
+def may_be_random(case: Case) -> str | None:
+    """Condition of the check of random numbers."""
+    return None if case.used[0].layer.draws or not case.example.bottoms else "it draws no random numbers"
+
+
+@check(computes, may_be_random)
 def check_random_by_sample(case: Case) -> None:
     """Random numbers belong to the sample: the second half of a batch alone gets the masks that it has in the whole.
 
@@ -107,7 +123,7 @@ def _half_alone(case: Case, tops: dict[str, Any]) -> None:
         demand(same(half.host(top), tops[f"top[{j}]"][n // 2 :]), "random numbers depend on how the batch is split")
 
 
-@check
+@check(computes)
 def check_deterministic(case: Case) -> None:
     """The same layer, inputs and iteration give the same bits, also on the second call, whatever became of the tops."""
     first, second = case.probe(), case.probe()
@@ -115,14 +131,14 @@ def check_deterministic(case: Case) -> None:
     a, b = outputs(first, tops), outputs(second, second.forward())
     compare(a, b, same, "two layers with the same seed differ")
     for top in tops:  # whatever reads a top may write its own over it
-        if not any(first.xp.shares_memory(top, bottom) for bottom in first.bottoms):
+        if not any(first.xp.shares_memory(top, stored(bottom)) for bottom in first.bottoms):
             poison(top)
     compare(outputs(first, first.forward()), b, same, "a second forward of the same iteration differs")
     if case.differentiable:
         compare(first.gradients(), second.gradients(), same, "gradients differ between two runs")
 
 
-@check
+@check()
 def check_new_batch_size(case: Case) -> None:
     """Setup runs again for another batch size, and back, without disturbing anything."""
     probe = case.probe()
@@ -147,7 +163,7 @@ def grow(example: Example, spec: Any) -> Any:
     return spec.with_shape((spec.shape[0] + 1, *spec.shape[1:])) if has_batch(example, spec.shape) else spec
 
 
-@check
+@check(computes)
 def check_state_round_trip(case: Case) -> None:
     """Parameters and state are all there is: copied into a fresh layer, they give the same results in eval."""
     trained, fresh = case.probe(), case.probe(seed=1)

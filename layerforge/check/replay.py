@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR
 from ..contract import call
 from ..graph.graph import Step
 from ..net import Net
@@ -29,7 +30,7 @@ class Replay:
 
     def start(self, inputs: Mapping[str, Any]) -> None:
         """Run everything on these inputs."""
-        self.net.run.phase, self.net.run.keep = "train", False
+        self.net.passes.run.phase, self.net.passes.run.keep = "train", False
         for index, name in self.plan.inputs:
             self.values[index] = inputs[name]
         self.run(self.plan.steps)
@@ -40,14 +41,15 @@ class Replay:
         for step in steps:
             layer = step.node.layer
             layer.needs_grad, layer.runs_in_place = step.needs_grad, False
-            tops = call.forward(layer, [self.values[i] for i in step.bottoms])
+            bottoms = (self.values[i] for i in step.bottoms)  # a CSR remembers what may have been changed since
+            tops = call.forward(layer, [b.fresh() if isinstance(b, CSR) else b for b in bottoms])
             if layer.top_is_view and layer.no_grad_bottoms:  # may be held while what it is a view of moves
                 tops = tuple(top.copy() for top in tops)
             for index, top in zip(step.tops, tops, strict=False):
                 self.values[index] = np.asarray(top) if isinstance(top, np.generic) else top
 
     def check_repeats(self) -> None:
-        """Run once more; CheckFailed, naming the layer, where the same numbers give another result."""
+        """Run once more; CheckFailed, naming the layer, where the same values give another result."""
         before = {i: self.host(i).copy() for step in self.plan.steps for i in step.tops}
         self.run(self.plan.steps)
         for step in self.plan.steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -43,6 +44,15 @@ class Failure:
         return f"{self.layer}: {self.check}: {self.message}"
 
 
+@dataclass(frozen=True)
+class Inapplicable:
+    """A check that has nothing to prove for an example of a layer, and why."""
+
+    layer: str
+    check: str
+    reason: str
+
+
 @dataclass
 class Report:
     """The result of gradcheck() and of `layerforge test`. It is true where everything passes.
@@ -51,6 +61,7 @@ class Report:
     failures  broken promises of the contract
     layers    names of what was checked, in order; metrics: those of them that have no backward
     checks    how many checks of the contract were run
+    inapplicable   those that have nothing to prove for an example, which are not among them
     engine    examples that the fast engine computes as well, by layer: its contract was run on them
     limits    what the verdicts on gradients allow
     """
@@ -63,6 +74,7 @@ class Report:
     checks: int = 0
     limits: Tolerance = field(default_factory=Tolerance)
     engine: dict[str, int] = field(default_factory=dict)
+    inapplicable: list[Inapplicable] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -73,8 +85,8 @@ class Report:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was checked."""
-        return not (self.rows or self.checks or self.failures)
+        """Whether nothing was checked, or could have been."""
+        return not (self.rows or self.checks or self.failures or self.inapplicable)
 
     why_empty: ClassVar[str] = "a metric has no gradient, and a layer without examples cannot be run"
 
@@ -93,6 +105,7 @@ class Report:
             self.checks + other.checks,
             other.limits if other.rows else self.limits,
             self.engine | other.engine,
+            self.inapplicable + other.inapplicable,
         )
 
     def __str__(self) -> str:
@@ -110,6 +123,7 @@ class Report:
         lines += [f"no backward: {', '.join(self.metrics)}"] if self.metrics else []
         lines += [line.format(**vars(self.limits)) for line in LEGEND] if self.rows else []
         lines += [self.engine_line()] if self.engine else []
+        lines += without_object(self.inapplicable, verbose)
         wrong = [row for row in self.rows if not row.ok and not row.cause]
         tell = [explain(row) for row in wrong] + [str(failure) for failure in self.failures]
         lines += [paint(words, "red") for words in (tell if verbose else causes(self.rows, self.failures))]
@@ -125,6 +139,8 @@ class Report:
         done = [plural(len(self.layers), "layer")]
         done += [plural(len(self.rows), "gradient")] if self.rows or not self.checks else []
         done += [plural(self.checks, "check")] if self.checks else []
+        if self.ok and not self.rows and not self.checks and self.inapplicable:
+            return f"{done[0]}: nothing to prove"
         if self.ok:
             return f"{', '.join(done)}: all pass"
         wrong = [row.owner for row in self.rows if not row.ok]
@@ -143,9 +159,20 @@ class Report:
             "gradients": [row_dict(row) for row in self.rows],
             "checks": self.checks,
             "engine": self.engine,
+            "inapplicable": [{"layer": i.layer, "check": i.check, "reason": i.reason} for i in self.inapplicable],
             "failures": [{"layer": f.layer, "check": f.check, "message": f.message} for f in self.failures],
             "warnings": self.warnings,
         }
+
+
+def without_object(inapplicable: Sequence[Inapplicable], verbose: bool) -> list[str]:
+    """What was not run, as there is nothing to prove: a line for each check and reason, or one for all of them."""
+    counts = Counter((each.check, each.reason) for each in inapplicable)
+    if verbose or len(counts) == 1:
+        return [f"not applicable: {check} on {plural(n, 'example')}: {why}" for (check, why), n in counts.items()]
+    checks = Counter(each.check for each in inapplicable)
+    told = ", ".join(f"{check} on {plural(n, 'example')}" for check, n in checks.items())
+    return [f"not applicable: {told} (--verbose says why)"] if told else []
 
 
 def plural(count: int, noun: str) -> str:

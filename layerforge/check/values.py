@@ -5,13 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract import call
-from .case import Case, CheckFailed, check, close, compare, demand, layer_check, outputs, same
+from .case import (
+    Case,
+    CheckFailed,
+    check,
+    close,
+    compare,
+    computes,
+    demand,
+    differentiable,
+    layer_check,
+    outputs,
+    same,
+)
 from .diagnosis import overwritten
 from .differences import Tolerance
-from .gradients import Effort, joint_gradient, layer_gradients
+from .gradients import Effort, equal_elements, joint_gradient, layer_gradients
+from .harness import tangent
 
 
-@check
+@check()
 def check_shapes_and_dtypes(case: Case) -> None:
     """Tops and gradients have the shapes and dtypes that setup promised, in float32 and in float64."""
     for dtype in case.dtypes:
@@ -35,35 +48,34 @@ def check_shapes_and_dtypes(case: Case) -> None:
                 demand(str(grad.dtype) == dtype, f"gradient of bottom[{i}] is {grad.dtype}, expected {dtype}")
 
 
-@layer_check
+@layer_check(differentiable)
 def check_gradients(case: Case) -> None:
     """Backward agrees with finite differences: every bottom, every parameter, random upstream gradient."""
-    if not case.differentiable:
-        return
     for row in layer_gradients(case.cls, case.example, backend=case.backend, tolerance=Tolerance()):
         if not row.ok and row.failed is not None:
             raise CheckFailed(f"gradient of {row.blob}{row.failed.describe()}", hint=row.mistake or None)
 
 
-@layer_check
-def check_ties(case: Case) -> None:
-    """Where numbers of the bottoms are equal, backward is right for moving them together, the one way that is smooth.
+def has_ties(case: Case) -> str | None:
+    """Condition of the check of equal elements."""
+    return None if equal_elements(case.used[0]) else "no two elements of its bottoms are equal"
 
-    The maximum of two equal numbers has no derivative by one of them alone, whatever backward says; it has one by both
+
+@layer_check(differentiable, has_ties)
+def check_ties(case: Case) -> None:
+    """Where elements of the bottoms are equal, backward is right for moving them together, the one way that is smooth.
+
+    The maximum of two equal elements has no derivative by one of them alone, whatever backward says; it has one by both
     at once, which the gradients of the two must add up to.
     """
-    if not case.differentiable:
-        return
     row = joint_gradient(case.probe(), Effort(tolerance=Tolerance()))
-    if row is not None and row.failed is not None:
-        raise CheckFailed(f"where numbers are equal, the gradient of {row.blob} is wrong{row.failed.describe()}")
+    if row.failed is not None:
+        raise CheckFailed(f"where elements are equal, the gradient of {row.blob} is wrong{row.failed.describe()}")
 
 
-@check
+@check(differentiable)
 def check_accumulates(case: Case) -> None:
     """Parameter gradients are added to what is there; bottom gradients are not."""
-    if not case.differentiable:
-        return
     probe = case.probe()
     tops = probe.forward()
     dys = probe.draw_cotangents(tops)
@@ -77,11 +89,9 @@ def check_accumulates(case: Case) -> None:
             demand(equal(twice[name], 2 * grad), f"{name}: two backwards must give twice the gradient; {remedy}")
 
 
-@check
+@check(differentiable)
 def check_several_backwards(case: Case) -> None:
     """One forward serves many backwards: nothing that backward needs is used up by it."""
-    if not case.differentiable:
-        return
     probe = case.probe()
     tops = probe.forward()
     first, other = (probe.draw_cotangents(tops, stream) for stream in (3, 5))
@@ -92,14 +102,12 @@ def check_several_backwards(case: Case) -> None:
     compare(results[2], results[0], same, "a second backward of the same forward gives another gradient")
 
 
-@check
+@check(differentiable)
 def check_linear_backward(case: Case) -> None:
     """Backward is linear in the upstream gradient, as every vector-Jacobian product is, and nothing is added to that.
 
     The factors do not add up to 1: those of 2 a - b would, and let L(dy) + 1 pass for linear.
     """
-    if not case.differentiable:
-        return
     probe = case.probe()
     tops = probe.forward()
     first, other = (probe.draw_cotangents(tops, stream) for stream in (3, 5))
@@ -110,11 +118,14 @@ def check_linear_backward(case: Case) -> None:
     compare(m, want, lambda x, y: close(x, y, tolerance), "backward is not linear in the upstream gradient")
 
 
-@check
+def has_jvp(case: Case) -> str | None:
+    """Condition of the check of jvp."""
+    return None if case.cls.has_jvp() else "it has no jvp of its own"
+
+
+@check(has_jvp)
 def check_jvp(case: Case) -> None:
     """Forward accumulation is the transpose of backward: <dy, J v> = <Jᵀ dy, v> for random dy and v."""
-    if not case.cls.has_jvp():
-        return
     for phase in ("train", "eval"):
         probe = case.probe(phase=phase)
         probe.layer.run.keep = True
@@ -122,8 +133,9 @@ def check_jvp(case: Case) -> None:
         dys = probe.draw_cotangents(tops)
         rng = np.random.default_rng(9)
         needed = probe.layer.needs_grad
-        moves = [rng.normal(size=b.shape) if n else None for b, n in zip(probe.bottoms, needed, strict=True)]
-        tangents = call.jvp(probe.layer, [None if m is None else probe.device(m) for m in moves])
+        pairs = zip(probe.bottoms, needed, strict=True)
+        tangent_of = [tangent(b, rng, probe.backend, probe.dtype) if needs else None for b, needs in pairs]
+        moves, tangents = [probe.host(v) for v in tangent_of], call.jvp(probe.layer, tangent_of)
         demand(len(tangents) == len(tops), f"jvp returned {len(tangents)} tangents for {len(tops)} tops")
         moved = zip(dys, tangents, strict=True)
         forward = sum(float((probe.host(d) * probe.host(t)).sum()) for d, t in moved if d is not None and t is not None)
@@ -134,11 +146,9 @@ def check_jvp(case: Case) -> None:
         demand(abs(forward - backward) <= max(1e-9, case.tolerance) * (abs(backward) + scale), message)
 
 
-@check
+@check(differentiable)
 def check_needs_grad(case: Case) -> None:
     """Gradients do not depend on which others are wanted, and none is missing that is."""
-    if not case.differentiable:
-        return
     whole, equal = case.probe(), case.close
     want = whole.gradients()
     real = [i for i, needed in enumerate(whole.layer.needs_grad) if needed]
@@ -158,12 +168,12 @@ def check_needs_grad(case: Case) -> None:
         compare(got, expected, equal, f"the gradient changes when {frozen} is frozen")
 
 
-@layer_check
+@layer_check(computes)
 def check_float32(case: Case) -> None:
     """float32 stays close to float64, forward and backward."""
     single, double = case.probe(dtype="float32"), case.probe(dtype="float64")
     double.bottoms = [
-        double.backend.from_host(single.host(b), "float64" if s.is_real else None)
+        b.astype("float64" if s.is_real else b.dtype)
         for b, s in zip(single.bottoms, single.bottom_specs, strict=True)
     ]
     for (_, mine), (_, other) in zip(double.layer.params.items(), single.layer.params.items(), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,9 @@ from ..plan.plan import EngineChoice
 from ..plan.planner import make_plan
 from ..run.executor import Executor
 from ..run.staging import dummy
+from ..run.summary import align, shape_in_words
 from ..schema.errors import LayerForgeError
 from ..schema.registry import FILLERS
-
-
-def align(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """Lines of a table: every column as wide as its widest cell, those in `right` flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def bytes_in_words(count: int | None) -> str:
@@ -59,13 +48,13 @@ def planned(net: Net) -> Executor:
     Errors   LayerForgeError where the net does not take the dummy values
     """
     if net.keep is not None:
-        executor = net.executor_for("train", {n: s.shape for n, s in net.graph.inputs.items()})
+        executor = net.passes.executor_for("train", {n: s.shape for n, s in net.graph.inputs.items()})
         if executor.layout is not None:
             return executor
     twin = Net(net.config, keep="none", backend=net.backend)
     with np.errstate(all="ignore"):
         twin.forward(phase="train", copy=False, **{name: dummy(spec) for name, spec in twin.graph.inputs.items()})
-    return twin.executor
+    return twin.passes.current
 
 
 def kept_bytes(executor: Executor) -> dict[str, int]:
@@ -285,7 +274,7 @@ def table_of(about: Mapping[str, Any]) -> str:
 
 
 def _input_row(blob: Mapping[str, Any]) -> tuple[str, ...]:
-    return (blob["name"], "input", "", f"{_shape(blob['shape'])} {blob['dtype']}", "", "", "", "", "")
+    return (blob["name"], "input", "", f"{shape_in_words(blob['shape'])} {blob['dtype']}", "", "", "", "", "")
 
 
 def _layer_row(layer: Mapping[str, Any], general: str | None) -> tuple[str, ...]:
@@ -299,7 +288,7 @@ def _layer_row(layer: Mapping[str, Any], general: str | None) -> tuple[str, ...]
         layer["name"],
         layer["type"],
         ", ".join(layer["bottoms"]),
-        " ".join(map(_shape, layer["shapes"])),
+        " ".join(map(shape_in_words, layer["shapes"])),
         f"{layer['parameters']:,}",
         mega(layer["flops"]),
         bytes_in_words(layer["kept_bytes"]),
@@ -315,10 +304,6 @@ def _start(name: str, start: Mapping[str, Any]) -> str:
     own = [f"{key} {filler[key]:.3g}" for key, default in defaults.items() if filler[key] != default]
     words = [filler["type"], *own]
     return f"{'' if name == 'weight' else f'{name} '}{' '.join(words)} ({start['why']})"
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
 def _engine_line(engine: Mapping[str, Any]) -> str:

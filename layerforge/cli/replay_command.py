@@ -86,7 +86,7 @@ def sentence(done: Replayed) -> str:
     owner = f"layer '{cause.layer}' ({layer.type_name})" if layer is not None else "the net"
     text = SENTENCES[cause.kind].format(name=cause.name, owner=owner)
     if cause.kind not in ("loss", "norm"):
-        text += f": {cause.nan} NaN and {cause.inf} infinite among {cause.size} numbers"
+        text += f": {cause.nan} NaN and {cause.inf} infinite among {cause.size} elements"
     if done.samples:
         numbers = done.capsule.samples[done.part]
         named = ", ".join(f"{i} (number {numbers[i]} of data.train)" for i in done.samples[:5])

@@ -34,7 +34,7 @@ from ..schema.params import Declared
 from ..schema.settled import from_within
 from ..schema.synonyms import did_you_mean
 from .fillers import Filler, as_filler
-from .namespaces import Flags, Grads, Params, Saved, State
+from .namespaces import Flags, Grads, Params, Rows, Saved, State
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class ParamDecl:
     lr_mult: float
     decay_mult: float
     fan_in: float | None = None
+    sparse_grad: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,10 @@ class Layer(Declared):
     bottoms, tops    how many: a number or (least, most), with None for any number
     backward_reads   which arrays must still hold their values in backward: "bottom", "top", "bottom[1]" ...
     inplace          it can write its top over its bottom, taking the top from `self.buf(..., over=x)`
-    top_is_view      its top shares memory with its bottom
+    top_is_view      its top shares memory with its bottom (`validate` sets it where hyper-parameters decide)
     grad_aliases     a gradient that it returns may be the memory of dy
     no_grad_bottoms  real bottoms that never get a gradient
+    sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
@@ -170,9 +172,10 @@ class Layer(Declared):
     tops: ClassVar[int | tuple[int, int | None]] = 1
     backward_reads: ClassVar[tuple[str, ...]] = ()
     inplace: ClassVar[bool] = False
-    top_is_view: ClassVar[bool] = False
+    top_is_view: bool = False
     grad_aliases: ClassVar[bool] = False
     no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
+    sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
     adds_up: ClassVar[bool] = True
@@ -193,6 +196,7 @@ class Layer(Declared):
     grads: Grads
     state: State
     needs_param_grad: Flags
+    grad_rows: Rows
     kept: Saved | None  # what forward saved, for `saved`
     draws: int  # how many times this forward has drawn random numbers
     param_decls: dict[str, ParamDecl]
@@ -207,6 +211,7 @@ class Layer(Declared):
         self.needs_grad, self.tops_wanted, self.runs_in_place = (), 1, False
         self.run = Run()
         self.params, self.grads, self.state, self.needs_param_grad = Params(), Grads(), State(), Flags()
+        self.grad_rows = Rows()
         self.param_decls, self.state_decls = {}, {}
         self.memory, self.kept, self.draws = Memory(), None, 0
         return self
@@ -278,7 +283,7 @@ class Layer(Declared):
         return len(bottoms[0]) if bottoms and bottoms[0].shape else 1
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        """Floating-point operations of one forward; a multiply-add counts two. By default one per top number."""
+        """Floating-point operations of one forward; a multiply-add counts two. By default one per element of a top."""
         return sum(t.size for t in tops)
 
     # What a layer uses --------------------------------------------------------------------------------------------
@@ -312,12 +317,15 @@ class Layer(Declared):
         lr_mult: float = 1.0,
         decay_mult: float = 1.0,
         fan_in: float | None = None,
+        sparse_grad: bool = False,
     ) -> None:
         """Declare a parameter. Again with the same shape does nothing; with another shape it is an error.
 
         filler is a Filler, its name, or a number; None for the weights of a linear map leaves the choice to the graph,
         by what follows the layer. The multipliers scale the solver's lr and weight_decay.
         fan_in is for that choice: how many numbers one of the top sums up, where it is not count / shape[0].
+        With sparse_grad backward tells of every row that it adds to, `self.grad_rows.NAME.add(rows)`; no other is
+        updated.
         """
         shape, chosen = tuple(shape), None if filler is None else as_filler(filler)
         if chosen is None and fan_in is None and len(shape) < 2:
@@ -325,7 +333,8 @@ class Layer(Declared):
                 f"'{name}' has no filler, and as its shape is {shape} it has no fan_in to choose one by",
                 hint="name a filler, or a number that it starts at",
             )
-        self._declare(self.param_decls, ParamDecl(name, shape, chosen, lr_mult, decay_mult, fan_in))
+        decl = ParamDecl(name, shape, chosen, lr_mult, decay_mult, fan_in, sparse_grad)
+        self._declare(self.param_decls, decl)
 
     def add_state(self, name: str, shape: Sequence[int], value: float, dtype: str = "") -> None:
         """Declare an array of state, such as running statistics, that starts at `value`."""
@@ -374,9 +383,9 @@ class Layer(Declared):
         return array
 
     def random(self, shape: Sequence[int], *, by_sample: bool = True, **memory: Any) -> Any:
-        """Uniform float32 in [0, 1). The first axis counts samples; a sample's numbers do not depend on its batch.
+        """Uniform float32 in [0, 1). The first axis counts samples; what a sample gets does not depend on its batch.
 
-        by_sample  False: the numbers are the same for every part of the batch, as those of a layer without bottoms
+        by_sample  False: the values are the same for every part of the batch, as those of a layer without bottoms
                    must be, for it has no samples
         memory     `out` and `memory` of `philox.uniform`, for a layer that may not allocate
         """
@@ -455,6 +464,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "grads": (),
     "state": (),
     "needs_param_grad": (),
+    "grad_rows": (),
     "param_decls": (),  # by add_param and add_state
     "state_decls": (),
     "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place

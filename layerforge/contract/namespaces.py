@@ -51,7 +51,7 @@ class Params(Namespace):
     """The learned arrays. Only the solver changes them."""
 
     what = "parameter"
-    remedy = "declare it in setup with add_param; only the solver changes its numbers"
+    remedy = "declare it in setup with add_param; only the solver changes its values"
 
 
 class Grads(Namespace):
@@ -85,6 +85,13 @@ class Saved(Namespace):
 
     def __init__(self, arrays: dict[str, Any]) -> None:
         vars(self).update(arrays)
+
+
+class Rows(Namespace):
+    """Of the parameters whose gradient is sparse, the rows that have one: a RowSet by parameter name."""
+
+    what = "parameter with a sparse gradient"
+    remedy = "declare it in setup with add_param(..., sparse_grad=True)"
 
 
 class Flags(Namespace):

@@ -23,7 +23,8 @@ class Augmenter:
     """
 
     def __init__(self, augment: Augment, shape: tuple[int, int, int], seed: int) -> None:
-        self.flip, self.shift = augment.flip, augment.shift
+        self.flip = augment.flip
+        self.shift = augment.shift
         crop = augment.random_crop
         self.padding = crop.padding if crop else (0, 0)
         self.size = (crop.size if crop else None) or shape[1:]

@@ -29,7 +29,7 @@ ANSWER_SECONDS = 9.0  # for all mirrors of a file together, until one of them an
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file that a part of a set needs: the names under which it may lie here, and where it comes from.
+    """A file that a part of a set needs: the names under which it may be stored here, and where it comes from.
 
     `many`: all the files that match belong together (a subset is fine); otherwise the first name that exists counts.
     """

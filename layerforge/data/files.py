@@ -62,7 +62,8 @@ class ByteFile:
     """
 
     def __init__(self, path: str | Path, remedy: str | None = None) -> None:
-        self.path, self.remedy = path, remedy
+        self.path = path
+        self.remedy = remedy
         size = size_of(path, remedy)
         with reading(path, remedy):
             self._raw = open(path, "rb")  # noqa: SIM115  (closed by __exit__)

@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +25,11 @@ from .npz import chosen, input_name, npz_input, spec_of
 from .source import Source
 
 SMALL = 64 << 20  # bytes that are taken without asking how they are stored
-WIDE = 1 << 20  # numbers in a sample that are believed without asking how they are stored
+WIDE = 1 << 20  # elements in a sample that are believed without asking how they are stored
 SECONDS = 4  # of processor time, to read what is small
 BYTES_PER_SECOND = 20 << 20  # slower reading is taken for a damaged file
 SUFFIXES = (".h5", ".hdf5", ".hdf")  # of files that `predict` takes for HDF5
+MOST_LISTED = 10  # of what is left out
 REMEDY = "check the file with h5ls or h5dump"
 
 
@@ -55,7 +57,7 @@ class HDF5(Source):
                 raise file_error(self.path, f"'{name}' {found['refused'][name]}", "copy the data into this file")
         known = [name for name in found["arrays"] if self.blobs is not None or "/" not in name]
         if not known:
-            listed = "; ".join(f"'{name}' {why}" for name, why in found["refused"].items())
+            listed = left_out(found)
             raise file_error(self.path, f"holds no datasets of numbers{f' ({listed})' if listed else ''}")
         return chosen(self.path, self.blobs, known)
 
@@ -69,6 +71,10 @@ class HDF5(Source):
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         names = self.names()
         arrays = read_arrays(self.path, list(dict.fromkeys(names.values())))
+        listed = "" if self.blobs is not None else left_out(describe(self.path))
+        if listed:
+            hint = "blobs: {BLOB: GROUP/NAME} names those that are meant"
+            warnings.warn(f"HDF5: not all of {self.path} is read: {listed}; {hint}", stacklevel=1)  # once a file
         return {blob: arrays[name] for blob, name in names.items()}
 
     def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
@@ -90,6 +96,16 @@ class HDF5(Source):
         wanted = [blob for blob, spec in self.specs().items() if not spec.is_real and not spec.shape]
         arrays = read_arrays(self.path, list(dict.fromkeys(names[blob] for blob in wanted))) if wanted else {}
         return self.cut({blob: arrays[names[blob]] for blob in wanted}) if wanted else {}
+
+
+def left_out(found: dict[str, Any]) -> str:
+    """What of a description is no blob where `blobs` names none, and why: groups, and what is refused."""
+    nested = (name for name in (*found["arrays"], *found["refused"]) if "/" in name)
+    groups = dict.fromkeys((name.split("/", 1)[0] for name in nested), "is a group")
+    out = groups | {name: why for name, why in found["refused"].items() if "/" not in name}
+    listed = [f"'{name}' {why}" for name, why in out.items()]
+    more = [f"and {len(listed) - MOST_LISTED} more"] if len(listed) > MOST_LISTED else []
+    return "; ".join([*listed[:MOST_LISTED], *more])
 
 
 def _form(entry: Any) -> tuple[tuple[int, ...], np.dtype]:

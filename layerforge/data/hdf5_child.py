@@ -179,7 +179,7 @@ def read(path: str, names: list[str], out: Any) -> None:
 
 
 def snapshot(content: bytes) -> dict[str, Any]:
-    """Where the arrays of a snapshot of format 1 lie, and the texts of its attributes."""
+    """Where the arrays of a snapshot of format 1 are stored, and the texts of its attributes."""
     import h5py
 
     arrays: dict[str, Any] = {}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..arrays.spec import Spec
+from ..schema.errors import LayerForgeError
 from .files import file_error
 from .idx import read_idx
 from .kinds import Kind
 from .npz import npz_input
 from .png import read_png
-from .rows import read_layout, read_numbers
+from .rows import WITHOUT_KEYS, read_layout, read_numbers
 from .source import Source, check_array
 
 GREY = np.array([299, 587, 114])  # thousandths of red, green and blue in luminance (ITU-R BT.601)
@@ -26,6 +28,7 @@ def read_inputs(
     Bytes stay bytes. Values are those of the training data before its transform: 0 to 255 for pixels.
         .png               one image of exactly the height and width; grey and colour are converted into each other
         .npz               the array named like the blob, or the only one
+                           (of a sparse blob the matrix that scipy.sparse.save_npz wrote)
         .csv               a line per sample, its values in order; a header line is skipped
         IDX (any name)     as MNIST's image files, also .gz
     `source`, that of the training data, reads files of its own kind as it read those: a table by its columns' names,
@@ -36,21 +39,14 @@ def read_inputs(
     Errors   DataError where the file cannot be read or its samples have another shape
     """
     path = Path(path)
-    kind = path.suffix.lower()
-    if kind == ".png":
+    if path.suffix.lower() == ".png":
         return _image(path, spec)
-    if source is not None and (known := source.inputs_of(path, blob)) is not None:
-        array = known
-    elif kind == ".npz":
-        array = npz_input(path, blob)
-    elif kind == ".csv":
-        layout = read_layout(str(path))
-        array = read_numbers(str(path), ",", layout, list(range(len(layout.names))))
-    elif kind in (".gz", "", ".idx") or "ubyte" in path.name:
-        array = read_idx(path)
-    else:
-        raise file_error(path, f"'{kind}' is no kind of input", "give an IDX, .npz, .csv or .png file")
-    samples = _as_samples(path, array, spec)
+    try:
+        array = _array(path, blob, source, spec)
+    except LayerForgeError as error:
+        error.hint = WITHOUT_KEYS.get(error.hint or "", error.hint)
+        raise
+    samples = array if spec.sparse else _as_samples(path, array, spec)
     if not len(samples):
         raise file_error(path, "holds no samples")
     if not spec.is_real and samples.dtype.kind == "f" and (samples == np.floor(samples)).all():
@@ -59,6 +55,23 @@ def read_inputs(
     if seen is not None and seen.is_bytes and path.suffix.lower() == ".csv" and _are_bytes(samples):
         samples = samples.astype(np.uint8)
     return samples
+
+
+def _array(path: Path, blob: str, source: Source | None, spec: Spec) -> Any:
+    """What a file that is no image holds for a blob."""
+    kind = path.suffix.lower()
+    if source is not None and (known := source.inputs_of(path, blob)) is not None:
+        return known
+    if spec.sparse:
+        raise file_error(path, f"'{kind}' is no kind of sparse input", "give a file as training's, or a .npz of CSR")
+    if kind == ".npz":
+        return npz_input(path, blob)
+    if kind == ".csv":
+        layout = read_layout(str(path))
+        return read_numbers(str(path), ",", layout, list(range(len(layout.names))))
+    if kind in (".gz", "", ".idx") or "ubyte" in path.name:
+        return read_idx(path)
+    raise file_error(path, f"'{kind}' is no kind of input", "give an IDX, .npz, .csv or .png file")
 
 
 def _are_bytes(samples: np.ndarray) -> bool:

@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR, stored
 from ..schema.errors import DataError
 from ..schema.params import parse_as
 
-FAR = 20  # widths of training's range beyond its ends: no sample of the same units lies there ...
-FEW = 0.01  # ... but for this share of all numbers
-OUTSIDE = 3  # widths beyond which lie ...
-SOME = 0.05  # ... outliers at most: not more than this share of all numbers,
-ENOUGH = 8  # and not more than a few numbers at all; so many are needed for a judgement
-NEGATIVE = 0.25  # widths below 0, for numbers of one sort of which training had none below 0
+FAR = 20  # widths of training's range beyond its ends: no sample of the same units is there ...
+FEW = 0.01  # ... but for this share of all values
+OUTSIDE = 3  # widths beyond which there are ...
+SOME = 0.05  # ... outliers at most: not more than this share of all values,
+ENOUGH = 8  # and not more than a few values at all; so many are needed for a judgement
+NEGATIVE = 0.25  # widths below 0, for values of one sort of which training had none below 0
 DARK = 100  # a picture whose largest number is this many times smaller than training's is in other units
 MANY = 16  # columns that may be one sort of number, as pixels in a row are
 MOST_COLUMNS = 1000  # of which each has a usual size of its own
@@ -31,7 +32,7 @@ MOST_NUMBERS = 1_000_000  # that the usual sizes are taken from
 class Kind:
     """The samples of a blob before the transform: bytes or other numbers, their range, and the shape of one.
 
-    typical   of samples with one axis: the median size |x| of the numbers that are not 0, per column (0: there are
+    typical   of samples with one axis: the median size |x| of the elements that are not 0, per column (0: there are
               none); of all columns together where they are many. () of other samples, and where it is not known
     """
 
@@ -47,6 +48,9 @@ class Kind:
 
         Errors   DataError where there are no numbers in it
         """
+        if isinstance(array, CSR):  # most of its numbers are 0
+            low, high = (float(end(array.data, initial=0.0)) for end in (np.min, np.max))
+            return cls(str(array.dtype), low, high, tuple(array.shape[1:]))
         if not array.size:
             raise DataError(f"there are no numbers in an array of the shape {array.shape}", hint="leave it out")
         typical = _typical(array) if array.ndim == 2 else ()
@@ -77,7 +81,8 @@ class Kind:
 
         where   what holds the samples, for the message
         """
-        if not array.size:
+        numbers = stored(array)
+        if not numbers.size:
             return
         other = Kind.of(array)
         if other.shape != self.shape:
@@ -85,12 +90,12 @@ class Kind:
         if other.is_bytes != self.is_bytes:
             fix = "give whole numbers from 0 to 255, as uint8" if self.is_bytes else f"convert them to {self.dtype}"
             raise self._unlike(name, where, str(other), str(self), f"{fix}, in training's units")
-        if self._is_far(array, other) or self._is_dark(other) or self._is_rescaled(array, other):
+        if self._is_far(numbers, other) or self._is_dark(other) or self._is_rescaled(numbers, other):
             raise self._unlike(name, where, str(other), str(self), "give them in training's units")
 
     @property
     def is_of_one_sort(self) -> bool:
-        """Whether the numbers of a sample are of one sort, as pixels are; columns of a table have units each."""
+        """Whether the elements of a sample are of one sort, as pixels are; columns of a table have units each."""
         if len(self.shape) != 1:
             return len(self.shape) > 1
         sizes = np.array([size for size in self.typical if size])
@@ -129,12 +134,12 @@ class Kind:
 
 
 def _beyond(array: np.ndarray, low: float, high: float) -> int:
-    """How many numbers lie outside of a range."""
+    """How many elements are outside of a range."""
     return int(np.count_nonzero((array < low) | (array > high)))
 
 
 def _typical(array: np.ndarray) -> tuple[float, ...]:
-    """The median size of the numbers that are not 0, per column or of all of them, from rows in equal steps."""
+    """The median size of the elements that are not 0, per column or of all of them, from rows in equal steps."""
     rows = max(1, MOST_NUMBERS // array.shape[1])
     sizes = np.abs(array[:: -(-len(array) // rows)].astype(np.float64))
     columns = sizes.T if array.shape[1] <= MOST_COLUMNS else [sizes.ravel()]

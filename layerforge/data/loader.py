@@ -55,7 +55,11 @@ class Loader:
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
-        self.feed, self.arrays, self.transform, self.seed, self.dtype = feed, dict(arrays), transform, seed, dtype
+        self.feed = feed
+        self.arrays = dict(arrays)
+        self.transform = transform
+        self.seed = seed
+        self.dtype = dtype
         self.specs = {name: spec.with_dtype(dtype) for name, spec in specs.items()}
         self.samples = len(next(iter(self.arrays.values())))
         self.batch_size = feed.batch_size

@@ -21,6 +21,14 @@ from .first_line import may_be_names
 
 ENCODING = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put in front
 
+SAY_HEADER = "say so with header: true or header: false"
+LEAVE_OUT = "correct the cell, or leave the column out with columns: [...]"
+# The same for who gives a file to `predict`, and has no keys of a configuration to write.
+WITHOUT_KEYS = {
+    SAY_HEADER: "put a line of names that are no numbers in front: it is skipped, or read where training had one, too",
+    LEAVE_OUT: "correct the cell, or take the column out of the file",
+}
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -85,7 +93,7 @@ def read_layout(
     if found is None:
         listed = delimiter.join(cells[:5]) + ("..." if len(cells) > 5 else "")
         message = f"CSV: is the first line of {path} ({listed[:100]}) a header or a sample? It may be either"
-        raise ConfigError(message, hint="say so with header: true or header: false")
+        raise ConfigError(message, hint=SAY_HEADER)
     if found:
         _refuse_repeated(path, delimiter, line, cells)
     return Layout(cells if found else [""] * len(cells), found)
@@ -135,7 +143,8 @@ class _rows:
     """The rows of a table by the csv module, with its errors as DataErrors."""
 
     def __init__(self, path: str, delimiter: str) -> None:
-        self.path, self.delimiter = path, delimiter
+        self.path = path
+        self.delimiter = delimiter
 
     def __enter__(self) -> Any:
         with reading(self.path):
@@ -237,7 +246,7 @@ def locate(path: str, delimiter: str, layout: Layout, columns: list[int]) -> Non
                     raise DataError(
                         f"column {column}{name}: {what}",
                         place=_place(path, rows.line_num, delimiter, column),
-                        hint="correct the cell, or leave the column out with columns: [...]",
+                        hint=LEAVE_OUT,
                     )
 
 

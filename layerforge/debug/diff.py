@@ -66,7 +66,7 @@ class Difference:
     """An array, or a figure of the metrics, that differs.
 
     reason     why the two cannot be compared number by number; "" where they can
-    count      how many of the numbers differ
+    count      how many of the elements differ
     absolute   where |a - b| is largest; relative: where |a - b| / max(|a|, |b|) is
     step       of a run
     """
@@ -162,7 +162,7 @@ def difference(name: str, a: Any, b: Any, limits: Limits, step: int | None = Non
 
 
 def _wrong(a: np.ndarray, b: np.ndarray, limits: Limits) -> np.ndarray:
-    """Which numbers differ by more than the limits; by a bit, where those are 0."""
+    """Which elements differ by more than the limits; by a bit, where those are 0."""
     if limits.exact and a.dtype == b.dtype:
         bits = np.dtype(f"u{a.dtype.itemsize}")
         return np.asarray(np.ascontiguousarray(a).view(bits) != np.ascontiguousarray(b).view(bits)).reshape(a.shape)
@@ -182,7 +182,7 @@ def _distance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _place(values: np.ndarray, wrong: np.ndarray, a: np.ndarray, b: np.ndarray) -> Deviation:
-    """Where a value is largest among the numbers that are wrong."""
+    """Where a value is largest among the elements that are wrong."""
     at = np.unravel_index(int(np.where(wrong, values, -1.0).argmax()), values.shape)
     return Deviation(tuple(int(i) for i in at), float(values[at]), float(a[at]), float(b[at]))
 

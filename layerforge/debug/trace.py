@@ -81,7 +81,7 @@ def trace(config: Config, *, weights: str | Path | None = None, reference: Refer
     meta = {
         "made_by": "layerforge" if reference is None else reference.name,
         "name": config.name,
-        "seed": net.run.seed,
+        "seed": net.seed,
         "dtype": net.dtype,
         "backend": net.backend.name if reference is None else reference.name,
         "engine": _engines(net) if reference is None else {reference.name: "all"},

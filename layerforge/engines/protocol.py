@@ -18,7 +18,7 @@ class Engine(Protocol):
     updates            the solver's rules that it knows, by type: made of a rule, the flat arrays and the histories
     adder              what makes the sums of two gradients: called with both and the array for the result
     carrier            what makes the copies of an input: called with it and the array that it goes to
-    dry_run            whether this thread only plans: primitives are made and bound, and nothing is computed
+    dry_run            whether this thread only plans: primitives are made, one of each kind; nothing is computed
     refuse_after_fork  BackendError in a child of fork that could only wait for threads which its parent has
     """
 

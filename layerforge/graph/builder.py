@@ -23,7 +23,7 @@ from .blocks import Expansion
 from .gradients import find_gradients
 from .graph import PHASES, Blob, Graph, Node, PhaseGraph, Step, Wiring
 from .in_place import merge_storage, unsafe, use_of
-from .inputs import input_of, parse_inputs
+from .inputs import demand_room, input_of, parse_inputs
 from .starting_values import starting_values
 
 INPUT_KEYS = ("name", "type", "top")  # what an Input layer takes of the keys of Wiring
@@ -204,6 +204,8 @@ class Builder:
                 specs = call.setup(node.layer, [b.spec for b in bottoms])
             except LayerForgeError as error:
                 raise missing_flatten.named(error, graph, node, bottoms) from error.__cause__
+            for i in (i for i, blob in enumerate(bottoms) if blob.producer is None):
+                demand_room(node.layer, i, node.bottoms[i], [b.spec for b in bottoms if b.spec is not None])
             if len(specs) < len(tops):
                 raise ConfigError(
                     f"{call.owner(node.layer)} makes {len(specs)} top(s), {len(tops)} are named", place=node.place

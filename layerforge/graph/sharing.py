@@ -63,6 +63,10 @@ def _owner(node: Node, name: str, reference: str, by_name: Mapping[str, Node]) -
         if decl is None:
             hint = f"it has: {', '.join(layer.param_decls) or 'none'}"
             raise ConfigError(f"{call.owner(layer)} has no parameter '{word}' to share", place=place, hint=hint)
+    if mine is not None and other is not None and mine.sparse_grad != other.sparse_grad:
+        kinds = [f"{'sparse' if d.sparse_grad else 'dense'} at '{n.name}'" for n, d in ((node, mine), (owner, other))]
+        message = f"{who}: the gradient of '{name}', which is shared, is {' and '.join(kinds)}"
+        raise ConfigError(message, place=place, hint="rows that only the dense one adds to would not be updated")
     if mine is not None and other is not None and mine.shape != other.shape:
         message = f"{who}: '{name}' has shape {mine.shape}, '{owner_name}.{theirs}' has {other.shape}"
         raise ConfigError(message, place=place, hint="shared parameters must have the same shape")

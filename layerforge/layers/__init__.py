@@ -14,7 +14,7 @@ from pathlib import Path
 from ..contract.layer import Layer
 from ..schema.registry import LAYERS
 
-# In the order in which they are shown: from what works on single numbers to what is made of whole nets.
+# In the order in which they are shown: from what works on single elements to what is made of whole nets.
 FAMILIES = (
     *("elementwise", "broadcasting", "reductions", "matrices", "shapes", "indexing"),
     *("convolutions", "poolings", "norms", "sequences", "losses", "metrics", "plumbing"),

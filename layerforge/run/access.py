@@ -7,45 +7,42 @@ inputs may not have been given. A cotangent or tangent for such a blob would rea
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..contract import call
-from ..contract.layer import Layer
-from ..graph.graph import PHASES, PhaseGraph
+from ..graph.graph import PHASES, Graph, PhaseGraph
 from ..graph.uses import warn_of_raw
 from ..plan.plan import Plan
 from ..schema.errors import ConfigError
 from ..schema.synonyms import did_you_mean
 from .executor import Executor
+from .net_parts import NetParts
 from .views import BlobError, BlobView, MissingName, Named, ParamView, numbers, write
 
-if TYPE_CHECKING:
-    from ..net import Net
 
-
-def checked_keep(net: Net, keep: str | Iterable[str]) -> frozenset[str] | None:
+def checked_keep(graph: Graph, keep: str | Iterable[str]) -> frozenset[str] | None:
     """The names to keep; None stands for all."""
     if isinstance(keep, str) and keep in ("all", "none"):
         return None if keep == "all" else frozenset()
     if keep is None or not isinstance(keep, Iterable):
         raise ConfigError(f'keep must be "all", "none" or a list of blobs, got {keep!r}')
     names = frozenset([keep] if isinstance(keep, str) else keep)
-    known = {b for g in net.graph.phases.values() for b in g.current}
+    known = {b for g in graph.phases.values() for b in g.current}
     for name in names - known:
         raise ConfigError(f"keep: there is no blob '{name}'", hint=did_you_mean(name, known))
     return names
 
 
-def input_array(net: Net, name: str, value: Any) -> Any:
+def input_array(net: NetParts, name: str, value: Any) -> Any:
     """What was given for an input, on the net's backend and in the input's dtype."""
     spec = net.graph.inputs.get(name)
     if spec is None:
         known = list(net.graph.inputs)
         hint = did_you_mean(name, known) or f"its inputs: {', '.join(known) or 'none'}"
         raise ConfigError(f"the net has no input '{name}'", hint=hint)
+    if spec.sparse:
+        return net.backend.csr_from(f"input '{name}'", value, spec.shape[1], spec.dtype)
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     if not spec.is_real and kind not in ("i", "u", "b"):
         found = numbers(f"input '{name}'", value, net.backend, None)
@@ -59,7 +56,7 @@ def input_array(net: Net, name: str, value: Any) -> Any:
 # Cotangents and tangents ----------------------------------------------------------------------------------------------
 
 
-def seeds(net: Net, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int, Any]:
+def seeds(net: NetParts, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int, Any]:
     """Cotangents or tangents by the number of their blob, on the backend.
 
     Errors   ConfigError for names, shapes and kinds of numbers that do not fit; BlobError for what the plan has not
@@ -69,6 +66,8 @@ def seeds(net: Net, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int
         index = plan.index_of(name)
         demand_held(net, plan, name, index)
         spec = plan.specs[index]
+        if spec.sparse:
+            raise ConfigError(f"blob '{name}' is sparse: no {what} can be given for it", hint="name a dense blob")
         if not spec.is_real:
             raise ConfigError(f"blob '{name}' is an index, which has no derivative: {what} was given for it")
         array = numbers(f"{what} of '{name}'", value, net.backend, net.dtype)
@@ -78,7 +77,7 @@ def seeds(net: Net, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int
     return found
 
 
-def cotangents(net: Net, executor: Executor, given: Mapping[str, Any]) -> dict[int, Any]:
+def cotangents(net: NetParts, executor: Executor, given: Mapping[str, Any]) -> dict[int, Any]:
     """The seeds of a backward, in memory of the executor's.
 
     Errors   those of `seeds`; BlobError where nothing below a blob wants a gradient
@@ -93,15 +92,20 @@ def cotangents(net: Net, executor: Executor, given: Mapping[str, Any]) -> dict[i
     return found
 
 
-def demand_gradients(net: Net, plan: Plan) -> None:
-    """BlobError unless something below the losses of a plan wants a gradient."""
+def demand_losses(net: NetParts, plan: Plan) -> None:
+    """ConfigError unless a plan has losses, BlobError unless something below them wants a gradient."""
+    if not plan.losses:
+        raise ConfigError(
+            "the net has no loss to start backward from",
+            hint="name a blob: net.backward(fc=dy), or give a layer a loss_weight",
+        )
     blobs = net.graph.phases[plan.phase].blobs
     if not any(blobs[i].needs_grad for i, _ in plan.losses):
         hint = "all parameters are frozen, or there are none: unfreeze some, or declare an input with `grad: true`"
         raise BlobError("nothing below the losses wants a gradient", hint=hint)
 
 
-def demand_held(net: Net, plan: Plan, name: str, index: int) -> None:
+def demand_held(net: NetParts, plan: Plan, name: str, index: int) -> None:
     """BlobError, with a remedy, where a blob of the phase is none of this plan's."""
     if index in plan.holds:
         return
@@ -117,7 +121,7 @@ def demand_held(net: Net, plan: Plan, name: str, index: int) -> None:
     raise BlobError(message, hint=_keeping(net, name))
 
 
-def _keeping(net: Net, name: str) -> str:
+def _keeping(net: NetParts, name: str) -> str:
     names = ", ".join(f'"{each}"' for each in [*sorted(net.keep or ()), name])
     return f'build the net with keep="all" or keep=[{names}]'
 
@@ -125,16 +129,16 @@ def _keeping(net: Net, name: str) -> str:
 # Views ----------------------------------------------------------------------------------------------------------------
 
 
-def blobs(net: Net) -> Named:
+def blobs(net: NetParts) -> Named:
     """Every blob of the last forward's phase by name."""
-    phase = net.graph.phases[net.run.phase]
+    phase = net.graph.phases[net.passes.run.phase]
     return Blobs(net, phase)
 
 
 class Blobs(Named):
     """The blobs of a phase. A name of another phase is an error that says so."""
 
-    def __init__(self, net: Net, phase: PhaseGraph) -> None:
+    def __init__(self, net: NetParts, phase: PhaseGraph) -> None:
         remedy = "inputs are given to forward: net.forward(x=...); blobs are what it makes"
         super().__init__("blob", lambda: list(phase.current), lambda name: _view(net, phase, name), remedy=remedy)
         self._net, self._phase = net, phase
@@ -149,15 +153,15 @@ class Blobs(Named):
         return super()._known(name)
 
 
-def _view(net: Net, phase: PhaseGraph, name: str) -> BlobView:
-    index, last = phase.current[name].index, net.last_executor
+def _view(net: NetParts, phase: PhaseGraph, name: str) -> BlobView:
+    index, last = phase.current[name].index, net.passes.last
     spec = last.plan.specs[index] if last is not None else phase.current[name].spec
     assert spec is not None
     return BlobView(name, spec, lambda: _data(net, name, index), lambda: _grad(net, name, index), net.backend)
 
 
-def _data(net: Net, name: str, index: int) -> Any:
-    last = net.last_executor
+def _data(net: NetParts, name: str, index: int) -> Any:
+    last = net.passes.last
     if last is None:
         raise BlobError(f"blob '{name}' has no data yet", hint="call net.forward(...) first")
     demand_held(net, last.plan, name, index)
@@ -167,8 +171,8 @@ def _data(net: Net, name: str, index: int) -> Any:
     return last.values[index]
 
 
-def _grad(net: Net, name: str, index: int) -> Any:
-    last = net.last_executor
+def _grad(net: NetParts, name: str, index: int) -> Any:
+    last = net.passes.last
     if last is None or not last.grads:
         raise BlobError(f"blob '{name}' has no gradient yet", hint="call net.backward() after net.forward(...)")
     if last.grads[index] is not None:
@@ -183,14 +187,14 @@ def _grad(net: Net, name: str, index: int) -> Any:
     raise BlobError(f"blob '{name}' has no gradient", hint=hint)
 
 
-def params(net: Net) -> Named:
+def params(net: NetParts) -> Named:
     """Parameters by layer and name."""
     names = [n for n, layer in net.layers.items() if len(layer.params)]
     remedy = "write into its parameters: net.params[layer][name].data = ..."
     return Named("layer with parameters", lambda: names, lambda name: _params_of(net, name), remedy=remedy)
 
 
-def _params_of(net: Net, layer_name: str) -> Named:
+def _params_of(net: NetParts, layer_name: str) -> Named:
     layer = net.layers[layer_name]
 
     def put(name: str, value: Any) -> None:
@@ -204,18 +208,18 @@ def _params_of(net: Net, layer_name: str) -> Named:
     )
 
 
-def state(net: Net) -> Named:
+def state(net: NetParts) -> Named:
     """Running statistics by layer and name: live arrays. Assigning writes into them."""
     names = [n for n, layer in net.layers.items() if len(layer.state)]
     remedy = "write into its arrays: net.state[layer][name] = ..."
     return Named("layer with state", lambda: names, lambda name: _state_of(net, name), remedy=remedy)
 
 
-def _state_of(net: Net, layer_name: str) -> Named:
+def _state_of(net: NetParts, layer_name: str) -> Named:
     held = net.layers[layer_name].state
 
     def put(name: str, value: Any) -> None:
-        with net.turns:
+        with net.passes.turns:
             write(f"state '{layer_name}.{name}'", held[name], value, net.backend)
 
     return Named(f"state of '{layer_name}'", lambda: list(held), lambda name: held[name], put)
@@ -230,7 +234,7 @@ REMEDIES = {
     "lr": "the learning rate is the solver's",
 }
 MOVING = ("iteration", "first_sample")  # set in every step
-FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "parameters", "run", "engine_request")
+FIXED = ("backend", "xp", "dtype", "config", "graph", "layers", "parameters", "passes", "seed", "engine_request")
 
 
 class Settled:
@@ -247,38 +251,3 @@ class Settled:
     def _may_have(self, name: str) -> bool:
         """Subclasses may have attributes of their own."""
         return name in vars(self) or hasattr(type(self), name) or type(self).__module__ != "layerforge.net"
-
-
-class Settings:
-    """The hyper-parameters of layers as plans were made with them: plans and engines have them built in."""
-
-    def __init__(self, layers: Iterable[Layer]) -> None:
-        self._layers = [layer for layer in layers if layer.fields]
-        self._look = [(itemgetter(*layer.fields), vars(layer)) for layer in self._layers]
-        self._seen = self._now()
-
-    def _now(self) -> list[Any]:
-        return [look(values) for look, values in self._look]
-
-    def changed(self) -> bool:
-        """Whether any is another than at the last look. ConfigError where a layer cannot take what it was given."""
-        now = self._now()
-        if now == self._seen:
-            return False
-        for layer, old, new in zip(self._layers, self._seen, now, strict=True):
-            if old != new:
-                self._parse(layer, old, new)
-        self._seen = self._now()
-        return True
-
-    @staticmethod
-    def _parse(layer: Layer, *seen: Any) -> None:
-        """Take over hyper-parameters as a configuration would; those that were parsed before are as they were."""
-        old, new = (values if len(layer.fields) > 1 else (values,) for values in seen)
-        try:
-            for name, before, now in zip(layer.fields, old, new, strict=True):
-                if before != now:
-                    vars(layer)[name] = layer.fields[name].parse(now)
-            layer.validate()
-        except ConfigError as error:
-            raise ConfigError(f"{call.owner(layer)}: {error.message}", hint=error.hint) from None

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
+from ..arrays.backend import Array
 from ..plan.plan import Plan
 from ..schema.user_modules import level_of_user
-
-if TYPE_CHECKING:
-    from ..net import Net
 
 UNANSWERED = 3  # forwards in train, without a backward between, after which it is said
 
@@ -19,28 +17,33 @@ class Advice:
 
     Said only where it matters: where running statistics have moved, or layers such as Dropout draw random numbers for
     what they are given. A net that is told its phase is never spoken of.
+
+    statistics   the net's: live arrays by layer and name
     """
 
-    def __init__(self) -> None:
-        self.count, self.said = 0, False
-        self._statistics: Any = None
+    def __init__(self, statistics: Sequence[tuple[tuple[str, str], Array]]) -> None:
+        self.count = 0
+        self.said = False
+        self._statistics = statistics
+        self._before: list[Array] = []
 
     def answered(self) -> None:
         """A backward came."""
         self.count = 0
 
-    def before(self, net: Net) -> None:
+    def before(self) -> None:
         """A forward begins whose phase nobody has named."""
         if self.count == UNANSWERED - 1 and not self.said:
-            self._statistics = net.snapshot_state()
+            self._before = [array.copy() for _, array in self._statistics]
 
-    def after(self, net: Net, plan: Plan) -> None:
+    def after(self, plan: Plan) -> None:
         """It is done. The warning is for whoever called net.forward."""
         self.count += 1
         if self.count != UNANSWERED or self.said:
             return
-        before, self._statistics = self._statistics, None
-        moved = {layer for (layer, name), old in before.items() if (net.layers[layer].state[name] != old).any()}
+        pairs = zip(self._statistics, self._before, strict=True)
+        moved = {layer for ((layer, _), now), old in pairs if (now != old).any()}
+        self._before = []
         drawn = {step.node.name for step in plan.steps if step.bottoms and step.node.layer.draws}
         if not moved and not drawn:
             return

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +22,13 @@ from ..schema.errors import ConcurrencyError
 from ..schema.params import Declared
 from ..schema.registry import LAYERS
 from . import tuning
-
-if TYPE_CHECKING:
-    from ..net import Net
+from .net_parts import NetParts
+from .turns import turns_of
 
 RUN = ("seed", "iteration", "first_sample", "phase")
 
 
-def state_of(net: Net) -> dict[str, Any]:
+def state_of(net: NetParts) -> dict[str, Any]:
     """All that a copy of a net takes over, without a piece of the net's own machinery.
 
     Arrays are copies on the host: whoever copies or pickles this does so when the net's turn is over.
@@ -44,24 +43,25 @@ def state_of(net: Net) -> dict[str, Any]:
     values = [value for layer in layers for value in vars(layer).values() if isinstance(value, Declared)]
     return {
         "types": user_types([*layers, *values]),  # first: what follows may need them
-        "taken": net.turns.taken,
+        "taken": net.passes.turns.taken,
         "config": net.config,
         "backend": net.backend,
         "keep": "all" if net.keep is None else sorted(net.keep),
         "inputs": {name: replace(spec, draw=None) for name, spec in net.graph.inputs.items()},
-        "run": {name: getattr(net.run, name) for name in RUN},
+        "run": {name: getattr(net.passes.run, name) for name in RUN},
         "settings": {layer.name: {name: getattr(layer, name) for name in layer.fields} for layer in layers},
         "multipliers": dict(flat.changed),
         "params": {key: host(slot.view(flat.data)) for key, slot in flat.slots.items()},
         "grads": {key: host(grad) for key, grad in grads.items()},
+        "rows": {key: host(rows.marks) for key, rows in flat.rows.items()},
         "state": {(name, key): host(array) for name, named in net.state.items() for key, array in named.items()},
     }
 
 
-def take_over(net: Net, state: Mapping[str, Any]) -> None:
+def take_over(net: NetParts, state: Mapping[str, Any]) -> None:
     """Give a net that was just built from the same configuration the numbers of `state_of`."""
     for name, value in state["run"].items():
-        setattr(net.run, name, value)
+        setattr(net.passes.run, name, value)
     for layer, fields in state["settings"].items():
         vars(net.layers[layer]).update(fields)
     tuning.apply(net, state["multipliers"])
@@ -71,13 +71,15 @@ def take_over(net: Net, state: Mapping[str, Any]) -> None:
     for key, array in state["grads"].items():
         if flat.slots[key].offset < len(flat.grad):
             flat.slots[key].view(flat.grad)[...] = from_host(array)
+    for key, marks in state["rows"].items():
+        flat.rows[key].marks[...] = from_host(marks)
     for (layer, name), array in state["state"].items():
         net.layers[layer].state[name][...] = from_host(array)
 
 
-def demand_one_moment(net: Net, taken: int) -> None:
+def demand_one_moment(net: Any, taken: int) -> None:
     """ConcurrencyError unless a copied net is as it was when what belongs to it was copied (`Turns.taken`)."""
-    turns = getattr(net, "turns", None)
+    turns = turns_of(net)
     if turns is not None and turns.taken != taken:
         message = f"{turns.what} was used by another thread between the copying of it and of its solver"
         raise ConcurrencyError(message, hint="hold a threading.Lock around the copying, and around each step")

@@ -6,20 +6,19 @@ of a weight, is the same in every part: the mean over the parts is the whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arrays.backend import Array
 from ..arrays.spec import Spec
 from ..contract.layer import Layer
 from ..graph.graph import Step
 from ..plan.plan import Plan
+from .executor import Executor
 from .splitting import Whole, function_count, reasons
-
-if TYPE_CHECKING:
-    from ..net import Net
 
 Count = float | None  # how many things a number is a mean over; None: it is a sum
 Counts = Count | tuple[Count, ...]  # of all losses together where they agree, otherwise of each
@@ -77,10 +76,11 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
 
 def loss_count(plan: Plan, step: Step, top: int, arrays: Sequence[Any]) -> Count:
     """`count_of` for a loss. One that has a number for each sample counts as their sum, which is what is minimised."""
-    layer, specs = step.node.layer, [plan.specs[i] for i in step.bottoms]
-    by_sample = bool(plan.specs[top].shape) and type(layer).mean_over is Layer.mean_over and bool(specs)
-    if by_sample and layer.per_sample_for(*specs) and any(i in plan.fed for i in step.bottoms):
-        return None
+    layer = step.node.layer
+    if plan.specs[top].shape and type(layer).mean_over is Layer.mean_over and step.bottoms:
+        specs = [plan.specs[i] for i in step.bottoms]
+        if layer.per_sample_for(*specs) and any(i in plan.fed for i in step.bottoms):
+            return None
     return count_of(plan, step, arrays)
 
 
@@ -90,17 +90,24 @@ def samples_of(plan: Plan) -> int:
     return shape[0] if shape else 1
 
 
+def loss_counts(executor: Executor) -> tuple[Count, ...]:
+    """What each loss of the last pass is a mean over: counted once, as a backward may reuse the memory looked at."""
+    if executor.loss_counts is None:
+        executor.loss_counts = counts_of(executor.plan, executor.values)
+    return executor.loss_counts
+
+
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
     """What each loss of a plan, in the order of `plan.losses`, is a mean over."""
     makers = plan.makers
     return tuple([loss_count(plan, makers[i], i, arrays) for i, _ in plan.losses])
 
 
-def losses_of(plan: Plan, arrays: Sequence[Any], counts: Sequence[Count]) -> list[LossPart]:
-    """The losses of a plan: name, loss_weight, value (0 of a mean over nothing), and its count."""
-    found = []
-    for (i, weight), count in zip(plan.losses, counts, strict=True):
-        top = arrays[i]
+def losses_of(executor: Executor) -> list[LossPart]:
+    """The losses of the last pass: name, loss_weight, value (0 of a mean over nothing), and its count."""
+    found, plan = [], executor.plan
+    for (i, weight), count in zip(plan.losses, loss_counts(executor), strict=True):
+        top = executor.values[i]
         value = float(top.sum(dtype=np.float64) if top.shape else top)
         found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value, count))
     return found
@@ -129,6 +136,11 @@ def _is_metric(plan: Plan, step: Step, spec: Spec, arrays: Sequence[Any]) -> boo
 # Before the forward ---------------------------------------------------------------------------------------------------
 
 
+def expected_counts(plan: Plan) -> tuple[Count, ...]:
+    """What `counts_of` will say where every label counts: before there are data, whether losses add up."""
+    return counts_of(plan, [np.broadcast_to(np.zeros((), spec.dtype), spec.shape) for spec in plan.specs])
+
+
 class _Unread(Exception):
     """A count depends on the numbers in a blob."""
 
@@ -155,8 +167,12 @@ class _Shape:
     __hash__ = None  # type: ignore[assignment]
 
 
-def counted_ahead(net: Net, plan: Plan, given: Mapping[str, Any]) -> tuple[Count, ...]:
+def counted_ahead(
+    forward: Callable[..., Mapping[str, Array]], plan: Plan, given: Mapping[str, Array]
+) -> tuple[Count, ...]:
     """What `counts_of` will say of a forward with these inputs, without more of it than the counting needs.
+
+    forward   that of the net
 
     Counts follow from shapes and labels, which mostly are inputs; where a blob has to be read, what lies below it is
     computed, in train, which may move running statistics.
@@ -169,5 +185,5 @@ def counted_ahead(net: Net, plan: Plan, given: Mapping[str, Any]) -> tuple[Count
             return counts_of(plan, arrays)
         except _Unread as blob:
             name = plan.names[blob.index]
-            made = net.forward(phase=plan.phase, backward=False, outputs=name, **given)
+            made = forward(phase=plan.phase, backward=False, outputs=name, **given)
             arrays[blob.index] = made[name]

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..arrays.backend import Array
+from ..arrays.sparse import stored
 from ..contract import call
 from ..contract.layer import Memory
 from ..schema.errors import ConfigError
 from .executor import Executor
+from .net_parts import NetParts
 from .turns import in_turn
-
-if TYPE_CHECKING:
-    from ..net import Net
 
 BASIS_LIMIT = 4096  # outputs of a layer without its own jvp, whose rows of J are made one by one
 
@@ -78,8 +78,9 @@ def _by_backward(executor: Executor, step: Any, bottoms: list[Any]) -> list[Any]
             hint="write jvp(self, *tangents) for it, or use fewer samples",
         )
     kept = {name: grad.copy() for name, grad in layer.grads.items()}
-    tangents = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
-    basis = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
+    marks = {name: rows.marks.copy() for name, rows in layer.grad_rows.items()}
+    tangents: list[Any] = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
+    basis: list[Any] = [xp.zeros(s.shape, dtype=dtype) if s.is_real else None for s in specs]
     for k, spec in enumerate(specs):
         for position in np.ndindex(*spec.shape) if spec.is_real else ():
             basis[k][position] = 1
@@ -89,53 +90,57 @@ def _by_backward(executor: Executor, step: Any, bottoms: list[Any]) -> list[Any]
             basis[k][position] = 0  # only now: a gradient may be the memory of dy
     for name, grad in layer.grads.items():
         grad[...] = kept[name]
+    for name, rows in layer.grad_rows.items():
+        rows.marks[...] = marks[name]
     return tangents
 
 
 @in_turn
-def jacobian(net: Net, of: str, wrt: str) -> Any:
+def jacobian(net: NetParts, output: str, wrt: str) -> Array:
     """The matrix of partial derivatives of a blob with respect to an input or a parameter, at the last forward.
 
-        J[i1, ..., j1, ...] = d of[i1, ...] / d wrt[j1, ...]
+        J[i1, ..., j1, ...] = ∂ output[i1, ...] / ∂ wrt[j1, ...]
 
-    of     a blob, such as "fc2"
-    wrt    an input with `grad: true` or another blob below, or a parameter written "fc1.weight"
+    output  a blob, such as "fc2"
+    wrt     an input with `grad: true` or another blob below, or a parameter written "fc1.weight"
 
-    Shapes    of's shape followed by wrt's
-    Cost      one backward for every number of `of`; all gradients, of parameters and blobs, are left as they were
+    Shapes    that of `output`, followed by that of `wrt`, or by one axis for the numbers that a sparse input stores
+    Cost      one backward for every number of `output`; all gradients, of parameters and blobs, are left as they were
     Errors    ConfigError for names that do not exist and for a parameter that is frozen; BlobError before a forward
-              that was kept, and where `wrt` does not lie below `of`
+              that was kept, and where `wrt` does not lie below `output`
     """
     layer, _, name = wrt.rpartition(".")
     parameter = net.params[layer][name] if layer in net.params and name in net.params[layer] else None
     if parameter is not None and parameter.frozen:
         raise ConfigError(f"parameter '{wrt}' is frozen and has no gradient", hint="set its .frozen to False first")
-    target = parameter.data if parameter is not None else net.blobs[wrt].data
-    shape = tuple(net.blobs[of].data.shape)
-    matrix = net.xp.zeros((*shape, *target.shape), dtype=net.dtype)
-    cotangent = net.xp.zeros(shape, dtype=net.dtype)
+    target = parameter.data if parameter is not None else stored(net.blobs[wrt].data)
+    shape = tuple(net.blobs[output].data.shape)
+    xp = net.backend.xp
+    matrix = xp.zeros((*shape, *target.shape), dtype=net.dtype)
+    cotangent = xp.zeros(shape, dtype=net.dtype)
     with _gradients_as_they_were(net):
         for position in np.ndindex(*shape):
             cotangent[position] = 1
             net.zero_grad()
-            net.backward(**{of: cotangent})
+            net.backward(**{output: cotangent})
             cotangent[position] = 0
-            matrix[position] = parameter.grad if parameter is not None else net.blobs[wrt].grad
+            matrix[position] = parameter.grad if parameter is not None else stored(net.blobs[wrt].grad)
     return matrix
 
 
 @contextmanager
-def _gradients_as_they_were(net: Net) -> Iterator[None]:
+def _gradients_as_they_were(net: NetParts) -> Iterator[None]:
     """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie."""
-    last, parameters = net.last_executor, net.parameters.grad.copy()
+    last, parameters = net.passes.last, net.parameters.saved_gradients()
     blobs = list(last.grads) if last is not None else []
-    copies = [None if grad is None else grad.copy() for grad in blobs]
+    held = [None if grad is None else stored(grad) for grad in blobs]
+    copies = [None if grad is None else grad.copy() for grad in held]
     try:
         yield
     finally:
-        net.parameters.grad[...] = parameters
+        net.parameters.put_back(parameters)
         if last is not None:
             last.grads = blobs
-            for grad, copy in zip(blobs, copies, strict=True):
+            for grad, copy in zip(held, copies, strict=True):
                 if grad is not None and getattr(grad.flags, "writeable", True):  # a seed is never written to
                     grad[...] = copy

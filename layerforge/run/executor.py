@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR
 from ..contract import call
 from ..contract.layer import Memory
 from ..graph.graph import Step
@@ -25,11 +26,13 @@ from .staging import may_be_theirs, staged_inputs
 class Executor:
     """Runs a plan. Holds every blob's data and gradient of the present pass by number.
 
-    layout     where every buffer is stored; without it layers make their own memory, and blobs lie anywhere
+    layout     where every buffer is stored; without it layers make their own memory, and blobs are stored anywhere
     workspace  the memory of the net's executors, one of which is run at a time
     observers  look at its steps
 
     values, grads  the arrays of the present pass by blob, None where there is none or none any more
+    loss_seeds     the last scale that backward from the losses was asked for, and the upstream gradients for it
+    loss_counts    what the losses of the present pass are means over, once that was counted (counting.py)
     spent          a backward has reused the memory of the forward
     unusable       why no backward can follow; "" where one can
     """
@@ -61,10 +64,13 @@ class Executor:
         if layout is not None and engine is not None:
             self.staged = staged_inputs(plan)
             self.carriers = {name: engine.carrier()() for name in self.staged}
+        self.sparse_memory: dict[str, dict[str, Any]] = {}  # of copies of sparse inputs, by name
         self.seeds: dict[int, tuple[float, Any]] = {}
+        self.loss_seeds: tuple[float | Sequence[float], Mapping[int, Any]] | None = None
         self.cotangents: dict[int, Any] = {}  # memory for those that a caller gives
         self.values: list[Any] = [None] * len(plan.specs)
         self.grads: list[Any] = []
+        self.loss_counts: tuple[Any, ...] | None = None
         self.starts: dict[int, Start] = {}  # by the last step of a segment
         self.overwrite_grad = False
         self.spent = False
@@ -96,6 +102,7 @@ class Executor:
         """Hold on to no array of a pass: the next may be another plan's."""
         self.values = [None] * len(self.plan.specs)
         self.grads = []
+        self.loss_counts = None
         self.starts = {}
         self.spent = False
         self.unusable = "it did not come to its end"
@@ -103,16 +110,21 @@ class Executor:
     def stage(self, arrays: Mapping[str, Any], given: Mapping[str, Any], keep: bool) -> Mapping[str, Any]:
         """The inputs where nobody changes them before the backward, or before they are read as blobs.
 
-        With a layout every pass finds them at the same place; otherwise only what may be the caller's memory, as it was
-        `given`, is copied.
+        With a layout every pass finds arrays at the same place. Otherwise, and of those that are sparse, only what may
+        be the caller's memory, as it was `given`, is copied.
         """
+        staged: dict[str, Any] = {}
         if self.layout is not None:
-            for name, array in arrays.items():
-                self.carriers[name](array, self.staged[name])
-            return self.staged
+            for name in self.staged:
+                self.carriers[name](arrays[name], self.staged[name])
+            staged = self.staged
         later = {name for i, name in self.plan.inputs if keep or i in self.plan.kept}
-        copied = {name for name in later if may_be_theirs(arrays[name], given[name])}
-        return {name: self.xp.array(a) if name in copied else a for name, a in arrays.items()}
+        rest = {name: array for name, array in arrays.items() if name not in staged}
+        copied = {name for name in rest if name in later and may_be_theirs(arrays[name], given[name])}
+        return {**staged, **{name: self._copy(name, a) if name in copied else a for name, a in rest.items()}}
+
+    def _copy(self, name: str, array: Any) -> Any:
+        return array.copy(self.sparse_memory.setdefault(name, {})) if isinstance(array, CSR) else self.xp.array(array)
 
     def seed(self, index: int, value: float) -> Any:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
@@ -121,6 +133,15 @@ class Executor:
             array = self.xp.full(self.plan.specs[index].shape, value, dtype=self.dtype)
             known = self.seeds[index] = value, fixed(array)
         return known[1]
+
+    def seed_losses(self, scale: float | Sequence[float]) -> tuple[float | Sequence[float], Mapping[int, Any]]:
+        """Set `loss_seeds`: loss_weight times scale, which may be one for each loss; none for a loss with 0."""
+        losses = self.plan.losses
+        scales = tuple(scale) if isinstance(scale, Sequence) else (scale,) * len(losses)
+        pairs = zip(losses, scales, strict=True)
+        seeds = {index: self.seed(index, weight * factor) for (index, weight), factor in pairs if factor}
+        self.loss_seeds = made = scales if isinstance(scale, Sequence) else scale, seeds
+        return made
 
     def cotangent(self, index: int, array: Any) -> Any:
         """An upstream gradient in memory of the executor's: gradients may go on as that array, and be read later."""
@@ -131,8 +152,10 @@ class Executor:
         return own
 
     def _capture(self, doing: str) -> Capture | None:
-        """That of a pass that begins; None where arrays may lie elsewhere in every pass, or each step is observed."""
-        if self.layout is None or self.again or any(observer.every_step for observer in self.observers):
+        """That of a pass that begins; None where arrays may be elsewhere in every pass, or each step is observed."""
+        if self.layout is None or self.again:
+            return None
+        if self.observers and any(observer.every_step for observer in self.observers):
             return None
         capture = self.captures.get(doing)
         if capture is None:

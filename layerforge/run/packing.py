@@ -1,4 +1,4 @@
-"""Packing: where buffers lie that must hold their numbers for some time, so that the whole is small.
+"""Packing: where buffers are stored that must hold their values for some time, so that the whole is small.
 
 The largest are placed first, each at the lowest place that is free while it lives. To find that place, what is taken is
 kept in a binary tree over time, each node of which knows two sets of addresses: those taken by somebody at any moment
@@ -33,7 +33,10 @@ class Addresses:
     def add(self, start: int, stop: int) -> None:
         """Take start:stop in."""
         starts, stops = self.starts, self.stops
-        i, j = bisect_left(stops, start), bisect_right(starts, stop)  # what it touches
+        i = bisect_left(stops, start)
+        if i < len(stops) and starts[i] <= start and stop <= stops[i]:
+            return  # as most often where nothing is wasted
+        j = bisect_right(starts, stop, i)  # it touches those from i to j
         if i < j:
             start, stop = min(start, starts[i]), max(stop, stops[j - 1])
         starts[i:j], stops[i:j] = [start], [stop]
@@ -68,9 +71,9 @@ class Taken:
         """Addresses are taken from first to last."""
         nodes = list(self.span(first, last))
         for node in nodes:
-            self.throughout.setdefault(node, Addresses()).add(start, stop)
+            of(self.throughout, node).add(start, stop)
         for node in {*nodes, *above(nodes)}:
-            self.sometime.setdefault(node, Addresses()).add(start, stop)
+            of(self.sometime, node).add(start, stop)
 
     def lowest(self, first: int, last: int, size: int) -> int:
         """The lowest place for `size` addresses that nobody takes from first to last."""
@@ -85,6 +88,14 @@ class Taken:
                 if agreed == len(taken):
                     break
         return place
+
+
+def of(sets: dict[int, Addresses], node: int) -> Addresses:
+    """The set of a node, which is empty at first."""
+    found = sets.get(node)
+    if found is None:
+        found = sets[node] = Addresses()
+    return found
 
 
 def above(nodes: list[int]) -> set[int]:

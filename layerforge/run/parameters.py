@@ -1,6 +1,7 @@
 """Flat memory: all parameters of a net are slices of one array, all gradients slices of another.
 
-    frozen last; the rest sorted by (lr_mult, decay_mult), each slice aligned to 64 bytes, as they are at the beginning
+    frozen last, before them those with a sparse gradient; the rest sorted by (lr_mult, decay_mult), each slice aligned
+    to 64 bytes, as they are at the beginning
 
     data  [ fc1.weight | fc2.weight | ... | fc1.bias | fc2.bias | ... || frozen ]
     grad  [    the same slices, without the frozen ones               ]
@@ -21,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays import philox
-from ..arrays.backend import Backend
+from ..arrays.backend import Array, Backend
+from ..arrays.row_set import RowSet
 from ..contract.fillers import Filler, Msra
 from ..contract.layer import Layer, ParamDecl
 from ..graph.graph import StartingValue
@@ -30,7 +32,7 @@ from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.user_modules import described
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-ROW = 4096  # numbers per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
+ROW = 4096  # elements per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Slot:
     decay_mult: float
     frozen: bool
     offset: int = 0
+    sparse_grad: bool = False  # it is updated row by row, and is in no Group
 
     @property
     def size(self) -> int:
@@ -53,7 +56,7 @@ class Slot:
     def key(self) -> tuple[str, str]:
         return self.layer, self.name
 
-    def view(self, flat: Any) -> Any:
+    def view(self, flat: Array) -> Array:
         """This parameter's part of a flat array, in its own shape."""
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
@@ -73,26 +76,30 @@ class Parameters:
     """The flat arrays and who lives where. `slots` has only owners: a shared parameter counts once.
 
     changed  multipliers that hold instead of those that the configuration gives (tuning.py)
+    rows     of the parameters with a sparse gradient: the rows that have one since it was zero
     """
 
-    data: Any = field(repr=False)
-    grad: Any = field(repr=False)
+    data: Array = field(repr=False)
+    grad: Array = field(repr=False)
     slots: dict[tuple[str, str], Slot]
     groups: list[Group]
     frozen_start: int
     shared: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     changed: dict[tuple[str, str], Multipliers] = field(default_factory=dict)
-    zeroed: dict[frozenset[str], list[Any]] = field(default_factory=dict, repr=False)  # `zero_grad` writes to these
+    rows: dict[tuple[str, str], RowSet] = field(default_factory=dict)
+    zeroed: dict[frozenset[str], list[Array]] = field(default_factory=dict, repr=False)  # `zero_grad` writes to these
 
     def regroup(self, xp: Any, multipliers: Mapping[tuple[str, str], Multipliers]) -> None:
         """Take other multipliers. Everything stays where it is; only the gradients of what was frozen from the start
-        have no place yet, and are added at the end, with what lies before them.
+        have no place yet, and are added at the end, with what is before them.
         """
         for key, slot in self.slots.items():
             new = multipliers[key]
             self.slots[key] = replace(slot, lr_mult=new.lr, decay_mult=new.decay, frozen=new.frozen)
             if new.frozen and slot.offset < len(self.grad):
                 self.slots[key].view(self.grad)[...] = 0
+            if new.frozen and key in self.rows:
+                self.rows[key].clear()
         dtype = str(self.data.dtype)
         slots = sorted(self.slots.values(), key=lambda s: s.offset)
         self.groups = _groups(slots, dtype)
@@ -103,19 +110,41 @@ class Parameters:
 
     def zero_grad(self, except_: frozenset[str] = frozenset()) -> None:
         """Set the gradients to zero, but for those of the layers named."""
+        for part in self.dense_parts(except_):
+            part[...] = 0
+        for slot in self.by_rows():
+            slot.view(self.grad)[self.rows[slot.key].numbers] = 0
+            self.rows[slot.key].clear()
+
+    def dense_parts(self, except_: frozenset[str] = frozenset()) -> list[Any]:
+        """The gradients but for those that are sparse, and those of the layers named: pieces of the flat array."""
         parts = self.zeroed.get(except_)
         if parts is None:
-            kept = [s for s in self.slots.values() if s.layer in except_ and not s.frozen]
+            trained = [s for s in self.slots.values() if s.offset < len(self.grad)]
+            kept = [s for s in trained if s.key in self.rows or (s.layer in except_ and not s.frozen)]
             ends = sorted((s.offset, s.offset + s.size) for s in kept)
             starts, stops = [0, *(stop for _, stop in ends)], [*(start for start, _ in ends), len(self.grad)]
             between = zip(starts, stops, strict=True)
             parts = self.zeroed[except_] = [self.grad[start:stop] for start, stop in between if start < stop]
-        for part in parts:
-            part[...] = 0
+        return parts
+
+    def by_rows(self) -> list[Slot]:
+        """The parameters with a sparse gradient that learn."""
+        return [self.slots[key] for key in self.rows if not self.slots[key].frozen]
+
+    def saved_gradients(self) -> tuple[Any, dict[tuple[str, str], Any]]:
+        """Copies of all gradients, and of what is known of their rows, for `put_back`."""
+        return self.grad.copy(), {key: rows.marks.copy() for key, rows in self.rows.items()}
+
+    def put_back(self, saved: tuple[Any, dict[tuple[str, str], Any]]) -> None:
+        """Let the gradients be again what `saved_gradients` copied."""
+        self.grad[...] = saved[0]
+        for key, marks in saved[1].items():
+            self.rows[key].marks[...] = marks
 
     @property
     def count(self) -> int:
-        """Learned numbers, without the padding between slices and counting shared ones once."""
+        """Learned values, without the padding between slices and counting shared ones once."""
         return sum(s.size for s in self.slots.values())
 
 
@@ -150,6 +179,7 @@ def allocate(
     data = backend.from_host(host)
     grad = backend.xp.zeros(trained, dtype=dtype)
     flat = Parameters(data, grad, {s.key: s for s in slots}, _groups(slots, dtype), trained, shared)
+    flat.rows = {s.key: RowSet(backend.xp, s.shape[0]) for s in slots if s.sparse_grad}
     for layer in layers:
         _bind(layer, flat, backend, dtype)
     return flat
@@ -185,20 +215,20 @@ def _start_values(filler: Filler, slot: Slot, seed: int) -> np.ndarray:
         return filler.fill(rng, slot.shape)
     except LayerForgeError:
         raise
-    except (Exception, SystemExit) as problem:  # numbers that overflow, or anything in a filler of the user's
+    except (Exception, SystemExit) as problem:  # values that overflow, or anything in a filler of the user's
         who = f"layer '{slot.layer}': the filler {filler.type_name} of '{slot.name}'"
         raise ConfigError(f"{who} cannot fill it: {described(problem)}", place=filler.place) from problem
 
 
 def _slot(key: tuple[str, str], decl: ParamDecl, given: Multipliers | None) -> Slot:
     factors = given or Multipliers(decl.lr_mult, decl.decay_mult)
-    return Slot(*key, decl.shape, factors.lr, factors.decay, factors.frozen)
+    return Slot(*key, decl.shape, factors.lr, factors.decay, factors.frozen, sparse_grad=decl.sparse_grad)
 
 
 def _place(slots: list[Slot], dtype: str) -> list[Slot]:
     """The slots in their order in memory, with their offsets."""
     placed: list[Slot] = []
-    for slot in sorted(slots, key=lambda s: (s.frozen, s.lr_mult, s.decay_mult)):
+    for slot in sorted(slots, key=lambda s: (s.frozen, s.sparse_grad, s.lr_mult, s.decay_mult)):
         offset = _end(placed[-1], dtype) if placed else 0
         placed.append(replace(slot, offset=offset))
     return placed
@@ -213,7 +243,7 @@ def _end(slot: Slot, dtype: str) -> int:
 def _groups(slots: Iterable[Slot], dtype: str) -> list[Group]:
     """Neighbours of the same multipliers, from slots in the order of memory."""
     groups: list[Group] = []
-    for slot in (s for s in slots if not s.frozen):
+    for slot in (s for s in slots if not (s.frozen or s.sparse_grad)):
         new = Group(slot.offset, _end(slot, dtype), slot.lr_mult, slot.decay_mult)
         if groups and groups[-1] == replace(new, start=groups[-1].start, stop=new.start):
             groups[-1] = replace(groups[-1], stop=new.stop)
@@ -222,8 +252,8 @@ def _groups(slots: Iterable[Slot], dtype: str) -> list[Group]:
     return groups
 
 
-def extended(xp: Any, array: Any, size: int) -> Any:
-    """A flat array with zeros behind it, up to this size. It lies elsewhere in memory."""
+def extended(xp: Any, array: Array, size: int) -> Array:
+    """A flat array with zeros behind it, up to this size. It is stored elsewhere."""
     longer = xp.zeros(size, dtype=array.dtype)
     longer[: len(array)] = array
     return longer
@@ -248,12 +278,14 @@ def bind_gradients(layer: Layer, flat: Parameters, backend: Backend, dtype: str)
         grad = backend.xp.zeros(decl.shape, dtype=dtype) if slot.frozen else slot.view(flat.grad)
         layer.grads.bind(name, grad)
         layer.needs_param_grad.bind(name, not slot.frozen)
+        if decl.sparse_grad:
+            layer.grad_rows.bind(name, flat.rows[slot.key])
 
 
-def l2_norm(xp: Any, flat: Any) -> float:
-    """The Euclidean norm of a 1-D array of any length; not finite where one of its numbers is not.
+def l2_norm(xp: Any, flat: Array) -> float:
+    """The Euclidean norm of a 1-D array of any length; not finite where one of its elements is not.
 
-    The squares of 4096 numbers at a time are summed in the array's own precision, those sums in float64: of the
+    The squares of 4096 elements at a time are summed in the array's own precision, those sums in float64: of the
     norm of a float32 array about 8 digits are right. Where float32 overflows or loses small squares, everything is
     done again in float64.
     """

@@ -38,9 +38,11 @@ class Whole(float):
 
 def reasons(counts: Any) -> list[str]:
     """In words, which losses can only be had from a whole batch. `counts` are one count, or one for each loss."""
+    if counts is None or type(counts) in (int, float):  # as in nearly every step
+        return []
     every = counts if isinstance(counts, tuple) else (counts,)
     found = [count.why for count in every if isinstance(count, Whole)]
-    return list(dict.fromkeys(found)) if found else found
+    return list(dict.fromkeys(found))
 
 
 def function_count(plan: Plan, step: Step, fed: Sequence[int], counts: Sequence[float | None], samples: int) -> Any:

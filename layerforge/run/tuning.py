@@ -13,7 +13,7 @@ import math
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +23,9 @@ from ..graph.gradients import find_gradients
 from ..graph.multipliers import Multipliers
 from ..schema.errors import ConfigError
 from ..schema.synonyms import did_you_mean
+from .net_parts import NetParts
 from .parameters import bind_gradients
 from .turns import Turns
-
-if TYPE_CHECKING:
-    from ..net import Net
 
 FIELDS = {"freeze": "freeze", "lr_mult": "lr", "decay_mult": "decay"}
 Key = tuple[str, str]
@@ -36,14 +34,14 @@ Key = tuple[str, str]
 class Tuning:
     """The multipliers of a net's parameters, as its layers see and change them."""
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: NetParts) -> None:
         self._net = weakref.ref(net)  # a net is not to wait for the garbage collector because its layers know it
 
     @property
     def turns(self) -> Turns:
         """Those of the net."""
         net = self._net()
-        return Turns("a net that is no more", lambda: None) if net is None else net.turns
+        return Turns("a net that is no more", lambda: None) if net is None else net.passes.turns
 
     def of(self, layer: Layer) -> dict[str, Multipliers]:
         """The multipliers of a layer's parameters by name."""
@@ -69,23 +67,24 @@ class Tuning:
             key = net.graph.shared.get(keys[parameter], keys[parameter])
             who = f"{call.owner(layer)}: {field} of '{parameter}'"
             old = every[key]
-            new = replace(old, **{FIELDS[field]: _checked(who, field, each)})
+            changed: dict[str, Any] = {FIELDS[field]: _checked(who, field, each)}
+            new = replace(old, **changed)
             if field == "freeze" and not new.freeze and new.frozen:
                 raise ConfigError(f"{who} cannot be false, as its lr_mult is 0", hint="set its lr_mult")
             if new != old:
                 changes[key] = new
         if changes:
-            with net.turns:
+            with net.passes.turns:
                 apply(net, net.parameters.changed | changes)
 
-    def _there(self, layer: Layer) -> Net:
+    def _there(self, layer: Layer) -> NetParts:
         net = self._net()
         if net is None:
             raise ConfigError(f"{call.owner(layer)}: its net is no more")
         return net
 
 
-def _all(net: Net) -> dict[Key, Multipliers]:
+def _all(net: NetParts) -> dict[Key, Multipliers]:
     return net.graph.multipliers() | net.parameters.changed
 
 
@@ -117,15 +116,15 @@ def _checked(who: str, field: str, value: Any) -> bool | float:
     return float(value)
 
 
-def apply(net: Net, changed: Mapping[Key, Multipliers]) -> None:
+def apply(net: NetParts, changed: Mapping[Key, Multipliers]) -> None:
     """Let these multipliers hold instead of the configuration's, and the configuration's for all others."""
     net.parameters.changed = dict(changed)
-    net.parameters.regroup(net.xp, _all(net))
+    net.parameters.regroup(net.backend.xp, _all(net))
     for layer in net.layers.values():
         bind_gradients(layer, net.parameters, net.backend, net.dtype)
     for phase in net.graph.phases.values():
         find_gradients(net.graph, phase, changed)
-    net.replan("what is frozen, or how fast a parameter learns, was changed after the last forward")
+    net.passes.replan("what is frozen, or how fast a parameter learns, was changed after the last forward")
 
 
 def as_plain(changed: Mapping[Key, Multipliers]) -> list[list[Any]]:
@@ -133,7 +132,7 @@ def as_plain(changed: Mapping[Key, Multipliers]) -> list[list[Any]]:
     return [[*key, one.lr, one.decay, one.freeze] for key, one in changed.items()]
 
 
-def from_plain(net: Net, plain: Any, source: str) -> dict[Key, Multipliers]:
+def from_plain(net: NetParts, plain: Any, source: str) -> dict[Key, Multipliers]:
     """What `as_plain` wrote; ConfigError where it does not fit the net."""
     found, known = {}, net.parameters.slots
     try:

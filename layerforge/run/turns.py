@@ -23,7 +23,7 @@ REMEDY = "give each thread a net of its own (Net.from_config), or hold a threadi
 
 
 class Turns:
-    """The turns of one net: `with net.turns:` around whatever uses it, as `in_turn` does.
+    """The turns of one net: `with net.passes.turns:` around whatever uses it, as `in_turn` does.
 
     what   how errors call it
     begin  called before a thread's turn
@@ -32,10 +32,12 @@ class Turns:
     """
 
     def __init__(self, what: str, begin: Callable[[], None]) -> None:
-        self.what, self.begin, self.taken = what, begin, 0
-        self._lock, self._depth = threading.Lock(), 0
+        self.what = what
+        self.begin = begin
+        self.taken = 0
+        self._lock = threading.Lock()
+        self._depth = 0
         self.holder = 0  # the number of the thread whose turn it is: asked for several times in a step
-        self._name = ""  # what that thread is called
         self._forward: threading.Thread | None = None  # who ran the last forward
         self._awaited = False  # its backward may yet come
         # Those whose forward another's took away; None as long as nobody's was, which is asked for in every step.
@@ -51,13 +53,17 @@ class Turns:
             self._depth += 1
             return
         self.begin()
-        name = threading.current_thread().name
         if not self._lock.acquire(blocking=False):
-            holder = f"thread '{self._name}'" if self.holder else "another thread"
-            message = f"{self.what} is in use by {holder}: thread '{name}' cannot use it at the same time"
-            raise ConcurrencyError(message, hint=REMEDY)
-        self.holder, self._name, self._depth = me, name, 1
+            raise self._refusal(self.holder)
+        self.holder = me
+        self._depth = 1
         self.taken += 1
+
+    def _refusal(self, holder: int) -> ConcurrencyError:
+        names = [f"thread '{thread.name}'" for thread in threading.enumerate() if thread.ident == holder]
+        who, me = names[0] if names else "another thread", threading.current_thread().name
+        message = f"{self.what} is in use by {who}: thread '{me}' cannot use it at the same time"
+        return ConcurrencyError(message, hint=REMEDY)
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
@@ -94,12 +100,18 @@ class Turns:
         self._awaited = False
 
 
+def turns_of(net: Any) -> Turns | None:
+    """Those of a net; None for what takes the place of a net, and need not know of turns."""
+    passes = getattr(net, "passes", None)
+    return None if passes is None else passes.turns
+
+
 def in_turn(method: Method) -> Method:
-    """A method of something with `turns` that takes one."""
+    """A method of something with `_turns` that takes one."""
 
     @functools.wraps(method)
     def taken(self: Any, *args: Any, **kwargs: Any) -> Any:
-        turns = self.turns
+        turns = self._turns
         if turns.holder == get_ident():  # called by what has taken it
             return method(self, *args, **kwargs)
         with turns:
@@ -113,7 +125,7 @@ def reading_in_turn(method: Method) -> Method:
 
     @functools.wraps(method)
     def taken(self: Any, *args: Any, **kwargs: Any) -> Any:
-        turns = self.turns
+        turns = self._turns
         if turns.holder == get_ident():
             return method(self, *args, **kwargs)
         with turns.reading():

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import Backend
+from ..arrays.backend import Array, Backend
+from ..arrays.sparse import is_sparse
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.synonyms import did_you_mean
@@ -39,7 +40,11 @@ class Named(Mapping[str, Any]):
         put: Callable[[str, Any], None] | None = None,
         remedy: str | None = None,
     ) -> None:
-        self._what, self._names, self._get, self._put, self._remedy = what, names, get, put, remedy
+        self._what = what
+        self._names = names
+        self._get = get
+        self._put = put
+        self._remedy = remedy
 
     def __getitem__(self, name: str) -> Any:
         return self._get(self._known(name))
@@ -77,7 +82,8 @@ class Members(dict[str, Any]):
 
     def __init__(self, what: str, remedy: str, members: Mapping[str, Any]) -> None:
         super().__init__(members)
-        self._what, self._remedy = what, remedy
+        self._what = what
+        self._remedy = remedy
 
     def __setitem__(self, name: str, value: Any) -> None:
         raise BlobError(f"{self._what} '{name}' cannot be replaced", hint=self._remedy)
@@ -97,7 +103,7 @@ class Members(dict[str, Any]):
 
 def not_alone(what: str) -> BlobError:
     """The error for an attempt to copy or pickle a part of a net."""
-    hint = "copy.deepcopy(net) copies all of it; np.array(view) copies the numbers of a blob or a parameter"
+    hint = "copy.deepcopy(net) copies all of it; np.array(view) copies the values of a blob or a parameter"
     return BlobError(f"{what} cannot be copied or pickled without the net", hint=hint)
 
 
@@ -117,10 +123,11 @@ class View:
     """Base of the views: `np.asarray(view)` is the array of its `data`, on the host."""
 
     __slots__ = ("_backend", "name")
-    data: Any
+    data: Array
 
     def __init__(self, name: str, backend: Backend) -> None:
-        self.name, self._backend = name, backend
+        self.name = name
+        self._backend = backend
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = getattr(type(self), name, None)
@@ -154,14 +161,16 @@ class BlobView(View):
         self, name: str, spec: Spec, read_data: Callable[[], Any], read_grad: Callable[[], Any], backend: Backend
     ) -> None:
         super().__init__(name, backend)
-        self.spec, self._read_data, self._read_grad = spec, read_data, read_grad
+        self.spec = spec
+        self._read_data = read_data
+        self._read_grad = read_grad
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.spec.shape
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Array:
         """The live array. BlobError where the last forward did not compute it or did not keep it."""
         return self._read_data()
 
@@ -172,7 +181,7 @@ class BlobView(View):
             raise BlobError(f"blob '{self.name}' is what the last forward made, and cannot be replaced", hint=hint)
 
     @property
-    def grad(self) -> Any:
+    def grad(self) -> Array:
         """The gradient of the last backward. BlobError where there is none, saying why."""
         return self._read_grad()
 
@@ -191,7 +200,8 @@ class ParamView(View):
     """One parameter of a layer. All that is assigned takes effect.
 
     data        its slice of the flat array of all parameters; assigning writes an array of its shape, or one number
-    grad        likewise, of all gradients; None where it is frozen
+    grad        likewise, of all gradients; None where it is frozen. Of a sparse one the solver sees the rows that
+                backward added to; assigning an array to it makes them all
     frozen      whether it is kept from learning: no gradient is made of it, nor of anything that only it needed
     lr_mult, decay_mult   the factors on the solver's learning rate and weight decay
     """
@@ -200,10 +210,11 @@ class ParamView(View):
 
     def __init__(self, layer: Any, key: str, backend: Backend) -> None:
         super().__init__(f"{layer.name}.{key}", backend)
-        self._layer, self._key = layer, key
+        self._layer = layer
+        self._key = key
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Array:
         return self._layer.params[self._key]
 
     @data.setter
@@ -212,7 +223,7 @@ class ParamView(View):
             write(f"parameter '{self.name}'", self.data, value, self._backend)
 
     @property
-    def grad(self) -> Any:
+    def grad(self) -> Array:
         return None if self.frozen else self._layer.grads[self._key]
 
     @grad.setter
@@ -222,6 +233,8 @@ class ParamView(View):
             raise ConfigError(f"parameter '{self.name}' is frozen and has no gradient", hint=hint)
         with self._layer.run.tuning.turns:
             write(f"the gradient of '{self.name}'", self.grad, value, self._backend)
+            if self._key in self._layer.grad_rows:  # whoever knows only the array has written all of it
+                self._layer.grad_rows[self._key].add_all()
 
     @property
     def frozen(self) -> bool:
@@ -253,6 +266,9 @@ class ParamView(View):
 
 def numbers(what: str, value: Any, backend: Backend, dtype: Any) -> Any:
     """An array of numbers on the backend. ConfigError for anything that is none, of which NumPy would make NaN."""
+    if is_sparse(value):
+        hint = ".toarray() makes an array of it; an input declared with `sparse: csr` takes it as it is"
+        raise ConfigError(f"{what} takes an array, got a sparse matrix", hint=hint)
     kind = getattr(getattr(value, "dtype", None), "kind", None) or np.asarray(value).dtype.kind
     if kind not in "iubf":
         found = "None" if value is None else f"an array of {np.asarray(value).dtype}"
@@ -261,7 +277,7 @@ def numbers(what: str, value: Any, backend: Backend, dtype: Any) -> Any:
 
 
 def write(what: str, array: Any, value: Any, backend: Backend) -> None:
-    """Write numbers over an array: as many as it has, in its shape, or one for all. ConfigError for other shapes."""
+    """Write values over an array: as many as it has, in its shape, or one for all. ConfigError for other shapes."""
     if value is array:  # `data *= 2` assigns the array back that it has changed
         return
     new = numbers(what, value, backend, array.dtype)

@@ -232,15 +232,23 @@ def describe_type(kind: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(describe_type(a) for a in args)
     if origin in (list, tuple):
-        inner = describe_type(args[0]).split(" ", 1)[-1]
-        plural = {"true or false": "booleans"}.get(inner, inner + "s")
         count = f"{len(args)} " if origin is tuple and args[-1] is not Ellipsis else ""
-        return f"a list of {count}{plural}"
+        return f"a list of {count}{plural(describe_type(args[0]))}"
     if origin is dict:
-        return f"a mapping of names to {describe_type(args[1]).split(' ', 1)[-1]}s"
+        return f"a mapping of names to {plural(describe_type(args[1]))}"
     if kind in SCALARS:
         return SCALARS[kind]
     return getattr(kind, "description", getattr(kind, "__name__", str(kind)))
+
+
+def plural(words: str) -> str:
+    """Several of what `words` describe: "a number" -> "numbers", "a list of numbers" -> "lists of numbers"."""
+    if words == SCALARS[bool]:
+        return "booleans"
+    if " or " in words:
+        return " or ".join(map(plural, words.split(" or ")))
+    noun, of, rest = words.split(" ", 1)[-1].partition(" of ")
+    return f"{noun}s{of}{rest}"
 
 
 class Declared:

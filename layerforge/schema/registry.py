@@ -37,7 +37,13 @@ class Registry:
         self._lock = threading.RLock()  # another thread that builds a net waits until all types are known
 
     def add(self, cls: Class) -> Class:
-        """Register a class under its type name; another class of that name is an error, the same one again is not."""
+        """Register a class under its type name; another class of that name is an error, the same one again is not.
+
+        Before a user's class all of the framework's are registered: a name that is taken is an error where it is taken
+        again, and not in the module of the framework's that comes later.
+        """
+        if not cls.__module__.startswith("layerforge."):
+            self._discover()
         name = getattr(cls, "type_name", cls.__name__)
         known = self._types.get(name)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -52,14 +58,17 @@ class Registry:
         if self._discovered:
             return
         with self._lock:
-            if self._discovering:  # a module looks something up while it is imported, or another thread was faster
-                return
+            if self._discovering or self._discovered:
+                return  # a module looks something up while it is imported, or another thread was faster
             self._discovering = True
-            for name in self.packages:
-                package = importlib.import_module(name)
-                for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{name}."):
-                    importlib.import_module(module.name)
-            self._discovered = True
+            try:
+                for name in self.packages:
+                    package = importlib.import_module(name)
+                    for module in pkgutil.walk_packages(getattr(package, "__path__", []), f"{name}."):
+                        importlib.import_module(module.name)
+                self._discovered = True
+            finally:  # where it failed, the next look-up says so again, and does not miss types silently
+                self._discovering = False
 
     def names(self) -> list[str]:
         """All registered names, sorted."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config.sections import SolverSection
 from ..plan.engines import FAST
 from ..schema import registry
-
-if TYPE_CHECKING:
-    from ..net import Net
+from .trainable import Trainable
 
 FastUpdate = Callable[[int, int, float, float, float], None]
 
 
-def fast_update(net: Net, section: SolverSection, history: Sequence[Any]) -> FastUpdate | None:
+def fast_update(net: Trainable, section: SolverSection, history: Sequence[Any]) -> FastUpdate | None:
     """update(start, stop, lr, factor, decay) of a slice of the flat arrays, or None where NumPy has to do it.
 
     It steps along factor · grad + decay · data and agrees with the rule up to rounding.

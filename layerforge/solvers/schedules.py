@@ -103,7 +103,7 @@ class Fixed(Schedule):
 
 
 @SCHEDULES.add
-class Step(Schedule):
+class StepDecay(Schedule):
     """step: lr · gamma ^ floor(i / step_size)"""
 
     type_name = "step"

@@ -17,7 +17,7 @@ from ..schema.synonyms import hint_for_key
 if TYPE_CHECKING:
     from .rules import Rule
 
-FIXED = ("net", "turns", "section", "rule", "schedule", "type", "history")
+FIXED = ("net", "section", "rule", "schedule", "type", "history")
 
 
 class Adjustable:

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import snapshot
 from ..net import Net
-from ..solvers.solver import BLOCK_BYTES, blocks
+from ..solvers.updater import BLOCK_BYTES, blocks
 
 TRAINING = "training/"
 
@@ -45,7 +45,7 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While this lasts the net has the averages; afterwards it has its own numbers again, bit for bit."""
+        """While this lasts the net has the averages; afterwards it has its own values again, bit for bit."""
         self._exchange()
         try:
             yield

@@ -11,8 +11,12 @@ from typing import Any
 from ..config.data_section import DataSection, Feed
 from ..contract import call
 from ..net import Net
+from ..plan.plan import Plan
 from ..plan.planner import make_plan
+from ..run.counting import expected_counts
+from ..run.splitting import reasons
 from ..schema.errors import ConfigError, LayerForgeError
+from ..solvers.solver import refuse_parts
 
 
 def grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -48,7 +52,9 @@ def sizes_of(feed: Feed, samples: int, most: int | None = None) -> list[int]:
 
 
 def check_batches(net: Net, section: DataSection, samples: Mapping[str, int], most: int | None = None) -> None:
-    """Hold every size of batch that occurs in train, val and test against the layers; nothing is computed.
+    """Hold every size of batch that occurs in train, val and test against the layers; nothing of a batch is computed.
+
+    Where batches of train are parts of a step, their losses must add up to that of the whole, too.
 
     most   how many batches of train are used at most
 
@@ -60,17 +66,34 @@ def check_batches(net: Net, section: DataSection, samples: Mapping[str, int], mo
             continue
         for size in sizes_of(feed, count, most if name == "train" else None):
             try:
-                _plan(net, section, name, size)
+                plan = _plan(net, section, name, size)
             except LayerForgeError as error:
                 raise _refusal(error, name, feed, size, count) from error
+            if name == "train" and _are_parts(net, feed, count, most):
+                refuse_parts(_not_adding_up(plan))
 
 
-def _plan(net: Net, section: DataSection, name: str, size: int) -> None:
+def _are_parts(net: Net, feed: Feed, samples: int, most: int | None) -> bool:
+    """Whether some step takes more than one batch."""
+    batches = samples // feed.batch_size if feed.drop_last else -(-samples // feed.batch_size)
+    return min(batches, net.config.train.accumulate_grad_batches, batches if most is None else most) > 1
+
+
+def _not_adding_up(plan: Plan) -> list[str]:
+    """In words, which losses can only be had from a whole batch, as far as that is seen without data."""
+    try:
+        return reasons(expected_counts(plan))
+    except Exception:  # a user's layer that cannot count what stands for labels: the step itself will ask again
+        return []
+
+
+def _plan(net: Net, section: DataSection, name: str, size: int) -> Plan:
     phase = "train" if name == "train" else "eval"
     specs = {n: s.with_shape((size, *s.shape)).with_dtype(net.dtype) for n, s in section.sample_specs(name).items()}
     plan = make_plan(net.graph.phases[phase], specs, None, frozenset())
     for step in plan.steps:
         call.check_phase(step.node.layer, phase, [plan.specs[index] for index in step.bottoms])
+    return plan
 
 
 def _refusal(error: LayerForgeError, name: str, feed: Feed, size: int, count: int) -> ConfigError:

@@ -148,7 +148,7 @@ def checkpoint_bytes(
         "kind": "checkpoint",
         "iteration": solver.iteration,
         "position": asdict(position),
-        "seed": net.run.seed,
+        "seed": net.seed,
         "fallback": data.fallback_used,
         "solver": solver.state(),
         "config": config,

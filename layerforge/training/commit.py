@@ -36,7 +36,7 @@ def commit(folder: Path) -> dict[str, Any] | None:
 
 
 def _git_folder(path: Path) -> Path | None:
-    """Where HEAD lies: in .git itself, or where a file of that name points to (worktrees, submodules)."""
+    """Where HEAD is stored: in .git itself, or where a file of that name points to (worktrees, submodules)."""
     if (path / "HEAD").is_file():
         return path
     text = _read(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,28 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
+from ..config.document import Config
 from ..net import Net
 from .commit import commit
+from .rundir import RunDir
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 PACKAGES = ("numpy", "h5py", "PyYAML", "tqdm", "cupy-cuda12x", "cupy-cuda13x")
+
+
+def write_down(
+    folder: RunDir, config: Config, resolved: str, overrides: Sequence[str], net: Net, *, first: bool
+) -> None:
+    """Write into a run's folder what the run is, before anything can go wrong with it.
+
+    resolved  the configuration with all defaults
+    first     the run begins, and has no copies of its files yet
+    """
+    for i, (path, text) in enumerate(config.files if first else ()):
+        folder.write_text("config.yaml" if i == 0 else f"config.{Path(path).name}", text)
+    folder.write_text("config.resolved.yaml", resolved)
+    folder.write_json("command.json", command(sys.argv, list(overrides)))
+    folder.write_json("env.json", environment(net))
 
 
 def environment(net: Net) -> dict[str, Any]:

@@ -8,14 +8,12 @@ Model selection is honest: `val` chooses the best checkpoint, `test` is scored o
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from .. import snapshot
 from ..data.loader import Batch, Loader
 from ..run.counting import LossPart
 from ..schema.errors import DivergedError
@@ -25,8 +23,9 @@ from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console, show_metric
 from .divergence import RefusedStep, refused, warn
 from .ending import TrainResult, conclude
-from .environment import command, environment
+from .environment import write_down
 from .evaluation import evaluate
+from .final_test import final_test
 from .hooks import Hooks, Running, imported
 from .layer_metrics import LayerMetrics
 from .monitors import TRAIN_LOSS
@@ -119,7 +118,7 @@ class Trainer:
             self.folder, segment = self._folder()
             try:
                 self._train(asked, segment)
-                result.test = self._test()
+                result.test = final_test(self.net, self.data, self.folder, self.position.best is not None, self.console)
                 self.hooks.end("finished")
                 result.reason = self.position.ending or f"{self.total} steps done"
             except BaseException as problem:
@@ -139,7 +138,7 @@ class Trainer:
         self.console.log = self.folder.log
         self.checkpoints = Checkpoints(self.folder.place / "checkpoints", self.config.checkpoint.keep_last)
         self.log = MetricsLog(self.folder, self.columns, segment)
-        self._record()
+        write_down(self.folder, self.config, self.resolved, self.overrides, self.net, first=self.resume is None)
         if self.data.fallback_used:
             self.console.warn(self.data.notice)
         for remark in self.data.remarks:
@@ -180,14 +179,6 @@ class Trainer:
         if self.resume is None:
             return RunDir.create(self.config.train.output_dir, self.config.name), 0
         return self.resume.run, begin_segment(self.resume, self.position, self.console.note)
-
-    def _record(self) -> None:
-        """Write down what this run is, before anything can go wrong with it."""
-        for i, (path, text) in enumerate(self.config.files if self.resume is None else ()):
-            self.folder.write_text("config.yaml" if i == 0 else f"config.{Path(path).name}", text)
-        self.folder.write_text("config.resolved.yaml", self.resolved)
-        self.folder.write_json("command.json", command(sys.argv, list(self.overrides)))
-        self.folder.write_json("env.json", environment(self.net))
 
     def _finish(
         self, result: TrainResult, ended: BaseException | None, signalled: bool, seconds: float
@@ -346,20 +337,3 @@ class Trainer:
         except Exception as other:  # it must not hide what ended the run
             with suppress(Exception):
                 self.console.note(f"what was trained since step {self.saved} could not be saved: {other}")
-
-    def _test(self) -> dict[str, float]:
-        """Score the test data once, with the weights that val chose, and say so in the last line."""
-        chosen = self.folder.place / "checkpoints" / ("best.h5" if self.position.best is not None else "last.h5")
-        where = "synthetic Digits, NOT on the data asked for" if self.data.fallback_used else "test data"
-        if self.data.test is None:
-            if self.data.fallback_used:
-                self.console.warn(self.data.notice)
-            self.console.result(f"done: {self.folder.path}")
-            return {}
-        arrays, _ = snapshot.read_snapshot(chosen)
-        self.net.load_arrays(arrays, str(chosen))
-        values = {f"test/{k}": v for k, v in evaluate(self.net, self.data.test.epoch(0)).items()}
-        words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in values.items())
-        self.console.note(f"done: {self.folder.path}")
-        self.console.result(f"{words}  ({chosen.name}, {self.data.test.samples} samples of {where})")
-        return values

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 import numpy as np
 
 from layerforge.check.case import CHECKS, Case, CheckFailed
-from layerforge.check.contract import cases
+from layerforge.check.contract import applicable, cases
 from layerforge.check.gradcheck import SAMPLES_LAYER, example_rows, make_effort
 from layerforge.schema.registry import LAYERS
 
@@ -115,7 +115,7 @@ def first_failure(name: str) -> str:
             if not row.ok and row.failed is not None:
                 return f"{label}: gradients: {row.blob}{row.failed.describe()}"
     for label, case in cases(cls):
-        for check in (check for check in CHECKS if check != "gradients"):
+        for check in (check for check in applicable(case) if check != "gradients"):
             if found := _failure(check, case):
                 return f"{label}: {check}: {found}"
     return ""

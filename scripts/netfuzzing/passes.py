@@ -177,7 +177,7 @@ def data(trial: Trial, action: Action) -> dict[str, np.ndarray]:
 
 
 def disguised(array: np.ndarray, how: str) -> np.ndarray:
-    """The same numbers, lying otherwise in memory or of another type."""
+    """The same values, stored otherwise or of another type."""
     if how in ("float64", "float16"):
         return array.astype(how) if array.dtype.kind == "f" else array.astype("int32")
     if how in ("int64", "uint8"):

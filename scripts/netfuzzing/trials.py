@@ -20,7 +20,7 @@ from layerforge.schema.registry import LAYERS
 
 BATCH = 3  # samples in the declared shapes; passes take others
 TOKENS, CLASSES = 5, 4
-LARGEST = 600  # numbers per sample of a blob
+LARGEST = 600  # elements per sample of a blob
 DISGUISES = ("plain", "fortran", "reversed", "strided", "transposed", "ones", "float64", "float16", "int64", "uint8")
 
 
@@ -30,7 +30,7 @@ class Action:
 
     kind       "pass", or "step" of a solver
     backwards  of a pass: what each backward starts from, None for the losses, or a blob's name
-    disguise   how the inputs lie in memory, or of which type they are
+    disguise   how the inputs are stored, or of which type they are
     """
 
     kind: str
@@ -244,17 +244,18 @@ IMAGES = [
     plain("GroupNorm", num_groups=one_of(1, 2)), plain("InstanceNorm"), plain("LocalResponseNorm", size=3, alpha=0.5),
     plain("Dropout2d", p=0.5), plain("Dropout2d", p=0.3), plain("Upsample", scale_factor=2), plain("MVN"),
     plain("PixelShuffle", upscale_factor=2), plain("Unfold", kernel_size=2),
-    plain("SpatialPyramidPool", pyramid_height=2),
+    plain("SpatialPyramidPool", pyramid_height=2), plain("AdaptiveMaxPool2d", output_size=one_of(1, 2)),
 ]  # fmt: skip
 SEQUENCES = [
     plain("LSTM", hidden_size=one_of(2, 4)), plain("GRU", hidden_size=one_of(2, 4)), plain("RNN", hidden_size=3),
     plain("LSTM", hidden_size=3, bidirectional=True), plain("MultiheadAttention", num_heads=one_of(1, 2)),
     plain("ScaledDotProductAttention", bottoms=3, causal=one_of(True, False)), plain("PositionalEmbedding", max_len=8),
     window("Conv1d", out_channels=one_of(2, 3)), window("MaxPool1d"), window("AvgPool1d"), plain("InstanceNorm"),
+    window("ConvTranspose1d", out_channels=2), window("Unfold1d"),
 ]  # fmt: skip
 VOLUMES = [
     window("Conv3d", out_channels=2), window("MaxPool3d"), window("AvgPool3d"), plain("Reshape", shape=[0, 0, 0, -1]),
-    plain("Flatten", start_dim=2),
+    plain("Flatten", start_dim=2), window("ConvTranspose3d", out_channels=2), plain("Unfold3d", kernel_size=2),
 ]  # fmt: skip
 EMBEDDING = [plain("Embedding", num_embeddings=TOKENS, embedding_dim=one_of(2, 4))]
 

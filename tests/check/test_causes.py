@@ -159,3 +159,28 @@ def test_every_array_that_backward_reads_is_named() -> None:
     words = run("backward_reads", case)
     assert words is not None
     assert "backward reads bottom[1], bottom[2], which" in words
+
+
+# What does not apply ----------------------------------------------------------------------------------------------
+
+
+def test_checks_that_do_not_apply_are_told_of_and_not_counted() -> None:
+    report = examine(Affine, Effort(), ["jvp", "in_place", "views"])
+    assert report.checks == 2  # views, on two examples
+    lines = report.text().splitlines()
+    assert lines[0] == "not applicable: in_place on 2 examples, jvp on 2 examples (--verbose says why)"
+    assert lines[1] == "1 layer, 2 checks: all pass"
+    told = report.text(verbose=True).splitlines()
+    assert "not applicable: in_place on 2 examples: it does not say inplace" in told
+    assert "not applicable: jvp on 2 examples: it has no jvp of its own" in told
+    first = report.as_dict()["inapplicable"][0]
+    assert first == {"layer": "Affine-0", "check": "in_place", "reason": "it does not say inplace"}
+
+
+def test_a_layer_of_which_nothing_asked_can_be_proved() -> None:
+    report = examine(Affine, Effort(), ["jvp"])
+    assert not report.is_empty
+    assert report.text().splitlines() == [
+        "not applicable: jvp on 2 examples: it has no jvp of its own",
+        "1 layer: nothing to prove",
+    ]

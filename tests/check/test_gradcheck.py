@@ -608,7 +608,7 @@ def test_arguments_that_cannot_be(target: Any, options: dict[str, Any], message:
 def test_the_report_names_a_mutant_and_the_check_that_caught_it(check: str, mutant: type[Layer]) -> None:
     report = examine(mutant, Effort(), [check])
     assert not report.ok
-    assert mutant.__name__ in report.summary()
+    assert mutant.type_name in report.summary()
     assert check == "gradients" or {f.check for f in report.failures} == {check}
 
 

@@ -205,7 +205,11 @@ WORDS = st.sampled_from([*KEYS, *NAMES, *VALUES])
 SPOTS = [m.span() for m in re.finditer(r"[A-Za-z0-9_.]+|[\[\]{},:]", GOOD)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.tuples(st.sampled_from(SPOTS), WORDS), min_size=1, max_size=3))
 def test_mutated_configurations_never_end_in_a_traceback(
     capsys: pytest.CaptureFixture[str], changes: list[tuple[tuple[int, int], str]]

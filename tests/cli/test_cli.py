@@ -725,7 +725,7 @@ def test_families_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_page_of_a_layer(capsys: pytest.CaptureFixture[str]) -> None:
     out = ok(capsys, "layers", "Linear")
     assert "    y = x Wᵀ + b\n" in out
-    assert "  out_features   an integer >= 1   required          features M of the output\n" in out
+    assert "  out_features   an integer >= 1   required          features O of the output\n" in out
     assert "Reads       bottom in backward\n" in out
     assert "  - {name: linear, type: Linear, bottom: x1, out_features: 4}\n" in out
     assert "x1 (3, 5) float32 -> (3, 4) float32" in out
@@ -921,3 +921,20 @@ def test_help_and_imports_load_nothing_heavy() -> None:
     heavy = {"h5py", "tqdm", "urllib.request", "layerforge.net"}
     assert not heavy & loaded_by("import layerforge")
     assert not (heavy | {"numpy", "yaml"}) & loaded_by("from layerforge.cli import main; main(['--help'])")
+
+
+def test_check_refuses_the_path_that_a_run_could_not_write_down(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "odd\x01").mkdir()
+    (folder / "odd\x01" / "t.csv").write_text("a,label\n" + "1.5,0\n2.5,1\n" * 4)
+    (folder / "odd\x01" / "c.yaml").write_text(
+        "data: {train: {type: CSV, path: t.csv, label: label, batch_size: 2}}\n"
+        "net:\n- {name: fc, type: Linear, out_features: 2}\n"
+        "- {name: loss, type: SoftmaxCrossEntropy, bottom: [fc, label]}\n"
+        "solver: {lr: 0.1}\ntrain: {epochs: 1}\n"
+    )
+    monkeypatch.chdir(folder / "odd\x01")
+    told = refused(capsys, "check", "c.yaml")
+    assert "control character U+0001" in told and "rename the file or folder" in told
+    assert "control character U+0001" in refused(capsys, "train", "c.yaml")

@@ -246,7 +246,7 @@ def test_a_batch_that_no_memory_holds(value: int, capsys: pytest.CaptureFixture[
     assert "internal error" not in capsys.readouterr().err
     net = Net.from_config(SMALL, keep="none")
     with pytest.raises(ConfigError, match=rf"an input of shape \({value}, 3\) does not fit into memory"):
-        net.executor_for("train", {"x": (value, 3)})
+        net.passes.executor_for("train", {"x": (value, 3)})
 
 
 @pytest.mark.parametrize("value", ["99999999999999999999", "-99999999999999999999", "[1, 99999999999999999999]"])

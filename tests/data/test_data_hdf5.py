@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,29 @@ def test_datasets_of_the_root_group_are_blobs(here: Path) -> None:
         "label": ((), "index"),
         "x": ((2,), "real"),
     }
-    arrays = h5.load()
+    with pytest.warns(UserWarning, match="'inner' is a group"):
+        arrays = h5.load()
     np.testing.assert_array_equal(arrays["image"], pixels[1:4])
     np.testing.assert_array_equal(arrays["x"], np.arange(10).reshape(5, 2)[1:4])
     assert arrays["x"].dtype == np.float32
+
+
+def test_what_is_left_out_of_a_file_is_said_by_name(here: Path) -> None:
+    with h5py.File(here / "a.h5", "w") as file:
+        file["x"] = np.arange(3.0)
+        file["wave"] = np.zeros(3, complex)
+        file["nothing"] = h5py.Empty("f4")
+        file["words"] = np.array([b"a", b"b", b"c"])
+        file["inner/deep/y"] = file["inner/z"] = np.zeros(3)
+    with pytest.warns(UserWarning) as told:
+        assert list(source().load()) == ["x"]
+    words = str(told[0].message)
+    for part in ("'inner' is a group", "'nothing' is empty", "'wave' holds complex128", "'words' holds |S1"):
+        assert part in words
+    assert "blobs: {BLOB: GROUP/NAME}" in words and "'x'" not in words
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(source(blobs={"x": "x"}).load()) == ["x"], "who names what is meant knows the rest"
 
 
 def test_blobs_name_datasets_in_groups(here: Path) -> None:

@@ -14,7 +14,7 @@ from support.data_files import grey_png, idx_bytes, images, png_bytes
 from layerforge.arrays.spec import Spec, index
 from layerforge.data.inputs import read_inputs
 from layerforge.data.png import read_png
-from layerforge.schema.errors import DataError
+from layerforge.schema.errors import DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
 
 GREY = Spec((1, 4, 5))
@@ -226,3 +226,24 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     with h5py.File(path, "w") as file:
         for name, array in arrays.items():
             file[name] = array
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0,1,2\n" + "3.5,1.5,2.5\n" * 12, "put a line of names that are no numbers in front"),
+        ("a,b,c\n1,2,3\n1,x,3\n", "take the column out of the file"),
+    ],
+)
+def test_hints_on_tables_name_no_key_that_predict_has_not(
+    tmp_path: Path, trained: bool, text: str, words: str
+) -> None:
+    (tmp_path / "train.csv").write_text("a,b,c,label\n" + "1.5,2.5,3.5,0\n2.5,1.5,3.5,1\n" * 6)
+    (tmp_path / "a.csv").write_text(text)
+    table = SOURCES.get("CSV").from_config({"path": str(tmp_path / "train.csv"), "label": "label"}, "CSV")
+    with pytest.raises(LayerForgeError) as caught:
+        read_inputs(tmp_path / "a.csv", Spec((3,)), "features", table if trained else None)
+    if not (trained and "names" in words):  # then the columns' own names are asked for
+        assert words in str(caught.value)
+    assert "header:" not in str(caught.value) and "columns: [" not in str(caught.value)

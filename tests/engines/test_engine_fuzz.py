@@ -17,7 +17,7 @@ from support.engine_fuzz import TYPES, laid_out
 from support.engine_pairs import pair
 
 from layerforge.engines.onednn import table
-from layerforge.engines.onednn.binding import layout
+from layerforge.engines.onednn.strides import layout
 
 SUPPORT = Path(__file__).parents[1] / "support"
 DRAWS = 4 * len(TYPES)

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.scores import scores, scores_elsewhere
+from support.tools import demand_engine
 
-from layerforge import Net
 from layerforge.engines.onednn import library
 from layerforge.plan.engines import FAST
 from layerforge.schema.errors import BackendError
@@ -72,35 +73,11 @@ def test_the_same_config_trains_and_the_snapshots_load_either_way(folder: Path) 
     for name, variables in (("without", NOWHERE), ("with", {})):
         done = layerforge(folder, "train", "small.yaml", f"train.output_dir={name}", "--quiet", **variables)
         assert done.returncode == 0, done.stderr
-    with np.load(dump_scores(folder, NOWHERE)) as theirs:
-        mine = {name: scores(folder / name) for name in ("without", "with")}
-        for name, array in mine.items():
-            np.testing.assert_allclose(array, theirs[name], atol=1e-4)
-        np.testing.assert_allclose(mine["with"], mine["without"], atol=0.05)
-
-
-SCORES = """
-import numpy as np, sys
-sys.path.insert(0, {tests!r})
-from test_engine_missing import scores
-from pathlib import Path
-np.savez("scores.npz", **{{name: scores(Path(name)) for name in ("without", "with")}})
-"""
-
-
-def dump_scores(folder: Path, variables: dict[str, str]) -> Path:
-    """The scores of both runs, computed in another process."""
-    code = SCORES.format(tests=str(Path(__file__).parent))
-    subprocess.run([sys.executable, "-c", code], cwd=folder, env={**os.environ, **variables}, timeout=120, check=True)
-    return folder / "scores.npz"
-
-
-def scores(run: Path) -> np.ndarray:
-    """What the last checkpoint of a run says to some images."""
-    net = Net.from_yaml(run.parent / "small.yaml", keep="none")
-    net.load(next(run.rglob("last.h5")))
-    images = np.random.default_rng(0).random((5, 1, 28, 28), dtype="float32")
-    return net.forward(phase="eval", outputs="fc2", image=images)["fc2"]
+    theirs = scores_elsewhere(folder, ("without", "with"), NOWHERE)
+    mine = {name: scores(folder / name) for name in ("without", "with")}
+    for name, array in mine.items():
+        np.testing.assert_allclose(array, theirs[name], atol=1e-4)
+    np.testing.assert_allclose(mine["with"], mine["without"], atol=0.05)
 
 
 def test_an_engine_that_is_asked_for_by_name_and_missing_is_exit_5(folder: Path) -> None:
@@ -129,9 +106,9 @@ def test_env_json_says_who_computed(folder: Path) -> None:
     record = {name: json.loads(next((folder / name).rglob("env.json")).read_text()) for name in ("without", "with")}
     assert record["without"]["engine"]["library"] is None
     assert record["without"]["engine"]["why"].startswith("$LAYERFORGE_ONEDNN names /nowhere")
-    if engine(FAST).missing() is None:
-        assert record["with"]["engine"]["library"] == engine(FAST).describe()
-        assert record["with"]["engine"]["threads"] >= 1
+    demand_engine()
+    assert record["with"]["engine"]["library"] == engine(FAST).describe()
+    assert record["with"]["engine"]["threads"] >= 1
 
 
 # Libraries that will not do -------------------------------------------------------------------------------------------

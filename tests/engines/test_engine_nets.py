@@ -187,6 +187,15 @@ def test_tangents_go_through_a_fused_pair(below: str, above: str) -> None:
     assert tangents[0] == pytest.approx(tangents[1], rel=1e-4)
 
 
+@pytest.mark.parametrize("below", BELOW)
+def test_a_tangent_in_the_memory_of_another_is_another(below: str) -> None:
+    net, v = build(BELOW[below], "auto", keep="all"), np.ones((4, 3, 6, 5), "float32")
+    net.forward(**batch())
+    first = net.jvp(x=v)["loss"]
+    v *= 2
+    np.testing.assert_allclose(net.jvp(x=v)["loss"], 2 * first, rtol=1e-4)
+
+
 RELU = {"name": "high", "type": "ReLU"}
 APART: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "another reads the blob between": (

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.engine_pairs import pair
 
 from layerforge import Net
 from layerforge.arrays.functional import product_over_rows
@@ -15,10 +16,7 @@ from layerforge.check import accuracy
 from layerforge.check.accuracy import EPS, Use
 from layerforge.engines.onednn import base, conv, norm, pool, table
 from layerforge.plan.engines import FAST
-from layerforge.schema import registry
 from layerforge.schema.registry import LAYERS
-
-pytestmark = pytest.mark.skipif(registry.engine(FAST).missing() is not None, reason="without oneDNN")
 
 ROWS = 1_000_000
 TENTH = float(np.float32(0.1))
@@ -140,6 +138,8 @@ def test_gradients_of_many_rows_accumulate_and_stay_out_of_frozen_parameters(lay
         ("Conv3d", {"kernel_size": 2, "stride": [1, 2, 1], "padding": [1, 0, 1]}, (2, 2, 5, 6, 4)),
         ("ConvTranspose2d", {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}, (2, 2, 6, 5)),
         ("ConvTranspose2d", {"kernel_size": [4, 3], "padding": [2, 0], "groups": 2}, (2, 2, 9, 5)),
+        ("ConvTranspose1d", {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}, (2, 2, 30)),
+        ("ConvTranspose3d", {"kernel_size": 2, "stride": [1, 2, 1], "groups": 2}, (2, 2, 4, 3, 4)),
     ],
 )
 def test_kernels_gradients_by_the_reference(type_name: str, params: dict[str, Any], shape: tuple[int, ...]) -> None:
@@ -216,3 +216,18 @@ def test_means_of_large_windows(type_name: str, params: dict[str, Any], shape: t
 
 def test_small_windows_are_onednns() -> None:
     assert pool.LARGE >= 49, "7 x 7, with which many classifiers end"
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+def test_attention_over_many_equal_keys(queries: int) -> None:
+    """The values lie far from 0, and where all keys are the same no query's gradient is left."""
+    rng, keys = np.random.default_rng(7), 300_000
+    q, k, v = rng.normal(size=(1, queries, 4)), np.full((1, keys, 4), 3.3), 100 + rng.normal(size=(1, keys, 3))
+    bottoms = [x.astype("float32") for x in (q, k, v)]
+    dy = rng.normal(size=(1, queries, 3)).astype("float32")
+    reference, engine = pair(table.LAYERS["ScaledDotProductAttention"], {}, *bottoms)
+    errors = []
+    for probe in (reference, engine):
+        probe.forward()
+        errors.append(np.abs(probe.backward([dy])[0]).max())
+    assert errors[1] <= 4 * errors[0] < 1e-4

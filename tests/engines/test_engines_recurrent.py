@@ -205,7 +205,7 @@ def test_a_net_that_reuses_memory_is_the_net_that_keeps_all(kind: str) -> None:
         found = pass_through(planned, seed)
         assert_same(found, pass_through(kept, seed))
         assert_close(found, pass_through(reference, seed), 1e-4)
-    assert planned.executor.layout is not None
+    assert planned.passes.current.layout is not None
     assert {planned.current_plan.choices[name].engine for name in ("low", "high")} == {"onednn"}
 
 

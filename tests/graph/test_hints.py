@@ -140,3 +140,44 @@ def test_what_backward_reads_without_saying_so_is_named(layer: type[Layer], read
         check_backward_reads(Case(layer, layer.examples[0]))
     assert f"backward reads {read}, which backward_reads={layer.backward_reads!r} does not name" in caught.value.message
     assert str(caught.value.hint).startswith(f"backward_reads = {words}")
+
+
+# ---- a missing axis of channels, and too few things ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "made"),
+    [
+        ({k: v for k, v in CONV.items() if k != "bottom"}, [4, 8, 9], (4, 1, 8, 9)),
+        ({"name": "p", "type": "AvgPool2d", "kernel_size": 2}, [4, 8, 9], (4, 1, 8, 9)),
+        ({"name": "c", "type": "Conv1d", "out_channels": 2, "kernel_size": 3}, [4, 9], (4, 1, 9)),
+    ],
+)
+def test_a_missing_axis_of_channels_is_named_with_the_layer_that_adds_it(
+    layer: dict[str, Any], shape: list[int], made: tuple[int, ...]
+) -> None:
+    told = refused({**layer}, x={"shape": shape})
+    assert f"`type: Unsqueeze, dim: 1` above makes {made} of it" in told
+    unsqueeze = {"name": "u", "type": "Unsqueeze", "dim": 1}
+    assert Net.from_config({"inputs": {"x": {"shape": shape}}, "net": [unsqueeze, {**layer}]})
+    assert "Unsqueeze" not in refused({**layer}, x={"shape": [4, 1, 1, *shape[1:]]})
+
+
+def text_net(folder: Path, rows: int, scores: int, **more: Any) -> dict[str, Any]:
+    (folder / "t.txt").write_text("abcdefgh" * 20)
+    text = {"type": "Text", "path": str(folder / "t.txt"), "sequence_length": 4, "batch_size": 3}
+    head = [{"name": "fc", "type": "Linear", "out_features": scores},
+            {"name": "turned", "type": "Permute", "dims": [0, 2, 1]}]  # fmt: skip
+    embedding = {"name": "e", "type": "Embedding", "num_embeddings": rows, "embedding_dim": 5, "bottom": "x"}
+    return {"data": {"train": text}, "net": [embedding, *head, {**loss("turned", labels="y"), **more}]}
+
+
+def test_a_vocabulary_that_is_larger_than_the_net_is_told_before_training(tmp_path: Path) -> None:
+    assert Net.from_config(text_net(tmp_path, 8, 8))
+    assert Net.from_config(text_net(tmp_path, 12, 8)), "room for more does no harm"
+    with pytest.raises(LayerForgeError, match=r"'e' \(Embedding\) has 7 things that 'x' may name, the data") as caught:
+        Net.from_config(text_net(tmp_path, 7, 8))
+    assert "the data have 8: 0 to 7" in str(caught.value) and "num_embeddings: 8" in str(caught.value)
+    with pytest.raises(LayerForgeError, match=r"'loss' .* has 7 things that 'y' may name, the data have 8"):
+        Net.from_config(text_net(tmp_path, 8, 7))
+    assert Net.from_config(text_net(tmp_path, 8, 7, ignore_index=7)), "who ignores some may have fewer"

@@ -171,3 +171,29 @@ def test_the_same_blob_on_both_sides() -> None:
         found = net.forward(backward=True, x=np.array([[3.0]]))
         net.backward(y=np.array([[1.0]]))
         assert (found["y"].item(), net.blobs["x"].grad.item()) == (top, grad), layer
+
+
+# Where ----------------------------------------------------------------------------------------------------------------
+
+
+def test_where_sends_each_gradient_to_the_blob_that_was_chosen() -> None:
+    layer = Alone("Where", np.array([[1, 0, 2]]), [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [[10.0]])
+    assert_array_equal(layer.top(), [[1, 10, 3], [4, 10, 6]])
+    got = layer.vjp([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert_array_equal(got["bottom[1]"], [[1, 0, 3], [4, 0, 6]])
+    assert_array_equal(got["bottom[2]"], [[7]])
+
+
+def test_what_where_does_not_choose_may_be_anything() -> None:
+    layer = Alone("Where", np.array([1, 0]), [1.0, NAN], [INF, 2.0])
+    assert_array_equal(layer.top(), [1, 2])
+    got = layer.vjp([NAN, 5.0])
+    assert_array_equal(got["bottom[1]"], [NAN, 0])
+    assert_array_equal(got["bottom[2]"], [0, 5])
+
+
+def test_a_tangent_of_one_choice_alone_is_spread_as_the_top_is() -> None:
+    layer = Alone("Where", np.array([[1], [0]]), [1.0, 2.0], [[[3.0]]])
+    layer.forward()
+    assert_array_equal(layer.layer.jvp(None, None, np.array([[[7.0]]])), [[[0, 0], [7, 7]]])
+    assert_array_equal(layer.layer.jvp(None, np.array([1.0, 2.0]), None), [[[1, 2], [0, 0]]])

@@ -208,6 +208,26 @@ def test_convolutions_along_one_and_three_axes_are_those_along_two(groups: int) 
         assert_allclose(got, want[:, :, row], rtol=1e-12)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_transposed_convolutions_along_one_and_three_axes_are_those_along_two(groups: int) -> None:
+    x, weight = RNG.normal(size=(2, 4, 3, 5)), RNG.normal(size=(4, 8 // groups, 1, 3))
+    options = {"out_channels": 8, "groups": groups}
+    line = {**options, "kernel_size": 3, "stride": 3, "padding": 1, "dilation": 2, "output_padding": 2}
+    flat = {**line, "kernel_size": [1, 3], "stride": [1, 3], "padding": [0, 1], "output_padding": [0, 2]}
+    deep = {**line, "kernel_size": [1, 1, 3], "stride": [1, 1, 3], "padding": [0, 0, 1], "output_padding": [0, 0, 2]}
+    two = conv("ConvTranspose2d", x, weight, 1.0, **flat)
+    three = conv("ConvTranspose3d", x[:, :, None], weight[:, :, None], 1.0, **deep)
+    assert_allclose(three.top()[:, :, 0], two.top(), rtol=1e-12)
+    dy = RNG.normal(size=two.top().shape)
+    want, got = two.vjp(dy), three.vjp(dy[:, :, None])
+    assert_allclose(got["bottom[0]"][:, :, 0], want["bottom[0]"], rtol=1e-12)
+    assert_allclose(got["weight"][:, :, 0], want["weight"], rtol=1e-12)
+    for row in range(3):
+        one = conv("ConvTranspose1d", x[:, :, row], weight[:, :, 0], 1.0, **line)
+        assert_allclose(one.top(), two.top()[:, :, row], rtol=1e-12)
+        assert_allclose(one.vjp(dy[:, :, row])["bottom[0]"], want["bottom[0]"][:, :, row], rtol=1e-12)
+
+
 # Upsample, PixelShuffle, Unfold ---------------------------------------------------------------------------------------
 
 
@@ -259,9 +279,18 @@ def test_unfolded_windows_by_hand() -> None:
     assert columns.vjp(np.ones((1, 4, 4)))["bottom[0]"][0, 0].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
 
 
-def test_a_convolution_is_a_product_with_the_unfolded_image() -> None:
-    x, options = RNG.normal(size=(2, 3, 7, 6)), {"kernel_size": [3, 2], "stride": 2, "padding": 1, "dilation": [1, 2]}
-    conv = Alone("Conv2d", x, out_channels=4, bias=False, **options)
+UNFOLDED = {
+    "1d": ((2, 3, 9), {"kernel_size": 3, "stride": 2, "padding": 2, "dilation": 2}),
+    "2d": ((2, 3, 7, 6), {"kernel_size": [3, 2], "stride": 2, "padding": 1, "dilation": [1, 2]}),
+    "3d": ((2, 3, 4, 5, 3), {"kernel_size": [3, 1, 2], "stride": [1, 2, 1], "padding": 1, "dilation": [2, 1, 3]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("axes", UNFOLDED)
+def test_a_convolution_is_a_product_with_the_unfolded_image(axes: str) -> None:
+    shape, options = UNFOLDED[axes]
+    x = RNG.normal(size=shape)
+    conv = Alone(f"Conv{axes}", x, out_channels=4, bias=False, **options)
     y = conv.top()
-    product = conv.layer.params.weight.reshape(4, -1) @ Alone("Unfold", x, **options).top()
+    product = conv.layer.params.weight.reshape(4, -1) @ Alone(f"Unfold{axes.replace('2d', '')}", x, **options).top()
     assert_allclose(product.reshape(y.shape), y, rtol=1e-12, atol=1e-12)

@@ -357,3 +357,23 @@ def test_dropout2d_drops_whole_channels() -> None:
     assert_array_equal(y, np.broadcast_to(y[:, :, :1, :1], x.shape))
     assert abs((y == 0).mean() - 0.25) < 0.03
     assert_array_equal(layer.vjp(x)["bottom[0]"], y)
+
+
+# GLU ------------------------------------------------------------------------------------------------------------------
+
+
+def test_glu_by_hand() -> None:
+    layer = Alone("GLU", [[2.0, 3.0, 0.0, math.log(3)]])
+    assert_allclose(layer.top(), [[1, 2.25]])
+    assert_allclose(layer.vjp([[1.0, 10.0]])["bottom[0]"], [[0.5, 7.5, 0.5, 30 * 0.1875]])
+
+
+def test_the_gate_of_glu_is_the_second_half_of_its_axis() -> None:
+    x = np.arange(8.0).reshape(1, 4, 2)
+    assert_allclose(Alone("GLU", x, dim=1).top(), x[:, :2] / (1 + np.exp(-x[:, 2:])))
+
+
+def test_gates_of_glu_at_their_ends_do_not_overflow() -> None:
+    layer = Alone("GLU", [[2.0, 3.0, 1e4, -1e4]], dtype="float32")
+    assert_allclose(layer.top(), [[2, 0]], atol=1e-30)
+    assert_allclose(layer.vjp([[1.0, 1.0]])["bottom[0]"], [[1, 0, 0, 0]], atol=1e-30)

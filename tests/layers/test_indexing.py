@@ -151,3 +151,58 @@ def test_a_loss_behind_filter_is_the_mean_over_the_selected_samples() -> None:
     )
     want = whole.forward(x=x[selector == 1], labels=labels[selector == 1])["loss"]
     assert_allclose(filtered.forward(x=x, labels=labels, selector=selector)["loss"], want, rtol=1e-12)
+
+
+# Scatter, ScatterAdd --------------------------------------------------------------------------------------------------
+
+
+def test_of_several_numbers_for_one_place_the_last_stays_and_has_the_gradient() -> None:
+    layer = Alone("Scatter", [[9.0, 9.0, 9.0]], np.array([[2, 0, 2]]), [[1.0, 2.0, 3.0]], dim=1)
+    assert_array_equal(layer.top(), [[2, 9, 3]])
+    got = layer.vjp([[10.0, 100.0, 1000.0]])
+    assert_array_equal(got["bottom[0]"], [[0, 100, 0]])
+    assert_array_equal(got["bottom[2]"], [[0, 10, 1000]])
+
+
+def test_the_last_is_the_last_in_row_major_order() -> None:
+    """Along axis 0 the rows of src come one after the other, whatever their memory looks like."""
+    index, src = np.array([[0, 1], [0, 0], [0, 1]]), np.arange(6.0).reshape(3, 2)
+    layer = Alone("Scatter", np.full((2, 2), -1.0), index, src, dim=0)
+    assert_array_equal(layer.top(), [[4, 3], [-1, 5]])
+    layer.given[2] = np.asfortranarray(src)
+    assert_array_equal(layer.top(), [[4, 3], [-1, 5]])
+
+
+def test_scatter_is_numpys_assignment_number_by_number() -> None:
+    rng = np.random.default_rng(0)
+    for dim in range(3):
+        x, src = rng.normal(size=(3, 4, 2)), rng.normal(size=(4, 4, 4))
+        shape = [3, 4, 2]
+        shape[dim] = 4
+        index = rng.integers(0, x.shape[dim], shape)
+        want = x.copy()
+        for place in np.ndindex(*shape):
+            want[(*place[:dim], index[place], *place[dim + 1 :])] = src[place]
+        assert_array_equal(Alone("Scatter", x, index, src, dim=dim).top(), want)
+
+
+def test_scatter_makes_one_hot_vectors() -> None:
+    layer = Alone("Scatter", np.zeros((2, 3)), np.array([[1], [2]]), np.ones((2, 1)), dim=1)
+    assert_array_equal(layer.top(), np.eye(3)[1:])
+
+
+def test_scatter_add_sums_by_group() -> None:
+    layer = Alone("ScatterAdd", [[1.0, 2.0, 3.0]], np.array([[2, 0, 2]]), [[10.0, 20.0, 30.0, 99.0]], dim=1)
+    assert_array_equal(layer.top(), [[21, 2, 43]])
+    got = layer.vjp([[1.0, 10.0, 100.0]])
+    assert_array_equal(got["bottom[0]"], [[1, 10, 100]])
+    assert_array_equal(got["bottom[2]"], [[100, 1, 100, 0]])
+
+
+@pytest.mark.parametrize("name", ["Scatter", "ScatterAdd"])
+@pytest.mark.parametrize("wrong", [3, -1])
+def test_a_place_to_scatter_to_that_is_none_is_an_error_of_the_data(name: str, wrong: int) -> None:
+    layer = Alone(name, np.zeros((1, 3)), np.array([[0, wrong]]), np.ones((1, 2)), dim=1)
+    with pytest.raises(LayerError, match=rf"'{name}'.*index {wrong} at position 0, 1 is out of range") as caught:
+        layer.forward()
+    assert caught.value.exit_code == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,3 +167,81 @@ def test_einsum_agrees_with_numpy_on_many_equations() -> None:
 def test_einsum_says_where_its_equation_is_wrong() -> None:
     with pytest.raises(LayerForgeError, match="Einsum: equation names i twice in 'ii'"):
         Alone("Einsum", np.eye(2), np.eye(2), equation="ii,ij->j")
+
+
+# Det, SVDVals, Cholesky -----------------------------------------------------------------------------------------------
+
+
+def test_det_of_two_by_two_has_the_cofactors_as_its_gradient_singular_or_not() -> None:
+    for x in ([[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [2.0, 4.0]], [[0.0, 0.0], [0.0, 5.0]], [[0.0, 0.0], [0.0, 0.0]]):
+        (a, b), (c, d) = x
+        layer = Alone("Det", x)
+        assert_allclose(layer.top(), a * d - b * c, atol=1e-15)
+        assert_allclose(layer.vjp(3.0)["bottom[0]"], [[3 * d, -3 * c], [-3 * b, 3 * a]], atol=1e-14)
+
+
+def test_det_of_a_matrix_that_lacks_two_ranks_moves_in_no_direction() -> None:
+    assert_allclose(Alone("Det", np.outer([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])).vjp(1.0)["bottom[0]"], 0, atol=1e-13)
+
+
+def test_the_gradient_of_det_keeps_its_digits_next_to_a_singular_matrix() -> None:
+    """det x times the inverse has lost all of them there."""
+    x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0 + 1e-15]])
+    cofactors = [[-3, 6, -3], [6, -12, 6], [-3, 6, -3]]
+    assert_allclose(Alone("Det", x).vjp(1.0)["bottom[0]"], cofactors, rtol=1e-12)
+
+
+def test_singular_values_by_hand() -> None:
+    layer = Alone("SVDVals", [[0.0, -3.0], [5.0, 0.0], [0.0, 0.0]])
+    assert_allclose(layer.top(), [5, 3])
+    assert_allclose(layer.vjp([1.0, 10.0])["bottom[0]"], [[0, -10], [1, 0], [0, 0]], atol=1e-14)
+
+
+@pytest.mark.parametrize("dy", [lambda y: np.ones_like(y), lambda y: 2 * y, lambda y: np.prod(y) / y])
+def test_what_treats_equal_singular_values_alike_has_its_gradient(dy: Any) -> None:
+    """The nuclear norm, the sum of squares and |det| of a multiple of a rotation: u vᵀ, 2x and |det x| x⁻ᵀ."""
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    layer = Alone("SVDVals", 2 * q)
+    y = layer.top()
+    assert_allclose(y, [2, 2, 2])
+    assert_allclose(layer.vjp(dy(y))["bottom[0]"], q * dy(np.array([2.0, 2.0, 2.0]))[0], atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["SVDVals", "Det"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_matrix_that_is_not_finite_has_no_singular_values(name: str, wrong: float) -> None:
+    layer = Alone(name, [[1.0, wrong], [0.0, 1.0]])
+    with pytest.raises(LayerError, match=f"'{name}'.*a matrix holds NaN or infinity"), np.errstate(invalid="ignore"):
+        layer.vjp([1.0, 1.0] if name == "SVDVals" else 1.0)
+
+
+def test_cholesky_by_hand() -> None:
+    """x = [[4, 2], [2, 5]] is L Lᵀ with L = [[2, 0], [1, 2]]; L₀₀ = √x₀₀ moves by 1/4 of ẋ₀₀."""
+    x = [[4.0, 2.0], [2.0, 5.0]]
+    lower, upper = Alone("Cholesky", x), Alone("Cholesky", x, upper=True)
+    assert_allclose(lower.top(), [[2, 0], [1, 2]])
+    assert_allclose(upper.top(), [[2, 1], [0, 2]])
+    assert_allclose(lower.vjp([[1.0, 0.0], [0.0, 0.0]])["bottom[0]"], [[0.25, 0], [0, 0]], atol=1e-15)
+    # L₁₀ = x₁₀ / √x₀₀: 1/2 of ẋ₁₀, which the two numbers that are equal share, and -L₁₀/(2 x₀₀) of ẋ₀₀.
+    assert_allclose(lower.vjp([[0.0, 0.0], [1.0, 0.0]])["bottom[0]"], [[-0.125, 0.25], [0.25, 0]], atol=1e-15)
+    assert_allclose(upper.vjp([[0.0, 1.0], [0.0, 0.0]])["bottom[0]"], [[-0.125, 0.25], [0.25, 0]], atol=1e-15)
+
+
+def test_cholesky_takes_the_symmetric_part_and_no_gradient_from_the_empty_triangle() -> None:
+    lopsided = Alone("Cholesky", [[4.0, 4.0], [0.0, 5.0]])
+    assert_allclose(lopsided.top(), [[2, 0], [1, 2]])
+    assert_array_equal(lopsided.vjp([[0.0, 7.0], [0.0, 0.0]])["bottom[0]"], np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("x", [[[1.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [1.0, 1.0]], [[np.nan, 0.0], [0.0, 1.0]]])
+def test_a_matrix_that_is_not_positive_definite_is_refused_in_words(x: list[list[float]]) -> None:
+    with pytest.raises(LayerError, match=r"'Cholesky'.*a matrix is not positive definite") as caught:
+        Alone("Cholesky", [np.eye(2), x]).forward()
+    assert "multiple of the identity" in str(caught.value)
+
+
+def test_a_factor_of_cholesky_that_a_device_left_unfinished_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy raises nothing for a matrix that is not positive definite, and leaves what it had got to."""
+    monkeypatch.setattr(np.linalg, "cholesky", lambda x: np.tril(x))
+    with pytest.raises(LayerError, match="not positive definite"):
+        Alone("Cholesky", [[1.0, 2.0], [2.0, -3.0]]).forward()

@@ -349,6 +349,25 @@ def test_adaptive_means_by_hand(size: int, numbers: list[float], want: list[floa
     assert_allclose(along("AdaptiveAvgPool2d", numbers, output_size=[1, size]), want, rtol=1e-14)
 
 
+def test_adaptive_maxima_by_hand() -> None:
+    pool = Alone("AdaptiveMaxPool2d", [[[[1.0, 5, 3, 2, 4]]]], output_size=[1, 3])  # [0, 2), [1, 4), [3, 5)
+    assert pool.top().tolist() == [[[[5, 5, 4]]]]
+    assert pool.vjp(np.array([[[[2.0, 3, 7]]]]))["bottom[0]"].tolist() == [[[[0, 5, 0, 0, 7]]]]
+
+
+def test_of_equal_numbers_the_first_in_row_major_order_is_the_maximum() -> None:
+    x = [[[[0.0, 1, 2], [2, 1, 0], [2, 2, 2]]]]
+    dx = Alone("AdaptiveMaxPool2d", x, output_size=1).vjp(np.array([[[[7.0]]]]))["bottom[0]"]
+    assert dx.tolist() == [[[[0, 0, 7], [0, 0, 0], [0, 0, 0]]]]
+
+
+def test_adaptive_maxima_of_equal_parts_are_those_of_windows() -> None:
+    x, dy = RNG.normal(size=(2, 3, 6, 8)), RNG.normal(size=(2, 3, 3, 2))
+    adaptive, windows = Alone("AdaptiveMaxPool2d", x, output_size=[3, 2]), Alone("MaxPool2d", x, kernel_size=[2, 4])
+    np.testing.assert_array_equal(adaptive.top(), windows.top())
+    np.testing.assert_array_equal(adaptive.vjp(dy)["bottom[0]"], windows.vjp(dy)["bottom[0]"])
+
+
 def test_adaptive_mean_over_everything_is_the_global_one() -> None:
     x = RNG.normal(size=(2, 3, 5, 4))
     assert_allclose(Alone("AdaptiveAvgPool2d", x, output_size=1).top(), Alone("GlobalAvgPool2d", x).top(), rtol=1e-12)

@@ -230,6 +230,31 @@ def test_not_a_number_is_the_largest() -> None:
     assert_array_equal(Alone("ArgMax", [1.0, NAN, 2.0], top_k=2).top(), [1, 2])
 
 
+# Sort -----------------------------------------------------------------------------------------------------------------
+
+
+def test_sort_by_hand() -> None:
+    layer = Alone("Sort", [[3.0, 1.0, 2.0]], tops=2)
+    values, places = layer.forward()
+    assert_array_equal(values, [[1, 2, 3]])
+    assert_array_equal(places, [[1, 2, 0]])
+    assert_array_equal(gradient_of_values(layer, [[1.0, 10.0, 100.0]]), [[100, 1, 10]])
+    assert_array_equal(Alone("Sort", [[1.0, 5.0], [4.0, 2.0]], dim=0, descending=True).top(), [[4, 5], [1, 2]])
+
+
+@pytest.mark.parametrize(("descending", "places"), [(False, [4, 0, 2, 1, 3]), (True, [1, 3, 0, 2, 4])])
+def test_sorting_is_stable_both_ways_and_so_are_the_gradients(descending: bool, places: list[int]) -> None:
+    layer = Alone("Sort", [1.0, 2.0, 1.0, 2.0, 0.0], descending=descending, tops=2)
+    assert_array_equal(layer.forward()[1], places)
+    dy = np.array([1.0, 10.0, 100.0, 1000.0, 1e4])
+    assert_array_equal(gradient_of_values(layer, dy)[places], dy)
+
+
+def test_sort_puts_nan_where_the_largest_number_is() -> None:
+    assert_array_equal(Alone("Sort", [1.0, NAN, INF, -INF]).top(), [-INF, 1, INF, NAN])
+    assert_array_equal(Alone("Sort", [1.0, NAN, INF, -INF], descending=True).top(), [NAN, INF, 1, -INF])
+
+
 # Running sums and products --------------------------------------------------------------------------------------------
 
 

@@ -40,6 +40,12 @@ def test_squeeze_refuses_an_axis_that_holds_something() -> None:
         Alone("Squeeze", np.zeros((2, 3)), dim=1)
 
 
+def test_squeeze_of_all_axes_keeps_the_batch_of_one_sample() -> None:
+    for n in (1, 2):
+        assert Alone("Squeeze", np.zeros((n, 1, 3, 1))).top().shape == (n, 3)
+    assert Alone("Squeeze", np.zeros((1, 1, 3)), dim=[0, 1]).top().shape == (3,)
+
+
 def test_permute_sends_the_gradient_back_the_way_it_came() -> None:
     x = np.arange(24.0).reshape(2, 3, 4)
     layer = Alone("Permute", x, dims=[2, 0, 1])
@@ -64,6 +70,28 @@ def test_repeat_puts_blobs_and_repeat_interleave_numbers_side_by_side() -> None:
     assert_array_equal(each.top(), [[1, 1, 2, 2]])
     assert_array_equal(gradient(whole, dy), [[101, 1010]])
     assert_array_equal(gradient(each, dy), [[11, 1100]])
+
+
+def test_repeat_interleave_with_a_count_for_each_place() -> None:
+    layer = Alone("RepeatInterleave", [[1.0, 2.0, 3.0]], repeats=[2, 0, 1], dim=1)
+    assert_array_equal(layer.top(), [[1, 1, 3]])
+    assert_array_equal(gradient(layer, [[1.0, 10.0, 100.0]]), [[11, 0, 100]])
+
+
+def test_repeat_interleave_without_dim_reads_the_blob_as_one_axis() -> None:
+    x = [[1.0, 2.0], [3.0, 4.0]]
+    layer = Alone("RepeatInterleave", x, repeats=2)
+    assert_array_equal(layer.top(), [1, 1, 2, 2, 3, 3, 4, 4])
+    assert_array_equal(gradient(layer, np.arange(8.0)), [[1, 5], [9, 13]])
+    assert_array_equal(Alone("RepeatInterleave", x, repeats=[0, 1, 0, 2]).top(), [2, 4, 4])
+
+
+def test_counts_for_samples_tie_a_net_to_one_batch_size() -> None:
+    layer = {"name": "r", "type": "RepeatInterleave", "repeats": [1, 2], "dim": 0}
+    net = Net.from_config({"inputs": {"x": {"shape": [2, 1]}}, "net": [layer]})
+    assert_array_equal(net.forward(x=np.array([[1.0], [2.0]]))["r"], [[1], [2], [2]])
+    with pytest.raises(LayerError, match=r"'r'.*repeats has 2 counts for the 3 places of axis 0"):
+        net.forward(x=np.zeros((3, 1)))
 
 
 def test_tile_does_as_caffe_does_with_an_axis() -> None:

@@ -240,7 +240,7 @@ def test_jvp_in_planned_memory_spoils_neither_itself_nor_the_backward(
         each.forward(**batch)
         found.append([each.jvp(x=v)["loss"], each.jvp(x=v)["loss"]])
         each.backward()
-    assert net.executor.layout is not None
+    assert net.passes.current.layout is not None
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
     np.testing.assert_allclose(net.parameters.grad, want.parameters.grad, rtol=1e-3, atol=1e-5)
     with pytest.raises(BlobError, match="reused"):
@@ -288,7 +288,7 @@ def test_views_of_an_input_are_copied_in_their_own_order(batch: dict[str, np.nda
 def test_a_forward_without_backward_takes_arrays_as_they_are(batch: dict[str, np.ndarray]) -> None:
     net = built(keep="none")
     net.forward(phase="eval", outputs="out", x=batch["x"])
-    assert net.executor.values[net.current_plan.index_of("x")] is batch["x"]
+    assert net.passes.current.values[net.current_plan.index_of("x")] is batch["x"]
 
 
 def test_a_cotangent_that_its_caller_changes_leaves_gradients_as_they_are(

@@ -17,7 +17,7 @@ from layerforge.schema.registry import LAYERS
 
 
 class Elsewhere(Layer):
-    """Elsewhere: its top lies somewhere else in every pass, or only when it is told to `move`."""
+    """Elsewhere: its top is stored somewhere else in every pass, or only when it is told to `move`."""
 
     move = True
     backward_reads = ("bottom",)
@@ -60,14 +60,14 @@ def plain(middle: str = "ReLU") -> dict[str, Any]:
 
 
 def both(config: dict[str, Any]) -> list[Net]:
-    """The same net, whose steps are joined, and one whose layers are asked in every pass."""
+    """The same net, whose steps are joined, and one whose layers are called in every pass."""
     nets = built(config), built(config)
     nets[1].observe(Observer())
     return list(nets)
 
 
 class Asked(Observer):
-    """The layers that are asked, in order."""
+    """The layers that are called, in order."""
 
     every_step = False
 
@@ -82,7 +82,7 @@ class Asked(Observer):
 
 
 def asked(net: Net) -> list[str]:
-    """From now on, the layers of the net that are asked, in order."""
+    """From now on, the layers of the net that are called, in order."""
     observer = Asked()
     net.observe(observer)
     return observer.names
@@ -117,7 +117,7 @@ def test_layers_of_a_stretch_are_not_asked_again() -> None:
         solver.step(**batch_for(plain(), number))
     names = asked(net)
     solver.step(**batch_for(plain(), 5))
-    # To what fc3 sends down, that of `size` is added, which lies elsewhere in every pass.
+    # To what fc3 sends down, that of `size` is added, which is stored elsewhere in every pass.
     assert names == ["size forward", "size backward", "fc3 backward"]
 
 
@@ -142,7 +142,7 @@ def test_what_moves_now_and_then_is_noticed_there_and_above() -> None:
             net.layers["middle"].move = number % 5 == 0  # type: ignore[attr-defined]
             solver.step(**batch_for(config, number))
         assert same(nets)
-    assert all(capture.misses <= MOST_MISSES for capture in nets[0].executor.captures.values())
+    assert all(capture.misses <= MOST_MISSES for capture in nets[0].passes.current.captures.values())
 
 
 def test_backward_may_begin_anywhere_and_from_anything() -> None:
@@ -165,7 +165,7 @@ def test_an_operation_that_was_bound_to_other_arrays_is_bound_anew() -> None:
     net = built(config)
     for number in range(4):
         net.forward(phase="train", **batch_for(config, number))
-    op = net.executor.captures["forward"].stretches[0].calls.ops[0]
+    op = net.passes.current.captures["forward"].stretches[0].calls.ops[0]
     op.bind([None if array is None else array.copy("K") for array in op.bound])
     loss = net.forward(**batch_for(config, 5))["loss"]
     assert loss == built(config).forward(**batch_for(config, 5))["loss"]
@@ -197,7 +197,7 @@ def test_a_stretch_that_fails_names_the_layer() -> None:
     net = built(plain())
     for number in range(4):
         net.forward(phase="train", **batch_for(plain(), number))
-    stretch = net.executor.captures["forward"].stretches[0]
+    stretch = net.passes.current.captures["forward"].stretches[0]
     failing = lambda: 2  # noqa: E731
     stretch.calls.calls.append(failing)
     stretch.entries[1].scripts[0].calls.calls.append(failing)

@@ -359,7 +359,7 @@ FORKS = """
     net.forward(x=x)
     in_child("a net from before", lambda: net.forward(x=x))
     in_child("a new net", lambda: make("auto").forward(x=x))
-    in_child("only a plan", lambda: make("onednn").executor_for("train", {"x": x.shape}))
+    in_child("only a plan", lambda: make("onednn").passes.executor_for("train", {"x": x.shape}))
     in_child("reference", lambda: plain.forward(x=x))
     net.forward(x=x)
 """

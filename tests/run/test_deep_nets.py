@@ -11,11 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
 from layerforge import Net
+from layerforge import net as net_module
 from layerforge.cli.net_table import describe
 from layerforge.config.yaml_file import MAX_NODES, _Builder, parse_yaml
+from layerforge.engines.onednn import binding
 from layerforge.graph.blocks import Expansion
 from layerforge.run.packing import place
 from layerforge.schema.errors import ConfigError
@@ -64,6 +67,35 @@ def test_the_work_grows_with_the_layers(kind: str) -> None:
     sizes = 40, 80, 160
     small, twice, four = (work(lambda n=n: describe(Net.from_config(deep(kind, n), keep="none"))) for n in sizes)
     assert four - twice < 2.3 * (twice - small), "a square would be fourfold"
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_layers_of_a_kind_share_primitives_while_a_pass_is_planned(
+    monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    """And the numbers are those of layers that each made their own."""
+    made: list[str] = []
+    make = binding.Op._make
+    monkeypatch.setattr(binding.Op, "_make", lambda op, *given: made.append(op.maker.__name__) or make(op, *given))
+    residual = [LINEAR, {"name": "n", "type": "BatchNorm"}, {"name": "r", "type": "ReLU"},
+                {"name": "s", "type": "Add", "bottom": ["r", "input"]}]  # fmt: skip
+    monkeypatch.setitem(PIECES, "residual", residual)
+    if not dry_run:
+        monkeypatch.setattr(net_module, "dry_run", lambda *_: None)
+    batch: dict[str, Any] = {"x": np.random.default_rng(5).normal(size=(2, 4)), "t": np.array([1, 3])}
+    counts, results = [], []
+    for engine, layers in (("auto", 8), ("auto", 16), ("reference", 16)):
+        made.clear()
+        net = Net.from_config({**deep("residual", layers), "engine": engine, "seed": 3}, keep="none")
+        net.executor_for("train", {name: array.shape for name, array in batch.items()})
+        counts.append(len(made))
+        for _ in range(3):  # as made, as bound, as captured
+            net.zero_grad()
+            net.forward(phase="train", **batch)
+            net.backward()
+        results.append(net.parameters.grad.copy())
+    assert counts[0] == counts[1] and (counts[0] > 0) == dry_run and counts[2] == 0
+    np.testing.assert_allclose(results[1], results[2], rtol=1e-4, atol=1e-5)
 
 
 @dataclass

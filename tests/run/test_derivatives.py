@@ -10,6 +10,7 @@ import pytest
 
 import layerforge.run.derivatives
 from layerforge import Example, Layer, Net, Spec, jacobian, register
+from layerforge.layers import builtin_layers
 from layerforge.run.views import BlobError
 from layerforge.schema.errors import ConfigError
 from layerforge.schema.registry import LAYERS
@@ -121,10 +122,36 @@ def test_a_layer_without_jvp_and_with_many_outputs_is_named(monkeypatch: pytest.
         net.jvp(x=x)
 
 
+def test_every_layer_with_a_gradient_for_a_bottom_writes_down_its_jvp() -> None:
+    """So forward accumulation costs one pass, whatever the net is made of."""
+    moving = [
+        cls
+        for cls in builtin_layers()
+        if cls.is_differentiable() and any(spec.is_real for spec in cls.examples[0].bottoms)
+    ]
+    assert len(moving) > 140
+    assert [cls.type_name for cls in moving if not cls.has_jvp()] == []
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_tangents_go_through_a_recurrent_layer_of_many_outputs(kind: str) -> None:
+    """More than could be made row by row, with every way over time: against a difference."""
+    inputs = {"x": {"shape": [40, 6, 3], "grad": True}, "mask": {"shape": [40, 6], "dtype": "int64"}}
+    layer = {"name": "y", "type": kind, "bottom": ["x", "mask"], "hidden_size": 10, "num_layers": 2}
+    net = Net.from_config({"dtype": "float64", "inputs": inputs, "net": [{**layer, "bidirectional": True}]})
+    rng = np.random.default_rng(0)
+    x, v, mask = rng.normal(size=(40, 6, 3)), rng.normal(size=(40, 6, 3)), rng.integers(0, 2, (40, 6))
+    net.forward(x=x, mask=mask)
+    got = net.jvp(x=v)["y"]
+    assert got.size > layerforge.run.derivatives.BASIS_LIMIT
+    plus, minus = (net.forward(x=x + s * v, mask=mask)["y"] for s in (1e-6, -1e-6))
+    np.testing.assert_allclose(got, (plus - minus) / 2e-6, rtol=1e-6, atol=1e-8)
+
+
 def test_jacobian_of_a_linear_layer_is_its_weight() -> None:
     net, x = make()
     net.forward(x=x)
-    j = jacobian(net, of="fc1", wrt="x")
+    j = jacobian(net, output="fc1", wrt="x")
     assert j.shape == (3, 5, 3, 4)
     w = net.params["fc1"]["weight"].data
     for n in range(3):
@@ -136,12 +163,28 @@ def test_jacobian_with_respect_to_a_parameter_and_an_inner_blob() -> None:
     net, x = make()
     net.forward(x=x)
     before = net.parameters.grad.copy()
-    j = jacobian(net, of="fc2", wrt="fc2.bias")
+    j = jacobian(net, output="fc2", wrt="fc2.bias")
     np.testing.assert_array_equal(j, np.broadcast_to(np.eye(2), (3, 2, 2)))
-    inner = jacobian(net, of="fc2", wrt="bn")
+    inner = jacobian(net, output="fc2", wrt="bn")
     v = np.random.default_rng(3).normal(size=(3, 5))
     np.testing.assert_allclose(np.tensordot(inner, v, 2), net.jvp(bn=v)["fc2"], rtol=1e-12)
     np.testing.assert_array_equal(net.parameters.grad, before)
+
+
+@pytest.mark.parametrize("wrt", ["x", "bn", "fc2.weight"])
+def test_jacobian_of_a_net_by_its_method(wrt: str) -> None:
+    """Contracted with a cotangent, J is what backward gives; and the gradients of both kinds are left as they were."""
+    net, x = make()
+    net.forward(x=x)
+    dy = np.random.default_rng(5).normal(size=(3, 2))
+    net.backward(fc2=dy)
+    layer, _, name = wrt.rpartition(".")
+    kept = net.params[layer][name].grad if layer else net.blobs[wrt].grad
+    gradient = kept.copy()
+    j = net.jacobian("fc2", wrt)
+    np.testing.assert_allclose(np.tensordot(dy, j, 2), gradient, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(net.params[layer][name].grad if layer else net.blobs[wrt].grad, gradient)
+    np.testing.assert_array_equal(j, jacobian(net, output="fc2", wrt=wrt))
 
 
 def test_the_textbook_expression() -> None:
@@ -164,5 +207,5 @@ def test_the_textbook_expression() -> None:
     assert out["f"] == 10
     net.backward(f=1.0)
     assert (net.blobs["x"].grad, net.blobs["y"].grad) == (8, 1)
-    assert jacobian(net, of="f", wrt="x") == 8
+    assert jacobian(net, output="f", wrt="x") == 8
     assert net.jvp(x=1.0, y=10.0)["f"] == 18

@@ -37,7 +37,7 @@ def test_sharing_memory_changes_no_bit(name: str) -> None:
     config = NETS[name]
     apart, together = built(config, keep="all"), built(config)
     want, got = run(apart, config), run(together, config)
-    layout = together.executor.layout
+    layout = together.passes.current.layout
     assert layout.size < 0.75 * layout.unshared
     assert np.array_equal(got[0], want[0])
     assert got[0].any()
@@ -57,7 +57,7 @@ class Poison(Observer):
         dead = np.ones(len(memory), bool)
         for buffer in alive:
             dead[buffer.offset : buffer.offset + buffer.size] = False
-        memory[dead] = 255  # a NaN wherever a float lies
+        memory[dead] = 255  # a NaN wherever a float is stored
 
     def before_forward(self, number: int, step: Any, bottoms: Any, again: bool) -> None:
         if not again:
@@ -73,7 +73,7 @@ def test_what_is_planned_as_dead_is_never_read(name: str) -> None:
     want = run(built(config, keep="all"), config)
     net = built(config)
     run(net, config, 1)
-    net.observe(Poison(net.executor))
+    net.observe(Poison(net.passes.current))
     got = run(net, config)
     assert np.array_equal(got[0], want[0])
 
@@ -167,7 +167,7 @@ def test_recomputing_takes_less_memory_and_gives_the_same_bits() -> None:
     want, got = run(plain, residual()), run(frugal, residual())
     assert np.array_equal(got[0], want[0])
     assert all(np.array_equal(got[1][key], want[1][key]) for key in want[1])
-    assert frugal.executor.layout.size < 0.65 * plain.executor.layout.size
+    assert frugal.passes.current.layout.size < 0.65 * plain.passes.current.layout.size
 
 
 @pytest.mark.parametrize("engine", ["reference", "onednn"])

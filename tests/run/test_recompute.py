@@ -100,7 +100,7 @@ def test_every_backward_after_one_forward_is_that_without_recompute(
         for each in (plain, net):
             each.forward(**batch)
         want = gradients(plain)
-        for _ in range(1 if net.executor.layout else 3):
+        for _ in range(1 if net.passes.current.layout else 3):
             for mine, theirs in zip(gradients(net), want, strict=False):
                 np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
         for key, array in plain.snapshot_state().items():

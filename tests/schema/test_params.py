@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +13,18 @@ import pytest
 from layerforge.contract.fillers import Filler
 from layerforge.contract.layer import Layer
 from layerforge.schema.errors import ConfigError
-from layerforge.schema.params import Declared, FilePath, FloatPair, Pair, PerAxis, Single, Triple, param
-from layerforge.schema.registry import LAYERS, register
+from layerforge.schema.params import (
+    Declared,
+    FilePath,
+    FloatPair,
+    Pair,
+    PerAxis,
+    Single,
+    Triple,
+    describe_type,
+    param,
+)
+from layerforge.schema.registry import LAYERS, Registry, register
 
 
 class Sample(Declared):
@@ -61,6 +74,20 @@ def test_errors(values: dict[str, Any], message: str) -> None:
         Sample(**values)
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (list[list[float]], "a list of lists of numbers"),
+        (list[bool], "a list of booleans"),
+        (dict[str, list[int]], "a mapping of names to lists of integers"),
+        (tuple[int, int], "a list of 2 integers"),
+        (list[int | str], "a list of integers or strings"),
+    ],
+)
+def test_lists_of_anything_are_told_in_the_plural(kind: Any, words: str) -> None:
+    assert describe_type(kind) == words
 
 
 def test_all_errors_at_once() -> None:
@@ -135,3 +162,36 @@ def test_a_pair_of_numbers_that_need_not_be_whole() -> None:
     assert Scaled(scale=0.5).scale == (0.5, 0.5)
     with pytest.raises(ConfigError, match="a number or a pair"):
         Scaled(scale=[1, 2, 3])
+
+
+TAKEN = """
+from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import LAYERS
+from layerforge.contract.layer import Layer
+
+class BatchNorm(Layer):
+    examples = [1]
+
+try:
+    LAYERS.add(BatchNorm)
+except ConfigError as error:
+    print(error)
+print(len(LAYERS.names()), LAYERS.get("BatchNorm").__module__)
+"""
+
+
+def test_a_users_type_with_a_taken_name_is_refused_and_costs_no_other_type() -> None:
+    done = subprocess.run([sys.executable, "-c", TAKEN], capture_output=True, text=True, check=True)
+    told, found = done.stdout.strip().rsplit("\n", 1)
+    assert "layer type BatchNorm is registered twice: in layerforge.layers" in told and "and in __main__" in told
+    count = len([name for name in LAYERS.names() if LAYERS.get(name).__module__.startswith("layerforge.")])
+    assert found == f"{count} layerforge.layers.norms.batch_norm"
+
+
+def test_a_look_up_that_failed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "half_written.py").write_text("1/0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    known = Registry("thing", "half_written")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            known.names()

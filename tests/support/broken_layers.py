@@ -3,6 +3,7 @@ must say so, while the healthy layer that it was made from passes everything."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,13 @@ import numpy as np
 from layerforge.arrays.functional import rows
 from layerforge.arrays.spec import Spec, index
 from layerforge.contract.layer import Example, Layer
+from layerforge.layers.losses.ctc import CTCLoss
+from layerforge.layers.losses.euclidean_loss import EuclideanLoss
+from layerforge.layers.losses.hinge_loss import HingeLoss
+from layerforge.layers.losses.infogain_loss import InfogainLoss
+from layerforge.layers.losses.nll_loss import NLLLoss
+from layerforge.layers.losses.softmax_cross_entropy import SoftmaxCrossEntropy
+from layerforge.layers.losses.triplet_margin_loss import TripletMarginLoss
 from layerforge.layers.matrices.linear import Linear
 from layerforge.schema.params import param
 
@@ -787,3 +795,82 @@ class SwallowMakesATop(Swallow):
         return x.copy()
 
 
+# Losses whose formula is another one, with a gradient that fits it. Each has the name of the loss that it is not.
+
+
+@caught_by("formula")
+class HingeLossBySample(HingeLoss):
+    """The mean over samples, where there are several positions in each."""
+
+    type_name = "HingeLoss"
+
+    def divisor(self, x: Any, labels: Any) -> float:
+        return len(labels) if self.normalization == "valid" else super().divisor(x, labels)
+
+
+@caught_by("formula")
+class InfogainLossWithoutWeight(InfogainLoss):
+    type_name = "InfogainLoss"
+
+    def weights(self, labels: Any, valid: Any) -> Any:
+        return valid.astype(self.dtype)
+
+
+@caught_by("formula")
+class EuclideanLossOverElements(EuclideanLoss):
+    type_name = "EuclideanLoss"
+
+    def divisor(self, shape: tuple[int, ...]) -> int:
+        return math.prod(shape) if self.reduction == "batchmean" else super().divisor(shape)
+
+
+@caught_by("formula")
+class SmoothingOverTheOtherClasses(SoftmaxCrossEntropy):
+    """ε shared by the K - 1 classes that are not the label."""
+
+    type_name = "SoftmaxCrossEntropy"
+
+    def mixture(self, q: Any) -> Any:
+        share = self.label_smoothing
+        return ((1 - share) * q + share * (1 - q) / max(1, q.shape[1] - 1)) * self.class_weights(q.ndim)
+
+
+@caught_by("formula")
+class SmoothingBeforeWeightsOnly(SoftmaxCrossEntropy):
+    """The weight of the label times all of ℓ: right without smoothing or without weights, not with both."""
+
+    type_name = "SoftmaxCrossEntropy"
+
+    def mixture(self, q: Any) -> Any:
+        if self.weight is None or not self.label_smoothing:
+            return super().mixture(q)
+        mixed = (1 - self.label_smoothing) * q + self.label_smoothing / q.shape[1]
+        return mixed * (self.class_weights(q.ndim) * q).sum(axis=1, keepdims=True)
+
+
+@caught_by("formula")
+class NLLLossThatForgetsFull(NLLLoss):
+    type_name = "NLLLoss"
+
+    def mean_over(self, x: Any, labels: Any) -> float | None:
+        if self.normalization == "full":
+            return int(self.valid(labels).sum())
+        return super().mean_over(x, labels)
+
+
+@caught_by("formula")
+class CTCLossThatNeverSkips(CTCLoss):
+    """Every path says a blank between any two labels."""
+
+    type_name = "CTCLoss"
+
+    def skips(self, places: Any) -> Any:
+        return self.where_log(self.xp.zeros(places.shape, dtype=bool))
+
+
+@caught_by("formula")
+class TripletMarginLossWithoutEps(TripletMarginLoss):
+    type_name = "TripletMarginLoss"
+
+    def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:
+        return super().forward(anchor - self.eps, positive, negative)

@@ -37,6 +37,7 @@ INTEGERS = (0, 1, 1, 2, 2, 3, 4, 5, -1)
 NUMBERS = (0.0, 1e-6, 0.1, 0.5, 0.75, 1.0, 2.0, -1.0)
 AXES = dict.fromkeys(("Conv1d", "MaxPool1d", "AvgPool1d", "LSTM", "GRU", "RNN", "MultiheadAttention"), 3)
 AXES |= dict.fromkeys(("Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "Dropout2d"), 4)
+AXES |= {"ConvTranspose1d": 3, "ConvTranspose3d": 5}
 AXES |= {"Conv3d": 5, "MaxPool3d": 5, "AvgPool3d": 5, "LocalResponseNorm": 4}
 LARGEST = 6000  # numbers of a bottom
 TOLERANCE = {"BatchNorm": 1e-3, "LayerNorm": 1e-3}  # of a few numbers, whose gradients nearly cancel; others' is USUAL
@@ -48,7 +49,7 @@ TRIES = 60  # most drawn hyper-parameters do not fit the drawn shapes
 
 @dataclass
 class Draw:
-    """A case: a layer with its hyper-parameters on bottoms, and where these lie."""
+    """A case: a layer with its hyper-parameters on bottoms, and where these are stored."""
 
     type_name: str
     example: Example

@@ -54,6 +54,16 @@ def exponents(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.array([0.0, 1.0, 2.5])[rng.integers(0, 3, shape)]
 
 
+def rank_three(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Matrices of rank 3: nothing but rounding makes them regular."""
+    return rng.uniform(-1, 1, (*shape[:-1], 3)) @ rng.uniform(-1, 1, (*shape[:-2], 3, shape[-1]))
+
+
+def rank_two(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Matrices of rank 2, of which no minor with three rows is regular."""
+    return rng.uniform(-1, 1, (*shape[:-1], 2)) @ rng.uniform(-1, 1, (*shape[:-2], 2, shape[-1]))
+
+
 def constant_sample(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers of which neither the first sample nor the first channel varies."""
     x = rng.random_sample(shape)
@@ -106,6 +116,8 @@ ELEMENTWISE = [
     *at_kinks("Threshold", {"threshold": 0.5, "value": 20}, {"threshold": -1, "value": -1}),
     *at_kinks("Softplus", {}, {"beta": 0.5}, {"beta": 3.0, "threshold": 1.5}),
     *at_kinks("GELU", {}, {"approximate": "tanh"}),
+    case_of("GLU-samples", {"dim": 0}, Spec((4, 3))),
+    case_of("GLU-vector", {}, Spec((6,))),
     *at_kinks("SiLU", {}, {"beta": 0.5}, {"beta": -1.7}, {"beta": 0}),
 ]
 
@@ -118,6 +130,10 @@ TIED = [
         for layer in ("Maximum", "Minimum")
         for ties in ("share", "caffe")
         for what, shapes in BLOBS.items()
+    ),
+    *(
+        case_of(f"Sort-ties-{i}", hyper, ROWS, tops=2)
+        for i, hyper in enumerate(({}, {"descending": True}, {"dim": 0, "descending": True}))
     ),
     case_of("PowBinary-zeros", {}, Spec((5, 6), draw=zeros_and_more), Spec((5, 6), draw=exponents)),
     *(
@@ -157,9 +173,33 @@ REDUCTIONS = [
     *(case_of(f"{scan}-zeros", {"dim": 1}, Spec((5, 6), draw=few_values)) for scan in ("Cumsum", "Cumprod")),
 ]
 
+BLENDS = [
+    case_of("Where-one-mask-for-all", {}, index((4,), 2), Spec((3, 4)), Spec((3, 1))),
+    case_of("Where-one-decision", {}, index((), 2), Spec((2, 3)), Spec((2, 3))),
+]
+PICKED = [
+    *(
+        case_of(f"Index-several-{i}", {"index": entries}, Spec((4, 3, 5, 2)))
+        for i, entries in enumerate((
+            ["::-2", [0, -1], ":", [1, 0]],
+            [[[0, 1], [3, 3]], "1:", [[0], [4]]],
+            [":", [True, False, True], "...", 0],
+            ["...", [0, 0], [1, 1]],
+            [-1, [2, 2, 2, 0], "3:0:-1", [[0], [1]]],
+        ))
+    ),
+    case_of("Scatter-full-of-ties", {"dim": 1}, Spec((3, 2)), index((3, 20), 2), Spec((3, 20))),
+    case_of("Squeeze-batch", {"dim": [0, 2]}, Spec((1, 3, 1))),
+    case_of("RepeatInterleave-samples", {"repeats": [2, 0, 1], "dim": 0}, Spec((3, 2))),
+    case_of("RepeatInterleave-numbers", {"repeats": [2, 0, 1, 1, 0, 3]}, Spec((2, 3))),
+]  # fmt: skip
+
 EQUATIONS = {"ni,nj->jni": [(3, 2), (3, 4)], "nc,c->cn": [(3, 4), (4,)], "si,is->": [(3, 2), (2, 3)]}
 MATRICES = [
-    case_of(f"Einsum-{text}", {"equation": text}, *map(Spec, shapes)) for text, shapes in EQUATIONS.items()
+    *(case_of(f"Einsum-{text}", {"equation": text}, *map(Spec, shapes)) for text, shapes in EQUATIONS.items()),
+    case_of("Det-of-one-singular-matrix", {}, Spec((4, 4), draw=rank_three)),
+    case_of("Det-of-rank-two", {}, Spec((2, 4, 4), draw=rank_two)),
+    case_of("SVDVals-of-one-matrix", {}, Spec((3, 5))),
 ]
 
 FOUR = {"out_channels": 4, "kernel_size": 3}
@@ -180,12 +220,36 @@ CONVOLUTIONS = [
         {**EVERYTHING, "stride": [3, 2], "output_padding": [1, 2], "dilation": [2, 3]},
         Spec((3, 4, 3, 4)),
     ),
+    case_of(
+        "ConvTranspose1d-everything",
+        {**FOUR, "stride": 3, "padding": 2, "output_padding": 2, "dilation": 2, "groups": 2},
+        Spec((3, 4, 5)),
+    ),
+    case_of(
+        "ConvTranspose3d-everything",
+        {"out_channels": 4, "kernel_size": [2, 3, 1], "stride": [2, 1, 3], "padding": [1, 0, 0], "groups": 2,
+         "dilation": [2, 1, 2], "output_padding": [1, 0, 2]},
+        Spec((2, 4, 3, 2, 3)),
+    ),
     case_of("ConvTranspose2d-gaps", {**FOUR, "stride": [4, 5]}, Spec((2, 3, 2, 3))),
     case_of("ConvTranspose2d-several-into-one", {**FOUR, "out_channels": 3, "groups": 3}, Spec((2, 6, 3, 4))),
     case_of(
         "Unfold-everything",
         {"kernel_size": [3, 2], "dilation": [1, 3], "padding": [2, 1], "stride": [3, 2]},
         Spec((2, 3, 4, 5)),
+    ),
+    *(
+        case_of(
+            f"GridSample-{mode}-{padding}-{'centres' if align else 'edges'}-{spec.ndim - 2}",
+            {"mode": mode, "padding_mode": padding, "align_corners": align},
+            spec,
+            Spec((*spec.shape[:1], *[3] * (spec.ndim - 2), spec.ndim - 2), low=-4, high=4),
+        )
+        for spec in (Spec((2, 2, 4, 5)), Spec((1, 2, 2, 3, 4)))
+        for mode in ("bilinear", "nearest", "bicubic")
+        for padding in ("zeros", "border", "reflection")
+        for align in (False, True)
+        if mode != "bicubic" or spec.ndim == 4
     ),
     *tried("Upsample", Spec((2, 3, 4, 5)), {
         "smaller": {"scale_factor": [0.5, 0.75]},
@@ -239,7 +303,9 @@ POOLINGS = [
             *tried("StochasticPool2d", IMAGE, {f"negative-{phase}": {"kernel_size": 2}}, phase),
         )
     ),
-    case_of("AdaptiveAvgPool2d-larger", {"output_size": [7, 11]}, Spec((2, 3, 4, 5))),
+    *(case_of(f"{pool}-larger", {"output_size": [7, 11]}, Spec((2, 3, 4, 5)))
+      for pool in ("AdaptiveAvgPool2d", "AdaptiveMaxPool2d")),
+    case_of("AdaptiveMaxPool2d-ties", {"output_size": [3, 2]}, Spec((2, 3, 7, 5), draw=few_values)),
 ]  # fmt: skip
 
 FAR, FLAT = Spec((3, 4, 6), low=1000, high=1001), Spec((3, 4, 3), draw=constant_sample)
@@ -309,7 +375,7 @@ LOSSES = [
 
 CORNERS: dict[str, list[Case]] = {family: [] for family in FAMILIES}
 for _case in (
-    *(*ELEMENTWISE, *TIED, *REDUCTIONS, *MATRICES, *CONVOLUTIONS),
+    *(*ELEMENTWISE, *TIED, *BLENDS, *PICKED, *REDUCTIONS, *MATRICES, *CONVOLUTIONS),
     *(*POOLINGS, *NORMS, *SEQUENCES, *LOSSES),
 ):
     CORNERS[folder_of(LAYERS.get(_case.layers[0]["type"]))].append(_case)

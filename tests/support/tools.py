@@ -1,20 +1,48 @@
-"""Tools that only `dev-full` installs: where one is missing, its tests say so, and in CI they fail."""
+"""What only some machines have: where it is missing, its tests are skipped and named at the end; in CI they fail.
+
+No test skips in another way for want of a tool (tests/test_architecture.py).
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 
 import pytest
 
+from layerforge.plan.engines import FAST
+from layerforge.schema.registry import engine
+
 MISSING = "tool missing: "
+TOOLS = 'pip install -e ".[dev,dev-full]"'
+HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"  # of the engine, which `dev` installs there
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI") == "true"
 
 
 def demand(module: str) -> None:
-    """Skip the test that calls this where the tool's module is not installed; in CI (CI=true) fail it."""
-    if importlib.util.find_spec(module) is not None:
+    """Go on where a tool's module is installed."""
+    demand_that(importlib.util.find_spec(module) is not None, f"{module}; {TOOLS}")
+
+
+def demand_that(is_there: bool, what: str) -> None:
+    """Go on where something is there; otherwise skip the test that calls this, in CI (CI=true) fail it."""
+    if is_there:
         return
-    message = f'{MISSING}{module}; pip install -e ".[dev,dev-full]"'
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
+    if in_ci():
+        pytest.fail(MISSING + what)
+    pytest.skip(MISSING + what)
+
+
+def without_engine() -> str | None:
+    """Why tests of the engine are no part of the suite here; None where they are, and so fail where it is missing."""
+    return None if HAS_WHEEL or in_ci() else engine(FAST).missing()
+
+
+def demand_engine() -> None:
+    """Go on where the fast engine is, or has to be."""
+    why = without_engine()
+    demand_that(why is None, f"{FAST}: {why}")

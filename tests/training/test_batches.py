@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from layerforge.schema.errors import ConfigError
 from layerforge.schema.registry import SOURCES
 from layerforge.snapshot import read_snapshot
 from layerforge.solvers.solver import Solver
+from layerforge.solvers.updater import Updater
 from layerforge.training.batches import sizes_of
 from layerforge.training.console import Console
 from layerforge.training.rundir import read_metrics
@@ -173,14 +175,14 @@ def test_a_hook_that_fails() -> None:
 
 
 def test_half_an_update_is_not_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    update = Solver._update_group
+    update = Updater.update
 
-    def failing(self: Solver, *arguments: Any) -> None:
-        update(self, *arguments)
-        if self.iteration == 3:
+    def failing(self: Updater, lr: float, factor: float, bound: float | None, number: int) -> None:
+        update(self, lr, factor, bound, number)
+        if number == 4:
             raise MemoryError
 
-    monkeypatch.setattr(Solver, "_update_group", failing)
+    monkeypatch.setattr(Updater, "update", failing)
     with pytest.raises(MemoryError):
         run("data.train.batch_size=9")
     assert not Path("runs/small/latest/checkpoints/last.h5").exists()
@@ -266,3 +268,43 @@ def test_a_public_set_that_is_here_counts_as_it_is(folder: Path, monkeypatch: py
     monkeypatch.setenv("LAYERFORGE_DATA", str(folder / "nothing"))
     monkeypatch.setenv("LAYERFORGE_CACHE", str(folder / "nothing"))
     assert (source.count_samples(), source.count_samples(fetched=True)) == (None, 15)
+
+
+WHOLES = {
+    "a ratio of sums": (
+        "  - {name: num, type: SumSquare, bottom: fc}\n  - {name: den, type: AbsSum, bottom: fc}\n"
+        "  - {name: ratio, type: Div, bottom: [num, den], loss_weight: 1}\n",
+        r"'ratio' \(Div\) is not linear in 'num', 'den'",
+    ),
+    "a sum of a mean and a sum": (
+        "  - {name: sum, type: AbsSum, bottom: fc}\n"
+        "  - {name: both, type: Add, bottom: [loss, sum], loss_weight: 1}\n",
+        "'both' puts losses together that are means over different counts",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("kind", WHOLES)
+def test_losses_that_do_not_add_up_are_told_before_the_first_step(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: list[str], kind: str
+) -> None:
+    layers, why = WHOLES[kind]
+    (folder / "small.yaml").write_text(CONFIG.replace("solver:", f"{layers}solver:"))
+    write(train=40)
+    told = []
+    for parts in (1, 2):
+        code = main([*command, "small.yaml", f"train.accumulate_grad_batches={parts}", "train.max_steps=2"])
+        told.append((code, re.sub(r"\s+", " ", capsys.readouterr().err)))
+    assert told[0][0] == 0 and told[1][0] == 2
+    assert re.search(f"{why}.*micro-batches of it do not add up to the whole batch", told[1][1])
+    assert main([*command, "small.yaml", "train.accumulate_grad_batches=2", "data.train.batch_size=40"]) == 0
+
+
+@pytest.mark.parametrize("kind", WHOLES)
+def test_a_ragged_evaluation_of_them_is_warned_of(folder: Path, kind: str) -> None:
+    layers, why = WHOLES[kind]
+    (folder / "small.yaml").write_text(CONFIG.replace("solver:", f"{layers}solver:"))
+    write(train=40)
+    with pytest.warns(UserWarning, match=f"{why}.*depends on the batches"):
+        run("train.epochs=1")

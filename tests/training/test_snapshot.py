@@ -183,3 +183,13 @@ def test_links_in_files_of_the_old_format_are_not_followed() -> None:
         file["params/a/d"] = h5py.SoftLink("/params/a/b")
 
     assert set(unpack(old_format(links), "w.h5")[0]) == {"params/a/b"}
+
+
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(os.devnull)
+    kinds = {"pipe": "a named pipe", "link": "a device"}
+    with pytest.raises(DataError, match=f"it is {kinds[name]}, not a regular file"):
+        write_snapshot(tmp_path / name, {"a.weight": np.zeros(2)}, {"kind": "weights"})
+    assert not (tmp_path / name).is_file() and sorted(os.listdir(tmp_path)) == ["link", "pipe"]

@@ -82,6 +82,10 @@ LOSSES = {
         {"name": "timed", "type": "Mul", "bottom": ["ce", "w"], "loss_weight": 1},
         MSE,
     ],
+    "focal and dice": [
+        {**CE, "type": "FocalLoss", "alpha": [1.0, 0.2, 3.0, 0.5]},
+        {"name": "dice", "type": "DiceLoss", "bottom": ["fc", "t"], "ignore_index": CE["ignore_index"], "smooth": 0.5},
+    ],
     "a scaled mean": [{**CE, "loss_weight": 0}, {"name": "twice", "type": "MulScalar", "bottom": "ce"}, MSE],
 }
 

@@ -37,6 +37,7 @@ TWINS = {
     "Sub": lambda c: torch.sub(*c.x),
     "Mul": lambda c: reduce(torch.mul, c.x),
     "Div": lambda c: torch.div(*c.x),
+    "Where": lambda c: torch.where(c.x[0] != 0, c.x[1], c.x[2]),
     "PowBinary": lambda c: torch.pow(*c.x),
     "Maximum": extremum(torch.maximum, torch.amax),
     "Minimum": extremum(torch.minimum, torch.amin),

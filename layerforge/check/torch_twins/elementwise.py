@@ -83,6 +83,7 @@ TWINS = {
     "Exp": exponential,
     "Log": logarithm,
     "ReLU": relu,
+    "GLU": lambda c: c.through(nn.GLU(**c.hyper)),
     "Sigmoid": lambda c: c.through(nn.Sigmoid()),
     "Tanh": lambda c: c.through(nn.Tanh()),
     "LeakyReLU": module(nn.LeakyReLU),

@@ -103,6 +103,53 @@ def through_torch(c: Call, module: Callable[..., nn.Module]) -> Tensor:
     return module(**hyper)(*c.x)
 
 
+def focal(c: Call) -> Tensor:
+    """-alpha[t] (1 - p[t])^gamma log p[t], with 1 - p[t] as the sum of the other classes."""
+    x, t = c.x
+    valid = t != c.hyper.get("ignore_index", -(10**9))
+    safe = torch.where(valid, t, 0)
+    log_p, alpha = x.log_softmax(dim=1), torch.tensor(c.hyper.get("alpha", 1.0)).expand(x.shape[1])
+    mine = functional.one_hot(safe, x.shape[1]).movedim(-1, 1) == 1
+    rest = torch.where(mine, 0, log_p.exp()).sum(dim=1)
+    gamma = c.hyper.get("gamma", 2.0)
+    modulated = torch.where(rest == 0, 0.0**gamma, torch.where(rest == 0, 1, rest) ** gamma)
+    each = -alpha[safe] * modulated * picked(log_p, safe) * valid
+    return normalised(c, each, valid.double())
+
+
+def sigmoid_focal(c: Call) -> Tensor:
+    """The cross entropy of torch, times (1 - p[t])^gamma and the factor of the answer."""
+    x, t = c.x
+    gamma, alpha = c.hyper.get("gamma", 2.0), c.hyper.get("alpha", 0.25)
+    wrong = t * (-x).sigmoid() + (1 - t) * x.sigmoid()
+    modulated = torch.where(wrong == 0, 0.0**gamma, torch.where(wrong == 0, 1, wrong) ** gamma)
+    each = modulated * functional.binary_cross_entropy_with_logits(x, t, reduction="none")
+    factor = 1 if alpha is None else alpha * t + (1 - alpha) * (1 - t)
+    return reduced(factor * each, c.hyper.get("reduction", "mean"))
+
+
+def dice(c: Call) -> Tensor:
+    """1 - (2 sum p t + smooth) / (sum p + sum t + smooth), class by class and sample by sample."""
+    x, t = c.x
+    makers = {"softmax": lambda: x.softmax(dim=1), "sigmoid": x.sigmoid, "none": lambda: x}
+    p, smooth = makers[c.hyper.get("activation", "softmax")](), c.hyper.get("smooth", 1.0)
+    if not t.is_floating_point():
+        counts = t != c.hyper.get("ignore_index", -(10**9))
+        t = functional.one_hot(torch.where(counts, t, 0), x.shape[1]).movedim(-1, 1) * counts[:, None]
+        p = p * counts[:, None]
+    losses = []
+    for mine, theirs in zip(p, t, strict=True):
+        a, b = mine.reshape(x.shape[1], -1), theirs.reshape(x.shape[1], -1)
+        sizes = a**2 + b**2 if c.hyper.get("squares") else a + b
+        below = sizes.sum(dim=1) + smooth
+        empty = below == 0
+        coefficient = (2 * (a * b).sum(dim=1) + smooth + empty) / (below + empty)
+        losses.append(1 - coefficient.mean())
+    each = torch.stack(losses) if losses else x.sum(dim=tuple(range(1, x.ndim)))
+    reduction = c.hyper.get("reduction", "mean")
+    return each.sum() / max(1, len(x)) if reduction == "mean" else reduced(each, reduction)
+
+
 def contrastive(c: Call) -> Tensor:
     """d² / 2 for pairs that are alike, max(0, margin - d)² / 2 for others; legacy_version: max(0, margin - d²) / 2."""
     a, b, t = c.x
@@ -157,6 +204,9 @@ TWINS = {
     "MultinomialLogisticLoss": of_classes(lambda c, x, t: -picked(x, t).clamp(min=1e-20).log()),
     "HingeLoss": of_classes(hinge),
     "InfogainLoss": of_classes(infogain),
+    "FocalLoss": focal,
+    "SigmoidFocalLoss": sigmoid_focal,
+    "DiceLoss": dice,
     "MarginRankingLoss": lambda c: c.through(nn.MarginRankingLoss(**c.hyper)),
     "ContrastiveLoss": contrastive,
     "TripletMarginLoss": lambda c: c.through(nn.TripletMarginLoss(**c.hyper)),

@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from .call import Call
 
-# Along an axis: the positions of a window that lie in the input, and how many of its positions count in a mean.
+# Along an axis: the positions of a window that are in the input, and how many of its positions count in a mean.
 Span = tuple[slice, int]
 
 
 def spans(size: int, kernel: int, stride: int, padding: int, count: int, dilation: int = 1) -> list[Span]:
-    """The windows of an axis; what lies in the padding counts, what lies behind it does not."""
+    """The windows of an axis; what is in the padding counts, what is behind it does not."""
     found = []
     for begin in range(-padding, -padding + count * stride, stride):
         positions = range(begin, begin + kernel * dilation, dilation)
@@ -48,7 +48,7 @@ def mean(window: Tensor, counting: int, number: int) -> Tensor:
 
 
 def mean_of_input(window: Tensor, counting: int, number: int) -> Tensor:
-    """The sum of a window by the positions that lie in the input."""
+    """The sum of a window by the positions that are in the input."""
     return window.mean(dim=2)
 
 
@@ -151,6 +151,7 @@ TWINS = {
     "AvgPool3d": avg_pool3d,
     "GlobalAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(1)),
     "AdaptiveAvgPool2d": lambda c: c.through(nn.AdaptiveAvgPool2d(**c.hyper)),
+    "AdaptiveMaxPool2d": lambda c: c.through(nn.AdaptiveMaxPool2d(**c.hyper)),
     "LPPool2d": lp_pool,
     "StochasticPool2d": stochastic,
     "SpatialPyramidPool": pyramid,

@@ -124,4 +124,5 @@ TWINS = {
     "LogSoftmax": lambda c: c.through(nn.LogSoftmax(**{"dim": 1, **c.hyper})),
     "ArgMax": arg_max,
     "TopK": top_k,
+    "Sort": lambda c: tuple(torch.sort(c.x[0], **{"dim": -1, "stable": True, **c.hyper}))[: c.tops],
 }

@@ -1,4 +1,4 @@
-"""Twins of the layers that give numbers another shape, another order or more places."""
+"""Twins of the layers that give elements another shape, another order or more places."""
 
 from __future__ import annotations
 
@@ -29,9 +29,18 @@ def flip(c: Call) -> Tensor:
 
 
 def squeeze(c: Call) -> Tensor:
-    """torch's squeeze, which wants a tuple for several dims."""
-    dim = c.hyper["dim"]
-    return torch.squeeze(c.x[0], tuple(dim) if isinstance(dim, list) else dim)
+    """torch's squeeze, which wants a tuple for several dims; without dim it would take the batch of one sample too."""
+    x, dim = c.x[0], c.hyper.get("dim")
+    if dim is None:
+        dim = [i for i in range(1, x.ndim) if x.shape[i] == 1]
+    return torch.squeeze(x, tuple(dim) if isinstance(dim, list) else dim)
+
+
+def repeat_interleave(c: Call) -> Tensor:
+    """torch's repeat_interleave, which wants a tensor of counts."""
+    counts = c.hyper["repeats"]
+    repeats = torch.tensor(counts) if isinstance(counts, list) else counts
+    return torch.repeat_interleave(c.x[0], repeats, dim=c.hyper.get("dim"))
 
 
 def pad(c: Call) -> Tensor:
@@ -66,7 +75,7 @@ TWINS = {
     "Expand": lambda c: c.x[0].expand(c.hyper["shape"]),
     "Repeat": lambda c: c.x[0].repeat(c.hyper["repeats"]),
     "Tile": keyword("tile"),
-    "RepeatInterleave": keyword("repeat_interleave"),
+    "RepeatInterleave": repeat_interleave,
     "Pad": pad,
     "Concat": lambda c: torch.cat(c.x, dim=c.hyper.get("dim", 1)),
     "Stack": lambda c: torch.stack(c.x, dim=c.hyper.get("dim", 1)),

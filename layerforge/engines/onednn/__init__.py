@@ -53,10 +53,10 @@ def carrier() -> Any:
 
 
 def dry_run(on: bool) -> None:
-    """Whether this thread only plans: primitives are made and bound then, and nothing is computed."""
+    """Whether this thread only plans: primitives are made then, one of each kind, and nothing is computed."""
     from . import binding
 
-    binding.runtime().watch.dry_run = on
+    binding.runtime().watch.dry_run = binding.DryRun() if on else None
 
 
 def refuse_after_fork() -> None:

@@ -5,7 +5,7 @@ that there is.
 
 oneDNN's ReLU takes NaN for a negative number. What is not a number must stay so, or nobody learns of it; so a ReLU is a
 maximum, in a pass over a result that is still in the caches, and oneDNN's own only where its slope below 0 is not 0.
-Some other functions are oneDNN's after a look at the numbers: see `trusted`.
+Some other functions are oneDNN's after a look at the values: see `trusted`.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Activated(OneDnn):
 
 
 def rectify(layer: OneDnn, name: str, x: Any, y: Any) -> None:
-    """y = max(x, 0), and NaN where x is; y lies like x, or is x."""
+    """y = max(x, 0), and NaN where x is; y is stored as x is, or is x."""
     flat_x, flat_y = (layer.view(f"{name} {i} flat", a, in_order_of_memory) for i, a in enumerate((x, y)))
     if flat_x is None or flat_y is None:
         layer.act(f"{name} with gaps", np_rectify)(x, y)
@@ -124,7 +124,7 @@ def rectify(layer: OneDnn, name: str, x: Any, y: Any) -> None:
 
 
 def in_order_of_memory(a: Any) -> Any:
-    """All numbers of an array as they follow each other in memory; None where there are gaps."""
+    """All elements of an array as they follow each other in memory; None where there are gaps."""
     flat = a.ravel("K")
     return flat if np.may_share_memory(flat, a) else None
 
@@ -139,15 +139,15 @@ def squares(flat: Any, a: Any) -> float:
 
 
 def all_finite(flat: Any, a: Any) -> bool:
-    """Whether all numbers of an array are finite; False, too, where their squares are not."""
+    """Whether all elements of an array are finite; False, too, where their squares are not."""
     return math.isfinite(squares(flat, a))
 
 
 def trusted(activation: Algorithm, flat: Any, x: Any) -> bool:
-    """Whether oneDNN's function of these numbers is as good as the reference's.
+    """Whether oneDNN's function of these values is as good as the reference's.
 
     x times a gate is not a number at ±∞. ELU's alpha (eˣ - 1) is off by a rounding of alpha, which is much where all
-    numbers are small beside it.
+    values are small beside it.
     """
     algorithm, alpha, _ = activation
     least = x.size * max(alpha, 1) ** 2 / 4 if algorithm == ELU else 0
@@ -166,9 +166,9 @@ def np_rectify(x: Any, y: Any) -> None:
 
 
 def rectify_what_is_not_finite(eps: float) -> Callable[..., None]:
-    """Write channels of normalised numbers anew in which oneDNN's ReLU may have made a NaN vanish.
+    """Write channels of normalised values anew in which oneDNN's ReLU may have made a NaN vanish.
 
-    A NaN among the numbers of a channel is one in its mean, if that is theirs: then it is enough to look there, and
+    A NaN among the elements of a channel is one in its mean, if that is theirs: then it is enough to look there, and
     flat is None. Otherwise it is x `in_order_of_memory`.
     """
 

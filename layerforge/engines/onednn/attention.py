@@ -15,6 +15,7 @@ from .base import OneDnn
 from .primitives import MINIMUM, SOFTMAX
 
 LINEAR = 0x26
+MANY_KEYS = 1024  # up to so many a running sum of oneDNN's is as good as the reference's
 
 
 class OneDnnAttention(OneDnn):
@@ -50,6 +51,8 @@ class OneDnnAttention(OneDnn):
         self.op("dv", primitives.matmul)(columns, dy, None, dv)
         ds = self.buf("dscores", kept.weights.shape)
         self.op("dweights", primitives.matmul)(dy, self.view("v", kept.v, turned), None, ds)
+        if ds.shape[-1] > MANY_KEYS:
+            self.act("centred", centre)(kept.weights, ds)
         self.op("dscores", primitives.softmax_backward, ds.ndim - 1, SOFTMAX)(kept.weights, ds, ds)
         self.op("dq", primitives.matmul, scaled(scale))(ds, kept.k, None, dq)
         self.op("dk", primitives.matmul, scaled(scale))(self.view("dscores", ds, turned), kept.q, None, dk)
@@ -148,6 +151,15 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
 def scaled(factor: float) -> tuple[tuple[int, float, float], ...]:
     """The post-op that multiplies every result."""
     return ((LINEAR, factor, 0.0),)
+
+
+def centre(weights: Any, dweights: Any) -> None:
+    """dA less its mean under the weights, which changes no score's gradient A (dA - Σ A dA).
+
+    oneDNN adds A dA up as a running sum: of very many keys it loses digits where dA lies far from 0.
+    """
+    for a, da in zip(weights.reshape(-1, weights.shape[-1]), dweights.reshape(-1, weights.shape[-1]), strict=True):
+        da -= (a * da).sum()
 
 
 def turned(a: Any) -> Any:

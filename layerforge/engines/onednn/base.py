@@ -13,8 +13,9 @@ from ...contract.layer import Layer, Memory
 from ...contract.namespaces import Saved
 from ..protocol import Circumstances
 from . import primitives
-from .binding import AXES, Op, layout
+from .binding import AXES, Op
 from .script import Act, Script, written_down
+from .strides import layout
 from .sums import add_product, add_sums, set_product, set_sums
 
 LAST = "last"
@@ -41,9 +42,7 @@ class OneDnn(Layer):
     def instead_of(cls, reference: Layer) -> Any:
         """This engine's layer in the place of a reference layer."""
         self = cls.__new__(cls)
-        vars(self).update(vars(reference))
-        self.memory, self.kept, self.draws = Memory(), None, 0
-        self.ops, self.views, self.scripts = {}, {}, {}
+        vars(self).update(vars(reference), memory=Memory(), kept=None, draws=0, ops={}, views={}, scripts={})
         return self
 
     @classmethod
@@ -83,8 +82,11 @@ class OneDnn(Layer):
             self.kept = kept
 
     def perform(self, doing: str, arrays: Sequence[Any]) -> Any:
-        """Run forward or backward; as it was written down the last time, where nothing has changed since."""
-        if not self.replays:
+        """Run forward or backward; as it was written down the last time, where nothing has changed since.
+
+        A jvp may be any NumPy: it is run, whatever was run before on the same arrays.
+        """
+        if not self.replays or doing == "jvp":
             return super().perform(doing, arrays)
         key = doing, id(self.memory), self.overwrites_grad
         script = self.scripts.get(key)
@@ -136,7 +138,7 @@ class OneDnn(Layer):
         return made
 
     def image(self, name: str, shape: Sequence[int], life: str = "call") -> Any:
-        """A buffer for (N, C, *S) whose channels lie side by side in memory, which is what oneDNN's kernels like."""
+        """A buffer for (N, C, *S) whose channels are stored side by side, which is what oneDNN's kernels like."""
         memory = self.buf(name, (shape[0], *shape[2:], shape[1]), life=life)
         return self.view(name, memory, lambda m: np.moveaxis(m, -1, 1))
 
@@ -190,7 +192,7 @@ class OneDnn(Layer):
 
 
 def channels_last(x: Any) -> bool:
-    """Whether an image's channels lie side by side in memory, and nothing between them."""
+    """Whether an image's channels are stored side by side, and nothing between them."""
     return np.moveaxis(x, 1, -1).flags.c_contiguous
 
 
@@ -200,5 +202,5 @@ def rows(x: Any) -> Any:
 
 
 def rows_in_order(x: Any) -> Any:
-    """x (..., D) as a view (N, D) whose rows lie one behind the other in memory; None where there is none."""
+    """x (..., D) as a view (N, D) whose rows are stored one behind the other; None where there is none."""
     return x.reshape(-1, x.shape[-1]) if x.flags.c_contiguous else None

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from . import primitives
-from .binding import Op, describable
+from .binding import Op
 from .primitives import ADD
 from .script import Calls
+from .strides import describable
 
 LARGE = 256 * 1024  # bytes: below that a copy is done before the other threads have begun
 

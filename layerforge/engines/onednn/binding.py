@@ -24,6 +24,7 @@ import numpy as np
 from ...arrays import threads
 from ...schema.errors import BackendError
 from .library import load
+from .strides import describable, layout
 
 Pointer = ctypes.c_void_p
 AXES = 12  # of an array at most
@@ -42,7 +43,7 @@ SCALES = 4096  # added to an argument: the factor that it is multiplied by
 POST_OP = 32768  # times (1 + number), added to an argument: what a post-op reads
 # The results: of forward, by the bottoms, by the weights.
 OUTPUTS = {*range(17, 33), *range(129, 145), *range(161, 257)}
-SMALL_WORK, SMALL_SIZE = 2**20, 2**15  # operations and numbers of a product: about 4 us of one thread
+SMALL_WORK, SMALL_SIZE = 2**20, 2**15  # operations and elements of a product: about 4 us of one thread
 QUERY_IMPLEMENTATION, QUERY_ARGUMENT, QUERY_NDIMS = 8, 255, 256
 TRAINING, INFERENCE, BACKWARD = 64, 96, 128
 SCRATCHPAD_OF_OURS = 1  # who calls a primitive brings the memory that it works in
@@ -87,11 +88,18 @@ def refuse_after_fork() -> None:
         )
 
 
+class DryRun:
+    """What a thread knows that only plans: the primitives that it made, which do for all other layers of the kind."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Primitive] = {}
+
+
 class Watch(threading.local):
     """Who looks on at what a thread runs: each thread has its own."""
 
     trace: list[tuple[Work, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
-    dry_run = False  # only planning: nothing is computed
+    dry_run: DryRun | None = None  # only planning: nothing is computed
 
 
 class Runtime:
@@ -105,12 +113,14 @@ class Runtime:
         lib.dnnl_memory_desc_get_size.argtypes = [Pointer]
         lib.dnnl_memory_set_data_handle.argtypes = [Pointer, Pointer]
         lib.dnnl_primitive_execute.argtypes = [Pointer, Pointer, ctypes.c_int, Pointer]
-        self.engine, self.stream = Pointer(), Pointer()
+        self.engine = Pointer()
+        self.stream = Pointer()
         check(lib.dnnl_engine_create(ctypes.byref(self.engine), 1, ctypes.c_size_t(0)), "making an engine")
         check(lib.dnnl_stream_create(ctypes.byref(self.stream), self.engine, 1), "making a stream")
         threads.engine_loaded()
         self.watch = Watch()
-        self.bindings, self._numbers = 0, itertools.count(1)
+        self.bindings = 0
+        self._numbers = itertools.count(1)
 
     def count_binding(self) -> None:
         """Something was bound to other arrays: `bindings` is another number than ever before, in any thread."""
@@ -168,47 +178,18 @@ def strided(shape: Sequence[int], strides: Sequence[int], dtype: Any = np.float3
 
 
 def of_array(array: np.ndarray) -> Desc:
-    """The descriptor of an array as it lies in memory."""
+    """The descriptor of an array as it is stored."""
     return strided(array.shape, layout(array), array.dtype)
 
 
 def of_image(array: np.ndarray) -> Desc:
-    """The same of an image (N, C, *S): where an axis has length 1 it lies as in one with channels last.
+    """The same of an image (N, C, *S): where an axis has length 1 it is stored as in one with channels last.
 
     oneDNN's kernels for channels last know them by all strides.
     """
     last, *rest = layout(np.moveaxis(array, 1, -1))[::-1]
     batch, *spatial = rest[::-1]
     return strided(array.shape, [batch, last, *spatial], array.dtype)
-
-
-def layout(array: np.ndarray) -> list[int]:
-    """The strides of an array in elements, a function of where its numbers lie and of nothing else.
-
-    Those of axes of length 1 mean nothing to NumPy, which leaves in them whatever slicing and broadcasting made; oneDNN
-    takes them for the layout, and compares them. Here such an axis lies around the next one, and in front around all.
-    A last one has stride 1, and so has the one before a last axis with gaps: a row is then the column of a matrix.
-    """
-    strides = [s // array.itemsize for s in array.strides]
-    real = [i for i, n in enumerate(array.shape) if n > 1]
-    whole = max((strides[i] * array.shape[i] for i in real), default=1)
-    around = 1
-    for i in reversed(range(array.ndim)):
-        if array.shape[i] == 1:
-            in_front, in_column = not real or i < real[0], i == array.ndim - 2 and strides[-1] > 1
-            strides[i] = 1 if in_column else whole if in_front else around
-        around = strides[i] * array.shape[i]
-    return strides
-
-
-def describable(array: np.ndarray) -> bool:
-    """Whether oneDNN can be told where the numbers lie: aligned, no axis backwards, none of them repeated."""
-    reach = array.itemsize
-    for stride, n in sorted((s, n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
-        if stride < reach or stride % array.itemsize:
-            return False
-        reach = stride * n
-    return array.flags.aligned
 
 
 def any_layout(shape: Sequence[int]) -> Desc:
@@ -283,7 +264,8 @@ class Call:
         self.scratch = scratchpad.bytes
         if self.scratch:
             which, descs = (*which, SCRATCHPAD), (*descs, scratchpad)
-        self.recipe, self.descs = recipe, descs
+        self.recipe = recipe
+        self.descs = descs
         self.handle = Handle("dnnl_primitive_create", "dnnl_primitive_destroy", recipe.pointer)
         self.memories = [
             Handle("dnnl_memory_create", "dnnl_memory_destroy", d.pointer, runtime().engine, Pointer(0)) for d in descs
@@ -339,11 +321,25 @@ class Primitive:
         used += self.main.bind(mine, functools.partial(memory, "scratchpad"))
         return [*before, self.main.call, *after], used
 
+    def ask(self, memory: Callable[[str, int], np.ndarray]) -> None:
+        """Ask for the memory that `bind` would ask for, and bind nothing."""
+        for i, size, call in self.detours:
+            memory(f"detour {i}", size)
+            if call.scratch:
+                memory(f"scratchpad {i}", call.scratch)
+        if self.main.scratch:
+            memory("scratchpad", self.main.scratch)
+
 
 def small(arrays: Sequence[np.ndarray]) -> bool:
     """Whether one thread multiplies these matrices, the first two, sooner than several."""
     a, b = arrays[:2]
     return 2 * a.size * b.shape[-1] <= SMALL_WORK and sum(array.size for array in arrays) <= SMALL_SIZE
+
+
+def types_of(arrays: Sequence[np.ndarray]) -> tuple[np.dtype, ...]:
+    """The types of their numbers."""
+    return tuple([array.dtype for array in arrays])
 
 
 def with_axes(array: np.ndarray, ndim: int) -> np.ndarray:
@@ -352,13 +348,13 @@ def with_axes(array: np.ndarray, ndim: int) -> np.ndarray:
 
 
 def lies_as(array: np.ndarray, desc: Desc) -> bool:
-    """Whether a descriptor is one of the array as it lies in memory, perhaps with more axes in front."""
+    """Whether a descriptor is one of the array as it is stored, perhaps with more axes in front."""
     array = with_axes(array, desc.ndim)
     return of_array(array) == desc or (array.ndim > 2 and of_image(array) == desc)
 
 
 def reorder(source: Desc, target: Desc, add: bool = False) -> Call:
-    """Copy numbers from one layout to another, or add them to what is there."""
+    """Copy elements from one layout to another, or add them to what is there."""
     return Call(reordering(source, target, add), (SRC, DST), (source, target))
 
 
@@ -414,7 +410,10 @@ class Op(Work):
         self, maker: Maker, options: Sequence[Any], memory: Callable[[str, int], np.ndarray], added: Sequence[int] = ()
     ) -> None:
         super().__init__()
-        self.maker, self.options, self.memory, self.added = maker, options, memory, added
+        self.maker = maker
+        self.options = tuple(options)
+        self.memory = memory
+        self.added = tuple(added)
         self.copied: list[tuple[np.ndarray, np.ndarray, bool]] = []  # copy, original, whether that is a result
         self.used: list[np.ndarray] = []
         self.made: dict[Any, Primitive] = {}
@@ -442,7 +441,13 @@ class Op(Work):
         key = tuple([None if a is None else (a.shape, a.strides) for a in mine])
         primitive = self.made.get(key)
         if primitive is None:
+            dry_run, kind = self.runtime.watch.dry_run, (self.maker, self.options, self.added, key, types_of(given))
+            if dry_run and kind in dry_run.made:
+                dry_run.made[kind].ask(self.memory)  # that of another layer: it says what memory is needed
+                return
             primitive = self.made[key] = self._make(mine, given)
+            if dry_run:
+                dry_run.made[kind] = primitive
         super().bind(arrays)
         # What the calls work on is held on to: they know no more of it than addresses.
         self.calls, self.used = primitive.bind(given, self.memory)

@@ -12,7 +12,7 @@ from ...arrays.sliding_windows import batch_last
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 from ...layers.convolutions.conv import Conv1d, Conv2d, Conv3d, Kernels
-from ...layers.convolutions.conv_transpose import ConvTranspose2d
+from ...layers.convolutions.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Transposed
 from ...layers.convolutions.correlation import weigh
 from . import primitives
 from .base import OneDnn
@@ -28,6 +28,14 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
     replays = can_overwrite_grad = True
+
+    @classmethod
+    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        convolution: Any = reference
+        axes = convolution.windows(bottoms[0].shape[2:]).axes
+        if any(a.padding >= a.extent or (a.padding and a.dilation > a.size) for a in axes):
+            return "windows that may see nothing but padding: oneDNN takes 0 times NaN for 0"
+        return super().refuses(reference, bottoms, tops)
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 0, *range(2, ndim), 1
@@ -102,10 +110,8 @@ class OneDnnConv3d(OneDnnConvolution, Conv3d):
     type_name = "Conv3d"
 
 
-class OneDnnConvTranspose2d(OneDnnConvolution, ConvTranspose2d):
-    """ConvTranspose2d."""
-
-    type_name = "ConvTranspose2d"
+class OneDnnTransposed(OneDnnConvolution, Transposed):
+    """ConvTranspose1d, ConvTranspose2d and ConvTranspose3d."""
 
     @classmethod
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
@@ -128,3 +134,21 @@ class OneDnnConvTranspose2d(OneDnnConvolution, ConvTranspose2d):
         if self.groups == 1:
             return self.view(name, weight, lambda w: w.swapaxes(0, 1))
         return self.view(name, weight, lambda w: w.reshape(self.groups, -1, *w.shape[1:]).swapaxes(1, 2))
+
+
+class OneDnnConvTranspose1d(OneDnnTransposed, ConvTranspose1d):
+    """ConvTranspose1d."""
+
+    type_name = "ConvTranspose1d"
+
+
+class OneDnnConvTranspose2d(OneDnnTransposed, ConvTranspose2d):
+    """ConvTranspose2d."""
+
+    type_name = "ConvTranspose2d"
+
+
+class OneDnnConvTranspose3d(OneDnnTransposed, ConvTranspose3d):
+    """ConvTranspose3d."""
+
+    type_name = "ConvTranspose3d"

@@ -106,7 +106,7 @@ def candidates() -> Iterator[str]:
 
 
 def _is_sycl(path: str) -> bool:
-    """Whether the runtime of SYCL lies beside a library: the wheel `onednn` brings it along."""
+    """Whether the runtime of SYCL is stored beside a library: the wheel `onednn` brings it along."""
     return any(Path(path).parent.glob("libsycl.so*"))
 
 

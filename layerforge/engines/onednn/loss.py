@@ -36,7 +36,7 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
         return super().refuses(reference, bottoms, tops)
 
     def scores(self, name: str, shape: tuple[int, ...], life: str = "call") -> Any:
-        """A buffer for (N, K). Those of few classes lie class by class: NumPy is slow along an axis that is short."""
+        """A buffer for (N, K). Those of few classes are stored class by class: NumPy is slow along a short axis."""
         if shape[1] > FEW:
             return self.buf(name, shape, life=life)
         return self.view(f"{name} by sample", self.buf(name, shape[::-1], life=life), np.transpose)
@@ -71,7 +71,7 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
 
 
 def unsigned(labels: Any) -> Any:
-    """Labels as they lie in memory, read as numbers without a sign."""
+    """Labels as they are stored, read as integers without a sign."""
     return labels.view(f"u{labels.itemsize}")
 
 

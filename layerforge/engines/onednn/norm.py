@@ -127,7 +127,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
     ) -> None:  # fmt: skip
         """What `follow` does with both statistics, in memory that is there, and a look at what is not finite.
 
-        By NumPy: so few numbers are done before a second thread would have begun.
+        By NumPy: so few elements are done before a second thread would have begun.
         """
         m = values_per_channel(x)
         np.add(mean, 0 if rough is None else rough, out=part)
@@ -200,7 +200,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
 
     type_name = "LayerNorm"
     replays = can_overwrite_grad = True
-    rows = staticmethod(rows_in_order)  # of columns in order oneDNN takes the wrong numbers in backward
+    rows = staticmethod(rows_in_order)  # of columns in order oneDNN takes the wrong elements in backward
     backward_reads = ()
     inplace = False
 

@@ -19,7 +19,7 @@ from .base import OneDnn
 from .primitives import MAX_POOLING, MEAN_WITH_PADDING, MEAN_WITHOUT, Geometry
 from .sums import means_of_images
 
-LARGE = 64  # numbers of which oneDNN's sums, running ones in float32, lose less than 6e-7
+LARGE = 64  # elements of which oneDNN's sums, running ones in float32, lose less than 6e-7
 
 
 def overhang(axis: Axis) -> int:
@@ -79,7 +79,7 @@ class OneDnnMaxPooling(OneDnnPooling):
     """MaxPool1d, MaxPool2d and MaxPool3d.
 
     oneDNN's kernel never chooses NaN, and of a window of -inf makes the lowest finite number. So where the sum of the
-    squares of all numbers is not finite, NumPy does the work once more; a sum costs little beside a pooling.
+    squares of all elements is not finite, NumPy does the work once more; a sum costs little beside a pooling.
     """
 
     def algorithm(self) -> int:
@@ -103,14 +103,14 @@ class OneDnnMaxPooling(OneDnnPooling):
         return np.moveaxis(places.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
 
     def jvp(self, dx: Any) -> Any:
-        """Of the numbers that won."""
+        """Of the elements that won."""
         windows = self.windows(dx.shape[2:])
         places = self.places(self.saved.where, (*dx.shape[:2], *windows.counts), windows)
         return of_winners(np, dx, windows.elements - places.astype("int64"), windows)
 
 
 class OneDnnAvgPooling(OneDnnPooling):
-    """AvgPool1d, AvgPool2d and AvgPool3d. Sums of many numbers are the reference's, which lose no digits."""
+    """AvgPool1d, AvgPool2d and AvgPool3d. Sums of many elements are the reference's, which lose no digits."""
 
     def algorithm(self) -> int:
         return MEAN_WITH_PADDING if counts_padding(self) else MEAN_WITHOUT

@@ -1,6 +1,6 @@
 """The operations that the engine uses, each as a maker for `Op`: from the arrays of a call to oneDNN's description.
 
-A maker returns the description and what each array is. It describes an array as it lies in memory, or leaves the layout
+A maker returns the description and what each array is. It describes an array as it is stored, or leaves the layout
 to oneDNN (`any_layout`); where the two differ, the Op reorders.
 """
 

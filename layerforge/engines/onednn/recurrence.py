@@ -5,7 +5,7 @@ A pass is described by nine arrays, in this order; those that a cell does not ha
     x (T, N, I), h₀ and c₀ (1, 1, N, H), W_ih (1, 1, I, G, H), W_hh (1, 1, H, G, H), bias (1, 1, B, H),
     y (T, N, H), and the last h and c (1, 1, N, H)
 
-The steps of x and of y must lie one behind the other in memory, and h₀ and c₀ must be given even where they are 0:
+The steps of x and of y must be stored one behind the other, and h₀ and c₀ must be given even where they are 0:
 otherwise the backward of oneDNN 3.2 takes the weights' gradients from the wrong steps or from memory that nobody wrote.
 """
 

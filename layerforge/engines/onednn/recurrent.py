@@ -135,10 +135,17 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         maker = primitives.copy if self.overwrites_grad else primitives.add_to
         self.op(f"d{key} {ours}", maker)(source, self.block(f"d{key}", self.grads[key], ours))
 
+    def jvp(self, dx: Any, _: Any = None) -> tuple[Any, ...]:
+        """The reference's, after its forward: oneDNN does not tell what its gates were."""
+        first = next(iter(self.saved.traces.values()))
+        with self.as_if_saved():
+            Recurrent.forward(self, turned(first[0]))
+            return Recurrent.jvp(self, dx)
+
     # Arrays -------------------------------------------------------------------------------------------------------
 
     def by_step(self, name: str, x: Any, life: str = "call") -> Any:
-        """x (N, T, F) as (T, N, F) without gaps: as it is, if it lies so in memory, otherwise copied."""
+        """x (N, T, F) as (T, N, F) without gaps: as it is, if it is stored so, otherwise copied."""
         steps = self.view(f"{name} by step", x, gapless)
         if steps is None:
             n, count, size = x.shape

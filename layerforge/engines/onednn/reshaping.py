@@ -1,4 +1,4 @@
-"""Flatten and Reshape: a view where numbers lie in row-major order, otherwise a copy on all threads."""
+"""Flatten and Reshape: a view where the elements are stored in row-major order, otherwise a copy on all threads."""
 
 from __future__ import annotations
 

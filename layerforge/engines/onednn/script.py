@@ -1,6 +1,6 @@
-"""Scripts: what a layer's forward or backward came to the last time, to be done again without asking the layer.
+"""Scripts: what a layer's forward or backward came to the last time, to be done again without calling the layer.
 
-In a planned net every array lies where it was in the last pass, so a layer that only runs Ops and Acts would run the
+In a planned net every array is where it was in the last pass, so a layer that only runs Ops and Acts would run the
 very same calls. A script is that list, with everything that it depended on; it is used where all of that is the same
 object as then, and written anew where something is not. `layerforge/run/capture.py` joins the scripts of neighbours.
 """

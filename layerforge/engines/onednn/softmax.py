@@ -16,7 +16,7 @@ from .activation import in_order_of_memory, spread_nan
 from .base import OneDnn
 from .primitives import SOFTMAX
 
-LONGEST = 2**13  # numbers of an axis that a softmax of oneDNN adds up one after the other, losing less than 1e-6
+LONGEST = 2**13  # elements of an axis that a softmax of oneDNN adds up one after the other, losing less than 1e-6
 
 
 class OneDnnSoftmax(OneDnn, Softmax):

@@ -1,7 +1,7 @@
 """Sums over many rows, and the statistics made of them: by NumPy, without the errors of oneDNN's running sums.
 
 A running sum in float32 loses digits with every number that is added. Here no float32 sum has more than CHAIN terms;
-those sums are added up in float64. For speed, rows of few numbers are read side by side, as one row of about WIDE.
+those sums are added up in float64. For speed, rows of few elements are read side by side, as one row of about WIDE.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from ...arrays.functional import product_over_rows
 
-WIDE = 2048  # float32 numbers that stay in the first cache beside what is added to them
+WIDE = 2048  # float32 values that stay in the first cache beside what is added to them
 CHAIN = 32  # terms of a float32 sum: at most 2e-6 of it are lost, most often 1e-7
-PART = 2**16  # numbers that stay in the second cache
+PART = 2**16  # values that stay in the second cache
 FAR = 4.0  # a mean of more than two spreads: what is left of Σ x² without N mean² has lost digits
 
 
@@ -26,7 +26,7 @@ def positions(image: Any) -> Any:
 
 
 def column_sums(*products: tuple[Any, ...]) -> list[Any]:
-    """For each of some products of matrices (N, C), number by number, the sums of its columns: C numbers in float64.
+    """For each of some products of matrices (N, C), element by element, the sums of its columns: C values in float64.
 
     A product is a tuple of one or two matrices; all are read together, a part that fits into the second cache at a
     time.

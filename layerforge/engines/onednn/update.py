@@ -11,7 +11,7 @@ from . import primitives
 from .binding import Op
 from .script import Calls
 
-BLOCK = 256 * 1024  # numbers of each array: few enough for the caches of all threads, many enough to be worth a call
+BLOCK = 256 * 1024  # elements of each array: few enough for the caches of all threads, many enough to be worth a call
 
 
 class Update:
@@ -21,9 +21,15 @@ class Update:
     """
 
     def __init__(self, rule: Any, data: Any, grad: Any, histories: Sequence[Any]) -> None:
-        self.rule, self.data, self.grad, self.histories = rule, data, grad, histories
+        self.rule = rule
+        self.data = data
+        self.grad = grad
+        self.histories = histories
         self.blocks: dict[tuple[int, int, float], Calls] = {}
-        self.of_grad, self.of_data, self.forth, self.back = (np.zeros(1, "float32") for _ in range(4))
+        self.of_grad = np.zeros(1, "float32")
+        self.of_data = np.zeros(1, "float32")
+        self.forth = np.zeros(1, "float32")
+        self.back = np.zeros(1, "float32")
         self.scratch = np.empty(0, "float32")
 
     def __call__(self, start: int, stop: int, lr: float, factor: float, decay: float) -> None:

@@ -1,6 +1,6 @@
-"""Arithmetic: layers that combine blobs number by number, with broadcasting. The table is at the end of the file.
+"""Arithmetic: layers that combine blobs element by element, with broadcasting. The table is at the end of the file.
 
-Broadcasting copies a number to many places, so its gradient is the sum over them: `unbroadcast`, which all share.
+Broadcasting copies an element to many places, so its gradient is the sum over them: `unbroadcast`, which all share.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Arithmetic(Layer):
     """Base of the broadcasting layers. An entry of the table brings `ufunc` and `partial`.
 
     ufunc               the backend's function of two arrays; more bottoms are folded from the left
-    partial(dy, xs, i)  dy ∂y/∂xᵢ, number by number: the gradient of bottom i before it is summed over what was
+    partial(dy, xs, i)  dy ∂y/∂xᵢ, element by element: the gradient of bottom i before it is summed over what was
                         broadcast; xs are the bottoms where `backward_reads` names them
     """
 
@@ -110,7 +110,7 @@ Bounds = tuple[float | None, float | None]
 
 
 def within(domain: Sequence[Bounds], shapes: Sequence[tuple[int, ...]]) -> list[Spec]:
-    """Bottoms of these shapes, the first ones with numbers between low and high of their `domain`."""
+    """Bottoms of these shapes, the first ones with values between low and high of their `domain`."""
     pairs = zip_longest(shapes, domain, fillvalue=(None, None))
     return [Spec(shape, low=low, high=high) for shape, (low, high) in pairs]
 
@@ -190,7 +190,7 @@ def power(self: Any, dy: Any, xs: Sequence[Any], i: int) -> Any:
 
 
 def often_zero(rng: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros, and positive numbers among them."""
+    """Zeros, and positive values among them."""
     return (rng.random(shape) < 0.6) * rng.uniform(0.5, 2.0, shape)
 
 
@@ -204,7 +204,7 @@ def small_integers(rng: Any, shape: tuple[int, ...]) -> Any:
 Add = broadcasting(
     "Add", "sum, such as a residual connection or a bias (Caffe: Eltwise, operation SUM)",
     y="c₁ x₁ + c₂ x₂ + ...",  ufunc="add",       base=WeightedSum,
-    dx="dxᵢ = cᵢ dy",         partial=lambda self, dy, xs, i: self.times(i, dy),  reads=False,
+    dx="dxᵢ = cᵢ dy, where c is coeff, or 1",  partial=lambda self, dy, xs, i: self.times(i, dy),  reads=False,
     params={"coeff": (list[float] | None, param(None, help="the factors cᵢ, one for each bottom; by default 1"))},
     tried=[
         Example({"coeff": [1, -1]}, [Spec((3, 4)), Spec((3, 4))], "a difference"),
@@ -214,7 +214,7 @@ Add = broadcasting(
         Bad({"coeff": [1.0]}, "coeff has 1 numbers for 2 bottoms", [Spec((2,)), Spec((2,))]),
         Bad({"coeff": 2}, "coeff must be a list of numbers or null"),
     ],
-    errors=", when coeff has not one number for each bottom",
+    errors=", when coeff does not have one number for each bottom",
     source="compare torch.add and its alpha",  inplace=True,  grad_aliases=True,
 )  # fmt: skip
 
@@ -229,7 +229,7 @@ Sub = broadcasting(
 Mul = broadcasting(
     "Mul", "product, such as a gate or a scale (Caffe: Eltwise, operation PROD)",
     y="x₁ x₂ ...",            ufunc="multiply",
-    dx="dxᵢ = dy (the product of the other xⱼ)",
+    dx="dxᵢ = dy Π xⱼ, the product over all j ≠ i",
     partial=lambda self, dy, xs, i: others(dy, xs, i),  reads=True,
     source="compare torch.mul",
 )  # fmt: skip
@@ -237,7 +237,7 @@ Mul = broadcasting(
 Div = broadcasting(
     "Div", "quotient",        bottoms=2,
     y="x₁ / x₂",              ufunc="divide",    domain=((None, None), (0.5, 2.0)),
-    dx="dx₁ = dy / x₂,  dx₂ = -dy x₁ / x₂²",     partial=quotient,  reads=True,
+    dx="dx₁ = dy / x₂,  dx₂ = -dy x₁ / x₂², the slope of 1/x₂ being -1/x₂²",  partial=quotient,  reads=True,
     source="compare torch.div",
 )  # fmt: skip
 
@@ -245,7 +245,8 @@ PowBinary = broadcasting(
     "PowBinary", "one blob to the power of another; Pow has a fixed exponent",
     bottoms=2,
     y="x₁^x₂",                ufunc="power",     domain=((0.5, 2.0), (-2.0, 2.0)),
-    dx="dx₁ = dy x₂ x₁^(x₂ - 1), 0 where x₂ = 0;  dx₂ = dy y ln x₁, 0 where x₁ = 0 ≤ x₂",  partial=power,  reads=True,
+    dx="dx₁ = dy x₂ x₁^(x₂ - 1), 0 where x₂ = 0;  dx₂ = dy y ln x₁, 0 where x₁ = 0 ≤ x₂;\n"
+    "          the latter as y = exp(x₂ ln x₁)",           partial=power,  reads=True,
     tried=[Example({}, [Spec((3, 4), draw=often_zero), Spec((3, 4), draw=small_integers)], "powers of zero")],
     source="compare torch.pow; for x₁ < 0 the gradient of x₂ is NaN, as there",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Maximum and Minimum: the best of several blobs, number by number."""
+"""Maximum and Minimum: the best of several blobs, element by element."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Extremum(Arithmetic):
 
 
 def often_equal(rng: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros and ones, and among them a few other numbers."""
+    """Zeros and ones, and among them a few other values."""
     return rng.integers(0, 2, shape) + (rng.random(shape) < 0.3) * rng.normal(size=shape)
 
 
@@ -47,7 +47,7 @@ def extremum(name: str, what: str, *, word: str, ufunc: str, source: str) -> Any
         base=Extremum,
         y=f"{word}(x₁, x₂, ...)",
         ufunc=ufunc,
-        dx="dxᵢ = dy / n where xᵢ is one of the n bottoms that equal y, otherwise 0; with ties: caffe dy where xᵢ\n"
+        dx="dxᵢ = dy / k where xᵢ is one of the k bottoms that equal y, otherwise 0; with ties: caffe, dy where xᵢ\n"
         "          is the first of them in the order x₂, x₁, x₃, x₄, ...",
         partial=Extremum.share,
         reads=True,
@@ -64,11 +64,11 @@ def extremum(name: str, what: str, *, word: str, ufunc: str, source: str) -> Any
 
 
 Maximum = extremum(
-    "Maximum", "the largest, number by number (Caffe: Eltwise, operation MAX)",  word="max",  ufunc="maximum",
+    "Maximum", "the largest, element by element (Caffe: Eltwise, operation MAX)",  word="max",  ufunc="maximum",
     source="compare torch.maximum, and torch.amax of more than two",
 )  # fmt: skip
 
 Minimum = extremum(
-    "Minimum", "the smallest, number by number",  word="min",  ufunc="minimum",
+    "Minimum", "the smallest, element by element",  word="min",  ufunc="minimum",
     source="compare torch.minimum, and torch.amin of more than two",
 )  # fmt: skip

@@ -21,7 +21,7 @@ class Kernels(Layer):
 
     backward_reads = ("bottom",)
 
-    out_channels: int = param(help="channels M of the output", ge=1)
+    out_channels: int = param(help="channels O of the output", ge=1)
     kernel_size: PerAxis = param(help="size of the kernel along each axis", ge=1)
     stride: PerAxis = param(1, help="step from one window to the next", ge=1)
     padding: PerAxis = param(0, help="zeros added on each side", ge=0)
@@ -54,7 +54,7 @@ class Kernels(Layer):
             self.add_param("bias", (self.out_channels,), self.bias_filler, decay_mult=0)
 
     def add_bias_grad(self, dy: Any) -> None:
-        """Add to the gradient of the bias: every position of the output (M, *S, N) has it once."""
+        """Add to the gradient of the bias: every position of the output (O, *S, N) has it once."""
         if self.bias and self.needs_param_grad.bias:
             self.grads.bias += sum_of(dy.reshape(dy.shape[0], -1), 1)
 
@@ -100,28 +100,31 @@ class Convolution(Kernels):
 class Conv2d(Convolution, axes=Pair):
     """Conv2d: convolution with learned kernels (Caffe: Convolution)
 
-        yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
+        y[n, o, p] = bias[o] + Σ_c Σₖ weight[o, c, k] x̂[n, c, p · stride + k · dilation]
 
     where p runs over the positions of the output, k over those of the kernel (both pairs: down, across), c over the
-    channels of m's group, and x̂ is x with `padding` zeros around it. (A cross-correlation: the kernel is not flipped.)
+    channels of o's group, and x̂ is x with `padding` zeros around it. (A cross-correlation: the kernel is not flipped.)
 
     Per axis the output has floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1 positions. With groups,
-    output channels m of a group see the input channels of that group only; groups = C is a depthwise convolution.
+    output channels o of a group see the input channels of that group only; groups = C is a depthwise convolution.
 
     Computed as a matrix product: the window that position p of sample n sees is a column of the matrix X, which has
-    C/groups · K rows (K elements of the kernel) and as many columns as there are (p, n); then, for each group, y = W X.
-    X has each number of x up to K times, so it is made and used in parts, and made again in backward rather than kept.
+    K C/groups rows (K elements of the kernel) and as many columns as there are (p, n); for each group, y = weight X.
+    X has each element of x up to K times: it is made and used in parts, and made again in backward rather than kept.
 
-    Shapes    x (N, C, H, W) real, y (N, M, H', W'), weight (M, C/groups, kernel height, kernel width), bias (M,)
-    Backward  As for Linear, whose x is X here:
-                  dW = dy Xᵀ,   dX = Wᵀ dy,   dbₘ = Σₙₚ dyₙₘₚ
-              A number of X is a copy of one in x, so each number of dX is added to the place in dx that its column had
-              it from; what came from the padding is dropped. In one formula,
-                  dx_nc(i) = Σₘ Σ W_mck dyₙₘₚ    over all p, k with p · stride + k · dilation - padding = i
+    Shapes    x (N, C, H, W) real, y (N, O, H', W'), weight (O, C/groups, kernel height, kernel width), bias (O,)
+    Backward  As for Linear, but transposed: there samples are rows and y = x Wᵀ, here positions are columns and
+              y = weight X (matrix products, for each group):
+                  dweight = dy Xᵀ,   dX = weightᵀ dy,   dbias[o] = Σₙₚ dy[n, o, p]
+              An element of X is a copy of one in x, so each element of dX is added to the place in dx that its column
+              had it from; what came from the padding is dropped. In one formula,
+                  dx[n, c, i] = Σ weight[o, c, k] dy[n, o, p]
+              over the o, p, k with p · stride + k · dilation - padding = i
     Keeps     x
-    Cost      2 N M H' W' C/groups K flops forward, twice that backward
+    Cost      2 N O H' W' K C/groups flops forward, twice that backward
     Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
-    Source    LeCun et al. 1989; the matrix product: Chellapilla, Puri & Simard 2006; compare torch.nn.Conv2d
+    Source    LeCun et al. 1989; the matrix product: Chellapilla, Puri & Simard 2006; compare torch.nn.Conv2d, which
+              starts from other values, as at Linear
     """
 
     examples = [
@@ -163,14 +166,15 @@ class Conv2d(Convolution, axes=Pair):
 class Conv1d(Convolution, axes=Single):
     """Conv1d: convolution along one axis (Caffe: Convolution)
 
-        yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
+        y[n, o, p] = bias[o] + Σ_c Σₖ weight[o, c, k] x̂[n, c, p · stride + k · dilation]
 
-    Conv2d with one number for a pair: p, k and every size are numbers.
+    Conv2d with one number for a pair: p, k and every size are numbers; x̂ is x with `padding` zeros around it.
 
-    Shapes    x (N, C, L) real, y (N, M, L'), weight (M, C/groups, kernel), bias (M,)
-    Backward  Conv2d's: dW = dy Xᵀ, dbₘ = Σₙₚ dyₙₘₚ, and dX = Wᵀ dy, whose numbers go back to where X had them from
+    Shapes    x (N, C, L) real, y (N, O, L'), weight (O, C/groups, kernel), bias (O,)
+    Backward  Conv2d's, with its matrix X of windows: dweight = dy Xᵀ, dbias[o] = Σₙₚ dy[n, o, p], and dX = weightᵀ dy,
+              whose elements go back to where X had them from
     Keeps     x
-    Cost      2 N M L' C/groups K flops forward, twice that backward
+    Cost      2 N O L' K C/groups flops forward, twice that backward, for K elements of the kernel
     Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
     Source    Waibel et al. 1989, time-delay networks; compare torch.nn.Conv1d
     """
@@ -195,14 +199,15 @@ class Conv1d(Convolution, axes=Single):
 class Conv3d(Convolution, axes=Triple):
     """Conv3d: convolution along three axes (Caffe: Convolution)
 
-        yₙₘₚ = bₘ + Σ_c Σₖ W_mck x̂_nc(p · stride + k · dilation)
+        y[n, o, p] = bias[o] + Σ_c Σₖ weight[o, c, k] x̂[n, c, p · stride + k · dilation]
 
-    Conv2d with triples for pairs: depth, height, width.
+    Conv2d with triples for pairs (depth, height, width); x̂ is x with `padding` zeros around it.
 
-    Shapes    x (N, C, D, H, W) real, y (N, M, D', H', W'), weight (M, C/groups, *kernel_size), bias (M,)
-    Backward  Conv2d's: dW = dy Xᵀ, dbₘ = Σₙₚ dyₙₘₚ, and dX = Wᵀ dy, whose numbers go back to where X had them from
+    Shapes    x (N, C, D, H, W) real, y (N, O, D', H', W'), weight (O, C/groups, *kernel_size), bias (O,)
+    Backward  Conv2d's, with its matrix X of windows: dweight = dy Xᵀ, dbias[o] = Σₙₚ dy[n, o, p], and dX = weightᵀ dy,
+              whose elements go back to where X had them from
     Keeps     x
-    Cost      2 N M D' H' W' C/groups K flops forward, twice that backward
+    Cost      2 N O D' H' W' K C/groups flops forward, twice that backward, for K elements of the kernel
     Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
     Source    Ji et al. 2010; compare torch.nn.Conv3d
     """

@@ -3,11 +3,11 @@
 With X the matrix whose columns are the windows over x, and W the kernels as rows, for each group of channels:
 
     correlate   y = W X
-    spread      dx = Wᵀ dy, each number added to the place that X had it from
+    spread      dx = Wᵀ dy, each element added to the place that X had it from
     weigh       dW = dy Xᵀ
 
 The three know nothing of forward and backward: a transposed convolution uses the same ones the other way round. x is
-(C, *S, N) and y (M, *P, N): the batch is last, as windows.py has it; the kernels are (M, C/groups, *K).
+(C, *S, N) and y (O, *P, N): the batch is last, as windows.py has it; the kernels are (O, C/groups, *K).
 
 Where every channel is a group of its own (a depthwise convolution), W has a single row per output channel and copying
 windows costs more than multiplying them. The same three are then sums over the elements of the kernel: depthwise.py.
@@ -23,7 +23,7 @@ from . import depthwise
 
 
 def correlate(xp: Any, kernels: Any, x: Any, windows: Windows, bias: Any = None) -> Any:
-    """W X, with the bias (M,) added to every column where there is one: (M, *P, N)."""
+    """W X, with the bias (O,) added to every column where there is one: (O, *P, N)."""
     if is_depthwise(kernels, x):
         return depthwise.correlate(xp, kernels, x, windows, bias)
     groups = x.shape[0] // kernels.shape[1]
@@ -52,7 +52,7 @@ def spread(xp: Any, kernels: Any, y: Any, windows: Windows, channels: int) -> An
 
 
 def weigh(xp: Any, y: Any, x: Any, windows: Windows, kernels: Any) -> Any:
-    """y Xᵀ in the shape of the kernels: how much each of their numbers says in Σ y · (W X)."""
+    """y Xᵀ in the shape of the kernels: how much each of their elements says in Σ y · (W X)."""
     if is_depthwise(kernels, x):
         return depthwise.weigh(xp, y, x, windows, kernels)
     groups = x.shape[0] // kernels.shape[1]

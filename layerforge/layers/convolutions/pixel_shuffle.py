@@ -17,13 +17,14 @@ from ..shapes.linear_map import LinearMap
 class PixelShuffle(LinearMap):
     """PixelShuffle: r² channels become one of r times the height and width (sub-pixel convolution)
 
-        y_nc(i r + a)(j r + b) = x_n(c r² + a r + b)ij    for 0 <= a, b < r, with r = upscale_factor
+        y[n, c, i r + a, j r + b] = x[n, c r² + a r + b, i, j]    for 0 <= a, b < r, with r = upscale_factor
 
     A convolution with C r² output channels and a PixelShuffle enlarge an image r times: each channel draws the pixels
     of one phase (a, b).
 
     Shapes    x (N, C r², H, W) real, y (N, C, H r, W r)
-    Backward  Every number of x goes to one place of y, from which its gradient comes back.
+    Backward  Every element of x goes to one place of y, from which its gradient comes back:
+                  dx[n, c r² + a r + b, i, j] = dy[n, c, i r + a, j r + b]
     Keeps     the shape of x
     Cost      one copy forward, one backward; no arithmetic
     Errors    LayerError when the channels are not a multiple of r²

@@ -18,25 +18,26 @@ from .resampling import Resampling
 class Upsample(Resampling):
     """Upsample: makes images larger by repeating or interpolating
 
-        nearest    yₒ = x_⌊o / scale⌋
-        bilinear   yₒ = (1 - f) xⱼ + f xⱼ₊₁    with j + f = max((o + 1/2) / scale - 1/2, 0)
-                                               or with align_corners, j + f = o (S - 1) / (P - 1)
+        nearest    y[p] = x[⌊p / scale⌋]
+        bilinear   y[p] = (1 - f) x[j] + f x[j + 1]    with j + f = max((p + 1/2) / scale - 1/2, 0)
+                                                       or, with align_corners, j + f = p (S - 1) / (P - 1)
 
-    along each axis, from S positions to P = ⌊S scale⌋ (j + 1 stops at the last). A position is taken for a small
-    square, and j + f is where the centre of o lies in x; with align_corners it is a point, and the outermost coincide.
-    Both are products with a P x S matrix of one or two entries in a row, so y = R x Qᵀ.
+    along each axis, from S positions to P = ⌊S scale⌋ (j + 1 stops at the last), where j is whole and 0 <= f < 1. A
+    position is taken for a small square, and j + f is where the centre of p is in x; with align_corners it is a point,
+    and the outermost coincide. Both are products with a P x S matrix of one or two entries in a row: with R for the
+    vertical axis and Q for the horizontal one, y = R x Qᵀ (matrix products, for each channel).
 
     Shapes    x (N, C, H, W) real, y (N, C, ⌊H scale⌋, ⌊W scale⌋)
-    Backward  dx = Rᵀ dy Q: every number of x gets the gradients of those made from it, with the same weights
+    Backward  dx = Rᵀ dy Q: every element of x gets the gradients of those made from it, with the same weights
     Keeps     the shape of x
-    Cost      2 H P multiplications per column, then 2 W P per row; the same backward
-    Errors    LayerError when x has no positions, or y would have none. A number that is not finite spreads along its
-              row and column.
+    Cost      2HP flops per column for P rows of y, then 2WP per row for P columns; the same backward
+    Errors    LayerError when x has no positions, or y would have none; ConfigError for align_corners with nearest. A
+              value that is not finite spreads along its row and column.
     Source    compare torch.nn.Upsample
     """
 
     scale_factor: FloatPair = param(help="how many times larger height and width become", gt=0)
-    mode: str = param("nearest", help="repeat the nearest number, or interpolate", choices=("nearest", "bilinear"))
+    mode: str = param("nearest", help="repeat the nearest value, or interpolate", choices=("nearest", "bilinear"))
     align_corners: bool = param(False, help="bilinear: let the centres of the corners coincide")
 
     examples = [
@@ -67,14 +68,14 @@ class Upsample(Resampling):
 
     def matrix(self, size: int, axis: int) -> np.ndarray:
         scale = self.scale_factor[axis]
-        o = np.arange(math.floor(size * scale))
-        if not len(o):
+        p = np.arange(math.floor(size * scale))
+        if not len(p):
             raise LayerError(f"nothing is left of {size} positions times {scale}", hint="a larger scale_factor")
         if self.mode == "nearest":
-            source = np.floor(o / scale)
+            source = np.floor(p / scale)
         elif self.align_corners:
-            source = o * ((size - 1) / max(1, len(o) - 1))
+            source = p * ((size - 1) / max(1, len(p) - 1))
         else:
-            source = np.maximum((o + 0.5) / scale - 0.5, 0)
+            source = np.maximum((p + 0.5) / scale - 0.5, 0)
         source = np.minimum(source, size - 1)
         return np.maximum(0, 1 - abs(source[:, None] - np.arange(size)))

@@ -59,7 +59,7 @@ def gate(self: Any, x: Any) -> Any:
 
 
 def gate_slope(self: Any, x: Any, phi: Any) -> Any:
-    """The derivative of the gate: the normal density, or that of g = (1 + tanh t)/2, which is 2 g (1 - g) dt/dx."""
+    """The derivative of the gate: the normal density, or that of g = (1 + tanh t)/2, which is 2 g (1 - g) t'."""
     if self.approximate == "tanh":
         return 2 * phi * (1 - phi) * (GELU_SLOPE * (1 + 3 * GELU_CUBE * (x * x)))
     return INV_SQRT_2PI * self.xp.exp(-0.5 * (x * x))
@@ -127,8 +127,8 @@ Softsign = elementwise(
 
 Erf = elementwise(
     "Erf", "error function",
-    y="2/√π ∫₀ˣ exp(-t²) dt",                                    f=lambda self, x, y: erf(self.xp, x, out=y),
-    dx="dy 2/√π exp(-x²)",
+    y="(2/√π) ∫₀ˣ exp(-u²) du",                                  f=lambda self, x, y: erf(self.xp, x, out=y),
+    dx="dy (2/√π) exp(-x²)",
     df=lambda self, dy, x: dy * (2 / math.sqrt(math.pi) * self.xp.exp(-x * x)),  reads="bottom",
     source="compare torch.erf",
 )  # fmt: skip
@@ -137,9 +137,10 @@ GELU = elementwise(
     "GELU", "Gaussian error linear unit",
     y="x Φ(x),  Φ(x) = (1 + erf(x/√2)) / 2, or near that (1 + tanh t) / 2 with t = √(2/π) (x + 0.044715 x³)",
     f=lambda self, x, y: gated(self.xp, x, gate(self, x), out=y),
-    dx="dy (Φ + x Φ'),  Φ' = exp(-x²/2) / √(2π), or (1 - tanh² t) / 2 dt/dx",
+    dx="dy (Φ + x Φ'),  Φ' = exp(-x²/2) / √(2π), or (1 - tanh² t) t' / 2 with\n"
+    "          t' = √(2/π) (1 + 3 · 0.044715 x²)",
     df=gelu_slope,  reads="bottom",
-    note="Φ(x) is the share of a normal distribution that lies below x.",
+    note="Φ(x) is the probability that a standard normal value is below x.",
     params={"approximate": (str, param("none", help="how to compute Φ", choices=("none", "tanh")))},
     tried=({}, {"approximate": "tanh"}),
     bad=[Bad({"approximate": "erf"}, "must be one of none, tanh")],
@@ -150,7 +151,7 @@ SiLU = elementwise(
     "SiLU", "x times its own logistic function (Caffe: Swish)",
     y="x σ(beta x),  σ(u) = 1 / (1 + e⁻ᵘ)",
     f=lambda self, x, y: gated(self.xp, x, logistic(self.xp, self.beta * x), out=y),
-    dx="dy (σ + beta x σ (1 - σ))",                              df=swish_slope,  reads="bottom",
+    dx="dy (σ + beta x σ (1 - σ)), as σ' = σ (1 - σ)",           df=swish_slope,  reads="bottom",
     params={"beta": (float, param(1.0, help="the larger, the nearer to ReLU"))},
     tried=({}, {"beta": 0.5}, {"beta": -1.7}, {"beta": 0.0}),
     bad=[Bad({"beta": "x"}, "beta must be a number")],
@@ -161,7 +162,8 @@ Mish = elementwise(
     "Mish", "x times the hyperbolic tangent of Softplus",
     y="x tanh(log(1 + eˣ))",
     f=lambda self, x, y: gated(self.xp, x, self.xp.tanh(softplus(self.xp, x)), out=y),
-    dx="dy (t + x (1 - t²) σ(x)),  t = tanh(log(1 + eˣ)),  σ the logistic function",
+    dx="dy (t + x (1 - t²) σ(x)) with t = tanh(log(1 + eˣ)): tanh' = 1 - tanh², and log(1 + eˣ) has the slope\n"
+    "          σ(x) = 1 / (1 + e⁻ˣ)",
     df=mish_slope,  reads="bottom",
     source="Misra 2019; compare torch.nn.Mish",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Dropout: random silence, of single numbers or of whole channels."""
+"""Dropout: random silence, of single elements or of whole channels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...schema.registry import register
 
 @register
 class Dropout(Layer):
-    """Dropout: sets a random part of the numbers to zero in training (Caffe: Dropout)
+    """Dropout: sets a random part of the elements to zero in training (Caffe: Dropout)
 
         train   y = x mask / (1 - p),   mask 0 with probability p, otherwise 1
         eval    y = x
@@ -24,8 +24,8 @@ class Dropout(Layer):
 
     Shapes    x of any shape, real; y the same
     Backward  dx = dy mask / (1 - p) in train, dy in eval
-    Keeps     the mask, one byte per number, so y may overwrite x
-    Cost      a random number and two operations per number
+    Keeps     the mask, one byte per element, so y may overwrite x
+    Cost      a random number and two operations per element
     Source    Srivastava et al. 2014; compare torch.nn.Dropout
     """
 
@@ -68,11 +68,18 @@ class Dropout(Layer):
         return shape
 
     def backward(self, dy: Any) -> Any:
+        return self.dropped(dy)
+
+    def jvp(self, dx: Any) -> Any:
+        return self.dropped(dx)
+
+    def dropped(self, v: Any) -> Any:
+        """v mask / (1 - p), or v: the map that forward was, which is its own transpose."""
         if self.saved.mask is None:
-            return dy.copy()
-        dx = dy * self.saved.mask
-        dx *= 1 / (1 - self.p)
-        return dx
+            return v.copy()
+        dropped = v * self.saved.mask
+        dropped *= 1 / (1 - self.p)
+        return dropped
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 2 * bottoms[0].size
@@ -82,16 +89,16 @@ class Dropout(Layer):
 class Dropout2d(Dropout):
     """Dropout2d: sets whole channels at random to zero in training
 
-        train   yₙ_c = xₙ_c maskₙ_c / (1 - p),   mask 0 with probability p, otherwise 1
+        train   y[n, c, ...] = x[n, c, ...] mask[n, c] / (1 - p),   mask 0 with probability p, otherwise 1
         eval    y = x
 
-    Neighbouring pixels of a feature map say nearly the same, so that dropping them one by one takes little away: what
-    is dropped is whole maps.
+    Neighbouring pixels of a feature map say nearly the same, so that dropping them one by one takes little away: whole
+    maps are dropped.
 
-    Shapes    x (N, C, d1, ...), real, with any number of axes behind the channels; y the same
-    Backward  dxₙ_c = dyₙ_c maskₙ_c / (1 - p) in train, dy in eval
+    Shapes    x (N, C, d1, ...), real, with any number of axes after the channels; y the same
+    Backward  dx[n, c, ...] = dy[n, c, ...] mask[n, c] / (1 - p) in train, dy in eval
     Keeps     the mask, one byte per channel, so y may overwrite x
-    Cost      a random number per channel and two operations per number
+    Cost      a random number per channel and two operations per element
     Errors    LayerError for a bottom without channels
     Source    Tompson et al. 2015; compare torch.nn.Dropout2d
     """

@@ -1,4 +1,4 @@
-"""Element-wise layers, y = f(x) number by number: what their tables are made with.
+"""Element-wise layers, y = f(x) element by element: what their tables are made with.
 
 The Jacobian of an element-wise layer is diagonal, so the chain rule is one product: dx = dy f'(x). Where f' can be
 written in terms of y, backward reads y alone and the top may overwrite the bottom.
@@ -58,7 +58,7 @@ Shapes    x of any shape, {domain}; y the same
 Backward  dx = {dx}
 Keeps     {keeps}
 Cost      one pass forward, one backward
-Errors    LayerError for a bottom that is not real
+Errors    LayerError for a bottom that is not real{errors}
 Source    {source}
 """
 
@@ -78,6 +78,7 @@ def elementwise(
     reads: str,
     source: str,
     note: str = "",
+    errors: str = "",
     params: Mapping[str, Any] | None = None,
     validate: Callable[[Any], None] | None = None,
     tried: Sequence[Mapping[str, Any]] = ({},),
@@ -89,7 +90,8 @@ def elementwise(
     """An entry of a table: the layer `name`.
 
     y and dx are the formulas that the documentation shows, f and df the same as methods of the layer; note is what
-    else there is to say. reads is what df needs: "top" or "" (then the layer can run in place) or "bottom".
+    else there is to say, errors what the layer refuses besides bottoms that are not real.
+    reads is what df needs: "top" or "" (then the layer can run in place) or "bottom".
     params are the hyper-parameters and validate what holds between them; tried are the settings that the checks run,
     the first on all shapes. domain says where f is defined, low and high where the checks may go.
     """
@@ -99,7 +101,7 @@ def elementwise(
         usual += [Example({**setting}, [Spec((3, 5), low=-EXTREME, high=EXTREME)], "extreme") for setting in tried]
     doc = DOC.format(
         name=name, what=what, y=y, note=f"\n    {note}\n" if note else "", domain=domain, dx=dx, keeps=KEEPS[reads],
-        source=source,
+        errors=errors, source=source,
     )  # fmt: skip
     return add_member(
         Elementwise,

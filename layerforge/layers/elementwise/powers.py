@@ -112,12 +112,12 @@ Exp = elementwise(
 
 Log = elementwise(
     "Log", "logarithm (Caffe: Log)",
-    y="log_base(shift + scale x)",
+    y="ln(shift + scale x) / ln base",
     f=lambda self, x, y: self.xp.divide(self.xp.log(inner(self, x)), log_of_base(self), out=y),
     dx="dy scale / ((shift + scale x) ln base)",
     df=lambda self, dy, x: dy * (self.scale / log_of_base(self)) / inner(self, x),  reads="bottom",
     params={"base": (float | None, param(None, help="of the logarithm; null for e", gt=0)), **scale_and_shift()},
-    validate=refuse_base_1,
+    validate=refuse_base_1,  errors="; ConfigError for base 1, which has no logarithms",
     tried=({}, {"base": 10}, {"base": 0.5, "scale": 2.0, "shift": 1.0}, {"scale": -0.5, "shift": 3.0}),
     bad=[Bad({"base": 1}, "base must not be 1"), Bad({"base": -1}, "base must be > 0")],
     domain="shift + scale x positive",  low=0.1,  high=4.0,

@@ -18,12 +18,12 @@ class PReLU(Layer):
 
         y = x where x > 0, otherwise weight x
 
-    One weight for all numbers, or one for each channel. It does not decay: that would pull it towards ReLU (torch and
+    One weight for all elements, or one for each channel. It does not decay: that would pull it towards ReLU (torch and
     Caffe decay it unless told otherwise).
 
     Shapes    x (N, C, d1, ...), real, of any shape when there is one weight; y the same; weight (num_parameters,)
     Backward  dx = dy where x > 0, otherwise weight dy
-              dweight = Σ dy x over the numbers x ≤ 0 that share the weight, as y = weight x there
+              dweight = Σ dy x over the elements x ≤ 0 that share the weight, as y = weight x there
     Keeps     x
     Cost      one pass forward, two backward
     Errors    LayerError when num_parameters is neither 1 nor C

@@ -23,7 +23,7 @@ def rectify(self: Any, x: Any, y: Any) -> None:
 
 def rectified(self: Any, dy: Any, y: Any) -> Any:
     """y has the sign of x, except that it is zero for x < 0 when the slope is: either way y > 0 where x > 0."""
-    dx = (y > 0).astype(dy.dtype)  # a product of masks: choosing by `where` branches at each number and is slower
+    dx = (y > 0).astype(dy.dtype)  # a product of masks: choosing by `where` branches at each element and is slower
     if self.negative_slope:
         dx = self.xp.maximum(dx, self.negative_slope)
     dx *= dy
@@ -38,7 +38,7 @@ def between(self: Any, x: Any, low: float, high: float, out: Any) -> Any:
 def saturating(self: Any, x: Any, y: Any, alpha: float, scale: float = 1.0, width: float = 1.0) -> None:
     """scale x above zero, scale alpha (e^(x/width) - 1) below; both are 0 on the other side, so they add up.
 
-    expm1 keeps the digits of small numbers, and never overflows as it sees no positive ones.
+    expm1 keeps the digits of small values, and never overflows as it sees no positive ones.
     """
     below = self.xp.expm1(self.xp.minimum(x, 0) / width)
     below *= scale * alpha
@@ -126,11 +126,13 @@ ELU = elementwise(
 )  # fmt: skip
 
 SELU = elementwise(
-    "SELU", "scaled exponential linear unit, which keeps mean 0 and variance 1",
+    "SELU", "scaled exponential linear unit, which pulls mean and variance to 0 and 1",
     y="λ x where x > 0, otherwise λ α (eˣ - 1),  with α = 1.67326..., λ = 1.05070...",
     f=lambda self, x, y: saturating(self, x, y, SELU_ALPHA, SELU_SCALE),
     dx="λ dy where x > 0, otherwise dy λ α eˣ = dy (y + λ α)",
     df=lambda self, dy, y: saturated(self, dy, y, SELU_ALPHA, SELU_SCALE),  reads="top",
+    note="Mean 0 and variance 1 are a fixed point where the weights of the layer below have mean 0 and variance 1/D,\n"
+    "    for D features in (`weight_filler: xavier`), not the 2/D that suits a ReLU.",
     source="Klambauer et al. 2017; compare torch.nn.SELU",
 )  # fmt: skip
 
@@ -152,14 +154,14 @@ HardSigmoid = elementwise(
     f=lambda self, x, y: self.xp.divide(between(self, x + 3, 0, 6, y), 6, out=y),
     dx="dy / 6 where -3 < x < 3, otherwise 0",
     df=lambda self, dy, y: dy * ((y > 0) & (y < 1)) / 6,  reads="top",
-    source="Courbariaux, Bengio & David 2015; compare torch.nn.Hardsigmoid",
+    source="Howard et al. 2019; compare torch.nn.Hardsigmoid",
 )  # fmt: skip
 
 HardSwish = elementwise(
     "HardSwish", "x times HardSigmoid",
     y="x min(max(x + 3, 0), 6) / 6",
     f=lambda self, x, y: gated(self.xp, x, between(self, x + 3, 0, 6, None) / 6, out=y),
-    dx="dy (x/3 + 1/2) where -3 < x < 3; dy where x ≥ 3; 0 where x ≤ -3",
+    dx="dy (x/3 + 1/2) where -3 < x < 3, the slope of x (x + 3) / 6; dy where x ≥ 3; 0 where x ≤ -3",
     df=hard_swish_slope,  reads="bottom",
     source="Howard et al. 2019; compare torch.nn.Hardswish",
 )  # fmt: skip
@@ -174,7 +176,7 @@ Hardtanh = elementwise(
         "min_val": (float, param(-1.0, help="the smallest y")),
         "max_val": (float, param(1.0, help="the largest y")),
     },
-    validate=check_range,
+    validate=check_range,  errors="; ConfigError unless min_val < max_val",
     tried=({}, {"min_val": -0.5, "max_val": 2.0}),
     bad=[Bad({"min_val": 1.0}, "min_val 1 must be below max_val 1")],
     source="Collobert 2004; compare torch.nn.Hardtanh",
@@ -190,7 +192,7 @@ Clamp = elementwise(
         "min": (float | None, param(None, help="the smallest y; null for none")),
         "max": (float | None, param(None, help="the largest y; null for none")),
     },
-    validate=check_limits,
+    validate=check_limits,  errors="; ConfigError without min and max, or with min above max",
     tried=({"min": -0.5, "max": 1.0}, {"min": 0.5}, {"max": 0.5}),
     bad=[Bad({}, "min or max is required"), Bad({"min": 2, "max": 1}, "min 2 is above max 1")],
     source="compare torch.clamp",

@@ -32,7 +32,7 @@ Tan = elementwise(
 Asin = elementwise(
     "Asin", "inverse sine",
     y="arcsin x",                          f=lambda self, x, y: self.xp.arcsin(x, out=y),
-    dx="dy / √(1 - x²), as 1 = cos y dy/dx",
+    dx="dy / √(1 - x²), as sin y = x gives cos y · y' = 1",
     df=lambda self, dy, x: dy / self.xp.sqrt((1 - x) * (1 + x)),  reads="bottom",
     domain="-1 to 1; at both ends the gradient is infinite",  low=-0.95,  high=0.95,
     source="compare torch.asin",
@@ -41,7 +41,7 @@ Asin = elementwise(
 Acos = elementwise(
     "Acos", "inverse cosine",
     y="arccos x",                          f=lambda self, x, y: self.xp.arccos(x, out=y),
-    dx="-dy / √(1 - x²), as 1 = -sin y dy/dx",
+    dx="-dy / √(1 - x²), as cos y = x gives -sin y · y' = 1",
     df=lambda self, dy, x: -dy / self.xp.sqrt((1 - x) * (1 + x)),  reads="bottom",
     domain="-1 to 1; at both ends the gradient is infinite",  low=-0.95,  high=0.95,
     source="compare torch.acos",
@@ -50,7 +50,7 @@ Acos = elementwise(
 Atan = elementwise(
     "Atan", "inverse tangent",
     y="arctan x",                          f=lambda self, x, y: self.xp.arctan(x, out=y),
-    dx="dy / (1 + x²), as 1 = (1 + tan² y) dy/dx",
+    dx="dy / (1 + x²), as tan y = x gives (1 + tan² y) y' = 1",
     df=lambda self, dy, x: dy / (1 + x * x),  reads="bottom",
     source="compare torch.atan",
 )  # fmt: skip

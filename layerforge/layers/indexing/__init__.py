@@ -1,3 +1,3 @@
-"""Indexing: numbers chosen by whole numbers."""
+"""Indexing: elements chosen by whole numbers."""
 
 TITLE = "Indexing"

@@ -17,18 +17,18 @@ from ...schema.registry import register
 class Filter(Layer):
     """Filter: the samples whose selector is not 0, moved to the front (Caffe: Filter)
 
-        yᵢ = [the samples k of xᵢ with selector[k] ≠ 0 | zeros, or `fill` where xᵢ is an index]
+        yᵢ = [the samples xᵢ[n] with selector[n] ≠ 0 | zeros, or `fill` where xᵢ is an index]
 
     Caffe's top has as many samples as were selected. Here shapes do not depend on data: the batch keeps its size and
-    the places behind the selected samples hold nothing. Labels that go the same way are -1 there, so a loss with
+    the places after the selected samples hold nothing. Labels that go the same way are -1 there, so a loss with
     `ignore_index: -1` is the mean over the selected samples alone.
 
     Shapes    xᵢ (N, ...) real or index, the last bottom, the selector, (N) index; yᵢ as xᵢ
     Backward  A sample that was selected was moved, the others reach nothing:
-                  dxᵢ[k] = dyᵢ at the place of k, 0 where selector[k] = 0
+                  dxᵢ[n] = dyᵢ at the place that sample n moved to, 0 where selector[n] = 0
     Keeps     the order of the samples and which of them count
     Cost      a sort of the selector and one copy forward, one copy backward
-    Errors    LayerError when the bottoms are not equally many samples
+    Errors    LayerError when the bottoms do not have equally many samples
     Source    Caffe's layer of that name
     """
 
@@ -36,7 +36,7 @@ class Filter(Layer):
     tops = (1, None)
     per_sample = False
 
-    fill: int = param(-1, help="what an index holds behind the selected samples")
+    fill: int = param(-1, help="what an index holds after the selected samples")
 
     examples = [
         Example({}, [Spec((5, 3)), index((5,), 2)]),

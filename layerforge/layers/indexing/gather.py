@@ -1,4 +1,4 @@
-"""Gather: a number for each index, from the same place on all other axes."""
+"""Gather: an element for each index, from the same place on all other axes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .picking import Picking
 
 @register
 class Gather(Picking):
-    """Gather: a number for each index, from the same place on all other axes
+    """Gather: an element for each index, from the same place on all other axes
 
-        y[i, j, k] = x[i, index[i, j, k], k]      for dim 1 of three axes, and alike for others
+        y[i, j, k] = x[i, index[i, j, k], k]      for dim 1 of three axes; likewise for others
 
     So the score of the true class is Gather with dim 1 of scores (N, K) and labels (N, 1).
 
-    Shapes    x real or index; index with as many axes, on the others than dim no longer than x; y in the index's shape
-    Backward  Each number of y was read at one place of x, and several may have been read at the same one:
-                  dx[i, m, k] = Σⱼ dy[i, j, k]      over the j with index[i, j, k] = m; 0 where there is none
+    Shapes    x real or index; index with as many axes, no longer than x on axes other than dim; y in the index's shape
+    Backward  Each element of y was read at one place of x, and several may have been read at the same one:
+                  dx[i, l, k] = Σⱼ dy[i, j, k]      over the j with index[i, j, k] = l; 0 where there is none
     Keeps     the index
-    Cost      one copy forward, one addition per number backward
+    Cost      one copy forward, one addition per element backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for an index outside the axis, negative ones too
     Source    compare torch.gather
     """

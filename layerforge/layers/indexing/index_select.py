@@ -39,7 +39,7 @@ class IndexSelect(Selecting):
     Backward  Every k with index[k] = i has read x at i:
                   dx[..., i, ...] = Σ dy[..., k, ...]      over these k; 0 where there is none
     Keeps     the index
-    Cost      one copy forward, one addition per number backward
+    Cost      one copy forward, one addition per element backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for an index outside the axis, negative ones too
     Source    compare torch.index_select
     """
@@ -82,8 +82,8 @@ class BatchReindex(Selecting):
     Backward  Every k with index[k] = i has read sample i:
                   dx[i] = Σ dy[k]      over these k; 0 where there is none
     Keeps     the index
-    Cost      one copy forward, one addition per number backward
-    Errors    LayerError when index has not one axis; LayerError (exit 3) for an index outside the batch
+    Cost      one copy forward, one addition per element backward
+    Errors    LayerError when index does not have one axis; LayerError (exit 3) for an index outside the batch
     Source    Caffe's layer of that name
     """
 

@@ -1,4 +1,4 @@
-"""What the layers share that pick numbers of a blob by an index.
+"""What the layers share that pick elements of a blob by an index.
 
 They are linear in x for a given index. What was picked several times gets the sum of the gradients: `scatter_add`.
 """
@@ -14,7 +14,7 @@ from ...contract.layer import Layer
 
 
 class Picking(Layer):
-    """Base of the layers that pick numbers of x along one axis. A layer brings
+    """Base of the layers that pick elements of x along one axis. A layer brings
 
     axis(ndim)                 the axis, counted from the front
     top_shape(shape, index)    the shape of the top; LayerError where the index does not fit
@@ -34,7 +34,7 @@ class Picking(Layer):
         raise NotImplementedError
 
     def pick(self, x: Any, index: Any) -> Any:
-        """The numbers of x that the index names."""
+        """The elements of x that the index names."""
         raise NotImplementedError
 
     def whole(self, index: Any, ndim: int) -> Any:

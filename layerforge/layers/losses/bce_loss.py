@@ -27,9 +27,10 @@ BCELoss = regression(
     "BCELoss", "binary cross entropy, from probabilities",
     loss="-t log x - (1 - t) log(1 - x),   logarithms not below -100",
     f=binary_cross_entropy,
-    dx="dx = (x - t) / (x (1 - x)) dy/m, the divisor at least 1e-12",
+    dx="dx = dℓ (x - t) / (x (1 - x)), as -t/x + (1 - t)/(1 - x) = (x - t) / (x (1 - x)); the divisor is at\n"
+    "              least 1e-12, so that dx is finite at x = 0 and 1 too",
     dfdx=lambda self, x, t: (x - t) / self.xp.maximum(x * (1 - x), LEAST_PRODUCT),
-    dt="dt = (log(1 - x) - log x) dy/m",
+    dt="dt = dℓ (log(1 - x) - log x)",
     dfdt=lambda self, x, t: log_at_least(self.xp, 1 - x, LEAST_LOG) - log_at_least(self.xp, x, LEAST_LOG),
     domains=({"low": 0.05, "high": 0.95}, {"low": 0, "high": 1}),
     source="compare torch.nn.BCELoss; BCEWithLogitsLoss is more exact",

@@ -29,9 +29,9 @@ BCEWithLogitsLoss = regression(
     "BCEWithLogitsLoss", "binary cross entropy, from scores (Caffe: SigmoidCrossEntropyLoss, with reduction batchmean)",
     loss="p t log(1 + e⁻ˣ) + (1 - t) log(1 + eˣ),   p = pos_weight",
     f=lambda self, x, t: pos_weight(self) * t * softplus(self.xp, -x) + (1 - t) * softplus(self.xp, x),
-    dx="dx = ((1 - t) σ(x) - p t σ(-x)) dy/m,   which is σ(x) - t for p = 1",
+    dx="dx = dℓ ((1 - t) σ(x) - p t σ(-x)) with σ(x) = 1 / (1 + e⁻ˣ);   dℓ (σ(x) - t) for p = 1",
     dfdx=lambda self, x, t: (1 - t) * sigmoid(self.xp, x) - pos_weight(self) * t * sigmoid(self.xp, -x),
-    dt="dt = (p log(1 + e⁻ˣ) - log(1 + eˣ)) dy/m",
+    dt="dt = dℓ (p log(1 + e⁻ˣ) - log(1 + eˣ))",
     dfdt=lambda self, x, t: pos_weight(self) * softplus(self.xp, -x) - softplus(self.xp, x),
     params={"pos_weight": (float | list[float] | None, param(
         None, help="weight of the positive answers: a number, or one for each place on the last axis; null: 1", ge=0))},

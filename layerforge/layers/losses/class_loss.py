@@ -15,12 +15,12 @@ from .labels import Labelled
 from .loss import Reduction, reduction_param
 
 
-class ClassLoss(Reduction, Labelled):
-    """Base of the losses of labels: a single loss for each position, times the weight of its label, 0 where ignored.
+class LabelLoss(Reduction, Labelled):
+    """Base of the losses of labels: a single loss for each position, 0 where ignored.
 
-    mean divides their sum by n, which `normalization` counts in Caffe's words:
+    mean divides their sum by m, which `normalization` counts in Caffe's words:
 
-        valid        the weights of the positions that count: their number, where there are no weights (torch's mean)
+        valid        the positions that count; of a ClassLoss their weights
         full         all positions, ignored ones too
         batch_size   the samples
         none         1
@@ -28,7 +28,6 @@ class ClassLoss(Reduction, Labelled):
 
     loss = True
 
-    weight: list[float] | None = param(None, help="a weight for each class; null: 1", ge=0)
     reduction: str = reduction_param()
     normalization: str = param(
         "valid", help="what the mean divides by", choices=("valid", "full", "batch_size", "none")
@@ -43,8 +42,44 @@ class ClassLoss(Reduction, Labelled):
 
     def setup(self, x: Spec, labels: Spec) -> Spec:
         super().setup(x, labels)
-        self.expect_weights(x)
         return self.reduced(x, labels.shape)
+
+    def mean_over(self, x: Any, labels: Any) -> float | None:
+        """What `normalization` counts; None where the top is no mean."""
+        if self.reduction != "mean" or self.normalization == "none":
+            return None
+        if self.normalization != "valid":
+            return labels.size if self.normalization == "full" else len(labels)
+        return self.counted(x, labels)
+
+    def counted(self, x: Any, labels: Any) -> float | None:
+        """What normalization valid counts."""
+        return super().mean_over(x, labels)
+
+    def divisor(self, x: Any, labels: Any) -> float:
+        """What the sum of the single losses is divided by; 1 where no position counts."""
+        return self.mean_over(x, labels) or 1
+
+    def spread(self, up: Any) -> Any:
+        return up[:, None]
+
+    def gather(self, terms: Any) -> Any:
+        return sum_of(terms, 1)
+
+
+class ClassLoss(LabelLoss):
+    """Base of the losses of labels with weights: each single loss is times that of its label.
+
+    With normalization valid they are divided by the weights of the positions that count (torch's mean): by their
+    number, where there are no weights.
+    """
+
+    weight: list[float] | None = param(None, help="a weight for each class; null: 1", ge=0)
+
+    def setup(self, x: Spec, labels: Spec) -> Spec:
+        top = super().setup(x, labels)
+        self.expect_weights(x)
+        return top
 
     def expect_weights(self, x: Spec) -> None:
         """LayerError unless there is a weight for each class, or none at all."""
@@ -57,25 +92,11 @@ class ClassLoss(Reduction, Labelled):
             return valid.astype(self.dtype)
         return self.xp.asarray(self.weight, dtype=self.dtype)[labels * valid] * valid
 
-    def mean_over(self, x: Any, labels: Any) -> float | None:
-        """What `normalization` counts; None where the top is no mean. Of labels that are real only the shape counts."""
-        if self.reduction != "mean" or self.normalization == "none":
-            return None
-        if self.normalization != "valid":
-            return labels.size if self.normalization == "full" else len(labels)
+    def counted(self, x: Any, labels: Any) -> float | None:
+        """The weights of the positions that count. Of labels that are real only the shape does."""
         if self.weight is None or labels.dtype.kind == "f":
-            return super().mean_over(x, labels)
+            return super().counted(x, labels)
         return float(exact_sum(self.weights(labels, self.valid(labels))))
-
-    def divisor(self, x: Any, labels: Any) -> float:
-        """What the sum of the single losses is divided by; 1 where no position counts."""
-        return self.mean_over(x, labels) or 1
-
-    def spread(self, up: Any) -> Any:
-        return up[:, None]
-
-    def gather(self, terms: Any) -> Any:
-        return sum_of(terms, 1)
 
 
 IMAGE = [Spec((2, 3, 2, 3)), index((2, 2, 3), 3)]

@@ -19,17 +19,19 @@ from .vectors import REDUCED, expect_alike, expect_labels, length
 class ContrastiveLoss(Loss):
     """ContrastiveLoss: brings pairs that match together and pushes others apart (Caffe: ContrastiveLoss)
 
-        d = |x₁ - x₂|        the distance of the two samples, over all of their numbers
-        ℓ = d²/2             of a pair that matches (t = 1)
-        ℓ = max(0, margin - d)²/2      of one that does not (t = 0);  with legacy_version  max(0, margin - d²)/2
-        y = 1/N Σ ℓ          or Σ ℓ, all ℓ: see reduction
+        r = |u|,  u = x₁ - x₂          the distance of the two samples, over all of their elements
+        ℓ = r²/2                       of a pair that matches (t = 1)
+        ℓ = max(0, margin - r)²/2      of one that does not (t = 0);  with legacy_version  max(0, margin - r²)/2
+        y = Σ ℓ / N                    or Σ ℓ, all ℓ: see reduction
 
     Shapes    x₁ and x₂ (N, d1, ...) real, of the same shape; t (N) index; y a single number or (N)
-    Backward  With u = x₁ - x₂ and ∂d/∂x₁ = u/d:
-                  dx₁ = u dy/N of a pair that matches,  -max(0, margin - d) u/d dy/N of one that does not, 0 for d = 0
-                  (Caffe divides by d + 1e-4);  with legacy_version  -u dy/N where d² < margin;   dx₂ = -dx₁
-    Keeps     the slope of each pair
-    Cost      4 operations per number forward, 1 backward
+    Backward  With ∂r/∂x₁ = u/r and dℓ = dy / N, what reaches one ℓ (reduction sum or none: dℓ = dy),
+                  dx₁ = dℓ u of a pair that matches
+                  dx₁ = -dℓ max(0, margin - r) u/r of one that does not, 0 for r = 0 (Caffe divides by r + 1e-4);  with
+                        legacy_version  -dℓ u where r² < margin
+                  dx₂ = -dx₁
+    Keeps     the slope of each ℓ with respect to x₁, an array of its shape
+    Cost      4 operations per element forward, 1 backward
     Errors    LayerError when the shapes do not fit; LayerError (exit 3) for a t that is neither 0 nor 1
     Source    Hadsell, Chopra & LeCun 2006; compare Caffe's ContrastiveLoss layer
     """

@@ -1,4 +1,4 @@
-"""CosineEmbeddingLoss: the angle between vectors shall be small, or large."""
+"""CosineEmbeddingLoss: the angle between vectors should be small, or large."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ LEAST_SQUARE = 1e-12  # torch's smallest squared length
 
 @register
 class CosineEmbeddingLoss(VectorLoss):
-    """CosineEmbeddingLoss: the angle between vectors shall be small, or large
+    """CosineEmbeddingLoss: the angle between vectors should be small, or large
 
-        c = x₁·x₂ / √((|x₁|² + 1e-12) (|x₂|² + 1e-12))      along the last axis
+        c = x₁ · x₂ / √(s₁ s₂)      along the last axis, with s₁ = |x₁|² + 1e-12 and s₂ = |x₂|² + 1e-12
         ℓ = 1 - c                   where t = 1
         ℓ = max(0, c - margin)      where t = -1
-        y = 1/m Σ ℓ                 over all m vectors; or Σ ℓ, all ℓ: see reduction
+        y = Σ ℓ / m                 m the number of vectors; or Σ ℓ, all ℓ: see reduction
 
     Shapes    x₁ and x₂ (..., D) real, of the same shape; t (...) index; y a single number or (...)
-    Backward  With s₁ = |x₁|² + 1e-12 and s₂ likewise, ∂c/∂x₁ = x₂/√(s₁ s₂) - c x₁/s₁, and
-                  dx₁ = -∂c/∂x₁ dy/m where t = 1,  ∂c/∂x₁ dy/m where t = -1 and c ≥ margin,  otherwise 0
+    Backward  By the quotient rule, with ∂√s₁/∂x₁ = x₁/√s₁: ∂c/∂x₁ = x₂/√(s₁ s₂) - c x₁/s₁. With dℓ = dy / m, what
+              reaches one ℓ (reduction sum or none: dℓ = dy),
+                  dx₁ = -dℓ ∂c/∂x₁ where t = 1,  dℓ ∂c/∂x₁ where t = -1 and c ≥ margin,  otherwise 0
               and dx₂ the same with the roles exchanged
     Keeps     x₁ and x₂ over their lengths, the lengths, c, and the sign of each slope
-    Cost      6 operations per number forward, 4 backward
+    Cost      6 operations per element forward, 4 backward
     Errors    LayerError when the shapes do not fit; LayerError (exit 3) for a t that is neither 1 nor -1
     Source    compare torch.nn.CosineEmbeddingLoss
     """

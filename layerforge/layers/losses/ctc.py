@@ -32,7 +32,7 @@ def log_sum(xp: Any, a: Any, axis: int) -> Any:
 
 
 def moved(xp: Any, a: Any, places: int) -> Any:
-    """a (N, S) with column s at s + places. NEVER enters behind it, and what leaves at the end is lost."""
+    """a (N, S) with column s at s + places. NEVER enters after it, and what leaves at the end is lost."""
     out = xp.full_like(a, NEVER)
     if places > 0:
         out[:, places:] = a[:, :-places]
@@ -47,25 +47,26 @@ class CTCLoss(Loss):
 
     At each of the T steps a net says one of K classes, of which one is the blank: nothing. A path π, a class for each
     step, reads as the sequence that is left when repeated classes are joined and blanks then removed:  a a _ a b  reads
-    a a b. The loss sums over all paths that read as the target l, of which there are too many to list:
+    a a b. The bottom x holds the logarithms of probabilities, pₜ(k) = exp xₜ(k) for class k in step t. The loss sums
+    over all paths that read as the target l, of which there are too many to list:
 
-        p(l) = Σ_π Πₜ xₜ(πₜ),    ℓ = -log p(l)      with x the probabilities, of which the bottom has the logarithms
-        y = 1/N Σ ℓ / max(1, length of l)           or Σ ℓ, or all ℓ: see reduction
+        p(l) = Σ_π Πₜ pₜ(πₜ),    ℓ = -log p(l)
+        y = Σ ℓ / max(1, length of l) / N           or Σ ℓ, or all ℓ: see reduction
 
     Put blanks around and between the labels, l' = _ l₁ _ l₂ _ ... _, of length S' = 2S + 1. A path walks through l'
     from left to right: at each step it stays, goes on by one place, or by two where that leaves out a blank between two
     different labels. Let αₜ(s) be the probability of all beginnings that are at place s in step t. The places from
     which s is reached give a recursion over time, dynamic programming with T S' terms:
 
-        α₁(s) = x₁(l'ₛ) for the first two places, otherwise 0
-        αₜ(s) = (αₜ₋₁(s) + αₜ₋₁(s - 1) + [l'ₛ is a label other than l'ₛ₋₂] αₜ₋₁(s - 2)) xₜ(l'ₛ)
-        p(l) = α_T(S') + α_T(S' - 1)                a path ends on the last label or on the blank behind it
+        α₁(s) = p₁(l'ₛ) for the first two places, otherwise 0
+        αₜ(s) = (αₜ₋₁(s) + αₜ₋₁(s - 1) + [l'ₛ is a label other than l'ₛ₋₂] αₜ₋₁(s - 2)) pₜ(l'ₛ)
+        p(l) = α_T(S') + α_T(S' - 1)                a path ends on the last label or on the blank after it
 
     Products of hundreds of probabilities round to zero, so all of it is computed as logarithms.
 
     A sample's input length says how many of the T steps it has, its target length how many of the S labels; without
-    these two bottoms it is all of them. Labels behind the length are not read. What comes as (N, T, K), such as from an
-    LSTM, is turned by Permute with dims [1, 0, 2].
+    these two bottoms it is all of them. Labels after the length are not read. Bring (N, T, K), as an LSTM gives it,
+    into this order by Permute with dims [1, 0, 2].
 
     A target that fits into no path has ℓ = ∞, 0 with zero_infinity, and no gradient (torch: NaN without it).
 
@@ -73,16 +74,18 @@ class CTCLoss(Loss):
               (N) index, 1 to T, and target lengths (N) index, 0 to S, or neither; y a single number, or (N)
     Backward  Let βₜ(s) be the probability of all ends of paths that were at place s in step t:
                   β_T(s) = 1 for the last two places, otherwise 0
-                  βₜ(s) = βₜ₊₁(s) xₜ₊₁(l'ₛ) + βₜ₊₁(s + 1) xₜ₊₁(l'ₛ₊₁) + [...] βₜ₊₁(s + 2) xₜ₊₁(l'ₛ₊₂)
+                  βₜ(s) = βₜ₊₁(s) pₜ₊₁(l'ₛ) + βₜ₊₁(s + 1) pₜ₊₁(l'ₛ₊₁)
+                          + [l'ₛ₊₂ is a label other than l'ₛ] βₜ₊₁(s + 2) pₜ₊₁(l'ₛ₊₂)
               Then αₜ(s) βₜ(s) is the probability of all paths through s in step t, and every path is somewhere:
-              p(l) = Σₛ αₜ(s) βₜ(s) in every step. xₜ(k) is a factor of αₜ(s) where l'ₛ = k, so
-                  xₜ(k) ∂p/∂xₜ(k) = Σ_{s: l'ₛ = k} αₜ(s) βₜ(s)
-              and by log x, of which ℓ = -log p is a function here, the slope is minus a share: the probability that
-              a path of the target says k in step t,
-                  dx = -Σ_{s: l'ₛ = k} αₜ(s) βₜ(s) / p(l) dy/n
+              p(l) = Σₛ αₜ(s) βₜ(s) in every step. pₜ(k) is a factor of αₜ(s) where l'ₛ = k, so
+                  pₜ(k) ∂p(l)/∂pₜ(k) = Σₛ αₜ(s) βₜ(s) over the s with l'ₛ = k
+              and as xₜ(k) = log pₜ(k), this is ∂p(l)/∂xₜ(k). For ℓ = -log p(l) the slope is minus a share: the
+              probability that a path says k in step t, given that it reads as l. With dℓ = dy / (N max(1, length of
+              l)), what reaches one ℓ (reduction sum or none: dℓ = dy),
+                  dxₜ(k) = -dℓ Σₛ αₜ(s) βₜ(s) / p(l) over the s with l'ₛ = k
               torch returns exp x minus this share instead: what arrives at the scores below a LogSoftmax. With a
               LogSoftmax below, both give the same gradient there.
-    Keeps     log α and log x of the places in l', each (T, N, S')
+    Keeps     log α and log p of the places in l', each (T, N, S')
     Cost      10 operations per step, sample and place forward, 14 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is the blank or no class, and for
               a length outside its range
@@ -184,7 +187,7 @@ class CTCLoss(Loss):
         return [length.astype("int64") for length in given]
 
     def with_blanks(self, targets: Any, labels_of: Any, classes: int) -> Any:
-        """l' (N, S') of each target, blanks behind its length; LayerError (exit 3) for a label that cannot be."""
+        """l' (N, S') of each target, blanks after its length; LayerError (exit 3) for a label that cannot be."""
         inside = self.xp.arange(targets.shape[1]) < labels_of[:, None]
         check_labels(self.xp, targets, classes, inside)
         refuse_labels(targets, (targets == self.blank) & inside, "the blank", "a target holds what is said")
@@ -199,9 +202,9 @@ class CTCLoss(Loss):
         return self.where_log(allowed)
 
     def ends(self, places: Any, labels_of: Any) -> Any:
-        """log 1 at the last label and at the blank behind it, otherwise NEVER: (N, S')."""
-        behind = 2 * labels_of[:, None] - self.xp.arange(places.shape[1])
-        return self.where_log((behind == 0) | (behind == 1))
+        """log 1 at the last label and at the blank after it, otherwise NEVER: (N, S')."""
+        left = 2 * labels_of[:, None] - self.xp.arange(places.shape[1])
+        return self.where_log((left == 0) | (left == 1))
 
     def where_log(self, condition: Any) -> Any:
         """log 1 where the condition holds, otherwise log 0."""
@@ -218,9 +221,9 @@ class CTCLoss(Loss):
         return xp.stack(alpha)
 
     def endings(self) -> Any:
-        """log β (T, N, S'), NEVER behind the input length of a sample."""
+        """log β (T, N, S'), NEVER after the input length of a sample."""
         xp, saved = self.xp, self.saved
-        after = xp.full_like(saved.ends, NEVER)  # β times x of the step behind
+        after = xp.full_like(saved.ends, NEVER)  # β times p of the step after
         beta = []
         for now, last in zip(saved.log_x[::-1], saved.last[::-1], strict=True):
             ways = xp.stack([after, moved(xp, after, -1), moved(xp, after + saved.skips, -2)])

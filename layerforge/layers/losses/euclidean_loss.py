@@ -7,10 +7,10 @@ from .regression_loss import of_difference
 
 EuclideanLoss = of_difference(
     "EuclideanLoss", "half the squared distance, per sample (Caffe: EuclideanLoss)",
-    loss="(x - t)²/2,   summed and divided by N by default",
-                                               f=lambda self, d: d * d / 2,
-    dx="dx = (x - t) dy/N",                    df=lambda self, d: d,
+    loss="(x - t)²/2",                         f=lambda self, u: u * u / 2,
+    dx="dx = dℓ (x - t)",                      df=lambda self, u: u,
     params={"reduction": (str, reduction_param("batchmean", "batchmean", help="batchmean (sum / N), mean, sum, none"))},
+    divisors="N (reduction batchmean, the default), the number of elements (mean) or 1 (sum)",
     tried=({"reduction": "mean"},),
     source="Gauss 1809; compare Caffe's EuclideanLoss layer",
 )  # fmt: skip

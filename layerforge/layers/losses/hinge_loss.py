@@ -17,16 +17,19 @@ from .class_loss import BAD_EXAMPLES, EXAMPLES, IMAGE, ClassLoss
 class HingeLoss(ClassLoss):
     """HingeLoss: the support vector machine, one class against the rest (Caffe: HingeLoss)
 
-        δₖ = 1 for the class of the label, -1 for the others;   mₖ = max(0, 1 - δₖ xₖ)
-        ℓ = w[label] Σₖ mₖ  (norm L1)   or   w[label] Σₖ mₖ²  (norm L2)      at each position
-        y = 1/n Σ ℓ                     or Σ ℓ, or all ℓ: see reduction and normalization
+        sₖ = 1 for the class of the label, -1 for the others;   vₖ = max(0, 1 - sₖ xₖ)
+        ℓ = w[label] Σₖ vₖ  (norm L1)   or   w[label] Σₖ vₖ²  (norm L2)      at each position, with w = weight or 1
+        y = Σ ℓ / m                     or Σ ℓ, or all ℓ: see reduction and normalization
 
-    Without weights and ignored positions n is N, as in Caffe.
+    m is the sum of the w[label] of the positions that count, unless normalization says otherwise. Without weights and
+    ignored positions it is the number of positions: N for (N, K), as in Caffe, which knows no others.
 
     Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
-    Backward  dxₖ = -δₖ [mₖ > 0] w dy/n (L1; 0 at the kink, as in Caffe)   or   -2 δₖ mₖ w dy/n (L2)
-    Keeps     δ and m
-    Cost      4 operations per number forward, 3 backward
+    Backward  With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
+                  dxₖ = -dℓ w[label] sₖ [vₖ > 0]  (L1; 0 at the kink, as in Caffe)   or   -2 dℓ w[label] sₖ vₖ  (L2)
+              at the positions that count, otherwise 0
+    Keeps     s, v and the weights of the positions
+    Cost      4 operations per element forward, 3 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
     Source    Cortes & Vapnik 1995; compare Caffe's HingeLoss layer
     """

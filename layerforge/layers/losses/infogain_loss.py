@@ -23,20 +23,22 @@ class InfogainLoss(ClassLoss):
     """InfogainLoss: cross entropy with a weight for every pair of classes (Caffe: InfogainLoss)
 
         p = softmax(x) over the classes
-        ℓ = -Σₖ H[label, k] log pₖ      at each position, 0 where the label is ignore_index
-        y = 1/n Σ ℓ                     or Σ ℓ, or all ℓ: see reduction and normalization
+        ℓ = -Σₖ aₖ log pₖ,  aₖ = w[label] H[label, k]      at each position, 0 where the label is ignore_index
+        y = Σ ℓ / m                                        or Σ ℓ, or all ℓ: see reduction and normalization
 
-    The row H[t] says how much each answer is worth where t is right. The unit matrix gives SoftmaxCrossEntropy. H is a
-    third bottom, or the hyper-parameter `matrix`. Caffe limits p to at least 1e-20; here log p is exact.
+    The row H[label] says how much each answer is worth where that label is right. The identity matrix gives
+    SoftmaxCrossEntropy. H is a third bottom, or the hyper-parameter `matrix`; w is weight, or 1. m is the sum of the
+    w[label] of the positions that count, unless normalization says otherwise. Caffe limits p to at least 1e-20; here
+    log p is exact.
 
     Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, H (K, K) real, y a single number or as
               the labels
-    Backward  As in SoftmaxCrossEntropy, with aₖ = w[label] H[label, k]:
-                  dx = (p Σ a - a) dy/n at the positions that count, otherwise 0
+    Backward  With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy), as in SoftmaxCrossEntropy
+                  dxₖ = dℓ (pₖ Σⱼ aⱼ - aₖ) at the positions that count, otherwise 0
               A row of H collects the positions of its label:
-                  dH[t, k] = -Σ w[t] log pₖ dy/n      over the positions with label t
+                  dH[j, k] = -Σ dℓ w[j] log pₖ      over the positions with label j
     Keeps     log p, a, the labels and their weights
-    Cost      6 operations per number forward, 4 backward
+    Cost      6 operations per element forward, 4 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
     Source    compare Caffe's InfogainLoss layer
     """

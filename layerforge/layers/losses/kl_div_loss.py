@@ -20,7 +20,7 @@ def divergence(self: Any, x: Any, t: Any) -> Any:
 
 
 def divergence_by_target(self: Any, x: Any, t: Any) -> Any:
-    """Its derivative by t; with log_target t is log p, and dp = p dt."""
+    """Its derivative by t; with log_target t is log p, and ∂p/∂t = p."""
     p, log_p = target(self, t)
     slope = log_p + 1 - x
     return p * slope if self.log_target else slope
@@ -30,9 +30,10 @@ KLDivLoss = regression(
     "KLDivLoss", "Kullback-Leibler divergence from log-probabilities x to probabilities t",
     loss="t (log t - x),   0 where t is 0;   with log_target:  eᵗ (t - x)",
     f=divergence,
-    dx="dx = -t dy/m;   with log_target  -eᵗ dy/m",
+    dx="dx = -dℓ t;   with log_target  -dℓ eᵗ",
     dfdx=lambda self, x, t: -target(self, t)[0],
-    dt="dt = (log t + 1 - x) dy/m;   with log_target  eᵗ (t - x + 1) dy/m",
+    dt="dt = dℓ (log t + 1 - x), as (t log t)' = log t + 1, and log 0 counts as 0;   with log_target\n"
+    "                   dℓ eᵗ (t - x + 1)",
     dfdt=divergence_by_target,
     params={"log_target": (bool, param(False, help="t are log-probabilities, too"))},
     tried=({"log_target": True}, {"log_target": True, "reduction": "batchmean"}),

@@ -26,7 +26,7 @@ class Labelled(Layer):
 
     @staticmethod
     def expect_scores(x: Spec) -> None:
-        """LayerError unless the first bottom has an axis of classes behind that of samples."""
+        """LayerError unless the first bottom has an axis of classes after that of samples."""
         expect_role("bottom[0]", x, "real")
         if x.ndim < 2 or x.shape[1] < 1:
             raise LayerError(f"bottom[0] has shape {x.shape}, expected (N, K) or (N, K, d1, ...): K is the classes")

@@ -1,6 +1,9 @@
 """What the losses share: many single losses become one number, their mean or their sum, or stay as they are.
 
-    y = 1/n Σ ℓᵢ        so        dy reaches every ℓᵢ as dy/n, and bottom b as  ∂ℓᵢ/∂b dy/n
+    y = Σ ℓ / m        so every ℓ gets dℓ = dy / m, and bottom b gets db = Σ dℓ ∂ℓ/∂b, over the ℓ that it reaches
+
+m is what the reduction divides by: for a mean the number of the ℓ or the sum of their weights, for a sum 1. With
+reduction none y is ℓ, and dℓ is dy itself.
 
 A loss brings its single losses ℓ and their partial derivatives; backward and jvp are written here, once.
 """
@@ -25,11 +28,12 @@ def reduction_param(default: str = "mean", *more: str, help: str = REDUCTION_HEL
 
 
 class Reduction:
-    """What a loss does with its single losses. The layer saves n, what their sum is divided by, and brings `partial`.
+    """What a loss does with its single losses. The layer saves m, what their sum is divided by, as n, and
+    brings `partial`.
 
     partial(i)    ∂ℓ/∂bottom i, from self.saved: the shape of the bottom
-    spread(up)    an upstream gradient of every single loss, in a shape that broadcasts with `partial`
-    gather(terms) the sum over the numbers of a bottom that belong to one single loss: the transpose of spread
+    spread(up)    dℓ, an upstream gradient of every single loss, in a shape that broadcasts with `partial`
+    gather(terms) the sum over the elements of a bottom that belong to one single loss: the transpose of spread
     """
 
     reduction: str
@@ -41,7 +45,7 @@ class Reduction:
         return Spec(shape if self.reduction == "none" else (), like.dtype)
 
     def reduce(self, losses: Any, n: float) -> Any:
-        """The top: the single losses themselves, or their sum over n."""
+        """The top: the single losses themselves, or their sum over n (the m of the formulas)."""
         return losses if self.reduction == "none" else sum_of(losses) / n
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
@@ -65,11 +69,11 @@ class Reduction:
         raise NotImplementedError(f"{type(self).__name__} has no partial(self, i)")
 
     def spread(self, up: Any) -> Any:
-        """By default every number of a bottom is a single loss."""
+        """By default every element of a bottom is a single loss."""
         return up
 
     def gather(self, terms: Any) -> Any:
-        """By default every number of a bottom is a single loss."""
+        """By default every element of a bottom is a single loss."""
         return terms
 
 

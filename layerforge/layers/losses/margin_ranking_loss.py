@@ -1,4 +1,4 @@
-"""MarginRankingLoss: one number shall be larger than another."""
+"""MarginRankingLoss: one value should be larger than another."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from .vectors import REDUCED, check_signs, expect_alike, expect_labels, signs
 
 @register
 class MarginRankingLoss(Loss):
-    """MarginRankingLoss: one number shall be larger than another
+    """MarginRankingLoss: one value should be larger than another
 
-        ℓ = max(0, margin - t (x₁ - x₂))      t = 1: x₁ shall be larger, t = -1: x₂
-        y = 1/m Σ ℓ                           over all m numbers; or Σ ℓ, all ℓ: see reduction
+        ℓ = max(0, margin - t (x₁ - x₂))      t = 1: x₁ should be larger, t = -1: x₂
+        y = Σ ℓ / m                           m the number of elements; or Σ ℓ, all ℓ: see reduction
 
     Shapes    x₁ and x₂ real, of the same shape with a batch axis; t index of that shape; y a single number or as x₁
-    Backward  dx₁ = -t dy/m where t (x₁ - x₂) ≤ margin, otherwise 0;   dx₂ = -dx₁
+    Backward  With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
+                  dx₁ = -dℓ t where t (x₁ - x₂) ≤ margin, otherwise 0;   dx₂ = -dx₁
     Keeps     -t where ℓ has a slope
-    Cost      4 operations per number forward, 1 backward
+    Cost      4 operations per element forward, 1 backward
     Errors    LayerError when the shapes differ; LayerError (exit 3) for a t that is neither 1 nor -1
     Source    Herbrich et al. 1999; compare torch.nn.MarginRankingLoss
     """

@@ -6,7 +6,7 @@ from .regression_loss import of_difference
 
 MSELoss = of_difference(
     "MSELoss", "mean squared error",
-    loss="(x - t)²",                           f=lambda self, d: d * d,
-    dx="dx = 2 (x - t) dy/m",                  df=lambda self, d: 2 * d,
+    loss="(x - t)²",                           f=lambda self, u: u * u,
+    dx="dx = 2 dℓ (x - t)",                    df=lambda self, u: 2 * u,
     source="Gauss 1809; compare torch.nn.MSELoss",
 )  # fmt: skip

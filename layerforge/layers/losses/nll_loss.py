@@ -18,15 +18,15 @@ LEAST = 1e-20  # Caffe's smallest probability in a logarithm
 class NLLLoss(ClassLoss):
     """NLLLoss: negative log-likelihood of the labels, from log-probabilities
 
-        ℓ = -w[label] x[label]      at each position, 0 where the label is ignore_index
-        y = 1/n Σ ℓ                 or Σ ℓ, or all ℓ: see reduction and normalization
+        ℓ = -w[label] x[label]      at each position, 0 where the label is ignore_index; w = weight or 1
+        y = Σ ℓ / m                 or Σ ℓ, or all ℓ: see reduction and normalization
 
-    Takes the top of LogSoftmax. Where no position counts y is 0 (torch: NaN). n is the sum of the weights of the
-    positions that count, unless normalization says otherwise.
+    Takes the top of LogSoftmax. m is the sum of the w[label] of the positions that count, unless normalization says
+    otherwise. Where no position counts y is 0 (torch: NaN).
 
     Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
-    Backward  ℓ is linear in the one x that each label picks:
-                  dx = -w[label] dy/n at [label] of the positions that count, otherwise 0
+    Backward  ℓ is linear in the one x that each label picks. With dℓ = dy / m (reduction sum or none: dℓ = dy),
+                  dx[label] = -dℓ w[label] at the positions that count, otherwise 0
     Keeps     the labels and their weights
     Cost      one operation per position
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
@@ -48,7 +48,7 @@ class NLLLoss(ClassLoss):
         return one_hot(self.xp, saved.classes, saved.count) * (-saved.weights * self.slope(saved.picked))
 
     def likelihood(self, picked: Any) -> Any:
-        """The log-likelihood of the labels, from the numbers that they pick."""
+        """The log-likelihood of the labels, from the elements that they pick."""
         return picked
 
     def slope(self, picked: Any) -> Any:
@@ -60,14 +60,16 @@ class NLLLoss(ClassLoss):
 class MultinomialLogisticLoss(NLLLoss):
     """MultinomialLogisticLoss: negative log-likelihood, from probabilities (Caffe: MultinomialLogisticLoss)
 
-        ℓ = -w[label] log max(x[label], 1e-20)      at each position, 0 where the label is ignore_index
-        y = 1/n Σ ℓ                                 or Σ ℓ, or all ℓ: see reduction and normalization
+        ℓ = -w[label] log max(x[label], 1e-20)      at each position, 0 where the label is ignore_index; w = weight or 1
+        y = Σ ℓ / m                                 or Σ ℓ, or all ℓ: see reduction and normalization
 
-    Takes the top of Softmax. SoftmaxCrossEntropy is more exact: small probabilities round to zero on the way here.
+    Takes the top of Softmax. SoftmaxCrossEntropy is more exact: small probabilities round to zero on the way here. m is
+    the sum of the w[label] of the positions that count, unless normalization says otherwise.
 
     Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
-    Backward  dx = -w[label] / max(x[label], 1e-20) dy/n at [label] of the positions that count, otherwise 0. Below
-              1e-20, where ℓ is flat, the slope is Caffe's: still uphill
+    Backward  With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
+                  dx[label] = -dℓ w[label] / max(x[label], 1e-20) at the positions that count, otherwise 0
+              Below 1e-20, where ℓ is flat, the slope is Caffe's: still uphill
     Keeps     the labels, their weights and probabilities
     Cost      one logarithm per position
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class

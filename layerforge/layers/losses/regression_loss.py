@@ -1,7 +1,7 @@
-"""Losses between two blobs of one shape, number by number.
+"""Losses between two blobs of one shape, element by element.
 
-A single loss ℓ(x, t) belongs to one pair of numbers, so its derivatives are all there is to know: dx = ∂ℓ/∂x dy/n and
-dt = ∂ℓ/∂t dy/n. Where ℓ depends on d = x - t alone, ∂ℓ/∂x = ℓ'(d) and ∂ℓ/∂t = -ℓ'(d).
+A single loss ℓ(x, t) belongs to one pair of elements, so its derivatives are all there is to know: dx = dℓ ∂ℓ/∂x and
+dt = dℓ ∂ℓ/∂t, where dℓ = dy / m reaches each ℓ. Where ℓ depends on u = x - t alone, ∂ℓ/∂x = ℓ'(u) and ∂ℓ/∂t = -ℓ'(u).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .loss import Loss, reduction_param
 
 
 class RegressionLoss(Loss):
-    """Base of the losses between numbers. Each brings `f`, and `dfdx` and `dfdt` as methods of (x, t)."""
+    """Base of the losses between elements. Each brings `f`, and `dfdx` and `dfdt` as methods of (x, t)."""
 
     bottoms = 2
     backward_reads = ("bottom",)
@@ -27,7 +27,7 @@ class RegressionLoss(Loss):
     dfdx: Callable[[Any, Any], Any]
     dfdt: Callable[[Any, Any], Any]
 
-    reduction: str = reduction_param("mean", "batchmean", help="mean over all numbers, sum, batchmean (sum / N), none")
+    reduction: str = reduction_param("mean", "batchmean", help="mean over all elements, sum, batchmean (sum / N), none")
 
     def setup(self, x: Spec, t: Spec) -> Spec:
         expect_role("bottom[0]", x, "real")
@@ -57,17 +57,19 @@ class RegressionLoss(Loss):
 DOC = """{name}: {what}
 
     ℓ = {loss}
-    y = 1/m Σ ℓ      over all m numbers; or Σ ℓ, 1/N Σ ℓ, all ℓ: see reduction
+    y = Σ ℓ / m      m is {divisors}; with reduction none y is ℓ
 
 Shapes    x and t real, of the same shape with a batch axis; y a single number, or as x with reduction none
-Backward  {dx}
-          {dt}
+Backward  With dℓ = dy / m, what reaches one ℓ (reduction none: dℓ = dy),
+              {dx}
+              {dt}
 Keeps     x and t
 Cost      one pass forward, one backward for each bottom
 Errors    LayerError when the shapes differ: (N,) against (N, 1) would broadcast to N² losses
 Source    {source}
 """
 
+DIVISORS = "the number of elements (reduction mean), N (batchmean) or 1 (sum)"
 BAD_EXAMPLES = [
     Bad({}, "bottom[1] has shape (3, 1), expected (3,)", [Spec((3,)), Spec((3, 1))]),
     Bad({}, "bottom[1] must be real numbers", [Spec((3,)), index((3,), 2)]),
@@ -88,6 +90,7 @@ def regression(
     dt: str,
     dfdt: Callable[..., Any],
     source: str,
+    divisors: str = DIVISORS,
     params: Mapping[str, Any] | None = None,
     tried: Sequence[Mapping[str, Any]] = (),
     domains: tuple[Mapping[str, Any], Mapping[str, Any]] = (ANY, ANY),
@@ -95,9 +98,10 @@ def regression(
     bad: Sequence[Bad] = (),
     **own: Any,
 ) -> Any:
-    """Make a loss between numbers: the layer `name`.
+    """Make a loss between elements: the layer `name`.
 
-    loss, dx and dt are the formulas that the documentation shows, f, dfdx and dfdt the same as methods of the layer.
+    loss, dx and dt are the formulas that the documentation shows, f, dfdx and dfdt the same as methods of the layer;
+    divisors says what m is for each reduction.
     params are its hyper-parameters, tried the settings that the checks run, domains bounds of x and t. Where those are
     unbounded the checks go to ±extreme. own are further methods.
     """
@@ -111,13 +115,13 @@ def regression(
     if domains[0] is ANY:
         wide = Spec((3, 4), low=-extreme, high=extreme)
         examples += [Example({**s}, [wide, wide if domains[1] is ANY else pair(3, 4)[1]], "extreme") for s in settings]
-    text = DOC.format(name=name, what=what, loss=loss, dx=dx, dt=dt, source=source)
+    text = DOC.format(name=name, what=what, loss=loss, divisors=divisors, dx=dx, dt=dt, source=source)
     own |= {"f": f, "dfdx": dfdx, "dfdt": dfdt, "examples": examples, "bad_examples": [*BAD_EXAMPLES, *bad]}
     return add_member(RegressionLoss, name, text, params=params, **own)
 
 
 def of_difference(name: str, what: str, *, dx: str, f: Callable[..., Any], df: Callable[..., Any], **entry: Any) -> Any:
-    """An entry whose loss depends on d = x - t alone, by f(d) with the derivative df(d)."""
+    """An entry whose loss depends on u = x - t alone, by f(u) with the derivative df(u)."""
     return regression(
         name,
         what,

@@ -9,12 +9,12 @@ from .regression_loss import of_difference
 
 SmoothL1Loss = of_difference(
     "SmoothL1Loss", "absolute error with a round bottom: HuberLoss over beta",
-    loss="d²/(2 beta) where |d| < beta, otherwise |d| - beta/2;   d = x - t",
-    f=lambda self, d: huber(self.xp, d, self.beta) / self.beta if self.beta else self.xp.abs(d),
-    dx="dx = d/beta dy/m, with d/beta limited to ±1; sign(d) dy/m for beta 0",
-    df=lambda self, d: self.xp.clip(d / self.beta, -1, 1) if self.beta else self.xp.sign(d),
+    loss="u²/(2 beta) where |u| < beta, otherwise |u| - beta/2;   u = x - t",
+    f=lambda self, u: huber(self.xp, u, self.beta) / self.beta if self.beta else self.xp.abs(u),
+    dx="dx = dℓ u/beta, with u/beta limited to ±1; for beta 0, where it is L1Loss, dℓ sign(u)",
+    df=lambda self, u: self.xp.clip(u / self.beta, -1, 1) if self.beta else self.xp.sign(u),
     params={"beta": (float, param(1.0, help="where the square ends; 0 is L1Loss", ge=0))},
     tried=({"beta": 0.3}, {"beta": 0.0}),
     bad=[Bad({"beta": -1}, "must be >= 0"), Bad({"delta": 1.0}, "unknown key 'delta'")],
-    source="Girshick 2015; compare torch.nn.SmoothL1Loss",
+    source="Girshick 2015; compare torch.nn.SmoothL1Loss; Caffe forks have sigma: beta is 1 / sigma²",
 )  # fmt: skip

@@ -35,23 +35,24 @@ class SoftmaxCrossEntropy(ClassLoss):
     """SoftmaxCrossEntropy: cross entropy of targets and the softmax of scores (Caffe: SoftmaxWithLoss)
 
         p = softmax(x) over the classes
-        q = onehot(label), or the probabilities that are given;  with label_smoothing ε:  q <- (1 - ε) q + ε/K
-        ℓ = -Σₖ aₖ log pₖ,  aₖ = wₖ qₖ      at each position, 0 where the label is ignore_index
-        y = 1/n Σ ℓ                         or Σ ℓ, or all ℓ: see reduction and normalization
+        q = onehot(label), or the probabilities t;  with ε = label_smoothing, (1 - ε) times that plus ε/K
+        ℓ = -Σₖ aₖ log pₖ,  aₖ = wₖ qₖ      at each position, 0 where the label is ignore_index; w = weight or 1
+        y = Σ ℓ / m                         or Σ ℓ, or all ℓ: see reduction and normalization
 
     With labels, without weights and smoothing, ℓ = -log p[label]. log p = x - max x - log Σ exp(x - max x) stays finite
-    where p would round to zero. n is the sum of the weights w[label] of the positions that count, their number for
+    where p would round to zero. m is the sum of the weights w[label] of the positions that count, their number for
     probabilities, unless normalization says otherwise. Where no position counts y is 0 (torch: NaN).
 
     Shapes    x (N, K) or (N, K, d1, ...) real; t (N) or (N, d1, ...) index: labels, or real and as x: probabilities;
               y a single number, or a loss per position (N, d1, ...)
-    Backward  At one position ℓ = Σₖ aₖ (log Σⱼ exp xⱼ - xₖ). Its derivative by xₖ is
-                  (Σⱼ aⱼ) exp xₖ / Σⱼ exp xⱼ - aₖ = pₖ Σⱼ aⱼ - aₖ
-              so for a plain label the error in the probabilities is the gradient:
-                  dx = (p - onehot) dy/n at the positions that count, otherwise 0
-              and probabilities get dt = -(1 - ε) w log p dy/n
+    Backward  At one position ℓ = Σₖ aₖ (log Σⱼ exp xⱼ - xₖ), and
+                  ∂ℓ/∂xₖ = (Σⱼ aⱼ) exp xₖ / Σⱼ exp xⱼ - aₖ = pₖ Σⱼ aⱼ - aₖ
+              With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
+                  dxₖ = dℓ (pₖ Σⱼ aⱼ - aₖ) at the positions that count, otherwise 0
+              so for a plain label the error in the probabilities is the gradient: dx = dℓ (p - onehot(label)).
+              Probabilities get dtₖ = -dℓ (1 - ε) wₖ log pₖ
     Keeps     log p and a
-    Cost      6 operations per number forward, 4 backward
+    Cost      6 operations per element forward, 4 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
     Source    Bridle 1990, Szegedy et al. 2016; compare torch.nn.CrossEntropyLoss, where ignore_index is -100
               unless said otherwise

@@ -1,4 +1,4 @@
-"""TripletMarginLoss: an anchor shall be nearer to one vector than to another."""
+"""TripletMarginLoss: an anchor should be nearer to one vector than to another."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from .vectors import REDUCED, VectorLoss, expect_alike, length, length_slope
 
 @register
 class TripletMarginLoss(VectorLoss):
-    """TripletMarginLoss: an anchor shall be nearer to a positive than to a negative example
+    """TripletMarginLoss: an anchor should be nearer to a positive than to a negative example
 
-        d(a, b) = (Σ |a - b + eps|ᵖ)^(1/p)       along the last axis
-        ℓ = max(0, margin + d(x, x₊) - d(x, x₋))
-        y = 1/m Σ ℓ                              over all m vectors; or Σ ℓ, all ℓ: see reduction
+        r(a, b) = (Σ |a - b + eps|ᵖ)^(1/p)       along the last axis
+        ℓ = max(0, margin + r(x, x₊) - r(x, x₋))
+        y = Σ ℓ / m                              m the number of vectors; or Σ ℓ, all ℓ: see reduction
 
     Shapes    x, x₊ and x₋ (..., D) real, of the same shape; y a single number or (...)
-    Backward  With the unit vector uᵢ = sign(vᵢ) (|vᵢ| / d)^(p-1) of v = a - b + eps, which is ∂d/∂a, and 0 for v = 0:
-                  dx = (u₊ - u₋) dy/m,   dx₊ = -u₊ dy/m,   dx₋ = u₋ dy/m      where ℓ is not cut off at 0
+    Backward  With v = a - b + eps and u = ∂r/∂a: from rᵖ = Σ |vᵢ|ᵖ, p rᵖ⁻¹ ∂r/∂vᵢ = p |vᵢ|ᵖ⁻¹ sign vᵢ, so
+                  uᵢ = sign(vᵢ) (|vᵢ|/r)^(p-1)      for p = 2 the unit vector v/r; 0 for v = 0
+              u₊ belongs to r(x, x₊) and u₋ to r(x, x₋). With dℓ = dy / m, what reaches one ℓ (reduction sum or none:
+              dℓ = dy),
+                  dx = dℓ (u₊ - u₋),   dx₊ = -dℓ u₊,   dx₋ = dℓ u₋      where ℓ is not cut off at 0
     Keeps     u₊ and u₋
-    Cost      8 operations per number forward, 1 backward
-    Errors    LayerError when the shapes differ
-    Source    Schroff et al. 2015; compare torch.nn.TripletMarginLoss
+    Cost      8 operations per element forward, 1 backward
+    Errors    LayerError when the shapes differ; ConfigError for p = .inf
+    Source    Balntas et al. 2016, after Schroff et al. 2015, who take squares; compare torch.nn.TripletMarginLoss
     """
 
     bottoms = 3

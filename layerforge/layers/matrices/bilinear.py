@@ -18,15 +18,15 @@ from ...schema.registry import register
 class Bilinear(Layer):
     """Bilinear: fully connected layer of two blobs, with a weight for each pair of features
 
-        y_o = aᵀ W_o b + bias_o      for each output o;  a and b are the features of one sample
+        y[n, o] = Σᵢⱼ a[n, i] W[o, i, j] b[n, j] + bias[o]      for each output o
 
-    Shapes    a (..., I), b (..., J) real with the same leading axes, y (..., O), weight (O, I, J), bias (O)
-    Backward  yₙ_o = Σᵢⱼ aₙᵢ W_oᵢⱼ bₙⱼ + bias_o is linear in each of its three factors, so the gradient of one is the
-              product of dy with the other two:
-                  daₙᵢ   = Σ_oⱼ dyₙ_o W_oᵢⱼ bₙⱼ
-                  dbₙⱼ   = Σ_oᵢ dyₙ_o aₙᵢ W_oᵢⱼ
-                  dW_oᵢⱼ = Σₙ dyₙ_o aₙᵢ bₙⱼ
-                  dbias  = Σₙ dyₙ
+    Shapes    a (..., I), b (..., J) real with the same leading axes, y (..., O), weight W (O, I, J), bias (O).
+              n runs over all leading axes together
+    Backward  y is linear in each of its three factors: the gradient of one is the product of dy with the other two,
+                  da[n, i]    = Σ_oⱼ dy[n, o] W[o, i, j] b[n, j]
+                  db[n, j]    = Σ_oᵢ dy[n, o] a[n, i] W[o, i, j]
+                  dW[o, i, j] = Σₙ dy[n, o] a[n, i] b[n, j]
+                  dbias[o]    = Σₙ dy[n, o]
     Keeps     a and b
     Cost      2NOIJ flops forward, 6NOIJ backward
     Errors    LayerError when leading axes differ, or I or J from those seen at setup

@@ -1,4 +1,4 @@
-"""Diagonal and Trace: what lies on a diagonal of matrices, and its sum."""
+"""Diagonal and Trace: what is on a diagonal of matrices, and its sum."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..shapes.linear_map import LinearMap
 
 @register
 class Diagonal(LinearMap):
-    """Diagonal: the numbers on a diagonal of matrices
+    """Diagonal: the elements on a diagonal of matrices
 
         y[..., k] = x[..., k, k + offset]      x as matrices of the axes dim1 and dim2
 
-    offset > 0 lies above the main diagonal, offset < 0 below it: y[..., k] = x[..., k - offset, k].
+    offset > 0 is above the main diagonal, offset < 0 below it: y[..., k] = x[..., k - offset, k].
 
     Shapes    x with axes dim1 and dim2, real or index; y without them, and the diagonal as its last axis
-    Backward  dx = dy on that diagonal, 0 beside it
+    Backward  dx = dy on that diagonal, 0 elsewhere
     Keeps     the shape of x
     Cost      one copy forward, one backward
     Errors    LayerError when a dim is out of range, the two are one, or the offset leaves no diagonal
@@ -62,7 +62,7 @@ class Diagonal(LinearMap):
         return rows, columns
 
     def length(self, rows: int, columns: int) -> int:
-        """How many numbers the diagonal of such a matrix has."""
+        """How many elements the diagonal of such a matrix has."""
         length = min(rows - max(-self.offset, 0), columns - max(self.offset, 0))
         if length <= 0:
             raise LayerError(f"offset {self.offset} leaves no diagonal of a {rows} by {columns} matrix")
@@ -94,10 +94,10 @@ class Trace(LinearMap):
 
         y = Σₖ x[..., k, k]
 
-    Shapes    x (..., M, N) real, y (...)
-    Backward  Each number of the diagonal has the factor 1 and the others 0: dx = dy on the diagonal, 0 beside it
+    Shapes    x (..., I, J) real, y (...)
+    Backward  Each element of the diagonal has the factor 1 and the others 0: dx = dy on the diagonal, 0 elsewhere
     Keeps     the shape of x
-    Cost      min(M, N) flops forward, one copy backward
+    Cost      min(I, J) flops forward, one copy backward
     Errors    LayerError when x has fewer than two axes
     Source    compare torch.trace, which takes one matrix
     """

@@ -21,20 +21,20 @@ EQUATION = re.compile(r"([A-Za-z]*),([A-Za-z]*)->([A-Za-z]*)")
 class Einsum(Layer):
     """Einsum: sums of products of two blobs, in Einstein's notation
 
-        "nid,njd->nij"      yₙᵢⱼ = Σ_d aₙᵢ_d bₙⱼ_d
+        "nid,njd->nij"      y[n, i, j] = Σ_d a[n, i, d] b[n, j, d]
 
-    A letter names an axis. Letters that are missing behind the arrow are summed over; the same letter in both blobs
+    A letter names an axis. Letters that are missing after the arrow are summed over; the same letter in both blobs
     names the same index.
 
-    Shapes    a and b with an axis for each of their letters, real; y with those behind the arrow
-    Backward  The sum is symmetric in its three blobs: with letters A, B and Y it is Σ dy[Y] a[A] b[B] over all of
-              them, seen from upstream. What stands beside a number of a is its gradient, so the letters only change
-              places in the equation:
+    Shapes    a and b with an axis for each of their letters, real; y with those after the arrow
+    Backward  Let A, B and Y be the letters of a, b and y. Hold dy fixed: s = Σ dy[Y] y[Y] = Σ dy[Y] a[A] b[B], over all
+              letters, has the same gradients as the loss. It is linear in each of the three, so ∂s/∂a[A] is what stands
+              beside a[A], summed over the letters that A lacks:
                   da = einsum("Y,B->A", dy, b)      db = einsum("Y,A->B", dy, a)
-              A letter of a alone that was summed over has its gradient repeated along it: a was only summed there.
+              A letter that only a has is in neither Y nor B: all its places count alike, and da is repeated along it.
     Keeps     a and b
     Cost      a multiply-add for each combination of indices; computed as one batched matrix product
-    Errors    ConfigError for an equation that is none; LayerError when shapes do not fit it
+    Errors    ConfigError for what is not an equation of two blobs; LayerError when shapes do not fit it
     Source    Einstein 1916; compare torch.einsum (two operands, without ellipses and repeated letters)
     """
 

@@ -19,12 +19,13 @@ class Inverse(Layer):
 
     Where only x⁻¹ b is needed, Solve is cheaper and more exact.
 
-    Shapes    x (..., n, n) real, y the same
-    Backward  From x y = 1: dx y + x dy = 0, so a change ẋ of x changes y by ẏ = -y ẋ y. The upstream gradient meets it
-              in Σᵢⱼ dyᵢⱼ ẏᵢⱼ = -Σ dyᵢⱼ yᵢₖ ẋₖₗ yₗⱼ, and the factor of ẋₖₗ is
-                  dxₖₗ = -Σᵢⱼ yᵢₖ dyᵢⱼ yₗⱼ      dx = -yᵀ dy yᵀ
+    Shapes    x (..., K, K) real, y the same
+    Backward  All products are matrix products, I is the identity matrix. From x y = I: ẋ y + x ẏ = 0, so ẏ = -y ẋ y.
+              The upstream gradient meets it in Σᵢⱼ dy[i, j] ẏ[i, j] = -Σ dy[i, j] y[i, k] ẋ[k, l] y[l, j], over all
+              four indices, and the factor of ẋ[k, l] is
+                  dx[k, l] = -Σᵢⱼ y[i, k] dy[i, j] y[l, j]      dx = -yᵀ dy yᵀ
     Keeps     y
-    Cost      2n³ flops per matrix forward, 4n³ backward
+    Cost      2K³ flops per matrix forward, 4K³ backward
     Errors    LayerError when x is not square matrices, or a matrix is singular
     Source    Giles 2008, "Collected matrix derivative results"; compare torch.linalg.inv
     """

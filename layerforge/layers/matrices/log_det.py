@@ -21,12 +21,13 @@ class LogDet(Layer):
     Computed from the triangular factors as the sum of logarithms, so the determinant itself may over- or underflow.
     y is NaN where det x < 0 and -inf where it is 0, as in torch.
 
-    Shapes    x (..., n, n) real, y (...)
-    Backward  Along row i, det x = Σⱼ xᵢⱼ cᵢⱼ with cofactors cᵢⱼ that do not depend on that row, so ∂det/∂xᵢⱼ = cᵢⱼ; and
-              by Cramer's rule (x⁻¹)ⱼᵢ = cᵢⱼ / det x. The logarithm divides by det x:
+    Shapes    x (..., K, K) real, y (...)
+    Backward  Along row i, det x = Σⱼ x[i, j] c[i, j] with cofactors c[i, j] that do not depend on that row, so
+              ∂(det x)/∂x[i, j] = c[i, j]; and by Cramer's rule x⁻¹[j, i] = c[i, j] / det x. log divides by det x:
                   dx = dy (x⁻¹)ᵀ
+              Where det x < 0 and y is NaN, dx is that of log |det x| (torch: 0).
     Keeps     x
-    Cost      2n³/3 flops per matrix forward, 2n³ backward
+    Cost      2K³/3 flops per matrix forward, 2K³ backward
     Errors    LayerError when x is not square matrices, or in backward when a matrix is singular
     Source    Giles 2008; compare torch.logdet
     """

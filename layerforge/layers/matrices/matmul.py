@@ -17,35 +17,36 @@ from ...schema.registry import register
 class Matmul(Layer):
     """Matmul: matrix product of two blobs: vectors, matrices, and batches of matrices
 
-        y = a b      yₘₙ = Σₖ aₘₖ bₖₙ
+        y = a b      y[i, j] = Σₖ a[i, k] b[k, j]
 
     One rule gives every case. A vector on the left is a row, a vector on the right a column, and the axis that makes
     it one is taken away again from y. All axes but the last two number the matrices of a batch; they broadcast.
 
         a            b            y
-        (K)          (K)          ()               a number: yᵢ = Σₖ aₖ bₖ
-        (M, K)       (K)          (M)              matrix · vector
-        (K)          (K, N)       (N)              vector · matrix
-        (M, K)       (K, N)       (M, N)           matrix · matrix
-        (B, M, K)    (B, K, N)    (B, M, N)        a product for each b
-        (B, M, K)    (K, N)       (B, M, N)        the same right matrix for all
-        (B, M, K)    (K)          (B, M)           the same vector for all
-        (A, 1, M, K) (B, K, N)    (A, B, M, N)     every left one with every right one
+        (K)          (K)          ()               a single number: Σₖ a[k] b[k]
+        (I, K)       (K)          (I)              matrix · vector
+        (K)          (K, J)       (J)              vector · matrix
+        (I, K)       (K, J)       (I, J)           matrix · matrix
+        (N, I, K)    (N, K, J)    (N, I, J)        one product per batch index
+        (N, I, K)    (K, J)       (N, I, J)        the same right matrix for all
+        (N, I, K)    (K)          (N, I)           the same vector for all
+        (P, 1, I, K) (N, K, J)    (P, N, I, J)     every left one with every right one
 
-    Shapes    a (..., M, K) or (K), b (..., K, N) or (K), both real; y as above
-    Backward  Number aₘₖ is in every yₘₙ of its row, with the factor bₖₙ; and bₖₙ in every yₘₙ of its column, with aₘₖ:
-                  daₘₖ = Σₙ dyₘₙ bₖₙ      da = dy bᵀ
-                  dbₖₙ = Σₘ aₘₖ dyₘₙ      db = aᵀ dy
-              Shapes leave no other choice: da must be (M, K), and of dy (M, N) and b (K, N) only dy bᵀ is.
-              The other cases are this one, read with M = 1 or N = 1:
+    Shapes    a (..., I, K) or (K), b (..., K, J) or (K), both real; y as above
+    Backward  a[i, k] is in every y[i, j] of its row, with the factor b[k, j]; and b[k, j] is in every y[i, j] of its
+              column, with the factor a[i, k]:
+                  da[i, k] = Σⱼ dy[i, j] b[k, j]      da = dy bᵀ
+                  db[k, j] = Σᵢ a[i, k] dy[i, j]      db = aᵀ dy
+              (To remember: da must be (I, K), and of dy (I, J) and b (K, J) only dy bᵀ is.)
+              The other cases are this one, read with I = 1 or J = 1:
                   number = vector · vector       da = dy b              db = dy a
                   vector = matrix · vector       da = dy bᵀ (outer)     db = aᵀ dy
                   vector = vector · matrix       da = b dy              db = aᵀ dy (outer)
               In a batch each matrix has its own da and db. A matrix that was broadcast took part in several products;
-              its gradient is the sum of theirs, as for everything that stands in several places.
-              Forward accumulation is the product rule: ẏ = ȧ b + a ḃ
+              its gradient is the sum of theirs, as for everything that is read in several places.
+              Forward mode (`jvp`) is the product rule: ẏ = ȧ b + a ḃ
     Keeps     a and b
-    Cost      2MKN flops per product forward, 4MKN backward
+    Cost      2IKJ flops per product forward, 4IKJ backward
     Errors    LayerError when the K differ, when the batches do not broadcast, or a bottom is a single number
     Source    Giles 2008, "Collected matrix derivative results"; compare torch.matmul
     """

@@ -37,12 +37,13 @@ class Solve(Layer):
     b is a vector, or one for each matrix, where its shape says so (one axis, or the shape of a without its last one);
     otherwise its columns are right-hand sides. Leading axes broadcast.
 
-    Shapes    a (..., n, n), b (..., n, k), (..., n) or (n), all real; y as b
-    Backward  A change ḃ changes y by a⁻¹ ḃ; and from a y = b, ȧ y + a ẏ = 0, a change ȧ by -a⁻¹ ȧ y. So
+    Shapes    a (..., K, K), b (..., K, J), (..., K) or (K), all real; y as b
+    Backward  From a y = b: ȧ y + a ẏ = ḃ, so ẏ = a⁻¹ (ḃ - ȧ y): a change ȧ does what ḃ = -ȧ y would do. db says what
+              ḃ[i, j] is worth, so da[i, k] = -Σⱼ db[i, j] y[k, j]:
                   db = a⁻ᵀ dy      one more system, with aᵀ
-                  da = -db yᵀ      by the chain rule through ḃ = -ȧ y
+                  da = -db yᵀ
     Keeps     a and y
-    Cost      2n³/3 + 2n²k flops per matrix, as much backward
+    Cost      2K³/3 + 2K²J flops per matrix forward; as much backward, and 2K²J for da
     Errors    LayerError when shapes do not fit, or a matrix is singular
     Source    Giles 2008; compare torch.linalg.solve
     """

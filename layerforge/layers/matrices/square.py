@@ -1,4 +1,4 @@
-"""What functions of square matrices share: how they are checked, inverted and drawn."""
+"""What functions of matrices share: how they are checked, inverted, decomposed and drawn."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def matrices(*shape: int) -> Spec:
 
 
 def check_square(name: str, spec: Spec) -> None:
-    """LayerError unless a bottom is real matrices (..., n, n)."""
+    """LayerError unless a bottom is real matrices (..., K, K)."""
     expect_role(name, spec, "real")
     if spec.ndim < 2 or spec.shape[-1] != spec.shape[-2]:
-        raise LayerError(f"{name} has shape {spec.shape}, expected square matrices (..., n, n)")
+        raise LayerError(f"{name} has shape {spec.shape}, expected square matrices (..., K, K)")
 
 
 def transposed(x: Any) -> Any:
@@ -40,6 +40,38 @@ def inverse(xp: Any, x: Any) -> Any:
         return xp.linalg.inv(x)
     except np.linalg.LinAlgError:
         raise singular() from None
+
+
+def decomposed(xp: Any, x: Any) -> tuple[Any, Any, Any]:
+    """u, s and vᵀ of x = u diag(s) vᵀ for matrices, square or not, as many columns of u and v as there are s.
+
+    Errors   LayerError when a matrix holds NaN or infinity
+    """
+    try:
+        u, s, vt = xp.linalg.svd(x, full_matrices=False)
+    except np.linalg.LinAlgError:
+        raise not_finite() from None
+    return u, found(xp, s), vt
+
+
+def singular_values(xp: Any, x: Any) -> Any:
+    """The s of `decomposed` alone, at less cost."""
+    try:
+        return found(xp, xp.linalg.svd(x, compute_uv=False))
+    except np.linalg.LinAlgError:
+        raise not_finite() from None
+
+
+def found(xp: Any, s: Any) -> Any:
+    """Singular values, unless they are NaN: not every library says of every matrix that it has none."""
+    if bool(xp.isnan(s).any()):
+        raise not_finite()
+    return s
+
+
+def not_finite() -> LayerError:
+    """The error for a matrix without singular values."""
+    return LayerError("a matrix holds NaN or infinity: it has no singular values", hint="look at the layer below")
 
 
 def singular() -> LayerError:

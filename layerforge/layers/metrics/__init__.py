@@ -1,3 +1,3 @@
-"""Metrics: numbers that are looked at and not learned from."""
+"""Metrics: values that are looked at and not learned from."""
 
 TITLE = "Metrics"

@@ -18,16 +18,16 @@ from ..losses.labels import BAD_EXAMPLES, EXAMPLES, Labelled
 class Accuracy(Labelled):
     """Accuracy: share of the positions whose label is among the top_k best scores (Caffe: Accuracy)
 
-        y = 1/n Σ [fewer than top_k other classes score at least as high as the label]
+        y = (1/m) Σ [fewer than top_k other classes score at least as high as the label]
 
-    over the n positions whose label is not ignore_index. A tie counts as wrong (Caffe's rule): a net that gives
+    over the m positions whose label is not ignore_index. A tie counts as wrong (Caffe's rule): a net that gives
     every class the same score knows nothing. So does a score that is NaN. Where no position counts y is 0.
 
     A second top holds the same share for the positions of each class alone, 0 for a class that has none.
 
     Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number, second top (K,)
     Keeps     nothing: a metric has no gradient
-    Cost      2 operations per number
+    Cost      2 operations per element
     Errors    LayerError when shapes do not fit or top_k exceeds K; LayerError (exit 3) for a label that is no class
     Source    compare Caffe's Accuracy layer
     """

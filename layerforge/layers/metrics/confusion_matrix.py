@@ -21,7 +21,7 @@ class ConfusionMatrix(Labelled):
 
         y[t, p] = Σ [label = t and prediction = p]      over the positions whose label is not ignore_index
 
-    A row for each right class, a column for each prediction, so what is right is on the diagonal. Of scores the
+    A row t for each right class, a column p for each prediction, so what is right is on the diagonal. Of scores the
     prediction is the class with the largest, the first of equal ones. Where a score is NaN there is no prediction: the
     row of that label is NaN, and stays so in the sum over batches.
 

@@ -1,3 +1,3 @@
-"""Normalization: numbers brought to a common scale."""
+"""Normalization: values brought to a common scale."""
 
 TITLE = "Normalization"

@@ -22,13 +22,15 @@ class BatchNorm(Layer):
         x̂ = (x - μ) / σ,   σ = √(var + eps)
         y = weight x̂ + bias
 
-    In train, μ and var are the mean and variance of the channel's m = N H W values in this batch, and the running
-    statistics, which eval uses instead, follow them:
+    In train, μ and var are the mean and the variance (divided by m) of the channel's m = N H W values in this batch,
+    and the running statistics, which eval uses instead, follow them:
 
         running_mean = momentum μ + (1 - momentum) running_mean
         running_var  = momentum var m / (m - 1) + (1 - momentum) running_var
 
-    As in torch, the running variance is the unbiased one. Neither weight nor bias decays (torch and Caffe decay both).
+    As in torch, the running variance is the unbiased one, and momentum is the weight of the new batch: 1 minus Caffe's
+    moving_average_fraction, so Caffe's 0.999 is 0.001 here. With momentum 0.1 the start values 0 and 1 still weigh 0.9ᵏ
+    after k batches, 1 % at k = 44: until then eval is off. Neither weight nor bias decays (torch and Caffe decay both).
 
     Which statistics normalise, and whether the running ones follow:
 
@@ -42,14 +44,18 @@ class BatchNorm(Layer):
     Shapes    x (N, C) to (N, C, d1, d2, d3), real; y the same; weight, bias, running_mean, running_var (C,)
     Backward  Per channel, all sums over its m values. With g = weight dy, the gradient of x̂:
                   dweight = Σ dy x̂,   dbias = Σ dy
-              x moves x̂ in three ways: by itself (1/σ), through μ (dμ/dxᵢ = 1/m) and through σ (dσ/dxᵢ = x̂ᵢ/m).
+              var = Σⱼ (xⱼ - μ)² / m. Through μ it does not move, as ∂var/∂μ = -(2/m) Σⱼ (xⱼ - μ) = 0. So
+              ∂var/∂xᵢ = 2 (xᵢ - μ) / m, and as σ² = var + eps, 2σ ∂σ/∂xᵢ = ∂var/∂xᵢ and ∂σ/∂xᵢ = x̂ᵢ/m.
+              x moves x̂ in three ways: by itself (1/σ), through μ (∂μ/∂xᵢ = 1/m) and through σ (∂σ/∂xᵢ = x̂ᵢ/m).
               As ∂x̂ⱼ/∂μ = -1/σ and ∂x̂ⱼ/∂σ = -x̂ⱼ/σ,
                   dxᵢ = (gᵢ - Σⱼ gⱼ / m - x̂ᵢ Σⱼ gⱼ x̂ⱼ / m) / σ
-                      = weight / σ (dyᵢ - dbias / m - x̂ᵢ dweight / m)
-              With running statistics μ and σ are constants: dx = weight / σ dy.
+                      = (weight / σ) (dyᵢ - dbias / m - x̂ᵢ dweight / m)
+              To check: Σ dx = 0, and Σ dx x̂ = 0 but for eps, as adding a constant to x or scaling it changes nothing.
+              With running statistics μ and σ are constants: dx = (weight / σ) dy.
     Keeps     x̂ and 1/σ, so y may overwrite x
-    Cost      about 7 operations per number forward, 8 backward
-    Errors    LayerError with one value per channel, which has no variance, where the batch's statistics normalise
+    Cost      about 7 operations per element forward, 8 backward
+    Errors    LayerError with one value per channel, which has no variance, where the batch's statistics normalise;
+              ConfigError for use_running_stats without track_running_stats
     Source    Ioffe & Szegedy 2015; compare torch.nn.BatchNorm2d
     """
 
@@ -154,7 +160,7 @@ class BatchNorm(Layer):
         self.state[name][...] = self.momentum * batch.reshape(-1) + (1 - self.momentum) * self.state[name]
 
     def backward(self, dy: Any) -> Any:
-        over, dx = reduced_axes(dy), dy * self.saved.xhat  # the summands of dweight; their memory then takes dx
+        over, dx = reduced_axes(dy), dy * self.saved.xhat  # the terms of dweight; their memory then takes dx
         dweight, dbias = sum_of(dx, over, keepdims=True), sum_of(dy, over, keepdims=True)
         if self.affine and self.needs_param_grad.weight:
             self.grads.weight += dweight.reshape(-1)

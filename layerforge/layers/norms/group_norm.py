@@ -34,18 +34,20 @@ class OfChannels(Standardized):
 class GroupNorm(OfChannels):
     """GroupNorm: normalisation of each sample over groups of channels
 
-        x̂ = (x - μ) / σ,   σ = √(var + eps)      μ and var over the m = C / num_groups · H W numbers of a group
-        y = weight x̂ + bias                      of each channel its own
+        x̂ = (x - μ) / σ,   σ = √(var + eps)      μ and var over the m values of a group
+        y = weight x̂ + bias                      weight and bias of each channel
 
-    num_groups 1 normalises a sample as a whole, num_groups C is InstanceNorm. Nothing depends on the batch, so small
-    batches do no harm, and train and eval are the same. Neither weight nor bias decays.
+    A group is C/num_groups channels of a sample, at all positions. num_groups 1 normalises a sample as a whole,
+    num_groups C is InstanceNorm. Nothing depends on the batch, so small batches do no harm, and train and eval are the
+    same. Neither weight nor bias decays.
 
     Shapes    x (N, C, ...) real, y the same; weight, bias (C,)
-    Backward  With g = weight dy, the gradient of x̂, and sums over a group's m numbers, as derived for BatchNorm:
+    Backward  With g = weight dy, the gradient of x̂, and sums over a group's m values, as derived for BatchNorm:
                   dx = (g - Σ g / m - x̂ Σ g x̂ / m) / σ
-              and per channel, over samples and positions: dweight = Σ dy x̂,   dbias = Σ dy
+              weight differs within a group, so it stays inside the sums. Per channel, over samples and positions:
+              dweight = Σ dy x̂, dbias = Σ dy
     Keeps     x̂ and 1/σ, so y may overwrite x
-    Cost      about 7 operations per number forward, 9 backward
+    Cost      about 7 operations per element forward, 9 backward
     Errors    LayerError when num_groups does not divide the channels, or there are no positions
     Source    Wu & He 2018; compare torch.nn.GroupNorm
     """
@@ -102,9 +104,9 @@ class InstanceNorm(OfChannels):
     """InstanceNorm: normalisation of each channel of each sample over its positions
 
         x̂ = (x - μ) / σ,   σ = √(var + eps)      μ and var over the m positions of a channel
-        y = weight x̂ + bias                      of each channel its own, with affine: true
+        y = weight x̂ + bias                      weight and bias of each channel, with affine: true
 
-    Takes contrast and brightness out of every picture by itself; made for style transfer. Train and eval are the same.
+    Takes contrast and brightness out of each picture separately; made for style transfer. Train and eval are the same.
     Neither weight nor bias decays.
 
     Shapes    x (N, C, d1) to (N, C, d1, d2, d3), real; y the same; weight, bias (C,)
@@ -112,7 +114,7 @@ class InstanceNorm(OfChannels):
                   dx = (g - Σ g / m - x̂ Σ g x̂ / m) / σ
               and per channel, over samples and positions: dweight = Σ dy x̂,   dbias = Σ dy
     Keeps     x̂ and 1/σ, so y may overwrite x
-    Cost      about 7 operations per number forward, 8 backward
+    Cost      about 7 operations per element forward, 8 backward
     Errors    LayerError with fewer than two positions, which have no variance
     Source    Ulyanov, Vedaldi & Lempitsky 2016; compare torch.nn.InstanceNorm2d, also without affine by default
     """

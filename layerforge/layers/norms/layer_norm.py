@@ -57,25 +57,25 @@ class OverLastAxes(Standardized):
 class LayerNorm(OverLastAxes):
     """LayerNorm: normalisation of each position over its features
 
-        x̂ = (x - μ) / σ,   σ = √(var + eps)      μ and var over the m numbers of the last axes
+        x̂ = (x - μ) / σ,   σ = √(var + eps)      μ and var over the m values of the last axes
         y = weight x̂ + bias
 
     Nothing depends on the batch, so train and eval are the same. Neither weight nor bias decays.
 
     Shapes    x (..., *normalized_shape) real, y the same; weight, bias normalized_shape
-    Backward  With g = weight dy, the gradient of x̂, and sums over a position's m numbers, as derived for BatchNorm:
+    Backward  With g = weight dy, the gradient of x̂, and sums over a position's m values, as derived for BatchNorm:
                   dx = (g - Σ g / m - x̂ Σ g x̂ / m) / σ
-              weight differs from number to number here, so it stays inside the sums. Over all positions:
+              weight differs from element to element here, so it stays inside the sums. Over all positions:
                   dweight = Σ dy x̂,   dbias = Σ dy
     Keeps     x̂ and 1/σ, so y may overwrite x
-    Cost      about 7 operations per number forward, 9 backward
+    Cost      about 7 operations per element forward, 9 backward
     Errors    LayerError when the last axes of x are not normalized_shape
     Source    Ba, Kiros & Hinton 2016; compare torch.nn.LayerNorm
     """
 
     eps: float = param(1e-5, help="added to the variance", gt=0)
     elementwise_affine: bool = param(True, help="learn weight, and bias unless that is false")
-    bias: bool = param(True, help="learn an additive bias beside the weight")
+    bias: bool = param(True, help="learn an additive bias besides the weight")
     weight_filler: Filler = param({"type": "constant", "value": 1.0}, help="start values of weight")
     bias_filler: Filler = param("constant", help="start values of bias")
 
@@ -106,17 +106,17 @@ class LayerNorm(OverLastAxes):
 class RMSNorm(OverLastAxes):
     """RMSNorm: division of each position by the root of its mean square
 
-        y = weight x / r,   r = √(Σ x² / m + eps)      the sum over the m numbers of the last axes
+        y = weight x / r,   r = √(Σ x² / m + eps)      the sum over the m elements of the last axes
 
     LayerNorm without the mean: cheaper, and as good in transformers. weight does not decay.
 
     Shapes    x (..., *normalized_shape) real, y the same; weight normalized_shape
     Backward  With x̂ = x / r and g = weight dy, the gradient of x̂: x moves x̂ by itself (1/r) and through r
-              (dr/dxᵢ = x̂ᵢ/m), as in BatchNorm but without a mean:
+              (∂r/∂xᵢ = x̂ᵢ/m, from r² = Σ x² / m + eps), as in BatchNorm but without a mean:
                   dx = (g - x̂ Σ g x̂ / m) / r
                   dweight = Σ dy x̂      over all positions
     Keeps     x̂ and 1/r, so y may overwrite x
-    Cost      about 4 operations per number forward, 7 backward
+    Cost      about 4 operations per element forward, 7 backward
     Errors    LayerError when the last axes of x are not normalized_shape
     Source    Zhang & Sennrich 2019; compare torch.nn.RMSNorm
     """

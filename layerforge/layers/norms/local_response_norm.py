@@ -1,4 +1,4 @@
-"""LocalResponseNorm: strong numbers quieten their neighbours."""
+"""LocalResponseNorm: strong values quieten their neighbours."""
 
 from __future__ import annotations
 
@@ -20,35 +20,36 @@ REGIONS = ("across_channels", "within_channel")
 class LocalResponseNorm(Layer):
     """LocalResponseNorm: division by the strength of a neighbourhood (Caffe: LRN)
 
-        yᵢ = xᵢ sᵢ⁻ᵝ,   sᵢ = k + alpha / n Σⱼ xⱼ²      over the neighbours j of i, itself included
+        yᵢ = xᵢ sᵢ⁻ᵝ,   sᵢ = k + (alpha / m) Σⱼ xⱼ²      over the m neighbours j of i, itself included; β is beta
 
-    With norm_region across_channels the neighbours are the same position in n = size channels, from size // 2 before
-    to (size - 1) // 2 behind. With within_channel they are the n = size² positions of a square around i in the same
-    channel. What would lie outside counts as 0, and n stays what it is.
+    With norm_region across_channels the neighbours are the same position in m = size channels, from size // 2 before
+    to (size - 1) // 2 after. With within_channel they are the m = size² positions of a square around i in the same
+    channel. What would be outside counts as 0, and m stays what it is.
 
-    alpha is divided by n, as in torch and Caffe but not in the paper. Caffe's default for alpha is 1.
+    alpha is divided by m, as in torch and Caffe but not in the paper. Caffe's default for alpha is 1.
 
     Shapes    x (N, C, ...) real, y the same; within_channel (N, C, H, W)
     Backward  xⱼ moves yⱼ by itself (sⱼ⁻ᵝ) and through sᵢ the yᵢ of all i whose neighbour it is. As
-              ∂sᵢ/∂xⱼ = 2 alpha / n xⱼ and ∂yᵢ/∂sᵢ = -beta yᵢ / sᵢ,
-                  dxⱼ = dyⱼ sⱼ⁻ᵝ - 2 alpha beta / n xⱼ Σᵢ dyᵢ yᵢ / sᵢ      over the i that have j as a neighbour
+              ∂sᵢ/∂xⱼ = (2 alpha / m) xⱼ and ∂yᵢ/∂sᵢ = -beta yᵢ / sᵢ,
+                  dxⱼ = dyⱼ sⱼ⁻ᵝ - (2 alpha beta / m) xⱼ Σᵢ dyᵢ yᵢ / sᵢ      over the i that have j as a neighbour
     Keeps     x, s and s⁻ᵝ
-    Cost      size additions (twice that within_channel) and a power per number forward; the additions again backward
-    Errors    LayerError when the bottom has not the axes of the region
+    Cost      size additions (twice that within_channel) and a power per element forward; the additions again backward
+    Errors    LayerError when the bottom does not have the axes of the region; ConfigError for within_channel with an
+              even size or k other than 1
     Source    Krizhevsky, Sutskever & Hinton 2012; compare torch.nn.LocalResponseNorm
     """
 
     backward_reads = ("bottom",)
 
     size: int = param(help="length of the neighbourhood", ge=1)
-    alpha: float = param(1e-4, help="strength, divided by the numbers in a neighbourhood", ge=0)
+    alpha: float = param(1e-4, help="strength, divided by the number of neighbours", ge=0)
     beta: float = param(0.75, help="exponent", ge=0)
     k: float = param(1.0, help="what s is where all is 0; 1 within_channel, where Caffe ignores it", gt=0)
     norm_region: str = param("across_channels", help="where the neighbours are", choices=REGIONS)
 
     examples = [
         Example({"size": 3, "alpha": 0.5}, [Spec((2, 5, 2, 3))]),
-        Example({"size": 4, "alpha": 0.5, "k": 2.0}, [Spec((2, 6, 3))], "one more before than behind"),
+        Example({"size": 4, "alpha": 0.5, "k": 2.0}, [Spec((2, 6, 3))], "one more before than after"),
         Example({"size": 9, "alpha": 1.0, "beta": 0.5}, [Spec((2, 4, 2))], "wider than the channels"),
         Example({"size": 1, "alpha": 1.0}, [Spec((3, 4))]),
         Example({"size": 5, "alpha": 1.0}, [Spec((2, 1, 1, 1))]),
@@ -110,29 +111,29 @@ class LocalResponseNorm(Layer):
 
     @property
     def share(self) -> float:
-        """alpha / n."""
+        """alpha / m."""
         return self.alpha / (self.size**2 if self.within else self.size)
 
     def over_neighbours(self, a: Any, *, transposed: bool = False) -> Any:
         """For each i the sum of a over its neighbours; transposed: over those whose neighbour i is."""
-        before, behind = self.size // 2, (self.size - 1) // 2
+        before, after = self.size // 2, (self.size - 1) // 2
         if transposed:
-            before, behind = behind, before
+            before, after = after, before
         for dim in (2, 3) if self.within else (1,):
-            a = sum_along(a, dim, before, behind)
+            a = sum_along(a, dim, before, after)
         return a
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return bottoms[0].size * (self.size * (2 if self.within else 1) + 5)
 
 
-def sum_along(a: Any, dim: int, before: int, behind: int) -> Any:
-    """For each place i on axis dim the sum over the places i - before ... i + behind that there are."""
+def sum_along(a: Any, dim: int, before: int, after: int) -> Any:
+    """For each place i on axis dim the sum over the places i - before ... i + after that there are."""
     total, length = a.copy(), a.shape[dim]
     for shift in range(1, min(before, length - 1) + 1):
         later = part_along(total, dim, shift, length)
         later += part_along(a, dim, 0, length - shift)
-    for shift in range(1, min(behind, length - 1) + 1):
+    for shift in range(1, min(after, length - 1) + 1):
         earlier = part_along(total, dim, 0, length - shift)
         earlier += part_along(a, dim, shift, length)
     return total

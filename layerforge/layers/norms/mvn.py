@@ -24,12 +24,12 @@ class MVN(Layer):
     other normalisations; for those, learned weights and torch's names see InstanceNorm and GroupNorm.
 
     Shapes    x (N, C, ...) real, y the same
-    Backward  As derived for BatchNorm, but σ + eps moves with x as dσ/dxᵢ = (xᵢ - μ) / (m σ) = yᵢ (σ + eps) / (m σ):
-                  dx = (dy - Σ dy / m - y (σ + eps) / σ Σ dy y / m) / (σ + eps)
+    Backward  As derived for BatchNorm, but σ + eps moves with x as ∂σ/∂xᵢ = (xᵢ - μ) / (m σ) = yᵢ (σ + eps) / (m σ):
+                  dx = (dy - Σ dy / m - ((σ + eps) / σ) y Σ dy y / m) / (σ + eps)
               Where σ = 0, y is 0 and so is the last term. (Caffe leaves the factor (σ + eps) / σ out.)
               With normalize_variance: false it is dx = dy - Σ dy / m.
     Keeps     y and σ, so y may overwrite x
-    Cost      about 6 operations per number forward, 7 backward
+    Cost      about 6 operations per element forward, 7 backward
     Errors    LayerError when there are no positions
     Source    compare Caffe's MVN layer
     """

@@ -22,10 +22,10 @@ class AtAxes(Layer):
     bottoms = (1, 2)
 
     dim: int = param(1, help="first axis of x that the operand belongs to; negative counts from the back")
-    num_axes: int = param(1, help="how many axes a learned operand has; -1: all from dim on, 0: one number", ge=-1)
+    num_axes: int = param(1, help="how many axes a learned operand has; -1: all from dim on, 0: one value", ge=-1)
 
     def operand_shape(self, x: Spec, second: Spec | None = None) -> tuple[int, ...]:
-        """The shape of the operand; LayerError where it does not lie within x."""
+        """The shape of the operand; LayerError where it is not within x."""
         expect_role("bottom[0]", x, "real")
         if second is not None:
             expect_role("bottom[1]", second, "real")
@@ -43,11 +43,11 @@ class AtAxes(Layer):
         return x.shape[start:stop]
 
     def start(self, ndim: int, shape: tuple[int, ...]) -> int:
-        """dim counted from the front. A single number belongs to no axis: dim says nothing of it."""
+        """dim counted from the front. A single value belongs to no axis: dim says nothing of it."""
         return normalize_dim(self.dim, ndim) if shape else ndim
 
     def aligned(self, shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-        """The shape of an operand with axes of length 1 behind, so that it broadcasts against x with ndim axes."""
+        """The shape of an operand with axes of length 1 at its end: it broadcasts against x with ndim axes."""
         return (*shape, *(1,) * (ndim - self.start(ndim, shape) - len(shape)))
 
     def spread(self, operand: Any, ndim: int) -> Any:
@@ -95,10 +95,10 @@ class Scale(AtAxes):
     bottom, and its axes are those of x from dim on. bias, learned, has the shape of weight. Neither decays.
 
     Shapes    x real, y the same; weight, bias x.shape[dim : dim + num_axes]
-    Backward  One weight multiplies many numbers of x, so its gradient is a sum over them:
+    Backward  One weight multiplies many elements of x, so its gradient is a sum over them:
                   dx = weight dy,   dweight = Σ x dy,   dbias = Σ dy      over the axes along which they are broadcast
     Keeps     x and weight
-    Cost      one or two operations per number forward, four backward
+    Cost      one or two operations per element forward, four backward
     Errors    LayerError when x has no such axes, or the second bottom does not have their lengths
     Source    compare Caffe's Scale layer; two bottoms are torch.mul with broadcasting at dim
     """
@@ -165,7 +165,7 @@ class Bias(AtAxes):
     Shapes    x real, y the same; bias x.shape[dim : dim + num_axes]
     Backward  dx = dy,   dbias = Σ dy      over the axes along which it is broadcast
     Keeps     nothing, so y may overwrite x
-    Cost      one operation per number, forward and backward
+    Cost      one operation per element, forward and backward
     Errors    LayerError when x has no such axes, or the second bottom does not have their lengths
     Source    compare Caffe's Bias layer; two bottoms are torch.add with broadcasting at dim
     """

@@ -1,6 +1,6 @@
-"""Standardising: numbers become numbers of mean 0 and variance 1. The step that the normalisations share.
+"""Standardising: values become values of mean 0 and variance 1. The step that the normalisations share.
 
-    x̂ = (x - μ) / σ,   σ = √(var + eps)      μ and var are the mean and variance over sets of m numbers of x
+    x̂ = (x - μ) / σ,   σ = √(var + eps)      μ and var are the mean and variance over sets of m values of x
 
 The normalisations differ in their sets: BatchNorm takes a channel of the whole batch, LayerNorm the last axes of a
 sample, GroupNorm some channels of a sample, InstanceNorm one. The derivation of the backward is on BatchNorm's page.
@@ -22,8 +22,8 @@ Axes = tuple[int, ...]
 def centre(xp: Any, x: Any, over: Axes, out: Any) -> Any:
     """Write x - μ into `out` (which may be x), with μ the mean over the axes `over`; returns μ, axes kept.
 
-    In float32 the mean of large numbers is off in its last digits, which a small spread would show. The mean of small
-    differences is not, and the first number of each set is near enough to the others to make them small.
+    In float32 the mean of large values is off in its last digits, which a small spread would show. The mean of small
+    differences is not, and the first value of each set is near enough to the others to make them small.
     """
     first = x[tuple(slice(0, 1) if axis in over else slice(None) for axis in range(x.ndim))].copy()
     xp.subtract(x, first, out=out)
@@ -33,7 +33,7 @@ def centre(xp: Any, x: Any, over: Axes, out: Any) -> Any:
 
 
 def mean_square(x: Any, over: Axes) -> Any:
-    """The mean of x² over some axes, axes kept: of centred numbers their variance."""
+    """The mean of x² over some axes, axes kept: of centred values their variance."""
     return mean_of(x * x, over, keepdims=True)
 
 
@@ -48,7 +48,7 @@ def standardize_backward(
     sums: tuple[Any, Any] | None = None,
     out: Any = None,
 ) -> Any:
-    """The gradient of x from g, that of x̂, with all sums over the m numbers of a set:
+    """The gradient of x from g, that of x̂, with all sums over the m values of a set:
 
         dx = scale (g - Σ g / m - x̂ Σ g x̂ / m)      scale is 1/σ
 

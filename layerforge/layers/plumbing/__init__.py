@@ -1,3 +1,3 @@
-"""Plumbing: where numbers come from, and where they go."""
+"""Plumbing: where values come from, and where they go."""
 
 TITLE = "Plumbing"

@@ -1,4 +1,4 @@
-"""Constant: numbers that never change."""
+"""Constant: values that never change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...schema.registry import register
 
 @register
 class Constant(Layer):
-    """Constant: numbers that never change (Caffe: DummyData with a constant filler)
+    """Constant: values that never change (Caffe: DummyData with a constant filler)
 
         y = value
 
@@ -28,7 +28,7 @@ class Constant(Layer):
 
     bottoms = 0
 
-    value: float | list[float] = param(help="the number, or all numbers in row-major order")
+    value: float | list[float] = param(help="the value, or all values in row-major order")
     shape: list[int] | None = param(None, help="shape of y; null: that of value", ge=0)
 
     examples = [

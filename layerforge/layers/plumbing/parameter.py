@@ -18,7 +18,7 @@ class Parameter(Layer):
 
         y = weight
 
-    For whatever no layer learns of itself: the start of a state, a temperature, the image that a net is asked to find.
+    For what no layer learns: the start of a state, a temperature, the image that a net should find.
 
     Shapes    y and weight as `shape` says; there is no batch axis, so broadcasting layers combine it with samples
     Backward  dweight = dy

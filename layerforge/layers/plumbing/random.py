@@ -1,4 +1,4 @@
-"""Random: new random numbers in every iteration."""
+"""Random: new random values in every iteration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...schema.registry import register
 
 @register
 class Random(Layer):
-    """Random: new random numbers in every iteration (Caffe: DummyData with a random filler)
+    """Random: new random values in every iteration (Caffe: DummyData with a random filler)
 
         uniform   y = low + (high - low) u                          u uniform in [0, 1)
         normal    y = mean + std sqrt(-2 log(1 - u)) cos(2π v)      u, v uniform in [0, 1)
@@ -24,13 +24,13 @@ class Random(Layer):
     squared radius of exponential distribution: its coordinates are normal. None is further than 5.8 std from the mean,
     for u ends at 1 - 2⁻²⁴.
 
-    Without a bottom there are no samples: in an iteration, every part of the batch sees the same numbers. With a
-    bottom, of which only the shape matters, each of its samples gets numbers of its own, however the batch is split.
+    Without a bottom there are no samples: in an iteration, every part of the batch sees the same values. With a
+    bottom, of which only the shape matters, each of its samples gets values of its own, however the batch is split.
 
     Shapes    without a bottom y as `shape` says; with x (N, ...), y (N, *shape), or by default like x
     Backward  none: nothing that is below decides what y is
     Keeps     nothing
-    Cost      a random number for each of y's, two for a normal one
+    Cost      a random number for each element of y, two for a normal one
     Errors    ConfigError for settings of the other distribution and low above high; LayerError without a bottom and a
               shape, or for a shape and a bottom without samples
     Source    Box & Muller 1958; compare torch.rand, torch.randn
@@ -40,8 +40,8 @@ class Random(Layer):
     no_grad_bottoms = (0,)
 
     shape: list[int] | None = param(None, help="shape of y; with a bottom that of one sample, null: like x", ge=0)
-    distribution: str = param("uniform", help="which numbers", choices=("uniform", "normal"))
-    low: float = param(0.0, help="uniform: least number")
+    distribution: str = param("uniform", help="which values", choices=("uniform", "normal"))
+    low: float = param(0.0, help="uniform: least value")
     high: float = param(1.0, help="uniform: bound that y stays below")
     mean: float = param(0.0, help="normal: mean")
     std: float = param(1.0, help="normal: standard deviation", ge=0)

@@ -1,3 +1,3 @@
-"""Poolings: what is left of a window: its largest number, its mean, one drawn from it."""
+"""Poolings: what is left of a window: its largest element, its mean, one drawn from it."""
 
 TITLE = "Poolings"

@@ -9,24 +9,26 @@ from ...contract.layer import Bad, Example
 from ...schema.params import Pair, param
 from ...schema.registry import register
 from ..convolutions.resampling import Resampling
+from .pooling import parts
 
 
 @register
 class AdaptiveAvgPool2d(Resampling):
-    """AdaptiveAvgPool2d: means over as many parts of the image as the output shall have positions
+    """AdaptiveAvgPool2d: means over as many parts of the image as the output should have positions
 
-        yₙ_cₒ = mean of x_ncᵢ over start(o) <= i < end(o),   start(o) = ⌊o S / P⌋,  end(o) = ⌈(o + 1) S / P⌉
+        y[p] = the mean of x[i] over start(p) <= i < end(p),   start(p) = ⌊p S / P⌋,  end(p) = ⌈(p + 1) S / P⌉
 
-    along each axis of S positions, of which P = output_size are made: parts overlap where S is no multiple of P, and
-    repeat where P > S. output_size 1 is GlobalAvgPool2d. Along an axis that is a product with the P x S matrix of all
-    1 / (end - start), so y = R x Qᵀ.
+    for each position p, along each axis of S positions, of which P are made, as output_size says: parts overlap where S
+    is no multiple of P; where P > S several are the same positions or share them. output_size 1 is GlobalAvgPool2d.
+    Along an axis this is a product with the P x S matrix of all 1 / (end - start): with R for the vertical axis and Q
+    for the horizontal one, y = R x Qᵀ (matrix products, for each channel).
 
     Shapes    x (N, C, H, W) real, y (N, C, *output_size)
-    Backward  dx = Rᵀ dy Q: every position gets the gradients of the parts that it lies in, each over the part's size
+    Backward  dx = Rᵀ dy Q: every position gets the gradients of the parts that it is in, each over the part's size
     Keeps     the shape of x
-    Cost      2 H P multiplications per column, then 2 W P per row; the same backward
-    Errors    LayerError when x has no positions. A number that is not finite spreads along its row and column.
-    Source    He, Zhang, Ren & Sun 2014; compare torch.nn.AdaptiveAvgPool2d
+    Cost      2HP flops per column for P rows of y, then 2WP per row for P columns; the same backward
+    Errors    LayerError when x has no positions. A value that is not finite spreads along its row and column.
+    Source    the idea: He, Zhang, Ren & Sun 2014, who take maxima; compare torch.nn.AdaptiveAvgPool2d
     """
 
     output_size: Pair = param(help="height and width of the output", ge=1)
@@ -48,7 +50,7 @@ class AdaptiveAvgPool2d(Resampling):
     ]
 
     def matrix(self, size: int, axis: int) -> np.ndarray:
-        count, i = self.output_size[axis], np.arange(size)
-        o = np.arange(count)[:, None]
-        part = (i >= o * size // count) & (i < -(-(o + 1) * size // count))
-        return part / part.sum(axis=1, keepdims=True)
+        means = np.zeros((self.output_size[axis], size))
+        for mean, part in zip(means, parts(size, len(means)), strict=True):
+            mean[part] = 1 / (part.stop - part.start)
+        return means

@@ -28,14 +28,14 @@ def window_sums(xp: Any, x: Any, windows: Windows) -> Any:
 
 
 def to_windows(xp: Any, dy: Any, windows: Windows) -> Any:
-    """The transpose of `window_sums`: at each position the sum of dy over the windows that it lies in."""
+    """The transpose of `window_sums`: at each position the sum of dy over the windows that it is in."""
     dx = xp.zeros_like(dy, shape=(*dy.shape[:2], *windows.size))
     return _added_up(dx, dy, ((tap.inputs, tap.outputs) for tap in windows.taps()))
 
 
 def _added_up(out: Any, x: Any, pairs: Iterable[tuple[Any, Any]]) -> Any:
     """`out`, which is 0, after out[to] += x[from] for all pairs (to, from) of positions; more of them than CHAIN in
-    float64, since a running sum in float32 loses digits with every number: of 50 x 50 times 3.3 the fifth."""
+    float64, since a running sum in float32 loses digits with every term: of 50 x 50 times 3.3 the fifth."""
     total: Any = None
     for number, (to, source) in enumerate(pairs):
         if number and number % CHAIN == 0:
@@ -46,7 +46,7 @@ def _added_up(out: Any, x: Any, pairs: Iterable[tuple[Any, Any]]) -> Any:
 
 
 def counted(xp: Any, windows: Windows, dtype: Any, *, with_padding: bool = True) -> Any:
-    """How many elements count in each window: those in the input, and in the padding where that is asked for."""
+    """How many elements count in each window: those in the input, and in the padding where that counts."""
     per_axis = [[axis.covered(o, with_padding=with_padding) for o in range(axis.count)] for axis in windows.axes]
     return xp.asarray(np.asarray(reduce(np.multiply.outer, per_axis), dtype=dtype))
 
@@ -75,19 +75,19 @@ class AvgPooling(PaddedPooling, LinearMap):
 class AvgPool2d(AvgPooling, axes=Pair):
     """AvgPool2d: the mean of each window (Caffe: Pooling with pool AVE)
 
-        yₙ_cₚ = Σₖ x_nc(p · stride + k - padding) / countₚ
+        y[n, c, p] = Σₖ x[n, c, p · stride + k - padding] / count[p]
 
-    over the elements k of the window that lie in the input. countₚ is the number of elements that lie in the input or
+    over the elements k of window p that are in the input. count[p] is the number of elements that are in the input or
     in the padding, or in the input alone with count_include_pad: false; what hangs over the end of the padding with
     ceil_mode never counts (Caffe's rule, too). The output has the shape that MaxPool2d's would have.
 
     Shapes    x (N, C, H, W) real, y (N, C, H', W')
-    Backward  xᵢ moves the mean of every window that it lies in by 1 / count:
-                  dx_nc(i) = Σ dyₙ_cₚ / countₚ    over all windows p that contain i
+    Backward  x[n, c, i] moves the mean of every window p that it is in by 1 / count[p]:
+                  dx[n, c, i] = Σₚ dy[n, c, p] / count[p]    over all windows p that contain i
     Keeps     the shape of x
     Cost      one addition per element of a window, forward and backward
     Errors    LayerError when a window is larger than the padded input
-    Source    LeCun et al. 1989; compare torch.nn.AvgPool2d
+    Source    LeCun et al. 1990 (NIPS 2); compare torch.nn.AvgPool2d
     """
 
     examples = [
@@ -117,16 +117,16 @@ class AvgPool2d(AvgPooling, axes=Pair):
 class AvgPool1d(AvgPooling, axes=Single):
     """AvgPool1d: the mean of each window of a sequence
 
-        yₙ_cₚ = Σₖ x_nc(p · stride + k - padding) / countₚ
+        y[n, c, p] = Σₖ x[n, c, p · stride + k - padding] / count[p]
 
-    AvgPool2d with one number for a pair; the windows and what counts are its.
+    The same as AvgPool2d along one axis: the same windows, the same rule for what count[p] counts.
 
     Shapes    x (N, C, L) real, y (N, C, L')
-    Backward  AvgPool2d's: dx_nc(i) = Σ dyₙ_cₚ / countₚ over all windows p that contain i
+    Backward  AvgPool2d's: dx[n, c, i] = Σₚ dy[n, c, p] / count[p] over all windows p that contain i
     Keeps     the shape of x
     Cost      one addition per element of a window, forward and backward
     Errors    LayerError when a window is larger than the padded input
-    Source    LeCun et al. 1989; compare torch.nn.AvgPool1d
+    Source    LeCun et al. 1990 (NIPS 2); compare torch.nn.AvgPool1d
     """
 
     examples = [
@@ -147,16 +147,16 @@ class AvgPool1d(AvgPooling, axes=Single):
 class AvgPool3d(AvgPooling, axes=Triple):
     """AvgPool3d: the mean of each window of a volume
 
-        yₙ_cₚ = Σₖ x_nc(p · stride + k - padding) / countₚ
+        y[n, c, p] = Σₖ x[n, c, p · stride + k - padding] / count[p]
 
-    AvgPool2d with triples for pairs; the windows and what counts are its.
+    The same as AvgPool2d along three axes: the same windows, the same rule for what count[p] counts.
 
     Shapes    x (N, C, D, H, W) real, y (N, C, D', H', W')
-    Backward  AvgPool2d's: dx_nc(i) = Σ dyₙ_cₚ / countₚ over all windows p that contain i
+    Backward  AvgPool2d's: dx[n, c, i] = Σₚ dy[n, c, p] / count[p] over all windows p that contain i
     Keeps     the shape of x
     Cost      one addition per element of a window, forward and backward
     Errors    LayerError when a window is larger than the padded input
-    Source    LeCun et al. 1989; compare torch.nn.AvgPool3d
+    Source    LeCun et al. 1990 (NIPS 2); compare torch.nn.AvgPool3d
     """
 
     examples = [
@@ -178,12 +178,12 @@ class AvgPool3d(AvgPooling, axes=Triple):
 class GlobalAvgPool2d(LinearMap):
     """GlobalAvgPool2d: the mean of each channel (Caffe: Pooling with global_pooling)
 
-        yₙ_c = Σᵢⱼ x_ncᵢⱼ / (H W)
+        y[n, c, 0, 0] = Σᵢⱼ x[n, c, i, j] / (H W)
 
-    Shapes    x (N, C, H, W) real, y (N, C, 1, 1); a Flatten behind it makes (N, C)
-    Backward  dx_ncᵢⱼ = dyₙ_c / (H W)
+    Shapes    x (N, C, H, W) real, y (N, C, 1, 1); a Flatten after it makes (N, C)
+    Backward  dx[n, c, i, j] = dy[n, c, 0, 0] / (H W)
     Keeps     the shape of x
-    Cost      one operation per number, forward and backward
+    Cost      one operation per element, forward and backward
     Errors    LayerError when x has no positions
     Source    Lin, Chen & Yan 2014; compare torch.nn.AdaptiveAvgPool2d(1)
     """

@@ -16,7 +16,7 @@ from .pooling import BAD_WINDOWS, Pooling
 
 
 def mostly_zero(rng: Any, shape: tuple[int, ...]) -> Any:
-    """A few numbers among zeros."""
+    """A few values among zeros."""
     return (rng.random(shape) < 0.3) * rng.normal(size=shape)
 
 
@@ -24,19 +24,21 @@ def mostly_zero(rng: Any, shape: tuple[int, ...]) -> Any:
 class LPPool2d(Pooling, axes=Pair):
     """LPPool2d: the p-norm of each window
 
-        yₙ_cₚ = (wₚ Σₖ x_nc(p · stride + k)^norm_type) ^ (1 / norm_type)
+        y[n, c, p] = (w[p] Σₖ x[n, c, p · stride + k]^norm_type) ^ (1 / norm_type)
 
-    over the elements k of the window that lie in the input; wₚ = K / countₚ makes up for those that hang over the end
-    with ceil_mode (of K elements, countₚ are in the input) and is 1 everywhere else. norm_type 1 is the sum of the
-    window, and a large one comes close to its maximum. Where the sum is negative, which takes an odd norm_type, the
-    root is -|sum| ^ (1 / norm_type). A norm_type that is not whole needs x >= 0.
+    over the elements k of window p that are in the input; w[p] makes up for those that hang over the end with
+    ceil_mode: it is the number of a window's elements over the number of those in the input, and 1 where all are.
+    norm_type 1 is the sum of the window, and a large one comes close to its maximum. Where the sum is negative, which
+    takes an odd norm_type, the root is -|sum| ^ (1 / norm_type) (torch: NaN). A norm_type that is
+    not whole needs x ≥ 0.
 
-    Powers are taken of x / m, with m the largest |x| of the window, and y is m times the root: large numbers do not
+    Powers are taken of x over the largest |x| of the window, and y is that largest times the root: large values do not
     overflow and small ones do not vanish.
 
     Shapes    x (N, C, H, W) real, y (N, C, H', W'), H' and W' as MaxPool2d's without padding
-    Backward  From |y|^q = w |Σ x^q| with q = norm_type: q |y|^(q-1) dy = w q x^(q-1) dx for each element, so
-                  dx_nc(i) = Σ dyₙ_cₚ wₚ (x_nc(i) / |yₙ_cₚ|)^(q-1)    over all windows p that contain i
+    Backward  With q = norm_type and the i at which window p has elements, |y[p]|^q = w[p] |Σᵢ x[i]^q|. Differentiated
+              by x[i]: q |y[p]|^(q-1) ∂y[p]/∂x[i] = w[p] q x[i]^(q-1), so, over all windows p that contain i,
+                  dx[n, c, i] = Σₚ dy[n, c, p] w[p] (x[n, c, i] / |y[n, c, p]|)^(q-1)
               Where y is 0 the norm has a kink, and the gradient is 0.
     Keeps     x, y
     Cost      about 4 operations and a power per element of a window, forward and backward
@@ -84,7 +86,7 @@ class LPPool2d(Pooling, axes=Pair):
         return x ** (int(exponent) if exponent == int(exponent) else exponent)
 
     def made_up(self, windows: Windows, dtype: Any) -> Any:
-        """w of each window: its elements over those that lie in the input."""
+        """w of each window: its elements over those that are in the input."""
         return windows.elements / counted(self.xp, windows, dtype)
 
     def slopes(self, windows: Windows) -> Iterator[tuple[Tap, tuple[slice, ...], Any]]:

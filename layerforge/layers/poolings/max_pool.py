@@ -14,7 +14,7 @@ from .pooling import BAD_PADDED_WINDOWS, PaddedPooling
 
 
 def maxima(xp: Any, x: Any, windows: Windows) -> Any:
-    """The largest number of each window of x (N, C, *S): (N, C, *P)."""
+    """The largest element of each window of x (N, C, *S): (N, C, *P)."""
     y = xp.full_like(x, -xp.inf, shape=(*x.shape[:2], *windows.counts))
     for tap in windows.taps():
         part = y[:, :, *tap.outputs]
@@ -42,7 +42,7 @@ def rank_type(xp: Any, windows: Windows) -> Any:
 
 
 def to_winners(xp: Any, dy: Any, winner: Any, windows: Windows) -> Any:
-    """Every number of dy (N, C, *P) at the place of its window's winner, sums where windows share one: (N, C, *S)."""
+    """Every element of dy (N, C, *P) at the place of its window's winner, sums where windows share one: (N, C, *S)."""
     dx = xp.zeros_like(dy, shape=(*dy.shape[:2], *windows.size))
     for tap in windows.taps():
         won = winner[:, :, *tap.outputs] == windows.elements - tap.number
@@ -96,21 +96,22 @@ class MaxPooling(PaddedPooling):
 class MaxPool2d(MaxPooling, axes=Pair):
     """MaxPool2d: the maximum of each window (Caffe: Pooling with pool MAX)
 
-        yₙ_cₚ = maxₖ x_nc(p · stride + k · dilation - padding)
+        y[n, c, p] = maxₖ x[n, c, p · stride + k · dilation - padding]
 
-    over the elements k of the window that lie in the input: padding never wins. Per axis the output has
+    over the elements k of window p that are in the input: padding is never the maximum. Per axis the output has
     floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1 positions; with ceil_mode the quotient is rounded
-    up, unless the last window would then start behind the input. (Caffe always rounds up: caffe_rounding.)
+    up, unless the last window would then start after the end of the input. (Caffe always rounds up: caffe_rounding.)
 
     Shapes    x (N, C, H, W) real, y (N, C, H', W')
-    Backward  y is one of the numbers of its window, and the others do not move it: dy goes to the place of the maximum,
-              the first one in row-major order where several are equal. A place that wins several windows gets the sum:
-                  dx_nc(i) = Σ dyₙ_cₚ    over all windows p whose maximum is at i
+    Backward  y is one of the elements of its window, and the others do not move it: dy goes to the place of the
+              maximum, the first one in row-major order where several are equal. An element that is the maximum of
+              several windows gets the sum:
+                  dx[n, c, i] = Σₚ dy[n, c, p]    over all windows p whose maximum is at i
               A window with a NaN is NaN and has no gradient.
-    Keeps     for every window which element won, one byte (four where windows have more than 255 elements)
+    Keeps     for every window where its maximum is, one byte (four where windows have more than 255 elements)
     Cost      about 5 operations per element of a window forward, 3 backward
     Errors    LayerError when a window is larger than the padded input, or sees nothing of the input
-    Source    Yamaguchi et al. 1990, Riesenhuber & Poggio 1999; compare torch.nn.MaxPool2d
+    Source    Riesenhuber & Poggio 1999; compare torch.nn.MaxPool2d
     """
 
     examples = [
@@ -143,16 +144,16 @@ class MaxPool2d(MaxPooling, axes=Pair):
 class MaxPool1d(MaxPooling, axes=Single):
     """MaxPool1d: the maximum of each window of a sequence
 
-        yₙ_cₚ = maxₖ x_nc(p · stride + k · dilation - padding)
+        y[n, c, p] = maxₖ x[n, c, p · stride + k · dilation - padding]
 
-    MaxPool2d with one number for a pair; the windows and their number are its.
+    The same as MaxPool2d along one axis: the same windows, and as many.
 
     Shapes    x (N, C, L) real, y (N, C, L')
     Backward  MaxPool2d's: dy goes to the place of the maximum, the first where several are equal
-    Keeps     for every window which element won, one byte (four where windows have more than 255 elements)
+    Keeps     for every window where its maximum is, one byte (four where windows have more than 255 elements)
     Cost      about 5 operations per element of a window forward, 3 backward
     Errors    LayerError when a window is larger than the padded input, or sees nothing of the input
-    Source    Waibel et al. 1989, Collobert et al. 2011; compare torch.nn.MaxPool1d
+    Source    Yamaguchi et al. 1990, Collobert et al. 2011; compare torch.nn.MaxPool1d
     """
 
     examples = [
@@ -174,13 +175,13 @@ class MaxPool1d(MaxPooling, axes=Single):
 class MaxPool3d(MaxPooling, axes=Triple):
     """MaxPool3d: the maximum of each window of a volume
 
-        yₙ_cₚ = maxₖ x_nc(p · stride + k · dilation - padding)
+        y[n, c, p] = maxₖ x[n, c, p · stride + k · dilation - padding]
 
-    MaxPool2d with triples for pairs; the windows and their number are its.
+    The same as MaxPool2d along three axes: the same windows, and as many.
 
     Shapes    x (N, C, D, H, W) real, y (N, C, D', H', W')
     Backward  MaxPool2d's: dy goes to the place of the maximum, the first in row-major order where several are equal
-    Keeps     for every window which element won, one byte (four where windows have more than 255 elements)
+    Keeps     for every window where its maximum is, one byte (four where windows have more than 255 elements)
     Cost      about 5 operations per element of a window forward, 3 backward
     Errors    LayerError when a window is larger than the padded input, or sees nothing of the input
     Source    Tran et al. 2015; compare torch.nn.MaxPool3d

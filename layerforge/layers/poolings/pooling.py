@@ -1,4 +1,4 @@
-"""What the poolings share, which make one number of a window: its geometry. Channels stay apart, nothing is learned."""
+"""What the poolings share, which make one value of a window: its geometry. Channels stay apart, nothing is learned."""
 
 from __future__ import annotations
 
@@ -66,6 +66,11 @@ class PaddedPooling(Pooling):
                         hint="ceil_mode: true leaves that window out",
                     )
         return top
+
+
+def parts(size: int, count: int) -> list[slice]:
+    """The parts of an axis that adaptive pooling makes P numbers of: part o is ⌊o S / P⌋ <= i < ⌈(o + 1) S / P⌉."""
+    return [slice(o * size // count, -(-(o + 1) * size // count)) for o in range(count)]
 
 
 BAD_WINDOWS = [

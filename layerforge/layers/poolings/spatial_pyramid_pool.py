@@ -21,15 +21,15 @@ class SpatialPyramidPool(Layer):
 
         y = all levels l = 0 ... pyramid_height - 1 side by side, each (N, C · 2ˡ · 2ˡ)
 
-    Level l cuts each axis into 2ˡ windows of k = ceil(size / 2ˡ) positions, one behind the other, and takes their
+    Level l cuts each axis into 2ˡ windows of k = ceil(size / 2ˡ) positions, one after the other, and takes their
     maximum or mean as MaxPool2d and AvgPool2d do. What 2ˡ k is too long is padding, (2ˡ k - size + 1) // 2 before the
     first position. An image of any size gives the same number of features, so a Linear can follow.
 
     Shapes    x (N, C, H, W) real, y (N, C (4^pyramid_height - 1) / 3): in each level channels, then rows, then columns
     Backward  The sum over the levels of MaxPool2d's dx or AvgPool2d's, for the level's part of dy
-    Keeps     max: for every window which element won; avg: the shape of x
-    Cost      about 5 operations per number of x and level (avg: 1) forward, 3 (1) backward
-    Errors    LayerError when an axis is too short for the windows of a level: one would lie in the padding
+    Keeps     max: for every window where its maximum is; avg: the shape of x
+    Cost      about 5 operations per element of x and level (avg: 1) forward, 3 (1) backward
+    Errors    LayerError when an axis is too short for the windows of a level: one would be in the padding
     Source    He, Zhang, Ren & Sun 2014; the windows are those of Caffe
     """
 

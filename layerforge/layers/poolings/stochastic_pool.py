@@ -1,4 +1,4 @@
-"""StochasticPool2d: a window's number is drawn from its elements."""
+"""StochasticPool2d: a window's value is drawn from its elements."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from .pooling import BAD_WINDOWS, Pooling
 
 @register
 class StochasticPool2d(Pooling, axes=Pair):
-    """StochasticPool2d: one element of each window, drawn with its size as the odds (Caffe: Pooling, STOCHASTIC)
+    """StochasticPool2d: an element of each window, drawn in proportion to its value (Caffe: Pooling, STOCHASTIC)
 
-        train   yₙ_cₚ = x_nc(p · stride + k),  k drawn with probability aₖ / Σ a
-        eval    yₙ_cₚ = Σ a² / Σ a             the expectation of what train draws
+        train   y[n, c, p] = x[n, c, p · stride + k],  k drawn with probability a[k] / Σ a
+        eval    y[n, c, p] = Σ a² / Σ a                the expectation of what train draws
 
-    with a = max(x, 0) at the elements of the window that lie in the input: made for what comes from a ReLU. A window
-    without a positive number is 0.
+    with a = max(x, 0) at the elements k of window p that are in the input: made for what comes from a ReLU. A window
+    without a positive element is 0.
 
     Shapes    x (N, C, H, W) real, y (N, C, H', W'), H' and W' as MaxPool2d's without padding
-    Backward  train   as MaxPool2d's: dy goes to the place of the element that was drawn (how the odds move is not seen)
-              eval    from s y = Σ a² with s = Σ a: s dy + y ds = 2 a da, so where xᵢ > 0
-                          dxᵢ = Σ dyₚ (2 xᵢ - yₚ) / sₚ    over all windows p that contain i
-                      and 0 elsewhere, as behind a ReLU
+    Backward  train   as MaxPool2d's: dy goes to the place of the element that was drawn. The probabilities depend on x
+                      too; train ignores that (Zeiler & Fergus), so the mean of train's gradients is not eval's gradient
+              eval    with i for the places of a window, s y = Σᵢ aᵢ² and s = Σᵢ aᵢ give s ∂y/∂aᵢ + y = 2 aᵢ, so where
+                      x[n, c, i] > 0
+                          dx[n, c, i] = Σₚ dy[n, c, p] (2 x[n, c, i] - y[n, c, p]) / s[n, c, p]
+                      over all windows p that contain i, and 0 elsewhere, as below a ReLU
     Keeps     train: for every window which element was drawn, one byte (four above 255 elements); eval: x, y, s
     Cost      a random number per window and about 5 operations per element of a window
     Errors    LayerError when a window is larger than the input

@@ -1,4 +1,4 @@
-"""ArgMax: where the largest numbers are."""
+"""ArgMax: where the largest elements are."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from ..broadcasting.max_min_of_blobs import often_equal
 
 @register
 class ArgMax(Layer):
-    """ArgMax: indices of the largest numbers along an axis, such as the predicted classes (Caffe: ArgMax)
+    """ArgMax: indices of the largest elements along an axis, such as the predicted classes (Caffe: ArgMax)
 
         y = argmax x      along dim, or in x flattened
 
-    With top_k > 1 axis dim of y lists the k best from the best on. Among equal numbers the smaller index comes first,
-    with ties: caffe the larger. NaN counts as the largest number, as in NumPy and torch: the index is that of the first
-    NaN, with ties: caffe of the last, and an index cannot tell. (Caffe's layer without an axis looks at each sample by
-    itself: Flatten comes first here, and dim 1. Its out_max_val is Max, or TopK.)
+    With top_k > 1 axis dim of y lists the top_k best, the best first. Among equal elements the smaller index
+    comes first; with ties: caffe, the larger. NaN counts as the largest value, as in NumPy and torch: the index is that
+    of the first NaN (with ties: caffe, of the last), and an index does not show that. (Caffe's layer without an axis
+    takes each sample separately: Flatten comes first here, and dim 1. Its out_max_val is Max, or TopK.)
 
-    Shapes    x real; y index, without axis dim (of size 1 with keepdim, of size k with top_k > 1); without a dim y is
-              one number, or k of them
+    Shapes    x real; y index, without axis dim (of size 1 with keepdim, of size top_k with top_k > 1); without a dim y
+              is one index, or top_k of them
     Keeps     nothing: an index has no gradient
     Cost      one pass; a sort where top_k > 1
-    Errors    LayerError when there is no axis dim, or it has fewer than top_k numbers
+    Errors    LayerError when there is no axis dim, or it has fewer than top_k elements; ConfigError for keepdim with
+              top_k > 1
     Source    compare torch.argmax and torch.topk
     """
 
-    dim: int | None = param(None, help="axis to search; negative counts from the back, null is all numbers as one list")
+    dim: int | None = param(None, help="axis to search; negative counts from the back, null: all elements as one")
     keepdim: bool = param(False, help="keep the axis, or all axes, at size 1")
     top_k: int = param(1, help="how many indices", ge=1)
-    ties: str = param("first", help="which of equal numbers comes first", choices=("first", "caffe"))
+    ties: str = param("first", help="which of equal elements comes first", choices=("first", "caffe"))
 
     examples = [
         Example({"dim": 1}, [Spec((4, 5))]),
@@ -94,7 +95,7 @@ class ArgMax(Layer):
         return best.reshape(self.top_shape(x.shape))
 
     def best(self, x: Any, dim: int) -> Any:
-        """Indices of the top_k largest, the smaller index first where numbers are equal."""
+        """Indices of the top_k largest, the smaller index first where elements are equal."""
         if self.top_k == 1:
             return x.argmax(axis=dim)
         return part_along(order_along(self.xp, x, dim), dim, 0, self.top_k)

@@ -1,4 +1,4 @@
-"""Max and Min: the extreme number of each slice and, along one axis, where it is."""
+"""Max and Min: the extreme element of each slice and, along one axis, where it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .reduction import Reduction, evenly, reduction
 
 
 class Extreme(Reduction):
-    """Base of Max and Min: y is one of the numbers of its slice, so dy is that one's gradient.
+    """Base of Max and Min: y is one of the elements of its slice, so dy is that one's gradient.
 
     With one dim it is the first of those that tie, and its index is a second top; otherwise all that tie share dy.
     """
@@ -38,7 +38,7 @@ class Extreme(Reduction):
         return dy if self.tops_wanted == 1 else (dy, None)
 
     def position(self, x: Any) -> Any:
-        """The index of the extreme number along the one dim, the first where several tie."""
+        """The index of the extreme element along the one dim, the first where several tie."""
         return getattr(self.xp, f"arg{self.word}")(x, axis=self.dim, keepdims=True)
 
     def extreme(self, x: Any, axes: tuple[int, ...]) -> Any:
@@ -46,7 +46,7 @@ class Extreme(Reduction):
         return getattr(x, self.word)(axis=axes, keepdims=True)
 
     def share(self, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
-        """The share that each number has in y. Where y is NaN no number is below or above it, and all have one."""
+        """The share that each element has in y. Where y is NaN no element is below or above it, and all have one."""
         if not isinstance(self.dim, int):
             return evenly(~((x < y) | (x > y)), axes, x.dtype)
         (axis,) = axes
@@ -72,7 +72,8 @@ def extreme(name: str, what: str, word: str, source: str) -> Any:
         base=Extreme,
         y=f"{word} x",
         value=Extreme.extreme,
-        dx="dx = dy at the first x that equals y where dim is one axis; otherwise dy / k at all k of them",
+        dx="dx = dy at the first x that equals y where dim is one axis; otherwise dy / k at each of the k\n"
+        "          elements that equal y",
         slope=Extreme.share,
         reads=("bottom", "top"),
         tops=(1, 2),
@@ -84,5 +85,5 @@ def extreme(name: str, what: str, word: str, source: str) -> Any:
 
 
 INDICES = "with its index along dim as a second top, where dim is one axis"
-Max = extreme("Max", f"largest number, {INDICES}", "max", "compare torch.max with a dim, otherwise torch.amax")
-Min = extreme("Min", f"smallest number, {INDICES}", "min", "compare torch.min with a dim, otherwise torch.amin")
+Max = extreme("Max", f"largest element, {INDICES}", "max", "compare torch.max with a dim, otherwise torch.amax")
+Min = extreme("Min", f"smallest element, {INDICES}", "min", "compare torch.min with a dim, otherwise torch.amin")

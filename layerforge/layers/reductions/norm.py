@@ -13,13 +13,13 @@ from .reduction import evenly, reduction
 
 
 def norm(self: Any, x: Any, axes: tuple[int, ...]) -> Any:
-    """(Σ |x|ᵖ)^(1/p) = m (Σ |x/m|ᵖ)^(1/p), with m the largest |x|, so that no power overflows."""
+    """(Σ |x|ᵖ)^(1/p) = top (Σ |x/top|ᵖ)^(1/p), with top the largest |x|, so that no power overflows."""
     xp, size = self.xp, self.xp.abs(x)
-    m = size.max(axis=axes, keepdims=True)
+    top = size.max(axis=axes, keepdims=True)
     if self.p == math.inf:
-        return m
-    m = xp.where(xp.isfinite(m) & (m > 0), m, 1)
-    return m * sum_of((size / m) ** self.p, axes, keepdims=True) ** (1 / self.p)
+        return top
+    top = xp.where(xp.isfinite(top) & (top > 0), top, 1)
+    return top * sum_of((size / top) ** self.p, axes, keepdims=True) ** (1 / self.p)
 
 
 def norm_slope(self: Any, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
@@ -32,14 +32,15 @@ def norm_slope(self: Any, x: Any, y: Any, axes: tuple[int, ...]) -> Any:
 
 
 def often_zero(rng: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros and numbers of size 1, and some slices of zeros only."""
+    """Zeros and values of size 1, and some slices of zeros only."""
     return rng.integers(-1, 2, shape) * (rng.random((shape[0], *[1] * (len(shape) - 1))) < 0.6)
 
 
 Norm = reduction(
     "Norm", "norm of order p",
     y="(Σ |x|ᵖ)^(1/p), max |x| for p = .inf",  value=norm,
-    dx="dx = dy sign(x) (|x| / y)^(p - 1), 0 at x = 0; for p = .inf dy sign(x) / k at the k largest |x|",
+    dx="dx = dy sign(x) (|x| / y)^(p - 1), 0 at x = 0: from yᵖ = Σ |x|ᵖ, p yᵖ⁻¹ ∂y/∂xᵢ = p |xᵢ|ᵖ⁻¹ sign xᵢ.\n"
+    "          For p = .inf dy sign(x) / k at the k elements with the largest |x|",
     slope=norm_slope,           reads=("bottom", "top"),
     params={"p": (float, param(2.0, help="order of the norm; .inf is the largest absolute value", gt=0))},
     tried=[Example({"p": p, "dim": 1}, [Spec((3, 5))]) for p in (1.0, 0.5, 3.0, math.inf)]

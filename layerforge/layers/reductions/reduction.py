@@ -1,6 +1,6 @@
-"""What the reductions share: many numbers become one, along some axes or all.
+"""What the reductions share: many elements become one, along some axes or all.
 
-The numbers that become one are a slice of x. Its Jacobian is a single row g = ∂y/∂x, so the chain rule is dx = dy g,
+The m elements that become one are a slice of x. Its Jacobian is a single row g = ∂y/∂x, so the chain rule is dx = dy g,
 with the one dy of a slice repeated over it, and a tangent of x becomes Σ g dx. Each entry brings its y and its g.
 """
 
@@ -56,7 +56,7 @@ class Reduction(Layer):
         return self.kept_shape(shape) if self.keepdim else tuple(n for i, n in enumerate(shape) if i not in axes)
 
     def least(self) -> int:
-        """How many numbers a slice must have."""
+        """How many elements a slice must have."""
         return 0 if self.empty else 1
 
     def setup(self, x: Spec) -> Any:
@@ -93,25 +93,25 @@ class Reduction(Layer):
 
 
 def size_along(x: Any, axes: tuple[int, ...]) -> int:
-    """How many numbers a slice of an array, or of a Spec, has."""
+    """m: how many elements a slice of an array, or of a Spec, has."""
     return math.prod(x.shape[a] for a in axes)
 
 
 def evenly(mask: Any, axes: tuple[int, ...], dtype: Any) -> Any:
-    """1/n where a mask is true, n being how often it is in a slice."""
+    """1/k where a mask is true, k being how often it is in a slice."""
     return (mask / mask.sum(axis=axes, keepdims=True)).astype(dtype)
 
 
 DOC = """{name}: {what}
 
-    y = {y}      over the axes dim
+    y = {y}      over the axes dim, for each slice of m elements
 
 Shapes    x of any shape, real; y without the axes dim, or with 1 there (keepdim)
 Backward  {dx};
           dy is repeated over the slice that it comes from
 Keeps     {keeps}
-Cost      a pass or two forward, one backward
-Errors    LayerError when an axis dim is not there or named twice{errors}
+Cost      {cost}
+Errors    LayerError when an axis dim is not there or named twice{errors}; ConfigError for dim []
 Source    {source}
 """
 
@@ -149,13 +149,14 @@ def reduction(
     tried: Sequence[Example] = (),
     bad: Sequence[Bad] = (),
     errors: str = ", when a slice is empty",
+    cost: str = "a pass or two forward, one backward",
     **own: Any,
 ) -> Any:
     """Make a reduction: the layer `name`.
 
     y and dx are the formulas that the documentation shows, value and slope the same in code. reads is what slope
-    needs, empty says that the reduction of no numbers has a value, is_sum that a mean over batches makes no sense.
-    params are its hyper-parameters, one the settings that allow slices of a single number, tried and bad more uses.
+    needs, empty says that the reduction of no elements has a value, is_sum that a mean over batches makes no sense.
+    params are its hyper-parameters, one the settings that allow slices of a single element, tried and bad more uses.
     """
     examples = [Example({**use}, [Spec(shape)]) for use, shape in USES]
     examples += [Example({**(one or {}), **use}, [Spec(shape)], "slices of one number") for use, shape in ONE_NUMBER]
@@ -164,7 +165,10 @@ def reduction(
     return add_member(
         base,
         name,
-        DOC.format(name=name, what=what, y=y, dx=dx, keeps=KEEPS[reads], errors="" if empty else errors, source=source),
+        DOC.format(
+            name=name, what=what, y=y, dx=dx, keeps=KEEPS[reads], cost=cost,
+            errors="" if empty else errors, source=source,
+        ),
         params=params,
         value=value,
         slope=slope,

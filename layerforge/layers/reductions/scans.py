@@ -50,7 +50,7 @@ class Cumsum(Layer):
     Source    compare torch.cumsum
     """
 
-    dim: int = param(help="axis to add up along; negative counts from the back")
+    dim: int = param(help="axis to run along; negative counts from the back")
 
     examples = EXAMPLES
     bad_examples = BAD_EXAMPLES
@@ -81,11 +81,12 @@ class Cumprod(Cumsum):
         yᵢ = x₁ x₂ ... xᵢ      along dim
 
     Shapes    x real with an axis dim, y the same
-    Backward  The recurrence yᵢ = yᵢ₋₁ xᵢ is run backwards. What reaches yᵢ is dyᵢ and what yᵢ₊₁ hands down,
-                  sᵢ = dyᵢ + xᵢ₊₁ sᵢ₊₁      dxᵢ = yᵢ₋₁ sᵢ      with y₀ = 1
-              (dxⱼ = Σ dyᵢ yᵢ / xⱼ over i ≥ j is the same, but not at a zero.)
+    Backward  The recurrence yᵢ = yᵢ₋₁ xᵢ, with y₀ = 1, is run backwards. sᵢ is all that reaches yᵢ: dyᵢ, and what yᵢ₊₁
+              hands down; beyond the end of the axis it is 0:
+                  sᵢ = dyᵢ + xᵢ₊₁ sᵢ₊₁      dxᵢ = yᵢ₋₁ sᵢ
+              (dxⱼ = Σᵢ dyᵢ yᵢ / xⱼ over i ≥ j is the same, but not at a zero.)
     Keeps     x and y
-    Cost      one pass forward; backward a step for each place along dim, because each needs the one behind it
+    Cost      one pass forward; backward a step for each place along dim, because each needs the one after it
     Errors    LayerError when there is no axis dim
     Source    compare torch.cumprod
     """

@@ -38,10 +38,10 @@ class Softmax(Layer):
     Computed from x - max x, which changes nothing in the quotient and keeps exp from overflowing.
 
     Shapes    x real with an axis dim (by default axis 1: the classes), y the same
-    Backward  From ∂yⱼ/∂xᵢ = yⱼ (δᵢⱼ - yᵢ):
-                  dxᵢ = Σⱼ dyⱼ yⱼ (δᵢⱼ - yᵢ)      dx = y (dy - Σ dy y)
+    Backward  log yⱼ = xⱼ - log Σₖ exp xₖ, so ∂(log yⱼ)/∂xᵢ = [i = j] - yᵢ; times yⱼ that is ∂yⱼ/∂xᵢ:
+                  dxᵢ = Σⱼ dyⱼ yⱼ ([i = j] - yᵢ) = yᵢ (dyᵢ - Σⱼ dyⱼ yⱼ)
     Keeps     y, so y may overwrite x
-    Cost      4 operations per number forward, 4 backward
+    Cost      5 operations per element forward, 4 backward
     Errors    LayerError when there is no axis dim
     Source    Bridle 1990; compare torch.nn.Softmax, which has no default dim
     """
@@ -87,11 +87,12 @@ class LogSoftmax(Softmax):
     More exact than the logarithm of Softmax, whose small probabilities become zero. NLLLoss takes it from here.
 
     Shapes    x real with an axis dim (by default axis 1: the classes), y the same
-    Backward  From ∂yⱼ/∂xᵢ = δᵢⱼ - exp yᵢ:
-                  dxᵢ = Σⱼ dyⱼ (δᵢⱼ - exp yᵢ)      dx = dy - exp(y) Σ dy = -(dy (exp(y) - 1) + exp(y) (Σ dy - dy))
-              The last form is computed: below NLLLoss Σ dy is the dy of the label, whose p may be nearly 1.
+    Backward  ∂yⱼ/∂xᵢ = [i = j] - exp xᵢ / Σₖ exp xₖ = [i = j] - exp yᵢ, so
+                  dxᵢ = Σⱼ dyⱼ ([i = j] - exp yᵢ) = dyᵢ - exp(yᵢ) Σⱼ dyⱼ
+                      = -(dyᵢ (exp(yᵢ) - 1) + exp(yᵢ) (Σⱼ dyⱼ - dyᵢ))
+              The last form is computed: below NLLLoss Σ dy is the dy of the label, whose probability may be nearly 1.
     Keeps     y, so y may overwrite x
-    Cost      4 operations per number forward, 4 backward
+    Cost      5 operations per element forward, 4 backward
     Errors    LayerError when there is no axis dim
     Source    compare torch.nn.LogSoftmax, which has no default dim
     """

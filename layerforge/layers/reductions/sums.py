@@ -14,8 +14,8 @@ Sum = reduction(
 
 Mean = reduction(
     "Mean", "mean (Caffe: Reduction, operation MEAN)",
-    y="1/n Σ x",                value=lambda self, x, axes: mean_of(x, axes, keepdims=True),
-    dx="dx = dy / n",           slope=lambda self, x, y, axes: 1 / size_along(self.saved, axes),
+    y="Σ x / m",                value=lambda self, x, axes: mean_of(x, axes, keepdims=True),
+    dx="dx = dy / m",           slope=lambda self, x, y, axes: 1 / size_along(self.saved, axes),
     source="compare torch.mean",
 )  # fmt: skip
 

@@ -18,24 +18,25 @@ from ...schema.registry import register
 class ScaledDotProductAttention(Layer):
     """ScaledDotProductAttention: for every query the mean of the values, weighted by how its keys fit
 
-        S = scale q kᵀ                 how query l fits key s
-        A = softmax S, over s          the weights: positive, each row sums up to 1
+        Z = scale q kᵀ                 how query l fits key s
+        A = softmax Z, over s          the weights: positive, each row sums up to 1
         y = A v
 
-    With `causal`, query l sees the keys s <= l only. A mask says which keys may be seen: 0 is no, anything else yes.
-    What may not be seen has weight 0, whatever its score; a query that may see nothing gives 0, as in torch. Where no
-    score of a key that may be seen is finite, as after an overflow, or one is NaN, y is NaN.
+    Products are matrix products, but ⊙ goes element by element. With `causal`, query l sees the keys s <= l only. A
+    mask says which keys may be seen: 0 is no, anything else yes. What may not be seen has weight 0, whatever its score;
+    a query that may see nothing gives 0, as in torch. Where no score of a key that may be seen is finite, as after an
+    overflow, or one is NaN, y is NaN.
 
     Shapes    q (N, L, E), k (N, S, E), v (N, S, F), real; y (N, L, F). All may have further axes after N, such as
               heads, that are equal. Optional bottom mask, real or index, without gradient: (N, S), such as a mask of
               the steps of a sequence; (N, L, S); or one for each head
-    Backward  Two matrix products and a softmax, each turned round:
+    Backward  Two matrix products and a softmax, each in reverse:
                   dv = Aᵀ dy,   dA = dy vᵀ
-                  dS = A (dA - Σₛ dA A)             the softmax of each row
-                  dq = scale dS k,   dk = scale dSᵀ q
-              A is 0 where nothing may be seen, and so is dS: masks need no further care.
-    Keeps     q, k, v and A, which has N L S numbers
-    Cost      2NLS(E + F) flops forward, twice that backward
+                  dZ = A ⊙ (dA - r), where r[l] = Σₛ dA[l, s] A[l, s] is subtracted from row l: the softmax of each row
+                  dq = scale dZ k,   dk = scale dZᵀ q
+              A is 0 where nothing may be seen, and so is dZ: masks need no further care.
+    Keeps     q, k, v and A, which has N L S elements
+    Cost      2NLS(E + F) flops forward for the products, without the softmax; twice that backward
     Errors    LayerError when shapes do not fit or there is no key
     Source    Vaswani et al. 2017; compare torch.nn.functional.scaled_dot_product_attention with a boolean mask
     """

@@ -6,38 +6,43 @@ from typing import Any
 
 from ...arrays.functional import sigmoid
 from ...schema.registry import register
-from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+from .recurrent import Recurrent
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
 
 
 @register
 class GRU(Recurrent):
     """GRU: recurrent layer that mixes its old state with a new one
 
-        u  = W_ih xₜ + b_ih,   w = W_hh hₜ₋₁ + b_hh        three blocks of H numbers each, for r, z and n
-        r  = σ(uᵣ + wᵣ)           how much of the old state the new one sees
-        z  = σ(u_z + w_z)         how much of the old state stays
-        n  = tanh(uₙ + r wₙ)      the new state
-        hₜ = (1 - z) n + z hₜ₋₁,   yₜ = hₜ                 for t = 1 ... T, from h₀ = 0
+        u  = xₜ W_ihᵀ + b_ih,   w = hₜ₋₁ W_hhᵀ + b_hh      each three blocks of H features
+        r  = σ(u_r + w_r)            how much of the old state the new one sees
+        z  = σ(u_z + w_z)            how much of the old state stays
+        g  = tanh(u_g + r ⊙ w_g)     the new state
+        hₜ = (1 - z) ⊙ g + z ⊙ hₜ₋₁,   yₜ = hₜ             for t = 1 ... T, from h₀ = 0
 
-    As in torch (and cuDNN), r multiplies wₙ, bias included, and not hₜ₋₁, as Cho et al. have it. Layers, directions,
-    the second bottom and the loop over time are as in LSTM, whose page explains them.
+    where σ is the logistic function, W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is
+    always in a matrix product and ⊙ goes element by element. u = [u_r | u_z | u_g], w = [w_r | w_z | w_g], r, z and g
+    (torch calls it n) are those of step t. As in torch (and cuDNN), r multiplies w_g, bias included, and not hₜ₋₁, as
+    Cho et al. have it. Layers, directions, the second bottom and the loop over time are as in LSTM, whose page explains
+    them.
 
     Shapes    x (N, T, D) real: torch's batch_first=True. y (N, T, H), or 2H if bidirectional.
               A second top is h_T (N, layers · directions, H); torch puts N second.
               Optional second bottom (N, T), 0 or 1, real or index, without gradient.
               weight_ih_l0 (3H, D), weight_hh_l0 (3H, H), bias_ih_l0, bias_hh_l0 (3H,); l1 ... above, _reverse backwards
-    Backward  From t = T to 1, with dh = dyₜ + dhₜ. From hₜ = (1 - z) n + z hₜ₋₁:
-                  dn = dh (1 - z),   dz = dh (hₜ₋₁ - n),   and directly dhₜ₋₁ = dh z
-              Through tanh' = 1 - tanh² to uₙ + r wₙ, and from there by the product rule:
-                  duₙ = dn (1 - n²),   dwₙ = duₙ r,   dr = duₙ wₙ
+    Backward  From t = T to 1, with dh = dyₜ + dhₜ. From hₜ = (1 - z) ⊙ g + z ⊙ hₜ₋₁:
+                  dg = dh ⊙ (1 - z),   dz = dh ⊙ (hₜ₋₁ - g),   and directly dhₜ₋₁ = dh ⊙ z
+              Through tanh' = 1 - tanh² to u_g + r ⊙ w_g, and from there by the product rule:
+                  du_g = dg ⊙ (1 - g²),   dw_g = du_g ⊙ r,   dr = du_g ⊙ w_g
               Through σ' = σ (1 - σ); u and w are summed in both gates, so they get the same:
-                  duᵣ = dwᵣ = dr r (1 - r),   du_z = dw_z = dz z (1 - z)
+                  du_r = dw_r = dr ⊙ r ⊙ (1 - r),   du_z = dw_z = dz ⊙ z ⊙ (1 - z)
               and through the two linear maps, where dhₜ₋₁ has its second part:
-                  dxₜ = du W_ih,   dhₜ₋₁ = dh z + dw W_hh
+                  dxₜ = du W_ih,   dhₜ₋₁ = dh ⊙ z + dw W_hh
                   dW_ih = Σₜ duᵀ xₜ,   dW_hh = Σₜ dwᵀ hₜ₋₁,   db_ih = Σₜ du,   db_hh = Σₜ dw
-    Keeps     x, and of every step h, the gates and wₙ
+              (the biases' also summed over the samples)
+    Keeps     x, and of every step h, the gates and w_g
     Cost      6NT(D + H)H flops forward for each layer and direction, twice that backward
-    Errors    LayerError when x has not three axes, when the second bottom is not (N, T)
+    Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)
     Source    Cho et al. 2014; compare torch.nn.GRU
     """
 
@@ -48,17 +53,26 @@ class GRU(Recurrent):
 
     def step(self, a_x: Any, a_h: Any, state: tuple[Any]) -> tuple[tuple[Any], tuple[Any, ...]]:
         xp, (h_before,) = self.xp, state
-        u_r, u_z, u_n = xp.split(a_x, 3, axis=1)
-        w_r, w_z, w_n = xp.split(a_h, 3, axis=1)
+        u_r, u_z, u_g = xp.split(a_x, 3, axis=1)
+        w_r, w_z, w_g = xp.split(a_h, 3, axis=1)
         r, z = sigmoid(xp, u_r + w_r), sigmoid(xp, u_z + w_z)
-        n = xp.tanh(u_n + r * w_n)
-        return ((1 - z) * n + z * h_before,), (r, z, n, w_n, h_before)
+        g = xp.tanh(u_g + r * w_g)
+        return ((1 - z) * g + z * h_before,), (r, z, g, w_g, h_before)
 
     def step_back(self, dstate: tuple[Any], kept: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any]]:
-        (dh,), (r, z, n, w_n, h_before) = dstate, kept
-        du_n = dh * (1 - z) * (1 - n * n)
-        du_r = du_n * w_n * r * (1 - r)
-        du_z = dh * (h_before - n) * z * (1 - z)
-        du = self.xp.concatenate([du_r, du_z, du_n], axis=1)
-        dw = self.xp.concatenate([du_r, du_z, du_n * r], axis=1)
+        (dh,), (r, z, g, w_g, h_before) = dstate, kept
+        du_g = dh * (1 - z) * (1 - g * g)
+        du_r = du_g * w_g * r * (1 - r)
+        du_z = dh * (h_before - g) * z * (1 - z)
+        du = self.xp.concatenate([du_r, du_z, du_g], axis=1)
+        dw = self.xp.concatenate([du_r, du_z, du_g * r], axis=1)
         return du, dw, (dh * z,)
+
+    def step_along(self, da_x: Any, da_h: Any, dstate: tuple[Any], kept: tuple[Any, ...]) -> tuple[Any]:
+        (dh_before,), (r, z, n, w_n, h_before) = dstate, kept
+        du_r, du_z, du_n = self.xp.split(da_x, 3, axis=1)
+        dw_r, dw_z, dw_n = self.xp.split(da_h, 3, axis=1)
+        dr = (du_r + dw_r) * r * (1 - r)
+        dz = (du_z + dw_z) * z * (1 - z)
+        dn = (du_n + dr * w_n + r * dw_n) * (1 - n * n)
+        return ((1 - z) * dn + dz * (h_before - n) + z * dh_before,)

@@ -8,21 +8,25 @@ from ...arrays.functional import sigmoid
 from ...arrays.spec import Spec, index
 from ...contract.layer import Example
 from ...schema.registry import register
-from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+from .recurrent import Recurrent
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
 
 
 @register
 class LSTM(Recurrent):
     """LSTM: recurrent layer that keeps its memory in a cell with gates (Caffe: LSTM)
 
-        a  = W_ih xₜ + b_ih + W_hh hₜ₋₁ + b_hh        four blocks of H numbers: aᵢ, a_f, a_g, aₒ (Caffe: i, f, o, g)
-        i  = σ(aᵢ)      how much is written             f = σ(a_f)     how much is remembered
-        g  = tanh(a_g)  what is written                 o = σ(aₒ)      how much is shown
-        cₜ = f cₜ₋₁ + i g
-        hₜ = o tanh(cₜ),   yₜ = hₜ                       for t = 1 ... T, from h₀ = c₀ = 0 in every batch
+        a  = xₜ W_ihᵀ + b_ih + hₜ₋₁ W_hhᵀ + b_hh     four blocks of H features: a_i, a_f, a_g, a_o (Caffe: i, f, o, g)
+        i  = σ(a_i)       how much is written         f = σ(a_f)      how much is remembered
+        g  = tanh(a_g)    what is written             o = σ(a_o)      how much is shown
+        cₜ = f ⊙ cₜ₋₁ + i ⊙ g
+        hₜ = o ⊙ tanh(cₜ),   yₜ = hₜ                  for t = 1 ... T, from h₀ = c₀ = 0 in every batch
 
-    Layers read each other's outputs: weight_ih_l1 acts on the y of layer 0. A bidirectional layer runs a second time
-    from t = T to 1 with weights of its own (_reverse), and y is [forward | backward].
+    where σ is the logistic function, W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is
+    always in a matrix product and ⊙ goes element by element; a, i, f, g and o are those of step t.
+
+    Each layer reads the outputs of the one below: weight_ih_l1 acts on the y of layer 0. A bidirectional layer runs a
+    second time from t = T to 1 with weights of its own (_reverse), and y is [forward | backward].
 
     The second bottom (N, T) says of each step, by second_bottom, either
         mask   0: the step does not count. The state stays as it is and yₜ = 0. With ones followed by zeros this is
@@ -32,29 +36,31 @@ class LSTM(Recurrent):
     Anything but 0 is 1.
 
     Shapes    x (N, T, D) real: torch's batch_first=True, Caffe has (T, N, D). y (N, T, H), or 2H if bidirectional.
-              Further tops are h_T and c_T (N, layers · directions, H); torch puts N second.
+              Further tops are h_T and c_T (N, layers · directions, H), the last state of each pass: of a _reverse one
+              that after step 1; torch puts N second.
               Optional second bottom (N, T), 0 or 1, real or index, without gradient.
               weight_ih_l0 (4H, D), weight_hh_l0 (4H, H), bias_ih_l0, bias_hh_l0 (4H,)
     Backward  Laid out over time, the layer is a chain of T equal steps, and backward walks it from t = T to 1. It
-              carries two gradients, of hₜ and of cₜ: what all later steps have to say. At T they are those of the tops
-              h_T and c_T, 0 where these are no tops. At each step hₜ is also shown as yₜ:
+              carries dhₜ and dcₜ, the gradients of hₜ and cₜ that come from the steps after t. At T they are those of
+              the tops h_T and c_T, 0 where these are no tops. At each step hₜ is also shown as yₜ:
                   dh = dyₜ + dhₜ
-              From hₜ = o tanh(cₜ), cₜ gets a share of dh, besides what step t + 1 sent it:
-                  do = dh tanh(cₜ)
-                  dc = dcₜ + dh o (1 - tanh²(cₜ))
-              From cₜ = f cₜ₋₁ + i g, the product rule, factor by factor:
-                  df = dc cₜ₋₁,   di = dc g,   dg = dc i
-                  dcₜ₋₁ = dc f            no matrix and no squashing on this path: while f is near 1, gradients survive
+              From hₜ = o ⊙ tanh(cₜ), cₜ gets a share of dh, besides what step t + 1 sent it:
+                  do = dh ⊙ tanh(cₜ)
+                  dc = dcₜ + dh ⊙ o ⊙ (1 - tanh²(cₜ))
+              From cₜ = f ⊙ cₜ₋₁ + i ⊙ g, the product rule, factor by factor:
+                  df = dc ⊙ cₜ₋₁,   di = dc ⊙ g,   dg = dc ⊙ i
+                  dcₜ₋₁ = dc ⊙ f          no matrix and no squashing on this path: while f is near 1, gradients survive
               Through σ' = σ (1 - σ) and tanh' = 1 - tanh² to the arguments:
-                  da = [di i (1 - i) | df f (1 - f) | dg (1 - g²) | do o (1 - o)]
+                  da = [di ⊙ i ⊙ (1 - i) | df ⊙ f ⊙ (1 - f) | dg ⊙ (1 - g²) | do ⊙ o ⊙ (1 - o)]
               and through a, which is a Linear layer in xₜ and in hₜ₋₁:
                   dxₜ = da W_ih,   dhₜ₋₁ = da W_hh
-                  dW_ih = Σₜ daᵀ xₜ,   dW_hh = Σₜ daᵀ hₜ₋₁,   db_ih = db_hh = Σₜ da
-              The sums over steps come from the weights being the same in all of them. Where the mask is 0, dh and dc
-              pass on unchanged and da = 0; where cont is 0, dhₜ₋₁ = dcₜ₋₁ = 0.
+                  dW_ih = Σₜ daᵀ xₜ,   dW_hh = Σₜ daᵀ hₜ₋₁,   db_ih = db_hh = Σₜ da, summed over the samples
+              The sums over steps come from the weights being the same in all of them. Where the mask is 0 the state was
+              copied and yₜ = 0 is a constant: dhₜ₋₁ = dhₜ, dcₜ₋₁ = dcₜ, da = 0, and dyₜ goes nowhere. Where cont is 0,
+              dhₜ₋₁ = dcₜ₋₁ = 0.
     Keeps     x, and of every step h, the gates, cₜ₋₁ and tanh(cₜ)
     Cost      8NT(D + H)H flops forward for each layer and direction, twice that backward
-    Errors    LayerError when x has not three axes, when the second bottom is not (N, T)
+    Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)
     Source    Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; compare torch.nn.LSTM
     """
 
@@ -87,3 +93,12 @@ class LSTM(Recurrent):
         da_o = dh * tanh_c * o * (1 - o)
         da = self.xp.concatenate([da_i, da_f, da_g, da_o], axis=1)
         return da, da, (0, dc * f)  # h reaches its step through a alone
+
+    def step_along(self, da_x: Any, da_h: Any, dstate: tuple[Any, Any], kept: tuple[Any, ...]) -> tuple[Any, Any]:
+        _, dc_before = dstate
+        i, f, g, o, c_before, tanh_c = kept
+        da_i, da_f, da_g, da_o = self.xp.split(da_x + da_h, 4, axis=1)
+        di, df = da_i * i * (1 - i), da_f * f * (1 - f)
+        dg, do = da_g * (1 - g * g), da_o * o * (1 - o)
+        dc = df * c_before + f * dc_before + di * g + i * dg
+        return do * tanh_c + o * (1 - tanh_c * tanh_c) * dc, dc

@@ -26,20 +26,22 @@ class MultiheadAttention(Layer):
 
     Head h has the features h E/heads to (h + 1) E/heads of q, k, v and z, and scale √(heads/E). With one bottom
     (or two: x and mask) x_q = x_k = x_v: self-attention. With three (or four, with a mask) these are the queries,
-    keys and values. Masks and `causal` are as in ScaledDotProductAttention. in_proj_weight is W_q, W_k and W_v upon
-    each other, as in torch; so is in_proj_bias.
+    keys and values. Masks and `causal` are as in ScaledDotProductAttention. in_proj_weight is W_q, W_k and W_v
+    stacked, as in torch, and in_proj_bias is b_q, b_k and b_v; W_out and b_out are out_proj_weight and out_proj_bias.
+    All products are matrix products. In masks 0 is hidden, 1 seen: torch's key_padding_mask and boolean attn_mask are
+    the opposite, True is hidden there.
 
     Shapes    x_q (N, L, E), x_k and x_v (N, S, E), real: torch's batch_first=True. y (N, L, E). Optional last bottom
               mask, real or index, without gradient: (N, S), (N, L, S) or (N, heads, L, S)
               in_proj_weight (3E, E), in_proj_bias (3E,), out_proj_weight (E, E), out_proj_bias (E,)
     Backward  The way back through three known layers: Linear, ScaledDotProductAttention, Linear, whose pages derive
-                  dW_out = dyᵀ z,   db_out = Σ dy,   dz = dy W_out
+                  dW_out = dyᵀ z,   db_out = Σ dy over samples and steps,   dz = dy W_out
                   dq, dk, dv from dz, head by head
                   dW_q = dqᵀ x_q,   db_q = Σ dq,   dx_q = dq W_q       and the same for k and v
               In self-attention x is used three times: dx = dq W_q + dk W_k + dv W_v, one product with the stacked
               weights.
-    Keeps     the bottoms, q, k, v, z, and the weights of attention: N heads L S numbers
-    Cost      8NLE² + 4NLSE flops forward in self-attention, twice that backward
+    Keeps     the bottoms, q, k, v, z, and the weights of attention: N heads L S elements
+    Cost      8NLE² + 4NLSE flops forward in self-attention, without the softmax, twice that backward
     Errors    LayerError when shapes do not fit, when the heads do not divide E
     Source    Vaswani et al. 2017; compare torch.nn.MultiheadAttention, where out_proj is a module: out_proj.weight
     """

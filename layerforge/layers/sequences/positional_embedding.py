@@ -19,17 +19,18 @@ LONGEST = 10_000  # the slowest wave takes 2π · LONGEST steps
 class PositionalEmbedding(Layer):
     """PositionalEmbedding: adds to every step what tells its position
 
-        yₜ = xₜ + pₜ      t = 0 ... T - 1
+        y[n, t] = x[n, t] + p[t]      t = 0 ... T - 1
 
     learned      p is a parameter: the first T rows of weight
-    sinusoidal   pₜ,₂ᵢ = sin(t / 10000^(2i/D)),   pₜ,₂ᵢ₊₁ = cos(t / 10000^(2i/D)): waves of D/2 lengths, nothing learned
+    sinusoidal   p[t, 2i] = sin(t / 10000^(2i/D)),   p[t, 2i + 1] = cos(t / 10000^(2i/D)): waves of D/2 lengths,
+                 nothing learned
 
     Shapes    x (N, T, D) real, y the same; weight (max_len, D), T <= max_len
-    Backward  Every sample gets the same pₜ, so its gradient is their sum:
-                  dweightₜ = Σₙ dyₙₜ for t < T, otherwise 0;   dx = dy
+    Backward  Every sample gets the same p[t], so its gradient is the sum over the samples:
+                  dweight[t] = Σₙ dy[n, t] for t < T, otherwise 0;   dx = dy
     Keeps     nothing
-    Cost      one addition per number
-    Errors    LayerError when there are more steps than max_len
+    Cost      one addition per element
+    Errors    LayerError when there are more steps than max_len; ConfigError for learned without max_len
     Source    Gehring et al. 2017 (learned), Vaswani et al. 2017 (both); torch has no such layer
     """
 
@@ -79,7 +80,7 @@ class PositionalEmbedding(Layer):
         return x + (self.params.weight[:steps] if self.kind == "learned" else self.waves(steps, features))
 
     def waves(self, steps: int, features: int) -> Any:
-        """p (T, D). In float64 first: the sine of a large number needs its digits."""
+        """p (T, D). In float64 first: the sine of a large argument needs its digits."""
         xp = self.xp
         t, j = xp.arange(steps, dtype="float64")[:, None], xp.arange(features)
         angle = t * (1 / LONGEST) ** ((j - j % 2) / features)

@@ -1,4 +1,4 @@
-"""What RNN, LSTM and GRU share: layers upon layers, two directions, masks, and the way back through time.
+"""What RNN, LSTM and GRU share: stacked layers, two directions, masks, and the way back through time.
 
 A cell is a layer's own: how a step makes the new state (`step`), and what that means for gradients (`step_back`).
 """
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from ...arrays.functional import expect_role, product_over_rows, rows, shape_mismatch, sum_of
-from ...arrays.spec import Spec, index
+from ...arrays.spec import Spec
 from ...contract.fillers import Filler, Uniform
-from ...contract.layer import Bad, Example, Layer
+from ...contract.layer import Layer
 from ...schema.errors import LayerError
 from ...schema.params import param
 
@@ -45,7 +45,7 @@ class Trace(NamedTuple):
 class Recurrent(Layer):
     """Base of the recurrent layers. For each of the T steps, with h and perhaps c the state, 0 before the first,
 
-        a_x = W_ih xₜ + b_ih,   a_h = W_hh hₜ₋₁ + b_hh,   state = step(a_x, a_h, state)
+        a_x = xₜ W_ihᵀ + b_ih,   a_h = hₜ₋₁ W_hhᵀ + b_hh,   state = step(a_x, a_h, state)
 
     All a_x are one matrix product before the loop, as x is known; only a_h needs one per step. The way back is the same
     loop from the last step to the first. It carries the gradient of the state; a step turns that into the gradients
@@ -57,6 +57,8 @@ class Recurrent(Layer):
     product after the loop:
 
         dW_ih = Σₜ da_xᵀ xₜ,   dW_hh = Σₜ da_hᵀ hₜ₋₁,   db_ih = Σₜ da_x,   db_hh = Σₜ da_h,   dxₜ = da_x W_ih
+
+    A tangent goes the way of forward, from the first step to the last, through the derivative of each step.
     """
 
     bottoms = (1, 2)
@@ -69,7 +71,7 @@ class Recurrent(Layer):
     gates_add: ClassVar[bool] = True  # the cell uses a_x + a_h only: both have the same gradient
 
     hidden_size: int = param(help="features H of the state", ge=1)
-    num_layers: int = param(1, help="layers upon each other: each reads the outputs of the one below", ge=1, le=1000)
+    num_layers: int = param(1, help="stacked layers: each reads the outputs of the one below", ge=1, le=1000)
     bias: bool = param(True, help="learn additive biases")
     bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
     second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))
@@ -85,6 +87,10 @@ class Recurrent(Layer):
     def step_back(self, dstate: Arrays, kept: Arrays) -> tuple[Any, Any, Arrays]:
         """da_x, da_h, and the gradient of the state before as far as it does not pass through a_h."""
         raise NotImplementedError(f"{type(self).__name__} has no step_back(self, dstate, kept)")
+
+    def step_along(self, da_x: Any, da_h: Any, dstate: Arrays, kept: Arrays) -> Arrays:
+        """The tangent of the new state, from those of a_x, a_h and the state before."""
+        raise NotImplementedError(f"{type(self).__name__} has no step_along(self, da_x, da_h, dstate, kept)")
 
     # Set-up -------------------------------------------------------------------------------------------------------
 
@@ -214,11 +220,45 @@ class Recurrent(Layer):
         return (rows(da_x) @ self.params[f"weight_ih{suffix}"]).reshape(trace.x.shape)
 
     def add_weight_gradients(self, kind: str, suffix: str, da: Any, x: Any) -> None:
-        """The sums over all steps and samples, for the weight and the bias that made a = W x + b."""
+        """The sums over all steps and samples, for the weight and the bias that made a = x Wᵀ + b."""
         if self.needs_param_grad[f"weight_{kind}{suffix}"]:
             self.grads[f"weight_{kind}{suffix}"][...] += product_over_rows(da, x)
         if self.bias and self.needs_param_grad[f"bias_{kind}{suffix}"]:
             self.grads[f"bias_{kind}{suffix}"][...] += sum_of(da, 0)
+
+    # Forward accumulation -----------------------------------------------------------------------------------------
+
+    def jvp(self, dx: Any, _: Any = None) -> tuple[Any, ...]:
+        if dx is None:
+            return (None,) * self.tops_wanted
+        xp, last, below = self.xp, [], dx.transpose(1, 0, 2)
+        for layer in range(self.num_layers):
+            outs = []
+            for end in self.directions:
+                suffix, reverse = f"_l{layer}{end}", end != ""
+                out, state = self.run_along(suffix, self.saved.traces[suffix], in_order(below, reverse))
+                outs.append(in_order(out, reverse))
+                last.append(state)
+            below = xp.concatenate(outs, axis=2)
+        dy = xp.ascontiguousarray(below.transpose(1, 0, 2))
+        return (dy, *(xp.stack(states, axis=1) for states in zip(*last, strict=True)))[: self.tops_wanted]
+
+    def run_along(self, suffix: str, trace: Trace, dx: Any) -> tuple[Any, Arrays]:
+        """A pass over time with tangents: those of the outputs (T, N, H) and of the last state."""
+        xp, marks, w_hh, (steps, n, _) = self.xp, trace.marks, self.params[f"weight_hh{suffix}"], dx.shape
+        da_x = (rows(dx) @ self.params[f"weight_ih{suffix}"].T).reshape(steps, n, w_hh.shape[0])
+        out = xp.empty((steps, n, self.hidden_size), dtype=self.dtype)
+        dstate: Arrays = tuple(xp.zeros((n, self.hidden_size), dtype=self.dtype) for _ in range(self.states))
+        for t in range(steps):
+            if marks.linked is not None:
+                dstate = tuple(d * marks.linked[t] for d in dstate)
+            new = self.step_along(da_x[t], dstate[0] @ w_hh.T, dstate, trace.kept[t])
+            if marks.counts is None:
+                dstate, out[t] = new, new[0]
+            else:
+                dstate = tuple(xp.where(marks.counts[t], a, b) for a, b in zip(new, dstate, strict=True))
+                out[t] = new[0] * marks.counts[t]
+        return out, dstate
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         n, t, _ = bottoms[0].shape
@@ -228,46 +268,3 @@ class Recurrent(Layer):
 def in_order(a: Any, reverse: bool) -> Any:
     """Steps (T, ...) in the order of a pass: a view. Twice is once."""
     return a[::-1] if reverse else a
-
-
-def zeros_and_ones(rng: Any, shape: tuple[int, ...]) -> Any:
-    """A draw of marks."""
-    return rng.integers(0, 2, shape)
-
-
-EXAMPLES = [
-    Example({"hidden_size": 3}, [Spec((2, 4, 5))]),
-    Example({"hidden_size": 2, "num_layers": 2, "bidirectional": True}, [Spec((3, 3, 2))], tops=2),
-    Example({"hidden_size": 2, "num_layers": 3, "bias": False}, [Spec((2, 3, 4))]),
-    Example({"hidden_size": 1}, [Spec((1, 1, 1))], tops=2),
-    Example({"hidden_size": 2}, [Spec((3, 1, 2))], "one step"),
-    Example({"hidden_size": 2, "bidirectional": True}, [Spec((2, 0, 3))], "no step: the state stays 0", tops=2),
-    Example({"hidden_size": 2}, [Spec((0, 2, 3))], "no sample"),
-    Example(
-        {"hidden_size": 2, "num_layers": 2, "bidirectional": True},
-        [Spec((3, 5, 2)), index((3, 5), 2)],
-        "some steps do not count",
-        tops=2,
-    ),
-    Example({"hidden_size": 3}, [Spec((3, 4, 2)), Spec((3, 4), draw=zeros_and_ones)], "a mask of reals", tops=2),
-    Example(
-        {"hidden_size": 2, "num_layers": 2, "bidirectional": True, "second_bottom": "cont"},
-        [Spec((3, 5, 2)), index((3, 5), 2)],
-        "sequences one after another",
-        tops=2,
-    ),
-    Example({"hidden_size": 3}, [Spec((2, 5, 3), low=-1e4, high=1e4)], "extreme"),
-    Example({"hidden_size": 2}, [Spec((17, 2, 3))], "many samples"),
-    Example({"hidden_size": 2, "num_layers": 2, "bidirectional": True}, [Spec((16, 3, 1))], "many samples", tops=2),
-]
-BAD_EXAMPLES = [
-    Bad({}, "hidden_size is required"),
-    Bad({"hidden_size": 0}, "must be >= 1"),
-    Bad({"hidden_size": 2, "num_layers": 0}, "must be >= 1"),
-    Bad({"hidden_size": 2}, "expected (N, T, D)", [Spec((3, 4))]),
-    Bad({"hidden_size": 2}, "the mask, has shape (4, 3), expected (3, 4)", [Spec((3, 4, 2)), index((4, 3), 2)]),
-    Bad({"hidden_size": 2, "second_bottom": "lengths"}, "second_bottom must be one of mask, cont"),
-    Bad({"hidden_size": 2}, "must be real numbers", [index((3, 4, 2), 5)]),
-    Bad({"num_output": 2}, "did you mean 'hidden_size'?"),
-    Bad({"hidden_size": 2, "batch_first": True}, "unknown key 'batch_first'"),
-]

@@ -8,32 +8,35 @@ from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example
 from ...schema.params import param
 from ...schema.registry import register
-from .recurrent import BAD_EXAMPLES, EXAMPLES, Recurrent
+from .recurrent import Recurrent
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
 
 
 @register
 class RNN(Recurrent):
     """RNN: recurrent layer whose state is its output (Caffe: RNN, which has a second matrix at the output)
 
-        hₜ = tanh(W_ih xₜ + b_ih + W_hh hₜ₋₁ + b_hh)      or max(0, ...), for t = 1 ... T, from h₀ = 0
+        hₜ = tanh(xₜ W_ihᵀ + b_ih + hₜ₋₁ W_hhᵀ + b_hh)      or max(0, ...), for t = 1 ... T, from h₀ = 0
         yₜ = hₜ
 
-    Layers, directions, the second bottom and the loop over time are as in LSTM, whose page explains them.
+    where W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is always in a matrix product and ⊙
+    goes element by element. Layers, directions, the second bottom and the loop over time are as in LSTM, whose page
+    explains them.
 
     Shapes    x (N, T, D) real: torch's batch_first=True, Caffe has (T, N, D). y (N, T, H), or 2H if bidirectional.
               A second top is h_T (N, layers · directions, H); torch puts N second.
               Optional second bottom (N, T), 0 or 1, real or index, without gradient.
               weight_ih_l0 (H, D), weight_hh_l0 (H, H), bias_ih_l0, bias_hh_l0 (H,); l1 ... above, _reverse backwards
-    Backward  hₜ is used twice, as yₜ and in step t + 1, so its gradient is a sum of two. With a the argument of tanh,
-                  dhₜ = dyₜ + W_hhᵀ daₜ₊₁
-                  daₜ = dhₜ (1 - hₜ²)                 (ReLU: dhₜ where hₜ > 0, otherwise 0)
+    Backward  hₜ is used twice, as yₜ and in step t + 1, so its gradient is a sum of two. With aₜ the argument of tanh,
+                  dhₜ = dyₜ + daₜ₊₁ W_hh
+                  daₜ = dhₜ ⊙ (1 - hₜ²)               (ReLU: dhₜ where hₜ > 0, otherwise 0)
               from t = T down to 1, beginning with the gradient of h_T, 0 where h_T is no top. As the same weights act
               in every step, their gradients are sums over the steps:
-                  dW_ih = Σₜ daₜ xₜᵀ,   dW_hh = Σₜ daₜ hₜ₋₁ᵀ,   db_ih = db_hh = Σₜ daₜ,   dxₜ = W_ihᵀ daₜ
-              (Here vectors are columns and one sample is meant; the code has samples as rows.)
+                  dW_ih = Σₜ daₜᵀ xₜ,   dW_hh = Σₜ daₜᵀ hₜ₋₁,   dxₜ = daₜ W_ih,   db_ih = db_hh = Σₜ daₜ, summed over
+                  the samples
     Keeps     x and every hₜ
     Cost      2NT(D + H)H flops forward for each layer and direction, twice that backward
-    Errors    LayerError when x has not three axes, when the second bottom is not (N, T)
+    Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)
     Source    Elman 1990; Werbos 1990 for backpropagation through time; compare torch.nn.RNN
     """
 
@@ -56,3 +59,7 @@ class RNN(Recurrent):
         (dh,), (h,) = dstate, kept
         da = dh * (1 - h * h) if self.nonlinearity == "tanh" else dh * (h > 0)
         return da, da, (0,)
+
+    def step_along(self, da_x: Any, da_h: Any, dstate: tuple[Any], kept: tuple[Any]) -> tuple[Any]:
+        (h,), da = kept, da_x + da_h
+        return (da * (1 - h * h) if self.nonlinearity == "tanh" else da * (h > 0),)

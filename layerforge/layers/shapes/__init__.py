@@ -1,3 +1,3 @@
-"""Shapes: the same numbers in another arrangement."""
+"""Shapes: the same elements in another arrangement."""
 
 TITLE = "Shapes"

@@ -14,7 +14,7 @@ from ...schema.registry import register
 
 
 def same_dtype(bottoms: Sequence[Spec]) -> None:
-    """LayerError unless all bottoms hold numbers of one kind."""
+    """LayerError unless all bottoms hold values of one kind."""
     for i, spec in enumerate(bottoms):
         if spec.dtype != bottoms[0].dtype:
             raise LayerError(f"bottom[{i}] is {spec}, bottom[0] is {bottoms[0]}: numbers of different kinds")

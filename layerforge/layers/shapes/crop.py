@@ -1,4 +1,4 @@
-"""Crop: the part of a blob that lies under another one."""
+"""Crop: the part of a blob that is under another one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ...schema.registry import register
 class Crop(Layer):
     """Crop: the part of a blob that has the size of another one (Caffe: Crop)
 
-        y[..., i, j, ...] = x[..., offset₁ + i, offset₂ + j, ...]      for the axes from dim on
+        y[..., i, j, ...] = x[..., offset[0] + i, offset[1] + j, ...]      for the axes from dim on
 
-    What fully convolutional nets lay their upsampled scores over an image with. Only the shape of the second bottom
-    counts.
+    Fully convolutional nets use it to cut upsampled scores to the size of the image. Only the shape of the second
+    bottom counts.
 
     Shapes    x real or index, like: a blob with as many axes; y has the sizes of x before dim, those of `like` from
               dim on
     Backward  dx = dy in the part that was cut out, 0 around it; like gets no gradient
     Keeps     the shape of x
     Cost      none forward: y is a view of x; one copy backward
-    Errors    LayerError when the part does not lie within x, or there are neither one nor as many offsets as axes
+    Errors    LayerError when the part is not within x, or there are neither one nor as many offsets as axes
     Source    Long, Shelhamer & Darrell 2015; Caffe calls dim axis
     """
 

@@ -24,11 +24,11 @@ class Expand(LinearMap):
 
     In shape, -1 keeps the size of the bottom's axis; axes are aligned from the right, as in broadcasting.
 
-    Shapes    x real or index, of size 1 where shape asks for another size; y of the given shape
-    Backward  Each number of x reaches every place of the axes that it was expanded along: dx = Σ dy over them
+    Shapes    x real or index, of size 1 where shape has another size; y of the given shape
+    Backward  Each element of x reaches every place of the axes that it was expanded along: dx = Σ dy over them
     Keeps     the shape of x
     Cost      one copy forward, one sum backward
-    Errors    LayerError when an axis is neither 1 nor of the size asked for
+    Errors    LayerError when an axis is neither 1 nor of the size in shape
     Source    compare torch.Tensor.expand, which returns a view; here a layer above may write into y
     """
 

@@ -1,4 +1,4 @@
-"""What the layers share that move numbers about or take means of them: each is a linear map of its one bottom."""
+"""What the layers share that move elements about or take means of them: each is a linear map of its one bottom."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...contract.layer import Layer
 class LinearMap(Layer):
     """Base of the layers y = A x that learn nothing. A is sparse, mostly zeros and ones, and never written out whole.
 
-    From yᵢ = Σⱼ Aᵢⱼ xⱼ follows dxⱼ = Σᵢ dyᵢ Aᵢⱼ, dx = Aᵀ dy: every number of dy goes back to where it came from, and
+    From yᵢ = Σⱼ Aᵢⱼ xⱼ follows dxⱼ = Σᵢ dyᵢ Aᵢⱼ, dx = Aᵀ dy: every element of dy goes back to where it came from, and
     what went to several places is summed over them. A tangent goes the way of x. A layer brings
 
     top_shape(shape)     the shape of y for an x of that shape; LayerError where there is none

@@ -20,18 +20,20 @@ class Pad(LinearMap):
     """Pad: a border around a blob
 
         constant     v v | a b c d | v v      v is `value`
-        reflect      c b | a b c d | c b      mirrored at the outermost numbers
-        replicate    a a | a b c d | d d      the outermost numbers go on
+        reflect      c b | a b c d | c b      mirrored at the outermost elements
+        replicate    a a | a b c d | d d      the outermost elements go on
+
+    where a, b, c, d are the elements of x along an axis.
 
     padding begins with the last axis: [left, right] of it, then [top, bottom] of the one before, and so on; axes that
     it does not reach stay as they are.
 
     Shapes    x of any shape, real or index; y longer by the two widths on each axis that is padded
-    Backward  The inner part of dy is what x became itself. A number that stands in the border as well gets the
+    Backward  The inner part of dy is what x became itself. An element that is in the border as well gets the
               gradient from there too:
                   constant     dx = the inner part of dy: the border is no function of x
-                  reflect      dx = the inner part + the border, folded back at the outermost numbers
-                  replicate    dx = the inner part; the outermost numbers + the sum of the border next to them
+                  reflect      dx = the inner part + the border, folded back at the outermost elements
+                  replicate    dx = the inner part; the outermost elements + the sum of the border next to them
               Along several axes the border of the border is folded twice, one axis after the other.
     Keeps     the shape of x
     Cost      one copy forward, one backward
@@ -44,7 +46,7 @@ class Pad(LinearMap):
 
     padding: list[int] = param(help="widths [left, right, top, bottom, ...], from the last axis to the first", ge=0)
     mode: str = param("constant", help="what the border holds", choices=("constant", "reflect", "replicate"))
-    value: float = param(0.0, help="the number in a constant border")
+    value: float = param(0.0, help="the value in a constant border")
 
     examples = [
         Example({"padding": [1, 2]}, [Spec((2, 3))]),

@@ -1,4 +1,4 @@
-"""Transpose, Permute and Flip: the same numbers in another order, without moving them in memory."""
+"""Transpose, Permute and Flip: the same elements in another order, without moving them in memory."""
 
 from __future__ import annotations
 

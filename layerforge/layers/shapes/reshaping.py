@@ -1,4 +1,4 @@
-"""Reshape, Squeeze and Unsqueeze: the same numbers under another shape."""
+"""Reshape, Squeeze and Unsqueeze: the same elements under another shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .linear_map import LinearMap
 
 
 class Reshaping(LinearMap):
-    """Base of the layers whose top has the numbers of the bottom in the same row-major order: A is the identity."""
+    """Base of the layers whose top has the elements of the bottom in the same row-major order: A is the identity."""
 
     top_is_view = True
     grad_aliases = True
@@ -32,18 +32,18 @@ class Reshaping(LinearMap):
 
 @register
 class Reshape(Reshaping):
-    """Reshape: the same numbers under another shape (Caffe: Reshape)
+    """Reshape: the same elements under another shape (Caffe: Reshape)
 
         y = x, read in row-major order
 
     In shape, 0 copies the size of the bottom's axis at the same place, and one -1 takes what is left. `[0, -1]` keeps
     the batch and joins the rest; a shape without 0 in front ties the net to one batch size.
 
-    Shapes    x of any shape, real or index; y of the given shape, with as many numbers
+    Shapes    x of any shape, real or index; y of the given shape, with as many elements
     Backward  dx = dy in the shape of x
     Keeps     the shape of x
     Cost      none where x is contiguous: y is a view of x, and dx of dy; otherwise a copy
-    Errors    LayerError when the numbers do not fit the shape, or a 0 has no axis to copy
+    Errors    LayerError when the elements do not fit the shape, or a 0 has no axis to copy
     Source    compare torch.reshape, which has no 0
     """
 
@@ -101,15 +101,18 @@ class Squeeze(Reshaping):
 
         y = x without the axes dim
 
+    Without dim these are all axes of size 1 but the first, which counts the samples: a last batch of one sample keeps
+    its axes. `dim: 0` removes that one too.
+
     Shapes    x of any shape with size 1 at dim, real or index; y has the other axes
     Backward  dx = dy in the shape of x
     Keeps     the shape of x
     Cost      none: y is a view of x, and dx of dy
     Errors    LayerError when an axis is out of range, named twice, or not of size 1 (torch leaves it as it is)
-    Source    compare torch.squeeze, which without dim removes every axis of size 1: a batch of one sample too
+    Source    compare torch.squeeze, which without dim removes the first axis of a batch of one sample too
     """
 
-    dim: int | list[int] = param(help="axis or axes to remove; negative counts from the back")
+    dim: int | list[int] | None = param(None, help="axis or axes to remove; negative count from the back, null is all")
 
     examples = [
         Example({"dim": 1}, [Spec((2, 1, 3))]),
@@ -117,15 +120,21 @@ class Squeeze(Reshaping):
         Example({"dim": -1}, [Spec((1, 1))]),
         Example({"dim": 1}, [Spec((0, 1, 3))], "no samples"),
         Example({"dim": 1}, [index((4, 1), 7)], "labels of shape (N, 1)"),
+        Example({}, [Spec((2, 1, 3, 1))], "all"),
+        Example({}, [Spec((1, 1, 3))], "all of one sample"),
+        Example({}, [Spec((2, 3))], "nothing to remove"),
+        Example({}, [Spec(())]),
     ]
     bad_examples = [
         Bad({"dim": 1}, "axis 1 has size 3, only an axis of size 1 can be removed", [Spec((2, 3))]),
         Bad({"dim": 2}, "dim 2 is out of range", [Spec((2, 3))]),
         Bad({"dim": [1, -1]}, "dim [1, -1] names axis 1 twice", [Spec((2, 1))]),
-        Bad({}, "dim is required"),
+        Bad({"dim": "all"}, "dim must be an integer or a list of integers or null"),
     ]
 
     def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.dim is None:
+            return (*shape[:1], *(n for n in shape[1:] if n != 1))
         gone = normalize_dims(self.dim, len(shape))
         for dim in gone:
             if shape[dim] != 1:

@@ -57,7 +57,7 @@ class Pieces(Layer):
 class Slice(Pieces):
     """Slice: cuts a blob into pieces along an axis (Caffe: Slice)
 
-        y₁ = x[:points₁],  y₂ = x[points₁:points₂],  ...      along dim
+        y₁ = x[:points[0]],  y₂ = x[points[0]:points[1]],  ...      along dim
 
     Without points the pieces are equal, as many as there are tops.
 
@@ -65,7 +65,7 @@ class Slice(Pieces):
     Backward  dx = [dy₁ | dy₂ | ...]
     Keeps     nothing
     Cost      none forward: every yᵢ is a view of x; one copy backward
-    Errors    LayerError when points lie outside the axis, when they do not make as many pieces as there are tops, and
+    Errors    LayerError when points are outside the axis, when they do not make as many pieces as there are tops, and
               when equal pieces do not come out even
     Source    compare torch.split
     """
@@ -116,7 +116,7 @@ class Slice(Pieces):
 class Split(Pieces):
     """Split: cuts a blob into pieces of given sizes along an axis
 
-        y₁ = x[:s₁],  y₂ = x[s₁:s₁ + s₂],  ...      along dim
+        y₁ = x[:s₁],  y₂ = x[s₁:s₁ + s₂],  ...      along dim, where sᵢ are the sizes
 
     One split_size makes pieces of that size, and a shorter last one where they do not come out even. Slice is told
     where to cut instead.

@@ -19,8 +19,8 @@ from .linear_map import LinearMap
 class Tiled(LinearMap):
     """Base of Tile and Repeat: x put side by side, counts[k] times along axis k.
 
-    Index rᵢ nᵢ + jᵢ of y, with the copy's number rᵢ and jᵢ within it, holds x at jᵢ. In y as (r₁, n₁, r₂, n₂, ...) the
-    copies of a number differ in the r only.
+    Index rᵢ sᵢ + jᵢ of y, with size sᵢ of x, the copy's number rᵢ and jᵢ within it, holds x at jᵢ. In y as
+    (r₁, s₁, r₂, s₂, ...) the copies of an element differ in the r only.
     """
 
     grad_aliases = True
@@ -54,13 +54,13 @@ class Tiled(LinearMap):
 class Tile(Tiled):
     """Tile: copies of a blob side by side (Caffe: Tile)
 
-        y[j + r n] = x[j]      on every axis: n the size, r = 0 ... count - 1 the copy
+        y[j + r size] = x[j]      on every axis: size is x's, r = 0 ... count - 1 the copy
 
     dims are the counts of the last axes; missing ones in front are 1, and where there are more of them than axes, x
     gets axes of size 1 in front. Caffe's `axis: 1, tiles: 3` for a blob of four axes is `dims: [3, 1, 1]`.
 
     Shapes    x of any shape, real or index; y with every size times its count
-    Backward  Each number of x stands in y once per copy: dx = Σ dy over the copies
+    Backward  Each element of x is in y once per copy: dx = Σ dy over the copies
     Keeps     the shape of x
     Cost      one copy forward, one sum backward
     Errors    none beyond those of the hyper-parameters
@@ -93,12 +93,12 @@ class Tile(Tiled):
 class Repeat(Tiled):
     """Repeat: copies of a blob side by side, with a count for every axis
 
-        y[j + r n] = x[j]      on every axis: n the size, r = 0 ... count - 1 the copy
+        y[j + r size] = x[j]      on every axis: size is x's, r = 0 ... count - 1 the copy
 
-    The counts of Tile, which may leave out leading ones. RepeatInterleave repeats each number at its place instead.
+    The counts of Tile, which may leave out leading ones. RepeatInterleave repeats each element at its place instead.
 
     Shapes    x with at most as many axes as there are counts, real or index; y with every size times its count
-    Backward  Each number of x stands in y once per copy: dx = Σ dy over the copies
+    Backward  Each element of x is in y once per copy: dx = Σ dy over the copies
     Keeps     the shape of x
     Cost      one copy forward, one sum backward
     Errors    LayerError when x has more axes than there are counts
@@ -115,6 +115,7 @@ class Repeat(Tiled):
         Example({"repeats": [2]}, [Spec(())]),
         Example({"repeats": [1, 3]}, [Spec((2, 0))], "an empty axis"),
         Example({"repeats": [1, 2]}, [index((2, 3), 7)], "labels may be repeated too"),
+        Example({"repeats": [1, 1]}, [Spec((2, 3))], "nothing to repeat"),
     ]
     bad_examples = [
         Bad({"repeats": [2]}, "repeats [2] has 1 counts for a bottom with 2 axes", [Spec((2, 3))]),

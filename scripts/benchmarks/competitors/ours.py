@@ -62,7 +62,7 @@ class Ours:
 
 
 def channels_last(images: np.ndarray) -> np.ndarray:
-    """The same numbers (N, C, H, W), in memory as (N, H, W, C)."""
+    """The same values (N, C, H, W), stored as (N, H, W, C)."""
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(images, 1, -1)), -1, 1)
 
 

@@ -1,0 +1,127 @@
+"""Cholesky: symmetric positive definite matrices as a triangular one times its transpose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...arrays.spec import Spec
+from ...contract.layer import Bad, Example, Layer
+from ...schema.errors import LayerError
+from ...schema.params import param
+from ...schema.registry import register
+from .solve import solve
+from .square import SQUARE_BAD, check_square, transposed
+
+
+def positive_definite(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Symmetric matrices whose eigenvalues are at least 0.5."""
+    x = rng.normal(size=shape)
+    return x @ transposed(x) / max(shape[-1], 1) + 0.5 * np.eye(shape[-1])
+
+
+def lopsided(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Such matrices and something that its transpose takes away again."""
+    x = rng.normal(size=shape)
+    return positive_definite(rng, shape) + x - transposed(x)
+
+
+def symmetric(x: Any) -> Any:
+    """(x + xᵀ) / 2."""
+    return (x + transposed(x)) / 2
+
+
+@register
+class Cholesky(Layer):
+    """Cholesky: symmetric positive definite matrices as a triangular one times its transpose
+
+        y yᵀ = x,   y lower triangular with a positive diagonal;   where upper is true yᵀ y = x, y upper triangular
+
+    It is to a covariance matrix what a standard deviation is to a variance: y times a vector of standard normal values
+    has the covariance x. Of an x that is not symmetric (x + xᵀ) / 2 is taken: NumPy and torch read one triangle without
+    looking at the other one.
+
+    Shapes    x (..., K, K) real, y the same
+    Backward  All products but ⊙ are matrix products; y is the lower factor, of which the upper one is the transpose.
+              From x = y yᵀ: ẋ = ẏ yᵀ + y ẏᵀ, and so
+                  y⁻¹ ẋ y⁻ᵀ = y⁻¹ ẏ + (y⁻¹ ẏ)ᵀ
+              y⁻¹ ẏ is lower triangular: it is the lower triangle of the left side, with half of the diagonal, where it
+              meets its own transpose. Let half be the matrix with 1 below the diagonal, 1/2 on it and 0 above it:
+                  ẏ = y (half ⊙ (y⁻¹ ẋ y⁻ᵀ))
+              The upstream gradient meets it in Σ dy ẏ = Σ (half ⊙ (yᵀ dy)) ⊙ (y⁻¹ ẋ y⁻ᵀ), element by element, and what
+              stands beside ẋ there is g; ẋ stands for its symmetric part, so it gets that of g:
+                  dx = (g + gᵀ) / 2      g = y⁻ᵀ (half ⊙ (yᵀ dy)) y⁻¹
+              What lies in the other triangle of dy reaches nothing.
+    Keeps     y
+    Cost      K³/3 flops per matrix forward, about 7K³ backward
+    Errors    LayerError when x is not square matrices, or one is not positive definite
+    Source    Murray 2016, "Differentiation of the Cholesky decomposition"; compare torch.linalg.cholesky
+    """
+
+    backward_reads = ("top",)
+
+    upper: bool = param(False, help="the upper factor instead of the lower one")
+
+    examples = [
+        Example({}, [Spec((2, 3, 3), draw=positive_definite)]),
+        Example({"upper": True}, [Spec((2, 3, 3), draw=positive_definite)]),
+        Example({}, [Spec((2, 1, 2, 2), draw=positive_definite)], "any number of leading axes"),
+        Example({}, [Spec((3, 1, 1), draw=positive_definite)], "square roots"),
+        Example({"upper": True}, [Spec((1, 5, 5), draw=positive_definite)]),
+        Example({}, [Spec((2, 3, 3), draw=lopsided)], "not symmetric"),
+        Example({"upper": True}, [Spec((2, 3, 3), draw=lopsided)], "not symmetric"),
+        Example({}, [Spec((0, 2, 2), draw=positive_definite)], "no samples"),
+    ]
+    bad_examples = [*SQUARE_BAD, Bad({"upper": "yes"}, "upper must be true or false")]
+
+    def setup(self, x: Spec) -> Spec:
+        check_square("the bottom", x)
+        return x
+
+    def per_sample_for(self, x: Spec) -> bool:
+        return x.ndim > 2
+
+    def forward(self, x: Any) -> Any:
+        lower = self.factor(symmetric(x))
+        y = transposed(lower) if self.upper else lower
+        self.save(y=y)
+        return y
+
+    def factor(self, x: Any) -> Any:
+        """The lower factors of symmetric matrices; LayerError when one is not positive definite."""
+        message, hint = "a matrix is not positive definite", "adding a small multiple of the identity may make it so"
+        try:
+            lower = self.xp.linalg.cholesky(x)
+        except np.linalg.LinAlgError:
+            raise LayerError(message, hint=hint) from None
+        if not bool((lower.diagonal(axis1=-2, axis2=-1) > 0).all()):  # CuPy stops at such a matrix without a word
+            raise LayerError(message, hint=hint)
+        return lower
+
+    def lower(self) -> Any:
+        """The lower factors."""
+        return transposed(self.saved.y) if self.upper else self.saved.y
+
+    def half(self, x: Any) -> Any:
+        """half ⊙ x: the lower triangle with half of the diagonal."""
+        xp, n = self.xp, x.shape[-1]
+        return x * (xp.tri(n, dtype=x.dtype) - 0.5 * xp.eye(n, dtype=x.dtype))
+
+    def backward(self, dy: Any) -> Any:
+        lower, dlower = self.lower(), transposed(dy) if self.upper else dy
+        inner = self.half(transposed(lower) @ dlower)
+        left = solve(self.xp, transposed(lower), inner)
+        return symmetric(solve(self.xp, transposed(lower), transposed(left)))  # of gᵀ, which is all the same
+
+    def jvp(self, dx: Any) -> Any:
+        if dx is None:
+            return None
+        lower = self.lower()
+        left = solve(self.xp, lower, symmetric(dx))
+        dlower = lower @ self.half(solve(self.xp, lower, transposed(left)))
+        return transposed(dlower) if self.upper else dlower
+
+    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
+        return bottoms[0].size * bottoms[0].shape[-1] // 3

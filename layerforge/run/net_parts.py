@@ -1,0 +1,43 @@
+"""What the functions of this stage know of a net, which is built above them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..arrays.backend import Backend
+from ..config.document import Config
+from ..contract.layer import Layer
+from ..graph.graph import Graph
+from .parameters import Parameters
+from .passes import Passes
+from .views import Named
+
+
+class NetParts(Protocol):
+    """A net: what it was built of, what has run (`passes`), views by name, and its passes forward and back."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def backend(self) -> Backend: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def layers(self) -> Mapping[str, Layer]: ...
+    @property
+    def parameters(self) -> Parameters: ...
+    @property
+    def passes(self) -> Passes: ...
+    @property
+    def keep(self) -> frozenset[str] | None: ...
+    @property
+    def blobs(self) -> Named: ...
+    @property
+    def params(self) -> Named: ...
+    @property
+    def state(self) -> Named: ...
+    def zero_grad(self) -> None: ...
+    def backward(self, **top_grads: Any) -> None: ...
