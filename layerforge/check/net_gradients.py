@@ -158,7 +158,7 @@ class NetCheck:
         self.tested.restore_state(self.tested_state)
         self.tested.zero_grad()
         self.tested.forward(phase="train", outputs=self.heads, copy=False, **host)
-        self.tested.backward(**({} if self.losses else cotangents))
+        self.tested.backward(None if self.losses else cotangents)
         inputs = {name: self._rounded(name, value) for name, value in host.items()}
         host_of = self.tested.backend.to_host
         gradients = {t: np.array(host_of(stored(self._gradient(t))), np.float64) for t in self.targets}

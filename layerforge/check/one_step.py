@@ -55,7 +55,7 @@ def take_step(net: Net, inputs: Mapping[str, Any], phase: str = "train", seed: i
     }
     cotangents = starts(net, phase, seed)
     if cotangents:
-        net.backward(**cotangents)
+        net.backward(cotangents)
         for blob in reversed(blobs):
             grad = _gradient(net, blob)
             if grad is not None:

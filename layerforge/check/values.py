@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract import call
+from ..run import along_params
 from .case import (
     Case,
     CheckFailed,
@@ -144,6 +145,40 @@ def check_jvp(case: Case) -> None:
         scale = sum(float(np.abs(probe.host(d)).sum()) for d in dys if d is not None)
         message = f"<dy, J v> is {forward:.12g}, <Jᵀ dy, v> is {backward:.12g} ({phase})"
         demand(abs(forward - backward) <= max(1e-9, case.tolerance) * (abs(backward) + scale), message)
+
+
+def has_jvp_params(case: Case) -> str | None:
+    """Condition of the check of jvp_params: parameters along which the layer knows its tangents."""
+    layer = case.probe().layer
+    if not (case.differentiable and len(layer.params)):
+        return "it has no parameters"
+    return None if along_params.knows(layer) else "it has no jvp of its own along parameters"
+
+
+@check(has_jvp_params)
+def check_jvp_params(case: Case) -> None:
+    """Forward accumulation along each parameter is the transpose of backward: <dy, J v> = <dw, v>."""
+    for phase in ("train", "eval"):
+        probe = case.probe(phase=phase)
+        layer = probe.layer
+        layer.run.keep = True
+        tops = probe.forward()
+        dys = probe.draw_cotangents(tops)
+        scale = sum(float(np.abs(probe.host(d)).sum()) for d in dys if d is not None)
+        rng = np.random.default_rng(9)
+        grads = {}
+        for name, array in layer.params.items():
+            v = rng.normal(size=array.shape)
+            tangents = along_params.along(layer, probe.bottoms, {name: probe.device(v)})
+            pairs = [(d, t) for d, t in zip(dys, tangents, strict=True) if d is not None]
+            demand(all(t.shape == d.shape for d, t in pairs), f"the tangent along {name} has not the shape of the top")
+            grads[name] = v, sum(float((probe.host(d) * probe.host(t)).sum()) for d, t in pairs)
+        probe.zero_grad()
+        probe.backward(dys)
+        for name, (v, forward) in grads.items():
+            backward = float((probe.host(layer.grads[name]) * v).sum())
+            message = f"along {name} <dy, J v> is {forward:.12g}, <dw, v> is {backward:.12g} ({phase})"
+            demand(abs(forward - backward) <= max(1e-9, case.tolerance) * (abs(backward) + scale), message)
 
 
 @check(differentiable)

@@ -140,7 +140,7 @@ def measure(net: Net, phase: str, iterations: int) -> dict[str, Any]:
             net.zero_grad()
             outputs = forward(phase=phase, copy=False, **inputs)
             if phase == "train" and (seeds := cotangents(net, outputs)) is not None:
-                backward(**seeds)
+                backward(seeds or None)
     shapes = [spec.shape for spec in net.graph.inputs.values()]
     layers = [
         {

@@ -164,6 +164,8 @@ class Layer(Declared):
     sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
+    linear_in_params while bottoms stand still the tops are linear in all parameters together, as y = x Wᵀ + b is: their
+                     tangent along the parameters is a forward with the tangents of the parameters in the place of these
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
     examples, bad_examples   what the checks run on
     """
@@ -178,6 +180,7 @@ class Layer(Declared):
     sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
+    linear_in_params: ClassVar[bool] = False
     adds_up: ClassVar[bool] = True
     examples: ClassVar[list[Example]] = []
     bad_examples: ClassVar[list[Bad]] = []
@@ -263,6 +266,14 @@ class Layer(Declared):
         Optional: for a layer without it, a net derives it from backward. A tangent may be None for zero.
         """
         raise NotImplementedError(f"{type(self).__name__} has no jvp(self, dx)")
+
+    @any_arguments
+    def jvp_params(self, **tangents: Array) -> Any:
+        """The tangents of the tops from those of the parameters that move, by name, while the bottoms stand still.
+
+        Optional: nobody asks where `linear_in_params` holds, and without either a net derives it from backward.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no jvp_params(self, weight)")
 
     @any_arguments
     def per_sample_for(self, *bottoms: Spec) -> bool:
@@ -418,6 +429,14 @@ class Layer(Declared):
     def has_jvp(cls) -> bool:
         """Whether the layer writes down its forward accumulation."""
         return cls.jvp is not Layer.jvp
+
+    @classmethod
+    def is_linear_in_params(cls) -> bool:
+        """Whether `linear_in_params` was said of the forward that the layer has, and not of one that it overrides."""
+        for each in cls.__mro__:
+            if "linear_in_params" in vars(each) or "forward" in vars(each):
+                return bool(vars(each).get("linear_in_params", False))
+        return False
 
 
 FOREIGN = {

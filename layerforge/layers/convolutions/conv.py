@@ -62,6 +62,8 @@ class Kernels(Layer):
 class Convolution(Kernels):
     """Base of Conv1d, Conv2d and Conv3d."""
 
+    linear_in_params = True
+
     def setup(self, x: Spec) -> Spec:
         windows = self.windows(spatial(x, len(self.kernel_size)))
         self.add_params((self.out_channels, self.group_size(x.shape[1]), *self.kernel_size))

@@ -19,6 +19,8 @@ from .correlation import correlate, spread, weigh
 class Transposed(Kernels):
     """Base of ConvTranspose1d, ConvTranspose2d and ConvTranspose3d."""
 
+    linear_in_params = True
+
     output_padding: PerAxis = param(0, help="positions added at the end of each axis of the output", ge=0)
 
     def validate(self) -> None:

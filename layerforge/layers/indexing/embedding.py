@@ -35,6 +35,7 @@ class Embedding(Layer):
     Source    Bengio et al. 2003; compare torch.nn.Embedding, which starts the row of padding_idx at zero
     """
 
+    linear_in_params = True
     backward_reads = ("bottom",)
 
     num_embeddings: int = param(help="number V of things", ge=1)

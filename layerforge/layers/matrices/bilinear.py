@@ -33,6 +33,7 @@ class Bilinear(Layer):
     Source    Tenenbaum & Freeman 2000; compare torch.nn.Bilinear
     """
 
+    linear_in_params = True
     bottoms = 2
     backward_reads = ("bottom",)
 

@@ -47,6 +47,7 @@ class Linear(Layer):
               that variance
     """
 
+    linear_in_params = True
     backward_reads = ("bottom",)
     sparse_bottoms = (0,)
 
