@@ -430,14 +430,6 @@ class Layer(Declared):
         """Whether the layer writes down its forward accumulation."""
         return cls.jvp is not Layer.jvp
 
-    @classmethod
-    def is_linear_in_params(cls) -> bool:
-        """Whether `linear_in_params` was said of the forward that the layer has, and not of one that it overrides."""
-        for each in cls.__mro__:
-            if "linear_in_params" in vars(each) or "forward" in vars(each):
-                return bool(vars(each).get("linear_in_params", False))
-        return False
-
 
 FOREIGN = {
     "frozen": "freeze = True keeps its parameters as they are",

@@ -12,7 +12,15 @@ from ..contract.layer import Layer, Memory
 
 def knows(layer: Layer) -> bool:
     """Whether a layer says how its tops move with its parameters, in a way that costs no more than a forward."""
-    return layer.is_linear_in_params() or has_own(layer)
+    return is_linear(type(layer)) or has_own(layer)
+
+
+def is_linear(cls: type[Layer]) -> bool:
+    """Whether `linear_in_params` was said of the forward that a layer has, and not of one that it overrides."""
+    for each in cls.__mro__:
+        if "linear_in_params" in vars(each) or "forward" in vars(each):
+            return bool(vars(each).get("linear_in_params", False))
+    return False
 
 
 def has_own(layer: Layer) -> bool:
@@ -25,7 +33,7 @@ def along(layer: Layer, bottoms: Sequence[Any], tangents: Mapping[str, Any]) -> 
 
     Where the tops are linear in the parameters, y(p + v) - y(p) = y(v): a forward with v in the place of p.
     """
-    if layer.is_linear_in_params():
+    if is_linear(type(layer)):
         with _in_place_of_parameters(layer, tangents):
             return call.forward(layer, bottoms)
     try:

@@ -87,7 +87,7 @@ def _tangents_of(
         moved = False
     joined = any(choice.into == layer.name for choice in executor.plan.choices.values())
     if params and not joined and along_params.knows(reference := net.layers[layer.name]):
-        if not reference.is_linear_in_params():
+        if not along_params.is_linear(type(reference)):
             parts.append(along_params.along(layer, values, params))
             params = {}
         elif all(value is not None for value in values):

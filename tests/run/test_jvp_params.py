@@ -9,6 +9,7 @@ import pytest
 
 import layerforge.run.derivatives
 from layerforge import Net
+from layerforge.run.along_params import is_linear
 from layerforge.run.parameters import Slot
 from layerforge.schema.errors import ConfigError
 
@@ -164,8 +165,8 @@ def test_a_forward_of_ones_own_is_not_taken_for_linear() -> None:
             self.y = super().forward(x)
             return self.y**2
 
-    assert Linear.is_linear_in_params()
-    assert not Squared.is_linear_in_params()
+    assert is_linear(Linear)
+    assert not is_linear(Squared)
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
