@@ -27,7 +27,7 @@ from support.golden_cases import Case, Rates, Training
 from support.golden_files import FAMILIES
 from support.golden_solvers import RATES, TRAININGS
 
-from layerforge.check.torch_twins.net import in_dtype, run, tensors
+from layerforge.check.torch_twins.net import in_dtype, numbers, run, tensors
 
 
 def results_of(case: Case) -> dict[str, Tensor]:
@@ -157,7 +157,7 @@ def write(file: str, items: Collection[Any], compute: Callable[[Any], Mapping[st
     fingerprints = {item.name: golden.fingerprint(item) for item in items}
     arrays = {"manifest": np.array(json.dumps(manifest | {"fingerprints": fingerprints}))}
     for item in items:
-        arrays |= {f"{item.name}/{key}": value.contiguous().numpy() for key, value in compute(item).items()}
+        arrays |= {f"{item.name}/{key}": np.array(numbers(value), order="C") for key, value in compute(item).items()}
     path = golden.FOLDER / f"{file}.npz"
     np.savez(path, **arrays)
     print(f"{path.name}: {len(arrays)} arrays, {path.stat().st_size / 1024:.0f} KiB")

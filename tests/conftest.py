@@ -73,4 +73,4 @@ def device_backend(request: pytest.FixtureRequest) -> Backend:
         return get_backend("cupy")
     from support import strict_cupy
 
-    return Backend("strict", strict_cupy)
+    return Backend("strict", strict_cupy, "support.strict_cupyx")

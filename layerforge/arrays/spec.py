@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 ROLES = ("real", "index")
+FORMATS = ("csr",)  # of sparse blobs
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Spec:
     role "real" is a floating-point quantity, which may have a gradient; "index" is an integer that names something
     (a class, a position), which never has one and stays an integer. `low` and `high` bound the values that an example
     draws (reals: uniform in [low, high); indices: low <= i < high); `draw(rng, shape)` replaces the drawing.
+    sparse "csr" says that the blob is a matrix of which only some numbers are stored, a `CSR` (arrays/sparse.py).
     """
 
     shape: tuple[int, ...]
@@ -25,6 +27,7 @@ class Spec:
     low: float | None = None
     high: float | None = None
     draw: Callable[[Any, tuple[int, ...]], Any] | None = None
+    sparse: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
@@ -32,12 +35,14 @@ class Spec:
         role = self.role or ("index" if dtype.lstrip("u").startswith("int") else "real")
         if role not in ROLES:
             raise ValueError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
+        if self.sparse is not None and (self.sparse not in FORMATS or role != "real"):
+            raise ValueError(f"sparse must be {', '.join(FORMATS)} or None, and of real numbers, got {self.sparse!r}")
         object.__setattr__(self, "role", role)
         object.__setattr__(self, "dtype", dtype or ("int64" if role == "index" else "float32"))
 
     @property
     def size(self) -> int:
-        """How many numbers."""
+        """How many numbers, those that a sparse blob does not store included."""
         return math.prod(self.shape)
 
     @property
@@ -48,6 +53,11 @@ class Spec:
     def is_real(self) -> bool:
         return self.role == "real"
 
+    @property
+    def dense(self) -> Spec:
+        """The same as an ordinary array."""
+        return replace(self, sparse=None) if self.sparse else self
+
     def with_shape(self, shape: Sequence[int]) -> Spec:
         """The same kind of elements in another shape."""
         return replace(self, shape=tuple(shape))
@@ -57,7 +67,7 @@ class Spec:
         return replace(self, dtype=dtype) if self.is_real else self
 
     def __str__(self) -> str:
-        return f"({', '.join(map(str, self.shape))}) {self.dtype}"
+        return f"({', '.join(map(str, self.shape))}) {self.dtype}{f' {self.sparse}' if self.sparse else ''}"
 
 
 def index(shape: Sequence[int], high: int, low: int = 0) -> Spec:

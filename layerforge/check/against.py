@@ -163,7 +163,7 @@ def _question(probe: Probe, phase: str) -> Asked:
         layer.name,
         phase,
         dict(probe.example.params),
-        [probe.host(x) for x in probe.bottoms],
+        [probe.backend.to_host(x).copy() for x in probe.bottoms],
         layer.needs_grad,
         {name: probe.host(array) for name, array in layer.params.items()},
         before,

@@ -15,7 +15,7 @@ import numpy as np
 from ..contract import call
 from ..contract.layer import Layer
 from ..engines.protocol import is_engine_layer
-from ..plan.engines import FAST
+from ..plan.engines import FAST, SPARSE
 from ..schema import registry
 from .case import Case, compare, demand, differentiable, engine_check, outputs, same
 from .harness import Probe, reference_of
@@ -38,6 +38,8 @@ def engine_cases(cls: type[Layer]) -> Iterator[tuple[str, Case]]:
 
 def refusal(theirs: Any, probe: Probe) -> str | None:
     """Why an engine does not compute the reference layer of a probe; None where it does."""
+    if any(spec.sparse for spec in probe.bottom_specs):
+        return SPARSE
     return theirs.refuses(probe.layer, probe.bottom_specs, probe.top_specs)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import NUMPY, Backend
+from ..arrays.sparse import stored
 from ..contract.layer import Example, Layer
 from .diagnosis import Evidence, diagnose
 from .differences import STEPS, Difference, Tolerance, along, along_element, central_difference, compare
@@ -126,6 +127,7 @@ class Judge:
     to_device: Callable[[np.ndarray], Any]
     rng: np.random.Generator
     effort: Effort = field(default_factory=Effort)
+    places: Any = None  # of a sparse matrix: row and column of each number of `array`, which are those that it stores
 
     def __post_init__(self) -> None:
         """Shorten the steps for an array of small values: they must stay small changes of it."""
@@ -149,7 +151,8 @@ class Judge:
 
     def element(self, element: tuple[int, ...]) -> None:
         """Judge one element alone."""
-        name = f"[{', '.join(map(str, element))}]"
+        place = element if self.places is None else self.places[element[0]].tolist()
+        name = f"[{', '.join(map(str, place))}]"
         self._judge(float(self.gradient[element]), along_element(self.array, element), name)
 
     def everything(self) -> None:
@@ -229,6 +232,7 @@ def probe_gradients(
             continue
         row.scale = norm(gradient)
         judge = Judge(row, array, gradient, _evaluation(probe), cotangents, probe.device, rng, effort)
+        judge.places = probe.places(name)
         if gradient.shape != array.shape:
             row.failed = Difference(math.nan, math.nan, False, where=f"backward returned shape {gradient.shape}")
         else:
@@ -331,7 +335,7 @@ def _in_dtype(probe: Probe, dtype: str) -> Probe:
         for name, array in other.items()
     ]
     pairs += list(zip(twin.bottoms, probe.bottoms, strict=True))
-    for mine, theirs in pairs:
+    for mine, theirs in ((stored(mine), stored(theirs)) for mine, theirs in pairs):
         mine[...] = theirs
         theirs[...] = mine
     return twin

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..arrays.backend import NUMPY, Backend
+from ..arrays.sparse import CSR, places, stored
 from ..arrays.spec import Spec
 from ..contract import call
 from ..contract.layer import Example, Layer, Run
@@ -85,7 +87,9 @@ class Probe:
         """The tops. An Input has no forward: its top is an array that a caller could give."""
         if isinstance(self.layer, Input):
             return tuple(self.backend.from_host(draw(s, np.random.default_rng(SEED))) for s in self.top_specs)
-        return call.forward(self.layer, self.bottoms if bottoms is None else bottoms)
+        given = self.bottoms if bottoms is None else bottoms
+        # Checks change numbers in place, and a CSR remembers them in another order.
+        return call.forward(self.layer, [b.fresh() if isinstance(b, CSR) else b for b in given])
 
     def backward(self, cotangents: Sequence[Any]) -> tuple[Any, ...]:
         return call.backward(self.layer, cotangents)
@@ -95,8 +99,8 @@ class Probe:
             grad[...] = 0
 
     def host(self, array: Any) -> Any:
-        """A copy of an array on the host; None stays None."""
-        return None if array is None else np.array(self.backend.to_host(array))
+        """A copy of an array on the host, of a sparse one the numbers that it stores; None stays None."""
+        return None if array is None else np.array(self.backend.to_host(stored(array)))
 
     def gradients(self, cotangents: Sequence[Any] | None = None) -> dict[str, np.ndarray]:
         """Forward and backward from zero gradients; every gradient by name ("bottom[0]", "weight"), on the host."""
@@ -112,13 +116,48 @@ class Probe:
         return named
 
     def arrays(self) -> dict[str, Any]:
-        """The live arrays that have a gradient, under the same names."""
-        live = {f"bottom[{i}]": x for i, x in enumerate(self.bottoms) if self.layer.needs_grad[i]}
+        """The live arrays that have a gradient, under the same names; of sparse ones what they store."""
+        live = {f"bottom[{i}]": stored(x) for i, x in enumerate(self.bottoms) if self.layer.needs_grad[i]}
         return live | dict(self.layer.params.items())
 
+    def places(self, name: str) -> Any:
+        """Row and column of each number of the array under a name, where it is what a sparse bottom stores."""
+        sparse = {f"bottom[{i}]": x for i, x in enumerate(self.bottoms) if isinstance(x, CSR)}
+        return self.host(places(sparse[name])) if name in sparse else None
 
-def draw(spec: Spec, rng: np.random.Generator) -> np.ndarray:
+
+def tangent(array: Any, rng: np.random.Generator, backend: Backend, dtype: str) -> Any:
+    """A random direction for an array to move in: normal numbers, of a sparse array for those that it stores."""
+    step = backend.from_host(rng.normal(size=stored(array).shape).astype(dtype))
+    return array.with_data(step) if isinstance(array, CSR) else step
+
+
+STORED = 8  # numbers in a row of a sparse matrix that is drawn, at most
+
+
+def draw_sparse(spec: Spec, rng: np.random.Generator) -> CSR:
+    """A random matrix with a few numbers in each row, but for a row and a column without any."""
+    count, width = spec.shape
+    if spec.draw is not None:
+        full = np.asarray(spec.draw(rng, spec.shape), spec.dtype)
+        rows, columns = np.nonzero(full)
+        numbers = full[rows, columns]
+    else:
+        most = min(STORED, width)
+        rows, columns = np.repeat(np.arange(count), most), rng.integers(0, max(1, width), count * most)
+        alone = min(count, width) < 2
+        empty_row, empty_column = (-1, -1) if alone else (rng.integers(count), rng.integers(width))
+        kept = (rows != empty_row) & (columns != empty_column)
+        rows, columns = np.divmod(np.unique(rows[kept] * width + columns[kept]), max(1, width))
+        numbers = draw(replace(spec.dense, shape=rows.shape), rng)
+    indptr = np.searchsorted(rows, np.arange(count + 1))
+    return NUMPY.csr(numbers, columns.astype("int32"), indptr.astype("int32"), spec.shape)
+
+
+def draw(spec: Spec, rng: np.random.Generator) -> Any:
     """Random values for a Spec: its own `draw`, uniform within its bounds, or normal; integers below `high`."""
+    if spec.sparse:
+        return draw_sparse(spec, rng)
     if spec.draw is not None:
         return np.asarray(spec.draw(rng, spec.shape)).astype(spec.dtype)
     if not spec.is_real:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR, stored
 from ..contract.layer import reads
 from ..schema.errors import LayerForgeError
 from .case import Case, CheckFailed, check, compare, computes, contiguous_copy, demand, differentiable, outputs, same
@@ -66,7 +67,7 @@ def check_noncontiguous(case: Case) -> None:
 
 def transposed_memory(xp: Any, array: Any) -> Any:
     """The same values with the axes reversed in memory."""
-    return xp.ascontiguousarray(array.T).T if array.ndim > 1 else array
+    return xp.ascontiguousarray(array.T).T if array.ndim > 1 and not isinstance(array, CSR) else array
 
 
 def must_not_read_all(case: Case) -> str | None:
@@ -98,7 +99,8 @@ def _reads_too_much(case: Case, phase: str, want: dict[str, Any]) -> CheckFailed
 def _undeclared(probe: Probe, tops: Any) -> dict[str, Any]:
     """The bottoms and tops by name that backward must not read; none that shares memory with one that it may."""
     cls = type(probe.layer)
-    arrays = {(kind, i): a for kind, many in (("bottom", probe.bottoms), ("top", tops)) for i, a in enumerate(many)}
+    named = (("bottom", probe.bottoms), ("top", tops))
+    arrays = {(kind, i): stored(a) for kind, many in named for i, a in enumerate(many)}
     declared = [array for (kind, i), array in arrays.items() if reads(cls, kind, i)]
     return {
         f"{kind}[{i}]": array
@@ -180,7 +182,7 @@ def check_views(case: Case) -> None:
         probe.layer.run.keep = case.differentiable
         tops = probe.forward()
         for i, top in enumerate(tops):
-            shared = top.size > 0 and any(probe.xp.shares_memory(top, b) for b in probe.bottoms)
+            shared = top.size > 0 and any(probe.xp.shares_memory(top, stored(b)) for b in probe.bottoms)
             seen_view |= shared
             demand(probe.layer.top_is_view or not shared, f"top[{i}] shares memory with a bottom: declare top_is_view")
             kept = any(probe.xp.shares_memory(top, p) for _, p in probe.layer.params.items()) if top.size else False
@@ -189,10 +191,11 @@ def check_views(case: Case) -> None:
             continue
         dys = probe.draw_cotangents(tops)
         for i, grad in enumerate(probe.backward(dys)):
+            grad = None if grad is None else stored(grad)
             if grad is not None and grad.size:
                 alias = any(d is not None and probe.xp.shares_memory(grad, d) for d in dys)
                 demand(case.cls.grad_aliases or not alias, f"gradient of bottom[{i}] aliases dy: declare grad_aliases")
-                stolen = any(probe.xp.shares_memory(grad, a) for a in (*probe.bottoms, *tops))
+                stolen = any(probe.xp.shares_memory(grad, stored(a)) for a in (*probe.bottoms, *tops))
                 demand(not stolen, f"gradient of bottom[{i}] is the memory of a bottom or top")
     if any(t.size for t in tops):
         demand(seen_view or not probe.layer.top_is_view, "it declares top_is_view, but no top is a view")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import places, shape_of, stored
 from ..arrays.spec import Spec
 from ..config.document import Config
 from ..contract.layer import Example
@@ -23,6 +24,7 @@ from ..graph.graph import Step
 from ..net import Net
 from ..plan.plan import Plan
 from ..plan.planner import make_plan
+from ..run.access import input_array
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.synonyms import did_you_mean
 from .diagnosis import overwrites
@@ -97,6 +99,8 @@ class NetCheck:
         for name in self.given:
             if name not in known:
                 raise ConfigError(f"the net has no input '{name}'", hint=did_you_mean(name, known))
+            if known[name].sparse:
+                self.given[name] = input_array(self.net, name, self.given[name])
         return known
 
     def _plan(self) -> Plan:
@@ -105,7 +109,7 @@ class NetCheck:
             raise ConfigError("nothing in this net has a gradient", hint="declare `grad: true` for an input")
         phase = self.net.graph.phases["train"]
         if self.given:
-            shapes = {name: np.shape(array) for name, array in self.given.items()}
+            shapes = {name: shape_of(array) for name, array in self.given.items()}
             batch = next((shape[0] for shape in shapes.values() if shape), 0)
             self.specs = with_batch(self.specs, batch)
             self.specs |= {name: self.specs[name].with_shape(shape) for name, shape in shapes.items()}
@@ -138,7 +142,7 @@ class NetCheck:
 
     def _array(self, target: Target, inputs: Mapping[str, Any]) -> Any:
         """The live array of a target."""
-        return self.net.layers[target.layer].params[target.blob] if target.layer else inputs[target.blob]
+        return self.net.layers[target.layer].params[target.blob] if target.layer else stored(inputs[target.blob])
 
     # One scene: inputs, and the gradients there -------------------------------------------------------------------
 
@@ -154,9 +158,10 @@ class NetCheck:
         self.tested.restore_state(self.tested_state)
         self.tested.zero_grad()
         self.tested.forward(phase="train", outputs=self.heads, copy=False, **host)
-        self.tested.backward(**({} if self.losses else cotangents))
+        self.tested.backward(None if self.losses else cotangents)
         inputs = {name: self._rounded(name, value) for name, value in host.items()}
-        gradients = {t: np.array(self.tested.backend.to_host(self._gradient(t)), np.float64) for t in self.targets}
+        host_of = self.tested.backend.to_host
+        gradients = {t: np.array(host_of(stored(self._gradient(t))), np.float64) for t in self.targets}
         self.replay.start(inputs)
         return inputs, gradients, list(cotangents.values())
 
@@ -214,13 +219,15 @@ class NetCheck:
 
             row = self.rows[target]
             row.scale, row.floor = norm(gradients[target]), self.effort.limits.zero * largest
+            row.shape = gradients[target].shape  # of a sparse input: how many numbers it stores this time
             rng = np.random.default_rng([self.effort.seed, 4, number, done])
             array, device = self._array(target, inputs), self.net.backend.from_host
             judge = Judge(row, array, gradients[target], evaluate, cotangents, device, rng, self.effort)
+            judge.places = None if target.layer else places(inputs[target.blob])
             wanted = missing[target]
             missing[target] = wanted - sum(judge.direction(f"direction {k + 1}") for k in range(wanted))
             if number == 0:
-                judge.elements(target.size if self.effort.exhaustive else self.effort.samples)
+                judge.elements(array.size if self.effort.exhaustive else self.effort.samples)
             self.replay.run(target.steps)
 
     def _settle(self, targets: list[Target], kinked: list[Target]) -> list[Row]:

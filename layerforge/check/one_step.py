@@ -6,7 +6,8 @@
     blobs/<blob>/grad                backward, from the last layer to the first
     parameters/<layer>/<name>/grad   what all of it is for
 
-A blob that is overwritten in place has no data of its own any more. Shared parameters stand under their owner.
+A blob that is overwritten in place has no data of its own any more. Shared parameters stand under their owner. Of a
+sparse input these are the numbers that it stores.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import stored
 from ..graph.graph import Blob, PhaseGraph
 from ..net import Net
 from ..schema.errors import LayerForgeError
@@ -45,7 +47,7 @@ def take_step(net: Net, inputs: Mapping[str, Any], phase: str = "train", seed: i
     net.zero_grad()
     net.forward(phase=phase, backward=True, copy=False, **inputs)
     blobs = [b for b in in_order(graph) if b.overwritten_by is None]
-    arrays |= {f"blobs/{escape(b.name)}/data": np.array(host(net.blobs[b.name].data)) for b in blobs}
+    arrays |= {f"blobs/{escape(b.name)}/data": np.array(host(stored(net.blobs[b.name].data))) for b in blobs}
     arrays |= {
         f"statistics/{escape(layer)}/{name}": np.array(host(array))
         for layer, named in net.state.items()
@@ -53,11 +55,11 @@ def take_step(net: Net, inputs: Mapping[str, Any], phase: str = "train", seed: i
     }
     cotangents = starts(net, phase, seed)
     if cotangents:
-        net.backward(**cotangents)
+        net.backward(cotangents)
         for blob in reversed(blobs):
             grad = _gradient(net, blob)
             if grad is not None:
-                arrays[f"blobs/{escape(blob.name)}/grad"] = np.array(host(grad))
+                arrays[f"blobs/{escape(blob.name)}/grad"] = np.array(host(stored(grad)))
         trained = {path: grad for path, grad in _params(net, "grad") if grad is not None}
         arrays |= {path: np.array(host(grad)) for path, grad in trained.items()}
     return OneStep(arrays, cotangents)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR
 from ..contract import call
 from ..graph.graph import Step
 from ..net import Net
@@ -40,7 +41,8 @@ class Replay:
         for step in steps:
             layer = step.node.layer
             layer.needs_grad, layer.runs_in_place = step.needs_grad, False
-            tops = call.forward(layer, [self.values[i] for i in step.bottoms])
+            bottoms = (self.values[i] for i in step.bottoms)  # a CSR remembers what may have been changed since
+            tops = call.forward(layer, [b.fresh() if isinstance(b, CSR) else b for b in bottoms])
             if layer.top_is_view and layer.no_grad_bottoms:  # may be held while what it is a view of moves
                 tops = tuple(top.copy() for top in tops)
             for index, top in zip(step.tops, tops, strict=False):

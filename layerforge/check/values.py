@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract import call
+from ..run import along_params
 from .case import (
     Case,
     CheckFailed,
@@ -21,6 +22,7 @@ from .case import (
 from .diagnosis import overwritten
 from .differences import Tolerance
 from .gradients import Effort, equal_elements, joint_gradient, layer_gradients
+from .harness import tangent
 
 
 @check()
@@ -132,8 +134,9 @@ def check_jvp(case: Case) -> None:
         dys = probe.draw_cotangents(tops)
         rng = np.random.default_rng(9)
         needed = probe.layer.needs_grad
-        moves = [rng.normal(size=b.shape) if n else None for b, n in zip(probe.bottoms, needed, strict=True)]
-        tangents = call.jvp(probe.layer, [None if m is None else probe.device(m) for m in moves])
+        pairs = zip(probe.bottoms, needed, strict=True)
+        tangent_of = [tangent(b, rng, probe.backend, probe.dtype) if needs else None for b, needs in pairs]
+        moves, tangents = [probe.host(v) for v in tangent_of], call.jvp(probe.layer, tangent_of)
         demand(len(tangents) == len(tops), f"jvp returned {len(tangents)} tangents for {len(tops)} tops")
         moved = zip(dys, tangents, strict=True)
         forward = sum(float((probe.host(d) * probe.host(t)).sum()) for d, t in moved if d is not None and t is not None)
@@ -142,6 +145,40 @@ def check_jvp(case: Case) -> None:
         scale = sum(float(np.abs(probe.host(d)).sum()) for d in dys if d is not None)
         message = f"<dy, J v> is {forward:.12g}, <Jᵀ dy, v> is {backward:.12g} ({phase})"
         demand(abs(forward - backward) <= max(1e-9, case.tolerance) * (abs(backward) + scale), message)
+
+
+def has_jvp_params(case: Case) -> str | None:
+    """Condition of the check of jvp_params: parameters along which the layer knows its tangents."""
+    layer = case.probe().layer
+    if not (case.differentiable and len(layer.params)):
+        return "it has no parameters"
+    return None if along_params.knows(layer) else "it has no jvp of its own along parameters"
+
+
+@check(has_jvp_params)
+def check_jvp_params(case: Case) -> None:
+    """Forward accumulation along each parameter is the transpose of backward: <dy, J v> = <dw, v>."""
+    for phase in ("train", "eval"):
+        probe = case.probe(phase=phase)
+        layer = probe.layer
+        layer.run.keep = True
+        tops = probe.forward()
+        dys = probe.draw_cotangents(tops)
+        scale = sum(float(np.abs(probe.host(d)).sum()) for d in dys if d is not None)
+        rng = np.random.default_rng(9)
+        grads = {}
+        for name, array in layer.params.items():
+            v = rng.normal(size=array.shape)
+            tangents = along_params.along(layer, probe.bottoms, {name: probe.device(v)})
+            pairs = [(d, t) for d, t in zip(dys, tangents, strict=True) if d is not None]
+            demand(all(t.shape == d.shape for d, t in pairs), f"the tangent along {name} has not the shape of the top")
+            grads[name] = v, sum(float((probe.host(d) * probe.host(t)).sum()) for d, t in pairs)
+        probe.zero_grad()
+        probe.backward(dys)
+        for name, (v, forward) in grads.items():
+            backward = float((probe.host(layer.grads[name]) * v).sum())
+            message = f"along {name} <dy, J v> is {forward:.12g}, <dw, v> is {backward:.12g} ({phase})"
+            demand(abs(forward - backward) <= max(1e-9, case.tolerance) * (abs(backward) + scale), message)
 
 
 @check(differentiable)
@@ -171,7 +208,7 @@ def check_float32(case: Case) -> None:
     """float32 stays close to float64, forward and backward."""
     single, double = case.probe(dtype="float32"), case.probe(dtype="float64")
     double.bottoms = [
-        double.backend.from_host(single.host(b), "float64" if s.is_real else None)
+        b.astype("float64" if s.is_real else b.dtype)
         for b, s in zip(single.bottoms, single.bottom_specs, strict=True)
     ]
     for (_, mine), (_, other) in zip(double.layer.params.items(), single.layer.params.items(), strict=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.yaml_dump import dump_yaml
 from ..schema.errors import LayerForgeError, flatten, raise_all
-from ..schema.locations import PlacedDict, part, place_of
+from ..schema.locations import Place, PlacedDict, part, place_of
 from .arguments import add_config_arguments, add_json_option, open_config
 from .output import print_json, yaml_line
 
@@ -61,10 +61,31 @@ def resolved_with_layers(config: Config) -> PlacedDict:
     for layer in expansion.layers:
         errors += layer_errors(layer)
     raise_all(errors)
-    tree = config.resolved()
-    for net in (tree["net"], *(body["net"] for body in tree.get("blocks", {}).values())):
-        net[:] = [with_defaults(item) for item in net]
+    tree, words = config.resolved(), words_on_null_fillers(config)
+    pairs = [(tree["net"], config.net)]
+    pairs += [(body["net"], config.blocks[name]["net"]) for name, body in tree.get("blocks", {}).items()]
+    for net, given in pairs:
+        net[:] = [with_defaults(item, words.get(place_of(mine))) for item, mine in zip(net, given, strict=True)]
     return tree
+
+
+def words_on_null_fillers(config: Config) -> dict[Place | None, str]:
+    """What the graph makes of fillers that are null, in words, by the places where the layers are written.
+
+    The graph is built without data, and so without shapes; what is wrong with its wiring is not told of here.
+    """
+    from ..arrays.backend import NUMPY
+    from ..graph.builder import Builder
+    from ..graph.starting_values import followers, in_words
+
+    builder = Builder({}, set(), config.top.dtype)
+    builder.inputs_known = False
+    graph = builder.build(config.net, config.blocks, NUMPY.xp)
+    found: dict[Place | None, list[Any]] = {}
+    following = followers(graph.phases)
+    for node in graph.nodes:
+        found.setdefault(place_of(node.item), []).append(following.get(node.name))
+    return {place: in_words(several) for place, several in found.items()}
 
 
 def layer_errors(item: Mapping[str, Any]) -> list[LayerForgeError]:
@@ -82,9 +103,13 @@ def layer_errors(item: Mapping[str, Any]) -> list[LayerForgeError]:
     return []
 
 
-def with_defaults(item: PlacedDict) -> PlacedDict:
-    """A layer with the hyper-parameters that it leaves to their defaults; uses of blocks stay as they are."""
-    from ..config.resolved import DEFAULT
+def with_defaults(item: PlacedDict, start: str | None = None) -> PlacedDict:
+    """A layer with the hyper-parameters that it leaves to their defaults; uses of blocks stay as they are.
+
+    start  what a filler that is left to the graph means here
+    """
+    from ..config.resolved import DEFAULT, origin_of
+    from ..contract.fillers import ChosenFiller
     from ..schema.params import parse_as, to_plain
     from ..schema.registry import LAYERS
 
@@ -96,6 +121,8 @@ def with_defaults(item: PlacedDict) -> PlacedDict:
         if name not in item and not field.required:
             full[name] = None if field.default is None else to_plain(parse_as(field.type, field.default))
             full.value_places[name] = DEFAULT
+        if start and field.type == ChosenFiller and full[name] is None:
+            full.value_places[name] = Place(f"{origin_of(place_of(full, name))}: {start}", 0, 0)
     return full
 
 

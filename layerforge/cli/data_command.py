@@ -142,7 +142,10 @@ def describe(source: Source) -> dict[str, Any]:
         "files": files_of(cls),
         "missing": missing(data_set) if data_set else {},
         "blobs": {
-            name: {"shape": list(spec.shape), "role": spec.role, "low": spec.low, "high": spec.high}
+            name: {
+                **{"shape": list(spec.shape), "role": spec.role, "low": spec.low, "high": spec.high},
+                "sparse": spec.sparse,
+            }
             for name, spec in specs.items()
         },
         "parts": {part: count(source, part) for part in source.parts},
@@ -198,7 +201,7 @@ def describe_blob(blob: Mapping[str, Any]) -> str:
     """Shape and meaning of one sample's blob."""
     shape = f"({', '.join(map(str, blob['shape']))})"
     if blob["role"] == "real":
-        return f"{shape} real"
+        return f"{shape} real" + (f", sparse ({blob['sparse']})" if blob["sparse"] else "")
     high = "..." if blob["high"] is None else int(blob["high"]) - 1
     return f"{shape} index, {int(blob['low'] or 0)} to {high}"
 

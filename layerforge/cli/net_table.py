@@ -18,6 +18,7 @@ from ..run.executor import Executor
 from ..run.staging import dummy
 from ..run.summary import align, shape_in_words
 from ..schema.errors import LayerForgeError
+from ..schema.registry import FILLERS
 
 
 def bytes_in_words(count: int | None) -> str:
@@ -124,8 +125,9 @@ def describe(net: Net) -> dict[str, Any]:
     inputs   name, shape, dtype
     engine   library, threads, why: which computes; None where all is the reference's, and why
     layers   name, type, bottoms, tops, shapes, parameters, flops (of one forward), kept_bytes (None: not known; of
-             layers that run in eval only 0), phase (None: both), in_place, frozen, shares, engine (who computes it),
-             why (not another), into (the layer that it became a part of; None where it is one of its own)
+             layers that run in eval only 0), phase (None: both), in_place, frozen, shares, starts (of parameters whose
+             filler the graph chose: filler, why), engine (who computes it), why (not another), into (the layer that it
+             became a part of; None where it is one of its own)
     totals   batch_size, parameters, trained_parameters, parameter_bytes, forward_flops, forward_flops_per_sample,
              step_flops (forward and backward, estimated), kept_bytes; of layers that run in train
     memory   arena_bytes, unshared_bytes, own_arrays: see memory_of; None where every layer makes its own arrays
@@ -200,8 +202,14 @@ def _layer(net: Net, step: Step, kept: Mapping[str, int] | None) -> dict[str, An
         "phase": node.wiring.phase,
         "in_place": step.in_place,
         "frozen": bool(flags) and not any(flags),
+        "starts": _starts(net, node),
         "shares": {name: ".".join(flat.shared[node.name, name]) for name in node.wiring.share},
     }
+
+
+def _starts(net: Net, node: Node) -> dict[str, dict[str, Any]]:
+    chosen = {name: net.graph.starting_values.get((node.name, name)) for name in node.layer.param_decls}
+    return {name: {"filler": value.filler.plain(), "why": value.why} for name, value in chosen.items() if value}
 
 
 def _flops(node: Node, bottoms: list[Spec], tops: list[Spec]) -> int:
@@ -271,7 +279,8 @@ def _input_row(blob: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _layer_row(layer: Mapping[str, Any], general: str | None) -> tuple[str, ...]:
     """A line of the table. `general` is why all layers are the reference's, which need not be said of each."""
-    remarks = [f"{layer['phase']} only"] if layer["phase"] else []
+    remarks = [_start(name, value) for name, value in layer["starts"].items()]
+    remarks += [f"{layer['phase']} only"] if layer["phase"] else []
     remarks += [word for word, key in (("in place", "in_place"), ("frozen", "frozen")) if layer[key]]
     remarks += [f"{mine} is {other}" for mine, other in layer["shares"].items()]
     remarks += [layer["why"]] if layer["why"] not in (None, NO_OTHER, general) else []
@@ -286,6 +295,15 @@ def _layer_row(layer: Mapping[str, Any], general: str | None) -> tuple[str, ...]
         f"in {layer['into']}" if layer["into"] else layer["engine"],
         ", ".join(remarks),
     )
+
+
+def _start(name: str, start: Mapping[str, Any]) -> str:
+    """The filler that was chosen for a parameter in a few words: xavier gain 0.316 (HingeLoss 'loss' follows)."""
+    filler = start["filler"]
+    defaults = {key: field.default for key, field in FILLERS.get(filler["type"]).fields.items()}
+    own = [f"{key} {filler[key]:.3g}" for key, default in defaults.items() if filler[key] != default]
+    words = [filler["type"], *own]
+    return f"{'' if name == 'weight' else f'{name} '}{' '.join(words)} ({start['why']})"
 
 
 def _engine_line(engine: Mapping[str, Any]) -> str:

@@ -140,7 +140,7 @@ def measure(net: Net, phase: str, iterations: int) -> dict[str, Any]:
             net.zero_grad()
             outputs = forward(phase=phase, copy=False, **inputs)
             if phase == "train" and (seeds := cotangents(net, outputs)) is not None:
-                backward(**seeds)
+                backward(seeds or None)
     shapes = [spec.shape for spec in net.graph.inputs.values()]
     layers = [
         {
@@ -180,6 +180,10 @@ def random_input(rng: Any, spec: Any) -> Any:
     """Normal numbers, or uniform ones where there are bounds; indices among those that are allowed, else 0."""
     import numpy as np
 
+    if spec.sparse:
+        from ..check.harness import draw
+
+        return draw(spec, rng)
     if not spec.is_real:
         low = int(spec.low or 0)
         return rng.integers(low, max(low + 1, int(spec.high or 0)), spec.shape).astype(spec.dtype)

@@ -66,7 +66,7 @@ def _leaves(value: Any, prefix: str, place: Place | None) -> Iterator[tuple[str,
     elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
         entries = [(_label(item, index), index, item) for index, item in enumerate(value)]
     if not entries:
-        yield prefix, value, _origin(place)
+        yield prefix, value, origin_of(place)
     for label, key, item in entries:
         yield from _leaves(item, f"{prefix}.{label}" if prefix else label, place_of(value, key) or place)
 
@@ -76,7 +76,8 @@ def _label(item: Any, index: int) -> str:
     return name if isinstance(name, str) else str(index)
 
 
-def _origin(place: Place | None) -> str:
+def origin_of(place: Place | None) -> str:
+    """A place in the words of the comments: the file and line, or what was given in its stead."""
     if place is None:
         return SELF_NAMED
     return f"{place.file}:{place.line}" if place.line else place.file

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..arrays.spec import Spec
 from ..schema.errors import LayerError, LayerForgeError
+from ..schema.registry import LAYERS
 from ..schema.user_modules import described
 from .layer import Layer, describe_count, within
 
@@ -28,6 +29,7 @@ def setup(layer: Layer, bottoms: Sequence[Spec]) -> tuple[Spec, ...]:
             hint="list them as `bottom: [a, b]`",
             exit_code=2,
         )
+    _refuse_sparse(layer, bottoms)
     try:
         made = layer.setup(*bottoms)
     except (Exception, SystemExit) as error:
@@ -36,6 +38,15 @@ def setup(layer: Layer, bottoms: Sequence[Spec]) -> tuple[Spec, ...]:
     if not all(isinstance(t, Spec) for t in tops):
         raise failure(layer, "setup", bottoms, LayerError(f"setup must return Specs, got {tops!r}"), exit_code=2)
     return tops
+
+
+def _refuse_sparse(layer: Layer, bottoms: Sequence[Spec]) -> None:
+    """LayerError for a sparse bottom that a layer does not take, naming the layers that take one."""
+    for i, spec in enumerate(bottoms):
+        if spec.sparse and i not in layer.sparse_bottoms:
+            takers = ", ".join(name for name in LAYERS.names() if LAYERS.get(name).sparse_bottoms)
+            error = LayerError(f"bottom[{i}] is sparse, {spec}", hint=f"sparse bottoms are taken by {takers}")
+            raise failure(layer, "setup", bottoms, error, exit_code=2)
 
 
 def check_phase(layer: Layer, phase: str, bottoms: Sequence[Spec]) -> None:

@@ -3,12 +3,14 @@
 fan_in is the number of inputs of one output (count / shape[0]), fan_out the number of outputs of one input
 (count / shape[1]); `mode` chooses n: fan_in, fan_out or their average. Start values are drawn on the host from a
 stream keyed by (seed, layer, parameter), so they depend neither on the backend nor on the order of the layers.
+
+A hyper-parameter of the type `ChosenFiller` may be null: then graph/starting_values.py chooses by what follows.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
@@ -31,6 +33,20 @@ class Filler(Declared):
     def fill(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Start values (float64, on the host) of the given shape."""
         raise NotImplementedError
+
+
+class FillerOrNull:
+    """The rule for a filler that may be left to the graph."""
+
+    description = "a filler or null"
+
+    @staticmethod
+    def parse(value: Any) -> Filler | None:
+        return None if value is None else Filler.parse(value)
+
+
+# The filler of a weight whose null leaves the choice to the graph. A layer hands it to `add_param` as it is.
+ChosenFiller: TypeAlias = Annotated[Filler | None, FillerOrNull()]
 
 
 def fan(shape: tuple[int, ...], mode: str) -> float:
@@ -82,16 +98,17 @@ class Gaussian(Filler):
 
 @FILLERS.add
 class Xavier(Filler):
-    """U[-s, s] with s = sqrt(3 / n), so that the variance is 1 / n (Glorot & Bengio 2010; Caffe's form: n = fan_in).
+    """U[-s, s] with s = gain · sqrt(3 / n): the variance is gain² / n (Glorot & Bengio 2010; Caffe's form: n = fan_in).
 
     torch's xavier_uniform_ is mode: average.
     """
 
     type_name = "xavier"
     mode: str = param("fan_in", help="what n counts", choices=MODES)
+    gain: float = param(1.0, help="factor")
 
     def fill(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        s = math.sqrt(3 / fan(shape, self.mode))
+        s = abs(self.gain) * math.sqrt(3 / fan(shape, self.mode))
         return rng.uniform(-s, s, shape)
 
 

@@ -34,7 +34,7 @@ from ..schema.params import Declared
 from ..schema.settled import from_within
 from ..schema.synonyms import did_you_mean
 from .fillers import Filler, as_filler
-from .namespaces import Flags, Grads, Params, Saved, State
+from .namespaces import Flags, Grads, Params, Rows, Saved, State
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,19 @@ class Run:
 
 @dataclass(frozen=True)
 class ParamDecl:
-    """A parameter as declared: its memory comes when all layers are set up."""
+    """A parameter as declared: its memory comes when all layers are set up.
+
+    filler  None: the graph chooses by what follows the layer
+    fan_in  for that choice, how many numbers are summed up for one of the top; None: count / shape[0]
+    """
 
     name: str
     shape: tuple[int, ...]
-    filler: Filler
+    filler: Filler | None
     lr_mult: float
     decay_mult: float
+    fan_in: float | None = None
+    sparse_grad: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,8 +161,11 @@ class Layer(Declared):
     top_is_view      its top shares memory with its bottom (`validate` sets it where hyper-parameters decide)
     grad_aliases     a gradient that it returns may be the memory of dy
     no_grad_bottoms  real bottoms that never get a gradient
+    sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
+    linear_in_params while bottoms stand still the tops are linear in all parameters together, as y = x Wᵀ + b is: their
+                     tangent along the parameters is a forward with the tangents of the parameters in the place of these
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
     examples, bad_examples   what the checks run on
     """
@@ -168,8 +177,10 @@ class Layer(Declared):
     top_is_view: bool = False
     grad_aliases: ClassVar[bool] = False
     no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
+    sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
+    linear_in_params: ClassVar[bool] = False
     adds_up: ClassVar[bool] = True
     examples: ClassVar[list[Example]] = []
     bad_examples: ClassVar[list[Bad]] = []
@@ -188,6 +199,7 @@ class Layer(Declared):
     grads: Grads
     state: State
     needs_param_grad: Flags
+    grad_rows: Rows
     kept: Saved | None  # what forward saved, for `saved`
     draws: int  # how many times this forward has drawn random numbers
     param_decls: dict[str, ParamDecl]
@@ -202,6 +214,7 @@ class Layer(Declared):
         self.needs_grad, self.tops_wanted, self.runs_in_place = (), 1, False
         self.run = Run()
         self.params, self.grads, self.state, self.needs_param_grad = Params(), Grads(), State(), Flags()
+        self.grad_rows = Rows()
         self.param_decls, self.state_decls = {}, {}
         self.memory, self.kept, self.draws = Memory(), None, 0
         return self
@@ -255,6 +268,14 @@ class Layer(Declared):
         raise NotImplementedError(f"{type(self).__name__} has no jvp(self, dx)")
 
     @any_arguments
+    def jvp_params(self, **tangents: Array) -> Any:
+        """The tangents of the tops from those of the parameters that move, by name, while the bottoms stand still.
+
+        Optional: nobody asks where `linear_in_params` holds, and without either a net derives it from backward.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no jvp_params(self, weight)")
+
+    @any_arguments
     def per_sample_for(self, *bottoms: Spec) -> bool:
         """Whether `per_sample` holds for this layer and these bottoms: a layer with a `dim` may work along axis 0."""
         return self.per_sample
@@ -299,13 +320,32 @@ class Layer(Declared):
             self.kept = Saved(arrays)
 
     def add_param(
-        self, name: str, shape: Sequence[int], filler: Any, *, lr_mult: float = 1.0, decay_mult: float = 1.0
+        self,
+        name: str,
+        shape: Sequence[int],
+        filler: Any,
+        *,
+        lr_mult: float = 1.0,
+        decay_mult: float = 1.0,
+        fan_in: float | None = None,
+        sparse_grad: bool = False,
     ) -> None:
         """Declare a parameter. Again with the same shape does nothing; with another shape it is an error.
 
-        filler is a Filler, its name, or a number; the multipliers scale the solver's lr and weight_decay.
+        filler is a Filler, its name, or a number; None for the weights of a linear map leaves the choice to the graph,
+        by what follows the layer. The multipliers scale the solver's lr and weight_decay.
+        fan_in is for that choice: how many numbers one of the top sums up, where it is not count / shape[0].
+        With sparse_grad backward tells of every row that it adds to, `self.grad_rows.NAME.add(rows)`; no other is
+        updated.
         """
-        self._declare(self.param_decls, ParamDecl(name, tuple(shape), as_filler(filler), lr_mult, decay_mult))
+        shape, chosen = tuple(shape), None if filler is None else as_filler(filler)
+        if chosen is None and fan_in is None and len(shape) < 2:
+            raise LayerError(
+                f"'{name}' has no filler, and as its shape is {shape} it has no fan_in to choose one by",
+                hint="name a filler, or a number that it starts at",
+            )
+        decl = ParamDecl(name, shape, chosen, lr_mult, decay_mult, fan_in, sparse_grad)
+        self._declare(self.param_decls, decl)
 
     def add_state(self, name: str, shape: Sequence[int], value: float, dtype: str = "") -> None:
         """Declare an array of state, such as running statistics, that starts at `value`."""
@@ -435,6 +475,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "grads": (),
     "state": (),
     "needs_param_grad": (),
+    "grad_rows": (),
     "param_decls": (),  # by add_param and add_state
     "state_decls": (),
     "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place

@@ -87,6 +87,13 @@ class Saved(Namespace):
         vars(self).update(arrays)
 
 
+class Rows(Namespace):
+    """Of the parameters whose gradient is sparse, the rows that have one: a RowSet by parameter name."""
+
+    what = "parameter with a sparse gradient"
+    remedy = "declare it in setup with add_param(..., sparse_grad=True)"
+
+
 class Flags(Namespace):
     """True or False by parameter name."""
 

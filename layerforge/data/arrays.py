@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from ..arrays.backend import NUMPY
+from ..arrays.sparse import CSR, is_sparse
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError
 from ..schema.params import param
@@ -20,11 +22,15 @@ class ArraysRule:
     description = "a mapping of blob names to NumPy arrays, given in Python"
 
     @staticmethod
-    def parse(value: Any) -> dict[str, np.ndarray]:
+    def parse(value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping) or not value:
             raise TypeError
-        views = {}
+        views: dict[str, Any] = {}
         for name, array in value.items():
+            if is_sparse(array):
+                dtype = array.dtype if array.dtype.kind == "f" else "float64"
+                views[str(name)] = NUMPY.csr_from(f"arrays: '{name}'", array, array.shape[-1], dtype)
+                continue
             view = np.asarray(array).view()
             if view.dtype.kind not in "biuf" or view.ndim == 0:
                 raise ConfigError(
@@ -35,18 +41,24 @@ class ArraysRule:
         return views
 
 
+def spec_of(array: Any) -> Spec:
+    """The Spec of one sample of an array, or of one row of a CSR."""
+    sparse = isinstance(array, CSR)
+    return Spec(array.shape[1:], sparse="csr") if sparse else infer_spec(array.shape, array.dtype)
+
+
 @register_source
 class Arrays(Source):
     """Arrays given in Python, as in `Feed(source=Arrays(arrays={"x": x, "label": t}), batch_size=32)`.
 
     The samples are along the first axis. Floats are real; bytes with at least two axes are pixels (real, scaled by
-    1/255); other integers are indices.
+    1/255); other integers are indices. A matrix in CSR form, such as SciPy's csr_array, is a sparse blob.
     """
 
     arrays: Annotated[dict[str, np.ndarray], ArraysRule] = param(help="the arrays by blob name")
 
     def specs(self) -> dict[str, Spec]:
-        return {name: infer_spec(array.shape, array.dtype) for name, array in self.arrays.items()}
+        return {name: spec_of(array) for name, array in self.arrays.items()}
 
     def count(self, part: str) -> int | None:
         lengths = {len(array) for array in self.arrays.values()}

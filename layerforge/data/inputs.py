@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ def read_inputs(
     Bytes stay bytes. Values are those of the training data before its transform: 0 to 255 for pixels.
         .png               one image of exactly the height and width; grey and colour are converted into each other
         .npz               the array named like the blob, or the only one
+                           (of a sparse blob the matrix that scipy.sparse.save_npz wrote)
         .csv               a line per sample, its values in order; a header line is skipped
         IDX (any name)     as MNIST's image files, also .gz
     `source`, that of the training data, reads files of its own kind as it read those: a table by its columns' names,
@@ -40,11 +42,11 @@ def read_inputs(
     if path.suffix.lower() == ".png":
         return _image(path, spec)
     try:
-        array = _array(path, blob, source)
+        array = _array(path, blob, source, spec)
     except LayerForgeError as error:
         error.hint = WITHOUT_KEYS.get(error.hint or "", error.hint)
         raise
-    samples = _as_samples(path, array, spec)
+    samples = array if spec.sparse else _as_samples(path, array, spec)
     if not len(samples):
         raise file_error(path, "holds no samples")
     if not spec.is_real and samples.dtype.kind == "f" and (samples == np.floor(samples)).all():
@@ -55,11 +57,13 @@ def read_inputs(
     return samples
 
 
-def _array(path: Path, blob: str, source: Source | None) -> np.ndarray:
+def _array(path: Path, blob: str, source: Source | None, spec: Spec) -> Any:
     """What a file that is no image holds for a blob."""
     kind = path.suffix.lower()
     if source is not None and (known := source.inputs_of(path, blob)) is not None:
         return known
+    if spec.sparse:
+        raise file_error(path, f"'{kind}' is no kind of sparse input", "give a file as training's, or a .npz of CSR")
     if kind == ".npz":
         return npz_input(path, blob)
     if kind == ".csv":

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR, stored
 from ..schema.errors import DataError
 from ..schema.params import parse_as
 
@@ -47,6 +48,9 @@ class Kind:
 
         Errors   DataError where there are no numbers in it
         """
+        if isinstance(array, CSR):  # most of its numbers are 0
+            low, high = (float(end(array.data, initial=0.0)) for end in (np.min, np.max))
+            return cls(str(array.dtype), low, high, tuple(array.shape[1:]))
         if not array.size:
             raise DataError(f"there are no numbers in an array of the shape {array.shape}", hint="leave it out")
         typical = _typical(array) if array.ndim == 2 else ()
@@ -77,7 +81,8 @@ class Kind:
 
         where   what holds the samples, for the message
         """
-        if not array.size:
+        numbers = stored(array)
+        if not numbers.size:
             return
         other = Kind.of(array)
         if other.shape != self.shape:
@@ -85,7 +90,7 @@ class Kind:
         if other.is_bytes != self.is_bytes:
             fix = "give whole numbers from 0 to 255, as uint8" if self.is_bytes else f"convert them to {self.dtype}"
             raise self._unlike(name, where, str(other), str(self), f"{fix}, in training's units")
-        if self._is_far(array, other) or self._is_dark(other) or self._is_rescaled(array, other):
+        if self._is_far(numbers, other) or self._is_dark(other) or self._is_rescaled(numbers, other):
             raise self._unlike(name, where, str(other), str(self), "give them in training's units")
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ KINDS = "biuf"
 HEADER_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 DAMAGE = (zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError, ValueError, OverflowError, KeyError)
 MOST_ARRAYS = 10_000
+LONGEST_WORD = 256  # bytes
 LONGEST_HEADER = 10_000  # bytes; what NumPy itself accepts
 
 
@@ -158,7 +160,9 @@ def _header(path: str | Path, info: zipfile.ZipInfo, stream: Any) -> tuple[tuple
         length = int.from_bytes(size, "little")
         if length > LONGEST_HEADER:  # before it is read: a few compressed bytes can be gigabytes
             raise ValueError(f"a header of {length} bytes")
-        shape, fortran, dtype = HEADER_READERS[version](io.BytesIO(size + stream.read(length)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of names of types that NumPy gives up
+            shape, fortran, dtype = HEADER_READERS[version](io.BytesIO(size + stream.read(length)))
         if len(shape) > 32 or min(shape, default=0) < 0 or math.prod(max(1, n) for n in shape) >= 2**48:
             raise ValueError(f"shape {shape}")
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as problem:
@@ -185,3 +189,15 @@ def read_array(path: str | Path, name: str) -> np.ndarray:
             flat = np.frombuffer(bytearray(stream.read()), dtype)
     array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def read_word(path: str | Path, name: str) -> str:
+    """A short text in the file, such as the name of a format."""
+    with opened(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+        with archive.open(info) as stream:
+            shape, _, dtype = _header(path, info, stream)
+            if shape or dtype.kind not in "SU" or dtype.itemsize > LONGEST_WORD:
+                raise file_error(path, f"'{name}' in it is no word")
+            text = np.frombuffer(stream.read(dtype.itemsize).ljust(dtype.itemsize, b"\0"), dtype)[0]
+    return text.decode("latin-1") if isinstance(text, bytes) else str(text)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 
+from ..arrays.sparse import CSR, places, stored
 from ..arrays.spec import Spec
 from ..config.data_section import FEED_KEYS
 from ..config.scalars import shorten
@@ -248,14 +249,18 @@ def check_arrays(owner: str, specs: Mapping[str, Spec], arrays: Mapping[str, np.
 
 def check_array(owner: str, spec: Spec, array: np.ndarray) -> None:
     """DataError where an array of samples does not fit the Spec of one sample."""
+    if isinstance(array, CSR) != bool(spec.sparse):
+        raise DataError(f"{owner} must be {'a CSR' if spec.sparse else 'an array'}, got {type(array).__name__}")
     if array.shape[1:] != spec.shape:
         raise DataError(f"{owner} must have samples of shape {spec.shape}, got {array.shape[1:]}")
     if array.dtype.kind not in ("biu" if not spec.is_real else "fiu"):
         wanted = "numbers" if spec.is_real else "integers"
         raise DataError(f"{owner} must hold {wanted}, got {array.dtype}")
     if spec.is_real:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            sample = int(np.argwhere(~np.isfinite(array))[0][0])
+        numbers = stored(array)
+        if array.dtype.kind == "f" and not np.isfinite(numbers).all():
+            where = places(array)[~np.isfinite(numbers)] if spec.sparse else np.argwhere(~np.isfinite(numbers))
+            sample = int(where[0][0])
             raise DataError(f"{owner}: sample {sample} is not finite", hint="remove NaN and infinity from the data")
         return
     low, high = spec.low, spec.high

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR
 from ..arrays.spec import Spec
 from ..config.data_section import Transform, is_image
 from ..graph.uses import TARGET, UNCLEAR
@@ -84,6 +85,8 @@ class InputTransform:
         """Samples (N, ...) of a blob as the net sees them: reals in `dtype`, indices in int64. `raw` is not changed."""
         if name not in self.affine:
             return raw.astype(np.int64)
+        if isinstance(raw, CSR):
+            return raw.with_data((raw.data * float(self.affine[name][0])).astype(dtype))
         if self.crop is not None and raw.ndim == 4 and raw.shape[-2:] != self.crop:
             raw = centre_crop(raw, self.crop)
         # Bytes and float32 lose nothing in float32; wide values may be far from 0, so their mean goes in float64.
@@ -169,6 +172,8 @@ def _selected(
 def _affine(transform: Transform, spec: Spec, arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Factor and offset for blobs of one kind, from the transform and the training samples where it asks for them."""
     scale = natural_scale(arrays[0].dtype) if transform.scale is None else transform.scale
+    if spec.sparse:
+        return _sparse_affine(transform, scale)
     taken = functools.cache(functools.partial(moments, arrays))  # mean and std usually ask for the same
     mean, std = np.asarray(0.0), np.asarray(1.0)
     if isinstance(transform.mean, str):
@@ -184,6 +189,18 @@ def _affine(transform: Transform, spec: Spec, arrays: list[np.ndarray]) -> tuple
     # A standard deviation of 0 marks what never changes: it becomes 0 whatever comes.
     inverse = np.divide(1.0, std, out=np.zeros(np.shape(std)), where=np.asarray(std) > 0)
     return scale * inverse, -mean * inverse
+
+
+def _sparse_affine(transform: Transform, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and offset for a sparse blob: one number, and 0, so that what is not stored stays 0."""
+    if transform.mean not in (None, 0):
+        raise ConfigError(
+            "transform: a sparse blob has no mean subtracted: none of its numbers would be 0 any more",
+            place=transform.place, hint="give scale alone, or name other blobs: transform: {blobs: [...]}",
+        )  # fmt: skip
+    if isinstance(transform.std, str | list):
+        raise ConfigError("transform: std of a sparse blob is one number", place=transform.place)
+    return np.asarray(scale / (transform.std or 1.0)), np.asarray(0.0)
 
 
 def _per_channel(word: str, value: float | list[float], spec: Spec) -> np.ndarray:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..arrays.backend import Backend
+from ..arrays.sparse import CSR, places
 from ..net import Net
 from ..schema.errors import DivergedError
 from ..solvers.solver import Solver
@@ -46,6 +48,8 @@ class Replayed:
         if self.cause is None or self.cause.kind != DATA:
             return []
         array = self.capsule.batches[self.part][self.cause.name]
+        if isinstance(array, CSR):
+            return np.unique(places(array)[~np.isfinite(array.data), 0]).tolist()
         return [int(i) for i in np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))]
 
 
@@ -87,7 +91,7 @@ def _as_trained(capsule: Capsule, backend: str | Backend | None) -> tuple[float,
     return _figures(solver)
 
 
-def _accumulate(solver: Solver, batch: dict[str, np.ndarray]) -> bool:
+def _accumulate(solver: Solver, batch: dict[str, Any]) -> bool:
     """Whether a backward refused what the loss sent down."""
     try:
         solver.accumulate(**batch)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..arrays.backend import Backend
+from ..arrays.sparse import CSR
 from ..config.document import Config
 from ..config.yaml_file import parse_yaml
 from ..net import Net
@@ -33,7 +32,7 @@ def rebuild(
         raise ConfigError(message, hint="if you trust them, run them with --allow-import")
     own = {key: value for key, value in tree.items() if key not in ("data", "extends")}
     first = capsule.batches[0]
-    own["inputs"] = {n: {"shape": list(first[n].shape), "dtype": _dtype(first[n])} for n in capsule.meta["inputs"]}
+    own["inputs"] = {name: _declared(first[name]) for name in capsule.meta["inputs"]}
     config = Config.from_dict(own, (), user_modules.import_all)
     net = WatchedNet(config, backend) if watched else Net(config, keep="none", backend=backend)
     assert config.solver is not None  # a capsule holds the configuration of a training
@@ -44,6 +43,7 @@ def rebuild(
     return net, solver
 
 
-def _dtype(array: np.ndarray) -> str | None:
-    """An index says what it is, a real takes the net's dtype."""
-    return None if array.dtype.kind == "f" else str(array.dtype)
+def _declared(array: Any) -> dict[str, Any]:
+    """An input as a configuration declares it: an index says what it is, a real takes the net's dtype."""
+    dtype = None if array.dtype.kind == "f" else str(array.dtype)
+    return {"shape": list(array.shape), "dtype": dtype, "sparse": "csr" if isinstance(array, CSR) else None}

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import shape_of
 from ..arrays.spec import Spec
 from ..check.case import close
 from ..check.draws import with_batch
@@ -145,7 +146,7 @@ def _prepare(net: Net, config: Config, batch: Batch, seed: int) -> BatchVerdict:
 
 def _samples(batch: Batch) -> int:
     """The first axis of the first input; 1 where that is a single number, or there are no inputs."""
-    shape = np.shape(next(iter(batch.values()), 0))
+    shape = shape_of(next(iter(batch.values()), 0))
     return shape[0] if shape else 1
 
 
@@ -207,7 +208,7 @@ def _parts(batch: Batch, sizes: Sequence[int]) -> list[dict[str, Any]]:
     ends = np.cumsum(sizes)
     whole = sum(sizes)
     return [
-        {n: x[end - size : end] if np.shape(x)[:1] == (whole,) else x for n, x in batch.items()}
+        {n: x[end - size : end] if shape_of(x)[:1] == (whole,) else x for n, x in batch.items()}
         for size, end in zip(sizes, ends, strict=True)
     ]
 
@@ -224,7 +225,7 @@ def _replay(net: Net, batch: Batch) -> Replay:
 
 
 def _specs(net: Net, batch: Batch) -> dict[str, Spec]:
-    return {name: net.graph.inputs[name].with_shape(np.shape(array)) for name, array in batch.items()}
+    return {name: net.graph.inputs[name].with_shape(shape_of(array)) for name, array in batch.items()}
 
 
 def _counts(replay: Replay) -> dict[str, Count]:

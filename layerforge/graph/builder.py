@@ -24,6 +24,7 @@ from .gradients import find_gradients
 from .graph import PHASES, Blob, Graph, Node, PhaseGraph, Step, Wiring
 from .in_place import merge_storage, unsafe, use_of
 from .inputs import demand_room, input_of, parse_inputs
+from .starting_values import starting_values
 
 INPUT_KEYS = ("name", "type", "top")  # what an Input layer takes of the keys of Wiring
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
@@ -61,10 +62,11 @@ class Builder:
         phases = {phase: self._phase(phase) for phase in PHASES}
         shared = sharing.shared_parameters(self.nodes, self.errors)
         running = [node for node in self.nodes if not isinstance(node.layer, Input)]
-        graph = Graph(running, self.inputs, frozenset(self.input_grads), phases, shared)
+        starts = starting_values(running, phases, shared)
+        graph = Graph(running, self.inputs, frozenset(self.input_grads), phases, shared, starts)
         set_up = self._set_up(phases.values())
         self.errors += sharing.unknown_names(n for n in running if n.name in set_up)
-        self.errors += sharing.contradictions(running, shared, set_up)
+        self.errors += sharing.contradictions(graph, set_up)
         if not self.errors:
             for phase in phases.values():
                 find_gradients(graph, phase)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..arrays.spec import Spec
 from ..config.sections import ENGINES
+from ..contract.fillers import Filler
 from ..contract.layer import Layer
 from ..schema.locations import Place, place_of
 from ..schema.params import Declared, param
@@ -134,15 +135,32 @@ class PhaseGraph:
         return [b for b in self.current.values() if b.producer is not None and not b.readers]
 
 
+@dataclass(frozen=True)
+class StartingValue:
+    """The filler that the graph chose for a parameter, and the reason in words."""
+
+    filler: Filler
+    why: str
+
+
 @dataclass
 class Graph:
-    """The layers of a net in order, and the graph of each phase."""
+    """The layers of a net in order, and the graph of each phase.
+
+    shared           from each parameter that is taken from another layer to the one whose memory it has
+    starting_values  how the parameters start that declare no filler, by (layer, parameter)
+    """
 
     nodes: list[Node]
     inputs: dict[str, Spec]
     input_grads: frozenset[str]
     phases: dict[str, PhaseGraph]
     shared: dict[tuple[str, str], tuple[str, str]]
+    starting_values: dict[tuple[str, str], StartingValue] = field(default_factory=dict)
+
+    def filler(self, node: Node, name: str) -> Filler:
+        """The filler of a parameter that is its layer's own: what the layer declared, else what was chosen."""
+        return node.layer.param_decls[name].filler or self.starting_values[node.name, name].filler
 
     def multipliers(self) -> dict[tuple[str, str], Multipliers]:
         """The factors on each parameter's learning rate and decay: the configuration's, else the layer's own."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..arrays.spec import Spec
+from ..arrays.spec import FORMATS, Spec
 from ..contract import call
 from ..contract.layer import Layer
 from ..layers.plumbing.input import Input
@@ -23,7 +23,14 @@ class InputSection(Declared):
 
     shape: list[int] = param(help="full shape, batch axis first", ge=0)
     dtype: str | None = param(None, help="an integer dtype makes it an index; reals have the net's dtype")
-    grad: bool = param(False, help="compute its gradient")
+    grad: bool = param(False, help="compute its gradient; of a sparse input that of the stored numbers")
+    sparse: str | None = param(
+        None, help="csr: a matrix in compressed sparse rows, such as SciPy's csr_array", choices=(*FORMATS, None)
+    )
+
+    def validate(self) -> None:
+        if self.sparse and (len(self.shape) != 2 or Spec((), self.dtype or "").role != "real"):
+            raise ConfigError("a sparse input has two axes, [N, D], and real numbers", hint="remove sparse")
 
 
 def parse_inputs(
@@ -36,7 +43,7 @@ def parse_inputs(
             if not isinstance(value, Mapping):
                 raise ConfigError(f"input '{name}' must be a mapping with a shape", place=place_of(section, name))
             declared = InputSection.from_config(value, f"input '{name}'")
-            spec = Spec(tuple(declared.shape), declared.dtype or dtype)
+            spec = Spec(tuple(declared.shape), declared.dtype or dtype, sparse=declared.sparse)
             if declared.grad and not spec.is_real:
                 raise ConfigError(f"input '{name}' is an index and has no gradient", place=place_of(value, "grad"))
         except ConfigError as error:
@@ -61,7 +68,8 @@ def input_of(layer: Input, name: str, others: Mapping[str, Spec], of_data: bool)
     if given is None:
         hint = did_you_mean(name, others) or f"it gives: {', '.join(others)}"
         raise ConfigError(f"{who}: the data section gives no '{name}'", place=layer.place, hint=hint)
-    if (given.role, given.ndim, given.shape[1:]) != (spec.role, spec.ndim, spec.shape[1:]):
+    ours, theirs = ((one.role, one.sparse, one.ndim, one.shape[1:]) for one in (spec, given))
+    if ours != theirs:
         message = f"{who} says that '{name}' is {spec}, the data section gives {given}"
         raise ConfigError(message, place=layer.place, hint="the number of samples may differ, nothing else")
     return given

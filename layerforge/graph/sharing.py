@@ -17,7 +17,7 @@ from ..schema.locations import place_of
 from ..schema.params import show, to_plain
 from ..schema.registry import WIRING_KEYS
 from ..schema.synonyms import did_you_mean
-from .graph import Node
+from .graph import Graph, Node
 from .multipliers import Multipliers
 
 Key = tuple[str, str]  # the name of a layer and that of its parameter
@@ -63,6 +63,10 @@ def _owner(node: Node, name: str, reference: str, by_name: Mapping[str, Node]) -
         if decl is None:
             hint = f"it has: {', '.join(layer.param_decls) or 'none'}"
             raise ConfigError(f"{call.owner(layer)} has no parameter '{word}' to share", place=place, hint=hint)
+    if mine is not None and other is not None and mine.sparse_grad != other.sparse_grad:
+        kinds = [f"{'sparse' if d.sparse_grad else 'dense'} at '{n.name}'" for n, d in ((node, mine), (owner, other))]
+        message = f"{who}: the gradient of '{name}', which is shared, is {' and '.join(kinds)}"
+        raise ConfigError(message, place=place, hint="rows that only the dense one adds to would not be updated")
     if mine is not None and other is not None and mine.shape != other.shape:
         message = f"{who}: '{name}' has shape {mine.shape}, '{owner_name}.{theirs}' has {other.shape}"
         raise ConfigError(message, place=place, hint="shared parameters must have the same shape")
@@ -84,15 +88,13 @@ def unknown_names(nodes: Iterable[Node]) -> Iterator[ConfigError]:
                     yield ConfigError(message, place=node.place, hint=hint)
 
 
-def contradictions(
-    nodes: Sequence[Node], shared: Mapping[Key, Key], set_up: Mapping[str, Sequence[Spec]]
-) -> Iterator[ConfigError]:
+def contradictions(graph: Graph, set_up: Mapping[str, Sequence[Spec]]) -> Iterator[ConfigError]:
     """Errors for what a layer says of a parameter that it takes from another layer, where that one has it otherwise.
 
     set_up   the Specs of the bottoms of each layer that could be set up
     """
-    by_name = {n.name: n for n in nodes}
-    for (user, name), key in shared.items():
+    by_name = {n.name: n for n in graph.nodes}
+    for (user, name), key in graph.shared.items():
         node, owner = by_name[user], by_name[key[0]]
         its = owner.multipliers(key[1])
         yield from _frozen_otherwise(node, name, key, its)
@@ -101,7 +103,7 @@ def contradictions(
             both_frozen = word == "lr_mult" and written == 0 and its.frozen
             if written is not None and written != real and not both_frozen:
                 yield _contradiction(node, name, key, word, f"{real:g}", f"{word}: {{NAME: {show(written)}}}")
-        yield from _filled_otherwise(node, name, owner, key, set_up.get(user, ()))
+        yield from _filled_otherwise(node, name, graph.filler(owner, key[1]), key, set_up.get(user, ()))
 
 
 def _frozen_otherwise(node: Node, name: str, key: Key, its: Multipliers) -> Iterator[ConfigError]:
@@ -111,9 +113,9 @@ def _frozen_otherwise(node: Node, name: str, key: Key, its: Multipliers) -> Iter
         yield _contradiction(node, name, key, "freeze", show(its.frozen), others)
 
 
-def _filled_otherwise(node: Node, name: str, owner: Node, key: Key, specs: Sequence[Spec]) -> Iterator[ConfigError]:
-    mine, its = node.layer.param_decls[name].filler, owner.layer.param_decls[key[1]].filler
-    if to_plain(mine) == to_plain(its):
+def _filled_otherwise(node: Node, name: str, its: Filler, key: Key, specs: Sequence[Spec]) -> Iterator[ConfigError]:
+    mine = node.layer.param_decls[name].filler
+    if mine is None or to_plain(mine) == to_plain(its):
         return
     own = node.layer.param_decls.keys() - node.wiring.share.keys()
     for word in (word for word in node.item if word not in WIRING_KEYS):

@@ -18,6 +18,7 @@ from ..schema.errors import BackendError
 from .plan import REFERENCE, EngineChoice, Plan
 
 FAST = "onednn"  # what `engine: auto` means on a CPU
+SPARSE = "a bottom is sparse"
 NO_OTHER = "no other"  # why a layer is the reference's that no engine has
 
 
@@ -80,6 +81,8 @@ def _choice(
     cls = table.get(layer.type_name)
     if asked_for == REFERENCE or cls is None or not cls.stands_for(layer):
         return EngineChoice(REFERENCE, "asked for" if asked_for == REFERENCE else obstacle or NO_OTHER)
+    if any(plan.specs[i].sparse for i in step.bottoms):
+        return EngineChoice(REFERENCE, SPARSE)
     why = cls.refuses(layer, [plan.specs[i] for i in step.bottoms], [plan.specs[i] for i in step.tops])
     return EngineChoice(REFERENCE, why) if why else EngineChoice(cls.engine)
 

@@ -18,6 +18,7 @@ from ..schema.errors import ConfigError
 from ..schema.synonyms import did_you_mean
 from .executor import Executor
 from .net_parts import NetParts
+from .parameters import Slot
 from .views import BlobError, BlobView, MissingName, Named, ParamView, numbers, write
 
 
@@ -41,6 +42,8 @@ def input_array(net: NetParts, name: str, value: Any) -> Any:
         known = list(net.graph.inputs)
         hint = did_you_mean(name, known) or f"its inputs: {', '.join(known) or 'none'}"
         raise ConfigError(f"the net has no input '{name}'", hint=hint)
+    if spec.sparse:
+        return net.backend.csr_from(f"input '{name}'", value, spec.shape[1], spec.dtype)
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     if not spec.is_real and kind not in ("i", "u", "b"):
         found = numbers(f"input '{name}'", value, net.backend, None)
@@ -54,6 +57,24 @@ def input_array(net: NetParts, name: str, value: Any) -> Any:
 # Cotangents and tangents ----------------------------------------------------------------------------------------------
 
 
+def by_name(mapping: Any, keywords: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """What was given by names: as one mapping, for names that no keyword can have, as keywords, or both.
+
+    Errors   ConfigError for what is no mapping, for one that is empty, and for names that were given twice
+    """
+    if mapping is None:
+        return dict(keywords)
+    if not isinstance(mapping, Mapping) or not all(isinstance(name, str) for name in mapping):
+        message = f"a {what} belongs to a name, got {type(mapping).__name__}"
+        raise ConfigError(message, hint='give it as a keyword, fc=array, or in a mapping: {"block/fc": array}')
+    if not mapping and not keywords:
+        raise ConfigError(f"the mapping of {what}s is empty", hint="name at least one blob, or give none at all")
+    twice = sorted(mapping.keys() & keywords.keys())
+    if twice:
+        raise ConfigError(f"the {what} of '{twice[0]}' was given twice, in the mapping and as a keyword")
+    return {**mapping, **keywords}
+
+
 def seeds(net: NetParts, plan: Plan, given: Mapping[str, Any], what: str) -> dict[int, Any]:
     """Cotangents or tangents by the number of their blob, on the backend.
 
@@ -64,6 +85,8 @@ def seeds(net: NetParts, plan: Plan, given: Mapping[str, Any], what: str) -> dic
         index = plan.index_of(name)
         demand_held(net, plan, name, index)
         spec = plan.specs[index]
+        if spec.sparse:
+            raise ConfigError(f"blob '{name}' is sparse: no {what} can be given for it", hint="name a dense blob")
         if not spec.is_real:
             raise ConfigError(f"blob '{name}' is an index, which has no derivative: {what} was given for it")
         array = numbers(f"{what} of '{name}'", value, net.backend, net.dtype)
@@ -71,6 +94,53 @@ def seeds(net: NetParts, plan: Plan, given: Mapping[str, Any], what: str) -> dic
             raise ConfigError(f"{what} of '{name}' has shape {array.shape}, the blob is {spec}")
         found[index] = array
     return found
+
+
+def parameter_of(net: NetParts, name: str) -> Slot | None:
+    """Where a parameter called "layer.name" is, for a shared one its owner's place; None where there is none.
+
+    Errors   ConfigError where it is frozen
+    """
+    layer, _, own = name.rpartition(".")
+    slot = net.parameters.slots.get(net.parameters.shared.get((layer, own), (layer, own)))
+    if slot is not None and slot.frozen:
+        raise ConfigError(f"parameter '{name}' is frozen and has no gradient", hint="set its .frozen to False first")
+    return slot
+
+
+def _demand_no_parameter(net: NetParts, name: str) -> None:
+    """ConfigError where a name that is no blob's is meant to be a parameter's."""
+    layer, _, own = name.rpartition(".")
+    if layer in net.layers and not any(name in phase.current for phase in net.graph.phases.values()):
+        known = list(net.layers[layer].param_decls)
+        hint = did_you_mean(own, known) or f"there are: {', '.join(known) or 'none'}"
+        raise ConfigError(f"layer '{layer}' has no parameter '{own}'", hint=hint)
+
+
+def parameters_among(
+    net: NetParts, given: Mapping[str, Any], what: str
+) -> tuple[list[tuple[Slot, Any]], dict[str, Any]]:
+    """Of tangents or directions by name those of parameters, on the backend, and the others.
+
+    Errors   ConfigError for parameters that are frozen, shapes that do not fit, and one that was given twice
+    """
+    found: dict[tuple[str, str], tuple[Slot, Any]] = {}
+    others = {}
+    for name, value in given.items():
+        slot = parameter_of(net, name)
+        if slot is None:
+            _demand_no_parameter(net, name)
+            others[name] = value
+            continue
+        array = numbers(f"{what} of '{name}'", value, net.backend, net.dtype)
+        if array.shape != slot.shape:
+            raise ConfigError(f"{what} of '{name}' has shape {array.shape}, the parameter {slot.shape}")
+        if slot.key in found:
+            owner = ".".join(slot.key)
+            message = f"'{name}' shares its numbers with '{owner}', which moves with it"
+            raise ConfigError(f"two {what}s are given for one parameter: {message}", hint="give one of them")
+        found[slot.key] = slot, array
+    return list(found.values()), others
 
 
 def cotangents(net: NetParts, executor: Executor, given: Mapping[str, Any]) -> dict[int, Any]:

@@ -53,6 +53,7 @@ def state_of(net: NetParts) -> dict[str, Any]:
         "multipliers": dict(flat.changed),
         "params": {key: host(slot.view(flat.data)) for key, slot in flat.slots.items()},
         "grads": {key: host(grad) for key, grad in grads.items()},
+        "rows": {key: host(rows.marks) for key, rows in flat.rows.items()},
         "state": {(name, key): host(array) for name, named in net.state.items() for key, array in named.items()},
     }
 
@@ -70,6 +71,8 @@ def take_over(net: NetParts, state: Mapping[str, Any]) -> None:
     for key, array in state["grads"].items():
         if flat.slots[key].offset < len(flat.grad):
             flat.slots[key].view(flat.grad)[...] = from_host(array)
+    for key, marks in state["rows"].items():
+        flat.rows[key].marks[...] = from_host(marks)
     for (layer, name), array in state["state"].items():
         net.layers[layer].state[name][...] = from_host(array)
 

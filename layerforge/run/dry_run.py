@@ -31,12 +31,12 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
 
     Errors   ConfigError for inputs that do not fit into memory
     """
-    inputs = staged_inputs(plan)
+    inputs: dict[str, Any] = staged_inputs(plan)
     recorder = Recorder(plan, list(inputs.values()))
     layers = [step.node.layer for step in plan.steps]
     before = [(layer.memory, layer.kept) for layer in layers]
     statistics = [(array, array.copy()) for layer in layers for _, array in layer.state.items()]
-    gradients = parameters.grad.copy()
+    gradients = parameters.saved_gradients()
     circumstances = run.phase, run.keep
     for layer in layers:
         layer.memory = recorder.memory(layer.name)
@@ -54,19 +54,22 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
         run.phase, run.keep = circumstances
         for array, values in statistics:
             array[...] = values
-        parameters.grad[...] = gradients
+        parameters.put_back(gradients)
         for layer, (memory, kept) in zip(layers, before, strict=True):
             layer.memory, layer.kept = memory, kept
 
 
-def _pass(plan: Plan, inputs: dict[str, np.ndarray], recorder: Recorder, xp: Any, dtype: str) -> None:
+def _pass(plan: Plan, inputs: dict[str, Any], recorder: Recorder, xp: Any, dtype: str) -> None:
     """Forward and, where one may follow, backward, in memories of the recorder's."""
     once = Executor(plan, xp, dtype, observers=[recorder])
     recomputed = [plan.steps[i].node.name for i in recorder.segment]
     once.again = {name: recorder.memory(name + AGAIN) for name in recomputed}
     once.sums.memory = recorder.memory(SUMS)
     for index, name in plan.inputs:
-        inputs[name][...] = dummy(plan.specs[index])
+        if name in inputs:
+            inputs[name][...] = dummy(plan.specs[index])
+        else:
+            inputs[name] = dummy(plan.specs[index])
     once.forward(inputs, keep=plan.backward)
     if plan.backward:
         seeds = plan.losses or [(i, 1.0) for i in plan.outputs.values() if plan.specs[i].is_real]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR
 from ..contract import call
 from ..contract.layer import Memory
 from ..graph.graph import Step
@@ -63,6 +64,7 @@ class Executor:
         if layout is not None and engine is not None:
             self.staged = staged_inputs(plan)
             self.carriers = {name: engine.carrier()() for name in self.staged}
+        self.sparse_memory: dict[str, dict[str, Any]] = {}  # of copies of sparse inputs, by name
         self.seeds: dict[int, tuple[float, Any]] = {}
         self.loss_seeds: tuple[float | Sequence[float], Mapping[int, Any]] | None = None
         self.cotangents: dict[int, Any] = {}  # memory for those that a caller gives
@@ -108,16 +110,21 @@ class Executor:
     def stage(self, arrays: Mapping[str, Any], given: Mapping[str, Any], keep: bool) -> Mapping[str, Any]:
         """The inputs where nobody changes them before the backward, or before they are read as blobs.
 
-        With a layout every pass finds them at the same place; otherwise only what may be the caller's memory, as it was
-        `given`, is copied.
+        With a layout every pass finds arrays at the same place. Otherwise, and of those that are sparse, only what may
+        be the caller's memory, as it was `given`, is copied.
         """
+        staged: dict[str, Any] = {}
         if self.layout is not None:
-            for name, array in arrays.items():
-                self.carriers[name](array, self.staged[name])
-            return self.staged
+            for name in self.staged:
+                self.carriers[name](arrays[name], self.staged[name])
+            staged = self.staged
         later = {name for i, name in self.plan.inputs if keep or i in self.plan.kept}
-        copied = {name for name in later if may_be_theirs(arrays[name], given[name])}
-        return {name: self.xp.array(a) if name in copied else a for name, a in arrays.items()}
+        rest = {name: array for name, array in arrays.items() if name not in staged}
+        copied = {name for name in rest if name in later and may_be_theirs(arrays[name], given[name])}
+        return {**staged, **{name: self._copy(name, a) if name in copied else a for name, a in rest.items()}}
+
+    def _copy(self, name: str, array: Any) -> Any:
+        return array.copy(self.sparse_memory.setdefault(name, {})) if isinstance(array, CSR) else self.xp.array(array)
 
     def seed(self, index: int, value: float) -> Any:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.sparse import CSR
 from ..arrays.spec import Spec
 from ..contract.layer import Memory
 
@@ -31,6 +32,9 @@ class GradientSums:
 
     def add(self, place: tuple[int, int], index: int, before: Any, grad: Any) -> Any:
         """before + grad, the gradient of blob `index`. `place` is the step and which of its bottoms."""
+        if isinstance(grad, CSR):  # of one blob, so both have its pattern
+            self.scripts.append(None)
+            return grad.with_data(before.data + grad.data)
         total = self.memory.arrays.get(index)
         if total is None or total.shape != grad.shape:
             total = self.memory.arrays[index] = self.xp.empty_like(grad)

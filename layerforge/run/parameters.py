@@ -1,6 +1,7 @@
 """Flat memory: all parameters of a net are slices of one array, all gradients slices of another.
 
-    frozen last; the rest sorted by (lr_mult, decay_mult), each slice aligned to 64 bytes, as they are at the beginning
+    frozen last, before them those with a sparse gradient; the rest sorted by (lr_mult, decay_mult), each slice aligned
+    to 64 bytes, as they are at the beginning
 
     data  [ fc1.weight | fc2.weight | ... | fc1.bias | fc2.bias | ... || frozen ]
     grad  [    the same slices, without the frozen ones               ]
@@ -22,8 +23,10 @@ import numpy as np
 
 from ..arrays import philox
 from ..arrays.backend import Array, Backend
-from ..contract.fillers import Filler
+from ..arrays.row_set import RowSet
+from ..contract.fillers import Filler, Msra
 from ..contract.layer import Layer, ParamDecl
+from ..graph.graph import StartingValue
 from ..graph.multipliers import Multipliers
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.user_modules import described
@@ -43,6 +46,7 @@ class Slot:
     decay_mult: float
     frozen: bool
     offset: int = 0
+    sparse_grad: bool = False  # it is updated row by row, and is in no Group
 
     @property
     def size(self) -> int:
@@ -72,6 +76,7 @@ class Parameters:
     """The flat arrays and who lives where. `slots` has only owners: a shared parameter counts once.
 
     changed  multipliers that hold instead of those that the configuration gives (tuning.py)
+    rows     of the parameters with a sparse gradient: the rows that have one since it was zero
     """
 
     data: Array = field(repr=False)
@@ -81,6 +86,7 @@ class Parameters:
     frozen_start: int
     shared: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     changed: dict[tuple[str, str], Multipliers] = field(default_factory=dict)
+    rows: dict[tuple[str, str], RowSet] = field(default_factory=dict)
     zeroed: dict[frozenset[str], list[Array]] = field(default_factory=dict, repr=False)  # `zero_grad` writes to these
 
     def regroup(self, xp: Any, multipliers: Mapping[tuple[str, str], Multipliers]) -> None:
@@ -92,6 +98,8 @@ class Parameters:
             self.slots[key] = replace(slot, lr_mult=new.lr, decay_mult=new.decay, frozen=new.frozen)
             if new.frozen and slot.offset < len(self.grad):
                 self.slots[key].view(self.grad)[...] = 0
+            if new.frozen and key in self.rows:
+                self.rows[key].clear()
         dtype = str(self.data.dtype)
         slots = sorted(self.slots.values(), key=lambda s: s.offset)
         self.groups = _groups(slots, dtype)
@@ -102,15 +110,37 @@ class Parameters:
 
     def zero_grad(self, except_: frozenset[str] = frozenset()) -> None:
         """Set the gradients to zero, but for those of the layers named."""
+        for part in self.dense_parts(except_):
+            part[...] = 0
+        for slot in self.by_rows():
+            slot.view(self.grad)[self.rows[slot.key].numbers] = 0
+            self.rows[slot.key].clear()
+
+    def dense_parts(self, except_: frozenset[str] = frozenset()) -> list[Any]:
+        """The gradients but for those that are sparse, and those of the layers named: pieces of the flat array."""
         parts = self.zeroed.get(except_)
         if parts is None:
-            kept = [s for s in self.slots.values() if s.layer in except_ and not s.frozen]
+            trained = [s for s in self.slots.values() if s.offset < len(self.grad)]
+            kept = [s for s in trained if s.key in self.rows or (s.layer in except_ and not s.frozen)]
             ends = sorted((s.offset, s.offset + s.size) for s in kept)
             starts, stops = [0, *(stop for _, stop in ends)], [*(start for start, _ in ends), len(self.grad)]
             between = zip(starts, stops, strict=True)
             parts = self.zeroed[except_] = [self.grad[start:stop] for start, stop in between if start < stop]
-        for part in parts:
-            part[...] = 0
+        return parts
+
+    def by_rows(self) -> list[Slot]:
+        """The parameters with a sparse gradient that learn."""
+        return [self.slots[key] for key in self.rows if not self.slots[key].frozen]
+
+    def saved_gradients(self) -> tuple[Any, dict[tuple[str, str], Any]]:
+        """Copies of all gradients, and of what is known of their rows, for `put_back`."""
+        return self.grad.copy(), {key: rows.marks.copy() for key, rows in self.rows.items()}
+
+    def put_back(self, saved: tuple[Any, dict[tuple[str, str], Any]]) -> None:
+        """Let the gradients be again what `saved_gradients` copied."""
+        self.grad[...] = saved[0]
+        for key, marks in saved[1].items():
+            self.rows[key].marks[...] = marks
 
     @property
     def count(self) -> int:
@@ -126,13 +156,15 @@ def allocate(
     multipliers: Mapping[tuple[str, str], Multipliers] | None = None,
     shared: Mapping[tuple[str, str], tuple[str, str]] | None = None,
     fill: bool = True,
+    starts: Mapping[tuple[str, str], StartingValue] | None = None,
 ) -> Parameters:
     """Give every declared parameter its slice and its start values, every state array its memory, and bind them.
 
     multipliers and shared are keyed by (layer name, parameter name); `shared` maps a user to the owner. Without
-    multipliers, what the layers declared holds. Without `fill` the parameters are zeros.
+    multipliers, what the layers declared holds. Without `fill` the parameters are zeros. `starts` has the fillers of
+    the parameters that declare none; a layer without a net, of which nobody knows what follows, starts with He's.
     """
-    layers, multipliers, shared = list(layers), multipliers or {}, dict(shared or {})
+    layers, multipliers, shared, starts = list(layers), multipliers or {}, dict(shared or {}), starts or {}
     declared = {(layer.name, d.name): d for layer in layers for d in layer.param_decls.values()}
     owned = {key: decl for key, decl in declared.items() if key not in shared}
     slots = _place([_slot(key, decl, multipliers.get(key)) for key, decl in owned.items()], dtype)
@@ -142,10 +174,12 @@ def allocate(
 
     host = _host_memory(total, dtype, slots)
     for slot in slots if fill else ():
-        slot.view(host)[...] = _start_values(owned[slot.key].filler, slot, seed)
+        filler = owned[slot.key].filler or (starts[slot.key].filler if slot.key in starts else Msra())
+        slot.view(host)[...] = _start_values(filler, slot, seed)
     data = backend.from_host(host)
     grad = backend.xp.zeros(trained, dtype=dtype)
     flat = Parameters(data, grad, {s.key: s for s in slots}, _groups(slots, dtype), trained, shared)
+    flat.rows = {s.key: RowSet(backend.xp, s.shape[0]) for s in slots if s.sparse_grad}
     for layer in layers:
         _bind(layer, flat, backend, dtype)
     return flat
@@ -188,13 +222,13 @@ def _start_values(filler: Filler, slot: Slot, seed: int) -> np.ndarray:
 
 def _slot(key: tuple[str, str], decl: ParamDecl, given: Multipliers | None) -> Slot:
     factors = given or Multipliers(decl.lr_mult, decl.decay_mult)
-    return Slot(*key, decl.shape, factors.lr, factors.decay, factors.frozen)
+    return Slot(*key, decl.shape, factors.lr, factors.decay, factors.frozen, sparse_grad=decl.sparse_grad)
 
 
 def _place(slots: list[Slot], dtype: str) -> list[Slot]:
     """The slots in their order in memory, with their offsets."""
     placed: list[Slot] = []
-    for slot in sorted(slots, key=lambda s: (s.frozen, s.lr_mult, s.decay_mult)):
+    for slot in sorted(slots, key=lambda s: (s.frozen, s.sparse_grad, s.lr_mult, s.decay_mult)):
         offset = _end(placed[-1], dtype) if placed else 0
         placed.append(replace(slot, offset=offset))
     return placed
@@ -209,7 +243,7 @@ def _end(slot: Slot, dtype: str) -> int:
 def _groups(slots: Iterable[Slot], dtype: str) -> list[Group]:
     """Neighbours of the same multipliers, from slots in the order of memory."""
     groups: list[Group] = []
-    for slot in (s for s in slots if not s.frozen):
+    for slot in (s for s in slots if not (s.frozen or s.sparse_grad)):
         new = Group(slot.offset, _end(slot, dtype), slot.lr_mult, slot.decay_mult)
         if groups and groups[-1] == replace(new, start=groups[-1].start, stop=new.start):
             groups[-1] = replace(groups[-1], stop=new.stop)
@@ -244,6 +278,8 @@ def bind_gradients(layer: Layer, flat: Parameters, backend: Backend, dtype: str)
         grad = backend.xp.zeros(decl.shape, dtype=dtype) if slot.frozen else slot.view(flat.grad)
         layer.grads.bind(name, grad)
         layer.needs_param_grad.bind(name, not slot.frozen)
+        if decl.sparse_grad:
+            layer.grad_rows.bind(name, flat.rows[slot.key])
 
 
 def l2_norm(xp: Any, flat: Array) -> float:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.backend import NUMPY
+from ..arrays.sparse import CSR
 from ..arrays.spec import Spec
 from ..engines.protocol import is_engine_layer
 from ..plan.plan import Plan
@@ -14,14 +16,14 @@ from .parameters import memory_of_this_machine
 
 
 def staged_inputs(plan: Plan) -> dict[str, np.ndarray]:
-    """An array for each input by name. Its values are undefined.
+    """An array for each input by name that is not sparse. Its values are undefined.
 
     Where all layers that read an input would copy it into one and the same order of axes, it is stored in that order.
 
     Errors   those of `demand_memory`
     """
     found = {}
-    for index, name in plan.inputs:
+    for index, name in ((i, n) for i, n in plan.inputs if not plan.specs[i].sparse):
         spec = plan.specs[index]
         demand_memory(spec)
         readers = [step.node.layer for step in plan.steps if index in step.bottoms]
@@ -32,7 +34,13 @@ def staged_inputs(plan: Plan) -> dict[str, np.ndarray]:
 
 
 def dummy(spec: Spec) -> Any:
-    """Ones and label 0, or the least value allowed where that is not. Errors   those of `demand_memory`"""
+    """Ones and label 0, or the least value allowed where that is not; nothing stored where it is sparse.
+
+    Errors   those of `demand_memory`
+    """
+    if spec.sparse:
+        nothing, begins = np.zeros(0, "int32"), np.zeros(spec.shape[0] + 1, "int32")
+        return NUMPY.csr(nothing.astype(spec.dtype), nothing, begins, spec.shape)
     demand_memory(spec)
     value = 1.0 if spec.is_real else 0
     fits = (spec.low is None or spec.low <= value) and (spec.high is None or value < spec.high)
@@ -47,5 +55,5 @@ def demand_memory(spec: Spec) -> None:
 
 
 def may_be_theirs(array: Any, given: Any) -> bool:
-    """Whether an array may be memory of whoever gave this, and not a conversion of it."""
-    return array is given or array.base is not None
+    """Whether an array may be memory of whoever gave this, and not a conversion of it. A CSR mostly shares some."""
+    return isinstance(array, CSR) or array is given or array.base is not None

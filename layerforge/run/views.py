@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Array, Backend
+from ..arrays.sparse import is_sparse
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.synonyms import did_you_mean
@@ -199,7 +200,8 @@ class ParamView(View):
     """One parameter of a layer. All that is assigned takes effect.
 
     data        its slice of the flat array of all parameters; assigning writes an array of its shape, or one number
-    grad        likewise, of all gradients; None where it is frozen
+    grad        likewise, of all gradients; None where it is frozen. Of a sparse one the solver sees the rows that
+                backward added to; assigning an array to it makes them all
     frozen      whether it is kept from learning: no gradient is made of it, nor of anything that only it needed
     lr_mult, decay_mult   the factors on the solver's learning rate and weight decay
     """
@@ -231,6 +233,8 @@ class ParamView(View):
             raise ConfigError(f"parameter '{self.name}' is frozen and has no gradient", hint=hint)
         with self._layer.run.tuning.turns:
             write(f"the gradient of '{self.name}'", self.grad, value, self._backend)
+            if self._key in self._layer.grad_rows:  # whoever knows only the array has written all of it
+                self._layer.grad_rows[self._key].add_all()
 
     @property
     def frozen(self) -> bool:
@@ -262,6 +266,9 @@ class ParamView(View):
 
 def numbers(what: str, value: Any, backend: Backend, dtype: Any) -> Any:
     """An array of numbers on the backend. ConfigError for anything that is none, of which NumPy would make NaN."""
+    if is_sparse(value):
+        hint = ".toarray() makes an array of it; an input declared with `sparse: csr` takes it as it is"
+        raise ConfigError(f"{what} takes an array, got a sparse matrix", hint=hint)
     kind = getattr(getattr(value, "dtype", None), "kind", None) or np.asarray(value).dtype.kind
     if kind not in "iubf":
         found = "None" if value is None else f"an array of {np.asarray(value).dtype}"

@@ -45,11 +45,13 @@ class RuleStep:
 class Rule(Declared):
     """Base of the update rules. A rule states how many history arrays it needs and writes `update`.
 
+    by_rows           it may be called on some rows of a parameter alone: those that have a gradient (rows.py)
     decay_apart       weight decay is not to be added to the gradient: the rule takes it from step.pull
     whole_parameters  the slices are to be whole parameters, one at a time, rather than blocks
     """
 
     histories: ClassVar[int] = 0
+    by_rows: ClassVar[bool] = False
     decay_apart: ClassVar[bool] = False
     whole_parameters: ClassVar[bool] = False
 
@@ -84,10 +86,15 @@ class SGD(Rule):
     lr acts on new gradients only, so a drop by 10 takes about 1 / (1 - momentum) iterations to be felt; in torch it
     shortens the past steps too, at once. (dampening is 0 in both.)
 
+    Where a gradient is sparse (Embedding with `sparse: true`), the rows that have none keep v and w: momentum waits for
+    them, as in torch.optim.SparseAdam. (torch.optim.SGD moves on all rows that ever had a gradient.) Without momentum
+    nothing is lost by that: rows without a gradient would stay as they are.
+
     Source    Polyak 1964; Sutskever et al. 2013; compare torch.optim.SGD
     """
 
     histories = 1
+    by_rows = True
 
     momentum: float = param(0.0, help="part of the last step that is repeated", ge=0, lt=1)
 
@@ -113,6 +120,7 @@ class Nesterov(Rule):
     """
 
     histories = 1
+    by_rows = True
 
     momentum: float = param(0.9, help="part of the last step that is repeated", ge=0, lt=1)
 
@@ -133,12 +141,14 @@ class AdaGrad(Rule):
         w <- w - lr · g / (√h + eps)
 
     h only grows, so the steps shrink for ever, which suits sparse features and stalls long trainings. It is
-    torch.optim.Adagrad, there with eps 1e-10. eps is Caffe's delta.
+    torch.optim.Adagrad, there with eps 1e-10. eps is Caffe's delta. Of a sparse gradient only the rows that have one
+    are updated, which is the same: the others would stay as they are.
 
     Source    Duchi, Hazan & Singer 2011; compare torch.optim.Adagrad
     """
 
     histories = 1
+    by_rows = True
 
     eps: float = param(1e-8, help="added to the root", gt=0)
 

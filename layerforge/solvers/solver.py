@@ -34,11 +34,11 @@ from ..arrays.backend import Array
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..run import copies, tuning
-from ..run.parameters import l2_norm
 from ..run.splitting import reasons
 from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
 from ..schema.errors import ConfigError, DivergedError, LayerError, LayerForgeError
 from .accumulation import Accumulation, counts_differ, refuse_parts, samples_in
+from .rows import gradient_norm, refuse_rows
 from .schedules import Progress
 from .settings import Adjustable
 from .state import demand_fit, demand_type, history_views, in_words
@@ -84,6 +84,7 @@ class Solver(Adjustable):
         return self
 
     def _set_up(self, net: Trainable, section: SolverSection) -> None:
+        refuse_rows(net, section)
         self.net = net
         self.section = section
         self.rule = section.rule
@@ -125,6 +126,7 @@ class Solver(Adjustable):
     def _change(self, name: str, value: Any) -> None:
         """Take another value for an option; history and schedule go on."""
         section = self._changed_section(name, value)
+        refuse_rows(self.net, section)
         vars(self).update(section=section, rule=section.rule, base_lr=section.lr)
         self.rule.hold()
         self._updater.use(section)
@@ -288,6 +290,7 @@ class Solver(Adjustable):
             self._measure()
             if check and not self.is_finite:
                 raise self._diverged()
+            refuse_rows(self.net, self.section)  # multipliers may have changed
             lr, clipping = self.lr, self._updater.clipping(self.grad_norm or 0.0, self.average)
         except BaseException:
             self._abandon()
@@ -320,7 +323,7 @@ class Solver(Adjustable):
         net, pending = self.net, self._pending
         average = 1.0 if pending is None else pending.weights.average
         loss = None if pending is None or pending.loss is None else pending.loss * average
-        norm = average * l2_norm(net.backend.xp, net.parameters.grad)
+        norm = average * gradient_norm(net.backend.xp, net.parameters)
         vars(self).update(average=average, loss=loss, grad_norm=norm)  # at once, past Adjustable: in every step
 
     @property

@@ -12,8 +12,9 @@ import numpy as np
 
 from ..arrays.backend import Array
 from ..config.sections import SolverSection
-from ..run.parameters import Group, extended
+from ..run.parameters import Group, Slot, extended
 from .fast import fast_update
+from .rows import update_rows
 from .rules import RuleStep
 from .trainable import Trainable
 
@@ -70,11 +71,19 @@ class Updater:
         if fast is not None:
             for group in self.net.parameters.groups:
                 fast(group.start, group.stop, lr * group.lr_mult, factor, decay * group.decay_mult)
-            return
+            groups: list[Group] = []
+        else:
+            groups = self.net.parameters.groups
         # Weights that overflow here show in the next step's loss, which is checked and named.
         with np.errstate(over="ignore", invalid="ignore"):
-            for group in self.net.parameters.groups:
+            for group in groups:
                 self._update_group(group, lr * group.lr_mult, factor, bound, number)
+            for slot in self.net.parameters.by_rows():
+                self._update_rows(slot, lr * slot.lr_mult, factor, bound, number)
+
+    def _update_rows(self, slot: Slot, lr: float, factor: float, bound: float | None, number: int) -> None:
+        rule, flat, step = self.section.rule, self.net.parameters, RuleStep(lr, number, slot.decay_mult)
+        update_rows(self.net.backend.xp, flat, slot, rule, self.history, step, factor, bound)
 
     def _update_group(self, group: Group, lr: float, factor: float, bound: float | None, number: int) -> None:
         section, flat, xp = self.section, self.net.parameters, self.net.backend.xp

@@ -2,6 +2,7 @@
 
     params/... state/... history/...   weights, running statistics and the solver's history before the step
     batch/<k>/<input>   samples/<k>    every input array of micro-batch k, and which samples of data.train it holds
+    batch/<k>/<input>/data ...         the arrays data, indices, indptr and shape of a sparse input
     meta: kind, iteration, first_sample, seed, loss, grad_norm, solver, inputs, config, places, fallback
 
 What the data section says is not needed to run the step again, and no file that it names is opened.
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from .. import snapshot
+from ..arrays.backend import csr_of
+from ..arrays.sparse import CSR
 from ..data.loader import Batch
 from ..net import Net
 from ..schema.errors import ConfigError
@@ -34,7 +37,7 @@ class Capsule:
     file: Path
     arrays: dict[str, np.ndarray]
     meta: dict[str, Any]
-    batches: list[dict[str, np.ndarray]]
+    batches: list[dict[str, Any]]
     samples: list[np.ndarray]
 
     def place(self, layer: str) -> Place | None:
@@ -50,7 +53,8 @@ def write_capsule(run: Path, net: Net, solver: Solver, batches: Sequence[Batch],
     """
     arrays: dict[str, np.ndarray] = {**net.arrays(), **solver.arrays()}
     for k, batch in enumerate(batches):
-        arrays |= {f"batch/{k}/{snapshot.escape(name)}": array for name, array in batch.blobs.items()}
+        for name, array in batch.blobs.items():
+            arrays |= _stored_as(f"batch/{k}/{snapshot.escape(name)}", array)
         arrays[f"samples/{k}"] = batch.samples
     places = {node.name: asdict(node.place) for node in net.graph.nodes if node.place is not None}
     meta = {
@@ -101,14 +105,30 @@ def read_capsule(target: str | Path) -> Capsule:
     if meta.get("kind") != "capsule":
         message = f"{file} is no capsule but {meta.get('kind', 'something else')}"
         raise ConfigError(message, hint="capsules stand in the folder capsules/ of a run that diverged")
-    batches: dict[int, dict[str, np.ndarray]] = {}
+    batches: dict[int, dict[str, Any]] = {}
     samples: dict[int, np.ndarray] = {}
     for path, array in arrays.items():
         kind, _, rest = path.partition("/")
         number, _, name = rest.partition("/")
         if kind == "batch":
-            batches.setdefault(int(number), {})[snapshot.unescape(name)] = array
+            name, _, part = name.partition("/")
+            held = batches.setdefault(int(number), {})
+            if part:
+                held.setdefault(snapshot.unescape(name), {})[part] = array
+            else:
+                held[snapshot.unescape(name)] = array
         elif kind == "samples":
             samples[int(number)] = array
     order = sorted(batches)
-    return Capsule(file, arrays, meta, [batches[k] for k in order], [samples[k] for k in order])
+    whole = [{name: _whole(file, name, held) for name, held in batches[k].items()} for k in order]
+    return Capsule(file, arrays, meta, whole, [samples[k] for k in order])
+
+
+def _stored_as(path: str, array: Any) -> dict[str, np.ndarray]:
+    """The arrays that an input is stored as, by path."""
+    return {f"{path}/{part}": a for part, a in array.parts.items()} if isinstance(array, CSR) else {path: array}
+
+
+def _whole(file: Path, name: str, held: Any) -> Any:
+    """An input from what is stored of it. DataError where that is no sparse matrix, nor an array."""
+    return csr_of(held, f"{file}: input '{name}'") if isinstance(held, dict) else held

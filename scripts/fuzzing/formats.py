@@ -19,6 +19,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import scipy.sparse
 
 from layerforge import snapshot
 from layerforge.config.document import Config
@@ -105,6 +106,15 @@ def npz_files() -> list[bytes]:
         save(buffer := io.BytesIO(), **arrays)
         files.append(buffer.getvalue())
     return files
+
+
+def sparse_npz_files() -> list[bytes]:
+    """A matrix as scipy.sparse.save_npz writes it, and one with labels beside it."""
+    x = scipy.sparse.csr_array(np.array([[0, 1.5, 0], [0, 0, 0], [2, 0, -3]]))
+    scipy.sparse.save_npz(plain := io.BytesIO(), x)
+    parts = {"indptr": x.indptr, "indices": x.indices, "data": x.data, "shape": x.shape, "label": np.arange(3)}
+    np.savez(labelled := io.BytesIO(), **parts)
+    return [plain.getvalue(), labelled.getvalue()]
 
 
 def png_files() -> list[bytes]:
@@ -323,6 +333,12 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "idx": lambda: Format(idx_files(), read_idx, shell=(from_gzip, to_gzip)),
     "cifar": lambda: Format(cifar_files(), read_records, shell=(from_gzip, to_gzip)),
     "npz": lambda: Format(npz_files(), source("NPZ"), NPZ_WORDS, (from_zip, to_zip)),
+    "sparse npz": lambda: Format(sparse_npz_files(), source("SparseNPZ"), NPZ_WORDS, (from_zip, to_zip)),
+    "svmlight": lambda: Format(
+        [b"1 1:0.5 3:-2e3 # x\n-1 qid:3 2:1\r\n\n1\n", b"0.5 0:1 1:2\n-3 7:1\n", b"# x\n2 1:1 2:2 3:3\n"],
+        source("SVMLight"),
+        (b":", b"#", b"qid:", b" ", b"\n", b"\r", b"\0", b"nan", b"1e999", b"9" * 18, b"-1", b"0:", b"1_0", b","),
+    ),
     "png": lambda: Format(png_files(), read_png, (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"), (from_png, to_png)),
     "csv": lambda: Format(
         [b'a,b,"c c"\n1,2,0\n3.5,-4e2,1\n"5",6,1\n', b"1,2,yes\n3,4,no\n", b"x,y\r\n1,0\r\n\r\n2,1\r\n"],

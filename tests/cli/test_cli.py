@@ -350,7 +350,8 @@ def test_check_prints_the_table(small: str, capsys: pytest.CaptureFixture[str]) 
     assert lines[0] == "small.yaml: no errors"
     rows = {line.split()[0]: line.split() for line in lines if line}
     assert rows["x"][1:] == ["input", "(4,", "6)", "float32"]
-    assert rows["fc1"][1:] == ["Linear", "x", "(4,", "3)", "21", "0.00", "96", "B"]
+    start = ["msra", "(ReLU", "'act'", "follows)"]
+    assert rows["fc1"][1:] == ["Linear", "x", "(4,", "3)", "21", "0.00", "96", "B", *start]
     assert rows["fc2"][-1] == "frozen"
     assert rows["accuracy"][-2:] == ["eval", "only"]
     assert rows["total"][1] == "29"
@@ -629,6 +630,53 @@ def test_config_fills_in_the_layers_of_blocks(folder: Path, capsys: pytest.Captu
     assert answer["origins"]["blocks.dense.net.fc.out_features"] == "a.yaml:6"
 
 
+def test_config_says_what_a_null_filler_means_and_why(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    origins = json.loads(ok(capsys, "config", small, "--json"))["origins"]
+    assert origins["net.fc1.weight_filler"] == "default: variance 2 / fan_in, as ReLU 'act' follows"
+    assert origins["net.fc2.weight_filler"] == "default: variance 0.25 / fan_in, as SoftmaxCrossEntropy 'loss' follows"
+    assert origins["net.fc1.bias_filler.type"] == "default"
+    words = ["net.fc1.weight_filler=xavier", "net.fc2.weight_filler=null"]
+    answer = json.loads(ok(capsys, "config", small, *words, "--json"))
+    assert answer["config"]["net"][0]["weight_filler"] == "xavier"
+    assert answer["origins"]["net.fc1.weight_filler"] == "--set"
+    assert answer["origins"]["net.fc2.weight_filler"].startswith("--set: variance 0.25 / fan_in")
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        ("", "variance 2 / fan_in where ReLU follows"),
+        ("  - {name: fc, type: Linear, out_features: 2}\n  - {name: b, block: dense, with: {m: 3, act: Tanh}}\n",
+         "variance 2 / fan_in where ReLU follows, 1 / fan_in where Tanh follows"),
+    ],
+    ids=["the same for all uses", "not the same"],
+)  # fmt: skip
+def test_config_says_it_of_the_layers_of_blocks(
+    rest: str, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = BLOCKS.replace("{m: null}", "{m: null, act: ReLU}").replace("type: ReLU}", 'type: "${act}"}') + rest
+    answer = json.loads(ok(capsys, "config", write("a.yaml", text), "--json"))
+    assert answer["origins"]["blocks.dense.net.fc.weight_filler"] == f"default: {words}"
+
+
+def test_config_needs_no_data_for_that(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = DIGITS.replace("type: Digits", "type: NPZ, path: nowhere.npz").replace("train[", "all[")
+    assert "/ fan_in, as " in ok(capsys, "config", write("a.yaml", text))
+
+
+def test_the_table_says_how_weights_start(small: str, capsys: pytest.CaptureFixture[str]) -> None:
+    about = json.loads(ok(capsys, "check", small, "--json"))["files"][0]["net"]
+    starts = {layer["name"]: layer["starts"] for layer in about["layers"]}
+    assert starts["act"] == {}
+    assert starts["fc2"] == {
+        "weight": {
+            "filler": {"type": "xavier", "mode": "fan_in", "gain": 0.5},
+            "why": "SoftmaxCrossEntropy 'loss' follows",
+        }
+    }
+    assert "xavier gain 0.5 (SoftmaxCrossEntropy 'loss' follows), frozen" in ok(capsys, "check", small)
+
+
 def test_config_finds_errors_of_layers_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = BLOCKS.replace("type: ReLU", "type: ReLU, alpha: 1").replace("repeat: 2, ", "") + "sed: 1\n"
     err = refused(capsys, "config", write("a.yaml", text))
@@ -677,7 +725,7 @@ def test_families_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_page_of_a_layer(capsys: pytest.CaptureFixture[str]) -> None:
     out = ok(capsys, "layers", "Linear")
     assert "    y = x Wᵀ + b\n" in out
-    assert "  out_features   an integer >= 1  required          features O of the output\n" in out
+    assert "  out_features   an integer >= 1   required          features O of the output\n" in out
     assert "Reads       bottom in backward\n" in out
     assert "  - {name: linear, type: Linear, bottom: x1, out_features: 4}\n" in out
     assert "x1 (3, 5) float32 -> (3, 4) float32" in out

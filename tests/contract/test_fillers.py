@@ -43,6 +43,11 @@ def test_xavier_and_msra(mode: str, n: int) -> None:
     assert leaky.var() == pytest.approx(1 / n, rel=0.02)
 
 
+def test_the_gain_of_xavier_is_a_factor() -> None:
+    np.testing.assert_array_equal(fill({"type": "xavier", "gain": 0.5}), 0.5 * fill("xavier"))
+    assert np.abs(fill({"type": "xavier", "gain": -2.0})).max() == pytest.approx(2 * np.sqrt(3 / 540), rel=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(30, 50), (50, 30), (16, 4, 3, 3)])
 def test_orthogonal(shape: tuple[int, ...]) -> None:
     q = fill({"type": "orthogonal", "gain": 2.0}, shape).reshape(shape[0], -1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.data_files import grey_png, idx_bytes, images
@@ -28,6 +29,11 @@ def npz_bytes() -> bytes:
     return buffer.getvalue()
 
 
+def csr_bytes() -> bytes:
+    sp.save_npz(buffer := io.BytesIO(), sp.csr_array(np.array([[0, 1.5, 0], [0, 0, 0], [2, 0, -3]])))
+    return buffer.getvalue()
+
+
 def load(kind: str, **values: Any) -> Callable[[Path], object]:
     return lambda path: SOURCES.get(kind)(path=str(path), **values).load()
 
@@ -36,6 +42,8 @@ KINDS: dict[str, tuple[bytes, Callable[[Path], object]]] = {
     "idx": (idx_bytes(images(3, shape=(4, 4))), read_idx),
     "png": (grey_png(images(1, shape=(5, 6))[0]), read_png),
     "npz": (npz_bytes(), load("NPZ")),
+    "sparse npz": (csr_bytes(), load("SparseNPZ")),
+    "svmlight": (b"1 1:0.5 3:-2e3 # x\n-1 qid:3 2:1\n\n1\n", load("SVMLight")),
     "csv": (b'a,b,"c c"\n1,2,0\n3.5,-4e2,1\n"5",6,1\n', load("CSV", label=-1)),
     "text": ("some wörds\r\nand more".encode(), load("Text", sequence_length=3)),
     "csv input": (b"1,2\n3,4\n", lambda path: read_inputs(path.rename(path.with_suffix(".csv")), Spec((2,)))),

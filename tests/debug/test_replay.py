@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from layerforge import train
 from layerforge.arrays.backend import Backend
 from layerforge.cli import main
+from layerforge.config.document import Config
 from layerforge.debug.replay import Replayed, replay
 from layerforge.debug.watch import WatchedNet
 from layerforge.schema.errors import ConfigError, DataError, DivergedError, LayerError
@@ -492,3 +494,27 @@ def test_the_documented_replay_is_what_comes_out() -> None:
 
 def masked(text: str) -> list[list[str]]:
     return [re.sub(r"-?\d+\.\d+(e[+-]\d+)?", "#", line).split() for line in text.splitlines()]
+
+
+def test_a_capsule_of_a_sparse_batch_is_run_again(tmp_path: Path) -> None:
+    x = sp.csr_array(np.eye(4, 6) + np.eye(4, 6, 2))
+    np.savez(tmp_path / "x.npz", data=x.data, indices=x.indices, indptr=x.indptr, shape=x.shape, label=np.arange(4) % 2)
+    config = {
+        "name": "bag",
+        "data": {"train": {"type": "SparseNPZ", "path": str(tmp_path / "x.npz"), "batch_size": 4, "shuffle": False}},
+        "net": [
+            {"name": "fc", "type": "Linear", "bottom": "x", "out_features": 3},
+            {"name": "exp", "type": "Exp"},
+            {"name": "out", "type": "Linear", "out_features": 2},
+            {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["out", "label"]},
+        ],
+        "solver": {"lr": 1e30},
+        "train": {"epochs": 3, "output_dir": str(tmp_path / "runs")},
+    }
+    with pytest.raises(DivergedError):
+        train(Config.from_dict(config))
+    (capsule,) = (tmp_path / "runs").rglob("capsules/*.h5")
+    held = read_capsule(capsule).batches[0]["x"]
+    np.testing.assert_array_equal(held.toarray(), x.toarray())
+    assert not replay(capsule).seen[0].nan
+    assert replay(capsule).cause is not None

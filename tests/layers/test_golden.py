@@ -21,6 +21,7 @@ from support.golden_nets import LENET
 from support.golden_solvers import MLP, RATES, TRAININGS
 
 from layerforge import Net, Solver
+from layerforge.arrays.sparse import stored
 from layerforge.contract.fillers import Filler
 from layerforge.contract.layer import Layer
 from layerforge.schema.registry import LAYERS, SCHEDULES, SOLVERS
@@ -66,7 +67,12 @@ def build(case: Case) -> Net:
     """The net of a case with the parameters and running statistics that it begins from."""
     by_layers = {layer["top"] for layer in case.layers if layer["type"] == "Input"}
     inputs = {
-        name: {"shape": list(spec.shape), "dtype": None if spec.is_real else "int64", "grad": has_gradient(case, name)}
+        name: {
+            "shape": list(spec.shape),
+            "dtype": None if spec.is_real else "int64",
+            "grad": has_gradient(case, name),
+            "sparse": spec.sparse,
+        }
         for name, spec in case.inputs.items()
         if name not in by_layers
     }
@@ -102,11 +108,11 @@ def results(case: Case, wanted: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs, gradients and statistics of a case after forward and backward."""
     net = build(case)
     net.forward(phase=case.phase, backward=True, **golden.draw_inputs(case))
-    found = {name: net.blobs[name].data.copy() for name in case.outputs}
+    found = {name: stored(net.blobs[name].data).copy() for name in case.outputs}
     if case.differentiable:
         real = [name for name in case.outputs if wanted[name].dtype.kind == "f"]
         net.backward(**{name: golden.draw_cotangent(case, name, wanted[name].shape) for name in real})
-        found |= {f"{name}.grad": net.blobs[name].grad for name in case.inputs if has_gradient(case, name)}
+        found |= {f"{name}.grad": stored(net.blobs[name].grad) for name in case.inputs if has_gradient(case, name)}
         for layer, params in net.params.items():
             found |= {f"{layer}.{name}.grad": p.grad for name, p in params.items()}
     return found | state_of(net)

@@ -220,6 +220,7 @@ USES: dict[str, Callable[[Net, Solver], Any]] = {
     "forward": lambda net, solver: net.forward(**batch()),
     "backward": lambda net, solver: net.backward(),
     "jvp": lambda net, solver: net.jvp(x=batch()["x"]),
+    "hvp": lambda net, solver: net.hvp(np.ones(net.parameters.grad.size)),
     "zero_grad": lambda net, solver: net.zero_grad(),
     "load": lambda net, solver: net.load_arrays(net.arrays(), "itself"),
     "step": lambda net, solver: solver.step(**batch()),

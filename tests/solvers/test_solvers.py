@@ -12,9 +12,10 @@ from support.quadratic import RNG, QuadraticNet, batch
 from layerforge.arrays.backend import NUMPY, Backend
 from layerforge.config.sections import SolverSection
 from layerforge.graph.multipliers import Multipliers
+from layerforge.run.parameters import l2_norm
 from layerforge.schema.errors import ConfigError, DataError, DivergedError
 from layerforge.schema.registry import SOLVERS
-from layerforge.solvers.solver import Solver, l2_norm
+from layerforge.solvers.solver import Solver
 
 
 def with_gradient(net: QuadraticNet, values: Any) -> QuadraticNet:

@@ -11,6 +11,7 @@ import numpy as np
 from layerforge.arrays.functional import rows
 from layerforge.arrays.spec import Spec, index
 from layerforge.contract.layer import Example, Layer
+from layerforge.layers.elementwise.prelu import PReLU
 from layerforge.layers.losses.ctc import CTCLoss
 from layerforge.layers.losses.euclidean_loss import EuclideanLoss
 from layerforge.layers.losses.hinge_loss import HingeLoss
@@ -359,6 +360,34 @@ class NeitherGetsAnyOfIt(Larger):
 class TangentWithoutTheSum(Softmax):
     def jvp(self, dx: Any) -> Any:
         return self.saved.y * dx
+
+
+@caught_by("jvp_params")
+class TangentOfTheOtherSide(PReLU):
+    def jvp_params(self, weight: Any) -> Any:
+        x = self.saved.x
+        return self.spread(weight, x) * self.xp.maximum(x, 0)
+
+
+@caught_by("jvp_params")
+class SaysThatItIsLinear(Layer):
+    """y = eᵃ x with a learned, whose derivative by a is right."""
+
+    linear_in_params = True
+    examples = [Example({}, [Spec((2, 3))])]
+
+    def setup(self, x: Spec) -> Spec:
+        self.add_param("a", (3,), "constant")
+        return x
+
+    def forward(self, x: Any) -> Any:
+        y = x * self.xp.exp(self.params.a)
+        self.save(y=y)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        self.grads.a += (dy * self.saved.y).sum(axis=0)
+        return dy * self.xp.exp(self.params.a)
 
 
 @caught_by("accumulates")

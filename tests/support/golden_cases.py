@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from layerforge.arrays.backend import NUMPY
+from layerforge.arrays.sparse import CSR
 from layerforge.arrays.spec import Spec
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -82,11 +84,24 @@ class Promised(np.random.RandomState):
         return self.randint(low, high, size, dtype=np.int64)
 
 
-def draw(stream: str, spec: Spec) -> np.ndarray:
+def draw_sparse(stream: str, spec: Spec) -> CSR:
+    """About half of the numbers of a stream, as a CSR; none in row 1 and column 0 where there are several."""
+    full = np.array(draw(stream, spec.dense), "float64").reshape(spec.shape)
+    full *= draw(f"{stream}/pattern", Spec(spec.shape, low=0.0, high=1.0)) < 0.5
+    full[1:2] = 0.0
+    full[:, : min(1, max(0, spec.shape[1] - 1))] = 0.0
+    rows, columns = np.nonzero(full)
+    indptr = np.searchsorted(rows, np.arange(spec.shape[0] + 1))
+    return NUMPY.csr(full[rows, columns], columns.astype("int32"), indptr.astype("int32"), spec.shape)
+
+
+def draw(stream: str, spec: Spec) -> Any:
     """The numbers of a stream: the Spec's own draw, or uniform within its bounds, reals without any in [-2, 2).
 
     All 53 bits of a number are random, so that a product is rounded and a detour through float32 shows.
     """
+    if spec.sparse:
+        return draw_sparse(stream, spec)
     rng = Promised([SEED, zlib.crc32(stream.encode())])
     if spec.draw is not None:
         return np.asarray(spec.draw(rng, spec.shape)).astype("float64" if spec.is_real else "int64")
@@ -129,7 +144,8 @@ def fingerprint(item: Case | Training | Rates) -> int:
     code = digest([item.layers, item.phase, item.outputs, item.differentiable, item.fixed])
     for arrays in (draw_inputs(item), draw_params(item), draw_state(item)):
         for name, array in arrays.items():
-            code = zlib.crc32(f"{name} {array.shape}".encode() + array.tobytes(), code)
+            parts = (array.data, array.indices, array.indptr) if isinstance(array, CSR) else (array,)
+            code = zlib.crc32(f"{name} {array.shape}".encode() + b"".join(part.tobytes() for part in parts), code)
     return code
 
 

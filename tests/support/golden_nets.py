@@ -96,6 +96,17 @@ NETS = [
     given("reals", Spec((4, 3))),
     given("reals-with-gradient", Spec((2, 1, 3)), grad=True),
     given("labels", index((5,), 7), role="index"),
+    given("sparse", Spec((4, 3), sparse="csr"), sparse="csr"),
+    Case(
+        "sparse-forks",
+        [
+            {"name": "fc", "type": "Linear", "bottom": "x", "out_features": 3},
+            {"name": "product", "type": "SparseMatmul", "bottom": ["x", "b"]},
+            {"name": "y", "type": "Mul", "bottom": ["fc", "product"]},
+        ],
+        {"x": Spec((4, 5), sparse="csr"), "b": Spec((5, 3))},
+        {"fc.weight": (3, 5), "fc.bias": (3,)},
+    ),
     Case(
         "Parameter-broadcast",
         [

@@ -36,6 +36,22 @@ SMOOTH = Case(
     {"fc1.weight": (5, 4), "fc1.bias": (5,), "fc2.weight": (3, 5), "fc2.bias": (3,)},
     outputs=("loss",),
 )
+# Word 0 occurs in no sample, and word 7 is none: its row is never learned.
+WORDS = Case(
+    "words",
+    [
+        {
+            **{"name": "emb", "type": "Embedding", "bottom": "x"},
+            **{"num_embeddings": 9, "embedding_dim": 4, "padding_idx": 7, "sparse": True},
+        },
+        {"name": "flat", "type": "Flatten"},
+        {"name": "fc", "type": "Linear", "out_features": 3},
+        {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "t"]},
+    ],
+    {"x": index((4, 3), 9, 1), "t": index((4,), 3)},
+    {"emb.weight": (9, 4), "fc.weight": (3, 12), "fc.bias": (3,)},
+    outputs=("loss",),
+)
 PLAIN = {"type": "SGD", "lr": 0.3}
 DECAY = {"weight_decay": 0.1}
 HALVING = {"schedule": {"type": "exp", "gamma": 0.5}}
@@ -63,6 +79,8 @@ TRAININGS = [
     Training("AdamW-schedule", SMOOTH, {"type": "AdamW", "lr": 0.3, **HALVING, **DECAY}),
     Training("LARS-plain", SMOOTH, {"type": "LARS", "lr": 0.3, **DECAY}),
     Training("LARS-settings", SMOOTH, {"type": "LARS", "lr": 0.3, "momentum": 0.6, "trust_coefficient": 0.2}),
+    Training("SGD-rows", WORDS, {**PLAIN, "clip_grad_value": 0.1}),
+    Training("AdaGrad-rows", WORDS, {"type": "AdaGrad", "lr": 0.3}),
     Training("SGD-lenet", LENET, {"type": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.01}, steps=3),
 ]
 

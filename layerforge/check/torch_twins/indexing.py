@@ -16,6 +16,7 @@ from .call import Call
 def embedding(c: Call) -> Tensor:
     """torch leaves the row of padding_idx unlearned; here it reads as zero too, as it starts in torch."""
     weight, padding = c.own["weight"], c.hyper.get("padding_idx")
+    c.hyper.get("sparse")  # which only the solver sees
     if padding is None:
         return F.embedding(c.x[0], weight)
     used = torch.arange(len(weight)).ne(padding)[:, None].to(weight)

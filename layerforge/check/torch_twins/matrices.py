@@ -13,8 +13,24 @@ def bilinear(c: Call) -> torch.Tensor:
     return c.through(nn.Bilinear(c.x[0].shape[-1], c.x[1].shape[-1], **c.hyper))
 
 
+def linear(c: Call) -> torch.Tensor:
+    """torch's Linear; of a sparse bottom its formula, as torch has no gradient of that by the stored numbers."""
+    module = nn.Linear(c.x[0].shape[-1], **c.hyper)
+    if not c.x[0].is_sparse:
+        return c.through(module)
+    product = torch.sparse.mm(c.x[0], c.own["weight"].t())
+    return product if module.bias is None else product + c.own["bias"]
+
+
+def sparse_matmul(c: Call) -> torch.Tensor:
+    """torch's product of a sparse and a dense matrix, which wants the sparse one in front."""
+    a, b = c.x
+    return torch.sparse.mm(a, b) if a.is_sparse else torch.sparse.mm(b.t(), a.t()).t()
+
+
 TWINS = {
-    "Linear": lambda c: c.through(nn.Linear(c.x[0].shape[-1], **c.hyper)),
+    "Linear": linear,
+    "SparseMatmul": sparse_matmul,
     "Matmul": lambda c: torch.matmul(*c.x),
     "Bilinear": bilinear,
     "Einsum": lambda c: torch.einsum(c.hyper["equation"], *c.x),

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...arrays.backend import NUMPY
+from ...arrays.sparse import CSR, places
 from ...net import Net
 from ...schema.registry import WIRING_KEYS
 from ...snapshot import escape
@@ -75,8 +77,23 @@ def answer(type_name: str, call: Call) -> tuple[Tensor, ...]:
 
 def tensors(arrays: Mapping[str, np.ndarray], *, grad: bool = False) -> dict[str, Tensor]:
     """Copies of arrays as tensors; with grad, the reals among them have a gradient."""
-    made = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    made = {name: tensor(array) for name, array in arrays.items()}
     return {name: t.requires_grad_(grad and t.is_floating_point()) for name, t in made.items()}
+
+
+def tensor(array: Any) -> Tensor:
+    """A copy of an array as a tensor, of a CSR as a sparse one."""
+    if not isinstance(array, CSR):
+        return torch.from_numpy(np.array(array))
+    where = torch.from_numpy(np.array(places(array), np.int64).T.copy())
+    values = torch.from_numpy(np.array(array.data))
+    return torch.sparse_coo_tensor(where, values, array.shape, check_invariants=True).coalesce()
+
+
+def numbers(tensor: Tensor) -> np.ndarray:
+    """Its numbers on the host, of a sparse one those that it stores, row after row."""
+    detached = tensor.detach()
+    return (detached.coalesce().values() if detached.is_sparse else detached).numpy()
 
 
 @contextmanager
@@ -102,7 +119,7 @@ def gradients(
         outputs, cotangents = zip(*pairs, strict=True)
         found = torch.autograd.grad(outputs, list(leaves.values()), cotangents, allow_unused=True)
     return {
-        name: np.zeros(leaf.shape, leaf.detach().numpy().dtype) if grad is None else grad.numpy()
+        name: np.zeros_like(numbers(leaf)) if grad is None else numbers(grad)
         for (name, leaf), grad in zip(leaves.items(), found, strict=True)
     }
 
@@ -121,7 +138,8 @@ def take_step(
     learned = tensors({key: ours.arrays[path] for key, path in _paths(net, "data").items()}, grad=True)
     statistics = tensors(state)
     shared = {".".join(user): learned[".".join(owner)] for user, owner in net.parameters.shared.items()}
-    given = {name: np.asarray(array, net.graph.inputs[name].dtype) for name, array in inputs.items()}
+    dtypes = {name: net.graph.inputs[name].dtype for name in inputs}
+    given = {name: NUMPY.from_host(array, dtypes[name]) for name, array in inputs.items()}
     with in_dtype(net.dtype):
         own = learned | shared | statistics
         blobs = run(items(net, phase), phase, tensors(given, grad=True), own, net.seed)
@@ -130,7 +148,7 @@ def take_step(
         wanted = {path: leaf for path, leaf in leaves.items() if path in ours.arrays}
         found = gradients([(blobs[name], dy) for name, dy in ours.cotangents.items()], wanted)
     found |= {path: learned[key].detach().numpy() for key, path in _paths(net, "data").items()}
-    found |= {f"blobs/{escape(name)}/data": t.detach().numpy() for name, t in blobs.items()}
+    found |= {f"blobs/{escape(name)}/data": numbers(t) for name, t in blobs.items()}
     found |= {_path("statistics", *key.rpartition(".")[::2]): t.numpy() for key, t in statistics.items()}
     # Where autograd sees no way for a gradient, none flows.
     return {

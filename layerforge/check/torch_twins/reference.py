@@ -14,7 +14,7 @@ from ...net import Net
 from ..against import Asked, Refusal
 from ..one_step import OneStep
 from . import TWINS, Call
-from .net import answer, gradients, in_dtype, take_step, tensors
+from .net import answer, gradients, in_dtype, take_step, tensor, tensors
 
 Arrays = dict[str, np.ndarray]
 TYPES_OF_ARGUMENTS = re.compile(r"\w+\(\)(: argument '| received an invalid combination of arguments)")
@@ -70,7 +70,7 @@ def _is_torchs(problem: Exception) -> bool:
 def _layer(asked: Asked) -> Arrays:
     with in_dtype("float64"):
         pairs = zip(asked.bottoms, asked.needs_grad, strict=True)
-        bottoms = [torch.from_numpy(x.copy()).requires_grad_(needed) for x, needed in pairs]
+        bottoms = [tensor(x).requires_grad_(needed) for x, needed in pairs]
         learned, state = tensors(asked.params, grad=True), tensors(asked.state)
         call = Call(asked.name, asked.phase, asked.hyper, bottoms, learned | state, asked.tops, asked.seed)
         tops = answer(asked.type_name, call)

@@ -8,7 +8,7 @@ from typing import Any
 from ...arrays.functional import sum_of
 from ...arrays.sliding_windows import Windows, batch_first, batch_last, slide, spatial
 from ...arrays.spec import Spec
-from ...contract.fillers import Filler
+from ...contract.fillers import ChosenFiller, Filler
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import ConfigError, LayerError
 from ...schema.params import Pair, PerAxis, Single, Triple, param
@@ -28,7 +28,7 @@ class Kernels(Layer):
     dilation: PerAxis = param(1, help="step from one element of the kernel to the next", ge=1)
     groups: int = param(1, help="parts of the channels that are convolved separately", ge=1)
     bias: bool = param(True, help="learn an additive bias")
-    weight_filler: Filler = param("msra", help="start values of weight")
+    weight_filler: ChosenFiller = param(None, help="start values of weight; null: by what follows")
     bias_filler: Filler = param("constant", help="start values of bias")
 
     def validate(self) -> None:
@@ -47,9 +47,9 @@ class Kernels(Layer):
             )
         return channels // self.groups
 
-    def add_params(self, shape: Sequence[int]) -> None:
-        """Declare kernels of this shape, and the bias."""
-        self.add_param("weight", shape, self.weight_filler)
+    def add_params(self, shape: Sequence[int], fan_in: float | None = None) -> None:
+        """Declare kernels of this shape, and the bias. fan_in is that of `add_param`."""
+        self.add_param("weight", shape, self.weight_filler, fan_in=fan_in)
         if self.bias:
             self.add_param("bias", (self.out_channels,), self.bias_filler, decay_mult=0)
 
@@ -61,6 +61,8 @@ class Kernels(Layer):
 
 class Convolution(Kernels):
     """Base of Conv1d, Conv2d and Conv3d."""
+
+    linear_in_params = True
 
     def setup(self, x: Spec) -> Spec:
         windows = self.windows(spatial(x, len(self.kernel_size)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from .correlation import correlate, spread, weigh
 
 class Transposed(Kernels):
     """Base of ConvTranspose1d, ConvTranspose2d and ConvTranspose3d."""
+
+    linear_in_params = True
 
     output_padding: PerAxis = param(0, help="positions added at the end of each axis of the output", ge=0)
 
@@ -38,9 +41,14 @@ class Transposed(Kernels):
                 f"the output would have {' x '.join(map(str, windows.size))} positions",
                 hint=f"less padding (now {self.padding})",
             )
-        self.group_size(x.shape[1])
-        self.add_params((x.shape[1], self.out_channels // self.groups, *self.kernel_size))
+        shape = (x.shape[1], self.out_channels // self.groups, *self.kernel_size)
+        self.add_params(shape, self.group_size(x.shape[1]) * self.overlap)
         return x.with_shape((x.shape[0], self.out_channels, *windows.size))
+
+    @property
+    def overlap(self) -> float:
+        """How many windows a position of the output lies in, on the average of those that lie in any."""
+        return math.prod(max(1.0, k / s) for k, s in zip(self.kernel_size, self.stride, strict=True))
 
     def windows(self, size: Sequence[int]) -> Windows:
         """The windows over the output, one for each position of an input of this spatial shape."""

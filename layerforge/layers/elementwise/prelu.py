@@ -66,7 +66,11 @@ class PReLU(Layer):
 
     def slopes(self, x: Any) -> Any:
         """The weight in a shape that broadcasts against x."""
-        return self.params.weight.reshape(() if self.num_parameters == 1 else (-1, *(1,) * (x.ndim - 2)))
+        return self.spread(self.params.weight, x)
+
+    def spread(self, weight: Any, x: Any) -> Any:
+        """A number, or one for each channel, in a shape that broadcasts against x."""
+        return weight.reshape(() if self.num_parameters == 1 else (-1, *(1,) * (x.ndim - 2)))
 
     def forward(self, x: Any) -> Any:
         self.save(x=x)
@@ -81,3 +85,7 @@ class PReLU(Layer):
     def jvp(self, dx: Any) -> Any:
         x = self.saved.x
         return dx * self.xp.where(x > 0, 1, self.slopes(x))
+
+    def jvp_params(self, weight: Any) -> Any:
+        x = self.saved.x
+        return self.spread(weight, x) * self.xp.minimum(x, 0)

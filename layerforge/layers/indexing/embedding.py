@@ -26,18 +26,22 @@ class Embedding(Layer):
     Shapes    x index of any shape, 0 <= x < V; y (..., D), weight (V, D)
     Backward  With n over all of x, y[n] = weight[x[n]]: row i of weight has become y[n] where x[n] = i, so
                   dweight[i] = Σₙ dy[n]      over the n with x[n] = i; 0 for padding_idx
-              the rows that no x names get no gradient, and x, an index, has none
+              the rows that no x names get no gradient, and x, an index, has none. With sparse: true the solver is told
+              which rows occur, and neither reads nor writes the others: a step costs what the words of the batch cost,
+              however many there are in the language. The solvers say what that means for their momentum.
     Keeps     x
     Cost      one copy forward, one addition per element of dy backward
     Errors    ConfigError when padding_idx is not a row of weight; LayerError (exit 3) for an index outside 0 to V - 1
     Source    Bengio et al. 2003; compare torch.nn.Embedding, which starts the row of padding_idx at zero
     """
 
+    linear_in_params = True
     backward_reads = ("bottom",)
 
     num_embeddings: int = param(help="number V of things", ge=1)
     embedding_dim: int = param(help="length D of their vectors", ge=1)
     padding_idx: int | None = param(None, help="index that stands for nothing: zeros", ge=0)
+    sparse: bool = param(False, help="a sparse gradient: the solver updates only the rows that occur")
     weight_filler: Filler = param("gaussian", help="start values of weight")
 
     examples = [
@@ -45,6 +49,7 @@ class Embedding(Layer):
         Example({"num_embeddings": 3, "embedding_dim": 4}, [index((2, 6), 3)], "sequences, with repetitions"),
         Example({"num_embeddings": 4, "embedding_dim": 2, "padding_idx": 0}, [index((3, 5), 4)]),
         Example({"num_embeddings": 4, "embedding_dim": 2, "padding_idx": 3}, [index((2, 3, 2), 4)]),
+        Example({"num_embeddings": 6, "embedding_dim": 2, "sparse": True}, [index((2, 3), 5)], "a sparse gradient"),
         Example({"num_embeddings": 1, "embedding_dim": 1}, [index((1, 1), 1)]),
         Example({"num_embeddings": 3, "embedding_dim": 2}, [index((2, 0), 3)], "empty sequences"),
     ]
@@ -63,7 +68,8 @@ class Embedding(Layer):
 
     def setup(self, x: Spec) -> Spec:
         expect_role("the bottom", x, "index")
-        self.add_param("weight", (self.num_embeddings, self.embedding_dim), self.weight_filler)
+        shape = (self.num_embeddings, self.embedding_dim)
+        self.add_param("weight", shape, self.weight_filler, sparse_grad=self.sparse)
         return Spec((*x.shape, self.embedding_dim), self.dtype)
 
     def index_range(self, i: int, *bottoms: Spec) -> range:
@@ -84,6 +90,8 @@ class Embedding(Layer):
             x, dim = self.saved.x, self.embedding_dim
             rows = self.without_padding(x, dy).reshape(-1, dim)
             scatter_add(self.xp, self.grads.weight, x.reshape(-1, 1), 0, rows)
+            if self.sparse:
+                self.grad_rows.weight.add(x)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...arrays.functional import expect_role, product_over_rows, rows, sum_of
 from ...arrays.spec import Spec
-from ...contract.fillers import Filler
+from ...contract.fillers import ChosenFiller, Filler
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
 from ...schema.params import param
@@ -33,12 +33,13 @@ class Bilinear(Layer):
     Source    Tenenbaum & Freeman 2000; compare torch.nn.Bilinear
     """
 
+    linear_in_params = True
     bottoms = 2
     backward_reads = ("bottom",)
 
     out_features: int = param(help="features O of the output", ge=1)
     bias: bool = param(True, help="learn an additive bias")
-    weight_filler: Filler = param("xavier", help="start values of weight")
+    weight_filler: ChosenFiller = param(None, help="start values of weight; null: by what follows")
     bias_filler: Filler = param("constant", help="start values of bias")
 
     examples = [

@@ -59,6 +59,7 @@ class BatchNorm(Layer):
     Source    Ioffe & Szegedy 2015; compare torch.nn.BatchNorm2d
     """
 
+    linear_in_params = True
     inplace = True
 
     eps: float = param(1e-5, help="added to the variance", gt=0)

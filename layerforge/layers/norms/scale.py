@@ -149,6 +149,12 @@ class Scale(AtAxes):
         dy = 0 if dx is None else dx * self.spread(weight, x.ndim)
         return dy if dweight is None else dy + x * self.spread(dweight, x.ndim)
 
+    def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:
+        x = self.saved.x
+        moved = [] if weight is None else [x * self.spread(weight, x.ndim)]
+        moved += [] if bias is None else [self.spread(bias, x.ndim)]
+        return self.xp.broadcast_to(sum(moved), x.shape)
+
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return (2 if self.bias else 1) * tops[0].size
 
@@ -201,3 +207,7 @@ class Bias(AtAxes):
     def jvp(self, dx: Any, dbias: Any = None) -> Any:
         dy = self.xp.zeros(self.saved.top_shape, dtype=self.dtype) if dx is None else dx
         return dy if dbias is None else dy + self.spread(dbias, dy.ndim)
+
+    def jvp_params(self, bias: Any) -> Any:
+        shape = self.saved.top_shape
+        return self.xp.broadcast_to(self.spread(bias, len(shape)), shape)

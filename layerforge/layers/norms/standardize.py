@@ -80,6 +80,7 @@ class Standardized(Layer):
     the shape that broadcasts (`spread`).
     """
 
+    linear_in_params = True
     inplace = True
     centred: ClassVar[bool] = True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...arrays.spec import ROLES, Spec
+from ...arrays.spec import FORMATS, ROLES, Spec
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import ConfigError
 from ...schema.params import param
@@ -19,6 +19,9 @@ class Input(Layer):
     a `data:` section, which feeds the net, it may repeat the shape of one of the section's blobs, and ask for its
     gradient.
 
+    `sparse: csr` takes a matrix (N, D) in compressed sparse rows, such as SciPy's csr_array, and no array. The gradient
+    of such an input is that of the stored numbers, in their pattern.
+
     Shapes    y as `shape` says; the batch axis, the first, may differ from call to call
     Backward  none here: with `grad: true` the gradient of y ends as net.blobs["y"].grad
     Keeps     nothing
@@ -32,6 +35,7 @@ class Input(Layer):
     shape: list[int] = param(help="full shape, batch axis first", ge=0)
     role: str = param("real", help="index: integers, such as labels", choices=ROLES)
     grad: bool = param(False, help="compute its gradient")
+    sparse: str | None = param(None, help="csr: a matrix in compressed sparse rows", choices=(*FORMATS, None))
 
     examples = [
         Example({"shape": [4, 3]}, []),
@@ -45,12 +49,18 @@ class Input(Layer):
         Bad({"shape": [-1, 3]}, "must be >= 0"),
         Bad({"shape": [4], "role": "label"}, "must be one of real, index"),
         Bad({"shape": [4], "role": "index", "grad": True}, "an index has no gradient"),
+        Bad({"shape": [4], "sparse": "csr"}, "a sparse input has two axes"),
+        Bad({"shape": [4, 3], "sparse": "coo"}, "must be one of csr, None"),
         Bad({"shape": [4], "dtype": "int64"}, "did you mean 'role'?"),
     ]
 
     def validate(self) -> None:
         if self.grad and self.role == "index":
             raise ConfigError("an index has no gradient", hint="remove grad")
+        if self.sparse and (len(self.shape) != 2 or self.role != "real"):
+            raise ConfigError("a sparse input has two axes, [N, D], and real numbers", hint="remove sparse")
 
     def setup(self) -> Spec:
-        return Spec(self.shape, self.dtype) if self.role == "real" else Spec(self.shape, role="index")
+        if self.role == "index":
+            return Spec(self.shape, role="index")
+        return Spec(tuple(self.shape), self.dtype, sparse=self.sparse)

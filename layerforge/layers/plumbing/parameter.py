@@ -27,6 +27,7 @@ class Parameter(Layer):
     Source    Jia et al. 2014 (Caffe); compare torch.nn.Parameter
     """
 
+    linear_in_params = True
     bottoms = 0
 
     shape: list[int] = param(help="shape of the array; [] is a single number", ge=0)

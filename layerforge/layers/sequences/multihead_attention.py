@@ -113,7 +113,7 @@ class MultiheadAttention(Layer):
     def forward(self, *bottoms: Any) -> Any:
         xs = bottoms[: 1 if len(bottoms) < 3 else 3]
         mask = bottoms[-1] if len(bottoms) % 2 == 0 else None
-        q, k, v = self.project(xs, self.bias)
+        q, k, v = self.project(xs, self.params.in_proj_weight, self.params.in_proj_bias if self.bias else None)
         seen = visible(self.xp, mask, self.causal, q.shape, k.shape[-2])
         z, weights = attend(self.xp, q, k, v, self.scale_of(q), seen)
         z = joined(z)
@@ -123,13 +123,13 @@ class MultiheadAttention(Layer):
             y += self.params.out_proj_bias
         return y
 
-    def project(self, xs: Sequence[Any], bias: bool) -> list[Any]:
-        """q, k and v (N, heads, L, E/heads), with or without the bias."""
+    def project(self, xs: Sequence[Any], weight: Any, bias: Any = None) -> list[Any]:
+        """q, k and v (N, heads, L, E/heads), with or without a bias."""
         parts: list[Any] = []
         for x, block in self.blocks(xs):
-            a = x @ self.params.in_proj_weight[block].T
-            if bias:
-                a += self.params.in_proj_bias[block]
+            a = x @ weight[block].T
+            if bias is not None:
+                a += bias[block]
             parts += self.xp.split(a, a.shape[-1] // x.shape[-1], axis=-1)
         return [heads(part, self.num_heads) for part in parts]
 
@@ -167,9 +167,21 @@ class MultiheadAttention(Layer):
         moves = filled(self.xp, tangents[: len(kept.xs)], [x.shape for x in kept.xs])
         if moves is None:
             return None
-        dqkv = self.project(moves, bias=False)
+        return self.along(self.project(moves, self.params.in_proj_weight))
+
+    def along(self, dqkv: Sequence[Any]) -> Any:
+        """The tangent of y from those of q, k and v."""
+        kept = self.saved
         dz = attend_along(*dqkv, kept.q, kept.k, kept.v, kept.weights, self.scale_of(kept.q))
         return joined(dz) @ self.params.out_proj_weight.T
+
+    def jvp_params(self, **moved: Any) -> Any:
+        kept = self.saved
+        d = {name: moved.get(name, self.xp.zeros_like(w)) for name, w in self.params.items()}
+        dy = kept.z @ d["out_proj_weight"].T + d.get("out_proj_bias", 0)
+        if "in_proj_weight" in moved or "in_proj_bias" in moved:
+            dy += self.along(self.project(kept.xs, d["in_proj_weight"], d.get("in_proj_bias")))
+        return dy
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         (n, steps, features), keys = tops[0].shape, bottoms[0 if len(bottoms) < 3 else 1].shape[1]

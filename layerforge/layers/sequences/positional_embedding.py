@@ -75,7 +75,7 @@ class PositionalEmbedding(Layer):
         return x
 
     def forward(self, x: Any) -> Any:
-        self.save()
+        self.save(shape=x.shape)
         _, steps, features = x.shape
         return x + (self.params.weight[:steps] if self.kind == "learned" else self.waves(steps, features))
 
@@ -93,3 +93,7 @@ class PositionalEmbedding(Layer):
 
     def jvp(self, dx: Any) -> Any:
         return dx
+
+    def jvp_params(self, weight: Any) -> Any:
+        shape = self.saved.shape
+        return self.xp.broadcast_to(weight[: shape[1]], shape)

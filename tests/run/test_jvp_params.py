@@ -1,0 +1,187 @@
+"""Forward accumulation along parameters, against differences, backward and each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import layerforge.run.derivatives
+from layerforge import Net
+from layerforge.run.along_params import is_linear
+from layerforge.run.parameters import Slot
+from layerforge.schema.errors import ConfigError
+
+RNG = np.random.default_rng
+STACK = [
+    {"name": "fc1", "type": "Linear", "out_features": 5, "bottom": "x"},
+    {"name": "bn", "type": "BatchNorm"},
+    {"name": "prelu", "type": "PReLU"},
+    {"name": "drop", "type": "Dropout", "p": 0.3},
+    {"name": "scale", "type": "Scale", "bias": True},
+    {"name": "fc2", "type": "Linear", "out_features": 3},
+]
+
+
+def of(slot: Slot, more: int = 0) -> np.random.Generator:
+    """Random numbers of a parameter, whatever the memory is like."""
+    return RNG([more, *f"{slot.layer}.{slot.name}".encode()])
+
+
+def made(layers: list[dict[str, Any]], shape: tuple[int, ...] = (6, 4), **options: Any) -> tuple[Net, np.ndarray]:
+    keep = options.pop("keep", "all")
+    net = Net.from_config(
+        {"dtype": "float64", "inputs": {"x": {"shape": list(shape), "grad": True}}, "net": layers, **options}, keep=keep
+    )
+    for slot in net.parameters.slots.values():
+        slot.view(net.parameters.data)[...] += 0.1 * of(slot).normal(size=slot.shape)
+    x = RNG(0).normal(size=shape)
+    net.forward(x=x)
+    return net, x
+
+
+def tangents(net: Net, *more: str) -> dict[str, np.ndarray]:
+    """One for every parameter, and for some blobs."""
+    found = {f"{s.layer}.{s.name}": of(s, 7).normal(size=s.shape) for s in net.parameters.slots.values()}
+    return found | {name: RNG(3).normal(size=net.blobs[name].shape) for name in more}
+
+
+def by_differences(net: Net, x: np.ndarray, v: dict[str, np.ndarray], top: str, h: float = 1e-5) -> np.ndarray:
+    data, moved = net.parameters.data.copy(), []
+    for factor in (h, -h):
+        net.parameters.data[...] = data
+        for name, array in v.items():
+            if name != "x":
+                layer, _, own = name.rpartition(".")
+                net.params[layer][own].data += factor * array
+        moved.append(net.forward(x=x + factor * v.get("x", 0))[top])
+    net.parameters.data[...] = data
+    return (moved[0] - moved[1]) / (2 * h)
+
+
+def test_along_all_parameters_and_an_input_at_once() -> None:
+    net, x = made(STACK)
+    v = tangents(net, "x")
+    got = net.jvp(v)["fc2"]
+    np.testing.assert_allclose(got, by_differences(net, x, v, "fc2"), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["fc1.weight", "bn.weight", "bn.bias", "prelu.weight", "scale.bias", "fc2.bias"])
+def test_along_one_parameter_it_is_the_transpose_of_backward(name: str) -> None:
+    net, _ = made(STACK)
+    v = {name: tangents(net)[name]}
+    dy = RNG(4).normal(size=(6, 3))
+    forward = (net.jvp(v)["fc2"] * dy).sum()
+    net.backward(fc2=dy)
+    layer, _, own = name.rpartition(".")
+    assert forward == pytest.approx((net.params[layer][own].grad * v[name]).sum(), rel=1e-10)
+
+
+def test_the_tangent_of_an_affine_map_is_a_product() -> None:
+    net, x = made(STACK[:1])
+    v = RNG(1).normal(size=(5, 4))
+    np.testing.assert_array_equal(net.jvp({"fc1.weight": v})["fc1"], x @ v.T)
+    np.testing.assert_array_equal(net.jvp({"fc1.bias": v[:, 0]})["fc1"], np.broadcast_to(v[:, 0], (6, 5)))
+
+
+def test_nothing_else_moves() -> None:
+    net, _ = made(STACK)
+    net.backward(fc2=RNG(4).normal(size=(6, 3)))
+    data, grad, state = net.parameters.data.copy(), net.parameters.grad.copy(), net.snapshot_state()
+    top, dx = net.blobs["fc2"].data.copy(), net.blobs["x"].grad.copy()
+    first = net.jvp(tangents(net))["fc2"]
+    np.testing.assert_array_equal(net.jvp(tangents(net))["fc2"], first)
+    np.testing.assert_array_equal(net.parameters.data, data)
+    np.testing.assert_array_equal(net.parameters.grad, grad)
+    np.testing.assert_array_equal(net.blobs["fc2"].data, top)
+    for key, array in net.snapshot_state().items():
+        np.testing.assert_array_equal(array, state[key])
+    net.zero_grad()
+    net.backward(fc2=RNG(4).normal(size=(6, 3)))
+    np.testing.assert_array_equal(net.parameters.grad, grad)
+    np.testing.assert_array_equal(net.blobs["x"].grad, dx)
+
+
+def test_shared_parameters_move_together() -> None:
+    layers = [
+        {"name": "a", "type": "Linear", "out_features": 4, "bottom": "x", "bias": False},
+        {"name": "act", "type": "Tanh"},
+        {"name": "b", "type": "Linear", "out_features": 4, "bias": False, "share": {"weight": "a.weight"}},
+    ]
+    net, x = made(layers)
+    v = {"a.weight": RNG(1).normal(size=(4, 4))}
+    got = net.jvp(v)["b"]
+    np.testing.assert_array_equal(net.jvp({"b.weight": v["a.weight"]})["b"], got)
+    np.testing.assert_allclose(got, by_differences(net, x, v, "b"), rtol=1e-6, atol=1e-8)
+    with pytest.raises(ConfigError, match=r"'b.weight' shares its numbers with 'a.weight'"):
+        net.jvp({"a.weight": v["a.weight"], "b.weight": v["a.weight"]})
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {"type": "Conv1d", "out_channels": 3, "kernel_size": 2},
+        {"type": "LayerNorm", "normalized_shape": 4},
+        {"type": "PositionalEmbedding", "kind": "learned", "max_len": 7},
+        {"type": "MultiheadAttention", "num_heads": 2},
+        {"type": "Bias"},
+        {"type": "LSTM", "hidden_size": 2},
+    ],
+    ids=lambda layer: layer["type"],
+)
+def test_layers_with_parameters_of_all_kinds(layer: dict[str, Any]) -> None:
+    net, x = made([{"name": "one", "bottom": "x", **layer}], (2, 3, 4))
+    v = tangents(net, "x")
+    top = next(iter(net.forward(x=x)))
+    np.testing.assert_allclose(net.jvp(v)[top], by_differences(net, x, v, top), rtol=1e-6, atol=1e-8)
+
+
+def test_where_bottoms_are_gone_or_recomputed_backward_gives_the_same() -> None:
+    want, _ = made(STACK)
+    for again in (False, True):
+        layers = [{**layer, "recompute": again} for layer in STACK[:3]] + STACK[3:]
+        net, _ = made(layers, keep="none")
+        v = tangents(want)
+        np.testing.assert_allclose(net.jvp(v)["fc2"], want.jvp(v)["fc2"], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("keep", ["all", "none"])
+def test_with_an_engine(keep: str) -> None:
+    layers = [*STACK[:1], {"name": "act", "type": "ReLU"}, *STACK[1:]]
+    want, _ = made(layers)
+    net, _ = made(layers, dtype="float32", engine="auto", keep=keep)
+    assert "onednn" in net.engines.values()
+    v = tangents(want)
+    np.testing.assert_allclose(net.jvp(v)["fc2"], want.jvp(v)["fc2"], rtol=1e-3, atol=1e-3)
+
+
+def test_a_forward_of_ones_own_is_not_taken_for_linear() -> None:
+    """What overrides the forward of a layer that is linear in its parameters may not be so."""
+    from layerforge.layers.matrices.linear import Linear
+
+    class Squared(Linear):
+        def forward(self, x: Any) -> Any:
+            self.y = super().forward(x)
+            return self.y**2
+
+    assert is_linear(Linear)
+    assert not is_linear(Squared)
+
+
+def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = made(STACK)
+    with pytest.raises(ConfigError, match=r"tangent of 'fc1.weight' has shape \(6, 4\), the parameter \(5, 4\)"):
+        net.jvp({"fc1.weight": x})
+    with pytest.raises(ConfigError, match="layer 'fc1' has no parameter 'wieght'"):
+        net.jvp({"fc1.wieght": x})
+    with pytest.raises(ConfigError, match="a tangent belongs to a name"):
+        net.jvp(x)  # type: ignore[arg-type]
+    net.params["fc1"]["weight"].frozen = True
+    net.forward(x=x)
+    with pytest.raises(ConfigError, match=r"parameter 'fc1.weight' is frozen"):
+        net.jvp({"fc1.weight": np.ones((5, 4))})
+    monkeypatch.setattr(layerforge.run.derivatives, "BASIS_LIMIT", 4)
+    net, _ = made([{"name": "lstm", "type": "LSTM", "hidden_size": 2, "bottom": "x"}], (2, 3, 4))
+    with pytest.raises(ConfigError, match=r"layer 'lstm' \(LSTM\) has no jvp of its own along its parameters and 12"):
+        net.jvp({"lstm.weight_ih_l0": np.ones((8, 4))})
