@@ -102,7 +102,7 @@ class StateDecl:
 class Memory:
     """The reusable arrays of a layer and how long each must live."""
 
-    arrays: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[Any, Any] = field(default_factory=dict)  # by name; what is no layer has keys of its own
     lives: dict[str, str] = field(default_factory=dict)
 
 

@@ -17,9 +17,10 @@ from layerforge.layers import family_of
 from layerforge.schema.registry import LAYERS
 
 TYPES = [LAYERS.get(name) for name in LAYERS.names()]
-WITHOUT_JVP = {"Dropout", "Dropout2d", "Embedding", "GRU", "LSTM", "Parameter", "RNN"}  # a net derives it from backward
+WITHOUT_JVP = {"Embedding", "Parameter"}  # a net derives it from backward
 NOT_ADDING_UP = {"LogSumExp", "Max", "Min", "Norm", "Prod", "Std", "Var"}  # a whole batch's is not a mean of parts
-WITHOUT_SAMPLES = {"Inverse", "LogDet", "Solve", "Squeeze"}  # where no example can show it: no batch axis
+# Those that are not per sample for some bottoms which no example can show, as these have no batch axis.
+WITHOUT_SAMPLES = {"Cholesky", "Det", "GLU", "Inverse", "LogDet", "Solve", "Squeeze", "SVDVals", "Where"}
 
 Promise = tuple[str, str, dict[str, Any]]
 
@@ -29,7 +30,8 @@ def stronger_promises(cls: type[Layer]) -> Iterator[Promise]:
     if not cls.inplace:
         yield "inplace", "in_place", {"inplace": True}
     if cls.top_is_view:
-        yield "no view", "views", {"top_is_view": False}
+        never = property(lambda self: False, lambda self, value: None)  # also where hyper-parameters decide it
+        yield "no view", "views", {"top_is_view": never}
     if cls.grad_aliases:
         yield "no alias", "views", {"grad_aliases": False}
     by_shape = cls.per_sample_for is not Layer.per_sample_for and cls.type_name not in WITHOUT_SAMPLES

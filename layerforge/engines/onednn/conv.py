@@ -10,7 +10,6 @@ import numpy as np
 
 from ...arrays.sliding_windows import batch_last
 from ...arrays.spec import Spec
-from ...contract.layer import Layer
 from ...layers.convolutions.conv import Conv1d, Conv2d, Conv3d, Kernels
 from ...layers.convolutions.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Transposed
 from ...layers.convolutions.correlation import weigh
@@ -28,11 +27,11 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
     replays = can_overwrite_grad = True
+    windows: Any  # the reference's
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        convolution: Any = reference
-        axes = convolution.windows(bottoms[0].shape[2:]).axes
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        axes = reference.windows(bottoms[0].shape[2:]).axes
         if any(a.padding >= a.extent or (a.padding and a.dilation > a.size) for a in axes):
             return "windows that may see nothing but padding: oneDNN takes 0 times NaN for 0"
         return super().refuses(reference, bottoms, tops)
@@ -114,7 +113,7 @@ class OneDnnTransposed(OneDnnConvolution, Transposed):
     """ConvTranspose1d, ConvTranspose2d and ConvTranspose3d."""
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if max(reference.dilation) > 1 or reference.groups == bottoms[0].shape[1] > 1:
             return "the reference is as fast with dilation, and where every channel is a group"
         sizes = zip(reference.output_padding, reference.padding, reference.stride, strict=True)

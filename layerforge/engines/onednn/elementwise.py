@@ -31,6 +31,9 @@ class OneDnnElementwise(OneDnn):
     """An element-wise layer whose function oneDNN has."""
 
     replays = True
+    f: Any  # the reference's
+    df: Any
+    reads: Any
 
     def forward(self, x: Any) -> Any:
         activation = algorithm, *numbers = ALGORITHMS[self.type_name](self)
@@ -102,7 +105,7 @@ class OneDnnAdd(Activated, LAYERS.get("Add")):  # type: ignore[misc]
     grad_aliases = True
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if len(bottoms) != 2 or bottoms[0].shape != bottoms[1].shape or reference.coeff is not None:
             return "only two bottoms of one shape, without coeff"
         return super().refuses(reference, bottoms, tops)

@@ -13,7 +13,6 @@ import numpy as np
 
 from ...arrays.functional import check_labels, exact_sum, log_softmax
 from ...arrays.spec import Spec
-from ...contract.layer import Layer
 from ...layers.losses.softmax_cross_entropy import SoftmaxCrossEntropy
 from .activation import in_order_of_memory
 from .base import OneDnn
@@ -28,7 +27,7 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
     replays = True
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         x, t = bottoms
         plain = reference.weight is None and reference.ignore_index is None and not reference.label_smoothing
         if t.is_real or x.ndim != 2 or not plain or reference.reduction == "none":

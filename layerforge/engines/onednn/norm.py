@@ -54,12 +54,12 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
     relu = False
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if not reference.track_running_stats:
             return "without running statistics"
         return super().refuses(reference, bottoms, tops)
 
-    def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
+    def can_absorb(self, above: Any, between: Spec, plan: Circumstances) -> bool:
         """A plain ReLU, unless the sums of backward are done apart, which cannot read the mask."""
         plain = above.type_name == "ReLU" and not above.negative_slope
         return plain and not self.relu and values_per_channel(between) <= MANY
@@ -205,7 +205,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
     inplace = False
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if len(reference.features) != 1 or not (reference.elementwise_affine and reference.bias):
             return "only over the last axis, with weight and bias"
         return super().refuses(reference, bottoms, tops)
@@ -254,7 +254,7 @@ class OneDnnLocalResponseNorm(OneDnn, LocalResponseNorm):
     inplace = False
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if reference.within or reference.size % 2 == 0 or reference.size < 3 or bottoms[0].ndim != 4:
             return "only across channels of images, with an odd size from 3"  # oneDNN 3.2 crashes in backward of size 1
         return super().refuses(reference, bottoms, tops)

@@ -36,6 +36,7 @@ class OneDnnPooling(OneDnn):
     """What the poolings share: one primitive forward, one backward."""
 
     replays = True
+    windows: Any  # the reference's
 
     def algorithm(self) -> int:
         """oneDNN's number of it."""
@@ -112,11 +113,14 @@ class OneDnnMaxPooling(OneDnnPooling):
 class OneDnnAvgPooling(OneDnnPooling):
     """AvgPool1d, AvgPool2d and AvgPool3d. Sums of many elements are the reference's, which lose no digits."""
 
+    apply: Any  # the reference's
+    adjoint: Any
+
     def algorithm(self) -> int:
         return MEAN_WITH_PADDING if counts_padding(self) else MEAN_WITHOUT
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         axes = reference.windows(bottoms[0].shape[2:]).axes
         if counts_padding(reference) and any(overhang(a) > a.padding for a in axes):
             return "oneDNN would count what hangs over the end of the padding"

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ...arrays.spec import Spec
-from ...contract.layer import Layer
 from ...layers.sequences.gru import GRU
 from ...layers.sequences.lstm import LSTM
 from ...layers.sequences.recurrent import Recurrent
@@ -45,7 +44,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
     bias_blocks: ClassVar[tuple[tuple[Any, Any, Any], ...]] = ((WHOLE, WHOLE, WHOLE),)
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if reference.hidden_size == 1:
             return "a state of one number"
         if bottoms[0].shape[0] * bottoms[0].shape[1] > MANY:
@@ -223,7 +222,7 @@ class OneDnnRNN(OneDnnRecurrent, RNN):
     cell = recurrence.RNN
 
     @classmethod
-    def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         relu = reference.nonlinearity == "relu"
         return "oneDNN's ReLU takes NaN for 0" if relu else super().refuses(reference, bottoms, tops)
 
