@@ -74,7 +74,7 @@ def test_imports_go_from_right_to_left(path: Path) -> None:
     me = unit(path)
     if me == "__init__":
         return
-    assert me in RANK, f"{me} has no slot; give it one in docs/design.md and here"
+    assert me in RANK, f"{me} has no slot; give it one in docs/design.md and tests/support/slots.py"
     for other in own_units(path) - {me}:
         assert RANK[other] <= RANK[me], f"{me} imports {other}, which is to its right"
 
