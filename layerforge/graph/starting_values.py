@@ -37,16 +37,18 @@ SLOPES = ("negative_slope", "init")  # the hyper-parameters that hold a
 NORMALISATIONS = frozenset(["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "MVN", "RMSNorm"])
 PASSING = frozenset(
     [
-        *("AdaptiveAvgPool2d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "GlobalAvgPool2d", "Max", "MaxPool1d"),
-        *("MaxPool2d", "MaxPool3d", "Mean", "SpatialPyramidPool", "StochasticPool2d"),
+        *("AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "GlobalAvgPool2d", "Max"),
+        *("MaxPool1d", "MaxPool2d", "MaxPool3d", "Mean", "SpatialPyramidPool", "StochasticPool2d"),
         *("Bias", "Detach", "Dropout", "Dropout2d", "Identity", "LocalResponseNorm", "Neg", "PositionalEmbedding"),
-        *("BatchReindex", "Crop", "Diagonal", "Expand", "Filter", "Flatten", "Flip", "Gather", "IndexSelect", "Pad"),
-        *("Permute", "PixelShuffle", "Repeat", "RepeatInterleave", "Reshape", "Scale", "Slice", "Split", "Squeeze"),
-        *("Tile", "Transpose", "Unfold", "Unsqueeze", "Upsample"),
+        *("BatchReindex", "Crop", "Diagonal", "Expand", "Filter", "Flatten", "Flip", "Gather", "GridSample", "Index"),
+        *("IndexSelect", "Pad", "Permute", "PixelShuffle", "Repeat", "RepeatInterleave", "Reshape", "Scale", "Slice"),
+        *("Split", "Squeeze", "Tile", "Transpose", "Unfold", "Unfold1d", "Unfold3d", "Unsqueeze", "Upsample"),
     ]
 )
 JOINING = frozenset(["Add", "Concat", "Stack", "Sub"])  # all bottoms pass; of the others only the first is a signal
-CLASSIFYING = frozenset(["BCEWithLogitsLoss", "HingeLoss", "InfogainLoss", "SoftmaxCrossEntropy"])
+CLASSIFYING = frozenset(
+    ["BCEWithLogitsLoss", "FocalLoss", "HingeLoss", "InfogainLoss", "SigmoidFocalLoss", "SoftmaxCrossEntropy"]
+)
 PROBABILITIES: Mapping[str, frozenset[str]] = {  # what makes them of scores, and the losses that read them
     "LogSoftmax": frozenset(["CTCLoss", "KLDivLoss", "NLLLoss"]),
     "Softmax": frozenset(["BCELoss", "MultinomialLogisticLoss"]),

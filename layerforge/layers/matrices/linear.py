@@ -43,8 +43,8 @@ class Linear(Layer):
     Cost      2NDO flops forward, 4NDO backward; with s stored numbers 2sO forward, 2sO backward (4sO with dx)
     Errors    LayerError when D differs from the D seen at setup
     Source    Rumelhart, Hinton & Williams 1986; compare torch.nn.Linear, where W and b start from U(-1/√D, 1/√D), of
-              variance 1/(3 D); here b starts from 0 and W as weight_filler says: He's N(0, 2/D) has 6 times
-              that variance
+              variance 1/(3 D); here b starts from 0 and W as weight_filler says: by what follows, of variance 2/D in
+              front of a ReLU, 1/D or less elsewhere
     """
 
     linear_in_params = True
