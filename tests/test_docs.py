@@ -162,7 +162,8 @@ def test_unread_and_integer_heads_in_a_net() -> None:
 
 
 def test_the_source_of_ones_own_works(tmp_path: Path) -> None:
-    (tmp_path / "moons.py").write_text(blocks(ROOT / "docs" / "data.md", "python")[0])
+    [moons] = [block for block in blocks(ROOT / "docs" / "data.md", "python") if "class Moons" in block]
+    (tmp_path / "moons.py").write_text(moons)
     (tmp_path / "moons.yaml").write_text(
         "import: [moons.py]\n"
         "data: {train: {type: Moons, samples: 64, batch_size: 16}}\n"

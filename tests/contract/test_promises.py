@@ -19,8 +19,11 @@ from layerforge.schema.registry import LAYERS
 TYPES = [LAYERS.get(name) for name in LAYERS.names()]
 WITHOUT_JVP = {"Embedding", "Parameter"}  # a net derives it from backward
 NOT_ADDING_UP = {"LogSumExp", "Max", "Min", "Norm", "Prod", "Std", "Var"}  # a whole batch's is not a mean of parts
-# Those that are not per sample for some bottoms which no example can show, as these have no batch axis.
-WITHOUT_SAMPLES = {"Cholesky", "Det", "GLU", "Inverse", "LogDet", "Solve", "Squeeze", "SVDVals", "Where"}
+# Those that are not per sample for some bottoms which no example shows: these have no batch axis, or (SparseMatmul) a
+# matrix has as many rows as there are samples, and they are none.
+WITHOUT_SAMPLES = {
+    *("Cholesky", "Det", "GLU", "Inverse", "LogDet", "Solve", "SparseMatmul", "Squeeze", "SVDVals", "Where")
+}
 
 Promise = tuple[str, str, dict[str, Any]]
 
@@ -34,8 +37,8 @@ def stronger_promises(cls: type[Layer]) -> Iterator[Promise]:
         yield "no view", "views", {"top_is_view": never}
     if cls.grad_aliases:
         yield "no alias", "views", {"grad_aliases": False}
-    by_shape = cls.per_sample_for is not Layer.per_sample_for and cls.type_name not in WITHOUT_SAMPLES
-    if not cls.per_sample or by_shape:
+    depends = not cls.per_sample or cls.per_sample_for is not Layer.per_sample_for
+    if depends and cls.type_name not in WITHOUT_SAMPLES:
         yield "per_sample", "per_sample", {"per_sample": True, "per_sample_for": lambda self, *bottoms: True}
     if cls.is_differentiable():
         for read in cls.backward_reads:

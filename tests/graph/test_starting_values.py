@@ -153,11 +153,12 @@ def reader(kind: str, **keys: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("backwards", [False, True])
 def test_of_several_readers_the_strongest_decides(backwards: bool) -> None:
     relu, leaky = reader("ReLU"), reader("LeakyReLU", negative_slope=0.5)
-    tanh, softmax = reader("Tanh"), LOSS
+    tanh, softmax, steep = reader("Tanh"), LOSS, reader("PReLU", init=2.0)
     for readers, filler, why in [
         ([relu, tanh, softmax], HE, "ReLU 'relu' follows"),
         ([leaky, relu], HE, "ReLU 'relu' follows"),
         ([leaky, tanh], Msra(negative_slope=0.5), "LeakyReLU 'leakyrelu' follows"),
+        ([steep, tanh], Msra(negative_slope=2.0), "PReLU 'prelu' follows"),
         ([tanh, softmax], PLAIN, "Tanh 'tanh' follows"),
     ]:
         assert_chosen([FC, *(reversed(readers) if backwards else readers)], filler, why)
