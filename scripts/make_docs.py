@@ -79,8 +79,8 @@ def section(cls: type[Layer]) -> str:
 
 
 def sentence(text: str) -> str:
-    """A headline as a sentence. A symbol at its beginning stays as it is: X is another one than x."""
-    symbol = len(re.match(r"\w*", text)[0]) < 2 or not text[1].isalpha()
+    """A headline as a sentence. A symbol at its beginning stays as it is: X is another one than x; "a" is a word."""
+    symbol = not text.startswith("a ") and (len(re.match(r"\w*", text)[0]) < 2 or not text[1].isalpha())
     return f"{text if symbol else text[:1].upper() + text[1:]}."
 
 

@@ -28,8 +28,8 @@ sign x      1 for x > 0, -1 for x < 0, 0 for 0.  ⌊x⌋, ⌈x⌉: x rounded dow
 e, π        Euler's number 2.71828..., and 3.14159...
 N           samples in a batch; n is one of them, or one of all leading axes together where there are more.
 C, D, O     channels, features in, outputs (features or channels); c, d, o is one of them.
-K           classes, or elements of a kernel; k is one of them.
-T, L        steps of a sequence; t is one of them.
+K           classes, elements of a kernel, or rows of a square matrix; k is one of them.
+T, L        steps of a sequence; t is one of them. In a loss t is the target.
 H, W, P     height, width, positions of an output; p is one of these, and may be a pair (down, across).
 m           what a mean divides by: the number of elements that it is over, or the sum of their weights.
 μ, σ, var   mean, standard deviation, variance.

@@ -105,7 +105,8 @@ class Conv2d(Convolution, axes=Pair):
         y[n, o, p] = bias[o] + Σ_c Σₖ weight[o, c, k] x̂[n, c, p · stride + k · dilation]
 
     where p runs over the positions of the output, k over those of the kernel (both pairs: down, across), c over the
-    channels of o's group, and x̂ is x with `padding` zeros around it. (A cross-correlation: the kernel is not flipped.)
+    channels of o's group (in weight counted within the group), and x̂ is x with `padding` zeros around it. (A
+    cross-correlation: the kernel is not flipped.)
 
     Per axis the output has floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1 positions. With groups,
     output channels o of a group see the input channels of that group only; groups = C is a depthwise convolution.
@@ -121,7 +122,7 @@ class Conv2d(Convolution, axes=Pair):
               An element of X is a copy of one in x, so each element of dX is added to the place in dx that its column
               had it from; what came from the padding is dropped. In one formula,
                   dx[n, c, i] = Σ weight[o, c, k] dy[n, o, p]
-              over the o, p, k with p · stride + k · dilation - padding = i
+              over the o of c's group and the p, k with p · stride + k · dilation - padding = i
     Keeps     x
     Cost      2 N O H' W' K C/groups flops forward, twice that backward
     Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input
@@ -170,7 +171,8 @@ class Conv1d(Convolution, axes=Single):
 
         y[n, o, p] = bias[o] + Σ_c Σₖ weight[o, c, k] x̂[n, c, p · stride + k · dilation]
 
-    Conv2d with one number for a pair: p, k and every size are numbers; x̂ is x with `padding` zeros around it.
+    The same as Conv2d along one axis: p, k and every size are single numbers; c runs over the channels of o's group (in
+    weight counted within the group), and x̂ is x with `padding` zeros around it.
 
     Shapes    x (N, C, L) real, y (N, O, L'), weight (O, C/groups, kernel), bias (O,)
     Backward  Conv2d's, with its matrix X of windows: dweight = dy Xᵀ, dbias[o] = Σₙₚ dy[n, o, p], and dX = weightᵀ dy,
@@ -203,7 +205,8 @@ class Conv3d(Convolution, axes=Triple):
 
         y[n, o, p] = bias[o] + Σ_c Σₖ weight[o, c, k] x̂[n, c, p · stride + k · dilation]
 
-    Conv2d with triples for pairs (depth, height, width); x̂ is x with `padding` zeros around it.
+    The same as Conv2d along three axes: depth, height, width; c runs over the channels of o's group (in weight counted
+    within the group), and x̂ is x with `padding` zeros around it.
 
     Shapes    x (N, C, D, H, W) real, y (N, O, D', H', W'), weight (O, C/groups, *kernel_size), bias (O,)
     Backward  Conv2d's, with its matrix X of windows: dweight = dy Xᵀ, dbias[o] = Σₙₚ dy[n, o, p], and dX = weightᵀ dy,

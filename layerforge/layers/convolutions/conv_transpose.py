@@ -95,7 +95,8 @@ class ConvTranspose2d(Transposed, axes=Pair):
     """ConvTranspose2d: convolution reversed, which makes images larger (Caffe: Deconvolution)
 
         y[n, o, i] = bias[o] + Σ weight[c, o, k] x[n, c, p]
-        over the c, p, k with p · stride + k · dilation - padding = i
+        over the c of o's group and over the p, k with p · stride + k · dilation - padding = i;
+        in weight o is counted within its group
 
     Every element of x paints the kernel, times itself, onto the output: Conv2d's windows are laid over y, as many
     as x has positions, and x fills them. This is the formula that gives Conv2d its dx: as a matrix, the transpose of
@@ -150,9 +151,10 @@ class ConvTranspose1d(Transposed, axes=Single):
     """ConvTranspose1d: convolution reversed, which makes sequences longer (Caffe: Deconvolution)
 
         y[n, o, i] = bias[o] + Σ weight[c, o, k] x[n, c, p]
-        over the c, p, k with p · stride + k · dilation - padding = i
+        over the c of o's group and over the p, k with p · stride + k · dilation - padding = i;
+        in weight o is counted within its group
 
-    ConvTranspose2d with one number for a pair: i, p, k and every size are numbers.
+    The same as ConvTranspose2d along one axis: i, p, k and every size are single numbers.
 
     Shapes    x (N, C, L) real, y (N, O, L'), weight (C, O/groups, kernel), bias (O,)
     Backward  ConvTranspose2d's, with its matrix Y of windows over dy: dx = weight Y, dweight = x Yᵀ, and
@@ -189,9 +191,10 @@ class ConvTranspose3d(Transposed, axes=Triple):
     """ConvTranspose3d: convolution reversed, which makes volumes larger (Caffe: Deconvolution)
 
         y[n, o, i] = bias[o] + Σ weight[c, o, k] x[n, c, p]
-        over the c, p, k with p · stride + k · dilation - padding = i
+        over the c of o's group and over the p, k with p · stride + k · dilation - padding = i;
+        in weight o is counted within its group
 
-    ConvTranspose2d with triples for pairs: depth, height, width.
+    The same as ConvTranspose2d along three axes: depth, height, width.
 
     Shapes    x (N, C, D, H, W) real, y (N, O, D', H', W'), weight (C, O/groups, *kernel_size), bias (O,)
     Backward  ConvTranspose2d's, with its matrix Y of windows over dy: dx = weight Y, dweight = x Yᵀ, and

@@ -47,14 +47,15 @@ class GridSample(Layer):
 
     and an element weighs by its distance u from the place:
 
-        nearest    w(u) = 1 for the position nearest to q
+        nearest    w(u) = 1 for the position nearest to q; halfway, the even one
         bilinear   w(u) = 1 - |u| for |u| < 1
         bicubic    w(u) = (5/4)|u|³ - (9/4)|u|² + 1 for |u| <= 1
                    w(u) = -(3/4)(|u|³ - 5|u|² + 8|u| - 4) for 1 < |u| < 2
 
-    and w = 0 elsewhere. Outside of the image, by padding_mode: zeros, x is 0; border, a place is the nearest end;
-    reflection, it is thrown back at the ends (the edges, with align_corners the centres). With bicubic each neighbour
-    is brought back so, and not the place. A volume has a third axis: grid[n, p] = (g₃, g₂, g₁), width, height, depth.
+    and w = 0 elsewhere. Outside of the image, by padding_mode: zeros, x is 0; border, a place beyond the centre of
+    the outermost position is moved to it; reflection, it is thrown back at the edges (with align_corners at the
+    centres). With bicubic each neighbour is brought back so, and not the place. A volume has a third axis:
+    grid[n, p] = (g₃, g₂, g₁), width, height, depth.
 
     Shapes    x (N, C, H, W) real, grid (N, H', W', 2) real, y (N, C, H', W');
               or x (N, C, D, H, W), grid (N, D', H', W', 3), y (N, C, D', H', W')
@@ -67,7 +68,7 @@ class GridSample(Layer):
     Keeps     x, grid
     Cost      2 operations per element of y and neighbour forward (1, 4 or 16 of them, for a volume 1 or 8), about twice
               that backward
-    Errors    LayerError when shapes do not fit, or x has no positions
+    Errors    LayerError when shapes do not fit, x has no positions, or bicubic has a volume
     Source    Jaderberg et al. 2015, spatial transformers; the cubic kernel: Keys 1981; compare
               torch.nn.functional.grid_sample
     """

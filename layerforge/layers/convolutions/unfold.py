@@ -83,8 +83,8 @@ class Unfold1d(Unfolding, axes=Single):
 
         y[n, c K + k, p] = x̂[n, c, p · stride + k · dilation]
 
-    Unfold with one number for a pair: p, k and every size are numbers; K is kernel_size, and x̂ is x with `padding`
-    zeros around it. With stride 1 it makes of a sequence all frames of K steps that are in it.
+    The same as Unfold along one axis: p, k and every size are single numbers; K is kernel_size, and x̂ is x with
+    `padding` zeros around it. With stride 1 it makes of a sequence all frames of K steps that are in it.
 
     Shapes    x (N, C, L) real, y (N, C K, P), P windows as Conv1d has positions of its output
     Backward  Unfold's: dx[n, c, i] = Σ dy[n, c K + k, p] over all p, k with p · stride + k · dilation - padding = i
@@ -114,9 +114,9 @@ class Unfold3d(Unfolding, axes=Triple):
 
         y[n, c K + k, p] = x̂[n, c, p · stride + k · dilation]
 
-    Unfold with triples for pairs (depth, height, width); x̂ is x with `padding` zeros around it. The P windows, and the
-    K elements of each, follow in row-major order, the width fastest. Conv3d is a matrix product with y: its weight as
-    a matrix (O, C K) times y.
+    The same as Unfold along three axes: depth, height, width; x̂ is x with `padding` zeros around it. The P windows, and
+    the K elements of each, follow in row-major order, the width fastest. Conv3d is a matrix product with y: its weight
+    as a matrix (O, C K) times y.
 
     Shapes    x (N, C, D, H, W) real, y (N, C K, P), P windows as Conv3d has positions of its output
     Backward  Unfold's: dx[n, c, i] = Σ dy[n, c K + k, p] over all p, k with p · stride + k · dilation - padding = i

@@ -19,7 +19,7 @@ class GLU(Layer):
 
         y = a s,   s = 1 / (1 + e⁻ᵇ)      where x = [a | b] along axis dim
 
-    Behind a Linear with twice as many features both halves are linear functions of what that reads.
+    After a Linear with twice as many features both halves are linear functions of what that reads.
 
     Shapes    x real, of even size on axis dim; y with half of it
     Backward  ∂y/∂a = s, and as the slope of the gate s is s (1 - s), ∂y/∂b = a s (1 - s):

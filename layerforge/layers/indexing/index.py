@@ -23,13 +23,14 @@ class Index(LinearMap):
 
         y = x[index]      index: ["0:6:2", -1, [2, 0]] picks x[0:6:2, -1, [2, 0]]
 
-    The rules are NumPy's. An entry for each axis from the first; the axes behind them are kept whole, and so are those
+    The rules are NumPy's. An entry for each axis from the first; the axes after them are kept whole, and so are those
     that "..." stands for. A whole number picks a place, and its axis is gone. A slice, written as text, picks every
     step-th place from start on, before stop. A list picks its places in its order, one of true and false those where it
     is true. Several lists name places together, the k-th of one with the k-th of another, broadcast to one shape (whole
     numbers beside them too): [[0, 1], [2, 0]] picks x[0, 2] and x[1, 0], and [[[0], [1]], [2, 0]] what lies in rows 0
     and 1 and columns 2 and 0. Their axes stand in y where the lists stand in index; in front of all others where a
-    slice or "..." stands between lists. Lists of true and false within a list are for as many axes as they are deep.
+    slice or "..." stands between two of them, whole numbers beside lists counted: [0, ":", [2, 0]] has the list's axis
+    first. Lists of true and false within a list are for as many axes as they are deep.
 
     The first axis counts samples: ":" or "..." keeps them all, and everything else picks among those of the batch that
     happens to come.

@@ -172,10 +172,10 @@ class ScatterAdd(Scattering):
 
     Shapes    x real; index with as many axes, no longer than x on axes other than dim; src real, nowhere shorter than
               index, whose further elements are not used; y as x
-    Backward  Every element of x and of src is in one sum, with the factor 1:
-                  dx = dy      dsrc[i, j, k] = dy[i, index[i, j, k], k]
+    Backward  Every element of x is in one sum, and every element of src at a place of the index, with the factor 1:
+                  dx = dy      dsrc[i, j, k] = dy[i, index[i, j, k], k], 0 for the further elements of src
     Keeps     the index
-    Cost      one addition per element of src forward, one copy backward
+    Cost      one addition per element of index forward, one copy backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for an index outside the axis, negative ones too
     Source    compare torch.scatter_add
     """

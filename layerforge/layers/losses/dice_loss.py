@@ -23,16 +23,16 @@ class DiceLoss(Reduction, Labelled):
 
         p = softmax(x) over the classes, or 1 / (1 + e⁻ˣ), or x itself: see activation
         q = onehot(label), or the masks t;   i runs over the positions of a sample that count
-        ℓ[n] = 1 - 1/K Σₖ (2 Σᵢ p[n, k, i] q[n, k, i] + smooth) / U[n, k]
+        ℓ[n] = 1 - (1/K) Σₖ (2 Σᵢ p[n, k, i] q[n, k, i] + smooth) / U[n, k]
                with U[n, k] = Σᵢ p[n, k, i] + Σᵢ q[n, k, i] + smooth;   squares: Σᵢ p² + Σᵢ q² + smooth
         y = Σ ℓ / m, m = N        or Σ ℓ, or all ℓ: see reduction
 
     The coefficient is 1 where p and q are the same zeros and ones, and 0 where they never meet; every class counts
-    alike, however few its positions are. The sums are over one sample, so that y is a mean over samples and follows
-    from the parts of a batch. `squares` is V-Net's denominator. Where U is 0, which takes smooth 0 and an empty class,
-    the coefficient is 1. Computed is what is missing from 1, which keeps its digits where that is little:
+    alike, however few its positions are. The sums are over one sample, so y is a mean over samples, and a batch
+    computed in parts gives the same y. `squares` is V-Net's denominator. Where U is 0, which takes smooth 0 and an
+    empty class, the coefficient is 1. Computed is what is missing from 1, which keeps its digits where that is little:
 
-        v[n, k] = Σᵢ (p (1 - q) + q (1 - p)) / U[n, k]        squares: Σᵢ (p - q)² / U[n, k];   ℓ[n] = 1/K Σₖ v[n, k]
+        v[n, k] = Σᵢ (p (1 - q) + q (1 - p)) / U[n, k]        squares: Σᵢ (p - q)² / U[n, k];   ℓ[n] = (1/K) Σₖ v[n, k]
 
     Shapes    x (N, K) or (N, K, d1, ...) real; t (N) or (N, d1, ...) index: labels, or real and as x: masks of 0 to 1,
               which may overlap; y a single number, or (N)

@@ -18,7 +18,7 @@ from .class_loss import BAD_EXAMPLES, EXAMPLES, IMAGE, LabelLoss
 class FocalLoss(LabelLoss):
     """FocalLoss: cross entropy of labels that counts less the surer the right answer is
 
-        p = softmax(x) over the classes, of which t is the label;   q = 1 - pₜ
+        p = softmax(x) over the classes, t is the label;   q = 1 - pₜ
         ℓ = -aₜ q^gamma log pₜ          at each position, 0 where the label is ignore_index; a = alpha
         y = Σ ℓ / m                     or Σ ℓ, or all ℓ: see reduction and normalization
 
@@ -30,9 +30,9 @@ class FocalLoss(LabelLoss):
     Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
     Backward  From q = 1 - pₜ = 1 - exp(log pₜ), by the product rule
                   ∂ℓ/∂log pₜ = -aₜ (q^gamma - gamma pₜ q^(gamma - 1) log pₜ)
-              and ∂log pₜ/∂xₜ = 1 - pₜ = q, ∂log pₜ/∂xₖ = -pₖ for another k. One factor q of these goes to the power, so
-              that none is negative: with rₖ = pₖ / q, the share of class k in what is not the label's, and rₜ = 0, and
-              dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
+              and ∂log pₜ/∂xₜ = 1 - pₜ = q, ∂log pₜ/∂xₖ = -pₖ for another k. One factor q of these is taken into the
+              power q^(gamma - 1), so that no exponent is negative: with rₖ = pₖ / q, the share of class k in what is
+              not the label's, and rₜ = 0, and dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
                   dx = dℓ aₜ q^gamma (q - gamma pₜ log pₜ) (r - onehot(t))
               at the positions that count, otherwise 0. q is summed up from the other classes, so that it keeps its
               digits where pₜ is nearly 1; all factors are bounded, whatever the scores.

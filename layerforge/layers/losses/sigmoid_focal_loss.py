@@ -50,12 +50,15 @@ def by_target(self: Any, x: Any, t: Any) -> Any:
 
 SigmoidFocalLoss = regression(
     "SigmoidFocalLoss", "binary cross entropy, from scores, that counts less the surer the right answer is",
-    loss="a u^gamma c   with  a = alpha t + (1 - alpha)(1 - t),   u = t σ(-x) + (1 - t) σ(x),\n"
+    loss="a u^gamma c   with  a = alpha t + (1 - alpha)(1 - t), or 1 where alpha is null,\n"
+         "                       u = t σ(-x) + (1 - t) σ(x),\n"
          "                       c = t log(1 + e⁻ˣ) + (1 - t) log(1 + eˣ),   σ(x) = 1 / (1 + e⁻ˣ)",
     f=focal,
     dx="dx = dℓ a u^gamma ((1 - t) σ(x) - t σ(-x) + gamma (1 - 2t) σ(x) σ(-x) (c / u))",
     dfdx=by_score,
-    dt="dt = dℓ u^gamma ((2 alpha - 1) c + a (gamma (1 - 2 σ(x)) (c / u) - x))",
+    dt="dt = dℓ u^gamma ((2 alpha - 1) c + a (gamma (1 - 2 σ(x)) (c / u) - x))\n"
+       "          as ∂u/∂x = (1 - 2t) σ(x) σ(-x), ∂c/∂x = (1 - t) σ(x) - t σ(-x), ∂u/∂t = 1 - 2 σ(x), ∂c/∂t = -x;\n"
+       "          (2 alpha - 1) c is left out where alpha is null",
     dfdt=by_target,
     params={
         "gamma": (float, param(2.0, help="how much less sure answers count; 0: all alike", ge=0)),

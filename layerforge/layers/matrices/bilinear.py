@@ -23,8 +23,8 @@ class Bilinear(Layer):
     Shapes    a (..., I), b (..., J) real with the same leading axes, y (..., O), weight W (O, I, J), bias (O).
               n runs over all leading axes together
     Backward  y is linear in each of its three factors: the gradient of one is the product of dy with the other two,
-                  da[n, i]    = Σ_oⱼ dy[n, o] W[o, i, j] b[n, j]
-                  db[n, j]    = Σ_oᵢ dy[n, o] a[n, i] W[o, i, j]
+                  da[n, i]    = Σ dy[n, o] W[o, i, j] b[n, j]      over o and j
+                  db[n, j]    = Σ dy[n, o] a[n, i] W[o, i, j]      over o and i
                   dW[o, i, j] = Σₙ dy[n, o] a[n, i] b[n, j]
                   dbias[o]    = Σₙ dy[n, o]
     Keeps     a and b

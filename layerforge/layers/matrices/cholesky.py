@@ -53,7 +53,7 @@ class Cholesky(Layer):
               The upstream gradient meets it in Σ dy ẏ = Σ (half ⊙ (yᵀ dy)) ⊙ (y⁻¹ ẋ y⁻ᵀ), element by element, and what
               stands beside ẋ there is g; ẋ stands for its symmetric part, so it gets that of g:
                   dx = (g + gᵀ) / 2      g = y⁻ᵀ (half ⊙ (yᵀ dy)) y⁻¹
-              What lies in the other triangle of dy reaches nothing.
+              What lies in the other triangle of dy reaches nothing; where upper is true, dy is transposed first.
     Keeps     y
     Cost      K³/3 flops per matrix forward, about 7K³ backward
     Errors    LayerError when x is not square matrices, or one is not positive definite

@@ -34,10 +34,10 @@ class Det(Layer):
     Shapes    x (..., K, K) real, y (...)
     Backward  Along row i, det x = Σⱼ x[i, j] c[i, j] with cofactors c[i, j] that do not depend on that row, so
                   dx = dy c
-              For a regular x that is dy (det x) (x⁻¹)ᵀ. The cofactors of a singular one exist as well; there is only no
-              inverse to take them from. Let u, s, v be factors of x = u s vᵀ, u and v orthogonal, s diagonal. The
-              cofactors of a matrix product are the product of the cofactors, those of u are (det u) u, and those of s a
-              diagonal matrix r of the products of all others:
+              For an invertible x that is dy (det x) (x⁻¹)ᵀ. The cofactors of a singular one exist as well; there is
+              only no inverse to take them from. Let u, s, v be factors of x = u s vᵀ, u and v orthogonal, s diagonal.
+              The cofactors of a matrix product are the product of the cofactors, those of u are (det u) u, and those of
+              s a diagonal matrix r of the products of all other elements of the diagonal:
                   c = (det u) (det v) u r vᵀ,   r[i, i] = Π s[j, j]      over j ≠ i
               Nothing is divided by. For rank K - 1 one element of r is left, for a lower rank none.
     Keeps     x

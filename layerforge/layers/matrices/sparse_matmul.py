@@ -17,19 +17,20 @@ from ...schema.registry import register
 class SparseMatmul(Layer):
     """SparseMatmul: matrix product of which one factor is sparse and the other dense, in either order
 
-        y = a b      yₘₙ = Σₖ aₘₖ bₖₙ
+        y = a b      y[i, j] = Σₖ a[i, k] b[k, j]
 
     It is Matmul for two matrices, made from the stored numbers of the sparse one alone: all others are 0 and add
     nothing to any sum.
 
-    Shapes    a (M, K) and b (K, N), both real, one of them csr and the other dense; y (M, N) dense
+    Shapes    a (I, K) and b (K, J), both real, one of them csr and the other dense; y (I, J) dense
     Backward  As in Matmul, da = dy bᵀ and db = aᵀ dy. For sparse a with its set S of stored places:
-                  dbₖₙ = Σₘ aₘₖ dyₘₙ      over the m with (m, k) in S: row k of db is 0 where column k of a is empty
-                  daₘₖ = Σₙ dyₘₙ bₖₙ      for (m, k) in S only: what is not stored is no number that could be moved
-              and likewise for sparse b, with dbₖₙ for (k, n) in S. The gradient of the sparse factor has its pattern.
-              Forward accumulation is the product rule: ẏ = ȧ b + a ḃ
+                  db[k, j] = Σᵢ a[i, k] dy[i, j]      over the i with (i, k) in S
+                  da[i, k] = Σⱼ dy[i, j] b[k, j]      for (i, k) in S only
+              Row k of db is 0 where column k of a is empty; what is not stored of a is no number that could be moved.
+              Likewise for sparse b, with db[k, j] for (k, j) in S. The gradient of the sparse factor has its pattern.
+              Forward mode (jvp) is the product rule: ẏ = ȧ b + a ḃ
     Keeps     a and b
-    Cost      with s stored numbers 2sN flops forward (2sM for sparse b), twice that backward; a row of the dense
+    Cost      with s stored numbers 2sJ flops forward (2sI for sparse b), twice that backward; a row of the dense
               factor that meets no stored number is not read
     Errors    LayerError when the K differ, when not exactly one factor is sparse, or one is no matrix
     Source    Giles 2008, "Collected matrix derivative results"; compare torch.sparse.mm

@@ -20,8 +20,8 @@ class SVDVals(Layer):
         y[0] ≥ y[1] ≥ ... ≥ 0,   x = u s vᵀ,   uᵀ u = vᵀ v = I
 
     s is the diagonal matrix of y, u and v hold singular vectors in their columns, I is the identity matrix.
-    Their sum is the nuclear norm, which makes a matrix of low rank where it is a penalty; the largest is the spectral
-    norm.
+    The sum of the singular values is the nuclear norm, which makes a matrix of low rank where it is a penalty; the
+    largest is the spectral norm.
 
     Shapes    x (..., J, K) real, y (..., the smaller of J and K)
     Backward  All products are matrix products. From ẋ = u̇ s vᵀ + u ṡ vᵀ + u s v̇ᵀ follows

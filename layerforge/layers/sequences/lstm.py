@@ -57,7 +57,7 @@ class LSTM(Recurrent):
                   dW_ih = Σₜ daᵀ xₜ,   dW_hh = Σₜ daᵀ hₜ₋₁,   db_ih = db_hh = Σₜ da, summed over the samples
               The sums over steps come from the weights being the same in all of them. Where the mask is 0 the state was
               copied and yₜ = 0 is a constant: dhₜ₋₁ = dhₜ, dcₜ₋₁ = dcₜ, da = 0, and dyₜ goes nowhere. Where cont is 0,
-              dhₜ₋₁ = dcₜ₋₁ = 0.
+              dhₜ₋₁ = dcₜ₋₁ = 0, and hₜ₋₁ = cₜ₋₁ = 0 in the formulas above.
     Keeps     x, and of every step h, the gates, cₜ₋₁ and tanh(cₜ)
     Cost      8NT(D + H)H flops forward for each layer and direction, twice that backward
     Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)

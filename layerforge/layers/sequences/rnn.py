@@ -27,13 +27,13 @@ class RNN(Recurrent):
               A second top is h_T (N, layers · directions, H); torch puts N second.
               Optional second bottom (N, T), 0 or 1, real or index, without gradient.
               weight_ih_l0 (H, D), weight_hh_l0 (H, H), bias_ih_l0, bias_hh_l0 (H,); l1 ... above, _reverse backwards
-    Backward  hₜ is used twice, as yₜ and in step t + 1, so its gradient is a sum of two. With aₜ the argument of tanh,
-                  dhₜ = dyₜ + daₜ₊₁ W_hh
-                  daₜ = dhₜ ⊙ (1 - hₜ²)               (ReLU: dhₜ where hₜ > 0, otherwise 0)
-              from t = T down to 1, beginning with the gradient of h_T, 0 where h_T is no top. As the same weights act
-              in every step, their gradients are sums over the steps:
-                  dW_ih = Σₜ daₜᵀ xₜ,   dW_hh = Σₜ daₜᵀ hₜ₋₁,   dxₜ = daₜ W_ih,   db_ih = db_hh = Σₜ daₜ, summed over
-                  the samples
+    Backward  hₜ is used twice, as yₜ and in step t + 1. With dhₜ what comes from the steps after t (at T the gradient
+              of h_T, 0 where it is no top) and a the argument of tanh, from t = T down to 1:
+                  dh = dyₜ + dhₜ
+                  da = dh ⊙ (1 - hₜ²)               (ReLU: dh where hₜ > 0, otherwise 0)
+                  dhₜ₋₁ = da W_hh,   dxₜ = da W_ih
+              As the same weights act in every step, their gradients are sums over the steps:
+                  dW_ih = Σₜ daᵀ xₜ,   dW_hh = Σₜ daᵀ hₜ₋₁,   db_ih = db_hh = Σₜ da, summed over the samples
     Keeps     x and every hₜ
     Cost      2NT(D + H)H flops forward for each layer and direction, twice that backward
     Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)
