@@ -1,4 +1,4 @@
-"""`layerforge predict RUN INPUT...`: what a trained net says of new inputs (IDX, NPZ, CSV or PNG files)."""
+"""`layerforge predict RUN INPUT...`: what a trained net says of new inputs (IDX, NPZ, CSV, PNG or svmlight files)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .arguments import output_file, positive
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("predict", help="apply a trained net to files", description=__doc__)
     parser.add_argument("target", metavar="RUN", help="a run's folder")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="IDX, NPZ, CSV or PNG files")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="IDX, NPZ, CSV, PNG or svmlight files")
     words = ".csv or .npz; by default CSV on stdout"
     parser.add_argument("-o", "--output", type=output_file, metavar="FILE", help=words)
     parser.add_argument("--blob", help="the blob to write; by default the scores that the loss reads")

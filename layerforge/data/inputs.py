@@ -1,4 +1,4 @@
-"""Inputs of `predict`: samples without labels, from IDX, NPZ, CSV or PNG files."""
+"""Inputs of `predict`: samples without labels, from IDX, NPZ, CSV, PNG or svmlight files."""
 
 from __future__ import annotations
 

@@ -78,10 +78,11 @@ def input_of(layer: Input, name: str, others: Mapping[str, Spec], of_data: bool)
 def demand_room(layer: Layer, i: int, name: str, bottoms: Sequence[Spec]) -> None:
     """ConfigError where a bottom names more things, as its data say, than the layer has.
 
-    Only where all of them count: what is ignored may lie anywhere.
+    Not of losses and metrics: labels may be fewer than what could be named, and those out of range are told of when
+    they come.
     """
     spec = bottoms[i]
-    if spec.is_real or spec.high is None or getattr(layer, "ignore_index", None) is not None:
+    if spec.is_real or spec.high is None or layer.loss or not layer.is_differentiable():
         return
     room, count = layer.index_range(i, *bottoms), int(spec.high)
     if room is None or count <= room.stop:

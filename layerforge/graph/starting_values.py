@@ -38,7 +38,7 @@ NORMALISATIONS = frozenset(["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm
 PASSING = frozenset(
     [
         *("AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "GlobalAvgPool2d", "Max"),
-        *("MaxPool1d", "MaxPool2d", "MaxPool3d", "Mean", "SpatialPyramidPool", "StochasticPool2d"),
+        *("LPPool2d", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Mean", "SpatialPyramidPool", "StochasticPool2d"),
         *("Bias", "Detach", "Dropout", "Dropout2d", "Identity", "LocalResponseNorm", "Neg", "PositionalEmbedding"),
         *("BatchReindex", "Crop", "Diagonal", "Expand", "Filter", "Flatten", "Flip", "Gather", "GridSample", "Index"),
         *("IndexSelect", "Pad", "Permute", "PixelShuffle", "Repeat", "RepeatInterleave", "Reshape", "Scale", "Slice"),

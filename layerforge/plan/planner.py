@@ -1,6 +1,7 @@
 """The pipeline that makes a plan: shapes, engines, fusion, in-place use, last uses. Each part makes a new plan.
 
-Shapes are inferred by running every layer's setup again; no data are touched. A net keeps one plan for each phase, shapes of inputs and wanted outputs.
+Shapes are inferred by running every layer's setup again; no data are touched. A net keeps one plan for
+each phase, shapes of inputs and wanted outputs.
 """
 
 from __future__ import annotations

@@ -126,6 +126,7 @@ def parameters_among(
     """
     found: dict[tuple[str, str], tuple[Slot, Any]] = {}
     others = {}
+    called: dict[tuple[str, str], str] = {}
     for name, value in given.items():
         slot = parameter_of(net, name)
         if slot is None:
@@ -136,10 +137,10 @@ def parameters_among(
         if array.shape != slot.shape:
             raise ConfigError(f"{what} of '{name}' has shape {array.shape}, the parameter {slot.shape}")
         if slot.key in found:
-            owner = ".".join(slot.key)
-            message = f"'{name}' shares its numbers with '{owner}', which moves with it"
+            message = f"'{name}' shares its numbers with '{called[slot.key]}', which moves with it"
             raise ConfigError(f"two {what}s are given for one parameter: {message}", hint="give one of them")
         found[slot.key] = slot, array
+        called[slot.key] = name
     return list(found.values()), others
 
 

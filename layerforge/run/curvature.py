@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Array
+from ..arrays.sparse import is_sparse
 from ..schema.errors import ConfigError
 from ..schema.synonyms import did_you_mean
 from . import access
@@ -31,7 +32,7 @@ class Point:
 
     flat    parameters as they were
     inputs  the last forward's, by name
-    moving  those of them that want a gradient: number of the blob by name
+    moving  those of them that want a gradient and are dense: number of the blob by name
     """
 
     def __init__(self, net: NetParts, executor: Executor) -> None:
@@ -40,7 +41,10 @@ class Point:
         self.net, self.executor = net, executor
         self.flat = net.parameters.data.copy()
         self.inputs = {name: executor.values[i].copy() for i, name in plan.inputs}
-        self.moving = {name: i for i, name in plan.inputs if plan.specs[i].is_real and blobs[i].needs_grad}
+        specs = plan.specs
+        self.moving = {
+            name: i for i, name in plan.inputs if specs[i].is_real and blobs[i].needs_grad and not specs[i].sparse
+        }
         self.learned = {f"{s.layer}.{s.name}": s for s in net.parameters.slots.values() if not s.frozen}
 
     def direction(self, v: Any) -> Direction:
@@ -72,6 +76,8 @@ class Point:
         """An input that wants a gradient."""
         if name in self.moving:
             return self.inputs[name]
+        if name in self.inputs and is_sparse(self.inputs[name]):
+            raise ConfigError(f"input '{name}' is sparse: there is no direction along what it stores")
         if name in self.inputs:
             raise ConfigError(f"input '{name}' has no gradient", hint="declare it with `grad: true`")
         known = [*self.learned, *self.moving]
@@ -102,6 +108,7 @@ class Point:
         """
         net, executor = self.net, self.executor
         flat_grad = net.parameters.grad.copy()
+        rows = {key: known.marks.copy() for key, known in net.parameters.rows.items()}
         grads = [None if g is None else g.copy() for g in executor.grads]
         observers, executor.observers = executor.observers, ()
         seeded = executor.loss_seeds
@@ -116,6 +123,8 @@ class Point:
             executor.observers, executor.loss_seeds = observers, seeded
             net.parameters.data[...] = self.flat
             net.parameters.grad[...] = flat_grad
+            for key, marks in rows.items():
+                net.parameters.rows[key].marks[...] = marks
             net.restore_state(state)
 
 
@@ -150,7 +159,7 @@ def hvp(net: NetParts, v: Any, step: float | None) -> tuple[Any, float]:
     direction = point.direction(v)
     length = direction.norm(xp)
     if not math.isfinite(length):
-        raise ConfigError("the direction has numbers that are not finite")
+        raise ConfigError("the direction, or its norm, is not finite", hint="scale it to elements of about 1")
     h = (step or _step(net, point)) / (length or 1.0)
     with point.left_as_it_was(state):
         wide, narrow = (_difference(point, direction, each, state) for each in (h, h / 2))

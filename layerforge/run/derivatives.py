@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Array
-from ..arrays.sparse import stored
+from ..arrays.sparse import is_sparse, stored
 from ..contract import call
 from ..contract.layer import Layer, Memory
 from ..schema.errors import ConfigError
@@ -163,7 +163,12 @@ def adding(passes: Passes, accumulate: bool) -> Iterator[None]:
     yield
     if before and executor is not None:
         pairs = zip(before, executor.grads, strict=True)
-        executor.grads = [old if new is None else new if old is None else old + new for old, new in pairs]
+        executor.grads = [old if new is None else new if old is None else _sum(old, new) for old, new in pairs]
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """a + b; of the gradients of a sparse blob, which have its pattern, the stored values."""
+    return a.with_data(a.data + b.data) if is_sparse(a) else a + b
 
 
 @in_turn

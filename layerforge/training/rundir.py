@@ -23,7 +23,7 @@ from ..config.document import Config
 from ..schema import user_modules
 from ..schema.errors import ConfigError, DataError, LayerForgeError
 from ..schema.locations import Place
-from ..schema.regular_files import regular
+from ..schema.regular_files import irregular, regular
 from ..schema.texts import from_json, printable, to_json
 from ..snapshot import atomic_write, remove_litter, writing
 
@@ -110,11 +110,14 @@ class RunDir:
     def set_status(self, status: str) -> None:
         """One of STATUSES, in the file STATUS; on a full disk in the place of the old one."""
         assert status in STATUSES
+        path = self.place / "STATUS"
         try:
+            if irregular(path):  # it is the run's own file, whatever took its place
+                path.unlink()
             self.write_text("STATUS", status + "\n")
-        except DataError:
+        except (DataError, OSError):
             try:
-                with open(self.place / "STATUS", "r+b", opener=regular) as file:
+                with open(path, "r+b", opener=regular) as file:
                     file.write(status.encode() + b"\n")
                     file.truncate()
             except OSError:

@@ -333,7 +333,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "idx": lambda: Format(idx_files(), read_idx, shell=(from_gzip, to_gzip)),
     "cifar": lambda: Format(cifar_files(), read_records, shell=(from_gzip, to_gzip)),
     "npz": lambda: Format(npz_files(), source("NPZ"), NPZ_WORDS, (from_zip, to_zip)),
-    "sparse npz": lambda: Format(sparse_npz_files(), source("SparseNPZ"), NPZ_WORDS, (from_zip, to_zip)),
+    "sparse_npz": lambda: Format(sparse_npz_files(), source("SparseNPZ"), NPZ_WORDS, (from_zip, to_zip)),
     "svmlight": lambda: Format(
         [b"1 1:0.5 3:-2e3 # x\n-1 qid:3 2:1\r\n\n1\n", b"0.5 0:1 1:2\n-3 7:1\n", b"# x\n2 1:1 2:2 3:3\n"],
         source("SVMLight"),

@@ -185,7 +185,7 @@ def test_a_layer_that_the_other_does_not_have_is_said_to_be_unknown() -> None:
     agreement = against(LAYERS.get("Linear"), Mirror()) + against(LAYERS.get("Filter"), Mirror("Filter"))
     assert agreement.ok
     assert "not in mirror 1.0: Filter" in agreement.text()
-    assert agreement.summary().startswith("1 layer, 8 runs")
+    assert agreement.summary().startswith("1 layer, 12 runs")
 
 
 def test_a_run_that_the_other_cannot_do_is_said_and_not_counted() -> None:

@@ -83,7 +83,8 @@ def test_an_hdf5_file_is_refused_before_a_net_is_built(here: Path, make: Any, wo
 def test_an_empty_data_set_beside_others_is_left_out(here: Path) -> None:
     with h5py.File("a.h5", "w") as file:
         file["x"], file["note"] = np.ones((3, 2)), h5py.Empty("f4")
-    assert list(source("HDF5", "a.h5").load()) == ["x"]
+    with pytest.warns(UserWarning, match="'note' is empty"):
+        assert list(source("HDF5", "a.h5").load()) == ["x"]
 
 
 def npy(shape: str, dtype: str = "<f4", data: bytes = bytes(48)) -> bytes:

@@ -42,7 +42,7 @@ KINDS: dict[str, tuple[bytes, Callable[[Path], object]]] = {
     "idx": (idx_bytes(images(3, shape=(4, 4))), read_idx),
     "png": (grey_png(images(1, shape=(5, 6))[0]), read_png),
     "npz": (npz_bytes(), load("NPZ")),
-    "sparse npz": (csr_bytes(), load("SparseNPZ")),
+    "sparse_npz": (csr_bytes(), load("SparseNPZ")),
     "svmlight": (b"1 1:0.5 3:-2e3 # x\n-1 qid:3 2:1\n\n1\n", load("SVMLight")),
     "csv": (b'a,b,"c c"\n1,2,0\n3.5,-4e2,1\n"5",6,1\n', load("CSV", label=-1)),
     "text": ("some wörds\r\nand more".encode(), load("Text", sequence_length=3)),

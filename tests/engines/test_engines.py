@@ -289,6 +289,14 @@ class DrawsByBatch(OneDnnLinear):
         return super().forward(x * self.random(x.shape[::-1]).T)
 
 
+@caught_by("jvp_params")
+class LinearInTheSquareOfItsBias(OneDnnLinear):
+    linear_in_params = True
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x) + self.params.bias**2
+
+
 @pytest.mark.parametrize(("check", "mutant"), MUTANTS, ids=[f"{c}-{m.__name__}" for c, m in MUTANTS])
 def test_mutant_is_caught(check: str, mutant: type[Any]) -> None:
     healthy = next(cls for cls in mutant.__mro__ if cls in table.LAYERS.values())

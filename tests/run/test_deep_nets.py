@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from layerforge import Net
-from layerforge import net as net_module
 from layerforge.cli.net_table import describe
 from layerforge.config.yaml_file import MAX_NODES, _Builder, parse_yaml
 from layerforge.engines.onednn import binding
 from layerforge.graph.blocks import Expansion
+from layerforge.run import passes
 from layerforge.run.packing import place
 from layerforge.schema.errors import ConfigError
 
@@ -81,13 +81,13 @@ def test_layers_of_a_kind_share_primitives_while_a_pass_is_planned(
                 {"name": "s", "type": "Add", "bottom": ["r", "input"]}]  # fmt: skip
     monkeypatch.setitem(PIECES, "residual", residual)
     if not dry_run:
-        monkeypatch.setattr(net_module, "dry_run", lambda *_: None)
+        monkeypatch.setattr(passes, "dry_run", lambda *_: None)
     batch: dict[str, Any] = {"x": np.random.default_rng(5).normal(size=(2, 4)), "t": np.array([1, 3])}
     counts, results = [], []
     for engine, layers in (("auto", 8), ("auto", 16), ("reference", 16)):
         made.clear()
         net = Net.from_config({**deep("residual", layers), "engine": engine, "seed": 3}, keep="none")
-        net.executor_for("train", {name: array.shape for name, array in batch.items()})
+        net.passes.executor_for("train", {name: array.shape for name, array in batch.items()})
         counts.append(len(made))
         for _ in range(3):  # as made, as bound, as captured
             net.zero_grad()

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.tools import demand
 
-from layerforge import Net
+from layerforge import Net, Solver
 from layerforge.run.views import BlobError
 from layerforge.schema.errors import ConfigError
 
@@ -212,3 +213,47 @@ def test_in_float32_with_any_engine_and_memory(keep: str) -> None:
     assert error < 1e-2
     net.backward()
     assert np.isfinite(net.parameters.grad).all()
+
+
+def test_a_hessian_product_keeps_which_rows_of_a_sparse_gradient_are_there() -> None:
+    """The product is of another batch than the gradient that the solver is about to use."""
+    t, v = np.ones((2, 1)), {"e.weight": np.ones((7, 1))}
+    weights = []
+    for sparse in (False, True):
+        embedding = {"name": "e", "type": "Embedding", "bottom": "i", "num_embeddings": 7, "embedding_dim": 1}
+        net = Net.from_config(
+            {"dtype": "float64", "inputs": {"i": {"shape": [2], "dtype": "int64"}, "t": {"shape": [2, 1]}}, "seed": 1,
+             "net": [{**embedding, "sparse": sparse}, {"name": "l", "type": "MSELoss", "bottom": ["e", "t"]}]}
+        )  # fmt: skip
+        solver = Solver(net, lr=0.1)
+        solver.step(i=[3, 4], t=t)
+        net.forward(i=[0, 1], t=t)
+        net.hvp(v)
+        solver.step(i=[3, 4], t=t)
+        net.forward(i=[0, 1], t=t)
+        net.hvp(v)
+        net.zero_grad()
+        assert not net.params["e"]["weight"].grad.any()
+        weights.append(net.params["e"]["weight"].data.copy())
+    np.testing.assert_array_equal(weights[0], weights[1])
+
+
+def test_an_input_that_is_sparse_stands_still_and_its_gradients_add_up() -> None:
+    demand("scipy")
+    import scipy.sparse as sp
+
+    net = Net.from_config({
+        "dtype": "float64", "inputs": {"x": {"shape": [3, 6], "sparse": "csr", "grad": True},
+                                       "t": {"shape": [3], "dtype": "int64"}},
+        "net": [{"name": "fc", "type": "Linear", "out_features": 3, "bottom": "x"},
+                {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "t"]}]})  # fmt: skip
+    x = sp.csr_array(np.eye(3, 6) * 2.0)
+    net.forward(x=x, t=[0, 1, 2])
+    product, error = net.hvp({"fc.weight": np.ones((3, 6))})
+    assert np.isfinite(product["fc.weight"]).all() and error < 1e-3
+    with pytest.raises(ConfigError, match="'x' is sparse"):
+        net.hvp({"x": np.ones((3, 6))})
+    net.backward()
+    once = net.blobs["x"].grad.data.copy()
+    net.backward(accumulate=True)
+    np.testing.assert_allclose(net.blobs["x"].grad.data, 2 * once)

@@ -310,6 +310,8 @@ class SoftmaxAsIfElementwise(Softmax):
 
 @caught_by("gradients")
 class BiasForgotten(Linear):
+    examples = [example for example in Linear.examples if not example.bottoms[0].sparse]
+
     def backward(self, dy: Any) -> Any:
         self.grads.weight += rows(dy).T @ rows(self.saved.x)
         return dy @ self.params.weight
@@ -317,6 +319,8 @@ class BiasForgotten(Linear):
 
 @caught_by("gradients")
 class WeightGradientAveraged(Linear):
+    examples = BiasForgotten.examples
+
     def backward(self, dy: Any) -> Any:
         before = self.grads.weight.copy()
         dx = super().backward(dy)

@@ -164,7 +164,7 @@ sys.exit(main({arguments!r}))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-@pytest.mark.parametrize(("number", "code", "name"), [("SIGTERM", 143, "environment"), ("SIGINT", 130, "evaluate")])
+@pytest.mark.parametrize(("number", "code", "name"), [("SIGTERM", 143, "write_down"), ("SIGINT", 130, "final_test")])
 def test_a_signal_outside_of_the_loop(name: str, number: str, code: int) -> None:
     """Before the first step, and when the last one is over."""
     arguments = [*TRAIN, "data.test={type: Digits, split: 'train[:32]'}", "data.val=null"]

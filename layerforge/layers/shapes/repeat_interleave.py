@@ -97,7 +97,7 @@ class RepeatInterleave(LinearMap):
 
     def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         (sizes, axis), counts = self.along(shape), self.counts(shape)
-        length = counts * sizes[axis] if isinstance(counts, int) else int(counts.sum())
+        length = counts * sizes[axis] if isinstance(counts, int) else sum(counts.tolist())
         return (*sizes[:axis], length, *sizes[axis + 1 :])
 
     def per_sample_for(self, x: Spec) -> bool:
