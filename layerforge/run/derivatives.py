@@ -163,10 +163,10 @@ def adding(passes: Passes, accumulate: bool) -> Iterator[None]:
     yield
     if before and executor is not None:
         pairs = zip(before, executor.grads, strict=True)
-        executor.grads = [old if new is None else new if old is None else _sum(old, new) for old, new in pairs]
+        executor.grads = [old if new is None else new if old is None else _added(old, new) for old, new in pairs]
 
 
-def _sum(a: Any, b: Any) -> Any:
+def _added(a: Any, b: Any) -> Any:
     """a + b; of the gradients of a sparse blob, which have its pattern, the stored values."""
     return a.with_data(a.data + b.data) if is_sparse(a) else a + b
 
