@@ -161,7 +161,7 @@ def _header(path: str | Path, info: zipfile.ZipInfo, stream: Any) -> tuple[tuple
         if length > LONGEST_HEADER:  # before it is read: a few compressed bytes can be gigabytes
             raise ValueError(f"a header of {length} bytes")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of names of types that NumPy gives up
+            warnings.simplefilter("ignore")  # of types that NumPy gives up, of headers that Python 2 wrote
             shape, fortran, dtype = HEADER_READERS[version](io.BytesIO(size + stream.read(length)))
         if len(shape) > 32 or min(shape, default=0) < 0 or math.prod(max(1, n) for n in shape) >= 2**48:
             raise ValueError(f"shape {shape}")

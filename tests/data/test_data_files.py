@@ -92,6 +92,12 @@ def npy(shape: str, dtype: str = "<f4", data: bytes = bytes(48)) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + data
 
 
+def test_a_header_that_python_2_wrote_is_read_without_a_word(here: Path) -> None:
+    with zipfile.ZipFile("a.npz", "w") as archive:
+        archive.writestr("x.npy", npy("(3L, 4)", data=bytes(48)))
+    assert source("NPZ", "a.npz").load()["x"].shape == (3, 4)
+
+
 @pytest.mark.parametrize("shape", ["(3, 100000000)", "(" + "9" * 20 + ",)", "(3, " + "9" * 5000 + ")", "(-4, -3)"])
 def test_an_npz_file_is_refused_before_a_net_is_built(here: Path, shape: str) -> None:
     with zipfile.ZipFile("a.npz", "w") as archive:
