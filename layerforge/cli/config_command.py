@@ -121,8 +121,11 @@ def with_defaults(item: PlacedDict, start: str | None = None) -> PlacedDict:
         if name not in item and not field.required:
             full[name] = None if field.default is None else to_plain(parse_as(field.type, field.default))
             full.value_places[name] = DEFAULT
-        if start and field.type == ChosenFiller and full[name] is None:
-            full.value_places[name] = Place(f"{origin_of(place_of(full, name))}: {start}", 0, 0)
+        if field.type == ChosenFiller and full[name] is None:
+            owner = (item.get("share") or {}).get(name.removesuffix("_filler"))
+            words = f"it is {owner}, and starts as that" if owner else start
+            if words:
+                full.value_places[name] = Place(f"{origin_of(place_of(full, name))}: {words}", 0, 0)
     return full
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import layerforge.layers
+from layerforge.contract.layer import Layer
 from layerforge.check.contract import cases
 from layerforge.schema.registry import LAYERS
 
@@ -130,7 +131,7 @@ def _in_scope(frame: FrameType) -> dict[str, np.ndarray]:
     """The arrays among the variables, and those that a layer keeps or learns."""
     found = {name: value for name, value in frame.f_locals.items() if isinstance(value, np.ndarray)}
     layer = frame.f_locals.get("self")
-    for space in NAMESPACES if layer is not None else ():
+    for space in NAMESPACES if isinstance(layer, Layer) else ():
         held = vars(layer.kept) if space == "saved" and layer.kept is not None else {}
         held = dict(getattr(layer, space).items()) if space == "params" else held
         found |= {f"self.{space}.{name}": a for name, a in held.items() if isinstance(a, np.ndarray)}

@@ -659,6 +659,18 @@ def test_config_says_it_of_the_layers_of_blocks(
     assert answer["origins"]["blocks.dense.net.fc.weight_filler"] == f"default: {words}"
 
 
+def test_config_says_whose_start_a_shared_weight_has(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """inputs: {x: {shape: [2, 4]}, t: {shape: [2], dtype: int64}}
+net:
+  - {name: fc, type: Linear, out_features: 5, bottom: x}
+  - {name: loss, type: SoftmaxCrossEntropy, bottom: [fc, t]}
+  - {name: other, type: Linear, out_features: 5, bottom: x, share: {weight: fc.weight}}
+  - {name: act, type: ReLU}
+"""
+    origins = json.loads(ok(capsys, "config", write("a.yaml", text), "--json"))["origins"]
+    assert origins["net.other.weight_filler"] == "default: it is fc.weight, and starts as that"
+
+
 def test_config_needs_no_data_for_that(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = DIGITS.replace("type: Digits", "type: NPZ, path: nowhere.npz").replace("train[", "all[")
     assert "/ fan_in, as " in ok(capsys, "config", write("a.yaml", text))
