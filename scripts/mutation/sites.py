@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 import layerforge.layers
-from layerforge.contract.layer import Layer
 from layerforge.check.contract import cases
+from layerforge.contract.layer import Layer
 from layerforge.schema.registry import LAYERS
 
 from .operators import Function, Mutation, mutations, replace
