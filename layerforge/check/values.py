@@ -88,6 +88,9 @@ def check_accumulates(case: Case) -> None:
         else:
             remedy = "add to self.grads with +=" + (": it is overwritten" if overwritten(grad, twice[name]) else "")
             demand(equal(twice[name], 2 * grad), f"{name}: two backwards must give twice the gradient; {remedy}")
+    for name, rows in probe.layer.grad_rows.items():
+        untold = probe.layer.grads[name][~rows.marks]
+        demand(not bool((untold != 0).any()), f"{name}: self.grad_rows.{name} was not told of a row with a gradient")
 
 
 @check(differentiable)

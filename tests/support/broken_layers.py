@@ -12,6 +12,7 @@ from layerforge.arrays.functional import rows
 from layerforge.arrays.spec import Spec, index
 from layerforge.contract.layer import Example, Layer
 from layerforge.layers.elementwise.prelu import PReLU
+from layerforge.layers.indexing.embedding import Embedding
 from layerforge.layers.losses.ctc import CTCLoss
 from layerforge.layers.losses.euclidean_loss import EuclideanLoss
 from layerforge.layers.losses.hinge_loss import HingeLoss
@@ -315,6 +316,16 @@ class BiasForgotten(Linear):
     def backward(self, dy: Any) -> Any:
         self.grads.weight += rows(dy).T @ rows(self.saved.x)
         return dy @ self.params.weight
+
+
+@caught_by("accumulates")
+class RowsUntold(Embedding):
+    examples = [example for example in Embedding.examples if example.params.get("sparse")]
+
+    def backward(self, dy: Any) -> Any:
+        found = super().backward(dy)
+        self.grad_rows.weight.clear()
+        return found
 
 
 @caught_by("gradients")

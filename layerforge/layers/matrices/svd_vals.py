@@ -43,7 +43,7 @@ class SVDVals(Layer):
     examples = [
         Example({}, [Spec((2, 3, 3))]),
         Example({}, [Spec((2, 4, 2))], "tall"),
-        Example({}, [Spec((2, 1, 2, 5))], "wide, any number of leading axes"),
+        Example({}, [Spec((2, 3, 2, 5))], "wide, any number of leading axes"),
         Example({}, [Spec((3, 1, 1))], "absolute values"),
         Example({}, [Spec((2, 1, 4))], "lengths of rows"),
         Example({}, [Spec((0, 2, 3))], "no samples"),
