@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...arrays.spec import Spec
-from ...contract.layer import Bad, Example, Layer
+from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
 from ...schema.params import param
 from ...schema.registry import register
 from .solve import solve
-from .square import SQUARE_BAD, check_square, transposed
+from .square import SQUARE_BAD, OfSquares, transposed
 
 
 def positive_definite(rng: Any, shape: tuple[int, ...]) -> Any:
@@ -34,7 +34,7 @@ def symmetric(x: Any) -> Any:
 
 
 @register
-class Cholesky(Layer):
+class Cholesky(OfSquares):
     """Cholesky: symmetric positive definite matrices as a triangular one times its transpose
 
         y yᵀ = x,   y lower triangular with a positive diagonal;   where upper is true yᵀ y = x, y upper triangular
@@ -75,13 +75,6 @@ class Cholesky(Layer):
         Example({}, [Spec((0, 2, 2), draw=positive_definite)], "no samples"),
     ]
     bad_examples = [*SQUARE_BAD, Bad({"upper": "yes"}, "upper must be true or false")]
-
-    def setup(self, x: Spec) -> Spec:
-        check_square("the bottom", x)
-        return x
-
-    def per_sample_for(self, x: Spec) -> bool:
-        return x.ndim > 2
 
     def forward(self, x: Any) -> Any:
         lower = self.factor(symmetric(x))

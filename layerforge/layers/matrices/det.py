@@ -7,10 +7,10 @@ from typing import Any
 
 from ...arrays.functional import sum_of
 from ...arrays.spec import Spec
-from ...contract.layer import Example, Layer
+from ...contract.layer import Example
 from ...schema.registry import register
 from ..reductions.prod import product_of_others
-from .square import SQUARE, SQUARE_BAD, check_square, decomposed
+from .square import SQUARE, OfSquares, decomposed
 
 
 def of_rank(rank: int) -> Any:
@@ -24,7 +24,7 @@ def of_rank(rank: int) -> Any:
 
 
 @register
-class Det(Layer):
+class Det(OfSquares):
     """Det: the determinant of square matrices
 
         y = det x
@@ -54,14 +54,9 @@ class Det(Layer):
         Example({}, [Spec((2, 3, 3), draw=of_rank(0))], "zeros"),
         Example({}, [Spec((2, 1, 1), draw=of_rank(0))], "a zero, whose cofactor is 1"),
     ]
-    bad_examples = SQUARE_BAD
 
     def setup(self, x: Spec) -> Spec:
-        check_square("the bottom", x)
-        return x.with_shape(x.shape[:-2])
-
-    def per_sample_for(self, x: Spec) -> bool:
-        return x.ndim > 2
+        return super().setup(x).with_shape(x.shape[:-2])
 
     def forward(self, x: Any) -> Any:
         self.save(x=x)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...arrays.spec import Spec
-from ...contract.layer import Layer
 from ...schema.registry import register
-from .square import SQUARE, SQUARE_BAD, check_square, inverse, transposed
+from .square import SQUARE, OfSquares, inverse, transposed
 
 
 @register
-class Inverse(Layer):
+class Inverse(OfSquares):
     """Inverse: the inverse of square matrices
 
         y = x⁻¹
@@ -32,14 +31,6 @@ class Inverse(Layer):
 
     backward_reads = ("top",)
     examples = SQUARE
-    bad_examples = SQUARE_BAD
-
-    def setup(self, x: Spec) -> Spec:
-        check_square("the bottom", x)
-        return x
-
-    def per_sample_for(self, x: Spec) -> bool:
-        return x.ndim > 2
 
     def forward(self, x: Any) -> Any:
         y = inverse(self.xp, x)

@@ -7,13 +7,12 @@ from typing import Any
 
 from ...arrays.functional import sum_of
 from ...arrays.spec import Spec
-from ...contract.layer import Layer
 from ...schema.registry import register
-from .square import SQUARE, SQUARE_BAD, check_square, inverse, transposed
+from .square import SQUARE, OfSquares, inverse, transposed
 
 
 @register
-class LogDet(Layer):
+class LogDet(OfSquares):
     """LogDet: the logarithm of the determinant of square matrices
 
         y = log det x
@@ -34,14 +33,9 @@ class LogDet(Layer):
 
     backward_reads = ("bottom",)
     examples = SQUARE
-    bad_examples = SQUARE_BAD
 
     def setup(self, x: Spec) -> Spec:
-        check_square("the bottom", x)
-        return x.with_shape(x.shape[:-2])
-
-    def per_sample_for(self, x: Spec) -> bool:
-        return x.ndim > 2
+        return super().setup(x).with_shape(x.shape[:-2])
 
     def forward(self, x: Any) -> Any:
         self.save(x=x)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...arrays.functional import expect_role
 from ...arrays.spec import Spec
-from ...contract.layer import Bad, Example
+from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
 
 
@@ -93,3 +93,16 @@ SQUARE = [
     Example({}, [matrices(1, 5, 5)]),
     Example({}, [matrices(0, 2, 2)], "no samples"),
 ]
+
+
+class OfSquares(Layer):
+    """Base of layers that compute something of each matrix of square ones, (..., K, K)."""
+
+    bad_examples = SQUARE_BAD
+
+    def setup(self, x: Spec) -> Spec:
+        check_square("the bottom", x)
+        return x
+
+    def per_sample_for(self, x: Spec) -> bool:
+        return x.ndim > 2
