@@ -21,7 +21,6 @@ from .arrays import threads
 from .arrays.backend import Array, Backend, get_backend
 from .config.document import Config
 from .contract.layer import Layer, Run
-from .engines.protocol import Engine
 from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
 from .plan.engines import FAST, EngineRequest
@@ -34,19 +33,12 @@ from .run.parameters import Parameters, allocate
 from .run.passes import Passes
 from .run.stored_arrays import stored_arrays, take_over
 from .run.summary import headline, summary
-from .run.turns import Turns, in_turn, reading_in_turn
+from .run.turns import Turns, begin_turn, in_turn, reading_in_turn
 from .run.views import Members, Named
 from .schema import registry, user_modules
 from .schema.errors import ConfigError, LayerForgeError, raise_all
 
 FORWARD_WORDS = ("phase", "backward", "copy", "outputs")
-
-
-def begin_turn(engine: Engine | None, count: int) -> None:
-    """A thread is about to use a net that asks for an engine, or for none, and computes with so many threads."""
-    if engine is not None:
-        engine.refuse_after_fork()
-    threads.enter(count)
 
 
 class Net(access.Settled):

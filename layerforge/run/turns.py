@@ -16,10 +16,19 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, TypeVar
 
+from ..arrays import threads
+from ..engines.protocol import Engine
 from ..schema.errors import ConcurrencyError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 REMEDY = "give each thread a net of its own (Net.from_config), or hold a threading.Lock from forward to backward"
+
+
+def begin_turn(engine: Engine | None, count: int) -> None:
+    """A thread is about to use a net that asks for an engine, or for none, and computes with so many threads."""
+    if engine is not None:
+        engine.refuse_after_fork()
+    threads.enter(count)
 
 
 class Turns:
