@@ -65,7 +65,7 @@ class Net(access.Settled):
         if config.top.threads is not None:
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
-        self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype)
+        self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype, self.threads)
         errors: list[LayerForgeError] = [] if like else list(config.errors)
         builder = builder_for(config, self.dtype, errors, like["inputs"] if like is not None else None)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
