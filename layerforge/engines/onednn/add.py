@@ -15,7 +15,6 @@ from .primitives import ADD
 class OneDnnAdd(Activated, Add):  # type: ignore[misc]
     """Add of two bottoms of one shape, with an activation if the plan fused one: the end of a residual block."""
 
-    type_name = "Add"
     replays = True
     grad_aliases = True
 

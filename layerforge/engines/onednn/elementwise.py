@@ -90,5 +90,5 @@ def elementwise(name: str) -> type[OneDnn]:
     """The engine's layer for an element-wise type."""
     reference = LAYERS.get(name)
     reads = ("top",) if name in ("ReLU", "LeakyReLU", "Tanh", "Sigmoid") else ("bottom",)
-    body = {"type_name": name, "__doc__": f"{name}.", "__module__": __name__, "backward_reads": reads, "inplace": False}
+    body = {"__doc__": f"{name}.", "__module__": __name__, "backward_reads": reads, "inplace": False}
     return type(f"OneDnn{name}", (OneDnnElementwise, reference), body)
