@@ -250,7 +250,7 @@ class Net(access.Settled):
 
         Cost      about one forward, but for layers that write no jvp down (along bottoms: jvp; along parameters:
                   jvp_params or linear_in_params; recurrent ones have none along parameters): a backward of the layer
-                  for each number of its tops
+                  for each element of its tops
         Errors    BlobError before a forward that was kept; ConfigError for unknown names, frozen parameters, shapes
                   that do not fit, and layers that write none down and have more than 4096 outputs
         """
@@ -262,7 +262,7 @@ class Net(access.Settled):
         output   a blob
         wrt      an input with `grad: true` or another blob below it, or a parameter such as "fc1.weight"
 
-        Shapes   that of `output`, followed by that of `wrt`.   Cost   one backward for every number of `output`
+        Shapes   that of `output`, followed by that of `wrt`.   Cost   one backward for every element of `output`
         """
         return derivatives.jacobian(self, output, wrt)
 
@@ -350,7 +350,7 @@ class Net(access.Settled):
     def metric_counts(self) -> dict[str, Count]:
         """For every metric among the outputs of the last forward, how many things it is a mean over (None: a sum).
 
-        Metrics are the numbers, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
+        Metrics are scalars, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
         """
         executor = self.passes.last
         return {} if executor is None else counting.metric_counts(executor.plan, executor.values)

@@ -46,10 +46,10 @@ class Turns:
         self.taken = 0
         self._lock = threading.Lock()
         self._depth = 0
-        self.holder = 0  # the number of the thread whose turn it is: asked for several times in a step
+        self.holder = 0  # the number of the thread whose turn it is: read several times in a step
         self._forward: threading.Thread | None = None  # who ran the last forward
         self._awaited = False  # its backward may yet come
-        # Those whose forward another's took away; None as long as nobody's was, which is asked for in every step.
+        # Those whose forward another's took away; None as long as nobody's was, which is read in every step.
         self._overtaken: weakref.WeakSet[threading.Thread] | None = None
 
     def __reduce__(self) -> Any:

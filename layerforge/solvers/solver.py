@@ -15,7 +15,7 @@ What an update does, in this order, to the gradient G that the micro-batches sum
                   (weighting.py)
     2  check      a loss or norm that is not finite ends here, with weights, history and statistics as before the step;
                   whoever wants to go on calls `skip`
-    3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each number into ±clip_grad_value
+    3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each element into ±clip_grad_value
     4  decay      g <- g + d w (L2) or g + d sign w (L1), with d = weight_decay · decay_mult; AdamW and LARS, which keep
                   decay apart from the gradient, get it as it is
     5  update     the rule, with the schedule's lr times lr_mult
