@@ -41,10 +41,10 @@ The notation of all formulas:
 {notation}
 ```
 
-[backprop.md](backprop.md) derives all of this and works one net through by hand; [textbook.md](textbook.md) has a net for
-each formula, from one number to matrices. Each layer has its formula; Shapes of its bottoms, tops and parameters ("real"
-or "index", which has no gradient); Backward, derived from the formula; Keeps, what forward saves for backward; Cost, where a
-pass reads or writes every element once and a multiply-add is 2 flops; Errors; and Source.
+[backprop.md](backprop.md) derives all of this and works one net through by hand; [textbook.md](textbook.md) has a net
+for each formula, from one number to matrices. Each layer has its formula; Shapes of its bottoms, tops and parameters
+("real" or "index", which has no gradient); Backward, derived from the formula; Keeps, what forward saves for backward;
+Cost, where a pass reads or writes every element once and a multiply-add is 2 flops; Errors; and Source.
 """
 
 

@@ -243,9 +243,9 @@ def quadratic_form() -> Numbers:
 @section("5.5")
 def inverse_and_determinant() -> Numbers:
     A = leaf([[2, 4], [1, 3]])
-    Y, d = torch.linalg.inv(A), torch.linalg.det(A)
-    (by_Y,), (by_d,) = grads(Y, [[1, 2], [3, 4]], [A]), grads(d, 10, [A])
-    return {"Y": Y, "d": d, "dA_by_Y": by_Y, "dA_by_d": by_d}
+    Y, v = torch.linalg.inv(A), torch.linalg.det(A)
+    (by_Y,), (by_v,) = grads(Y, [[1, 2], [3, 4]], [A]), grads(v, 10, [A])
+    return {"Y": Y, "v": v, "dA_by_Y": by_Y, "dA_by_v": by_v}
 
 
 @section("5.6")
@@ -263,9 +263,11 @@ def system_of_equations() -> Numbers:
 def two_outputs() -> Numbers:
     a, b = leaf([3], [4])
     r, phi = torch.hypot(a, b), torch.atan2(b, a)
-    da, db = grads([r, phi], [[10], [50]], [a, b])
-    da_by_phi, db_by_phi = grads(phi, [50], [a, b])
-    return {"r": r, "phi": phi, "da": da, "db": db, "da_by_phi": da_by_phi, "db_by_phi": db_by_phi}
+    found = {"r": r, "phi": phi}
+    starts = {"": ([r, phi], [[10], [50]]), "_by_r": (r, [10]), "_by_phi": (phi, [50])}
+    for name, (tops, dy) in starts.items():
+        found[f"da{name}"], found[f"db{name}"] = grads(tops, dy, [a, b])
+    return found
 
 
 # 7 Forward and reverse ------------------------------------------------------------------------------------------------

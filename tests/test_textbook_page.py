@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import textbook
+from support.formulas import by_formula
 from support.golden_cases import TORCH
 from support.notation import QUOTIENT
 from support.textbook import Program
@@ -67,12 +68,25 @@ def test_the_numbers_worked_by_hand_are_right(program: Program, shown: dict[str,
 
 
 @pytest.mark.parametrize("program", WITH_TABLE)
+def test_the_formulas_come_to_the_numbers(program: Program, shown: dict[str, dict[str, str]]) -> None:
+    """Those without sums and indices, evaluated as they are written."""
+    for formula, found, wanted in textbook.formulas(program, TEXT, shown[program.section]):
+        assert same(found, np.squeeze(wanted)), formula
+
+
+def test_most_formulas_can_be_evaluated(shown: dict[str, dict[str, str]]) -> None:
+    found = {f for p in PROGRAMS if p.column for f, *_ in textbook.formulas(p, TEXT, shown[p.section])}
+    assert {"dy 2 x", "dy y (1 - y)", "ds + dm [b > c]", "Aᵀ dy", "dY ⊙ B", "-(Yᵀ dY) Yᵀ", "H v"} <= found
+    assert by_formula("dY Bᵀ", {"dY": [[1, 0], [2, -1]], "B": [[1, 2], [0, 1]]}).tolist() == [[1, 0], [0, -1]]
+    assert by_formula("Σₙ dY[n]", {"dY": [1, 2]}) is None
+
+
+@pytest.mark.parametrize("program", WITH_TABLE)
 def test_the_text_speaks_of_the_numbers_in_the_program(program: Program) -> None:
-    """x = 3 and dY = [[1, 0], [2, -1]] are said once more in the program."""
-    prose = textbook.prose(TEXT)[program.section]
-    code = program.before.removeprefix(PROGRAMS[0].code) + program.code
-    for value in re.findall(r"(?<= = )(?:\[[-\d., []+\]+|-?\d+(?:\.\d+)?)(?![\w.] ?)", prose):
-        assert re.search(rf"(?<![\d.]){re.escape(value)}(?![\d.])", code), value
+    """What the text says of x, dy or w, the program says too, but for axes of length 1."""
+    given = textbook.given(program.before.removeprefix(PROGRAMS[0].code) + program.code)
+    for name, value in textbook.settings(textbook.prose(TEXT)[program.section]):
+        assert any(same(np.squeeze(value), np.squeeze(each)) for each in given.get(name, [])), f"{name} = {value}"
 
 
 def test_the_record_is_of_this_page() -> None:

@@ -8,8 +8,11 @@ after that of its chapter, which have no section.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
+import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ import numpy as np
 
 from layerforge.schema.registry import LAYERS
 
+from .formulas import by_formula
 from .golden_cases import FOLDER, TORCH
 from .pages import output_of
 
@@ -26,7 +30,12 @@ PAGE = Path(__file__).parents[2] / "docs" / "textbook.md"
 RECORD = FOLDER / "textbook.json"
 TABLE = r"\| \| [^|\n]+ \| LayerForge [^\n]*\n\|[-|]+\n(?:\|[^\n]*\n)*"
 PARTS = re.compile(rf"^#+ (?P<heading>[^\n]*)$|^```python\n(?P<code>.*?)^```$|^(?P<table>{TABLE})", re.M | re.S)
-ARITHMETIC = re.compile(r"[-+·/()²√.,\d\s\[\]]+")
+ARITHMETIC = re.compile(r"(?:ln|arctan|[-+·/()².,\d\s\[\]])+")
+
+SETTING = re.compile(  # a name, and figures that end there
+    r"(\w[\w\u0307]*) = (ln )?(\[[-\d.,\s\[\]]*\]|-?[\d.]*\d)(?=[,.:;]| and | with | in | its | the |$)"
+)
+MARKS = {"run": "{}", "forward": "{}", "backward": "d{}", "jvp": "{}\u0307", "hvp": "v"}  # what arguments are
 
 
 @dataclass(frozen=True)
@@ -124,12 +133,60 @@ def by_hand(note: str) -> Iterator[Any]:
     """The values of all that is written in figures in a note, between its signs of equality."""
     for part in note.split(" = "):
         if ARITHMETIC.fullmatch(part):
-            text = re.sub(r"√(\d+)", r"\1**0.5", part.replace("·", "*").replace("²", "**2"))
-            yield eval(compile(ast.parse(text.strip(), mode="eval"), "note", "eval"), {"__builtins__": {}})
+            yield eval(part.strip().replace("·", "*").replace("²", "**2"), {"ln": math.log, "arctan": math.atan})
+
+
+def formulas(program: Program, page: str, shown: Mapping[str, str]) -> Iterator[tuple[str, Any, Any]]:
+    """(formula, its value, the number beside it) for each formula in a program's table that can be evaluated."""
+    numbers = {name: values[0] for name, values in given(program.code).items()}
+    numbers |= {name.upper(): value for name, value in numbers.items() if name[0] == "w"}
+    numbers |= dict(settings(prose(page)[program.section]))
+    values = {name: ast.literal_eval(text) for name, text in shown.items()}
+    for row, note in program.notes.items():
+        if program.column == "formula":  # y = ..., dx = ... beside [y, dx]
+            y, *grads = values[row]
+            known, wanted = numbers | {"y": y}, {"y": y, "dx": grads[0], "da": grads[0], "db": grads[-1]}
+            claims = [(claim, wanted.get(claim.split(" = ")[0])) for claim in re.split(r", (?=[\w\[\]]+ = )", note)]
+        else:
+            known, claims = numbers | values, [(note, values[row])]
+        for formula, number in ((part, n) for claim, n in claims if n is not None for part in claim.split(" = ")):
+            found = by_formula(formula, known)
+            if found is not None:
+                yield formula, found, number
 
 
 def prose(page: str) -> dict[str, str]:
-    """What stands in each section besides programs, formulas set apart, and tables."""
+    """What stands in each section besides programs, formulas set apart, and tables; in one line."""
     text = re.sub(r"^```.*?^```$|^\|[^\n]*$", "", page, flags=re.M | re.S)
     parts = re.split(r"^#+ ([\d.]*)[^\n]*$", text, flags=re.M)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    return {section: " ".join(words.split()) for section, words in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def settings(text: str) -> Iterator[tuple[str, Any]]:
+    """What a text says that a name is, in figures: `x = 3`, `x = ln [1, 2]`, `dY = [[1, 0]]`."""
+    for name, ln, value in SETTING.findall(unicodedata.normalize("NFD", text)):
+        number = ast.literal_eval(value)
+        yield name, np.log(number) if ln else number
+
+
+def given(code: str) -> dict[str, list[Any]]:
+    """What a program gives to names: x to `run`, dy to `backward`, y with a dot to `jvp`; w to a parameter `weight`."""
+    found: dict[str, list[Any]] = {}
+    for call in ast.walk(ast.parse(code)):
+        if isinstance(call, ast.Call):
+            called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            for name, value in arguments(call) if called in MARKS else ():
+                found.setdefault(MARKS[called].format(name), []).append(value)
+    return found
+
+
+def arguments(call: ast.Call) -> Iterator[tuple[str, Any]]:
+    """The arguments of a call by name, and those in mappings of parameters by their first letter."""
+    pairs = [(keyword.arg or "", keyword.value) for keyword in call.keywords]
+    for mapping in call.args:
+        if isinstance(mapping, ast.Dict):
+            keys = (ast.literal_eval(key) for key in mapping.keys if key is not None)
+            pairs += [(key.partition(".")[2][:1], value) for key, value in zip(keys, mapping.values, strict=True)]
+    for name, value in pairs:
+        with contextlib.suppress(NameError):  # of no figures, but variables
+            yield name, eval(ast.unparse(value), {"np": np})
