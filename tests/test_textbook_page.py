@@ -81,7 +81,7 @@ def test_most_formulas_can_be_evaluated(shown: dict[str, dict[str, str]]) -> Non
     assert by_formula("Σₙ dY[n]", {"dY": [1, 2]}) is None
 
 
-@pytest.mark.parametrize("program", WITH_TABLE)
+@pytest.mark.parametrize("program", PROGRAMS[1:], ids=lambda program: program.section)
 def test_the_text_speaks_of_the_numbers_in_the_program(program: Program) -> None:
     """What the text says of x, dy or w, the program says too, but for axes of length 1."""
     given = textbook.given(program.before.removeprefix(PROGRAMS[0].code) + program.code)
