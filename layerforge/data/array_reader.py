@@ -12,17 +12,17 @@ from ..arrays.backend import NUMPY
 from ..arrays.spec import Spec, parse_specs
 from ..schema.errors import DataError, LayerForgeError
 from .files import file_error
-from .hdf5 import SUFFIXES, hdf5_input
 from .idx import read_idx
 from .kinds import Kind
-from .npz import npz_input
 from .png import read_png
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 from .rows import WITHOUT_KEYS, read_layout, read_numbers
 from .source import check_array
-from .sparse_npz import csr_input
 
 GREY = np.array([299, 587, 114])  # thousandths of red, green and blue in luminance (ITU-R BT.601)
+
+
+HDF5 = (".h5", ".hdf5", ".hdf")  # suffixes
 
 
 class ArrayReader(Reader):
@@ -84,12 +84,14 @@ class ArrayReader(Reader):
         """What a file that is no image holds for a blob."""
         kind = path.suffix.lower()
         if spec.sparse:
-            if kind == ".npz":
-                return csr_input(path, blob, spec.shape[0])
-            raise file_error(path, f"'{kind}' is no kind of sparse input", "give a .npz file of a CSR matrix")
+            return _sparse(path, blob, spec)
         if kind == ".npz":
+            from .npz import npz_input
+
             return npz_input(path, blob, self.names)
-        if kind in SUFFIXES:
+        if kind in HDF5:
+            from .hdf5 import hdf5_input
+
             return hdf5_input(path, blob, self.names)
         if kind == ".csv":
             layout = read_layout(str(path))
@@ -116,6 +118,15 @@ class ArrayReader(Reader):
             raise DataError(f"{who} must hold numbers, got {array.dtype}")
         array, single = with_channels_first(array, spec)
         return checked(who, spec, _as_samples(who, array, spec), None), single
+
+
+def _sparse(path: Path, blob: str, spec: Spec) -> Any:
+    from .sparse_npz import csr_input
+
+    if path.suffix.lower() == ".npz":
+        return csr_input(path, blob, spec.shape[0])
+    hint = "give a .npz file of a CSR matrix"
+    raise file_error(path, f"'{path.suffix.lower()}' is no kind of sparse input", hint)
 
 
 def checked(owner: str, spec: Spec, samples: np.ndarray, seen: Kind | None) -> np.ndarray:

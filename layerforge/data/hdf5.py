@@ -29,7 +29,6 @@ SMALL = 64 << 20  # bytes that are taken without asking how they are stored
 WIDE = 1 << 20  # elements in a sample that are believed without asking how they are stored
 SECONDS = 4  # of processor time, to read what is small
 BYTES_PER_SECOND = 20 << 20  # slower reading is taken for a damaged file
-SUFFIXES = (".h5", ".hdf5", ".hdf")  # of files that `predict` takes for HDF5
 MOST_LISTED = 10  # of what is left out
 REMEDY = "check the file with h5ls or h5dump"
 
