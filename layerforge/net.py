@@ -31,7 +31,7 @@ from .run.counting import Count, Counts, LossPart
 from .run.observer import Observer
 from .run.parameters import Parameters, allocate
 from .run.passes import Passes
-from .run.stored_arrays import stored_arrays, take_over
+from .run.stored_arrays import stored_arrays, take_over, weights_meta
 from .run.summary import headline, summary
 from .run.turns import Turns, begin_turn, in_turn, reading_in_turn
 from .run.views import Members, Named
@@ -418,7 +418,7 @@ class Net(access.Settled):
 
     def save(self, path: str | Path) -> None:
         """Write parameters and running statistics to a snapshot file, atomically."""
-        snapshot.write_snapshot(path, self.arrays(), {"kind": "weights"})
+        snapshot.write_snapshot(path, self.arrays(), weights_meta(self))
 
     def load(self, path: str | Path) -> None:
         """Read parameters and running statistics from a snapshot or checkpoint, by layer and name."""
