@@ -256,9 +256,8 @@ class Net(access.Settled):
         tangents  by name, as keywords (x=u) or as one mapping, which takes any name, also that of a parameter, whose
                   layers move together where it is shared: {"fc.weight": v, "x": u}
 
-        Cost      about one forward, but for layers that write no jvp down (along bottoms: jvp; along parameters:
-                  jvp_params or linear_in_params; recurrent ones have none along parameters): a backward of the layer
-                  for each number of its tops
+        Cost      about one forward, but for layers of your own that write no jvp down (along bottoms: jvp; along
+                  parameters: jvp_params or linear_in_params): a backward of the layer for each number of its tops
         Errors    BlobError before a forward that was kept; ConfigError for unknown names, frozen parameters, shapes
                   that do not fit, and layers that write none down and have more than 4096 outputs
         """
