@@ -257,9 +257,10 @@ class Net(access.Settled):
                   layers move together where it is shared: {"fc.weight": v, "x": u}
 
         Cost      about one forward, but for layers of your own that write no jvp down (along bottoms: jvp; along
-                  parameters: jvp_params or linear_in_params): a backward of the layer for each number of its tops
+                  parameters: jvp_params or linear_in_params), and along parameters for layers that are linear in them
+                  where the net does not keep their bottoms: a backward of the layer for each number of its tops
         Errors    BlobError before a forward that was kept; ConfigError for unknown names, frozen parameters, shapes
-                  that do not fit, and layers that write none down and have more than 4096 outputs
+                  that do not fit, and such layers with more than 4096 outputs
         """
         return derivatives.jvp(self, access.by_name(tangents, more, "tangent"))
 
