@@ -182,7 +182,7 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
     wrt     an input with `grad: true` or another blob below, or a parameter written "fc1.weight"
 
     Shapes    that of `output`, followed by that of `wrt`, or by one axis for the numbers that a sparse input stores
-    Cost      one backward for every number of `output`, and a forward for each where backward uses the memory of the
+    Cost      one backward for every element of `output`, and a forward for each where backward uses the memory of the
               forward (with an engine, if the net does not keep all blobs); all gradients, of parameters and blobs, and
               running statistics are left as they were
     Errors    ConfigError for names that do not exist and for a parameter that is frozen; BlobError before a forward
@@ -213,7 +213,7 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
 
 @contextmanager
 def _gradients_as_they_were(net: NetParts, again: Again | None) -> Iterator[None]:
-    """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie.
+    """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they are stored.
 
     A forward whose memory backward uses is run again; it had no gradients of blobs.
     """

@@ -1,7 +1,7 @@
 """The update of a net's flat arrays, after the gradient is averaged and measured: clip, decay, and the rule.
 
 It goes over the groups of parameters that have the same multipliers: by a fast engine in one call where it knows the
-rule, otherwise block by block, so that each number is fetched from memory once for all three.
+rule, otherwise block by block, so that each element is fetched from memory once for all three.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Updater:
         self._fast = fast_update(self.net, section, self.history)
 
     def clipping(self, norm: float, average: float) -> tuple[float, float | None]:
-        """What the summed gradient is multiplied by, and the bound on its numbers after that (None: no bound)."""
+        """What the summed gradient is multiplied by, and the bound on its elements after that (None: no bound)."""
         section, factor, bound = self.section, average, None
         # A limit on the sum is `average` times that limit on the mean.
         scale = average if section.clip_order == "caffe" else 1.0
@@ -115,6 +115,6 @@ class Updater:
 
 
 def blocks(start: int, stop: int, size: int) -> Iterator[slice]:
-    """The slices of at most `size` numbers that make up start:stop."""
+    """The slices of at most `size` elements that make up start:stop."""
     for begin in range(start, stop, size):
         yield slice(begin, min(begin + size, stop))

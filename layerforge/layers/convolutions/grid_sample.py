@@ -15,7 +15,7 @@ from ...schema.params import param
 from ...schema.registry import register
 from .interpolation import MODES, PADDINGS, Neighbour, Reading
 
-CACHED = 2**16  # numbers that are read, weighed and added up before the next, so that they stay in the caches
+CACHED = 2**16  # elements that are read, weighed and added up before the next, so that they stay in the caches
 
 
 class Corner(NamedTuple):
