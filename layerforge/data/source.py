@@ -17,6 +17,7 @@ from ..schema.errors import ConfigError, DataError
 from ..schema.locations import Place, place_of
 from ..schema.params import Declared, param
 from ..schema.synonyms import did_you_mean
+from .lazy import Lazy, picked
 from .reader import Reader
 
 SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?[0-9]{1,18}%?)?:(?P<stop>-?[0-9]{1,18}%?)?\])?")
@@ -104,12 +105,15 @@ class Source(Declared):
     The framework cuts out the split, checks the arrays against `specs` (shapes, kinds, ranges of indices), scales bytes
     by 1/255, makes batches and shuffles. A source with several parts says `parts = ("train", "test")`; one that can
     read a range without the rest overrides `count` and `read_range`; one that fetches files overrides `prepare`.
+    Where samples do not fit into memory, `read` gives a `Lazy` (data/lazy.py) in place of a blob's array: it has shape
+    and dtype, and reads the samples of a batch when the loader wants them, in as many threads as `workers` says.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("all",)
     published: ClassVar[Mapping[str, int]] = {}  # how many samples the parts of a public set have
     class_names: tuple[str, ...] = ()
     leader: Source | None = None  # see follow
+    channels: str = "rgb"  # the colours of images of three channels in their order; "gray" where there are none
 
     @property
     def title(self) -> str:
@@ -193,7 +197,7 @@ class Source(Declared):
 
     def read_range(self, part: str, start: int, stop: int, progress: bool | None = None) -> dict[str, np.ndarray]:
         """The samples start <= i < stop of a part whose count is known."""
-        return {name: array[start:stop] for name, array in self.read(part, progress).items()}
+        return {name: picked(array, slice(start, stop)) for name, array in self.read(part, progress).items()}
 
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
         """The samples of the split as host arrays, checked against `specs`; images stay bytes.
@@ -216,7 +220,7 @@ class Source(Declared):
         split = Split.of(self.split)
         owner = f"{type(self).__name__} {split.part}"
         start, stop = split.range(len(next(iter(arrays.values()))), owner, self.place)
-        return {blob: array[start:stop] for blob, array in arrays.items()}
+        return {blob: picked(array, slice(start, stop)) for blob, array in arrays.items()}
 
     def labels(self) -> dict[str, np.ndarray]:
         """The blobs of one integer per sample, of the split; {} where they are not in a file of the user's.
@@ -258,6 +262,8 @@ def check_array(owner: str, spec: Spec, array: np.ndarray) -> None:
     if array.dtype.kind not in ("biu" if not spec.is_real else "fiu"):
         wanted = "numbers" if spec.is_real else "integers"
         raise DataError(f"{owner} must hold {wanted}, got {array.dtype}")
+    if isinstance(array, Lazy):  # its numbers are checked when they are read
+        return
     if spec.is_real:
         numbers = stored(array)
         if array.dtype.kind == "f" and not np.isfinite(numbers).all():
