@@ -43,7 +43,7 @@ class Distorter:
 
     def __init__(self, augment: Augment, shape: tuple[int, ...], dtype: np.dtype, seed: int) -> None:
         if dtype != np.uint8 or shape[0] not in (1, 3):
-            message = f"random_resized_crop, rotation and color_jitter take bytes in gray or colours, not {dtype} {shape}"
+            message = f"random_resized_crop, rotation and color_jitter take gray or coloured bytes, not {dtype} {shape}"
             raise ConfigError(f"augment: {message}", place=augment.place, hint="use random_crop, shift and flip")
         pillow()
         self.augment = augment
