@@ -98,6 +98,13 @@ class CSV(Source):
     def labels(self) -> dict[str, np.ndarray]:
         return {name: array for name, array in self.load().items() if name == "label" and array.dtype.kind == "i"}
 
+    def column(self, name: str) -> np.ndarray:
+        layout = self._table().layout
+        if name not in layout.names or name in self._table().arrays.keys() - {"x"}:
+            return super().column(name)
+        cells = np.asarray(read_texts(self.path, self.delimiter, layout, layout.names.index(name)))
+        return self.cut({name: cells})[name]
+
     def normalised(self) -> list[tuple[str, ...]]:
         """The features; a real label is a target and stays as it is."""
         return [("x",)]
