@@ -137,6 +137,7 @@ class Augment(DataMapping):
     cutmix: float | None = param(
         None, help="alpha of Beta(alpha, alpha): a box comes from another image; adds the blob `target`", gt=0
     )
+    classes: int | None = param(None, help="of mixup and cutmix: how many there are; null: as the labels say", ge=1)
 
     def validate(self) -> None:
         if self.random_resized_crop and self.random_crop and self.random_crop.size:

@@ -350,10 +350,15 @@ class DataSection(DataMapping):
     def _soft(self, specs: Mapping[str, Spec]) -> Spec:
         """The probabilities of the classes, where samples are mixed."""
         augment = self.train.augment
-        place = None if augment is None else augment.place
+        assert augment is not None
         if SOFT in specs:
-            raise ConfigError(f"augment: mixup and cutmix add a blob '{SOFT}', which the data has already", place=place)
-        return Spec((int(specs[label_of(specs, place)].high or 0),), low=0, high=1)
+            message = f"augment: mixup and cutmix add a blob '{SOFT}', which the data has already"
+            raise ConfigError(message, place=augment.place)
+        classes = augment.classes or specs[label_of(specs, augment.place)].high
+        if classes is None:
+            message = "augment: mixup and cutmix need the number of classes, which the labels do not say"
+            raise ConfigError(message, place=augment.place, hint="for example augment: {mixup: 0.2, classes: 10}")
+        return Spec((int(classes),), low=0, high=1)
 
     def specs(self, section: str) -> dict[str, Spec]:
         """What a full batch of the section looks like: the batch axis first. Reads at most the header of a file."""
@@ -408,8 +413,8 @@ def is_image(spec: Spec) -> bool:
 
 
 def label_of(specs: Mapping[str, Spec], place: Place | None = None) -> str:
-    """The blob of the class; ConfigError where there is none whose number of classes is known, or several."""
-    labels = [name for name, spec in specs.items() if not spec.is_real and not spec.shape and spec.high is not None]
+    """The blob of the class of a sample, from the specs of samples; ConfigError where there is none, or several."""
+    labels = [name for name, spec in specs.items() if not spec.is_real and not spec.shape]
     if len(labels) == 1:
         return labels[0]
     found = f"there are several: {', '.join(labels)}" if labels else "there is none"

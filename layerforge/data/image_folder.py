@@ -39,7 +39,7 @@ class ImageFolder(ImageSource):
     def listing(self, part: str) -> Listing:
         folder = Path(self.path) if part == "all" else Path(self.path) / part
         names = self._classes(folder)
-        trained = self.trained.classes if self.trained is not None else ()
+        trained = self.trained.words["label"] if self.trained is not None else ()
         for name in names if trained else ():
             if name not in trained:
                 hint = f"classes of training: {', '.join(trained[:10])}{', ...' if len(trained) > 10 else ''}"

@@ -208,15 +208,24 @@ def in_mode(image: Any, mode: str) -> Any:
     if image.mode == mode:
         return image if "transparency" not in image.info else _on_white(image, mode)
     if image.mode in DEEP:
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise DataError("holds numbers beyond 16 bits", hint="save it with 8 or 16 bits, or as an array: type: NPZ")
-        return pillow().fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert(mode)
+        return pillow().fromarray(in_bytes(values)).convert(mode)
     if image.mode == "F":
         raise DataError("holds floating-point numbers", hint="save it with 8 or 16 bits, or as an array: type: NPZ")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _on_white(image, mode)
     return image.convert(mode)
+
+
+def in_bytes(values: np.ndarray) -> np.ndarray:
+    """Numbers from 0 to 65535 as the nearest ones from 0 to 255."""
+    scaled = values.astype(np.uint32)
+    scaled *= np.uint32(255)
+    scaled += np.uint32(32767)
+    scaled //= np.uint32(65535)
+    return scaled.astype(np.uint8)
 
 
 def _on_white(image: Any, mode: str) -> Any:

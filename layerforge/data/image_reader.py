@@ -12,7 +12,7 @@ from ..arrays.spec import Spec, parse_specs
 from ..schema.errors import DataError
 from ..schema.params import parse_as
 from .array_reader import ArrayReader
-from .image_form import SUFFIXES, ImageForm, in_mode, pillow, read_image
+from .image_form import SUFFIXES, ImageForm, in_bytes, in_mode, pillow, read_image
 from .kinds import Kind
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 
@@ -23,24 +23,25 @@ CHANNELS = (1, 3, 4)  # of an array whose channels are last: grey, colours, colo
 class ImageReader(Reader):
     """Blob `image` (C, h, w) of bytes: whatever the size and the colours, an image becomes what training's images were.
 
-    form         size, colours and scaling
-    class_names  the words of the labels by number
+    form    size, colours and scaling
+    words   of each label that has words, these by number
     """
 
     kind = "image"
 
-    def __init__(self, specs: Mapping[str, Spec], form: ImageForm, class_names: Sequence[str] = ()) -> None:
+    def __init__(self, specs: Mapping[str, Spec], form: ImageForm, words: Mapping[str, Sequence[str]]) -> None:
         super().__init__(specs)
         self.form = form
-        self.class_names = tuple(class_names)
+        self.words = {name: tuple(each) for name, each in words.items()}
 
     def plain(self) -> dict[str, Any]:
-        return {**super().plain(), "form": self.form.plain(), "class_names": list(self.class_names)}
+        words = {name: list(each) for name, each in self.words.items()}
+        return {**super().plain(), "form": self.form.plain(), "words": words}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        names = parse_as(list[str], values["class_names"])
-        return cls(parse_specs(values["blobs"]), ImageForm.parse(values["form"]), names)
+        words = parse_as(dict[str, list[str]], values["words"])
+        return cls(parse_specs(values["blobs"]), ImageForm.parse(values["form"]), words)
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
         """The image of a file; of a .npz, .h5 or IDX file images that have training's size already."""
@@ -84,7 +85,7 @@ class ImageReader(Reader):
     def _of_array(self, array: np.ndarray) -> tuple[np.ndarray, bool]:
         shape = self.form.shape
         if array.dtype == np.uint16:
-            array = ((array.astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8)
+            array = in_bytes(array)
         if array.dtype != np.uint8:
             hint = "give them as uint8, in red, green and blue"
             raise DataError(f"an image must hold whole numbers from 0 to 255, got {array.dtype}", hint=hint)

@@ -75,10 +75,10 @@ class ImageSource(Source):
         return self._listed(self.part).classes
 
     @property
-    def trained(self) -> Listing | None:
-        """The samples of data.train, where this is val or test."""
-        leader = self.leader
-        return leader._listed(leader.part) if isinstance(leader, ImageSource) else None
+    def trained(self) -> ImageReader | None:
+        """What data.train found out about its labels, where this is val or test."""
+        reader = None if self.leader is None else self.leader.reader()
+        return reader if isinstance(reader, ImageReader) else None
 
     def specs(self) -> dict[str, Spec]:
         return {IMAGE: Spec(self.form.shape), **self._listed(self.part).specs}
@@ -123,7 +123,7 @@ class ImageSource(Source):
         self._listings = {}
 
     def reader(self) -> Reader:
-        return ImageReader(self.specs(), self.form, self.class_names)
+        return ImageReader(self.specs(), self.form, self._listed(self.part).words)
 
     def _listed(self, part: str) -> Listing:
         if part not in self._listings:

@@ -55,6 +55,7 @@ class LazyImages(Lazy):
         self.form = form
         self.cache = cache
         self._kept: dict[tuple[str, bool], np.ndarray] = {}
+        self._few: np.ndarray | None = None
         if cache == "memory" and np.prod(self.shape, dtype=float) > _memory():
             gigabytes = np.prod(self.shape, dtype=float) / 1e9
             raise ConfigError(f"cache: memory would take {gigabytes:.0f} GB", hint="use cache: disk, or none")
@@ -67,7 +68,9 @@ class LazyImages(Lazy):
         return part
 
     def some(self, most: int = FEW) -> np.ndarray:
-        return super().some(min(most, FEW))
+        if self._few is None:
+            self._few = super().some(min(most, FEW))
+        return self._few
 
     def read(self, rows: np.ndarray, change: Change | None = None) -> np.ndarray:
         """The images of these numbers (len(rows), C, h, w), each changed where that is asked for."""

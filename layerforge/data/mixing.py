@@ -18,6 +18,7 @@ from ..arrays.philox import host_generator
 from ..arrays.spec import Spec
 from ..config.augmentation import Augment
 from ..config.data_section import SOFT, is_image, label_of
+from ..schema.errors import DataError
 
 
 class Mixer:
@@ -37,6 +38,9 @@ class Mixer:
 
     def __call__(self, blobs: dict[str, np.ndarray], epoch: int, samples: np.ndarray, dtype: str) -> None:
         """Put mixed blobs in the place of a batch's own, and `target` beside them."""
+        if int(blobs[self.label].max()) >= self.classes or int(blobs[self.label].min()) < 0:
+            message = f"augment: '{self.label}' has the class {blobs[self.label].max()}, classes says {self.classes}"
+            raise DataError(message, hint="classes are counted from 0: make augment.classes larger")
         target = np.zeros((len(samples), self.classes), dtype)
         target[np.arange(len(samples)), blobs[self.label]] = 1
         blobs[SOFT] = target
