@@ -80,7 +80,8 @@ class Distortion:
     def __call__(self, position: int, image: Any) -> Any:
         augment, draws = self.augment, self.draws[position]
         if augment.random_resized_crop is not None:
-            left, top, width, height = piece(augment.random_resized_crop, *image.size, draws[CROP:TURN])
+            wide, high = image.size
+            left, top, width, height = piece(augment.random_resized_crop, wide, high, draws[CROP:TURN])
             image = image.crop((left, top, left + width, top + height))
             size = self.size[::-1]
             if image.size != size:

@@ -67,7 +67,7 @@ class ImageSource(Source):
         return ImageForm(self.size, self.color, self.resize, self.center_crop, self.interpolation)
 
     @property
-    def channels(self) -> str:  # type: ignore[override]
+    def channels(self) -> str:
         return self.color
 
     @property

@@ -46,6 +46,9 @@ class Batch:
 class Loader:
     """The batches of one feed.
 
+    arrays   the samples by blob: arrays, or a `Lazy` that reads them when a batch wants them
+    workers  threads that prepare whole batches
+
     The order of an epoch depends on (seed, section, epoch) alone and augmentation on (seed, epoch, sample), so that
     neither threads nor the place where a run is resumed change a batch.
 
@@ -55,7 +58,7 @@ class Loader:
     def __init__(
         self,
         feed: Feed,
-        arrays: Mapping[str, np.ndarray | Lazy],
+        arrays: Mapping[str, Any],
         transform: InputTransform,
         specs: Mapping[str, Spec],
         *,
@@ -209,6 +212,7 @@ def _augmenters(
         if name not in images and array.shape[-2:] == arrays[images[0]].shape[-2:]:
             message = f"augment would move '{images[0]}' but not '{name}', which has the same height and width"
             raise ConfigError(message, place=feed.augment.place, hint="remove augment")
+    shapes: dict[str, Any] = {name: arrays[name].shape[1:] for name in images}
     if feed.augment.random_resized_crop is not None:  # what comes from it is already of the size of the batch
-        return {name: Augmenter(feed.augment, specs[name].shape, seed) for name in images}
-    return {name: Augmenter(feed.augment, arrays[name].shape[1:], seed) for name in images}
+        shapes = {name: specs[name].shape for name in images}
+    return {name: Augmenter(feed.augment, shapes[name], seed) for name in images}

@@ -118,12 +118,16 @@ class Source(Declared):
     leader: Source | None = None  # see follow
     share: Share | None = None  # which samples of the split it has, where `data.split` divides them
     divisible: ClassVar[bool] = True  # whether its samples may be divided at random
-    channels: str = "rgb"  # the colours of images of three channels in their order; "gray" where there are none
 
     @property
     def title(self) -> str:
         """What messages call the set."""
         return type(self).__name__
+
+    @property
+    def channels(self) -> str:
+        """The colours of images of three channels in their order: rgb or bgr; gray where there are none."""
+        return "rgb"
 
     split: Annotated[str, SplitRule] = param(
         None, help="which samples: train, train[:55000], all[80%:]; null: the first part"
