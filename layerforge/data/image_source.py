@@ -71,7 +71,7 @@ class ImageSource(Source):
         return self.color
 
     @property
-    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+    def class_names(self) -> tuple[str, ...]:
         return self._listed(self.part).classes
 
     @property
