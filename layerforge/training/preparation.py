@@ -60,7 +60,7 @@ def prepare(config: Config, backend: str | Backend | None = None, resume: Resume
         transform=resume.transform if resume else None,
         uses=uses_of(net.graph),
     )
-    monitors = Monitors(config, net, bool(data.val))
+    monitors = Monitors(config, net, bool(data.val), data.val.class_names if data.val else ())
     assert config.solver is not None  # building the net has raised what is wrong with the configuration
     solver = Solver.from_config(net, config.solver)
     files = fingerprints(data.section, config.imports)

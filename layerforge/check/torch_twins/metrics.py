@@ -72,6 +72,7 @@ def confusion_matrix(c: Call) -> Tensor:
 
 
 def one_hot(t: Tensor, classes: int) -> Tensor:
+    """Rows of zeros with a 1 at the class."""
     return nn.functional.one_hot(t, classes).to(torch.get_default_dtype())
 
 
@@ -95,6 +96,7 @@ def of_classes(formula: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]
 
 
 def over_classes(each: Tensor, average: str, occurs: Tensor, weight: Tensor) -> Tensor:
+    """The average of a number of each class."""
     if average == "binary":
         return each[1]
     if average == "none":
@@ -186,12 +188,14 @@ def mean_error(error: Callable[[Tensor, Tensor], Tensor], root: bool = False) ->
 
 
 def outputs(c: Call) -> tuple[Tensor, Tensor, Tensor]:
+    """Numbers and targets (N, D), weights (N, 1)."""
     n = len(c.x[0])
     weight = c.x[2] if len(c.x) == 3 else torch.ones(n)
     return c.x[0].reshape(n, -1), c.x[1].reshape(n, -1), weight[:, None]
 
 
 def of_outputs(c: Call, each: Tensor) -> Tensor:
+    """The mean of the outputs' numbers, or each."""
     return each if c.hyper.get("multioutput") == "raw_values" else each.mean()
 
 

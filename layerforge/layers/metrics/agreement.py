@@ -76,10 +76,10 @@ class MatthewsCorrelation(Predicted):
 
         y = (n s - Σ p[k] t[k]) / √((n² - Σ p[k]²) (n² - Σ t[k]²))
 
-    where s of n predictions are right, p[k] are of class k, and t[k] are the labels of that class (Gorodkin's R_K; of two
-    classes Matthews' φ). 1 is perfect, 0 as good as chance, and 0 too where all predictions, or all labels, are of one
-    class. Of scores of several classes the largest decides; one score is class 1 above `threshold`. With a third bottom
-    each sample counts by its weight. A score that is NaN makes y NaN.
+    where s of n predictions are right, p[k] are of class k, and t[k] are the labels of that class (Gorodkin's R_K; of
+    two classes Matthews' φ). 1 is perfect, 0 as good as chance, and 0 too where all predictions, or all labels, are
+    of one class. Of scores of several classes the largest decides; one score is class 1 above `threshold`. With a
+    third bottom each sample counts by its weight. A score that is NaN makes y NaN.
 
     Shapes    x (N, K, d1, ...) real with labels (N, d1, ...) index, x (N) or (N, 1) with labels (N) or (N, 1), index or
               real 0 and 1, or x index: predictions of num_classes; weights (N); y a single number

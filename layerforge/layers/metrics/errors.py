@@ -78,21 +78,19 @@ class MeanError(OfOutputs):
         return self.over_outputs(self.after(self.xp, tally["sum"] / total))
 
 
-SHAPES = """
-Shapes    x and t real, (N) or (N, D): numbers and their targets, with more axes each place is an output; (N) and (N,
-          1) are the same; weights (N); y a single number, with multioutput raw_values (D)
-Keeps     nothing: a metric has no gradient
-Cost      one pass over the numbers, {kept} numbers for each output in an evaluation
-Errors    LayerError when shapes do not fit; LayerError (exit 3) for a negative weight
-Source    {source}
-"""
-
 DOC = """{name}: {what}
 
     y[d] = {formula}
 
 for each output d, over all samples; y is the mean of the y[d], or with multioutput raw_values all of them. With a third
 bottom each sample counts by its weight. {note}NaN where there are no samples.
+
+Shapes    x and t real, (N) or (N, D): numbers and their targets, with more axes each place is an output; (N) and (N,
+          1) are the same; weights (N); y a single number, with multioutput raw_values (D)
+Keeps     nothing: a metric has no gradient
+Cost      one pass over the numbers, two numbers for each output in an evaluation
+Errors    LayerError when shapes do not fit; LayerError (exit 3) for a negative weight
+Source    {source}
 """
 
 WEIGHT = Spec((6,), low=0.1, high=2)
@@ -123,7 +121,7 @@ def mean_error(
     note: str = "",
 ) -> Any:
     """Make a mean of an error: the layer `name`. `formula` is what the documentation shows of `error` and `after`."""
-    text = DOC.format(name=name, what=what, formula=formula, note=note) + SHAPES.format(kept=2, source=source)
+    text = DOC.format(name=name, what=what, formula=formula, note=note, source=source)
     own = {"error": staticmethod(error), "after": staticmethod(after), "examples": EXAMPLES, "bad_examples": BAD}
     return add_member(MeanError, name, text, **own)
 
@@ -151,17 +149,24 @@ MAPE = mean_error(
 
 @register
 class R2(OfOutputs):
-    __doc__ = """R2: the coefficient of determination, the share of the targets' variance that is explained
+    """R2: the coefficient of determination, the share of the targets' variance that is explained
 
         y[d] = 1 - Σₙ (x[n, d] - t[n, d])² / Σₙ (t[n, d] - μ)²      μ is the mean of t[n, d] over all samples
 
-    for each output d; y is the mean of the y[d], or with multioutput raw_values all of them. 1 is perfect, 0 as good
-    as always saying μ. Where the targets are constant y[d] is 1 if all are met, and else 0. With a third bottom each
+    for each output d; y is the mean of the y[d], or with multioutput raw_values all of them. 1 is perfect, 0 as good as
+    always saying μ. Where the targets are constant y[d] is 1 if all are met, and else 0. With a third bottom each
     sample counts by its weight. NaN where there are fewer than two samples.
 
     The means and sums of squares of batches are put together exactly (Chan, Golub & LeVeque 1983): targets far from 0
     lose nothing.
-""" + SHAPES.format(kept=4, source="compare sklearn.metrics.r2_score").replace("\n", "\n    ")
+
+    Shapes    x and t real, (N) or (N, D): numbers and their targets, with more axes each place is an output; (N) and
+              (N, 1) are the same; weights (N); y a single number, with multioutput raw_values (D)
+    Keeps     nothing: a metric has no gradient
+    Cost      one pass over the numbers, four numbers for each output in an evaluation
+    Errors    LayerError when shapes do not fit; LayerError (exit 3) for a negative weight
+    Source    compare sklearn.metrics.r2_score
+    """
 
     higher_is_better = True
 
