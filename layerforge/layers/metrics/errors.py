@@ -177,24 +177,29 @@ class R2(OfOutputs):
         xp = self.xp
         x, t, weight = self.samples(x, t, weight)
         total = weight.sum()
-        first = t[:1] if len(t) else xp.zeros((1, t.shape[1]))
-        mean = first + ratio(xp, (weight * (t - first)).sum(axis=0), total)  # exact where all are the same
+        origin = t[0] if len(t) else xp.zeros(t.shape[1])
+        apart = t - origin
+        mean = ratio(xp, (weight * apart).sum(axis=0), total)
         return {
             "samples": self.number(len(x)),
             "weight": total,
-            "mean": mean.reshape(-1),
-            "spread": (weight * (t - mean) ** 2).sum(axis=0),
+            "origin": origin,
+            "mean": mean,
+            "spread": (weight * (apart - mean) ** 2).sum(axis=0),
             "error": (weight * (x - t) ** 2).sum(axis=0),
         }
 
     def merge(self, first: Tally, second: Tally) -> Tally:
-        total = first["weight"] + second["weight"]
-        share = ratio(self.xp, second["weight"], total)
-        apart = second["mean"] - first["mean"]
+        """Means are kept as their distance from one of the targets, the origin, so that none of it is rounded away."""
+        xp, total = self.xp, first["weight"] + second["weight"]
+        share = ratio(xp, second["weight"], total)
+        moved = (second["origin"] - first["origin"]) + second["mean"]
+        apart, empty = moved - first["mean"], first["weight"] == 0
         added = {name: first[name] + second[name] for name in ("samples", "weight", "error")}
         return {
             **added,
-            "mean": first["mean"] + apart * share,
+            "origin": xp.where(empty, second["origin"], first["origin"]),
+            "mean": xp.where(empty, second["mean"], first["mean"] + apart * share),
             "spread": first["spread"] + second["spread"] + apart**2 * first["weight"] * share,
         }
 
