@@ -53,11 +53,13 @@ class Monitors:
         return monitor, self._is_higher_better(monitor, section.mode)
 
     def _plateau(self) -> None:
-        """Check what a plateau schedule watches, and fill in its mode: a run is recorded with the one it has."""
+        """Check what a schedule watches, and fill in a plateau's mode: a run is recorded with the one it has."""
         schedule = self.config.solver.schedule if self.config.solver is not None else None
-        if isinstance(schedule, Plateau):
+        monitor = getattr(schedule, "monitor", None)
+        if monitor is not None:
             known = [*self.metrics, TRAIN_LOSS] if self.metrics else []
-            self._check("solver.schedule", schedule.monitor, known, "take another schedule")
+            self._check("solver.schedule", monitor, known, "take another schedule")
+        if isinstance(schedule, Plateau):
             schedule.mode = "max" if self._is_higher_better(schedule.monitor, schedule.mode) else "min"
             schedule.validate()
 
