@@ -21,7 +21,8 @@ def can_be_split(case: Case) -> str | None:
 def check_merges(case: Case) -> None:
     """The tallies of three parts of a batch, merged in either grouping, give the value of the whole, in float64."""
     probe = case.probe(phase="eval")
-    layer, n = probe.layer, batch_size(case.example)
+    layer: Any = probe.layer
+    n = batch_size(case.example)
     probe.forward()
     want = outputs(probe, layer.computed(layer.tally))
     parts = []

@@ -29,7 +29,8 @@ def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A run whose data know the names of its classes; nothing is ever learned."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    lines = [f'{a:.3f},{b:.3f},"{WORDS[k]}"' for (a, b), k in zip(rng.normal(size=(30, 2)), rng.permutation(30) % 3, strict=True)]
+    points, kinds = rng.normal(size=(30, 2)), rng.permutation(30) % 3
+    lines = [f'{a:.3f},{b:.3f},"{WORDS[k]}"' for (a, b), k in zip(points, kinds, strict=True)]
     Path("pets.csv").write_text("\n".join(["a,b,pet", *lines]) + "\n")
     feed = {"type": "CSV", "path": str(tmp_path / "pets.csv"), "label": "pet", "batch_size": 7}
     return {

@@ -102,8 +102,7 @@ BAD = [
 def share(name: str, what: str, *, formula: str, parts: Callable[..., tuple[Any, Any]], source: str) -> Any:
     """Make a share of each class: the layer `name`. `formula` is what the documentation shows of `parts`."""
     text = DOC.format(name=name, what=what, formula=formula, source=source)
-    own = {"parts": staticmethod(parts), "examples": FORMS, "bad_examples": BAD}
-    return add_member(Averaged, name, text, **own)
+    return add_member(Averaged, name, text, parts=staticmethod(parts), examples=FORMS, bad_examples=BAD)
 
 
 Precision = share(

@@ -90,6 +90,6 @@ class Decided(Compared):
 class Predicted(Decided):
     """Base of the metrics of decisions that take predictions, too, in the place of scores."""
 
-    forms = (CLASSES, ONE, SEVERAL, PREDICTED)
+    forms: tuple[str, ...] = (CLASSES, ONE, SEVERAL, PREDICTED)
 
     num_classes: int | None = param(None, help="how many classes there are, where bottom[0] holds predictions", ge=1)

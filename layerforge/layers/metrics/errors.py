@@ -122,8 +122,8 @@ def mean_error(
 ) -> Any:
     """Make a mean of an error: the layer `name`. `formula` is what the documentation shows of `error` and `after`."""
     text = DOC.format(name=name, what=what, formula=formula, note=note, source=source)
-    own = {"error": staticmethod(error), "after": staticmethod(after), "examples": EXAMPLES, "bad_examples": BAD}
-    return add_member(MeanError, name, text, **own)
+    own: dict[str, Any] = {"error": staticmethod(error), "after": staticmethod(after)}
+    return add_member(MeanError, name, text, examples=EXAMPLES, bad_examples=BAD, **own)
 
 
 MAE = mean_error(

@@ -138,8 +138,9 @@ CHANCES = Spec((9, 3), draw=some_probabilities)
 
 def ranking(name: str, what: str, **entry: Any) -> Any:
     """Make a metric of a ranking: the layer `name`."""
-    own = {"area": staticmethod(entry.pop("area")), "examples": EXAMPLES, "bad_examples": BAD}
-    return add_member(Ranked, name, DOC.format(name=name, what=what, **entry), **own)
+    area: Any = staticmethod(entry.pop("area"))
+    text = DOC.format(name=name, what=what, **entry)
+    return add_member(Ranked, name, text, area=area, examples=EXAMPLES, bad_examples=BAD)
 
 
 def of_labels(rng: Any, shape: tuple[int, ...]) -> Any:
