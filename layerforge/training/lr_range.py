@@ -17,6 +17,7 @@ from ..config.document import Config
 from ..data.loader import Batch
 from ..schema.errors import ConfigError, DivergedError
 from .batches import check_batches, grouped
+from .overfit import SameBatches
 from .preparation import Parts, prepare
 
 DIVERGED = 4.0  # a smoothed loss so many times its lowest ends the test
@@ -116,10 +117,11 @@ def _run(parts: Parts, rates: list[float], smoothing: float) -> tuple[list[Tried
 
 def _groups(parts: Parts) -> Iterator[list[Batch]]:
     """The batches of steps, one epoch after the other without end."""
-    epoch = 0
+    section, epoch = parts.config.train, 0
+    feed = SameBatches(parts.train, section.overfit_batches) if section.overfit_batches else parts.train
     while True:
         parts.solver.epoch = epoch
-        yield from grouped(parts.train.epoch(epoch), parts.config.train.accumulate_grad_batches)
+        yield from grouped(feed.epoch(epoch), section.accumulate_grad_batches)
         epoch += 1
 
 
