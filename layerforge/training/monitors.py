@@ -102,5 +102,7 @@ class Monitors:
             for step in steps
             for j, (name, weight) in enumerate(zip(step.node.tops, step.node.loss_weights, strict=True))
         )
-        declares = metric_of(self.net, top) or metric_of(self.net, top.rpartition("/")[0])
-        return declares.higher_is_better if declares else not is_loss and is_higher_better(metric)
+        parts = top.split("/")  # of a class "a/b": recall/a/b
+        named = (metric_of(self.net, "/".join(parts[:count])) for count in range(len(parts), 0, -1))
+        declares = next((each for each in named if each is not None), None)
+        return declares.higher_is_better if declares is not None else not is_loss and is_higher_better(metric)

@@ -9,6 +9,7 @@ from ...arrays.functional import one_hot
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
 from ...contract.metric import Tally
+from ...schema.errors import LayerError
 from ...schema.params import param
 from ..losses.labels import some_ignored
 from ..tables import add_member
@@ -33,7 +34,9 @@ class Ranked(Compared):
     )
 
     def check_form(self) -> None:
-        chosen_average(self)
+        if chosen_average(self) == "micro" and self.form == ONE:
+            message = "average micro ranks the scores of all classes together, and there is one score for both"
+            raise LayerError(message, hint="binary, macro, weighted or none")
 
     def tops_of(self, number: Spec) -> Spec:
         return number_or_each(self, number)
@@ -162,6 +165,7 @@ BAD = [
     Bad({}, "has shape (5,), expected (4,) or (4, 1)", [Spec((4, 1)), index((5,), 2)]),
     Bad({}, "must be real numbers", [index((4,), 2), index((4,), 2)]),
     Bad({"threshold": 0.5}, "threshold"),
+    Bad({"average": "micro"}, "there is one score for both", [Spec((4, 1)), index((4,), 2)]),
     Bad({}, "bottom[2], the weights, has shape (3,), expected (4,)", [Spec((4, 3)), index((4,), 3), Spec((3,))]),
 ]
 
