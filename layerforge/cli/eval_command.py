@@ -28,7 +28,8 @@ def run(args: argparse.Namespace) -> int:
     from ..training.evaluation import score
     from .score_tables import lines
 
-    trained = open_trained(args.target, [*args.assignments, *args.set], args.weights, args.allow_import)
+    overrides = [*args.assignments, *args.set]
+    trained = open_trained(args.target, overrides, args.weights, args.allow_import)
     loader = trained.open_data(args.data)
     scores = score(trained.net, loader.epoch(0), loader.class_names)
     if args.json:
