@@ -16,6 +16,7 @@ import numpy as np
 from ..config.document import Config
 from ..data.loader import Batch
 from ..schema.errors import ConfigError, DivergedError
+from ..solvers.schedules import Fixed
 from .batches import check_batches, grouped
 from .overfit import SameBatches
 from .preparation import Parts, prepare
@@ -86,7 +87,7 @@ def lr_range(
 
 def _demand_fixed(parts: Parts) -> None:
     schedule = parts.solver.schedule
-    if schedule.type_name != "fixed" or schedule.plain().get("warmup"):
+    if not isinstance(schedule, Fixed) or schedule.warmup:
         raise ConfigError("the range test sets lr in every step", hint="override the schedule: solver.schedule=fixed")
 
 
@@ -96,7 +97,7 @@ def _run(parts: Parts, rates: list[float], smoothing: float) -> tuple[list[Tried
     tried: list[Tried] = []
     average, lowest = 0.0, math.inf
     for step, lr in enumerate(rates):
-        solver.lr = lr
+        solver.base_lr = lr
         group = next(groups)
         try:
             if len(group) > 1:
