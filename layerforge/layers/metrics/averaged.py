@@ -86,6 +86,7 @@ FORMS = [
     Example({"num_classes": 6, "average": "macro"}, [index((9,), 4), index((9,), 5)], "classes that do not occur"),
     Example({}, [Spec((0, 3)), index((0,), 3)], "no sample"),
 ]  # fmt: skip
+FEW = [FORMS[1], FORMS[3], FORMS[4]]
 BAD = [
     Bad({}, "threshold: 0 for logits", [Spec((4, 1)), index((4,), 2)]),
     Bad({"threshold": 0.5}, "the largest score decides", [Spec((4, 3)), index((4,), 3)]),
@@ -102,7 +103,8 @@ BAD = [
 def share(name: str, what: str, *, formula: str, parts: Callable[..., tuple[Any, Any]], source: str) -> Any:
     """Make a share of each class: the layer `name`. `formula` is what the documentation shows of `parts`."""
     text = DOC.format(name=name, what=what, formula=formula, source=source)
-    return add_member(Averaged, name, text, parts=staticmethod(parts), examples=FORMS, bad_examples=BAD)
+    examples = FORMS if name == "F1" else FEW  # they share all but a line
+    return add_member(Averaged, name, text, parts=staticmethod(parts), examples=examples, bad_examples=BAD)
 
 
 Precision = share(

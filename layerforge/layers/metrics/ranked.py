@@ -122,7 +122,7 @@ macro (the mean of y[k]), weighted (by how much of each class there is), micro (
 (each y[k]). With a third bottom each sample counts by its weight. {undefined} A score that is NaN makes y NaN.
 
 An evaluation keeps every score in the net's dtype, and every label in 8 bytes: 12 bytes for each sample of one float32
-score, 4 K + 8 of K classes, 8 more with weights; while it sorts, about 60 for each sample.
+score, 4 K + 8 of K classes, 8 more with weights; while it sorts, about 80 for each sample.
 
 Shapes    x (N, K, d1, ...) real with labels (N, d1, ...) index, x (N) or (N, 1) with labels (N) or (N, 1), index or
           real 0 and 1, or x and labels (N, L) of L labels; weights (N); y a single number, or (K)
