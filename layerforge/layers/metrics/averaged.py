@@ -86,7 +86,7 @@ FORMS = [
     Example({"num_classes": 6, "average": "macro"}, [index((9,), 4), index((9,), 5)], "classes that do not occur"),
     Example({}, [Spec((0, 3)), index((0,), 3)], "no sample"),
 ]  # fmt: skip
-FEW = [FORMS[1], FORMS[3], FORMS[4]]
+FEW = [FORMS[i] for i in (2, 3, 4, 7)]
 BAD = [
     Bad({}, "threshold: 0 for logits", [Spec((4, 1)), index((4,), 2)]),
     Bad({"threshold": 0.5}, "the largest score decides", [Spec((4, 3)), index((4,), 3)]),
