@@ -79,14 +79,32 @@ def shaken(array: np.ndarray, noise: int | None) -> np.ndarray:
     return array * (1 + NOISE * rng.uniform(-1, 1, array.shape))
 
 
+def shifted(array: np.ndarray, noise: int) -> np.ndarray:
+    """A gradient that is off by one small number wherever it is not zero.
+
+    So do roundings of a mean that was taken from all of it: where the terms of a parameter's gradient cancel, as those
+    of a bias below a BatchNorm do, their roundings do not.
+    """
+    if array.dtype.kind != "f" or not array.size:
+        return array
+    shift = np.random.default_rng([noise, array.size, 1]).uniform(-1, 1) * NOISE * np.abs(array).max()
+    return array + shift * (array != 0)
+
+
 def shake(layer: Any, noise: int) -> None:
     """Let a layer round what it returns."""
     perform = layer.perform
 
+    def rounded(doing: str, array: Any) -> Any:
+        if array is None:
+            return None
+        array = shaken(np.asarray(array), noise)
+        return shifted(array, noise) if doing == "backward" else array
+
     def rounding(doing: str, arrays: Any) -> Any:
         found = perform(doing, arrays)
         several = isinstance(found, (tuple, list))
-        shaken_all = [a if a is None else shaken(np.asarray(a), noise) for a in (found if several else [found])]
+        shaken_all = [rounded(doing, a) for a in (found if several else [found])]
         return tuple(shaken_all) if several else shaken_all[0]
 
     layer.perform = rounding
