@@ -11,7 +11,9 @@ import numpy as np
 from layerforge import Net, Solver
 from layerforge.schema.errors import LayerForgeError
 
-from .trials import CLASSES, TOKENS, Action, Trial
+from .catalogue import TOKENS
+from .growing import CLASSES
+from .trials import Action, Trial
 
 NOISE = 1e-6  # relative: some roundings of float32
 

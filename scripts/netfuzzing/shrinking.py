@@ -9,7 +9,8 @@ from typing import Any
 from layerforge import Net
 from layerforge.schema.errors import LayerForgeError
 
-from .trials import Trial, bottoms
+from .growing import bottoms
+from .trials import Trial
 
 TRIES = 120
 
