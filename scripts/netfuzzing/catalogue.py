@@ -39,6 +39,20 @@ def axis(rng: random.Random, spec: Spec) -> int:
     return rng.randrange(1, max(spec.ndim, 2))
 
 
+def counts(rng: random.Random, spec: Spec) -> list[int]:
+    """How often each place of axis 1 is repeated; some not at all."""
+    return [rng.choice((0, 1, 1, 2)) for size in spec.shape[1:2] for _ in range(size)]
+
+
+def subscripts(rng: random.Random, spec: Spec) -> list[Any]:
+    """Numbers, slices and lists, for some of the axes but that of the samples."""
+    found: list[Any] = [":"]
+    for size in spec.shape[1 : rng.randrange(2, max(spec.ndim, 2) + 1)]:
+        places = [rng.randrange(-size, size) for _ in range(2)]  # lists that are several name places together
+        found.append(rng.choice((":", "1:", "::-1", "-2:", "::2", rng.randrange(-size, size), places, places)))
+    return found
+
+
 ANYWHERE = [
     *(plain(kind) for kind in (
         "ReLU", "ReLU", "Tanh", "Sigmoid", "GELU", "SiLU", "Mish", "ELU", "SELU", "CELU", "Softplus", "Softsign", "Erf",
@@ -55,7 +69,10 @@ ANYWHERE = [
     plain("Linear", out_features=one_of(1, 2, 4, 8)), plain("Linear", out_features=3, bias=False),
     plain("Permute", dims=lambda rng, spec: [0, *rng.sample(range(1, spec.ndim), spec.ndim - 1)]),
     plain("Permute", dims=lambda rng, spec: [0, *range(1, spec.ndim)][:1] + [*range(1, spec.ndim)][::-1]),
-    plain("Pad", padding=one_of([1, 0], [1, 2])),
+    plain("Pad", padding=one_of([1, 0], [1, 2])), plain("Squeeze"), plain("GLU", dim=axis), plain("GLU", dim=axis),
+    plain("Sort", dim=axis, descending=one_of(True, False)),
+    plain("RepeatInterleave", dim=axis, repeats=2), plain("RepeatInterleave", dim=1, repeats=counts),
+    plain("Index", index=subscripts), plain("Index", index=subscripts),
 ]  # fmt: skip
 IMAGES = [
     *(window("Conv2d", out_channels=one_of(1, 2, 4), bias=one_of(True, True, False)) for _ in range(3)),
@@ -66,13 +83,14 @@ IMAGES = [
     plain("Dropout2d", p=0.5), plain("Dropout2d", p=0.3), plain("Upsample", scale_factor=2), plain("MVN"),
     plain("PixelShuffle", upscale_factor=2), plain("Unfold", kernel_size=2),
     plain("SpatialPyramidPool", pyramid_height=2), plain("AdaptiveMaxPool2d", output_size=one_of(1, 2)),
+    plain("SVDVals"), plain("Det"),
 ]  # fmt: skip
 SEQUENCES = [
     plain("LSTM", hidden_size=one_of(2, 4)), plain("GRU", hidden_size=one_of(2, 4)), plain("RNN", hidden_size=3),
     plain("LSTM", hidden_size=3, bidirectional=True), plain("MultiheadAttention", num_heads=one_of(1, 2)),
     plain("ScaledDotProductAttention", bottoms=3, causal=one_of(True, False)), plain("PositionalEmbedding", max_len=8),
     window("Conv1d", out_channels=one_of(2, 3)), window("MaxPool1d"), window("AvgPool1d"), plain("InstanceNorm"),
-    window("ConvTranspose1d", out_channels=2), window("Unfold1d"),
+    window("ConvTranspose1d", out_channels=2), window("Unfold1d"), plain("SVDVals"), plain("Det"), plain("Det"),
 ]  # fmt: skip
 VOLUMES = [
     window("Conv3d", out_channels=2), window("MaxPool3d"), window("AvgPool3d"), plain("Reshape", shape=[0, 0, 0, -1]),

@@ -11,8 +11,6 @@ import numpy as np
 from layerforge import Net, Solver
 from layerforge.schema.errors import LayerForgeError
 
-from .catalogue import TOKENS
-from .growing import CLASSES
 from .trials import Action, Trial
 
 NOISE = 1e-6  # relative: some roundings of float32
@@ -185,10 +183,8 @@ def data(trial: Trial, action: Action) -> dict[str, np.ndarray]:
     found = {}
     for name, declared in trial.config["inputs"].items():
         shape = (action.batch, *declared["shape"][1:])
-        if name == "t":
-            found[name] = rng.integers(0, CLASSES, shape)
-        elif declared.get("dtype"):
-            found[name] = rng.integers(0, TOKENS, shape)
+        if name in trial.ranges:
+            found[name] = rng.integers(0, trial.ranges[name], shape)
         elif whole:
             found[name] = rng.integers(0, 4, shape).astype("float32")
         else:

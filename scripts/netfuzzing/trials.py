@@ -36,6 +36,7 @@ class Trial:
     watched   the blobs that are asked to be kept
     keeps     of the reference and of the second net on the engine: "all", "none" or "watched"
     threads   whether all nets run at once
+    ranges    of inputs that are indices: how many values they have
     """
 
     config: dict[str, Any]
@@ -43,6 +44,7 @@ class Trial:
     watched: list[str]
     keeps: list[str]
     threads: bool
+    ranges: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """What json.dumps takes; `from_json` makes a trial of it again."""
@@ -64,13 +66,12 @@ def draw(seed: int, number: int) -> Trial:
         net.end()
         if net.layers:
             break
-    blobs = [name for name in net.blobs if name not in ("t", "u")]
-    real = [name for name in blobs if net.blobs[name].is_real]
+    real = [name for name, spec in net.blobs.items() if spec.is_real]
     config = {"seed": rng.randrange(100), "inputs": net.inputs, "net": net.layers}
     actions = [_action(rng, real, net.losses > 0) for _ in range(rng.choice((2, 3, 4)))]
     watched = sorted(rng.sample(real, min(len(real), rng.choice((0, 1, 2)))))
     keeps = [rng.choice(("all", "none", "watched")), rng.choice(("none", "none", "watched"))]
-    return Trial(config, actions, watched, keeps, rng.random() < 0.25)
+    return Trial(config, actions, watched, keeps, rng.random() < 0.25, net.ranges)
 
 
 def _action(rng: random.Random, blobs: list[str], with_loss: bool) -> Action:
