@@ -215,6 +215,26 @@ def test_a_matrix_that_is_not_finite_has_no_singular_values(wrong: float, capfd:
     assert capfd.readouterr() == ("", ""), "LAPACK said something of its own"
 
 
+@pytest.mark.parametrize("name", ["Det", "SVDVals"])
+def test_no_singular_values_are_searched_for_where_a_number_is_not_finite(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LAPACK may never come to an end there."""
+    search = np.linalg.svd
+
+    def finite_only(x: Any, **how: Any) -> Any:
+        assert np.isfinite(x).all()
+        return search(x, **how)
+
+    monkeypatch.setattr(np.linalg, "svd", finite_only)
+    for wrong in (np.nan, np.inf, -np.inf):
+        layer = Alone(name, [[[1.0, wrong], [0.0, 1.0]]])
+        try:
+            assert np.isnan(layer.vjp(np.ones_like(layer.top()))["bottom[0]"]).all()
+        except LayerError:
+            assert name == "SVDVals"
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", ["Det", "LogDet", "Inverse", "Solve"])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

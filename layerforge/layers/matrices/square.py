@@ -38,8 +38,8 @@ def transposed(x: Any) -> Any:
 def where_finite(xp: Any, compute: Callable[[Any], Any], x: Any) -> Any:
     """What is computed of matrices, one array or several; NaN for each matrix that holds NaN or infinity.
 
-    Of such a matrix some libraries say that it is singular, or has no factors; others warn, print, or return numbers.
-    They do not see it: in its place they get the identity.
+    Of such a matrix some libraries say that it is singular, or has no factors; others warn, print, return numbers, or
+    search for ever (the singular values of one that holds infinity). They do not see it: they get the identity instead.
     """
     finite = xp.isfinite(x).all(axis=(-2, -1))
     if bool(finite.all()):
