@@ -134,7 +134,8 @@ def perform(net: Net, solver: Solver, trial: Trial, action: Action, seen: Seen, 
             seen.note("state", path, array)
     for number, start in enumerate(action.backwards):
         seen.doing = f"backward {number}"
-        cotangents = {} if start is None else {start: shaken(cotangent(net, start, action), noise)}
+        names = [] if start is None else start.split("+")
+        cotangents = {name: shaken(cotangent(net, name, action), noise) for name in names}
         for name, array in (cotangents or {"the losses": 1.0}).items():  # what cancels in a backward is as large
             seen.note("gradients", f"of {name} as given, {number}", array)
         net.backward(**cotangents)

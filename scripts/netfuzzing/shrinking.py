@@ -72,7 +72,14 @@ def without_layer(trial: Trial, i: int) -> None:
     trial.config["inputs"], trial.config["net"] = read_ones(trial.config["inputs"], layers)
     trial.watched = [name for name in trial.watched if name != gone["name"]]
     for action in trial.actions:
-        action.backwards = [first if start == gone["name"] else start for start in action.backwards]
+        action.backwards = [renamed_start(start, gone["name"], first) for start in action.backwards]
+
+
+def renamed_start(start: str | None, gone: str, first: str) -> str | None:
+    """What a backward starts from without that layer: each blob once."""
+    if start is None:
+        return None
+    return "+".join(dict.fromkeys(first if name == gone else name for name in start.split("+")))
 
 
 def valid(trial: Trial) -> bool:

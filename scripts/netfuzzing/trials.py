@@ -17,7 +17,7 @@ class Action:
     """One thing done with a net.
 
     kind       "pass", or "step" of a solver
-    backwards  of a pass: what each backward starts from, None for the losses, or a blob's name
+    backwards  of a pass: what each backward starts from, None for the losses, or the names of blobs with a + between
     disguise   how the inputs are stored, or of which type they are
     """
 
@@ -84,5 +84,8 @@ def _action(rng: random.Random, blobs: list[str], with_loss: bool) -> Action:
         starts.append(rng.choice([*blobs, *starts]))
     if rng.random() < 0.3:
         starts = starts[::-1]
+    if len(blobs) > 1 and rng.random() < 0.3:  # mostly first: what is not kept allows one backward only
+        several = "+".join(rng.sample(blobs, rng.choice((2, min(3, len(blobs))))))
+        starts = [several, *starts] if rng.random() < 0.7 else [*starts, several]
     phase = rng.choice(("train", "train", "eval"))
     return Action("pass", batch, data, disguise, phase, starts if rng.random() < 0.85 else [])
