@@ -32,6 +32,7 @@ _PUBLIC = {
     "gradcheck": "check.gradcheck",
     "jacobian": "run.derivatives",
     "train": "training.train",
+    "load_model": "inference.model",
     "hook": "training.hooks",
     "Running": "training.hooks",
     "LayerForgeError": "schema.errors",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # the same names, as type checkers and editors read them; a t
     from .contract.layer import Example as Example
     from .contract.layer import Layer as Layer
     from .data.source import Source as Source
+    from .inference.model import load_model as load_model
     from .net import Net as Net
     from .run.derivatives import jacobian as jacobian
     from .schema.errors import BackendError as BackendError

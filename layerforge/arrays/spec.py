@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from ..schema.params import parse_as
 
 ROLES = ("real", "index")
 FORMATS = ("csr",)  # of sparse blobs
@@ -66,6 +68,20 @@ class Spec:
         """The same in another dtype; an index keeps its integer dtype whatever is asked."""
         return replace(self, dtype=dtype) if self.is_real else self
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for a file."""
+        more = {"low": self.low, "high": self.high, "sparse": self.sparse}
+        own = {"shape": list(self.shape), "dtype": self.dtype, "role": self.role}
+        return own | {key: value for key, value in more.items() if value is not None}
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Spec:
+        """From what `plain` wrote. Errors   KeyError, TypeError or ValueError where it is something else"""
+        low, high = (None if values.get(end) is None else parse_as(float, values[end]) for end in ("low", "high"))
+        shape, sparse = parse_as(list[int], values["shape"]), values.get("sparse")
+        return cls(tuple(shape), str(values["dtype"]), str(values["role"]), low, high, sparse=sparse)
+
     def __str__(self) -> str:
         return f"({', '.join(map(str, self.shape))}) {self.dtype}{f' {self.sparse}' if self.sparse else ''}"
 
@@ -73,3 +89,13 @@ class Spec:
 def index(shape: Sequence[int], high: int, low: int = 0) -> Spec:
     """The Spec of indices low <= i < high, such as class labels."""
     return Spec(tuple(shape), role="index", low=low, high=high)
+
+
+def plain_specs(specs: Mapping[str, Spec]) -> list[dict[str, Any]]:
+    """Specs by name as plain values that keep their order."""
+    return [{"name": name, **spec.plain} for name, spec in specs.items()]
+
+
+def parse_specs(values: Any) -> dict[str, Spec]:
+    """From what `plain_specs` wrote. Errors   KeyError, TypeError or ValueError where it is something else"""
+    return {str(value["name"]): Spec.parse(value) for value in list(values)}

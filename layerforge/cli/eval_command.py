@@ -27,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
     from ..training.console import show_metric
     from ..training.evaluation import score
 
-    trained = open_trained(args.target, [*args.assignments, *args.set], args.weights, args.allow_import)
+    overrides = [*args.assignments, *args.set]
+    trained = open_trained(args.target, overrides, args.weights, args.allow_import)
     loader = trained.open_data(args.data)
     scores = score(trained.net, loader.epoch(0))
     values = {f"{args.data}/{k}": v for k, v in scores.numbers.items()}

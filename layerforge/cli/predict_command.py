@@ -25,6 +25,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..inference.model import Model
     from ..inference.prediction import predict, write_csv, write_npz
     from ..inference.trained import open_trained
     from ..schema.errors import ConfigError
@@ -32,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     suffix = Path(args.output).suffix if args.output else ".csv"
     if suffix not in (".csv", ".npz"):
         raise ConfigError(f"cannot write predictions as '{suffix}'", hint="use a name that ends in .csv or .npz")
-    trained = open_trained(args.target, [], args.weights, args.allow_import)
-    table = predict(trained, args.inputs, blob=args.blob, name=args.input, batch_size=args.batch_size)
+    model = Model(open_trained(args.target, (), args.weights, args.allow_import))
+    table = predict(model, args.inputs, blob=args.blob, name=args.input, batch_size=args.batch_size)
     if suffix == ".npz":
         write_npz(table, args.output)
     else:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..arrays.spec import Spec
 from ..schema import user_modules
 from ..schema.errors import ConfigError, LayerForgeError, flatten, in_order, raise_all
 from ..schema.locations import Place, PlacedDict, PlacedList, part, place_of
@@ -19,6 +20,7 @@ from .python_tree import placed_copy
 from .resolved import described, resolved_tree
 from .sections import CheckpointSection, Section, SolverSection, Top, TrainSection
 from .variables import interpolate
+from .yaml_file import parse_yaml
 
 TOP_LEVEL = (
     "version",
@@ -97,6 +99,29 @@ class Config:
         files = Files()
         tree = merge_bases(placed_copy(mapping), "", files)
         self = cls(tree, files, None, overrides)
+        self._read(import_files)
+        return self
+
+    @classmethod
+    def of_inputs(
+        cls,
+        text: str,
+        name: str,
+        inputs: Mapping[str, Spec],
+        import_files: Callable[[list[str]], None] | None = None,
+    ) -> Config:
+        """The configuration of a resolved YAML text, with declared inputs in the place of its data section.
+
+        So a net is built where the data that its shapes came from are gone. `name` is what errors call the text.
+        """
+        read = parse_yaml(text, name)
+        tree = part(read, (key for key in read if key != "data"))
+        if "data" in read:
+            declared = {top for layer in read.get("net") or () for top in _declared(layer)}
+            tree["inputs"] = placed_copy(
+                {name: input_section(spec) for name, spec in inputs.items() if name not in declared}
+            )
+        self = cls(tree, Files(), name, ())
         self._read(import_files)
         return self
 
@@ -257,3 +282,17 @@ class Config:
     def origins(self) -> list[tuple[str, Any, str]]:
         """(dotted key, value, origin) of every setting; an origin is file:line, "--set", "default" or "given"."""
         return list(described(self.resolved()))
+
+
+def _declared(layer: Any) -> list[str]:
+    """The inputs that a layer of type Input declares."""
+    if not isinstance(layer, Mapping) or layer.get("type") != "Input":
+        return []
+    top = layer.get("top") or layer.get("name")
+    return list(top) if isinstance(top, list) else [str(top)]
+
+
+def input_section(spec: Spec) -> dict[str, Any]:
+    """An input as `inputs:` declares it; reals have the net's dtype."""
+    dtype = {} if spec.is_real else {"dtype": spec.dtype}
+    return {"shape": list(spec.shape), **dtype, **({"sparse": spec.sparse} if spec.sparse else {})}

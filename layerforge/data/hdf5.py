@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from .files import DEFLATE_RATIO, file_error, size_of
-from .npz import chosen, input_name, npz_input, spec_of
+from .npz import chosen, input_name, spec_of
+from .reader import Reader
 from .source import Source
 
 SMALL = 64 << 20  # bytes that are taken without asking how they are stored
 WIDE = 1 << 20  # elements in a sample that are believed without asking how they are stored
 SECONDS = 4  # of processor time, to read what is small
 BYTES_PER_SECOND = 20 << 20  # slower reading is taken for a damaged file
-SUFFIXES = (".h5", ".hdf5", ".hdf")  # of files that `predict` takes for HDF5
 MOST_LISTED = 10  # of what is left out
 REMEDY = "check the file with h5ls or h5dump"
 
@@ -77,25 +77,26 @@ class HDF5(Source):
             warnings.warn(f"HDF5: not all of {self.path} is read: {listed}; {hint}", stacklevel=1)  # once a file
         return {blob: arrays[name] for blob, name in names.items()}
 
-    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
-        """The dataset that `blobs` says is the blob, as in the files of training; of a .npz file, the array."""
-        kind = path.suffix.lower()
-        if kind == ".npz":
-            return npz_input(path, blob, self.blobs)
-        if kind not in SUFFIXES:
-            return None
-        known = describe(str(path))["arrays"]
-        if not known:
-            raise file_error(path, "holds no datasets of numbers")
-        name = input_name(path, blob, self.blobs, list(known))
-        spec_of(str(path), name, *_form(known[name]))
-        return read_arrays(str(path), [name])[name]
+    def reader(self) -> Reader:
+        from .array_reader import ArrayReader
+
+        return ArrayReader(self.specs(), self.blobs)
 
     def labels(self) -> dict[str, np.ndarray]:
         names = self.names()
         wanted = [blob for blob, spec in self.specs().items() if not spec.is_real and not spec.shape]
         arrays = read_arrays(self.path, list(dict.fromkeys(names[blob] for blob in wanted))) if wanted else {}
         return self.cut({blob: arrays[names[blob]] for blob in wanted}) if wanted else {}
+
+
+def hdf5_input(path: Path, blob: str, blobs: Mapping[str, Any] | None = None) -> np.ndarray:
+    """The samples of a blob from an HDF5 file given to `predict`; `blobs` is that of the source of training."""
+    known = describe(str(path))["arrays"]
+    if not known:
+        raise file_error(path, "holds no datasets of numbers")
+    name = input_name(path, blob, blobs, list(known))
+    spec_of(str(path), name, *_form(known[name]))
+    return read_arrays(str(path), [name])[name]
 
 
 def left_out(found: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from ..schema.synonyms import did_you_mean
 from .files import DEFLATE_RATIO, file_error, reading, size_of
+from .reader import Reader
 from .source import Source, infer_spec
 
 KINDS = "biuf"
@@ -58,9 +59,10 @@ class NPZ(Source):
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         return {blob: read_array(self.path, name) for blob, name in self.names().items()}
 
-    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
-        """The array that `blobs` says is the blob, as in the files of training."""
-        return npz_input(path, blob, self.blobs) if path.suffix.lower() == ".npz" else None
+    def reader(self) -> Reader:
+        from .array_reader import ArrayReader
+
+        return ArrayReader(self.specs(), self.blobs)
 
     def labels(self) -> dict[str, np.ndarray]:
         wanted = [blob for blob, spec in self.specs().items() if not spec.is_real and not spec.shape]

@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import numpy as np
 
 from ..arrays.philox import host_generator
-from ..arrays.spec import Spec, index
+from ..arrays.spec import Spec, index, parse_specs
 from ..config.data_section import SourceRule
 from ..schema.errors import ConfigError, DataError
 from ..schema.params import param
 from ..schema.registry import register_source
+from .kinds import Kind
+from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 from .source import Source
+
+
+class PairReader(Reader):
+    """The samples of each side as the reader of the inner source reads them."""
+
+    kind = "pairs"
+
+    def __init__(self, specs: Mapping[str, Spec], inner: Reader) -> None:
+        super().__init__(specs)
+        self.inner = inner
+
+    def plain(self) -> dict[str, Any]:
+        return {**super().plain(), "inner": self.inner.plain()}
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        from .readers import reader_of
+
+        return cls(parse_specs(values["blobs"]), reader_of(values["inner"], "the reader of pairs"))
+
+    def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
+        """A file is for one side: the same samples for each blob that is wanted."""
+        demand_blobs(self, blobs)
+        return {blob: self._inner(self.inner.read, path, blob, seen) for blob in blobs}
+
+    def convert(self, value: Any, blobs: Sequence[str], seen: Mapping[str, Kind]) -> tuple[Blobs, bool]:
+        demand_blobs(self, blobs)
+        demand_values(value, blobs, self.specs)
+        each = {blob: self._inner(self.inner.convert, of_blob(value, blob), blob, seen) for blob in blobs}
+        return {blob: samples for blob, (samples, _) in each.items()}, all(single for _, single in each.values())
+
+    def _inner(self, read: Callable[..., Any], value: Any, blob: str, seen: Mapping[str, Kind]) -> Any:
+        name = blob.removesuffix("_a").removesuffix("_b")
+        found = read(value, [name], {name: seen[blob]} if blob in seen else {})
+        return (found[0][name], found[1]) if isinstance(found, tuple) else found[name]
 
 
 @register_source
@@ -56,9 +94,9 @@ class Pairs(Source):
         specs = {f"{n}_{side}": spec for n, spec in inner.items() if n != self.label for side in "ab"}
         return {**specs, "match": index((), 2)}
 
-    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
+    def reader(self) -> Reader:
         """The samples of either side, as the inner source reads them."""
-        return self.source.inputs_of(path, blob.removesuffix("_a").removesuffix("_b"))
+        return PairReader(self.specs(), self.source.reader())
 
     def prepare(self, progress: bool | None = None) -> None:
         self.source.prepare(progress)
@@ -80,7 +118,7 @@ class Pairs(Source):
 
 
 def form_pairs(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Samples a and b of each pair and whether they match (count,), half of them, in random order.
+    """Blobs a and b of each pair and whether they match (count,), half of them, in random order.
 
     a goes through all samples; b is drawn from a's class without a itself, or from all other classes.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from ..schema.errors import ConfigError, DataError
 from ..schema.locations import Place, place_of
 from ..schema.params import Declared, param
 from ..schema.synonyms import did_you_mean
+from .reader import Reader
 
 SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?[0-9]{1,18}%?)?:(?P<stop>-?[0-9]{1,18}%?)?\])?")
 
@@ -155,9 +155,11 @@ class Source(Declared):
         """
         self.leader = leader if type(leader) is type(self) and leader is not self else None
 
-    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
-        """Samples of a blob from a file given to `predict`, where this source knows how such files are read."""
-        return None
+    def reader(self) -> Reader:
+        """What reads samples as this source does, after training too: by default arrays of the shapes of `specs`."""
+        from .array_reader import ArrayReader
+
+        return ArrayReader(self.specs())
 
     def prepare(self, progress: bool | None = None) -> None:
         """Bring the files here where they have to be fetched; MissingData where they cannot. Nothing by default.

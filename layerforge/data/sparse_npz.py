@@ -54,12 +54,6 @@ class SparseNPZ(Source):
         arrays = {name: read_array(others[name], name) for name in wanted}
         return self.cut(arrays) if arrays else {}
 
-    def inputs_of(self, path: Path, blob: str) -> Any:
-        """The matrix of another such file."""
-        if blob != self.blob or path.suffix.lower() != ".npz":
-            return None
-        return csr_input(path, blob, sizes(self.path)[1])
-
     def _others(self) -> dict[str, str]:
         """The files that the other blobs are in, by name."""
         here = [name for name in headers(self.path) if name not in (*PARTS, *MARKS)]

@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 import re
 from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ..arrays.backend import NUMPY
 from ..arrays.sparse import CSR
-from ..arrays.spec import Spec, index
+from ..arrays.spec import Spec, index, parse_specs
 from ..config.scalars import shorten
 from ..schema.errors import DataError
 from ..schema.locations import Place
-from ..schema.params import FilePath, param
+from ..schema.params import FilePath, param, parse_as
 from ..schema.registry import register_source
+from .array_reader import ArrayReader
 from .files import file_error, reading, size_of
+from .kinds import Kind
+from .reader import Blobs, Reader, demand_blobs
 from .source import Source
 from .sparse_npz import csr_input
 
@@ -48,6 +52,38 @@ class Samples:
     lines: Lines
     label: np.ndarray
     classes: tuple[str, ...]
+
+
+class LinesReader(Reader):
+    """Lines of such a file, whose labels are passed over; of a .npz file the CSR matrix in it.
+
+    first   the number of the first feature
+    """
+
+    kind = "svmlight"
+
+    def __init__(self, specs: Mapping[str, Spec], first: int) -> None:
+        super().__init__(specs)
+        self.first = first
+
+    def plain(self) -> dict[str, Any]:
+        return {**super().plain(), "first": self.first}
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        return cls(parse_specs(values["blobs"]), parse_as(int, values["first"]))
+
+    def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
+        demand_blobs(self, blobs)
+        width = self.specs["x"].shape[0]
+        if path.suffix.lower() == ".npz":
+            return {"x": csr_input(path, "x", width)}
+        return {"x": read_lines(str(path), width, self.first).x}
+
+    def convert(self, value: Any, blobs: Sequence[str], seen: Mapping[str, Kind]) -> tuple[Blobs, bool]:
+        if isinstance(value, (str, Path)):
+            return self.read(Path(value), blobs, seen), False
+        return ArrayReader(self.specs).convert(value, blobs, seen)
 
 
 @register_source
@@ -96,15 +132,8 @@ class SVMLight(Source):
         super().follow(leader)
         self._known = None
 
-    def inputs_of(self, path: Path, blob: str) -> Any:
-        """The samples of another file, whose labels are passed over; of a .npz file the CSR matrix in it."""
-        if blob != "x":
-            return None
-        trained = self._samples().lines
-        width = trained.x.shape[1]
-        if path.suffix.lower() == ".npz":
-            return csr_input(path, blob, width)
-        return read_lines(str(path), width, trained.first).x
+    def reader(self) -> Reader:
+        return LinesReader(self.specs(), self._samples().lines.first)
 
     def _samples(self) -> Samples:
         if self._known is None:

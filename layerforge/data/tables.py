@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,8 +14,10 @@ from ..schema.errors import ConfigError, DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from .first_line import INTEGER
+from .reader import Reader
 from .rows import Layout, is_number, locate, place_of_cell, read_layout, read_numbers, read_texts
 from .source import Source
+from .table_reader import Columns, TableReader
 
 MOST_CLASSES = 1 << 24
 # What a column of row numbers or keys is called: by pandas ("Unnamed: 0", level_0), R (rownames), Kaggle (PassengerId).
@@ -105,26 +106,13 @@ class CSV(Source):
         super().follow(leader)
         self._known = None
 
-    def inputs_of(self, path: Path, blob: str) -> np.ndarray | None:
-        """The features of another table without labels, by the names of the columns; those of the labels are skipped.
-
-        Errors   DataError where a column is missing, or is none of training's
-        """
-        if path.suffix.lower() != ".csv" or blob != "x":
-            return None
-        name, table = str(path), self._table()
-        named = [*table.names, table.label_name]
-        layout = read_layout(name, self.delimiter, self.header, named=named, counting=table.layout.header)
-        label = None
-        if table.layout.header and layout.header:
-            label = next((i for i, text in enumerate(layout.names) if text == table.label_name != ""), None)
-            asked = None if self.columns is None else table.names  # others are of no interest, as in training
-            offered = [i for i, text in enumerate(layout.names) if i != label and (asked is None or text in asked)]
-            features = self._by_name(name, layout, offered, table)
-        else:
-            every = range(len(layout.names))
-            features = self._by_place(name, layout, table.features if len(every) > len(table.features) else every)
-        return read_numbers(name, self.delimiter, layout, features)
+    def reader(self) -> Reader:
+        table = self._table()
+        named, features = table.layout.header, [table.layout.names[i] for i in table.features]
+        columns = Columns(
+            features, table.features, table.label_name, named, self.columns is not None, self.header, self.delimiter
+        )
+        return TableReader(self.specs(), columns)
 
     def _table(self) -> Table:
         if self._known is None:

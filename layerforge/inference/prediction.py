@@ -10,15 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.functional import softmax
-from ..data.inputs import read_inputs
-from ..net import Net
 from ..schema.errors import ConfigError
 from ..schema.texts import printable
 from ..snapshot import atomic_write
-from .trained import Trained
-
-PROBABILITIES = {"SoftmaxCrossEntropy": lambda s: softmax(np, s, 1), "NLLLoss": np.exp}
+from .model import Model
 
 
 @dataclass
@@ -32,39 +27,29 @@ class Table:
     names: Sequence[str] | None
 
 
-def scores_blob(net: Net) -> tuple[str, str]:
-    """The blob that the first loss reads, and the type of that loss; the last top where there is no loss."""
-    steps = net.graph.phases["eval"].steps
-    for step in steps:
-        if step.node.layer.loss:
-            return step.node.bottoms[0], step.node.layer.type_name
-    return steps[-1].node.tops[0], ""
+def predict(model: Model, files: Sequence[str], *, blob: str | None, name: str | None, batch_size: int) -> Table:
+    """Apply a model to every sample of the files.
 
-
-def predict(trained: Trained, files: Sequence[str], *, blob: str | None, name: str | None, batch_size: int) -> Table:
-    """Apply the net to every sample of the files.
+    blob   what is written; None: the scores that the loss reads, and what they say
+    name   the input that the files are for, where the net has several; None: its first
 
     Errors   ConfigError for a blob or input that does not exist; DataError for a file that cannot be used
     """
-    net = trained.net
-    chosen, loss = scores_blob(net) if blob is None else (blob, "")
-    name = name or next(iter(net.graph.inputs))
-    if name not in net.graph.inputs:
-        raise ConfigError(f"the net has no input '{name}'", hint=f"its inputs: {', '.join(net.graph.inputs)}")
+    name = name or next(iter(model.inputs))
+    if name not in model.net.graph.inputs:
+        raise ConfigError(f"the net has no input '{name}'", hint=f"its inputs: {', '.join(model.net.graph.inputs)}")
+    chosen = blob or model.blob
     sources: list[str] = []
     positions: list[int] = []
     results: list[np.ndarray] = []
     for file in files:
-        samples = read_inputs(file, trained.sample_spec(name), name, trained.source, trained.kind(name))
-        for start in range(0, len(samples), batch_size):
-            part = {name: trained.prepare(name, samples[start : start + batch_size], file)}
-            out = net.forward(phase="eval", outputs=chosen, **part)
-            results.append(net.backend.to_host(out[chosen]))
-        sources += [file] * len(samples)
-        positions += range(len(samples))
+        values = model.of_file(file, name, chosen, batch_size)
+        results.append(values)
+        sources += [file] * len(values)
+        positions += range(len(values))
     values = np.concatenate(results) if results else np.zeros((0, 1))
-    probabilities = PROBABILITIES[loss](values) if loss in PROBABILITIES and values.ndim == 2 else None
-    return Table(sources, positions, values, probabilities, trained.class_names())
+    classifies = blob is None and model.gives_probabilities and values.ndim <= 2
+    return Table(sources, positions, values, model.probabilities(values) if classifies else None, model.classes or None)
 
 
 def write_csv(table: Table, path: str | None) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import snapshot
+from ..config.yaml_dump import dump_yaml
+from ..graph.signature import Signature
 from ..schema.errors import DataError
+from .net_parts import NetParts
 from .parameters import Parameters
 
 
@@ -40,3 +43,9 @@ def take_over(
         raise DataError(f"{source} does not fit this net", hint="; ".join(snapshot.unescape(p) for p in problems))
     for path, array in mine.items():
         array[...] = from_host(theirs[path], array.dtype if path.startswith("params/") else None)
+
+
+def weights_meta(net: NetParts) -> dict[str, Any]:
+    """What a file of weights says of the net that they are of."""
+    config = dump_yaml(net.config.resolved())
+    return {"kind": "weights", "config": config, "signature": Signature.of(net.graph).plain}

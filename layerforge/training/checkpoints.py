@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import snapshot
 from ..data.opening import OpenData
+from ..graph.signature import Signature
 from ..net import Net
 from ..run.counting import LossPart
 from ..schema.errors import DataError
@@ -134,6 +135,7 @@ def checkpoint_bytes(
     data: OpenData,
     position: Position,
     config: str,
+    signature: Signature,
     weights: Mapping[str, np.ndarray] | None = None,
     files: Mapping[str, Any] | None = None,
     failure: str = "",
@@ -152,6 +154,7 @@ def checkpoint_bytes(
         "fallback": data.fallback_used,
         "solver": solver.state(),
         "config": config,
+        "signature": signature.plain,
         "kinds": {name: kind.plain for name, kind in data.transform.kinds.items()},
         "files": dict(files or {}),
     }

@@ -60,6 +60,7 @@ class Trainer:
         self.higher = parts.monitors.higher
         self.stopping = parts.monitors.stopping
         self.resolved = parts.resolved
+        self.signature = parts.signature
         self.files = parts.files
         self.feed = SameBatches(parts.train, section.overfit_batches) if section.overfit_batches else parts.train
         self.average = Average(self.net, section.ema_decay) if section.ema_decay else None
@@ -316,7 +317,7 @@ class Trainer:
         self.position.hooks = self.hooks.state()
         weights = self.average.arrays() if self.average is not None else None
         content = checkpoint_bytes(
-            self.net, self.solver, self.data, self.position, self.resolved, weights, self.files, failure
+            self.net, self.solver, self.data, self.position, self.resolved, self.signature, weights, self.files, failure
         )
         self.checkpoints.write(content, self.solver.iteration, best=best, numbered=numbered)
         self.saved = self.solver.iteration

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..arrays.backend import Backend
+from ..config.data_section import SampleSource
 from ..config.document import Config
 from ..config.sections import TrainSection
 from ..config.yaml_dump import dump_yaml
 from ..data.loader import Loader
 from ..data.opening import OpenData, open_data
+from ..graph.signature import Signature
 from ..graph.uses import uses_of
 from ..net import Net
 from ..schema.errors import ConfigError
@@ -25,6 +27,7 @@ class Parts:
     """What a run works with.
 
     monitors   the metrics that it watches
+    signature  what the net takes and gives, for its checkpoints
     resolved   the configuration with everything filled in and with the data that are really used
     files      the fingerprints of what else the run depends on
     """
@@ -34,6 +37,7 @@ class Parts:
     data: OpenData
     monitors: Monitors
     solver: Solver
+    signature: Signature
     resolved: str
     files: dict[str, Any]
 
@@ -64,7 +68,13 @@ def prepare(config: Config, backend: str | Backend | None = None, resume: Resume
     assert config.solver is not None  # building the net has raised what is wrong with the configuration
     solver = Solver.from_config(net, config.solver)
     files = fingerprints(data.section, config.imports)
-    return Parts(config, net, data, monitors, solver, _resolved(config, data), files)
+    signature = described(net, data.section.train.source)
+    return Parts(config, net, data, monitors, solver, signature, _resolved(config, data), files)
+
+
+def described(net: Net, source: SampleSource) -> Signature:
+    """What a net that learns from a source takes and gives."""
+    return Signature.of(net.graph, source.class_names, source.reader().plain())
 
 
 def _demand_sections(config: Config) -> None:

@@ -21,9 +21,9 @@ from layerforge.arrays.spec import Spec
 from layerforge.config import extends
 from layerforge.config.document import Config
 from layerforge.config.yaml_file import parse_yaml
+from layerforge.data.array_reader import read_inputs
 from layerforge.data.cifar import read_records
 from layerforge.data.idx import read_idx
-from layerforge.data.inputs import read_inputs
 from layerforge.data.png import read_png
 from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES

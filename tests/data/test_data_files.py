@@ -15,8 +15,8 @@ from support.data_files import isolate
 
 from layerforge.arrays.spec import Spec
 from layerforge.cli import main
+from layerforge.data.array_reader import read_inputs
 from layerforge.data.idx import read_idx
-from layerforge.data.inputs import read_inputs
 from layerforge.schema.errors import DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
 from layerforge.schema.texts import visible

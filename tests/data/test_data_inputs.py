@@ -12,7 +12,7 @@ import pytest
 from support.data_files import grey_png, idx_bytes, images, png_bytes
 
 from layerforge.arrays.spec import Spec, index
-from layerforge.data.inputs import read_inputs
+from layerforge.data.array_reader import ArrayReader, read_inputs
 from layerforge.data.png import read_png
 from layerforge.schema.errors import DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
@@ -194,19 +194,19 @@ def test_arrays_go_by_the_names_that_training_gave_them(tmp_path: Path, type_nam
     path = tmp_path / f"a.{'npz' if type_name == 'NPZ' else 'h5'}"
     write_arrays(path, x=raw, feats=feats, t=np.arange(6))
     source = SOURCES.get(type_name).from_config({"path": str(path), "blobs": NAMED})
-    np.testing.assert_array_equal(read_inputs(path, Spec((4,)), "x", source), feats)
+    np.testing.assert_array_equal(read_inputs(path, Spec((4,)), "x", source.reader()), feats)
     write_arrays(path := path.with_stem("b"), x=raw, t=np.arange(6))
-    text = failure(lambda: read_inputs(path, Spec((4,)), "x", source))
+    text = failure(lambda: read_inputs(path, Spec((4,)), "x", source.reader()))
     assert "no array 'feats'" in text and "training reads as 'x'" in text
     write_arrays(path := path.with_stem("c"), whatever=raw)
-    np.testing.assert_array_equal(read_inputs(path, Spec((4,)), "x", source), raw)
+    np.testing.assert_array_equal(read_inputs(path, Spec((4,)), "x", source.reader()), raw)
 
 
 def test_arrays_of_one_kind_of_file_go_by_the_names_in_another(tmp_path: Path) -> None:
     feats = images(6, shape=(4,)).astype(np.float32)
     write_arrays(tmp_path / "a.npz", x=feats + 1, feats=feats)
-    source = SOURCES.get("HDF5").from_config({"path": str(tmp_path / "train.h5"), "blobs": NAMED})
-    np.testing.assert_array_equal(read_inputs(tmp_path / "a.npz", Spec((4,)), "x", source), feats)
+    reader = ArrayReader({"x": Spec((4,))}, NAMED)
+    np.testing.assert_array_equal(read_inputs(tmp_path / "a.npz", Spec((4,)), "x", reader), feats)
 
 
 def test_a_side_of_a_pair_is_read_as_its_samples_are(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_side_of_a_pair_is_read_as_its_samples_are(tmp_path: Path) -> None:
     write_arrays(path := tmp_path / "a.npz", x=feats + 1, feats=feats, label=np.arange(6) % 2)
     inner = {"type": "NPZ", "path": str(path), "blobs": {"x": "feats", "label": "label"}}
     source = SOURCES.get("Pairs").from_config({"source": inner})
-    np.testing.assert_array_equal(read_inputs(path, Spec((4,)), "x_b", source), feats)
+    np.testing.assert_array_equal(read_inputs(path, Spec((4,)), "x_b", source.reader()), feats)
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -243,7 +243,7 @@ def test_hints_on_tables_name_no_key_that_predict_has_not(
     (tmp_path / "a.csv").write_text(text)
     table = SOURCES.get("CSV").from_config({"path": str(tmp_path / "train.csv"), "label": "label"}, "CSV")
     with pytest.raises(LayerForgeError) as caught:
-        read_inputs(tmp_path / "a.csv", Spec((3,)), "features", table if trained else None)
+        read_inputs(tmp_path / "a.csv", Spec((3,)), "x", table.reader() if trained else None)
     if not (trained and "names" in words):  # then the columns' own names are asked for
         assert words in str(caught.value)
     assert "header:" not in str(caught.value) and "columns: [" not in str(caught.value)

@@ -13,7 +13,7 @@ from layerforge import Net
 from layerforge.arrays.sparse import CSR
 from layerforge.arrays.spec import Spec
 from layerforge.config.data_section import DataSection
-from layerforge.data.inputs import read_inputs
+from layerforge.data.array_reader import read_inputs
 from layerforge.data.opening import open_data
 from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
@@ -210,14 +210,14 @@ def test_matrices_given_in_python(tmp_path: Path) -> None:
 
 def test_what_is_predicted_is_read_as_training_was(tmp_path: Path) -> None:
     train, spec = source("SVMLight", text(tmp_path, "1 1:1 4:2\n0 2:1\n")), Spec((4,), sparse="csr")
-    found = read_inputs(text(tmp_path, "9 3:5\n", "new.txt"), spec, "x", train)
+    found = read_inputs(text(tmp_path, "9 3:5\n", "new.txt"), spec, "x", train.reader())
     assert found.toarray().tolist() == [[0, 0, 5, 0]]
-    np.testing.assert_array_equal(read_inputs(matrix(tmp_path), spec, "x", train).toarray(), FULL)
+    np.testing.assert_array_equal(read_inputs(matrix(tmp_path), spec, "x", train.reader()).toarray(), FULL)
     with pytest.raises(DataError, match="its matrix has 3 columns, training's 'x' has 4"):
-        read_inputs(matrix(tmp_path, full=FULL[:, :3]), spec, "x", train)
+        read_inputs(matrix(tmp_path, full=FULL[:, :3]), spec, "x", train.reader())
     other = source("SparseNPZ", matrix(tmp_path))
     with pytest.raises(DataError, match=r"'.csv' is no kind of sparse input"):
-        read_inputs(text(tmp_path, "1,2\n", "a.csv"), spec, "x", other)
+        read_inputs(text(tmp_path, "1,2\n", "a.csv"), spec, "x", other.reader())
 
 
 def test_a_net_of_such_data_has_a_sparse_input(tmp_path: Path) -> None:

@@ -33,5 +33,6 @@ BCELoss = regression(
     dt="dt = dℓ (log(1 - x) - log x)",
     dfdt=lambda self, x, t: log_at_least(self.xp, 1 - x, LEAST_LOG) - log_at_least(self.xp, x, LEAST_LOG),
     domains=({"low": 0.05, "high": 0.95}, {"low": 0, "high": 1}),
+    scores="binary_probabilities",
     source="compare torch.nn.BCELoss; BCEWithLogitsLoss is more exact",
 )  # fmt: skip

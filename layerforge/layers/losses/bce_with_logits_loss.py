@@ -39,5 +39,6 @@ BCEWithLogitsLoss = regression(
     domains=(ANY, {"low": 0, "high": 1}),
     bad=[Bad({"pos_weight": -1.0}, "must be >= 0"), Bad({"pos_weight": [1.0]}, "1 pos_weights", [Spec((3, 2))] * 2)],
     check=check_pos_weight,
+    scores="binary_logits",
     source="compare torch.nn.BCEWithLogitsLoss",
 )  # fmt: skip

@@ -85,6 +85,11 @@ class DiceLoss(Reduction, Labelled):
         Bad({"ignore_index": 1}, "masks have no label to ignore", [Spec((4, 5)), Spec((4, 5))]),
     ]
 
+    @property
+    def scores(self) -> str:
+        """As the activation says."""
+        return {"softmax": "logits", "sigmoid": "binary_logits"}.get(self.activation, "probabilities")
+
     def setup(self, x: Spec, t: Spec) -> Spec:
         if not t.is_real:
             super().setup(x, t)

@@ -43,6 +43,8 @@ class FocalLoss(LabelLoss):
     Source    Lin et al. 2017, equations 4 and 5, with softmax for sigmoid
     """
 
+    scores = "logits"
+
     gamma: float = param(2.0, help="how much less sure answers count; 0: all alike", ge=0)
     alpha: float | list[float] = param(1.0, help="a factor of the losses: a number, or one for each class", ge=0)
 

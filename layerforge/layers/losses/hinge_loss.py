@@ -34,6 +34,8 @@ class HingeLoss(ClassLoss):
     Source    Cortes & Vapnik 1995; compare Caffe's HingeLoss layer
     """
 
+    scores = "margins"
+
     norm: str = param("L1", help="what the margins are summed as: themselves or squared", choices=("L1", "L2"))
 
     examples = [

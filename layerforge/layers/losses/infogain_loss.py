@@ -43,6 +43,8 @@ class InfogainLoss(ClassLoss):
     Source    compare Caffe's InfogainLoss layer
     """
 
+    scores = "logits"
+
     bottoms = (2, 3)
 
     matrix: list[list[float]] | None = param(None, help="H, a row for each right class; null: the third bottom")

@@ -34,8 +34,11 @@ class Reduction:
     partial(i)    ∂ℓ/∂bottom i, from self.saved: the shape of the bottom
     spread(up)    dℓ, an upstream gradient of every single loss, in a shape that broadcasts with `partial`
     gather(terms) the sum over the elements of a bottom that belong to one single loss: the transpose of spread
+    scores        what bottom 0 says, for predictions: logits, log_probabilities, probabilities or margins of classes,
+                  binary_logits or binary_probabilities; "" for values
     """
 
+    scores = ""
     reduction: str
     needs_grad: tuple[bool, ...]
     saved: Any

@@ -33,6 +33,8 @@ class NLLLoss(ClassLoss):
     Source    Fisher 1922; compare torch.nn.NLLLoss, where ignore_index is -100 unless said otherwise
     """
 
+    scores = "log_probabilities"
+
     examples = EXAMPLES
     bad_examples = BAD_EXAMPLES
 
@@ -75,6 +77,8 @@ class MultinomialLogisticLoss(NLLLoss):
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
     Source    Caffe's MultinomialLogisticLoss layer
     """
+
+    scores = "probabilities"
 
     examples = [
         Example(e.params, [Spec(e.bottoms[0].shape, low=0.05, high=1), e.bottoms[1]], e.note) for e in EXAMPLES

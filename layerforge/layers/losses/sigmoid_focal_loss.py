@@ -68,5 +68,6 @@ SigmoidFocalLoss = regression(
     tried=({"gamma": 0.0, "alpha": None}, {"gamma": 0.5, "alpha": 0.9}, {"gamma": 3.0, "alpha": None}),
     domains=(ANY, {"low": 0, "high": 1}),
     bad=[Bad({"gamma": -1.0}, "must be >= 0"), Bad({"alpha": 1.5}, "must be <= 1")],
+    scores="binary_logits",
     source="Lin et al. 2017; compare torchvision.ops.sigmoid_focal_loss, whose alpha -1 is null here: a = 1",
 )  # fmt: skip

@@ -58,6 +58,8 @@ class SoftmaxCrossEntropy(ClassLoss):
               unless said otherwise
     """
 
+    scores = "logits"
+
     label_smoothing: float = param(0.0, help="share ε of the target that is spread over all classes", ge=0, le=1)
 
     examples = [

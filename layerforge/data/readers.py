@@ -1,0 +1,26 @@
+"""The kinds of readers that a checkpoint may hold, by the word that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..schema.errors import DataError
+from .array_reader import ArrayReader
+from .pairs import PairReader
+from .reader import Reader
+from .svmlight import LinesReader
+from .table_reader import TableReader
+
+KINDS: dict[str, type[Reader]] = {cls.kind: cls for cls in (ArrayReader, LinesReader, PairReader, TableReader)}
+
+
+def reader_of(values: Mapping[str, Any], source: str) -> Reader:
+    """The reader that `plain` described. `source` is what errors call the file that holds it.
+
+    Errors   DataError where it describes none
+    """
+    try:
+        return KINDS[values["kind"]].parse(values)
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{source} does not say how inputs are read", hint="take another checkpoint") from None
