@@ -33,7 +33,8 @@ from ..schema.errors import LayerError
 from ..schema.params import Declared
 from ..schema.settled import from_within
 from ..schema.synonyms import did_you_mean
-from .fillers import Filler, as_filler
+from .declarations import ParamDecl, StateDecl
+from .fillers import as_filler
 from .namespaces import Flags, Grads, Params, Rows, Saved, State
 
 
@@ -69,33 +70,6 @@ class Run:
     iteration: int = 0
     first_sample: int = 0  # position of the batch's first sample in the global batch
     tuning: Any = None  # what changes multipliers of parameters (run/tuning.py); None outside of a net
-
-
-@dataclass(frozen=True)
-class ParamDecl:
-    """A parameter as declared: its memory comes when all layers are set up.
-
-    filler  None: the graph chooses by what follows the layer
-    fan_in  for that choice, how many numbers are summed up for one of the top; None: count / shape[0]
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    filler: Filler | None
-    lr_mult: float
-    decay_mult: float
-    fan_in: float | None = None
-    sparse_grad: bool = False
-
-
-@dataclass(frozen=True)
-class StateDecl:
-    """A state array as declared. `dtype` "" is the net's."""
-
-    name: str
-    shape: tuple[int, ...]
-    value: float
-    dtype: str = ""
 
 
 @dataclass

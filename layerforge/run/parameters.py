@@ -24,8 +24,9 @@ import numpy as np
 from ..arrays import philox
 from ..arrays.backend import Array, Backend
 from ..arrays.row_set import RowSet
+from ..contract.declarations import ParamDecl
 from ..contract.fillers import Filler, Msra
-from ..contract.layer import Layer, ParamDecl
+from ..contract.layer import Layer
 from ..graph.graph import StartingValue
 from ..graph.multipliers import Multipliers
 from ..schema.errors import ConfigError, LayerForgeError
