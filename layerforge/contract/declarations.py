@@ -13,6 +13,7 @@ class ParamDecl:
 
     filler  None: the graph chooses by what follows the layer
     fan_in  for that choice, how many numbers are summed up for one of the top; None: count / shape[0]
+    by_columns  whether it is stored in the order of its transpose
     """
 
     name: str
@@ -22,6 +23,7 @@ class ParamDecl:
     decay_mult: float
     fan_in: float | None = None
     sparse_grad: bool = False
+    by_columns: bool = False
 
 
 @dataclass(frozen=True)

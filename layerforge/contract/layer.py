@@ -303,6 +303,7 @@ class Layer(Declared):
         decay_mult: float = 1.0,
         fan_in: float | None = None,
         sparse_grad: bool = False,
+        by_columns: bool = False,
     ) -> None:
         """Declare a parameter. Again with the same shape does nothing; with another shape it is an error.
 
@@ -311,6 +312,7 @@ class Layer(Declared):
         fan_in is for that choice: how many numbers one of the top sums up, where it is not count / shape[0].
         With sparse_grad backward tells of every row that it adds to, `self.grad_rows.NAME.add(rows)`; no other is
         updated.
+        by_columns stores a matrix column after column, for a layer that reads and adds to single columns.
         """
         shape, chosen = tuple(shape), None if filler is None else as_filler(filler)
         if chosen is None and fan_in is None and len(shape) < 2:
@@ -318,7 +320,7 @@ class Layer(Declared):
                 f"'{name}' has no filler, and as its shape is {shape} it has no fan_in to choose one by",
                 hint="name a filler, or a number that it starts at",
             )
-        decl = ParamDecl(name, shape, chosen, lr_mult, decay_mult, fan_in, sparse_grad)
+        decl = ParamDecl(name, shape, chosen, lr_mult, decay_mult, fan_in, sparse_grad, by_columns)
         self._declare(self.param_decls, decl)
 
     def add_state(self, name: str, shape: Sequence[int], value: float, dtype: str = "") -> None:
