@@ -21,7 +21,6 @@ from .arrays import threads
 from .arrays.backend import Array, Backend, get_backend
 from .config.document import Config
 from .contract.layer import Layer, Run
-from .engines.protocol import Engine
 from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
 from .plan.engines import FAST, EngineRequest
@@ -34,19 +33,12 @@ from .run.parameters import Parameters, allocate
 from .run.passes import Passes
 from .run.stored_arrays import stored_arrays, take_over
 from .run.summary import headline, summary
-from .run.turns import Turns, in_turn, reading_in_turn
+from .run.turns import Turns, begin_turn, in_turn, reading_in_turn
 from .run.views import Members, Named
 from .schema import registry, user_modules
 from .schema.errors import ConfigError, LayerForgeError, raise_all
 
 FORWARD_WORDS = ("phase", "backward", "copy", "outputs")
-
-
-def begin_turn(engine: Engine | None, count: int) -> None:
-    """A thread is about to use a net that asks for an engine, or for none, and computes with so many threads."""
-    if engine is not None:
-        engine.refuse_after_fork()
-    threads.enter(count)
 
 
 class Net(access.Settled):
@@ -73,7 +65,7 @@ class Net(access.Settled):
         if config.top.threads is not None:
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
-        self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype)
+        self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype, self.threads)
         errors: list[LayerForgeError] = [] if like else list(config.errors)
         builder = builder_for(config, self.dtype, errors, like["inputs"] if like is not None else None)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
@@ -258,7 +250,7 @@ class Net(access.Settled):
 
         Cost      about one forward, but for layers that write no jvp down (along bottoms: jvp; along parameters:
                   jvp_params or linear_in_params; recurrent ones have none along parameters): a backward of the layer
-                  for each number of its tops
+                  for each element of its tops
         Errors    BlobError before a forward that was kept; ConfigError for unknown names, frozen parameters, shapes
                   that do not fit, and layers that write none down and have more than 4096 outputs
         """
@@ -270,7 +262,7 @@ class Net(access.Settled):
         output   a blob
         wrt      an input with `grad: true` or another blob below it, or a parameter such as "fc1.weight"
 
-        Shapes   that of `output`, followed by that of `wrt`.   Cost   one backward for every number of `output`
+        Shapes   that of `output`, followed by that of `wrt`.   Cost   one backward for every element of `output`
         """
         return derivatives.jacobian(self, output, wrt)
 
@@ -358,7 +350,7 @@ class Net(access.Settled):
     def metric_counts(self) -> dict[str, Count]:
         """For every metric among the outputs of the last forward, how many things it is a mean over (None: a sum).
 
-        Metrics are the numbers, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
+        Metrics are scalars, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
         """
         executor = self.passes.last
         return {} if executor is None else counting.metric_counts(executor.plan, executor.values)

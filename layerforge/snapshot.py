@@ -21,7 +21,6 @@ import os
 import re
 import secrets
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -271,6 +270,8 @@ def _index(content: bytes, start: int) -> dict[str, Any]:
 
 def _index_by_hdf5(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """Index and attributes of a file of format 1, as libhdf5 sees them, in a process with limits."""
+    import subprocess  # files of format 2 do without
+
     program = Path(__file__).parent / "data" / "hdf5_child.py"
     child = subprocess.run([sys.executable, "-P", str(program), "snapshot"], input=content, capture_output=True)
     if child.returncode:

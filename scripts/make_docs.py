@@ -1,16 +1,23 @@
-"""Make docs/layers.md, the page of all built-in layers, from what they declare.
+"""Make docs/layers.md, the page of all built-in layers, from what they declare; fill in the tables of docs/textbook.md.
 
     python scripts/make_docs.py
 
-tests/layers/test_layer_docs.py fails where the page is not what this script would write.
+tests/layers/test_layer_docs.py fails where the page of layers is not what this script would write, and
+tests/test_textbook_page.py where the textbook is not. torch's numbers in the textbook are those of
+tests/golden/textbook.json, which scripts/textbook_torch.py makes.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from support import textbook
 
 from layerforge.cli.layers_command import common_keys, headline, layer_example, parameters
 from layerforge.contract.layer import Layer
@@ -34,10 +41,10 @@ The notation of all formulas:
 {notation}
 ```
 
-[backprop.md](backprop.md) derives all of this and works one net through by hand. Each layer has its formula; Shapes of
-its bottoms, tops and parameters ("real" or "index", which has no gradient); Backward, derived from the formula; Keeps,
-what forward saves for backward; Cost, where a pass reads or writes every element once and a multiply-add is 2 flops;
-Errors; and Source.
+[backprop.md](backprop.md) derives all of this and works one net through by hand; [textbook.md](textbook.md) has a net
+for each formula, from one number to matrices. Each layer has its formula; Shapes of its bottoms, tops and parameters
+("real" or "index", which has no gradient); Backward, derived from the formula; Keeps, what forward saves for backward;
+Cost, where a pass reads or writes every element once and a multiply-add is 2 flops; Errors; and Source.
 """
 
 
@@ -96,10 +103,18 @@ def table(cls: type[Layer]) -> Iterator[str]:
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
 
 
+def textbook_page() -> str:
+    """The textbook with its tables filled in."""
+    text = textbook.PAGE.read_text(encoding="utf-8")
+    shown = {program.section: textbook.printed(program) for program in textbook.programs(text)}
+    return textbook.with_tables(text, shown, textbook.record())
+
+
 def main() -> None:
-    text = page()
-    PAGE.write_text(text, encoding="utf-8", newline="\n")
-    print(f"{PAGE.name}: {len(text.splitlines())} lines")
+    for path, make in ((PAGE, page), (textbook.PAGE, textbook_page)):
+        text = make()
+        path.write_text(text, encoding="utf-8", newline="\n")
+        print(f"{path.name}: {len(text.splitlines())} lines")
 
 
 if __name__ == "__main__":

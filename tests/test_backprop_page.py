@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import io
 import re
 import shlex
 import subprocess
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.pages import output_of
 
 from layerforge.check.report import COLUMNS, LEGEND
 
@@ -28,9 +27,7 @@ def run() -> tuple[dict[str, Any], list[str], dict[str, Any]]:
     names: dict[str, Any] = {}
     printed, by_hand = [], {}
     for code, _ in BLOCKS:
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            exec(compile(code, "backprop.md", "exec"), names)
-        printed.append(out.getvalue())
+        printed.append(output_of(code, names, "backprop.md"))
         if "EuclideanLoss" in code:
             by_hand = worked(names["net"])
     return names, printed, by_hand

@@ -47,7 +47,7 @@ def test_what_users_write_passes(checker: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_a_checker_sees_what_is_wrong(checker: str, tmp_path: Path) -> None:
-    """Public names are not Any: an unknown one, a wrong argument and a wrong override are errors."""
+    """Public names are not Any: an unknown one, a wrong argument, override and method of a solver's net are errors."""
     demand(checker)
     wrong = tmp_path / "wrong.py"
     wrong.write_text(
@@ -56,10 +56,11 @@ def test_a_checker_sees_what_is_wrong(checker: str, tmp_path: Path) -> None:
         "class Mine(Layer):\n"
         "    def setup(self, x: Spec) -> int:\n"
         "        return 1\n"
+        "Solver(Net.from_config({}), lr=0.1).net.saved('w')\n"
     )
     done = strictly(checker, [wrong], tmp_path)
-    found = {line for line in (1, 2, 4) if f"wrong.py:{line}:" in done.stdout}
-    assert (done.returncode, found) == (1, {1, 2, 4}), done.stdout + done.stderr
+    found = {line for line in (1, 2, 4, 6) if f"wrong.py:{line}:" in done.stdout}
+    assert (done.returncode, found) == (1, {1, 2, 4, 6}), done.stdout + done.stderr
 
 
 def test_the_ratchet_counts_and_compares() -> None:

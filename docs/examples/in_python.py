@@ -35,7 +35,7 @@ def few_steps(folder: Path) -> float:
     for _ in range(10):
         loss = solver.step(x=x, t=t)
 
-    net.save(folder / "weights.h5")
+    solver.net.save(folder / "weights.h5")  # the net that it was made of
     Net.from_config(NET).load(folder / "weights.h5")
     return loss
 

@@ -20,7 +20,7 @@ def rows(x: Any) -> Any:
 def unbroadcast(dy: Any, shape: tuple[int, ...]) -> Any:
     """The gradient of a bottom that was broadcast to dy's shape: the sum over the axes along which it was repeated.
 
-    Broadcasting copies one number to many places; each copy contributes its gradient, so they add up.
+    Broadcasting copies one element to many places; each copy contributes its gradient, so they add up.
     """
     if dy.shape == shape:
         return dy
@@ -116,7 +116,7 @@ def filled(xp: Any, tangents: Sequence[Any], shapes: Sequence[tuple[int, ...]]) 
 def order_along(xp: Any, x: Any, dim: int, largest: bool = True) -> Any:
     """Indices that sort x along dim, the largest first or the smallest; equal ones stay in their order.
 
-    NaN counts as the largest number.
+    NaN counts as the largest value.
     """
     if not largest:
         return xp.argsort(x, axis=dim, kind="stable")
@@ -127,7 +127,7 @@ def order_along(xp: Any, x: Any, dim: int, largest: bool = True) -> Any:
 def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     """x - log sum exp x along dim, written into `out` (which may be x) or a new array.
 
-    Shifted by the maximum first, so that exp never overflows. Where one number is far above the others, the sum is
+    Shifted by the maximum first, so that exp never overflows. Where one element is far above the others, the sum is
     hardly more than 1 and its logarithm is what is left of them: it is taken before the sum is rounded.
     """
     y = xp.subtract(x, x.max(axis=dim, keepdims=True), out=out)
@@ -168,7 +168,7 @@ def softplus(xp: Any, x: Any, out: Any = None) -> Any:
 
 
 def take_class(xp: Any, x: Any, labels: Any) -> Any:
-    """The number of x (N, K, d1, ...) at the class of each position, for labels (N, 1, d1, ...) of that same shape."""
+    """The element of x (N, K, d1, ...) at the class of each position, for labels (N, 1, d1, ...) of that same shape."""
     return xp.take_along_axis(x, labels, axis=1)
 
 
@@ -215,9 +215,9 @@ def check_index(xp: Any, index: Any, size: int, what: str) -> None:
 
 
 def flat_places(xp: Any, index: Any, dim: int, part: Sequence[int], shape: Sequence[int]) -> Any:
-    """Where the numbers of a part of an array stand in the whole of that shape, read in row-major order.
+    """Where the elements of a part of an array stand in the whole of that shape, read in row-major order.
 
-    On axis dim a number stands where index says, which broadcasts to the part, on the others where it does in the part.
+    On axis dim an element stands where index says, which broadcasts to the part, on the others where it is in the part.
     """
     index = index.astype("int64")  # a position may be more than a small index type holds
     places: Any = 0  # an array from the first axis on
@@ -230,13 +230,13 @@ def flat_places(xp: Any, index: Any, dim: int, part: Sequence[int], shape: Seque
 
 
 def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
-    """Add every number of values to a place of `out`: on axis dim the one that index names, on the others its own.
+    """Add every element of values to a place of `out`: on axis dim the one that index names, on the others its own.
 
     It undoes taking elements along an axis: places that were read several times get the sum. index broadcasts to
     values; `out` must be contiguous.
     """
     places = flat_places(xp, index, dim, values.shape, out.shape)
-    # Flat places: NumPy adds at rows of a matrix several times more slowly than at single numbers.
+    # Flat places: NumPy adds at rows of a matrix several times more slowly than at single elements.
     flat, places, values = out.reshape(-1), places.reshape(-1), values.reshape(-1)
     if values.size <= flat.size or out.dtype.kind != "f":
         xp.add.at(flat, places, values)

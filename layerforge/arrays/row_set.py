@@ -15,6 +15,9 @@ class RowSet:
         self.xp = xp
         self.marks = xp.zeros(count, dtype=bool)
 
+    def __repr__(self) -> str:
+        return f"<rows {self.numbers.tolist()} of {len(self.marks)}>"
+
     def add(self, rows: Any) -> None:
         """Take rows in, by an array of their numbers in any shape."""
         self.marks[rows] = True

@@ -192,7 +192,7 @@ def unfold(xp: Any, x: Any, windows: Windows, rows: range) -> Any:
 
 
 def fold(columns: Any, x: Any, windows: Windows, rows: range) -> None:
-    """The transpose of `unfold`: add every number of the columns to the place in x that it would be read from."""
+    """The transpose of `unfold`: add every element of the columns to the place in x that it would be read from."""
     columns = columns.reshape(_columns_shape(x, windows, rows))
     for tap in windows.taps(rows):
         x[:, *tap.inputs] += columns[:, tap.number][:, *tap.outputs]

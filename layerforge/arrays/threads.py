@@ -142,8 +142,3 @@ def _loaded(*names: str) -> list[Any]:
     paths = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if line.count(" ") >= 5}
     wanted = sorted(p for p in paths if any(name in Path(p).name for name in names) and Path(p).exists())
     return [ctypes.CDLL(path) for path in wanted]
-
-
-def describe() -> str:
-    """For tables and the run's record."""
-    return f"{CURRENT.count} thread{'s' if CURRENT.count > 1 else ''}"

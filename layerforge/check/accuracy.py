@@ -1,6 +1,6 @@
-"""How exact an engine's layers are on inputs that cost digits: offsets, tiny and huge numbers, long sums.
+"""How exact an engine's layers are on inputs that cost digits: offsets, tiny and huge values, long sums.
 
-The truth is the reference in float64, on the same float32 numbers. What an engine may be off by is
+The truth is the reference in float64, on the same float32 values. What an engine may be off by is
 
     4 max(error of the reference in float32, error of torch in float32) + 4 eps max |truth|
 
@@ -113,7 +113,7 @@ def drawn(use: Use, kind: str) -> list[np.ndarray]:
 
 
 def prepared(use: Use, cls: Any, bottoms: list[np.ndarray], dtype: str) -> Probe:
-    """A layer of a class on these bottoms, in a dtype, with parameters and statistics that are float32 numbers."""
+    """A layer of a class on these bottoms, in a dtype, with parameters and statistics that are float32 values."""
     probe = Probe(cls, use.example, dtype=dtype, seed=SEED)
     probe.bottoms = [b.astype(dtype) if b.dtype.kind == "f" else b.copy() for b in bottoms]
     for _, array in (*probe.layer.params.items(), *probe.layer.state.items()):
@@ -123,7 +123,7 @@ def prepared(use: Use, cls: Any, bottoms: list[np.ndarray], dtype: str) -> Probe
 
 
 def cotangents(tops: Any) -> list[np.ndarray]:
-    """Upstream gradients that are float32 numbers and do not cancel in a sum."""
+    """Upstream gradients that are float32 values and do not cancel in a sum."""
     rng = np.random.default_rng(SEED)
     return [(0.5 + rng.normal(size=t.shape)).astype("float32") for t in tops]
 

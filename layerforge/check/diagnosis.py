@@ -23,7 +23,7 @@ from .harness import Probe
 
 WHOLE = 512  # elements of an array that are all looked at; of a larger one SOME
 SOME = 64
-NUMBERS = 2**22  # of the matrix, at most
+ELEMENTS = 2**22  # of the matrix, at most
 COARSE = 1e-4  # shares of a slope above this betray a kink; right angles are right to ten times this
 
 
@@ -68,7 +68,7 @@ class Evidence:
     def _measured(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Flat positions of the elements that no kink spoiled, and of each top the derivatives (elements, *top)."""
         tops = sum(y.size for y in self.tops.values())
-        count = min(self.array.size if self.array.size <= WHOLE else SOME, max(1, NUMBERS // max(tops, 1)))
+        count = min(self.array.size if self.array.size <= WHOLE else SOME, max(1, ELEMENTS // max(tops, 1)))
         chosen = np.arange(self.array.size)
         if count < chosen.size:
             chosen = np.sort(np.random.default_rng(chosen.size).choice(chosen, count, replace=False))
@@ -117,7 +117,7 @@ class Evidence:
         return array.reshape(-1)[self.positions]
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Whether two arrays agree in every number, and are not zero."""
+        """Whether two arrays agree in every element, and are not zero."""
         largest = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
         return bool(largest > 0 and np.abs(a - b).max() <= self.tolerance * largest)
 
@@ -180,7 +180,7 @@ def _factor(e: Evidence) -> str | None:
     if not e.alike(given, c * e.right) or _near(c, 1.0, e):
         return None
     known = [(shown, words) for factor, shown, words in _factors(e) if _near(abs(c), factor, e)]
-    if not known and np.count_nonzero(given) < 3:  # one or two numbers are often a multiple by accident
+    if not known and np.count_nonzero(given) < 3:  # one or two elements are often a multiple by accident
         return None
     shown, words = known[0] if known else (f"{abs(c):.6g}", "a wrong factor")
     hints = [*(["a wrong sign"] if c < 0 else []), *([words] if words else [])]

@@ -1,4 +1,4 @@
-"""Numbers for the inputs of a net, from what its layers say of them, and for its parameters. No data set is touched."""
+"""Values for the inputs of a net, from what its layers say of them, and for its parameters. No data set is touched."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ def probe_gradients(
 
 def equal_elements(probe: Probe) -> bool:
     """Whether two elements of the bottoms that have a gradient are equal."""
-    numbers = _numbers(_moving_bottoms(probe).values(), probe)
+    numbers = _values(_moving_bottoms(probe).values(), probe)
     return np.unique(numbers).size < numbers.size
 
 
@@ -256,7 +256,7 @@ def _moving_bottoms(probe: Probe) -> dict[str, Any]:
     return {name: array for name, array in probe.arrays().items() if name.startswith("bottom")}
 
 
-def _numbers(arrays: Iterable[Any], probe: Probe) -> np.ndarray:
+def _values(arrays: Iterable[Any], probe: Probe) -> np.ndarray:
     return np.concatenate([np.zeros(0), *(probe.host(array).ravel() for array in arrays)])
 
 
@@ -264,7 +264,7 @@ def joint_gradient(probe: Probe, effort: Effort) -> Row:
     """The verdict on a direction of all bottoms at once in which equal elements stay equal."""
     probe.layer.run.keep = True
     bottoms = _moving_bottoms(probe)
-    distinct, which = np.unique(_numbers(bottoms.values(), probe), return_inverse=True)
+    distinct, which = np.unique(_values(bottoms.values(), probe), return_inverse=True)
     step = np.random.default_rng([effort.seed, 6]).normal(size=distinct.size)[which]
     parts = np.split(step / norm(step), np.cumsum([array.size for array in bottoms.values()])[:-1])
     parts = [part.reshape(array.shape) for part, array in zip(parts, bottoms.values(), strict=True)]

@@ -26,7 +26,7 @@ def reference_of(cls: type[Layer]) -> type[Layer]:
 
 
 class Probe:
-    """A layer set up and allocated for an example. Numbers depend on the seed only, not on dtype or backend.
+    """A layer set up and allocated for an example. Values depend on the seed only, not on dtype or backend.
 
     An engine's layer takes the place of its reference, as in a net.
     """
@@ -88,7 +88,7 @@ class Probe:
         if isinstance(self.layer, Input):
             return tuple(self.backend.from_host(draw(s, np.random.default_rng(SEED))) for s in self.top_specs)
         given = self.bottoms if bottoms is None else bottoms
-        # Checks change numbers in place, and a CSR remembers them in another order.
+        # Checks change values in place, and a CSR remembers them in another order.
         return call.forward(self.layer, [b.fresh() if isinstance(b, CSR) else b for b in given])
 
     def backward(self, cotangents: Sequence[Any]) -> tuple[Any, ...]:

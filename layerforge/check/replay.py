@@ -55,7 +55,7 @@ class Replay:
         for step in self.plan.steps:
             if not all(np.array_equal(before[i], self.host(i), equal_nan=True) for i in step.tops):
                 raise CheckFailed(
-                    f"{call.owner(step.node.layer)}: two forwards on the same numbers differ, so nothing can be"
+                    f"{call.owner(step.node.layer)}: two forwards on the same values differ, so nothing can be"
                     " compared",
                     hint="random numbers come from self.random(...), and what forward remembers is state",
                 )

@@ -12,7 +12,7 @@ class ParamDecl:
     """A parameter as declared: its memory comes when all layers are set up.
 
     filler  None: the graph chooses by what follows the layer
-    fan_in  for that choice, how many numbers are summed up for one of the top; None: count / shape[0]
+    fan_in  for that choice, how many elements are summed up for one of the top; None: count / shape[0]
     by_columns  whether it is stored in the order of its transpose
     """
 

@@ -59,10 +59,10 @@ def fan(shape: tuple[int, ...], mode: str) -> float:
 
 @FILLERS.add
 class Constant(Filler):
-    """Every number the same."""
+    """Every element the same."""
 
     type_name = "constant"
-    value: float = param(0.0, help="the number")
+    value: float = param(0.0, help="the number that every element is")
 
     def fill(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return np.full(shape, self.value)

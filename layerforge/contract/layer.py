@@ -309,7 +309,7 @@ class Layer(Declared):
 
         filler is a Filler, its name, or a number; None for the weights of a linear map leaves the choice to the graph,
         by what follows the layer. The multipliers scale the solver's lr and weight_decay.
-        fan_in is for that choice: how many numbers one of the top sums up, where it is not count / shape[0].
+        fan_in is for that choice: how many elements one of the top sums up, where it is not count / shape[0].
         With sparse_grad backward tells of every row that it adds to, `self.grad_rows.NAME.add(rows)`; no other is
         updated.
         by_columns stores a matrix column after column, for a layer that reads and adds to single columns.

@@ -48,7 +48,7 @@ class Kind:
 
         Errors   DataError where there are no numbers in it
         """
-        if isinstance(array, CSR):  # most of its numbers are 0
+        if isinstance(array, CSR):  # most of its values are 0
             low, high = (float(end(array.data, initial=0.0)) for end in (np.min, np.max))
             return cls(str(array.dtype), low, high, tuple(array.shape[1:]))
         if not array.size:

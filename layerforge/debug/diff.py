@@ -2,7 +2,7 @@
 
 Arrays are compared in the order in which they came about: of a trace forward, backward, then the parameters'
 gradients. Of runs the metrics and checkpoints step by step. By default every bit counts, save for times. With rtol and
-atol a number of B may be off by rtol · (the largest number of the array in B) + atol.
+atol an element of B may be off by rtol · (the largest value of the array in B) + atol.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SKIPPED = ("kind", "order", "format", "config", "position", "places", "samples",
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a number may be off; by default not by a bit."""
+    """How far an element may be off; by default not by a bit."""
 
     rtol: float = 0.0
     atol: float = 0.0
@@ -65,7 +65,7 @@ class Deviation:
 class Difference:
     """An array, or a figure of the metrics, that differs.
 
-    reason     why the two cannot be compared number by number; "" where they can
+    reason     why the two cannot be compared element by element; "" where they can
     count      how many of the elements differ
     absolute   where |a - b| is largest; relative: where |a - b| / max(|a|, |b|) is
     step       of a run

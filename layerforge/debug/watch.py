@@ -35,7 +35,7 @@ class Seen:
               blob), parameter gradient, seed (where backward begins); norm and loss, which are one number
     name      of the blob or input, or layer.parameter
     layer     whose forward or backward made it, or whose parameter it is; "" for an input
-    low, high the smallest and the largest number that is not NaN; nan, inf: how many are NaN and infinite
+    low, high the smallest and the largest value that is not NaN; nan, inf: how many are NaN and infinite
     """
 
     kind: str

@@ -1,6 +1,6 @@
 """Start values by what follows: the fillers of those weights whose filler is null.
 
-A weight of the variance v / fan_in, where a number of the top sums up fan_in numbers, makes the mean square of the top
+A weight of the variance v / fan_in, where an element of the top sums up fan_in others, makes the mean square of the top
 about v times that of the bottom. Which v lets a net train, the layer that reads the top says:
 
     a rectifier         v = 2 / (1 + a²)    of the mean square it leaves the share (1 + a²) / 2, a being its slope below
@@ -9,11 +9,11 @@ about v times that of the bottom. Which v lets a net train, the layer that reads
                                             is near ln K: about v/2 above it, if a bottom has mean square 1
     anything else       v = 1               the mean square stays (LeCun et al. 1998, Glorot & Bengio 2010)
 
-In between there may be layers that leave the scale of numbers as it is, or nearly so: pooling, dropout, what only moves
-numbers, sums such as residual connections; also normalisation. Of several layers that read a top the strongest decides:
-a rectifier, then anything else, then a loss, for what is too small for one reader is lost to all that is above it,
-while a loss only has farther to go. Of several rectifiers it is the one of the largest v, of equals the first in the
-net. Metrics do not count, nor does the phase eval for a layer that runs in train too.
+In between there may be layers that leave the scale of values as it is, or nearly so: pooling, dropout, what only moves
+elements, sums such as residual connections; also normalisation. Of several layers that read a top the strongest
+decides: a rectifier, then anything else, then a loss, for what is too small for one reader is lost to all that is above
+it, while a loss only has farther to go. Of several rectifiers it is the one of the largest v, of equals the first in
+the net. Metrics do not count, nor does the phase eval for a layer that runs in train too.
 
 A filler that a user names stays. A shared parameter starts as its owner does, by what follows the owner.
 """

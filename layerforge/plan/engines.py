@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..arrays import threads
 from ..engines.protocol import EngineLayer, is_engine_layer
 from ..graph.graph import Node, Step
 from ..schema import registry
@@ -24,11 +23,12 @@ NO_OTHER = "no other"  # why a layer is the reference's that no engine has
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """What a net asks of its engines: the top-level key `engine`, the backend and the type of its numbers."""
+    """What a net asks of its engines: the top-level key `engine`, the backend, its dtype, and how many threads."""
 
     engine: str
     backend: str
     dtype: str
+    threads: int
 
     def obstacle(self) -> str | None:
         """Why no layer of the net can be computed by the fast engine; None where some may."""
@@ -45,12 +45,14 @@ class EngineRequest:
     def computing(self, nodes: Iterable[Node]) -> dict[str, Any]:
         """For tables and records: the `library` that computes in a net of these layers and with how many `threads`.
 
+        The threads are those that the net was made with, whatever other nets of the process have since.
+
         Both are None where all is the reference's; then `why` says why.
         """
         why = "asked for" if all(self.of(node) == REFERENCE for node in nodes) else self.obstacle()
         if why:
             return {"library": None, "threads": None, "why": why}
-        return {"library": registry.engine(FAST).describe(), "threads": threads.CURRENT.count, "why": None}
+        return {"library": registry.engine(FAST).describe(), "threads": self.threads, "why": None}
 
 
 def with_engines(plan: Plan, request: EngineRequest) -> Plan:

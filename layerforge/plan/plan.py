@@ -92,7 +92,7 @@ class Plan:
     def staying(self) -> frozenset[int]:
         """The blobs that must exist after the pass: outputs, losses, inputs, what is kept, and what metrics read."""
         stay = set(self.outputs.values()) | {i for i, _ in self.losses} | {i for i, _ in self.inputs}
-        counted = set(stay)  # what they are means over is looked up afterwards, in what they or numbers below them read
+        counted = set(stay)  # what they are means over is looked up afterwards, in what they or scalars below them read
         for step in reversed(self.steps):
             if counted & set(step.tops):
                 stay |= set(step.bottoms)

@@ -1,8 +1,8 @@
 """Copies of nets and solvers by `copy.deepcopy` and `pickle`: for target networks, averages of models, other processes.
 
-A copy is built anew from its configuration and takes over all numbers, so that it trains on as the original would,
+A copy is built anew from its configuration and takes over all arrays, so that it trains on as the original would,
 bit for bit: parameters (shared ones stay shared), gradients, running statistics, iteration, histories, what is frozen
-by now. Memory, plans and what engines remember are its own. Numbers on a device travel by the host.
+by now. Memory, plans and what engines remember are its own. Arrays on a device travel by the host.
 
 No file of LayerForge's is read by pickle: snapshots and checkpoints are for keeping, and safe to open; a pickle is not.
 """
@@ -59,7 +59,7 @@ def state_of(net: NetParts) -> dict[str, Any]:
 
 
 def take_over(net: NetParts, state: Mapping[str, Any]) -> None:
-    """Give a net that was just built from the same configuration the numbers of `state_of`."""
+    """Give a net that was just built from the same configuration the arrays of `state_of`."""
     for name, value in state["run"].items():
         setattr(net.passes.run, name, value)
     for layer, fields in state["settings"].items():

@@ -20,7 +20,7 @@ from ..plan.plan import Plan
 from .executor import Executor
 from .splitting import Whole, function_count, reasons
 
-Count = float | None  # how many things a number is a mean over; None: it is a sum
+Count = float | None  # how many things a scalar is a mean over; None: it is a sum
 Counts = Count | tuple[Count, ...]  # of all losses together where they agree, otherwise of each
 
 
@@ -57,7 +57,7 @@ class Total:
 def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
     """What the top of a step is a mean over in this batch. `arrays` are all blobs by number.
 
-    The layer knows, from its bottoms. A function of numbers, such as a scaled loss, has the count of those numbers.
+    The layer knows, from its bottoms. A function of scalars, such as a scaled loss, has the count of those scalars.
     Where the value for a whole batch does not follow from those for its parts, the count is a `Whole` (splitting.py).
     """
     fed = [i for i in step.bottoms if i in plan.fed]
@@ -122,7 +122,7 @@ def together(counts: tuple[Count, ...]) -> Counts:
 
 
 def metric_counts(plan: Plan, arrays: Sequence[Any]) -> dict[str, Count]:
-    """What each metric among the outputs of a plan is a mean over: the numbers, and what is summed up in any shape."""
+    """What each metric among the outputs of a plan is a mean over: the scalars, and what is summed up in any shape."""
     names = {i: name for name, i in plan.outputs.items()}
     made = ((step, top) for step in plan.steps for top in step.tops if top in names)
     return {names[top]: count_of(plan, s, arrays) for s, top in made if _is_metric(plan, s, plan.specs[top], arrays)}
@@ -142,7 +142,7 @@ def expected_counts(plan: Plan) -> tuple[Count, ...]:
 
 
 class _Unread(Exception):
-    """A count depends on the numbers in a blob."""
+    """A count depends on the values of a blob."""
 
     def __init__(self, index: int) -> None:
         super().__init__(index)

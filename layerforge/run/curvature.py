@@ -48,7 +48,7 @@ class Point:
         self.learned = {f"{s.layer}.{s.name}": s for s in net.parameters.slots.values() if not s.frozen}
 
     def direction(self, v: Any) -> Direction:
-        """That of a flat vector, or of arrays by name. ConfigError where names, shapes or numbers do not fit."""
+        """That of a flat vector, or of arrays by name. ConfigError where names, shapes or values do not fit."""
         net, size = self.net, len(self.net.parameters.grad)
         xp = net.backend.xp
         flat: Array = xp.zeros(size, dtype=net.dtype)
@@ -58,7 +58,7 @@ class Point:
             if given.shape != (size,):
                 hint = 'one as long as net.parameters.grad, or a mapping such as {"fc.weight": v}'
                 raise ConfigError(f"the direction has shape {given.shape}, expected ({size},)", hint=hint)
-            for slot in self.learned.values():  # not what lies between them, nor what is frozen by now
+            for slot in self.learned.values():  # not what is stored between them, nor what is frozen by now
                 slot.view(flat)[...] = slot.view(given)
             return Direction(flat, inputs)
         parameters, others = access.parameters_among(net, v, "direction")
@@ -184,7 +184,7 @@ def _demand_losses(net: NetParts, executor: Executor) -> None:
 def _step(net: NetParts, point: Point) -> float:
     """The length |h v|: rounding errors grow with 1/h, what Richardson leaves with h⁴; these meet at eps^(1/5).
 
-    For numbers of size 1; where the parameters are larger on average, so is the step.
+    For parameters of size 1; where the parameters are larger on average, so is the step.
     """
     rms = l2_norm(net.backend.xp, point.flat) / math.sqrt(max(net.parameters.count, 1))
     return float(np.finfo(net.dtype).eps) ** 0.2 * max(1.0, rms)

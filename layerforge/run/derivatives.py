@@ -181,7 +181,7 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
     wrt     an input with `grad: true` or another blob below, or a parameter written "fc1.weight"
 
     Shapes    that of `output`, followed by that of `wrt`, or by one axis for the numbers that a sparse input stores
-    Cost      one backward for every number of `output`; all gradients, of parameters and blobs, are left as they were
+    Cost      one backward for every element of `output`; all gradients, of parameters and blobs, are left as they were
     Errors    ConfigError for names that do not exist and for a parameter that is frozen; BlobError before a forward
               that was kept, and where `wrt` does not lie below `output`
     """
@@ -206,7 +206,7 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
 
 @contextmanager
 def _gradients_as_they_were(net: NetParts) -> Iterator[None]:
-    """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they lie."""
+    """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they are stored."""
     last, parameters = net.passes.last, net.parameters.saved_gradients()
     blobs = list(last.grads) if last is not None else []
     held = [None if grad is None else stored(grad) for grad in blobs]

@@ -118,6 +118,8 @@ class Executor:
             for name in self.staged:
                 self.carriers[name](arrays[name], self.staged[name])
             staged = self.staged
+            if len(staged) == len(arrays):
+                return staged
         later = {name for i, name in self.plan.inputs if keep or i in self.plan.kept}
         rest = {name: array for name, array in arrays.items() if name not in staged}
         copied = {name for name in rest if name in later and may_be_theirs(arrays[name], given[name])}

@@ -133,6 +133,8 @@ class Parameters:
 
     def by_rows(self) -> list[Slot]:
         """The parameters with a sparse gradient that learn."""
+        if not self.rows:  # asked for several times in a step
+            return []
         return [self.slots[key] for key in self.rows if not self.slots[key].frozen]
 
     def saved_gradients(self) -> tuple[Any, dict[tuple[str, str], Any]]:
@@ -296,9 +298,14 @@ def l2_norm(xp: Any, flat: Array) -> float:
     whole = flat.size - flat.size % ROW
     rows, rest = flat[:whole], flat[whole:]
     with np.errstate(over="ignore", invalid="ignore"):
-        products = xp.matmul(rows.reshape(-1, 1, ROW), rows.reshape(-1, ROW, 1))
+        products = _squared_rows(xp, rows.reshape(-1, ROW))
         squares = float(products.sum(dtype=np.float64)) + float(xp.dot(rest, rest))
         if not 1e-20 < squares < math.inf:
             double = flat.astype("float64")
             squares = float(xp.dot(double, double))
     return math.sqrt(squares)
+
+
+def _squared_rows(xp: Any, rows: Array) -> Array:
+    """The product of each row with itself."""
+    return np.vecdot(rows, rows) if xp is np else xp.matmul(rows[:, None], rows[:, :, None])

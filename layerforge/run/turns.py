@@ -16,10 +16,19 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, TypeVar
 
+from ..arrays import threads
+from ..engines.protocol import Engine
 from ..schema.errors import ConcurrencyError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 REMEDY = "give each thread a net of its own (Net.from_config), or hold a threading.Lock from forward to backward"
+
+
+def begin_turn(engine: Engine | None, count: int) -> None:
+    """A thread is about to use a net that asks for an engine, or for none, and computes with so many threads."""
+    if engine is not None:
+        engine.refuse_after_fork()
+    threads.enter(count)
 
 
 class Turns:
@@ -37,10 +46,10 @@ class Turns:
         self.taken = 0
         self._lock = threading.Lock()
         self._depth = 0
-        self.holder = 0  # the number of the thread whose turn it is: asked for several times in a step
+        self.holder = 0  # the number of the thread whose turn it is: read several times in a step
         self._forward: threading.Thread | None = None  # who ran the last forward
         self._awaited = False  # its backward may yet come
-        # Those whose forward another's took away; None as long as nobody's was, which is asked for in every step.
+        # Those whose forward another's took away; None as long as nobody's was, which is read in every step.
         self._overtaken: weakref.WeakSet[threading.Thread] | None = None
 
     def __reduce__(self) -> Any:

@@ -71,10 +71,15 @@ class Named(Mapping[str, Any]):
         return len(self._names())
 
     def __repr__(self) -> str:
-        return f"<{self._what}s: {', '.join(self._names())}>"
+        return f"<{self._all()}: {', '.join(self._names()) or 'none'}>"
+
+    def _all(self) -> str:
+        """What these are, in the plural: `layers with parameters` of `layer with parameters`."""
+        noun, *of = self._what.split(" ", 1)
+        return " ".join([f"{noun}s", *of])
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        raise not_alone(f"the {self._what}s")
+        raise not_alone(f"the {self._all()}")
 
 
 class Members(dict[str, Any]):

@@ -5,7 +5,6 @@ A synonym is never accepted silently: two names for one thing make files that ha
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -199,6 +198,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     same = folded.get(str(word).lower().replace("_", ""))
     if same is not None:
         return same
+    import difflib  # where nothing is misspelt nobody needs it
+
     close = difflib.get_close_matches(str(word), words, 1, cutoff=0.6)
     return close[0] if close else None
 

@@ -1,6 +1,6 @@
 """Parameters with a sparse gradient: updated in the rows that have one, and nowhere else.
 
-A row that does not occur in a step keeps its weights and its history. For rules in which a number whose gradient is 0
+A row that does not occur in a step keeps its weights and its history. For rules in which an element whose gradient is 0
 stays as it is, that is the rule itself: SGD without momentum, AdaGrad. Momentum, which would move it on, waits until
 the row occurs again. Rules that could not be meant so are refused, and so is weight decay, which acts on every row.
 """

@@ -38,7 +38,7 @@ class Adjustable:
         return tuple(name for name in names if name not in FIXED)
 
     def __getattr__(self, name: str) -> Any:
-        """Options that are no attributes. Everything else is looked up before this is asked."""
+        """Options that are no attributes. Everything else is looked up before this is called."""
         if name[0] != "_" and "section" in vars(self):
             for holder in (self.section, self.rule):
                 if name in holder.fields:

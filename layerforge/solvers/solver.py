@@ -15,7 +15,7 @@ What an update does, in this order, to the gradient G that the micro-batches sum
                   (weighting.py)
     2  check      a loss or norm that is not finite ends here, with weights, history and statistics as before the step;
                   whoever wants to go on calls `skip`
-    3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each number into ±clip_grad_value
+    3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each element into ±clip_grad_value
     4  decay      g <- g + d w (L2) or g + d sign w (L1), with d = weight_decay · decay_mult; AdamW and LARS, which keep
                   decay apart from the gradient, get it as it is
     5  update     the rule, with the schedule's lr times lr_mult
@@ -26,7 +26,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
@@ -46,8 +46,19 @@ from .trainable import Trainable
 from .updater import Updater
 from .weighting import weighting
 
+if TYPE_CHECKING:  # every checker knows typing_extensions; a plain `Solver` is that of a Net
+    from typing_extensions import TypeVar
 
-class Solver(Adjustable):
+    from ..net import Net
+
+    Driven = TypeVar("Driven", bound=Trainable, default=Net)
+else:
+    from typing import TypeVar
+
+    Driven = TypeVar("Driven", bound=Trainable)
+
+
+class Solver(Adjustable, Generic[Driven]):
     """Solver(net, type="SGD", lr=..., ...): the keywords are the keys of `solver:` in a configuration.
 
     Common to all types are lr, weight_decay, regularization, clip_grad_norm, clip_grad_value, clip_order and schedule
@@ -73,17 +84,17 @@ class Solver(Adjustable):
     Errors   ConfigError for an unknown or bad keyword, and for an unknown or bad attribute
     """
 
-    def __init__(self, net: Trainable, type: str = "SGD", **options: Any) -> None:
+    def __init__(self, net: Driven, type: str = "SGD", **options: Any) -> None:
         self._set_up(net, SolverSection.from_config(placed_copy({"type": type, **options})))
 
     @classmethod
-    def from_config(cls, net: Trainable, section: SolverSection) -> Solver:
+    def from_config(cls, net: Driven, section: SolverSection) -> Solver[Driven]:
         """The solver that a configuration's `solver:` describes."""
         self = cls.__new__(cls)
         self._set_up(net, section)
         return self
 
-    def _set_up(self, net: Trainable, section: SolverSection) -> None:
+    def _set_up(self, net: Driven, section: SolverSection) -> None:
         refuse_rows(net, section)
         self.net = net
         self.section = section

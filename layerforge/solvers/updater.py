@@ -1,7 +1,7 @@
 """The update of a net's flat arrays, after the gradient is averaged and measured: clip, decay, and the rule.
 
 It goes over the groups of parameters that have the same multipliers: by a fast engine in one call where it knows the
-rule, otherwise block by block, so that each number is fetched from memory once for all three.
+rule, otherwise block by block, so that each element is fetched from memory once for all three.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Updater:
         self._fast = fast_update(self.net, section, self.history)
 
     def clipping(self, norm: float, average: float) -> tuple[float, float | None]:
-        """What the summed gradient is multiplied by, and the bound on its numbers after that (None: no bound)."""
+        """What the summed gradient is multiplied by, and the bound on its elements after that (None: no bound)."""
         section, factor, bound = self.section, average, None
         # A limit on the sum is `average` times that limit on the mean.
         scale = average if section.clip_order == "caffe" else 1.0
@@ -74,11 +74,14 @@ class Updater:
             groups: list[Group] = []
         else:
             groups = self.net.parameters.groups
+        by_rows = self.net.parameters.by_rows()
+        if not groups and not by_rows:
+            return
         # Weights that overflow here show in the next step's loss, which is checked and named.
         with np.errstate(over="ignore", invalid="ignore"):
             for group in groups:
                 self._update_group(group, lr * group.lr_mult, factor, bound, number)
-            for slot in self.net.parameters.by_rows():
+            for slot in by_rows:
                 self._update_rows(slot, lr * slot.lr_mult, factor, bound, number)
 
     def _update_rows(self, slot: Slot, lr: float, factor: float, bound: float | None, number: int) -> None:
@@ -112,6 +115,6 @@ class Updater:
 
 
 def blocks(start: int, stop: int, size: int) -> Iterator[slice]:
-    """The slices of at most `size` numbers that make up start:stop."""
+    """The slices of at most `size` elements that make up start:stop."""
     for begin in range(start, stop, size):
         yield slice(begin, min(begin + size, stop))

@@ -1,6 +1,6 @@
 """What the micro-batches of a step are weighted by, so that together they are one batch cut into pieces.
 
-A loss that is a mean over the c of T things that lie in this piece has the share c / T of the whole batch's mean; one
+A loss that is a mean over the c of T things that are in this piece has the share c / T of the whole batch's mean; one
 that is a sum counts as it is. Where all losses have the same counts, or counts in the same proportion in every piece,
 T need not be known: c over the first piece's c, and one division at the end. Where they do not, each loss needs a
 weight of its own, and T must be known before the first backward.

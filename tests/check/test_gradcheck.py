@@ -197,7 +197,7 @@ def test_a_given_net_lends_its_numbers_and_is_left_alone() -> None:
     assert np.array_equal(net.parameters.grad, before[1])
     assert all(np.array_equal(net.state[n][k], a) for (n, k), a in before[2].items())
     scales = (rows(r)["out", "weight"].scale for r in (report, gradcheck(mlp())))
-    assert not np.isclose(*scales), "the numbers of the net were not used"
+    assert not np.isclose(*scales), "the values of the net were not used"
 
 
 class LagsBehind(Layer):

@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture
 def odd(tmp_path: Path) -> dict[str, str]:
-    """Paths by what lies there."""
+    """Paths by what is there."""
     os.mkfifo(tmp_path / "pipe")
     os.symlink("pipe", tmp_path / "link")
     with socket.socket(socket.AF_UNIX) as server:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from layerforge.arrays.spec import Spec
@@ -13,7 +13,10 @@ from layerforge.config.data_section import Augment, DataSection, Feed, Transform
 from layerforge.data import Source
 from layerforge.schema.errors import ConfigError, LayerForgeError, flatten
 from layerforge.schema.params import param
-from layerforge.schema.registry import SOURCES, register_source
+from layerforge.schema.registry import SOURCES
+from layerforge.schema.user_modules import import_file
+
+ROOT = Path(__file__).parents[2]
 
 
 def section(**values: object) -> DataSection:
@@ -165,25 +168,15 @@ def test_a_source_cannot_take_a_key_of_the_feed() -> None:
 
 
 def test_a_source_of_ones_own_is_one_class() -> None:
-    @register_source
-    class Moons(Source):
-        """Two half circles that interlock."""
-
-        samples: int = param(1000, help="how many points", ge=2)
-
-        def specs(self) -> dict[str, Spec]:
-            return {"x": Spec((2,)), "label": Spec((), role="index", low=0, high=2)}
-
-        def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
-            t, label = np.linspace(0, np.pi, self.samples), np.arange(self.samples) % 2
-            return {"x": np.stack([np.cos(t) + label, np.sin(t) * (1 - 2 * label)], axis=1), "label": label}
-
+    """The one that docs/data.md explains."""
+    module = import_file(ROOT / "docs" / "examples" / "moons.py")
     try:
         data = section(train={"type": "Moons", "samples": 100, "split": "all[:80%]", "batch_size": 10})
         assert data.specs("train")["x"].shape == (10, 2)
         assert data.train.source.load()["x"].shape == (80, 2)
     finally:
         SOURCES.remove("Moons")
+        del sys.modules[module.__name__]
 
 
 def test_sections_can_be_built_in_python() -> None:

@@ -1,4 +1,4 @@
-"""Activations on hard numbers, against themselves in float64: forward, backward, alone and in the layer below.
+"""Activations on hard values, against themselves in float64: forward, backward, alone and in the layer below.
 
 The engine may be off by 4 times what the reference is off by, and by 4 roundings of the largest number; the reference
 by a few roundings. Like test_engines.py, no part of the suite where the engine cannot be had.
@@ -76,7 +76,7 @@ def test_the_engine_is_hardly_worse_than_the_reference(name: str, params: dict[s
         mine = made(table.LAYERS[name], params, x, "float32")
         for what, truth, their, my in zip(("y", "dx"), truths, theirs, mine, strict=True):
             allowed = 4 * off(their, truth) + 4 * EPS * size(truth) + TINY
-            assert off(my, truth) <= allowed, f"{what} of {kind} numbers is off by {off(my, truth)}"
+            assert off(my, truth) <= allowed, f"{what} of {kind} values is off by {off(my, truth)}"
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
@@ -85,7 +85,7 @@ def test_the_reference_is_right_but_for_rounding(name: str, params: dict[str, An
     for kind, x in INPUTS.items():
         truths, mine = (made(LAYERS.get(name), params, x, dtype) for dtype in ("float64", "float32"))
         for what, truth, my in zip(("y", "dx"), truths, mine, strict=True):
-            assert off(my, truth) <= 16 * EPS * size(truth) + TINY, f"{what} of {kind} numbers is {off(my, truth)} off"
+            assert off(my, truth) <= 16 * EPS * size(truth) + TINY, f"{what} of {kind} values is {off(my, truth)} off"
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
 import json
 import os
 import subprocess
@@ -162,7 +163,7 @@ def test_another_onednn_is_refused(
 
 def test_where_a_library_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("LAYERFORGE_ONEDNN", raising=False)
-    monkeypatch.setattr(library.ctypes.util, "find_library", lambda name: "libdnnl.so.3" if name == "dnnl" else None)
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: "libdnnl.so.3" if name == "dnnl" else None)
     prefixes = [tmp_path / name for name in ("venv", "base", "conda")]
     for prefix in prefixes:
         (prefix / "lib").mkdir(parents=True)

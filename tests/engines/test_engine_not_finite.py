@@ -112,7 +112,7 @@ def test_training_stops_where_nothing_below_is_learned(kind: str, engine: str) -
 
 
 def far(value: float, where: tuple[int, ...], steps: int = 9) -> list[np.ndarray]:
-    """Queries, keys and values of two heads, some numbers of the keys not finite, or so large that scores overflow."""
+    """Queries, keys and values of two heads, some elements of the keys not finite, or so large that scores overflow."""
     rng = np.random.default_rng(3)
     q, k, v = (rng.normal(size=(2, 2, steps, 5)).astype("float32") for _ in range(3))
     q[0, :, where[0]] = np.abs(q[0, :, where[0]])

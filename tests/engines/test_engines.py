@@ -16,8 +16,9 @@ from layerforge.check.contract import ENGINE_CHECKS, Case, applicable, engine_ca
 from layerforge.check.engines import refusal, unaligned
 from layerforge.contract.layer import Example
 from layerforge.engines.onednn import primitives, table
+from layerforge.engines.onednn.add import OneDnnAdd
 from layerforge.engines.onednn.binding import Op
-from layerforge.engines.onednn.elementwise import ELEMENTWISE, OneDnnAdd
+from layerforge.engines.onednn.elementwise import elementwise
 from layerforge.engines.onednn.linear import FEW, OneDnnLinear
 from layerforge.engines.onednn.loss import OneDnnSoftmaxCrossEntropy
 from layerforge.engines.onednn.pool import OneDnnAvgPool2d, OneDnnMaxPool2d
@@ -123,12 +124,12 @@ class ReadsTheBottomUnsaid(OneDnnLinear):
 
 
 @caught_by("backward_reads")
-class ReadsTheTopUnsaid(ELEMENTWISE["Tanh"]):  # type: ignore[misc]
+class ReadsTheTopUnsaid(elementwise("Tanh")):  # type: ignore[misc]
     backward_reads = ()
 
 
 @caught_by("in_place")
-class InPlaceInNameOnly(ELEMENTWISE["Tanh"]):  # type: ignore[misc]
+class InPlaceInNameOnly(elementwise("Tanh")):  # type: ignore[misc]
     inplace = True
 
 
@@ -210,7 +211,7 @@ class FrozenTakesOthersAlong(OneDnnLinear):
 
 
 @caught_by("views")
-class GivesDyBack(ELEMENTWISE["ReLU"]):  # type: ignore[misc]
+class GivesDyBack(elementwise("ReLU")):  # type: ignore[misc]
     def backward(self, dy: Any) -> Any:
         return dy
 

@@ -220,7 +220,7 @@ def test_small_windows_are_onednns() -> None:
 
 @pytest.mark.parametrize("queries", [1, 2])
 def test_attention_over_many_equal_keys(queries: int) -> None:
-    """The values lie far from 0, and where all keys are the same no query's gradient is left."""
+    """The values are far from 0, and where all keys are the same no query's gradient is left."""
     rng, keys = np.random.default_rng(7), 300_000
     q, k, v = rng.normal(size=(1, queries, 4)), np.full((1, keys, 4), 3.3), 100 + rng.normal(size=(1, keys, 3))
     bottoms = [x.astype("float32") for x in (q, k, v)]

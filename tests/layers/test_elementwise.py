@@ -1,6 +1,6 @@
 """Element-wise layers by values worked out by hand: kinks, Caffe's rules, float32 at its extremes, erf against a table.
 
-tests/contract/test_contract.py has their gradients, tests/layers/test_golden.py torch's numbers.
+tests/contract/test_contract.py has their gradients, tests/layers/test_golden.py torch's values.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_batch_norm_gradient_at_variance_zero() -> None:
 @pytest.mark.parametrize("shape", [(64, 5), (16, 5, 24, 24)])
 @pytest.mark.parametrize(("mean", "spread"), [(1e4, 1.0), (1e4, 0.05), (-1e6, 2.0), (0.0, 1e-4), (1e4, 1e3)])
 def test_batch_norm_with_a_mean_far_larger_than_the_spread(shape: tuple[int, ...], mean: float, spread: float) -> None:
-    """Against the formula in float64, on the same numbers."""
+    """Against the formula in float64, on the same values."""
     rng = np.random.default_rng(0)
     x = rng.normal(mean, spread, shape).astype(np.float32)
     exact, over = x.astype(np.float64), (0, *range(2, len(shape)))

@@ -88,7 +88,7 @@ def test_upsampling_is_a_grid(align: bool) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_read_spoils_nothing(mode: str, bad: float) -> None:
-    """Neither a number of the image that lies elsewhere, nor the first one for places outside."""
+    """Neither an element of the image from elsewhere, nor the first one for places outside."""
     x, outside = np.full((1, 1, 8, 8), bad), np.full((1, 2, 2, 2), 1e30)
     x[0, 0, 4:] = 1.0
     inside = np.array([[[[0.0, 0.5]]]])  # row 5.5, of which a cubic reads 4 to 7

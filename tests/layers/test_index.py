@@ -64,7 +64,7 @@ def brackets(entries: list[Any]) -> tuple[Any, ...]:
 @settings(deadline=None, max_examples=400)
 @given(blobs_and_entries())
 def test_index_is_numpys(drawn: tuple[tuple[int, ...], list[Any]]) -> None:
-    """The top, the gradient that numbers picked several times add up to, and the shape that set-up promises."""
+    """The top, the gradient that elements picked several times add up to, and the shape that set-up promises."""
     shape, entries = drawn
     rng = np.random.default_rng(0)
     x = rng.normal(size=shape)

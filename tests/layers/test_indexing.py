@@ -1,4 +1,4 @@
-"""What the layers compute that pick numbers by an index, by values that were worked out by hand."""
+"""What the layers compute that pick elements by an index, by values that were worked out by hand."""
 
 from __future__ import annotations
 

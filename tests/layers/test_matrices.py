@@ -222,7 +222,7 @@ def test_cholesky_by_hand() -> None:
     assert_allclose(lower.top(), [[2, 0], [1, 2]])
     assert_allclose(upper.top(), [[2, 1], [0, 2]])
     assert_allclose(lower.vjp([[1.0, 0.0], [0.0, 0.0]])["bottom[0]"], [[0.25, 0], [0, 0]], atol=1e-15)
-    # L₁₀ = x₁₀ / √x₀₀: 1/2 of ẋ₁₀, which the two numbers that are equal share, and -L₁₀/(2 x₀₀) of ẋ₀₀.
+    # L₁₀ = x₁₀ / √x₀₀: 1/2 of ẋ₁₀, which the two elements that are equal share, and -L₁₀/(2 x₀₀) of ẋ₀₀.
     assert_allclose(lower.vjp([[0.0, 0.0], [1.0, 0.0]])["bottom[0]"], [[-0.125, 0.25], [0.25, 0]], atol=1e-15)
     assert_allclose(upper.vjp([[0.0, 1.0], [0.0, 0.0]])["bottom[0]"], [[-0.125, 0.25], [0.25, 0]], atol=1e-15)
 

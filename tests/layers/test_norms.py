@@ -259,7 +259,7 @@ def test_a_constant_becomes_zero(type_name: str, params: dict[str, Any], over: A
 def test_a_mean_far_larger_than_the_spread(
     type_name: str, params: dict[str, Any], over: Any, mean: float, spread: float
 ) -> None:
-    """Against the formula in float64, on the same numbers."""
+    """Against the formula in float64, on the same values."""
     x = np.random.default_rng(0).normal(mean, spread, (2, 4, 600)).astype(np.float32)
     exact = x.astype(np.float64)
     centred = exact - exact.mean(axis=over, keepdims=True)

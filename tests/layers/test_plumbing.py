@@ -1,4 +1,4 @@
-"""Layers that give numbers to a net, pass them on, silence them or take them away: by hand, and as parts of nets."""
+"""Layers that give arrays to a net, pass them on, silence them or take them away: by hand, and as parts of nets."""
 
 from __future__ import annotations
 

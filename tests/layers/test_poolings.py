@@ -142,7 +142,7 @@ def plain_pooling(x: np.ndarray, dy: np.ndarray, layer: Any) -> tuple[np.ndarray
 )
 def test_pooling_equals_the_plain_loop(cls: Any, example: Example) -> None:
     probe = Probe(cls, example)
-    x = np.round(probe.bottoms[0])  # many equal numbers
+    x = np.round(probe.bottoms[0])  # many equal elements
     (y,) = probe.forward([x])
     (dy,) = probe.draw_cotangents([y])
     (dx,) = probe.backward([dy])

@@ -1,4 +1,4 @@
-"""Reductions by value: zeros, ties, constants, infinities, what has no numbers to reduce, and Caffe's operations."""
+"""Reductions by value: zeros, ties, constants, infinities, what has no elements to reduce, and Caffe's operations."""
 
 from __future__ import annotations
 

@@ -473,3 +473,22 @@ def test_what_is_kept_can_be_changed(batch: dict[str, np.ndarray]) -> None:
     net.forward(**batch)
     net.backward()
     assert net.blobs["fc"].data.shape == net.blobs["fc"].grad.shape == (4, 5)
+
+
+def test_what_there_is_by_name_is_said_in_the_plural() -> None:
+    net = built()
+    assert repr(net.params) == "<layers with parameters: fc, bn, out>"
+    assert repr(net.params["bn"]) == "<parameters of 'bn': weight, bias>"
+    assert repr(net.state) == "<layers with state: bn>"
+    with pytest.raises(LayerForgeError, match="the layers with parameters cannot be copied or pickled"):
+        copy.deepcopy(net.params)
+    alone = Net.from_config({"inputs": {"x": {"shape": [2]}}, "net": [{"name": "y", "type": "Square"}]})
+    assert repr(alone.params) == "<layers with parameters: none>"
+
+
+def test_the_rows_of_a_sparse_gradient_show_which_they_are() -> None:
+    words = {"name": "e", "type": "Embedding", "num_embeddings": 4, "embedding_dim": 2, "sparse": True}
+    net = Net.from_config({"inputs": {"x": {"shape": [3], "dtype": "int64"}}, "net": [words]})
+    net.forward(x=np.array([2, 0, 2]))
+    net.backward(e=np.ones((3, 2)))
+    assert repr(net.layers["e"].grad_rows.weight) == "<rows [0, 2] of 4>"

@@ -73,7 +73,7 @@ def test_the_work_grows_with_the_layers(kind: str) -> None:
 def test_layers_of_a_kind_share_primitives_while_a_pass_is_planned(
     monkeypatch: pytest.MonkeyPatch, dry_run: bool
 ) -> None:
-    """And the numbers are those of layers that each made their own."""
+    """And the values are those of layers that each made their own."""
     made: list[str] = []
     make = binding.Op._make
     monkeypatch.setattr(binding.Op, "_make", lambda op, *given: made.append(op.maker.__name__) or make(op, *given))

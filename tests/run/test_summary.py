@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from support.tools import demand_engine
 
 from layerforge import Net, Solver
+from layerforge.arrays import threads
 from layerforge.engines import onednn
+from layerforge.training.environment import environment
 
 LAYERS: list[dict[str, Any]] = [
     {"name": "fc1", "type": "Linear", "out_features": 5, "bottom": "x", "freeze": True},
@@ -48,6 +51,18 @@ def test_the_engine_that_computes_is_named_or_why_none_does() -> None:
     expected = "engine: reference (" if onednn.missing() else "engine: oneDNN "
     assert str(small(engine="auto")).splitlines()[1].startswith(expected)
     assert str(small(engine="auto", dtype="float64")).splitlines()[1].startswith("engine: reference (")
+
+
+def test_the_threads_are_those_that_the_net_was_made_with() -> None:
+    demand_engine()
+    before = threads.CURRENT.asked
+    try:
+        nets = [small(engine="auto", threads=count) for count in (1, 3)]
+        assert [str(net).splitlines()[1].split(", ")[-1] for net in nets] == ["1 thread", "3 threads"]
+        assert [environment(net)["engine"]["threads"] for net in nets] == [1, 3]
+    finally:
+        threads.use(before or 1)
+        threads.CURRENT.asked = before
 
 
 def test_the_short_form_is_one_line() -> None:

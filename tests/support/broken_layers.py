@@ -110,12 +110,12 @@ class Pick(Layer):
 
 
 def zeros_and_ones(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers of which many are equal."""
+    """Values of which many are equal."""
     return rng.integers(0, 2, shape).astype("float64")
 
 
 def with_nothing(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers; the first row is -inf, and so is one of the others."""
+    """Values; the first row is -inf, and so is one of the others."""
     x = rng.normal(size=shape)
     x[:1], x[1:2, :1] = -np.inf, -np.inf
     return x
@@ -231,7 +231,7 @@ class Learned(Layer):
 
 
 class Fixed(Layer):
-    """A healthy layer without bottoms and without a gradient: numbers that never change."""
+    """A healthy layer without bottoms and without a gradient: values that never change."""
 
     bottoms = 0
     examples = [Example({}, [])]

@@ -6,7 +6,7 @@ A program of its own, as a wrong call into C ends the process: what is being run
 that the last line says who took the process along. Every number of a draw gives the same case again. Exit code 1, and a
 line for each, where something differs.
 
-With --not-finite some numbers of every other case's bottoms are NaN or infinite, and tops must be the reference's;
+With --not-finite some elements of every other case's bottoms are NaN or infinite, and tops must be the reference's;
 in the other cases some of the tops' gradients are NaN, and no gradient may be without that has one from the
 reference. (Where it has one is another matter: a mask multiplied by NaN is NaN, a mask that chooses is not.)
 """
@@ -39,8 +39,8 @@ AXES = dict.fromkeys(("Conv1d", "MaxPool1d", "AvgPool1d", "LSTM", "GRU", "RNN", 
 AXES |= dict.fromkeys(("Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "Dropout2d"), 4)
 AXES |= {"ConvTranspose1d": 3, "ConvTranspose3d": 5}
 AXES |= {"Conv3d": 5, "MaxPool3d": 5, "AvgPool3d": 5, "LocalResponseNorm": 4}
-LARGEST = 6000  # numbers of a bottom
-TOLERANCE = {"BatchNorm": 1e-3, "LayerNorm": 1e-3}  # of a few numbers, whose gradients nearly cancel; others' is USUAL
+LARGEST = 6000  # elements of a bottom
+TOLERANCE = {"BatchNorm": 1e-3, "LayerNorm": 1e-3}  # of a few elements, whose gradients nearly cancel; others' is USUAL
 USUAL = 2e-5
 TINY = 1e-30
 HIDING = "ScaledDotProductAttention", "MultiheadAttention"  # what is hidden from a query must be finite
@@ -124,7 +124,7 @@ def draw_bottoms(type_name: str, rng: Any) -> list[Spec]:
 
 
 def laid_out(a: Any, rng: Any) -> Any:
-    """The same numbers elsewhere: axes in another order in memory, between others, backwards, with odd strides."""
+    """The same values elsewhere: axes in another order in memory, between others, backwards, with odd strides."""
     if a is None:
         return None
     order = rng.permutation(a.ndim) if rng.random() < 0.4 else np.arange(a.ndim)
@@ -143,7 +143,7 @@ def laid_out(a: Any, rng: Any) -> Any:
 
 
 def spoiled(a: Any, rng: Any, kinds: Sequence[float] = ()) -> Any:
-    """The same numbers with some that are not finite, one or a whole row, of one kind or of all."""
+    """The same values with some that are not finite, one or a whole row, of one kind or of all."""
     if a is None or a.dtype.kind != "f" or not a.size or rng.random() < 0.2:
         return a
     kinds = kinds or ([np.nan, -np.nan], [np.inf], [-np.inf], [np.nan, np.inf, -np.inf])[int(rng.integers(4))]

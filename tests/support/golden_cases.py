@@ -1,4 +1,4 @@
-"""What a golden case is, and the numbers that it begins from.
+"""What a golden case is, and the values that it begins from.
 
 scripts/make_golden.py runs the cases in torch and writes tests/golden/<family>.npz; tests/layers/test_golden.py runs
 them here and compares. Only results are in the files: inputs, parameters and upstream gradients are drawn again from
@@ -73,7 +73,7 @@ class Rates:
     metrics: Sequence[float] = ()
 
 
-# Numbers --------------------------------------------------------------------------------------------------------------
+# Values ---------------------------------------------------------------------------------------------------------------
 
 
 class Promised(np.random.RandomState):
@@ -85,7 +85,7 @@ class Promised(np.random.RandomState):
 
 
 def draw_sparse(stream: str, spec: Spec) -> CSR:
-    """About half of the numbers of a stream, as a CSR; none in row 1 and column 0 where there are several."""
+    """About half of the values of a stream, as a CSR; none in row 1 and column 0 where there are several."""
     full = np.array(draw(stream, spec.dense), "float64").reshape(spec.shape)
     full *= draw(f"{stream}/pattern", Spec(spec.shape, low=0.0, high=1.0)) < 0.5
     full[1:2] = 0.0
@@ -96,7 +96,7 @@ def draw_sparse(stream: str, spec: Spec) -> CSR:
 
 
 def draw(stream: str, spec: Spec) -> Any:
-    """The numbers of a stream: the Spec's own draw, or uniform within its bounds, reals without any in [-2, 2).
+    """The values of a stream: the Spec's own draw, or uniform within its bounds, reals without any in [-2, 2).
 
     All 53 bits of a number are random, so that a product is rounded and a detour through float32 shows.
     """

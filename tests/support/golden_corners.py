@@ -34,7 +34,7 @@ def halves(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def some_zeros(count: int) -> Callable[[Any, tuple[int, ...]], np.ndarray]:
-    """A draw of numbers with `count` zeros, spread over the array."""
+    """A draw of values with `count` zeros, spread over the array."""
 
     def draw(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
         x = rng.uniform(-2, 2, shape)
@@ -45,7 +45,7 @@ def some_zeros(count: int) -> Callable[[Any, tuple[int, ...]], np.ndarray]:
 
 
 def zeros_and_more(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers from 0 on, a third of them 0."""
+    """Values from 0 on, a third of them 0."""
     return rng.random_sample(shape) * rng.integers(0, 3, shape)
 
 
@@ -65,7 +65,7 @@ def rank_two(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def constant_sample(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Numbers of which neither the first sample nor the first channel varies."""
+    """Values of which neither the first sample nor the first channel varies."""
     x = rng.random_sample(shape)
     x[0] = x[:, 0] = 0.7
     return x

@@ -48,7 +48,7 @@ class QuadraticNet:
             layer.setup(Spec((2, width)))
         self.parameters = allocate(self.layers.values(), backend, dtype, 0, multipliers)
         self.backend, self.dtype, self.mean = backend, dtype, mean
-        self.engine_request = EngineRequest(engine, backend.name, dtype)
+        self.engine_request = EngineRequest(engine, backend.name, dtype, threads=1)
         self.iteration = self.first_sample = self.batch_size = 0
         self.seen_keys: list[tuple[int, int]] = []  # (iteration, first_sample) of every forward
         self.fail_in_backward: BaseException | None = None

@@ -119,7 +119,7 @@ def _lift(result, seen, scalars=()):
 
 
 def _wrap(raw, sources=()):
-    """A device array around `raw`: a view of the source whose memory it lies in, else a new allocation."""
+    """A device array around `raw`: a view of the source whose memory it is in, else a new allocation."""
     if not raw.dtype.isnative or (raw.dtype.char not in "?bhilqBHILQefdFD" and raw.dtype.name != "bfloat16"):
         raise ValueError(f"Unsupported dtype {raw.dtype}")
     # Live allocations never overlap, so overlapping bounds mean the same allocation: no need to look at elements.

@@ -1,4 +1,4 @@
-"""Twins of layers that combine blobs number by number."""
+"""Twins of layers that combine blobs element by element."""
 
 from __future__ import annotations
 

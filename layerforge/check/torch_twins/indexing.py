@@ -48,9 +48,9 @@ def bracket(entry: Any) -> Any:
 
 
 def scatter(c: Call) -> Tensor:
-    """Number by number, in order: of several for one place torch.scatter passes all of them the gradient."""
+    """Element by element, in order: of several for one place torch.scatter passes all of them the gradient."""
     x, index, src = c.x
-    y, dim = x + 0 * src.sum(), c.hyper["dim"] % x.ndim  # src is asked for its gradient where no number is written, too
+    y, dim = x + 0 * src.sum(), c.hyper["dim"] % x.ndim  # src is asked for its gradient where none is written, too
     for place in product(*map(range, index.shape)):
         y[(*place[:dim], int(index[place]), *place[dim + 1 :])] = src[place]
     return y

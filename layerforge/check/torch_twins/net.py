@@ -98,7 +98,7 @@ def numbers(tensor: Tensor) -> np.ndarray:
 
 @contextmanager
 def in_dtype(dtype: str) -> Iterator[None]:
-    """While this lasts, the modules and numbers that twins make have this dtype, and torch warns of nothing."""
+    """While this lasts, the modules and tensors that twins make have this dtype, and torch warns of nothing."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, dtype))
     try:

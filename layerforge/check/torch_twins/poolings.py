@@ -38,7 +38,7 @@ def pooled(x: Tensor, axes: Sequence[list[Span]], of: Callable[[Tensor, int, int
 
 
 def maximum(window: Tensor, counting: int, number: int) -> Tensor:
-    """The largest number of a window."""
+    """The largest element of a window."""
     return window.max(dim=2).values
 
 

@@ -80,7 +80,7 @@ def log_sum_exp(x: Tensor, dim: list[int], keepdim: bool) -> Tensor:
 def arg_max(c: Call) -> Tensor:
     """torch.argmax; more than one by a stable sort, which puts the smaller index first as torch.topk does not promise.
 
-    Caffe sorts pairs of a number and its index, the largest first.
+    Caffe sorts pairs of an element and its index, the largest first.
     """
     k, dim, x = c.hyper.get("top_k", 1), c.hyper.get("dim"), c.x[0]
     keepdim, caffe = c.hyper.get("keepdim", False), c.hyper.get("ties") == "caffe"
@@ -100,7 +100,7 @@ def arg_max(c: Call) -> Tensor:
 
 
 def top_k(c: Call) -> tuple[Tensor, ...]:
-    """The first k of a stable sort, where torch.topk promises no order among equal numbers."""
+    """The first k of a stable sort, where torch.topk promises no order among equal elements."""
     dim = c.hyper.get("dim", -1)
     values, places = torch.sort(c.x[0], dim=dim, descending=c.hyper.get("largest", True), stable=True)
     return tuple(t.narrow(dim, 0, c.hyper["k"]) for t in (values, places))[: c.tops]

@@ -62,7 +62,7 @@ def dry_run(on: bool) -> None:
 def refuse_after_fork() -> None:
     """BackendError in a child of fork that could only wait for threads which its parent has.
 
-    Asked in every step: an import statement would take longer than all the rest.
+    Called in every step: an import statement would take longer than all the rest.
     """
     binding = sys.modules.get(f"{__name__}.binding")
     if binding is not None:  # otherwise oneDNN was never in use

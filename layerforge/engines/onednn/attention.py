@@ -69,8 +69,6 @@ class OneDnnAttention(OneDnn):
 class OneDnnScaledDotProductAttention(OneDnnAttention, ScaledDotProductAttention):
     """ScaledDotProductAttention."""
 
-    type_name = "ScaledDotProductAttention"
-
     def forward(self, q: Any, k: Any, v: Any, mask: Any = None) -> Any:
         scale = 1 / math.sqrt(q.shape[-1]) if self.scale is None else self.scale
         q, k, v = (self.dense(name, x, "saved") for name, x in (("q", q), ("k", k), ("v", v)))
@@ -88,7 +86,6 @@ class OneDnnScaledDotProductAttention(OneDnnAttention, ScaledDotProductAttention
 class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
     """MultiheadAttention. The heads of q, k, v and dz are copied apart; z, dq, dk and dv are written in place."""
 
-    type_name = "MultiheadAttention"
     can_overwrite_grad = True
 
     def forward(self, *bottoms: Any) -> Any:

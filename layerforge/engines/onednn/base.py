@@ -27,7 +27,8 @@ class OneDnn(Layer):
     """Base of the engine's layers, before the reference in the bases: `class OneDnnLinear(OneDnn, Linear)`.
 
     An engine's layer stands in for a reference layer of the same net, whose hyper-parameters, parameters, gradients,
-    state and run it shares. It adds neither parameters nor state, so snapshots are interchangeable.
+    state and run it shares. It adds neither parameters nor state, so snapshots are interchangeable. Its type has the
+    reference's name.
     """
 
     engine = "onednn"
@@ -37,6 +38,11 @@ class OneDnn(Layer):
     ops: dict[str, Any]  # Op or Act, by name
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        reference: Any = next(base for base in cls.__mro__ if not issubclass(base, OneDnn))
+        cls.type_name = reference.type_name
 
     @classmethod
     def instead_of(cls, reference: Layer) -> Any:

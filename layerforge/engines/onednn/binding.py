@@ -338,7 +338,7 @@ def small(arrays: Sequence[np.ndarray]) -> bool:
 
 
 def types_of(arrays: Sequence[np.ndarray]) -> tuple[np.dtype, ...]:
-    """The types of their numbers."""
+    """The dtypes of the arrays."""
     return tuple([array.dtype for array in arrays])
 
 

@@ -94,19 +94,13 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
 class OneDnnConv1d(OneDnnConvolution, Conv1d):
     """Conv1d."""
 
-    type_name = "Conv1d"
-
 
 class OneDnnConv2d(OneDnnConvolution, Conv2d):
     """Conv2d."""
 
-    type_name = "Conv2d"
-
 
 class OneDnnConv3d(OneDnnConvolution, Conv3d):
     """Conv3d."""
-
-    type_name = "Conv3d"
 
 
 class OneDnnTransposed(OneDnnConvolution, Transposed):
@@ -138,16 +132,10 @@ class OneDnnTransposed(OneDnnConvolution, Transposed):
 class OneDnnConvTranspose1d(OneDnnTransposed, ConvTranspose1d):
     """ConvTranspose1d."""
 
-    type_name = "ConvTranspose1d"
-
 
 class OneDnnConvTranspose2d(OneDnnTransposed, ConvTranspose2d):
     """ConvTranspose2d."""
 
-    type_name = "ConvTranspose2d"
-
 
 class OneDnnConvTranspose3d(OneDnnTransposed, ConvTranspose3d):
     """ConvTranspose3d."""
-
-    type_name = "ConvTranspose3d"

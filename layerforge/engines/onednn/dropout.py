@@ -15,7 +15,6 @@ from .base import OneDnn
 class OneDnnDropout(OneDnn, Dropout):
     """Dropout."""
 
-    type_name = "Dropout"
     replays = True
 
     def forward(self, x: Any) -> Any:
@@ -51,5 +50,3 @@ class OneDnnDropout(OneDnn, Dropout):
 
 class OneDnnDropout2d(OneDnnDropout, Dropout2d):
     """Dropout2d."""
-
-    type_name = "Dropout2d"

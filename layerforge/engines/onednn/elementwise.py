@@ -1,8 +1,9 @@
-"""Element-wise layers, sums of bottoms and softmax by oneDNN's kernels, on all threads."""
+"""Element-wise layers by oneDNN's kernels, on all threads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,12 @@ from .activation import (
     FROM_RESULT,
     LOOKED_AT,
     PLAIN_RELU,
-    Activated,
     all_finite,
     in_order_of_memory,
     rectify,
     trusted,
 )
 from .base import OneDnn
-from .primitives import ADD
 
 
 class OneDnnElementwise(OneDnn):
@@ -86,37 +85,10 @@ class OneDnnElementwise(OneDnn):
         return super().refuses(reference, bottoms, tops)
 
 
+@cache
 def elementwise(name: str) -> type[OneDnn]:
     """The engine's layer for an element-wise type."""
     reference = LAYERS.get(name)
     reads = ("top",) if name in ("ReLU", "LeakyReLU", "Tanh", "Sigmoid") else ("bottom",)
-    body = {"type_name": name, "__doc__": f"{name}.", "__module__": __name__, "backward_reads": reads, "inplace": False}
+    body = {"__doc__": f"{name}.", "__module__": __name__, "backward_reads": reads, "inplace": False}
     return type(f"OneDnn{name}", (OneDnnElementwise, reference), body)
-
-
-ELEMENTWISE = {name: elementwise(name) for name in ALGORITHMS}
-
-
-class OneDnnAdd(Activated, LAYERS.get("Add")):  # type: ignore[misc]
-    """Add of two bottoms of one shape, with an activation if the plan fused one: the end of a residual block."""
-
-    type_name = "Add"
-    replays = True
-    grad_aliases = True
-
-    @classmethod
-    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        if len(bottoms) != 2 or bottoms[0].shape != bottoms[1].shape or reference.coeff is not None:
-            return "only two bottoms of one shape, without coeff"
-        return super().refuses(reference, bottoms, tops)
-
-    def forward(self, a: Any, b: Any) -> Any:
-        y = self.buf("y", a.shape, over=a, like=a, life=self.life_of_top())
-        self.op("y", primitives.binary, ADD, self.post_ops())(self.alike("a", a, y), self.alike("b", b, y), y)
-        self.activate(y)
-        self.save(y=self.kept_top(y), shapes=[a.shape, b.shape], xs=None)
-        return y
-
-    def backward(self, dy: Any) -> tuple[Any, ...]:
-        dz = self.before_activation(dy)
-        return tuple(dz if needed else None for needed in self.needs_grad)

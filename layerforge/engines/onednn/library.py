@@ -8,7 +8,6 @@ engine does not drive: where it is what was found, that is said.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import functools
 import os
 import sys
@@ -100,6 +99,8 @@ def candidates() -> Iterator[str]:
         for name in (f"libdnnl.so.{MAJOR}", f"libdnnl.{MAJOR}.dylib"):
             if (folder / name).exists():
                 yield str(folder / name)
+    import ctypes.util  # with subprocess and tempfile: where a folder has the library nobody needs them
+
     system = ctypes.util.find_library("dnnl")
     if system:
         yield system

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.functional import check_labels, exact_sum, log_softmax
+from ...arrays.functional import check_labels, exact_sum
 from ...arrays.spec import Spec
 from ...layers.losses.softmax_cross_entropy import SoftmaxCrossEntropy
 from .activation import in_order_of_memory
@@ -47,10 +47,16 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
         n = self.divisor(x, t)
         count = self.view(f"count {n}", None, lambda _: np.array(n, np.float64))
         self.act("at", positions)(t, self.view("unsigned", t, unsigned), log_p, starts, at)
-        self.act("log_p", log_probabilities)(x, log_p)
+        by_class = [self.by_class(n, a) for n, a in (("x", x), ("log_p", log_p), ("e", self.scores("e", x.shape)))]
+        rows = [self.buf(f"{name} of x", t.shape, dtype) for name, dtype in (("top", x.dtype), ("total", "float64"))]
+        self.act("log_p", log_probabilities)(*by_class, *rows)
         self.act("loss", mean)(numbers, at, count, loss)
         self.save(log_p=log_p, numbers=numbers, at=at, count=count)
         return loss
+
+    def by_class(self, name: str, scores: Any) -> Any:
+        """Scores (N, K) as (K, N)."""
+        return self.view(f"{name} by class", scores, np.transpose)
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
         kept = self.saved
@@ -81,16 +87,21 @@ def starts_of_samples(log_p: Any) -> Any:
 
 def positions(labels: Any, unsigned_labels: Any, log_p: Any, starts: Any, at: Any) -> None:
     """Where in memory the right classes are. LayerError for a label that is none; below 0 it is a huge unsigned one."""
-    if labels.size and unsigned_labels.max() >= log_p.shape[1]:
+    if labels.size and np.maximum.reduce(unsigned_labels) >= log_p.shape[1]:
         check_labels(np, labels, log_p.shape[1])
-    np.multiply(labels, log_p.strides[1] // log_p.itemsize, out=at, dtype="int64", casting="unsafe")
-    np.add(starts, at, out=at)
+    np.multiply(labels, log_p.strides[1] // log_p.itemsize, out=at, dtype=np.int64, casting="unsafe")
+    np.add(starts, at, at)
 
 
-def log_probabilities(x: Any, log_p: Any) -> None:
-    """log softmax(x) of every row"""
+def log_probabilities(x: Any, log_p: Any, terms: Any, top: Any, total: Any) -> None:
+    """log softmax(x) of every column: `functional.log_softmax`, in memory that is there."""
     np.copyto(log_p, x)
-    log_softmax(np, log_p, 1, out=log_p)
+    np.maximum.reduce(log_p, 0, None, top)
+    np.subtract(log_p, top, log_p)
+    np.exp(log_p, terms)
+    np.add.reduce(terms, 0, np.float64, total)
+    np.copyto(top, np.log(total, total), casting="same_kind")
+    np.subtract(log_p, top, log_p)
 
 
 def mean(numbers: Any, at: Any, count: Any, loss: Any) -> None:
@@ -101,6 +112,6 @@ def mean(numbers: Any, at: Any, count: Any, loss: Any) -> None:
 def difference(dy: Any, log_p: Any, numbers: Any, at: Any, count: Any, dx: Any, flat: Any) -> None:
     """dy/n (p - one-hot labels); p - 1 = expm1 log p keeps its digits where p is nearly 1."""
     factor = np.float32(dy / count)
-    np.exp(log_p, out=dx)
-    dx *= factor
+    np.exp(log_p, dx)
+    np.multiply(dx, factor, dx)
     flat[at] = np.expm1(numbers[at]) * factor

@@ -91,7 +91,8 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             else:
                 self.normalize_many(x4, mean, var, y4, mask, self.view("y rows", y, positions))
             running, part = (self.state.running_mean, self.state.running_var), self.buf("part", mean.shape)
-            self.act("batch", self.follow_batch)(x4, mean, var, rough, *running, part, *self.affine_params(), y)
+            shares = self.view(f"shares {self.momentum} {values_per_channel(x)}", x4, self.shares)
+            self.act("batch", self.follow_batch)(x4, mean, var, rough, *running, part, shares, *self.affine_params(), y)
         if self.relu and not learning:
             flat = self.view("x flat", x4, in_order_of_memory)
             self.act("not finite", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
@@ -121,20 +122,29 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         self.normalize(apart, mean, var, y, mask, fixed=False)
         return apart, self.view("rough mean", rough, lambda a: a[0])
 
+    def shares(self, x: Any) -> Any:
+        """What `follow_batch` multiplies by: running statistics, the mean, the variance. By vectors NumPy is faster."""
+        m = values_per_channel(x)
+        shares = (1 - self.momentum, self.momentum, self.momentum * (m / (m - 1)))
+        return np.repeat(np.array(shares, x.dtype)[:, None], x.shape[1], axis=1)
+
     def follow_batch(
-        self, x: Any, mean: Any, var: Any, rough: Any, running_mean: Any, running_var: Any, part: Any,
+        self, x: Any, mean: Any, var: Any, rough: Any, running_mean: Any, running_var: Any, part: Any, shares: Any,
         weight: Any, bias: Any, y: Any,
     ) -> None:  # fmt: skip
         """What `follow` does with both statistics, in memory that is there, and a look at what is not finite.
 
         By NumPy: so few elements are done before a second thread would have begun.
         """
-        m = values_per_channel(x)
-        np.add(mean, 0 if rough is None else rough, out=part)
-        for running, batch, factor in ((running_mean, part, 1), (running_var, var, m / (m - 1))):
-            running *= 1 - self.momentum
-            np.multiply(batch, self.momentum * factor, out=part)
-            running += part
+        of_running, of_mean, of_var = shares
+        if rough is not None:
+            mean_of_x = np.add(mean, rough, part)
+        else:
+            mean_of_x = mean
+        for running, batch, share in ((running_mean, mean_of_x, of_mean), (running_var, var, of_var)):
+            np.multiply(running, of_running, running)
+            np.multiply(batch, share, part)
+            np.add(running, part, running)
         if self.relu:
             self.not_finite(x, None, weight, bias, mean, var, y)
 

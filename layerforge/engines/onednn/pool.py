@@ -79,7 +79,7 @@ class OneDnnPooling(OneDnn):
 class OneDnnMaxPooling(OneDnnPooling):
     """MaxPool1d, MaxPool2d and MaxPool3d.
 
-    oneDNN's kernel never chooses NaN, and of a window of -inf makes the lowest finite number. So where the sum of the
+    oneDNN's kernel never chooses NaN, and of a window of -inf makes the lowest finite value. So where the sum of the
     squares of all elements is not finite, NumPy does the work once more; a sum costs little beside a pooling.
     """
 
@@ -90,7 +90,7 @@ class OneDnnMaxPooling(OneDnnPooling):
         self.act("not finite", self.choose_again)(x, self.view("x flat", x, in_order_of_memory), y, where)
 
     def choose_again(self, x: Any, flat: Any, y: Any, where: Any) -> None:
-        """Write y and where as the reference would, if any number is not finite."""
+        """Write y and where as the reference would, if any element is not finite."""
         if all_finite(flat, x):
             return
         windows = self.windows(x.shape[2:])
@@ -156,43 +156,29 @@ class OneDnnAvgPooling(OneDnnPooling):
 class OneDnnMaxPool1d(OneDnnMaxPooling, MaxPool1d):
     """MaxPool1d."""
 
-    type_name = "MaxPool1d"
-
 
 class OneDnnMaxPool2d(OneDnnMaxPooling, MaxPool2d):
     """MaxPool2d."""
-
-    type_name = "MaxPool2d"
 
 
 class OneDnnMaxPool3d(OneDnnMaxPooling, MaxPool3d):
     """MaxPool3d."""
 
-    type_name = "MaxPool3d"
-
 
 class OneDnnAvgPool1d(OneDnnAvgPooling, AvgPool1d):
     """AvgPool1d."""
-
-    type_name = "AvgPool1d"
 
 
 class OneDnnAvgPool2d(OneDnnAvgPooling, AvgPool2d):
     """AvgPool2d."""
 
-    type_name = "AvgPool2d"
-
 
 class OneDnnAvgPool3d(OneDnnAvgPooling, AvgPool3d):
     """AvgPool3d."""
 
-    type_name = "AvgPool3d"
-
 
 class OneDnnGlobalAvgPool2d(OneDnnAvgPooling, GlobalAvgPool2d):
     """GlobalAvgPool2d: one window that is the whole image."""
-
-    type_name = "GlobalAvgPool2d"
 
     def algorithm(self) -> int:
         return MEAN_WITHOUT

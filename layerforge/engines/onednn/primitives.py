@@ -83,7 +83,7 @@ def add_to(x: Any, y: Any) -> Made:
     return b.reordering(of_array(x), of_array(y), add=True), (b.SRC, b.DST)
 
 
-# Number by number ---------------------------------------------------------------------------------------------------
+# Element by element -------------------------------------------------------------------------------------------------
 
 
 def eltwise(x: Any, y: Any, algorithm: int, alpha: float, beta: float) -> Made:

@@ -41,10 +41,6 @@ class OneDnnReshaping(OneDnn, Reshaping):
 class OneDnnFlatten(OneDnnReshaping, Flatten):
     """Flatten."""
 
-    type_name = "Flatten"
-
 
 class OneDnnReshape(OneDnnReshaping, Reshape):
     """Reshape."""
-
-    type_name = "Reshape"

@@ -1,6 +1,6 @@
 """Sums over many rows, and the statistics made of them: by NumPy, without the errors of oneDNN's running sums.
 
-A running sum in float32 loses digits with every number that is added. Here no float32 sum has more than CHAIN terms;
+A running sum in float32 loses digits with every element that is added. Here no float32 sum has more than CHAIN terms;
 those sums are added up in float64. For speed, rows of few elements are read side by side, as one row of about WIDE.
 """
 

@@ -1,48 +1,51 @@
-"""The engine's layers by the type that they stand in for."""
+"""The engine's layers by the type that they stand in for. A layer's module is imported when a net has its type."""
 
 from __future__ import annotations
 
-from . import attention, conv, loss, norm, pool, recurrent
-from .base import OneDnn
-from .dropout import OneDnnDropout, OneDnnDropout2d
-from .elementwise import ELEMENTWISE, OneDnnAdd
-from .linear import OneDnnLinear
-from .reshaping import OneDnnFlatten, OneDnnReshape
-from .softmax import OneDnnLogSoftmax, OneDnnSoftmax
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-LAYERS: dict[str, type[OneDnn]] = {
-    cls.type_name: cls
-    for cls in (
-        OneDnnLinear,
-        conv.OneDnnConv1d,
-        conv.OneDnnConv2d,
-        conv.OneDnnConv3d,
-        conv.OneDnnConvTranspose1d,
-        conv.OneDnnConvTranspose2d,
-        conv.OneDnnConvTranspose3d,
-        pool.OneDnnMaxPool1d,
-        pool.OneDnnMaxPool2d,
-        pool.OneDnnMaxPool3d,
-        pool.OneDnnAvgPool1d,
-        pool.OneDnnAvgPool2d,
-        pool.OneDnnAvgPool3d,
-        pool.OneDnnGlobalAvgPool2d,
-        norm.OneDnnBatchNorm,
-        norm.OneDnnLayerNorm,
-        norm.OneDnnLocalResponseNorm,
-        recurrent.OneDnnLSTM,
-        recurrent.OneDnnGRU,
-        recurrent.OneDnnRNN,
-        attention.OneDnnScaledDotProductAttention,
-        attention.OneDnnMultiheadAttention,
-        OneDnnAdd,
-        OneDnnDropout,
-        OneDnnDropout2d,
-        OneDnnSoftmax,
-        OneDnnLogSoftmax,
-        OneDnnFlatten,
-        OneDnnReshape,
-        loss.OneDnnSoftmaxCrossEntropy,
-        *ELEMENTWISE.values(),
-    )
+from .activation import ALGORITHMS
+from .base import OneDnn
+from .elementwise import elementwise
+
+# The types of each module; a layer's class has the name of its type after OneDnn.
+TYPES = {
+    "linear": ("Linear",),
+    "conv": ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"),
+    "pool": ("MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "GlobalAvgPool2d"),
+    "norm": ("BatchNorm", "LayerNorm", "LocalResponseNorm"),
+    "recurrent": ("LSTM", "GRU", "RNN"),
+    "attention": ("ScaledDotProductAttention", "MultiheadAttention"),
+    "add": ("Add",),
+    "dropout": ("Dropout", "Dropout2d"),
+    "softmax": ("Softmax", "LogSoftmax"),
+    "reshaping": ("Flatten", "Reshape"),
+    "loss": ("SoftmaxCrossEntropy",),
 }
+MODULES = {name: module for module, names in TYPES.items() for name in names}
+
+
+class Layers(Mapping[str, type[OneDnn]]):
+    """The classes by type; those of element-wise types are made here, the others imported."""
+
+    def __getitem__(self, name: str) -> type[OneDnn]:
+        if name in ALGORITHMS:
+            return elementwise(name)
+        module: Any = importlib.import_module(f"{__package__}.{MODULES[name]}")
+        cls: type[OneDnn] = getattr(module, f"OneDnn{name}")
+        return cls
+
+    def __contains__(self, name: object) -> bool:
+        return name in MODULES or name in ALGORITHMS
+
+    def __iter__(self) -> Iterator[str]:
+        yield from MODULES
+        yield from ALGORITHMS
+
+    def __len__(self) -> int:
+        return len(MODULES) + len(ALGORITHMS)
+
+
+LAYERS = Layers()

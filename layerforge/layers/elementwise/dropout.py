@@ -108,7 +108,7 @@ class Dropout2d(Dropout):
         Example({"p": 0.2}, [Spec((8, 3, 1, 1))]),
         Example({"p": 0.8}, [Spec((3, 6))], "no axes behind the channels"),
         Example({"p": 0.0}, [Spec((2, 3, 2))], "sequences"),
-        Example({}, [Spec((2, 2, 3, 0, 1))], "no numbers"),
+        Example({}, [Spec((2, 2, 3, 0, 1))], "no elements"),
     ]
     bad_examples = [
         *Dropout.bad_examples,

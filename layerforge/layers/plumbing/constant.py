@@ -36,7 +36,7 @@ class Constant(Layer):
         Example({"value": -1}, [], "a single number"),
         Example({"value": [0.485, 0.456, 0.406]}, [], "a list"),
         Example({"value": [1, 2, 3, 4, 5, 6], "shape": [2, 1, 3]}, []),
-        Example({"value": 0, "shape": [0, 3]}, [], "no numbers"),
+        Example({"value": 0, "shape": [0, 3]}, [], "no elements"),
         Example({"value": 1e30, "shape": [2]}, [], "extreme"),
     ]
     bad_examples = [

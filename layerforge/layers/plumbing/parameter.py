@@ -37,7 +37,7 @@ class Parameter(Layer):
         Example({"shape": [3, 4], "filler": "xavier"}, []),
         Example({"shape": [1]}, []),
         Example({"shape": []}, [], "a single number"),
-        Example({"shape": [2, 0, 3]}, [], "no numbers"),
+        Example({"shape": [2, 0, 3]}, [], "no elements"),
         Example({"shape": [2, 1, 3], "filler": {"type": "gaussian", "std": 0.1}}, []),
     ]
     bad_examples = [

@@ -52,7 +52,7 @@ class Random(Layer):
         Example({"shape": [2, 3, 5], "distribution": "normal"}, []),
         Example({"shape": [4, 4], "distribution": "normal", "mean": -1, "std": 0.5}, []),
         Example({"shape": []}, [], "a single number"),
-        Example({"shape": [0, 3]}, [], "no numbers"),
+        Example({"shape": [0, 3]}, [], "no elements"),
         Example({}, [Spec((6, 5))], "numbers of their own for each sample"),
         Example({"shape": [3, 2], "distribution": "normal"}, [Spec((4, 7))]),
         Example({"shape": []}, [index((16,), 3)], "one number for each label"),

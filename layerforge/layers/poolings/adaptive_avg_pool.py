@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ...arrays.spec import Spec
-from ...contract.layer import Bad, Example
+from ...contract.layer import Example
 from ...schema.params import Pair, param
 from ...schema.registry import register
 from ..convolutions.resampling import Resampling
-from .pooling import parts
+from .pooling import BAD_PARTS, parts
 
 
 @register
@@ -40,14 +40,7 @@ class AdaptiveAvgPool2d(Resampling):
         Example({"output_size": [4, 3]}, [Spec((2, 2, 4, 3))], "as it is"),
         Example({"output_size": 1}, [Spec((1, 1, 1, 1))]),
     ]
-    bad_examples = [
-        Bad({}, "output_size is required"),
-        Bad({"output_size": 0}, "must be >= 1"),
-        Bad({"output_size": [2, 2, 2]}, "a pair [height, width]"),
-        Bad({"output_size": 2}, "expected 4", [Spec((2, 3, 4))]),
-        Bad({"output_size": 2}, "no positions", [Spec((2, 3, 0, 4))]),
-        Bad({"output_size": 2}, "must be real numbers", [Spec((2, 3, 4, 4), role="index")]),
-    ]
+    bad_examples = BAD_PARTS
 
     def matrix(self, size: int, axis: int) -> np.ndarray:
         means = np.zeros((self.output_size[axis], size))

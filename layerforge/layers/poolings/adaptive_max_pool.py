@@ -8,11 +8,11 @@ from typing import Any
 from ...arrays.functional import part_along, scatter_add
 from ...arrays.sliding_windows import spatial
 from ...arrays.spec import Spec
-from ...contract.layer import Bad, Example, Layer
+from ...contract.layer import Example, Layer
 from ...schema.errors import LayerError
 from ...schema.params import Pair, param
 from ...schema.registry import register
-from .pooling import parts
+from .pooling import BAD_PARTS, parts
 
 
 @register
@@ -48,14 +48,7 @@ class AdaptiveMaxPool2d(Layer):
         Example({"output_size": 1}, [Spec((1, 1, 1, 1))]),
         Example({"output_size": 2}, [Spec((0, 2, 3, 3))], "no sample"),
     ]
-    bad_examples = [
-        Bad({}, "output_size is required"),
-        Bad({"output_size": 0}, "must be >= 1"),
-        Bad({"output_size": [2, 2, 2]}, "a pair [height, width]"),
-        Bad({"output_size": 2}, "expected 4", [Spec((2, 3, 4))]),
-        Bad({"output_size": 2}, "no positions", [Spec((2, 3, 0, 4))]),
-        Bad({"output_size": 2}, "must be real numbers", [Spec((2, 3, 4, 4), role="index")]),
-    ]
+    bad_examples = BAD_PARTS
 
     def setup(self, x: Spec) -> Spec:
         if 0 in spatial(x, 2):
@@ -75,9 +68,9 @@ class AdaptiveMaxPool2d(Layer):
         """The maximum of each of so many parts of an axis, and its place on that axis."""
         slices = parts(x.shape[axis], count)
         pieces = [part_along(x, axis, part.start, part.stop) for part in slices]
-        numbers = [piece.max(axis=axis) for piece in pieces]
+        largest = [piece.max(axis=axis) for piece in pieces]
         places = [piece.argmax(axis=axis) + part.start for piece, part in zip(pieces, slices, strict=True)]
-        return self.xp.stack(numbers, axis=axis), self.xp.stack(places, axis=axis)
+        return self.xp.stack(largest, axis=axis), self.xp.stack(places, axis=axis)
 
     def backward(self, dy: Any) -> Any:
         if not self.needs_grad[0]:

@@ -69,7 +69,7 @@ class PaddedPooling(Pooling):
 
 
 def parts(size: int, count: int) -> list[slice]:
-    """The parts of an axis that adaptive pooling makes P numbers of: part o is ⌊o S / P⌋ <= i < ⌈(o + 1) S / P⌉."""
+    """The parts of an axis that adaptive pooling makes P elements of: part o is ⌊o S / P⌋ <= i < ⌈(o + 1) S / P⌉."""
     return [slice(o * size // count, -(-(o + 1) * size // count)) for o in range(count)]
 
 
@@ -88,4 +88,12 @@ BAD_PADDED_WINDOWS = [
     Bad({"kernel_size": 2, "padding": 2, "caffe_rounding": True}, "padding (2, 2) is not below kernel_size (2, 2)"),
     Bad({"kernel_size": 4, "padding": 1}, "covers 4 x 4, more than the padded input", [Spec((2, 3, 1, 9))]),
     Bad({"kernel_size": 1, "stride": 4, "caffe_rounding": True}, "behind the end", [Spec((2, 3, 5, 7))]),
+]
+BAD_PARTS = [
+    Bad({}, "output_size is required"),
+    Bad({"output_size": 0}, "must be >= 1"),
+    Bad({"output_size": [2, 2, 2]}, "a pair [height, width]"),
+    Bad({"output_size": 2}, "expected 4", [Spec((2, 3, 4))]),
+    Bad({"output_size": 2}, "no positions", [Spec((2, 3, 0, 4))]),
+    Bad({"output_size": 2}, "must be real numbers", [Spec((2, 3, 4, 4), role="index")]),
 ]
