@@ -13,7 +13,6 @@ one thread, from the first row or column to the last: results do not depend on t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, TypeAlias
@@ -201,5 +200,7 @@ def at_once(tasks: Sequence[Callable[[], Any]], multiplications: int) -> list[An
     count = min(len(tasks), threads_for(multiplications))
     if count <= 1:
         return [task() for task in tasks]
+    from concurrent.futures import ThreadPoolExecutor  # not at every start: it is slow to import
+
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(lambda task: task(), tasks))
