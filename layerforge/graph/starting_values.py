@@ -25,8 +25,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..contract.declarations import ParamDecl
 from ..contract.fillers import Filler, Gaussian, Msra, Xavier
-from ..contract.layer import Layer, ParamDecl
+from ..contract.layer import Layer
 from .graph import Node, PhaseGraph, StartingValue
 
 # By names of types: subclasses of these layers, such as those of an engine or of a user, do as their bases do.
