@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..schema.errors import DivergedError, LayerForgeError, exit_code
+from ..schema.user_modules import described
 from .rundir import RunDir
 from .signals import Stop
 
@@ -44,7 +45,7 @@ def outcome(ended: BaseException | None, reason: str, signalled: bool) -> tuple[
     if isinstance(ended, KeyboardInterrupt):
         return "interrupted", exit_code(ended), "SIGINT" if signalled else "KeyboardInterrupt"
     status = "diverged" if isinstance(ended, DivergedError) else "failed"
-    return status, exit_code(ended), str(ended) or type(ended).__name__
+    return status, exit_code(ended), described(ended) or type(ended).__name__
 
 
 def as_failure(problem: BaseException) -> BaseException:
