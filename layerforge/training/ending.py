@@ -10,6 +10,7 @@ from typing import Any
 from ..schema.errors import DivergedError, LayerForgeError, exit_code
 from ..schema.regular_files import regular
 from ..schema.texts import from_json
+from ..schema.user_modules import described
 from .rundir import RunDir
 from .signals import Stop
 
@@ -56,7 +57,7 @@ def outcome(ended: BaseException | None, reason: str, signalled: bool) -> tuple[
     if isinstance(ended, KeyboardInterrupt):
         return "interrupted", exit_code(ended), "SIGINT" if signalled else "KeyboardInterrupt"
     status = "diverged" if isinstance(ended, DivergedError) else "failed"
-    return status, exit_code(ended), str(ended) or type(ended).__name__
+    return status, exit_code(ended), described(ended) or type(ended).__name__
 
 
 def as_failure(problem: BaseException) -> BaseException:

@@ -17,6 +17,7 @@ from typing import Any
 from ..data.loader import Batch, Loader
 from ..run.counting import LossPart
 from ..schema.errors import DivergedError
+from ..schema.user_modules import described
 from .averaging import Average, trained_arrays
 from .batches import check_batches, grouped
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
@@ -342,7 +343,7 @@ class Trainer:
         if not failed or self.solver.iteration == self.saved or self.solver.in_step:
             return
         try:
-            self._checkpoint(best=False, numbered=False, failure=str(problem) or type(problem).__name__)
+            self._checkpoint(best=False, numbered=False, failure=described(problem) or type(problem).__name__)
             self.console.note(f"what was trained is saved: checkpoint after step {self.solver.iteration}")
         except Exception as other:  # it must not hide what ended the run
             with suppress(Exception):
