@@ -67,7 +67,7 @@ def prepare(config: Config, backend: str | Backend | None = None, resume: Resume
         transform=resume.transform if resume else None,
         uses=uses_of(net.graph),
     )
-    monitors = Monitors(config, net, bool(data.val))
+    monitors = Monitors(config, net, bool(data.val), data.val.class_names if data.val else ())
     solver = Solver.from_config(net, config.solver)
     files = fingerprints(data.section, config.imports)
     signature = described(net, data.section.train.source)
