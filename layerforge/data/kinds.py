@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,10 @@ class Kind:
         """From what `plain` wrote; ValueError, TypeError or KeyError where it is something else."""
         shape = parse_as(list[int], value["shape"])
         low, high = (parse_as(float, value[end]) for end in ("low", "high"))
-        return cls(str(value["dtype"]), low, high, tuple(shape), tuple(parse_as(list[float], value.get("typical", []))))
+        dtype = np.dtype(str(value["dtype"]))
+        if dtype.kind not in "biuf":
+            raise ValueError(dtype)
+        return cls(dtype.name, low, high, tuple(shape), tuple(parse_as(list[float], value.get("typical", []))))
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -82,7 +86,7 @@ class Kind:
         where   what holds the samples, for the message
         """
         numbers = stored(array)
-        if not numbers.size:
+        if not numbers.size or self._plainly_fits(array):
             return
         other = Kind.of(array)
         if other.shape != self.shape:
@@ -92,6 +96,28 @@ class Kind:
             raise self._unlike(name, where, str(other), str(self), f"{fix}, in training's units")
         if self._is_far(numbers, other) or self._is_dark(other) or self._is_rescaled(numbers, other):
             raise self._unlike(name, where, str(other), str(self), "give them in training's units")
+
+    def _plainly_fits(self, array: Any) -> bool:
+        """Whether a look at dtype, shape and range is enough, as it is for nearly every single sample."""
+        if array.shape[1:] != self.shape or array.dtype != self._dtype or isinstance(array, CSR):
+            return False
+        if len(self.shape) == 1 and array.size >= ENOUGH:  # usual sizes of columns are compared
+            return False
+        high = float(array.max())
+        low = 0.0 if self._is_whole_range else float(array.min())
+        if not (self.low <= low and high <= self.high):
+            return False
+        size = max(high, -low)
+        return len(self.shape) < 2 or size == 0 or size * DARK > max(abs(self.low), abs(self.high))
+
+    @cached_property
+    def _dtype(self) -> np.dtype:
+        return np.dtype(self.dtype)
+
+    @cached_property
+    def _is_whole_range(self) -> bool:
+        """Whether no byte is outside."""
+        return self.is_bytes and self.low == 0
 
     @property
     def is_of_one_sort(self) -> bool:
