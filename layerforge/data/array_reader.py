@@ -59,7 +59,7 @@ class ArrayReader(Reader):
         return {blob: self._of_file(path, blob, seen.get(blob)) for blob in blobs}
 
     def convert(self, value: Any, blobs: Sequence[str], seen: Mapping[str, Kind]) -> tuple[Blobs, bool]:
-        if len(blobs) == 1 and (samples := self._plain_sample(value, blobs[0])) is not None:
+        if len(blobs) == 1 and (samples := self.plain_sample(value, blobs[0])) is not None:
             return {blobs[0]: samples}, True
         demand_blobs(self, blobs)
         if isinstance(value, (list, tuple)) and value and all(isinstance(one, Mapping) for one in value):
@@ -106,8 +106,7 @@ class ArrayReader(Reader):
 
     # Objects ----------------------------------------------------------------------------------------------------------
 
-    def _plain_sample(self, value: Any, blob: str) -> np.ndarray | None:
-        """A single sample of bytes or finite numbers, just as it should be: what is asked for most often."""
+    def plain_sample(self, value: Any, blob: str) -> np.ndarray | None:
         if type(value) is not np.ndarray or blob not in self.specs:
             return None
         spec, kind = self.specs[blob], value.dtype.kind

@@ -85,8 +85,10 @@ class Kind:
 
         where   what holds the samples, for the message
         """
+        if self._plainly_fits(array):
+            return
         numbers = stored(array)
-        if not numbers.size or self._plainly_fits(array):
+        if not numbers.size:
             return
         other = Kind.of(array)
         if other.shape != self.shape:
@@ -99,25 +101,22 @@ class Kind:
 
     def _plainly_fits(self, array: Any) -> bool:
         """Whether a look at dtype, shape and range is enough, as it is for nearly every single sample."""
-        if array.shape[1:] != self.shape or array.dtype != self._dtype or isinstance(array, CSR):
+        dtype, bytes_from_0, columns, least = self._thresholds
+        if type(array) is not np.ndarray or array.shape[1:] != self.shape or array.dtype != dtype or not array.size:
             return False
-        if len(self.shape) == 1 and array.size >= ENOUGH:  # usual sizes of columns are compared
+        if columns and array.size >= ENOUGH:  # usual sizes of columns are compared
             return False
-        high = float(array.max())
-        low = 0.0 if self._is_whole_range else float(array.min())
-        if not (self.low <= low and high <= self.high):
+        high = float(np.maximum.reduce(array, axis=None))
+        low = 0.0 if bytes_from_0 else float(array.min())
+        if low < self.low or high > self.high:
             return False
-        size = max(high, -low)
-        return len(self.shape) < 2 or size == 0 or size * DARK > max(abs(self.low), abs(self.high))
+        return high > least or -low > least or high == low == 0
 
     @cached_property
-    def _dtype(self) -> np.dtype:
-        return np.dtype(self.dtype)
-
-    @cached_property
-    def _is_whole_range(self) -> bool:
-        """Whether no byte is outside."""
-        return self.is_bytes and self.low == 0
+    def _thresholds(self) -> tuple[np.dtype, bool, bool, float]:
+        """Dtype; whether these are bytes from 0 on; whether there are columns; and what is large enough, for images."""
+        least = max(abs(self.low), abs(self.high)) / DARK if len(self.shape) > 1 else -1.0
+        return np.dtype(self.dtype), self.is_bytes and self.low == 0, len(self.shape) == 1, least
 
     @property
     def is_of_one_sort(self) -> bool:

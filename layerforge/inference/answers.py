@@ -93,14 +93,19 @@ class Answers:
             _demand_numbers(scores)
             yes = scores.reshape(-1) if self.is_one_score(scores) else scores
             return (yes > self._threshold).astype(np.int64)
-        found = scores.argmax(axis=1)
-        if scores.ndim == 2 and len(scores) == 1:
-            best = scores[0, found[0]]  # NaN where there is one
-            if best != best:
-                _demand_numbers(scores)
-        else:
+        _demand_numbers(scores)
+        return scores.argmax(axis=1)
+
+    def of_one(self, scores: np.ndarray) -> Any:
+        """The class of a single sample, from scores (1, K): as `of`, without its axis of samples."""
+        if self._is_binary or scores.shape[1] != len(self.classes):
+            found = self.of(scores)
+            return found[0].item() if found.ndim == 1 else found[0]
+        number = int(scores.argmax())
+        best = scores[0, number]
+        if best != best:  # NaN, where there is one
             _demand_numbers(scores)
-        return found
+        return self.classes[number]
 
     def of(self, scores: np.ndarray) -> np.ndarray:
         """Classes by their names where these are known, by their numbers otherwise; values as they are."""

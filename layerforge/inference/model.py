@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ class Model:
         self._names = trained.inputs_of([self.blob])
         self.inputs = {n: raw[n] if n in raw else inputs[n].with_shape(inputs[n].shape[1:]) for n in self._names}
         self._kinds = trained.kinds()
+        self._only = self._names[0] if len(self._names) == 1 and reader is not None else ""
+        self._forward_scores = partial(self.net.forward, phase="eval", outputs=(self.blob,))
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -75,7 +78,7 @@ class Model:
             return {"trained": self._trained}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__init__(state["trained"])  # type: ignore[misc]
+        Model.__init__(self, state["trained"])
 
     # Predictions ------------------------------------------------------------------------------------------------------
 
@@ -91,8 +94,11 @@ class Model:
 
         Errors   DataError for samples that are not as training's, and for scores that are NaN
         """
-        scores, single = self._run(x, [self.blob], batch_size)
-        return _one(self._answer(scores[self.blob]), single)
+        one = self._plainly(x)
+        if one is not None and self.answers.classifies and one.ndim == 2:
+            return self.answers.of_one(one)
+        scores, single = (one, True) if one is not None else self._scores(x, batch_size)
+        return _one(self._answer(scores), single)
 
     def predict_proba(self, x: Any, *, batch_size: int = 256) -> Any:
         """The probability of every class (N, K, ...); of two classes with one score (N, 2); of independent ones each.
@@ -100,13 +106,12 @@ class Model:
         Errors   ConfigError for a net whose scores are no probabilities; those of `predict`
         """
         self.answers.demand_probabilities()
-        scores, single = self._run(x, [self.blob], batch_size)
-        return _one(self.answers.probabilities(scores[self.blob]), single)
+        scores, single = self._scores(x, batch_size)
+        return _one(self.answers.probabilities(scores), single)
 
     def scores(self, x: Any, *, batch_size: int = 256) -> Any:
         """What the loss reads, as the net computes it. Errors   those of `blobs`"""
-        scores, single = self._run(x, [self.blob], batch_size)
-        return _one(scores[self.blob], single)
+        return _one(*self._scores(x, batch_size))
 
     def blobs(self, x: Any, names: Iterable[str], *, batch_size: int = 256) -> dict[str, Any]:
         """Activations by name. Errors   ConfigError for a blob that does not exist; those of `predict`"""
@@ -146,6 +151,21 @@ class Model:
 
     # One batch after the other ----------------------------------------------------------------------------------------
 
+    def _plainly(self, x: Any) -> np.ndarray | None:
+        """The scores (1, ...) of a single sample that needs no conversion; None for anything else."""
+        trained, name = self._trained, self._only
+        samples = trained.reader.plain_sample(x, name) if name and trained.reader is not None else None
+        if samples is None:
+            return None
+        ready = trained.prepare(name, samples)
+        with self._lock:
+            return self.net.backend.to_host(self._forward_scores(**{name: ready})[self.blob])
+
+    def _scores(self, x: Any, batch_size: int) -> tuple[np.ndarray, bool]:
+        """The scores of all samples, and whether there is a single one."""
+        found, single = self._run(x, [self.blob], batch_size)
+        return found[self.blob], single
+
     def _run(self, x: Any, blobs: Sequence[str], batch_size: int) -> tuple[dict[str, np.ndarray], bool]:
         """Blobs of all samples, and whether there is a single one."""
         names = self._names if blobs[0] == self.blob and len(blobs) == 1 else self._trained.inputs_of(blobs)
@@ -156,12 +176,7 @@ class Model:
         self, samples: Mapping[str, Any], blobs: Sequence[str], batch_size: int, where: str = "the samples"
     ) -> dict[str, np.ndarray]:
         """Blobs of raw samples, by input. `where` is what errors call what holds them. Errors   those of `blobs`"""
-        counts = {name: len(array) for name, array in samples.items()}
-        count = next(iter(counts.values()), 0)
-        if any(other != count for other in counts.values()):
-            raise DataError(f"{where}: the inputs have different numbers of samples: {counts}")
-        if not count:
-            raise DataError(f"{where}: there are no samples")
+        count = _count(samples, where)
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
         if count <= batch_size:
@@ -179,7 +194,7 @@ class Model:
         with self._lock:
             out = net.forward(phase="eval", outputs=blobs, copy=False, **ready)
             to_host = net.backend.to_host
-            return {blob: np.array(to_host(out[blob])) for blob in blobs}
+            return {blob: to_host(out[blob]).copy() for blob in blobs}
 
     def read(self, path: Path, names: Sequence[str]) -> dict[str, Any]:
         """The raw samples of a file, by input. Errors   DataError"""
@@ -188,6 +203,10 @@ class Model:
     def convert(self, value: Any, names: Sequence[str]) -> dict[str, Any]:
         """The raw samples of an object, by input. Errors   DataError"""
         return self._trained.demand_reader().convert(value, names, self._kinds)[0]
+
+    def prepared(self, name: str, samples: np.ndarray) -> np.ndarray:
+        """Raw samples of an input as `model.net.forward` takes them. DataError where they are of another kind."""
+        return self._trained.prepare(name, samples)
 
     def inputs_of(self, blob: str) -> list[str]:
         """The inputs that a blob is computed from."""
@@ -221,6 +240,17 @@ class Model:
         """Values that the net predicts, in the units of the target."""
         reader = self._trained.reader
         return values if reader is None else reader.in_own_units(values)
+
+
+def _count(samples: Mapping[str, Any], where: str) -> int:
+    """How many samples there are. DataError where there are none, or not as many of each input."""
+    counts = [len(array) for array in samples.values()]
+    if len(counts) > 1 and len(set(counts)) > 1:
+        named = dict(zip(samples, counts, strict=True))
+        raise DataError(f"{where}: the inputs have different numbers of samples: {named}")
+    if not counts or not counts[0]:
+        raise DataError(f"{where}: there are no samples")
+    return counts[0]
 
 
 def _one(array: np.ndarray, single: bool) -> Any:

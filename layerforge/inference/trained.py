@@ -6,7 +6,8 @@ model.save(folder)          <folder>/net.yaml, <folder>/weights.h5      the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,8 @@ def open_trained(
         text = dump_yaml(config.resolved())
         tree = parse_yaml(text, name)
     own = _config(text, tree, name, signature)
-    net = Net(own, keep="none", backend=backend)
+    with _needing_data(file, signature):
+        net = Net(own, keep="none", backend=backend)
     net.load_arrays(arrays, str(file))
     transform = transform_of(arrays, meta, str(file))
     if signature is not None and signature.reader is not None:
@@ -183,8 +185,21 @@ def open_trained(
         reader, transform = _as_declared(net, transform)
     else:  # of weights alone, and of earlier versions
         with_data = config or (own if signature is None else Config.from_dict(tree, (), user_modules.import_all))
-        signature, reader = _from_data(net, with_data, signature)
+        with _needing_data(file, signature):
+            signature, reader = _from_data(net, with_data, signature)
     return Trained(config, tree, None if run is None else str(run.path), net, file, signature, reader, transform)
+
+
+@contextmanager
+def _needing_data(file: Path, signature: Signature | None) -> Iterator[None]:
+    """Say of data that are missing why they are needed: an earlier version wrote no signature."""
+    try:
+        yield
+    except DataError as error:
+        if signature is None:
+            why = f"{file} is of an earlier version, which left shapes and names with the data"
+            error.hint = f"{error.hint}; {why}" if error.hint else why
+        raise
 
 
 def is_file(path: Path) -> bool:
