@@ -66,6 +66,13 @@ class TableReader(Reader):
     def parse(cls, values: Mapping[str, Any]) -> Self:
         return cls(parse_specs(values["blobs"]), Columns.parse(values["columns"]))
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return (self.columns.label,) if self.columns.label else ()
+
+    def columns_of(self, blob: str) -> tuple[str, ...]:
+        return tuple(self.columns.features) if blob == "x" and self.columns.named else ()
+
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
         """The features of another table without labels; those of the label are passed over.
 
