@@ -89,6 +89,16 @@ def test_parts_and_classes_are_those_of_train(here: Path) -> None:
         open_data(DataSection.from_config(config))
 
 
+def test_parts_are_the_folders_that_are_there(here: Path) -> None:
+    write_folder(here / "pets" / "test", 1)
+    assert folder(here / "pets").split == "train", "what is missing is not replaced by what is there"
+    assert folder(here / "pets").parts == ("train", "test")
+    assert folder(here / "pets", split="val").parts == ("train", "val", "test")
+    assert folder(here / "pets" / "test").parts == ("all",)
+    with pytest.raises(ConfigError, match="there is no part 'all'"):
+        folder(here / "pets", split="all")
+
+
 def test_a_class_may_be_called_train(here: Path) -> None:
     for name in ("car", "train"):
         (here / "v" / name).mkdir(parents=True)
