@@ -20,6 +20,7 @@ from .files import reading
 from .image_form import ImageForm, pillow, read_image
 from .lazy import Lazy, Rows
 
+VERSION = 1  # of what is kept on the disk: another one where decoding or scaling changes
 DIGEST = 16  # bytes before what is kept on the disk
 FEW = 16  # images that tell the range of all of them
 
@@ -116,8 +117,8 @@ class LazyImages(Lazy):
         return self._kept[key]
 
     def _decode(self, row: int, whole: bool) -> Any:
-        image = read_image(self.files[row], self.form.mode, f"(sample {self.positions[row]}) ")
-        return image if whole else self.form.fitted(image)
+        what = f"(sample {self.positions[row]}) "
+        return read_image(self.files[row], self.form.mode, what, None if whole else self.form)
 
     def _on_disk(self, row: int, whole: bool) -> np.ndarray:
         """What an earlier run or epoch decoded, as long as the file has not changed."""
@@ -127,7 +128,7 @@ class LazyImages(Lazy):
         except OSError:
             return np.asarray(self._decode(row, whole))  # raises the error
         form = self.form.mode if whole else self.form.plain()
-        text = f"{os.path.abspath(file)}/{status.st_size}/{status.st_mtime_ns}/{form}"
+        text = f"{VERSION}/{os.path.abspath(file)}/{status.st_size}/{status.st_mtime_ns}/{form}"
         name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         kept = cache_root() / "images" / name[:2] / f"{name}.npy"
         pixels = _kept_in(kept)
