@@ -45,5 +45,9 @@ def test_a_folder_of_images_is_trained_scored_and_predicted_without_the_training
     assert metrics["test/accuracy"] > 0.9
     header, answer = (line.split(",") for line in run([*layerforge, *predict[1:]], tmp_path).splitlines())
     assert dict(zip(header, answer, strict=True))["prediction"] == "cat"
+    with (tmp_path / "cat.jpg").open("rb") as file:
+        command = [*layerforge, *predict[1:-1], "-"]
+        piped = subprocess.run(command, cwd=tmp_path, stdin=file, capture_output=True, text=True, check=False)
+    assert ",cat," in piped.stdout, piped.stderr
     code = block("python")
     assert run([sys.executable, "-W", "error", "-c", code], tmp_path) == "('cat', 'dog') cat ['cat' 'cat']\n"
