@@ -129,7 +129,7 @@ class SVMLight(Source):
         """The features; a real label is a target and stays as it is."""
         return [("x",)]
 
-    def follow(self, leader: Source | Learned) -> None:
+    def follow(self, leader: Any) -> None:
         super().follow(leader)
         self._known = None
 

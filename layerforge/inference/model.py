@@ -157,7 +157,7 @@ class Model:
         samples = trained.reader.plain_sample(x, name) if name and trained.reader is not None else None
         if samples is None:
             return None
-        ready = trained.prepare(name, samples)
+        ready: Any = trained.prepare(name, samples)
         with self._lock:
             return self.net.backend.to_host(self._forward_scores(**{name: ready})[self.blob])
 
@@ -189,7 +189,7 @@ class Model:
 
     def _forward(self, batch: Mapping[str, Any], blobs: Sequence[str], where: str) -> dict[str, Any]:
         prepare = self._trained.prepare
-        ready = {name: prepare(name, samples, where) for name, samples in batch.items()}
+        ready: dict[str, Any] = {name: prepare(name, samples, where) for name, samples in batch.items()}
         net = self.net
         with self._lock:
             out = net.forward(phase="eval", outputs=blobs, copy=False, **ready)

@@ -259,7 +259,7 @@ def csv_text(table: Table) -> str:
 
 def npz_bytes(table: Table) -> bytes:
     """Arrays source (the file), index, values, columns; for classifiers prediction, probabilities and class_names."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "source": np.array(table.files),
         "index": np.array(table.positions),
         "values": table.values,
