@@ -169,7 +169,10 @@ class Model:
     def _run(self, x: Any, blobs: Sequence[str], batch_size: int) -> tuple[dict[str, np.ndarray], bool]:
         """Blobs of all samples, and whether there is a single one."""
         names = self._names if blobs[0] == self.blob and len(blobs) == 1 else self._trained.inputs_of(blobs)
-        samples, single = self._trained.demand_reader().convert(x, names, self._kinds)
+        reader = self._trained.demand_reader()
+        if isinstance(x, Mapping) and list(x) == names[:1] == names and names[0] not in reader.columns_of(names[0]):
+            x = x[names[0]]  # the only input by its name
+        samples, single = reader.convert(x, names, self._kinds)
         return self.of_samples(samples, blobs, batch_size), single
 
     def of_samples(
