@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -134,12 +134,12 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         maker = primitives.copy if self.overwrites_grad else primitives.add_to
         self.op(f"d{key} {ours}", maker)(source, self.block(f"d{key}", self.grads[key], ours))
 
-    def jvp(self, dx: Any, _: Any = None) -> tuple[Any, ...]:
+    def along(self, dx: Any, moved: Mapping[str, Any]) -> tuple[Any, ...]:
         """The reference's, after its forward: oneDNN does not tell what its gates were."""
         first = next(iter(self.saved.traces.values()))
         with self.as_if_saved():
             Recurrent.forward(self, turned(first[0]))
-            return Recurrent.jvp(self, dx)
+            return Recurrent.along(self, dx, moved)
 
     # Arrays -------------------------------------------------------------------------------------------------------
 
@@ -218,7 +218,6 @@ def pair(states: Sequence[Any]) -> tuple[Any, Any]:
 class OneDnnRNN(OneDnnRecurrent, RNN):
     """RNN with tanh: a state made by oneDNN's ReLU would be 0 where it is NaN."""
 
-    type_name = "RNN"
     cell = recurrence.RNN
 
     @classmethod
@@ -233,14 +232,12 @@ class OneDnnRNN(OneDnnRecurrent, RNN):
 class OneDnnLSTM(OneDnnRecurrent, LSTM):
     """LSTM."""
 
-    type_name = "LSTM"
     cell = recurrence.LSTM
 
 
 class OneDnnGRU(OneDnnRecurrent, GRU):
     """GRU. oneDNN's gates are z, r and n. It has a fourth bias: b_hh of n, which r multiplies."""
 
-    type_name = "GRU"
     cell = recurrence.GRU
     weight_blocks = ((0, 1), (1, 0), (2, 2))
     bias_blocks = ((0, 1, 1), (1, 0, 0), (2, 2, None), (3, None, 2))
