@@ -15,7 +15,6 @@ from ..schema.params import Pair, param
 from .image_form import COLORS, ImageForm, pillow
 from .image_reader import IMAGE, ImageReader
 from .lazy_images import LazyImages
-from .learned import Learned
 from .reader import Reader
 from .source import Source
 
@@ -119,7 +118,7 @@ class ImageSource(Source):
         """The images; targets stay as they are."""
         return [(IMAGE,)]
 
-    def follow(self, leader: Source | Learned) -> None:
+    def follow(self, leader: Any) -> None:
         super().follow(leader)
         self._listings = {}
 

@@ -20,7 +20,6 @@ from .division import Share
 from .files import file_error
 from .kinds import Kind
 from .lazy import picked
-from .learned import Learned
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 from .source import Source
 
@@ -84,7 +83,7 @@ class Pairs(Source):
         elif self.split != self.source.split:
             self.source = self.source.with_split(self.split)
 
-    def follow(self, leader: Source | Learned) -> None:
+    def follow(self, leader: Any) -> None:
         super().follow(leader)
         if isinstance(leader, Pairs):
             self.source.follow(leader.source)

@@ -72,7 +72,10 @@ class LinesReader(Reader):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        return cls(parse_specs(values["blobs"]), parse_as(int, values["first"]))
+        specs, first = parse_specs(values["blobs"]), parse_as(int, values["first"])
+        if not specs["x"].sparse or first not in (0, 1):
+            raise ValueError(first)
+        return cls(specs, first)
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
         demand_blobs(self, blobs)
@@ -129,7 +132,7 @@ class SVMLight(Source):
         """The features; a real label is a target and stays as it is."""
         return [("x",)]
 
-    def follow(self, leader: Source | Learned) -> None:
+    def follow(self, leader: Any) -> None:
         super().follow(leader)
         self._known = None
 

@@ -38,7 +38,7 @@ def description(model: Model) -> dict[str, Any]:
 
 def described(model: Model) -> str:
     """The same as lines of text."""
-    lines = []
+    lines: list[str] = []
     for name, spec in model.inputs.items():
         kind, columns = model.kinds.get(name), model.columns_of(name)
         seen = "" if kind is None else f", in training {kind}"

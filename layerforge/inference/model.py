@@ -157,7 +157,7 @@ class Model:
         samples = trained.reader.plain_sample(x, name) if name and trained.reader is not None else None
         if samples is None:
             return None
-        ready = trained.prepare(name, samples)
+        ready: Any = trained.prepare(name, samples)
         with self._lock:
             return self.net.backend.to_host(self._forward_scores(**{name: ready})[self.blob])
 
@@ -169,7 +169,10 @@ class Model:
     def _run(self, x: Any, blobs: Sequence[str], batch_size: int) -> tuple[dict[str, np.ndarray], bool]:
         """Blobs of all samples, and whether there is a single one."""
         names = self._names if blobs[0] == self.blob and len(blobs) == 1 else self._trained.inputs_of(blobs)
-        samples, single = self._trained.demand_reader().convert(x, names, self._kinds)
+        reader = self._trained.demand_reader()
+        if isinstance(x, Mapping) and list(x) == names[:1] == names and names[0] not in reader.columns_of(names[0]):
+            x = x[names[0]]  # the only input by its name
+        samples, single = reader.convert(x, names, self._kinds)
         return self.of_samples(samples, blobs, batch_size), single
 
     def of_samples(
@@ -196,9 +199,9 @@ class Model:
             to_host = net.backend.to_host
             return {blob: to_host(out[blob]).copy() for blob in blobs}
 
-    def read(self, path: Path, names: Sequence[str]) -> dict[str, Any]:
+    def read(self, path: str | Path, names: Sequence[str]) -> dict[str, Any]:
         """The raw samples of a file, by input. Errors   DataError"""
-        return self._trained.demand_reader().read(path, names, self._kinds)
+        return self._trained.demand_reader().read(Path(path), names, self._kinds)
 
     def convert(self, value: Any, names: Sequence[str]) -> dict[str, Any]:
         """The raw samples of an object, by input. Errors   DataError"""

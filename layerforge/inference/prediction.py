@@ -135,7 +135,7 @@ def _samples(model: Model, file: str, names: list[str], stdin: BinaryIO) -> tupl
         return _of_stdin(model, names, stdin.read()), STDIN_NAME
     if Path(file).suffix.lower() in JSON_LINES:
         return model.convert(_json_lines(_content(file), file), names), file
-    return model.read(Path(file), names), file
+    return model.read(file, names), file
 
 
 def _content(file: str) -> bytes:
@@ -157,7 +157,7 @@ def _of_stdin(model: Model, names: list[str], content: bytes) -> dict[str, Any]:
     try:
         with open(handle, "wb") as copy:
             copy.write(content)
-        return model.read(Path(path), names)
+        return model.read(path, names)
     except LayerForgeError as error:
         raise _called(error, path) from None
     finally:
@@ -260,7 +260,7 @@ def csv_text(table: Table) -> str:
 
 def npz_bytes(table: Table) -> bytes:
     """Arrays source (the file), index, values, columns; for classifiers prediction, probabilities and class_names."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "source": np.array(table.files),
         "index": np.array(table.positions),
         "values": table.values,

@@ -213,7 +213,7 @@ def is_file(path: Path) -> bool:
 def _as_declared(net: Net, transform: InputTransform | None) -> tuple[Reader, InputTransform]:
     """Of a net whose inputs are declared, without data: samples are what the net takes, and stay as they are."""
     raw = {name: spec.with_shape(spec.shape[1:]) for name, spec in net.graph.inputs.items()}
-    same = {name: (np.float64(1), np.float64(0)) for name, spec in raw.items() if spec.is_real}
+    same = {name: (np.asarray(1.0), np.asarray(0.0)) for name, spec in raw.items() if spec.is_real}
     return ArrayReader(raw), transform or InputTransform(same)
 
 

@@ -36,6 +36,7 @@ from layerforge.training.rundir import read_metrics
 
 from .image_files import WORDS as IMAGE_WORDS
 from .image_files import image_files
+from .models import MODEL_WORDS, from_model, model_files, read_model, to_model
 
 ROOT = Path(__file__).parent.parent.parent
 Spoil = Callable[[random.Random, Sequence[bytes], Sequence[bytes]], bytes]
@@ -357,6 +358,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
         metrics_files(), lambda path: list(read_metrics(path.parent)), JSON_WORDS, name="metrics.jsonl"
     ),
     "snapshot": lambda: Format(golden(2), read_checkpoint, JSON_WORDS, (from_snapshot, to_snapshot)),
+    "model": lambda: Format(model_files(), read_model, MODEL_WORDS, (from_model, to_model)),
     "snapshot1": lambda: Format(
         golden(1), read_old_snapshot, JSON_WORDS, (from_snapshot, to_snapshot), front=read_checkpoint
     ),

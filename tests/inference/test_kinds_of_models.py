@@ -6,6 +6,7 @@ import copy
 import io
 import multiprocessing
 import pickle
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from layerforge import ConfigError, DataError, LayerError, Net, load_model, train
 from layerforge.data.arrays import Arrays
 from layerforge.inference.model import Model
+from layerforge.schema.registry import LAYERS
 from layerforge.snapshot import read_snapshot, write_snapshot
 from layerforge.training.console import Console
 
@@ -205,8 +207,6 @@ def test_a_saved_model_is_the_same_model(scaled: Model, tmp_path: Path) -> None:
 
 def test_python_files_travel_with_a_saved_model(tmp_path: Path) -> None:
     source = Path(__file__).parents[2] / "docs" / "examples" / "snake.py"
-    from layerforge.schema.registry import LAYERS
-
     inputs = {"x": {"shape": [2, 3]}}
     net = Net.from_config(
         {"import": [str(source)], "inputs": inputs, "net": [linear(4), {"name": "s", "type": "Snake"}]}
@@ -220,6 +220,8 @@ def test_python_files_travel_with_a_saved_model(tmp_path: Path) -> None:
         assert str(source.parent) not in (folder / "net.yaml").read_text()
     finally:
         LAYERS.remove("Snake")
+        for name in [n for n in sys.modules if n.startswith("layerforge_user_snake")]:
+            del sys.modules[name]
 
 
 def predict_elsewhere(model: Model) -> list[int]:
