@@ -334,6 +334,15 @@ def test_a_cache_decodes_once(here: Path, monkeypatch: pytest.MonkeyPatch, cache
     assert set(seen) == {str(path) for path in paths}
 
 
+def test_both_sides_of_pairs_share_a_cache(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(here / "pets", 3)
+    seen = decodes(monkeypatch)
+    inner = {"type": "ImageFolder", "path": str(here / "pets"), "size": 8, "cache": "memory"}
+    for _ in loader(train={"type": "Pairs", "source": inner, "pairs": 40, "batch_size": 10}).epoch():
+        pass
+    assert len(seen) == 6
+
+
 # Lists ----------------------------------------------------------------------------------------------------------------
 
 
