@@ -7,6 +7,7 @@ from typing import Any
 
 from .arguments import add_json_option
 from .output import print_json
+from .terminal import note
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     scores = score(trained.net, loader.epoch(0))
     values = {f"{args.data}/{k}": v for k, v in scores.numbers.items()}
     tables = {f"{args.data}/{k}": v for k, v in scores.tables.items()}
+    for text in loader.feed.source.notes():
+        note(text)
     if args.json:
         print_json({"weights": str(trained.weights), **values, **{k: v.tolist() for k, v in tables.items()}})
         return 0

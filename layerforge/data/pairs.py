@@ -15,6 +15,7 @@ from ..schema.errors import ConfigError, DataError
 from ..schema.params import param
 from ..schema.registry import register_source
 from .kinds import Kind
+from .learned import Learned
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 from .source import Source
 
@@ -73,7 +74,7 @@ class Pairs(Source):
         elif self.split != self.source.split:
             self.source = self.source.with_split(self.split)
 
-    def follow(self, leader: Source) -> None:
+    def follow(self, leader: Source | Learned) -> None:
         super().follow(leader)
         if isinstance(leader, Pairs):
             self.source.follow(leader.source)
