@@ -248,11 +248,11 @@ class Net(access.Settled):
         tangents  by name, as keywords (x=u) or as one mapping, which takes any name, also that of a parameter, whose
                   layers move together where it is shared: {"fc.weight": v, "x": u}
 
-        Cost      about one forward, but for layers that write no jvp down (along bottoms: jvp; along parameters:
-                  jvp_params or linear_in_params; recurrent ones have none along parameters): a backward of the layer
-                  for each element of its tops
+        Cost      about one forward, but for layers of your own that write no jvp down (along bottoms: jvp; along
+                  parameters: jvp_params or linear_in_params), and along parameters for layers that are linear in them
+                  where the net does not keep their bottoms: a backward of the layer for each element of its tops
         Errors    BlobError before a forward that was kept; ConfigError for unknown names, frozen parameters, shapes
-                  that do not fit, and layers that write none down and have more than 4096 outputs
+                  that do not fit, and such layers with more than 4096 outputs
         """
         return derivatives.jvp(self, access.by_name(tangents, more, "tangent"))
 
@@ -262,7 +262,8 @@ class Net(access.Settled):
         output   a blob
         wrt      an input with `grad: true` or another blob below it, or a parameter such as "fc1.weight"
 
-        Shapes   that of `output`, followed by that of `wrt`.   Cost   one backward for every element of `output`
+        Shapes   that of `output`, followed by that of `wrt`
+        Cost     one backward for every element of `output`, with a forward where the net does not keep all blobs
         """
         return derivatives.jacobian(self, output, wrt)
 
@@ -280,10 +281,12 @@ class Net(access.Settled):
         step  |h v|; by default eps^(1/5) times the root mean square of the parameters, or 1 if that is less
 
         Returns   H v: for a mapping, arrays for all parameters that learn and inputs with `grad: true`, by name; for a
-                  flat array, another. And |D(h/2) - D(h)| / 3 |H v|, which estimates the error of D(h/2): that of the
-                  product is less where the loss is smooth
-        Accuracy  about 1e-9 of |H v| in float64, 1e-3 in float32; not exact. A kink (ReLU, MaxPool) that one of the
-                  four points lies beyond spoils it, which `error` shows: a smaller step crosses fewer
+                  flat array, another. And an estimate of its relative error, |H v - D(h)| / |H v| and what gradients
+                  rounded to their dtype add: where the loss is smooth that is the error of D(h), and H v is nearer.
+                  It is 0 where no gradient differs from another
+        Accuracy  about 1e-9 of |H v| in float64, 1e-3 in float32, less where the gradient is much larger than H v; not
+                  exact. A kink (ReLU, MaxPool) that one of the four points lies beyond spoils it, which `error` shows:
+                  a smaller step crosses fewer
         Cost      five forwards and four backwards, and three copies of the parameters
         Leaves    parameters, gradients, blobs, running statistics and iteration as they are. All points are computed
                   with the inputs, the phase and the random numbers (masks of Dropout) of the last forward

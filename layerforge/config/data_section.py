@@ -13,47 +13,22 @@ The keys of a feed (batch_size, shuffle, drop_last, augment) and those of its so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Protocol, Self, TypeAlias
+from typing import Annotated, Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError, raise_all
 from ..schema.locations import Place, PlacedDict, place_of
-from ..schema.params import Declared, Pair, family_value, param, parse_as, to_plain
+from ..schema.params import Declared, Pair, family_value, param, parse_as
 from ..schema.registry import SOURCES
 from ..schema.synonyms import did_you_mean, hint_for_key
+from .data_mapping import DataMapping
+from .data_split import SplitSection
 
 SECTIONS = ("train", "val", "test")
 FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment")  # never a source's own
 STATISTICS = ("channel", "pixel")
-
-
-class DataMapping(Declared):
-    """A fixed part of the configuration: a mapping without a `type`."""
-
-    description: ClassVar[str] = "a mapping"
-    noun: ClassVar[str]  # what errors call it
-
-    @classmethod
-    def parse(cls, value: Any) -> Self:
-        """The section from its mapping, or itself where it was built in Python."""
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, Mapping):
-            raise TypeError
-        return cls.from_config(value)
-
-    @classmethod
-    def from_config(cls, values: Mapping[str, Any], owner: str | None = None, place: Place | None = None) -> Self:
-        """From its mapping; errors begin with `owner`, or with the name that the section has in the file."""
-        return super().from_config(values, owner or cls.noun, place)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The values as YAML writes them, defaults included."""
-        values = {name: getattr(self, name) for name in self.fields}
-        return {name: v.config if isinstance(v, DataMapping) else to_plain(v) for name, v in values.items()}
 
 
 class StatisticRule:
@@ -160,6 +135,7 @@ class SampleSource(Protocol):
     def reader(self) -> Any: ...
     def notes(self) -> list[str]: ...
     def with_split(self, split: str) -> Self: ...
+    def divided(self, split: SplitSection) -> Mapping[str, Self]: ...
 
 
 class SourceRule:
@@ -200,6 +176,15 @@ class Feed(DataMapping):
         own["source"] = _caught(errors, _source, values, owner) or Declared()
         feed = _caught(errors, super().from_config, own, owner, place or place_of(values))
         raise_all(errors)
+        return feed
+
+    def with_source(self, source: SampleSource, section: str) -> Feed:
+        """The same feed for another source. Of another section: nothing random, no sample left out."""
+        own = {name: getattr(self, name) for name in self.fields} | {"source": source}
+        if section != self.section:
+            own |= {"shuffle": False, "drop_last": False, "augment": None}
+        feed = Feed.from_config(own, place=self.place)
+        feed.section = section
         return feed
 
     @property
@@ -295,6 +280,7 @@ class DataSection(DataMapping):
     """
 
     noun = "data"
+    parts: Mapping[str, Feed]  # the feeds that `split` makes
 
     train: Annotated[Feed, FeedOf("train")] = param(help="what the net learns from")
     val: Annotated[Feed | None, FeedOf("val")] = param(
@@ -304,6 +290,7 @@ class DataSection(DataMapping):
     fallback: Annotated[SampleSource | None, FallbackRule] = param(
         None, help="source that replaces all three where the set is neither here nor reachable; said loudly"
     )
+    split: SplitSection | None = param(None, help="shares of train's source that val and test get")
     transform: Transform | None = param(None, help="scaling and normalisation, shared by train, val and test")
 
     @property
@@ -319,13 +306,27 @@ class DataSection(DataMapping):
             self.transform = Transform()
         if self.train is None:
             raise ConfigError("train is required (what the net learns from)")
-        for feed in (self.val, self.test):
-            if feed is not None:
+        self.parts = self._divided()
+        for name, feed in self.feeds().items():
+            if name != "train":
                 feed.source.follow(self.train.source)
 
+    def _divided(self) -> dict[str, Feed]:
+        """The feeds that the split makes besides train's, whose source becomes its share."""
+        if self.split is None:
+            return {}
+        for name in self.split.sections[1:]:
+            if getattr(self, name) is not None:
+                message = f"data.{name} is there, and data.split makes a {name} of train's samples, too"
+                hint = f"remove data.{name}, or data.split.{name}"
+                raise ConfigError(message, place=self.split.place or self.place, hint=hint)
+        sources = self.train.source.divided(self.split)
+        self.train = self.train.with_source(sources["train"], "train")
+        return {name: self.train.with_source(sources[name], name) for name in self.split.sections[1:]}
+
     def feeds(self) -> dict[str, Feed]:
-        """The declared feeds by section: train, and val and test where there are such."""
-        named = {section: getattr(self, section) for section in SECTIONS}
+        """The feeds by section: train, and val and test where they are declared or the split makes them."""
+        named = {section: self.parts.get(section) or getattr(self, section) for section in SECTIONS}
         return {section: feed for section, feed in named.items() if feed is not None}
 
     def feed(self, section: str) -> Feed:
@@ -369,7 +370,8 @@ class DataSection(DataMapping):
         if self.fallback is None:
             raise ConfigError("data: there is no fallback", place=self.place)
         values = {name: getattr(self, name) for name in self.fields if name != "fallback"}
-        for section, feed in self.feeds().items():
+        declared = {section: getattr(self, section) for section in SECTIONS if getattr(self, section) is not None}
+        for section, feed in declared.items():
             own = {name: getattr(feed, name) for name in feed.fields}
             own["source"] = self.fallback.with_split(feed.source.split)
             self._check_fallback(section, feed.source, own["source"])

@@ -11,9 +11,11 @@ import numpy as np
 from ..arrays.philox import host_generator
 from ..arrays.spec import Spec, index, parse_specs
 from ..config.data_section import SourceRule
+from ..config.data_split import SplitSection
 from ..schema.errors import ConfigError, DataError
 from ..schema.params import param
 from ..schema.registry import register_source
+from .division import Share
 from .kinds import Kind
 from .learned import Learned
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
@@ -78,6 +80,16 @@ class Pairs(Source):
         super().follow(leader)
         if isinstance(leader, Pairs):
             self.source.follow(leader.source)
+
+    def with_share(self, share: Share | None) -> Self:
+        """Pairs within a share of the samples of the inner source, which is what is divided."""
+        other = super().with_share(None)
+        other.source = self.source.with_share(share)
+        return other
+
+    def divided(self, split: SplitSection) -> dict[str, Self]:
+        inner = self.source.divided(split)
+        return {section: self.with_share(source.share) for section, source in inner.items()}
 
     @property
     def parts(self) -> tuple[str, ...]:

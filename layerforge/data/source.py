@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ import numpy as np
 from ..arrays.sparse import CSR, places, stored
 from ..arrays.spec import Spec
 from ..config.data_section import FEED_KEYS
+from ..config.data_split import SplitSection
 from ..config.scalars import shorten
 from ..schema.errors import ConfigError, DataError
 from ..schema.locations import Place, place_of
 from ..schema.params import Declared, param
 from ..schema.synonyms import did_you_mean
+from .division import Division, Share, column_of
 from .learned import Learned
 from .reader import Reader
 
@@ -111,6 +114,8 @@ class Source(Declared):
     published: ClassVar[Mapping[str, int]] = {}  # how many samples the parts of a public set have
     class_names: tuple[str, ...] = ()
     leader: Source | Learned | None = None  # see follow
+    share: Share | None = None  # which samples of the split it has, where `data.split` divides them
+    divisible: ClassVar[bool] = True  # whether its samples may be divided at random
 
     @property
     def title(self) -> str:
@@ -192,7 +197,41 @@ class Source(Declared):
         if count is None:
             return None
         start, stop = split.range(count, f"{type(self).__name__} {split.part}", self.place)
-        return stop - start
+        return stop - start if self.share is None else self.share.size(stop - start)
+
+    def divided(self, split: SplitSection) -> dict[str, Self]:
+        """The sources of train, val and test that a split makes of this one. Nothing is read for it.
+
+        Errors   ConfigError where the samples cannot be divided
+        """
+        if not self.divisible:
+            hint = "use slices: train: {split: 'all[:90%]'}, val: {split: 'all[90%:]'}"
+            raise ConfigError(f"split: {type(self).__name__} cannot be divided", place=split.place, hint=hint)
+        division = Division(self.with_share(None), split)
+        return {section: self.with_share(Share(division, section)) for section in split.sections}
+
+    def with_share(self, share: Share | None) -> Self:
+        """The same source with some samples of its split alone; None: with all of them."""
+        other = copy.copy(self)
+        other.share = share
+        return other
+
+    def rows(self, count: int) -> np.ndarray:
+        """The positions of its samples, the split and its share of it, among the `count` samples of its part.
+
+        What is fitted to the training data looks at these alone.
+        """
+        split = Split.of(self.split)
+        start, stop = split.range(count, f"{type(self).__name__} {split.part}", self.place)
+        return np.arange(start, stop) if self.share is None else start + self.share.positions
+
+    def column(self, name: str) -> np.ndarray:
+        """A value for each sample: the blob of that name, or what the file has beside its blobs under it.
+
+        Errors   DataError where there is none
+        """
+        labels = self.labels()
+        return column_of(name, labels if name in labels else self.load(), self.title)
 
     def read_range(self, part: str, start: int, stop: int, progress: bool | None = None) -> dict[str, np.ndarray]:
         """The samples start <= i < stop of a part whose count is known."""
@@ -209,7 +248,7 @@ class Source(Declared):
             start, stop = split.range(count, f"{name} {split.part}", self.place)
             arrays = self.read_range(split.part, start, stop, progress)
             check_arrays(name, self.specs(), arrays)
-            return arrays
+            return self.dealt(arrays)
         arrays = self.read(split.part, progress)
         check_arrays(name, self.specs(), arrays)
         return self.cut(arrays)
@@ -219,7 +258,12 @@ class Source(Declared):
         split = Split.of(self.split)
         owner = f"{type(self).__name__} {split.part}"
         start, stop = split.range(len(next(iter(arrays.values()))), owner, self.place)
-        return {blob: array[start:stop] for blob, array in arrays.items()}
+        return self.dealt({blob: array[start:stop] for blob, array in arrays.items()})
+
+    def dealt(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The samples that it has, out of those of its split."""
+        share = slice(None) if self.share is None else self.share.positions
+        return {blob: array[share] for blob, array in arrays.items()}
 
     def labels(self) -> dict[str, np.ndarray]:
         """The blobs of one integer per sample, of the split; {} where they are not in a file of the user's.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from ..config.data_section import DataMapping
+from ..config.data_mapping import DataMapping
 from ..schema.errors import ConfigError
 from ..schema.params import param, parse_as
 from .columns import INDEX, ONE_HOT

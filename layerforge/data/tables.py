@@ -15,9 +15,9 @@ from ..schema.registry import register_source
 from .columns import INDEX, NUMBER, Column, Columns
 from .encoding import Cells, encoded, fitted, standardised
 from .reader import Reader
-from .rows import read_layout
+from .rows import is_number, read_layout
 from .sheet import CsvSheet, Sheet
-from .source import Source, Split
+from .source import Source
 from .table_keys import CategoricalRule, ColumnRule, Missing, Target
 from .table_labels import labels_of
 from .table_places import Places, refuse_row_numbers, refuse_unnamed
@@ -102,6 +102,16 @@ class Table(Source):
     def labels(self) -> dict[str, np.ndarray]:
         return {name: array for name, array in self.load().items() if name == "label" and array.dtype.kind == "i"}
 
+    def column(self, name: str) -> np.ndarray:
+        """The cells of a column, or of that of the label, target or weight. Nothing is fitted for it."""
+        sheet = self.open_sheet(self._named)
+        value = name if name in sheet.layout.names else self.asked.get(name)
+        if value is None or isinstance(value, list):
+            return super().column(name)
+        texts = sheet.texts(sheet.layout.find(sheet.name, value))
+        cells = np.array(texts, np.float64 if all(map(is_number, texts)) else None)
+        return self.cut({name: cells})[name]
+
     def normalised(self) -> list[tuple[str, ...]]:
         """The features; a real label is a target and stays as it is."""
         return [("x",)] if self._contents().columns.in_x else []
@@ -169,10 +179,8 @@ class Table(Source):
 
     def _read(self) -> Contents:
         followed = self._followed
-        named = [self.label, self.weight, *(self.asked["target"] or ()), *(self.columns or ()), *self.ignore]
-        named += self.categorical
-        named += [c.name for c in followed.features] if followed is not None and followed.named else []
-        sheet = self.open_sheet(named)
+        names = [c.name for c in followed.features] if followed is not None and followed.named else []
+        sheet = self.open_sheet([*self._named, *names])
         return self._trained(sheet) if followed is None else self._as_trained(sheet, followed)
 
     # The columns ------------------------------------------------------------------------------------------------------
@@ -185,6 +193,12 @@ class Table(Source):
             "label": self.label, "target": target, "weight": self.weight,
             "columns": self.columns, "ignore": self.ignore,
         }  # fmt: skip
+
+    @property
+    def _named(self) -> list[str | int | None]:
+        """All columns that the configuration names."""
+        targets, features = self.asked["target"] or (), self.columns or ()
+        return [self.label, self.weight, *targets, *features, *self.ignore, *self.categorical]
 
     def _trained(self, sheet: Sheet) -> Contents:
         """The contents of training's table, and what they say of its columns."""
@@ -228,13 +242,8 @@ class Table(Source):
     def _fitted(self, cells: Cells, column: Column) -> Column:
         missing = self.missing
         needs = missing.strategy != "error" or self.standardize
-        rows = self._rows(cells.count) if needs and column.kind == NUMBER else slice(None)
+        rows = self.rows(cells.count) if needs and column.kind == NUMBER else slice(None)
         return fitted(cells, column, rows, missing.strategy, missing.value, missing.indicator, self.standardize)
-
-    def _rows(self, count: int) -> slice | np.ndarray:
-        """The rows that train learns from."""
-        start, stop = Split.of(self.split).range(count, f"{type(self).__name__} {self.part}", self.place)
-        return slice(start, stop)
 
     def _as_trained(self, sheet: Sheet, trained: Columns) -> Contents:
         """The contents of another table than training's, with its columns."""
@@ -277,7 +286,7 @@ class Table(Source):
         return Contents(arrays, columns)
 
     def _standardised(self, sheet: Sheet, column: Column, values: np.ndarray) -> Column:
-        column = standardised(sheet, column, values[self._rows(len(values))])
+        column = standardised(sheet, column, values[self.rows(len(values))])
         if not column.std:
             what = f"the target {sheet.called(column.place)} of {sheet.name}"
             raise DataError(f"{what} is the same in all of train's rows", hint="there is nothing to learn")

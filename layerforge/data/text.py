@@ -23,6 +23,8 @@ from .source import Source, Split
 class Characters(Source):
     """Base of the sources of text: windows of a file, and the same windows one character later."""
 
+    divisible = False  # windows may overlap
+
     sequence_length: int = param(128, help="characters in a window", ge=1)
     stride: int | None = param(None, help="from one window to the next; null: sequence_length, no overlap", ge=1)
 

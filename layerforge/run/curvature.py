@@ -4,7 +4,12 @@ A layer writes down its first derivatives, forward and back. A second derivative
 which no layer has; H v is the derivative of the gradient g along v, so that a few gradients near the parameters do:
 
     D(h) = (g(p + h v) - g(p - h v)) / 2h = H v + c h² + ...
-    H v ≈ (4 D(h/2) - D(h)) / 3                                    Richardson: the terms in h² cancel
+    H v ≈ P = (4 D(h/2) - D(h)) / 3                                Richardson: the terms in h² cancel
+
+Two things set P apart from H v: what is left of the Taylor series, and rounding of the gradients, which P has about
+three times as much of as D(h), as D(h/2) divides it by half of h. |P - D(h)| = 4/3 |D(h/2) - D(h)| estimates either:
+the first it sees in D(h), where there is more of it, and the second in both. That two differences are off by the same
+is likely where they are few numbers, so the rounding that there is at least is added, eps |g| / h for each D(h).
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from ..arrays.sparse import is_sparse
 from ..schema.errors import ConfigError
 from ..schema.synonyms import did_you_mean
 from . import access
+from .again import Again
 from .executor import Executor
 from .net_parts import NetParts
 from .parameters import l2_norm
@@ -38,9 +44,8 @@ class Point:
     def __init__(self, net: NetParts, executor: Executor) -> None:
         plan = executor.plan
         blobs = net.graph.phases[plan.phase].blobs
-        self.net, self.executor = net, executor
-        self.flat = net.parameters.data.copy()
-        self.inputs = {name: executor.values[i].copy() for i, name in plan.inputs}
+        self.net, self.executor, self.last = net, executor, Again(net, executor)
+        self.flat, self.inputs = net.parameters.data.copy(), self.last.inputs
         specs = plan.specs
         self.moving = {
             name: i for i, name in plan.inputs if specs[i].is_real and blobs[i].needs_grad and not specs[i].sparse
@@ -84,15 +89,13 @@ class Point:
         hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
         raise ConfigError(f"'{name}' is no parameter and no input of the last forward", hint=hint)
 
-    def gradient(self, v: Direction, factor: float, state: Mapping[Any, Any]) -> Direction:
+    def gradient(self, v: Direction, factor: float) -> Direction:
         """The gradient of the losses at factor · v from here, with the running statistics of here."""
         net, executor = self.net, self.executor
-        net.restore_state(state)
         net.parameters.data[...] = self.flat
         net.parameters.data[: len(v.flat)] += factor * v.flat
         moved = {name: x + factor * v.inputs[name] if name in v.inputs else x for name, x in self.inputs.items()}
-        executor.begin()
-        executor.forward(executor.stage(moved, moved, True))
+        self.last.forward(moved)
         net.parameters.zero_grad()
         executor.backward(executor.seed_losses(1.0)[1])
         grads = executor.grads
@@ -101,7 +104,7 @@ class Point:
         return Direction(net.parameters.grad.copy(), inputs)
 
     @contextmanager
-    def left_as_it_was(self, state: Mapping[Any, Any]) -> Iterator[None]:
+    def left_as_it_was(self) -> Iterator[None]:
         """Parameters, gradients and statistics are afterwards what they are now; nobody observes what happens here.
 
         The last forward is run once more, so that what it kept and its blobs are those of here again.
@@ -115,9 +118,7 @@ class Point:
         try:
             yield
             net.parameters.data[...] = self.flat
-            net.restore_state(state)
-            executor.begin()
-            executor.forward(executor.stage(self.inputs, self.inputs, True))
+            self.last.forward_as_it_was()
             executor.grads = grads
         finally:
             executor.observers, executor.loss_seeds = observers, seeded
@@ -125,7 +126,7 @@ class Point:
             net.parameters.grad[...] = flat_grad
             for key, marks in rows.items():
                 net.parameters.rows[key].marks[...] = marks
-            net.restore_state(state)
+            net.restore_state(self.last.state)
 
 
 class Direction:
@@ -155,17 +156,17 @@ def hvp(net: NetParts, v: Any, step: float | None) -> tuple[Any, float]:
     if step is not None and not (isinstance(step, int | float | np.number) and 0 < step < math.inf):
         hint = "leave it out, unless the estimate of the error is large"
         raise ConfigError(f"step must be a positive number, got {step!r}", hint=hint)
-    xp, state, point = net.backend.xp, net.snapshot_state(), Point(net, executor)
+    xp, point = net.backend.xp, Point(net, executor)
     direction = point.direction(v)
     length = direction.norm(xp)
     if not math.isfinite(length):
         raise ConfigError("the direction, or its norm, is not finite", hint="scale it to elements of about 1")
     h = (step or _step(net, point)) / (length or 1.0)
-    with point.left_as_it_was(state):
-        wide, narrow = (_difference(point, direction, each, state) for each in (h, h / 2))
+    with point.left_as_it_was():
+        (wide, rounding), (narrow, more) = (_difference(point, direction, each) for each in (h, h / 2))
     product = combined([4 / 3, -1 / 3], [narrow, wide])
-    size, off = product.norm(xp), combined([1 / 3, -1 / 3], [narrow, wide]).norm(xp)
-    error = off / size if size else 0.0 if not off else math.inf
+    size, off = product.norm(xp), combined([1, -1], [product, wide]).norm(xp)
+    error = (off + 4 / 3 * more + 1 / 3 * rounding) / size if size else math.inf if off else 0.0
     if not isinstance(v, Mapping):
         return product.flat, error
     learned = {name: slot.view(product.flat).copy() for name, slot in point.learned.items()}
@@ -190,7 +191,9 @@ def _step(net: NetParts, point: Point) -> float:
     return float(np.finfo(net.dtype).eps) ** 0.2 * max(1.0, rms)
 
 
-def _difference(point: Point, v: Direction, h: float, state: Mapping[Any, Any]) -> Direction:
-    """D(h)."""
-    plus, minus = (point.gradient(v, factor, state) for factor in (h, -h))
-    return combined([1 / (2 * h), -1 / (2 * h)], [plus, minus])
+def _difference(point: Point, v: Direction, h: float) -> tuple[Direction, float]:
+    """D(h), and how far off it is at least because gradients are rounded to numbers of their dtype."""
+    xp, eps = point.net.backend.xp, float(np.finfo(point.net.dtype).eps)
+    plus, minus = (point.gradient(v, factor) for factor in (h, -h))
+    rounding = eps * (plus.norm(xp) + minus.norm(xp)) / (2 * h)
+    return combined([1 / (2 * h), -1 / (2 * h)], [plus, minus]), rounding

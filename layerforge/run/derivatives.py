@@ -21,6 +21,7 @@ from ..contract import call
 from ..contract.layer import Layer, Memory
 from ..schema.errors import ConfigError
 from . import access, along_params
+from .again import Again
 from .executor import Executor
 from .net_parts import NetParts
 from .passes import Passes
@@ -181,7 +182,9 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
     wrt     an input with `grad: true` or another blob below, or a parameter written "fc1.weight"
 
     Shapes    that of `output`, followed by that of `wrt`, or by one axis for the numbers that a sparse input stores
-    Cost      one backward for every element of `output`; all gradients, of parameters and blobs, are left as they were
+    Cost      one backward for every element of `output`, and a forward for each where backward uses the memory of the
+              forward (with an engine, if the net does not keep all blobs); all gradients, of parameters and blobs, and
+              running statistics are left as they were
     Errors    ConfigError for names that do not exist and for a parameter that is frozen; BlobError before a forward
               that was kept, and where `wrt` does not lie below `output`
     """
@@ -194,8 +197,12 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
     xp = net.backend.xp
     matrix = xp.zeros((*shape, *target.shape), dtype=net.dtype)
     cotangent = xp.zeros(shape, dtype=net.dtype)
-    with _gradients_as_they_were(net):
+    executor = net.passes.differentiable()
+    again = Again(net, executor) if executor.layout is not None else None
+    with _gradients_as_they_were(net, again):
         for position in np.ndindex(*shape):
+            if executor.spent and again is not None:
+                again.forward()
             cotangent[position] = 1
             net.zero_grad()
             net.backward({output: cotangent})
@@ -205,8 +212,11 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
 
 
 @contextmanager
-def _gradients_as_they_were(net: NetParts) -> Iterator[None]:
-    """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they are stored."""
+def _gradients_as_they_were(net: NetParts, again: Again | None) -> Iterator[None]:
+    """Put back, when this ends, the gradients of parameters, and those of blobs in the memory where they are stored.
+
+    A forward whose memory backward uses is run again; it had no gradients of blobs.
+    """
     last, parameters = net.passes.last, net.parameters.saved_gradients()
     blobs = list(last.grads) if last is not None else []
     held = [None if grad is None else stored(grad) for grad in blobs]
@@ -215,7 +225,9 @@ def _gradients_as_they_were(net: NetParts) -> Iterator[None]:
         yield
     finally:
         net.parameters.put_back(parameters)
-        if last is not None:
+        if again is not None:
+            again.forward_as_it_was()
+        elif last is not None:
             last.grads = blobs
             for grad, copy in zip(held, copies, strict=True):
                 if grad is not None and getattr(grad.flags, "writeable", True):  # a seed is never written to

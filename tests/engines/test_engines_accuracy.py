@@ -12,6 +12,7 @@ from layerforge.check import accuracy
 from layerforge.check.contract import ENGINE_CHECKS, engine_cases, run
 from layerforge.check.harness import reference_of
 from layerforge.engines.onednn import norm, sums, table
+from layerforge.engines.onednn.conv import OneDnnConvTranspose1d, OneDnnConvTranspose3d
 from layerforge.engines.onednn.linear import OneDnnLinear
 from layerforge.engines.onednn.loss import OneDnnSoftmaxCrossEntropy
 
@@ -50,6 +51,24 @@ class AddsUpInFloat32(OneDnnLinear):
 
     def add_column_sums(self, rows: Any, total: Any, name: str = "db") -> None:
         total += rows.cumsum(axis=0)[-1]
+
+
+@mutant
+class AddsUpPositionsInFloat32(OneDnnConvTranspose1d):
+    """The gradient of the bias as a running sum."""
+
+    def add_column_sums(self, rows: Any, total: Any, name: str = "db") -> None:
+        total += rows.cumsum(axis=0)[-1]
+
+
+@mutant
+class HasFewerDigits(OneDnnConvTranspose3d):
+    """The top is off by 3e-6 of itself, as what a faster format computes."""
+
+    def forward(self, x: Any) -> Any:
+        y = super().forward(x)
+        y *= np.float32(1 + 3e-6)
+        return y
 
 
 @mutant

@@ -9,6 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from support.alone import Alone
 
+from layerforge.layers.convolutions import grid_sample
+
 RNG = np.random.default_rng(0)
 MODES, PADDINGS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
 
@@ -117,3 +119,26 @@ def test_a_volume_of_one_layer_is_an_image(mode: str) -> None:
     got, want = deep.vjp(dy[:, :, None]), flat.vjp(dy)
     assert_allclose(got["bottom[0]"][:, :, 0], want["bottom[0]"], rtol=1e-12, atol=1e-14)
     assert_allclose(got["bottom[1]"][:, 0, ..., :2], want["bottom[1]"], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_just_outside_it_is_0_whatever_is_in_the_image(mode: str) -> None:
+    """Places from which every neighbour is outside, of an image of NaN; no gradient comes from there, either."""
+    places = np.array([[[[-2.6, 0], [0, 2.6], [2.3, -3], [-np.inf, 0], [0, np.inf]]]])
+    far = Alone("GridSample", np.full((1, 3, 4, 4), np.nan), places, mode=mode)
+    assert_array_equal(far.top(), np.zeros((1, 3, 1, 5)))
+    gradients = far.vjp(RNG.normal(size=(1, 3, 1, 5)))
+    assert not gradients["bottom[0]"].any()
+    assert not gradients["bottom[1]"].any()
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_channels_are_read_a_few_at_a_time(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One, three, or all seven: the numbers are the same."""
+    x, grid, dy = RNG.normal(size=(2, 7, 3, 4)), RNG.uniform(-1.3, 1.3, (2, 3, 2, 2)), RNG.normal(size=(2, 7, 3, 2))
+    alone = Alone("GridSample", x, grid)
+    top, gradients = alone.top(), alone.vjp(dy)
+    monkeypatch.setattr(grid_sample, "CACHED", count)
+    assert_allclose(alone.top(), top, rtol=1e-12)
+    for name, gradient in alone.vjp(dy).items():
+        assert_allclose(gradient, gradients[name], rtol=1e-12, atol=1e-14)

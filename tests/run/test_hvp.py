@@ -58,6 +58,36 @@ def test_it_is_the_exact_hessian_of_softmax_regression_times_v() -> None:
     assert off < error < 1e-4
 
 
+@pytest.mark.parametrize(("samples", "features", "outputs"), [(1, 1, 1), (8, 4, 3), (64, 50, 20)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_error_is_not_less_than_it_is_on_a_quadratic(dtype: str, samples: int, features: int, outputs: int) -> None:
+    """|x wᵀ - t|² / 2N has H v = v xᵀ x / N and no third derivative: all that differences are off by is rounding."""
+    layers = [
+        {"name": "fc", "type": "Linear", "out_features": outputs, "bottom": "x", "bias": False},
+        {"name": "loss", "type": "EuclideanLoss", "bottom": ["fc", "t"]},
+    ]
+    inputs = {"x": {"shape": [samples, features]}, "t": {"shape": [samples, outputs]}}
+    net = Net.from_config({"dtype": dtype, "inputs": inputs, "net": layers, "engine": "reference"})
+    for seed, far in ((seed, far) for seed in range(10) for far in (0, 100)):  # with gradients much larger than H v
+        rng = RNG([seed, far])
+        x, v = (rng.normal(size=shape).astype(dtype) for shape in ((samples, features), (outputs, features)))
+        net.forward(x=x, t=far + rng.normal(size=(samples, outputs)))
+        product, error = net.hvp({"fc.weight": v})
+        want = np.float64(v) @ (np.float64(x).T @ np.float64(x)) / samples
+        off = np.linalg.norm(product["fc.weight"] - want) / np.linalg.norm(want)
+        assert off <= error
+        assert samples == 1 or error < 10 * off
+
+
+def test_where_no_gradient_differs_the_product_is_0_and_exact() -> None:
+    net = made([{"name": "fc", "type": "Linear", "out_features": 3, "bottom": "x"},
+                {"name": "loss", "type": "Mean", "dim": None, "loss_weight": 1}])  # fmt: skip
+    net.forward(x=batch()["x"])
+    product, error = net.hvp({"fc.bias": np.ones(3)})
+    assert not any(array.any() for array in product.values())
+    assert error == 0
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_the_length_of_v_does_not_matter(scale: float) -> None:
     net, given = made(REGRESSION), batch()

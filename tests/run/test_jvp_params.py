@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import layerforge.run.derivatives
-from layerforge import Net
+from layerforge import Example, Layer, Net, Spec, register
+from layerforge.check.harness import Probe
+from layerforge.layers import builtin_layers
+from layerforge.run import along_params
 from layerforge.run.along_params import is_linear
 from layerforge.run.parameters import Slot
 from layerforge.schema.errors import ConfigError
+from layerforge.schema.registry import LAYERS
 
 RNG = np.random.default_rng
 STACK = [
@@ -47,7 +52,9 @@ def tangents(net: Net, *more: str) -> dict[str, np.ndarray]:
     return found | {name: RNG(3).normal(size=net.blobs[name].shape) for name in more}
 
 
-def by_differences(net: Net, x: np.ndarray, v: dict[str, np.ndarray], top: str, h: float = 1e-5) -> np.ndarray:
+def by_differences(net: Net, x: Any, v: dict[str, np.ndarray], top: str, h: float = 1e-5) -> np.ndarray:
+    """Of a batch, or of x alone."""
+    batch = x if isinstance(x, dict) else {"x": x}
     data, moved = net.parameters.data.copy(), []
     for factor in (h, -h):
         net.parameters.data[...] = data
@@ -55,7 +62,7 @@ def by_differences(net: Net, x: np.ndarray, v: dict[str, np.ndarray], top: str, 
             if name != "x":
                 layer, _, own = name.rpartition(".")
                 net.params[layer][own].data += factor * array
-        moved.append(net.forward(x=x + factor * v.get("x", 0))[top])
+        moved.append(net.forward(**{**batch, "x": batch["x"] + factor * v.get("x", 0)})[top])
     net.parameters.data[...] = data
     return (moved[0] - moved[1]) / (2 * h)
 
@@ -137,6 +144,78 @@ def test_layers_with_parameters_of_all_kinds(layer: dict[str, Any]) -> None:
     np.testing.assert_allclose(net.jvp(v)[top], by_differences(net, x, v, top), rtol=1e-6, atol=1e-8)
 
 
+RECURRENT = {"RNN": 1, "GRU": 1, "LSTM": 2}  # and their states
+
+
+def recurrent(kind: str, *, keep: str = "all", second: str = "", **more: Any) -> tuple[Net, dict[str, np.ndarray]]:
+    """A net of two recurrent layers and all their tops, after a forward; and its batch."""
+    rng, states = RNG(5), RECURRENT[kind]
+    bottoms = ["x", "second"] if second else ["x"]
+    lasts = [f"last{i}" for i in range(states)]
+    lower = {"hidden_size": 3, "num_layers": 2, "bidirectional": True, **({"second_bottom": second} if second else {})}
+    layers = [
+        {"name": "y1", "type": kind, "bottom": bottoms, "top": ["y1", *lasts], **lower},
+        {"name": "y2", "type": kind, "bottom": "y1", "hidden_size": 2, "bias": False},
+        {"name": "state", "type": "Linear", "bottom": lasts[-1], "out_features": 2},
+    ]
+    inputs = {"x": {"shape": [4, 5, 2], "grad": True}, "second": {"shape": [4, 5], "dtype": "int64"}}
+    net = Net.from_config({"dtype": "float64", "inputs": inputs, "net": layers, **more}, keep=keep)
+    for slot in net.parameters.slots.values():
+        slot.view(net.parameters.data)[...] = of(slot).normal(size=slot.shape)
+    batch = {"x": rng.normal(size=(4, 5, 2)), "second": rng.integers(0, 2, (4, 5))}
+    net.forward(**batch)
+    return net, batch
+
+
+@pytest.mark.parametrize("second", ["", "mask", "cont"])
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_recurrent_layers_against_differences(kind: str, second: str) -> None:
+    """Of an input and all parameters at once: two layers, both directions, marks, all tops."""
+    net, batch = recurrent(kind, second=second)
+    v = tangents(net, "x")
+    got = net.jvp(v)
+    assert got.keys() == {"y2", "state", *(f"last{i}" for i in range(RECURRENT[kind] - 1))}
+    for top, tangent in got.items():
+        want = by_differences(net, batch, v, top)
+        np.testing.assert_allclose(tangent, want, rtol=1e-6, atol=1e-7, err_msg=top)
+        assert np.abs(want).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_along_each_parameter_of_a_recurrent_layer_it_is_the_transpose_of_backward(kind: str) -> None:
+    net, _ = recurrent(kind, second="mask")
+    rng, v = RNG(6), tangents(net)
+    dys = {name: rng.normal(size=net.blobs[name].shape) for name in ("y2", "state")}
+    net.backward(dys)
+    for name, tangent in v.items():
+        layer, _, own = name.rpartition(".")
+        forward = sum((t * dys[top]).sum() for top, t in net.jvp({name: tangent}).items() if top in dys)
+        assert forward == pytest.approx((net.params[layer][own].grad * tangent).sum(), rel=1e-9, abs=1e-10), name
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_a_recurrent_layer_of_many_outputs_takes_one_pass(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no backward at all, whether or not its bottoms are still there."""
+    want, _ = recurrent(kind)
+    monkeypatch.setattr(layerforge.run.derivatives, "BASIS_LIMIT", -1)
+    v = tangents(want)
+    del v["state.weight"], v["state.bias"]  # a linear layer needs its bottom again
+    got, _ = recurrent(kind, keep="none")
+    for top, tangent in want.jvp(v).items():
+        np.testing.assert_allclose(got.jvp(v)[top], tangent, rtol=1e-12, err_msg=top)
+
+
+@pytest.mark.parametrize("keep", ["all", "none"])
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_recurrent_layers_of_an_engine(kind: str, keep: str) -> None:
+    want, _ = recurrent(kind)
+    net, _ = recurrent(kind, keep=keep, dtype="float32", engine="auto")
+    assert net.engines["y1"] == net.engines["y2"] == "onednn"
+    v = tangents(want, "x")
+    for top, tangent in want.jvp(v).items():
+        np.testing.assert_allclose(net.jvp(v)[top], tangent, rtol=1e-4, atol=1e-4, err_msg=top)
+
+
 def test_where_bottoms_are_gone_or_recomputed_backward_gives_the_same() -> None:
     want, _ = made(STACK)
     for again in (False, True):
@@ -181,7 +260,50 @@ def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     net.forward(x=x)
     with pytest.raises(ConfigError, match=r"parameter 'fc1.weight' is frozen"):
         net.jvp({"fc1.weight": np.ones((5, 4))})
+
+
+# Layers that write no tangents along their parameters down ------------------------------------------------------------
+
+
+@pytest.fixture
+def shifted() -> Iterator[None]:
+    """y = x + tanh b, whose tangent along b nobody wrote down."""
+
+    class Shifted(Layer):
+        examples = [Example({}, [Spec((2, 3))])]
+
+        def setup(self, x: Spec) -> Spec:
+            self.add_param("bias", x.shape[1:], "constant")
+            return x
+
+        def forward(self, x: Any) -> Any:
+            return x + np.tanh(self.params.bias)
+
+        def backward(self, dy: Any) -> Any:
+            self.grads.bias += (1 - np.tanh(self.params.bias) ** 2) * dy.sum(axis=0)
+            return dy
+
+    register(Shifted)
+    yield
+    LAYERS.remove("Shifted")
+
+
+@pytest.mark.usefixtures("shifted")
+def test_a_layer_that_writes_none_down_lends_its_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = made([{"name": "one", "type": "Shifted", "bottom": "x"}])
+    v = tangents(net)
+    np.testing.assert_allclose(net.jvp(v)["one"], by_differences(net, x, v, "one"), rtol=1e-6, atol=1e-8)
     monkeypatch.setattr(layerforge.run.derivatives, "BASIS_LIMIT", 4)
-    net, _ = made([{"name": "lstm", "type": "LSTM", "hidden_size": 2, "bottom": "x"}], (2, 3, 4))
-    with pytest.raises(ConfigError, match=r"layer 'lstm' \(LSTM\) has no jvp of its own along its parameters and 12"):
-        net.jvp({"lstm.weight_ih_l0": np.ones((8, 4))})
+    net, _ = made([{"name": "one", "type": "Shifted", "bottom": "x"}])
+    with pytest.raises(ConfigError, match=r"layer 'one' \(Shifted\) has no jvp of its own along its parameters and 24"):
+        net.jvp({"one.bias": np.ones(4)})
+
+
+def test_every_layer_that_learns_writes_its_tangents_down() -> None:
+    """So forward accumulation along parameters costs one pass, whatever the net is made of."""
+    learning = []
+    for cls in filter(Layer.is_differentiable.__func__, builtin_layers()):
+        probes = (Probe(cls, example).layer for example in cls.examples)
+        learning += [layer for layer in probes if len(layer.params)][:1]
+    assert len(learning) > 20
+    assert [layer.type_name for layer in learning if not along_params.knows(layer)] == []

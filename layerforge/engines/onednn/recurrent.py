@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -134,12 +134,12 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         maker = primitives.copy if self.overwrites_grad else primitives.add_to
         self.op(f"d{key} {ours}", maker)(source, self.block(f"d{key}", self.grads[key], ours))
 
-    def jvp(self, dx: Any, _: Any = None) -> tuple[Any, ...]:
+    def along(self, dx: Any, moved: Mapping[str, Any]) -> tuple[Any, ...]:
         """The reference's, after its forward: oneDNN does not tell what its gates were."""
         first = next(iter(self.saved.traces.values()))
         with self.as_if_saved():
             Recurrent.forward(self, turned(first[0]))
-            return Recurrent.jvp(self, dx)
+            return Recurrent.along(self, dx, moved)
 
     # Arrays -------------------------------------------------------------------------------------------------------
 

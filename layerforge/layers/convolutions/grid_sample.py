@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-from ...arrays.functional import expect_role, scatter_add, shape_mismatch, sum_of
+from ...arrays.functional import exact_sum, expect_role, scatter_add, shape_mismatch
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
@@ -15,12 +15,13 @@ from ...schema.params import param
 from ...schema.registry import register
 from .interpolation import MODES, PADDINGS, Neighbour, Reading
 
+CACHED = 2**16  # elements that are read, weighed and added up before the next, so that they stay in the caches
+
 
 class Corner(NamedTuple):
-    """One neighbour of every place: a position along each axis, as a row of all positions of all samples."""
+    """One neighbour of every place: where it is among the positions of all samples, borders included."""
 
-    row: Any
-    inside: Any  # whether it lies in the image
+    position: Any
     along: Sequence[Neighbour]  # what it is on each axis
 
     def weight(self) -> Any:
@@ -30,7 +31,7 @@ class Corner(NamedTuple):
     def slope(self, axis: int) -> Any:
         """The derivative of the weight by the coordinate of one axis."""
         others = (n.weight for a, n in enumerate(self.along) if a != axis)
-        return math.prod(others, start=self.along[axis].slope)
+        return math.prod(others, start=self.along[axis].slope())
 
 
 @register
@@ -133,18 +134,26 @@ class GridSample(Layer):
             raise LayerError("bicubic reads images, and bottom[0] is a volume", hint="mode: bilinear, or nearest")
         return x.with_shape((*x.shape[:2], *grid.shape[1:-1]))
 
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.mode, self.padding_mode, self.align_corners)
+
+    def bordered(self, size: Sequence[int]) -> tuple[int, ...]:
+        """The spatial shape of x with the border of zeros that stands for what is outside of it."""
+        return tuple(s + 2 * self.reading.border for s in size)
+
     def corners(self, shape: Sequence[int], grid: Any) -> Iterator[Corner]:
         """The neighbours of all places of the grid, in an x of this shape."""
-        reading, size = Reading(self.mode, self.padding_mode, self.align_corners), shape[2:]
-        columns = grid.reshape(-1, len(size))
-        per_axis = [reading.neighbours(self.xp, columns[:, -1 - a], s) for a, s in enumerate(size)]
-        samples = self.xp.arange(shape[0]).repeat(math.prod(grid.shape[1:-1]))
+        xp, size = self.xp, shape[2:]
+        per_axis, counts = [], self.bordered(size)
+        coordinates = xp.ascontiguousarray(grid.reshape(-1, len(size)).T)
+        for axis, count in enumerate(size):
+            step = math.prod(counts[axis + 1 :])
+            found = self.reading.neighbours(xp, coordinates[-1 - axis], count)
+            per_axis.append([n._replace(position=n.position * step) for n in found])
+        samples = xp.arange(shape[0]).repeat(math.prod(grid.shape[1:-1])) * math.prod(counts)
         for along in product(*per_axis):
-            row, inside = samples, self.xp.ones(1, dtype=bool)
-            for neighbour, count in zip(along, size, strict=True):
-                row = row * count + neighbour.position
-                inside = inside & neighbour.inside
-            yield Corner(row, inside[:, None], along)
+            yield Corner(sum((n.position for n in along), start=samples), along)
 
     def forward(self, x: Any, grid: Any) -> Any:
         self.save(x=x, grid=grid)
@@ -152,54 +161,72 @@ class GridSample(Layer):
 
     def apply(self, x: Any, grid: Any) -> Any:
         """x read at the places of the grid: the map that is linear in x."""
-        numbers = by_position(self.xp, x)
-        y = self.xp.zeros((math.prod(grid.shape[:-1]), x.shape[1]), dtype=x.dtype)
+        return self.weighed(x, grid, Corner.weight)
+
+    def weighed(self, x: Any, grid: Any, factor: Callable[[Corner], Any]) -> Any:
+        """The sum of the elements at all corners of every place, each times a factor that the corner has."""
+        numbers = self.by_channel(x)
+        y = self.xp.zeros((x.shape[1], math.prod(grid.shape[:-1])), dtype=x.dtype)
         for corner in self.corners(x.shape, grid):
-            y += corner.weight()[:, None] * self.read(numbers, corner)
-        return self.by_channel(y, grid.shape[:-1])
+            times = factor(corner)
+            for some in channels_of(y):
+                read = numbers[some].take(corner.position, axis=1)
+                read *= times
+                y[some] += read
+        return by_sample(y, grid.shape[:-1])
 
-    def read(self, numbers: Any, corner: Corner) -> Any:
-        """The elements (places, C) at a corner of every place: 0 outside, whatever is in the image."""
-        return self.xp.where(corner.inside, numbers[corner.row], 0)
-
-    def by_channel(self, array: Any, shape: Sequence[int]) -> Any:
-        """Rows of channels, one for each sample and position, as (N, C, *S)."""
-        return self.xp.moveaxis(array.reshape(*shape, array.shape[1]), -1, 1)
+    def by_channel(self, x: Any) -> Any:
+        """(N, C, *S) as a matrix with a row for each channel: all samples, each with its border of zeros."""
+        (n, c, *size), border = x.shape, self.reading.border
+        whole = self.xp.zeros((c, n, *self.bordered(size)), dtype=x.dtype)
+        whole[:, :, *within(size, border)] = x.swapaxes(0, 1)
+        return whole.reshape(c, math.prod(whole.shape[1:]))
 
     def backward(self, dy: Any) -> tuple[Any, Any]:
         xp, x, grid = self.xp, self.saved.x, self.saved.grid
-        numbers, up = by_position(xp, x), by_position(xp, dy)
+        numbers, up = self.by_channel(x), xp.ascontiguousarray(dy.swapaxes(0, 1)).reshape(dy.shape[1], -1)
         dx = xp.zeros_like(numbers) if self.needs_grad[0] else None
-        dgrid = xp.zeros((len(up), grid.shape[-1]), dtype=dy.dtype) if self.needs_grad[1] else None
+        dgrid = xp.zeros((grid.shape[-1], up.shape[1]), dtype=dy.dtype) if self.needs_grad[1] else None
         for corner in self.corners(x.shape, grid):
-            if dx is not None:
-                sent = xp.where(corner.inside, corner.weight()[:, None] * up, 0)
-                scatter_add(xp, dx, corner.row[:, None], 0, sent)
+            weight, said = corner.weight(), 0
+            for some in channels_of(up):
+                if dx is not None:
+                    scatter_add(xp, dx[some], corner.position, 1, weight * up[some])
+                if dgrid is not None:
+                    said = said + exact_sum(up[some] * numbers[some].take(corner.position, axis=1), 0)
             if dgrid is not None:
-                said = sum_of(up * self.read(numbers, corner), 1)
                 for axis in range(len(corner.along)):
-                    dgrid[:, -1 - axis] += said * corner.slope(axis)
+                    dgrid[-1 - axis] += said * corner.slope(axis)
         if dx is not None:
-            dx = self.by_channel(dx, (x.shape[0], *x.shape[2:]))
-        return dx, None if dgrid is None else dgrid.reshape(grid.shape)
+            (n, _, *size), border = x.shape, self.reading.border
+            dx = by_sample(dx, (n, *self.bordered(size)))[:, :, *within(size, border)]
+        return dx, None if dgrid is None else dgrid.T.reshape(grid.shape)
 
     def jvp(self, dx: Any, dgrid: Any) -> Any:
         x, grid = self.saved.x, self.saved.grid
         dy = 0 if dx is None else self.apply(dx, grid)
         if dgrid is None:
             return dy
-        numbers, moves = by_position(self.xp, x), dgrid.reshape(-1, grid.shape[-1])
-        moved = self.xp.zeros((len(moves), x.shape[1]), dtype=x.dtype)
-        for corner in self.corners(x.shape, grid):
-            along = sum(moves[:, -1 - axis] * corner.slope(axis) for axis in range(len(corner.along)))
-            moved += along[:, None] * self.read(numbers, corner)
-        return dy + self.by_channel(moved, grid.shape[:-1])
+        moves = dgrid.reshape(-1, grid.shape[-1])
+        axes = range(grid.shape[-1])
+        return dy + self.weighed(x, grid, lambda corner: sum(moves[:, -1 - a] * corner.slope(a) for a in axes))
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         neighbours = {"nearest": 1, "bilinear": 2, "bicubic": 4}[self.mode] ** bottoms[1].shape[-1]
         return 2 * tops[0].size * neighbours
 
 
-def by_position(xp: Any, x: Any) -> Any:
-    """(N, C, *S) as a matrix: a row of channels for each sample and position."""
-    return xp.ascontiguousarray(xp.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
+def by_sample(rows: Any, shape: Sequence[int]) -> Any:
+    """A row for each channel as (N, C, *S); shape is (N, *S)."""
+    return rows.reshape(rows.shape[0], *shape).swapaxes(0, 1)
+
+
+def within(size: Sequence[int], border: int) -> tuple[slice, ...]:
+    """The image, on each axis, in one with a border."""
+    return tuple(slice(border, border + s) for s in size)
+
+
+def channels_of(rows: Any) -> Iterator[slice]:
+    """A few channels at a time."""
+    count = max(1, CACHED // max(1, rows.shape[1]))
+    return (slice(first, first + count) for first in range(0, rows.shape[0], count))

@@ -19,16 +19,14 @@ A = -0.75  # of the cubic kernel: torch's, and OpenCV's
 class Neighbour(NamedTuple):
     """One of the positions that a place is made of, for many places at once.
 
-    position   on the axis; 0 where the neighbour does not lie on it
-    inside     whether it does: where not, it counts as 0
+    position   on the axis, from the beginning of its border on
     weight     how much of it is in the place
-    slope      the derivative of the weight by the coordinate
+    slope      gives the derivative of the weight by the coordinate
     """
 
     position: Any
-    inside: Any
     weight: Any
-    slope: Any
+    slope: Callable[[], Any]
 
 
 class Reading(NamedTuple):
@@ -38,6 +36,11 @@ class Reading(NamedTuple):
     padding_mode: str
     align_corners: bool
 
+    @property
+    def border(self) -> int:
+        """How many zeros belong in front of an axis and behind it, to be read for what is outside."""
+        return 1 if self.padding_mode == "zeros" else 0
+
     def neighbours(self, xp: Any, g: Any, size: int) -> list[Neighbour]:
         """The neighbours of coordinates g, -1 to 1 from end to end, on an axis of so many positions."""
         scale = (size - 1) / 2 if self.align_corners else size / 2
@@ -45,10 +48,10 @@ class Reading(NamedTuple):
         if self.padding_mode != "reflection":
             p = xp.minimum(xp.maximum(p, -REACH), size - 1 + REACH)  # further out is the same, and finite
         if self.mode == "bicubic":  # it is the neighbours that are brought back
-            return [self.settled(xp, self.inside(xp, i, size)[0], w, s * scale, size) for i, w, s in cubic(xp, p)]
+            return [self.settled(xp, self.inside(xp, i, size)[0], w, s, scale, size) for i, w, s in cubic(xp, p)]
         p, moves = self.inside(xp, p, size)
         read = nearest if self.mode == "nearest" else linear
-        return [self.settled(xp, i, w, s * moves * scale, size) for i, w, s in read(xp, p)]
+        return [self.settled(xp, i, w, s, moves * scale, size) for i, w, s in read(xp, p)]
 
     def inside(self, xp: Any, p: Any, size: int) -> tuple[Any, Any]:
         """Places brought back onto the axis by padding_mode, and how they move when p does: 1, -1 or 0."""
@@ -71,27 +74,28 @@ class Reading(NamedTuple):
         way = xp.mod(p - first, 2 * span)
         return first + span - abs(way - span), 1 - 2 * (way > span)
 
-    def settled(self, xp: Any, i: Any, weight: Any, slope: Any, size: int) -> Neighbour:
-        """A neighbour at i: whole numbers, which may lie outside. NaN has a weight, which is NaN, and no position."""
-        outside = (i < 0) | (i > size - 1)
-        position = xp.where(outside | xp.isnan(i), 0, i).astype("int64")
-        return Neighbour(position, ~outside, xp.where(outside, 0, weight), xp.where(outside, 0, slope))
+    def settled(self, xp: Any, i: Any, weight: Any, slope: Callable[[], Any], moves: Any, size: int) -> Neighbour:
+        """A neighbour at i, a whole number: if that is outside, in the border. NaN weighs NaN, and is somewhere.
+
+        Without a border only what weighs 0 is outside.
+        """
+        position = xp.fmin(xp.fmax(i, -self.border), size - 1 + self.border) + self.border
+        return Neighbour(position.astype("int64"), weight, lambda: slope() * moves)
 
 
-Readings = list[tuple[Any, Any, Any]]  # neighbours, their weights, and the derivatives of these by p
+Readings = list[tuple[Any, Any, Callable[[], Any]]]  # neighbours, their weights, and what gives the derivatives by p
 
 
 def nearest(xp: Any, p: Any) -> Readings:
     """The nearest position, of two as near the even one."""
-    i = xp.rint(p)
-    return [(i, xp.where(xp.isnan(p), p, 1), p * 0)]
+    return [(xp.rint(p), xp.where(xp.isnan(p), p, 1), lambda: p * 0)]
 
 
 def linear(xp: Any, p: Any) -> Readings:
     """The two positions around p."""
     i = xp.floor(p)
     f = p - i
-    return [(i, 1 - f, f * 0 - 1), (i + 1, f, f * 0 + 1)]
+    return [(i, 1 - f, lambda: f * 0 - 1), (i + 1, f, lambda: f * 0 + 1)]
 
 
 def cubic(xp: Any, p: Any) -> Readings:
@@ -103,8 +107,8 @@ def cubic(xp: Any, p: Any) -> Readings:
     near_slope: Callable[[Any], Any] = lambda d: (3 * (A + 2) * d - 2 * (A + 3)) * d  # noqa: E731
     far_slope: Callable[[Any], Any] = lambda d: (3 * A * d - 10 * A) * d + 8 * A  # noqa: E731
     return [
-        (i - 1, far(f + 1), far_slope(f + 1)),
-        (i, near(f), near_slope(f)),
-        (i + 1, near(1 - f), -near_slope(1 - f)),
-        (i + 2, far(2 - f), -far_slope(2 - f)),
+        (i - 1, far(f + 1), lambda: far_slope(f + 1)),
+        (i, near(f), lambda: near_slope(f)),
+        (i + 1, near(1 - f), lambda: -near_slope(1 - f)),
+        (i + 2, far(2 - f), lambda: -far_slope(2 - f)),
     ]

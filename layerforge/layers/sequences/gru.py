@@ -40,8 +40,13 @@ class GRU(Recurrent):
                   dxₜ = du W_ih,   dhₜ₋₁ = dh ⊙ z + dw W_hh
                   dW_ih = Σₜ duᵀ xₜ,   dW_hh = Σₜ dwᵀ hₜ₋₁,   db_ih = Σₜ du,   db_hh = Σₜ dw
               (the biases' also summed over the samples)
+              Forward mode (`jvp`), from t = 1 to T with ḣ₀ = 0, by the product rule:
+                  u̇ = ẋₜ W_ihᵀ + xₜ Ẇ_ihᵀ + ḃ_ih,   ẇ = ḣₜ₋₁ W_hhᵀ + hₜ₋₁ Ẇ_hhᵀ + ḃ_hh
+                  ṙ = (u̇_r + ẇ_r) ⊙ r ⊙ (1 - r),   ż = (u̇_z + ẇ_z) ⊙ z ⊙ (1 - z)
+                  ġ = (u̇_g + ṙ ⊙ w_g + r ⊙ ẇ_g) ⊙ (1 - g²)
+                  ḣₜ = (1 - z) ⊙ ġ + ż ⊙ (hₜ₋₁ - g) + z ⊙ ḣₜ₋₁,   ẏₜ = ḣₜ
     Keeps     x, and of every step h, the gates and w_g
-    Cost      6NT(D + H)H flops forward for each layer and direction, twice that backward
+    Cost      6NT(D + H)H flops forward for each layer and direction, twice that backward and for a tangent
     Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)
     Source    Cho et al. 2014; compare torch.nn.GRU
     """
@@ -69,10 +74,10 @@ class GRU(Recurrent):
         return du, dw, (dh * z,)
 
     def step_along(self, da_x: Any, da_h: Any, dstate: tuple[Any], kept: tuple[Any, ...]) -> tuple[Any]:
-        (dh_before,), (r, z, n, w_n, h_before) = dstate, kept
-        du_r, du_z, du_n = self.xp.split(da_x, 3, axis=1)
-        dw_r, dw_z, dw_n = self.xp.split(da_h, 3, axis=1)
+        (dh_before,), (r, z, g, w_g, h_before) = dstate, kept
+        du_r, du_z, du_g = self.xp.split(da_x, 3, axis=1)
+        dw_r, dw_z, dw_g = self.xp.split(da_h, 3, axis=1)
         dr = (du_r + dw_r) * r * (1 - r)
         dz = (du_z + dw_z) * z * (1 - z)
-        dn = (du_n + dr * w_n + r * dw_n) * (1 - n * n)
-        return ((1 - z) * dn + dz * (h_before - n) + z * dh_before,)
+        dg = (du_g + dr * w_g + r * dw_g) * (1 - g * g)
+        return ((1 - z) * dg + dz * (h_before - g) + z * dh_before,)

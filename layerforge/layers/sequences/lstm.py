@@ -58,8 +58,15 @@ class LSTM(Recurrent):
               The sums over steps come from the weights being the same in all of them. Where the mask is 0 the state was
               copied and yₜ = 0 is a constant: dhₜ₋₁ = dhₜ, dcₜ₋₁ = dcₜ, da = 0, and dyₜ goes nowhere. Where cont is 0,
               dhₜ₋₁ = dcₜ₋₁ = 0, and hₜ₋₁ = cₜ₋₁ = 0 in the formulas above.
+              Forward mode (`jvp`) walks the chain from t = 1 to T, and carries ḣ and ċ, both 0 before it.
+              xₜ, the weights and the biases may all move:
+                  ȧ = ẋₜ W_ihᵀ + xₜ Ẇ_ihᵀ + ḃ_ih + ḣₜ₋₁ W_hhᵀ + hₜ₋₁ Ẇ_hhᵀ + ḃ_hh
+                  i̇ = ȧ_i ⊙ i ⊙ (1 - i),   ḟ = ȧ_f ⊙ f ⊙ (1 - f),   ġ = ȧ_g ⊙ (1 - g²),   ȯ = ȧ_o ⊙ o ⊙ (1 - o)
+                  ċₜ = ḟ ⊙ cₜ₋₁ + f ⊙ ċₜ₋₁ + i̇ ⊙ g + i ⊙ ġ
+                  ḣₜ = ȯ ⊙ tanh(cₜ) + o ⊙ (1 - tanh²(cₜ)) ⊙ ċₜ,   ẏₜ = ḣₜ
+              Where the mask is 0, ḣₜ = ḣₜ₋₁, ċₜ = ċₜ₋₁ and ẏₜ = 0. Where cont is 0, ḣₜ₋₁ = ċₜ₋₁ = 0.
     Keeps     x, and of every step h, the gates, cₜ₋₁ and tanh(cₜ)
-    Cost      8NT(D + H)H flops forward for each layer and direction, twice that backward
+    Cost      8NT(D + H)H flops forward for each layer and direction, twice that backward and for a tangent
     Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)
     Source    Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; compare torch.nn.LSTM
     """

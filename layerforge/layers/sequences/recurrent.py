@@ -6,7 +6,7 @@ A cell is a layer's own: how a step makes the new state (`step`), and what that 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from ...arrays.functional import expect_role, product_over_rows, rows, shape_mismatch, sum_of
@@ -58,7 +58,15 @@ class Recurrent(Layer):
 
         dW_ih = Σₜ da_xᵀ xₜ,   dW_hh = Σₜ da_hᵀ hₜ₋₁,   db_ih = Σₜ da_x,   db_hh = Σₜ da_h,   dxₜ = da_x W_ih
 
-    A tangent goes the way of forward, from the first step to the last, through the derivative of each step.
+    Forward accumulation goes the way of forward, from the first step to the last. It carries ḣ, and perhaps ċ, the
+    tangent of the state, 0 before the first step as the state there is a constant. By the product rule, where x, the
+    weights and the biases move,
+
+        ȧ_x = ẋₜ W_ihᵀ + xₜ Ẇ_ihᵀ + ḃ_ih,   ȧ_h = ḣₜ₋₁ W_hhᵀ + hₜ₋₁ Ẇ_hhᵀ + ḃ_hh
+
+    of which all but ḣₜ₋₁ W_hhᵀ are matrix products before the loop; `step_along` is the derivative of the step. So one
+    pass does, whichever parameters move. Marks do to a tangent what they do to a state: where a step does not count, it
+    stays and ẏₜ = 0; where a sequence begins, it is 0.
     """
 
     bottoms = (1, 2)
@@ -229,36 +237,57 @@ class Recurrent(Layer):
     # Forward accumulation -----------------------------------------------------------------------------------------
 
     def jvp(self, dx: Any, _: Any = None) -> tuple[Any, ...]:
-        if dx is None:
-            return (None,) * self.tops_wanted
-        xp, last, below = self.xp, [], dx.transpose(1, 0, 2)
+        return (None,) * self.tops_wanted if dx is None else self.along(dx, {})
+
+    def jvp_params(self, **moved: Any) -> tuple[Any, ...]:
+        return self.along(None, moved)
+
+    def along(self, dx: Any, moved: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The tangents of the tops from that of x, or None where it stands still, and those of parameters by name."""
+        xp, last = self.xp, []
+        below: Any = None if dx is None else dx.transpose(1, 0, 2)
         for layer in range(self.num_layers):
             outs = []
             for end in self.directions:
                 suffix, reverse = f"_l{layer}{end}", end != ""
-                out, state = self.run_along(suffix, self.saved.traces[suffix], in_order(below, reverse))
+                own = None if below is None else in_order(below, reverse)
+                out, state = self.run_along(suffix, self.saved.traces[suffix], own, moved)
                 outs.append(in_order(out, reverse))
                 last.append(state)
             below = xp.concatenate(outs, axis=2)
         dy = xp.ascontiguousarray(below.transpose(1, 0, 2))
         return (dy, *(xp.stack(states, axis=1) for states in zip(*last, strict=True)))[: self.tops_wanted]
 
-    def run_along(self, suffix: str, trace: Trace, dx: Any) -> tuple[Any, Arrays]:
+    def run_along(self, suffix: str, trace: Trace, dx: Any, moved: Mapping[str, Any]) -> tuple[Any, Arrays]:
         """A pass over time with tangents: those of the outputs (T, N, H) and of the last state."""
-        xp, marks, w_hh, (steps, n, _) = self.xp, trace.marks, self.params[f"weight_hh{suffix}"], dx.shape
-        da_x = (rows(dx) @ self.params[f"weight_ih{suffix}"].T).reshape(steps, n, w_hh.shape[0])
+        xp, marks, (steps, n, _) = self.xp, trace.marks, trace.x.shape
+        da_x = self.linear_along("ih", suffix, trace.x, dx, moved)
+        da_h = self.linear_along("hh", suffix, trace.before, None, moved)  # and what ḣ adds, step by step
+        w_hh = self.params[f"weight_hh{suffix}"]
         out = xp.empty((steps, n, self.hidden_size), dtype=self.dtype)
         dstate: Arrays = tuple(xp.zeros((n, self.hidden_size), dtype=self.dtype) for _ in range(self.states))
         for t in range(steps):
             if marks.linked is not None:
                 dstate = tuple(d * marks.linked[t] for d in dstate)
-            new = self.step_along(da_x[t], dstate[0] @ w_hh.T, dstate, trace.kept[t])
+            new = self.step_along(da_x[t], da_h[t] + dstate[0] @ w_hh.T, dstate, trace.kept[t])
             if marks.counts is None:
                 dstate, out[t] = new, new[0]
             else:
                 dstate = tuple(xp.where(marks.counts[t], a, b) for a, b in zip(new, dstate, strict=True))
                 out[t] = new[0] * marks.counts[t]
         return out, dstate
+
+    def linear_along(self, kind: str, suffix: str, x: Any, dx: Any, moved: Mapping[str, Any]) -> Any:
+        """ȧ = ẋ Wᵀ + x Ẇᵀ + ḃ of all steps, (T, N, gates·H). What has no tangent stands still."""
+        height, names = self.gates * self.hidden_size, (f"weight_{kind}{suffix}", f"bias_{kind}{suffix}")
+        da = self.xp.zeros((len(rows(x)), height), dtype=self.dtype)
+        if dx is not None:
+            da += rows(dx) @ self.params[names[0]].T
+        if names[0] in moved:
+            da += rows(x) @ moved[names[0]].T
+        if names[1] in moved:
+            da += moved[names[1]]
+        return da.reshape(*x.shape[:2], height)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         n, t, _ = bottoms[0].shape

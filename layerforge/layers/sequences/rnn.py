@@ -34,8 +34,11 @@ class RNN(Recurrent):
                   dhₜ₋₁ = da W_hh,   dxₜ = da W_ih
               As the same weights act in every step, their gradients are sums over the steps:
                   dW_ih = Σₜ daᵀ xₜ,   dW_hh = Σₜ daᵀ hₜ₋₁,   db_ih = db_hh = Σₜ da, summed over the samples
+              Forward mode (`jvp`), from t = 1 to T with ḣ₀ = 0, by the product rule:
+                  ȧ = ẋₜ W_ihᵀ + xₜ Ẇ_ihᵀ + ḃ_ih + ḣₜ₋₁ W_hhᵀ + hₜ₋₁ Ẇ_hhᵀ + ḃ_hh
+                  ḣₜ = ȧ ⊙ (1 - hₜ²),   ẏₜ = ḣₜ      (ReLU: ȧ where hₜ > 0, otherwise 0)
     Keeps     x and every hₜ
-    Cost      2NT(D + H)H flops forward for each layer and direction, twice that backward
+    Cost      2NT(D + H)H flops forward for each layer and direction, twice that backward and for a tangent
     Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)
     Source    Elman 1990; Werbos 1990 for backpropagation through time; compare torch.nn.RNN
     """
