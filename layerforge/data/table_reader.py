@@ -92,12 +92,9 @@ class TableReader(Reader):
         demand_blobs(self, blobs)
         if isinstance(value, (str, Path)):
             return self.read(Path(value), blobs, seen), False
-        if isinstance(value, (list, tuple)) and value and not np.isscalar(value[0]) and not _are_rows(value):
-            first = value[0]
-            if isinstance(first, Path) or is_table(first) or getattr(first, "ndim", 1) > 1:
-                return self._joined([self.convert(one, blobs, seen)[0] for one in value], blobs), False
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], str) and not self._is_row(value):
-            return self._joined([self.read(Path(one), blobs, seen) for one in value], blobs), False
+        if isinstance(value, (list, tuple)) and value and self._are_tables(value):
+            parts = [self.convert(one, blobs, seen)[0] for one in value]
+            return {blob: np.concatenate([part[blob] for part in parts]) for blob in blobs}, False
         if is_table(value):
             sheet, single = sheet_of(value)
             with _without_keys():
@@ -110,12 +107,14 @@ class TableReader(Reader):
             raise DataError(f"the array has the shape {array.shape}, rows of {width} columns are expected")
         return self._of_sheet(sheet_of_array(np.atleast_2d(array)), blobs, seen), array.ndim == 1
 
-    def _is_row(self, value: Sequence[Any]) -> bool:
-        """Whether a list that begins with a word is a row of cells, and no list of paths."""
-        return not self.columns.is_plain and len(value) == len(self.columns.features) and not Path(value[0]).suffix
-
-    def _joined(self, parts: Sequence[Blobs], blobs: Sequence[str]) -> Blobs:
-        return {blob: np.concatenate([part[blob] for part in parts]) for blob in blobs}
+    def _are_tables(self, value: Sequence[Any]) -> bool:
+        """Whether a list holds paths or tables, and is no table or row itself."""
+        first = value[0]
+        if isinstance(first, str):  # a path, or the first cell of a row
+            return self.columns.is_plain or len(value) != len(self.columns.features) or bool(Path(first).suffix)
+        if isinstance(first, Mapping):
+            return not all(isinstance(row, Mapping) and all(np.ndim(c) == 0 for c in row.values()) for row in value)
+        return isinstance(first, Path) or is_table(first) or getattr(first, "ndim", 0) > 1
 
     # Columns ----------------------------------------------------------------------------------------------------------
 
@@ -180,11 +179,3 @@ def _without_keys() -> Iterator[None]:
     except LayerForgeError as error:
         error.hint = WITHOUT_KEYS.get(error.hint or "", error.hint)
         raise
-
-
-def _are_rows(value: Sequence[Any]) -> bool:
-    """Whether a list holds the rows of one table: dicts of single values, or lists."""
-    first = value[0]
-    if isinstance(first, Mapping):
-        return all(isinstance(each, Mapping) and all(np.ndim(cell) == 0 for cell in each.values()) for each in value)
-    return isinstance(first, (list, tuple))
