@@ -13,7 +13,7 @@ from ..arrays.spec import Spec, parse_specs
 from ..schema.errors import DataError, LayerForgeError
 from .array_reader import ArrayReader, checked
 from .columns import Columns
-from .encoding import Cells, encoded
+from .encoding import Cells, Strange, encoded, refuse_strange
 from .frame_sheet import is_table, sheet_of, sheet_of_array
 from .kinds import Kind
 from .reader import Blobs, Reader, demand_blobs
@@ -130,7 +130,9 @@ class TableReader(Reader):
         else:
             places = self._by_place(sheet.name, layout)
         here = columns.at(places)
-        made = encoded(Cells(sheet, here.features, here.missing), here)
+        strange: Strange = []
+        made = encoded(Cells(sheet, here.features, here.missing), here, strange)
+        refuse_strange(strange)
         return {blob: checked(sheet.name, self.specs[blob], made[blob], seen.get(blob)) for blob in blobs}
 
     @property

@@ -132,6 +132,19 @@ def test_what_is_fitted_is_the_share_that_data_split_leaves_to_train() -> None:
     assert abs(val.mean()) > 1e-3
 
 
+def test_a_word_that_only_other_rows_have_is_unknown() -> None:
+    feeds = {name: {"type": "CSV", "path": write(ROWS), "target": "y", "categorical": ["city"], "missing": "mean"}
+             for name in ("train", "val")}  # fmt: skip
+    feeds["train"]["split"], feeds["val"]["split"] = "all[:3]", "all[3:]"
+    data = DataSection.from_config(feeds)
+    np.testing.assert_array_equal(data.train.source.load()["x"][:, 1:3], [[1, 0], [0, 1], [1, 0]])
+    assert "t.csv:5:4: column 1 'city': the category 'Ulm'" in failure(data.val.source.load)
+    for feed in feeds.values():
+        feed["unknown"] = "ignore"
+    val = DataSection.from_config(feeds).val.source.load()["x"]
+    np.testing.assert_array_equal(val[:, 1:3], [[0, 0]])
+
+
 def test_an_index_is_a_blob_of_its_own_for_embeddings() -> None:
     source = table(missing="mean", categorical={"city": "index"})
     arrays, specs = source.load(), source.specs()
