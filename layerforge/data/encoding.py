@@ -6,6 +6,7 @@ one-hot   the words in alphabetical order; so are those of an index
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -189,4 +190,5 @@ def _value(word: str) -> float | None:
 def _by_value(words: Sequence[str]) -> dict[float | None, int]:
     """The words that are numbers, by these: 3 of a file is 3.0 of a frame. Not those of which several say the same."""
     values = [_value(word) for word in words]
-    return {v: number for number, v in enumerate(values) if v is not None and values.count(v) == 1}
+    often = Counter(values)
+    return {value: number for number, value in enumerate(values) if value is not None and often[value] == 1}

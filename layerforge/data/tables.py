@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..schema.errors import ConfigError, DataError
 from ..schema.params import FilePath, param, to_plain
 from ..schema.registry import register_source
 from .columns import INDEX, NUMBER, Column, Columns
+from .division import Share
 from .encoding import Cells, Strange, encoded, fitted, refuse_strange, standardised
 from .reader import Reader
 from .rows import is_number, read_layout
@@ -153,6 +154,12 @@ class Table(Source):
     def _default(cls, name: str) -> Any:
         field = cls.fields[name]
         return None if field.default is None else field.parse(field.default)
+
+    def with_share(self, share: Share | None) -> Self:
+        """The same table, of which other rows are train's: what was fitted on others is forgotten."""
+        other = super().with_share(share)
+        other._known = None
+        return other
 
     def reader(self) -> Reader:
         followed = self._followed
