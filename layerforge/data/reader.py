@@ -49,6 +49,13 @@ class Reader:
         """
         raise NotImplementedError(f"{type(self).__name__} has no convert(value, blobs, seen)")
 
+    def plain_sample(self, value: Any, blob: str) -> np.ndarray | None:
+        """What `convert` makes of a single sample that is just as it should be: what is asked for most often, quickly.
+
+        None for anything else, which `convert` understands or refuses.
+        """
+        return None
+
     @property
     def targets(self) -> tuple[str, ...]:
         """The names of the values that the net predicts, where these are known."""

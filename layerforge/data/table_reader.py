@@ -52,6 +52,12 @@ class TableReader(Reader):
     def in_own_units(self, values: np.ndarray) -> np.ndarray:
         return self.columns.in_own_units(values)
 
+    def columns_of(self, blob: str) -> tuple[str, ...]:
+        columns = self.columns
+        if blob == "x":
+            return tuple(column.name for column in columns.in_x) if columns.named else ()
+        return (blob,) if any(column.name == blob for column in columns.indices) else ()
+
     # Files ------------------------------------------------------------------------------------------------------------
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:

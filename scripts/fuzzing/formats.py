@@ -35,6 +35,8 @@ from layerforge.training.checkpoints import Position
 from layerforge.training.resume import demand_checkpoint
 from layerforge.training.rundir import read_metrics
 
+from .models import MODEL_WORDS, from_model, model_files, read_model, to_model
+
 ROOT = Path(__file__).parent.parent.parent
 Spoil = Callable[[random.Random, Sequence[bytes], Sequence[bytes]], bytes]
 
@@ -414,6 +416,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
         metrics_files(), lambda path: list(read_metrics(path.parent)), JSON_WORDS, name="metrics.jsonl"
     ),
     "snapshot": lambda: Format(golden(2), read_checkpoint, JSON_WORDS, (from_snapshot, to_snapshot)),
+    "model": lambda: Format(model_files(), read_model, MODEL_WORDS, (from_model, to_model)),
     "snapshot1": lambda: Format(
         golden(1), read_old_snapshot, JSON_WORDS, (from_snapshot, to_snapshot), front=read_checkpoint
     ),
