@@ -25,9 +25,10 @@ from ..schema.registry import SOURCES
 from ..schema.synonyms import did_you_mean, hint_for_key
 from .data_mapping import DataMapping
 from .data_split import SplitSection
+from .sampling import SamplerSection
 
 SECTIONS = ("train", "val", "test")
-FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment")  # never a source's own
+FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment", "sampler")  # never a source's own
 STATISTICS = ("channel", "pixel")
 
 
@@ -159,6 +160,7 @@ class Feed(DataMapping):
     shuffle: bool | None = param(None, help="a new order every epoch; null: for train only")
     drop_last: bool = param(False, help="leave out the last batch of an epoch where it is not full")
     augment: Augment | None = param(None, help="random changes of the images (train only)")
+    sampler: SamplerSection | None = param(None, help="balanced: draws all classes equally often (train only)")
 
     section: str = "train"
 
@@ -181,7 +183,7 @@ class Feed(DataMapping):
         """The same feed for another source. Of another section: nothing random, no sample left out."""
         own = {name: getattr(self, name) for name in self.fields} | {"source": source}
         if section != self.section:
-            own |= {"shuffle": False, "drop_last": False, "augment": None}
+            own |= {"shuffle": False, "drop_last": False, "augment": None, "sampler": None}
         feed = Feed.from_config(own, place=self.place)
         feed.section = section
         return feed
@@ -245,9 +247,13 @@ class FeedOf:
         # Errors with a place keep their own words, others get "data: " in front.
         owner = f"data.{self.section}" if place_of(value) else self.section
         feed = value if isinstance(value, Feed) else Feed.from_config(value, owner)
-        if feed.augment is not None and self.section != "train":
-            place = place_of(value, "augment", of="key")
-            raise ConfigError(f"{owner}: augment is for train only", place=place, hint="remove it here")
+        for key in ("augment", "sampler"):
+            if getattr(feed, key) is not None and self.section != "train":
+                place = place_of(value, key, of="key")
+                raise ConfigError(f"{owner}: {key} is for train only", place=place, hint="remove it here")
+        if feed.sampler is not None and feed.shuffle is False:
+            place = place_of(value, "shuffle", of="key")
+            raise ConfigError(f"{owner}: a sampler draws at random", place=place, hint="remove shuffle: false")
         feed.section = self.section
         if feed.shuffle is None:
             feed.shuffle = self.section == "train"

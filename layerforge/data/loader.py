@@ -15,6 +15,7 @@ from ..arrays.spec import Spec
 from ..config.data_section import Feed, is_image
 from ..schema.errors import ConfigError
 from .augment import Augmenter
+from .sampling import BalancedSampler
 from .transform import InputTransform
 
 AHEAD = 3  # batches that wait for the net
@@ -54,12 +55,14 @@ class Loader:
         *,
         seed: int = 0,
         dtype: str = "float32",
+        sampler: BalancedSampler | None = None,
     ) -> None:
         self.feed = feed
         self.arrays = dict(arrays)
         self.transform = transform
         self.seed = seed
         self.dtype = dtype
+        self.sampler = sampler
         self.specs = {name: spec.with_dtype(dtype) for name, spec in specs.items()}
         self.samples = len(next(iter(self.arrays.values())))
         self.batch_size = feed.batch_size
@@ -87,6 +90,8 @@ class Loader:
 
     def order(self, epoch: int) -> np.ndarray:
         """The samples in the order of an epoch (samples,)."""
+        if self.sampler is not None:
+            return self.sampler.order(self.seed, self.feed.section, epoch)
         if not self.feed.shuffle:
             return np.arange(self.samples)
         # Sorting raw words instead of Generator.permutation: NumPy promises the same words in every version.

@@ -25,10 +25,6 @@ from .reader import Reader
 SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?[0-9]{1,18}%?)?:(?P<stop>-?[0-9]{1,18}%?)?\])?")
 
 
-class MissingData(DataError):
-    """No file of a data set is anywhere, and it cannot be fetched. The only error that a `fallback` answers."""
-
-
 @dataclass(frozen=True)
 class Split:
     """Which samples of a set: a part and a slice of it, as `train`, `train[:55000]`, `test[-100:]`, `all[:80%]`."""
