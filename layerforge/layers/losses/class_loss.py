@@ -92,7 +92,9 @@ class ClassLoss(LabelLoss):
     number, where there are no weights.
     """
 
-    weight: list[float] | None = param(None, help="a weight for each class; null: 1; balanced: n / (K nₖ) of data.train", ge=0)
+    weight: list[float] | None = param(
+        None, help="a weight for each class; null: 1; balanced: n / (K nₖ) of data.train", ge=0
+    )
 
     def setup(self, x: Spec, labels: Spec, *weight: Spec) -> Spec:
         top = super().setup(x, labels, *weight)

@@ -49,7 +49,9 @@ class FocalLoss(LabelLoss):
     scores = "logits"
 
     gamma: float = param(2.0, help="how much less sure answers count; 0: all alike", ge=0)
-    alpha: float | list[float] = param(1.0, help="of the losses: a number, or one for each class; balanced: n / (K nₖ)", ge=0)
+    alpha: float | list[float] = param(
+        1.0, help="a factor of the losses: a number, or one for each class; balanced: n / (K nₖ) of data.train", ge=0
+    )
 
     examples = [
         *(e for e in EXAMPLES if "weight" not in e.params),
