@@ -20,16 +20,19 @@ import numpy as np
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError, raise_all
 from ..schema.locations import Place, PlacedDict, place_of
-from ..schema.params import Declared, Pair, family_value, param, parse_as
+from ..schema.params import Declared, family_value, param, parse_as
 from ..schema.registry import SOURCES
 from ..schema.synonyms import did_you_mean, hint_for_key
+from .augmentation import Augment
 from .data_mapping import DataMapping
 from .data_split import SplitSection
 from .sampling import SamplerSection
 
 SECTIONS = ("train", "val", "test")
-FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment", "sampler")  # never a source's own
+FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment", "sampler", "workers")  # never a source's own
 STATISTICS = ("channel", "pixel")
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}  # of red, green and blue, from 0 to 1
+SOFT = "target"  # the blob of the probabilities of the classes, where samples are mixed
 
 
 class StatisticRule:
@@ -66,6 +69,9 @@ class Transform(DataMapping):
     std: Statistic | None = param(
         None, help="divisor: a number, one per channel, 'channel' or 'pixel' (of the training split)"
     )
+    normalize: str | None = param(
+        None, help="imagenet: mean and std of ImageNet's colours, as nets trained on it expect", choices=("imagenet",)
+    )
     blobs: list[str] | None = param(
         None, help="what is transformed; null: every input, and no target (what only losses and metrics read)"
     )
@@ -76,43 +82,31 @@ class Transform(DataMapping):
         numbers = [] if self.std is None or isinstance(self.std, str) else self.std
         if any(n <= 0 for n in (numbers if isinstance(numbers, list) else [numbers])):
             raise ConfigError("std must be > 0")
+        if self.normalize and (self.mean is not None or self.std is not None):
+            raise ConfigError("normalize stands for mean and std", hint="leave it out, or them")
+
+    def of_colours(self, colours: str) -> Transform:
+        """This with numbers in place of `normalize`.
+
+        colours   of the channels in their order: rgb, bgr or gray
+
+        Errors   ConfigError where the images have no colours
+        """
+        if self.normalize is None:
+            return self
+        if colours == "gray":
+            message = "transform: normalize: imagenet is for three colours, the images are gray"
+            raise ConfigError(message, place=self.place, hint="give mean and std as numbers, or color: rgb")
+        step = -1 if colours == "bgr" else 1
+        numbers = {word: values[::step] for word, values in IMAGENET.items()}
+        made = Transform(scale=self.scale, blobs=self.blobs, **numbers)
+        made.place = self.place
+        return made
 
     @property
     def needs_statistics(self) -> bool:
         """Whether the training split has to be read to know the transform."""
         return isinstance(self.mean, str) or isinstance(self.std, str)
-
-
-class RandomCrop(DataMapping):
-    """A window at a random place of the image, which is first padded with zeros on all sides."""
-
-    noun = "random_crop"
-    description = "the padding in pixels, or {size:, padding:}"
-
-    size: Pair | None = param(None, help="height and width of the window; null: those of the image", ge=1)
-    padding: Pair = param(0, help="zeros added on each side", ge=0)
-
-    @classmethod
-    def parse(cls, value: Any) -> Self:
-        """As a section, or from a bare padding."""
-        return super().parse({"padding": value} if isinstance(value, (int, list, tuple)) else value)
-
-    def validate(self) -> None:
-        if self.size is None and self.padding == (0, 0):
-            raise ConfigError("random_crop changes nothing without size or padding", hint="example: random_crop: 4")
-
-
-class Augment(DataMapping):
-    """Random changes of the training images, before the transform; what moves in from outside is 0.
-
-    All images of a sample are moved alike. Val and test get the middle of the image where random_crop has a size.
-    """
-
-    noun = "augment"
-
-    random_crop: RandomCrop | None = param(None, help="padding, or {size:, padding:}")
-    flip: str | None = param(None, help="mirror every second image", choices=("horizontal", "vertical"))
-    shift: int = param(0, help="largest random shift in pixels, in both directions", ge=0)
 
 
 class SampleSource(Protocol):
@@ -125,6 +119,8 @@ class SampleSource(Protocol):
     def parts(self) -> tuple[str, ...]: ...
     @property
     def title(self) -> str: ...
+    @property
+    def channels(self) -> str: ...
     @property
     def class_names(self) -> tuple[str, ...]: ...
     def specs(self) -> dict[str, Spec]: ...
@@ -161,6 +157,9 @@ class Feed(DataMapping):
     drop_last: bool = param(False, help="leave out the last batch of an epoch where it is not full")
     augment: Augment | None = param(None, help="random changes of the images (train only)")
     sampler: SamplerSection | None = param(None, help="balanced: draws all classes equally often (train only)")
+    workers: int | None = param(
+        None, help="threads that prepare batches; null: one, and where images are decoded or distorted one a core", ge=1
+    )
 
     section: str = "train"
 
@@ -347,10 +346,25 @@ class DataSection(DataMapping):
         """What one sample of the section looks like when it enters the net, without a batch axis."""
         specs = self.feed(section).source.specs()
         crop = self.crop
-        return {
+        specs = {
             name: spec.with_shape((*spec.shape[:-2], *crop)) if crop and is_image(spec) else spec
             for name, spec in specs.items()
         }
+        augment = self.train.augment
+        return specs if augment is None or not augment.mixes else {**specs, SOFT: self._soft(specs)}
+
+    def _soft(self, specs: Mapping[str, Spec]) -> Spec:
+        """The probabilities of the classes, where samples are mixed."""
+        augment = self.train.augment
+        assert augment is not None
+        if SOFT in specs:
+            message = f"augment: mixup and cutmix add a blob '{SOFT}', which the data has already"
+            raise ConfigError(message, place=augment.place)
+        classes = augment.classes or specs[label_of(specs, augment.place)].high
+        if classes is None:
+            message = "augment: mixup and cutmix need the number of classes, which the labels do not say"
+            raise ConfigError(message, place=augment.place, hint="for example augment: {mixup: 0.2, classes: 10}")
+        return Spec((int(classes),), low=0, high=1)
 
     def specs(self, section: str) -> dict[str, Spec]:
         """What a full batch of the section looks like: the batch axis first. Reads at most the header of a file."""
@@ -367,8 +381,7 @@ class DataSection(DataMapping):
     @property
     def crop(self) -> tuple[int, int] | None:
         """Height and width that images are cropped to, where the configuration says so."""
-        augment = self.train.augment
-        return augment.random_crop.size if augment is not None and augment.random_crop is not None else None
+        return self.train.augment.crop if self.train.augment is not None else None
 
     def with_fallback(self) -> DataSection:
         """This section with the fallback in place of every source, each with the split that it replaces."""
@@ -403,3 +416,12 @@ class DataSection(DataMapping):
 def is_image(spec: Spec) -> bool:
     """Whether a sample of this kind is an image (C, H, W)."""
     return spec.is_real and spec.ndim == 3
+
+
+def label_of(specs: Mapping[str, Spec], place: Place | None = None) -> str:
+    """The blob of the class of a sample, from the specs of samples; ConfigError where there is none, or several."""
+    labels = [name for name, spec in specs.items() if not spec.is_real and not spec.shape]
+    if len(labels) == 1:
+        return labels[0]
+    found = f"there are several: {', '.join(labels)}" if labels else "there is none"
+    raise ConfigError(f"augment: mixup and cutmix need one blob of class labels, {found}", place=place)

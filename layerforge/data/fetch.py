@@ -138,13 +138,18 @@ TINY_SHAKESPEARE = DataSet(
 SETS = {data_set.folder: data_set for data_set in (MNIST, FASHION_MNIST, CIFAR10, TINY_SHAKESPEARE)}
 
 
-def cache_folder(data_set: DataSet) -> Path:
-    """Where downloads of a set are kept."""
+def cache_root() -> Path:
+    """Where what can be had again is kept."""
     own = os.environ.get("LAYERFORGE_CACHE")
     if own:
-        return Path(own).expanduser() / data_set.folder
+        return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "layerforge" / data_set.folder
+    return (Path(base) if base else Path.home() / ".cache") / "layerforge"
+
+
+def cache_folder(data_set: DataSet) -> Path:
+    """Where downloads of a set are kept."""
+    return cache_root() / data_set.folder
 
 
 def folders(data_set: DataSet) -> list[Path]:

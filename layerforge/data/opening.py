@@ -136,7 +136,8 @@ def _fit(
     seen = known is not None
     if known is None:
         known = next(iter(arrays.values()))
-    fitted = InputTransform.fit(section.scaling, source.specs(), source.normalised(), known, section.crop, uses)
+    scaling = section.scaling.of_colours(source.channels)
+    fitted = InputTransform.fit(scaling, source.specs(), source.normalised(), known, section.crop, uses)
     return fitted if seen else InputTransform(fitted.affine, fitted.crop)
 
 
