@@ -18,6 +18,7 @@ from ..schema.registry import register_source
 from .division import Share
 from .kinds import Kind
 from .lazy import picked
+from .learned import Learned
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 from .source import Source
 
@@ -76,7 +77,7 @@ class Pairs(Source):
         elif self.split != self.source.split:
             self.source = self.source.with_split(self.split)
 
-    def follow(self, leader: Source) -> None:
+    def follow(self, leader: Source | Learned) -> None:
         super().follow(leader)
         if isinstance(leader, Pairs):
             self.source.follow(leader.source)

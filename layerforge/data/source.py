@@ -21,6 +21,7 @@ from ..schema.params import Declared, param
 from ..schema.synonyms import did_you_mean
 from .division import Division, Share, column_of
 from .lazy import Lazy, picked
+from .learned import Learned
 from .reader import Reader
 
 SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?[0-9]{1,18}%?)?:(?P<stop>-?[0-9]{1,18}%?)?\])?")
@@ -111,7 +112,7 @@ class Source(Declared):
     parts: ClassVar[tuple[str, ...]] = ("all",)
     published: ClassVar[Mapping[str, int]] = {}  # how many samples the parts of a public set have
     class_names: tuple[str, ...] = ()
-    leader: Source | None = None  # see follow
+    leader: Source | Learned | None = None  # see follow
     share: Share | None = None  # which samples of the split it has, where `data.split` divides them
     divisible: ClassVar[bool] = True  # whether its samples may be divided at random
 
@@ -156,13 +157,15 @@ class Source(Declared):
         """The blobs of one sample (no batch axis). Reads no file, or its header at most."""
         raise NotImplementedError(f"{type(self).__name__} needs specs()")
 
-    def follow(self, leader: Source) -> None:
+    def follow(self, leader: Source | Learned) -> None:
         """Take the numbers of words, and the order of columns, from `leader`: the source of data.train.
 
         It is called for the sources of val and test before anything is read. A source that numbers what it finds uses
-        `self.leader`, which is a source of its own type or None, instead of numbering anew.
+        `self.leader` instead of numbering anew: a source of its own type, what a run has learned of one (`Learned`,
+        where its files are gone; it too has `class_names` and `reader()`), or None.
         """
-        self.leader = leader if type(leader) is type(self) and leader is not self else None
+        other = leader.source if isinstance(leader, Learned) else leader
+        self.leader = leader if type(other) is type(self) and leader is not self else None
 
     def reader(self) -> Reader:
         """What reads samples as this source does, after training too: by default arrays of the shapes of `specs`."""
@@ -272,6 +275,14 @@ class Source(Declared):
         `layerforge check` looks at them. Nothing is downloaded or made for it.
         """
         return {}
+
+    def notes(self) -> list[str]:
+        """What has to be said of the numbers that a net learns from them; nothing by default."""
+        return []
+
+    def fitted(self) -> list[str]:
+        """What training's samples said, a line for each column; nothing by default."""
+        return []
 
     def normalised(self) -> list[tuple[str, ...]]:
         """The blobs that `data.transform` applies to, in groups that share statistics: by default all real ones."""
