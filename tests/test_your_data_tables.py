@@ -1,8 +1,7 @@
-"""The section "A table" of docs/your_data.md: its files, commands and Python do what it says."""
+"""The sections "An imbalanced table" and "Arrays from Python" of docs/your_data.md do what they say."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -10,78 +9,65 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
-
-from layerforge.cli import main
 
 PAGE = Path(__file__).parent.parent / "docs" / "your_data.md"
-CITIES = {"Bonn": 0, "Kiel": 300, "Ulm": -200}
-CODE = "import sys; from layerforge.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def blocks(language: str) -> list[str]:
-    section = PAGE.read_text().split("\n## A table\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.S)
+def blocks(section: str, language: str) -> list[str]:
+    """The blocks of a section."""
+    text = PAGE.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
-def customers(path: Path, count: int, seed: int, asked: bool = False) -> tuple[list[str], np.ndarray]:
-    """A table as the page describes it, with less of those that are `asked` about. Who buys, and what they spend."""
-    rng = np.random.default_rng(seed)
-    age, visits = rng.integers(18, 80, count), rng.poisson(5, count)
-    city = rng.choice(list(CITIES), count)
-    spent = 500 + 20.0 * age + 60 * visits + [CITIES[name] for name in city] + rng.normal(0, 20, count)
-    bought = np.where(age + 3 * visits > 60, "yes", "no").tolist()
-    ages = ["" if rng.random() < 0.05 and not asked else str(a) for a in age]
-    known = {"age": ages, "city": city, "visits": visits}
-    every = {"customer": np.arange(count) + 1, **known, "spent": spent.round(2), "bought": bought}
-    columns = dict(sorted(known.items(), reverse=True)) if asked else every
-    lines = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
-    path.write_text("\n".join([",".join(columns), *lines]) + "\n")
-    return bought, spent
-
-
-def run(arguments: list[str], folder: Path) -> str:
+def run(command: list[str], folder: Path) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LAYERFORGE_")} | {"LAYERFORGE_OFFLINE": "1"}
-    command = [sys.executable, "-W", "error", "-c", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def journey(
-    number: int, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[dict[str, float], list[dict[str, str]], list[str], np.ndarray]:
-    """Train, delete what was learned from, then score and predict in processes of their own, as the page says."""
-    config, commands = blocks("yaml")[number], blocks("sh")[number].splitlines()
-    assert len(config.splitlines()) <= 12 and len(commands) == 3
-    train, score, predict = (shlex.split(line)[1:] for line in commands)
-    (folder / train[1]).write_text(config)
-    customers(folder / "train.csv", 600, 0)
-    customers(folder / "val.csv", 200, 1)
-    bought, spent = customers(folder / "new.csv", 100, 2, asked=True)
-    monkeypatch.chdir(folder)
-    assert main([*train, "--quiet"]) == 0
-    (folder / "train.csv").unlink()
-    scores = json.loads(run([CODE, *score, "--json"], folder))
-    run([CODE, *predict], folder)
-    with (folder / "answers.csv").open() as file:
-        return scores, list(csv.DictReader(file)), bought, spent
+def layerforge(line: str, folder: Path, *more: str) -> str:
+    """What a command of the page prints, in a process of its own."""
+    name, *words = shlex.split(line)
+    assert name == "layerforge"
+    return run([sys.executable, "-m", "layerforge", *words, *more], folder)
 
 
-def test_who_buys_is_learned_from_gaps_and_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores, answers, bought, _ = journey(0, tmp_path, monkeypatch)
-    assert scores["val/accuracy"] > 0.93
-    right = [row["prediction"] == word for row, word in zip(answers, bought, strict=True)]
-    assert np.mean(right) > 0.93
+def payments(path: Path, count: int, rng: Any) -> None:
+    fraud = rng.random(count) < 0.03
+    amount, card = rng.gamma(2, 40, count) + 160 * fraud, rng.integers(0, count // 6, count)
+    rows = zip(amount.round(2), rng.integers(0, 24, count), card, np.where(fraud, "yes", "no"), strict=True)
+    path.write_text("\n".join(["amount,hour,card,fraud", *(",".join(map(str, row)) for row in rows)]) + "\n")
 
 
-def test_what_is_spent_comes_back_in_its_own_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores, answers, _, spent = journey(1, tmp_path, monkeypatch)
-    [column] = {"v0", "value", "prediction", "spent"} & set(answers[0])
-    values = np.array([float(row[column]) for row in answers])
-    assert np.sqrt(np.mean((values - spent) ** 2)) < 0.25 * spent.std()
-    assert scores["val/loss"] < 0.1
-    numbers = re.findall(r"[\d.]+", run([blocks("python")[0]], tmp_path))
-    assert [float(n) for n in numbers] == pytest.approx([500 + 620 + 240 - 200, 500 + 980 + 660], rel=0.1)
+def test_an_imbalanced_table_is_trained_scored_and_predicted_without_its_file(tmp_path: Path) -> None:
+    section, rng = "An imbalanced table", np.random.default_rng(0)
+    [config] = blocks(section, "yaml")
+    assert len(config.splitlines()) <= 12
+    (tmp_path / "fraud.yaml").write_text(config)
+    payments(tmp_path / "fraud.csv", 2000, rng)
+    payments(tmp_path / "fraud_test.csv", 1000, rng)
+    (tmp_path / "new.csv").write_text("hour,amount,card\n3,612.5,7\n14,21.0,9\n")
+    train, score, predict = blocks(section, "sh")[0].splitlines()
+    layerforge(train, tmp_path)
+    (tmp_path / "fraud.csv").unlink()
+    assert json.loads(layerforge(score, tmp_path, "--json"))["test/balanced"] > 0.9
+    header, *answers = (line.split(",") for line in layerforge(predict, tmp_path).splitlines())
+    assert [dict(zip(header, answer, strict=True))["prediction"] for answer in answers] == ["yes", "no"]
+
+
+def test_arrays_from_python_are_trained_scored_and_predicted_without_them(tmp_path: Path) -> None:
+    section = "Arrays from Python"
+    train, ask = blocks(section, "python")
+    run([sys.executable, "-W", "error", "-c", train], tmp_path)
+    assert run([sys.executable, "-W", "error", "-c", ask], tmp_path) == "[0 1]\n"
+    x = np.random.default_rng(1).normal(size=(100, 2))
+    np.savez(tmp_path / "new.npz", x=x, label=(np.hypot(*x.T) > 1.1).astype(int))
+    np.savez(tmp_path / "question.npz", x=[[0.1, 0.2], [2.0, -1.5]])
+    score, predict = blocks(section, "sh")[0].splitlines()
+    assert json.loads(layerforge(score, tmp_path, "--json"))["test/accuracy"] > 0.85
+    header, *answers = (line.split(",") for line in layerforge(predict, tmp_path).splitlines())
+    assert [dict(zip(header, answer, strict=True))["prediction"] for answer in answers] == ["0", "1"]

@@ -19,6 +19,7 @@ from .array_reader import HDF5, ArrayReader
 from .division import Share
 from .files import file_error
 from .kinds import Kind
+from .lazy import picked
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 from .source import Source
 
@@ -128,7 +129,8 @@ class Pairs(Source):
         arrays = self.source.load(progress)
         labels = arrays.pop(self.label)
         first, second, match = form_pairs(labels, self.pairs or len(labels), self.seed)
-        pairs = {f"{n}_{side}": a[who] for n, a in arrays.items() for side, who in (("a", first), ("b", second))}
+        sides = (("a", first), ("b", second))
+        pairs = {f"{n}_{side}": picked(a, who) for n, a in arrays.items() for side, who in sides}
         return {**pairs, "match": match}
 
     def normalised(self) -> list[tuple[str, ...]]:

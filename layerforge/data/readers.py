@@ -7,12 +7,14 @@ from typing import Any
 
 from ..schema.errors import DataError
 from .array_reader import ArrayReader
+from .image_reader import ImageReader
 from .pairs import PairReader
 from .reader import Reader
 from .svmlight import LinesReader
 from .table_reader import TableReader
 
-KINDS: dict[str, type[Reader]] = {cls.kind: cls for cls in (ArrayReader, LinesReader, PairReader, TableReader)}
+READERS = (ArrayReader, ImageReader, LinesReader, PairReader, TableReader)
+KINDS: dict[str, type[Reader]] = {cls.kind: cls for cls in READERS}
 
 
 def reader_of(values: Mapping[str, Any], source: str) -> Reader:

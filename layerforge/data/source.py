@@ -20,14 +20,11 @@ from ..schema.locations import Place, place_of
 from ..schema.params import Declared, param
 from ..schema.synonyms import did_you_mean
 from .division import Division, Share, column_of
+from .lazy import Lazy, picked
 from .learned import Learned
 from .reader import Reader
 
 SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?[0-9]{1,18}%?)?:(?P<stop>-?[0-9]{1,18}%?)?\])?")
-
-
-class MissingData(DataError):
-    """No file of a data set is anywhere, and it cannot be fetched. The only error that a `fallback` answers."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +105,8 @@ class Source(Declared):
     The framework cuts out the split, checks the arrays against `specs` (shapes, kinds, ranges of indices), scales bytes
     by 1/255, makes batches and shuffles. A source with several parts says `parts = ("train", "test")`; one that can
     read a range without the rest overrides `count` and `read_range`; one that fetches files overrides `prepare`.
+    Where samples do not fit into memory, `read` gives a `Lazy` (data/lazy.py) in place of a blob's array: it has shape
+    and dtype, and reads the samples of a batch when the loader wants them, in as many threads as `workers` says.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("all",)
@@ -121,6 +120,11 @@ class Source(Declared):
     def title(self) -> str:
         """What messages call the set."""
         return type(self).__name__
+
+    @property
+    def channels(self) -> str:
+        """The colours of images of three channels in their order: rgb or bgr; gray where there are none."""
+        return "rgb"
 
     split: Annotated[str, SplitRule] = param(
         None, help="which samples: train, train[:55000], all[80%:]; null: the first part"
@@ -235,7 +239,7 @@ class Source(Declared):
 
     def read_range(self, part: str, start: int, stop: int, progress: bool | None = None) -> dict[str, np.ndarray]:
         """The samples start <= i < stop of a part whose count is known."""
-        return {name: array[start:stop] for name, array in self.read(part, progress).items()}
+        return {name: picked(array, slice(start, stop)) for name, array in self.read(part, progress).items()}
 
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
         """The samples of the split as host arrays, checked against `specs`; images stay bytes.
@@ -258,12 +262,12 @@ class Source(Declared):
         split = Split.of(self.split)
         owner = f"{type(self).__name__} {split.part}"
         start, stop = split.range(len(next(iter(arrays.values()))), owner, self.place)
-        return self.dealt({blob: array[start:stop] for blob, array in arrays.items()})
+        return self.dealt({blob: picked(array, slice(start, stop)) for blob, array in arrays.items()})
 
     def dealt(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The samples that it has, out of those of its split."""
         share = slice(None) if self.share is None else self.share.positions
-        return {blob: array[share] for blob, array in arrays.items()}
+        return {blob: picked(array, share) for blob, array in arrays.items()}
 
     def labels(self) -> dict[str, np.ndarray]:
         """The blobs of one integer per sample, of the split; {} where they are not in a file of the user's.
@@ -313,6 +317,8 @@ def check_array(owner: str, spec: Spec, array: np.ndarray) -> None:
     if array.dtype.kind not in ("biu" if not spec.is_real else "fiu"):
         wanted = "numbers" if spec.is_real else "integers"
         raise DataError(f"{owner} must hold {wanted}, got {array.dtype}")
+    if isinstance(array, Lazy):  # its numbers are checked when they are read
+        return
     if spec.is_real:
         numbers = stored(array)
         if array.dtype.kind == "f" and not np.isfinite(numbers).all():
