@@ -165,7 +165,7 @@ def gaps(net: Net) -> list[str]:
     if data is None:
         return []
     labels = {section: feed.source.labels() for section, feed in data.feeds().items()}
-    return class_gaps(data, labels, uses_of(net.graph))
+    return [*data.train.source.notes(), *class_gaps(data, labels, uses_of(net.graph))]
 
 
 def division(net: Net) -> list[str]:

@@ -13,99 +13,25 @@ The keys of a feed (batch_size, shuffle, drop_last, augment) and those of its so
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Protocol, Self, TypeAlias
+from typing import Annotated, Any, Protocol, Self
 
 import numpy as np
 
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError, raise_all
 from ..schema.locations import Place, PlacedDict, place_of
-from ..schema.params import Declared, family_value, param, parse_as
+from ..schema.params import Declared, family_value, param
 from ..schema.registry import SOURCES
-from ..schema.synonyms import did_you_mean, hint_for_key
+from ..schema.synonyms import hint_for_key
 from .augmentation import Augment
 from .data_mapping import DataMapping
 from .data_split import SplitSection
+from .sampling import SamplerSection
+from .scaling import Transform
 
 SECTIONS = ("train", "val", "test")
-FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment", "workers")  # never a source's own
-STATISTICS = ("channel", "pixel")
-IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}  # of red, green and blue, from 0 to 1
+FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment", "sampler", "workers")  # never a source's own
 SOFT = "target"  # the blob of the probabilities of the classes, where samples are mixed
-
-
-class StatisticRule:
-    """The rule for a number, a list of one number per channel, or the name of a statistic of the training split."""
-
-    description = "a number, one per channel, 'channel' or 'pixel'"
-
-    @staticmethod
-    def parse(value: Any) -> float | list[float] | str:
-        if isinstance(value, str) and value not in STATISTICS:
-            hint = did_you_mean(value, STATISTICS) or f"either {StatisticRule.description}"
-            raise ConfigError(f"there is no statistic '{value}'", hint=hint)
-        return value if isinstance(value, str) else parse_as(float | list[float], value)
-
-
-Statistic: TypeAlias = Annotated[float | list[float] | str, StatisticRule]
-
-
-class Transform(DataMapping):
-    """y = (x scale - mean) / std, the same for train, val and test.
-
-    `channel` and `pixel` stand for the statistics of the training split before augmentation, in float64: one number per
-    channel (the first axis of a sample), or one per position. A channel that never changes becomes 0. The standard
-    deviation of a pixel is taken as at least a tenth of the root mean square over all pixels, so that a pixel that is
-    almost always black does not explode where it is not.
-    """
-
-    noun = "transform"
-
-    scale: float | None = param(None, help="factor; null: 1/255 for bytes, 1 for other numbers")
-    mean: Statistic | None = param(
-        None, help="subtracted after scaling: a number, one per channel, 'channel' or 'pixel' (of the training split)"
-    )
-    std: Statistic | None = param(
-        None, help="divisor: a number, one per channel, 'channel' or 'pixel' (of the training split)"
-    )
-    normalize: str | None = param(
-        None, help="imagenet: mean and std of ImageNet's colours, as nets trained on it expect", choices=("imagenet",)
-    )
-    blobs: list[str] | None = param(
-        None, help="what is transformed; null: every input, and no target (what only losses and metrics read)"
-    )
-
-    def validate(self) -> None:
-        if self.scale == 0:
-            raise ConfigError("scale must not be 0")
-        numbers = [] if self.std is None or isinstance(self.std, str) else self.std
-        if any(n <= 0 for n in (numbers if isinstance(numbers, list) else [numbers])):
-            raise ConfigError("std must be > 0")
-        if self.normalize and (self.mean is not None or self.std is not None):
-            raise ConfigError("normalize stands for mean and std", hint="leave it out, or them")
-
-    def of_colours(self, colours: str) -> Transform:
-        """This with numbers in place of `normalize`.
-
-        colours   of the channels in their order: rgb, bgr or gray
-
-        Errors   ConfigError where the images have no colours
-        """
-        if self.normalize is None:
-            return self
-        if colours == "gray":
-            message = "transform: normalize: imagenet is for three colours, the images are gray"
-            raise ConfigError(message, place=self.place, hint="give mean and std as numbers, or color: rgb")
-        step = -1 if colours == "bgr" else 1
-        numbers = {word: values[::step] for word, values in IMAGENET.items()}
-        made = Transform(scale=self.scale, blobs=self.blobs, **numbers)
-        made.place = self.place
-        return made
-
-    @property
-    def needs_statistics(self) -> bool:
-        """Whether the training split has to be read to know the transform."""
-        return isinstance(self.mean, str) or isinstance(self.std, str)
 
 
 class SampleSource(Protocol):
@@ -129,6 +55,7 @@ class SampleSource(Protocol):
     def count(self, part: str) -> int | None: ...
     def normalised(self) -> list[tuple[str, ...]]: ...
     def reader(self) -> Any: ...
+    def notes(self) -> list[str]: ...
     def with_split(self, split: str) -> Self: ...
     def divided(self, split: SplitSection) -> Mapping[str, Self]: ...
 
@@ -155,6 +82,7 @@ class Feed(DataMapping):
     shuffle: bool | None = param(None, help="a new order every epoch; null: for train only")
     drop_last: bool = param(False, help="leave out the last batch of an epoch where it is not full")
     augment: Augment | None = param(None, help="random changes of the images (train only)")
+    sampler: SamplerSection | None = param(None, help="balanced: draws all classes equally often (train only)")
     workers: int | None = param(
         None, help="threads that prepare batches; null: one, and where images are decoded or distorted one a core", ge=1
     )
@@ -180,7 +108,7 @@ class Feed(DataMapping):
         """The same feed for another source. Of another section: nothing random, no sample left out."""
         own = {name: getattr(self, name) for name in self.fields} | {"source": source}
         if section != self.section:
-            own |= {"shuffle": False, "drop_last": False, "augment": None}
+            own |= {"shuffle": False, "drop_last": False, "augment": None, "sampler": None}
         feed = Feed.from_config(own, place=self.place)
         feed.section = section
         return feed
@@ -244,9 +172,13 @@ class FeedOf:
         # Errors with a place keep their own words, others get "data: " in front.
         owner = f"data.{self.section}" if place_of(value) else self.section
         feed = value if isinstance(value, Feed) else Feed.from_config(value, owner)
-        if feed.augment is not None and self.section != "train":
-            place = place_of(value, "augment", of="key")
-            raise ConfigError(f"{owner}: augment is for train only", place=place, hint="remove it here")
+        for key in ("augment", "sampler"):
+            if getattr(feed, key) is not None and self.section != "train":
+                place = place_of(value, key, of="key")
+                raise ConfigError(f"{owner}: {key} is for train only", place=place, hint="remove it here")
+        if feed.sampler is not None and feed.shuffle is False:
+            place = place_of(value, "shuffle", of="key")
+            raise ConfigError(f"{owner}: a sampler draws at random", place=place, hint="remove shuffle: false")
         feed.section = self.section
         if feed.shuffle is None:
             feed.shuffle = self.section == "train"

@@ -19,10 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..schema.errors import ConfigError, DataError
+from ..schema.errors import ConfigError, DataError, MissingData
 from .download import ChecksumError, RemoteFile, TransferError, sha256_of, transfer, writing
 from .files import file_error, reading, size_of
-from .source import MissingData
 
 ANSWER_SECONDS = 9.0  # for all mirrors of a file together, until one of them answers
 

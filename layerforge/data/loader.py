@@ -21,6 +21,7 @@ from .augment import Augmenter
 from .distort import Distorter
 from .lazy import Lazy
 from .mixing import Mixer
+from .sampling import BalancedSampler
 from .transform import InputTransform
 
 AHEAD = 3  # batches that wait for the net
@@ -64,12 +65,14 @@ class Loader:
         *,
         seed: int = 0,
         dtype: str = "float32",
+        sampler: BalancedSampler | None = None,
     ) -> None:
         self.feed = feed
         self.arrays = dict(arrays)
         self.transform = transform
         self.seed = seed
         self.dtype = dtype
+        self.sampler = sampler
         self.specs = {name: spec.with_dtype(dtype) for name, spec in specs.items()}
         self.samples = len(next(iter(self.arrays.values())))
         self.batch_size = feed.batch_size
@@ -101,6 +104,8 @@ class Loader:
 
     def order(self, epoch: int) -> np.ndarray:
         """The samples in the order of an epoch (samples,)."""
+        if self.sampler is not None:
+            return self.sampler.order(self.seed, self.feed.section, epoch)
         if not self.feed.shuffle:
             return np.arange(self.samples)
         # Sorting raw words instead of Generator.permutation: NumPy promises the same words in every version.

@@ -9,11 +9,11 @@ import numpy as np
 
 from ..config.data_section import DataSection, SampleSource
 from ..graph.uses import TARGET
-from ..schema.errors import DataError
+from ..schema.errors import DataError, MissingData
 from .kinds import Kind
 from .learned import Learned
 from .loader import Loader
-from .source import MissingData
+from .sampling import sampler_of
 from .transform import InputTransform
 
 
@@ -98,7 +98,15 @@ def open_data(
         for blob in transform.kinds.keys() & blobs.keys():
             transform.kinds[blob].check(blob, blobs[blob], f"data.{name}")
     loaders = {
-        name: Loader(section.feed(name), arrays[name], transform, section.sample_specs(name), seed=seed, dtype=dtype)
+        name: Loader(
+            section.feed(name),
+            arrays[name],
+            transform,
+            section.sample_specs(name),
+            seed=seed,
+            dtype=dtype,
+            sampler=sampler_of(section.feed(name), arrays[name], uses),
+        )
         for name in names
     }
     return OpenData(section, loaders, transform, bool(notice), notice, class_gaps(section, arrays, uses))

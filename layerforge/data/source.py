@@ -27,10 +27,6 @@ from .reader import Reader
 SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?[0-9]{1,18}%?)?:(?P<stop>-?[0-9]{1,18}%?)?\])?")
 
 
-class MissingData(DataError):
-    """No file of a data set is anywhere, and it cannot be fetched. The only error that a `fallback` answers."""
-
-
 @dataclass(frozen=True)
 class Split:
     """Which samples of a set: a part and a slice of it, as `train`, `train[:55000]`, `test[-100:]`, `all[:80%]`."""
@@ -283,6 +279,14 @@ class Source(Declared):
         `layerforge check` looks at them. Nothing is downloaded or made for it.
         """
         return {}
+
+    def notes(self) -> list[str]:
+        """What has to be said of the numbers that a net learns from them; nothing by default."""
+        return []
+
+    def fitted(self) -> list[str]:
+        """What training's samples said, a line for each column; nothing by default."""
+        return []
 
     def normalised(self) -> list[tuple[str, ...]]:
         """The blobs that `data.transform` applies to, in groups that share statistics: by default all real ones."""

@@ -19,8 +19,8 @@ from layerforge.config.document import Config
 from layerforge.data.opening import open_data
 from layerforge.graph.uses import uses_of
 from layerforge.inference.model import Model
-from layerforge.inference.saving import WEIGHTS, save_model
-from layerforge.inference.trained import Trained
+from layerforge.inference.saving import save_model
+from layerforge.inference.trained import WEIGHTS, Trained
 from layerforge.training.preparation import described
 
 TEXTS = ("signature", "kinds", "config")  # of a file, which are JSON
