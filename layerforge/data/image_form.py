@@ -189,7 +189,7 @@ def decoded(content: bytes, mode: str) -> Any:
 
 def _damaged(problem: Exception) -> DataError:
     words = " ".join(str(problem).split())[:200]
-    hint = "replace the file, or leave it out: on_error: skip"
+    hint = "replace the file; in training, on_error: skip leaves it out"
     return DataError(f"cannot be decoded: it is damaged or cut off ({words or type(problem).__name__})", hint=hint)
 
 
