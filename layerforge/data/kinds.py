@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from ..arrays.sparse import CSR, stored
 from ..schema.errors import DataError
 from ..schema.params import parse_as
+from .lazy import at_hand
 
 FAR = 20  # widths of training's range beyond its ends: no sample of the same units is there ...
 FEW = 0.01  # ... but for this share of all values
@@ -44,10 +46,11 @@ class Kind:
 
     @classmethod
     def of(cls, array: np.ndarray) -> Kind:
-        """The kind of an array of samples.
+        """The kind of an array of samples, of a Lazy as a few of them tell.
 
         Errors   DataError where there are no numbers in it
         """
+        array = at_hand(array)
         if isinstance(array, CSR):  # most of its values are 0
             low, high = (float(end(array.data, initial=0.0)) for end in (np.min, np.max))
             return cls(str(array.dtype), low, high, tuple(array.shape[1:]))
@@ -61,7 +64,10 @@ class Kind:
         """From what `plain` wrote; ValueError, TypeError or KeyError where it is something else."""
         shape = parse_as(list[int], value["shape"])
         low, high = (parse_as(float, value[end]) for end in ("low", "high"))
-        return cls(str(value["dtype"]), low, high, tuple(shape), tuple(parse_as(list[float], value.get("typical", []))))
+        dtype = np.dtype(str(value["dtype"]))
+        if dtype.kind not in "biuf":
+            raise ValueError(dtype)
+        return cls(dtype.name, low, high, tuple(shape), tuple(parse_as(list[float], value.get("typical", []))))
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -81,6 +87,9 @@ class Kind:
 
         where   what holds the samples, for the message
         """
+        array = at_hand(array)
+        if self._plainly_fits(array):
+            return
         numbers = stored(array)
         if not numbers.size:
             return
@@ -92,6 +101,25 @@ class Kind:
             raise self._unlike(name, where, str(other), str(self), f"{fix}, in training's units")
         if self._is_far(numbers, other) or self._is_dark(other) or self._is_rescaled(numbers, other):
             raise self._unlike(name, where, str(other), str(self), "give them in training's units")
+
+    def _plainly_fits(self, array: Any) -> bool:
+        """Whether a look at dtype, shape and range is enough, as it is for nearly every single sample."""
+        dtype, bytes_from_0, columns, least = self._thresholds
+        if type(array) is not np.ndarray or array.shape[1:] != self.shape or array.dtype != dtype or not array.size:
+            return False
+        if columns and array.size >= ENOUGH:  # usual sizes of columns are compared
+            return False
+        high = float(np.maximum.reduce(array, axis=None))
+        low = 0.0 if bytes_from_0 else float(array.min())
+        if low < self.low or high > self.high:
+            return False
+        return high > least or -low > least or high == low == 0
+
+    @cached_property
+    def _thresholds(self) -> tuple[np.dtype, bool, bool, float]:
+        """Dtype; whether these are bytes from 0 on; whether there are columns; and what is large enough, for images."""
+        least = max(abs(self.low), abs(self.high)) / DARK if len(self.shape) > 1 else -1.0
+        return np.dtype(self.dtype), self.is_bytes and self.low == 0, len(self.shape) == 1, least
 
     @property
     def is_of_one_sort(self) -> bool:

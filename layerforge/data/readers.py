@@ -7,12 +7,14 @@ from typing import Any
 
 from ..schema.errors import DataError
 from .array_reader import ArrayReader
+from .image_reader import ImageReader
 from .pairs import PairReader
 from .reader import Reader
 from .svmlight import LinesReader
 from .table_reader import TableReader
 
-KINDS: dict[str, type[Reader]] = {cls.kind: cls for cls in (ArrayReader, LinesReader, PairReader, TableReader)}
+READERS = (ArrayReader, ImageReader, LinesReader, PairReader, TableReader)
+KINDS: dict[str, type[Reader]] = {cls.kind: cls for cls in READERS}
 
 
 def reader_of(values: Mapping[str, Any], source: str) -> Reader:
@@ -21,6 +23,9 @@ def reader_of(values: Mapping[str, Any], source: str) -> Reader:
     Errors   DataError where it describes none
     """
     try:
-        return KINDS[values["kind"]].parse(values)
+        reader = KINDS[values["kind"]].parse(values)
+        if any(spec.sparse and spec.ndim != 1 for spec in reader.specs.values()):
+            raise ValueError("a sparse sample has one axis")
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{source} does not say how inputs are read", hint="take another checkpoint") from None
+    return reader

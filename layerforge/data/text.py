@@ -23,6 +23,8 @@ from .source import Source, Split
 class Characters(Source):
     """Base of the sources of text: windows of a file, and the same windows one character later."""
 
+    divisible = False  # windows may overlap
+
     sequence_length: int = param(128, help="characters in a window", ge=1)
     stride: int | None = param(None, help="from one window to the next; null: sequence_length, no overlap", ge=1)
 
@@ -92,7 +94,7 @@ class Text(Characters):
             listed = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
             message = f"has characters that the text of data.train has not: {listed}; the first in line {line}"
             raise file_error(path, message, "train on a text that has them, or take them out")
-        return np.array([numbers[character] for character in found])[codes]
+        return np.array([numbers[character] for character in found], _dtype(len(numbers)))[codes]
 
 
 @register_source
@@ -129,6 +131,11 @@ def read_text(path: str) -> tuple[tuple[str, ...], np.ndarray]:
         return _read_text(path, status.st_mtime_ns, status.st_size)
 
 
+def _dtype(count: int) -> type[np.unsignedinteger]:
+    """The narrowest that numbers so many characters."""
+    return np.uint8 if count <= 256 else np.uint32
+
+
 @functools.lru_cache(maxsize=2)  # train and val are two splits of one file
 def _read_text(path: str, modified: int, size: int) -> tuple[tuple[str, ...], np.ndarray]:
     data = Path(path).read_bytes()
@@ -142,7 +149,7 @@ def _read_text(path: str, modified: int, size: int) -> tuple[tuple[str, ...], np
     there = np.zeros(sys.maxunicode + 1, bool)
     there[points] = True
     characters = np.flatnonzero(there)
-    table = np.zeros(len(there), np.uint8 if len(characters) <= 256 else np.uint32)
+    table = np.zeros(len(there), _dtype(len(characters)))
     table[characters] = np.arange(len(characters))
     codes = table[points]
     codes.flags.writeable = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..graph.uses import TARGET, UNCLEAR
 from ..schema.errors import ConfigError, DataError
 from .kinds import Kind
 
+BYTES = np.dtype(np.uint8)
 CHUNK = 512  # samples at a time in the statistics: bounds the memory of the float64 copies
 PIXEL_STD_FLOOR = 0.1  # of the root mean square over all pixels
 
@@ -80,9 +82,19 @@ class InputTransform:
             affine.update(dict.fromkeys(group, pair))
         return cls(affine, crop, {name: Kind.of(arrays[name]) for name in affine if name not in targets})
 
-    @np.errstate(over="ignore")  # what is too large for `dtype` shows in the loss, which is checked and replayed
     def __call__(self, name: str, raw: np.ndarray, dtype: str = "float32") -> np.ndarray:
         """Samples (N, ...) of a blob as the net sees them: reals in `dtype`, indices in int64. `raw` is not changed."""
+        known = self._cast.get((name, dtype))
+        if known is None or raw.dtype != BYTES or self.crop is not None or isinstance(raw, CSR):
+            return self._of_any(name, raw, dtype)
+        factor, offset, _, shifted = known
+        y = np.multiply(raw, factor, order="C")  # the same as below, for a single image: bytes cannot overflow
+        if shifted:
+            y += offset
+        return y
+
+    @np.errstate(over="ignore")  # what is too large for `dtype` shows in the loss, which is checked and replayed
+    def _of_any(self, name: str, raw: np.ndarray, dtype: str) -> np.ndarray:
         if name not in self.affine:
             return raw.astype(np.int64)
         if isinstance(raw, CSR):
@@ -221,10 +233,15 @@ def moments(arrays: list[np.ndarray], per_pixel: bool) -> tuple[np.ndarray, np.n
     below the rounding of the mean counts as 0.
     """
     axes = (0,) if per_pixel or arrays[0].ndim == 1 else (0, *range(2, arrays[0].ndim))
-    chunks = [a[i : i + CHUNK] for a in arrays for i in range(0, len(a), CHUNK)]
-    count = sum(c.size for c in chunks) / np.sum(chunks[0], axis=axes).size
-    mean = sum(np.sum(c, axis=axes, keepdims=True, dtype=np.float64) for c in chunks) / count
-    square = sum(np.sum(np.square(c - mean), axis=axes, keepdims=True) for c in chunks) / count
+
+    def chunks() -> Iterator[np.ndarray]:
+        """Of a Lazy read anew in each pass."""
+        return (a[i : i + CHUNK] for a in arrays for i in range(0, len(a), CHUNK))
+
+    sums = [np.sum(c, axis=axes, keepdims=True, dtype=np.float64) for c in chunks()]
+    count = sum(math.prod(a.shape) for a in arrays) / sums[0].size
+    mean = sum(sums) / count
+    square = sum(np.sum(np.square(c - mean), axis=axes, keepdims=True) for c in chunks()) / count
     std = np.sqrt(square)
     std[std <= 1e-12 * np.abs(mean)] = 0
     return mean[0], std[0]
