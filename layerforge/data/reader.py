@@ -25,6 +25,7 @@ class Reader:
     """
 
     kind: ClassVar[str]
+    reads_all: ClassVar[bool] = False  # whether a file holds all inputs of a net together
 
     def __init__(self, specs: Mapping[str, Spec]) -> None:
         self.specs = dict(specs)

@@ -11,8 +11,10 @@ from .pairs import PairReader
 from .reader import Reader
 from .svmlight import LinesReader
 from .table_reader import TableReader
+from .text_reader import TextReader, WindowsReader
 
-KINDS: dict[str, type[Reader]] = {cls.kind: cls for cls in (ArrayReader, LinesReader, PairReader, TableReader)}
+READERS = (ArrayReader, LinesReader, PairReader, TableReader, TextReader, WindowsReader)
+KINDS: dict[str, type[Reader]] = {cls.kind: cls for cls in READERS}
 
 
 def reader_of(values: Mapping[str, Any], source: str) -> Reader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
@@ -155,6 +155,12 @@ class Source(Declared):
         """
         self.leader = leader if type(leader) is type(self) and leader is not self else None
 
+    def restore(self, reader: Reader, class_names: Sequence[str]) -> None:
+        """Take what training found out from its checkpoint, where the files of data.train may be gone.
+
+        reader, class_names   as the source gave them in training; nothing is done with them by default
+        """
+
     def reader(self) -> Reader:
         """What reads samples as this source does, after training too: by default arrays of the shapes of `specs`."""
         from .array_reader import ArrayReader
@@ -190,6 +196,13 @@ class Source(Declared):
             return None
         start, stop = split.range(count, f"{type(self).__name__} {split.part}", self.place)
         return stop - start
+
+    def rows(self, count: int) -> np.ndarray:
+        """The positions of its samples among the `count` samples of its part.
+
+        What is fitted to the training data looks at these alone.
+        """
+        return np.arange(*Split.of(self.split).range(count, f"{type(self).__name__} {self.part}", self.place))
 
     def read_range(self, part: str, start: int, stop: int, progress: bool | None = None) -> dict[str, np.ndarray]:
         """The samples start <= i < stop of a part whose count is known."""

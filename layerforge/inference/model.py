@@ -144,8 +144,10 @@ class Model:
         return parts[0] if len(parts) == 1 else {b: np.concatenate([part[b] for part in parts]) for b in blobs}
 
     def of_file(self, file: str, name: str, blob: str, batch_size: int) -> np.ndarray:
-        """A blob for every sample of a file, which is for one input. Errors   those of `blobs`"""
-        samples = self._reader().read(Path(file), [name], self._trained.kinds())
+        """A blob for every sample of a file, which is for one input, or for all of them. Errors   those of `blobs`"""
+        reader = self._reader()
+        names = self._trained.inputs_of([blob]) if reader.reads_all else [name]
+        samples = reader.read(Path(file), names, self._trained.kinds())
         return self._batches(samples, [blob], batch_size, file)[blob]
 
     def _reader(self) -> Reader:

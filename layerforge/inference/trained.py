@@ -74,7 +74,9 @@ class Trained:
 
         Errors   DataError where they are of another kind than training's: bytes, range or shape
         """
-        transform = self.transform
+        transform, declared = self.transform, self.signature.inputs.get(name)
+        if declared is not None and not declared.is_real:
+            return samples.astype(np.int64)
         if transform is None:
             raise ConfigError(f"{self.weights} does not say how inputs were scaled", hint="use a checkpoint of a run")
         if name in transform.kinds:
@@ -86,6 +88,8 @@ class Trained:
         config = None if self.configured is None else self.configured()
         if config is None or config.data is None:
             raise ConfigError("the configuration has no data section", hint="declare the data that the net is for")
+        if self.reader is not None:
+            config.data.train.source.restore(self.reader, self.signature.class_names)
         top = config.top
         opened = open_data(
             config.data,
