@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -47,7 +48,6 @@ class Texts(Source):
     )
 
     _reader: TextReader | None = None
-    _classes: tuple[str, ...] | None = None
     _kept: list[Sample] | None = None
 
     def samples(self) -> list[Sample]:
@@ -68,7 +68,8 @@ class Texts(Source):
     def follow(self, leader: Source) -> None:
         """Errors   ConfigError where texts are to become something else than train's do"""
         self.leader = leader if isinstance(leader, Texts) and leader is not self else None
-        self._reader = self._classes = None
+        self._reader = None
+        vars(self).pop("class_names", None)
         if self.leader is None:
             return
         for name, declared in Texts.fields.items():
@@ -79,17 +80,14 @@ class Texts(Source):
 
     def restore(self, reader: Reader, class_names: Sequence[str]) -> None:
         if isinstance(reader, TextReader):
-            self._reader, self._classes = reader, tuple(class_names)
+            self._reader, self.class_names = reader, tuple(class_names)
 
     # What is found out of train's texts -------------------------------------------------------------------------------
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        if self.leader is not None:
-            return self.leader.class_names
-        if self._classes is None:
-            self._classes = self._found_classes()
-        return self._classes
+    def _names(self) -> tuple[str, ...]:
+        return self._found_classes() if self.leader is None else self.leader.class_names
+
+    class_names: Any = cached_property(_names)
 
     def reader(self) -> TextReader:
         if isinstance(self.leader, Texts):
@@ -206,13 +204,14 @@ class TextFolder(Texts):
     path: FilePath = param(help="the folder")
     classes: list[str] | None = param(None, help="the subfolders that are classes; null: all")
 
-    @property
-    def parts(self) -> tuple[str, ...]:
+    def _parts(self) -> tuple[str, ...]:
         """Those that are there; all that may be where the folder is gone, as when a trained net is scored."""
         if not os.path.isdir(self.path):
             return ("all", *PARTS)
         there = {entry.name for entry in os.scandir(self.path) if entry.is_dir() and not entry.name.startswith(".")}
         return tuple(part for part in PARTS if part in there) if "train" in there <= set(PARTS) else ("all",)
+
+    parts: ClassVar[Any] = property(_parts)
 
     def samples(self) -> list[Sample]:
         return read_folder(self.path if self.part == "all" else os.path.join(self.path, self.part), self.classes)

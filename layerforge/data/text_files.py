@@ -20,6 +20,7 @@ LONGEST = 1 << 24  # bytes of a text, or of a line
 JSON_LINES, TABLES = (".jsonl", ".ndjson"), (".csv", ".tsv")
 FORMATS = ("jsonl", "csv", "tsv")
 HINT = "take empty texts out"
+QUOTES = "put texts with delimiters or line breaks into quotes"
 
 
 class Sample(NamedTuple):
@@ -202,11 +203,10 @@ def _table(path: str, fields: Fields, delimiter: str) -> Iterator[Sample]:
                 if named:
                     continue
             if len(row) != width:
-                hint = "put texts with delimiters or line breaks into quotes"
-                raise DataError(f"{len(row)} cells, where the first line has {width}", place=place, hint=hint)
-            text, label = columns
+                raise DataError(f"{len(row)} cells, where the first line has {width}", place=place, hint=QUOTES)
+            at, label = columns
             word = None if label is None else _word(row[label], fields.label or label, place)
-            yield _checked(row[text], word, place)
+            yield _checked(row[at], word, place)
     except csv.Error as problem:
         hint = "give long texts as JSON Lines" if "field" in str(problem) else None
         raise DataError(f"is no table ({problem})", place=Place(path, rows.line_num, 1), hint=hint) from None
