@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arrays.spec import Spec, index
 from ..config.scalars import shorten
-from ..schema.errors import ConfigError, DataError
+from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from .first_line import INTEGER
@@ -19,10 +19,10 @@ from .reader import Reader
 from .rows import is_number
 from .source import Source
 from .subwords import KINDS as SUBWORDS
-from .subwords import SubwordTokenizer, demand_size
 from .text_files import FORMATS, Fields, Sample, read_folder, read_samples
 from .text_reader import Form, TextReader
-from .tokens import LARGEST, Tokenizer, WordTokenizer
+from .tokenizing import demand_alike, demand_sensible, fitted
+from .tokens import LARGEST, Tokenizer
 
 OUTPUTS = ("indices", "binary", "count", "tfidf")
 PARTS = ("train", "val", "test")
@@ -60,23 +60,15 @@ class Texts(Source):
         return Fields("text", "label")
 
     def validate(self) -> None:
-        demand_size(self.tokenizer if self.tokenizer_file is None else "", self.max_tokens)
-        if self.tokenizer_file is not None and self.tokenizer != "words":
-            hint = "the file says what its tokens are: remove tokenizer"
-            raise ConfigError("tokenizer_file beside tokenizer", hint=hint)
+        demand_sensible(self, "words")
 
     def follow(self, leader: Source) -> None:
         """Errors   ConfigError where texts are to become something else than train's do"""
         self.leader = leader if isinstance(leader, Texts) and leader is not self else None
         self._reader = None
         vars(self).pop("class_names", None)
-        if self.leader is None:
-            return
-        for name, declared in Texts.fields.items():
-            mine = getattr(self, name)
-            if name != "split" and mine not in (getattr(leader, name), declared.default):
-                message = f"{type(self).__name__}: {name} is that of data.train, {getattr(leader, name)}"
-                raise ConfigError(message, place=self.place, hint=f"remove {name} here")
+        if self.leader is not None:
+            demand_alike(self, self.leader, [name for name in Texts.fields if name != "split"])
 
     def restore(self, reader: Reader, class_names: Sequence[str]) -> None:
         if isinstance(reader, TextReader):
@@ -98,7 +90,7 @@ class Texts(Source):
 
     def _fit(self) -> TextReader:
         texts = [sample.text for sample in self._chosen()]
-        tokenizer = self._tokenizer(texts)
+        tokenizer = fitted(self, texts)
         size = len(tokenizer.tokens)
         label = self._label_spec()
         form = Form(self.output, self.sequence_length, self.truncation_side, self._idf(tokenizer, texts))
@@ -108,13 +100,6 @@ class Texts(Source):
         else:
             specs = {"x": Spec((size,), sparse="csr"), **label}
         return TextReader(specs, tokenizer, form, self.fields_of_file)
-
-    def _tokenizer(self, texts: Sequence[str]) -> Tokenizer:
-        if self.tokenizer_file is not None:
-            return SubwordTokenizer.load(self.tokenizer_file)
-        if self.tokenizer == "words":
-            return WordTokenizer.fit(texts, self.lowercase, self.max_tokens, self.min_frequency)
-        return SubwordTokenizer.fit(texts, self.tokenizer, self.lowercase, self.max_tokens, self.min_frequency)
 
     def _idf(self, tokenizer: Tokenizer, texts: Sequence[str]) -> list[float]:
         if self.output != "tfidf":

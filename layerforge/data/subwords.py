@@ -85,7 +85,6 @@ class SubwordTokenizer(Tokenizer):
         return cls(str(values["json"]), bool(values["whole"]))
 
     def bare(self) -> Self:
-        """The same for texts that go on, as those of a language model: nothing is put around a text."""
         return type(self)(self._made.to_str(), whole=False)
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:

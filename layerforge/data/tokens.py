@@ -49,6 +49,10 @@ class Tokenizer:
         """The text that tokens spell."""
         raise NotImplementedError(f"{type(self).__name__} has no decode(numbers)")
 
+    def bare(self) -> Self:
+        """The same for a text that goes on, as that of a language model: nothing is put around it."""
+        return self
+
     def plain(self) -> dict[str, Any]:
         """Everything as plain values, for a file."""
         return {"kind": self.kind, "tokens": list(self.tokens)}
