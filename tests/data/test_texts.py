@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from support.tools import demand
 from layerforge.config.data_section import DataSection
 from layerforge.data import text_files, tokens
 from layerforge.data.readers import reader_of
+from layerforge.data.subwords import SubwordTokenizer
 from layerforge.data.text_reader import TextReader
 from layerforge.data.tokens import WordTokenizer
 from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
@@ -188,6 +190,23 @@ def test_sub_words_are_trained_on_train_the_same_each_time(tmp_path: Path, kind:
     path.write_text('{"model": 3}')
     with pytest.raises(DataError, match=r"tokenizer.json: is no tokenizer"):
         source(write(tmp_path, rows), tokenizer_file=str(path)).specs()
+
+
+def test_a_spoilt_tokenizer_is_an_error_of_ours(tmp_path: Path) -> None:
+    demand("tokenizers")
+    good = SubwordTokenizer.fit(["low lower lowest"] * 3, "bpe", True, 265, 1).plain()["json"]
+    rng, path, refused = random.Random(0), tmp_path / "tokenizer.json", 0
+    for _ in range(200):
+        text = list(good)
+        for _ in range(rng.randint(1, 3)):
+            text[rng.randrange(len(text))] = rng.choice(["{", "}", '"', "9", "-", "null", "", "[PAD]"])
+        path.write_text("".join(text))
+        try:
+            found = SubwordTokenizer.load(str(path))
+            found.decode(found.encode(["the lowest"])[0])
+        except DataError:
+            refused += 1
+    assert refused > 100
 
 
 def test_sub_words_without_their_package_say_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
