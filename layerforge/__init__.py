@@ -24,9 +24,12 @@ _PUBLIC = {
     "Spec": "arrays.spec",
     "param": "schema.params",
     "register": "schema.registry",
+    "register_schedule": "schema.registry",
     "register_source": "schema.registry",
     "Filler": "contract.fillers",
+    "Metric": "contract.metric",
     "Net": "net",
+    "Schedule": "solvers.schedules",
     "Solver": "solvers.solver",
     "Source": "data.source",
     "gradcheck": "check.gradcheck",
@@ -53,6 +56,7 @@ if TYPE_CHECKING:  # the same names, as type checkers and editors read them; a t
     from .contract.layer import Bad as Bad
     from .contract.layer import Example as Example
     from .contract.layer import Layer as Layer
+    from .contract.metric import Metric as Metric
     from .data.source import Source as Source
     from .inference.model import load_model as load_model
     from .net import Net as Net
@@ -65,7 +69,9 @@ if TYPE_CHECKING:  # the same names, as type checkers and editors read them; a t
     from .schema.errors import LayerForgeError as LayerForgeError
     from .schema.params import param as param
     from .schema.registry import register as register
+    from .schema.registry import register_schedule as register_schedule
     from .schema.registry import register_source as register_source
+    from .solvers.schedules import Schedule as Schedule
     from .solvers.solver import Solver as Solver
     from .training.hooks import Running as Running
     from .training.hooks import hook as hook

@@ -96,11 +96,12 @@ WORKED = {"Snake": "snake", "Maxout": "maxout"}  # the layers of the guide and t
 def test_the_worked_examples_are_proven_and_trained(workplace: Path) -> None:
     lines = commands(ROOT / "docs" / "layers_of_your_own.md")
     verbs = (("test", "py"), ("train", "yaml"))
-    assert lines == [f"layerforge {do} docs/examples/{f}.{kind}" for f in WORKED.values() for do, kind in verbs]
+    files = [*WORKED.values(), "within"]
+    assert lines == [f"layerforge {do} docs/examples/{f}.{kind}" for f in files for do, kind in verbs]
     for line in lines:
         done = call(line, workplace)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-    assert not set(WORKED) & set(LAYERS.names()), "the examples are a user's layers, none of ours"
+    assert not {*WORKED, "Within"} & set(LAYERS.names()), "the examples are a user's layers, none of ours"
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(WORKED)), ids=list(WORKED))
@@ -110,6 +111,14 @@ def test_the_worked_examples_stand_in_the_guide_as_they_are_in_the_files(number:
     body = guide[guide.index("    def forward") :].strip()
     assert f"class {name}(Layer)" in source
     assert body in source
+
+
+def test_the_metric_and_the_schedule_stand_in_the_guides_as_they_are_in_their_file() -> None:
+    source = (ROOT / "docs" / "examples" / "within.py").read_text()
+    for page, number, begin in (("layers_of_your_own", 2, "    bottoms"), ("config", -1, "@register_schedule")):
+        guide = blocks(ROOT / "docs" / f"{page}.md", "python")[number]
+        for part in guide[guide.index(begin) :].strip().split("\n\n"):
+            assert part in source, f"{page}.md"
 
 
 def test_the_heads_of_the_worked_example_are_what_the_guide_says() -> None:

@@ -9,15 +9,15 @@ Layers see this class and no library of sparse matrices; SciPy's, or CuPy's on a
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..schema.errors import ConfigError
 from .functional import MANY, TERMS
+from .sparse_products import ByColumns, at_once
 
-BLOCK = 2**11  # rows that are multiplied together: with 64 numbers for each they are half a megabyte
 CHUNK = 2**20  # numbers at a time where two dense matrices meet at the stored places only
 Array: TypeAlias = Any
 
@@ -35,9 +35,11 @@ class CSR:
     ndim = 2
     __array_ufunc__ = None  # NumPy leaves `array @ csr` and all other operators to this class
 
-    def __init__(self, xp: Any, matrix: Any) -> None:
+    def __init__(self, xp: Any, matrix: Any, memory: dict[str, Array] | None = None) -> None:
+        """`memory` is what earlier matrices left for what products need, and is overwritten."""
         self.xp = xp
         self.matrix = matrix
+        self._memory = memory
 
     @property
     def data(self) -> Array:
@@ -112,7 +114,7 @@ class CSR:
                 own = memory[name] = self.xp.empty(len(part), dtype=part.dtype)
             own[: len(part)] = part
             parts.append(own[: len(part)])
-        return CSR(self.xp, type(self.matrix)(tuple(parts), shape=self.shape))
+        return CSR(self.xp, type(self.matrix)(tuple(parts), shape=self.shape), memory)
 
     def astype(self, dtype: Any) -> CSR:
         """The same with numbers of another type; itself where they are of that type."""
@@ -125,28 +127,13 @@ class CSR:
     # Products -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _blocks(self) -> list[tuple[slice, Any]]:
-        """Blocks of rows, each as a matrix of the library's by columns.
-
-        Going down a column, a product meets the same row of one dense factor again and again, and the few rows of the
-        other that belong to the block: both stay in the cache. Row by row it would fetch every row from memory anew.
-        """
-        count, width = self.shape
-        step = BLOCK if self.xp is np else max(1, count)
-        found = []
-        for rows in (slice(start, min(start + step, count)) for start in range(0, count, step)):
-            begin, end = int(self.indptr[rows.start]), int(self.indptr[rows.stop])
-            parts = (self.data[begin:end], self.indices[begin:end], self.indptr[rows.start : rows.stop + 1] - begin)
-            found.append((rows, type(self.matrix)(parts, shape=(rows.stop - rows.start, width)).tocsc()))
-        return found
+    def _blocks(self) -> ByColumns:
+        return ByColumns.of(self.xp, self.matrix, {} if self._memory is None else self._memory)
 
     @cached_property
     def _counts(self) -> Array:
         """How many numbers are stored in each column (D,)."""
-        counts = self.xp.zeros(self.shape[1], dtype="int64")
-        for _, block in self._blocks:
-            counts += block.indptr[1:] - block.indptr[:-1]
-        return counts
+        return self._blocks.counts()
 
     @cached_property
     def columns(self) -> Array:
@@ -154,15 +141,9 @@ class CSR:
         return self.xp.flatnonzero(self._counts)
 
     @cached_property
-    def _by_columns(self) -> list[tuple[slice, Any]]:
+    def _compact(self) -> ByColumns:
         """The blocks (rows, C) of the columns that `columns` names alone."""
-        found = []
-        for rows, block in self._blocks:
-            # A column without numbers begins where the next one does, so leaving it out moves no other.
-            ends = self.xp.concatenate([block.indptr[self.columns], block.indptr[-1:]])
-            shape = (block.shape[0], len(self.columns))
-            found.append((rows, type(block)((block.data, block.indices, ends), shape=shape)))
-        return found
+        return self._blocks.only(self.columns)
 
     @cached_property
     def _rows(self) -> Array:
@@ -174,39 +155,54 @@ class CSR:
         """A b (N, M) of A (N, D) and a dense b (D, M), of which only the rows are read that A has numbers for."""
         if not self.nnz or not dense.shape[1]:
             return self.xp.zeros((self.shape[0], dense.shape[1]), dtype=dense.dtype)
-        # Of the transpose of a matrix, as a weight is one, columns are gathered faster than rows of what it looks like.
+        if dense.flags.c_contiguous:
+            return self._blocks.product(dense)
+        # Of the transpose of a matrix columns are gathered faster than rows of what it looks like.
         rows = dense.T.take(self.columns, axis=1).T if dense.strides[0] < dense.strides[1] else dense[self.columns]
-        rows = self.xp.ascontiguousarray(rows)
-        parts = [block @ rows for _, block in self._by_columns]
-        return parts[0] if len(parts) == 1 else self.xp.concatenate(parts)
+        return self._compact.product(self.xp.ascontiguousarray(rows))
 
     def __rmatmul__(self, dense: Array) -> Array:
         """a B (M, D) of a dense a (M, N) and B (N, D)."""
         product = self.xp.zeros((dense.shape[0], self.shape[1]), dtype=dense.dtype)
-        product[:, self.columns] = self.transposed_product(dense.T).T
+        self.add_transposed_product(product.T, dense.T)
         return product
 
-    def transposed_product(self, dense: Array) -> Array:
-        """The rows of Aᵀ b (D, M), for A (N, D) and a dense b (N, M), that `columns` names: (C, M). All others are 0.
+    def add_transposed_product(self, total: Array, dense: Array) -> None:
+        """Add Aᵀ b to `total` (D, M), for A (N, D) and a dense b (N, M).
 
-        As in `product_over_rows`, sums of many numbers are added up in float64 from those of their parts.
+        Its rows are not touched in whose columns of A no number is stored. As in `product_over_rows`, sums of many
+        numbers are added up in float64 from those of their parts.
         """
         if not self.nnz or not dense.shape[1]:
-            return self.xp.zeros((len(self.columns), dense.shape[1]), dtype=dense.dtype)
-        if len(self) > MANY and int(self._counts.max()) > MANY:
-            return self._exact_transposed_product(dense)
-        (rows, block), *others = self._by_columns
-        total = block.T @ dense[rows]
-        for rows, block in others:
-            total += block.T @ dense[rows]
-        return total
+            return
+        everywhere = len(self.columns) == self.shape[1]
+        blocks, exact = self._blocks if everywhere else self._compact, self._exact_sums(dense)
+        dense = self.xp.ascontiguousarray(dense)
 
-    def _exact_transposed_product(self, dense: Array) -> Array:
-        total = self.xp.zeros((len(self.columns), dense.shape[1]), dtype="float64")
-        for rows in (slice(start, start + TERMS) for start in range(0, len(self), TERMS)):
-            part = self[rows]
-            total[self.xp.searchsorted(self.columns, part.columns)] += part.transposed_product(dense[rows])
-        return total.astype(dense.dtype)
+        def add(part: slice) -> None:
+            sums = blocks.transposed(dense, part)
+            for place, row in exact:
+                if part.start <= place < part.stop:
+                    sums[place - part.start] = row
+            if everywhere:
+                total[part] += sums
+            else:
+                total[self.columns[part]] += sums
+
+        width = dense.shape[1]
+        at_once([partial(add, part) for part in blocks.ranges(width)], self.nnz * width)
+
+    def _exact_sums(self, dense: Array) -> list[tuple[int, Array]]:
+        """The rows of Aᵀ b that are sums of many numbers, each with its place among `columns`."""
+        if len(self) <= MANY or int(self._counts.max()) <= MANY:
+            return []
+        full = self.xp.flatnonzero(self._counts > MANY)
+        sums = self.xp.zeros((len(full), dense.shape[1]), dtype="float64")
+        numbers = self.matrix[:, full]
+        for part in (slice(start, start + TERMS) for start in range(0, len(self), TERMS)):
+            sums += numbers[part].T @ dense[part]
+        places = self.xp.searchsorted(self.columns, full)
+        return list(zip(places.tolist(), sums.astype(dense.dtype), strict=True))
 
     def at_stored_places(self, a: Array, b: Array) -> CSR:
         """The numbers of a b at the stored places of this matrix, for dense a (N, K) and b (K, D); no others are made.

@@ -14,7 +14,7 @@ from ..arrays.backend import NUMPY, Backend
 from ..contract import call
 from ..contract.layer import Bad, Example, Layer
 from ..schema.errors import LayerForgeError
-from . import accuracy, engines, formulas, memory, phases, values  # each module adds its checks to the two tables
+from . import accuracy, engines, formulas, memory, merging, phases, values  # each adds its checks to the two tables
 from .case import CHECKS, ENGINE_CHECKS, Case, CheckFailed, close, compare, demand, outputs
 from .engines import engine_cases
 from .harness import Probe
@@ -33,7 +33,7 @@ __all__ = [
     "run",
     "why_not",
 ]
-CHECK_MODULES = (values, formulas, memory, phases, engines, accuracy)
+CHECK_MODULES = (values, formulas, memory, phases, merging, engines, accuracy)
 
 
 def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:

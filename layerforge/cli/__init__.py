@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("train_command", "train the net of a config and leave a run directory"),
     "test": ("test_command", "prove layers right: gradients and the whole contract"),
     "gradcheck": ("test_command", "the gradients alone: test --only gradients"),
+    "find-lr": ("find_lr_command", "look for a learning rate: a range test on a net that is thrown away"),
     "eval": ("eval_command", "score a trained net"),
     "predict": ("predict_command", "apply a trained net to files"),
     "sample": ("sample_command", "let a language model go on writing"),

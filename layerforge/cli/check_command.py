@@ -97,6 +97,7 @@ def examine(path: str, overrides: list[str], allow_import: bool = False) -> Find
     """Read a file and build its net, for both phases and all data sections, on NumPy whatever backend it names."""
     from ..config.yaml_dump import dump_yaml
     from ..net import Net
+    from ..solvers.rows import refuse_rows
     from ..training.batches import check_batches, known_counts
     from .net_table import describe
 
@@ -105,6 +106,8 @@ def examine(path: str, overrides: list[str], allow_import: bool = False) -> Find
         net = Net(config, keep="none", backend="numpy")
         dump_yaml(config.resolved())  # a run begins with that; the path of a folder may be what YAML cannot hold
         check_sections(net)
+        if config.solver is not None:
+            refuse_rows(net, config.solver)
         if config.data is not None:
             check_batches(net, config.data, known_counts(config.data), most_batches(config))
         return Finding(path, net=describe(net), notes=remarks(net))

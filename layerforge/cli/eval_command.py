@@ -26,18 +26,18 @@ def run(args: argparse.Namespace) -> int:
     from ..inference.trained import open_trained
     from ..training.console import show_metric
     from ..training.evaluation import score
+    from .score_tables import lines
 
     overrides = [*args.assignments, *args.set]
     trained = open_trained(args.target, overrides, args.weights, args.allow_import)
     loader = trained.open_data(args.data)
-    scores = score(trained.net, loader.epoch(0))
-    values = {f"{args.data}/{k}": v for k, v in scores.numbers.items()}
-    tables = {f"{args.data}/{k}": v for k, v in scores.tables.items()}
+    scores = score(trained.net, loader.epoch(0), loader.class_names)
     if args.json:
-        print_json({"weights": str(trained.weights), **values, **{k: v.tolist() for k, v in tables.items()}})
+        values = {f"{args.data}/{name}": value for name, value in scores.values.items()}
+        print_json({"weights": str(trained.weights), **values, **scores.named_tables(args.data)})
         return 0
-    words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in values.items())
+    words = "  ".join(f"{args.data}/{name} {show_metric(name, value)}" for name, value in scores.numbers.items())
     print(f"{words}  ({trained.weights})")
-    for name, table in tables.items():
-        print(f"{name}\n{table}")
+    for line in lines(scores, args.data):
+        print(line)
     return 0

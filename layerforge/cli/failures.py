@@ -52,13 +52,13 @@ def _tell_failure(problem: BaseException, debug: bool) -> None:
     elif isinstance(problem, LayerForgeError):
         tell_refusal(problem, debug)
     elif isinstance(problem, MemoryError):
-        _failed(problem, f"error: out of memory{f': {problem}' if str(problem) else ''}", debug)
+        _failed(problem, f"error: out of memory{f': {text}' if (text := described(problem)) else ''}", debug)
         tell("     = a smaller batch_size needs less")
     elif isinstance(problem, OSError):  # a full disk, a closed terminal, missing rights: the machine's, not ours
         where = f"{problem.filename}: " if problem.filename is not None else ""
         _failed(problem, f"error: {where}{problem.strerror or problem}", debug)
     else:
-        what = f"{type(problem).__name__}: {problem}"
+        what = f"{type(problem).__name__}: {described(problem)}"
         _failed(problem, f"internal error: {what}; please report it, with the traceback in {_traceback_file()}", debug)
 
 

@@ -89,7 +89,7 @@ def _call(layer: Layer, doing: str, arrays: Sequence[Any], none: tuple[Any, ...]
 
 def is_too_large(error: BaseException) -> bool:
     """Whether an array could not be made because of its size. NumPy has several ways to say so."""
-    told = isinstance(error, ValueError) and ("array is too big" in str(error) or "Maximum allowed" in str(error))
+    told = type(error) is ValueError and ("array is too big" in str(error) or "Maximum allowed" in str(error))
     return isinstance(error, MemoryError) or told
 
 
@@ -103,9 +103,10 @@ def failure(
     if isinstance(error, LayerForgeError):
         message, hint, code = error.message, error.hint, exit_code or error.exit_code
     else:
-        message, hint, code = f"{type(error).__name__} in {doing}: {described(error)}", None, exit_code
+        text = described(error)
+        message, hint, code = f"{type(error).__name__} in {doing}: {text}", None, exit_code
         if is_too_large(error):
-            message, hint = f"an array in its {doing} would be too large for memory ({error})", "use smaller numbers"
+            message, hint = f"an array in its {doing} would be too large for memory ({text})", "use smaller numbers"
     return LayerError(
         f"{owner(layer)}: {message} [{what} {shapes or 'none'}]", place=layer.place, hint=hint, exit_code=code
     )

@@ -33,7 +33,8 @@ from ..schema.errors import LayerError
 from ..schema.params import Declared
 from ..schema.settled import from_within
 from ..schema.synonyms import did_you_mean
-from .fillers import Filler, as_filler
+from .declarations import ParamDecl, StateDecl
+from .fillers import as_filler
 from .namespaces import Flags, Grads, Params, Rows, Saved, State
 
 
@@ -69,33 +70,6 @@ class Run:
     iteration: int = 0
     first_sample: int = 0  # position of the batch's first sample in the global batch
     tuning: Any = None  # what changes multipliers of parameters (run/tuning.py); None outside of a net
-
-
-@dataclass(frozen=True)
-class ParamDecl:
-    """A parameter as declared: its memory comes when all layers are set up.
-
-    filler  None: the graph chooses by what follows the layer
-    fan_in  for that choice, how many elements are summed up for one of the top; None: count / shape[0]
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    filler: Filler | None
-    lr_mult: float
-    decay_mult: float
-    fan_in: float | None = None
-    sparse_grad: bool = False
-
-
-@dataclass(frozen=True)
-class StateDecl:
-    """A state array as declared. `dtype` "" is the net's."""
-
-    name: str
-    shape: tuple[int, ...]
-    value: float
-    dtype: str = ""
 
 
 @dataclass
@@ -329,6 +303,7 @@ class Layer(Declared):
         decay_mult: float = 1.0,
         fan_in: float | None = None,
         sparse_grad: bool = False,
+        by_columns: bool = False,
     ) -> None:
         """Declare a parameter. Again with the same shape does nothing; with another shape it is an error.
 
@@ -337,6 +312,7 @@ class Layer(Declared):
         fan_in is for that choice: how many elements one of the top sums up, where it is not count / shape[0].
         With sparse_grad backward tells of every row that it adds to, `self.grad_rows.NAME.add(rows)`; no other is
         updated.
+        by_columns stores a matrix column after column, for a layer that reads and adds to single columns.
         """
         shape, chosen = tuple(shape), None if filler is None else as_filler(filler)
         if chosen is None and fan_in is None and len(shape) < 2:
@@ -344,7 +320,7 @@ class Layer(Declared):
                 f"'{name}' has no filler, and as its shape is {shape} it has no fan_in to choose one by",
                 hint="name a filler, or a number that it starts at",
             )
-        decl = ParamDecl(name, shape, chosen, lr_mult, decay_mult, fan_in, sparse_grad)
+        decl = ParamDecl(name, shape, chosen, lr_mult, decay_mult, fan_in, sparse_grad, by_columns)
         self._declare(self.param_decls, decl)
 
     def add_state(self, name: str, shape: Sequence[int], value: float, dtype: str = "") -> None:

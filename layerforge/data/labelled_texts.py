@@ -190,11 +190,11 @@ class TextFolder(Texts):
     classes: list[str] | None = param(None, help="the subfolders that are classes; null: all")
 
     def _parts(self) -> tuple[str, ...]:
-        """Those that are there; all that may be where the folder is gone, as when a trained net is scored."""
+        """Those that are there, and train, whose texts may be gone when a trained net is scored."""
         if not os.path.isdir(self.path):
             return ("all", *PARTS)
         there = {entry.name for entry in os.scandir(self.path) if entry.is_dir() and not entry.name.startswith(".")}
-        return tuple(part for part in PARTS if part in there) if "train" in there <= set(PARTS) else ("all",)
+        return ("train", *(p for p in PARTS[1:] if p in there)) if there and there <= set(PARTS) else ("all",)
 
     parts: ClassVar[Any] = property(_parts)
 

@@ -176,6 +176,9 @@ def label_of(path: str, line: int, word: str) -> float:
     raise DataError(f"label '{shorten(word)}' is not a finite number", place=Place(path, line, 1), hint=hint)
 
 
+OUT_OF_RANGE = "data.train says how many features there are and which number the first one has, for all other files too"
+
+
 def number_of(text: str) -> float:
     """A number as text files have them; NaN for anything else, such as 1_000, which is one of Python's only."""
     try:
@@ -251,6 +254,6 @@ def _check(
         if bad.any():
             at = int(np.argmax(bad))
             line = lines[int(np.searchsorted(indptr, at, side="right")) - 1]
-            hint = "features count from first_feature, and val has train's" if "range" in words else None
+            hint = OUT_OF_RANGE if "range" in words else None
             message = words.format(feature=int(columns[at]) + first)
             raise DataError(message, place=Place(path, line, 1), hint=hint)

@@ -234,7 +234,8 @@ class Builder:
             raise ConfigError(
                 f"{call.owner(node.layer)}: bottom '{name}' is not produced by any earlier layer{reason}",
                 place=node.place_of_bottom(name),
-                hint=f"known blobs: {', '.join(known)}" + (f"; {near}" if near else ""),
+                hint=f"known blobs: {', '.join(known) or 'none: declare `inputs:` or `data:`'}"
+                + (f"; {near}" if near else ""),
             )
         if blob.overwritten_by is not None:
             raise ConfigError(

@@ -25,8 +25,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..contract.declarations import ParamDecl
 from ..contract.fillers import Filler, Gaussian, Msra, Xavier
-from ..contract.layer import Layer, ParamDecl
+from ..contract.layer import Layer
 from .graph import Node, PhaseGraph, StartingValue
 
 # By names of types: subclasses of these layers, such as those of an engine or of a user, do as their bases do.
@@ -47,12 +48,15 @@ PASSING = frozenset(
 )
 JOINING = frozenset(["Add", "Concat", "Stack", "Sub"])  # all bottoms pass; of the others only the first is a signal
 CLASSIFYING = frozenset(
-    ["BCEWithLogitsLoss", "FocalLoss", "HingeLoss", "InfogainLoss", "SigmoidFocalLoss", "SoftmaxCrossEntropy"]
+    [
+        *("BCEWithLogitsLoss", "DiceLoss", "FocalLoss", "HingeLoss", "InfogainLoss", "SigmoidFocalLoss"),
+        "SoftmaxCrossEntropy",
+    ]
 )
 PROBABILITIES: Mapping[str, frozenset[str]] = {  # what makes them of scores, and the losses that read them
     "LogSoftmax": frozenset(["CTCLoss", "KLDivLoss", "NLLLoss"]),
-    "Softmax": frozenset(["BCELoss", "MultinomialLogisticLoss"]),
-    "Sigmoid": frozenset(["BCELoss"]),
+    "Softmax": frozenset(["BCELoss", "DiceLoss", "MultinomialLogisticLoss"]),
+    "Sigmoid": frozenset(["BCELoss", "DiceLoss"]),
 }
 UNDECIDED = 0.25  # v in front of a classifying loss
 
@@ -162,7 +166,7 @@ def _met(node: Node, position: int, beyond: Follower | None) -> Follower | None:
     if _kind(layer, RECTIFIERS):
         slope = next((float(getattr(layer, key)) for key in SLOPES if hasattr(layer, key)), 0.0)
         return Follower(node, RECTIFIER, slope)
-    if _kind(layer, CLASSIFYING):
+    if _kind(layer, CLASSIFYING) and getattr(layer, "activation", None) != "none":  # which reads probabilities
         return Follower(node, LOSS)
     if _kind(layer, NORMALISATIONS):  # which takes the factor out that a loss asks for
         return beyond if beyond is not None and beyond.strength == RECTIFIER else plain

@@ -182,7 +182,7 @@ class Model:
         return samples, single
 
     def _forward(self, batch: Mapping[str, Any], blobs: Sequence[str], where: str) -> dict[str, Any]:
-        ready = {name: self._trained.prepare(name, samples, where) for name, samples in batch.items()}
+        ready: dict[str, Any] = {name: self._trained.prepare(name, samples, where) for name, samples in batch.items()}
         with self._lock:
             out = self.net.forward(phase="eval", outputs=blobs, **ready)
             return {blob: np.array(self.net.backend.to_host(out[blob])) for blob in blobs}

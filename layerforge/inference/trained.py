@@ -86,6 +86,8 @@ class Trained:
     def open_data(self, section: str) -> Loader:
         """The loader of one data section; its inputs go through the transform of training."""
         config = None if self.configured is None else self.configured()
+        if config is not None:
+            config.raise_errors()
         if config is None or config.data is None:
             raise ConfigError("the configuration has no data section", hint="declare the data that the net is for")
         if self.reader is not None:

@@ -79,6 +79,12 @@ class Plan:
         return {i: step for step in self.steps for i in step.tops}
 
     @cached_property
+    def begins_backward(self) -> frozenset[int]:
+        """The blobs from which a backward begins that is given no cotangent; its real outputs where it has no loss."""
+        losses = frozenset(i for i, _ in self.losses)
+        return losses or frozenset(i for i in self.outputs.values() if self.specs[i].is_real)
+
+    @cached_property
     def segment_of(self) -> Mapping[int, int]:
         """For every step that is recomputed the number of the last step of its segment."""
         return {i: last for last, first in self.segments.items() for i in range(first, last + 1)}

@@ -86,7 +86,7 @@ class Point:
         if name in self.inputs:
             raise ConfigError(f"input '{name}' has no gradient", hint="declare it with `grad: true`")
         known = [*self.learned, *self.moving]
-        hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+        hint = did_you_mean(name, known) or f"there are: {', '.join(known) or 'none'}"
         raise ConfigError(f"'{name}' is no parameter and no input of the last forward", hint=hint)
 
     def gradient(self, v: Direction, factor: float) -> Direction:

@@ -72,5 +72,6 @@ def _pass(plan: Plan, inputs: dict[str, Any], recorder: Recorder, xp: Any, dtype
             inputs[name] = dummy(plan.specs[index])
     once.forward(inputs, keep=plan.backward)
     if plan.backward:
-        seeds = plan.losses or [(i, 1.0) for i in plan.outputs.values() if plan.specs[i].is_real]
-        once.backward({i: xp.full(plan.specs[i].shape, w, dtype=dtype) for i, w in seeds})
+        weights = dict(plan.losses)
+        seeds = {i: weights.get(i, 1.0) for i in plan.begins_backward}
+        once.backward({i: xp.full(plan.specs[i].shape, w, dtype=dtype) for i, w in seeds.items()})

@@ -233,6 +233,7 @@ class Executor:
         self.overwrite_grad = overwrite_grad
         plan, capture = self.plan, self._capture("overwriting backward" if overwrite_grad else "backward")
         grads = self.grads = [None] * len(plan.specs)
+        self.sums.apart = self.layout is not None and not seeds.keys() <= plan.begins_backward
         waiting = dict(plan.segment_of)
         for index, seed in seeds.items():
             grads[index] = seed

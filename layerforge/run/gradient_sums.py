@@ -16,7 +16,8 @@ class GradientSums:
     """Adds up gradients at forks, in memory that is neither a layer's nor another blob's.
 
     memory   where the sums are stored, by the number of the blob
-    planned  a layout says where: they are to be found there in every pass
+    planned  a layout says where: they are to be found there in every pass that begins from the blobs it was made for
+    apart    this pass does not: a sum may be needed before its memory is free, and is stored beside
     adder    what makes an engine's sum of two gradients; without it the array library adds
     """
 
@@ -26,6 +27,8 @@ class GradientSums:
         self.adder = adder
         self.memory = Memory()
         self.planned = False
+        self.apart = False
+        self.beside: dict[int, Any] = {}
         self.adders: dict[tuple[int, int], Any] = {}  # by step, and by which of its bottoms
         self.zeros: dict[int, Any] = {}  # gradients of tops that nobody differentiated
         self.scripts: list[Any] = []  # of the present step: how its sums can be repeated, or None
@@ -35,9 +38,7 @@ class GradientSums:
         if isinstance(grad, CSR):  # of one blob, so both have its pattern
             self.scripts.append(None)
             return grad.with_data(before.data + grad.data)
-        total = self.memory.arrays.get(index)
-        if total is None or total.shape != grad.shape:
-            total = self.memory.arrays[index] = self.xp.empty_like(grad)
+        total = self._total(index, grad)
         if self.adder is None:
             self.xp.add(before, grad, out=total)
             self.scripts.append(None)
@@ -48,14 +49,25 @@ class GradientSums:
         self.scripts.append(add(before, grad, total))
         return total
 
+    def _total(self, index: int, like: Any) -> Any:
+        """Where a sum is stored."""
+        totals = self.beside if self.apart else self.memory.arrays
+        total = totals.get(index)
+        if total is None or total.shape != like.shape:
+            total = totals[index] = self.xp.empty_like(like)
+        return total
+
     def where_planned(self, index: int, grad: Any) -> Any:
         """The gradient of a blob in the memory that the layout has for its sum, also where only one of its parts came.
 
         A pass may begin from other blobs than the dry run did. From a sum on, layers may hand its memory down as that
         of their own gradients; that of its parts is given to others by then.
         """
-        total = self.memory.arrays.get(index) if self.planned else None
-        if total is None or grad is total or total.shape != grad.shape:
+        planned = self.memory.arrays.get(index) if self.planned else None
+        if planned is None or planned.shape != grad.shape:
+            return grad
+        total = self._total(index, grad)
+        if grad is total:
             return grad
         total[...] = grad
         self.scripts.append(None)

@@ -24,8 +24,9 @@ import numpy as np
 from ..arrays import philox
 from ..arrays.backend import Array, Backend
 from ..arrays.row_set import RowSet
+from ..contract.declarations import ParamDecl
 from ..contract.fillers import Filler, Msra
-from ..contract.layer import Layer, ParamDecl
+from ..contract.layer import Layer
 from ..graph.graph import StartingValue
 from ..graph.multipliers import Multipliers
 from ..schema.errors import ConfigError, LayerForgeError
@@ -47,6 +48,7 @@ class Slot:
     frozen: bool
     offset: int = 0
     sparse_grad: bool = False  # it is updated row by row, and is in no Group
+    by_columns: bool = False  # it is stored in the order of its transpose
 
     @property
     def size(self) -> int:
@@ -58,7 +60,8 @@ class Slot:
 
     def view(self, flat: Array) -> Array:
         """This parameter's part of a flat array, in its own shape."""
-        return flat[self.offset : self.offset + self.size].reshape(self.shape)
+        part = flat[self.offset : self.offset + self.size]
+        return part.reshape(self.shape[::-1]).T if self.by_columns else part.reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,8 @@ def _start_values(filler: Filler, slot: Slot, seed: int) -> np.ndarray:
 
 def _slot(key: tuple[str, str], decl: ParamDecl, given: Multipliers | None) -> Slot:
     factors = given or Multipliers(decl.lr_mult, decl.decay_mult)
-    return Slot(*key, decl.shape, factors.lr, factors.decay, factors.frozen, sparse_grad=decl.sparse_grad)
+    slot = Slot(*key, decl.shape, factors.lr, factors.decay, factors.frozen)
+    return replace(slot, sparse_grad=decl.sparse_grad, by_columns=decl.by_columns)
 
 
 def _place(slots: list[Slot], dtype: str) -> list[Slot]:

@@ -163,3 +163,8 @@ def register(cls: Class) -> Class:
 def register_source(cls: Class) -> Class:
     """Class decorator that makes a data Source known to YAML under its class name."""
     return SOURCES.add(cls)
+
+
+def register_schedule(cls: Class) -> Class:
+    """Class decorator that makes a learning-rate Schedule known to YAML under its `type_name`, or its class name."""
+    return SCHEDULES.add(cls)

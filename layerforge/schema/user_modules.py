@@ -96,12 +96,17 @@ def _name(path: Path) -> str:
 
 
 def described(problem: BaseException) -> str:
-    """The text of an exception in a user's code, which for one that wants to end the process says little by itself."""
+    """The text of an exception in a user's code. For one that wants to end the process that says little by itself, and
+    one of the user's own may have none.
+    """
     if isinstance(problem, SystemExit):
         name = "os._exit" if isinstance(problem, ProcessExit) else "exit"
         code = "" if problem.code is None else repr(problem.code)
         return f"{name}({code}) is called, but this code is not the program"
-    return str(problem)
+    try:
+        return str(problem)
+    except Exception as own:
+        return f"its text cannot be had, as __str__ raises {type(own).__name__}"
 
 
 def where(path: Path, problem: BaseException) -> Place:

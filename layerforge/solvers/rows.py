@@ -8,27 +8,35 @@ the row occurs again. Rules that could not be meant so are refused, and so is we
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from ..config.sections import SolverSection
+from ..run.net_parts import NetParts
 from ..run.parameters import Parameters, Slot, l2_norm
-from ..schema.errors import ConfigError
+from ..schema.errors import ConfigError, raise_all
 from ..schema.registry import SOLVERS
 from .rules import Rule, RuleStep
-from .trainable import Trainable
 
 
-def refuse_rows(net: Trainable, section: SolverSection) -> None:
-    """ConfigError where a solver cannot update the parameters of a net that have a sparse gradient."""
+def refuse_rows(net: NetParts, section: SolverSection) -> None:
+    """ConfigError where a solver cannot update the parameters of a net that have a sparse gradient: all such places."""
+    if net.parameters.rows:  # looked at in every step
+        raise_all(refusals(net, section))
+
+
+def refusals(net: NetParts, section: SolverSection) -> Iterator[ConfigError]:
+    """The errors for those parameters, each with its remedy."""
     for slot in net.parameters.by_rows():
         who = f"the gradient of '{slot.layer}.{slot.name}' is sparse"
         if not section.rule.by_rows:
             able = ", ".join(name for name in SOLVERS.names() if SOLVERS.get(name).by_rows)
             message = f"{who}, and solver {section.rule.type_name} does not update single rows"
-            raise ConfigError(message, hint=f"{able} do; or give the layer `sparse: false`")
+            yield ConfigError(message, place=section.place, hint=f"{able} do; or give the layer `sparse: false`")
         if section.weight_decay and slot.decay_mult:
             message = f"{who}, and weight_decay would act on its other rows, too"
-            raise ConfigError(message, hint=f"give layer '{slot.layer}' `decay_mult: 0`, or `sparse: false`")
+            hint = f"give layer '{slot.layer}' `decay_mult: 0`, or `sparse: false`"
+            yield ConfigError(message, place=net.layers[slot.layer].place, hint=hint)
 
 
 def gradient_norm(xp: Any, flat: Parameters) -> float:

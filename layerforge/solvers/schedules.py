@@ -20,6 +20,7 @@ from ..schema.errors import ConfigError
 from ..schema.params import Declared, param
 from ..schema.registry import SCHEDULES
 from ..schema.synonyms import is_higher_better
+from ..schema.user_modules import described
 
 
 class Progress(NamedTuple):
@@ -39,9 +40,23 @@ LENGTH_HINTS = {
 
 
 class Schedule(Declared):
-    """Base of the schedules: `lr` is for the solver, `value` is what a schedule writes.
+    """Base of the schedules: `lr` is for the solver, `value` is what a schedule writes. One's own is a few lines:
 
-    monitor   the metric whose value after each evaluation is passed to `observe`; None where there is none
+        from layerforge import Schedule, param, register_schedule
+
+        @register_schedule
+        class Halving(Schedule):
+            \"\"\"halving: lr, half of it after `every` units, a third after twice as many, ...\"\"\"
+            type_name = "halving"
+            every: int = param(100, help="units between two changes", ge=1)
+
+            def value(self, base_lr, i, n):
+                return base_lr / (1 + i // self.every)
+
+    type_name     what YAML calls it
+    needs_length  whether `value` reads n, the length of the run: an error says so where that is not known
+    monitor       the metric whose value after each evaluation is passed to `observe`; None where there is none. What a
+                  schedule remembers of it goes into checkpoints by `state` and `load_state`
     """
 
     monitor: str | None = None
@@ -53,7 +68,8 @@ class Schedule(Declared):
     def lr(self, base_lr: float, progress: Progress) -> float:
         """The learning rate at that point of the run.
 
-        Errors   ConfigError when the length of the run is needed and not known, and when lr is not finite
+        Errors   ConfigError when the length of the run is needed and not known, when lr is not finite, and for what
+                 goes wrong in a schedule of one's own
         """
         steps = self.unit == "step"
         i = progress.iteration if steps else progress.epoch
@@ -62,9 +78,13 @@ class Schedule(Declared):
             message = f"schedule {self.type_name} needs the length of the run in {self.unit}s, which is not known"
             raise ConfigError(message, place=self.place, hint=LENGTH_HINTS[self.unit])
         try:
-            lr = self.value(base_lr, i, max(1, total or 1))
+            lr = float(self.value(base_lr, i, max(1, total or 1)))
         except OverflowError:
             lr = math.inf
+        except Exception as error:
+            where = f"value({base_lr:g}, {i}, {max(1, total or 1)})"
+            message = f"schedule {self.type_name}: {type(error).__name__} in {where}: {described(error)}"
+            raise ConfigError(message, place=self.place) from error
         if not math.isfinite(lr):
             message = f"schedule {self.type_name}: the learning rate is not finite at {self.unit} {i}"
             raise ConfigError(message, place=self.place, hint="lower gamma or power, or train for less long")

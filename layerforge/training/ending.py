@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..schema.errors import DivergedError, LayerForgeError, exit_code
+from ..schema.regular_files import regular
+from ..schema.texts import from_json
+from ..schema.user_modules import described
 from .rundir import RunDir
 from .signals import Stop
 
@@ -26,9 +29,19 @@ class TrainResult:
     best: dict[str, float] = field(default_factory=dict)
     monitor: str = ""
     test: dict[str, float] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)  # of the last evaluation and of the test: rows, and `classes`
     data: dict[str, Any] = field(default_factory=dict)
     nonfinite: int = 0  # steps whose loss or gradient was not finite and that train.on_nonfinite let pass
     reason: str = ""
+
+
+def earlier_tables(folder: RunDir) -> dict[str, Any]:
+    """The tables in the summary of a run that goes on: its last evaluation may have been its last."""
+    try:
+        with open(folder.place / "summary.json", encoding="utf-8", opener=regular) as file:
+            return dict(from_json(file.read())["tables"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # it has not ended yet, or is of another version
+        return {}
 
 
 def outcome(ended: BaseException | None, reason: str, signalled: bool) -> tuple[str, int, str]:
@@ -44,7 +57,7 @@ def outcome(ended: BaseException | None, reason: str, signalled: bool) -> tuple[
     if isinstance(ended, KeyboardInterrupt):
         return "interrupted", exit_code(ended), "SIGINT" if signalled else "KeyboardInterrupt"
     status = "diverged" if isinstance(ended, DivergedError) else "failed"
-    return status, exit_code(ended), str(ended) or type(ended).__name__
+    return status, exit_code(ended), described(ended) or type(ended).__name__
 
 
 def as_failure(problem: BaseException) -> BaseException:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import snapshot
 from ..data.opening import OpenData
 from ..net import Net
 from .console import Console, show_metric
-from .evaluation import evaluate
+from .evaluation import score
 from .rundir import RunDir
 
 
-def final_test(net: Net, data: OpenData, folder: RunDir, chosen: bool, console: Console) -> dict[str, float]:
-    """Score the test data, and say so in the last line; nothing where there are none.
+def final_test(
+    net: Net, data: OpenData, folder: RunDir, chosen: bool, console: Console
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Score the test data, and say so in the last line: numbers and tables, none where there are no such data.
 
     chosen   whether val chose the best checkpoint; otherwise the last one is scored
     """
@@ -21,11 +25,11 @@ def final_test(net: Net, data: OpenData, folder: RunDir, chosen: bool, console: 
         if data.fallback_used:
             console.warn(data.notice)
         console.result(f"done: {folder.path}")
-        return {}
+        return {}, {}
     arrays, _ = snapshot.read_snapshot(file)
     net.load_arrays(arrays, str(file))
-    values = {f"test/{k}": v for k, v in evaluate(net, data.test.epoch(0)).items()}
-    words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in values.items())
+    scores = score(net, data.test.epoch(0), data.test.class_names)
+    words = "  ".join(f"test/{name} {show_metric(name, value)}" for name, value in scores.numbers.items())
     console.note(f"done: {folder.path}")
     console.result(f"{words}  ({file.name}, {data.test.samples} samples of {where})")
-    return values
+    return {f"test/{name}": value for name, value in scores.values.items()}, scores.named_tables("test")

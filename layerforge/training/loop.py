@@ -17,14 +17,15 @@ from typing import Any
 from ..data.loader import Batch, Loader
 from ..run.counting import LossPart
 from ..schema.errors import DivergedError
+from ..schema.user_modules import described
 from .averaging import Average, trained_arrays
 from .batches import check_batches, grouped
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console, show_metric
 from .divergence import RefusedStep, refused, warn
-from .ending import TrainResult, conclude
+from .ending import TrainResult, conclude, earlier_tables
 from .environment import write_down
-from .evaluation import evaluate
+from .evaluation import score
 from .final_test import final_test
 from .hooks import Hooks, Running, imported
 from .layer_metrics import LayerMetrics
@@ -55,6 +56,8 @@ class Trainer:
         self.data = parts.data
         self.solver = parts.solver
         self.metrics = parts.monitors.metrics
+        self.each = frozenset(parts.monitors.each)
+        self.tables: dict[str, Any] = {}  # what the last evaluation counted, for the summary
         self.monitor = parts.monitors.monitor
         self.higher = parts.monitors.higher
         self.stopping = parts.monitors.stopping
@@ -96,6 +99,7 @@ class Trainer:
         self.position = Position.from_meta(resume.meta, str(resume.file))
         self.hooks.load_state(self.position.hooks)
         self.saved = self.solver.iteration
+        self.tables = earlier_tables(resume.run)
         if changes:  # what ended the run may not be so any more
             self.position.ending = self._worn_out()
 
@@ -119,7 +123,9 @@ class Trainer:
             self.folder, segment = self._folder()
             try:
                 self._train(asked, segment)
-                result.test = final_test(self.net, self.data, self.folder, self.position.best is not None, self.console)
+                chosen = self.position.best is not None
+                result.test, tables = final_test(self.net, self.data, self.folder, chosen, self.console)
+                self.tables |= tables
                 self.hooks.end("finished")
                 result.reason = self.position.ending or f"{self.total} steps done"
             except BaseException as problem:
@@ -191,6 +197,7 @@ class Trainer:
         result.run, result.nonfinite = str(self.folder.path), self.solver.nonfinite
         result.steps, result.epochs = self.solver.iteration, round(self.solver.iteration / self.steps_per_epoch, 4)
         result.seconds, result.final, result.best = round(seconds, 3), self.position.latest, self.position.metrics
+        result.tables = self.tables
 
         def tell(text: str) -> None:
             self.console.log = lambda line: None  # the log may be what went wrong
@@ -291,7 +298,9 @@ class Trainer:
     def _evaluate(self, val: Loader) -> bool:
         """Score the val data; True when the monitored metric is the best so far."""
         with self.average.in_place() if self.average is not None else nullcontext():
-            values = {f"val/{k}": v for k, v in evaluate(self.net, val.epoch(0)).items()}
+            scores = score(self.net, val.epoch(0), val.class_names)
+        values = {f"val/{k}": v for k, v in scores.values.items()}
+        self.tables = scores.named_tables("val")
         if self.position.recent.steps:  # what stands beside the values is as new as they are
             self.position.latest["train/loss"] = self.position.recent.loss
         self.position.recent = Window()
@@ -304,7 +313,8 @@ class Trainer:
             self.solver.schedule.observe(self.position.latest[watched])
         improved = self.position.improves(values.get(self.monitor), self.higher)
         where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
-        words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in self.position.latest.items())
+        shown = {name: value for name, value in self.position.latest.items() if name not in self.each}
+        words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in shown.items())
         self.console.result(f"{where} {words}{'  best' if improved else ''}")
         if self.stopping is not None:
             self.stopping.observe(values, self.position)
@@ -333,7 +343,7 @@ class Trainer:
         if not failed or self.solver.iteration == self.saved or self.solver.in_step:
             return
         try:
-            self._checkpoint(best=False, numbered=False, failure=str(problem) or type(problem).__name__)
+            self._checkpoint(best=False, numbered=False, failure=described(problem) or type(problem).__name__)
             self.console.note(f"what was trained is saved: checkpoint after step {self.solver.iteration}")
         except Exception as other:  # it must not hide what ended the run
             with suppress(Exception):

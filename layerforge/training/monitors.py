@@ -1,12 +1,12 @@
 """The metrics that a run watches: for its best checkpoint, for early stopping and for the plateau schedule.
 
-Each is one that val gives; anything else would never be seen. Whether small or large is good follows from the net,
-where the metric is a loss, and else from its name.
+Each is one that val gives; anything else would never be seen. Whether small or large is good says the layer, where it
+is a Metric or a loss; of other layers it follows from the name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..config.document import Config
@@ -15,7 +15,7 @@ from ..schema.errors import ConfigError, LayerForgeError, raise_all
 from ..schema.locations import Place, place_of
 from ..schema.synonyms import did_you_mean, is_higher_better
 from ..solvers.schedules import Plateau
-from .evaluation import metric_names
+from .evaluation import each_names, metric_names, metric_of
 from .stopping import EarlyStopping
 
 TRAIN_LOSS = "train/loss"
@@ -25,15 +25,18 @@ class Monitors:
     """What a run watches.
 
     metrics           the names of the metrics that val gives; none where there are no val data
+    each              those of them that are one number for each class or output
     monitor, higher   the metric that chooses the best checkpoint, and whether large is good
     stopping          early stopping, where there is any
 
     Errors   ConfigError for a metric that does not exist, and for a run without val data that is to watch one
     """
 
-    def __init__(self, config: Config, net: Net, evaluated: bool) -> None:
+    def __init__(self, config: Config, net: Net, evaluated: bool, classes: Sequence[str] = ()) -> None:
         self.config, self.net = config, net
-        self.metrics = [f"val/{name}" for name in metric_names(net)] if evaluated else []
+        each = [name for names in each_names(net, classes).values() for name in names]
+        self.each = [f"val/{name}" for name in each] if evaluated else []
+        self.metrics = [*(f"val/{name}" for name in metric_names(net)), *self.each] if evaluated else []
         self.errors: list[LayerForgeError] = []
         self.monitor, self.higher = self._best()
         self._plateau()
@@ -50,11 +53,13 @@ class Monitors:
         return monitor, self._is_higher_better(monitor, section.mode)
 
     def _plateau(self) -> None:
-        """Check what a plateau schedule watches, and fill in its mode: a run is recorded with the one it has."""
+        """Check what a schedule watches, and fill in a plateau's mode: a run is recorded with the one it has."""
         schedule = self.config.solver.schedule if self.config.solver is not None else None
-        if isinstance(schedule, Plateau):
+        monitor = getattr(schedule, "monitor", None)
+        if monitor is not None:
             known = [*self.metrics, TRAIN_LOSS] if self.metrics else []
-            self._check("solver.schedule", schedule.monitor, known, "take another schedule")
+            self._check("solver.schedule", monitor, known, "take another schedule")
+        if isinstance(schedule, Plateau):
             schedule.mode = "max" if self._is_higher_better(schedule.monitor, schedule.mode) else "min"
             schedule.validate()
 
@@ -97,4 +102,7 @@ class Monitors:
             for step in steps
             for j, (name, weight) in enumerate(zip(step.node.tops, step.node.loss_weights, strict=True))
         )
-        return not is_loss and is_higher_better(metric)
+        parts = top.split("/")  # of a class "a/b": recall/a/b
+        named = (metric_of(self.net, "/".join(parts[:count])) for count in range(len(parts), 0, -1))
+        declares = next((each for each in named if each is not None), None)
+        return declares.higher_is_better if declares is not None else not is_loss and is_higher_better(metric)

@@ -16,6 +16,7 @@ from ..graph.signature import Signature
 from ..graph.uses import uses_of
 from ..net import Net
 from ..schema.errors import ConfigError
+from ..solvers.rows import refuse_rows
 from ..solvers.solver import Solver
 from .fingerprints import fingerprints
 from .monitors import Monitors
@@ -56,6 +57,8 @@ def prepare(config: Config, backend: str | Backend | None = None, resume: Resume
     """
     _demand_sections(config)
     net = Net(config, keep="none", backend=backend)
+    assert config.solver is not None  # building the net has raised what is wrong with the configuration
+    refuse_rows(net, config.solver)  # before anything is fetched
     data = open_data(
         config.data,
         seed=config.top.seed,
@@ -64,8 +67,7 @@ def prepare(config: Config, backend: str | Backend | None = None, resume: Resume
         transform=resume.transform if resume else None,
         uses=uses_of(net.graph),
     )
-    monitors = Monitors(config, net, bool(data.val))
-    assert config.solver is not None  # building the net has raised what is wrong with the configuration
+    monitors = Monitors(config, net, bool(data.val), data.val.class_names if data.val else ())
     solver = Solver.from_config(net, config.solver)
     files = fingerprints(data.section, config.imports)
     signature = described(net, data.section.train.source)

@@ -4,8 +4,8 @@
 
 with the largest over an array on both sides; the group of a gradient are all gradients of the pass. Beyond that it is
 asked how far the truth itself moves where inputs, parameters and what layers hand on change by some roundings: a net
-that has a kink there (ReLU, a maximum), or that magnifies them, may differ by as much. Such a difference is counted as
-undecided; everything else is a finding.
+that has a kink there (ReLU, a maximum), that magnifies them, or in whose sums everything else cancels, may differ by as
+much. Such a difference is counted as undecided; everything else is a finding.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from layerforge import Net, Solver
 from layerforge.schema.errors import LayerForgeError
 
-from .trials import CLASSES, TOKENS, Action, Trial
+from .trials import Action, Trial
 
 NOISE = 1e-6  # relative: some roundings of float32
 
@@ -79,14 +79,32 @@ def shaken(array: np.ndarray, noise: int | None) -> np.ndarray:
     return array * (1 + NOISE * rng.uniform(-1, 1, array.shape))
 
 
+def shifted(array: np.ndarray, noise: int) -> np.ndarray:
+    """A gradient that is off by one small number wherever it is not zero.
+
+    So do roundings of a mean that was taken from all of it: where the terms of a parameter's gradient cancel, as those
+    of a bias below a BatchNorm do, their roundings do not.
+    """
+    if array.dtype.kind != "f" or not array.size:
+        return array
+    shift = np.random.default_rng([noise, array.size, 1]).uniform(-1, 1) * NOISE * np.abs(array).max()
+    return array + shift * (array != 0)
+
+
 def shake(layer: Any, noise: int) -> None:
     """Let a layer round what it returns."""
     perform = layer.perform
 
+    def rounded(doing: str, array: Any) -> Any:
+        if array is None:
+            return None
+        array = shaken(np.asarray(array), noise)
+        return shifted(array, noise) if doing == "backward" else array
+
     def rounding(doing: str, arrays: Any) -> Any:
         found = perform(doing, arrays)
         several = isinstance(found, (tuple, list))
-        shaken_all = [a if a is None else shaken(np.asarray(a), noise) for a in (found if several else [found])]
+        shaken_all = [rounded(doing, a) for a in (found if several else [found])]
         return tuple(shaken_all) if several else shaken_all[0]
 
     layer.perform = rounding
@@ -116,7 +134,8 @@ def perform(net: Net, solver: Solver, trial: Trial, action: Action, seen: Seen, 
             seen.note("state", path, array)
     for number, start in enumerate(action.backwards):
         seen.doing = f"backward {number}"
-        cotangents = {} if start is None else {start: shaken(cotangent(net, start, action), noise)}
+        names = [] if start is None else start.split("+")
+        cotangents = {name: shaken(cotangent(net, name, action), noise) for name in names}
         for name, array in (cotangents or {"the losses": 1.0}).items():  # what cancels in a backward is as large
             seen.note("gradients", f"of {name} as given, {number}", array)
         net.backward(**cotangents)
@@ -165,10 +184,8 @@ def data(trial: Trial, action: Action) -> dict[str, np.ndarray]:
     found = {}
     for name, declared in trial.config["inputs"].items():
         shape = (action.batch, *declared["shape"][1:])
-        if name == "t":
-            found[name] = rng.integers(0, CLASSES, shape)
-        elif declared.get("dtype"):
-            found[name] = rng.integers(0, TOKENS, shape)
+        if name in trial.ranges:
+            found[name] = rng.integers(0, trial.ranges[name], shape)
         elif whole:
             found[name] = rng.integers(0, 4, shape).astype("float32")
         else:

@@ -9,7 +9,8 @@ from typing import Any
 from layerforge import Net
 from layerforge.schema.errors import LayerForgeError
 
-from .trials import Trial, bottoms
+from .growing import bottoms, read_ones
+from .trials import Trial
 
 TRIES = 120
 
@@ -37,6 +38,8 @@ def candidates(trial: Trial) -> Iterator[Trial]:
         if len(trial.actions) > 1:
             yield changed(trial, lambda t, i=i: t.actions.pop(i))
     for i in reversed(range(len(trial.config["net"]))):
+        if not bottoms(trial.config["net"][i]):
+            continue
         yield changed(trial, lambda t, i=i: without_layer(t, i))
     for i, action in enumerate(trial.actions):
         for j in range(len(action.backwards)):
@@ -66,11 +69,17 @@ def without_layer(trial: Trial, i: int) -> None:
     for item in layers:
         renamed = [first if name == gone["name"] else name for name in bottoms(item)]
         item["bottom"] = renamed if len(renamed) > 1 else renamed[0]
-    read = {name for item in layers for name in bottoms(item)}
-    trial.config["inputs"] = {n: v for n, v in trial.config["inputs"].items() if n in read or n == "x"}
+    trial.config["inputs"], trial.config["net"] = read_ones(trial.config["inputs"], layers)
     trial.watched = [name for name in trial.watched if name != gone["name"]]
     for action in trial.actions:
-        action.backwards = [first if start == gone["name"] else start for start in action.backwards]
+        action.backwards = [renamed_start(start, gone["name"], first) for start in action.backwards]
+
+
+def renamed_start(start: str | None, gone: str, first: str) -> str | None:
+    """What a backward starts from without that layer: each blob once."""
+    if start is None:
+        return None
+    return "+".join(dict.fromkeys(first if name == gone else name for name in start.split("+")))
 
 
 def valid(trial: Trial) -> bool:

@@ -238,12 +238,12 @@ def test_dropout_keeps_its_mask() -> None:
 
 def test_a_layer_with_random_numbers_of_its_own_is_named() -> None:
     @register
-    class Dice(ReLU):
+    class Tossed(ReLU):
         def forward(self, x: Any) -> Any:
             return super().forward(x) * np.random.default_rng().random(x.shape)
 
-    with pytest.raises(LayerForgeError, match=r"layer 'act1' \(Dice\): two forwards"):
-        gradcheck(mlp(act1="Dice"))
+    with pytest.raises(LayerForgeError, match=r"layer 'act1' \(Tossed\): two forwards"):
+        gradcheck(mlp(act1="Tossed"))
 
 
 def test_shared_parameters_are_judged_once_and_in_all_their_uses() -> None:

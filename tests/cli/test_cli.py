@@ -419,6 +419,33 @@ def test_check_looks_at_the_shapes_of_val_too(folder: Path, capsys: pytest.Captu
     assert "the net does not take the data of data.val: layer 'fc' (Linear): 'weight' was set up with shape" in err
 
 
+WORDS = """\
+data: {train: {type: Text, path: words.txt, sequence_length: 4, batch_size: 2}}
+net:
+  - {name: e, type: Embedding, bottom: x, num_embeddings: 9, embedding_dim: 3, sparse: true}
+  - {name: fc, type: Linear, out_features: 9}
+  - {name: scores, type: Transpose, dim0: 1, dim1: 2}
+  - {name: loss, type: SoftmaxCrossEntropy, bottom: [scores, y]}
+solver: {type: Adam, lr: 0.1, weight_decay: 0.01}
+train: {max_steps: 1}
+"""
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_a_solver_that_cannot_update_single_rows_is_refused_before_anything_runs(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    Path("words.txt").write_text("abcdefghi" * 20)
+    err = refused(capsys, command, write("bad.yaml", WORDS))
+    assert "error: bad.yaml:7:1: the gradient of 'e.weight' is sparse, and solver Adam does not update single" in err
+    assert "AdaGrad, Nesterov, SGD do; or give the layer `sparse: false`" in err
+    assert "error: bad.yaml:3:12: the gradient of 'e.weight' is sparse, and weight_decay would act on its other" in err
+    assert "give layer 'e' `decay_mult: 0`" in err
+    assert not Path("runs").exists()
+    mended = WORDS.replace("Adam", "AdaGrad").replace("sparse: true", "sparse: true, decay_mult: 0")
+    assert run(capsys, command, write("good.yaml", mended))[0] == 0
+
+
 def test_check_says_what_may_not_be_meant(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "inputs: {x: {shape: [2, 3]}}\nnet: [{name: fc, type: Linear, out_features: 3}]\n"
     code, _, err = run(capsys, "check", write("a.yaml", text))

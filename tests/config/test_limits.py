@@ -19,6 +19,7 @@ from layerforge.config import Config
 from layerforge.schema.errors import ConfigError, LayerForgeError
 from layerforge.schema.regular_files import irregular
 from layerforge.schema.user_modules import import_file
+from layerforge.training.ending import outcome
 
 NET = "inputs: {x: {shape: [2, 3]}}\nnet: [{name: fc, type: Linear, out_features: 4}]\n"
 SMALL: dict[str, Any] = {
@@ -74,6 +75,54 @@ def test_an_imported_file_cannot_end_the_process(call: str, tmp_path: Path, caps
     told = capsys.readouterr()
     assert "mine.py:3:1:" in told.out + told.err
     assert "while importing" in told.out + told.err
+
+
+WORDLESS = """
+class Wordless(ValueError):
+    def __str__(self): raise KeyError
+
+raise Wordless
+"""
+
+
+def test_an_exception_without_a_text_is_told_with_its_line(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "mine.py").write_text(WORDLESS)
+    (tmp_path / "c.yaml").write_text(f"import: mine.py\n{NET}")
+    assert main(["check", str(tmp_path / "c.yaml"), "--allow-import"]) == 2
+    told = "".join(capsys.readouterr())
+    assert "mine.py:5:1: Wordless while importing: its text cannot be had, as __str__ raises KeyError" in told
+
+
+def test_an_exception_without_a_text_ends_a_command_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from layerforge import Source, Spec, register_source\n"
+        "class Wordless(Exception):\n"
+        "    def __str__(self): raise KeyError\n"
+        "@register_source\n"
+        "class Failing(Source):\n"
+        '    """Failing: reads nothing"""\n'
+        '    def specs(self): return {"x": Spec((2,))}\n'
+        "    def count(self, part): return 4\n"
+        "    def read(self, part, progress=None): raise Wordless\n"
+    )
+    (tmp_path / "c.yaml").write_text(
+        "import: mine.py\ndata: {train: {type: Failing}}\n"
+        "net: [{name: a, type: Linear, out_features: 1}, {name: l, type: Sum, loss_weight: 1}]\n"
+        "solver: {lr: 1}\ntrain: {max_steps: 1}\n"
+    )
+    command = [sys.executable, "-m", "layerforge", "train", "c.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "Wordless: its text cannot be had" in done.stderr
+
+
+def test_a_run_that_such_an_exception_ends_has_a_reason() -> None:
+    class Wordless(Exception):
+        def __str__(self) -> str:
+            raise KeyError
+
+    status, code, reason = outcome(Wordless(), "", signalled=False)
+    assert (status, code, reason) == ("failed", 1, "its text cannot be had, as __str__ raises KeyError")
 
 
 LAYER = """

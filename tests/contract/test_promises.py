@@ -18,7 +18,11 @@ from layerforge.schema.registry import LAYERS
 
 TYPES = [LAYERS.get(name) for name in LAYERS.names()]
 WITHOUT_JVP = {"Embedding", "Parameter"}  # a net derives it from backward
-NOT_ADDING_UP = {"LogSumExp", "Max", "Min", "Norm", "Prod", "Std", "Var"}  # a whole batch's is not a mean of parts
+NOT_ADDING_UP = {  # a whole batch's is not a mean of parts
+    *("LogSumExp", "Max", "Min", "Norm", "Prod", "Std", "Var"),
+    *("AUROC", "AveragePrecision", "BalancedAccuracy", "CalibrationError", "CohenKappa", "Dice", "F1", "IoU", "MAE"),
+    *("MAPE", "MatthewsCorrelation", "Perplexity", "Precision", "R2", "RMSE", "Recall"),
+}
 # Those that are not per sample for some bottoms which no example shows: these have no batch axis, or (SparseMatmul) a
 # matrix has as many rows as there are samples, and they are none.
 WITHOUT_SAMPLES = {

@@ -61,8 +61,9 @@ def test_features_count_from_zero_where_train_names_feature_zero(tmp_path: Path)
     zero = source("SVMLight", text(tmp_path, "1 0:1 2:3\n"))
     assert zero.load()["x"].toarray().tolist() == [[1, 0, 3]]
     one = source("SVMLight", text(tmp_path, "1 0:1 2:3\n"), first_feature=1)
-    with pytest.raises(DataError, match="feature 0 is out of range"):
+    with pytest.raises(DataError, match="feature 0 is out of range") as caught:
         one.load()
+    assert "data.train says how many features" in str(caught.value)
     val = source("SVMLight", text(tmp_path, "1 1:1 2:3\n", "b.svm"))
     val.follow(zero)
     assert val.load()["x"].toarray().tolist() == [[0, 1, 3]]

@@ -81,11 +81,16 @@ def test_variance_1_over_fan_in_where_a_product_or_nothing_follows() -> None:
     [
         [LOSS],
         [{**LOSS, "type": "HingeLoss"}],
+        [{**LOSS, "type": "FocalLoss"}],
+        [{**LOSS, "type": "DiceLoss"}],
+        [{**LOSS, "type": "DiceLoss", "activation": "sigmoid"}],
         [{**LOSS, "type": "InfogainLoss", "matrix": np.eye(6).tolist()}],
         [{**LOSS, "type": "BCEWithLogitsLoss", "bottom": ["fc", "x"]}],
         [named("LogSoftmax", dim=1), {**LOSS, "type": "NLLLoss", "bottom": ["logsoftmax", "t"]}],
         [named("Softmax", dim=1), {**LOSS, "type": "MultinomialLogisticLoss", "bottom": ["softmax", "t"]}],
         [named("Sigmoid"), {**LOSS, "type": "BCELoss", "bottom": ["sigmoid", "x"]}],
+        [named("Sigmoid"), {**LOSS, "type": "DiceLoss", "activation": "none", "bottom": ["sigmoid", "t"]}],
+        [named("Softmax", dim=1), {**LOSS, "type": "DiceLoss", "activation": "none", "bottom": ["softmax", "t"]}],
         [named("Dropout"), {**LOSS, "bottom": ["dropout", "t"]}],
     ],
     ids=lambda layers: "-".join(layer["type"] for layer in layers),
@@ -99,9 +104,15 @@ def test_small_scores_where_a_loss_of_classes_follows(layers: list[dict[str, Any
     [
         ([named("MSELoss", bottom=["fc", "x"])], "MSELoss 'mseloss' follows"),
         ([named("Sigmoid"), named("MSELoss", bottom=["sigmoid", "x"])], "Sigmoid 'sigmoid' follows"),
+        ([{**LOSS, "type": "DiceLoss", "activation": "none"}], "DiceLoss 'loss' follows"),
         ([named("RMSNorm", normalized_shape=6), {**LOSS, "bottom": ["rmsnorm", "t"]}], "RMSNorm 'rmsnorm' follows"),
     ],
-    ids=["of numbers", "of numbers behind a sigmoid", "behind a normalisation, which would take the factor out"],
+    ids=[
+        "of numbers",
+        "of numbers behind a sigmoid",
+        "of probabilities",
+        "behind a normalisation, which would take the factor out",
+    ],
 )
 def test_other_losses_are_as_any_layer(layers: list[dict[str, Any]], why: str) -> None:
     assert_chosen([FC, *layers], PLAIN, why)

@@ -79,7 +79,7 @@ def test_eval_gives_the_figures_of_the_run(run: Path, capsys: pytest.CaptureFixt
 def test_eval_of_a_config_with_weights(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, weights = run / "config.resolved.yaml", run / "checkpoints" / "last.h5"
     values = json.loads(output(capsys, "eval", str(config), "--weights", str(weights), "--json"))
-    assert set(values) == {"weights", "val/loss", "val/accuracy", "val/taken"}
+    assert set(values) == {"weights", "val/loss", "val/accuracy", "classes", "val/taken"}
 
 
 def test_eval_adds_up_tables_of_counts_over_all_batches(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,12 +90,27 @@ def test_eval_adds_up_tables_of_counts_over_all_batches(run: Path, capsys: pytes
     np.add.at(wanted, (loaded["label"], expected(run, loaded["image"]).argmax(axis=1)), 1)
     np.testing.assert_array_equal(table, wanted)
     assert table.trace() / 130 == pytest.approx(values["val/accuracy"])
-    assert "val/taken\n[[" in output(capsys, "eval", str(run))
+    shown = output(capsys, "eval", str(run)).partition("val/taken\n")[2].splitlines()
+    assert shown[0].split() == ["label", "\\", "prediction", *"0123456789"]
+    rows = [[float(n) for n in line.split()] for line in shown[1:11]]
+    np.testing.assert_array_equal(rows, np.column_stack([np.arange(10), wanted]))
 
 
 def test_tables_of_counts_are_no_columns_of_the_metrics(run: Path) -> None:
     assert "val/accuracy" in (run / "metrics.csv").read_text()
-    assert "taken" not in (run / "metrics.csv").read_text() + (run / "summary.json").read_text()
+    assert "taken" not in (run / "metrics.csv").read_text()
+
+
+def test_the_summary_has_the_tables_with_the_names_of_the_classes(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = json.loads((run / "summary.json").read_text())["tables"]
+    assert tables["classes"] == list("0123456789")
+    evaluated = json.loads(output(capsys, "eval", str(run), "--data", "test", "--json"))
+    assert tables["test/taken"] == evaluated["test/taken"]
+    last = str(run / "checkpoints" / "last.h5")
+    evaluated = json.loads(output(capsys, "eval", str(run), "--weights", last, "--json"))
+    assert tables["val/taken"] == evaluated["val/taken"]
 
 
 def test_predict_from_npz_to_csv(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

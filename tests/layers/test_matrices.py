@@ -207,12 +207,50 @@ def test_what_treats_equal_singular_values_alike_has_its_gradient(dy: Any) -> No
     assert_allclose(layer.vjp(dy(y))["bottom[0]"], q * dy(np.array([2.0, 2.0, 2.0]))[0], atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["SVDVals", "Det"])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_a_matrix_that_is_not_finite_has_no_singular_values(name: str, wrong: float) -> None:
-    layer = Alone(name, [[1.0, wrong], [0.0, 1.0]])
-    with pytest.raises(LayerError, match=f"'{name}'.*a matrix holds NaN or infinity"), np.errstate(invalid="ignore"):
-        layer.vjp([1.0, 1.0] if name == "SVDVals" else 1.0)
+def test_a_matrix_that_is_not_finite_has_no_singular_values(wrong: float, capfd: pytest.CaptureFixture[str]) -> None:
+    layer = Alone("SVDVals", [[1.0, wrong], [0.0, 1.0]])
+    with pytest.raises(LayerError, match=r"'SVDVals'.*a matrix holds NaN or infinity"):
+        layer.vjp([1.0, 1.0])
+    assert capfd.readouterr() == ("", ""), "LAPACK said something of its own"
+
+
+@pytest.mark.parametrize("name", ["Det", "SVDVals"])
+def test_no_singular_values_are_searched_for_where_a_number_is_not_finite(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LAPACK may never come to an end there."""
+    search = np.linalg.svd
+
+    def finite_only(x: Any, **how: Any) -> Any:
+        assert np.isfinite(x).all()
+        return search(x, **how)
+
+    monkeypatch.setattr(np.linalg, "svd", finite_only)
+    for wrong in (np.nan, np.inf, -np.inf):
+        layer = Alone(name, [[[1.0, wrong], [0.0, 1.0]]])
+        try:
+            assert np.isnan(layer.vjp(np.ones_like(layer.top()))["bottom[0]"]).all()
+        except LayerError:
+            assert name == "SVDVals"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["Det", "LogDet", "Inverse", "Solve"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_matrix_that_is_not_finite_makes_what_is_made_of_it_nan_and_no_more(name: str, wrong: float) -> None:
+    good, right_side = np.array([[2.0, 1.0], [1.0, 3.0]]), [[[1.0], [2.0]]] * 2
+    more = [right_side] if name == "Solve" else []
+    layer = Alone(name, [[[1.0, wrong], [0.0, 1.0]], good], *more)
+    y = layer.top()
+    assert np.isnan(y[0]).all()
+    assert_allclose(y[1], Alone(name, [good], *(m[:1] for m in more)).top()[0])
+    dx = layer.vjp(np.ones_like(y))["bottom[0]"]
+    assert np.isnan(dx[0]).all()
+    assert np.isfinite(dx[1]).all()
+    moved = layer.layer.jvp(np.ones((2, 2, 2)), *(np.zeros((2, 2, 1)) for _ in more))
+    assert np.isnan(moved[0]).all()
+    assert np.isfinite(moved[1]).all()
 
 
 def test_cholesky_by_hand() -> None:

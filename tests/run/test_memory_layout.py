@@ -243,3 +243,34 @@ def test_a_backward_from_fewer_blobs_than_the_plan_expects(engine: str) -> None:
             gradients.setdefault(top, []).append(net.params["bn"]["weight"].grad.copy())
     for top, found in gradients.items():
         np.testing.assert_allclose(found, found[:1] * len(found), rtol=1e-4, err_msg=top)
+
+
+@pytest.mark.parametrize("shape", [[3, 6], [64, 32]])
+@pytest.mark.parametrize("ends", [["l4", "l5"], ["l3", "l4"], ["l2", "l4", "l5"], ["l0", "l5"]], ids="+".join)
+def test_a_backward_from_more_blobs_than_the_plan_expects(ends: list[str], shape: list[int]) -> None:
+    """A sum at a fork is then begun earlier than in the dry run, when others still use the memory planned for it."""
+    config = {
+        "seed": 1,
+        "inputs": {"x": {"shape": shape, "grad": True}, "u": {"shape": shape}},
+        "net": [
+            {"name": "l0", "type": "Scale", "bottom": "x"},
+            {"name": "l1", "type": "SELU", "bottom": "l0"},
+            {"name": "l2", "type": "HardSigmoid", "bottom": "l1"},
+            {"name": "l3", "type": "Add", "bottom": ["l0", "l2"]},
+            {"name": "l4", "type": "Sub", "bottom": ["x", "l0"]},
+            {"name": "l5", "type": "HuberLoss", "bottom": ["l3", "u"]},
+        ],
+    }
+    rng = np.random.default_rng(0)
+    batch = {name: rng.normal(size=shape).astype("float32") for name in ("x", "u")}
+    given = {end: rng.normal(size=() if end == "l5" else shape).astype("float32") for end in ends}
+    found = []
+    for keep in ("all", "none" if ends == ["l4", "l5"] else ends):
+        net = Net.from_config(config, keep=keep)
+        for cotangents in ({}, given, {}, given):  # what is repeated between the losses' own passes, too
+            net.zero_grad()
+            net.forward(**batch)
+            net.backward(cotangents) if cotangents else net.backward()
+        found.append((net.parameters.grad.copy(), np.array(net.blobs["x"].grad)))
+    for want, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)

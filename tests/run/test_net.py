@@ -356,6 +356,11 @@ def test_errors_of_a_net_are_collected() -> None:
     assert "'bad name' is not a layer name" in text
 
 
+def test_where_no_blob_is_known_that_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"known blobs: none: declare `inputs:` or `data:`"):
+        Net.from_config({"net": [{"name": "r", "type": "ReLU", "bottom": "x"}]})
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [

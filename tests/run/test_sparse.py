@@ -56,7 +56,9 @@ def test_the_results_are_those_of_the_dense_matrix(engine: str, keep: str) -> No
             each.forward(x=given, t=labels())
             each.backward()
         assert net.total_loss() == pytest.approx(dense.total_loss(), rel=1e-6)
-        np.testing.assert_allclose(net.parameters.grad, dense.parameters.grad, rtol=1e-4, atol=1e-6)
+        for layer, name in net.parameters.slots:
+            ours, theirs = net.params[layer][name].grad, dense.params[layer][name].grad
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
         grad = net.blobs["x"].grad
         assert np.array_equal(grad.indices, x.indices)
         stored = dense.blobs["x"].grad[x.nonzero()]
@@ -245,3 +247,48 @@ def test_sums_over_many_rows_are_as_exact_as_dense_ones() -> None:
     net.forward(x=x)
     net.backward(fc=np.full((rows, 1), 0.1, "float32"))
     assert net.params["fc"]["weight"].grad[0, 0] == pytest.approx(rows * np.float64(np.float32(0.1)) ** 2, rel=1e-5)
+
+
+def test_weights_start_and_are_stored_as_those_of_the_dense_net(tmp_path: Any) -> None:
+    net, dense = build(), build(False)
+    for layer, name in dense.parameters.slots:
+        np.testing.assert_array_equal(net.params[layer][name].data, dense.params[layer][name].data)
+    solver = Solver(net, lr=0.1, momentum=0.9)
+    for step in range(2):
+        solver.step(x=matrix(step), t=labels())
+    net.save(tmp_path / "net.h5")
+    dense.load(tmp_path / "net.h5")
+    again = build()
+    again.load(tmp_path / "net.h5")
+    for layer, name in dense.parameters.slots:
+        for other in (dense, again):
+            np.testing.assert_array_equal(other.params[layer][name].data, net.params[layer][name].data)
+    resumed = Solver(again, lr=0.1, momentum=0.9)
+    resumed.load_state(solver.state(), solver.arrays())
+    for each in (solver, resumed):
+        each.step(x=matrix(5), t=labels())
+    np.testing.assert_array_equal(again.parameters.data, net.parameters.data)
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("first", ["sparse", "dense"])
+def test_a_weight_that_a_dense_layer_shares(first: str, engine: str) -> None:
+    """Whoever owns the weight decides how it is stored; both find their numbers in it."""
+    found = []
+    for kind in ("csr", None):
+        inputs = {"x": {"shape": [N, D], "sparse": kind}, "z": {"shape": [N, D]}, "t": {"shape": [N], "dtype": "int64"}}
+        bottoms = ("x", "z") if first == "sparse" else ("z", "x")
+        layers: list[dict[str, Any]] = [
+            {"name": name, "type": "Linear", "bottom": bottom, "out_features": 3}
+            for name, bottom in zip("ab", bottoms, strict=True)
+        ]
+        layers[1]["share"] = {"weight": "a.weight"}
+        layers.append({"name": "sum", "type": "Add", "bottom": ["a", "b"]})
+        layers.append({"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["sum", "t"]})
+        net = Net.from_config({"engine": engine, "inputs": inputs, "net": layers}, keep="none")
+        solver, rng = Solver(net, lr=0.5), np.random.default_rng(1)
+        for step in range(3):
+            x = matrix(step)
+            solver.step(x=x if kind else x.toarray(), z=rng.normal(size=(N, D)).astype("f4"), t=labels())
+        found.append(net.params["a"]["weight"].data)
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import types
@@ -16,12 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import netfuzz
 from netfuzzing.judging import judge
-from netfuzzing.trials import Trial, draw
+from netfuzzing.trials import Action, Trial, draw
 
 from layerforge import Net
 from layerforge.engines.onednn import binding, primitives
 from layerforge.run.executor import Executor
 from layerforge.schema.errors import LayerForgeError
+from layerforge.schema.registry import LAYERS
 
 NETS, PARTS = 300, 6
 SEARCHED = 200  # nets in which a planted fault must show
@@ -40,8 +42,9 @@ def test_a_number_stands_for_a_net_and_json_for_a_trial() -> None:
     trials = [draw(3, number) for number in range(100)]
     assert trials == [draw(3, number) for number in range(100)]
     assert trials == [Trial.from_json(json.loads(json.dumps(trial.as_json()))) for trial in trials]
-    kinds = {layer["type"] for trial in trials for layer in trial.config["net"]}
-    assert len(kinds) > 60
+    kinds = {layer["type"] for number in range(400) for layer in draw(3, number).config["net"]}
+    assert len(kinds) > 90
+    assert kinds > {"Index", "Scatter", "ScatterAdd", "Where", "Sort", "GLU", "GridSample", "Cholesky", "DiceLoss"}
     actions = [action for trial in trials for action in trial.actions]
     assert {action.batch for action in actions} == {1, 2, 3, 5}
     assert {action.phase for action in actions} == {"train", "eval"}
@@ -106,6 +109,46 @@ def round_badly(monkeypatch: pytest.MonkeyPatch) -> None:
             np.multiply(op.bound[1], np.float32(1.0001), out=op.bound[1])
 
     monkeypatch.setattr(binding.Op, "run", rough)
+
+
+CANCELLING = Trial(  # the gradient of the bias is the sum over a BatchNorm's dx: 0, but for roundings
+    config={
+        "seed": 0,
+        "inputs": {"x": {"shape": [3, 2, 3, 4, 4]}, "u": {"shape": [3, 96]}},
+        "net": [
+            {"name": "l0", "type": "Bias", "bottom": "x"},
+            {"name": "l1", "type": "BatchNorm", "bottom": "l0", "affine": False},
+            {"name": "l2", "type": "LogSigmoid", "bottom": "l1"},
+            {"name": "l3", "type": "Flatten", "bottom": "l2"},
+            {"name": "l4", "type": "EuclideanLoss", "bottom": ["l3", "u"]},
+        ],
+    },
+    actions=[Action("step", 3, data) for data in range(3)],
+    watched=[],
+    keeps=["all", "none"],
+    threads=False,
+)
+
+
+def test_roundings_of_terms_that_cancel_are_no_finding() -> None:
+    for data in range(0, 30, 3):
+        actions = [Action("step", 3, data + i, "int64") for i in range(3)]
+        assert not judge(dataclasses.replace(CANCELLING, actions=actions)).findings
+
+
+@pytest.mark.parametrize("share", [3e-3, -1e-2])
+def test_terms_that_do_not_cancel_as_they_should_are_found(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """The sum is off by a small share of one term of 144."""
+    kind = LAYERS.get("Bias")
+    backward = kind.backward
+
+    def spoilt(self: Any, dy: Any) -> Any:
+        if dy.dtype == np.float32:
+            self.grads.bias += share * np.abs(dy).max()
+        return backward(self, dy)
+
+    monkeypatch.setattr(kind, "backward", spoilt)
+    assert "params/l0/bias is off" in judge(CANCELLING).findings[0]
 
 
 # Each with the seed of a campaign that meets it soon.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from layerforge.config.sections import SolverSection
 from layerforge.schema.errors import ConfigError, ConfigErrors
-from layerforge.schema.registry import SCHEDULES
+from layerforge.schema.params import param
+from layerforge.schema.registry import SCHEDULES, register_schedule
 from layerforge.solvers.schedules import Plateau, Progress, Schedule
 
 
@@ -219,3 +221,49 @@ def test_bad_values(config: dict[str, Any], message: str) -> None:
 def test_an_overflowing_lr_is_an_error_not_a_traceback(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="learning rate is not finite at step 100000"):
         lrs(make(**config), [100000])
+
+
+# A schedule of one's own ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def halving() -> Iterator[type[Schedule]]:
+    @register_schedule
+    class Halving(Schedule):
+        """halving: lr / (1 + floor(i / every))"""
+
+        type_name = "halving"
+        every: int = param(2, help="units between two changes", ge=1)
+
+        def value(self, base_lr: float, i: int, n: int) -> float:
+            return base_lr / (1 + i // self.every)
+
+    yield Halving
+    SCHEDULES.remove("halving")
+
+
+def test_a_schedule_of_ones_own_has_all_that_others_have(halving: type[Schedule]) -> None:
+    assert lrs(make(type="halving"), [0, 1, 2, 4]) == [1, 1, 0.5, pytest.approx(1 / 3)]
+    assert lrs(make(type="halving", every=4, warmup=2), [0, 1, 4]) == [0.5, 1, 0.5]
+    assert make(type="halving", unit="epoch").lr(1.0, Progress(iteration=50, epoch=2)) == 0.5
+    with pytest.raises(ConfigError, match="every must be >= 1"):
+        make(type="halving", every=0)
+    with pytest.raises(ConfigError, match="did you mean 'halving'"):
+        make(type="halvin")
+
+
+def test_what_goes_wrong_in_a_schedule_of_ones_own_names_it(halving: type[Schedule]) -> None:
+    halving.value = lambda self, base_lr, i, n: base_lr / i  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match=r"schedule halving: ZeroDivisionError in value\(1, 0, 1\)"):
+        lrs(make(type="halving"), [0])
+    halving.value = lambda self, base_lr, i, n: None  # type: ignore[method-assign, assignment, return-value]
+    with pytest.raises(ConfigError, match="schedule halving: TypeError in value"):
+        lrs(make(type="halving"), [0])
+    halving.value = lambda self, base_lr, i, n: math.nan  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="not finite at step 0"):
+        lrs(make(type="halving"), [0])
+
+
+def test_a_name_that_is_taken_is_refused() -> None:
+    with pytest.raises(ConfigError, match="schedule type cosine is registered twice"):
+        register_schedule(type("Cosine", (Schedule,), {"type_name": "cosine", "__module__": "mine"}))

@@ -11,6 +11,7 @@ import numpy as np
 from layerforge.arrays.functional import rows
 from layerforge.arrays.spec import Spec, index
 from layerforge.contract.layer import Example, Layer
+from layerforge.contract.metric import Metric
 from layerforge.layers.elementwise.prelu import PReLU
 from layerforge.layers.indexing.embedding import Embedding
 from layerforge.layers.losses.ctc import CTCLoss
@@ -918,3 +919,46 @@ class TripletMarginLossWithoutEps(TripletMarginLoss):
 
     def forward(self, anchor: Any, positive: Any, negative: Any) -> Any:
         return super().forward(anchor - self.eps, positive, negative)
+
+
+class MeanScore(Metric):
+    """A healthy mean of all numbers."""
+
+    examples = [Example({}, [Spec((7, 3))])]
+
+    def setup(self, x: Spec) -> Spec:
+        return x.with_shape(())
+
+    def update(self, x: Any) -> Any:
+        return {"sum": x.sum(dtype="float64"), "count": self.number(x.size)}
+
+    def compute(self, tally: Any) -> Any:
+        return tally["sum"] / tally["count"]
+
+
+HEALTHY.append(MeanScore)
+
+
+@caught_by("merges")
+class MeanOfMeans(MeanScore):
+    """Of batches of different sizes another number."""
+
+    def update(self, x: Any) -> Any:
+        return {"sum": x.mean(dtype="float64"), "count": self.number(1)}
+
+
+@caught_by("merges")
+class MergingInPlace(MeanScore):
+    def merge(self, first: Any, second: Any) -> Any:
+        for name in first:
+            first[name] += second[name]
+        return first
+
+    def number(self, value: float) -> Any:
+        return self.xp.full((1,), float(value))
+
+
+@caught_by("merges")
+class MeanInTheNetsDtype(MeanScore):
+    def compute(self, tally: Any) -> Any:
+        return super().compute(tally).astype("float32")

@@ -14,6 +14,7 @@ from layerforge.config import dump_yaml
 from layerforge.schema.errors import ConfigError
 from layerforge.schema.synonyms import is_higher_better
 from layerforge.solvers.schedules import Plateau
+from layerforge.training.evaluation import Scores
 
 Run = dict[str, Any]
 
@@ -98,7 +99,8 @@ def test_a_plateau_knows_what_is_good(run: Run, monitor: str, falls: bool) -> No
 def test_a_metric_of_any_name_that_is_a_loss_falls(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run["net"][1]["name"] = "score"
     told = iter([1.0, 2.0, 3.0, 4.0])
-    monkeypatch.setattr("layerforge.training.loop.evaluate", lambda *_: dict.fromkeys(("score", "loss"), next(told)))
+    scores = (Scores(dict.fromkeys(("score", "loss"), value)) for value in told)
+    monkeypatch.setattr("layerforge.training.loop.score", lambda *_: next(scores))
     run["train"] = {"epochs": 4, "early_stopping": {"monitor": "val/score", "patience": 2}}
     run["checkpoint"] = {"monitor": "val/score"}
     result = train(run)
@@ -107,7 +109,7 @@ def test_a_metric_of_any_name_that_is_a_loss_falls(run: Run, monkeypatch: pytest
 
 def test_the_plateau_lowers_lr_when_the_accuracy_stops_rising(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     told = iter([0.1, 0.2, 0.3, 0.3, 0.3])
-    monkeypatch.setattr("layerforge.training.loop.evaluate", lambda *_: {"accuracy": next(told), "loss": 1.0})
+    monkeypatch.setattr("layerforge.training.loop.score", lambda *_: Scores({"accuracy": next(told), "loss": 1.0}))
     run["train"] = {"epochs": 5, "log_every": 3}
     result = train(watching(run, "solver.schedule", monitor="val/accuracy", factor=0.5))
     rows = Path(result.run, "metrics.csv").read_text().splitlines()

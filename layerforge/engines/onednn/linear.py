@@ -18,7 +18,6 @@ FEW = 8  # rows up to which reading the weights is the work, and oneDNN's inner 
 class OneDnnLinear(Folding, OneDnn, Linear):
     """Linear, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
-    type_name = "Linear"
     replays = can_overwrite_grad = True
 
     def channels_of(self, top: Spec) -> bool:

@@ -23,7 +23,6 @@ FEW = 64  # classes
 class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
     """SoftmaxCrossEntropy of labels that all count, one per sample: -Σ log p[label] / n needs no one-hot matrix."""
 
-    type_name = "SoftmaxCrossEntropy"
     replays = True
 
     @classmethod

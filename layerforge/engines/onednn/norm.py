@@ -47,7 +47,6 @@ def give(layer: Any, dweight: Any, dbias: Any) -> None:
 class OneDnnBatchNorm(OneDnn, BatchNorm):
     """BatchNorm, with a ReLU if the plan fused one. It keeps x, mean and variance instead of x̂."""
 
-    type_name = "BatchNorm"
     replays = can_overwrite_grad = True
     backward_reads = ("bottom",)
     inplace = False
@@ -208,7 +207,6 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
     spread: see `normalize_few`.
     """
 
-    type_name = "LayerNorm"
     replays = can_overwrite_grad = True
     rows = staticmethod(rows_in_order)  # of columns in order oneDNN takes the wrong elements in backward
     backward_reads = ()
@@ -258,7 +256,6 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
 class OneDnnLocalResponseNorm(OneDnn, LocalResponseNorm):
     """LocalResponseNorm across channels."""
 
-    type_name = "LocalResponseNorm"
     replays = True
     backward_reads = ("bottom",)
     inplace = False

@@ -218,7 +218,6 @@ def pair(states: Sequence[Any]) -> tuple[Any, Any]:
 class OneDnnRNN(OneDnnRecurrent, RNN):
     """RNN with tanh: a state made by oneDNN's ReLU would be 0 where it is NaN."""
 
-    type_name = "RNN"
     cell = recurrence.RNN
 
     @classmethod
@@ -233,14 +232,12 @@ class OneDnnRNN(OneDnnRecurrent, RNN):
 class OneDnnLSTM(OneDnnRecurrent, LSTM):
     """LSTM."""
 
-    type_name = "LSTM"
     cell = recurrence.LSTM
 
 
 class OneDnnGRU(OneDnnRecurrent, GRU):
     """GRU. oneDNN's gates are z, r and n. It has a fourth bias: b_hh of n, which r multiplies."""
 
-    type_name = "GRU"
     cell = recurrence.GRU
     weight_blocks = ((0, 1), (1, 0), (2, 2))
     bias_blocks = ((0, 1, 1), (1, 0, 0), (2, 2, None), (3, None, 2))

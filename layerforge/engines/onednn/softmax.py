@@ -22,7 +22,6 @@ LONGEST = 2**13  # elements of an axis that a softmax of oneDNN adds up one afte
 class OneDnnSoftmax(OneDnn, Softmax):
     """Softmax."""
 
-    type_name = "Softmax"
     replays = True
     inplace = False
 
@@ -54,7 +53,6 @@ class OneDnnSoftmax(OneDnn, Softmax):
 class OneDnnLogSoftmax(OneDnn, LogSoftmax):
     """LogSoftmax, by NumPy: oneDNN's logarithm is off by up to 4e-6 where the result is nearly 0."""
 
-    type_name = "LogSoftmax"
     replays = True
     inplace = False
 

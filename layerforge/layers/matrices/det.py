@@ -10,7 +10,7 @@ from ...arrays.spec import Spec
 from ...contract.layer import Example
 from ...schema.registry import register
 from ..reductions.prod import product_of_others
-from .square import SQUARE, OfSquares, decomposed
+from .square import SQUARE, OfSquares, decomposed, where_finite
 
 
 def of_rank(rank: int) -> Any:
@@ -23,13 +23,19 @@ def of_rank(rank: int) -> Any:
     return draw
 
 
+def orientation(xp: Any, x: Any) -> Any:
+    """The determinants of orthogonal matrices: 1 or -1."""
+    return where_finite(xp, lambda x: xp.linalg.slogdet(x)[0], x)
+
+
 @register
 class Det(OfSquares):
     """Det: the determinant of square matrices
 
         y = det x
 
-    Where matrices are large y soon over- or underflows: LogDet is its logarithm.
+    Where matrices are large y soon over- or underflows: LogDet is its logarithm. Of a matrix that holds NaN or infinity
+    y and dx are NaN.
 
     Shapes    x (..., K, K) real, y (...)
     Backward  Along row i, det x = Σⱼ x[i, j] c[i, j] with cofactors c[i, j] that do not depend on that row, so
@@ -42,7 +48,7 @@ class Det(OfSquares):
               Nothing is divided by. For rank K - 1 one element of r is left, for a lower rank none.
     Keeps     x
     Cost      2K³/3 flops per matrix forward, about 20K³ backward
-    Errors    LayerError when x is not square matrices, or in backward when one holds NaN or infinity
+    Errors    LayerError when x is not square matrices
     Source    Giles 2008; Golub & Van Loan 2013; compare torch.linalg.det
     """
 
@@ -60,13 +66,13 @@ class Det(OfSquares):
 
     def forward(self, x: Any) -> Any:
         self.save(x=x)
-        return self.xp.linalg.det(x)
+        return where_finite(self.xp, self.xp.linalg.det, x)
 
     def cofactors(self) -> Any:
         """The cofactor of each number of x."""
         xp = self.xp
         u, s, vt = decomposed(xp, self.saved.x)
-        turns = xp.linalg.slogdet(u)[0] * xp.linalg.slogdet(vt)[0]  # of orthogonal matrices: 1 or -1
+        turns = orientation(xp, u) * orientation(xp, vt)
         others = product_of_others(xp, s, (s.ndim - 1,))
         return (u * (turns[..., None] * others)[..., None, :]) @ vt  # u diag(...) vᵀ
 

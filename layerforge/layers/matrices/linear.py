@@ -78,7 +78,7 @@ class Linear(Layer):
             raise LayerError("the bottom is a single number, expected at least one axis of features")
         if x.sparse and x.ndim != 2:
             raise LayerError(f"a sparse bottom has two axes, got {x}")
-        self.add_param("weight", (self.out_features, x.shape[-1]), self.weight_filler)
+        self.add_param("weight", (self.out_features, x.shape[-1]), self.weight_filler, by_columns=bool(x.sparse))
         if self.bias:
             self.add_param("bias", (self.out_features,), self.bias_filler, decay_mult=0)
         return x.dense.with_shape((*x.shape[:-1], self.out_features))
@@ -103,7 +103,7 @@ class Linear(Layer):
     def sparse_backward(self, x: CSR, dy: Any) -> CSR | None:
         """dW in the columns that x has numbers in, and dx at the places where it has them."""
         if self.needs_param_grad.weight:
-            self.grads.weight[:, x.columns] += x.transposed_product(dy).T
+            x.add_transposed_product(self.grads.weight.T, dy)
         return x.at_stored_places(dy, self.params.weight) if self.needs_grad[0] else None
 
     def jvp(self, dx: Any) -> Any:

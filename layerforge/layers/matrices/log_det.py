@@ -8,7 +8,7 @@ from typing import Any
 from ...arrays.functional import sum_of
 from ...arrays.spec import Spec
 from ...schema.registry import register
-from .square import SQUARE, OfSquares, inverse, transposed
+from .square import SQUARE, OfSquares, inverse, transposed, where_finite
 
 
 @register
@@ -39,7 +39,7 @@ class LogDet(OfSquares):
 
     def forward(self, x: Any) -> Any:
         self.save(x=x)
-        sign, log = self.xp.linalg.slogdet(x)
+        sign, log = where_finite(self.xp, lambda x: tuple(self.xp.linalg.slogdet(x)), x)
         return self.xp.where(sign < 0, self.xp.full((), float("nan"), dtype=x.dtype), log)
 
     def backward(self, dy: Any) -> Any:

@@ -12,7 +12,7 @@ from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
 from ...schema.registry import register
-from .square import check_square, matrices, singular, transposed
+from .square import check_square, matrices, singular, transposed, where_finite
 
 
 def solve(xp: Any, a: Any, b: Any) -> Any:
@@ -23,7 +23,7 @@ def solve(xp: Any, a: Any, b: Any) -> Any:
     batch = broadcast_shape(a.shape[:-2], b.shape[:-2])
     a, b = (xp.broadcast_to(m, (*batch, *m.shape[-2:])) for m in (a, b))
     try:
-        return xp.linalg.solve(a, b)
+        return where_finite(xp, lambda a: xp.linalg.solve(a, b), a)
     except np.linalg.LinAlgError:
         raise singular() from None
 

@@ -86,7 +86,7 @@ class SparseMatmul(Layer):
     def all_rows(self, a: CSR, dy: Any) -> Any:
         """aᵀ dy (K, N), with zeros in the rows whose column of a is empty."""
         db = self.xp.zeros((a.shape[1], dy.shape[1]), dtype=dy.dtype)
-        db[a.columns] = a.transposed_product(dy)
+        a.add_transposed_product(db, dy)
         return db
 
     def jvp(self, da: Any, db: Any) -> Any:

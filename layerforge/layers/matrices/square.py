@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,44 +35,63 @@ def transposed(x: Any) -> Any:
     return x.swapaxes(-1, -2)
 
 
+def where_finite(xp: Any, compute: Callable[[Any], Any], x: Any) -> Any:
+    """What is computed of matrices, one array or several; NaN for each matrix that holds NaN or infinity.
+
+    Of such a matrix some libraries say that it is singular, or has no factors; others warn, print, return numbers, or
+    search for ever (the singular values of one that holds infinity). They do not see it: they get the identity instead.
+    """
+    finite = xp.isfinite(x).all(axis=(-2, -1))
+    if bool(finite.all()):
+        return compute(x)
+    found = compute(xp.where(finite[..., None, None], x, xp.eye(*x.shape[-2:], dtype=x.dtype)))
+    if not isinstance(found, tuple):
+        return _or_nan(xp, finite, found)
+    return tuple(_or_nan(xp, finite, array) for array in found)
+
+
+def _or_nan(xp: Any, finite: Any, array: Any) -> Any:
+    """An array of something of each matrix, with NaN where the matrix is not finite."""
+    axes = (1,) * (array.ndim - finite.ndim)
+    return xp.where(finite.reshape(*finite.shape, *axes), array, xp.full((), float("nan"), dtype=array.dtype))
+
+
 def inverse(xp: Any, x: Any) -> Any:
     """x⁻¹ for each matrix; LayerError when one is singular (CuPy returns NaN instead)."""
     try:
-        return xp.linalg.inv(x)
+        return where_finite(xp, xp.linalg.inv, x)
     except np.linalg.LinAlgError:
         raise singular() from None
 
 
 def decomposed(xp: Any, x: Any) -> tuple[Any, Any, Any]:
-    """u, s and vᵀ of x = u diag(s) vᵀ for matrices, square or not, as many columns of u and v as there are s.
-
-    Errors   LayerError when a matrix holds NaN or infinity
-    """
+    """u, s and vᵀ of x = u diag(s) vᵀ for matrices, square or not, as many columns of u and v as there are s."""
     try:
-        u, s, vt = xp.linalg.svd(x, full_matrices=False)
+        u, s, vt = where_finite(xp, lambda x: tuple(xp.linalg.svd(x, full_matrices=False)), x)
     except np.linalg.LinAlgError:
-        raise not_finite() from None
-    return u, found(xp, s), vt
+        raise not_found() from None
+    return u, s, vt
 
 
 def singular_values(xp: Any, x: Any) -> Any:
-    """The s of `decomposed` alone, at less cost."""
+    """The s of `decomposed` alone, at less cost.
+
+    Errors   LayerError when a matrix holds NaN or infinity
+    """
+    if not bool(xp.isfinite(x).all()):
+        message = "a matrix holds NaN or infinity: it has no singular values"
+        raise LayerError(message, hint="look at the layer below")
     try:
-        return found(xp, xp.linalg.svd(x, compute_uv=False))
+        return xp.linalg.svd(x, compute_uv=False)
     except np.linalg.LinAlgError:
-        raise not_finite() from None
+        raise not_found() from None
 
 
-def found(xp: Any, s: Any) -> Any:
-    """Singular values, unless they are NaN: not every library says of every matrix that it has none."""
-    if bool(xp.isnan(s).any()):
-        raise not_finite()
-    return s
-
-
-def not_finite() -> LayerError:
-    """The error for a matrix without singular values."""
-    return LayerError("a matrix holds NaN or infinity: it has no singular values", hint="look at the layer below")
+def not_found() -> LayerError:
+    """The error for a matrix whose singular values are not found, which is rare."""
+    return LayerError(
+        "the search for the singular values of a matrix does not converge", hint="look at the layer below"
+    )
 
 
 def singular() -> LayerError:

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import check_index, check_labels, scatter_add
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
-from ...schema.errors import LayerError
+from ...contract.metric import Tally
 from ...schema.params import param
 from ...schema.registry import register
-from ..losses.labels import BAD_EXAMPLES, Labelled, some_ignored
+from ..losses.labels import BAD_EXAMPLES, some_ignored
+from .compared import CLASSES, ONE, PREDICTED
+from .decided import Decided
 
 
 @register
-class ConfusionMatrix(Labelled):
+class ConfusionMatrix(Decided):
     """ConfusionMatrix: how many positions of each class were taken for which class
 
         y[t, p] = Σ [label = t and prediction = p]      over the positions whose label is not ignore_index
 
     A row t for each right class, a column p for each prediction, so what is right is on the diagonal. Of scores the
-    prediction is the class with the largest, the first of equal ones. Where a score is NaN there is no prediction: the
-    row of that label is NaN, and stays so in the sum over batches.
+    prediction is the class with the largest, the first of equal ones; one score is class 1 above `threshold`. Where a
+    score is NaN there is no prediction: the row of that label is NaN, and stays so in the sum over batches. With a
+    third bottom each sample counts by its weight.
 
     An evaluation adds up the matrices of its batches: a row over its sum is the share of each answer for that class,
     and on the diagonal the accuracy of each class, over all samples and not over batches.
 
-    Shapes    x (N, K) or (N, K, d1, ...) real: scores of K = num_classes classes, or (N) or (N, d1, ...) index:
-              predictions; labels (N) or (N, d1, ...) index; y (K, K)
+    Shapes    x (N, K) or (N, K, d1, ...) real: scores of K = num_classes classes, x (N) or (N, 1) real: one score of
+              num_classes 2, or x (N) or (N, d1, ...) index: predictions; labels (N) or (N, d1, ...) index; weights (N);
+              y (K, K)
     Keeps     nothing: a metric has no gradient
     Cost      one pass over the scores, one count for each position
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label or prediction that is no class
     Source    compare sklearn.metrics.confusion_matrix, which has the same rows and columns
     """
+
+    adds_up = True
+    forms = (CLASSES, ONE, PREDICTED)
 
     num_classes: int = param(help="how many classes", ge=1)
 
@@ -51,57 +56,42 @@ class ConfusionMatrix(Labelled):
         Example({"num_classes": 2, "ignore_index": 0}, [Spec((3, 2)), index((3,), 1)], "no position counts"),
         Example({"num_classes": 1}, [Spec((1, 1)), index((1,), 1)]),
         Example({"num_classes": 3}, [Spec((0, 3)), index((0,), 3)], "no sample"),
+        Example({"num_classes": 2, "threshold": 0.1}, [Spec((9, 1)), index((9, 1), 2)], "one score"),
+        Example({"num_classes": 3}, [Spec((9, 3)), index((9,), 3), Spec((9,), low=0.1, high=2)], "weighted samples"),
     ]
     bad_examples = [
-        *(Bad({"num_classes": 5, **bad.params}, bad.message, bad.bottoms) for bad in BAD_EXAMPLES if bad.params),
+        *(Bad({"num_classes": 5, **bad.params}, bad.message, bad.bottoms) for bad in BAD_EXAMPLES
+          if bad.params),
         Bad({}, "num_classes is required"),
         Bad({"num_classes": 0}, "must be >= 1"),
         Bad({"num_classes": 4}, "scores of 5 classes, num_classes is 4", [Spec((4, 5)), index((4,), 4)]),
+        Bad({"num_classes": 2}, "threshold: 0 for logits", [Spec((4, 1)), index((4,), 2)]),
         Bad({"num_classes": 5}, "has shape (4, 1), expected (4,)", [Spec((4, 5)), index((4, 1), 5)]),
         Bad({"num_classes": 5}, "has shape (4, 1), expected (4,)", [index((4,), 5), index((4, 1), 5)]),
         Bad({"num_classes": 5}, "bottom[1] must be integers", [Spec((4, 5)), Spec((4,))]),
         Bad({"num_classes": 5}, "at least a batch axis", [index((), 5), index((), 5)]),
-    ]
+    ]  # fmt: skip
 
-    def setup(self, x: Spec, labels: Spec) -> Spec:
-        if x.is_real:
-            super().setup(x, labels)
-            if x.shape[1] != self.num_classes:
-                raise LayerError(f"bottom[0] holds scores of {x.shape[1]} classes, num_classes is {self.num_classes}")
-        elif x.ndim:
-            self.expect_labels(labels, x.shape)
-        else:
-            raise LayerError("bottom[0] is a single number, expected at least a batch axis")
-        return Spec((self.num_classes, self.num_classes), self.dtype)
+    def form_of(self, x: Spec, labels: Spec) -> str:
+        if self.num_classes == 1 and x.is_real and x.ndim > 1 and labels.shape == (x.shape[0], *x.shape[2:]):
+            return CLASSES  # the scores of the only class, which is right
+        return super().form_of(x, labels)
 
-    def index_range(self, i: int, *bottoms: Spec) -> range:
-        """Classes."""
-        return range(self.num_classes)
+    def tops_of(self, number: Spec) -> Spec:
+        return number.with_shape((self.num_classes, self.num_classes))
 
-    def mean_over(self, x: Any, labels: Any) -> None:
+    def mean_over(self, *bottoms: Any) -> None:
         """Counts are added up."""
 
-    def forward(self, x: Any, labels: Any) -> Any:
-        xp, classes = self.xp, self.num_classes
-        valid = self.valid(labels)
-        check_labels(xp, labels, classes, valid)
-        if x.dtype.kind == "f":
-            predicted = x.argmax(axis=1)
-        else:
-            predicted = x * valid
-            check_index(xp, predicted, classes, f"{classes} classes")
-        cells = (labels * valid).astype("int64") * classes + predicted
-        counts = xp.zeros(classes * classes, dtype=self.dtype)
-        scatter_add(xp, counts, cells.reshape(-1), 0, self.worth(x, valid).reshape(-1))
-        counts = counts.reshape(classes, classes)
-        return xp.where(xp.isnan(counts).any(axis=1, keepdims=True), math.nan, counts).astype(self.dtype)
+    def update(self, x: Any, labels: Any, weight: Any = None) -> Tally:
+        return {"counts": matrix_of(self.xp, *self.decide(x, labels, weight), self.num_classes)}
 
-    def worth(self, x: Any, valid: Any) -> Any:
-        """What each position counts: 1, 0 where it is ignored, and NaN where it should count and a score is NaN."""
-        one = valid.astype(self.dtype)
-        if x.dtype.kind == "f":
-            one[valid & self.xp.isnan(x).any(axis=1)] = math.nan
-        return one
+    def compute(self, tally: Tally) -> Any:
+        return tally["counts"]
 
-    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        return bottoms[0].size
+
+def matrix_of(xp: Any, labels: Any, predicted: Any, weight: Any, classes: int) -> Any:
+    """What the positions of each label (rows) and prediction (columns) weigh: (K, K). With one NaN its row is NaN."""
+    sums = xp.bincount(labels * classes + predicted, weights=weight, minlength=classes * classes)
+    sums = sums.astype("float64").reshape(classes, classes)
+    return xp.where(xp.isnan(sums).any(axis=1, keepdims=True), math.nan, sums)
