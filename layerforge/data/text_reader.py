@@ -111,10 +111,11 @@ class TextReader(Reader):
         return {"x": x, "mask": mask}
 
     def _bags(self, found: Sequence[np.ndarray]) -> Any:
-        special = np.array(self.tokenizer.special, np.int64)
+        is_word = np.ones(len(self.tokenizer.tokens), bool)
+        is_word[list(self.tokenizer.special)] = False
         data, columns, ends = [], [], [0]
         for numbers in found:
-            where, counts = np.unique(numbers[~np.isin(numbers, special)], return_counts=True)
+            where, counts = np.unique(numbers[is_word[numbers]], return_counts=True)
             data.append(bag(where, counts, self.form))
             columns.append(where)
             ends.append(ends[-1] + len(where))
