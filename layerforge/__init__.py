@@ -35,6 +35,7 @@ _PUBLIC = {
     "gradcheck": "check.gradcheck",
     "jacobian": "run.derivatives",
     "train": "training.train",
+    "cross_validate": "training.folds",
     "load_model": "inference.model",
     "hook": "training.hooks",
     "Running": "training.hooks",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:  # the same names, as type checkers and editors read them; a t
     from .schema.registry import register_source as register_source
     from .solvers.schedules import Schedule as Schedule
     from .solvers.solver import Solver as Solver
+    from .training.folds import cross_validate as cross_validate
     from .training.hooks import Running as Running
     from .training.hooks import hook as hook
     from .training.train import train as train

@@ -21,6 +21,7 @@ from .arrays import threads
 from .arrays.backend import Array, Backend, get_backend
 from .config.document import Config
 from .contract.layer import Layer, Run
+from .graph.balanced import settle_weights
 from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
 from .plan.engines import FAST, EngineRequest
@@ -66,7 +67,7 @@ class Net(access.Settled):
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
         self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype, self.threads)
-        errors: list[LayerForgeError] = [] if like else list(config.errors)
+        errors: list[LayerForgeError] = [] if like else [*config.errors, *settle_weights(config)]
         builder = builder_for(config, self.dtype, errors, like["inputs"] if like is not None else None)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
         for name in self.graph.inputs.keys() & set(FORWARD_WORDS):

@@ -14,7 +14,7 @@ from ..contract.layer import Example, Layer
 from ..layers.losses.vectors import signs
 from .case import Case, close, demand, layer_check
 from .harness import Probe
-from .loss_formulas import FORMULAS
+from .loss_formulas import BY_SAMPLES, FORMULAS
 
 SCORES, LABELS = Spec((2, 3, 2, 3)), index((2, 2, 3), 3)
 PAIR, VECTORS = [Spec((3, 2, 4))] * 2, [Spec((5, 2, 4))] * 3
@@ -68,7 +68,10 @@ def with_all_options(cls: type[Layer]) -> Iterator[Example]:
     ways = [{"reduction": value} for value in choices["reduction"]]
     ways += [{"normalization": value} for value in choices.get("normalization", ()) if value != "valid"]
     for options, bottoms in OPTIONS.get(cls.type_name, ()):
-        yield from (Example({**options, **way}, bottoms) for way in ways)
+        each = [bottoms]
+        if cls.type_name in BY_SAMPLES:
+            each.append([*bottoms, Spec(bottoms[1].shape[:1], low=0.1, high=3)])
+        yield from (Example({**options, **way}, given) for way in ways for given in each)
 
 
 def has_formula(case: Case) -> str | None:

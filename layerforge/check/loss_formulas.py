@@ -26,6 +26,42 @@ def reduced(layer: Any, losses: Any, divisor: float) -> Any:
     return np.array(total if layer.reduction == "sum" else total / (divisor or 1))
 
 
+def with_sample_weights(formula: Formula, share: Callable[..., Any]) -> Formula:
+    """The same with a weight ω of each sample as a third bottom: Σ ω ℓ, over Σ ω share for a mean of what counts."""
+
+    def weighted(layer: Any, x: Any, t: Any, *weight: Any) -> Any:
+        if not weight:
+            return formula(layer, x, t)
+        each = formula(Only(layer, reduction="none"), x, t)
+        factor = np.array([weight[0][at[: weight[0].ndim]] for at in np.ndindex(*each.shape)]).reshape(each.shape)
+        ways = {"full": each.size, "batch_size": len(each), "batchmean": len(each), "none": 1}
+        way = layer.reduction if layer.reduction == "batchmean" else getattr(layer, "normalization", "valid")
+        counts = math.fsum(np.ravel(factor * share(layer, x, t))) if way == "valid" else ways[way]
+        return reduced(layer, factor * each, counts)
+
+    return weighted
+
+
+class Only:
+    """A layer with some hyper-parameters replaced."""
+
+    def __init__(self, layer: Any, **values: Any) -> None:
+        self.layer = layer
+        vars(self).update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.layer, name)
+
+
+def shares(layer: Any, x: Any, t: Any) -> Any:
+    """What each position counts: the weight of its label, 0 where it is ignored, 1 of probabilities and elements."""
+    if t.dtype.kind == "f":
+        return 1.0
+    weight = getattr(layer, "weight", None) or [1.0] * x.shape[1]
+    counts = [0.0 if label == layer.ignore_index else weight[int(label)] for label in np.ravel(t)]
+    return np.array(counts).reshape(t.shape)
+
+
 # Losses between two blobs ---------------------------------------------------------------------------------------------
 
 
@@ -294,3 +330,10 @@ FORMULAS: dict[str, Formula] = {
     "SoftmaxCrossEntropy": cross_entropy,
     "TripletMarginLoss": of_vectors(triplet),
 }
+
+BY_SAMPLES = (
+    *("BCELoss", "BCEWithLogitsLoss", "EuclideanLoss", "HuberLoss", "KLDivLoss", "L1Loss", "MSELoss"),
+    *("SigmoidFocalLoss", "SmoothL1Loss", "FocalLoss", "HingeLoss", "MultinomialLogisticLoss", "NLLLoss"),
+    "SoftmaxCrossEntropy",
+)
+FORMULAS |= {name: with_sample_weights(FORMULAS[name], shares) for name in BY_SAMPLES}

@@ -147,6 +147,7 @@ def remarks(net: Net) -> list[str]:
         notes.append("there is no solver section; `layerforge train` needs at least solver.lr")
     if not any(any(node.loss_weights) for node in net.graph.nodes if node.runs_in("train")):
         notes.append("no layer is a loss in train, so there is nothing to minimise")
+    notes += division(net)
     notes += gaps(net)
     try:
         get_backend(net.config.top.backend)
@@ -164,7 +165,16 @@ def gaps(net: Net) -> list[str]:
     if data is None:
         return []
     labels = {section: feed.source.labels() for section, feed in data.feeds().items()}
-    return class_gaps(data, labels, uses_of(net.graph))
+    return [*data.train.source.notes(), *class_gaps(data, labels, uses_of(net.graph))]
+
+
+def division(net: Net) -> list[str]:
+    """How many samples `data.split` gives to each section, where their files are here."""
+    data = net.config.data
+    if data is None or data.split is None or data.train.source.with_share(None).count_samples() is None:
+        return []
+    sizes = {name: data.feed(name).source.count_samples() for name in data.split.sections}
+    return [f"data.split: {', '.join(f'{name} {size}' for name, size in sizes.items())} samples"]
 
 
 def show(finding: Finding, args: argparse.Namespace) -> None:

@@ -149,6 +149,7 @@ def describe(source: Source) -> dict[str, Any]:
             for name, spec in specs.items()
         },
         "parts": {part: count(source, part) for part in source.parts},
+        "columns": source.fitted(),
         "classes": list(source.class_names),
         "settings": source.config,
     }
@@ -187,6 +188,7 @@ def info_lines(about: Mapping[str, Any]) -> list[str]:
     rows += [("Missing", f"{name} ({size / 1e6:.1f} MB)") for name, size in about["missing"].items()]
     rows += [("Part", f"{part}: {describe_count(n)}") for part, n in about["parts"].items()]
     rows += [("Blob", f"{name}: {describe_blob(blob)}") for name, blob in about["blobs"].items()]
+    rows += [("Column", text) for text in about["columns"]]
     rows += [("Classes", ", ".join(map(str, about["classes"])))] if about["classes"] else []
     rows += [("Settings", yaml_line(about["settings"]))] if yaml_line(about["settings"]) else []
     return [*about["about"].splitlines(), "", *align(rows)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from .arguments import add_json_option
 from .output import print_json
+from .terminal import note
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     trained = open_trained(args.target, overrides, args.weights, args.allow_import)
     loader = trained.open_data(args.data)
     scores = score(trained.net, loader.epoch(0), loader.class_names)
+    for text in loader.feed.source.notes():
+        note(text)
     if args.json:
         values = {f"{args.data}/{name}": value for name, value in scores.values.items()}
         print_json({"weights": str(trained.weights), **values, **scores.named_tables(args.data)})

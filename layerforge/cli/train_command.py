@@ -13,6 +13,9 @@ from .arguments import add_config_arguments, add_json_option, positive
 from .terminal import discard, settle_output
 
 if TYPE_CHECKING:
+    from ..config.document import Config
+    from ..training.console import Console
+    from ..training.ending import TrainResult
     from ..training.loop import Trainer
 
 
@@ -25,6 +28,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     start.add_argument("--init-weights", metavar="FILE", help="a new run from the weights of a snapshot")
     words = "a layer that the weights may lack or not fit, as a name or a pattern; may be repeated"
     parser.add_argument("--allow-missing", metavar="PATTERN", action="append", default=[], help=words)
+    words = "cross-validation: a run for each of K parts of the training data (data.split says how they are made)"
+    parser.add_argument("--folds", type=positive, metavar="K", help=words)
     parser.add_argument("--allow-config-change", action="store_true", help="resume although the config has changed")
     parser.add_argument("--output-dir", metavar="DIR", help="folder for the folders of runs (train.output_dir)")
     parser.add_argument("--name", help="name of the run (name)")
@@ -55,24 +60,72 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..training.console import Console
-    from ..training.loop import Trainer
-    from ..training.preparation import prepare
-    from ..training.resume import newest_run, resuming
+    from ..training.resume import newest_run
     from ..training.rundir import load_config
 
     overrides = overrides_of(args)
     config, run_dir = load_config(args.config, overrides, args.allow_import)
-    if run_dir is not None and not args.resume:
+    if run_dir is not None and (args.folds or not args.resume):
         raise ConfigError(
             f"{args.config} is a run: go on with it, or train its configuration anew?",
             hint=f"add --resume, or name {args.config}/config.resolved.yaml",
         )
+    console = console_of(args)
+    if args.folds:
+        return run_folds(args, overrides, console)
     target = None
     if args.resume or args.resume_from:
         config.raise_errors()
         target = args.resume_from or (run_dir.path if run_dir else newest_run(config))
-    console = Console(progress=args.progress, quiet=args.quiet, results=not args.json, lost=discard)
+    result = train(config, target, args, overrides, console)
+    if result is None:
+        return 0
+    if args.json:
+        console.machine(to_json(asdict(result), indent=2))
+    settle_output()  # the code is the run's, as in STATUS and summary.json, whether or not anybody could be told
+    return result.exit_code
+
+
+def console_of(args: argparse.Namespace) -> Console:
+    """Where a run says what it does."""
+    from ..training.console import Console
+
+    return Console(progress=args.progress, quiet=args.quiet, results=not args.json, lost=discard)
+
+
+def run_folds(args: argparse.Namespace, overrides: list[str], console: Console) -> int:
+    """Train the folds of a cross-validation; the exit code."""
+    from ..training.folds import run_folds
+    from ..training.rundir import load_config
+
+    if args.resume_from or args.folds < 2:
+        message = "--folds goes on with --resume" if args.resume_from else "--folds takes 2 or more"
+        raise ConfigError(message, hint="for example --folds 5")
+    result = run_folds(
+        lambda more: load_config(args.config, [*overrides, *more], args.allow_import)[0],
+        args.folds,
+        lambda config, target: train(config, target, args, overrides, console),
+        resume=args.resume,
+        console=console,
+    )
+    if result is None:
+        return 0
+    console.result(result.table())
+    console.note(f"written: {result.folder}/folds.json")
+    if args.json:
+        console.machine(to_json(asdict(result), indent=2))
+    settle_output()
+    return result.exit_code
+
+
+def train(
+    config: Config, target: Any, args: argparse.Namespace, overrides: list[str], console: Console
+) -> TrainResult | None:
+    """Train, going on from `target` where one is given; None where only what would be trained was asked for."""
+    from ..training.loop import Trainer
+    from ..training.preparation import prepare
+    from ..training.resume import resuming
+
     with resuming(target) as resume:
         trainer = Trainer(prepare(config, resume=resume), tuple(overrides), console=console)
         if resume is not None:
@@ -80,8 +133,8 @@ def run(args: argparse.Namespace) -> int:
         return work(trainer, args)
 
 
-def work(trainer: Trainer, args: argparse.Namespace) -> int:
-    """Train, or say what would be trained; the exit code."""
+def work(trainer: Trainer, args: argparse.Namespace) -> TrainResult | None:
+    """Train, or say what would be trained."""
     from .net_table import net_table
 
     console = trainer.console
@@ -93,9 +146,5 @@ def work(trainer: Trainer, args: argparse.Namespace) -> int:
         console.result(net_table(trainer.net))
     if args.dry_run:
         console.note(f"dry run: {trainer.total} steps would be trained; nothing was written")
-        return 0
-    result = trainer.run()
-    if args.json:
-        console.machine(to_json(asdict(result), indent=2))
-    settle_output()  # the code is the run's, as in STATUS and summary.json, whether or not anybody could be told
-    return result.exit_code
+        return None
+    return trainer.run()

@@ -12,131 +12,26 @@ The keys of a feed (batch_size, shuffle, drop_last, augment) and those of its so
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Protocol, Self, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol, Self
 
 import numpy as np
 
 from ..arrays.spec import Spec
 from ..schema.errors import ConfigError, LayerForgeError, raise_all
 from ..schema.locations import Place, PlacedDict, place_of
-from ..schema.params import Declared, Pair, family_value, param, parse_as, to_plain
+from ..schema.params import Declared, family_value, param
 from ..schema.registry import SOURCES
-from ..schema.synonyms import did_you_mean, hint_for_key
+from ..schema.synonyms import hint_for_key
+from .augmentation import Augment
+from .data_mapping import DataMapping
+from .data_split import SplitSection
+from .sampling import SamplerSection
+from .scaling import Transform
 
 SECTIONS = ("train", "val", "test")
-FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment")  # never a source's own
-STATISTICS = ("channel", "pixel")
-
-
-class DataMapping(Declared):
-    """A fixed part of the configuration: a mapping without a `type`."""
-
-    description: ClassVar[str] = "a mapping"
-    noun: ClassVar[str]  # what errors call it
-
-    @classmethod
-    def parse(cls, value: Any) -> Self:
-        """The section from its mapping, or itself where it was built in Python."""
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, Mapping):
-            raise TypeError
-        return cls.from_config(value)
-
-    @classmethod
-    def from_config(cls, values: Mapping[str, Any], owner: str | None = None, place: Place | None = None) -> Self:
-        """From its mapping; errors begin with `owner`, or with the name that the section has in the file."""
-        return super().from_config(values, owner or cls.noun, place)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The values as YAML writes them, defaults included."""
-        values = {name: getattr(self, name) for name in self.fields}
-        return {name: v.config if isinstance(v, DataMapping) else to_plain(v) for name, v in values.items()}
-
-
-class StatisticRule:
-    """The rule for a number, a list of one number per channel, or the name of a statistic of the training split."""
-
-    description = "a number, one per channel, 'channel' or 'pixel'"
-
-    @staticmethod
-    def parse(value: Any) -> float | list[float] | str:
-        if isinstance(value, str) and value not in STATISTICS:
-            hint = did_you_mean(value, STATISTICS) or f"either {StatisticRule.description}"
-            raise ConfigError(f"there is no statistic '{value}'", hint=hint)
-        return value if isinstance(value, str) else parse_as(float | list[float], value)
-
-
-Statistic: TypeAlias = Annotated[float | list[float] | str, StatisticRule]
-
-
-class Transform(DataMapping):
-    """y = (x scale - mean) / std, the same for train, val and test.
-
-    `channel` and `pixel` stand for the statistics of the training split before augmentation, in float64: one number per
-    channel (the first axis of a sample), or one per position. A channel that never changes becomes 0. The standard
-    deviation of a pixel is taken as at least a tenth of the root mean square over all pixels, so that a pixel that is
-    almost always black does not explode where it is not.
-    """
-
-    noun = "transform"
-
-    scale: float | None = param(None, help="factor; null: 1/255 for bytes, 1 for other numbers")
-    mean: Statistic | None = param(
-        None, help="subtracted after scaling: a number, one per channel, 'channel' or 'pixel' (of the training split)"
-    )
-    std: Statistic | None = param(
-        None, help="divisor: a number, one per channel, 'channel' or 'pixel' (of the training split)"
-    )
-    blobs: list[str] | None = param(
-        None, help="what is transformed; null: every input, and no target (what only losses and metrics read)"
-    )
-
-    def validate(self) -> None:
-        if self.scale == 0:
-            raise ConfigError("scale must not be 0")
-        numbers = [] if self.std is None or isinstance(self.std, str) else self.std
-        if any(n <= 0 for n in (numbers if isinstance(numbers, list) else [numbers])):
-            raise ConfigError("std must be > 0")
-
-    @property
-    def needs_statistics(self) -> bool:
-        """Whether the training split has to be read to know the transform."""
-        return isinstance(self.mean, str) or isinstance(self.std, str)
-
-
-class RandomCrop(DataMapping):
-    """A window at a random place of the image, which is first padded with zeros on all sides."""
-
-    noun = "random_crop"
-    description = "the padding in pixels, or {size:, padding:}"
-
-    size: Pair | None = param(None, help="height and width of the window; null: those of the image", ge=1)
-    padding: Pair = param(0, help="zeros added on each side", ge=0)
-
-    @classmethod
-    def parse(cls, value: Any) -> Self:
-        """As a section, or from a bare padding."""
-        return super().parse({"padding": value} if isinstance(value, (int, list, tuple)) else value)
-
-    def validate(self) -> None:
-        if self.size is None and self.padding == (0, 0):
-            raise ConfigError("random_crop changes nothing without size or padding", hint="example: random_crop: 4")
-
-
-class Augment(DataMapping):
-    """Random changes of the training images, before the transform; what moves in from outside is 0.
-
-    All images of a sample are moved alike. Val and test get the middle of the image where random_crop has a size.
-    """
-
-    noun = "augment"
-
-    random_crop: RandomCrop | None = param(None, help="padding, or {size:, padding:}")
-    flip: str | None = param(None, help="mirror every second image", choices=("horizontal", "vertical"))
-    shift: int = param(0, help="largest random shift in pixels, in both directions", ge=0)
+FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment", "sampler", "workers")  # never a source's own
+SOFT = "target"  # the blob of the probabilities of the classes, where samples are mixed
 
 
 class SampleSource(Protocol):
@@ -150,6 +45,8 @@ class SampleSource(Protocol):
     @property
     def title(self) -> str: ...
     @property
+    def channels(self) -> str: ...
+    @property
     def class_names(self) -> tuple[str, ...]: ...
     def specs(self) -> dict[str, Spec]: ...
     def follow(self, leader: Any) -> None: ...
@@ -157,9 +54,10 @@ class SampleSource(Protocol):
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]: ...
     def count(self, part: str) -> int | None: ...
     def normalised(self) -> list[tuple[str, ...]]: ...
-    def restore(self, reader: Any, class_names: Sequence[str]) -> None: ...
     def reader(self) -> Any: ...
+    def notes(self) -> list[str]: ...
     def with_split(self, split: str) -> Self: ...
+    def divided(self, split: SplitSection) -> Mapping[str, Self]: ...
 
 
 class SourceRule:
@@ -184,6 +82,10 @@ class Feed(DataMapping):
     shuffle: bool | None = param(None, help="a new order every epoch; null: for train only")
     drop_last: bool = param(False, help="leave out the last batch of an epoch where it is not full")
     augment: Augment | None = param(None, help="random changes of the images (train only)")
+    sampler: SamplerSection | None = param(None, help="balanced: draws all classes equally often (train only)")
+    workers: int | None = param(
+        None, help="threads that prepare batches; null: one, and where images are decoded or distorted one a core", ge=1
+    )
 
     section: str = "train"
 
@@ -200,6 +102,15 @@ class Feed(DataMapping):
         own["source"] = _caught(errors, _source, values, owner) or Declared()
         feed = _caught(errors, super().from_config, own, owner, place or place_of(values))
         raise_all(errors)
+        return feed
+
+    def with_source(self, source: SampleSource, section: str) -> Feed:
+        """The same feed for another source. Of another section: nothing random, no sample left out."""
+        own = {name: getattr(self, name) for name in self.fields} | {"source": source}
+        if section != self.section:
+            own |= {"shuffle": False, "drop_last": False, "augment": None, "sampler": None}
+        feed = Feed.from_config(own, place=self.place)
+        feed.section = section
         return feed
 
     @property
@@ -261,9 +172,13 @@ class FeedOf:
         # Errors with a place keep their own words, others get "data: " in front.
         owner = f"data.{self.section}" if place_of(value) else self.section
         feed = value if isinstance(value, Feed) else Feed.from_config(value, owner)
-        if feed.augment is not None and self.section != "train":
-            place = place_of(value, "augment", of="key")
-            raise ConfigError(f"{owner}: augment is for train only", place=place, hint="remove it here")
+        for key in ("augment", "sampler"):
+            if getattr(feed, key) is not None and self.section != "train":
+                place = place_of(value, key, of="key")
+                raise ConfigError(f"{owner}: {key} is for train only", place=place, hint="remove it here")
+        if feed.sampler is not None and feed.shuffle is False:
+            place = place_of(value, "shuffle", of="key")
+            raise ConfigError(f"{owner}: a sampler draws at random", place=place, hint="remove shuffle: false")
         feed.section = self.section
         if feed.shuffle is None:
             feed.shuffle = self.section == "train"
@@ -295,6 +210,7 @@ class DataSection(DataMapping):
     """
 
     noun = "data"
+    parts: Mapping[str, Feed]  # the feeds that `split` makes
 
     train: Annotated[Feed, FeedOf("train")] = param(help="what the net learns from")
     val: Annotated[Feed | None, FeedOf("val")] = param(
@@ -304,6 +220,7 @@ class DataSection(DataMapping):
     fallback: Annotated[SampleSource | None, FallbackRule] = param(
         None, help="source that replaces all three where the set is neither here nor reachable; said loudly"
     )
+    split: SplitSection | None = param(None, help="shares of train's source that val and test get")
     transform: Transform | None = param(None, help="scaling and normalisation, shared by train, val and test")
 
     @property
@@ -319,13 +236,27 @@ class DataSection(DataMapping):
             self.transform = Transform()
         if self.train is None:
             raise ConfigError("train is required (what the net learns from)")
-        for feed in (self.val, self.test):
-            if feed is not None:
+        self.parts = self._divided()
+        for name, feed in self.feeds().items():
+            if name != "train":
                 feed.source.follow(self.train.source)
 
+    def _divided(self) -> dict[str, Feed]:
+        """The feeds that the split makes besides train's, whose source becomes its share."""
+        if self.split is None:
+            return {}
+        for name in self.split.sections[1:]:
+            if getattr(self, name) is not None:
+                message = f"data.{name} is there, and data.split makes a {name} of train's samples, too"
+                hint = f"remove data.{name}, or data.split.{name}"
+                raise ConfigError(message, place=self.split.place or self.place, hint=hint)
+        sources = self.train.source.divided(self.split)
+        self.train = self.train.with_source(sources["train"], "train")
+        return {name: self.train.with_source(sources[name], name) for name in self.split.sections[1:]}
+
     def feeds(self) -> dict[str, Feed]:
-        """The declared feeds by section: train, and val and test where there are such."""
-        named = {section: getattr(self, section) for section in SECTIONS}
+        """The feeds by section: train, and val and test where they are declared or the split makes them."""
+        named = {section: self.parts.get(section) or getattr(self, section) for section in SECTIONS}
         return {section: feed for section, feed in named.items() if feed is not None}
 
     def feed(self, section: str) -> Feed:
@@ -341,10 +272,25 @@ class DataSection(DataMapping):
         """What one sample of the section looks like when it enters the net, without a batch axis."""
         specs = self.feed(section).source.specs()
         crop = self.crop
-        return {
+        specs = {
             name: spec.with_shape((*spec.shape[:-2], *crop)) if crop and is_image(spec) else spec
             for name, spec in specs.items()
         }
+        augment = self.train.augment
+        return specs if augment is None or not augment.mixes else {**specs, SOFT: self._soft(specs)}
+
+    def _soft(self, specs: Mapping[str, Spec]) -> Spec:
+        """The probabilities of the classes, where samples are mixed."""
+        augment = self.train.augment
+        assert augment is not None
+        if SOFT in specs:
+            message = f"augment: mixup and cutmix add a blob '{SOFT}', which the data has already"
+            raise ConfigError(message, place=augment.place)
+        classes = augment.classes or specs[label_of(specs, augment.place)].high
+        if classes is None:
+            message = "augment: mixup and cutmix need the number of classes, which the labels do not say"
+            raise ConfigError(message, place=augment.place, hint="for example augment: {mixup: 0.2, classes: 10}")
+        return Spec((int(classes),), low=0, high=1)
 
     def specs(self, section: str) -> dict[str, Spec]:
         """What a full batch of the section looks like: the batch axis first. Reads at most the header of a file."""
@@ -361,15 +307,15 @@ class DataSection(DataMapping):
     @property
     def crop(self) -> tuple[int, int] | None:
         """Height and width that images are cropped to, where the configuration says so."""
-        augment = self.train.augment
-        return augment.random_crop.size if augment is not None and augment.random_crop is not None else None
+        return self.train.augment.crop if self.train.augment is not None else None
 
     def with_fallback(self) -> DataSection:
         """This section with the fallback in place of every source, each with the split that it replaces."""
         if self.fallback is None:
             raise ConfigError("data: there is no fallback", place=self.place)
         values = {name: getattr(self, name) for name in self.fields if name != "fallback"}
-        for section, feed in self.feeds().items():
+        declared = {section: getattr(self, section) for section in SECTIONS if getattr(self, section) is not None}
+        for section, feed in declared.items():
             own = {name: getattr(feed, name) for name in feed.fields}
             own["source"] = self.fallback.with_split(feed.source.split)
             self._check_fallback(section, feed.source, own["source"])
@@ -396,3 +342,12 @@ class DataSection(DataMapping):
 def is_image(spec: Spec) -> bool:
     """Whether a sample of this kind is an image (C, H, W)."""
     return spec.is_real and spec.ndim == 3
+
+
+def label_of(specs: Mapping[str, Spec], place: Place | None = None) -> str:
+    """The blob of the class of a sample, from the specs of samples; ConfigError where there is none, or several."""
+    labels = [name for name, spec in specs.items() if not spec.is_real and not spec.shape]
+    if len(labels) == 1:
+        return labels[0]
+    found = f"there are several: {', '.join(labels)}" if labels else "there is none"
+    raise ConfigError(f"augment: mixup and cutmix need one blob of class labels, {found}", place=place)

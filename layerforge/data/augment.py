@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..arrays.philox import MASK, philox4x32, stream_key
-from ..config.data_section import Augment
+from ..config.augmentation import Augment
 from ..schema.errors import ConfigError
 
 NUMBERS = 8  # random words per sample: two Philox blocks, of which five words are used

@@ -19,10 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..schema.errors import ConfigError, DataError
+from ..schema.errors import ConfigError, DataError, MissingData
 from .download import ChecksumError, RemoteFile, TransferError, sha256_of, transfer, writing
 from .files import file_error, reading, size_of
-from .source import MissingData
 
 ANSWER_SECONDS = 9.0  # for all mirrors of a file together, until one of them answers
 
@@ -139,13 +138,18 @@ TINY_SHAKESPEARE = DataSet(
 SETS = {data_set.folder: data_set for data_set in (MNIST, FASHION_MNIST, CIFAR10, TINY_SHAKESPEARE)}
 
 
-def cache_folder(data_set: DataSet) -> Path:
-    """Where downloads of a set are kept."""
+def cache_root() -> Path:
+    """Where what can be had again is kept."""
     own = os.environ.get("LAYERFORGE_CACHE")
     if own:
-        return Path(own).expanduser() / data_set.folder
+        return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "layerforge" / data_set.folder
+    return (Path(base) if base else Path.home() / ".cache") / "layerforge"
+
+
+def cache_folder(data_set: DataSet) -> Path:
+    """Where downloads of a set are kept."""
+    return cache_root() / data_set.folder
 
 
 def folders(data_set: DataSet) -> list[Path]:

@@ -15,6 +15,7 @@ import numpy as np
 from ..arrays.sparse import CSR, stored
 from ..schema.errors import DataError
 from ..schema.params import parse_as
+from .lazy import at_hand
 
 FAR = 20  # widths of training's range beyond its ends: no sample of the same units is there ...
 FEW = 0.01  # ... but for this share of all values
@@ -44,10 +45,11 @@ class Kind:
 
     @classmethod
     def of(cls, array: np.ndarray) -> Kind:
-        """The kind of an array of samples.
+        """The kind of an array of samples, of a Lazy as a few of them tell.
 
         Errors   DataError where there are no numbers in it
         """
+        array = at_hand(array)
         if isinstance(array, CSR):  # most of its values are 0
             low, high = (float(end(array.data, initial=0.0)) for end in (np.min, np.max))
             return cls(str(array.dtype), low, high, tuple(array.shape[1:]))
@@ -81,6 +83,7 @@ class Kind:
 
         where   what holds the samples, for the message
         """
+        array = at_hand(array)
         numbers = stored(array)
         if not numbers.size:
             return

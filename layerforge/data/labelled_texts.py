@@ -15,7 +15,7 @@ from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from .first_line import INTEGER
-from .reader import Reader
+from .learned import Learned
 from .rows import is_number
 from .source import Source
 from .subwords import KINDS as SUBWORDS
@@ -62,17 +62,14 @@ class Texts(Source):
     def validate(self) -> None:
         demand_sensible(self, "words")
 
-    def follow(self, leader: Source) -> None:
-        """Errors   ConfigError where texts are to become something else than train's do"""
-        self.leader = leader if isinstance(leader, Texts) and leader is not self else None
+    def follow(self, leader: Source | Learned) -> None:
+        """Errors   ConfigError where texts are to become something else than those of train"""
+        other = leader.source if isinstance(leader, Learned) else leader
+        self.leader = leader if isinstance(other, Texts) and leader is not self else None
         self._reader = None
         vars(self).pop("class_names", None)
-        if self.leader is not None:
+        if isinstance(self.leader, Texts):
             demand_alike(self, self.leader, [name for name in Texts.fields if name != "split"])
-
-    def restore(self, reader: Reader, class_names: Sequence[str]) -> None:
-        if isinstance(reader, TextReader):
-            self._reader, self.class_names = reader, tuple(class_names)
 
     # What is found out of train's texts -------------------------------------------------------------------------------
 
@@ -82,8 +79,9 @@ class Texts(Source):
     class_names: Any = cached_property(_names)
 
     def reader(self) -> TextReader:
-        if isinstance(self.leader, Texts):
-            return self.leader.reader()
+        known = None if self.leader is None else self.leader.reader()
+        if isinstance(known, TextReader):
+            return known
         if self._reader is None:
             self._reader = self._fit()
         return self._reader

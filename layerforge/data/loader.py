@@ -1,10 +1,12 @@
-"""Loader: the batches of an epoch, prepared in a background thread while the net works on the one before."""
+"""Loader: the batches of an epoch, prepared in background threads while the net works on the one before."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +14,18 @@ import numpy as np
 
 from ..arrays.philox import host_generator
 from ..arrays.spec import Spec
-from ..config.data_section import Feed, is_image
+from ..arrays.threads import cores
+from ..config.data_section import SOFT, Feed, is_image
 from ..schema.errors import ConfigError
 from .augment import Augmenter
+from .distort import Distorter
+from .lazy import Lazy
+from .mixing import Mixer
+from .sampling import BalancedSampler
 from .transform import InputTransform
 
 AHEAD = 3  # batches that wait for the net
+MOST_WORKERS = 16  # where the configuration does not say how many
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,9 @@ class Batch:
 class Loader:
     """The batches of one feed.
 
+    arrays   the samples by blob: arrays, or a `Lazy` that reads them when a batch wants them
+    workers  threads that prepare whole batches
+
     The order of an epoch depends on (seed, section, epoch) alone and augmentation on (seed, epoch, sample), so that
     neither threads nor the place where a run is resumed change a batch.
 
@@ -48,18 +59,20 @@ class Loader:
     def __init__(
         self,
         feed: Feed,
-        arrays: Mapping[str, np.ndarray],
+        arrays: Mapping[str, Any],
         transform: InputTransform,
         specs: Mapping[str, Spec],
         *,
         seed: int = 0,
         dtype: str = "float32",
+        sampler: BalancedSampler | None = None,
     ) -> None:
         self.feed = feed
         self.arrays = dict(arrays)
         self.transform = transform
         self.seed = seed
         self.dtype = dtype
+        self.sampler = sampler
         self.specs = {name: spec.with_dtype(dtype) for name, spec in specs.items()}
         self.samples = len(next(iter(self.arrays.values())))
         self.batch_size = feed.batch_size
@@ -69,7 +82,11 @@ class Loader:
                 place=feed.place,
                 hint="make batch_size smaller or remove drop_last",
             )
+        self._distorters = _distorters(feed, self.arrays, self.specs, seed)
         self._augmenters = _augmenters(feed, self.arrays, self.specs, seed)
+        self._mixer = Mixer(feed.augment, self.specs, seed) if SOFT in self.specs.keys() - self.arrays.keys() else None
+        slow = self._distorters or any(isinstance(array, Lazy) for array in self.arrays.values())
+        self.workers = feed.workers or (min(cores(), MOST_WORKERS) if slow else 1)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -87,6 +104,8 @@ class Loader:
 
     def order(self, epoch: int) -> np.ndarray:
         """The samples in the order of an epoch (samples,)."""
+        if self.sampler is not None:
+            return self.sampler.order(self.seed, self.feed.section, epoch)
         if not self.feed.shuffle:
             return np.arange(self.samples)
         # Sorting raw words instead of Generator.permutation: NumPy promises the same words in every version.
@@ -103,10 +122,15 @@ class Loader:
     def _blobs(self, epoch: int, samples: np.ndarray) -> dict[str, np.ndarray]:
         blobs = {}
         for name, array in self.arrays.items():
-            raw = array[samples] if self.feed.shuffle else array[samples[0] : samples[-1] + 1]
+            if name in self._distorters:
+                raw = self._distorters[name](array, epoch, samples)
+            else:
+                raw = array[samples] if self.feed.shuffle else array[samples[0] : samples[-1] + 1]
             if name in self._augmenters:
                 raw = self._augmenters[name](raw, epoch, samples)
             blobs[name] = self.transform(name, raw, self.dtype)
+        if self._mixer is not None:
+            self._mixer(blobs, epoch, samples, self.dtype)
         return blobs
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
@@ -137,16 +161,47 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         return self.epoch()
 
-    def _prepare(self, epoch: int, start: int, ready: queue.Queue[Any], stop: threading.Event) -> None:
-        try:
-            order = self.order(epoch)
-            for number in range(start, len(self)):
+    def _prepared(self, epoch: int, start: int, stop: threading.Event) -> Iterator[Batch]:
+        """The batches in order, each made whole by one of the workers; none any more once `stop` is set."""
+        order, numbers = self.order(epoch), range(start, len(self))
+        if self.workers == 1:
+            for number in numbers:
                 if stop.is_set():
                     return
-                ready.put(self.batch(epoch, number, order))
-            ready.put(None)
+                yield self.batch(epoch, number, order)
+            return
+        pool = ThreadPoolExecutor(self.workers, f"layerforge-{self.feed.section}")
+        try:
+            begun: deque[Future[Batch]] = deque()
+            for number in numbers:
+                if stop.is_set():
+                    return
+                begun.append(pool.submit(self.batch, epoch, number, order))
+                if len(begun) > self.workers:
+                    yield begun.popleft().result()
+            while begun and not stop.is_set():
+                yield begun.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, epoch: int, start: int, ready: queue.Queue[Any], stop: threading.Event) -> None:
+        try:
+            for batch in self._prepared(epoch, start, stop):
+                ready.put(batch)
+            if not stop.is_set():
+                ready.put(None)
         except BaseException as problem:
             ready.put(problem)
+
+
+def _distorters(
+    feed: Feed, arrays: Mapping[str, Any], specs: Mapping[str, Spec], seed: int
+) -> dict[str, Distorter]:
+    """One per image blob, where images are changed one by one."""
+    if feed.augment is None or not feed.augment.distorts:
+        return {}
+    names = [name for name, spec in specs.items() if is_image(spec)]
+    return {name: Distorter(feed.augment, arrays[name].shape[1:], arrays[name].dtype, seed) for name in names}
 
 
 def _augmenters(
@@ -162,4 +217,7 @@ def _augmenters(
         if name not in images and array.shape[-2:] == arrays[images[0]].shape[-2:]:
             message = f"augment would move '{images[0]}' but not '{name}', which has the same height and width"
             raise ConfigError(message, place=feed.augment.place, hint="remove augment")
-    return {name: Augmenter(feed.augment, arrays[name].shape[1:], seed) for name in images}
+    shapes: dict[str, Any] = {name: arrays[name].shape[1:] for name in images}
+    if feed.augment.random_resized_crop is not None:  # what comes from it is already of the size of the batch
+        shapes = {name: specs[name].shape for name in images}
+    return {name: Augmenter(feed.augment, shapes[name], seed) for name in images}

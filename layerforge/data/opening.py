@@ -9,10 +9,11 @@ import numpy as np
 
 from ..config.data_section import DataSection, SampleSource
 from ..graph.uses import TARGET
-from ..schema.errors import DataError
+from ..schema.errors import DataError, MissingData
 from .kinds import Kind
+from .learned import Learned
 from .loader import Loader
-from .source import MissingData
+from .sampling import sampler_of
 from .transform import InputTransform
 
 
@@ -58,6 +59,7 @@ def open_data(
     transform: InputTransform | None = None,
     progress: bool | None = None,
     uses: Mapping[str, str] | None = None,
+    learned: Learned | None = None,
 ) -> OpenData:
     """Open train, val and test, or the `sections` named.
 
@@ -67,6 +69,7 @@ def open_data(
     progress      True and False show and hide download bars; None shows them on a terminal
     uses          what the net does with each blob (layerforge.graph.uses.uses_of); None: not known, and a transform has
                   to name its blobs where there are several
+    learned       what a run found out about its train: the sections named follow that, and nothing of train is read
 
     Errors   MissingData where the data is nowhere and there is no fallback; DataError for wrong files; ConfigError for
              splits, sections and transforms that do not fit
@@ -82,8 +85,10 @@ def open_data(
             if fallback is None or use_fallback is False:
                 raise
             section, notice = section.with_fallback(), _notice(section, fallback)
+    for name in names if learned is not None else ():
+        section.feed(name).source.follow(learned)
     arrays = {name: section.feed(name).source.load(progress) for name in names}
-    _check_numbering(section, names)
+    _check_numbering(section, names, learned)
     if transform is None:
         transform = _fit(section, arrays, progress, uses)
     elif not transform.kinds and "train" in arrays:  # of a checkpoint that is older than kinds
@@ -93,7 +98,15 @@ def open_data(
         for blob in transform.kinds.keys() & blobs.keys():
             transform.kinds[blob].check(blob, blobs[blob], f"data.{name}")
     loaders = {
-        name: Loader(section.feed(name), arrays[name], transform, section.sample_specs(name), seed=seed, dtype=dtype)
+        name: Loader(
+            section.feed(name),
+            arrays[name],
+            transform,
+            section.sample_specs(name),
+            seed=seed,
+            dtype=dtype,
+            sampler=sampler_of(section.feed(name), arrays[name], uses),
+        )
         for name in names
     }
     return OpenData(section, loaders, transform, bool(notice), notice, class_gaps(section, arrays, uses))
@@ -128,7 +141,8 @@ def _fit(
     seen = known is not None
     if known is None:
         known = next(iter(arrays.values()))
-    fitted = InputTransform.fit(section.scaling, source.specs(), source.normalised(), known, section.crop, uses)
+    scaling = section.scaling.of_colours(source.channels)
+    fitted = InputTransform.fit(scaling, source.specs(), source.normalised(), known, section.crop, uses)
     return fitted if seen else InputTransform(fitted.affine, fitted.crop)
 
 
@@ -139,11 +153,12 @@ def _kinds(
     return {name: Kind.of(arrays[name]) for name in inputs}
 
 
-def _check_numbering(section: DataSection, names: Sequence[str]) -> None:
+def _check_numbering(section: DataSection, names: Sequence[str], learned: Learned | None) -> None:
     """DataError where a source numbers its classes otherwise than that of train."""
     for name in names:
         own = section.feed(name).source.class_names
-        known = section.train.source.class_names if own and name != "train" else ()
+        leader = learned or (section.train.source if name != "train" else None)
+        known = leader.class_names if own and leader is not None else ()
         for number, word in enumerate(own if known else ()):
             trained = known[number] if number < len(known) else None
             if word != trained:

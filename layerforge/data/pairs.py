@@ -11,10 +11,14 @@ import numpy as np
 from ..arrays.philox import host_generator
 from ..arrays.spec import Spec, index, parse_specs
 from ..config.data_section import SourceRule
+from ..config.data_split import SplitSection
 from ..schema.errors import ConfigError, DataError
 from ..schema.params import param
 from ..schema.registry import register_source
+from .division import Share
 from .kinds import Kind
+from .lazy import picked
+from .learned import Learned
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 from .source import Source
 
@@ -73,10 +77,20 @@ class Pairs(Source):
         elif self.split != self.source.split:
             self.source = self.source.with_split(self.split)
 
-    def follow(self, leader: Source) -> None:
+    def follow(self, leader: Source | Learned) -> None:
         super().follow(leader)
         if isinstance(leader, Pairs):
             self.source.follow(leader.source)
+
+    def with_share(self, share: Share | None) -> Self:
+        """Pairs within a share of the samples of the inner source, which is what is divided."""
+        other = super().with_share(None)
+        other.source = self.source.with_share(share)
+        return other
+
+    def divided(self, split: SplitSection) -> dict[str, Self]:
+        inner = self.source.divided(split)
+        return {section: self.with_share(source.share) for section, source in inner.items()}
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -109,7 +123,8 @@ class Pairs(Source):
         arrays = self.source.load(progress)
         labels = arrays.pop(self.label)
         first, second, match = form_pairs(labels, self.pairs or len(labels), self.seed)
-        pairs = {f"{n}_{side}": a[who] for n, a in arrays.items() for side, who in (("a", first), ("b", second))}
+        sides = (("a", first), ("b", second))
+        pairs = {f"{n}_{side}": picked(a, who) for n, a in arrays.items() for side, who in sides}
         return {**pairs, "match": match}
 
     def normalised(self) -> list[tuple[str, ...]]:

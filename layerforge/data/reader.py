@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from ..arrays.spec import Spec, parse_specs, plain_specs
 from ..schema.errors import DataError
 from .kinds import Kind
@@ -26,6 +28,7 @@ class Reader:
 
     kind: ClassVar[str]
     reads_all: ClassVar[bool] = False  # whether a file holds all inputs of a net together
+    suffix: ClassVar[str] = ".csv"  # of the files that its texts are, for one on standard input
 
     def __init__(self, specs: Mapping[str, Spec]) -> None:
         self.specs = dict(specs)
@@ -46,6 +49,19 @@ class Reader:
         Errors   DataError for an object that holds none, and for samples that are not as training's
         """
         raise NotImplementedError(f"{type(self).__name__} has no convert(value, blobs, seen)")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the values that the net predicts, where these are known."""
+        return ()
+
+    def columns_of(self, blob: str) -> tuple[str, ...]:
+        """The names of the elements of a sample, where they have names."""
+        return ()
+
+    def in_own_units(self, values: np.ndarray) -> np.ndarray:
+        """Predicted values in the units of the target, where training scaled it."""
+        return values
 
     def plain(self) -> dict[str, Any]:
         """Everything as plain values, for a file."""

@@ -7,13 +7,14 @@ from typing import Any
 
 from ..schema.errors import DataError
 from .array_reader import ArrayReader
+from .image_reader import ImageReader
 from .pairs import PairReader
 from .reader import Reader
 from .svmlight import LinesReader
 from .table_reader import TableReader
 from .text_reader import TextReader, WindowsReader
 
-READERS = (ArrayReader, LinesReader, PairReader, TableReader, TextReader, WindowsReader)
+READERS = (ArrayReader, ImageReader, LinesReader, PairReader, TableReader, TextReader, WindowsReader)
 KINDS: dict[str, type[Reader]] = {cls.kind: cls for cls in READERS}
 
 

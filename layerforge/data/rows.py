@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,17 @@ from ..schema.synonyms import did_you_mean
 from .files import file_error, reading, size_of
 from .first_line import may_be_names
 
+# What a column of row numbers or keys is called: by pandas ("Unnamed: 0", level_0), R (rownames), Kaggle (PassengerId).
+KEY = re.compile(
+    r"(?i:unnamed: \d+|level_\d+|(.*[ _.-])?(id|idx|index)|row[ _.-]?(names?|num(ber)?|no|id)?)|.*[a-z]I[dD]"
+)
 ENCODING = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put in front
 
 SAY_HEADER = "say so with header: true or header: false"
-LEAVE_OUT = "correct the cell, or leave the column out with columns: [...]"
+LEAVE_OUT = (
+    "correct the cell, or leave the column out with ignore: [...]; words are taken with categorical: [...], gaps with"
+    " missing: median"
+)
 # The same for who gives a file to `predict`, and has no keys of a configuration to write.
 WITHOUT_KEYS = {
     SAY_HEADER: "put a line of names that are no numbers in front: it is skipped, or read where training had one, too",
@@ -32,23 +40,30 @@ WITHOUT_KEYS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """What the first line tells: the names of the columns ("" each without a header) and whether it is a header."""
+    """What the first line tells: the names of the columns ("" each without a header) and whether it is a header.
+
+    owner   the type of the source, for errors
+    """
 
     names: list[str]
     header: bool
+    owner: str = "CSV"
 
     def find(self, path: str, column: str | int) -> int:
         """The number of a column, from its name or its number (negative: from the end); ConfigError without one."""
         count = len(self.names)
         if isinstance(column, int):
             if not -count <= column < count:
-                raise ConfigError(f"CSV: there is no column {column} in {path}: it has {count}, counted from 0")
+                raise ConfigError(
+                    f"{self.owner}: there is no column {column} in {path}: it has {count}, counted from 0"
+                )
             return column % count
         if not self.header:
-            raise ConfigError(f"CSV: {path} has no header line: name column '{column}' by its number, counted from 0")
+            what = f"{path} has no header line: name column '{column}' by its number, counted from 0"
+            raise ConfigError(f"{self.owner}: {what}")
         if column not in self.names:
             hint = did_you_mean(column, self.names) or f"columns: {', '.join(self.names)}"
-            raise ConfigError(f"CSV: there is no column '{column}' in {path}", hint=hint)
+            raise ConfigError(f"{self.owner}: there is no column '{column}' in {path}", hint=hint)
         return self.names.index(column)
 
 
@@ -174,9 +189,25 @@ def read_texts(path: str, delimiter: str, layout: Layout, column: int) -> list[s
     return cells[layout.header :]
 
 
+def read_cells(
+    path: str, delimiter: str, layout: Layout, columns: Sequence[int], rows: int
+) -> Iterator[list[list[str]]]:
+    """The cells of some columns as texts without spaces around them, column by column, so many rows at a time."""
+    with _rows(path, delimiter) as table:
+        data = (row for row in table if row)
+        if layout.header:
+            next(data, None)
+        found = False
+        while some := list(islice(data, rows)):
+            found = True
+            yield [[row[column].strip() for row in some] for column in columns]
+    if not found:
+        raise file_error(path, "holds no rows of data")
+
+
 def read_numbers(path: str, delimiter: str, layout: Layout, columns: list[int]) -> np.ndarray:
     """The cells of some columns as float64 (rows, columns), all finite; DataError with line and column."""
-    _check_lengths(path, delimiter, layout)
+    check_lengths(path, delimiter, layout)
     try:
         with reading(path), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # loadtxt warns of blank lines and of a table without rows
@@ -203,7 +234,7 @@ def read_numbers(path: str, delimiter: str, layout: Layout, columns: list[int]) 
     return cells
 
 
-def _check_lengths(path: str, delimiter: str, layout: Layout) -> None:
+def check_lengths(path: str, delimiter: str, layout: Layout) -> None:
     """DataError for a row with more or fewer cells than the first: NumPy would take the wrong ones silently."""
     doubtful = False
     with _rows(path, delimiter) as rows:
@@ -225,8 +256,11 @@ def _lines_before_data(path: str, delimiter: str, layout: Layout) -> int:
         return rows.line_num
 
 
-def locate(path: str, delimiter: str, layout: Layout, columns: list[int]) -> None:
-    """Find the first cell of the columns that is no finite number, or the first row of another length, and raise."""
+def locate(path: str, delimiter: str, layout: Layout, columns: list[int], missing: Collection[str] = ()) -> None:
+    """Find the first cell of the columns that is no finite number, or the first row of another length, and raise.
+
+    missing   the texts of cells that may be no numbers
+    """
     header = layout.header
     with _rows(path, delimiter) as rows:
         for row in rows:
@@ -239,7 +273,7 @@ def locate(path: str, delimiter: str, layout: Layout, columns: list[int]) -> Non
                 message = f"{len(row)} cells, where the first line has {len(layout.names)}"
                 raise DataError(message, place=_place(path, rows.line_num, delimiter, 0))
             for column in columns:
-                if not is_number(row[column]):
+                if not is_number(row[column]) and row[column].strip() not in missing:
                     name = f" '{layout.names[column]}'" if layout.header else ""
                     cell = row[column]
                     what = f"'{shorten(cell)}' is not a finite number" if cell.strip() else "the cell is empty"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
@@ -12,18 +13,18 @@ import numpy as np
 from ..arrays.sparse import CSR, places, stored
 from ..arrays.spec import Spec
 from ..config.data_section import FEED_KEYS
+from ..config.data_split import SplitSection
 from ..config.scalars import shorten
 from ..schema.errors import ConfigError, DataError
 from ..schema.locations import Place, place_of
 from ..schema.params import Declared, param
 from ..schema.synonyms import did_you_mean
+from .division import Division, Share, column_of
+from .lazy import Lazy, picked
+from .learned import Learned
 from .reader import Reader
 
 SPLIT = re.compile(r"(?P<part>[A-Za-z_]\w*)(\[(?P<start>-?[0-9]{1,18}%?)?:(?P<stop>-?[0-9]{1,18}%?)?\])?")
-
-
-class MissingData(DataError):
-    """No file of a data set is anywhere, and it cannot be fetched. The only error that a `fallback` answers."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +105,26 @@ class Source(Declared):
     The framework cuts out the split, checks the arrays against `specs` (shapes, kinds, ranges of indices), scales bytes
     by 1/255, makes batches and shuffles. A source with several parts says `parts = ("train", "test")`; one that can
     read a range without the rest overrides `count` and `read_range`; one that fetches files overrides `prepare`.
+    Where samples do not fit into memory, `read` gives a `Lazy` (data/lazy.py) in place of a blob's array: it has shape
+    and dtype, and reads the samples of a batch when the loader wants them, in as many threads as `workers` says.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("all",)
     published: ClassVar[Mapping[str, int]] = {}  # how many samples the parts of a public set have
     class_names: tuple[str, ...] = ()
-    leader: Source | None = None  # see follow
+    leader: Source | Learned | None = None  # see follow
+    share: Share | None = None  # which samples of the split it has, where `data.split` divides them
+    divisible: ClassVar[bool] = True  # whether its samples may be divided at random
 
     @property
     def title(self) -> str:
         """What messages call the set."""
         return type(self).__name__
+
+    @property
+    def channels(self) -> str:
+        """The colours of images of three channels in their order: rgb or bgr; gray where there are none."""
+        return "rgb"
 
     split: Annotated[str, SplitRule] = param(
         None, help="which samples: train, train[:55000], all[80%:]; null: the first part"
@@ -147,19 +157,15 @@ class Source(Declared):
         """The blobs of one sample (no batch axis). Reads no file, or its header at most."""
         raise NotImplementedError(f"{type(self).__name__} needs specs()")
 
-    def follow(self, leader: Source) -> None:
+    def follow(self, leader: Source | Learned) -> None:
         """Take the numbers of words, and the order of columns, from `leader`: the source of data.train.
 
         It is called for the sources of val and test before anything is read. A source that numbers what it finds uses
-        `self.leader`, which is a source of its own type or None, instead of numbering anew.
+        `self.leader` instead of numbering anew: a source of its own type, what a run has learned of one (`Learned`,
+        where its files are gone; it too has `class_names` and `reader()`), or None.
         """
-        self.leader = leader if type(leader) is type(self) and leader is not self else None
-
-    def restore(self, reader: Reader, class_names: Sequence[str]) -> None:
-        """Take what training found out from its checkpoint, where the files of data.train may be gone.
-
-        reader, class_names   as the source gave them in training; nothing is done with them by default
-        """
+        other = leader.source if isinstance(leader, Learned) else leader
+        self.leader = leader if type(other) is type(self) and leader is not self else None
 
     def reader(self) -> Reader:
         """What reads samples as this source does, after training too: by default arrays of the shapes of `specs`."""
@@ -195,18 +201,45 @@ class Source(Declared):
         if count is None:
             return None
         start, stop = split.range(count, f"{type(self).__name__} {split.part}", self.place)
-        return stop - start
+        return stop - start if self.share is None else self.share.size(stop - start)
+
+    def divided(self, split: SplitSection) -> dict[str, Self]:
+        """The sources of train, val and test that a split makes of this one. Nothing is read for it.
+
+        Errors   ConfigError where the samples cannot be divided
+        """
+        if not self.divisible:
+            hint = "use slices: train: {split: 'all[:90%]'}, val: {split: 'all[90%:]'}"
+            raise ConfigError(f"split: {type(self).__name__} cannot be divided", place=split.place, hint=hint)
+        division = Division(self.with_share(None), split)
+        return {section: self.with_share(Share(division, section)) for section in split.sections}
+
+    def with_share(self, share: Share | None) -> Self:
+        """The same source with some samples of its split alone; None: with all of them."""
+        other = copy.copy(self)
+        other.share = share
+        return other
 
     def rows(self, count: int) -> np.ndarray:
-        """The positions of its samples among the `count` samples of its part.
+        """The positions of its samples, the split and its share of it, among the `count` samples of its part.
 
         What is fitted to the training data looks at these alone.
         """
-        return np.arange(*Split.of(self.split).range(count, f"{type(self).__name__} {self.part}", self.place))
+        split = Split.of(self.split)
+        start, stop = split.range(count, f"{type(self).__name__} {split.part}", self.place)
+        return np.arange(start, stop) if self.share is None else start + self.share.positions
+
+    def column(self, name: str) -> np.ndarray:
+        """A value for each sample: the blob of that name, or what the file has beside its blobs under it.
+
+        Errors   DataError where there is none
+        """
+        labels = self.labels()
+        return column_of(name, labels if name in labels else self.load(), self.title)
 
     def read_range(self, part: str, start: int, stop: int, progress: bool | None = None) -> dict[str, np.ndarray]:
         """The samples start <= i < stop of a part whose count is known."""
-        return {name: array[start:stop] for name, array in self.read(part, progress).items()}
+        return {name: picked(array, slice(start, stop)) for name, array in self.read(part, progress).items()}
 
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
         """The samples of the split as host arrays, checked against `specs`; images stay bytes.
@@ -219,7 +252,7 @@ class Source(Declared):
             start, stop = split.range(count, f"{name} {split.part}", self.place)
             arrays = self.read_range(split.part, start, stop, progress)
             check_arrays(name, self.specs(), arrays)
-            return arrays
+            return self.dealt(arrays)
         arrays = self.read(split.part, progress)
         check_arrays(name, self.specs(), arrays)
         return self.cut(arrays)
@@ -229,7 +262,12 @@ class Source(Declared):
         split = Split.of(self.split)
         owner = f"{type(self).__name__} {split.part}"
         start, stop = split.range(len(next(iter(arrays.values()))), owner, self.place)
-        return {blob: array[start:stop] for blob, array in arrays.items()}
+        return self.dealt({blob: picked(array, slice(start, stop)) for blob, array in arrays.items()})
+
+    def dealt(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The samples that it has, out of those of its split."""
+        share = slice(None) if self.share is None else self.share.positions
+        return {blob: picked(array, share) for blob, array in arrays.items()}
 
     def labels(self) -> dict[str, np.ndarray]:
         """The blobs of one integer per sample, of the split; {} where they are not in a file of the user's.
@@ -237,6 +275,14 @@ class Source(Declared):
         `layerforge check` looks at them. Nothing is downloaded or made for it.
         """
         return {}
+
+    def notes(self) -> list[str]:
+        """What has to be said of the numbers that a net learns from them; nothing by default."""
+        return []
+
+    def fitted(self) -> list[str]:
+        """What training's samples said, a line for each column; nothing by default."""
+        return []
 
     def normalised(self) -> list[tuple[str, ...]]:
         """The blobs that `data.transform` applies to, in groups that share statistics: by default all real ones."""
@@ -271,6 +317,8 @@ def check_array(owner: str, spec: Spec, array: np.ndarray) -> None:
     if array.dtype.kind not in ("biu" if not spec.is_real else "fiu"):
         wanted = "numbers" if spec.is_real else "integers"
         raise DataError(f"{owner} must hold {wanted}, got {array.dtype}")
+    if isinstance(array, Lazy):  # its numbers are checked when they are read
+        return
     if spec.is_real:
         numbers = stored(array)
         if array.dtype.kind == "f" and not np.isfinite(numbers).all():

@@ -1,9 +1,9 @@
-"""Tables as inputs: the features of a CSV file, of a frame or of dicts, by the names of training's columns."""
+"""Tables as inputs: the columns of a file, of a frame or of dicts, by training's names and encoded as in training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,47 +11,23 @@ import numpy as np
 
 from ..arrays.spec import Spec, parse_specs
 from ..schema.errors import DataError, LayerForgeError
-from ..schema.params import parse_as
 from .array_reader import ArrayReader, checked
+from .columns import Columns
+from .encoding import Cells, encoded
+from .frame_sheet import is_table, sheet_of, sheet_of_array
 from .kinds import Kind
 from .reader import Blobs, Reader, demand_blobs
-from .rows import WITHOUT_KEYS, Layout, read_layout, read_numbers
+from .rows import WITHOUT_KEYS, Layout, read_layout
+from .sheet import CsvSheet, Sheet
 
-
-@dataclass(frozen=True)
-class Columns:
-    """What training's table looks like.
-
-    features   the names of its feature columns, in order; "" each without a header
-    places     their numbers in its lines
-    label      the name of the label's column; "" where it has none
-    named      whether it has a header
-    chosen     whether its configuration named the features, so that others may be there and are passed over
-    header     what the configuration says of a header
-    delimiter  between the cells
-    """
-
-    features: list[str]
-    places: list[int]
-    label: str
-    named: bool
-    chosen: bool
-    header: bool | None
-    delimiter: str
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Self:
-        """From plain values. Errors   KeyError, TypeError or ValueError where they are something else"""
-        header = values["header"]
-        return cls(
-            parse_as(list[str], values["features"]), parse_as(list[int], values["places"]), str(values["label"]),
-            parse_as(bool, values["named"]), parse_as(bool, values["chosen"]),
-            None if header is None else parse_as(bool, header), str(values["delimiter"]),
-        )  # fmt: skip
+PARQUET = (".parquet", ".pq")
 
 
 class TableReader(Reader):
-    """Blob `x` of the feature columns. Columns go by name, in any order, where both tables have names."""
+    """Blob `x` of the feature columns, and one for each index. Columns go by name, in any order, where both have names.
+
+    Targets, labels and weights are columns, too, and are passed over.
+    """
 
     kind = "table"
 
@@ -60,11 +36,23 @@ class TableReader(Reader):
         self.columns = columns
 
     def plain(self) -> dict[str, Any]:
-        return {**super().plain(), "columns": asdict(self.columns)}
+        return {**super().plain(), "columns": self.columns.plain}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
         return cls(parse_specs(values["blobs"]), Columns.parse(values["columns"]))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        label = self.columns.label
+        if self.columns.targets:
+            return tuple(column.name or str(column.place) for column in self.columns.targets)
+        return (label.name,) if label is not None and label.name else ()
+
+    def in_own_units(self, values: np.ndarray) -> np.ndarray:
+        return self.columns.in_own_units(values)
+
+    # Files ------------------------------------------------------------------------------------------------------------
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
         """The features of another table without labels; those of the label are passed over.
@@ -72,74 +60,122 @@ class TableReader(Reader):
         Errors   DataError where a column is missing, or is none of training's
         """
         demand_blobs(self, blobs)
-        if path.suffix.lower() != ".csv":
+        suffix = path.suffix.lower()
+        if suffix not in (".csv", *PARQUET):
+            return self._of_arrays(path, blobs, seen)
+        with _without_keys():
+            return self._of_sheet(self.sheet(path), blobs, seen)
+
+    def sheet(self, path: Path) -> Sheet:
+        """A file of cells."""
+        if path.suffix.lower() in PARQUET:
+            from .parquet import parquet_sheet
+
+            return parquet_sheet(str(path))
+        columns = self.columns
+        named = [c.name for c in columns.features] if columns.named else []
+        named += [name for name in columns.aside[:1] if name]
+        layout = read_layout(str(path), columns.delimiter, columns.header, named=named, counting=columns.named)
+        return CsvSheet(str(path), columns.delimiter, layout)
+
+    def _of_arrays(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
+        """Of a file of arrays: the numbers of the columns, samples first."""
+        if self.columns.is_plain:
             return ArrayReader(self.specs).read(path, blobs, seen)
-        try:
-            x = self._features(str(path))
-        except LayerForgeError as error:
-            error.hint = WITHOUT_KEYS.get(error.hint or "", error.hint)
-            raise
-        return {"x": checked(str(path), self.specs["x"], x, seen.get("x"))}
+        raw = ArrayReader({"x": Spec((len(self.columns.features),))}).read(path, ["x"], {})["x"]
+        return self._of_sheet(sheet_of_array(raw), blobs, seen)
+
+    # Objects ----------------------------------------------------------------------------------------------------------
 
     def convert(self, value: Any, blobs: Sequence[str], seen: Mapping[str, Kind]) -> tuple[Blobs, bool]:
         """Of a path, a frame (pandas, polars), a dict of columns or of one sample, a list of these, or an array."""
         demand_blobs(self, blobs)
         if isinstance(value, (str, Path)):
             return self.read(Path(value), blobs, seen), False
-        if isinstance(value, (list, tuple)) and value and isinstance(value[0], (str, Path, Mapping)):
-            parts = [self.convert(one, blobs, seen)[0]["x"] for one in value]
-            return {"x": np.concatenate(parts)}, False
-        if not hasattr(value, "columns") and not isinstance(value, Mapping):
+        if isinstance(value, (list, tuple)) and value and self._are_tables(value):
+            parts = [self.convert(one, blobs, seen)[0] for one in value]
+            return {blob: np.concatenate([part[blob] for part in parts]) for blob in blobs}, False
+        if is_table(value):
+            sheet, single = sheet_of(value)
+            with _without_keys():
+                return self._of_sheet(sheet, blobs, seen), single
+        if self.columns.is_plain:
             return ArrayReader(self.specs).convert(value, blobs, seen)
-        table = {str(name): np.asarray(value[name]) for name in getattr(value, "columns", value)}
-        single = all(column.ndim == 0 for column in table.values())
-        names = self._in_order("the table", [name for name in table if name != self.columns.label])
-        x = np.stack([self._numbers(name, np.atleast_1d(table[name])) for name in names], axis=1)
-        return {"x": checked("the table", self.specs["x"], x, seen.get("x"))}, single
+        array = np.asarray(value if hasattr(value, "dtype") else np.array(value, object))
+        width = len(self.columns.features)
+        if array.ndim not in (1, 2) or array.shape[-1] != width:
+            raise DataError(f"the array has the shape {array.shape}, rows of {width} columns are expected")
+        return self._of_sheet(sheet_of_array(np.atleast_2d(array)), blobs, seen), array.ndim == 1
 
-    def _numbers(self, name: str, column: np.ndarray) -> np.ndarray:
-        if column.dtype.kind not in "fiub":
-            raise DataError(f"column '{name}' must hold numbers, got {column.dtype}")
-        return column.astype(np.float64)
+    def _are_tables(self, value: Sequence[Any]) -> bool:
+        """Whether a list holds paths or tables, and is no table or row itself."""
+        first = value[0]
+        if isinstance(first, str):  # a path, or the first cell of a row
+            return self.columns.is_plain or len(value) != len(self.columns.features) or bool(Path(first).suffix)
+        if isinstance(first, Mapping):
+            return not all(isinstance(row, Mapping) and all(np.ndim(c) == 0 for c in row.values()) for row in value)
+        return isinstance(first, Path) or is_table(first) or getattr(first, "ndim", 0) > 1
 
-    def _features(self, path: str) -> np.ndarray:
-        columns = self.columns
-        named = [*columns.features, columns.label] if columns.named else [columns.label]
-        layout = read_layout(path, columns.delimiter, columns.header, named=named, counting=columns.named)
+    # Columns ----------------------------------------------------------------------------------------------------------
+
+    def _of_sheet(self, sheet: Sheet, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
+        for blob in blobs:
+            if blob in ("label", "target", "weight"):
+                raise DataError(f"'{blob}' is no input of a prediction")
+        columns, layout = self.columns, sheet.layout
         if columns.named and layout.header:
-            places = [layout.names.index(name) for name in self._in_order(path, self._offered(layout))]
+            aside = set(columns.aside)
+            offered = [i for i, name in enumerate(layout.names) if name not in aside]
+            places = self.by_name(sheet.name, layout, offered)
         else:
-            places = self._by_place(path, layout)
-        return read_numbers(path, columns.delimiter, layout, places)
+            places = self._by_place(sheet.name, layout)
+        here = columns.at(places)
+        made = encoded(Cells(sheet, here.features, here.missing), here)
+        return {blob: checked(sheet.name, self.specs[blob], made[blob], seen.get(blob)) for blob in blobs}
 
-    def _offered(self, layout: Layout) -> list[str]:
-        label = self.columns.label
-        return [name for name in layout.names if not (name == label != "")]
+    @property
+    def _names(self) -> list[str]:
+        return [column.name for column in self.columns.features]
 
-    def _in_order(self, owner: str, have: Sequence[str]) -> list[str]:
-        """Training's features; DataError where the columns that are there are not these."""
-        features = self.columns.features
+    def by_name(self, owner: str, layout: Layout, offered: Sequence[int]) -> list[int]:
+        """The places of training's features; DataError where the columns that are there are not these."""
+        features, have = self._names, [layout.names[i] for i in offered]
         missing = [name for name in features if name not in have]
-        extra = [name or "(without a name)" for name in have if name not in features and not self.columns.chosen]
-        if not missing and not extra:
-            return list(features)
-        what = [f"{word} {', '.join(names[:5])}" for word, names in (("without", missing), ("with", extra)) if names]
+        extra = [name or "(without a name)" for name in have if name not in features]
+        if not missing and (not extra or self.columns.chosen):
+            return [layout.names.index(name) for name in features]
+        named = (("without", missing), ("with", extra if not self.columns.chosen else []))
+        what = [f"{word} {', '.join(names[:5])}" for word, names in named if names]
         raise DataError(
             f"{owner} has other columns than training: {' and '.join(what)}",
             hint=f"columns of training, in any order: {', '.join(features[:20])}",
         )
 
-    def _by_place(self, path: str, layout: Layout) -> list[int]:
+    def nameless(self, owner: str, delimiter: str) -> DataError:
+        """The error for a table without a header where training's has one."""
+        listed = delimiter.join(self._names[:20]) + ("..." if len(self._names) > 20 else "")
+        return DataError(
+            f"{owner} has no header line, and the columns of training have names",
+            hint=f"put the names above its columns: {listed}",
+        )
+
+    def _by_place(self, owner: str, layout: Layout) -> list[int]:
         """The columns in their order, where names cannot tell; DataError where they are not as many as training's."""
         columns, count = self.columns, len(layout.names)
-        if columns.named and not layout.header and columns.header is None:
-            listed = columns.delimiter.join(columns.features[:20]) + ("..." if len(columns.features) > 20 else "")
-            raise DataError(
-                f"{path} has no header line, and the columns of training have names",
-                hint=f"put the names above its columns: {listed}",
-            )
+        if columns.named and not layout.header and columns.header is None and owner != "the array":
+            raise self.nameless(owner, columns.delimiter)
         wanted = len(columns.features)
-        places = columns.places if count > wanted else list(range(count))
+        places = [column.place for column in columns.features] if count > wanted else list(range(count))
         if len(places) != wanted or max(places) >= count:
-            raise DataError(f"{path} has {count} columns, {wanted} features are expected as in training")
+            raise DataError(f"{owner} has {count} columns, {wanted} features are expected as in training")
         return places
+
+
+@contextmanager
+def _without_keys() -> Iterator[None]:
+    """Hints for those who have no configuration to write."""
+    try:
+        yield
+    except LayerForgeError as error:
+        error.hint = WITHOUT_KEYS.get(error.hint or "", error.hint)
+        raise

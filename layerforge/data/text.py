@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import string
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from . import fetch
 from .files import file_error, reading, size_of
+from .learned import Learned
 from .reader import Reader
 from .source import Source, Split
 from .text_reader import WindowsReader
@@ -30,6 +31,8 @@ FITTED = ("tokenizer", "tokenizer_file", "lowercase", "max_tokens", "min_frequen
 
 class Windows(Source):
     """Base of the sources of text: windows of a file, and the same windows one token later."""
+
+    divisible = False  # windows may overlap
 
     sequence_length: int = param(128, help="tokens in a window: characters, unless tokenizer says otherwise", ge=1)
     stride: int | None = param(None, help="from one window to the next; null: sequence_length, no overlap", ge=1)
@@ -61,20 +64,17 @@ class Windows(Source):
     def validate(self) -> None:
         demand_sensible(self, "characters")
 
-    def follow(self, leader: Source) -> None:
+    def follow(self, leader: Source | Learned) -> None:
         super().follow(leader)
         self._tokenizer = self._numbers = None
-        if self.leader is not None:
+        if isinstance(self.leader, Windows):
             demand_alike(self, self.leader, FITTED)
-
-    def restore(self, reader: Reader, class_names: Sequence[str]) -> None:
-        if isinstance(reader, WindowsReader):
-            self._tokenizer = reader.tokenizer
 
     def tokens(self) -> Tokenizer:
         """What makes tokens of a text: train's in val and test."""
-        if isinstance(self.leader, Windows):
-            return self.leader.tokens()
+        known = None if self.leader is None else self.leader.reader()
+        if isinstance(known, WindowsReader):
+            return known.tokenizer
         if self._tokenizer is None:
             self._tokenizer = self._fit()
         return self._tokenizer

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -221,10 +222,15 @@ def moments(arrays: list[np.ndarray], per_pixel: bool) -> tuple[np.ndarray, np.n
     below the rounding of the mean counts as 0.
     """
     axes = (0,) if per_pixel or arrays[0].ndim == 1 else (0, *range(2, arrays[0].ndim))
-    chunks = [a[i : i + CHUNK] for a in arrays for i in range(0, len(a), CHUNK)]
-    count = sum(c.size for c in chunks) / np.sum(chunks[0], axis=axes).size
-    mean = sum(np.sum(c, axis=axes, keepdims=True, dtype=np.float64) for c in chunks) / count
-    square = sum(np.sum(np.square(c - mean), axis=axes, keepdims=True) for c in chunks) / count
+
+    def chunks() -> Iterator[np.ndarray]:
+        """Of a Lazy read anew in each pass."""
+        return (a[i : i + CHUNK] for a in arrays for i in range(0, len(a), CHUNK))
+
+    sums = [np.sum(c, axis=axes, keepdims=True, dtype=np.float64) for c in chunks()]
+    count = sum(math.prod(a.shape) for a in arrays) / sums[0].size
+    mean = sum(sums) / count
+    square = sum(np.sum(np.square(c - mean), axis=axes, keepdims=True) for c in chunks()) / count
     std = np.sqrt(square)
     std[std <= 1e-12 * np.abs(mean)] = 0
     return mean[0], std[0]

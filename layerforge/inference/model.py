@@ -19,6 +19,7 @@ import numpy as np
 from ..arrays.backend import Backend
 from ..arrays.functional import sigmoid, softmax
 from ..data.reader import Reader
+from ..data.table_reader import TableReader
 from ..net import Net
 from ..schema.errors import ConfigError, DataError
 from ..schema.synonyms import did_you_mean
@@ -161,9 +162,9 @@ class Model:
         return parts[0] if len(parts) == 1 else {b: np.concatenate([part[b] for part in parts]) for b in blobs}
 
     def of_file(self, file: str, name: str, blob: str, batch_size: int) -> np.ndarray:
-        """A blob for every sample of a file, which is for one input, or for all of them. Errors   those of `blobs`"""
+        """A blob for every sample of a file, which is for one input. Errors   those of `blobs`"""
         reader = self._reader()
-        names = self._trained.inputs_of([blob]) if reader.reads_all else [name]
+        names = self._trained.inputs_of([blob]) if isinstance(reader, TableReader) or reader.reads_all else [name]
         samples = reader.read(Path(file), names, self._trained.kinds())
         return self._batches(samples, [blob], batch_size, file)[blob]
 
@@ -187,6 +188,11 @@ class Model:
             out = self.net.forward(phase="eval", outputs=blobs, **ready)
             return {blob: np.array(self.net.backend.to_host(out[blob])) for blob in blobs}
 
+    def in_own_units(self, values: np.ndarray) -> np.ndarray:
+        """Values that the net predicts, in the units of the target."""
+        reader = self._trained.reader
+        return values if reader is None else reader.in_own_units(values)
+
     # Answers ----------------------------------------------------------------------------------------------------------
 
     def _is_one_score(self, scores: np.ndarray) -> bool:
@@ -207,7 +213,7 @@ class Model:
 
     def _answers(self, scores: np.ndarray) -> np.ndarray:
         if not self._kind:
-            return scores
+            return self.in_own_units(scores)
         if self._kind.startswith("binary") and not self._is_one_score(scores):
             return (PROBABILITIES[self._kind](scores) > 0.5).astype(np.int64)
         ranked = scores if self._kind == "margins" else self.probabilities(scores)

@@ -49,6 +49,8 @@ def predict(model: Model, files: Sequence[str], *, blob: str | None, name: str |
         positions += range(len(values))
     values = np.concatenate(results) if results else np.zeros((0, 1))
     classifies = blob is None and model.gives_probabilities and values.ndim <= 2
+    if blob is None and not classifies:
+        values = model.in_own_units(values)
     return Table(sources, positions, values, model.probabilities(values) if classifies else None, model.classes or None)
 
 

@@ -20,6 +20,7 @@ from ..config.text_file import read_text
 from ..config.yaml_dump import dump_yaml
 from ..config.yaml_file import parse_yaml
 from ..data.kinds import Kind, kinds_of
+from ..data.learned import Learned
 from ..data.loader import Loader
 from ..data.opening import open_data
 from ..data.reader import Reader
@@ -74,9 +75,7 @@ class Trained:
 
         Errors   DataError where they are of another kind than training's: bytes, range or shape
         """
-        transform, declared = self.transform, self.signature.inputs.get(name)
-        if declared is not None and not declared.is_real:
-            return samples.astype(np.int64)
+        transform = self.transform
         if transform is None:
             raise ConfigError(f"{self.weights} does not say how inputs were scaled", hint="use a checkpoint of a run")
         if name in transform.kinds:
@@ -84,15 +83,16 @@ class Trained:
         return transform(name, samples, self.net.dtype)
 
     def open_data(self, section: str) -> Loader:
-        """The loader of one data section; its inputs go through the transform of training."""
+        """The loader of one data section; its inputs go through the transform of training.
+
+        Where the file has a signature, classes, words and columns are those that it says: no file of train is read.
+        """
         config = None if self.configured is None else self.configured()
-        if config is not None:
-            config.raise_errors()
         if config is None or config.data is None:
             raise ConfigError("the configuration has no data section", hint="declare the data that the net is for")
-        if self.reader is not None:
-            config.data.train.source.restore(self.reader, self.signature.class_names)
-        top = config.top
+        top, learned = config.top, None
+        if self.reader is not None and self.signature.reader is not None:
+            learned = Learned(config.data.train.source, self.signature.class_names, self.reader)
         opened = open_data(
             config.data,
             sections=(section,),
@@ -100,6 +100,7 @@ class Trained:
             dtype=top.dtype,
             transform=self.transform,
             uses=uses_of(self.net.graph),
+            learned=learned,
         )
         return opened.loaders[section]
 

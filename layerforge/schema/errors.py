@@ -62,6 +62,10 @@ class DataError(LayerForgeError):
     exit_code = 3
 
 
+class MissingData(DataError):
+    """No file of a data set is anywhere, and it cannot be fetched. The only error that a `fallback` answers."""
+
+
 class ConcurrencyError(LayerForgeError):
     """Several threads use a net at once."""
 

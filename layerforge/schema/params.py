@@ -74,7 +74,7 @@ class Param:
             raise ConfigError(f"{self.name} must be {self.describe()}, got {show(value)}") from None
         if self.choices and parsed is not None and parsed not in self.choices:
             raise ConfigError(f"{self.name} must be one of {', '.join(map(str, self.choices))}, got {show(value)}")
-        for number in numbers_in(parsed):
+        for number in numbers_in(parsed) if self.bounds else ():
             for word, bound in self.bounds:
                 if not COMPARE[word](number, bound):
                     raise ConfigError(f"{self.name} must be {word} {bound}, got {show(value)}")

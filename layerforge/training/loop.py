@@ -150,6 +150,8 @@ class Trainer:
             self.console.warn(self.data.notice)
         for remark in self.data.remarks:
             self.console.warn(remark)
+        for note in self.data.section.train.source.notes():
+            self.console.note(note)
         self.console.note(f"run directory: {self.folder.path}")
         if self.resume is not None:
             self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")

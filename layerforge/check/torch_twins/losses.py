@@ -190,6 +190,28 @@ def ctc(c: Call) -> Tensor:
     return each if reduction == "none" else each.sum()
 
 
+def by_samples(twin: Callable[[Call], Tensor], default: str = "mean") -> Callable[[Call], Tensor]:
+    """The twin of a loss whose third bottom are weights of samples, from its single losses without them."""
+
+    def weighted(c: Call) -> Tensor:
+        if len(c.x) < 3:
+            return twin(c)
+        hyper = {key: value for key, value in c.hyper.items() if key != "normalization"}
+        each = twin(replace(c, x=c.x[:2], hyper={**hyper, "reduction": "none"}))
+        omega = c.x[2].reshape(*c.x[2].shape, *[1] * (each.ndim - c.x[2].ndim)).expand_as(each)
+        reduction = c.hyper.get("reduction", default)
+        if reduction != "mean":
+            return reduced(omega * each, reduction)
+        if c.x[1].is_floating_point():
+            return (omega * each).sum() / omega.sum()
+        valid = c.x[1] != c.hyper.get("ignore_index", -(10**9))
+        weight = weights_of(c, c.x[0].shape[1])[torch.where(valid, c.x[1], 0)] * valid
+        n = {"valid": (omega * weight).sum(), "full": each.numel(), "batch_size": len(each), "none": 1}
+        return (omega * each).sum() / n[c.hyper.get("normalization", "valid")]
+
+    return weighted
+
+
 TWINS = {
     "MSELoss": between(nn.MSELoss),
     "EuclideanLoss": euclidean,
@@ -213,3 +235,8 @@ TWINS = {
     "CosineEmbeddingLoss": cosine_embedding,
     "CTCLoss": ctc,
 }
+
+OTHER_BOTTOMS = ("InfogainLoss", "DiceLoss", "MarginRankingLoss", "ContrastiveLoss", "TripletMarginLoss")
+OTHER_BOTTOMS += ("CosineEmbeddingLoss", "CTCLoss")
+DEFAULTS = {"EuclideanLoss": "batchmean"}
+TWINS |= {n: by_samples(twin, DEFAULTS.get(n, "mean")) for n, twin in TWINS.items() if n not in OTHER_BOTTOMS}

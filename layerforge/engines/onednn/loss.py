@@ -27,9 +27,9 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
 
     @classmethod
     def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        x, t = bottoms
+        x, t, *weight = bottoms
         plain = reference.weight is None and reference.ignore_index is None and not reference.label_smoothing
-        if t.is_real or x.ndim != 2 or not plain or reference.reduction == "none":
+        if t.is_real or x.ndim != 2 or weight or not plain or reference.reduction == "none":
             return "only labels, one per sample, without weights, smoothing and ignored ones"
         return super().refuses(reference, bottoms, tops)
 

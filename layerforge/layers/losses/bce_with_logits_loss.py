@@ -34,7 +34,8 @@ BCEWithLogitsLoss = regression(
     dt="dt = dℓ (p log(1 + e⁻ˣ) - log(1 + eˣ))",
     dfdt=lambda self, x, t: pos_weight(self) * softplus(self.xp, -x) - softplus(self.xp, x),
     params={"pos_weight": (float | list[float] | None, param(
-        None, help="weight of the positive answers: a number, or one for each place on the last axis; null: 1", ge=0))},
+        None, help="weight of the positive answers: a number, or one for each place on the last axis; null: 1; "
+        "balanced: n₀ / n₁ of data.train", ge=0))},
     tried=({"pos_weight": 3.0}, {"pos_weight": [0.5, 2.0, 0.0, 1.0]}),
     domains=(ANY, {"low": 0, "high": 1}),
     bad=[Bad({"pos_weight": -1.0}, "must be >= 0"), Bad({"pos_weight": [1.0]}, "1 pos_weights", [Spec((3, 2))] * 2)],

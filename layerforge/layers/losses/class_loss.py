@@ -12,10 +12,11 @@ from ...schema.params import param
 from .labels import BAD_EXAMPLES as BAD_LABELS
 from .labels import EXAMPLES as LABELLED_EXAMPLES
 from .labels import Labelled
-from .loss import Reduction, reduction_param
+from .loss import reduction_param
+from .sample_weights import SampleWeights
 
 
-class LabelLoss(Reduction, Labelled):
+class LabelLoss(SampleWeights, Labelled):
     """Base of the losses of labels: a single loss for each position, 0 where ignored.
 
     mean divides their sum by m, which `normalization` counts in Caffe's words:
@@ -27,6 +28,7 @@ class LabelLoss(Reduction, Labelled):
     """
 
     loss = True
+    bottoms = (2, 3)
 
     reduction: str = reduction_param()
     normalization: str = param(
@@ -40,14 +42,18 @@ class LabelLoss(Reduction, Labelled):
                 hint="normalization says what reduction: mean divides by",
             )
 
-    def setup(self, x: Spec, labels: Spec) -> Spec:
+    def setup(self, x: Spec, labels: Spec, *weight: Spec) -> Spec:
         super().setup(x, labels)
+        self.expect_sample_weights(weight, labels.shape)
         return self.reduced(x, labels.shape)
 
-    def mean_over(self, x: Any, labels: Any) -> float | None:
-        """What `normalization` counts; None where the top is no mean."""
+    def mean_over(self, x: Any, labels: Any, *weight: Any) -> float | None:
+        """What `normalization` counts, by the weights of samples where there are any; None where the top is no mean."""
         if self.reduction != "mean" or self.normalization == "none":
             return None
+        if weight and self.normalization == "valid":
+            share = self.share(x, labels)
+            return float(exact_sum(self.spread_weight(weight[0], share) * share))
         if self.normalization != "valid":
             return labels.size if self.normalization == "full" else len(labels)
         return self.counted(x, labels)
@@ -59,6 +65,18 @@ class LabelLoss(Reduction, Labelled):
     def divisor(self, x: Any, labels: Any) -> float:
         """What the sum of the single losses is divided by; 1 where no position counts."""
         return self.mean_over(x, labels) or 1
+
+    total = divisor
+
+    def share(self, x: Any, labels: Any) -> Any:
+        """What normalization valid counts of each position (N, d1, ...); 0 where m is fixed."""
+        if self.reduction != "mean" or self.normalization != "valid":
+            return 0
+        return self.positions(x, labels)
+
+    def positions(self, x: Any, labels: Any) -> Any:
+        """1 at each position that counts."""
+        return self.valid(labels).astype(x.dtype)
 
     def spread(self, up: Any) -> Any:
         return up[:, None]
@@ -74,10 +92,12 @@ class ClassLoss(LabelLoss):
     number, where there are no weights.
     """
 
-    weight: list[float] | None = param(None, help="a weight for each class; null: 1", ge=0)
+    weight: list[float] | None = param(
+        None, help="a weight for each class; null: 1; balanced: n / (K nₖ) of data.train", ge=0
+    )
 
-    def setup(self, x: Spec, labels: Spec) -> Spec:
-        top = super().setup(x, labels)
+    def setup(self, x: Spec, labels: Spec, *weight: Spec) -> Spec:
+        top = super().setup(x, labels, *weight)
         self.expect_weights(x)
         return top
 
@@ -98,8 +118,15 @@ class ClassLoss(LabelLoss):
             return super().counted(x, labels)
         return float(exact_sum(self.weights(labels, self.valid(labels))))
 
+    def positions(self, x: Any, labels: Any) -> Any:
+        """The weights of the positions that count. Of labels that are real only the shape does."""
+        if labels.dtype.kind == "f":
+            return super().positions(x, labels)
+        return self.weights(labels, self.valid(labels))
+
 
 IMAGE = [Spec((2, 3, 2, 3)), index((2, 2, 3), 3)]
+OF_SAMPLES, OF_POSITIONS = Spec((2,), low=0.1, high=3), Spec((2, 2, 3), low=0, high=3)  # weights
 EXAMPLES = [
     *LABELLED_EXAMPLES,
     Example({"weight": [0.5, 2.0, 0.0]}, IMAGE, "weights of classes"),
@@ -109,9 +136,16 @@ EXAMPLES = [
     Example({"normalization": "batch_size", "ignore_index": 0}, IMAGE),
     Example({"normalization": "full", "ignore_index": 0}, IMAGE),
     Example({"normalization": "none", "ignore_index": 0}, IMAGE),
+    Example({}, [Spec((4, 5)), index((4,), 5), Spec((4,), low=0.1, high=3)], "weights of samples"),
+    Example({"weight": [0.5, 2.0, 1.5], "ignore_index": 1}, [*IMAGE, OF_SAMPLES]),
+    *(Example({"reduction": r}, [*IMAGE, OF_POSITIONS], "weights of positions") for r in ("mean", "none")),
+    Example({"normalization": "full"}, [*IMAGE, OF_SAMPLES]),
 ]
 BAD_EXAMPLES = [
-    *BAD_LABELS,
+    *(bad for bad in BAD_LABELS if "takes 2" not in bad.message),
+    Bad({}, "takes 2 to 3 bottom(s), got 1", [Spec((4, 5))]),
+    Bad({}, "bottom[2], the weights, must be real", [Spec((4, 5)), index((4,), 5), index((4,), 2)]),
+    Bad({}, "has shape (4, 1), expected (4,)", [Spec((4, 5)), index((4,), 5), Spec((4, 1))]),
     Bad({"weight": [1.0, 2.0]}, "2 weights for 5 classes", [Spec((4, 5)), index((4,), 5)]),
     Bad({"weight": [1.0, -2.0]}, "must be >= 0"),
     Bad({"reduction": "average"}, "must be one of mean, sum, none"),

@@ -27,7 +27,8 @@ class FocalLoss(LabelLoss):
     classes, or one for each; m is the number of the positions that count, whatever alpha is, unless normalization says
     otherwise. SigmoidFocalLoss is the form for two classes with one score.
 
-    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
+    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, ω (N) or as the
+              labels, real; y a single number or as the labels
     Backward  From q = 1 - pₜ = 1 - exp(log pₜ), by the product rule
                   ∂ℓ/∂log pₜ = -aₜ (q^gamma - gamma pₜ q^(gamma - 1) log pₜ)
               and ∂log pₜ/∂xₜ = 1 - pₜ = q, ∂log pₜ/∂xₖ = -pₖ for another k. One factor q of these is taken into the
@@ -36,6 +37,8 @@ class FocalLoss(LabelLoss):
                   dx = dℓ aₜ q^gamma (q - gamma pₜ log pₜ) (r - onehot(t))
               at the positions that count, otherwise 0. q is summed up from the other classes, so that it keeps its
               digits where pₜ is nearly 1; all factors are bounded, whatever the scores.
+              A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω:
+                  dω = dy (ℓ - y) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
     Keeps     p, q, log pₜ and the factors of the labels
     Cost      9 operations per element forward, 4 backward
     Errors    LayerError when shapes do not fit, or alpha has another length; LayerError (exit 3) for a label that is no
@@ -46,7 +49,9 @@ class FocalLoss(LabelLoss):
     scores = "logits"
 
     gamma: float = param(2.0, help="how much less sure answers count; 0: all alike", ge=0)
-    alpha: float | list[float] = param(1.0, help="a factor of the losses: a number, or one for each class", ge=0)
+    alpha: float | list[float] = param(
+        1.0, help="a factor of the losses: a number, or one for each class; balanced: n / (K nₖ) of data.train", ge=0
+    )
 
     examples = [
         *(e for e in EXAMPLES if "weight" not in e.params),
@@ -67,8 +72,8 @@ class FocalLoss(LabelLoss):
         Bad({"weight": [1.0]}, "unknown key 'weight'"),
     ]
 
-    def setup(self, x: Spec, labels: Spec) -> Spec:
-        top = super().setup(x, labels)
+    def setup(self, x: Spec, labels: Spec, *weight: Spec) -> Spec:
+        top = super().setup(x, labels, *weight)
         if isinstance(self.alpha, list) and len(self.alpha) != x.shape[1]:
             raise LayerError(
                 f"alpha has {len(self.alpha)} numbers for {x.shape[1]} classes",
@@ -76,16 +81,16 @@ class FocalLoss(LabelLoss):
             )
         return top
 
-    def forward(self, x: Any, labels: Any) -> Any:
+    def single(self, x: Any, labels: Any) -> tuple[Any, dict[str, Any]]:
         xp, (classes, valid) = self.xp, self.targets(x, labels)
-        n, log_p = self.divisor(x, labels), log_softmax(xp, x, 1)
+        log_p = log_softmax(xp, x, 1)
         factor = self.factors(classes) * valid.astype(x.dtype)
         others = xp.exp(log_p) * ~one_hot(xp, classes, x.shape[1])
         q = sum_of(others, 1, keepdims=True)
         log_p_t = xp.where(q < 0.5, xp.log1p(-xp.minimum(q, 0.5)), take_class(xp, log_p, classes))
         losses = xp.where(factor == 0, 0, factor * q**self.gamma * -log_p_t)
-        self.save(others=others, q=q, log_p_t=log_p_t, classes=classes, factor=factor, n=n)
-        return self.reduce(losses[:, 0], n)
+        kept = {"others": others, "q": q, "log_p_t": log_p_t, "classes": classes, "alphas": factor}
+        return losses[:, 0], kept
 
     def factors(self, classes: Any) -> Any:
         """alpha of each label."""
@@ -97,7 +102,7 @@ class FocalLoss(LabelLoss):
         xp, kept, q = self.xp, self.saved, self.saved.q
         never = xp.isinf(kept.log_p_t)  # where p is 0, p log p is
         p_log_p = xp.exp(kept.log_p_t) * xp.where(never, 0, kept.log_p_t)
-        slope = kept.factor * q**self.gamma * (q - self.gamma * p_log_p)
+        slope = kept.alphas * q**self.gamma * (q - self.gamma * p_log_p)
         share = kept.others / (q + (q == 0))
         return slope * (share - one_hot(xp, kept.classes, share.shape[1]))
 

@@ -24,10 +24,13 @@ class HingeLoss(ClassLoss):
     m is the sum of the w[label] of the positions that count, unless normalization says otherwise. Without weights and
     ignored positions it is the number of positions: N for (N, K), as in Caffe, which knows no others.
 
-    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
+    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, ω (N) or as the
+              labels, real; y a single number or as the labels
     Backward  With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
                   dxₖ = -dℓ w[label] sₖ [vₖ > 0]  (L1; 0 at the kink, as in Caffe)   or   -2 dℓ w[label] sₖ vₖ  (L2)
               at the positions that count, otherwise 0
+              A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω w[label]:
+                  dω = dy (ℓ - y w[label]) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
     Keeps     s, v and the weights of the positions
     Cost      4 operations per element forward, 3 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
@@ -45,14 +48,13 @@ class HingeLoss(ClassLoss):
     ]
     bad_examples = [*BAD_EXAMPLES, Bad({"norm": "L3"}, "must be one of L1, L2")]
 
-    def forward(self, x: Any, labels: Any) -> Any:
+    def single(self, x: Any, labels: Any) -> tuple[Any, dict[str, Any]]:
         classes, valid = self.targets(x, labels)
-        n, weights = self.divisor(x, labels), self.weights(classes, valid)
+        weights = self.weights(classes, valid)
         sign = 2 * one_hot(self.xp, classes, x.shape[1]).astype(x.dtype) - 1
         margin = self.xp.maximum(1 - sign * x, 0)
-        self.save(sign=sign, margin=margin, weights=weights, n=n)
         cost = margin if self.norm == "L1" else margin * margin
-        return self.reduce(sum_of(cost * weights, 1), n)
+        return sum_of(cost * weights, 1), {"sign": sign, "margin": margin, "weights": weights}
 
     def partial(self, i: int) -> Any:
         margin = self.saved.margin

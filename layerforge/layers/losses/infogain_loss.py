@@ -53,7 +53,7 @@ class InfogainLoss(ClassLoss):
         *(
             Example(e.params, [*e.bottoms, Spec((e.bottoms[0].shape[1],) * 2)], e.note)
             for e in CLASS_EXAMPLES
-            if e.bottoms[0].shape != (1, 1)  # H would look as if it had the batch axis
+            if e.bottoms[0].shape != (1, 1) and len(e.bottoms) == 2  # H would look as if it had the batch axis
         ),
         Example({"matrix": [[1.5]]}, [Spec((1, 1)), index((1,), 1)]),
         Example({"matrix": COSTS, "weight": [0.5, 2.0, 1.0]}, IMAGE),
@@ -96,7 +96,7 @@ class InfogainLoss(ClassLoss):
         n, weights = self.divisor(x, labels), self.weights(classes, valid)
         a = self.xp.moveaxis(h[classes[:, 0]], -1, 1) * weights
         log_p = log_softmax(self.xp, x, 1)
-        self.save(log_p=log_p, a=a, classes=classes, weights=weights, n=n)
+        self.save(log_p=log_p, a=a, classes=classes, weights=weights, n=n, factor=None)  # the third bottom is H
         return self.reduce(cross_entropy(self.xp, log_p, a), n)
 
     def partial(self, i: int) -> Any:

@@ -24,9 +24,12 @@ class NLLLoss(ClassLoss):
     Takes the top of LogSoftmax. m is the sum of the w[label] of the positions that count, unless normalization says
     otherwise. Where no position counts y is 0 (torch: NaN).
 
-    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
+    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, ω (N) or as the
+              labels, real; y a single number or as the labels
     Backward  ℓ is linear in the one x that each label picks. With dℓ = dy / m (reduction sum or none: dℓ = dy),
                   dx[label] = -dℓ w[label] at the positions that count, otherwise 0
+              A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω w[label]:
+                  dω = dy (ℓ - y w[label]) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
     Keeps     the labels and their weights
     Cost      one operation per position
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
@@ -38,12 +41,12 @@ class NLLLoss(ClassLoss):
     examples = EXAMPLES
     bad_examples = BAD_EXAMPLES
 
-    def forward(self, x: Any, labels: Any) -> Any:
+    def single(self, x: Any, labels: Any) -> tuple[Any, dict[str, Any]]:
         classes, valid = self.targets(x, labels)
-        n, weights = self.divisor(x, labels), self.weights(classes, valid)
+        weights = self.weights(classes, valid)
         picked = self.xp.where(valid, take_class(self.xp, x, classes), 0)
-        self.save(classes=classes, weights=weights, picked=picked, count=x.shape[1], n=n)
-        return self.reduce(-(self.likelihood(picked) * weights)[:, 0], n)
+        kept = {"classes": classes, "weights": weights, "picked": picked, "count": x.shape[1]}
+        return -(self.likelihood(picked) * weights)[:, 0], kept
 
     def partial(self, i: int) -> Any:
         saved = self.saved
@@ -68,10 +71,13 @@ class MultinomialLogisticLoss(NLLLoss):
     Takes the top of Softmax. SoftmaxCrossEntropy is more exact: small probabilities round to zero on the way here. m is
     the sum of the w[label] of the positions that count, unless normalization says otherwise.
 
-    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, y a single number or as the labels
+    Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, ω (N) or as the
+              labels, real; y a single number or as the labels
     Backward  With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
                   dx[label] = -dℓ w[label] / max(x[label], 1e-20) at the positions that count, otherwise 0
               Below 1e-20, where ℓ is flat, the slope is Caffe's: still uphill
+              A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω w[label]:
+                  dω = dy (ℓ - y w[label]) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
     Keeps     the labels, their weights and probabilities
     Cost      one logarithm per position
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class

@@ -44,13 +44,15 @@ class SoftmaxCrossEntropy(ClassLoss):
     probabilities, unless normalization says otherwise. Where no position counts y is 0 (torch: NaN).
 
     Shapes    x (N, K) or (N, K, d1, ...) real; t (N) or (N, d1, ...) index: labels, or real and as x: probabilities;
-              y a single number, or a loss per position (N, d1, ...)
+              ω (N) or (N, d1, ...) real; y a single number, or a loss per position (N, d1, ...)
     Backward  At one position ℓ = Σₖ aₖ (log Σⱼ exp xⱼ - xₖ), and
                   ∂ℓ/∂xₖ = (Σⱼ aⱼ) exp xₖ / Σⱼ exp xⱼ - aₖ = pₖ Σⱼ aⱼ - aₖ
               With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
                   dxₖ = dℓ (pₖ Σⱼ aⱼ - aₖ) at the positions that count, otherwise 0
               so for a plain label the error in the probabilities is the gradient: dx = dℓ (p - onehot(label)).
               Probabilities get dtₖ = -dℓ (1 - ε) wₖ log pₖ
+              A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω w[label]:
+                  dω = dy (ℓ - y w[label]) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
     Keeps     log p and a
     Cost      6 operations per element forward, 4 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
@@ -88,29 +90,32 @@ class SoftmaxCrossEntropy(ClassLoss):
         Bad({"label_smoothing": 1.5}, "must be <= 1"),
     ]
 
-    def setup(self, x: Spec, t: Spec) -> Spec:
+    def setup(self, x: Spec, t: Spec, *weight: Spec) -> Spec:
         if not t.is_real:
-            return super().setup(x, t)
+            return super().setup(x, t, *weight)
         self.expect_scores(x)
         self.expect_weights(x)
         if t.shape != x.shape:
             raise shape_mismatch("bottom[1], the probabilities,", t.shape, f"{x.shape} as bottom[0]; labels: integers")
         if self.ignore_index is not None:
             raise LayerError("probabilities have no label to ignore", hint="leave ignore_index out")
+        self.expect_sample_weights(weight, (x.shape[0], *x.shape[2:]))
         return self.reduced(x, (x.shape[0], *x.shape[2:]))
 
-    def mean_over(self, x: Any, t: Any) -> float | None:
-        return super().mean_over(x, t[:, 0] if t.dtype.kind == "f" else t)
+    def mean_over(self, x: Any, t: Any, *weight: Any) -> float | None:
+        return super().mean_over(x, t[:, 0] if t.dtype.kind == "f" and t.ndim == x.ndim else t, *weight)
 
-    def forward(self, x: Any, t: Any) -> Any:
+    def positions(self, x: Any, t: Any) -> Any:
+        return super().positions(x, t[:, 0] if t.dtype.kind == "f" and t.ndim == x.ndim else t)
+
+    def single(self, x: Any, t: Any) -> tuple[Any, dict[str, Any]]:
         if t.dtype.kind == "f":
             a = self.mixture(t)
         else:
             classes, valid = self.targets(x, t)
             a = self.mixture(one_hot(self.xp, classes, x.shape[1]).astype(x.dtype)) * valid
-        log_p, n = log_softmax(self.xp, x, 1), self.divisor(x, t)
-        self.save(log_p=log_p, a=a, n=n)
-        return self.reduce(cross_entropy(self.xp, log_p, a), n)
+        log_p = log_softmax(self.xp, x, 1)
+        return cross_entropy(self.xp, log_p, a), {"log_p": log_p, "a": a}
 
     def mixture(self, q: Any) -> Any:
         """a = w ((1 - ε) q + ε/K)."""

@@ -1,0 +1,177 @@
+"""From the cells of a table to blobs: how columns are fitted on training's table, and applied to every other.
+
+    numbers   (v - mean) / std, with v the cell or what stands for a missing one
+    one-hot   the words in alphabetical order; so are those of an index
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..schema.errors import DataError
+from .columns import LISTED, NUMBER, ONE_HOT, Column, Columns
+from .rows import is_number
+from .sheet import Coded, Sheet, expect_memory, not_a_number
+
+FILLS: dict[str, Callable[[Any], Any]] = {"mean": np.mean, "median": np.median}
+MOST_ONE_HOT = 4096  # words of a column of which each becomes a number in every row
+
+
+class Cells:
+    """The cells of the features of a table, read once."""
+
+    def __init__(self, sheet: Sheet, columns: Iterable[Column], missing: Sequence[str] | None) -> None:
+        every = list(columns)
+        numbers = [c.place for c in every if c.kind == NUMBER]
+        words = [c.place for c in every if c.kind != NUMBER]
+        self.sheet = sheet
+        self.table = sheet.numbers(numbers, missing) if numbers else np.zeros((0, 0))
+        self.at = {place: k for k, place in enumerate(numbers)}
+        self.words: dict[int, Coded] = {}
+        if words:
+            self.words = dict(zip(words, sheet.coded(words, missing or ()), strict=True))
+        if missing is None:
+            self._refuse_missing()
+        self.count = len(self.table) if numbers else len(next(iter(self.words.values())).codes) if words else 0
+
+    def numbers(self, column: Column) -> np.ndarray:
+        """The cells of a column of numbers; NaN where one is missing."""
+        return self.table[:, self.at[column.place]]
+
+    def first(self, column: Column, codes: Iterable[int]) -> int:
+        """The first row that has one of some words of a column."""
+        return int(np.isin(self.words[column.place].codes, list(codes)).argmax())
+
+    def _refuse_missing(self) -> None:
+        for place, coded in self.words.items():
+            if "" in coded.words:
+                row = int((coded.codes == coded.words.index("")).argmax())
+                message = f"column {self.sheet.called(place)}: the cell is empty"
+                raise self.sheet.error(row, place, message, "missing: constant takes it as a word, too")
+
+
+# Fitting --------------------------------------------------------------------------------------------------------------
+
+
+def fitted(cells: Cells, column: Column, rows: slice | np.ndarray, strategy: str, value: float, indicator: bool,
+           standardize: bool) -> Column:  # fmt: skip
+    """A feature with what the rows of training say of it.
+
+    strategy   error, mean, median or constant: what stands for a missing number
+
+    Errors   DataError for a column without any value, and for too many words
+    """
+    if column.kind != NUMBER:
+        words = cells.words[column.place].words
+        if column.kind == ONE_HOT and len(words) > MOST_ONE_HOT:
+            raise DataError(
+                f"column {cells.sheet.called(column.place)} of {cells.sheet.name} has {len(words)} words: one-hot would"
+                " make as many columns of it",
+                hint=f"categorical: {{{column.name or column.place}: index}} for an Embedding, or ignore: [...]",
+            )
+        return replace(column, words=tuple(sorted(words)))
+    numbers = cells.numbers(column)[rows]
+    absent = np.isnan(numbers)
+    if strategy != "error":
+        if absent.all() and strategy != "constant":
+            raise DataError(
+                f"column {cells.sheet.called(column.place)} of {cells.sheet.name} has no value in training's rows",
+                hint="leave it out with ignore: [...]",
+            )
+        with np.errstate(over="ignore"):  # `standardised`, or the reader of the blob, says what is too large
+            value = value if strategy == "constant" else float(FILLS[strategy](numbers[~absent]))
+        if not np.isfinite(value):
+            raise too_large(cells.sheet, column)
+        column = replace(column, fill=value, indicator=indicator and bool(absent.any()))
+        numbers = np.where(absent, value, numbers)
+    return standardised(cells.sheet, column, numbers) if standardize else column
+
+
+def standardised(sheet: Sheet, column: Column, numbers: np.ndarray) -> Column:
+    """A column with the mean and the standard deviation of numbers; DataError where float64 does not hold them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = float(numbers.mean()), float(numbers.std())
+    if not (np.isfinite(mean) and np.isfinite(std)):
+        raise too_large(sheet, column)
+    return replace(column, mean=mean, std=0.0 if std <= 1e-12 * abs(mean) else std)
+
+
+def too_large(sheet: Sheet, column: Column) -> DataError:
+    """The error for numbers whose mean or deviation float64 does not hold."""
+    return DataError(f"column {sheet.called(column.place)} of {sheet.name} has numbers too large to take their mean")
+
+
+# Applying -------------------------------------------------------------------------------------------------------------
+
+
+def encoded(cells: Cells, columns: Columns) -> dict[str, Any]:
+    """Blob `x`, and a blob for each index.
+
+    Errors   DataError for words that training does not have, and where the numbers do not fit into memory
+    """
+    blobs: dict[str, Any] = {}
+    if columns.in_x and columns.is_plain:
+        blobs["x"] = cells.table
+    elif columns.in_x:
+        blobs["x"] = _features(cells, columns)
+    for column in columns.indices:
+        codes = _codes(cells, column, columns)
+        blobs[column.name] = np.where(codes < 0, len(column.words), codes).astype(np.int64)
+    return blobs
+
+
+def _features(cells: Cells, columns: Columns) -> np.ndarray:
+    width, start, rows = sum(column.width for column in columns.in_x), 0, np.arange(cells.count)
+    expect_memory(cells.sheet.name, cells.count, width)
+    x = np.zeros((cells.count, width))
+    for column in columns.in_x:
+        if column.kind == ONE_HOT:
+            codes = _codes(cells, column, columns)
+            known = codes >= 0
+            x[rows[known], start + codes[known]] = 1
+        else:
+            numbers = cells.numbers(column)
+            absent = np.isnan(numbers)
+            if absent.any() and column.fill is None:
+                raise not_a_number(cells.sheet, int(absent.argmax()), column.place, "")
+            x[:, start] = column.scaled(np.where(absent, column.fill or 0.0, numbers))
+            if column.indicator:
+                x[:, start + 1] = absent
+        start += column.width
+    return x
+
+
+def _codes(cells: Cells, column: Column, columns: Columns) -> np.ndarray:
+    """The number of the word of each row; -1 for one that training does not have, where that is ignored."""
+    coded, known = cells.words[column.place], {word: number for number, word in enumerate(column.words)}
+    by_value = _by_value(column.words)
+    numbers = np.array([known.get(word, by_value.get(_value(word), -1)) for word in coded.words], np.int64)
+    unknown = np.flatnonzero(numbers < 0)
+    if len(unknown) and columns.unknown != "ignore":
+        row = cells.first(column, unknown)
+        word = coded.words[coded.codes[row]]
+        listed = ", ".join(word or "(missing)" for word in column.words[:LISTED])
+        what = f"the category '{word[:100]}' is not among those of training" if word else "the cell is empty"
+        raise cells.sheet.error(
+            row,
+            column.place,
+            f"column {cells.sheet.called(column.place)}: {what}",
+            f"categories of training: {listed}{', ...' if len(column.words) > LISTED else ''}; with `unknown: ignore`"
+            " in data.train others are taken as none of them",
+        )
+    return numbers[coded.codes]
+
+
+def _value(word: str) -> float | None:
+    """The number that a word says."""
+    return float(word) if is_number(word) else None
+
+
+def _by_value(words: Sequence[str]) -> dict[float | None, int]:
+    """The words that are numbers, by these: 3 of a file is 3.0 of a frame. Not those of which several say the same."""
+    values = [_value(word) for word in words]
+    return {v: number for number, v in enumerate(values) if v is not None and values.count(v) == 1}
