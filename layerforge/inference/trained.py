@@ -180,4 +180,5 @@ def transform_of(
 ) -> InputTransform | None:
     """The input transform that a checkpoint holds, with what training saw; None where it holds none."""
     state = {k.removeprefix(TRANSFORM): v for k, v in arrays.items() if k.startswith(TRANSFORM)}
-    return InputTransform.from_state(state, kinds_of(meta, source)) if state else None
+    whole = state or "kinds" in meta or meta.get("kind") == "checkpoint"  # indices have no constants
+    return InputTransform.from_state(state, kinds_of(meta, source)) if whole else None
