@@ -69,6 +69,7 @@ class TextReader(Reader):
     """
 
     kind = "text"
+    suffix = ".jsonl"
     reads_all = True
 
     def __init__(self, specs: Mapping[str, Spec], tokenizer: Tokenizer, form: Form, fields: Fields) -> None:
@@ -165,6 +166,7 @@ class WindowsReader(Reader):
     """
 
     kind = "text_windows"
+    suffix = ".txt"
 
     def __init__(self, specs: Mapping[str, Spec], tokenizer: Tokenizer, length: int) -> None:
         super().__init__(specs)

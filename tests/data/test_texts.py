@@ -127,6 +127,16 @@ def test_what_a_text_becomes_is_what_trains_split_taught(tmp_path: Path) -> None
         DataSection.from_config({**feeds, "val": {**feeds["val"], "max_tokens": 10}})
 
 
+def test_a_split_divides_texts_and_train_teaches_by_its_share(tmp_path: Path) -> None:
+    rows = [(f"word{n} shared", ("x", "y")[n % 2]) for n in range(20)]
+    train = {"type": "TextLines", "path": write(tmp_path, rows)}
+    section = DataSection.from_config({"train": train, "split": {"val": 0.2, "stratify": "label"}})
+    ours, val = section.train.source, section.feed("val").source
+    assert len(ours.reader().tokenizer.tokens) == 3 + 16  # what val has alone is unknown
+    assert [len(one.load()["label"]) for one in (ours, val)] == [16, 4] and val.load()["label"].sum() == 2
+    assert all("[UNK]" in words and "shared" in words for words in words_of_rows(val))
+
+
 def test_labels_are_words_numbers_in_their_order_or_targets(tmp_path: Path) -> None:
     stars = [("a", 10), ("b", 9), ("c", 10.0), ("d", True)]
     assert source(write(tmp_path, stars[:3])).class_names == ("9", "10")
