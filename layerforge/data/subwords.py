@@ -140,9 +140,8 @@ def _wordpiece(texts: Sequence[str], lowercase: bool, common: Mapping[str, Any])
     made = Made(models.WordPiece(unk_token=UNKNOWN))
     made.normalizer = _normalizer(lowercase)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    first, inner = _alphabet(made, texts)
-    # The trainer numbers what it meets in the order of a hash table: all characters are given to it beforehand.
-    special = [PADDING, UNKNOWN, *first, *(INNER + character for character in inner)]
+    # The trainer numbers these as it meets them, in the order of a hash table: they are given to it beforehand.
+    special = [PADDING, UNKNOWN, *(INNER + character for character in _inner_characters(made, texts))]
     made.train_from_iterator(texts, trainers.WordPieceTrainer(special_tokens=special, **common))
     words = made.get_vocab()
     whole = Made(models.WordPiece(words, unk_token=UNKNOWN, max_input_chars_per_word=LONGEST_WORD))
@@ -151,15 +150,13 @@ def _wordpiece(texts: Sequence[str], lowercase: bool, common: Mapping[str, Any])
     return whole
 
 
-def _alphabet(made: Any, texts: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The characters that words begin with, and those inside of them."""
-    first: set[str] = set()
+def _inner_characters(made: Any, texts: Iterable[str]) -> list[str]:
+    """The characters of all words but their first ones."""
     inner: set[str] = set()
     for text in texts:
         for word, _ in made.pre_tokenizer.pre_tokenize_str(made.normalizer.normalize_str(text)):
-            first.add(word[0])
             inner.update(word[1:])
-    return sorted(first), sorted(inner)
+    return sorted(inner)
 
 
 def demand_size(kind: str, max_tokens: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import sys
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 from support.tools import demand
 
+from layerforge.arrays.spec import index
 from layerforge.config.data_section import DataSection
 from layerforge.data import text_files, tokens
 from layerforge.data.readers import reader_of
 from layerforge.data.subwords import SubwordTokenizer
-from layerforge.data.text_reader import TextReader
-from layerforge.data.tokens import WordTokenizer
+from layerforge.data.text_reader import TextReader, WindowsReader
+from layerforge.data.tokens import CharacterTokenizer, WordTokenizer
 from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
 
@@ -193,6 +195,9 @@ def test_sub_words_are_trained_on_train_the_same_each_time(tmp_path: Path, kind:
     assert made[0].load()["x"].max() < len(tokenizer.tokens)
     if kind == "bpe":  # bytes know every text
         assert tokenizer.decode(tokenizer.encode(["ß 𝄞 ☃"])[0]) == "ß 𝄞 ☃"
+    else:  # in an order that does not hang on hashes
+        characters = [token for token in tokenizer.tokens if len(token) == 3 and token.startswith("##")]
+        assert len(characters) > 5 and characters == sorted(characters)
     path = tmp_path / "tokenizer.json"
     path.write_text(tokenizer.plain()["json"])
     loaded = source(write(tmp_path, rows), tokenizer_file=str(path), sequence_length=30)
@@ -200,6 +205,45 @@ def test_sub_words_are_trained_on_train_the_same_each_time(tmp_path: Path, kind:
     path.write_text('{"model": 3}')
     with pytest.raises(DataError, match=r"tokenizer.json: is no tokenizer"):
         source(write(tmp_path, rows), tokenizer_file=str(path)).specs()
+
+
+def test_a_text_that_goes_on_gets_no_tokens_around_it(tmp_path: Path) -> None:
+    demand("tokenizers")
+    tokenizers = importlib.import_module("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[CLS]": 0, "[UNK]": 1, "a": 2, "b": 3}, "[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.post_processor = tokenizers.processors.TemplateProcessing("[CLS] $A", None, [("[CLS]", 0)])
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "t.txt").write_text("a b b a")
+    whole = source(write(tmp_path, [("a b", "x")]), tokenizer_file=str(tmp_path / "tokenizer.json"), sequence_length=4)
+    assert whole.load()["x"].tolist() == [[0, 2, 3, 4]] and whole.reader().tokenizer.padding == 4
+    going = source(str(tmp_path / "t.txt"), "Text", tokenizer_file=str(tmp_path / "tokenizer.json"), sequence_length=3)
+    assert {n: a.tolist() for n, a in going.load().items()} == {"x": [[2, 3, 3]], "y": [[3, 3, 2]]}
+
+
+def test_words_of_a_text_are_those_of_trains_split(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("a b c a b c\nb b b d")
+    train, val = (
+        source(str(tmp_path / "t.txt"), "Text", tokenizer="words", sequence_length=2, split=split)
+        for split in ("all[:12]", "all[12:]")
+    )
+    val.follow(train)
+    assert train.reader().tokenizer.tokens == ("[PAD]", "[UNK]", "a", "b", "c")
+    assert val.load()["x"].tolist() == [[3, 3]] and val.load()["y"].tolist() == [[3, 3]]
+    assert (train.count_samples(), val.count_samples()) == (2, 1)
+
+
+def test_windows_of_a_text_with_what_follows() -> None:
+    reader = WindowsReader({"x": index((3,), 4), "y": index((3,), 4)}, CharacterTokenizer("abcd"), 3)
+    found, single = reader.convert("abcdab", ["x", "y"], {})
+    assert found["x"].tolist() == [[0, 1, 2], [2, 3, 0]] and found["y"].tolist() == [[1, 2, 3], [3, 0, 1]]
+    assert not single
+    found, single = reader.convert("abcd", ["y", "x"], {})
+    assert found["x"].tolist() == [[0, 1, 2]] and found["y"].tolist() == [[1, 2, 3]] and single
+    with pytest.raises(DataError, match="too few"):
+        reader.convert("a", ["x", "y"], {})
+    with pytest.raises(DataError, match="allowed are 0 to 3"):
+        reader.convert(np.array([1, 4]), ["x"], {})
 
 
 def test_a_spoilt_tokenizer_is_an_error_of_ours(tmp_path: Path) -> None:
