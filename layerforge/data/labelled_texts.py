@@ -38,7 +38,9 @@ class Texts(Source):
     lowercase: bool = param(True, help="make texts lower case; a tokenizer_file has its own rule")
     max_tokens: int = param(20_000, help="size of the vocabulary with padding and unknown", ge=3, le=LARGEST)
     min_frequency: int = param(1, help="rarer words, or pairs of sub-words, do not count", ge=1)
-    sequence_length: int = param(256, help="tokens T of a sample: longer texts are cut, shorter ones padded", ge=1)
+    sequence_length: int = param(
+        256, help="tokens T of a sample: longer texts are cut, shorter ones padded", ge=1, le=1 << 20
+    )
     truncation_side: str = param("right", help="which end of a long text is cut", choices=("right", "left"))
     output: str = param(
         "indices", help="x: tokens in their order, or a sparse bag of them: binary, count or tfidf", choices=OUTPUTS
