@@ -31,6 +31,7 @@ from .run.advice import Advice
 from .run.counting import Count, Counts, LossPart
 from .run.observer import Observer
 from .run.parameters import Parameters, allocate
+from .run.partial_load import fitting
 from .run.passes import Passes
 from .run.stored_arrays import stored_arrays, take_over, weights_meta
 from .run.summary import headline, summary
@@ -424,7 +425,22 @@ class Net(access.Settled):
         """Write parameters and running statistics to a snapshot file, atomically."""
         snapshot.write_snapshot(path, self.arrays(), weights_meta(self))
 
-    def load(self, path: str | Path) -> None:
-        """Read parameters and running statistics from a snapshot or checkpoint, by layer and name."""
+    def load(
+        self, path: str | Path, *, allow_missing: Iterable[str] = (), rename: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """Read parameters and running statistics from a snapshot or checkpoint, by layer and name.
+
+        allow_missing  patterns (`*`, `?`, `[...]`) of layers that may be missing there, have other shapes, or be there
+                       only: these keep the values that they have
+        rename         {name in the file: name in this net} of layers ("fc1": "head"), of arrays ("fc1.weight":
+                       "head.weight"), or of many layers at once ("encoder/*": "body/*")
+
+        Returns   in words, what was not taken
+        Errors    DataError naming every missing, unexpected and mis-shaped array of other layers; nothing is changed
+                  then. ConfigError for a pattern or name that matches nothing
+        """
         arrays, _ = snapshot.read_snapshot(path)
-        self.load_arrays(arrays, str(path))
+        mine = self.arrays()
+        chosen, differences = fitting(mine, arrays, str(path), allow_missing, rename)
+        self.load_arrays(mine | chosen, str(path))
+        return differences

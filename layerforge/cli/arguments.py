@@ -100,6 +100,14 @@ def positive(text: str) -> int:
     raise argparse.ArgumentTypeError(f"must be an integer >= 1, got '{text}'")
 
 
+def renaming(text: str) -> tuple[str, str]:
+    """An argument OLD=NEW."""
+    old, found, new = text.partition("=")
+    if not (old and found and new):
+        raise argparse.ArgumentTypeError(f"must be OLD=NEW, got '{text}'")
+    return old, new
+
+
 def open_config(path: str, overrides: Sequence[str], allow_import: bool) -> Config:
     """The configuration of a file or a run; training/rundir.py says when its `import:` files are run."""
     from ..training.rundir import load_config

@@ -1,42 +1,62 @@
-"""`layerforge predict RUN INPUT...`: what a trained net says of new inputs (IDX, NPZ, CSV, PNG or svmlight files)."""
+"""`layerforge predict MODEL INPUT...`: what a trained net says of new samples, with the preprocessing of its training.
+
+INPUT is a file as training read it (CSV, IDX, NPZ, HDF5, PNG, svmlight), a file of JSON lines, or - for standard input.
+"""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import sys
 from typing import Any
 
-from .arguments import output_file, positive
+from .arguments import add_json_option, output_file, positive
+from .output import print_json
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("predict", help="apply a trained net to files", description=__doc__)
-    parser.add_argument("target", metavar="RUN", help="a run's folder")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="IDX, NPZ, CSV, PNG or svmlight files")
-    words = ".csv or .npz; by default CSV on stdout"
+    words = "a run's folder, a checkpoint, a file of weights, or a folder of model.save()"
+    parser.add_argument("target", metavar="MODEL", help=words)
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="files, or - for standard input")
+    words = ".csv, .npz or .jsonl; by default CSV on stdout"
     parser.add_argument("-o", "--output", type=output_file, metavar="FILE", help=words)
     parser.add_argument("--blob", help="the blob to write; by default the scores that the loss reads")
-    parser.add_argument("--input", metavar="NAME", help="the net's input that the files are for (default: its first)")
+    words = "the net's input that the files are for (default: all that the blob needs)"
+    parser.add_argument("--input", metavar="NAME", help=words)
     parser.add_argument("--weights", metavar="FILE", help="a snapshot or checkpoint; by default the run's best")
     parser.add_argument("--batch-size", type=positive, default=500, metavar="N", help="samples at a time (default 500)")
+    parser.add_argument("--describe", action="store_true", help="say what the net takes and gives, and predict nothing")
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
+    add_json_option(parser)
     parser.set_defaults(run=run)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..inference.describing import described, description
     from ..inference.model import Model
-    from ..inference.prediction import predict, write_csv, write_npz
+    from ..inference.prediction import predict, rows, writable, write
     from ..inference.trained import open_trained
     from ..schema.errors import ConfigError
 
-    suffix = Path(args.output).suffix if args.output else ".csv"
-    if suffix not in (".csv", ".npz"):
-        raise ConfigError(f"cannot write predictions as '{suffix}'", hint="use a name that ends in .csv or .npz")
+    if args.describe == bool(args.inputs):
+        message = "--describe takes no inputs" if args.describe else "predict needs at least one INPUT"
+        raise ConfigError(message, hint="layerforge predict RUN FILE..., or - for standard input")
+    writable(args.output)
     model = Model(open_trained(args.target, (), args.weights, args.allow_import))
-    table = predict(model, args.inputs, blob=args.blob, name=args.input, batch_size=args.batch_size)
-    if suffix == ".npz":
-        write_npz(table, args.output)
-    else:
-        write_csv(table, args.output)
+    if args.describe:
+        if args.json:
+            print_json(description(model))
+        else:
+            print(described(model))
+        return 0
+    stdin = getattr(sys.stdin, "buffer", sys.stdin)
+    table = predict(
+        model, args.inputs, blob=args.blob, name=args.input, batch_size=args.batch_size, stdin=stdin
+    )  # fmt: skip
+    if args.output or not args.json:
+        write(table, args.output)
+    if args.json:
+        known = {"weights": str(model.weights), "blob": table.blob, "classes": list(table.names)}
+        print_json({**known, "predictions": list(rows(table))})
     return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.scalars import quoted_scalar
 from ..schema.errors import ConfigError
 from ..schema.texts import to_json
-from .arguments import add_config_arguments, add_json_option, positive
+from .arguments import add_config_arguments, add_json_option, positive, renaming
 from .terminal import discard, settle_output
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--allow-missing", metavar="PATTERN", action="append", default=[], help=words)
     words = "cross-validation: a run for each of K parts of the training data (data.split says how they are made)"
     parser.add_argument("--folds", type=positive, metavar="K", help=words)
+    words = "what has another name in the net: a layer, an array (fc1.weight), or a/*=b/*; may be repeated"
+    parser.add_argument("--rename", metavar="OLD=NEW", type=renaming, action="append", default=[], help=words)
     parser.add_argument("--allow-config-change", action="store_true", help="resume although the config has changed")
     parser.add_argument("--output-dir", metavar="DIR", help="folder for the folders of runs (train.output_dir)")
     parser.add_argument("--name", help="name of the run (name)")
@@ -138,10 +140,11 @@ def work(trainer: Trainer, args: argparse.Namespace) -> TrainResult | None:
     from .net_table import net_table
 
     console = trainer.console
-    if args.allow_missing and not args.init_weights:
-        raise ConfigError("--allow-missing says what --init-weights may leave out", hint="give --init-weights FILE too")
+    for given, word in ((args.allow_missing, "--allow-missing"), (args.rename, "--rename")):
+        if given and not args.init_weights:
+            raise ConfigError(f"{word} belongs to --init-weights", hint="give --init-weights FILE too")
     if args.init_weights:
-        trainer.start_from(args.init_weights, args.allow_missing)
+        trainer.start_from(args.init_weights, args.allow_missing, dict(args.rename))
     if not args.quiet:
         console.result(net_table(trainer.net))
     if args.dry_run:

@@ -59,7 +59,11 @@ class ArrayReader(Reader):
         return {blob: self._of_file(path, blob, seen.get(blob)) for blob in blobs}
 
     def convert(self, value: Any, blobs: Sequence[str], seen: Mapping[str, Kind]) -> tuple[Blobs, bool]:
+        if len(blobs) == 1 and (samples := self.plain_sample(value, blobs[0])) is not None:
+            return {blobs[0]: samples}, True
         demand_blobs(self, blobs)
+        if isinstance(value, (list, tuple)) and value and all(isinstance(one, Mapping) for one in value):
+            value = in_columns(value)
         demand_values(value, blobs, self.specs)
         each = {blob: self._of_object(of_blob(value, blob), blob, seen.get(blob)) for blob in blobs}
         return {blob: samples for blob, (samples, _) in each.items()}, all(single for _, single in each.values())
@@ -102,8 +106,18 @@ class ArrayReader(Reader):
 
     # Objects ----------------------------------------------------------------------------------------------------------
 
+    def plain_sample(self, value: Any, blob: str) -> np.ndarray | None:
+        if type(value) is not np.ndarray or blob not in self.specs:
+            return None
+        spec, kind = self.specs[blob], value.dtype.kind
+        if value.shape != spec.shape or not spec.shape or not spec.is_real or spec.sparse:
+            return None
+        if kind == "u" or (kind in "if" and np.isfinite(value).all()):
+            return value[None]
+        return None
+
     def _of_object(self, value: Any, blob: str, seen: Kind | None) -> tuple[Any, bool]:
-        """Blobs of one blob, and whether it is a single one."""
+        """Samples of one blob, and whether it is a single one."""
         if isinstance(value, (str, Path)):
             return self._of_file(Path(value), blob, seen), Path(value).suffix.lower() == ".png"
         if isinstance(value, (list, tuple)) and value and not np.isscalar(value[0]):
@@ -113,11 +127,32 @@ class ArrayReader(Reader):
         spec, who = self.specs[blob], f"input '{blob}'"
         if spec.sparse:
             return NUMPY.csr_from(who, value, spec.shape[0], "float64"), False
-        array = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
-        if array.dtype.kind not in "fiub":
-            raise DataError(f"{who} must hold numbers, got {array.dtype}")
+        array = as_numbers(who, value)
         array, single = with_channels_first(array, spec)
         return checked(who, spec, _as_samples(who, array, spec), None), single
+
+
+def as_numbers(who: str, value: Any) -> np.ndarray:
+    """An array of what has one: lists, images, frames, tensors. DataError where these are no numbers."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(f"{who} has masked elements", hint="fill them in: array.filled(value)")
+    try:
+        array = np.asarray(value.to_numpy() if hasattr(value, "to_numpy") else value)
+    except (TypeError, ValueError, RuntimeError) as problem:  # a ragged list, or a tensor of another device
+        raise DataError(f"{who} is no array: {str(problem)[:200]}", hint="give arrays of one shape") from None
+    if array.dtype.kind not in "fiub":
+        found = type(value).__name__ if array.dtype == object else array.dtype
+        raise DataError(f"{who} must hold numbers, got {found}")
+    return array
+
+
+def in_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Samples that are mappings as one mapping of lists. DataError where they have not all the same keys."""
+    keys = list(rows[0])
+    for number, row in enumerate(rows):
+        if set(row) != set(keys):
+            raise DataError(f"sample {number} has {', '.join(map(str, row))}, sample 0 has {', '.join(map(str, keys))}")
+    return {key: [row[key] for row in rows] for key in keys}
 
 
 def _sparse(path: Path, blob: str, spec: Spec) -> Any:

@@ -1,13 +1,15 @@
 """From the cells of a table to blobs: how columns are fitted on training's table, and applied to every other.
 
-    numbers   (v - mean) / std, with v the cell or what stands for a missing one
-    one-hot   the words in alphabetical order; so are those of an index
+numbers   (v - mean) / std, with v the cell or what stands for a missing one
+one-hot   the words in alphabetical order; so are those of an index
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,10 +44,6 @@ class Cells:
         """The cells of a column of numbers; NaN where one is missing."""
         return self.table[:, self.at[column.place]]
 
-    def first(self, column: Column, codes: Iterable[int]) -> int:
-        """The first row that has one of some words of a column."""
-        return int(np.isin(self.words[column.place].codes, list(codes)).argmax())
-
     def _refuse_missing(self) -> None:
         for place, coded in self.words.items():
             if "" in coded.words:
@@ -66,7 +64,8 @@ def fitted(cells: Cells, column: Column, rows: slice | np.ndarray, strategy: str
     Errors   DataError for a column without any value, and for too many words
     """
     if column.kind != NUMBER:
-        words = cells.words[column.place].words
+        coded = cells.words[column.place]
+        words = [coded.words[number] for number in np.unique(coded.codes[rows])]
         if column.kind == ONE_HOT and len(words) > MOST_ONE_HOT:
             raise DataError(
                 f"column {cells.sheet.called(column.place)} of {cells.sheet.name} has {len(words)} words: one-hot would"
@@ -108,29 +107,43 @@ def too_large(sheet: Sheet, column: Column) -> DataError:
 # Applying -------------------------------------------------------------------------------------------------------------
 
 
-def encoded(cells: Cells, columns: Columns) -> dict[str, Any]:
+Strange = list[tuple[np.ndarray, Callable[[int], DataError]]]  # rows with words of no meaning, and the error for one
+
+
+def encoded(cells: Cells, columns: Columns, strange: Strange) -> dict[str, Any]:
     """Blob `x`, and a blob for each index.
 
-    Errors   DataError for words that training does not have, and where the numbers do not fit into memory
+    strange   gets what has to be said of the rows whose words training does not have: their blobs mean nothing
+
+    Errors   DataError where the numbers do not fit into memory
     """
     blobs: dict[str, Any] = {}
     if columns.in_x and columns.is_plain:
         blobs["x"] = cells.table
     elif columns.in_x:
-        blobs["x"] = _features(cells, columns)
+        blobs["x"] = _features(cells, columns, strange)
     for column in columns.indices:
-        codes = _codes(cells, column, columns)
-        blobs[column.name] = np.where(codes < 0, len(column.words), codes).astype(np.int64)
+        codes = _codes(cells, column, columns, strange)
+        unknown = len(column.words) if columns.unknown == "ignore" else 0
+        blobs[column.name] = np.where(codes < 0, unknown, codes)
     return blobs
 
 
-def _features(cells: Cells, columns: Columns) -> np.ndarray:
+def refuse_strange(strange: Strange, rows: np.ndarray | None = None) -> None:
+    """DataError for the first of some rows, or of all, whose word training does not have."""
+    for where, error in strange:
+        mine = where if rows is None else np.intersect1d(where, rows)
+        if len(mine):
+            raise error(int(mine[0]))
+
+
+def _features(cells: Cells, columns: Columns, strange: Strange) -> np.ndarray:
     width, start, rows = sum(column.width for column in columns.in_x), 0, np.arange(cells.count)
     expect_memory(cells.sheet.name, cells.count, width)
     x = np.zeros((cells.count, width))
     for column in columns.in_x:
         if column.kind == ONE_HOT:
-            codes = _codes(cells, column, columns)
+            codes = _codes(cells, column, columns, strange)
             known = codes >= 0
             x[rows[known], start + codes[known]] = 1
         else:
@@ -145,25 +158,28 @@ def _features(cells: Cells, columns: Columns) -> np.ndarray:
     return x
 
 
-def _codes(cells: Cells, column: Column, columns: Columns) -> np.ndarray:
-    """The number of the word of each row; -1 for one that training does not have, where that is ignored."""
+def _codes(cells: Cells, column: Column, columns: Columns, strange: Strange) -> np.ndarray:
+    """The number of the word of each row; -1 for one that training does not have."""
     coded, known = cells.words[column.place], {word: number for number, word in enumerate(column.words)}
     by_value = _by_value(column.words)
     numbers = np.array([known.get(word, by_value.get(_value(word), -1)) for word in coded.words], np.int64)
-    unknown = np.flatnonzero(numbers < 0)
+    codes = numbers[coded.codes]
+    unknown = np.flatnonzero(codes < 0)
     if len(unknown) and columns.unknown != "ignore":
-        row = cells.first(column, unknown)
-        word = coded.words[coded.codes[row]]
-        listed = ", ".join(word or "(missing)" for word in column.words[:LISTED])
-        what = f"the category '{word[:100]}' is not among those of training" if word else "the cell is empty"
-        raise cells.sheet.error(
-            row,
-            column.place,
-            f"column {cells.sheet.called(column.place)}: {what}",
-            f"categories of training: {listed}{', ...' if len(column.words) > LISTED else ''}; with `unknown: ignore`"
-            " in data.train others are taken as none of them",
-        )
-    return numbers[coded.codes]
+        strange.append((unknown, partial(_unknown, cells.sheet, column, coded)))
+    return codes
+
+
+def _unknown(sheet: Sheet, column: Column, coded: Coded, row: int) -> DataError:
+    """The error for a word that training does not have."""
+    word = coded.words[coded.codes[row]]
+    what = f"the category '{word[:100]}' is not among those of training" if word else "the cell is empty"
+    listed = ", ".join(word or "(missing)" for word in column.words[:LISTED])
+    hint = (
+        f"categories of training: {listed}{', ...' if len(column.words) > LISTED else ''}; with `unknown: ignore` in"
+        " data.train others are taken as none of them"
+    )
+    return sheet.error(row, column.place, f"column {sheet.called(column.place)}: {what}", hint)
 
 
 def _value(word: str) -> float | None:
@@ -174,4 +190,5 @@ def _value(word: str) -> float | None:
 def _by_value(words: Sequence[str]) -> dict[float | None, int]:
     """The words that are numbers, by these: 3 of a file is 3.0 of a frame. Not those of which several say the same."""
     values = [_value(word) for word in words]
-    return {v: number for number, v in enumerate(values) if v is not None and values.count(v) == 1}
+    often = Counter(values)
+    return {value: number for number, value in enumerate(values) if value is not None and often[value] == 1}

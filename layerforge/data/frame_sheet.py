@@ -76,10 +76,21 @@ def is_missing(cell: Any) -> bool:
 
 
 def is_table(value: Any) -> bool:
-    """Whether an object has columns by name: a frame, a mapping, a list of mappings."""
+    """Whether an object has columns by name: a frame or a row of one, a mapping, a list of mappings, a record array."""
     if isinstance(value, (list, tuple)):
         return bool(value) and isinstance(value[0], Mapping)
-    return isinstance(value, Mapping) or hasattr(value, "column_names") or hasattr(value, "columns")
+    by_name = any(hasattr(value, word) for word in ("column_names", "columns")) or _names_of_record(value) is not None
+    return isinstance(value, Mapping) or by_name or _is_row(value)
+
+
+def _is_row(value: Any) -> bool:
+    """Whether an object is a row of a pandas frame, whose cells have the names of the columns."""
+    return hasattr(value, "keys") and hasattr(value, "to_dict") and all(isinstance(key, str) for key in [*value.keys()])
+
+
+def _names_of_record(value: Any) -> tuple[str, ...] | None:
+    """The names of the fields of an array of records."""
+    return getattr(getattr(value, "dtype", None), "names", None)
 
 
 def sheet_of(value: Any, name: str = "the table", owner: str = "Frame") -> tuple[FrameSheet, bool]:
@@ -89,7 +100,10 @@ def sheet_of(value: Any, name: str = "the table", owner: str = "Frame") -> tuple
     """
     if isinstance(value, (list, tuple)):
         return _of_rows(value, name, owner), False
+    if not isinstance(value, Mapping) and not hasattr(value, "columns") and _is_row(value):
+        value = value.to_dict()
     names = getattr(value, "column_names", None)  # Arrow's, whose `columns` are the arrays themselves
+    names = _names_of_record(value) if names is None else names
     names = list(getattr(value, "columns", value) if names is None else names)
     words = [str(each) for each in names]
     for word in words:

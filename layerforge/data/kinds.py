@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,10 @@ class Kind:
         """From what `plain` wrote; ValueError, TypeError or KeyError where it is something else."""
         shape = parse_as(list[int], value["shape"])
         low, high = (parse_as(float, value[end]) for end in ("low", "high"))
-        return cls(str(value["dtype"]), low, high, tuple(shape), tuple(parse_as(list[float], value.get("typical", []))))
+        dtype = np.dtype(str(value["dtype"]))
+        if dtype.kind not in "biuf":
+            raise ValueError(dtype)
+        return cls(dtype.name, low, high, tuple(shape), tuple(parse_as(list[float], value.get("typical", []))))
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -84,6 +88,8 @@ class Kind:
         where   what holds the samples, for the message
         """
         array = at_hand(array)
+        if self._plainly_fits(array):
+            return
         numbers = stored(array)
         if not numbers.size:
             return
@@ -95,6 +101,25 @@ class Kind:
             raise self._unlike(name, where, str(other), str(self), f"{fix}, in training's units")
         if self._is_far(numbers, other) or self._is_dark(other) or self._is_rescaled(numbers, other):
             raise self._unlike(name, where, str(other), str(self), "give them in training's units")
+
+    def _plainly_fits(self, array: Any) -> bool:
+        """Whether a look at dtype, shape and range is enough, as it is for nearly every single sample."""
+        dtype, bytes_from_0, columns, least = self._thresholds
+        if type(array) is not np.ndarray or array.shape[1:] != self.shape or array.dtype != dtype or not array.size:
+            return False
+        if columns and array.size >= ENOUGH:  # usual sizes of columns are compared
+            return False
+        high = float(np.maximum.reduce(array, axis=None))
+        low = 0.0 if bytes_from_0 else float(array.min())
+        if low < self.low or high > self.high:
+            return False
+        return high > least or -low > least or high == low == 0
+
+    @cached_property
+    def _thresholds(self) -> tuple[np.dtype, bool, bool, float]:
+        """Dtype; whether these are bytes from 0 on; whether there are columns; and what is large enough, for images."""
+        least = max(abs(self.low), abs(self.high)) / DARK if len(self.shape) > 1 else -1.0
+        return np.dtype(self.dtype), self.is_bytes and self.low == 0, len(self.shape) == 1, least
 
     @property
     def is_of_one_sort(self) -> bool:

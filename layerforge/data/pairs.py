@@ -15,10 +15,11 @@ from ..config.data_split import SplitSection
 from ..schema.errors import ConfigError, DataError
 from ..schema.params import param
 from ..schema.registry import register_source
+from .array_reader import HDF5, ArrayReader
 from .division import Share
+from .files import file_error
 from .kinds import Kind
 from .lazy import picked
-from .learned import Learned
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 from .source import Source
 
@@ -42,8 +43,13 @@ class PairReader(Reader):
         return cls(parse_specs(values["blobs"]), reader_of(values["inner"], "the reader of pairs"))
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
-        """A file is for one side: the same samples for each blob that is wanted."""
+        """A file of arrays has both sides by their names; any other is for one side."""
         demand_blobs(self, blobs)
+        if len(blobs) > 1 and path.suffix.lower() in (".npz", *HDF5):
+            return ArrayReader(self.specs).read(path, blobs, seen)
+        if len(blobs) > 1:
+            hint = f"give a .npz file with both, or a blob of one side alone: --input {blobs[0]}"
+            raise file_error(path, f"is for one side, but {' and '.join(blobs)} are needed", hint)
         return {blob: self._inner(self.inner.read, path, blob, seen) for blob in blobs}
 
     def convert(self, value: Any, blobs: Sequence[str], seen: Mapping[str, Kind]) -> tuple[Blobs, bool]:
@@ -77,7 +83,7 @@ class Pairs(Source):
         elif self.split != self.source.split:
             self.source = self.source.with_split(self.split)
 
-    def follow(self, leader: Source | Learned) -> None:
+    def follow(self, leader: Any) -> None:
         super().follow(leader)
         if isinstance(leader, Pairs):
             self.source.follow(leader.source)

@@ -27,7 +27,6 @@ class Reader:
     """
 
     kind: ClassVar[str]
-    reads_all: ClassVar[bool] = False  # whether a file holds all inputs of a net together
     suffix: ClassVar[str] = ".csv"  # of the files that its texts are, for one on standard input
 
     def __init__(self, specs: Mapping[str, Spec]) -> None:
@@ -49,6 +48,13 @@ class Reader:
         Errors   DataError for an object that holds none, and for samples that are not as training's
         """
         raise NotImplementedError(f"{type(self).__name__} has no convert(value, blobs, seen)")
+
+    def plain_sample(self, value: Any, blob: str) -> np.ndarray | None:
+        """What `convert` makes of a single sample that is just as it should be: what is asked for most often, quickly.
+
+        None for anything else, which `convert` understands or refuses.
+        """
+        return None
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ def reader_of(values: Mapping[str, Any], source: str) -> Reader:
     Errors   DataError where it describes none
     """
     try:
-        return KINDS[values["kind"]].parse(values)
+        reader = KINDS[values["kind"]].parse(values)
+        if any(spec.sparse and spec.ndim != 1 for spec in reader.specs.values()):
+            raise ValueError("a sparse sample has one axis")
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{source} does not say how inputs are read", hint="take another checkpoint") from None
+    return reader

@@ -112,7 +112,7 @@ class Source(Declared):
     parts: ClassVar[tuple[str, ...]] = ("all",)
     published: ClassVar[Mapping[str, int]] = {}  # how many samples the parts of a public set have
     class_names: tuple[str, ...] = ()
-    leader: Source | Learned | None = None  # see follow
+    leader: Any = None  # a Source or Learned: see follow
     share: Share | None = None  # which samples of the split it has, where `data.split` divides them
     divisible: ClassVar[bool] = True  # whether its samples may be divided at random
 
@@ -157,7 +157,7 @@ class Source(Declared):
         """The blobs of one sample (no batch axis). Reads no file, or its header at most."""
         raise NotImplementedError(f"{type(self).__name__} needs specs()")
 
-    def follow(self, leader: Source | Learned) -> None:
+    def follow(self, leader: Any) -> None:
         """Take the numbers of words, and the order of columns, from `leader`: the source of data.train.
 
         It is called for the sources of val and test before anything is read. A source that numbers what it finds uses

@@ -23,6 +23,7 @@ from ..schema.registry import register_source
 from .array_reader import ArrayReader
 from .files import file_error, reading, size_of
 from .kinds import Kind
+from .learned import Learned
 from .reader import Blobs, Reader, demand_blobs
 from .source import Source
 from .sparse_npz import csr_input
@@ -71,7 +72,10 @@ class LinesReader(Reader):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        return cls(parse_specs(values["blobs"]), parse_as(int, values["first"]))
+        specs, first = parse_specs(values["blobs"]), parse_as(int, values["first"])
+        if not specs["x"].sparse or first not in (0, 1):
+            raise ValueError(first)
+        return cls(specs, first)
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
         demand_blobs(self, blobs)
@@ -128,7 +132,7 @@ class SVMLight(Source):
         """The features; a real label is a target and stays as it is."""
         return [("x",)]
 
-    def follow(self, leader: Source) -> None:
+    def follow(self, leader: Any) -> None:
         super().follow(leader)
         self._known = None
 
@@ -137,27 +141,31 @@ class SVMLight(Source):
 
     def _samples(self) -> Samples:
         if self._known is None:
-            leader = self.leader if isinstance(self.leader, SVMLight) else None
+            leader = self.leader
             names = [name for name in self.fields if name != "split"]
-            same = leader is not None and all(getattr(self, name) == getattr(leader, name) for name in names)
-            self._known = leader._samples() if leader is not None and same else self._read(leader)
+            if isinstance(leader, SVMLight) and all(getattr(self, name) == getattr(leader, name) for name in names):
+                self._known = leader._samples()
+            else:
+                self._known = self._read(leader)
         return self._known
 
-    def _read(self, leader: SVMLight | None) -> Samples:
-        train = None if leader is None else leader._samples()
-        first = self.first_feature if self.first_feature is not None or train is None else train.lines.first
-        width = self.features if self.features is not None or train is None else train.lines.x.shape[1]
+    def _read(self, leader: Source | Learned | None) -> Samples:
+        train = None if leader is None else leader.reader()
+        known = None if leader is None else leader.class_names
+        assert train is None or isinstance(train, LinesReader)
+        first = self.first_feature if self.first_feature is not None or train is None else train.first
+        width = self.features if self.features is not None or train is None else train.specs["x"].shape[0]
         found = read_lines(self.path, width, first)
         numbers = np.array([label_of(self.path, *each) for each in zip(found.lines, found.words, strict=True)])
         whole = bool((numbers == np.floor(numbers)).all())
         role = self.label_role or ("index" if whole else "real")
-        if role == "real" if train is None else not train.classes:
+        if role == "real" if known is None else not known:
             return Samples(found, numbers, ())
         if not whole:
             at = int(np.argmax(numbers != np.floor(numbers)))
             message = f"label '{shorten(found.words[at])}' is no class: classes are whole numbers"
             raise DataError(message, place=Place(self.path, found.lines[at], 1), hint="label_role: real")
-        classes = np.unique(numbers) if train is None else np.array([float(word) for word in train.classes])
+        classes = np.unique(numbers) if known is None else np.array([float(word) for word in known])
         places = np.minimum(np.searchsorted(classes, numbers), len(classes) - 1)
         unknown = classes[places] != numbers
         if unknown.any():

@@ -13,7 +13,7 @@ from ..arrays.spec import Spec, parse_specs
 from ..schema.errors import DataError, LayerForgeError
 from .array_reader import ArrayReader, checked
 from .columns import Columns
-from .encoding import Cells, encoded
+from .encoding import Cells, Strange, encoded, refuse_strange
 from .frame_sheet import is_table, sheet_of, sheet_of_array
 from .kinds import Kind
 from .reader import Blobs, Reader, demand_blobs
@@ -51,6 +51,12 @@ class TableReader(Reader):
 
     def in_own_units(self, values: np.ndarray) -> np.ndarray:
         return self.columns.in_own_units(values)
+
+    def columns_of(self, blob: str) -> tuple[str, ...]:
+        columns = self.columns
+        if blob == "x":
+            return tuple(column.name for column in columns.in_x) if columns.named else ()
+        return (blob,) if any(column.name == blob for column in columns.indices) else ()
 
     # Files ------------------------------------------------------------------------------------------------------------
 
@@ -130,7 +136,9 @@ class TableReader(Reader):
         else:
             places = self._by_place(sheet.name, layout)
         here = columns.at(places)
-        made = encoded(Cells(sheet, here.features, here.missing), here)
+        strange: Strange = []
+        made = encoded(Cells(sheet, here.features, here.missing), here, strange)
+        refuse_strange(strange)
         return {blob: checked(sheet.name, self.specs[blob], made[blob], seen.get(blob)) for blob in blobs}
 
     @property

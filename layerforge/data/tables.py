@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from ..schema.errors import ConfigError, DataError
 from ..schema.params import FilePath, param, to_plain
 from ..schema.registry import register_source
 from .columns import INDEX, NUMBER, Column, Columns
-from .encoding import Cells, encoded, fitted, standardised
+from .division import Share
+from .encoding import Cells, Strange, encoded, fitted, refuse_strange, standardised
 from .reader import Reader
 from .rows import is_number, read_layout
 from .sheet import CsvSheet, Sheet
@@ -29,10 +30,11 @@ FOLLOWED = ("missing", "categorical", "standardize", "unknown", "label_role")  #
 
 @dataclass(frozen=True)
 class Contents:
-    """What a table came to: its blobs, and the columns that they were made of, as they stand in it."""
+    """What a table came to: its blobs, the columns that they were made of, and the rows that cannot be used."""
 
     arrays: dict[str, np.ndarray]
     columns: Columns
+    strange: Strange
 
 
 class Table(Source):
@@ -99,6 +101,13 @@ class Table(Source):
     def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
         return dict(self._contents().arrays)
 
+    def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
+        """As of every source. Errors   DataError for a word, in one of its rows, that training's do not have"""
+        arrays, strange = super().load(progress), self._contents().strange
+        if strange:
+            refuse_strange(strange, self.rows(self.count(self.part)))
+        return arrays
+
     def labels(self) -> dict[str, np.ndarray]:
         return {name: array for name, array in self.load().items() if name == "label" and array.dtype.kind == "i"}
 
@@ -145,6 +154,12 @@ class Table(Source):
     def _default(cls, name: str) -> Any:
         field = cls.fields[name]
         return None if field.default is None else field.parse(field.default)
+
+    def with_share(self, share: Share | None) -> Self:
+        """The same table, of which other rows are train's: what was fitted on others is forgotten."""
+        other = super().with_share(share)
+        other._known = None
+        return other
 
     def reader(self) -> Reader:
         followed = self._followed
@@ -241,8 +256,8 @@ class Table(Source):
 
     def _fitted(self, cells: Cells, column: Column) -> Column:
         missing = self.missing
-        needs = missing.strategy != "error" or self.standardize
-        rows = self.rows(cells.count) if needs and column.kind == NUMBER else slice(None)
+        needs = missing.strategy != "error" or self.standardize or column.kind != NUMBER
+        rows = self.rows(cells.count) if needs else slice(None)
         return fitted(cells, column, rows, missing.strategy, missing.value, missing.indicator, self.standardize)
 
     def _as_trained(self, sheet: Sheet, trained: Columns) -> Contents:
@@ -270,7 +285,8 @@ class Table(Source):
 
     def _filled(self, sheet: Sheet, cells: Cells, columns: Columns, trained: bool) -> Contents:
         """All blobs of a table. `trained` says whether its label's kind and words are those of training."""
-        arrays = encoded(cells, columns)
+        strange: Strange = []
+        arrays = encoded(cells, columns, strange)
         if columns.label is not None:
             header = self.form.get("header")
             arrays["label"], label = labels_of(sheet, columns.label, trained, self.label_role, header)
@@ -283,7 +299,7 @@ class Table(Source):
             arrays["target"] = np.stack([c.scaled(values[:, k]) for k, c in enumerate(columns.targets)], axis=1)
         if columns.weight is not None:
             arrays["weight"] = self._weights(sheet, columns.weight)
-        return Contents(arrays, columns)
+        return Contents(arrays, columns, strange)
 
     def _standardised(self, sheet: Sheet, column: Column, values: np.ndarray) -> Column:
         column = standardised(sheet, column, values[self.rows(len(values))])

@@ -184,7 +184,7 @@ class Text(Windows):
             listed = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
             message = f"has characters that the text of data.train has not: {listed}; the first in line {line}"
             raise file_error(path, message, "train on a text that has them, or take them out")
-        return np.array([numbers[character] for character in found])[codes]
+        return np.array([numbers[character] for character in found], _dtype(len(numbers)))[codes]
 
 
 @register_source
@@ -224,6 +224,11 @@ def read_text(path: str) -> tuple[tuple[str, ...], np.ndarray]:
         return _read_text(path, status.st_mtime_ns, status.st_size)
 
 
+def _dtype(count: int) -> type[np.unsignedinteger]:
+    """The narrowest that numbers so many characters."""
+    return np.uint8 if count <= 256 else np.uint32
+
+
 def decoded(path: str) -> str:
     """The text of a UTF-8 file; lines end with a line feed. Errors   DataError that names file and line"""
     size_of(path)
@@ -244,7 +249,7 @@ def _read_text(path: str, modified: int, size: int) -> tuple[tuple[str, ...], np
     there = np.zeros(sys.maxunicode + 1, bool)
     there[points] = True
     characters = np.flatnonzero(there)
-    table = np.zeros(len(there), np.uint8 if len(characters) <= 256 else np.uint32)
+    table = np.zeros(len(there), _dtype(len(characters)))
     table[characters] = np.arange(len(characters))
     codes = table[points]
     codes.flags.writeable = False

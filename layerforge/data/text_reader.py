@@ -70,7 +70,6 @@ class TextReader(Reader):
 
     kind = "text"
     suffix = ".jsonl"
-    reads_all = True
 
     def __init__(self, specs: Mapping[str, Spec], tokenizer: Tokenizer, form: Form, fields: Fields) -> None:
         super().__init__(specs)

@@ -16,6 +16,7 @@ from ..graph.uses import TARGET, UNCLEAR
 from ..schema.errors import ConfigError, DataError
 from .kinds import Kind
 
+BYTES = np.dtype(np.uint8)
 CHUNK = 512  # samples at a time in the statistics: bounds the memory of the float64 copies
 PIXEL_STD_FLOOR = 0.1  # of the root mean square over all pixels
 
@@ -81,9 +82,19 @@ class InputTransform:
             affine.update(dict.fromkeys(group, pair))
         return cls(affine, crop, {name: Kind.of(arrays[name]) for name in affine if name not in targets})
 
-    @np.errstate(over="ignore")  # what is too large for `dtype` shows in the loss, which is checked and replayed
     def __call__(self, name: str, raw: np.ndarray, dtype: str = "float32") -> np.ndarray:
         """Samples (N, ...) of a blob as the net sees them: reals in `dtype`, indices in int64. `raw` is not changed."""
+        known = self._cast.get((name, dtype))
+        if known is None or raw.dtype != BYTES or self.crop is not None or isinstance(raw, CSR):
+            return self._of_any(name, raw, dtype)
+        factor, offset, _, shifted = known
+        y = np.multiply(raw, factor, order="C")  # the same as below, for a single image: bytes cannot overflow
+        if shifted:
+            y += offset
+        return y
+
+    @np.errstate(over="ignore")  # what is too large for `dtype` shows in the loss, which is checked and replayed
+    def _of_any(self, name: str, raw: np.ndarray, dtype: str) -> np.ndarray:
         if name not in self.affine:
             return raw.astype(np.int64)
         if isinstance(raw, CSR):

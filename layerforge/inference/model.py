@@ -1,37 +1,30 @@
 """Model: a trained net as its users see it, with the preprocessing of its training.
 
-    from layerforge import load_model
+from layerforge import load_model
 
-    model = load_model("runs/pets/latest")
-    model.predict("cat.jpg")                        # the name of a class
-    model.predict_proba(images, batch_size=256)     # (N, K)
+model = load_model("runs/pets/latest")
+model.predict("cat.jpg")                        # the name of a class
+model.predict_proba(images, batch_size=256)     # (N, K)
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..arrays.backend import Backend
-from ..arrays.functional import sigmoid, softmax
-from ..data.reader import Reader
-from ..data.table_reader import TableReader
-from ..net import Net
+from ..data.kinds import Kind
 from ..schema.errors import ConfigError, DataError
 from ..schema.synonyms import did_you_mean
+from .answers import Answers, scores_blob
+from .describing import described
+from .saving import save_model
 from .trained import Trained, open_trained
-
-PROBABILITIES: dict[str, Callable[[Any], Any]] = {
-    "logits": lambda s: softmax(np, s, 1),
-    "log_probabilities": np.exp,
-    "probabilities": lambda s: s,
-    "binary_logits": lambda s: sigmoid(np, s),
-    "binary_probabilities": lambda s: s,
-}
 
 
 def load_model(path: str | Path, *, backend: str | Backend | None = None, allow_import: bool = False) -> Model:
@@ -47,77 +40,83 @@ def load_model(path: str | Path, *, backend: str | Backend | None = None, allow_
     return Model(open_trained(path, allow_import=allow_import, backend=backend))
 
 
-def scores_blob(net: Net) -> tuple[str, str]:
-    """The blob that the first loss reads, and what it says (`Layer.scores`); the last top where there is no loss."""
-    steps = net.graph.phases["eval"].steps
-    for step in steps:
-        if step.node.layer.loss:
-            return step.node.bottoms[0], getattr(step.node.layer, "scores", "")
-    return steps[-1].node.tops[0], ""
-
-
 class Model:
     """A trained net that predicts. Samples come as in training: files, arrays, images, frames, dicts, lists of these.
 
     net       the net itself; its blobs are those of the last batch
     inputs    the inputs that predictions are made from: name to the Spec of one raw sample
     classes   the names of the classes; () where they have none, and for values
+    targets   the names of the values; () where they have none, and for classes
     blob      the scores that predictions are made of
+    answers   what the scores come to
 
-    Several threads may use one model: their batches take turns.
+    Several threads may use one model: their batches take turns. A copy (copy.deepcopy, pickle) is a model of its own,
+    also in another process.
     """
 
     def __init__(self, trained: Trained) -> None:
         self._trained = trained
-        self._lock = threading.Lock()
         self.net = trained.net
-        self.classes = trained.signature.class_names
-        self.blob, self._kind = scores_blob(self.net)
-        reader, inputs, names = trained.reader, trained.signature.inputs, trained.inputs_of([self.blob])
+        self.blob, kind = scores_blob(self.net.graph)
+        self.answers = Answers(kind, trained.signature.class_names if kind else ())
+        self.classes = self.answers.classes
+        reader, inputs = trained.reader, trained.signature.inputs
+        self.targets = () if kind or reader is None else reader.targets
         raw = {} if reader is None else reader.specs
-        self.inputs = {n: raw[n] if n in raw else inputs[n].with_shape(inputs[n].shape[1:]) for n in names}
+        self._names = trained.inputs_of([self.blob])
+        self.inputs = {n: raw[n] if n in raw else inputs[n].with_shape(inputs[n].shape[1:]) for n in self._names}
+        self._kinds = trained.kinds()
+        self._only = self._names[0] if len(self._names) == 1 and reader is not None else ""
+        self._forward_scores = partial(self.net.forward, phase="eval", outputs=(self.blob,))
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<Model {self.net.config.name}: {self._trained.weights}>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {"trained": self._trained}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        Model.__init__(self, state["trained"])
+
+    # Predictions ------------------------------------------------------------------------------------------------------
+
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:
         """The class of each sample, by its name where classes have names, by its number otherwise; or the values.
 
-        Of several independent answers (scores (N, K) of a binary loss) each is 0 or 1.
+        Of several independent answers (scores (N, K) of a binary loss) each is 0 or 1. Scores with more axes
+        (N, K, H, W) give a class at each place (N, H, W). Values are in the units of the target.
 
         x   samples: a path or a list of paths; an array (N, ...); an image; a frame, a dict of columns or a list of
             dicts; a mapping with one of these for each input of the net. A single one has no axis of samples, and gets
             a single answer
 
-        Errors   DataError for samples that are not as training's
+        Errors   DataError for samples that are not as training's, and for scores that are NaN
         """
-        scores, single = self._run(x, [self.blob], batch_size)
-        return _one(self._answers(scores[self.blob]), single)
+        one = self._plainly(x)
+        if one is not None and self.answers.classifies and one.ndim == 2:
+            return self.answers.of_one(one)
+        scores, single = (one, True) if one is not None else self._scores(x, batch_size)
+        return _one(self._answer(scores), single)
 
     def predict_proba(self, x: Any, *, batch_size: int = 256) -> Any:
-        """The probability of every class (N, K); of two classes with one score (N, 2); of independent answers each.
+        """The probability of every class (N, K, ...); of two classes with one score (N, 2); of independent ones each.
 
         Errors   ConfigError for a net whose scores are no probabilities; those of `predict`
         """
-        if not self.gives_probabilities:
-            what = "margins" if self._kind else "values"
-            raise ConfigError(f"the net gives {what}, no probabilities", hint="model.predict or model.scores")
-        scores, single = self._run(x, [self.blob], batch_size)
-        return _one(self.probabilities(scores[self.blob]), single)
+        self.answers.demand_probabilities()
+        scores, single = self._scores(x, batch_size)
+        return _one(self.answers.probabilities(scores), single)
 
     def scores(self, x: Any, *, batch_size: int = 256) -> Any:
-        """What the loss reads, as the net computes it. Errors   those of `predict`"""
-        scores, single = self._run(x, [self.blob], batch_size)
-        return _one(scores[self.blob], single)
+        """What the loss reads, as the net computes it. Errors   those of `blobs`"""
+        return _one(*self._scores(x, batch_size))
 
     def blobs(self, x: Any, names: Iterable[str], *, batch_size: int = 256) -> dict[str, Any]:
         """Activations by name. Errors   ConfigError for a blob that does not exist; those of `predict`"""
         wanted = [names] if isinstance(names, str) else list(names)
-        known = [blob.name for blob in self.net.graph.phases["eval"].blobs]
-        for name in wanted:
-            if name not in known:
-                hint = did_you_mean(name, known) or "see model.summary()"
-                raise ConfigError(f"the net has no blob '{name}'", hint=hint)
+        self.demand_blobs(wanted)
         found, single = self._run(x, wanted, batch_size)
         return {name: _one(array, single) for name, array in found.items()}
 
@@ -133,92 +132,145 @@ class Model:
         """
         from .sampling import continued
 
-        reader = self._trained.reader
+        kind, reader = self.answers.kind, self._trained.reader
         return continued(
-            self.scores, self._kind, reader, prompt, length=length, temperature=temperature, top_k=top_k, seed=seed
+            self.scores, kind, reader, prompt, length=length, temperature=temperature, top_k=top_k, seed=seed
         )
+
+    def demand_blobs(self, names: Iterable[str]) -> None:
+        """ConfigError for a blob that evaluation does not compute for each sample."""
+        known = self.net.graph.phases["eval"].current
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(name, known) or "see model.summary()"
+                raise ConfigError(f"the net has no blob '{name}'", hint=hint)
+            spec = known[name].spec
+            if spec is not None and not spec.shape:
+                hint = "score a data set: layerforge eval"
+                raise ConfigError(f"blob '{name}' is one number for a whole batch, none for each sample", hint=hint)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a folder that holds everything: `load_model` opens it on any machine, and it predicts the same bits.
+
+            net.yaml      the net with its inputs declared: `layerforge check` and Net.from_yaml read it, too
+            weights.h5    parameters and statistics; how samples are read, scaled and named
+            *.py          copies of the Python files that the configuration imports
+
+        Returns   the folder
+        Errors    DataError where it cannot be written; what was there before is untouched
+        """
+        with self._lock:
+            return save_model(self._trained, Path(folder))
 
     def summary(self) -> str:
         """The net as a table, and what it takes and gives."""
-        inputs = ", ".join(f"{name} {spec}" for name, spec in self.inputs.items())
-        classes = f"\nclasses  {len(self.classes)}: {', '.join(self.classes[:10])}" if self.classes else ""
-        return f"{self.net}\n\ninputs   {inputs}\nscores   {self.blob}{classes}"
+        return f"{self.net}\n\n{described(self)}"
 
     # One batch after the other ----------------------------------------------------------------------------------------
 
+    def _plainly(self, x: Any) -> np.ndarray | None:
+        """The scores (1, ...) of a single sample that needs no conversion; None for anything else."""
+        trained, name = self._trained, self._only
+        samples = trained.reader.plain_sample(x, name) if name and trained.reader is not None else None
+        if samples is None:
+            return None
+        ready: Any = trained.prepare(name, samples)
+        with self._lock:
+            return self.net.backend.to_host(self._forward_scores(**{name: ready})[self.blob])
+
+    def _scores(self, x: Any, batch_size: int) -> tuple[np.ndarray, bool]:
+        """The scores of all samples, and whether there is a single one."""
+        found, single = self._run(x, [self.blob], batch_size)
+        return found[self.blob], single
+
     def _run(self, x: Any, blobs: Sequence[str], batch_size: int) -> tuple[dict[str, np.ndarray], bool]:
         """Blobs of all samples, and whether there is a single one."""
-        samples, single = self._read(x, self._trained.inputs_of(blobs))
-        return self._batches(samples, blobs, batch_size), single
+        names = self._names if blobs[0] == self.blob and len(blobs) == 1 else self._trained.inputs_of(blobs)
+        reader = self._trained.demand_reader()
+        if isinstance(x, Mapping) and list(x) == names[:1] == names and names[0] not in reader.columns_of(names[0]):
+            x = x[names[0]]  # the only input by its name
+        samples, single = reader.convert(x, names, self._kinds)
+        return self.of_samples(samples, blobs, batch_size), single
 
-    def _batches(
+    def of_samples(
         self, samples: Mapping[str, Any], blobs: Sequence[str], batch_size: int, where: str = "the samples"
     ) -> dict[str, np.ndarray]:
-        count = len(next(iter(samples.values())))
+        """Blobs of raw samples, by input. `where` is what errors call what holds them. Errors   those of `blobs`"""
+        count = _count(samples, where)
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+        if count <= batch_size:
+            return self._forward(samples, blobs, where)
         parts: list[dict[str, Any]] = []
         for start in range(0, count, batch_size):
             batch = {name: array[start : start + batch_size] for name, array in samples.items()}
             parts.append(self._forward(batch, blobs, where))
-        return parts[0] if len(parts) == 1 else {b: np.concatenate([part[b] for part in parts]) for b in blobs}
-
-    def of_file(self, file: str, name: str, blob: str, batch_size: int) -> np.ndarray:
-        """A blob for every sample of a file, which is for one input. Errors   those of `blobs`"""
-        reader = self._reader()
-        names = self._trained.inputs_of([blob]) if isinstance(reader, TableReader) or reader.reads_all else [name]
-        samples = reader.read(Path(file), names, self._trained.kinds())
-        return self._batches(samples, [blob], batch_size, file)[blob]
-
-    def _reader(self) -> Reader:
-        reader = self._trained.reader
-        if reader is None:
-            hint = "use a checkpoint of a run"
-            raise DataError(f"{self._trained.weights} does not say how inputs are read", hint=hint)
-        return reader
-
-    def _read(self, x: Any, names: Sequence[str]) -> tuple[dict[str, Any], bool]:
-        samples, single = self._reader().convert(x, names, self._trained.kinds())
-        counts = {name: len(array) for name, array in samples.items()}
-        if len(set(counts.values())) > 1:
-            raise DataError(f"the inputs have different numbers of samples: {counts}")
-        return samples, single
+        return {b: np.concatenate([part[b] for part in parts]) for b in blobs}
 
     def _forward(self, batch: Mapping[str, Any], blobs: Sequence[str], where: str) -> dict[str, Any]:
-        ready: dict[str, Any] = {name: self._trained.prepare(name, samples, where) for name, samples in batch.items()}
+        prepare = self._trained.prepare
+        ready: dict[str, Any] = {name: prepare(name, samples, where) for name, samples in batch.items()}
+        net = self.net
         with self._lock:
-            out = self.net.forward(phase="eval", outputs=blobs, **ready)
-            return {blob: np.array(self.net.backend.to_host(out[blob])) for blob in blobs}
+            out = net.forward(phase="eval", outputs=blobs, copy=False, **ready)
+            to_host = net.backend.to_host
+            return {blob: to_host(out[blob]).copy() for blob in blobs}
+
+    def read(self, path: Path, names: Sequence[str]) -> dict[str, Any]:
+        """The raw samples of a file, by input. Errors   DataError"""
+        return self._trained.demand_reader().read(path, names, self._kinds)
+
+    def convert(self, value: Any, names: Sequence[str]) -> dict[str, Any]:
+        """The raw samples of an object, by input. Errors   DataError"""
+        return self._trained.demand_reader().convert(value, names, self._kinds)[0]
+
+    def prepared(self, name: str, samples: np.ndarray) -> np.ndarray:
+        """Raw samples of an input as `model.net.forward` takes them. DataError where they are of another kind."""
+        return self._trained.prepare(name, samples)
+
+    def inputs_of(self, blob: str) -> list[str]:
+        """The inputs that a blob is computed from."""
+        return self._trained.inputs_of([blob])
+
+    def columns_of(self, name: str) -> tuple[str, ...]:
+        """The names of the columns of an input; () where they have none."""
+        return () if self._trained.reader is None else self._trained.reader.columns_of(name)
+
+    @property
+    def text_suffix(self) -> str:
+        """Of the files that the texts are that the model reads."""
+        return self._trained.demand_reader().suffix
+
+    @property
+    def weights(self) -> Path:
+        """The file that parameters and statistics are from."""
+        return self._trained.weights
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """What training saw of the inputs, where that is known."""
+        return self._kinds
+
+    def _answer(self, scores: np.ndarray) -> np.ndarray:
+        if self.answers.classifies:
+            return self.answers.of(scores)
+        return self.in_own_units(scores)
 
     def in_own_units(self, values: np.ndarray) -> np.ndarray:
         """Values that the net predicts, in the units of the target."""
         reader = self._trained.reader
         return values if reader is None else reader.in_own_units(values)
 
-    # Answers ----------------------------------------------------------------------------------------------------------
 
-    def _is_one_score(self, scores: np.ndarray) -> bool:
-        return self._kind.startswith("binary") and (scores.ndim == 1 or scores.shape[1:] == (1,))
-
-    @property
-    def gives_probabilities(self) -> bool:
-        """Whether the scores are, or come to, probabilities."""
-        return self._kind in PROBABILITIES
-
-    def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """The probabilities that scores come to."""
-        p = PROBABILITIES[self._kind](scores)
-        if self._is_one_score(scores):
-            p = p.reshape(-1)
-            return np.stack([1 - p, p], axis=1)
-        return p
-
-    def _answers(self, scores: np.ndarray) -> np.ndarray:
-        if not self._kind:
-            return self.in_own_units(scores)
-        if self._kind.startswith("binary") and not self._is_one_score(scores):
-            return (PROBABILITIES[self._kind](scores) > 0.5).astype(np.int64)
-        ranked = scores if self._kind == "margins" else self.probabilities(scores)
-        numbers = ranked.argmax(axis=1)
-        return np.array(self.classes)[numbers] if len(self.classes) == ranked.shape[1] else numbers
+def _count(samples: Mapping[str, Any], where: str) -> int:
+    """How many samples there are. DataError where there are none, or not as many of each input."""
+    counts = [len(array) for array in samples.values()]
+    if len(counts) > 1 and len(set(counts)) > 1:
+        named = dict(zip(samples, counts, strict=True))
+        raise DataError(f"{where}: the inputs have different numbers of samples: {named}")
+    if not counts or not counts[0]:
+        raise DataError(f"{where}: there are no samples")
+    return counts[0]
 
 
 def _one(array: np.ndarray, single: bool) -> Any:

@@ -1,13 +1,14 @@
 """A trained net, opened from a run, a checkpoint, a file of weights or a folder, without the data that it learned from.
 
-    layerforge train ...        runs/<name>/<time>/checkpoints/best.h5      configuration, signature, transform, weights
-    model.save(folder)          <folder>/net.yaml, <folder>/weights.h5      the same, in two files
+layerforge train ...        runs/<name>/<time>/checkpoints/best.h5      configuration, signature, transform, weights
+model.save(folder)          <folder>/net.yaml, <folder>/weights.h5      the same, in two files
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..config.document import Config
 from ..config.text_file import read_text
 from ..config.yaml_dump import dump_yaml
 from ..config.yaml_file import parse_yaml
+from ..data.array_reader import ArrayReader
 from ..data.kinds import Kind, kinds_of
 from ..data.learned import Learned
 from ..data.loader import Loader
@@ -31,31 +33,40 @@ from ..graph.uses import uses_of
 from ..net import Net
 from ..schema import user_modules
 from ..schema.errors import ConfigError, DataError
+from ..schema.locations import PlacedDict
 from ..training.checkpoints import TRANSFORM
 from ..training.preparation import described
 from ..training.rundir import find_run, load_config, weights_of
+from .saving import NET, WEIGHTS
 
 YAML = (".yaml", ".yml")
-NET, WEIGHTS = "net.yaml", "weights.h5"  # the files of a folder that holds a model
 
 
 @dataclass
 class Trained:
     """A net with its weights.
 
-    configured  reads the configuration of its data; None where there is none
+    config      the configuration that was given, with its overrides; None where the file's own is meant
+    tree        the configuration that the net was built from, its section of data included where it has one
+    run         the run that they are of; None for a file by itself
     weights     the file that they are from
     signature   what the net takes and gives
     reader      how samples come from files and objects; None where the file does not say so
     transform   that of its training data; None where the file does not hold one
     """
 
-    configured: Callable[[], Config] | None
+    config: Config | None
+    tree: PlacedDict
+    run: str | None
     net: Net
     weights: Path
     signature: Signature
     reader: Reader | None
     transform: InputTransform | None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the configuration of the data: what a copy predicts with."""
+        return {**vars(self), "config": None}
 
     def inputs_of(self, blobs: Iterable[str]) -> list[str]:
         """The inputs that some blobs are computed from."""
@@ -70,6 +81,13 @@ class Trained:
         """What training saw of the inputs, as far as that is known."""
         return {} if self.transform is None else self.transform.kinds
 
+    def demand_reader(self) -> Reader:
+        """How samples are read. DataError where the file does not say so."""
+        if self.reader is None:
+            hint = "use a checkpoint of a run, or model.net.forward with prepared arrays"
+            raise DataError(f"{self.weights} does not say how inputs are read", hint=hint)
+        return self.reader
+
     def prepare(self, name: str, samples: np.ndarray, where: str = "the samples") -> np.ndarray:
         """Raw samples of an input as the net sees them.
 
@@ -77,18 +95,29 @@ class Trained:
         """
         transform = self.transform
         if transform is None:
-            raise ConfigError(f"{self.weights} does not say how inputs were scaled", hint="use a checkpoint of a run")
-        if name in transform.kinds:
-            transform.kinds[name].check(name, samples, where)
+            hint = "use a checkpoint of a run, or model.net.forward with prepared arrays"
+            raise DataError(f"{self.weights} does not say how inputs were scaled", hint=hint)
+        kind = transform.kinds.get(name)
+        if kind is not None:
+            kind.check(name, samples, where)
         return transform(name, samples, self.net.dtype)
+
+    def _config_of_data(self) -> Config:
+        """The configuration as it was given, or that of the run, or that of the checkpoint."""
+        if self.config is not None:
+            return self.config
+        if self.run is not None:
+            return load_config(self.run, (), allow_import=True)[0]
+        return Config.from_dict(self.tree, (), user_modules.import_all)
 
     def open_data(self, section: str) -> Loader:
         """The loader of one data section; its inputs go through the transform of training.
 
         Where the file has a signature, classes, words and columns are those that it says: no file of train is read.
         """
-        config = None if self.configured is None else self.configured()
-        if config is None or config.data is None:
+        config = self._config_of_data()
+        config.raise_errors()
+        if config.data is None:
             raise ConfigError("the configuration has no data section", hint="declare the data that the net is for")
         top, learned = config.top, None
         if self.reader is not None and self.signature.reader is not None:
@@ -122,8 +151,8 @@ def open_trained(
     """
     folder, config = Path(target), None
     run, overrides = find_run(folder), tuple(overrides)
-    whole = run is None and (folder / NET).is_file()
-    if run is None and not whole and (weights is not None or folder.suffix in YAML or not folder.is_file()):
+    whole = run is None and is_file(folder / NET)
+    if run is None and not whole and (weights is not None or folder.suffix in YAML or not is_file(folder)):
         config, _ = load_config(str(target), overrides, allow_import, wants_run=weights is None)
         if weights is None:
             hint = "add --weights FILE, or give a run's folder"
@@ -132,47 +161,87 @@ def open_trained(
         config, _ = load_config(str(target), overrides, allow_import)
     file = weights_of(weights or (folder / WEIGHTS if whole else run.path if run is not None else folder))
     arrays, meta = snapshot.read_snapshot(file)
+    name = str(folder / NET) if whole else f"{file} (config)"
     text = read_text(folder / NET) if whole else meta.get("config") if config is None else dump_yaml(config.resolved())
     if not isinstance(text, str):
         hint = "give its configuration, too: in Python Net.from_yaml(...) and net.load(...), otherwise --weights"
         raise DataError(f"{file} holds weights only, and does not say what their net is", hint=hint)
-    found = _trained(config, text, file, arrays, meta, backend, allow_import or config is not None)
-    if run is not None and config is None:
-        found.configured = lambda: load_config(str(run.path), (), allow_import)[0]
-    return found
-
-
-def _trained(
-    config: Config | None,
-    text: str,
-    file: Path,
-    arrays: Mapping[str, np.ndarray],
-    meta: Mapping[str, Any],
-    backend: str | Backend | None,
-    allow_import: bool,
-) -> Trained:
-    signature = signature_of(meta, str(file))
-    own = _config(text, f"{file} (config)", signature, allow_import)
-    net = Net(own, keep="none", backend=backend)
+    tree, signature = parse_yaml(text, name), signature_of(meta, str(file))
+    if config is None:
+        _refuse_imports(tree, name, allow_import)
+    if config is None and overrides:
+        config = Config.from_dict(tree, overrides, user_modules.import_all)
+        text = dump_yaml(config.resolved())
+        tree = parse_yaml(text, name)
+    own = _config(text, tree, name, signature)
+    with _needing_data(file, signature):
+        net = Net(own, keep="none", backend=backend)
     net.load_arrays(arrays, str(file))
-    if signature is None or signature.reader is None:  # weights only, or of an earlier version: it is with the data
-        data = (config or own).data
-        source = data.train.source if data is not None else None
-        signature = Signature.of(net.graph) if source is None else described(net, source)
-    reader = None if signature.reader is None else reader_of(signature.reader, str(file))
-    configured = None if config is None else lambda: config
-    return Trained(configured, net, file, signature, reader, transform_of(arrays, meta, str(file)))
+    transform = transform_of(arrays, meta, str(file))
+    if signature is not None and signature.reader is not None:
+        reader: Reader | None = reader_of(signature.reader, str(file))
+    elif tree.get("data") is None:
+        signature = signature or Signature.of(net.graph)
+        reader, transform = _as_declared(net, transform)
+    else:  # of weights alone, and of earlier versions
+        with_data = config or (own if signature is None else Config.from_dict(tree, (), user_modules.import_all))
+        with _needing_data(file, signature):
+            signature, reader = _from_data(net, with_data, signature)
+    return Trained(config, tree, None if run is None else str(run.path), net, file, signature, reader, transform)
 
 
-def _config(text: str, name: str, signature: Signature | None, allow_import: bool) -> Config:
-    imports = parse_yaml(text, name).get("import")
+@contextmanager
+def _needing_data(file: Path, signature: Signature | None) -> Iterator[None]:
+    """Say of data that are missing why they are needed: an earlier version wrote no signature."""
+    try:
+        yield
+    except DataError as error:
+        if signature is None:
+            why = f"{file} is of an earlier version, which left shapes and names with the data"
+            error.hint = f"{error.hint}; {why}" if error.hint else why
+        raise
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False for what can be none, as a path with a NUL in it."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _as_declared(net: Net, transform: InputTransform | None) -> tuple[Reader, InputTransform]:
+    """Of a net whose inputs are declared, without data: samples are what the net takes, and stay as they are."""
+    raw = {name: spec.with_shape(spec.shape[1:]) for name, spec in net.graph.inputs.items()}
+    same = {name: (np.asarray(1.0), np.asarray(0.0)) for name, spec in raw.items() if spec.is_real}
+    return ArrayReader(raw), transform or InputTransform(same)
+
+
+def _from_data(net: Net, config: Config, signature: Signature | None) -> tuple[Signature, Reader | None]:
+    """How samples are read is with the data, where these are here; a signature serves without."""
+    try:
+        source = config.data.train.source
+        found, reader = described(net, source), source.reader()
+    except (AttributeError, DataError, ConfigError):
+        if signature is None:
+            raise
+        return signature, None
+    return (found if signature is None else replace(signature, class_names=found.class_names)), reader
+
+
+def _refuse_imports(tree: Mapping[str, Any], name: str, allow_import: bool) -> None:
+    """ConfigError where a configuration, which may be somebody else's, would run Python files without leave."""
+    imports = tree.get("import")
     if imports and not allow_import:
-        listed = ", ".join(map(str, imports))
+        listed = ", ".join(map(str, imports)) if isinstance(imports, list) else str(imports)
         hint = "if you trust them, run them with --allow-import; in Python: allow_import=True"
         raise ConfigError(f"{name} imports Python files: {listed}", hint=hint)
+
+
+def _config(text: str, tree: PlacedDict, name: str, signature: Signature | None) -> Config:
     if signature is not None:
         return Config.of_inputs(text, name, signature.inputs, user_modules.import_all)
-    return Config.from_dict(parse_yaml(text, name), (), user_modules.import_all)
+    return Config.from_dict(tree, (), user_modules.import_all)
 
 
 def transform_of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -106,9 +106,11 @@ class Trainer:
     def _worn_out(self) -> str:
         return self.stopping.reason(self.position) if self.stopping is not None else ""
 
-    def start_from(self, weights: str | Path, allow_missing: Iterable[str] = ()) -> None:
+    def start_from(
+        self, weights: str | Path, allow_missing: Iterable[str] = (), rename: Mapping[str, str] | None = None
+    ) -> None:
         """Take the weights of a snapshot or run, and say what of them was not taken."""
-        for line in load_weights(self.net, weights, allow_missing):
+        for line in load_weights(self.net, weights, allow_missing, rename):
             self.console.note(line)
 
     # The run ------------------------------------------------------------------------------------------------------

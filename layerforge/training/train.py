@@ -22,6 +22,7 @@ def train(
     *,
     init_weights: str | Path | None = None,
     allow_missing: Iterable[str] = (),
+    rename: Mapping[str, str] | None = None,
     resume_from: str | Path | None = None,
     allow_config_change: bool = False,
     backend: str | Backend | None = None,
@@ -33,7 +34,8 @@ def train(
     config        a YAML file, a mapping with the same keys, or a Config
     overrides     texts such as "solver.lr=0.05"
     init_weights  a snapshot or run whose parameters and statistics the net starts from; layers whose names match a
-                  pattern in `allow_missing` may be missing there, or not fit
+                  pattern in `allow_missing` may be missing there, or not fit; `rename` says which have other names
+                  there (both as Net.load has them)
     resume_from   a run or a checkpoint to go on from; a configuration that says something else is refused unless
                   allow_config_change
     hooks         objects with on_step_end and other events (docs/hooks.md), beside those of imported files
@@ -52,5 +54,5 @@ def train(
         if resume is not None:
             trainer.go_on_from(resume, allow_config_change)
         if init_weights is not None:
-            trainer.start_from(init_weights, allow_missing)
+            trainer.start_from(init_weights, allow_missing, rename)
         return trainer.run()

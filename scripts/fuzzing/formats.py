@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -28,7 +29,8 @@ from layerforge.data.cifar import RECORD, read_records
 from layerforge.data.idx import read_idx
 from layerforge.data.image_form import read_image
 from layerforge.data.png import read_png
-from layerforge.schema.errors import DataError
+from layerforge.data.readers import reader_of
+from layerforge.schema.errors import DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
 from layerforge.training.checkpoints import Position
 from layerforge.training.resume import demand_checkpoint
@@ -36,6 +38,7 @@ from layerforge.training.rundir import read_metrics
 
 from .image_files import WORDS as IMAGE_WORDS
 from .image_files import image_files
+from .models import MODEL_WORDS, from_model, model_files, read_model, to_model
 
 ROOT = Path(__file__).parent.parent.parent
 Spoil = Callable[[random.Random, Sequence[bytes], Sequence[bytes]], bytes]
@@ -49,6 +52,7 @@ class Format:
     read       what the program does with such a file
     words      pieces that are put in between
     shell      (take the content out, put it back with right checksums): half of the files are spoilt inside of it
+    needs      a module that reads it, where that may be missing
     contained  read in a process of its own by the program, so that a crash is a refusal; `front` is that way to it
     """
 
@@ -58,6 +62,7 @@ class Format:
     shell: tuple[Callable[[bytes], bytes], Callable[[random.Random, bytes, bytes], bytes]] | None = None
     front: Callable[[Path], object] | None = None
     name: str = "file"
+    needs: str = ""
 
     def spoil(self, rng: random.Random, change: Spoil) -> bytes:
         """A spoilt file."""
@@ -306,6 +311,60 @@ def read_hdf5(path: Path) -> object:
     return found
 
 
+def read_table(path: Path) -> object:
+    """A table from which much is fitted, and the same file by the reader of another one."""
+    other = SOURCES.get("Frame")(frame=TABLE, **TABLE_KEYS).reader()
+    reader = reader_of(json.loads(json.dumps(other.plain())), "the reader")
+    with contextlib.suppress(LayerForgeError):
+        reader.read(path, ["x", "city"], {})
+    source = SOURCES.get("Parquet" if path.suffix == ".parquet" else "CSV")(path=str(path), **TABLE_KEYS)
+    blobs = source.load()
+    json.dumps(source.reader().plain())
+    return blobs
+
+
+TABLE = {
+    "age": [20, None, 40],
+    "city": ["Bonn", "", "Ulm"],
+    "color": ["red", "blue", "red"],
+    "w": [1, 2, 3],
+    "y": [1, 0, 2],
+}
+TABLE_KEYS = {
+    "target": {"column": "y", "standardize": True},
+    "weight": "w",
+    "categorical": {"city": "index", "color": "one_hot"},
+    "missing": "indicator",
+    "standardize": True,
+    "unknown": "ignore",
+}
+
+
+def table_files() -> list[bytes]:
+    """Tables with gaps, words and quotes."""
+    table = b"age,city,color,w,y\n20,Bonn,red,1,1.5\n,Kiel,blue,2,-3\nNA,,red,0.5,1e3\n"
+    rows = b'1,"light, blue",3,1,\r\n\r\n2,red,4.5,2,"Ulm"\r\n' * 2
+    return [table, b'y,color,"age",w,city\r\n' + rows]
+
+
+def parquet_files() -> list[bytes]:
+    """The same in columns, plain and compressed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        return [b"PAR1"]
+    files = []
+    for how in (
+        {},
+        {"compression": "none", "use_dictionary": False},
+        {"compression": "gzip", "data_page_version": "2.0"},
+    ):
+        pyarrow.parquet.write_table(pyarrow.table(TABLE), buffer := io.BytesIO(), **how)
+        files.append(buffer.getvalue())
+    return files
+
+
 YAML_WORDS = (
     b"&a ", b"*a", b"<<: ", b"*hold", b"${", b"${seed}", b"${x-hold}", b"}", b"$${", b"!!int ", b"? ", b": ", b"- ",
     b"!!python/object:os.system ", b"[", b"{", b"|\n", b">\n", b"---\n", b"...\n", b"\n", b"  ", b"\t", b"# ", b"'",
@@ -350,6 +409,10 @@ FORMATS: dict[str, Callable[[], Format]] = {
         source("CSV", label=-1, columns=[0]),
         CSV_WORDS,
     ),
+    "table": lambda: Format(table_files(), read_table, (*CSV_WORDS, b"NA", b"?", b"city", b"Ulm"), name="t.csv"),
+    "parquet": lambda: Format(
+        parquet_files(), read_table, (b"PAR1", b"\x15", b"\x19"), name="t.parquet", needs="pyarrow"
+    ),
     "text": lambda: Format(
         ["some wörds\r\nand more\n𝄞".encode()], source("Text", sequence_length=3), (b"\xed\xa0\x80", b"\xef\xbb\xbf")
     ),
@@ -376,6 +439,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
         metrics_files(), lambda path: list(read_metrics(path.parent)), JSON_WORDS, name="metrics.jsonl"
     ),
     "snapshot": lambda: Format(golden(2), read_checkpoint, JSON_WORDS, (from_snapshot, to_snapshot)),
+    "model": lambda: Format(model_files(), read_model, MODEL_WORDS, (from_model, to_model)),
     "snapshot1": lambda: Format(
         golden(1), read_old_snapshot, JSON_WORDS, (from_snapshot, to_snapshot), front=read_checkpoint
     ),

@@ -132,6 +132,27 @@ def test_what_is_fitted_is_the_share_that_data_split_leaves_to_train() -> None:
     assert abs(val.mean()) > 1e-3
 
 
+def test_a_word_that_only_other_rows_have_is_unknown() -> None:
+    feeds = {name: {"type": "CSV", "path": write(ROWS), "target": "y", "categorical": ["city"], "missing": "mean"}
+             for name in ("train", "val")}  # fmt: skip
+    feeds["train"]["split"], feeds["val"]["split"] = "all[:3]", "all[3:]"
+    data = DataSection.from_config(feeds)
+    np.testing.assert_array_equal(data.train.source.load()["x"][:, 1:3], [[1, 0], [0, 1], [1, 0]])
+    assert "t.csv:5:4: column 1 'city': the category 'Ulm'" in failure(data.val.source.load)
+    for feed in feeds.values():
+        feed["unknown"] = "ignore"
+    val = DataSection.from_config(feeds).val.source.load()["x"]
+    np.testing.assert_array_equal(val[:, 1:3], [[0, 0]])
+
+
+def test_a_table_that_was_read_forgets_what_it_fitted_when_it_is_divided() -> None:
+    rows = ["a,y", *(f"{i * i},{i % 2}" for i in range(20))]
+    source = CSV(path=write(rows), label="y", standardize=True)
+    source.load()
+    data = DataSection.from_config({"train": {"source": source}, "split": {"val": 0.5}})
+    np.testing.assert_allclose(data.train.source.load()["x"].mean(), 0, atol=1e-12)
+
+
 def test_an_index_is_a_blob_of_its_own_for_embeddings() -> None:
     source = table(missing="mean", categorical={"city": "index"})
     arrays, specs = source.load(), source.specs()
@@ -259,6 +280,36 @@ def test_words_that_are_numbers_are_compared_as_such() -> None:
 def test_keys_that_contradict_train_are_refused() -> None:
     text = failure(lambda: pair(ROWS, ROWS, {"missing": "mean"}, target="y", missing="median"), 2)
     assert "missing is {'strategy': 'mean'" in text and "data.train" in text
+
+
+def test_readers_of_earlier_checkpoints_are_read() -> None:
+    columns = {
+        **{"features": ["b", "a"], "places": [2, 0], "label": "what", "named": True, "chosen": False},
+        **{"header": None, "delimiter": ","},
+    }
+    blobs = CSV(path=write(["b,a,what", "1,2,0"]), label="what").reader().plain()["blobs"]
+    reader = reader_of({"kind": "table", "blobs": blobs, "columns": columns}, "a checkpoint")
+    write(["what,a,b", "x,1,2", "y,3,4"], "new.csv")
+    np.testing.assert_array_equal(reader.read(Path("new.csv"), ["x"], {})["x"], [[2, 1], [4, 3]])
+    val = CSV(path="new.csv", label="what")
+
+    class Checkpoint:
+        class_names = ("x", "y")
+
+        def reader(self) -> Reader:
+            return reader
+
+    val.follow(Checkpoint())
+    np.testing.assert_array_equal(val.load()["label"], [0, 1])
+
+
+@pytest.mark.parametrize("key", ["features", "targets", "label", "weight", "names", "asked", "unknown", "missing"])
+def test_a_damaged_reader_is_refused(key: str) -> None:
+    plain = json.loads(json.dumps(table(missing="mean").reader().plain()))
+    plain["columns"][key] = [{"name": 3}] if key in ("features", "targets") else 7
+    if key == "unknown":
+        del plain["columns"][key]
+    assert "does not say how inputs are read" in failure(lambda: reader_of(plain, "a checkpoint"))
 
 
 # Mistakes -------------------------------------------------------------------------------------------------------------

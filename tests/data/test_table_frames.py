@@ -118,6 +118,22 @@ def arrays_std(ages: list[Any]) -> float:
     return float(np.std([50 if age is None else age for age in ages]))
 
 
+def test_a_row_of_a_frame_goes_by_its_names(here: Path) -> None:
+    arrays, reader = expected(here)
+    frame = MAKERS["pandas"]({name: COLUMNS[name] for name in ("city", "rich", "age")})
+    x, single = reader.convert(frame.iloc[3], ["x"], {})
+    np.testing.assert_allclose(x["x"], arrays["x"][3:])
+    assert single
+
+
+def test_an_array_of_records_has_names() -> None:
+    records = np.array([(1, 2.5, 0), (3, 4.5, 1)], [("a", int), ("b", float), ("y", int)])
+    source = Frame(frame=records, label="y")
+    np.testing.assert_array_equal(source.load()["x"], [[1, 2.5], [3, 4.5]])
+    x, _ = source.reader().convert(records[["b", "a"]], ["x"], {})
+    np.testing.assert_array_equal(x["x"], [[1, 2.5], [3, 4.5]])
+
+
 def test_names_that_are_numbers_and_numbers_of_all_kinds() -> None:
     frame = StandIn({0: [decimal.Decimal("1.5"), 2], 1: ["3", " 4 "], "y": [1, 0]})
     source = Frame(frame=frame, label="y")

@@ -12,17 +12,26 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import fuzz
-from fuzzing.formats import FORMATS
+from fuzzing.formats import FORMATS, Format
 from fuzzing.mutations import spoilt
+from support.tools import demand
 
 FILES = 300
 CONTAINED = [name for name in FORMATS if FORMATS[name]().front is not None]
 OWN = [name for name in FORMATS if name not in CONTAINED]
 
 
+def ready(name: str) -> Format:
+    """A format whose reader is installed."""
+    made = FORMATS[name]()
+    if made.needs:
+        demand(made.needs)
+    return made
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_good_files_are_read(name: str, tmp_path: Path) -> None:
-    made = FORMATS[name]()
+    made = ready(name)
     for number, data in enumerate(made.seeds):
         path = tmp_path / str(number) / made.name
         path.parent.mkdir()
@@ -32,7 +41,7 @@ def test_the_good_files_are_read(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", OWN)
 def test_spoilt_files(name: str, tmp_path: Path) -> None:
-    made, report = FORMATS[name](), fuzz.Report()
+    made, report = ready(name), fuzz.Report()
     for number in range(FILES):
         path = tmp_path / str(number) / made.name
         path.parent.mkdir()

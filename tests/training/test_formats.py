@@ -245,3 +245,13 @@ def test_constants_of_a_transform_that_are_none(config: str) -> None:
     file.write_bytes(pack(arrays, meta))
     with pytest.raises(DataError, match="no constants of an input transform"):
         train(config, resume_from=run, console=quiet())
+
+
+def test_weights_of_layers_with_other_names(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("older.yaml").write_text(NET.replace("name: head", "name: fc").replace("[head,", "[fc,"))
+    Net.from_yaml("older.yaml", ["seed=5"]).save("older.h5")
+    said_by(capsys, 0, [config, "--init-weights", "older.h5", "--rename", "fc=head", "train.max_steps=1"])
+    said = said_by(capsys, 2, [config, "--init-weights", "older.h5", "--rename=fd=head"])
+    assert "nothing that is called 'fd'" in said
+    assert "must be OLD=NEW" in said_by(capsys, 2, [config, "--init-weights", "older.h5", "--rename=fd"])
+    assert "--init-weights FILE too" in said_by(capsys, 2, [config, "--rename", "fc=head"])
