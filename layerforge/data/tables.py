@@ -50,19 +50,26 @@ class Table(Source):
         help="index: a class; real: a target; binary: 0 or 1 as a real blob (1,), for one score; null: by the cells",
         choices=("index", "real", "binary"),
     )
-    target: Target | None = param(None, help="what a regression learns, blob `target` (K,): a column, or {column:, "
-                                             "standardize:}")  # fmt: skip
+    target: Target | None = param(
+        None, help="what a regression learns, blob `target` (K,): a column, several, or {column:, standardize:}"
+    )
     weight: str | int | None = param(None, help="the column of the samples' weights, blob `weight`")
     columns: list[str | int] | None = param(None, help="the feature columns; null: all that serve nothing else")
     ignore: Annotated[list[str | int], ColumnRule] = param([], help="columns that are passed over")
     categorical: Annotated[dict[str | int, str], CategoricalRule] = param(
         [], help="columns of words: a list, for one-hot, or {column: one_hot | index}; an index is a blob of its own"
     )
-    missing: Missing = param("error", help="what stands for a missing number: error, mean, median, constant, indicator,"
-                                           " or {strategy:, value:, indicator:, cells:}")  # fmt: skip
+    missing: Missing = param(
+        "error",
+        help="what stands for a missing number: error, mean, median, constant, indicator, or a mapping of"
+        " {strategy:, value:, indicator:, cells:}",
+    )
     standardize: bool = param(False, help="(v - mean) / std of every column of numbers, by train's rows")
-    unknown: str = param("error", help="words that train does not have: an error, or all zeros (an index: one more)",
-                         choices=("error", "ignore"))  # fmt: skip
+    unknown: str = param(
+        "error",
+        help="words that train does not have: an error, or all zeros (of an index one number more)",
+        choices=("error", "ignore"),
+    )
 
     _known: Contents | None = None
     _follows: Any = None

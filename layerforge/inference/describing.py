@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from .model import Model
+from ..arrays.spec import Spec
+from ..data.kinds import Kind
+from ..net import Net
+from .answers import Answers
 
 MEANINGS = {
     "logits": "a score per class; their softmax are probabilities",
@@ -19,7 +23,24 @@ MEANINGS = {
 FEW = 10  # names that a text lists
 
 
-def description(model: Model) -> dict[str, Any]:
+class Described(Protocol):
+    """What is told of a Model."""
+
+    net: Net
+    blob: str
+    answers: Answers
+    inputs: dict[str, Spec]
+    classes: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @property
+    def weights(self) -> Path: ...
+    @property
+    def kinds(self) -> Mapping[str, Kind]: ...
+    def columns_of(self, name: str) -> tuple[str, ...]: ...
+
+
+def description(model: Described) -> dict[str, Any]:
     """As plain values: inputs with their columns and the range that training saw, scores, classes, targets."""
     inputs = {}
     for name, spec in model.inputs.items():
@@ -36,7 +57,7 @@ def description(model: Model) -> dict[str, Any]:
     }
 
 
-def described(model: Model) -> str:
+def described(model: Described) -> str:
     """The same as lines of text."""
     lines: list[str] = []
     for name, spec in model.inputs.items():

@@ -216,9 +216,9 @@ class Model:
             to_host = net.backend.to_host
             return {blob: to_host(out[blob]).copy() for blob in blobs}
 
-    def read(self, path: Path, names: Sequence[str]) -> dict[str, Any]:
+    def read(self, path: str | Path, names: Sequence[str]) -> dict[str, Any]:
         """The raw samples of a file, by input. Errors   DataError"""
-        return self._trained.demand_reader().read(path, names, self._kinds)
+        return self._trained.demand_reader().read(Path(path), names, self._kinds)
 
     def convert(self, value: Any, names: Sequence[str]) -> dict[str, Any]:
         """The raw samples of an object, by input. Errors   DataError"""

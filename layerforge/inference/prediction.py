@@ -134,7 +134,7 @@ def _samples(model: Model, file: str, names: list[str], stdin: BinaryIO) -> tupl
         return _of_stdin(model, names, stdin.read()), STDIN_NAME
     if Path(file).suffix.lower() in JSON_LINES:
         return model.convert(_json_lines(_content(file), file), names), file
-    return model.read(Path(file), names), file
+    return model.read(file, names), file
 
 
 def _content(file: str) -> bytes:
@@ -156,7 +156,7 @@ def _of_stdin(model: Model, names: list[str], content: bytes) -> dict[str, Any]:
     try:
         with open(handle, "wb") as copy:
             copy.write(content)
-        return model.read(Path(path), names)
+        return model.read(path, names)
     except LayerForgeError as error:
         raise _called(error, path) from None
     finally:

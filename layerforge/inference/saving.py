@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import snapshot
 from ..config.document import Config
@@ -13,11 +13,8 @@ from ..config.yaml_dump import dump_yaml
 from ..graph.signature import Signature
 from ..schema.errors import DataError
 from ..training.checkpoints import TRANSFORM
+from .trained import NET, WEIGHTS, Trained
 
-if TYPE_CHECKING:
-    from .trained import Trained
-
-NET, WEIGHTS = "net.yaml", "weights.h5"  # the files of the folder
 OF_TRAINING = ("data", "solver", "train", "checkpoint")  # sections that a trained net does without
 
 

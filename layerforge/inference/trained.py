@@ -37,9 +37,9 @@ from ..schema.locations import PlacedDict
 from ..training.checkpoints import TRANSFORM
 from ..training.preparation import described
 from ..training.rundir import find_run, load_config, weights_of
-from .saving import NET, WEIGHTS
 
 YAML = (".yaml", ".yml")
+NET, WEIGHTS = "net.yaml", "weights.h5"  # the files of a folder that holds a model
 
 
 @dataclass

@@ -19,8 +19,8 @@ from layerforge.config.document import Config
 from layerforge.data.opening import open_data
 from layerforge.graph.uses import uses_of
 from layerforge.inference.model import Model
-from layerforge.inference.saving import WEIGHTS, save_model
-from layerforge.inference.trained import Trained
+from layerforge.inference.saving import save_model
+from layerforge.inference.trained import WEIGHTS, Trained
 from layerforge.training.preparation import described
 
 TEXTS = ("signature", "kinds", "config")  # of a file, which are JSON
@@ -102,20 +102,20 @@ def _changed(rng: random.Random, value: Any) -> Any:
     """A value with one of its parts replaced, taken out, doubled or exchanged with another."""
     places = list(_places(value))
     if not places or rng.random() < 0.02:
-        return rng.choice(VALUES)
+        return copy.deepcopy(rng.choice(VALUES))
     inside, key = rng.choice(places)
     change = rng.randrange(5)
     if change == 0:
         del inside[key]
     elif change == 1 and isinstance(inside, list):
-        inside.insert(key, inside[key])
+        inside.insert(key, copy.deepcopy(inside[key]))
     elif change == 2:
         other, at = rng.choice(places)
         inside[key] = copy.deepcopy(other[at])
     elif change == 3 and isinstance(inside, dict):
         inside[rng.choice(("x", "image", "kind", "extra", key[::-1]))] = inside.pop(key)
     else:
-        inside[key] = rng.choice(VALUES)
+        inside[key] = copy.deepcopy(rng.choice(VALUES))
     return value
 
 
