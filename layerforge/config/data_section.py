@@ -30,7 +30,8 @@ from .sampling import SamplerSection
 from .scaling import Transform
 
 SECTIONS = ("train", "val", "test")
-FEED_KEYS = ("type", "batch_size", "shuffle", "drop_last", "augment", "sampler", "workers")  # never a source's own
+# Keys that are never a source's own.
+FEED_KEYS = ("type", "batch_size", "shuffle", "shuffle_buffer", "drop_last", "augment", "sampler", "workers")
 SOFT = "target"  # the blob of the probabilities of the classes, where samples are mixed
 
 
@@ -80,6 +81,9 @@ class Feed(DataMapping):
     source: Annotated[SampleSource, SourceRule] = param(help="where the samples come from")
     batch_size: int = param(64, help="samples in a batch", ge=1)
     shuffle: bool | None = param(None, help="a new order every epoch; null: for train only")
+    shuffle_buffer: int | None = param(
+        None, help="samples that are shuffled at a time, of data that are streamed; null: 10000", ge=1
+    )
     drop_last: bool = param(False, help="leave out the last batch of an epoch where it is not full")
     augment: Augment | None = param(None, help="random changes of the images (train only)")
     sampler: SamplerSection | None = param(None, help="balanced: draws all classes equally often (train only)")

@@ -29,6 +29,7 @@ class ArrayReader(Reader):
     """Raw samples of arrays. Bytes stay bytes, and values are those of the training data before its transform.
 
         .png               one image of exactly the height and width; grey and colour are converted into each other
+        .npy               the array
         .npz, .h5          the array that `names` says is the blob, or that is called like it, or the only one
                            (of a sparse blob the matrix that scipy.sparse.save_npz wrote)
         .csv               a line per sample, its values in order; a header line is skipped
@@ -93,6 +94,10 @@ class ArrayReader(Reader):
             from .npz import npz_input
 
             return npz_input(path, blob, self.names)
+        if kind == ".npy":
+            from .npy import read_npy
+
+            return read_npy(str(path))
         if kind in HDF5:
             from .hdf5 import hdf5_input
 
@@ -102,7 +107,7 @@ class ArrayReader(Reader):
             return read_numbers(str(path), ",", layout, list(range(len(layout.names))))
         if kind in (".gz", "", ".idx") or "ubyte" in path.name:
             return read_idx(path)
-        raise file_error(path, f"'{kind}' is no kind of input", "give an IDX, .npz, .h5, .csv or .png file")
+        raise file_error(path, f"'{kind}' is no kind of input", "give an IDX, .npy, .npz, .h5, .csv or .png file")
 
     # Objects ----------------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,8 @@ class Division:
         split = self.split
         classes = self._codes(split.stratify, "stratify")
         groups = self._codes(split.group, "group")
-        count = len(classes if classes is not None else groups) if split.stratify or split.group else self._count()
+        known = classes if classes is not None else groups
+        count = self._count() if known is None else len(known)
         order = np.arange(count)
         if split.shuffle:
             order = np.argsort(host_generator(split.seed, "split").bit_generator.random_raw(count), kind="stable")

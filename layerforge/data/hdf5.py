@@ -21,9 +21,11 @@ from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from .files import DEFLATE_RATIO, file_error, size_of
+from .hdf5_stream import StreamedDataset
 from .npz import chosen, input_name, spec_of
 from .reader import Reader
 from .source import Source
+from .streaming import is_streamed
 
 SMALL = 64 << 20  # bytes that are taken without asking how they are stored
 WIDE = 1 << 20  # elements in a sample that are believed without asking how they are stored
@@ -43,6 +45,7 @@ class HDF5(Source):
 
     path: FilePath = param(help="the .h5 file")
     blobs: dict | None = param(None, help="which datasets, as {blob: group/name}; null: all of the root group")
+    stream: bool | None = param(None, help="read samples when a batch wants them; null: where they exceed 1 GiB")
 
     def count(self, part: str) -> int | None:
         lengths = {tuple(_form(describe(self.path)["arrays"][name])[0][:1]) for name in self.names().values()}
@@ -68,14 +71,24 @@ class HDF5(Source):
         demand_stored(self.path, wide, WIDE)  # before a net is built whose weights are as many
         return specs
 
-    def read(self, part: str, progress: bool | None = None) -> dict[str, np.ndarray]:
-        names = self.names()
-        arrays = read_arrays(self.path, list(dict.fromkeys(names.values())))
+    def read(self, part: str, progress: bool | None = None) -> dict[str, Any]:
+        names, streamed = self.names(), self._streamed()
+        arrays = read_arrays(self.path, list(dict.fromkeys(n for blob, n in names.items() if blob not in streamed)))
         listed = "" if self.blobs is not None else left_out(describe(self.path))
         if listed:
             hint = "blobs: {BLOB: GROUP/NAME} names those that are meant"
             warnings.warn(f"HDF5: not all of {self.path} is read: {listed}; {hint}", stacklevel=1)  # once a file
-        return {blob: arrays[name] for blob, name in names.items()}
+        return {blob: streamed[blob] if blob in streamed else arrays[name] for blob, name in names.items()}
+
+    def _streamed(self) -> dict[str, StreamedDataset]:
+        """The blobs that stay in the file."""
+        known, names, found = describe(self.path)["arrays"], self.names(), {}
+        for blob, spec in self.specs().items():
+            shape, dtype = _form(known[names[blob]])
+            if is_streamed(self.stream, spec, shape[0], dtype.itemsize):
+                demand_stored(self.path, [names[blob]], SMALL)
+                found[blob] = StreamedDataset(self.path, names[blob], spec, shape, dtype, known[names[blob]][3])
+        return found
 
     def reader(self) -> Reader:
         from .array_reader import ArrayReader
@@ -135,7 +148,7 @@ def read_arrays(path: str, names: list[str]) -> dict[str, np.ndarray]:
     arrays = {name: np.empty(*form) for name, form in forms.items()}
     seconds = SECONDS + count // BYTES_PER_SECOND
     with _child(path, "read", str(seconds), path, *names) as stream:
-        whole = all(_fill(stream, array) for array in arrays.values())
+        whole = all(fill(stream, array) for array in arrays.values())
     if not whole:
         raise file_error(path, "changed while it was read")
     return arrays
@@ -153,7 +166,7 @@ def demand_stored(path: str, names: list[str], small: int) -> int:
     return count
 
 
-def _fill(stream: Any, array: np.ndarray) -> bool:
+def fill(stream: Any, array: np.ndarray) -> bool:
     """Read an array's bytes from a stream; whether there were enough."""
     view, done = array.reshape(-1).view(np.uint8).data, 0
     while done < len(view) and (got := stream.readinto(view[done:])):
@@ -176,10 +189,11 @@ def _child(path: str, *arguments: str) -> Iterator[Any]:
             code = child.wait()
         if code:
             errors.seek(0)
-            raise _failure(path, code, errors.read().decode(errors="replace"))
+            raise failure(path, code, errors.read().decode(errors="replace"))
 
 
-def _failure(path: str, code: int, text: str) -> DataError:
+def failure(path: str, code: int, text: str) -> DataError:
+    """What to say of a reading process that ended with a code and these words."""
     if code < 0:
         return file_error(path, "the HDF5 library crashed or did not come to an end: the file is damaged", REMEDY)
     try:

@@ -5,6 +5,7 @@ and not the training. It imports nothing of the framework.
 
     describe FILE                JSON: {"arrays": {name: [shape, dtype, stored bytes]}, "refused": {name: why}}
     read SECONDS FILE NAME...    the arrays' bytes, in C order and native byte order
+    serve FILE                   as long as there are lines NAME (JSON) START STOP on stdin, the bytes of these rows
     snapshot                     of a snapshot of format 1 on stdin, JSON: {"arrays": {name: [dtype, shape, position]},
                                  "texts": {name of an attribute: its JSON}}
 """
@@ -141,8 +142,8 @@ def _form(item: Any) -> list[Any] | str:
     if dtype.kind not in "biuf":
         return f"holds {dtype}, not numbers"
     with library():
-        stored = item.id.get_storage_size()
-    return [list(shape), dtype.newbyteorder("=").str, stored]
+        stored, chunks = item.id.get_storage_size(), item.chunks
+    return [list(shape), dtype.newbyteorder("=").str, stored, chunks[0] if chunks else 1]
 
 
 @contextmanager
@@ -176,6 +177,36 @@ def read(path: str, names: list[str], out: Any) -> None:
                 with library():
                     values = data[piece]
                 out.write(np.ascontiguousarray(values, dtype=native).tobytes())
+
+
+def serve(path: str, requests: Any, out: Any) -> None:
+    """Write the bytes of rows as they are asked for; each request has its own limit of time."""
+    import numpy as np
+
+    with opened(path) as file:
+        for line in requests:
+            name, start, stop, seconds = json.loads(line)
+            more_time(seconds)
+            with library():
+                data = file[name]
+                values = data[start:stop]
+            out.write(np.ascontiguousarray(values, dtype=data.dtype.newbyteorder("=")).tobytes())
+            out.flush()
+            if hasattr(signal, "SIGALRM"):
+                signal.alarm(0)  # the next request may take its time
+
+
+def more_time(seconds: int) -> None:
+    """Let the system end this process when it uses so much more processor time than until now."""
+    if hasattr(signal, "SIGALRM"):
+        signal.alarm(7 + 20 * seconds)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    used, hard = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)[1]
+    value = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 def snapshot(content: bytes) -> dict[str, Any]:
@@ -228,6 +259,9 @@ def main(arguments: list[str]) -> int:
             content = sys.stdin.buffer.read()
             limit(DESCRIBE_SECONDS)
             print(json.dumps(snapshot(content)))
+        elif command == "serve":
+            limit(DESCRIBE_SECONDS)
+            serve(rest[0], sys.stdin.buffer, sys.stdout.buffer)
         else:
             limit(int(rest[0]))
             read(rest[1], rest[2:], sys.stdout.buffer)

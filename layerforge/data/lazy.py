@@ -41,7 +41,14 @@ class Lazy:
 
     def numbers(self, rows: Rows) -> np.ndarray:
         """The numbers of rows that a slice means."""
-        return np.arange(len(self))[rows]
+        return rows if isinstance(rows, np.ndarray) else np.arange(*rows.indices(len(self)))
+
+    def chunks(self) -> np.ndarray | None:
+        """The piece of the file that each sample is in (samples,), where samples of one are best read together."""
+        return None
+
+    def expect(self, samples: int) -> None:
+        """Be told how many samples batches are drawn from at a time: as many are worth being kept."""
 
     @property
     def ndim(self) -> int:
@@ -64,6 +71,16 @@ class _Taken(Lazy):
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         return self.whole.read(self.rows[rows])
+
+    def take(self, rows: Rows) -> Lazy:
+        return _Taken(self.whole, self.rows[rows])
+
+    def chunks(self) -> np.ndarray | None:
+        chunks = self.whole.chunks()
+        return None if chunks is None else chunks[self.rows]
+
+    def expect(self, samples: int) -> None:
+        self.whole.expect(samples)
 
 
 def picked(array: Any, rows: Rows) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections import deque
@@ -22,9 +23,11 @@ from .distort import Distorter
 from .lazy import Lazy
 from .mixing import Mixer
 from .sampling import BalancedSampler
+from .streaming import by_chunks
 from .transform import InputTransform
 
 AHEAD = 3  # batches that wait for the net
+BUFFER = 10_000  # samples that are shuffled at a time, of those that are streamed
 MOST_WORKERS = 16  # where the configuration does not say how many
 
 
@@ -85,6 +88,11 @@ class Loader:
         self._distorters = _distorters(feed, self.arrays, self.specs, seed)
         self._augmenters = _augmenters(feed, self.arrays, self.specs, seed)
         self._mixer = Mixer(feed.augment, self.specs, seed) if SOFT in self.specs.keys() - self.arrays.keys() else None
+        self._buffer = feed.shuffle_buffer or BUFFER
+        self._chunks = _chunks(self.arrays) if feed.shuffle and sampler is None else None
+        for array in self.arrays.values():
+            if isinstance(array, Lazy):
+                array.expect(self._buffer if self._chunks is not None else self.batch_size)
         slow = self._distorters or any(isinstance(array, Lazy) for array in self.arrays.values())
         self.workers = feed.workers or (min(cores(), MOST_WORKERS) if slow else 1)
 
@@ -108,9 +116,11 @@ class Loader:
             return self.sampler.order(self.seed, self.feed.section, epoch)
         if not self.feed.shuffle:
             return np.arange(self.samples)
+        bits = host_generator(self.seed, f"shuffle/{self.feed.section}/{epoch}").bit_generator
+        if self._chunks is not None:
+            return by_chunks(self._chunks, self._buffer, bits)
         # Sorting raw words instead of Generator.permutation: NumPy promises the same words in every version.
-        words = host_generator(self.seed, f"shuffle/{self.feed.section}/{epoch}").bit_generator.random_raw(self.samples)
-        return np.argsort(words, kind="stable")
+        return np.argsort(bits.random_raw(self.samples), kind="stable")
 
     def batch(self, epoch: int, number: int, order: np.ndarray | None = None) -> Batch:
         """One batch of an epoch, prepared now."""
@@ -192,6 +202,12 @@ class Loader:
                 ready.put(None)
         except BaseException as problem:
             ready.put(problem)
+
+
+def _chunks(arrays: Mapping[str, Any]) -> np.ndarray | None:
+    """The chunk of each sample, of the blob with the largest samples; None where none is read in chunks."""
+    lazy = [array for array in arrays.values() if isinstance(array, Lazy) and array.chunks() is not None]
+    return max(lazy, key=lambda array: math.prod(array.shape) * array.dtype.itemsize).chunks() if lazy else None
 
 
 def _distorters(

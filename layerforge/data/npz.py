@@ -154,6 +154,11 @@ def _header(path: str | Path, info: zipfile.ZipInfo, stream: Any) -> tuple[tuple
         raise file_error(path, f"'{info.filename}' is compressed in a way that numpy.savez does not use")
     if info.file_size > min(info.compress_size, size_of(path)) * DEFLATE_RATIO:
         raise file_error(path, f"'{info.filename}' promises {info.file_size} bytes, more than it can hold")
+    return npy_header(path, info.filename, stream)
+
+
+def npy_header(path: str | Path, name: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the first axis is the fastest, and dtype of an array that begins here in a stream."""
     try:
         version = npy.read_magic(stream)
         if version not in HEADER_READERS:
@@ -168,7 +173,7 @@ def _header(path: str | Path, info: zipfile.ZipInfo, stream: Any) -> tuple[tuple
         if len(shape) > 32 or min(shape, default=0) < 0 or math.prod(max(1, n) for n in shape) >= 2**48:
             raise ValueError(f"shape {shape}")
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as problem:
-        raise file_error(path, f"'{info.filename}' is not an array of numbers ({problem})") from None
+        raise file_error(path, f"'{name}' is not an array of numbers ({problem})") from None
     return shape, fortran, dtype
 
 

@@ -266,8 +266,9 @@ class Source(Declared):
 
     def dealt(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The samples that it has, out of those of its split."""
-        share = slice(None) if self.share is None else self.share.positions
-        return {blob: picked(array, share) for blob, array in arrays.items()}
+        if self.share is None:
+            return dict(arrays)
+        return {blob: picked(array, self.share.positions) for blob, array in arrays.items()}
 
     def labels(self) -> dict[str, np.ndarray]:
         """The blobs of one integer per sample, of the split; {} where they are not in a file of the user's.

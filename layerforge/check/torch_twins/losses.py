@@ -236,7 +236,9 @@ TWINS = {
     "CTCLoss": ctc,
 }
 
-OTHER_BOTTOMS = ("InfogainLoss", "DiceLoss", "MarginRankingLoss", "ContrastiveLoss", "TripletMarginLoss")
-OTHER_BOTTOMS += ("CosineEmbeddingLoss", "CTCLoss")
+OTHER_BOTTOMS = (
+    *("InfogainLoss", "DiceLoss", "MarginRankingLoss", "ContrastiveLoss", "TripletMarginLoss"),
+    *("CosineEmbeddingLoss", "CTCLoss"),
+)
 DEFAULTS = {"EuclideanLoss": "batchmean"}
 TWINS |= {n: by_samples(twin, DEFAULTS.get(n, "mean")) for n, twin in TWINS.items() if n not in OTHER_BOTTOMS}

@@ -28,7 +28,6 @@ class LabelLoss(SampleWeights, Labelled):
     """
 
     loss = True
-    bottoms = (2, 3)
 
     reduction: str = reduction_param()
     normalization: str = param(
@@ -66,7 +65,8 @@ class LabelLoss(SampleWeights, Labelled):
         """What the sum of the single losses is divided by; 1 where no position counts."""
         return self.mean_over(x, labels) or 1
 
-    total = divisor
+    def total(self, x: Any, t: Any) -> float:
+        return self.divisor(x, t)
 
     def share(self, x: Any, labels: Any) -> Any:
         """What normalization valid counts of each position (N, d1, ...); 0 where m is fixed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...arrays.functional import check_labels, expect_role, shape_mismatch
 from ...arrays.spec import Spec, index
@@ -14,7 +14,7 @@ from ...schema.params import param
 class Labelled(Layer):
     """Base of the layers with scores (N, K, d1, ...) and labels (N, d1, ...): a mean over the positions that count."""
 
-    bottoms = 2
+    bottoms: ClassVar[int | tuple[int, int | None]] = 2
     per_sample = False
 
     ignore_index: int | None = param(None, help="label of the positions that do not count")

@@ -21,7 +21,6 @@ from .sample_weights import SampleWeights
 class RegressionLoss(SampleWeights, Loss):
     """Base of the losses between elements. Each brings `f`, and `dfdx` and `dfdt` as methods of (x, t)."""
 
-    bottoms = (2, 3)
     backward_reads = ("bottom",)
 
     f: Callable[[Any, Any], Any]

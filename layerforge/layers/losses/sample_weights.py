@@ -12,7 +12,7 @@ themselves, where m depends on them by the quotient rule (with reduction sum or 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ...arrays.functional import exact_sum, expect_role, shape_mismatch, sum_of
 from ...arrays.spec import Spec
@@ -28,7 +28,9 @@ class SampleWeights(Reduction):
     total(x, t)     m without weights of samples
     """
 
-    bottoms = (2, 3)
+    bottoms: ClassVar[int | tuple[int, int | None]] = (2, 3)
+    xp: Any
+    save: Any
 
     def single(self, x: Any, t: Any) -> tuple[Any, dict[str, Any]]:
         raise NotImplementedError(f"{type(self).__name__} has no single(self, x, t)")
