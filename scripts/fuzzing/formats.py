@@ -117,6 +117,23 @@ def npz_files() -> list[bytes]:
     return files
 
 
+def npy_files() -> list[bytes]:
+    """Arrays of several kinds, as numpy.save writes them."""
+    arrays = [np.arange(12.0).reshape(3, 4), np.arange(3), np.asfortranarray(random_bytes(3, 2, 2))]
+    files = []
+    for array in arrays:
+        np.save(buffer := io.BytesIO(), array)
+        files.append(buffer.getvalue())
+    return files
+
+
+def read_npy_file(path: Path) -> object:
+    """An array of a .npy file read whole, and then chunk by chunk."""
+    whole = source("NPY")(path)
+    made = SOURCES.get("NPY")(path=str(path), stream=True).load()["x"]
+    return whole, made[: len(made)]
+
+
 def sparse_npz_files() -> list[bytes]:
     """A matrix as scipy.sparse.save_npz writes it, and one with labels beside it."""
     x = scipy.sparse.csr_array(np.array([[0, 1.5, 0], [0, 0, 0], [2, 0, -3]]))
@@ -396,6 +413,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "idx": lambda: Format(idx_files(), read_idx, shell=(from_gzip, to_gzip)),
     "cifar": lambda: Format(cifar_files(), read_records, shell=(from_gzip, to_gzip)),
     "npz": lambda: Format(npz_files(), source("NPZ"), NPZ_WORDS, (from_zip, to_zip)),
+    "npy": lambda: Format(npy_files(), read_npy_file, NPZ_WORDS),
     "sparse_npz": lambda: Format(sparse_npz_files(), source("SparseNPZ"), NPZ_WORDS, (from_zip, to_zip)),
     "svmlight": lambda: Format(
         [b"1 1:0.5 3:-2e3 # x\n-1 qid:3 2:1\r\n\n1\n", b"0.5 0:1 1:2\n-3 7:1\n", b"# x\n2 1:1 2:2 3:3\n"],
