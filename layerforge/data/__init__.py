@@ -4,9 +4,10 @@
 """
 
 from ..schema.errors import MissingData
+from .lazy import Lazy
 from .loader import Batch, Loader
 from .opening import OpenData, open_data
 from .source import Source
 from .transform import InputTransform
 
-__all__ = ["Batch", "InputTransform", "Loader", "MissingData", "OpenData", "Source", "open_data"]
+__all__ = ["Batch", "InputTransform", "Lazy", "Loader", "MissingData", "OpenData", "Source", "open_data"]

@@ -32,9 +32,14 @@ class ImageFolder(ImageSource):
 
     @property
     def parts(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Train, val and test where one of them is a subfolder with classes; otherwise all of them, or one of these."""
-        divided = any(_has_classes(Path(getattr(self, "path", "")) / part) for part in PARTS)
-        return PARTS if divided else ("all", *PARTS)
+        """Train, and val and test where they are there, of a folder that has one of them; otherwise all.
+
+        The part that the split names is one even where it is gone: a run is scored without its training images.
+        """
+        found = {part for part in PARTS if _has_classes(Path(getattr(self, "path", "")) / part)}
+        if getattr(self, "split", None) and self.part in PARTS:
+            found.add(self.part)
+        return tuple(part for part in PARTS if part in found or part == "train") if found else ("all",)
 
     def listing(self, part: str) -> Listing:
         folder = Path(self.path) if part == "all" else Path(self.path) / part

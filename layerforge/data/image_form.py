@@ -44,8 +44,7 @@ class ImageForm:
 
         1. resize       an integer: the shorter side becomes that long; [h, w]: exactly; null: nothing
         2. center_crop  the middle of [h, w], with 0 around where the image is smaller; null: nothing
-        3. size         the middle of [h, w] likewise; without `resize` the image is scaled first so that it just
-                        covers that size
+        3. size         the middle of [h, w] likewise; without `resize` the largest middle of that shape is scaled to it
 
     color          gray, rgb or bgr: the channels in their order
     interpolation  between pixels; antialiased where the image becomes smaller
@@ -87,16 +86,17 @@ class ImageForm:
         )
 
     def fitted(self, image: Any) -> Any:
-        """An image of `mode` as one of `size`."""
+        """An image of `mode` as one of `size`. Errors   DataError for one that would become too large on the way"""
         if self.resize is not None:
             image = self._resized(image, self.resize)
         if self.center_crop is not None:
             image = middle(image, self.center_crop)
         if self.resize is None and image.size != self.size[::-1]:
-            width, height = image.size
-            factor = max(self.size[0] / height, self.size[1] / width)
-            covering = tuple(max(n, round(m * factor)) for n, m in zip(self.size, (height, width), strict=True))
-            image = self._resized(image, covering)
+            ratio = max(self.size[0] / image.height, self.size[1] / image.width)
+            width, height = (min(have, n / ratio) for have, n in zip(image.size, self.size[::-1], strict=True))
+            left, top = (image.width - width) / 2, (image.height - height) / 2
+            box = (left, top, min(left + width, image.width), min(top + height, image.height))
+            return image.resize(self.size[::-1], resample(self.interpolation), box)
         return middle(image, self.size)
 
     def _resized(self, image: Any, size: int | tuple[int, ...]) -> Any:
@@ -105,6 +105,9 @@ class ImageForm:
             short, long = min(width, height), max(width, height)
             longer = max(1, int(size * long / short))
             size = (longer, size) if height > width else (size, longer)
+            if size[0] * size[1] > MOST_PIXELS:
+                message = f"of {width} x {height} pixels would become {size[1]} x {size[0]}, allowed are {MOST_PIXELS}"
+                raise DataError(message, hint="leave `resize` out, or give it as [height, width]")
         wanted = (size[1], size[0])
         return image if image.size == wanted else image.resize(wanted, resample(self.interpolation))
 
@@ -141,9 +144,10 @@ def middle(image: Any, size: tuple[int, int]) -> Any:
 # Decoding -------------------------------------------------------------------------------------------------------------
 
 
-def read_image(path: str | Path, mode: str, what: str = "") -> Any:
+def read_image(path: str | Path, mode: str, what: str = "", form: ImageForm | None = None) -> Any:
     """An image of a file: upright, and in Pillow's mode "L" or "RGB".
 
+    form   what it is made to, where that is wanted
     what   how an error calls it besides, such as its position
 
     Errors   DataError for what is missing, no image, damaged, cut off, or too large to be decoded
@@ -154,7 +158,7 @@ def read_image(path: str | Path, mode: str, what: str = "") -> Any:
     with reading(path):
         content = Path(path).read_bytes()
     try:
-        return decoded(content, mode)
+        return decoded(content, mode) if form is None else form.fitted(decoded(content, form.mode))
     except DataError as error:
         raise file_error(path, f"{what}{error.message}", error.hint) from None
 
@@ -185,7 +189,7 @@ def decoded(content: bytes, mode: str) -> Any:
 
 def _damaged(problem: Exception) -> DataError:
     words = " ".join(str(problem).split())[:200]
-    hint = "replace the file, or leave it out: on_error: skip"
+    hint = "replace the file; in training, on_error: skip leaves it out"
     return DataError(f"cannot be decoded: it is damaged or cut off ({words or type(problem).__name__})", hint=hint)
 
 

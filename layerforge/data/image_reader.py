@@ -48,7 +48,7 @@ class ImageReader(Reader):
         self._demand(blobs)
         if path.suffix.lower() not in SUFFIXES and path.suffix:
             return ArrayReader(self.specs).read(path, blobs, seen)
-        return {IMAGE: self._formed(read_image(path, self.form.mode))[None]}
+        return {IMAGE: self.form.array(read_image(path, self.form.mode, form=self.form))[None]}
 
     def convert(self, value: Any, blobs: Sequence[str], seen: Mapping[str, Kind]) -> tuple[Blobs, bool]:
         """Of a path, an image of Pillow, an array, or a list of these.

@@ -71,7 +71,7 @@ class ImageSource(Source):
         return self.color
 
     @property
-    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]
+    def class_names(self) -> tuple[str, ...]:
         return self._listed(self.part).classes
 
     @property
@@ -118,7 +118,7 @@ class ImageSource(Source):
         """The images; targets stay as they are."""
         return [(IMAGE,)]
 
-    def follow(self, leader: Source) -> None:
+    def follow(self, leader: Any) -> None:
         super().follow(leader)
         self._listings = {}
 

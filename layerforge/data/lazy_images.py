@@ -20,6 +20,7 @@ from .files import reading
 from .image_form import ImageForm, pillow, read_image
 from .lazy import Lazy, Rows
 
+VERSION = 1  # of what is kept on the disk: another one where decoding or scaling changes
 DIGEST = 16  # bytes before what is kept on the disk
 FEW = 16  # images that tell the range of all of them
 
@@ -80,8 +81,7 @@ class LazyImages(Lazy):
             if change is None:
                 out[position] = self.form.channels(self._pixels(int(row), False))
             else:
-                image = pillow().fromarray(self._pixels(int(row), change.whole))
-                out[position] = self.form.array(change(position, image))
+                out[position] = self.form.array(change(position, self._image(int(row), change.whole)))
         return out
 
     def readable(self) -> tuple[np.ndarray, list[DataError]]:
@@ -99,20 +99,26 @@ class LazyImages(Lazy):
         good = np.array([row for row, error in enumerate(found) if error is None], np.int64)
         return good, [error for error in found if error is not None]
 
+    def _image(self, row: int, whole: bool) -> Any:
+        """A file's image: as it was decoded, or in the form of the samples."""
+        if self.cache is None:
+            return self._decode(row, whole)
+        return pillow().fromarray(self._pixels(row, whole))
+
     def _pixels(self, row: int, whole: bool) -> np.ndarray:
         """A file's pixels (h, w) or (h, w, 3): as they were decoded, or in the form of the samples."""
         if self.cache is None:
-            return self._decode(row, whole)
+            return np.asarray(self._decode(row, whole))
         if self.cache == "disk":
             return self._on_disk(row, whole)
         key = self.files[row], whole
         if key not in self._kept:
-            self._kept[key] = self._decode(row, whole)
+            self._kept[key] = np.asarray(self._decode(row, whole))
         return self._kept[key]
 
-    def _decode(self, row: int, whole: bool) -> np.ndarray:
-        image = read_image(self.files[row], self.form.mode, f"(sample {self.positions[row]}) ")
-        return np.asarray(image if whole else self.form.fitted(image))
+    def _decode(self, row: int, whole: bool) -> Any:
+        what = f"(sample {self.positions[row]}) "
+        return read_image(self.files[row], self.form.mode, what, None if whole else self.form)
 
     def _on_disk(self, row: int, whole: bool) -> np.ndarray:
         """What an earlier run or epoch decoded, as long as the file has not changed."""
@@ -120,14 +126,14 @@ class LazyImages(Lazy):
         try:
             status = os.stat(file)
         except OSError:
-            return self._decode(row, whole)  # raises the error
+            return np.asarray(self._decode(row, whole))  # raises the error
         form = self.form.mode if whole else self.form.plain()
-        text = f"{os.path.abspath(file)}/{status.st_size}/{status.st_mtime_ns}/{form}"
+        text = f"{VERSION}/{os.path.abspath(file)}/{status.st_size}/{status.st_mtime_ns}/{form}"
         name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         kept = cache_root() / "images" / name[:2] / f"{name}.npy"
         pixels = _kept_in(kept)
         if pixels is None:
-            pixels = self._decode(row, whole)
+            pixels = np.asarray(self._decode(row, whole))
             _keep(kept, pixels)
         return pixels
 

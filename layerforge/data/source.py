@@ -111,7 +111,6 @@ class Source(Declared):
 
     parts: ClassVar[tuple[str, ...]] = ("all",)
     published: ClassVar[Mapping[str, int]] = {}  # how many samples the parts of a public set have
-    class_names: tuple[str, ...] = ()
     leader: Any = None  # a Source or Learned: see follow
     share: Share | None = None  # which samples of the split it has, where `data.split` divides them
     divisible: ClassVar[bool] = True  # whether its samples may be divided at random
@@ -120,6 +119,11 @@ class Source(Declared):
     def title(self) -> str:
         """What messages call the set."""
         return type(self).__name__
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The words of the classes by number; () where they have none. A subclass may write a plain attribute."""
+        return ()
 
     @property
     def channels(self) -> str:

@@ -240,7 +240,7 @@ def moments(arrays: list[np.ndarray], per_pixel: bool) -> tuple[np.ndarray, np.n
 
     sums = [np.sum(c, axis=axes, keepdims=True, dtype=np.float64) for c in chunks()]
     count = sum(math.prod(a.shape) for a in arrays) / sums[0].size
-    mean = sum(sums) / count
+    mean: Any = sum(sums) / count
     square = sum(np.sum(np.square(c - mean), axis=axes, keepdims=True) for c in chunks()) / count
     std = np.sqrt(square)
     std[std <= 1e-12 * np.abs(mean)] = 0

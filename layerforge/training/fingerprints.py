@@ -4,9 +4,9 @@ They are in every checkpoint, and a run that is resumed compares them. (Files th
 resolved configuration, which is compared value by value.)
 
 A fingerprint is size and SHA-256, of the whole content up to 256 MiB. Of a larger file 256 pieces of 1 MiB are read,
-evenly spread, the first and the last among them, which takes a fraction of a second however large it is. A change
-between them that keeps the size would be missed: so the time of its last modification is kept, too, and said where it
-differs.
+evenly spread, the first and the last among them, which takes a fraction of a second however large it is. Of a folder
+the names and sizes of all files count, and the content of 256 of them, chosen likewise. A change between them that
+keeps the size would be missed: so the time of the last modification is kept, too, and said where it differs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..schema.texts import printable
 
 WHOLE = 256 << 20  # bytes; of larger files pieces are read
 PIECE = 1 << 20
-MOST_FILES = 10_000  # of a folder
+SAMPLED = 256  # files of a folder whose content is read
 DIGITS = 12  # of a digest in a message
 
 Fingerprint = dict[str, Any]
@@ -41,7 +41,7 @@ def fingerprints(data: DataSection, imports: list[str]) -> dict[str, Fingerprint
     named = [(f"data.{section}", path) for section, feed in data.feeds().items() for path in files_of(feed.source)]
     for role, path in [*named, *(("import", Path(each)) for each in imports)]:
         if path not in known:
-            known[path] = fingerprint(path)
+            known[path] = folder_fingerprint(path) if path.is_dir() else fingerprint(path)
         taken = known[path]
         if taken is not None:
             found[_key(found, f"{role}: {path.name.removesuffix('.gz')}")] = taken
@@ -65,20 +65,27 @@ def files_of(source: Any) -> Iterator[Path]:
         if isinstance(value, Declared):
             yield from files_of(value)
         elif field.type in PATHS and value is not None:
-            yield from _files(Path(value))
+            yield Path(value)
     public = getattr(source, "files", None)
     if isinstance(public, fetch.DataSet):
         for wanted in public.parts.get(source.part, ()):
             yield from fetch.locate(public, wanted)
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """The file itself, or all files in a folder."""
-    if not path.is_dir():
-        yield path
-        return
-    inside = sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    yield from inside[:MOST_FILES]
+def folder_fingerprint(path: Path) -> Fingerprint:
+    """One for all files in a folder: their names and sizes, and the content of some, evenly spread."""
+    inside = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    inside = [file for file in inside if os.path.isfile(file)]
+    states = [os.stat(file) for file in inside]
+    digest = hashlib.sha256()
+    for file, state in zip(inside, states, strict=True):
+        digest.update(f"{os.path.relpath(file, path)}/{state.st_size}/".encode("utf-8", "surrogateescape"))
+    count = min(SAMPLED, len(inside))
+    for number in range(count):
+        taken = fingerprint(Path(inside[number * (len(inside) - 1) // max(1, count - 1)]))
+        digest.update(str(None if taken is None else taken["sha256"]).encode())
+    found = {"bytes": sum(state.st_size for state in states), "sha256": digest.hexdigest()}
+    return found | ({"modified": max(s.st_mtime_ns for s in states)} if len(inside) > SAMPLED else {})
 
 
 def fingerprint(path: Path) -> Fingerprint | None:

@@ -27,7 +27,7 @@ from layerforge.config.document import Config
 from layerforge.data import hdf5_child
 from layerforge.data.cifar import RECORD, read_records
 from layerforge.data.idx import read_idx
-from layerforge.data.image_form import read_image
+from layerforge.data.image_form import ImageForm, read_image
 from layerforge.data.png import read_png
 from layerforge.data.readers import reader_of
 from layerforge.schema.errors import DataError, LayerForgeError
@@ -421,7 +421,7 @@ FORMATS: dict[str, Callable[[], Format]] = {
         (b":", b"#", b"qid:", b" ", b"\n", b"\r", b"\0", b"nan", b"1e999", b"9" * 18, b"-1", b"0:", b"1_0", b","),
     ),
     "png": lambda: Format(png_files(), read_png, (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"), (from_png, to_png)),
-    "image": lambda: Format(image_files(), lambda path: read_image(path, "RGB"), IMAGE_WORDS),
+    "image": lambda: Format(image_files(), lambda path: read_image(path, "RGB", form=ImageForm((8, 8))), IMAGE_WORDS),
     "csv": lambda: Format(
         [b'a,b,"c c"\n1,2,0\n3.5,-4e2,1\n"5",6,1\n', b"1,2,yes\n3,4,no\n", b"x,y\r\n1,0\r\n\r\n2,1\r\n"],
         source("CSV", label=-1, columns=[0]),

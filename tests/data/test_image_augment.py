@@ -67,6 +67,15 @@ def test_what_happens_to_a_sample_does_not_depend_on_its_batch(here: Path) -> No
     assert not np.array_equal(by_sample(loader(seed=1, **train, batch_size=3), 1), first)
 
 
+@pytest.mark.parametrize("augment", [{"random_resized_crop": True}, {"rotation": 40}, {"color_jitter": {"hue": 0.4}}])
+def test_each_change_is_another_in_the_next_epoch(here: Path, augment: dict[str, Any]) -> None:
+    write_folder(here / "pets", 3)
+    feed = loader(type="ImageFolder", path=str(here / "pets"), size=12, augment=augment)
+    first, again, second = by_sample(feed, 0), by_sample(feed, 0), by_sample(feed, 1)
+    np.testing.assert_array_equal(first, again)
+    assert (first != second).any(axis=(1, 2, 3)).all()
+
+
 def test_an_error_of_a_worker_is_raised_in_its_turn(here: Path) -> None:
     paths = write_folder(here / "pets", 4)
     train = {"type": "ImageFolder", "path": str(here / "pets"), "size": 8, "batch_size": 2, "shuffle": False}

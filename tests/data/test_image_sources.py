@@ -43,9 +43,9 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are decoded from now on."""
     seen: list[str] = []
 
-    def spy(path: str, mode: str, what: str = "") -> Any:
+    def spy(path: str, *args: Any) -> Any:
         seen.append(path)
-        return read_image(path, mode, what)
+        return read_image(path, *args)
 
     monkeypatch.setattr(lazy_images, "read_image", spy)
     return seen
@@ -87,6 +87,16 @@ def test_parts_and_classes_are_those_of_train(here: Path) -> None:
     picture(0, 9, 9).save(here / "pets" / "val" / "fish" / "1.jpg")
     with pytest.raises(DataError, match="class 'fish' is not among"):
         open_data(DataSection.from_config(config))
+
+
+def test_parts_are_the_folders_that_are_there(here: Path) -> None:
+    write_folder(here / "pets" / "test", 1)
+    assert folder(here / "pets").split == "train", "what is missing is not replaced by what is there"
+    assert folder(here / "pets").parts == ("train", "test")
+    assert folder(here / "pets", split="val").parts == ("train", "val", "test")
+    assert folder(here / "pets" / "test").parts == ("all",)
+    with pytest.raises(ConfigError, match="there is no part 'all'"):
+        folder(here / "pets", split="all")
 
 
 def test_a_class_may_be_called_train(here: Path) -> None:
@@ -164,13 +174,18 @@ def test_resize_and_crop_are_those_of_torchvision() -> None:
     assert np.array_equal(ImageForm((20, 20), resize=24).fitted(image), scaled.crop((8, 2, 28, 22)))
     exact = image.resize((10, 12), Image.Resampling.BICUBIC)
     assert np.array_equal(ImageForm((12, 10), resize=(12, 10), interpolation="bicubic").fitted(image), exact)
-    covering = image.resize((round(91 * 20 / 60), 20), Image.Resampling.BILINEAR)
-    assert np.array_equal(ImageForm((20, 20)).fitted(image), covering.crop((5, 0, 25, 20)))
+    covering = image.resize((20, 20), Image.Resampling.BILINEAR, (15.5, 0, 75.5, 60))
+    assert np.array_equal(ImageForm((20, 20)).fitted(image), covering)
+    rough = image.resize((round(91 * 20 / 60), 20), Image.Resampling.BILINEAR).crop((5, 0, 25, 20))
+    assert np.abs(np.asarray(covering) - 0.0 - np.asarray(rough)).mean() < 6, "as good as scaled first, then cut"
     middle = image.crop((20, 5, 70, 55)).resize((20, 20), Image.Resampling.BILINEAR)  # round(20.5) = 20
     assert np.array_equal(ImageForm((20, 20), center_crop=(50, 50)).fitted(image), middle)
     small = np.asarray(ImageForm((30, 30), resize=(20, 20)).fitted(image))
     assert small.shape == (30, 30, 3) and small[5:25, 5:25].all() and not small[:5].any() and not small[:, 25:].any()
-    assert ImageForm((7, 9)).fitted(picture(1, 1, 300)).size == (9, 7)
+    for height, width in ((1, 300), (300, 1), (7, 9), (3, 5), (1000, 7)):
+        assert ImageForm((7, 9)).fitted(picture(1, height, width)).size == (9, 7)
+    with pytest.raises(DataError, match=r"of 200000 x 1 pixels would become 200000000 x 1000"):
+        ImageForm((7, 9), resize=1000).fitted(Image.new("RGB", (200_000, 1)))
 
 
 def saved(path: Path, image: Image.Image, **options: Any) -> Path:
@@ -317,6 +332,15 @@ def test_a_cache_decodes_once(here: Path, monkeypatch: pytest.MonkeyPatch, cache
     os.utime(paths[0], (1, 1))
     np.testing.assert_array_equal(next(loader(train={**train, "cache": cache}).epoch()).blobs["image"], expected[0])
     assert set(seen) == {str(path) for path in paths}
+
+
+def test_both_sides_of_pairs_share_a_cache(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(here / "pets", 3)
+    seen = decodes(monkeypatch)
+    inner = {"type": "ImageFolder", "path": str(here / "pets"), "size": 8, "cache": "memory"}
+    for _ in loader(train={"type": "Pairs", "source": inner, "pairs": 40, "batch_size": 10}).epoch():
+        pass
+    assert len(seen) == 6
 
 
 # Lists ----------------------------------------------------------------------------------------------------------------

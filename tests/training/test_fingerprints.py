@@ -15,7 +15,7 @@ from layerforge.schema.errors import ConfigError
 from layerforge.schema.registry import SOURCES
 from layerforge.training import fingerprints
 from layerforge.training.console import Console
-from layerforge.training.fingerprints import changes, fingerprint
+from layerforge.training.fingerprints import changes, fingerprint, folder_fingerprint
 
 CONFIG = """\
 name: small
@@ -162,3 +162,24 @@ def test_what_is_no_file_has_no_fingerprint() -> None:
     assert fingerprint(Path("pipe")) is None
     assert fingerprint(Path("gone")) is None
     assert fingerprint(Path(".")) is None
+
+
+def test_a_folder_has_one_fingerprint(folder: Path) -> None:
+    images = folder / "images"
+    (images / "cat").mkdir(parents=True)
+    for number in range(600):
+        (images / "cat" / f"{number:03}.jpg").write_bytes(bytes([number % 256]) * 9)
+    taken = folder_fingerprint(images)
+    assert taken["bytes"] == 5400 and folder_fingerprint(images) == taken
+    change_bytes(str(images / "cat" / "599.jpg"))
+    assert folder_fingerprint(images) != taken
+    change_bytes(str(images / "cat" / "599.jpg"))
+    assert folder_fingerprint(images) == taken
+    (images / "cat" / "001.jpg").write_bytes(b"x")
+    certain, _ = changes({"data": taken}, {"data": folder_fingerprint(images)})
+    assert certain
+    (images / "cat" / "001.jpg").write_bytes(bytes([1]) * 9)
+    certain, possible = changes({"data": taken}, {"data": folder_fingerprint(images)})
+    assert not certain and possible, "only the time of a file that is not among those read has changed"
+    (images / "cat" / "001.jpg").rename(images / "001.jpg")
+    assert changes({"data": taken}, {"data": folder_fingerprint(images)})[0]
