@@ -27,6 +27,7 @@ COMMANDS = {
     "find-lr": ("find_lr_command", "look for a learning rate: a range test on a net that is thrown away"),
     "eval": ("eval_command", "score a trained net"),
     "predict": ("predict_command", "apply a trained net to files"),
+    "sample": ("sample_command", "let a language model go on writing"),
     "check": ("check_command", "all errors of configs, or the net's table; touches no data"),
     "config": ("config_command", "a config with all defaults, and where each value came from"),
     "layers": ("layers_command", "the catalogue of layers, or all about one: formula, shapes, parameters"),

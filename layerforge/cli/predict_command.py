@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(described(model))
         return 0
-    stdin = getattr(sys.stdin, "buffer", sys.stdin)
+    stdin: Any = getattr(sys.stdin, "buffer", sys.stdin)
     table = predict(
         model, args.inputs, blob=args.blob, name=args.input, batch_size=args.batch_size, stdin=stdin
     )  # fmt: skip

@@ -36,22 +36,22 @@ class NPY(Source):
             raise ConfigError("NPY: two blobs would be called 'label'", hint="blob: names that of path")
 
     @property
-    def files(self) -> dict[str, str]:
+    def paths(self) -> dict[str, str]:
         """Blob to file."""
         return {self.blob: self.path, **({"label": self.label} if self.label is not None else {})}
 
     def specs(self) -> dict[str, Spec]:
-        found = {blob: header(path) for blob, path in self.files.items()}
-        return {blob: spec_of(path, blob, *found[blob][:2]) for blob, path in self.files.items()}
+        found = {blob: header(path) for blob, path in self.paths.items()}
+        return {blob: spec_of(path, blob, *found[blob][:2]) for blob, path in self.paths.items()}
 
     def count(self, part: str) -> int | None:
-        lengths = {header(path)[0][:1] for path in self.files.values()}
+        lengths = {header(path)[0][:1] for path in self.paths.values()}
         # None where reading them will say what is wrong: no samples, or different numbers of them.
         return next(iter(lengths.pop()), None) or None if len(lengths) == 1 else None
 
     def read(self, part: str, progress: bool | None = None) -> dict[str, Any]:
         specs, blobs = self.specs(), {}
-        for blob, path in self.files.items():
+        for blob, path in self.paths.items():
             shape, dtype, fortran, _ = header(path)
             streamed = is_streamed(self.stream, specs[blob], shape[0], dtype.itemsize)
             if streamed and fortran:
@@ -62,7 +62,7 @@ class NPY(Source):
 
     def labels(self) -> dict[str, np.ndarray]:
         wanted = [blob for blob, spec in self.specs().items() if not spec.is_real and not spec.shape]
-        arrays = {blob: read_npy(self.files[blob]) for blob in wanted}
+        arrays = {blob: read_npy(self.paths[blob]) for blob in wanted}
         return self.cut(arrays) if arrays else {}
 
 

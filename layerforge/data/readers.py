@@ -12,8 +12,9 @@ from .pairs import PairReader
 from .reader import Reader
 from .svmlight import LinesReader
 from .table_reader import TableReader
+from .text_reader import TextReader, WindowsReader
 
-READERS = (ArrayReader, ImageReader, LinesReader, PairReader, TableReader)
+READERS = (ArrayReader, ImageReader, LinesReader, PairReader, TableReader, TextReader, WindowsReader)
 KINDS: dict[str, type[Reader]] = {cls.kind: cls for cls in READERS}
 
 

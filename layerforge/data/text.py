@@ -1,12 +1,13 @@
-"""Text: the characters of a file, for models that predict the next one."""
+"""Text: the characters, words or sub-words of a file, for models that predict the next one."""
 
 from __future__ import annotations
 
 import functools
 import string
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -17,63 +18,152 @@ from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from . import fetch
 from .files import file_error, reading, size_of
+from .learned import Learned
+from .reader import Reader
 from .source import Source, Split
+from .text_reader import WindowsReader
+from .tokenizing import demand_alike, demand_sensible, fitted
+from .tokens import LARGEST, CharacterTokenizer, Tokenizer
+
+BLOCK = 1 << 16  # characters that become tokens at once; the block ends with a line where it can
+FITTED = ("tokenizer", "tokenizer_file", "lowercase", "max_tokens", "min_frequency")
 
 
-class Characters(Source):
-    """Base of the sources of text: windows of a file, and the same windows one character later."""
+class Windows(Source):
+    """Base of the sources of text: windows of a file, and the same windows one token later."""
 
     divisible = False  # windows may overlap
 
-    sequence_length: int = param(128, help="characters in a window", ge=1)
+    sequence_length: int = param(128, help="tokens in a window: characters, unless tokenizer says otherwise", ge=1)
     stride: int | None = param(None, help="from one window to the next; null: sequence_length, no overlap", ge=1)
+    tokenizer: str = param(
+        "characters",
+        help="what a token is: characters, words, or sub-words (extra `text`): bpe, wordpiece",
+        choices=("characters", "words", "bpe", "wordpiece"),
+    )
+    tokenizer_file: FilePath | None = param(None, help="a tokenizer.json in place of one made from train's text")
+    lowercase: bool = param(False, help="of words and sub-words: make the text lower case")
+    max_tokens: int = param(20_000, help="size of a vocabulary of words or sub-words", ge=3, le=LARGEST)
+    min_frequency: int = param(1, help="of words and sub-words: rarer ones do not count", ge=1)
+
+    _tokenizer: Tokenizer | None = None
+    _numbers: np.ndarray | None = None
 
     def file(self, progress: bool | None = None) -> str:
         """The text file."""
         raise NotImplementedError(f"{type(self).__name__} has no file(self, progress)")
 
+    def characters(self) -> tuple[str, ...]:
+        """The vocabulary where every character is a token."""
+        raise NotImplementedError(f"{type(self).__name__} has no characters(self)")
+
     def codes(self, path: str) -> np.ndarray:
-        """The text as indices into `class_names`; DataError where it has other characters."""
+        """The text as indices into that vocabulary; DataError where it has other characters."""
         raise NotImplementedError(f"{type(self).__name__} has no codes(self, path)")
+
+    def validate(self) -> None:
+        demand_sensible(self, "characters")
+
+    def follow(self, leader: Source | Learned) -> None:
+        super().follow(leader)
+        self._tokenizer = self._numbers = None
+        if isinstance(self.leader, Windows):
+            demand_alike(self, self.leader, FITTED)
+
+    def tokens(self) -> Tokenizer:
+        """What makes tokens of a text: train's in val and test."""
+        known = None if self.leader is None else self.leader.reader()
+        if isinstance(known, WindowsReader):
+            return known.tokenizer
+        if self._tokenizer is None:
+            self._tokenizer = self._fit()
+        return self._tokenizer
+
+    def _names(self) -> tuple[str, ...]:
+        return self.tokens().tokens
+
+    class_names: Any = property(_names)
+
+    @property
+    def by_characters(self) -> bool:
+        """Whether every character is a token, and the split counts tokens."""
+        return self.tokenizer == "characters" and self.tokenizer_file is None
+
+    def _fit(self) -> Tokenizer:
+        if self.by_characters:
+            return CharacterTokenizer(self.characters())
+        found = fitted(self, list(blocks(self._text(self.file()))))
+        return found.bare()
 
     def specs(self) -> dict[str, Spec]:
         window = index((self.sequence_length,), len(self.class_names))
         return {"x": window, "y": window}
 
+    def reader(self) -> Reader:
+        return WindowsReader(self.specs(), self.tokens(), self.sequence_length)
+
     def count_samples(self, fetched: bool = False) -> int | None:
-        characters = super().count_samples(fetched)
-        windows = 0 if characters is None else characters - self.sequence_length
+        known = super().count_samples(fetched)
+        if known is None or (not self.by_characters and self.count(self.part) is None):
+            return None
+        windows = (known if self.by_characters else len(self._in_split(self.file()))) - self.sequence_length
         return 1 + (windows - 1) // (self.stride or self.sequence_length) if windows > 0 else None
 
     def load(self, progress: bool | None = None) -> dict[str, np.ndarray]:
-        path = self.file(progress)
-        codes = self.codes(path)
-        start, stop = Split.of(self.split).range(len(codes), f"{Path(path).name} (characters)", self.place)
-        if stop - start <= self.sequence_length:
+        numbers, unit = self._in_split(self.file(progress)), self.tokens().unit
+        if len(numbers) <= self.sequence_length:
             raise ConfigError(
-                f"{self.title}: split '{self.split}' has {stop - start} characters, "
-                f"a window of sequence_length {self.sequence_length} and the next character need one more",
+                f"{self.title}: split '{self.split}' has {len(numbers)} {unit}s, "
+                f"a window of sequence_length {self.sequence_length} and the next {unit} need one more",
                 place=self.place,
                 hint="make sequence_length smaller or the split larger",
             )
-        windows = sliding_window_view(codes[start:stop], self.sequence_length + 1)
+        windows = sliding_window_view(numbers, self.sequence_length + 1)
         windows = windows[:: self.stride or self.sequence_length]
         return {"x": windows[:, :-1], "y": windows[:, 1:]}
 
+    def _range(self, path: str, characters: int) -> tuple[int, int]:
+        return Split.of(self.split).range(characters, f"{Path(path).name} (characters)", self.place)
+
+    def _text(self, path: str) -> str:
+        """The characters of the split."""
+        text = decoded(path)
+        return text[slice(*self._range(path, len(text)))]
+
+    def _in_split(self, path: str) -> np.ndarray:
+        """The tokens of the split."""
+        if self.by_characters:
+            codes = self.codes(path)
+            return codes[slice(*self._range(path, len(codes)))]
+        if self._numbers is None:
+            parts = self.tokens().encode(list(blocks(self._text(path))))
+            self._numbers = np.concatenate(parts).astype(np.uint32)
+        return self._numbers
+
+
+def blocks(text: str) -> Iterator[str]:
+    """The text in parts of about BLOCK characters, which end with a line where lines are shorter than that."""
+    start = 0
+    while start < len(text):
+        end = text.rfind("\n", start, start + BLOCK) + 1 if start + BLOCK < len(text) else len(text)
+        end = end if end > start else start + BLOCK
+        yield text[start:end]
+        start = end
+
 
 @register_source
-class Text(Characters):
-    """Windows of a text: blobs `x` and `y`, indices (T,) into the vocabulary; y is x one character later.
+class Text(Windows):
+    """Windows of a text: blobs `x` and `y`, indices (T,) into the vocabulary; y is x one token later.
 
-    The vocabulary is every character of the file, sorted (`class_names`); that of val and test is train's. The split
-    counts characters: `all[:90%]` is the first nine tenths of the text, and no window reaches over its end.
+    By default a token is a character, and the vocabulary is every character of the file, sorted; words and sub-words
+    are those of train's split. The vocabulary (`class_names`) is train's in val and test, and travels with the net. The
+    split counts characters: `all[:90%]` is the first nine tenths of the text, and no window reaches over its end.
     """
 
     path: FilePath = param(help="the text file, in UTF-8")
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.leader.class_names if self.leader is not None else read_text(self.path)[0]
+    def characters(self) -> tuple[str, ...]:
+        return read_text(self.path)[0]
 
     def file(self, progress: bool | None = None) -> str:
         return self.path
@@ -98,20 +188,23 @@ class Text(Characters):
 
 
 @register_source
-class TinyShakespeare(Characters):
+class TinyShakespeare(Windows):
     """Scenes of Shakespeare's plays, 1,115,394 characters of 65 kinds (Karpathy 2015): blobs as those of Text; 1 MB."""
 
     files = fetch.TINY_SHAKESPEARE
     published: ClassVar[dict[str, int]] = {"all": 1_115_394}  # characters
-    class_names = tuple("\n !$&',-.3:;?" + string.ascii_uppercase + string.ascii_lowercase)
+    alphabet: ClassVar[tuple[str, ...]] = tuple("\n !$&',-.3:;?" + string.ascii_uppercase + string.ascii_lowercase)
+
+    def characters(self) -> tuple[str, ...]:
+        return self.alphabet
 
     def prepare(self, progress: bool | None = None) -> None:
         self.file(progress)
 
     def codes(self, path: str) -> np.ndarray:
         found, codes = read_text(path)
-        if found != self.class_names:
-            message = f"holds {len(found)} different characters; {self.title} has {len(self.class_names)} others"
+        if found != self.alphabet:
+            message = f"holds {len(found)} different characters; {self.title} has {len(self.alphabet)} others"
             raise file_error(path, message, "delete the file if it is another text: it is downloaded again")
         return codes
 
@@ -136,16 +229,23 @@ def _dtype(count: int) -> type[np.unsignedinteger]:
     return np.uint8 if count <= 256 else np.uint32
 
 
-@functools.lru_cache(maxsize=2)  # train and val are two splits of one file
-def _read_text(path: str, modified: int, size: int) -> tuple[tuple[str, ...], np.ndarray]:
-    data = Path(path).read_bytes()
+def decoded(path: str) -> str:
+    """The text of a UTF-8 file; lines end with a line feed. Errors   DataError that names file and line"""
+    size_of(path)
+    with reading(path):
+        data = Path(path).read_bytes()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = data.count(b"\n", 0, problem.start) + 1
         message = f"is not UTF-8 text: byte 0x{data[problem.start]:02x} in line {line} ({problem.reason})"
         raise file_error(path, message, "store the file as UTF-8") from None
-    points = np.frombuffer(text.replace("\r\n", "\n").encode("utf-32-le"), "<u4")
+    return text.replace("\r\n", "\n")
+
+
+@functools.lru_cache(maxsize=2)  # train and val are two splits of one file
+def _read_text(path: str, modified: int, size: int) -> tuple[tuple[str, ...], np.ndarray]:
+    points = np.frombuffer(decoded(path).encode("utf-32-le"), "<u4")
     there = np.zeros(sys.maxunicode + 1, bool)
     there[points] = True
     characters = np.flatnonzero(there)

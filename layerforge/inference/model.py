@@ -120,6 +120,23 @@ class Model:
         found, single = self._run(x, wanted, batch_size)
         return {name: _one(array, single) for name, array in found.items()}
 
+    def sample(
+        self, prompt: str, *, length: int = 500, temperature: float = 1.0, top_k: int | None = None, seed: int = 0
+    ) -> str:
+        """The prompt and what a language model writes after it: `length` tokens (inference/sampling.py).
+
+        temperature   1: by the net's own probabilities; below 1 surer; 0: always the most probable token
+        top_k         draw from so many best tokens; None: from all
+
+        Errors   ConfigError for a net that is no language model; DataError for a prompt with unknown characters
+        """
+        from .sampling import continued
+
+        kind, reader = self.answers.kind, self._trained.reader
+        return continued(
+            self.scores, kind, reader, prompt, length=length, temperature=temperature, top_k=top_k, seed=seed
+        )
+
     def demand_blobs(self, names: Iterable[str]) -> None:
         """ConfigError for a blob that evaluation does not compute for each sample."""
         known = self.net.graph.phases["eval"].current

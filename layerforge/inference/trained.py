@@ -150,9 +150,11 @@ def open_trained(
              these, and for one that would run Python files without `allow_import`
     """
     folder, config = Path(target), None
+    if "\0" in str(target):
+        raise DataError(f"{str(target)!r} is no path: it has a NUL in it", hint="check the path")
     run, overrides = find_run(folder), tuple(overrides)
-    whole = run is None and is_file(folder / NET)
-    if run is None and not whole and (weights is not None or folder.suffix in YAML or not is_file(folder)):
+    whole = run is None and (folder / NET).is_file()
+    if run is None and not whole and (weights is not None or folder.suffix in YAML or not folder.is_file()):
         config, _ = load_config(str(target), overrides, allow_import, wants_run=weights is None)
         if weights is None:
             hint = "add --weights FILE, or give a run's folder"
@@ -200,14 +202,6 @@ def _needing_data(file: Path, signature: Signature | None) -> Iterator[None]:
             why = f"{file} is of an earlier version, which left shapes and names with the data"
             error.hint = f"{error.hint}; {why}" if error.hint else why
         raise
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a file; False for what can be none, as a path with a NUL in it."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _as_declared(net: Net, transform: InputTransform | None) -> tuple[Reader, InputTransform]:

@@ -434,6 +434,25 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "text": lambda: Format(
         ["some wörds\r\nand more\n𝄞".encode()], source("Text", sequence_length=3), (b"\xed\xa0\x80", b"\xef\xbb\xbf")
     ),
+    "words": lambda: Format(
+        ["some wörds\r\nand more, and some".encode()],
+        source("Text", sequence_length=2, tokenizer="words"),
+        (b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xcc\x81", b"'"),
+    ),
+    "jsonl": lambda: Format(
+        [
+            b'{"text": "a b c", "label": "x"}\n{"label": "y", "text": "B, d\\u00e9", "id": [1, {"a": null}]}\n\n',
+            b'{"text": "a", "label": 1}\r\n{"text": "b", "label": 2.0}\r\n',
+            b'\xef\xbb\xbf{"text": "a", "label": 0.5}\n{"text": "a", "label": true}',
+        ],
+        source("TextLines", format="jsonl", sequence_length=3),
+        (*JSON_WORDS, b'"text"', b'"label"', b"\n", b"\\ud834\\udd1e", b"\\n"),
+    ),
+    "labelled_table": lambda: Format(
+        [b'text,label\na b,x\n"b, ""c""\nd",y\n', b"label,id,text\r\n1,7,a\r\n\r\n2,8,b\r\n"],
+        source("TextLines", format="csv", output="tfidf"),
+        CSV_WORDS,
+    ),
     "metrics": lambda: Format(
         metrics_files(), lambda path: list(read_metrics(path.parent)), JSON_WORDS, name="metrics.jsonl"
     ),

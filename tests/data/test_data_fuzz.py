@@ -46,6 +46,9 @@ KINDS: dict[str, tuple[bytes, Callable[[Path], object]]] = {
     "svmlight": (b"1 1:0.5 3:-2e3 # x\n-1 qid:3 2:1\n\n1\n", load("SVMLight")),
     "csv": (b'a,b,"c c"\n1,2,0\n3.5,-4e2,1\n"5",6,1\n', load("CSV", label=-1)),
     "text": ("some wörds\r\nand more".encode(), load("Text", sequence_length=3)),
+    "words": ("some wörds\r\nand more".encode(), load("Text", sequence_length=3, tokenizer="words")),
+    "jsonl": (b'{"text": "a b", "label": "x"}\n{"text": "b", "label": 2.5}\n', load("TextLines", format="jsonl")),
+    "tsv of texts": (b'text\tlabel\na b\tx\n"b\nc"\ty\n', load("TextLines", format="tsv", output="count")),
     "csv input": (b"1,2\n3,4\n", lambda path: read_inputs(path.rename(path.with_suffix(".csv")), Spec((2,)))),
 }
 

@@ -87,3 +87,27 @@ def test_a_text_has_the_vocabulary_of_training(tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("xylophone hell ")
     with pytest.raises(DataError, match="that the text of data"):
         open_trained(run).open_data("test")
+
+
+def test_a_table_has_the_columns_and_the_words_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(2)
+    kinds, words = rng.integers(0, 3, 60), ["ant", "bee", "cat"]
+    rows = [(k * 4 + rng.normal(0, 0.1), -k, words[k]) for k in kinds]
+    (tmp_path / "train.csv").write_text("a,b,kind\n" + "".join(f"{a:.3f},{b},{w}\n" for a, b, w in rows))
+    (tmp_path / "test.csv").write_text("kind,b,a\n" + "".join(f"{w},{b},{a:.3f}\n" for a, b, w in rows if w != "ant"))
+    net = [
+        {"name": "fc", "type": "Linear", "bottom": "x", "out_features": 3},
+        {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "label"]},
+    ]
+    source = {"type": "CSV", "path": str(tmp_path / "train.csv"), "label": "kind"}
+    run = run_of(tmp_path, source, net, {**source, "path": str(tmp_path / "test.csv")})
+    known = json.loads((Path(run) / "summary.json").read_text())["test"]
+    (tmp_path / "train.csv").unlink()
+    capsys.readouterr()
+    (tmp_path / "new.csv").write_text((tmp_path / "test.csv").read_text())
+    (tmp_path / "test.csv").unlink()
+    assert main(["eval", run, f"data.test.path={tmp_path / 'new.csv'}", "--data", "test", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["test/loss"] == pytest.approx(known["test/loss"], rel=1e-6)
+    (tmp_path / "new.csv").write_text("a,b,kind\n1,2,dog\n")
+    assert main(["eval", run, f"data.test.path={tmp_path / 'new.csv'}", "--data", "test"]) == 3
+    assert "'dog'" in capsys.readouterr().err

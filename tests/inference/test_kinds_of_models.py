@@ -268,3 +268,44 @@ def test_summary_says_what_comes_in_and_what_comes_out(scaled: Model) -> None:
     assert "image: samples of (1, 4, 4)" in text and "in training uint8 from" in text
     assert ("bn: a score per class" in text and "best.h5" in text) or "last.h5" in text
     assert io.StringIO(text).readline().strip()
+
+
+def test_weights_of_a_net_open_without_its_data_but_cannot_scale(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=X, label=np.arange(12) % 2)
+    data = {
+        "train": {"type": "NPZ", "path": str(tmp_path / "d.npz"), "batch_size": 4},
+        "transform": {"mean": "channel"},
+    }
+    net = Net.from_config({"data": data, "net": [linear(2), loss("SoftmaxCrossEntropy", "fc", "label")]})
+    net.save(tmp_path / "w.h5")
+    for _ in range(2):
+        model = load_model(tmp_path / "w.h5")
+        np.testing.assert_array_equal(model.net.params["fc"]["weight"].data, net.params["fc"]["weight"].data)
+        with pytest.raises(DataError, match=r"does not say how inputs (were scaled|are read)"):
+            model.predict(NEW)
+        (tmp_path / "d.npz").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "words"),
+    [
+        ("nothing", DataError, "there is no run nothing"),
+        ("empty", DataError, "there is no run empty"),
+        ("half", DataError, "weights.h5"),
+        ("net.yaml", ConfigError, "is a config: which weights"),
+        ("text.h5", DataError, "is not a LayerForge snapshot"),
+        ("a\0b", DataError, "is no path"),
+    ],
+)
+def test_what_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, error: type[Exception], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "inputs: {x: {shape: [2, 3]}}\nnet: [{name: fc, type: Linear, bottom: x, out_features: 2}]\n"
+    for folder in ("empty", "half"):
+        Path(folder).mkdir()
+    for name in ("half/net.yaml", "net.yaml"):
+        Path(name).write_text(text)
+    Path("text.h5").write_text("no snapshot")
+    with pytest.raises(error, match=words):
+        load_model(target)
