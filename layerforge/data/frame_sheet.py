@@ -109,7 +109,7 @@ def sheet_of(value: Any, name: str = "the table", owner: str = "Frame") -> tuple
     for word in words:
         if words.count(word) > 1:
             raise DataError(f"two columns of {name} are called '{word[:100]}'", hint="give each a name of its own")
-    columns = [_array(value, each, name) for each in names]
+    columns = [array_of(value, each, name) for each in names]
     single = bool(columns) and all(column.ndim == 0 for column in columns)
     return FrameSheet(name, words, [np.atleast_1d(column) for column in columns], owner=owner), single
 
@@ -134,10 +134,12 @@ def _of_rows(rows: Sequence[Any], name: str, owner: str) -> FrameSheet:
     return FrameSheet(name, list(names), columns, owner=owner)
 
 
-def _array(value: Any, column: Any, name: str) -> np.ndarray:
+def array_of(value: Any, column: Any, name: str) -> np.ndarray:
     """A column as an array with one axis, or none for a single value."""
     try:
         cells = value[column]
+        if hasattr(cells, "cast") and hasattr(getattr(cells, "type", None), "index_type"):
+            cells = cells.cast(cells.type.value_type)  # Arrow's `to_numpy` makes words of nulls in a dictionary
         array = np.asarray(cells.to_numpy() if hasattr(cells, "to_numpy") else cells)
         if array.dtype.kind == "U" and isinstance(cells, (list, tuple)):
             array = np.array([*cells, None], object)[:-1]  # else NaN among words would be the word "nan"
