@@ -21,6 +21,8 @@ NO_VALUES = ("NAType", "NaTType")  # what pandas calls its missing values
 class FrameSheet(Sheet):
     """Columns of one length, by their numbers."""
 
+    columns: Sequence[np.ndarray] | Mapping[int, np.ndarray]
+
     def __init__(self, name: str, names: Sequence[str], columns: Sequence[np.ndarray], header: bool = True,
                  owner: str = "Frame") -> None:  # fmt: skip
         super().__init__(name, Layout(list(names), header, owner))
@@ -33,9 +35,10 @@ class FrameSheet(Sheet):
             )
         if lengths in (set(), {0}):
             raise DataError(f"{name} holds no rows of data")
+        self.count = lengths.pop()
 
     def numbers(self, places: Sequence[int], missing: Collection[str] | None) -> np.ndarray:
-        table = np.empty((len(self.columns[0]), len(places)))
+        table = np.empty((self.count, len(places)))
         for k, place in enumerate(places):
             table[:, k] = self._numbers(place, missing)
         return table
