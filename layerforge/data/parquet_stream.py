@@ -41,6 +41,7 @@ class ParquetSheet(StoredSheet):
         self.file = open_parquet(path)
         with arrow_errors(path):
             head, names = self.file.metadata, list(self.file.schema_arrow.names)
+            rows = head.num_rows
             groups = [head.row_group(number).num_rows for number in range(head.num_row_groups)]
         super().__init__(path, Layout(names, True, "Parquet"))
         for name in names:
@@ -48,12 +49,13 @@ class ParquetSheet(StoredSheet):
                 raise file_error(path, f"has two columns that are called '{name[:100]}'")
         if not names:
             raise file_error(path, "holds no columns")
-        if min(groups, default=0) < 0 or sum(groups) != head.num_rows:
+        if min(groups, default=0) < 0 or sum(groups) != rows:
             raise file_error(path, "is damaged: the rows of its groups are not those of the file")
         if not sum(groups):
             raise DataError(f"{path} holds no rows of data")
         self.starts = np.concatenate([[0], np.cumsum(np.array(groups, np.int64))])
         self.count = int(self.starts[-1])
+        expect_memory(path, self.count, 1)
         self._gaps: dict[int, bool] = {}
 
     def stream(self, columns: Columns) -> StreamedTable:
@@ -216,7 +218,8 @@ def open_parquet(path: str) -> Any:
     size_of(path)
     parquet = require("pyarrow.parquet", extra="table", why="reading a Parquet file")
     with arrow_errors(path):
-        return parquet.ParquetFile(path, buffer_size=BUFFERED)
+        # Without pre_buffer=False the buffer is not used, and all of a row group as it is stored comes into memory.
+        return parquet.ParquetFile(path, buffer_size=BUFFERED, pre_buffer=False)
 
 
 @contextmanager
