@@ -62,8 +62,9 @@ class ParquetSheet(StoredSheet):
         """The blob `x` of some columns, still to be read."""
         return StreamedTable(self, columns)
 
-    def parts(self, places: Sequence[int], group: int | None = None, rows: int = ROWS) -> Iterator[Part]:
+    def parts(self, places: Sequence[int], group: int | None = None, rows: int | None = None) -> Iterator[Part]:
         """The cells of some columns, so many rows at a time, of one row group or of all."""
+        rows = rows or ROWS
         names = [self.layout.names[place] for place in places]
         first, last = (0, len(self.starts) - 1) if group is None else (group, group + 1)
         at, end = int(self.starts[first]), int(self.starts[last])

@@ -15,7 +15,7 @@ from support.tools import demand
 
 from layerforge import load_model, train
 from layerforge.config.document import Config
-from layerforge.data import open_data, streaming
+from layerforge.data import open_data, parquet_stream, streaming
 from layerforge.data.lazy import Lazy
 from layerforge.data.parquet import Parquet
 from layerforge.data.parquet_stream import ParquetSheet
@@ -77,6 +77,7 @@ def write(path: str, columns: dict[str, Any], group: int = 37) -> str:
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = isolate(monkeypatch, tmp_path)
     monkeypatch.setattr(streaming, "CHUNK", 2000)  # bytes: a few samples
+    monkeypatch.setattr(parquet_stream, "ROWS", 60)
     write("t.parquet", COLUMNS)
     return folder
 
