@@ -29,12 +29,12 @@ ENCODING = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put 
 SAY_HEADER = "say so with header: true or header: false"
 LEAVE_OUT = (
     "correct the cell, or leave the column out with ignore: [...]; words are taken with categorical: [...], gaps with"
-    " missing: median"
+    ' missing: median, marks for gaps of your own with missing: {strategy: median, cells: ["-"]}'
 )
 # The same for who gives a file to `predict`, and has no keys of a configuration to write.
 WITHOUT_KEYS = {
     SAY_HEADER: "put a line of names that are no numbers in front: it is skipped, or read where training had one, too",
-    LEAVE_OUT: "correct the cell, or take the column out of the file",
+    LEAVE_OUT: "correct the cell; an empty one is a gap, where training had `missing`",
 }
 
 
