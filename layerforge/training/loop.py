@@ -333,7 +333,8 @@ class Trainer:
         """A line of the newest loss and metrics; without val data, of the loss alone."""
         self._renew_loss()
         where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
-        shown = {name: value for name, value in self.position.latest.items() if name not in self.each}
+        told = self.position.latest.keys() - self.each | {self.monitor}
+        shown = {name: value for name, value in self.position.latest.items() if name in told}
         words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in shown.items())
         self.console.result(f"{where} {words}{remark}")
 
