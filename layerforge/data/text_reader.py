@@ -125,7 +125,7 @@ class TextReader(Reader):
     def _wanted(self, texts: Sequence[str], blobs: Sequence[str]) -> Blobs:
         for number, text in enumerate(texts):
             if not text.strip():
-                raise DataError(f"text {number} of {len(texts)} is empty", hint="take empty texts out")
+                raise DataError(f"text {number} of {len(texts)} (counted from 0) is empty", hint="take empty texts out")
         found = self.encode(texts)
         return {blob: found[blob] for blob in blobs}
 

@@ -233,12 +233,10 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     ("text", "words"),
     [
         ("0,1,2\n" + "3.5,1.5,2.5\n" * 12, "put a line of names that are no numbers in front"),
-        ("a,b,c\n1,2,3\n1,x,3\n", "take the column out of the file"),
+        ("a,b,c\n1,2,3\n1,x,3\n", "an empty one is a gap"),
     ],
 )
-def test_hints_on_tables_name_no_key_that_predict_has_not(
-    tmp_path: Path, trained: bool, text: str, words: str
-) -> None:
+def test_hints_on_tables_name_no_key_that_predict_has_not(tmp_path: Path, trained: bool, text: str, words: str) -> None:
     (tmp_path / "train.csv").write_text("a,b,c,label\n" + "1.5,2.5,3.5,0\n2.5,1.5,3.5,1\n" * 6)
     (tmp_path / "a.csv").write_text(text)
     table = SOURCES.get("CSV").from_config({"path": str(tmp_path / "train.csv"), "label": "label"}, "CSV")

@@ -149,4 +149,5 @@ def test_a_model_describes_itself(classes: str, price: str, capsys: pytest.Captu
     assert found["inputs"]["x"]["columns"] == ["wide", "high"] and found["targets"] == ["price"]
     assert found["scores"] == {"blob": "y", "say": "values"}
     assert "at least one INPUT" in said(capsys, classes, code=2)
-    assert "takes no inputs" in said(capsys, classes, "x.csv", "--describe", code=2)
+    text = said(capsys, classes, "x.csv", "--describe", code=2)
+    assert "takes no inputs" in text and "predict RUN --describe" in text
