@@ -159,13 +159,15 @@ def remarks(net: Net) -> list[str]:
 def gaps(net: Net) -> list[str]:
     """Classes that train has and val or test has not, or the other way round, as far as labels are in files here."""
     from ..data.opening import class_gaps
+    from ..graph.class_counts import compare_class_counts
     from ..graph.uses import uses_of
 
     data = net.config.data
     if data is None:
         return []
     labels = {section: feed.source.labels() for section, feed in data.feeds().items()}
-    return [*data.train.source.notes(), *class_gaps(data, labels, uses_of(net.graph))]
+    counts = compare_class_counts(net.graph, data.train.source.class_names)
+    return [*data.train.source.notes(), *counts, *class_gaps(data, labels, uses_of(net.graph))]
 
 
 def division(net: Net) -> list[str]:
