@@ -12,6 +12,7 @@ from ..arrays.spec import index
 from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
+from ..schema.texts import first_few
 from .files import file_error, reading
 from .image_form import SUFFIXES
 from .image_source import ImageSource, Listing
@@ -47,7 +48,7 @@ class ImageFolder(ImageSource):
         trained = self.trained.words["label"] if self.trained is not None else ()
         for name in names if trained else ():
             if name not in trained:
-                hint = f"classes of training: {', '.join(trained[:10])}{', ...' if len(trained) > 10 else ''}"
+                hint = f"classes of training: {first_few(trained)}"
                 raise file_error(folder / name, f"the class '{name}' is not among those of data.train", hint)
         classes = trained or tuple(names)
         files: list[str] = []

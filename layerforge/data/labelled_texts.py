@@ -14,6 +14,7 @@ from ..config.scalars import shorten
 from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
+from ..schema.texts import first_few
 from .first_line import INTEGER
 from .learned import Learned
 from .rows import is_number
@@ -134,7 +135,7 @@ class Texts(Source):
             if classes and word in numbers:
                 found.append(numbers[word])
             elif classes:
-                hint = f"classes of training: {', '.join(map(shorten, classes[:20]))}"
+                hint = f"classes of training: {first_few(map(shorten, classes), 20)}"
                 raise DataError(f"data.train has no class '{shorten(word)}'", place=sample.place, hint=hint)
             elif is_number(word):
                 found.append(float(word))
