@@ -12,10 +12,10 @@ from ..arrays.spec import index
 from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
-from ..schema.texts import first_few
 from .files import file_error, reading
 from .image_form import SUFFIXES
 from .image_source import ImageSource, Listing
+from .learned import unknown_class
 
 PARTS = ("train", "val", "test")
 
@@ -48,8 +48,7 @@ class ImageFolder(ImageSource):
         trained = self.trained.words["label"] if self.trained is not None else ()
         for name in names if trained else ():
             if name not in trained:
-                hint = f"classes of training: {first_few(trained)}"
-                raise file_error(folder / name, f"the class '{name}' is not among those of data.train", hint)
+                raise file_error(folder / name, *unknown_class(name, trained))
         classes = trained or tuple(names)
         files: list[str] = []
         labels: list[int] = []

@@ -20,6 +20,7 @@ from .files import file_error, reading, size_of
 from .image_form import SUFFIXES
 from .image_reader import IMAGE
 from .image_source import ImageSource, Listing
+from .learned import unknown_class
 from .rows import is_number
 from .table_labels import MOST_CLASSES
 
@@ -175,8 +176,7 @@ class ImageList(ImageSource):
     def _number(lines: Lines, row: int, word: str, words: tuple[str, ...]) -> int:
         numbers = _numbers_of(words)
         if word not in numbers:
-            hint = f"classes of training: {first_few(words)}"
-            raise lines.error(row, f"the class '{word[:100]}' is not among those of data.train", hint)
+            raise lines.error(row, *unknown_class(word, words))
         return numbers[word]
 
     def _targets(self, lines: Lines, target: str | int | list[str | int]) -> np.ndarray:

@@ -14,9 +14,8 @@ from ..config.scalars import shorten
 from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
-from ..schema.texts import first_few
 from .first_line import INTEGER
-from .learned import Learned
+from .learned import Learned, unknown_class
 from .rows import is_number
 from .source import Source
 from .subwords import KINDS as SUBWORDS
@@ -135,8 +134,8 @@ class Texts(Source):
             if classes and word in numbers:
                 found.append(numbers[word])
             elif classes:
-                hint = f"classes of training: {first_few(map(shorten, classes), 20)}"
-                raise DataError(f"data.train has no class '{shorten(word)}'", place=sample.place, hint=hint)
+                message, hint = unknown_class(word, map(shorten, classes))
+                raise DataError(message, place=sample.place, hint=hint)
             elif is_number(word):
                 found.append(float(word))
             else:

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..schema.errors import ConfigError, DataError
-from ..schema.texts import first_few
 from .columns import BINARY, INDEX, REAL, Column
 from .first_line import INTEGER
+from .learned import unknown_class
 from .rows import is_number
 from .sheet import Sheet, not_a_number
 
@@ -83,8 +83,7 @@ def _numbered(sheet: Sheet, texts: Sequence[str], column: Column) -> np.ndarray:
     numbers = {word: number for number, word in enumerate(column.words)}
     for row, text in enumerate(texts):
         if text not in numbers:
-            message = f"the class '{text[:100]}' is not among those of data.train"
-            raise sheet.error(row, column.place, message, f"classes of training: {first_few(column.words)}")
+            raise sheet.error(row, column.place, *unknown_class(text, column.words))
     return np.array([numbers[text] for text in texts])
 
 

@@ -75,7 +75,7 @@ def test_val_has_the_width_and_the_classes_of_train(tmp_path: Path) -> None:
     val.follow(train)
     assert val.load()["x"].shape == (1, 5)
     assert val.load()["label"].tolist() == [1]
-    for content, words in (("7 6:1\n", "feature 6 is out of range: 1 to 5"), ("5 1:1\n", "no class '5'")):
+    for content, words in (("7 6:1\n", "feature 6 is out of range: 1 to 5"), ("5 1:1\n", "class '5' is not among")):
         other = source("SVMLight", text(tmp_path, content, "c.svm"))
         other.follow(train)
         with pytest.raises(DataError, match=words):
