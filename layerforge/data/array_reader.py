@@ -1,4 +1,4 @@
-"""Arrays as inputs: of IDX, NPZ, HDF5, CSV and PNG files, and of Python."""
+"""Arrays as inputs: of IDX, NPY, NPZ, HDF5, CSV and PNG files, and of Python."""
 
 from __future__ import annotations
 

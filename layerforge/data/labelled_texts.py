@@ -20,7 +20,7 @@ from .rows import is_number
 from .source import Source
 from .subwords import KINDS as SUBWORDS
 from .text_files import FORMATS, Fields, Sample, read_folder, read_samples
-from .text_reader import Form, TextReader
+from .text_reader import TextForm, TextReader
 from .tokenizing import demand_alike, demand_sensible, fitted
 from .tokens import LARGEST, Tokenizer
 
@@ -93,7 +93,7 @@ class Texts(Source):
         tokenizer = fitted(self, texts)
         size = len(tokenizer.tokens)
         label = self._label_spec()
-        form = Form(self.output, self.sequence_length, self.truncation_side, self._idf(tokenizer, texts))
+        form = TextForm(self.output, self.sequence_length, self.truncation_side, self._idf(tokenizer, texts))
         if self.output == "indices":
             window = (self.sequence_length,)
             specs = {"x": index(window, size), "mask": index(window, 2), **label}

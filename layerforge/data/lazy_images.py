@@ -128,7 +128,7 @@ class LazyImages(Lazy):
             status = os.stat(file)
         except OSError:
             return np.asarray(self._decode(row, whole))  # raises the error
-        form = self.form.mode if whole else self.form.plain()
+        form = self.form.mode if whole else self.form.plain
         text = f"{VERSION}/{os.path.abspath(file)}/{status.st_size}/{status.st_mtime_ns}/{form}"
         name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         kept = cache_root() / "images" / name[:2] / f"{name}.npy"
