@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from support.inputs import read_inputs
 
 from layerforge import Net
 from layerforge.arrays.sparse import CSR
 from layerforge.arrays.spec import Spec
 from layerforge.config.data_section import DataSection
-from layerforge.data.array_reader import read_inputs
 from layerforge.data.opening import open_data
 from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
