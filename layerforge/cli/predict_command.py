@@ -1,6 +1,7 @@
 """`layerforge predict MODEL INPUT...`: what a trained net says of new samples, with the preprocessing of its training.
 
-INPUT is a file as training read it (CSV, IDX, NPZ, HDF5, images, svmlight), JSON lines, or - for standard input.
+INPUT is a file as training read it (CSV, Parquet, images, texts, NPY, NPZ, HDF5, IDX, svmlight), JSON lines, or - for
+standard input.
 """
 
 from __future__ import annotations

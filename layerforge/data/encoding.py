@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..schema.errors import DataError
-from .columns import LISTED, NUMBER, ONE_HOT, Column, Columns
+from ..schema.texts import first_few
+from .columns import NUMBER, ONE_HOT, Column, Columns
 from .rows import is_number
 from .sheet import Coded, Sheet, expect_memory, not_a_number
 
@@ -174,9 +175,8 @@ def _unknown(sheet: Sheet, column: Column, coded: Coded, row: int) -> DataError:
     """The error for a word that training does not have."""
     word = coded.words[coded.codes[row]]
     what = f"the category '{word[:100]}' is not among those of training" if word else "the cell is empty"
-    listed = ", ".join(word or "(missing)" for word in column.words[:LISTED])
     hint = (
-        f"categories of training: {listed}{', ...' if len(column.words) > LISTED else ''}; with `unknown: ignore` in"
+        f"categories of training: {first_few(word or '(missing)' for word in column.words)}; with `unknown: ignore` in"
         " data.train others are taken as none of them"
     )
     return sheet.error(row, column.place, f"column {sheet.called(column.place)}: {what}", hint)

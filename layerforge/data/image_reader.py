@@ -36,7 +36,7 @@ class ImageReader(Reader):
 
     def plain(self) -> dict[str, Any]:
         words = {name: list(each) for name, each in self.words.items()}
-        return {**super().plain(), "form": self.form.plain(), "words": words}
+        return {**super().plain(), "form": self.form.plain, "words": words}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..arrays.spec import Spec, parse_specs
 from ..schema.errors import DataError, LayerForgeError
+from ..schema.texts import first_few
 from .array_reader import ArrayReader, checked
 from .columns import Columns
 from .encoding import Cells, Strange, encoded, refuse_strange
@@ -153,10 +154,10 @@ class TableReader(Reader):
         if not missing and (not extra or self.columns.chosen):
             return [layout.names.index(name) for name in features]
         named = (("without", missing), ("with", extra if not self.columns.chosen else []))
-        what = [f"{word} {', '.join(names[:5])}" for word, names in named if names]
+        what = [f"{word} {first_few(names, 5)}" for word, names in named if names]
         raise DataError(
             f"{owner} has other columns than training: {' and '.join(what)}",
-            hint=f"columns of training, in any order: {', '.join(features[:20])}",
+            hint=f"columns of training, in any order: {first_few(features, 20)}",
         )
 
     def nameless(self, owner: str, delimiter: str) -> DataError:

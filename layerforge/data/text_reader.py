@@ -34,7 +34,7 @@ def tokenizer_of(values: Mapping[str, Any]) -> Tokenizer:
 
 
 @dataclass(frozen=True)
-class Form:
+class TextForm:
     """What a text becomes.
 
     output   indices: x (T,) tokens and mask (T,), 1 where there is one. binary, count, tfidf: x (V,) sparse, what a
@@ -71,7 +71,7 @@ class TextReader(Reader):
     kind = "text"
     suffix = ".jsonl"
 
-    def __init__(self, specs: Mapping[str, Spec], tokenizer: Tokenizer, form: Form, fields: Fields) -> None:
+    def __init__(self, specs: Mapping[str, Spec], tokenizer: Tokenizer, form: TextForm, fields: Fields) -> None:
         super().__init__(specs)
         self.tokenizer = tokenizer
         self.form = form
@@ -83,7 +83,7 @@ class TextReader(Reader):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        form, fields = Form.parse(values["form"]), Fields.parse(values["fields"])
+        form, fields = TextForm.parse(values["form"]), Fields.parse(values["fields"])
         return cls(parse_specs(values["blobs"]), tokenizer_of(values["tokenizer"]), form, fields)
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
@@ -145,8 +145,8 @@ class TextReader(Reader):
         return [read_one(str(path)).text]
 
 
-def bag(columns: np.ndarray, counts: np.ndarray, form: Form) -> np.ndarray:
-    """What a bag of words stores of the tokens that a text has, as `Form` says."""
+def bag(columns: np.ndarray, counts: np.ndarray, form: TextForm) -> np.ndarray:
+    """What a bag of words stores of the tokens that a text has, as `TextForm` says."""
     if form.output == "binary":
         return np.ones(len(counts), np.float32)
     if form.output == "count":

@@ -35,7 +35,7 @@ from ..schema import user_modules
 from ..schema.errors import ConfigError, DataError
 from ..schema.locations import PlacedDict
 from ..training.checkpoints import TRANSFORM
-from ..training.preparation import described
+from ..training.preparation import signature_for
 from ..training.rundir import find_run, load_config, weights_of
 
 YAML = (".yaml", ".yml")
@@ -215,7 +215,7 @@ def _from_data(net: Net, config: Config, signature: Signature | None) -> tuple[S
     """How samples are read is with the data, where these are here; a signature serves without."""
     try:
         source = config.data.train.source
-        found, reader = described(net, source), source.reader()
+        found, reader = signature_for(net, source), source.reader()
     except (AttributeError, DataError, ConfigError):
         if signature is None:
             raise

@@ -72,11 +72,11 @@ def prepare(config: Config, backend: str | Backend | None = None, resume: Resume
     monitors = Monitors(config, net, bool(data.val), data.val.class_names if data.val else ())
     solver = Solver.from_config(net, config.solver)
     files = fingerprints(data.section, config.imports)
-    signature = described(net, data.section.train.source)
+    signature = signature_for(net, data.section.train.source)
     return Parts(config, net, data, monitors, solver, signature, _resolved(config, data), files)
 
 
-def described(net: Net, source: SampleSource) -> Signature:
+def signature_for(net: Net, source: SampleSource) -> Signature:
     """What a net that learns from a source takes and gives."""
     return Signature.of(net.graph, source.class_names, source.reader().plain())
 

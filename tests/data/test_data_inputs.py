@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from support.data_files import grey_png, idx_bytes, images, png_bytes
+from support.inputs import read_inputs
 
 from layerforge.arrays.spec import Spec, index
-from layerforge.data.array_reader import ArrayReader, read_inputs
+from layerforge.data.array_reader import ArrayReader
 from layerforge.data.png import read_png
 from layerforge.schema.errors import DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES

@@ -222,7 +222,7 @@ def test_parquet_files_that_are_none(here: Path, monkeypatch: pytest.MonkeyPatch
         (here / "bad.parquet").write_bytes(content)
         assert "bad.parquet: is no Parquet file, or damaged" in failure(Parquet(path="bad.parquet", **KEYS).load)
     assert "there is no such file" in failure(Parquet(path="none.parquet").load)
-    monkeypatch.setattr("layerforge.data.sheet._memory", lambda: 60)
+    monkeypatch.setattr("layerforge.data.sheet.memory_of_this_machine", lambda unknown: 60)
     assert "4 rows of 4 numbers" in failure(Parquet(path="t.parquet", **KEYS).load)
 
 

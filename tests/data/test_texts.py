@@ -118,7 +118,7 @@ def test_what_a_text_becomes_is_what_trains_split_taught(tmp_path: Path) -> None
     assert "car" not in train.reader().tokenizer.tokens and train.class_names == ("animal",)
     val = source(path, split="all[2:]")
     val.follow(train)
-    with pytest.raises(DataError, match=r"t.jsonl:3:1: data.train has no class 'thing'"):
+    with pytest.raises(DataError, match=r"t.jsonl:3:1: the class 'thing' is not among those of data.train"):
         val.load()
     rows = {"train": ROWS, "val": [("a gnu", "thing")]}
     feeds = {n: {"type": "TextLines", "path": write(tmp_path, r, f"{n}.jsonl")} for n, r in rows.items()}
