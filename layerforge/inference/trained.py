@@ -213,10 +213,12 @@ def _as_declared(net: Net, transform: InputTransform | None) -> tuple[Reader, In
 
 def _from_data(net: Net, config: Config, signature: Signature | None) -> tuple[Signature, Reader | None]:
     """How samples are read is with the data, where these are here; a signature serves without."""
+    if config.data is None:
+        return signature or Signature.of(net.graph), None
     try:
         source = config.data.train.source
         found, reader = signature_for(net, source), source.reader()
-    except (AttributeError, DataError, ConfigError):
+    except (DataError, ConfigError):
         if signature is None:
             raise
         return signature, None
