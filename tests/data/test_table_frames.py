@@ -217,6 +217,18 @@ def test_cells_that_only_look_like_numbers(cell: Any) -> None:
     assert "column 0 'age'" in failure(lambda: reader.convert([row], ["x"], {}))
 
 
+def test_long_numbers_are_words_by_their_digits() -> None:
+    known = 10**17 + 1
+    frame = {"account": [known, 7, 9], "y": [0.5, 1.5, 2.5]}
+    reader = Frame(frame=frame, target="y", categorical=["account"]).reader()
+    expected = reader.convert({"account": [known, 7, 9]}, ["x"], {})[0]["x"]
+    np.testing.assert_array_equal(reader.convert({"account": [str(known), 7.0, "09"]}, ["x"], {})[0]["x"], expected)
+    for other in (10**17, 10**17 + 2, 1e17, "1e17"):
+        assert "is not among those of training" in failure(
+            lambda other=other: reader.convert({"account": [other]}, ["x"], {})
+        )
+
+
 def test_columns_of_pandas_belong_together_by_their_index() -> None:
     demand("pandas")
     pandas = importlib.import_module("pandas")
