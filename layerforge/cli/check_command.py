@@ -175,7 +175,12 @@ def division(net: Net) -> list[str]:
     data = net.config.data
     if data is None or data.split is None or data.train.source.with_share(None).count_samples() is None:
         return []
-    sizes = {name: data.feed(name).source.count_samples() for name in data.split.sections}
+    sizes: dict[str, int | None] = {}
+    for name in data.split.sections:
+        source = data.feed(name).source
+        sizes[name] = source.count_samples()
+        if sizes[name] is None and source.share is not None:  # it depends on the groups, which are in the file
+            sizes[name] = len(source.share.positions)
     return [f"data.split: {', '.join(f'{name} {size}' for name, size in sizes.items())} samples"]
 
 

@@ -21,6 +21,7 @@ from .rows import is_number
 from .sheet import Coded, Sheet, expect_memory, not_a_number
 
 FILLS: dict[str, Callable[[Any], Any]] = {"mean": np.mean, "median": np.median}
+EXACT = 2.0**53  # from here on whole numbers that differ are the same float
 MOST_ONE_HOT = 4096  # words of a column of which each becomes a number in every row
 
 
@@ -183,8 +184,9 @@ def _unknown(sheet: Sheet, column: Column, coded: Coded, row: int) -> DataError:
 
 
 def _value(word: str) -> float | None:
-    """The number that a word says."""
-    return float(word) if is_number(word) else None
+    """The number that a word says; none of a long one, for several of these (accounts, devices) are the same float."""
+    value = float(word) if is_number(word) else None
+    return None if value is None or abs(value) >= EXACT else value
 
 
 def _by_value(words: Sequence[str]) -> dict[float | None, int]:

@@ -123,7 +123,7 @@ class Texts(Source):
         whole = all(map(INTEGER.fullmatch, words))
         if self.label_role == "real" or (self.label_role is None and numbers and not whole):
             return ()
-        return tuple(sorted(words, key=int) if whole else sorted(words))
+        return tuple(sorted(sorted(words), key=int) if whole else sorted(words))  # 01 and 1: always in one order
 
     def _labels(self, samples: Sequence[Sample]) -> np.ndarray:
         classes = self.class_names

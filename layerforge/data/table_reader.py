@@ -15,7 +15,7 @@ from ..schema.texts import first_few
 from .array_reader import ArrayReader, checked
 from .columns import Columns
 from .encoding import Cells, Strange, encoded, refuse_strange
-from .frame_sheet import is_table, sheet_of, sheet_of_array
+from .frame_sheet import is_table, sheet_of, sheet_of_array, without_mask
 from .kinds import Kind
 from .reader import Blobs, Reader, demand_blobs
 from .rows import WITHOUT_KEYS, Layout, read_layout
@@ -108,7 +108,7 @@ class TableReader(Reader):
                 return self._of_sheet(sheet, blobs, seen), single
         if self.columns.is_plain:
             return ArrayReader(self.specs).convert(value, blobs, seen)
-        array = np.asarray(value if hasattr(value, "dtype") else np.array(value, object))
+        array = without_mask(value if hasattr(value, "dtype") else np.array(value, object))
         width = len(self.columns.features)
         if array.ndim not in (1, 2) or array.shape[-1] != width:
             raise DataError(f"the array has the shape {array.shape}, rows of {width} columns are expected")

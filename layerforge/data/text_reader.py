@@ -234,7 +234,7 @@ def texts_in(value: Any, column: str, of_file: Any) -> tuple[list[str], bool]:
         if column not in getattr(value, "columns", value):
             raise DataError(f"there is no column '{column}' of texts", hint=f"training's texts are under '{column}'")
         return texts_in(value[column], column, of_file)
-    if isinstance(value, bytes) or not hasattr(value, "__iter__"):
+    if isinstance(value, bytes) or not hasattr(value, "__iter__") or getattr(value, "ndim", 1) == 0:
         raise DataError(f"{type(value).__name__} is no text", hint="give a string, a list of strings, or a Path")
     texts = [text for one in value for text in texts_in(one, column, of_file)[0]]
     if not texts:
