@@ -6,7 +6,7 @@ from typing import Any
 
 from ..contract import call
 from ..contract.metric import Metric, merged
-from .case import Case, check, compare, demand, outputs, same
+from .case import Case, compare, demand, layer_check, outputs, same
 from .phases import batch_size, has_batch
 
 
@@ -17,7 +17,7 @@ def can_be_split(case: Case) -> str | None:
     return None if batch_size(case.example) > 2 else "its batch has no three parts"
 
 
-@check(can_be_split)
+@layer_check(can_be_split)
 def check_merges(case: Case) -> None:
     """The tallies of three parts of a batch, merged in either grouping, give the value of the whole, in float64."""
     probe = case.probe(phase="eval")

@@ -159,13 +159,15 @@ def remarks(net: Net) -> list[str]:
 def gaps(net: Net) -> list[str]:
     """Classes that train has and val or test has not, or the other way round, as far as labels are in files here."""
     from ..data.opening import class_gaps
+    from ..graph.class_counts import compare_class_counts
     from ..graph.uses import uses_of
 
     data = net.config.data
     if data is None:
         return []
     labels = {section: feed.source.labels() for section, feed in data.feeds().items()}
-    return [*data.train.source.notes(), *class_gaps(data, labels, uses_of(net.graph))]
+    counts = compare_class_counts(net.graph, data.train.source.class_names)
+    return [*data.train.source.notes(), *counts, *class_gaps(data, labels, uses_of(net.graph))]
 
 
 def division(net: Net) -> list[str]:
@@ -173,7 +175,12 @@ def division(net: Net) -> list[str]:
     data = net.config.data
     if data is None or data.split is None or data.train.source.with_share(None).count_samples() is None:
         return []
-    sizes = {name: data.feed(name).source.count_samples() for name in data.split.sections}
+    sizes: dict[str, int | None] = {}
+    for name in data.split.sections:
+        source = data.feed(name).source
+        sizes[name] = source.count_samples()
+        if sizes[name] is None and source.share is not None:  # it depends on the groups, which are in the file
+            sizes[name] = len(source.share.positions)
     return [f"data.split: {', '.join(f'{name} {size}' for name, size in sizes.items())} samples"]
 
 

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"weights": str(trained.weights), **values, **scores.named_tables(args.data)})
         return 0
     words = "  ".join(f"{args.data}/{name} {show_metric(name, value)}" for name, value in scores.numbers.items())
-    print(f"{words}  ({trained.weights})")
+    print(f"{words}  ({trained.weights}, {loader.samples} samples)")
     for line in lines(scores, args.data):
         print(line)
     return 0

@@ -1,6 +1,7 @@
 """`layerforge predict MODEL INPUT...`: what a trained net says of new samples, with the preprocessing of its training.
 
-INPUT is a file as training read it (CSV, IDX, NPZ, HDF5, images, svmlight), JSON lines, or - for standard input.
+INPUT is a file as training read it (CSV, Parquet, images, texts, NPY, NPZ, HDF5, IDX, svmlight), JSON lines, or - for
+standard input.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ def run(args: argparse.Namespace) -> int:
     from ..schema.errors import ConfigError
 
     if args.describe == bool(args.inputs):
-        message = "--describe takes no inputs" if args.describe else "predict needs at least one INPUT"
-        raise ConfigError(message, hint="layerforge predict RUN FILE..., or - for standard input")
+        if args.describe:
+            raise ConfigError("--describe takes no inputs", hint="layerforge predict RUN --describe")
+        hint = "layerforge predict RUN FILE..., or - for standard input"
+        raise ConfigError("predict needs at least one INPUT", hint=hint)
     writable(args.output)
     model = Model(open_trained(args.target, (), args.weights, args.allow_import))
     if args.describe:

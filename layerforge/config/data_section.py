@@ -253,6 +253,9 @@ class DataSection(DataMapping):
             if getattr(self, name) is not None:
                 message = f"data.{name} is there, and data.split makes a {name} of train's samples, too"
                 hint = f"remove data.{name}, or data.split.{name}"
+                if self.split.folds is not None and name == "val":
+                    message = "data.val is there, and in a cross-validation each fold of data.train is val in turn"
+                    hint = "leave it out with data.val=null"
                 raise ConfigError(message, place=self.split.place or self.place, hint=hint)
         sources = self.train.source.divided(self.split)
         self.train = self.train.with_source(sources["train"], "train")

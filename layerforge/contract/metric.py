@@ -12,8 +12,8 @@
         def update(self, x):
             return {"sum": exact_sum(x), "count": self.number(x.size)}
 
-        def compute(self, state):
-            return state["sum"] / state["count"]
+        def compute(self, tally):
+            return tally["sum"] / tally["count"]
 
 What `update` counts of one batch is added to what it counted of the others, by `merge`, and `compute` makes the value
 of it. The mean of the values of batches would be another number: of batches of different sizes, and for nearly every

@@ -1,4 +1,4 @@
-"""Arrays as inputs: of IDX, NPZ, HDF5, CSV and PNG files, and of Python."""
+"""Arrays as inputs: of IDX, NPY, NPZ, HDF5, CSV and PNG files, and of Python."""
 
 from __future__ import annotations
 
@@ -221,11 +221,3 @@ def _image(path: Path, spec: Spec) -> np.ndarray:
     elif channels == 3 and len(image) == 1:
         image = image.repeat(3, axis=0)
     return image.reshape(1, *spec.shape)
-
-
-def read_inputs(
-    path: str | Path, spec: Spec, blob: str = "image", reader: Reader | None = None, seen: Kind | None = None
-) -> Any:
-    """Raw samples of one blob, by the reader of its source or as arrays of a Spec. Errors   those of `Reader.read`"""
-    reader = reader or ArrayReader({blob: spec})
-    return reader.read(Path(path), [blob], {} if seen is None else {blob: seen})[blob]

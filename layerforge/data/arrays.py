@@ -16,6 +16,19 @@ from ..schema.registry import register_source
 from .source import Source, infer_spec
 
 
+def _no_array(name: str, value: np.ndarray) -> ConfigError:
+    """The error for what is no array of numbers: often words as labels, or a run of arrays that have gone."""
+    if value.dtype.kind == "U" and value.ndim == 0:  # what config.resolved.yaml says of an array
+        message = f"arrays: '{name}' was in the memory of the program that trained, and no file has it: {value}"
+        files = "{type: NPZ, path: new.npz}"
+        return ConfigError(message, hint=f"name files of others: 'data={{train: {files}, test: {files}}}'")
+    message = f"arrays: '{name}' must be an array of numbers with an axis of samples, got {value.dtype}"
+    if value.dtype.kind not in "USO":
+        return ConfigError(message)
+    hint = f"number the classes: names, {name} = np.unique({name}, return_inverse=True)" if value.ndim == 1 else None
+    return ConfigError(message, hint=hint)
+
+
 class ArraysRule:
     """The rule for arrays by blob name. Kept as read-only views."""
 
@@ -33,9 +46,7 @@ class ArraysRule:
                 continue
             view = np.asarray(array).view()
             if view.dtype.kind not in "biuf" or view.ndim == 0:
-                raise ConfigError(
-                    f"arrays: '{name}' must be an array of numbers with an axis of samples, got {view.dtype}"
-                )
+                raise _no_array(str(name), view)
             view.flags.writeable = False
             views[str(name)] = view
         return views

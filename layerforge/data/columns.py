@@ -10,10 +10,10 @@ import numpy as np
 
 from ..arrays.spec import Spec, index
 from ..schema.params import parse_as
+from ..schema.texts import first_few
 
 NUMBER, ONE_HOT, INDEX = "number", "one_hot", "index"  # kinds of a feature; of a label: index, real, binary
 REAL, BINARY = "real", "binary"
-LISTED = 10  # words that a text about a column shows
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,7 @@ class Column:
         return (numbers - self.mean) * (1 / self.std if self.std else 0.0)
 
     def __str__(self) -> str:
-        words = ", ".join(word or "(missing)" for word in self.words[:LISTED])
-        listed = f"{len(self.words)} words: {words}{', ...' if len(self.words) > LISTED else ''}"
+        listed = f"{len(self.words)} words: {first_few(word or '(missing)' for word in self.words)}"
         texts = {ONE_HOT: f"one-hot of {listed}", INDEX: f"index of {listed}"}
         parts = [texts.get(self.kind, "number")]
         parts += [] if self.fill is None else [f"{self.fill:g} where it is missing"]
@@ -208,7 +207,7 @@ class Columns:
         scaled = [column for column in self.targets if not column.is_plain]
         if not scaled:
             return []
-        listed = ", ".join(f"{column.name or column.place} {column.std:g}" for column in scaled[:LISTED])
+        listed = first_few(f"{column.name or column.place} {column.std:g}" for column in scaled)
         return [
             f"losses and metrics are in units of the target's standard deviation ({listed}), predictions in its own"
         ]

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from ..schema.errors import DataError
-from .columns import LISTED, NUMBER, ONE_HOT, Column, Columns
+from ..schema.texts import first_few
+from .columns import NUMBER, ONE_HOT, Column, Columns
 from .rows import is_number
 from .sheet import Coded, Sheet, StoredSheet, expect_memory, not_a_number
 
 FILLS: dict[str, Callable[[Any], Any]] = {"mean": np.mean, "median": np.median}
+EXACT = 2.0**53  # from here on whole numbers that differ are the same float
 MOST_ONE_HOT = 4096  # words of a column of which each becomes a number in every row
 
 
@@ -215,17 +217,17 @@ def _unknown(sheet: Sheet, column: Column, coded: Coded, row: int) -> DataError:
     """The error for a word that training does not have."""
     word = coded.words[coded.codes[row]]
     what = f"the category '{word[:100]}' is not among those of training" if word else "the cell is empty"
-    listed = ", ".join(word or "(missing)" for word in column.words[:LISTED])
     hint = (
-        f"categories of training: {listed}{', ...' if len(column.words) > LISTED else ''}; with `unknown: ignore` in"
+        f"categories of training: {first_few(word or '(missing)' for word in column.words)}; with `unknown: ignore` in"
         " data.train others are taken as none of them"
     )
     return sheet.error(row, column.place, f"column {sheet.called(column.place)}: {what}", hint)
 
 
 def _value(word: str) -> float | None:
-    """The number that a word says."""
-    return float(word) if is_number(word) else None
+    """The number that a word says; none of a long one, for several of these (accounts, devices) are the same float."""
+    value = float(word) if is_number(word) else None
+    return None if value is None or abs(value) >= EXACT else value
 
 
 def _by_value(words: Sequence[str]) -> dict[float | None, int]:

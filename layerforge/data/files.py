@@ -34,7 +34,7 @@ def reading(path: str | Path, remedy: str | None = None) -> Iterator[None]:
     except FileNotFoundError:
         raise file_error(path, "there is no such file", remedy or "check the path") from None
     except IsADirectoryError:
-        raise file_error(path, "is a folder, not a file", remedy) from None
+        raise file_error(path, "is a folder, not a file", remedy or "name the files in it") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
         raise file_error(path, f"the compressed data is damaged or cut off ({problem})", remedy) from None
     except OSError as problem:

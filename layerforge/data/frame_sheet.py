@@ -15,6 +15,7 @@ from ..schema.errors import DataError, LayerForgeError
 from .rows import Layout, is_number
 from .sheet import Sheet, not_a_number
 
+NO_NUMBERS = (np.complexfloating, np.timedelta64)  # though NumPy counts both among its numbers
 NO_VALUES = ("NAType", "NaTType")  # what pandas calls its missing values
 
 
@@ -60,8 +61,12 @@ class FrameSheet(Sheet):
     def _number(self, row: int, place: int, cell: Any, missing: Collection[str] | None) -> float:
         if is_missing(cell) or (isinstance(cell, str) and missing is not None and cell.strip() in missing):
             return np.nan
-        if isinstance(cell, (int, float, np.number, np.bool_, Decimal)) or (isinstance(cell, str) and is_number(cell)):
-            return float(cell)
+        number = isinstance(cell, (int, float, np.number, np.bool_, Decimal)) and not isinstance(cell, NO_NUMBERS)
+        if number or (isinstance(cell, str) and is_number(cell)):
+            try:
+                return float(cell)
+            except OverflowError:
+                pass
         raise not_a_number(self, row, place, cell)
 
     def texts(self, place: int) -> list[str]:
@@ -73,9 +78,23 @@ class FrameSheet(Sheet):
         return ["" if is_missing(cell) else str(cell).strip() for cell in column.tolist()]
 
 
+def without_mask(value: Any) -> np.ndarray:
+    """An array of something; what is masked is missing: what lies under the mask is no number of anybody's."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        cells = np.array(value.data, object)
+        cells[np.ma.getmaskarray(value)] = None
+        return cells
+    return np.asarray(value)
+
+
 def is_missing(cell: Any) -> bool:
-    """Whether a cell is None, NaN, or what pandas has for these."""
-    return cell is None or type(cell).__name__ in NO_VALUES or (isinstance(cell, (float, np.floating)) and cell != cell)
+    """Whether a cell is None, NaN, masked, or what pandas has for these."""
+    return (
+        cell is None
+        or cell is np.ma.masked
+        or type(cell).__name__ in NO_VALUES
+        or (isinstance(cell, (float, np.floating)) and cell != cell)
+    )
 
 
 def is_table(value: Any) -> bool:
@@ -112,6 +131,8 @@ def sheet_of(value: Any, name: str = "the table", owner: str = "Frame") -> tuple
     for word in words:
         if words.count(word) > 1:
             raise DataError(f"two columns of {name} are called '{word[:100]}'", hint="give each a name of its own")
+    if isinstance(value, Mapping):
+        _demand_one_index(value, name)
     columns = [array_of(value, each, name) for each in names]
     single = bool(columns) and all(column.ndim == 0 for column in columns)
     return FrameSheet(name, words, [np.atleast_1d(column) for column in columns], owner=owner), single
@@ -137,13 +158,24 @@ def _of_rows(rows: Sequence[Any], name: str, owner: str) -> FrameSheet:
     return FrameSheet(name, list(names), columns, owner=owner)
 
 
+def _demand_one_index(columns: Mapping[Any, Any], name: str) -> None:
+    """Errors   DataError for columns of pandas whose indexes differ, in their labels or in the order of these"""
+    series = [(key, cells.index) for key, cells in columns.items() if hasattr(getattr(cells, "index", None), "equals")]
+    for key, index in series[1:]:
+        if not index.equals(series[0][1]):
+            raise DataError(
+                f"columns '{series[0][0]}' and '{key}' of {name} have different indexes: which rows belong together?",
+                hint="make a frame of them, or take the indexes away: series.to_numpy()",
+            )
+
+
 def array_of(value: Any, column: Any, name: str) -> np.ndarray:
     """A column as an array with one axis, or none for a single value."""
     try:
         cells = value[column]
         if hasattr(cells, "cast") and hasattr(getattr(cells, "type", None), "index_type"):
             cells = cells.cast(cells.type.value_type)  # Arrow's `to_numpy` makes words of nulls in a dictionary
-        array = np.asarray(cells.to_numpy() if hasattr(cells, "to_numpy") else cells)
+        array = without_mask(cells.to_numpy() if hasattr(cells, "to_numpy") else cells)
         if array.dtype.kind == "U" and isinstance(cells, (list, tuple)):
             array = np.array([*cells, None], object)[:-1]  # else NaN among words would be the word "nan"
     except LayerForgeError:

@@ -15,6 +15,7 @@ from ..schema.registry import register_source
 from .files import file_error, reading
 from .image_form import SUFFIXES
 from .image_source import ImageSource, Listing
+from .learned import unknown_class
 
 PARTS = ("train", "val", "test")
 
@@ -47,8 +48,7 @@ class ImageFolder(ImageSource):
         trained = self.trained.words["label"] if self.trained is not None else ()
         for name in names if trained else ():
             if name not in trained:
-                hint = f"classes of training: {', '.join(trained[:10])}{', ...' if len(trained) > 10 else ''}"
-                raise file_error(folder / name, f"the class '{name}' is not among those of data.train", hint)
+                raise file_error(folder / name, *unknown_class(name, trained))
         classes = trained or tuple(names)
         files: list[str] = []
         labels: list[int] = []

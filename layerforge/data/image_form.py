@@ -66,6 +66,7 @@ class ImageForm:
         """Pillow's name of the colours."""
         return "L" if self.color == "gray" else "RGB"
 
+    @property
     def plain(self) -> dict[str, Any]:
         """As plain values, for a file."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}

@@ -15,13 +15,14 @@ from ..schema.locations import Place
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from ..schema.synonyms import did_you_mean
+from ..schema.texts import first_few
 from .files import file_error, reading, size_of
 from .image_form import SUFFIXES
 from .image_reader import IMAGE
 from .image_source import ImageSource, Listing
+from .learned import unknown_class
 from .rows import is_number
-
-MOST_CLASSES = 1 << 24
+from .table_labels import MOST_CLASSES
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Lines:
         if self.names is None:
             raise ConfigError(f"ImageList: {self.path} has no header line: name column '{column}' by its number from 0")
         if column not in self.names:
-            hint = did_you_mean(column, self.names) or f"columns: {', '.join(self.names[:20])}"
+            hint = did_you_mean(column, self.names) or f"columns: {first_few(self.names, 20)}"
             raise ConfigError(f"ImageList: {self.path} has no column '{column}'", hint=hint)
         return self.names.index(column)
 
@@ -175,8 +176,7 @@ class ImageList(ImageSource):
     def _number(lines: Lines, row: int, word: str, words: tuple[str, ...]) -> int:
         numbers = _numbers_of(words)
         if word not in numbers:
-            hint = f"classes of training: {', '.join(words[:10])}{', ...' if len(words) > 10 else ''}"
-            raise lines.error(row, f"the class '{word[:100]}' is not among those of data.train", hint)
+            raise lines.error(row, *unknown_class(word, words))
         return numbers[word]
 
     def _targets(self, lines: Lines, target: str | int | list[str | int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from ..arrays.spec import Spec, parse_specs
 from ..schema.errors import DataError
 from ..schema.params import parse_as
 from .array_reader import ArrayReader
-from .image_form import SUFFIXES, ImageForm, in_bytes, in_mode, pillow, read_image
+from .image_form import SUFFIXES, ImageForm, in_bytes, in_mode, pillow, read_image, upright
 from .kinds import Kind
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 
@@ -36,7 +36,7 @@ class ImageReader(Reader):
 
     def plain(self) -> dict[str, Any]:
         words = {name: list(each) for name, each in self.words.items()}
-        return {**super().plain(), "form": self.form.plain(), "words": words}
+        return {**super().plain(), "form": self.form.plain, "words": words}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
@@ -75,11 +75,13 @@ class ImageReader(Reader):
             path = Path(value)
             return self.read(path, [IMAGE], seen)[IMAGE], path.suffix.lower() in SUFFIXES
         if isinstance(value, pillow().Image):
-            return self._formed(in_mode(value, self.form.mode))[None], True
+            return self._formed(in_mode(upright(value), self.form.mode))[None], True
         if hasattr(value, "dtype") and getattr(value.dtype, "kind", "") in "OUT":  # paths in an array or a frame
             value = list(value)
         if isinstance(value, (list, tuple)) and value and (isinstance(value[0], str) or not np.isscalar(value[0])):
             return np.concatenate([self._of_object(one, seen)[0] for one in value]), False
+        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+            raise DataError("an image has masked elements", hint="fill them in: array.filled(value)")
         return self._of_array(np.asarray(value))
 
     def _of_array(self, array: np.ndarray) -> tuple[np.ndarray, bool]:

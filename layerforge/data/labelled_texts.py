@@ -15,12 +15,12 @@ from ..schema.errors import DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from .first_line import INTEGER
-from .learned import Learned
+from .learned import Learned, unknown_class
 from .rows import is_number
 from .source import Source
 from .subwords import KINDS as SUBWORDS
 from .text_files import FORMATS, Fields, Sample, read_folder, read_samples
-from .text_reader import Form, TextReader
+from .text_reader import TextForm, TextReader
 from .tokenizing import demand_alike, demand_sensible, fitted
 from .tokens import LARGEST, Tokenizer
 
@@ -93,7 +93,7 @@ class Texts(Source):
         tokenizer = fitted(self, texts)
         size = len(tokenizer.tokens)
         label = self._label_spec()
-        form = Form(self.output, self.sequence_length, self.truncation_side, self._idf(tokenizer, texts))
+        form = TextForm(self.output, self.sequence_length, self.truncation_side, self._idf(tokenizer, texts))
         if self.output == "indices":
             window = (self.sequence_length,)
             specs = {"x": index(window, size), "mask": index(window, 2), **label}
@@ -123,7 +123,7 @@ class Texts(Source):
         whole = all(map(INTEGER.fullmatch, words))
         if self.label_role == "real" or (self.label_role is None and numbers and not whole):
             return ()
-        return tuple(sorted(words, key=int) if whole else sorted(words))
+        return tuple(sorted(sorted(words), key=int) if whole else sorted(words))  # 01 and 1: always in one order
 
     def _labels(self, samples: Sequence[Sample]) -> np.ndarray:
         classes = self.class_names
@@ -134,8 +134,8 @@ class Texts(Source):
             if classes and word in numbers:
                 found.append(numbers[word])
             elif classes:
-                hint = f"classes of training: {', '.join(map(shorten, classes[:20]))}"
-                raise DataError(f"data.train has no class '{shorten(word)}'", place=sample.place, hint=hint)
+                message, hint = unknown_class(word, map(shorten, classes))
+                raise DataError(message, place=sample.place, hint=hint)
             elif is_number(word):
                 found.append(float(word))
             else:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..arrays.host_memory import memory_of_this_machine
 from ..arrays.threads import cores
 from ..schema.errors import ConfigError, DataError
 from .fetch import cache_root
@@ -57,7 +58,7 @@ class LazyImages(Lazy):
         self.cache = cache
         self._kept: dict[tuple[str, bool], np.ndarray] = {}
         self._few: np.ndarray | None = None
-        if cache == "memory" and np.prod(self.shape, dtype=float) > _memory():
+        if cache == "memory" and np.prod(self.shape, dtype=float) > memory_of_this_machine():
             gigabytes = np.prod(self.shape, dtype=float) / 1e9
             raise ConfigError(f"cache: memory would take {gigabytes:.0f} GB", hint="use cache: disk, or none")
 
@@ -127,7 +128,7 @@ class LazyImages(Lazy):
             status = os.stat(file)
         except OSError:
             return np.asarray(self._decode(row, whole))  # raises the error
-        form = self.form.mode if whole else self.form.plain()
+        form = self.form.mode if whole else self.form.plain
         text = f"{VERSION}/{os.path.abspath(file)}/{status.st_size}/{status.st_mtime_ns}/{form}"
         name = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         kept = cache_root() / "images" / name[:2] / f"{name}.npy"
@@ -158,11 +159,3 @@ def _keep(path: Path, pixels: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(hashlib.blake2b(content, digest_size=DIGEST).digest() + content)
         os.replace(temporary, path)
-
-
-def _memory() -> float:
-    """Bytes of memory that this computer has; without end where it does not say so."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..schema.texts import first_few
 from .reader import Reader
 
 
@@ -24,3 +26,8 @@ class Learned:
     def reader(self) -> Reader:
         """As that of a source."""
         return self.fitted
+
+
+def unknown_class(word: str, classes: Iterable[str]) -> tuple[str, str]:
+    """The message and the hint for a class that is not among those of training."""
+    return f"the class '{word[:100]}' is not among those of data.train", f"classes of training: {first_few(classes)}"

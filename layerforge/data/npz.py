@@ -21,6 +21,7 @@ from ..schema.errors import ConfigError, DataError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
 from ..schema.synonyms import did_you_mean
+from ..schema.texts import first_few
 from .files import DEFLATE_RATIO, file_error, reading, size_of
 from .reader import Reader
 from .source import Source, infer_spec
@@ -94,7 +95,7 @@ def input_name(path: Path, blob: str, blobs: Mapping[str, Any] | None, known: Se
     if len(known) == 1:
         return known[0]
     meant = f", which training reads as '{blob}'" if name != blob else ""
-    hint = f"arrays here: {', '.join(known[:20])}; name one of them '{name}'"
+    hint = f"arrays here: {first_few(known, 20)}; name one of them '{name}'"
     raise file_error(path, f"has no array '{name}'{meant}", hint)
 
 

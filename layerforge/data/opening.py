@@ -10,6 +10,7 @@ import numpy as np
 from ..config.data_section import DataSection, SampleSource
 from ..graph.uses import TARGET
 from ..schema.errors import DataError, MissingData
+from ..schema.texts import first_few
 from .kinds import Kind
 from .learned import Learned
 from .loader import Loader
@@ -214,5 +215,5 @@ CUT = "Is the file sorted by class, and cut in two? Shuffle its rows first."
 
 
 def _listed(name: str, classes: list[int], words: Sequence[str]) -> str:
-    shown = [f"{n} ({words[n]})" if 0 <= n < len(words) else str(n) for n in classes[:5]]
-    return f"'{name}' {', '.join(shown)}{', ...' if len(classes) > 5 else ''}"
+    shown = (f"{n} ({words[n]})" if 0 <= n < len(words) else str(n) for n in classes)
+    return f"'{name}' {first_few(shown, 5)}"

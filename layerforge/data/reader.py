@@ -27,7 +27,7 @@ class Reader:
     """
 
     kind: ClassVar[str]
-    suffix: ClassVar[str] = ".csv"  # of the files that its texts are, for one on standard input
+    suffix: ClassVar[str] = ".csv"  # what a text on standard input is read as
 
     def __init__(self, specs: Mapping[str, Spec]) -> None:
         self.specs = dict(specs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 import warnings
@@ -28,13 +29,14 @@ ENCODING = "utf-8-sig"  # UTF-8, with or without the mark that spreadsheets put 
 
 SAY_HEADER = "say so with header: true or header: false"
 LEAVE_OUT = (
-    "correct the cell, or leave the column out with ignore: [...]; words are taken with categorical: [...], gaps with"
-    " missing: median"
+    "correct the cell, or leave the column out with ignore: [...]; words are taken with categorical: [...], as classes"
+    " with label: COLUMN, gaps with"
+    ' missing: median, marks for gaps of your own with missing: {strategy: median, cells: ["-"]}'
 )
 # The same for who gives a file to `predict`, and has no keys of a configuration to write.
 WITHOUT_KEYS = {
     SAY_HEADER: "put a line of names that are no numbers in front: it is skipped, or read where training had one, too",
-    LEAVE_OUT: "correct the cell, or take the column out of the file",
+    LEAVE_OUT: "correct the cell; an empty one is a gap, where training had `missing`",
 }
 
 
@@ -63,6 +65,9 @@ class Layout:
             raise ConfigError(f"{self.owner}: {what}")
         if column not in self.names:
             hint = did_you_mean(column, self.names) or f"columns: {', '.join(self.names)}"
+            other = next((mark for mark in ";\t|" if len(self.names) == 1 and mark in self.names[0]), None)
+            if other is not None:
+                hint = f"its columns seem to be divided by another sign: delimiter: {json.dumps(other)}"
             raise ConfigError(f"{self.owner}: there is no column '{column}' in {path}", hint=hint)
         return self.names.index(column)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..arrays.host_memory import memory_of_this_machine
 from ..config.scalars import shorten
 from ..schema.errors import DataError
 from .files import file_error
@@ -177,7 +177,7 @@ def not_a_number(sheet: Sheet, row: int, place: int, cell: object) -> DataError:
 
 def expect_memory(owner: str, rows: int, columns: int) -> None:
     """DataError before numbers are stored that take more than half of the machine's memory."""
-    most = _memory() // 2
+    most = int(memory_of_this_machine(unknown=16 << 30)) // 2
     if rows * columns * 8 > most:
         raise DataError(
             f"{owner} becomes {rows} rows of {columns} numbers: {rows * columns * 8 >> 20} MiB, and {most >> 20} MiB"
@@ -185,11 +185,3 @@ def expect_memory(owner: str, rows: int, columns: int) -> None:
             hint="words of many kinds may be an index instead of one-hot; or take fewer columns: columns: [...]; or"
             " stream: true of a Parquet file",
         )
-
-
-def _memory() -> int:
-    """The bytes of memory of this machine; 16 GiB where it does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 16 << 30

@@ -23,7 +23,7 @@ from ..schema.registry import register_source
 from .array_reader import ArrayReader
 from .files import file_error, reading, size_of
 from .kinds import Kind
-from .learned import Learned
+from .learned import Learned, unknown_class
 from .reader import Blobs, Reader, demand_blobs
 from .source import Source
 from .sparse_npz import csr_input
@@ -170,8 +170,8 @@ class SVMLight(Source):
         unknown = classes[places] != numbers
         if unknown.any():
             at = int(np.argmax(unknown))
-            message = f"data.train has no class '{shorten(found.words[at])}'"
-            raise DataError(message, place=Place(self.path, found.lines[at], 1), hint="train needs samples of each")
+            message, hint = unknown_class(found.words[at], known or ())
+            raise DataError(message, place=Place(self.path, found.lines[at], 1), hint=hint)
         return Samples(found, places.astype(np.int64), tuple(f"{number:.17g}" for number in classes))
 
 

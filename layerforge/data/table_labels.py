@@ -12,10 +12,11 @@ import numpy as np
 from ..schema.errors import ConfigError, DataError
 from .columns import BINARY, INDEX, REAL, Column
 from .first_line import INTEGER
+from .learned import unknown_class
 from .rows import is_number
 from .sheet import Sheet, not_a_number
 
-MOST_CLASSES = 1 << 24
+MOST_CLASSES = 1 << 24  # of labels that are numbers
 MOST_WHOLE = 100  # different whole numbers that may be classes
 FEW_ROWS = 10  # too few to tell a word from the name of its column
 
@@ -82,9 +83,7 @@ def _numbered(sheet: Sheet, texts: Sequence[str], column: Column) -> np.ndarray:
     numbers = {word: number for number, word in enumerate(column.words)}
     for row, text in enumerate(texts):
         if text not in numbers:
-            listed = ", ".join(column.words[:10]) + (", ..." if len(column.words) > 10 else "")
-            message = f"the class '{text[:100]}' is not among those of data.train"
-            raise sheet.error(row, column.place, message, f"classes of training: {listed}")
+            raise sheet.error(row, column.place, *unknown_class(text, column.words))
     return np.array([numbers[text] for text in texts])
 
 

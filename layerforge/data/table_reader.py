@@ -11,10 +11,11 @@ import numpy as np
 
 from ..arrays.spec import Spec, parse_specs
 from ..schema.errors import DataError, LayerForgeError
+from ..schema.texts import first_few
 from .array_reader import ArrayReader, checked
 from .columns import Columns
 from .encoding import Cells, Strange, encoded, refuse_strange
-from .frame_sheet import is_table, sheet_of, sheet_of_array
+from .frame_sheet import is_table, sheet_of, sheet_of_array, without_mask
 from .kinds import Kind
 from .reader import Blobs, Reader, demand_blobs
 from .rows import WITHOUT_KEYS, Layout, read_layout
@@ -107,7 +108,7 @@ class TableReader(Reader):
                 return self._of_sheet(sheet, blobs, seen), single
         if self.columns.is_plain:
             return ArrayReader(self.specs).convert(value, blobs, seen)
-        array = np.asarray(value if hasattr(value, "dtype") else np.array(value, object))
+        array = without_mask(value if hasattr(value, "dtype") else np.array(value, object))
         width = len(self.columns.features)
         if array.ndim not in (1, 2) or array.shape[-1] != width:
             raise DataError(f"the array has the shape {array.shape}, rows of {width} columns are expected")
@@ -153,10 +154,10 @@ class TableReader(Reader):
         if not missing and (not extra or self.columns.chosen):
             return [layout.names.index(name) for name in features]
         named = (("without", missing), ("with", extra if not self.columns.chosen else []))
-        what = [f"{word} {', '.join(names[:5])}" for word, names in named if names]
+        what = [f"{word} {first_few(names, 5)}" for word, names in named if names]
         raise DataError(
             f"{owner} has other columns than training: {' and '.join(what)}",
-            hint=f"columns of training, in any order: {', '.join(features[:20])}",
+            hint=f"columns of training, in any order: {first_few(features, 20)}",
         )
 
     def nameless(self, owner: str, delimiter: str) -> DataError:

@@ -16,6 +16,7 @@ from ..arrays.spec import Spec, index
 from ..schema.errors import ConfigError
 from ..schema.params import FilePath, param
 from ..schema.registry import register_source
+from ..schema.texts import first_few
 from . import fetch
 from .files import file_error, reading, size_of
 from .learned import Learned
@@ -181,7 +182,7 @@ class Text(Windows):
         if unknown:
             text = Path(path).read_text(encoding="utf-8-sig")
             line = 1 + text.count("\n", 0, min(map(text.index, unknown)))
-            listed = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
+            listed = first_few(map(repr, unknown))
             message = f"has characters that the text of data.train has not: {listed}; the first in line {line}"
             raise file_error(path, message, "train on a text that has them, or take them out")
         return np.array([numbers[character] for character in found], _dtype(len(numbers)))[codes]

@@ -14,6 +14,7 @@ from ..config.scalars import shorten
 from ..schema.errors import DataError
 from ..schema.locations import Place
 from ..schema.synonyms import did_you_mean
+from ..schema.texts import first_few
 from .files import file_error, reading, size_of
 
 LONGEST = 1 << 24  # bytes of a text, or of a line
@@ -96,7 +97,7 @@ def read_folder(folder: str, classes: list[str] | None) -> list[Sample]:
         there = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     for name in classes or ():
         if name not in there:
-            hint = did_you_mean(name, there) or f"subfolders here: {', '.join(there[:20]) or 'none'}"
+            hint = did_you_mean(name, there) or f"subfolders here: {first_few(there, 20) or 'none'}"
             raise file_error(folder, f"has no subfolder '{name}'", hint)
     if not there:
         raise file_error(folder, "has no subfolders", "a subfolder for each class, with a .txt file for each text")
@@ -165,7 +166,7 @@ def _object(line: str, place: Place) -> dict[str, Any]:
 def _value(values: dict[str, Any], key: str | int, place: Place) -> Any:
     name = str(key)
     if name not in values:
-        hint = did_you_mean(name, list(values)) or f"its keys: {', '.join(shorten(k) for k in list(values)[:10])}"
+        hint = did_you_mean(name, list(values)) or f"its keys: {first_few(map(shorten, values))}"
         raise DataError(f"has no key '{shorten(name)}'", place=place, hint=hint)
     return values[name]
 
@@ -219,7 +220,7 @@ def _columns(cells: list[str], fields: Fields, named: bool, place: Place) -> tup
     for column in wanted:
         if isinstance(column, str) and named:
             if column not in cells:
-                hint = did_you_mean(column, cells) or f"columns: {', '.join(shorten(c) for c in cells[:10])}"
+                hint = did_you_mean(column, cells) or f"columns: {first_few(map(shorten, cells))}"
                 raise DataError(f"there is no column '{column}'", place=place, hint=hint)
             if cells.count(column) > 1:
                 raise DataError(f"two columns are called '{column}'", place=place)

@@ -34,7 +34,7 @@ def tokenizer_of(values: Mapping[str, Any]) -> Tokenizer:
 
 
 @dataclass(frozen=True)
-class Form:
+class TextForm:
     """What a text becomes.
 
     output   indices: x (T,) tokens and mask (T,), 1 where there is one. binary, count, tfidf: x (V,) sparse, what a
@@ -71,7 +71,7 @@ class TextReader(Reader):
     kind = "text"
     suffix = ".jsonl"
 
-    def __init__(self, specs: Mapping[str, Spec], tokenizer: Tokenizer, form: Form, fields: Fields) -> None:
+    def __init__(self, specs: Mapping[str, Spec], tokenizer: Tokenizer, form: TextForm, fields: Fields) -> None:
         super().__init__(specs)
         self.tokenizer = tokenizer
         self.form = form
@@ -83,7 +83,7 @@ class TextReader(Reader):
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        form, fields = Form.parse(values["form"]), Fields.parse(values["fields"])
+        form, fields = TextForm.parse(values["form"]), Fields.parse(values["fields"])
         return cls(parse_specs(values["blobs"]), tokenizer_of(values["tokenizer"]), form, fields)
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
@@ -125,7 +125,7 @@ class TextReader(Reader):
     def _wanted(self, texts: Sequence[str], blobs: Sequence[str]) -> Blobs:
         for number, text in enumerate(texts):
             if not text.strip():
-                raise DataError(f"text {number} of {len(texts)} is empty", hint="take empty texts out")
+                raise DataError(f"text {number} of {len(texts)} (counted from 0) is empty", hint="take empty texts out")
         found = self.encode(texts)
         return {blob: found[blob] for blob in blobs}
 
@@ -145,8 +145,8 @@ class TextReader(Reader):
         return [read_one(str(path)).text]
 
 
-def bag(columns: np.ndarray, counts: np.ndarray, form: Form) -> np.ndarray:
-    """What a bag of words stores of the tokens that a text has, as `Form` says."""
+def bag(columns: np.ndarray, counts: np.ndarray, form: TextForm) -> np.ndarray:
+    """What a bag of words stores of the tokens that a text has, as `TextForm` says."""
     if form.output == "binary":
         return np.ones(len(counts), np.float32)
     if form.output == "count":
@@ -234,7 +234,7 @@ def texts_in(value: Any, column: str, of_file: Any) -> tuple[list[str], bool]:
         if column not in getattr(value, "columns", value):
             raise DataError(f"there is no column '{column}' of texts", hint=f"training's texts are under '{column}'")
         return texts_in(value[column], column, of_file)
-    if isinstance(value, bytes) or not hasattr(value, "__iter__"):
+    if isinstance(value, bytes) or not hasattr(value, "__iter__") or getattr(value, "ndim", 1) == 0:
         raise DataError(f"{type(value).__name__} is no text", hint="give a string, a list of strings, or a Path")
     texts = [text for one in value for text in texts_in(one, column, of_file)[0]]
     if not texts:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..schema.errors import DataError
 from ..schema.params import parse_as
+from ..schema.texts import first_few
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"  # the tokens 0 and 1 of vocabularies of words and sub-words
 MOST_WORDS = 5_000_000  # different ones that are counted: about a gigabyte
@@ -84,7 +85,7 @@ class CharacterTokenizer(Tokenizer):
         for text in texts:
             unknown = list(dict.fromkeys(c for c in text if c not in self._numbers))
             if unknown:
-                listed = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
+                listed = first_few(map(repr, unknown))
                 line = 1 + text.count("\n", 0, text.index(unknown[0]))
                 raise DataError(
                     f"characters that the text of training has not: {listed}; the first in line {line}",

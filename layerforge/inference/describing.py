@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from ..arrays.spec import Spec
 from ..data.kinds import Kind
 from ..net import Net
+from ..schema.texts import first_few
 from .answers import Answers
 
 MEANINGS = {
@@ -20,7 +21,6 @@ MEANINGS = {
     "binary_probabilities": "the probability of yes (1)",
     "": "values",
 }
-FEW = 10  # names that a text lists
 
 
 class Described(Protocol):
@@ -65,15 +65,11 @@ def described(model: Described) -> str:
         seen = "" if kind is None else f", in training {kind}"
         lines.append(f"{'' if lines else 'takes':8} {name}: samples of {spec}{seen}")
         if columns:
-            lines.append(f"{'':8} columns: {_few(columns)}")
+            lines.append(f"{'':8} columns: {first_few(columns)}")
     lines.append(f"{'gives':8} {model.blob}: {MEANINGS[model.answers.kind]}")
     if model.classes:
-        lines.append(f"{'':8} {len(model.classes)} classes: {_few(model.classes)}")
+        lines.append(f"{'':8} {len(model.classes)} classes: {first_few(model.classes)}")
     if model.targets:
-        lines.append(f"{'':8} of {_few(model.targets)}")
+        lines.append(f"{'':8} of {first_few(model.targets)}")
     lines.append(f"{'from':8} {model.weights}")
     return "\n".join(lines)
-
-
-def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")

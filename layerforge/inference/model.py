@@ -238,7 +238,7 @@ class Model:
 
     @property
     def text_suffix(self) -> str:
-        """Of the files that the texts are that the model reads."""
+        """The suffix of the files that a text on standard input is read as."""
         return self._trained.demand_reader().suffix
 
     @property

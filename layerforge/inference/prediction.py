@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..data.text_files import JSON_LINES
 from ..schema.errors import ConfigError, DataError, LayerForgeError
 from ..schema.locations import Place
 from ..schema.synonyms import did_you_mean
@@ -21,8 +22,8 @@ from ..snapshot import atomic_write
 from .model import Model
 
 STDIN, STDIN_NAME = "-", "standard input"
-JSON_LINES = (".jsonl", ".ndjson")
 MAGIC = {b"PK\x03\x04": ".npz", b"\x89PNG": ".png", b"\x89HDF": ".h5", b"\x1f\x8b": ".gz", b"\0\0\x08": ".idx"}
+MAGIC |= {b"\x93NUMPY": ".npy", b"PAR1": ".parquet"}
 MAGIC |= {b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp", b"II*\0": ".tif", b"MM\0*": ".tif"}
 OWN_COLUMNS = ("file", "index", "prediction", "probability")
 

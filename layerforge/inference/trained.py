@@ -35,7 +35,7 @@ from ..schema import user_modules
 from ..schema.errors import ConfigError, DataError
 from ..schema.locations import PlacedDict
 from ..training.checkpoints import TRANSFORM
-from ..training.preparation import described
+from ..training.preparation import signature_for
 from ..training.rundir import find_run, load_config, weights_of
 
 YAML = (".yaml", ".yml")
@@ -213,10 +213,12 @@ def _as_declared(net: Net, transform: InputTransform | None) -> tuple[Reader, In
 
 def _from_data(net: Net, config: Config, signature: Signature | None) -> tuple[Signature, Reader | None]:
     """How samples are read is with the data, where these are here; a signature serves without."""
+    if config.data is None:
+        return signature or Signature.of(net.graph), None
     try:
         source = config.data.train.source
-        found, reader = described(net, source), source.reader()
-    except (AttributeError, DataError, ConfigError):
+        found, reader = signature_for(net, source), source.reader()
+    except (DataError, ConfigError):
         if signature is None:
             raise
         return signature, None

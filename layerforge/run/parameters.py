@@ -14,7 +14,6 @@ updates pass it over.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 
 from ..arrays import philox
 from ..arrays.backend import Array, Backend
+from ..arrays.host_memory import memory_of_this_machine
 from ..arrays.row_set import RowSet
 from ..contract.declarations import ParamDecl
 from ..contract.fillers import Filler, Msra
@@ -204,14 +204,6 @@ def _host_memory(total: int, dtype: str, slots: list[Slot]) -> np.ndarray:
             f" '{largest.layer}.{largest.name}' alone has the shape {largest.shape}",
             hint=f"make the hyper-parameters of layer '{largest.layer}', or what it reads, smaller",
         ) from None
-
-
-def memory_of_this_machine() -> float:
-    """Bytes; infinite where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return math.inf
 
 
 def _start_values(filler: Filler, slot: Slot, seed: int) -> np.ndarray:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import NUMPY
+from ..arrays.host_memory import memory_of_this_machine
 from ..arrays.sparse import CSR
 from ..arrays.spec import Spec
 from ..engines.protocol import is_engine_layer
 from ..plan.plan import Plan
 from ..schema.errors import ConfigError
-from .parameters import memory_of_this_machine
 
 
 def staged_inputs(plan: Plan) -> dict[str, np.ndarray]:

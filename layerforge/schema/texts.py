@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 NOT_FINITE = "not_finite"  # the key beside the nulls of an object: {name: "nan", "inf" or "-inf"}
@@ -30,6 +30,12 @@ def visible(text: str) -> str:
     """
     text = printable(text)
     return CONTROL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+
+
+def first_few(words: Iterable[str], most: int = 10) -> str:
+    """Words in a line: the first of them, and dots where there are more."""
+    every = list(words)
+    return ", ".join(every[:most]) + (", ..." if len(every) > most else "")
 
 
 def to_json(value: Any, *, indent: int | None = None, words: bool = False, sort: bool = False) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..config.document import Config
 from ..config.scalars import quoted_scalar
+from ..run.summary import align
 from ..schema import user_modules
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.texts import to_json
@@ -72,8 +73,7 @@ class FoldsResult:
         rows.append(["mean", *(show_metric(name, value) for name, value in self.mean.items())])
         spread = self.deviation.items()
         rows.append(["deviation", *("" if value is None else show_metric(name, value) for name, value in spread)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        lines = align(rows, range(len(rows[0])))
         return "\n".join([*lines[:1], *lines[1:-2], "-" * len(lines[0]), *lines[-2:]])
 
 
@@ -141,7 +141,7 @@ def one_fold(
     train: Callable[[Config, Path | None], TrainResult | None],
     console: Console,
 ) -> bool:
-    """Train a fold, or the rest of it, and count it; whether it was meant to train."""
+    """Train a fold, or the rest of it, and count it. False behind the last fold where none was meant to be trained."""
     folder = Path(result.folder)
     place = [f"train.output_dir={quoted_scalar(str(folder))}", f"name=fold-{fold}"]
     config = configured([*fold_overrides(folds, fold), *place])

@@ -276,6 +276,8 @@ class Trainer:
             self._log_step()
         due = self._over or self.config.train.eval_every.ends_at(step, self.steps_per_epoch)
         improved = self._evaluate(self.data.val) if due and self.data.val is not None else False
+        if due and self.data.val is None:
+            self._tell()
         if self._over and self.position.window.steps:  # the evaluation was the last one
             self._log_step()
         numbered = self._over or self.config.checkpoint.every.ends_at(step, self.steps_per_epoch)
@@ -305,9 +307,7 @@ class Trainer:
             scores = score(self.net, val.epoch(0), val.class_names)
         values = {f"val/{k}": v for k, v in scores.values.items()}
         self.tables = scores.named_tables("val")
-        if self.position.recent.steps:  # what stands beside the values is as new as they are
-            self.position.latest["train/loss"] = self.position.recent.loss
-        self.position.recent = Window()
+        self._renew_loss()
         self.position.latest |= values
         self.log.add({**self._row(), **values})
         watched = self.solver.schedule.monitor
@@ -316,15 +316,27 @@ class Trainer:
         elif watched is not None and watched in self.position.latest:
             self.solver.schedule.observe(self.position.latest[watched])
         improved = self.position.improves(values.get(self.monitor), self.higher)
-        where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
-        shown = {name: value for name, value in self.position.latest.items() if name not in self.each}
-        words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in shown.items())
-        self.console.result(f"{where} {words}{'  best' if improved else ''}")
+        self._tell("  best" if improved else "")
         if self.stopping is not None:
             self.stopping.observe(values, self.position)
             self.position.ending = self.position.ending or self._worn_out()
         self.hooks.call("on_eval_end", values)
         return improved
+
+    def _renew_loss(self) -> None:
+        """What stands beside the values of an evaluation is as new as they are."""
+        if self.position.recent.steps:
+            self.position.latest["train/loss"] = self.position.recent.loss
+        self.position.recent = Window()
+
+    def _tell(self, remark: str = "") -> None:
+        """A line of the newest loss and metrics; without val data, of the loss alone."""
+        self._renew_loss()
+        where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
+        told = self.position.latest.keys() - self.each | {self.monitor}
+        shown = {name: value for name, value in self.position.latest.items() if name in told}
+        words = "  ".join(f"{name} {show_metric(name, value)}" for name, value in shown.items())
+        self.console.result(f"{where} {words}{remark}")
 
     def _checkpoint(self, best: bool, numbered: bool, failure: str = "") -> None:
         self.position.hooks = self.hooks.state()

@@ -12,6 +12,7 @@ from ..config.sections import TrainSection
 from ..config.yaml_dump import dump_yaml
 from ..data.loader import Loader
 from ..data.opening import OpenData, open_data
+from ..graph.class_counts import compare_class_counts
 from ..graph.signature import Signature
 from ..graph.uses import uses_of
 from ..net import Net
@@ -67,14 +68,15 @@ def prepare(config: Config, backend: str | Backend | None = None, resume: Resume
         transform=resume.transform if resume else None,
         uses=uses_of(net.graph),
     )
+    data.remarks.extend(compare_class_counts(net.graph, data.section.train.source.class_names))
     monitors = Monitors(config, net, bool(data.val), data.val.class_names if data.val else ())
     solver = Solver.from_config(net, config.solver)
     files = fingerprints(data.section, config.imports)
-    signature = described(net, data.section.train.source)
+    signature = signature_for(net, data.section.train.source)
     return Parts(config, net, data, monitors, solver, signature, _resolved(config, data), files)
 
 
-def described(net: Net, source: SampleSource) -> Signature:
+def signature_for(net: Net, source: SampleSource) -> Signature:
     """What a net that learns from a source takes and gives."""
     return Signature.of(net.graph, source.class_names, source.reader().plain())
 

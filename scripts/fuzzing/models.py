@@ -21,7 +21,7 @@ from layerforge.graph.uses import uses_of
 from layerforge.inference.model import Model
 from layerforge.inference.saving import save_model
 from layerforge.inference.trained import WEIGHTS, Trained
-from layerforge.training.preparation import described
+from layerforge.training.preparation import signature_for
 
 TEXTS = ("signature", "kinds", "config")  # of a file, which are JSON
 BETWEEN = b"\0META\0"
@@ -46,7 +46,7 @@ def _model(folder: Path, source: dict[str, Any], first: list[dict[str, Any]]) ->
     net = Net(config, keep="none")
     given = config.data.train.source
     opened = open_data(config.data, uses=uses_of(net.graph))
-    signature = described(net, given)
+    signature = signature_for(net, given)
     trained = Trained(None, config.resolved(), None, net, folder, signature, given.reader(), opened.transform)
     return (save_model(trained, folder / "model") / WEIGHTS).read_bytes()
 

@@ -15,13 +15,13 @@ import h5py
 import numpy as np
 import pytest
 from support.data_files import png_bytes
+from support.inputs import read_inputs
 
 from layerforge import Net
 from layerforge.arrays.spec import Spec
 from layerforge.config import extends
 from layerforge.config.document import Config
 from layerforge.config.yaml_file import parse_yaml
-from layerforge.data.array_reader import read_inputs
 from layerforge.data.cifar import read_records
 from layerforge.data.idx import read_idx
 from layerforge.data.png import read_png

@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 import pytest
 from support.data_files import isolate
+from support.inputs import read_inputs
 
 from layerforge.arrays.spec import Spec
 from layerforge.cli import main
-from layerforge.data.array_reader import read_inputs
 from layerforge.data.idx import read_idx
 from layerforge.schema.errors import DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES

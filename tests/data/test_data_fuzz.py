@@ -14,9 +14,9 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.data_files import grey_png, idx_bytes, images
+from support.inputs import read_inputs
 
 from layerforge.arrays.spec import Spec
-from layerforge.data.array_reader import read_inputs
 from layerforge.data.idx import read_idx
 from layerforge.data.png import read_png
 from layerforge.schema.errors import DataError, LayerForgeError

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from support.data_files import grey_png, idx_bytes, images, png_bytes
+from support.inputs import read_inputs
 
 from layerforge.arrays.spec import Spec, index
-from layerforge.data.array_reader import ArrayReader, read_inputs
+from layerforge.data.array_reader import ArrayReader
 from layerforge.data.png import read_png
 from layerforge.schema.errors import DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
@@ -233,12 +234,10 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     ("text", "words"),
     [
         ("0,1,2\n" + "3.5,1.5,2.5\n" * 12, "put a line of names that are no numbers in front"),
-        ("a,b,c\n1,2,3\n1,x,3\n", "take the column out of the file"),
+        ("a,b,c\n1,2,3\n1,x,3\n", "an empty one is a gap"),
     ],
 )
-def test_hints_on_tables_name_no_key_that_predict_has_not(
-    tmp_path: Path, trained: bool, text: str, words: str
-) -> None:
+def test_hints_on_tables_name_no_key_that_predict_has_not(tmp_path: Path, trained: bool, text: str, words: str) -> None:
     (tmp_path / "train.csv").write_text("a,b,c,label\n" + "1.5,2.5,3.5,0\n2.5,1.5,3.5,1\n" * 6)
     (tmp_path / "a.csv").write_text(text)
     table = SOURCES.get("CSV").from_config({"path": str(tmp_path / "train.csv"), "label": "label"}, "CSV")

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from support.inputs import read_inputs
 
 from layerforge import Net
 from layerforge.arrays.sparse import CSR
 from layerforge.arrays.spec import Spec
 from layerforge.config.data_section import DataSection
-from layerforge.data.array_reader import read_inputs
 from layerforge.data.opening import open_data
 from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
@@ -75,7 +75,7 @@ def test_val_has_the_width_and_the_classes_of_train(tmp_path: Path) -> None:
     val.follow(train)
     assert val.load()["x"].shape == (1, 5)
     assert val.load()["label"].tolist() == [1]
-    for content, words in (("7 6:1\n", "feature 6 is out of range: 1 to 5"), ("5 1:1\n", "no class '5'")):
+    for content, words in (("7 6:1\n", "feature 6 is out of range: 1 to 5"), ("5 1:1\n", "class '5' is not among")):
         other = source("SVMLight", text(tmp_path, content, "c.svm"))
         other.follow(train)
         with pytest.raises(DataError, match=words):

@@ -110,6 +110,7 @@ def test_csv_bad_cells_have_a_line_and_a_column(
         ("\n\n", {}, 3, "only blank lines"),
         ("a,b\n", {}, 3, "holds no rows of data"),
         ("a,b\n1,2\n", {"label": "c"}, 2, "there is no column 'c'"),
+        ("a;b\n1;2\n", {"label": "b"}, 2, 'delimiter: ";"'),
         ("a,b\n1,2\n", {"label": 2}, 2, "there is no column 2"),
         ("1,2\n", {"label": "a"}, 2, "has no header line"),
         ("a\n1\n", {"label": "a"}, 2, "no column of"),

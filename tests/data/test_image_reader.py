@@ -103,3 +103,21 @@ def test_a_model_says_what_is_in_a_picture(tmp_path: Path) -> None:
     assert model.predict(other) == "cat"
     assert model.predict([np.asarray(other), picture(98, 8, 8, (50, 80, 190))]).tolist() == ["cat", "dog"]
     assert model.predict_proba(other).shape == (2,)
+
+
+@pytest.mark.parametrize("turned", [1, 2, 3, 6, 8])
+def test_an_image_of_pillow_stands_upright_as_its_file_does(reader: ImageReader, tmp_path: Path, turned: int) -> None:
+    image, exif = picture(3, 20, 30), Image.Exif()
+    exif[0x0112] = turned
+    image.save(tmp_path / "turned.png", exif=exif)
+    expected = reader.read(tmp_path / "turned.png", ["image"], {})["image"]
+    opened = Image.open(tmp_path / "turned.png")
+    for one in (opened, opened.convert("RGB")):
+        np.testing.assert_array_equal(reader.convert(one, ["image"], {})[0]["image"], expected)
+
+
+def test_what_lies_under_a_mask_is_no_pixel(reader: ImageReader) -> None:
+    pixels = np.asarray(picture(3, 20, 30))
+    with pytest.raises(DataError, match="has masked elements"):
+        reader.convert(np.ma.array(pixels, mask=pixels > 128), ["image"], {})
+    assert reader.convert(np.ma.array(pixels), ["image"], {})[1]

@@ -348,7 +348,7 @@ def test_memory_is_bounded_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -
     rows = ["a,b", *(f"w{i},{i % 7}" for i in range(5000))]
     text = failure(CSV(path=write(rows), target="b", categorical=["a"]).load)
     assert "has 5000 words: one-hot would" in text and "index" in text
-    monkeypatch.setattr(sheet, "_memory", lambda: 1 << 20)
+    monkeypatch.setattr(sheet, "memory_of_this_machine", lambda unknown: 1 << 20)
     monkeypatch.setattr(encoding, "MOST_ONE_HOT", 10_000)
     assert "5000 rows of 5000 numbers: 190 MiB" in failure(CSV(path="t.csv", target="b", categorical=["a"]).load)
     monkeypatch.setattr(sheet, "MOST_WORDS", 3000)

@@ -194,6 +194,54 @@ def test_a_frame_trains_a_net_that_predicts_frames(here: Path) -> None:
     assert "'Kiel' is not among those of training" in failure(lambda: model.predict({"city": "Kiel", "age": 50}))
 
 
+def test_what_is_masked_is_missing() -> None:
+    reader = Frame(frame=COLUMNS, **KEYS).reader()
+    gaps = {"age": [20.0, None, 40.0], "city": ["Bonn", "Kiel", None], "rich": [1, 0, 1]}
+    expected = reader.convert(gaps, ["x"], {})[0]["x"]
+    masked = {"age": np.ma.array([20.0, 99.0, 40.0], mask=[0, 1, 0]), "rich": np.array([1, 0, 1]),
+              "city": np.ma.array(["Bonn", "Kiel", "Ulm"], mask=[0, 0, 1])}  # fmt: skip
+    for one in (masked, rows({**masked, "rich": [1, 0, 1]})):
+        np.testing.assert_array_equal(reader.convert(one, ["x"], {})[0]["x"], expected)
+    plain = Frame(frame={"a": [1.0, 2.0, 6.0], "y": [0.5, 1.5, 2.5]}, target="y", missing="mean").reader()
+    array = np.ma.array([[1.0], [99.0]], mask=[[0], [1]])
+    np.testing.assert_array_equal(plain.convert(array, ["x"], {})[0]["x"], [[1.0], [3.0]])
+    strict = Frame(frame={"a": [1.0, 2.0, 6.0], "y": [0.5, 1.5, 2.5]}, target="y", standardize=True).reader()
+    for value in (array, {"a": array[:, 0]}):
+        assert "row 1: column 0" in failure(lambda value=value: strict.convert(value, ["x"], {}))
+
+
+@pytest.mark.parametrize("cell", [np.timedelta64(30, "D"), np.complex128(30 + 5j), 10**400])
+def test_cells_that_only_look_like_numbers(cell: Any) -> None:
+    reader = Frame(frame=COLUMNS, **KEYS).reader()
+    row = {"age": cell, "city": "Bonn", "rich": 1}
+    assert "column 0 'age'" in failure(lambda: reader.convert([row], ["x"], {}))
+
+
+def test_long_numbers_are_words_by_their_digits() -> None:
+    known = 10**17 + 1
+    frame = {"account": [known, 7, 9], "y": [0.5, 1.5, 2.5]}
+    reader = Frame(frame=frame, target="y", categorical=["account"]).reader()
+    expected = reader.convert({"account": [known, 7, 9]}, ["x"], {})[0]["x"]
+    np.testing.assert_array_equal(reader.convert({"account": [str(known), 7.0, "09"]}, ["x"], {})[0]["x"], expected)
+    for other in (10**17, 10**17 + 2, 1e17, "1e17"):
+        assert "is not among those of training" in failure(
+            lambda other=other: reader.convert({"account": [other]}, ["x"], {})
+        )
+
+
+def test_columns_of_pandas_belong_together_by_their_index() -> None:
+    demand("pandas")
+    pandas = importlib.import_module("pandas")
+    frame = pandas.DataFrame({name: cells[:3] for name, cells in COLUMNS.items() if name != "y"})
+    reader = Frame(frame=COLUMNS, **KEYS).reader()
+    columns = {name: frame[name] for name in frame}
+    expected = reader.convert(frame, ["x"], {})[0]["x"]
+    np.testing.assert_array_equal(reader.convert(columns, ["x"], {})[0]["x"], expected)
+    np.testing.assert_array_equal(reader.convert({**columns, "rich": [True, False, True]}, ["x"], {})[0]["x"], expected)
+    turned = {**columns, "age": columns["age"][::-1]}
+    assert "'age' and 'city' of the table have different indexes" in failure(lambda: reader.convert(turned, ["x"], {}))
+
+
 # Parquet --------------------------------------------------------------------------------------------------------------
 
 
@@ -235,7 +283,7 @@ def test_parquet_files_that_are_none(here: Path, monkeypatch: pytest.MonkeyPatch
         (here / "bad.parquet").write_bytes(content)
         assert "bad.parquet: is no Parquet file, or damaged" in failure(Parquet(path="bad.parquet", **KEYS).load)
     assert "there is no such file" in failure(Parquet(path="none.parquet").load)
-    monkeypatch.setattr("layerforge.data.sheet._memory", lambda: 60)
+    monkeypatch.setattr("layerforge.data.sheet.memory_of_this_machine", lambda unknown: 60)
     assert "4 rows of 4 numbers" in failure(Parquet(path="t.parquet", **KEYS).load)
 
 

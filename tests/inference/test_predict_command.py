@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.tools import demand
 
 from layerforge import load_model, train
 from layerforge.cli import main
@@ -77,14 +79,23 @@ def test_columns_are_called_as_the_classes(classes: str, tmp_path: Path, capsys:
     np.testing.assert_allclose([[float(row[k]) for k in ("ant", "bee", "pfile")] for row in rows], p, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["csv", "json", "npz"])
+@pytest.mark.parametrize("kind", ["csv", "json", "npz", "npy", "parquet"])
 def test_standard_input(
     classes: str, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive = io.BytesIO()
-    np.savez(archive, x=np.array(NEW))
-    content = {"csv": CSV.encode(), "json": JSON.encode(), "npz": archive.getvalue()}[kind]
-    monkeypatch.setattr(sys, "stdin", Bytes(content))
+    file = io.BytesIO()
+    if kind == "npz":
+        np.savez(file, x=np.array(NEW))
+    elif kind == "npy":
+        np.save(file, np.array(NEW))
+    elif kind == "parquet":
+        demand("pyarrow")
+        pyarrow, files = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+        wide, high = zip(*NEW, strict=True)
+        files.write_table(pyarrow.table({"wide": wide, "high": high}), file)
+    else:
+        file.write({"csv": CSV, "json": JSON}[kind].encode())
+    monkeypatch.setattr(sys, "stdin", Bytes(file.getvalue()))
     found = json.loads(said(capsys, classes, "-", "--json"))
     model = load_model(classes)
     assert [row["prediction"] for row in found["predictions"]] == model.predict(np.array(NEW)).tolist()
@@ -149,4 +160,5 @@ def test_a_model_describes_itself(classes: str, price: str, capsys: pytest.Captu
     assert found["inputs"]["x"]["columns"] == ["wide", "high"] and found["targets"] == ["price"]
     assert found["scores"] == {"blob": "y", "say": "values"}
     assert "at least one INPUT" in said(capsys, classes, code=2)
-    assert "takes no inputs" in said(capsys, classes, "x.csv", "--describe", code=2)
+    text = said(capsys, classes, "x.csv", "--describe", code=2)
+    assert "takes no inputs" in text and "predict RUN --describe" in text

@@ -87,10 +87,14 @@ def test_many_values_to_one_place() -> None:
 
 
 def test_layers_add_up_by_these_functions() -> None:
-    """A method .sum, .mean or .cumsum of an array in a layer file adds up in the array's own type."""
+    """A method .sum, .mean or .cumsum of an array in a layer file adds up in the array's own type.
+
+    Metrics compute in float64 whatever that is: tests/layers/metrics holds them to 1e-12.
+    """
     counts = {"labels.py", "accuracy.py", "adaptive_avg_pool.py"}  # of booleans, which are added up as integers
     found = []
-    for path in sorted((Path(layerforge.__file__).parent / "layers").rglob("*.py")):
+    files = sorted((Path(layerforge.__file__).parent / "layers").rglob("*.py"))
+    for path in (path for path in files if path.parent.name != "metrics"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 mine = isinstance(node.func.value, ast.Name) and node.func.value.id in ("mask", "self")

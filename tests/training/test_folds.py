@@ -109,7 +109,8 @@ def test_what_cannot_be_crossed_is_refused(capsys: pytest.CaptureFixture[str]) -
     assert main(["train", "c.yaml", "--folds", "3", "data.val={type: NPZ, path: d.npz}"]) == 2
     assert main(["train", "c.yaml", "--folds", "99"]) == 2
     said = capsys.readouterr().err
-    for words in ("--folds takes 2 or more", "there are no folds in runs/c", "remove data.val", "for 99 folds"):
+    refusals = ("--folds takes 2 or more", "there are no folds in runs/c", "out with data.val=null", "for 99 folds")
+    for words in refusals:
         assert words in said
     assert not list(Path("runs").glob("c/*/fold-*"))
     with pytest.raises(LayerForgeError, match="resume"):
@@ -124,3 +125,10 @@ def test_a_dry_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_check_says_how_many_samples_each_part_gets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "c.yaml", "data.split.val=0.1"]) == 0
     assert "data.split: train 70, val 10, test 20 samples" in capsys.readouterr().err
+
+
+def test_check_counts_parts_that_depend_on_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.savez("d.npz", x=rng.normal(size=(100, 2)), label=np.arange(100) % 2, patient=np.arange(100) // 4)
+    assert main(["check", "c.yaml", "data.split.val=0.12", "data.split.group=patient"]) == 0
+    assert "data.split: train 68, val 12, test 20 samples" in capsys.readouterr().err

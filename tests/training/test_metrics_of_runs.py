@@ -76,11 +76,13 @@ def test_metrics_of_classes_have_their_names(pets: dict[str, Any], capsys: pytes
     assert (values["val/recall/cat"], values["classes"]) == (result.best["val/recall/cat"], list(WORDS))
 
 
-def test_a_class_can_be_watched(pets: dict[str, Any]) -> None:
+def test_a_class_can_be_watched(pets: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     result = train({**pets, "checkpoint": {"monitor": "val/recall/cat"}})
     assert result.monitor == "val/recall/cat"
     rows = [row["val/recall/cat"] for row in read_metrics(result.run) if "val/recall/cat" in row]
     assert result.best["val/recall/cat"] == max(rows)
+    told = capsys.readouterr().out
+    assert told.count("val/recall/cat ") == len(rows) and "val/recall/dog" not in told  # what is watched is shown
     with pytest.raises(ConfigError, match="there is no metric 'val/recall/cot'") as caught:
         train({**pets, "checkpoint": {"monitor": "val/recall/cot"}})
     assert "did you mean 'val/recall/cat'?" in str(caught.value)

@@ -179,11 +179,16 @@ def test_max_steps_ends_a_run_early(config: Path) -> None:
     assert [r["step"] for r in rows_of(result) if "val/loss" in r] == [7]
 
 
-def test_training_without_val_and_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_without_val_and_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     data = 'data: {train: {type: Digits, split: "train[:64]", batch_size: 32}}\n'
-    result = run(write(tmp_path, data + NET + REST))
+    result = train(write(tmp_path, data + NET + REST))
     assert result.status == "finished"
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert lines and all("train/loss" in line and "val/" not in line for line in lines)
+    assert f"train/loss {result.final['train/loss']:.4f}" in lines[-1]
     assert result.test == {}
     assert (Path(result.run) / "checkpoints/last.h5").exists()
 

@@ -10,7 +10,7 @@ from ...contract.metric import Tally
 from ...schema.params import param
 from ...schema.registry import register
 from ..losses.labels import some_ignored
-from .compared import CLASSES, ONE, PREDICTED, ratio
+from .compared import CLASSES, ONE, PREDICTED, defined_ratio, ratio
 from .decided import Predicted
 
 WEIGHTED = [Spec((9, 3)), index((9,), 3), Spec((9,), low=0.1, high=2)]
@@ -101,8 +101,3 @@ class MatthewsCorrelation(Predicted):
         one_class = ((predicted == 0).sum() >= self.classes - 1) | ((actual == 0).sum() >= self.classes - 1)
         spread = xp.where(one_class, 0.0, spread)  # with weights that is else no more than nearly so
         return ratio(xp, n * right - (predicted * actual).sum(), xp.sqrt(spread))
-
-
-def defined_ratio(xp: Any, part: Any, whole: Any) -> Any:
-    """part / whole, NaN where the whole is 0."""
-    return xp.where(whole == 0, xp.nan, ratio(xp, part, whole))

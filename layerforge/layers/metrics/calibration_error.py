@@ -14,8 +14,17 @@ from ...schema.errors import LayerError
 from ...schema.params import param
 from ...schema.registry import register
 from ..losses.labels import some_ignored
-from .agreement import defined_ratio
-from .compared import CLASSES, ONE, Compared, counts, ones_or, probabilities, ratio, some_probabilities
+from .compared import (
+    CLASSES,
+    ONE,
+    Compared,
+    counts,
+    defined_ratio,
+    ones_or,
+    probabilities,
+    ratio,
+    some_probabilities,
+)
 
 
 @register

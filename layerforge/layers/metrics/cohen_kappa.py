@@ -8,8 +8,8 @@ from ...contract.layer import Bad, Example
 from ...contract.metric import Tally
 from ...schema.params import param
 from ...schema.registry import register
-from .agreement import BAD, EXAMPLES, WEIGHTED, defined_ratio
-from .compared import CLASSES, ONE, PREDICTED
+from .agreement import BAD, EXAMPLES, WEIGHTED
+from .compared import CLASSES, ONE, PREDICTED, defined_ratio
 from .confusion_matrix import matrix_of
 from .decided import Predicted
 

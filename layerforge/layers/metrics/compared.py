@@ -177,6 +177,11 @@ def ratio(xp: Any, part: Any, whole: Any) -> Any:
     return xp.where(whole == 0, 0.0, part / xp.where(whole == 0, 1.0, whole))
 
 
+def defined_ratio(xp: Any, part: Any, whole: Any) -> Any:
+    """part / whole, NaN where the whole is 0."""
+    return xp.where(whole == 0, xp.nan, ratio(xp, part, whole))
+
+
 def probabilities(xp: Any, x: Any, from_logits: bool) -> Any:
     """Rows of scores, or of probabilities, as probabilities in float64.
 

@@ -11,8 +11,7 @@ from ...contract.metric import Tally
 from ...schema.params import param
 from ...schema.registry import register
 from ..losses.labels import some_ignored
-from .agreement import defined_ratio
-from .compared import CLASSES, Compared, ones_or, probabilities, some_probabilities
+from .compared import CLASSES, Compared, defined_ratio, ones_or, probabilities, some_probabilities
 
 
 @register

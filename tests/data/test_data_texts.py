@@ -19,7 +19,7 @@ from layerforge.config.data_section import DataSection
 from layerforge.data import text_files, tokens
 from layerforge.data.readers import reader_of
 from layerforge.data.subwords import SubwordTokenizer
-from layerforge.data.text_reader import TextReader, WindowsReader
+from layerforge.data.text_reader import TextReader, WindowsReader, texts_in
 from layerforge.data.tokens import CharacterTokenizer, WordTokenizer
 from layerforge.schema.errors import ConfigError, DataError, LayerForgeError
 from layerforge.schema.registry import SOURCES
@@ -118,7 +118,7 @@ def test_what_a_text_becomes_is_what_trains_split_taught(tmp_path: Path) -> None
     assert "car" not in train.reader().tokenizer.tokens and train.class_names == ("animal",)
     val = source(path, split="all[2:]")
     val.follow(train)
-    with pytest.raises(DataError, match=r"t.jsonl:3:1: data.train has no class 'thing'"):
+    with pytest.raises(DataError, match=r"t.jsonl:3:1: the class 'thing' is not among those of data.train"):
         val.load()
     rows = {"train": ROWS, "val": [("a gnu", "thing")]}
     feeds = {n: {"type": "TextLines", "path": write(tmp_path, r, f"{n}.jsonl")} for n, r in rows.items()}
@@ -353,3 +353,9 @@ def test_half_a_character_of_json_is_no_character(tmp_path: Path) -> None:
     made = source(str(tmp_path / "t.jsonl"))
     assert made.class_names == ("\ufffd",) and words_of_rows(made) == [["a", "\ufffd", "𝄞"]]
     json.dumps(made.reader().plain(), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("value", [np.ma.array(["a", "b"], mask=[0, 1]), np.array("abc")])
+def test_what_is_masked_or_has_no_axis_is_no_text(value: Any) -> None:
+    with pytest.raises(DataError, match="is no text"):
+        texts_in(value, "text", lambda path: [])
