@@ -18,7 +18,7 @@ from ..schema.errors import DataError
 from ..schema.texts import first_few
 from .columns import NUMBER, ONE_HOT, Column, Columns
 from .rows import is_number
-from .sheet import Coded, Sheet, expect_memory, not_a_number
+from .sheet import Coded, Sheet, StoredSheet, expect_memory, not_a_number
 
 FILLS: dict[str, Callable[[Any], Any]] = {"mean": np.mean, "median": np.median}
 EXACT = 2.0**53  # from here on whole numbers that differ are the same float
@@ -26,7 +26,7 @@ MOST_ONE_HOT = 4096  # words of a column of which each becomes a number in every
 
 
 class Cells:
-    """The cells of the features of a table, read once."""
+    """The cells of the features of a table, read once; `count` is that of its rows."""
 
     def __init__(self, sheet: Sheet, columns: Iterable[Column], missing: Sequence[str] | None) -> None:
         every = list(columns)
@@ -46,12 +46,47 @@ class Cells:
         """The cells of a column of numbers; NaN where one is missing."""
         return self.table[:, self.at[column.place]]
 
+    def coded(self, column: Column) -> Coded:
+        """The cells of a column of words."""
+        return self.words[column.place]
+
     def _refuse_missing(self) -> None:
         for place, coded in self.words.items():
-            if "" in coded.words:
-                row = int((coded.codes == coded.words.index("")).argmax())
-                message = f"column {self.sheet.called(place)}: the cell is empty"
-                raise self.sheet.error(row, place, message, "missing: constant takes it as a word, too")
+            refuse_empty(self.sheet, place, coded)
+
+
+class SeparateCells(Cells):
+    """The cells of the features of a sheet that is not in memory: each column is read when it is asked for."""
+
+    def __init__(self, sheet: StoredSheet, missing: Sequence[str] | None) -> None:
+        self.sheet = sheet
+        self.missing = missing
+        self.count = sheet.count
+
+    def numbers(self, column: Column) -> np.ndarray:
+        return self.sheet.numbers([column.place], self.missing)[:, 0]
+
+    def coded(self, column: Column) -> Coded:
+        coded = self.sheet.coded([column.place], self.missing or ())[0]
+        if self.missing is None:
+            refuse_empty(self.sheet, column.place, coded)
+        return coded
+
+
+def cells_of(sheet: Sheet, columns: Iterable[Column], missing: Sequence[str] | None) -> Cells:
+    """The cells of the features of a table.
+
+    missing   the texts of those that are missing; None: none may be
+    """
+    return SeparateCells(sheet, missing) if isinstance(sheet, StoredSheet) else Cells(sheet, columns, missing)
+
+
+def refuse_empty(sheet: Sheet, place: int, coded: Coded) -> None:
+    """DataError for a column of words with an empty cell."""
+    if "" in coded.words:
+        row = int((coded.codes == coded.words.index("")).argmax())
+        message = f"column {sheet.called(place)}: the cell is empty"
+        raise sheet.error(row, place, message, "missing: constant takes it as a word, too")
 
 
 # Fitting --------------------------------------------------------------------------------------------------------------
@@ -66,7 +101,7 @@ def fitted(cells: Cells, column: Column, rows: slice | np.ndarray, strategy: str
     Errors   DataError for a column without any value, and for too many words
     """
     if column.kind != NUMBER:
-        coded = cells.words[column.place]
+        coded = cells.coded(column)
         words = [coded.words[number] for number in np.unique(coded.codes[rows])]
         if column.kind == ONE_HOT and len(words) > MOST_ONE_HOT:
             raise DataError(
@@ -75,6 +110,8 @@ def fitted(cells: Cells, column: Column, rows: slice | np.ndarray, strategy: str
                 hint=f"categorical: {{{column.name or column.place}: index}} for an Embedding, or ignore: [...]",
             )
         return replace(column, words=tuple(sorted(words)))
+    if strategy == "error" and not standardize:
+        return column
     numbers = cells.numbers(column)[rows]
     absent = np.isnan(numbers)
     if strategy != "error":
@@ -120,7 +157,9 @@ def encoded(cells: Cells, columns: Columns, strange: Strange) -> dict[str, Any]:
     Errors   DataError where the numbers do not fit into memory
     """
     blobs: dict[str, Any] = {}
-    if columns.in_x and columns.is_plain:
+    if columns.in_x and isinstance(cells.sheet, StoredSheet):
+        blobs["x"] = cells.sheet.stream(columns)
+    elif columns.in_x and columns.is_plain:
         blobs["x"] = cells.table
     elif columns.in_x:
         blobs["x"] = _features(cells, columns, strange)
@@ -128,6 +167,8 @@ def encoded(cells: Cells, columns: Columns, strange: Strange) -> dict[str, Any]:
         codes = _codes(cells, column, columns, strange)
         unknown = len(column.words) if columns.unknown == "ignore" else 0
         blobs[column.name] = np.where(codes < 0, unknown, codes)
+        if isinstance(cells.sheet, StoredSheet):  # whole in memory, so in as few bytes as they need
+            blobs[column.name] = blobs[column.name].astype(np.min_scalar_type(len(column.words)))
     return blobs
 
 
@@ -162,7 +203,7 @@ def _features(cells: Cells, columns: Columns, strange: Strange) -> np.ndarray:
 
 def _codes(cells: Cells, column: Column, columns: Columns, strange: Strange) -> np.ndarray:
     """The number of the word of each row; -1 for one that training does not have."""
-    coded, known = cells.words[column.place], {word: number for number, word in enumerate(column.words)}
+    coded, known = cells.coded(column), {word: number for number, word in enumerate(column.words)}
     by_value = _by_value(column.words)
     numbers = np.array([known.get(word, by_value.get(_value(word), -1)) for word in coded.words], np.int64)
     codes = numbers[coded.codes]

@@ -22,6 +22,8 @@ NO_VALUES = ("NAType", "NaTType")  # what pandas calls its missing values
 class FrameSheet(Sheet):
     """Columns of one length, by their numbers."""
 
+    columns: Sequence[np.ndarray] | Mapping[int, np.ndarray]
+
     def __init__(self, name: str, names: Sequence[str], columns: Sequence[np.ndarray], header: bool = True,
                  owner: str = "Frame") -> None:  # fmt: skip
         super().__init__(name, Layout(list(names), header, owner))
@@ -34,9 +36,10 @@ class FrameSheet(Sheet):
             )
         if lengths in (set(), {0}):
             raise DataError(f"{name} holds no rows of data")
+        self.count = lengths.pop()
 
     def numbers(self, places: Sequence[int], missing: Collection[str] | None) -> np.ndarray:
-        table = np.empty((len(self.columns[0]), len(places)))
+        table = np.empty((self.count, len(places)))
         for k, place in enumerate(places):
             table[:, k] = self._numbers(place, missing)
         return table
@@ -130,7 +133,7 @@ def sheet_of(value: Any, name: str = "the table", owner: str = "Frame") -> tuple
             raise DataError(f"two columns of {name} are called '{word[:100]}'", hint="give each a name of its own")
     if isinstance(value, Mapping):
         _demand_one_index(value, name)
-    columns = [_array(value, each, name) for each in names]
+    columns = [array_of(value, each, name) for each in names]
     single = bool(columns) and all(column.ndim == 0 for column in columns)
     return FrameSheet(name, words, [np.atleast_1d(column) for column in columns], owner=owner), single
 
@@ -166,10 +169,12 @@ def _demand_one_index(columns: Mapping[Any, Any], name: str) -> None:
             )
 
 
-def _array(value: Any, column: Any, name: str) -> np.ndarray:
+def array_of(value: Any, column: Any, name: str) -> np.ndarray:
     """A column as an array with one axis, or none for a single value."""
     try:
         cells = value[column]
+        if hasattr(cells, "cast") and hasattr(getattr(cells, "type", None), "index_type"):
+            cells = cells.cast(cells.type.value_type)  # Arrow's `to_numpy` makes words of nulls in a dictionary
         array = without_mask(cells.to_numpy() if hasattr(cells, "to_numpy") else cells)
         if array.dtype.kind == "U" and isinstance(cells, (list, tuple)):
             array = np.array([*cells, None], object)[:-1]  # else NaN among words would be the word "nan"

@@ -16,7 +16,7 @@ import numpy as np
 from ..arrays.sparse import CSR, stored
 from ..schema.errors import DataError
 from ..schema.params import parse_as
-from .lazy import at_hand
+from .lazy import Lazy, at_hand
 
 FAR = 20  # widths of training's range beyond its ends: no sample of the same units is there ...
 FEW = 0.01  # ... but for this share of all values
@@ -46,10 +46,12 @@ class Kind:
 
     @classmethod
     def of(cls, array: np.ndarray) -> Kind:
-        """The kind of an array of samples, of a Lazy as a few of them tell.
+        """The kind of an array of samples; of a Lazy as a few of them tell, unless it is to be measured.
 
         Errors   DataError where there are no numbers in it
         """
+        if isinstance(array, Lazy) and array.is_measured:
+            return cls._measured(array)
         array = at_hand(array)
         if isinstance(array, CSR):  # most of its values are 0
             low, high = (float(end(array.data, initial=0.0)) for end in (np.min, np.max))
@@ -58,6 +60,17 @@ class Kind:
             raise DataError(f"there are no numbers in an array of the shape {array.shape}", hint="leave it out")
         typical = _typical(array) if array.ndim == 2 else ()
         return cls(str(array.dtype), float(array.min()), float(array.max()), tuple(array.shape[1:]), typical)
+
+    @classmethod
+    def _measured(cls, lazy: Lazy) -> Kind:
+        """As of the same samples in memory, which are gone through once."""
+        low, high, step, kept = np.inf, -np.inf, _step(lazy.shape), []
+        size = max(1, MOST_NUMBERS // lazy.shape[1])
+        for start in range(0, len(lazy), size):
+            some = lazy[start : start + size]
+            low, high = min(low, float(some.min())), max(high, float(some.max()))
+            kept.append(some[-start % step :: step].copy())  # a view would hold all of them
+        return cls(str(lazy.dtype), low, high, tuple(lazy.shape[1:]), _typical(np.concatenate(kept)))
 
     @classmethod
     def parse(cls, value: Any) -> Kind:
@@ -168,10 +181,14 @@ def _beyond(array: np.ndarray, low: float, high: float) -> int:
 
 def _typical(array: np.ndarray) -> tuple[float, ...]:
     """The median size of the elements that are not 0, per column or of all of them, from rows in equal steps."""
-    rows = max(1, MOST_NUMBERS // array.shape[1])
-    sizes = np.abs(array[:: -(-len(array) // rows)].astype(np.float64))
+    sizes = np.abs(array[:: _step(array.shape)].astype(np.float64))
     columns = sizes.T if array.shape[1] <= MOST_COLUMNS else [sizes.ravel()]
     return tuple(float(np.median(column[column > 0])) if (column > 0).any() else 0.0 for column in columns)
+
+
+def _step(shape: tuple[int, ...]) -> int:
+    """From one row to the next, of those that the usual sizes are taken from."""
+    return -(-shape[0] // max(1, MOST_NUMBERS // shape[1]))
 
 
 def kinds_of(meta: Mapping[str, Any], source: str) -> dict[str, Kind]:

@@ -16,7 +16,13 @@ class Lazy:
 
     shape   (samples, ...): that of the whole array
     dtype   of what is read
+
+    is_measured   whether what training saw of it is told by all samples, and not by a few
+    goes_forward  whether a sample is read by way of those before it, so that samples from everywhere take long
     """
+
+    is_measured = False
+    goes_forward = False
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.shape = shape
@@ -68,6 +74,8 @@ class _Taken(Lazy):
         super().__init__((len(rows), *whole.shape[1:]), whole.dtype)
         self.whole = whole
         self.rows = rows
+        self.is_measured = whole.is_measured
+        self.goes_forward = whole.goes_forward
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         return self.whole.read(self.rows[rows])

@@ -85,6 +85,12 @@ class Loader:
                 place=feed.place,
                 hint="make batch_size smaller or remove drop_last",
             )
+        if sampler is not None and any(isinstance(a, Lazy) and a.goes_forward for a in self.arrays.values()):
+            raise ConfigError(
+                f"data.{feed.section}: sampler takes samples from everywhere, a streamed Parquet file is read in order",
+                place=feed.place,
+                hint="weight: balanced of the loss does as much; or stream: false, where it fits into memory",
+            )
         self._distorters = _distorters(feed, self.arrays, self.specs, seed)
         self._augmenters = _augmenters(feed, self.arrays, self.specs, seed)
         self._mixer = Mixer(feed.augment, self.specs, seed) if SOFT in self.specs.keys() - self.arrays.keys() else None

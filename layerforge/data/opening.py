@@ -90,13 +90,14 @@ def open_data(
         section.feed(name).source.follow(learned)
     arrays = {name: section.feed(name).source.load(progress) for name in names}
     _check_numbering(section, names, learned)
+    fresh = transform is None
     if transform is None:
         transform = _fit(section, arrays, progress, uses)
     elif not transform.kinds and "train" in arrays:  # of a checkpoint that is older than kinds
         transform = InputTransform(transform.affine, transform.crop, _kinds(transform, arrays["train"], uses))
     _check_kinds(arrays)
     for name, blobs in arrays.items():
-        for blob in transform.kinds.keys() & blobs.keys():
+        for blob in () if fresh and name == "train" else transform.kinds.keys() & blobs.keys():
             transform.kinds[blob].check(blob, blobs[blob], f"data.{name}")
     loaders = {
         name: Loader(

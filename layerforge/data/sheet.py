@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,19 @@ class Sheet:
         """What errors call a column."""
         name = self.layout.names[place]
         return f"{place} '{name[:100]}'" if name else str(place)
+
+
+class StoredSheet(Sheet):
+    """A table that stays in its file: a column is in memory while somebody looks at it.
+
+    count   its rows
+    """
+
+    count: int
+
+    def stream(self, columns: Any) -> Any:
+        """The blob `x` of the features among some Columns, a Lazy."""
+        raise NotImplementedError(f"{type(self).__name__} has no stream(columns)")
 
 
 class Coder:
@@ -168,5 +182,6 @@ def expect_memory(owner: str, rows: int, columns: int) -> None:
         raise DataError(
             f"{owner} becomes {rows} rows of {columns} numbers: {rows * columns * 8 >> 20} MiB, and {most >> 20} MiB"
             " may be used",
-            hint="words of many kinds may be an index instead of one-hot; or take fewer columns: columns: [...]",
+            hint="words of many kinds may be an index instead of one-hot; or take fewer columns: columns: [...]; or"
+            " stream: true of a Parquet file",
         )

@@ -26,6 +26,7 @@ class Chunked(Lazy):
     owner   what errors call it
     spec    one sample
     step    a chunk is a multiple of so many samples
+    length  samples in a chunk; `starts` has the first of each, and the end
     """
 
     def __init__(self, owner: str, spec: Spec, shape: tuple[int, ...], dtype: Any, step: int = 1) -> None:
@@ -34,6 +35,7 @@ class Chunked(Lazy):
         self.spec = spec
         size = self.dtype.itemsize * max(1, spec.size)
         self.length = max(1, -(-CHUNK // (size * step))) * step
+        self.starts = np.append(np.arange(0, len(self), self.length), len(self))
         self._room = 2
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
@@ -43,10 +45,11 @@ class Chunked(Lazy):
         raise NotImplementedError(f"{type(self).__name__} needs load(start, stop)")
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        out, chunks = np.empty((len(rows), *self.shape[1:]), self.dtype), rows // self.length
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        chunks = np.searchsorted(self.starts, rows, "right") - 1
         for chunk in np.unique(chunks):
             here = chunks == chunk
-            out[here] = self._chunk(int(chunk))[rows[here] - chunk * self.length]
+            out[here] = self._chunk(int(chunk))[rows[here] - self.starts[chunk]]
         return out
 
     def chunks(self) -> np.ndarray:
@@ -60,13 +63,20 @@ class Chunked(Lazy):
         with self._lock:
             found = self._kept.pop(number, None)
             if found is None:
-                start = number * self.length
-                found = self.load(start, min(start + self.length, len(self)))
-                check_array(f"{self.owner} (samples counted from {start})", self.spec, found)
-            self._kept[number] = found
-            while len(self._kept) > self._room:
-                self._kept.popitem(last=False)
+                found = self.load(int(self.starts[number]), int(self.starts[number + 1]))
+                self.check(number, found)
+            self.keep(number, found)
             return found
+
+    def check(self, number: int, samples: np.ndarray) -> None:
+        """DataError where a chunk that was loaded is not what `spec` says."""
+        check_array(f"{self.owner} (samples counted from {self.starts[number]})", self.spec, samples)
+
+    def keep(self, number: int, samples: np.ndarray) -> None:
+        """Hold a chunk as the last that is let go."""
+        self._kept[number] = samples
+        while len(self._kept) > self._room:
+            self._kept.popitem(last=False)
 
 
 def by_chunks(chunks: np.ndarray, buffer: int, bits: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ from ..schema.params import FilePath, param, to_plain
 from ..schema.registry import register_source
 from .columns import INDEX, NUMBER, Column, Columns
 from .division import Share
-from .encoding import Cells, Strange, encoded, fitted, refuse_strange, standardised
+from .encoding import Cells, Strange, cells_of, encoded, fitted, refuse_strange, standardised
 from .reader import Reader
 from .rows import is_number, read_layout
 from .sheet import CsvSheet, Sheet
@@ -228,7 +228,7 @@ class Table(Source):
         if not places.features:
             raise ConfigError(f"{self.title}: no column of {sheet.name} is left for the features", place=self.place)
         features = self._features(places)
-        cells = Cells(sheet, features, self.missing.texts)
+        cells = cells_of(sheet, features, self.missing.texts)
         if self.columns is None:
             refuse_unnamed(sheet, places.features, self.title)
             refuse_row_numbers(cells, features, self.title)
@@ -283,7 +283,7 @@ class Table(Source):
         columns = trained.at(features, places.targets, places.label, places.weight)
         if places.label is not None and columns.label is None:
             columns = replace(columns, label=Column(layout.names[places.label], places.label, INDEX))
-        cells = Cells(sheet, columns.features, columns.missing)
+        cells = cells_of(sheet, columns.features, columns.missing)
         if not (by_name or trained.chosen or self.columns is not None):
             refuse_row_numbers(cells, columns.features, self.title)
         return self._filled(sheet, cells, columns, trained=trained.label is not None)

@@ -336,6 +336,9 @@ def read_table(path: Path) -> object:
     reader = reader_of(json.loads(json.dumps(other.plain())), "the reader")
     with contextlib.suppress(LayerForgeError):
         reader.read(path, ["x", "city"], {})
+    if path.suffix == ".parquet":
+        with contextlib.suppress(LayerForgeError):
+            SOURCES.get("Parquet")(path=str(path), stream=True, **TABLE_KEYS).load()["x"][:]
     source = SOURCES.get("Parquet" if path.suffix == ".parquet" else "CSV")(path=str(path), **TABLE_KEYS)
     blobs = source.load()
     json.dumps(source.reader().plain())

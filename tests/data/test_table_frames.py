@@ -264,6 +264,19 @@ def test_a_parquet_file_is_what_the_csv_file_would_be(here: Path) -> None:
     np.testing.assert_allclose(source.reader().read(here / "new.csv", ["x"], {})["x"], arrays["x"])
 
 
+def test_a_null_among_the_words_of_a_dictionary_is_missing(here: Path) -> None:
+    demand("pyarrow")
+    pyarrow = importlib.import_module("pyarrow")
+    cells = pyarrow.array(COLUMNS["city"]).dictionary_encode()  # as pandas writes a categorical
+    numbers = pyarrow.array([3, None, 5, 3]).dictionary_encode()
+    table = pyarrow.table({"city": cells, "n": numbers, "y": COLUMNS["y"]})
+    importlib.import_module("pyarrow.parquet").write_table(table, here / "t.parquet")
+    for source in (Frame(frame=table, **KEYS), Parquet(path="t.parquet", **KEYS)):
+        city, n, *_ = source.reader().columns.features
+        assert city.words == ("", "Bonn", "Kiel", "Ulm") and n.fill == pytest.approx(11 / 3)
+        assert source.load()["x"][:, :4].tolist() == np.eye(4)[[1, 2, 0, 3]].tolist()
+
+
 def test_parquet_files_that_are_none(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = parquet(here / "t.parquet", COLUMNS).read_bytes()
     for content in (b"PAR1", good[:-9], good[:50] + b"\xff" * 40 + good[90:]):
