@@ -89,6 +89,12 @@ class Position:
     hooks: dict[str, Any] = field(default_factory=dict)
     logged: dict[str, float] = field(default_factory=dict)
 
+    def renew_loss(self) -> None:
+        """What stands beside the values of an evaluation is as new as they are."""
+        if self.recent.steps:
+            self.latest["train/loss"] = self.recent.loss
+        self.recent = Window()
+
     def improves(self, value: float | None, higher: bool) -> bool:
         """Take note of the metric that chooses the best; whether it is the best so far. `higher`: large is good."""
         if value is None or math.isnan(value):

@@ -307,7 +307,7 @@ class Trainer:
             scores = score(self.net, val.epoch(0), val.class_names)
         values = {f"val/{k}": v for k, v in scores.values.items()}
         self.tables = scores.named_tables("val")
-        self._renew_loss()
+        self.position.renew_loss()
         self.position.latest |= values
         self.log.add({**self._row(), **values})
         watched = self.solver.schedule.monitor
@@ -323,15 +323,9 @@ class Trainer:
         self.hooks.call("on_eval_end", values)
         return improved
 
-    def _renew_loss(self) -> None:
-        """What stands beside the values of an evaluation is as new as they are."""
-        if self.position.recent.steps:
-            self.position.latest["train/loss"] = self.position.recent.loss
-        self.position.recent = Window()
-
     def _tell(self, remark: str = "") -> None:
         """A line of the newest loss and metrics; without val data, of the loss alone."""
-        self._renew_loss()
+        self.position.renew_loss()
         where = f"epoch {self.solver.iteration / self.steps_per_epoch:<6.4g} step {self.solver.iteration:<7}"
         told = self.position.latest.keys() - self.each | {self.monitor}
         shown = {name: value for name, value in self.position.latest.items() if name in told}
