@@ -17,6 +17,7 @@ import pytest
 
 from layerforge import Net, train
 from layerforge.config.document import Config
+from layerforge.data.digits import Digits
 from layerforge.schema.errors import ConfigError, DataError, DivergedError
 from layerforge.snapshot import read_snapshot
 from layerforge.training.console import Console
@@ -236,8 +237,9 @@ def test_what_is_missing_is_said_before_anything_is_written(
 def test_labels_out_of_range_stop_the_run_with_exit_3(config: Path) -> None:
     from layerforge.schema.errors import LayerError
 
+    np.savez("d.npz", **Digits(split="train[:64]").load())  # a set that does not say how many classes it has
     with pytest.raises(LayerError, match="out of range for 5 classes") as caught:
-        run(config, "net.fc2.out_features=5")
+        run(config, "net.fc2.out_features=5", "data={train: {type: NPZ, path: d.npz, batch_size: 32}}")
     assert caught.value.exit_code == 3
     folder = find_run("runs/small")
     assert folder is not None
