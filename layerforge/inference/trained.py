@@ -1,7 +1,7 @@
 """A trained net, opened from a run, a checkpoint, a file of weights or a folder, without the data that it learned from.
 
-layerforge train ...        runs/<name>/<time>/checkpoints/best.h5      configuration, signature, transform, weights
-model.save(folder)          <folder>/net.yaml, <folder>/weights.h5      the same, in two files
+    layerforge train ...    runs/<name>/<time>/checkpoints/best.h5    configuration, signature, transform, weights
+    model.save(folder)      <folder>/net.yaml, <folder>/weights.h5    the same, in two files
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Trained:
     signature   what the net takes and gives
     reader      how samples come from files and objects; None where the file does not say so
     transform   that of its training data; None where the file does not hold one
+    allow_import   whether the run's own configuration may run Python files
     """
 
     config: Config | None
@@ -63,6 +64,7 @@ class Trained:
     signature: Signature
     reader: Reader | None
     transform: InputTransform | None
+    allow_import: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the configuration of the data: what a copy predicts with."""
@@ -107,7 +109,7 @@ class Trained:
         if self.config is not None:
             return self.config
         if self.run is not None:
-            return load_config(self.run, (), allow_import=True)[0]
+            return load_config(self.run, (), self.allow_import)[0]  # what it imports need not be what the file does
         return Config.from_dict(self.tree, (), user_modules.import_all)
 
     def open_data(self, section: str) -> Loader:
@@ -189,7 +191,8 @@ def open_trained(
         with_data = config or (own if signature is None else Config.from_dict(tree, (), user_modules.import_all))
         with _needing_data(file, signature):
             signature, reader = _from_data(net, with_data, signature)
-    return Trained(config, tree, None if run is None else str(run.path), net, file, signature, reader, transform)
+    place = None if run is None else str(run.path)
+    return Trained(config, tree, place, net, file, signature, reader, transform, allow_import)
 
 
 @contextmanager

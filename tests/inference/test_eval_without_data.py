@@ -111,3 +111,16 @@ def test_a_table_has_the_columns_and_the_words_of_training(tmp_path: Path, capsy
     (tmp_path / "new.csv").write_text("a,b,kind\n1,2,dog\n")
     assert main(["eval", run, f"data.test.path={tmp_path / 'new.csv'}", "--data", "test"]) == 3
     assert "'dog'" in capsys.readouterr().err
+
+
+def test_files_that_only_the_run_imports_need_leave_too(
+    sparse: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "more.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w').close()\n")
+    resolved = Path(sparse) / "config.resolved.yaml"
+    resolved.write_text(f"import: [{tmp_path / 'more.py'}]\n" + resolved.read_text())
+    assert main(["eval", sparse, "--data", "test"]) == 2
+    assert "--allow-import" in capsys.readouterr().err
+    assert not (tmp_path / "was_run").exists()
+    assert main(["eval", sparse, "--data", "test", "--allow-import"]) == 0
+    assert (tmp_path / "was_run").exists()
