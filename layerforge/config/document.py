@@ -20,7 +20,6 @@ from .python_tree import placed_copy
 from .resolved import described, resolved_tree
 from .sections import CheckpointSection, Section, SolverSection, Top, TrainSection
 from .variables import interpolate
-from .yaml_file import parse_yaml
 
 TOP_LEVEL = (
     "version",
@@ -105,19 +104,18 @@ class Config:
     @classmethod
     def of_inputs(
         cls,
-        text: str,
+        resolved: PlacedDict,
         name: str,
         inputs: Mapping[str, Spec],
         import_files: Callable[[list[str]], None] | None = None,
     ) -> Config:
-        """The configuration of a resolved YAML text, with declared inputs in the place of its data section.
+        """The configuration of a resolved tree, with declared inputs in the place of its data section.
 
-        So a net is built where the data that its shapes came from are gone. `name` is what errors call the text.
+        So a net is built where the data that its shapes came from are gone. `name` is what errors call it.
         """
-        read = parse_yaml(text, name)
-        tree = part(read, (key for key in read if key != "data"))
-        if "data" in read:
-            declared = {top for layer in read.get("net") or () for top in _declared(layer)}
+        tree = part(resolved, (key for key in resolved if key != "data"))
+        if "data" in resolved:
+            declared = {top for layer in resolved.get("net") or () for top in _declared(layer)}
             tree["inputs"] = placed_copy(
                 {name: input_section(spec) for name, spec in inputs.items() if name not in declared}
             )

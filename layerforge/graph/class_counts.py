@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..schema.errors import ConfigError
+from ..schema.texts import first_few
 from .graph import Graph, Step
 
 OF_CLASSES = ("logits", "log_probabilities", "probabilities", "margins")  # what a loss reads, a score for each class
@@ -22,9 +23,7 @@ def compare_class_counts(graph: Graph, names: Sequence[str]) -> list[str]:
         loss, blob = f"'{step.node.name}' ({step.node.layer.type_name})", step.node.bottoms[0]
         words = f"{loss} reads {scores} scores ('{blob}'), the data have {len(names)} classes"
         if scores < len(names):
-            listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            hint = f"a score for each of them: {listed}"
-            raise ConfigError(words, place=step.node.place, hint=hint)
+            raise ConfigError(words, place=step.node.place, hint=f"a score for each of them: {first_few(names, 5)}")
         if scores > len(names):
             remarks.append(f"{words}: predictions will be numbers, not names. Is the number of outputs meant?")
     return remarks

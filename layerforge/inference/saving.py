@@ -46,7 +46,7 @@ def _whole(trained: Trained) -> Signature:
 def _tree(trained: Trained, signature: Signature) -> Mapping[str, Any]:
     config = trained.net.config
     if config.tree.get("data") is not None:
-        config = Config.of_inputs(dump_yaml(config.resolved()), "the configuration", signature.inputs)
+        config = Config.of_inputs(config.resolved(), "the configuration", signature.inputs)
     return {key: value for key, value in config.resolved().items() if key not in OF_TRAINING}
 
 

@@ -175,9 +175,8 @@ def open_trained(
         _refuse_imports(tree, name, allow_import)
     if config is None and overrides:
         config = Config.from_dict(tree, overrides, user_modules.import_all)
-        text = dump_yaml(config.resolved())
-        tree = parse_yaml(text, name)
-    own = _config(text, tree, name, signature)
+        tree = parse_yaml(dump_yaml(config.resolved()), name)
+    own = _config(tree, name, signature)
     with _needing_data(file, signature):
         net = Net(own, keep="none", backend=backend)
     net.load_arrays(arrays, str(file))
@@ -237,9 +236,9 @@ def _refuse_imports(tree: Mapping[str, Any], name: str, allow_import: bool) -> N
         raise ConfigError(f"{name} imports Python files: {listed}", hint=hint)
 
 
-def _config(text: str, tree: PlacedDict, name: str, signature: Signature | None) -> Config:
+def _config(tree: PlacedDict, name: str, signature: Signature | None) -> Config:
     if signature is not None:
-        return Config.of_inputs(text, name, signature.inputs, user_modules.import_all)
+        return Config.of_inputs(tree, name, signature.inputs, user_modules.import_all)
     return Config.from_dict(tree, (), user_modules.import_all)
 
 
