@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -12,22 +10,15 @@ import sys
 from pathlib import Path
 
 from support.image_files import COLOURS, picture, write_folder
+from support.pages import blocks, run_apart
 
-PAGE = Path(__file__).parent.parent / "docs" / "your_data.md"
+PAGE = "your_data.md"
 
 
 def block(language: str) -> str:
     """The block of the section."""
-    section = PAGE.read_text().split("\n## A folder of images\n")[1].split("\n## ")[0]
-    [found] = re.findall(rf"```{language}\n(.*?)```", section, re.S)
+    [found] = blocks(PAGE, "A folder of images", language)
     return found
-
-
-def run(command: list[str], folder: Path) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("LAYERFORGE_")} | {"LAYERFORGE_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_folder_of_images_is_trained_scored_and_predicted_without_the_training_images(tmp_path: Path) -> None:
@@ -39,15 +30,15 @@ def test_a_folder_of_images_is_trained_scored_and_predicted_without_the_training
     picture(50, 90, 61, COLOURS["cat"]).save(tmp_path / "cat.jpg")
     train, score, predict = (shlex.split(line) for line in block("sh").splitlines())
     layerforge = [sys.executable, "-m", "layerforge"]
-    run([*layerforge, *train[1:]], tmp_path)
+    run_apart([*layerforge, *train[1:]], tmp_path)
     shutil.rmtree(tmp_path / "pets" / "train")
-    metrics = json.loads(run([*layerforge, *score[1:], "--json"], tmp_path))
+    metrics = json.loads(run_apart([*layerforge, *score[1:], "--json"], tmp_path))
     assert metrics["test/accuracy"] > 0.9
-    header, answer = (line.split(",") for line in run([*layerforge, *predict[1:]], tmp_path).splitlines())
+    header, answer = (line.split(",") for line in run_apart([*layerforge, *predict[1:]], tmp_path).splitlines())
     assert dict(zip(header, answer, strict=True))["prediction"] == "cat"
     with (tmp_path / "cat.jpg").open("rb") as file:
         command = [*layerforge, *predict[1:-1], "-"]
         piped = subprocess.run(command, cwd=tmp_path, stdin=file, capture_output=True, text=True, check=False)
     assert ",cat," in piped.stdout, piped.stderr
     code = block("python")
-    assert run([sys.executable, "-W", "error", "-c", code], tmp_path) == "('cat', 'dog') cat ['cat' 'cat']\n"
+    assert run_apart([sys.executable, "-W", "error", "-c", code], tmp_path) == "('cat', 'dog') cat ['cat' 'cat']\n"

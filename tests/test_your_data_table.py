@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.pages import blocks, run_apart
 
 from layerforge.cli import main
 
-PAGE = Path(__file__).parent.parent / "docs" / "your_data.md"
+PAGE = "your_data.md"
+SECTION = "A table"
 CITIES = {"Bonn": 0, "Kiel": 300, "Ulm": -200}
 CODE = "import sys; from layerforge.cli import main; sys.exit(main(sys.argv[1:]))"
-
-
-def blocks(language: str) -> list[str]:
-    section = PAGE.read_text().split("\n## A table\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", section, re.S)
+STRICT = [sys.executable, "-W", "error", "-c"]
 
 
 def customers(path: Path, count: int, seed: int, asked: bool = False) -> tuple[list[str], np.ndarray]:
@@ -42,19 +38,11 @@ def customers(path: Path, count: int, seed: int, asked: bool = False) -> tuple[l
     return bought, spent
 
 
-def run(arguments: list[str], folder: Path) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("LAYERFORGE_")} | {"LAYERFORGE_OFFLINE": "1"}
-    command = [sys.executable, "-W", "error", "-c", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def journey(
     number: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[dict[str, float], list[dict[str, str]], list[str], np.ndarray]:
     """Train, delete what was learned from, then score and predict in processes of their own, as the page says."""
-    config, commands = blocks("yaml")[number], blocks("sh")[number].splitlines()
+    config, commands = blocks(PAGE, SECTION, "yaml")[number], blocks(PAGE, SECTION, "sh")[number].splitlines()
     assert len(config.splitlines()) <= 12 and len(commands) == 3
     train, score, predict = (shlex.split(line)[1:] for line in commands)
     (folder / train[1]).write_text(config)
@@ -64,8 +52,8 @@ def journey(
     monkeypatch.chdir(folder)
     assert main([*train, "--quiet"]) == 0
     (folder / "train.csv").unlink()
-    scores = json.loads(run([CODE, *score, "--json"], folder))
-    run([CODE, *predict], folder)
+    scores = json.loads(run_apart([*STRICT, CODE, *score, "--json"], folder))
+    run_apart([*STRICT, CODE, *predict], folder)
     with (folder / "answers.csv").open() as file:
         return scores, list(csv.DictReader(file)), bought, spent
 
@@ -83,5 +71,5 @@ def test_what_is_spent_comes_back_in_its_own_units(tmp_path: Path, monkeypatch: 
     values = np.array([float(row[column]) for row in answers])
     assert np.sqrt(np.mean((values - spent) ** 2)) < 0.25 * spent.std()
     assert scores["val/loss"] < 0.1
-    numbers = re.findall(r"[\d.]+", run([blocks("python")[0]], tmp_path))
+    numbers = re.findall(r"[\d.]+", run_apart([*STRICT, blocks(PAGE, SECTION, "python")[0]], tmp_path))
     assert [float(n) for n in numbers] == pytest.approx([500 + 620 + 240 - 200, 500 + 980 + 660], rel=0.1)

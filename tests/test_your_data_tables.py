@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from support.pages import blocks, run_apart
 
-PAGE = Path(__file__).parent.parent / "docs" / "your_data.md"
-
-
-def blocks(section: str, language: str) -> list[str]:
-    """The blocks of a section."""
-    text = PAGE.read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
-
-
-def run(command: list[str], folder: Path) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("LAYERFORGE_")} | {"LAYERFORGE_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+PAGE = "your_data.md"
 
 
 def layerforge(line: str, folder: Path, *more: str) -> str:
     """What a command of the page prints, in a process of its own."""
     name, *words = shlex.split(line)
     assert name == "layerforge"
-    return run([sys.executable, "-m", "layerforge", *words, *more], folder)
+    return run_apart([sys.executable, "-m", "layerforge", *words, *more], folder)
 
 
 def payments(path: Path, count: int, rng: Any) -> None:
@@ -45,13 +30,13 @@ def payments(path: Path, count: int, rng: Any) -> None:
 
 def test_an_imbalanced_table_is_trained_scored_and_predicted_without_its_file(tmp_path: Path) -> None:
     section, rng = "An imbalanced table", np.random.default_rng(0)
-    [config] = blocks(section, "yaml")
+    [config] = blocks(PAGE, section, "yaml")
     assert len(config.splitlines()) <= 12
     (tmp_path / "fraud.yaml").write_text(config)
     payments(tmp_path / "fraud.csv", 2000, rng)
     payments(tmp_path / "fraud_test.csv", 1000, rng)
     (tmp_path / "new.csv").write_text("hour,amount,card\n3,612.5,7\n14,21.0,9\n")
-    train, score, predict = blocks(section, "sh")[0].splitlines()
+    train, score, predict = blocks(PAGE, section, "sh")[0].splitlines()
     layerforge(train, tmp_path)
     (tmp_path / "fraud.csv").unlink()
     assert json.loads(layerforge(score, tmp_path, "--json"))["test/balanced"] > 0.9
@@ -61,13 +46,13 @@ def test_an_imbalanced_table_is_trained_scored_and_predicted_without_its_file(tm
 
 def test_arrays_from_python_are_trained_scored_and_predicted_without_them(tmp_path: Path) -> None:
     section = "Arrays from Python"
-    train, ask = blocks(section, "python")
-    run([sys.executable, "-W", "error", "-c", train], tmp_path)
-    assert run([sys.executable, "-W", "error", "-c", ask], tmp_path) == "[0 1]\n"
+    train, ask = blocks(PAGE, section, "python")
+    run_apart([sys.executable, "-W", "error", "-c", train], tmp_path)
+    assert run_apart([sys.executable, "-W", "error", "-c", ask], tmp_path) == "[0 1]\n"
     x = np.random.default_rng(1).normal(size=(100, 2))
     np.savez(tmp_path / "new.npz", x=x, label=(np.hypot(*x.T) > 1.1).astype(int))
     np.savez(tmp_path / "question.npz", x=[[0.1, 0.2], [2.0, -1.5]])
-    score, predict = blocks(section, "sh")[0].splitlines()
+    score, predict = blocks(PAGE, section, "sh")[0].splitlines()
     assert json.loads(layerforge(score, tmp_path, "--json"))["test/accuracy"] > 0.85
     header, *answers = (line.split(",") for line in layerforge(predict, tmp_path).splitlines())
     assert [dict(zip(header, answer, strict=True))["prediction"] for answer in answers] == ["0", "1"]

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from support.pages import blocks, run_apart
 
-PAGE = Path(__file__).parent.parent / "docs" / "your_data.md"
+PAGE = "your_data.md"
 GOOD, BAD = ("wonderful", "moving", "brilliant", "superb"), ("dull", "tedious", "weak", "boring")
 OTHERS = ("the", "film", "was", "a", "story", "about", "people", "and", "its", "music")
 
 
 def block(language: str) -> str:
     """The block of the section."""
-    section = PAGE.read_text().split("\n## Texts with labels\n")[1].split("\n## ")[0]
-    [found] = re.findall(rf"```{language}\n(.*?)```", section, re.S)
+    [found] = blocks(PAGE, "Texts with labels", language)
     return found
 
 
@@ -38,13 +35,6 @@ def reviews(path: Path, count: int, seed: int, labels: bool = True) -> list[str]
     return found
 
 
-def run(command: list[str], folder: Path) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("LAYERFORGE_")} | {"LAYERFORGE_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_texts_with_labels_are_trained_scored_and_predicted_without_the_training_file(tmp_path: Path) -> None:
     config = block("yaml")
     assert len(config.splitlines()) <= 12
@@ -54,12 +44,12 @@ def test_texts_with_labels_are_trained_scored_and_predicted_without_the_training
     expected = reviews(tmp_path / "new.jsonl", 40, seed=1, labels=False)
     train, score, predict = (shlex.split(line) for line in block("sh").splitlines())
     layerforge = [sys.executable, "-m", "layerforge"]
-    run([*layerforge, *train[1:]], tmp_path)
+    run_apart([*layerforge, *train[1:]], tmp_path)
     (tmp_path / "train.jsonl").unlink()
-    metrics = json.loads(run([*layerforge, *score[1:], "--json"], tmp_path))
+    metrics = json.loads(run_apart([*layerforge, *score[1:], "--json"], tmp_path))
     assert next(v for k, v in metrics.items() if k.endswith("accuracy")) > 0.9
-    run([*layerforge, *predict[1:]], tmp_path)
+    run_apart([*layerforge, *predict[1:]], tmp_path)
     with (tmp_path / "answers.csv").open() as file:
         answers = [row["prediction"] for row in csv.DictReader(file)]
     assert len(answers) == 40 and np.mean([a == b for a, b in zip(answers, expected, strict=True)]) > 0.9
-    assert run([sys.executable, "-W", "error", "-c", block("python")], tmp_path) == "('neg', 'pos') pos\n"
+    assert run_apart([sys.executable, "-W", "error", "-c", block("python")], tmp_path) == "('neg', 'pos') pos\n"
