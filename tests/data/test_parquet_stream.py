@@ -11,20 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 from support.data_files import isolate
+from support.resuming import whole_and_resumed
 from support.tools import demand
 
-from layerforge import load_model, train
+from layerforge import load_model
 from layerforge.config.document import Config
 from layerforge.data import open_data, parquet_stream, streaming
 from layerforge.data.lazy import Lazy
 from layerforge.data.parquet import Parquet
 from layerforge.data.parquet_stream import ParquetSheet
 from layerforge.schema.errors import LayerForgeError
-from layerforge.training.console import Console
 
 ROWS = 400
 RNG = np.random.default_rng(8)
-QUIET = Console(progress="off", quiet=True, results=False)
 NET = [
     {"name": "fc", "type": "Linear", "bottom": "x", "out_features": 3},
     {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "label"]},
@@ -153,13 +152,9 @@ def test_val_and_predictions_use_what_train_has_learned() -> None:
     feed = {"type": "Parquet", "path": "t.parquet", "stream": True, "batch_size": 32, "shuffle_buffer": 80, **keys}
     config: dict[str, Any] = {"data": {"train": feed}, "net": NET}
     config |= {"solver": {"lr": 0.1, "momentum": 0.9}, "checkpoint": {"every": {"steps": 5}}}
-    whole = train(config, ["train.max_steps=12"], console=QUIET)
-    part = train(config, ["train.max_steps=5"], console=QUIET)
-    train(config, ["train.max_steps=12"], resume_from=part.run, allow_config_change=True, console=QUIET)
-    a, b = (load_model(run).net.arrays() for run in (whole.run, part.run))
-    assert all((a[name] == b[name]).all() for name in a)
+    whole = whole_and_resumed(config, 12, 5)
     Path("t.parquet").unlink()
-    model = load_model(whole.run)
+    model = load_model(whole)
     assert model.predict("val.parquet").tolist() == model.predict({n: list(c) for n, c in some.items()}).tolist()
 
 

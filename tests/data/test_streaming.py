@@ -11,18 +11,17 @@ import h5py
 import numpy as np
 import pytest
 from support.data_files import isolate
+from support.resuming import whole_and_resumed
 
-from layerforge import load_model, train
+from layerforge import load_model
 from layerforge.config.document import Config
 from layerforge.data import open_data, streaming
 from layerforge.data.lazy import Lazy
 from layerforge.data.streaming import by_chunks
 from layerforge.schema.errors import DataError, LayerForgeError
-from layerforge.training.console import Console
 
 RNG = np.random.default_rng(4)
 X, LABEL = RNG.normal(size=(500, 6)).astype(np.float32), RNG.integers(0, 3, 500)
-QUIET = Console(progress="off", quiet=True, results=False)
 NET = [
     {"name": "fc", "type": "Linear", "bottom": "x", "out_features": 3},
     {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "label"]},
@@ -111,13 +110,9 @@ def test_a_streamed_run_goes_on_bit_for_bit_and_predicts() -> None:
     feed = {**SOURCES["NPY"], "stream": True, "batch_size": 32, "shuffle_buffer": 100}
     config: dict[str, Any] = {"data": {"train": feed}, "net": NET}
     config |= {"solver": {"lr": 0.1, "momentum": 0.9}, "checkpoint": {"every": {"steps": 10}}}
-    whole = train(config, ["train.max_steps=24"], console=QUIET)
-    part = train(config, ["train.max_steps=10"], console=QUIET)
-    train(config, ["train.max_steps=24"], resume_from=part.run, allow_config_change=True, console=QUIET)
-    a, b = (load_model(run).net.arrays() for run in (whole.run, part.run))
-    assert all((a[name] == b[name]).all() for name in a)
+    whole = whole_and_resumed(config, 24, 10)
     Path("x.npy").rename("asked.npy")
-    model = load_model(whole.run)
+    model = load_model(whole)
     assert (model.predict_proba("asked.npy") == model.predict_proba(X)).all()
 
 
