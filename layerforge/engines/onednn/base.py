@@ -78,6 +78,15 @@ class OneDnn(Layer):
         """The order, outermost first, into which it copies a bottom of so many axes; None where it takes any."""
         return None
 
+    @classmethod
+    def has_jvp(cls) -> bool:
+        """It computes what the reference does: its jvp is the reference's, from what `as_if_saved` says was kept."""
+        return cls.jvp is not Layer.jvp
+
+    @classmethod
+    def has_jvp_params(cls) -> bool:
+        return cls.jvp_params is not Layer.jvp_params
+
     @contextmanager
     def as_if_saved(self, **arrays: Any) -> Iterator[None]:
         """While this lasts, `saved` holds what the reference would have kept, for those of its methods that read it."""

@@ -47,7 +47,6 @@ class Linear(Layer):
               front of a ReLU, 1/D or less elsewhere
     """
 
-    linear_in_params = True
     backward_reads = ("bottom",)
     sparse_bottoms = (0,)
 
@@ -108,6 +107,12 @@ class Linear(Layer):
 
     def jvp(self, dx: Any) -> Any:
         return dx @ self.params.weight.T
+
+    def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:
+        x = self.saved.x
+        moved = [] if weight is None else [x @ weight.T]
+        moved += [] if bias is None else [bias]
+        return self.xp.broadcast_to(sum(moved), (*x.shape[:-1], self.out_features))
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 2 * bottoms[0].size * self.out_features
