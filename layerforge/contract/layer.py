@@ -138,6 +138,7 @@ class Layer(Declared):
     sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
+    can_overwrite_grad  backward can write the gradients of all parameters instead of adding to them
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
     examples, bad_examples   what the checks run on
     """
@@ -152,6 +153,7 @@ class Layer(Declared):
     sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
+    can_overwrite_grad: bool = False
     adds_up: ClassVar[bool] = True
     examples: ClassVar[list[Example]] = []
     bad_examples: ClassVar[list[Bad]] = []
@@ -166,6 +168,7 @@ class Layer(Declared):
     needs_grad: tuple[bool, ...]  # per bottom
     tops_wanted: int  # how many tops the net names
     runs_in_place: bool  # the net proved that the top may overwrite the bottom
+    overwrites_grad: bool  # if it can: the old gradients of its parameters count for nothing in the next backward
     params: Params
     grads: Grads
     state: State
@@ -182,7 +185,7 @@ class Layer(Declared):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         self.name, self.xp, self.dtype = cls.type_name, None, "float32"
-        self.needs_grad, self.tops_wanted, self.runs_in_place = (), 1, False
+        self.needs_grad, self.tops_wanted, self.runs_in_place, self.overwrites_grad = (), 1, False, False
         self.run = Run()
         self.params, self.grads, self.state, self.needs_param_grad = Params(), Grads(), State(), Flags()
         self.grad_rows = Rows()
@@ -468,7 +471,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "draws": ("engines",),
     "needs_grad": ("run",),
     "runs_in_place": ("run",),
-    "overwrites_grad": ("run",),  # of an engine's layer alone
+    "overwrites_grad": ("run",),
 }
 
 

@@ -33,8 +33,6 @@ class OneDnn(Layer):
 
     engine = "onednn"
     replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops and Acts: see script.py
-    can_overwrite_grad: ClassVar[bool] = False  # where `overwrites_grad`, backward writes all gradients of parameters
-    overwrites_grad: bool = False
     ops: dict[str, Any]  # Op or Act, by name
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
