@@ -28,6 +28,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 COLORS = {"gray": 1, "rgb": 3, "bgr": 3}  # and how many channels they have
 ORIENTATION = 0x0112  # the tag of EXIF that says how the camera was held
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # Pillow's modes of grey with more than 8 bits
+GREY = ("1", "L", "LA", "La", "F", *DEEP)  # those without colours
+SKIPPING = "; in training, on_error: skip leaves it out"
 BLOCK = 1 << 20  # bytes that a decoder gets at once
 
 
@@ -164,8 +166,11 @@ def read_image(path: str | Path, mode: str, what: str = "", form: ImageForm | No
         raise file_error(path, f"{what}{error.message}", error.hint) from None
 
 
-def decoded(content: bytes, mode: str) -> Any:
-    """The image that the bytes of a file hold. Errors   those of `read_image`, without the file"""
+def decoded(content: bytes, mode: str | None) -> Any:
+    """The image that the bytes of a file hold. Errors   those of `read_image`, without the file
+
+    mode   None: "L" of a grey one, otherwise "RGB"
+    """
     image_of = pillow()
     try:
         image = image_of.open(io.BytesIO(content), formats=FORMATS)
@@ -181,7 +186,7 @@ def decoded(content: bytes, mode: str) -> Any:
     try:
         image.decodermaxblock = BLOCK
         image.load()
-        return in_mode(upright(image), mode)
+        return in_mode(upright(image), mode or ("L" if image.mode in GREY else "RGB"))
     except DataError:
         raise
     except Exception as problem:
@@ -190,7 +195,7 @@ def decoded(content: bytes, mode: str) -> Any:
 
 def _damaged(problem: Exception) -> DataError:
     words = " ".join(str(problem).split())[:200]
-    hint = "replace the file; in training, on_error: skip leaves it out"
+    hint = f"replace the file{SKIPPING}"
     return DataError(f"cannot be decoded: it is damaged or cut off ({words or type(problem).__name__})", hint=hint)
 
 

@@ -18,7 +18,6 @@ from ..schema.synonyms import did_you_mean
 from ..schema.texts import first_few
 from .files import file_error, reading, size_of
 from .image_form import SUFFIXES
-from .image_reader import IMAGE
 from .image_source import ImageSource, Listing
 from .learned import unknown_class
 from .rows import is_number
@@ -89,8 +88,9 @@ class ImageList(ImageSource):
         if self.separator is not None and (self.label is None or isinstance(self.label, list) or not self.separator):
             raise ConfigError("separator is for one column of labels", hint="for example label: tags, separator: '|'")
         names = self._label_names()
-        if len(set(names)) < len(names) or {IMAGE, "target"} & set(names):
-            raise ConfigError(f"label: blobs {', '.join(names)} need names of their own, other than image and target")
+        if len(set(names)) < len(names) or {self.blob, "target"} & set(names):
+            listed = ", ".join(names)
+            raise ConfigError(f"label: blobs {listed} need names of their own, other than {self.blob} and target")
 
     def _label_names(self) -> list[str]:
         """The blobs of the labels."""
