@@ -40,6 +40,7 @@ def fingerprints(data: DataSection, imports: list[str]) -> dict[str, Fingerprint
     found: dict[str, Fingerprint] = {}
     known: dict[Path, Fingerprint | None] = {}
     named = [(f"data.{section}", path) for section, feed in data.feeds().items() for path in files_of(feed.source)]
+    named += [("data.transform", Path(mean))] if (mean := data.scaling.mean_file) is not None else []
     for role, path in [*named, *(("import", Path(each)) for each in imports)]:
         if path not in known:
             known[path] = folder_fingerprint(path) if path.is_dir() else fingerprint(path)
