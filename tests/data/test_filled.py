@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from support.data_files import isolate
+from support.pages import blocks
 from support.resuming import whole_and_resumed
 
 from layerforge import load_model
+from layerforge.config.data_section import DataSection
 from layerforge.config.document import Config
+from layerforge.config.yaml_file import parse_yaml
 from layerforge.data import Loader, open_data
 from layerforge.schema.errors import ConfigError, DataError
 from layerforge.schema.registry import SOURCES
@@ -98,3 +101,9 @@ def test_classes_that_a_filler_does_not_give() -> None:
     made = source(blobs={"label": {"shape": [], "classes": 3, "filler": {"type": "constant", "value": 3}}})
     with pytest.raises(DataError, match="gets 3 to 3 from its filler"):
         made.load()
+
+
+def test_the_block_of_the_page() -> None:
+    config = next(block for block in blocks("data.md", "Sources", "yaml") if "Filled" in block)
+    data = open_data(DataSection.from_config(parse_yaml(config, "data.md")["data"]))
+    assert next(data.loaders["train"].epoch()).blobs["data"].shape == (64, 3, 32, 32)

@@ -16,11 +16,13 @@ import pytest
 from PIL import Image
 from support.data_files import isolate
 from support.image_files import picture
+from support.pages import blocks, output_of
 from support.resuming import whole_and_resumed
 from support.tools import demand, demand_that
 
 from layerforge import load_model
 from layerforge.config.data_section import DataSection
+from layerforge.config.yaml_file import parse_yaml
 from layerforge.data import Loader, open_data
 from layerforge.data.datum import datum_bytes, encoded_datum_bytes, label_of, parse_blob, parse_datum
 from layerforge.data.lazy import Lazy
@@ -218,6 +220,18 @@ def test_mean_and_std_of_records(here: Path) -> None:
     write_lmdb("train", PIXELS, LABELS)
     x = next(loader(train={"type": "LMDB", "path": "train"}, transform={"mean": "pixel"}).epoch()).blobs["image"]
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-6)
+
+
+def test_what_the_page_says_of_data_of_caffe(here: Path) -> None:
+    [program] = blocks("data.md", "Data of Caffe", "python")
+    [config] = blocks("data.md", "Data of Caffe", "yaml")
+    names: dict[str, Any] = {}
+    output_of(program, names, "data.md")
+    data = open_data(DataSection.from_config(parse_yaml(config, "data.md")["data"]))
+    batch = next(data.loaders["val"].epoch()).blobs
+    images, mean = names["images"][80:].astype(np.float64), names["images"][:80].mean(axis=0)
+    np.testing.assert_allclose(batch["data"], (images - mean)[:, :, 2:30, 2:30], atol=1e-4)
+    assert batch["label"].tolist() == names["labels"][80:].tolist() and len(data.loaders["train"]) == 4
 
 
 # Datum ----------------------------------------------------------------------------------------------------------------
