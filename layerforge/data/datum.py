@@ -168,10 +168,10 @@ def _numbers(kind: int, value: Any, dtype: str, at: int, what: str) -> np.ndarra
 def _dims(buffer: memoryview, offset: int, what: str) -> list[int]:
     """The sizes of a BlobShape, packed or one by one."""
     dims: list[int] = []
-    for number, kind, value, at in wire.fields(buffer, 0, len(buffer), what):
+    for number, _, value, at in wire.fields(buffer, 0, len(buffer), what):
         if number == 1 and isinstance(value, memoryview):
             dims += map(wire.signed, wire.varints(value, offset + at, what, MOST_AXES))
-        elif number == 1 and kind == wire.VARINT:
+        elif number == 1 and isinstance(value, int):
             dims.append(wire.signed(value))
     if len(dims) > MOST_AXES:
         raise wire.damaged(what, offset, f"more than {MOST_AXES} axes")

@@ -104,7 +104,7 @@ class Images(LazyImages):
     """
 
     def __init__(self, source: Database, form: ImageForm, is_free: bool, rows: np.ndarray) -> None:
-        super().__init__([source.path] * len(rows), rows, form, None)  # type: ignore[arg-type]
+        super().__init__([source.path] * len(rows), rows, form, None)
         self.source = source
         self.is_free = is_free
         self.rows = rows
