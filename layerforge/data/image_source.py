@@ -12,7 +12,7 @@ from ..arrays.spec import Spec
 from ..config.augmentation import INTERPOLATIONS
 from ..schema.errors import ConfigError, DataError
 from ..schema.params import Pair, param
-from .image_form import COLORS, ImageForm, pillow
+from .image_form import COLORS, ImageForm, demand_scaling, pillow
 from .image_reader import IMAGE, ImageReader
 from .lazy_images import LazyImages
 from .reader import Reader
@@ -46,6 +46,7 @@ class ImageSource(Source):
     )
     center_crop: Pair | None = param(None, help="the middle that is taken after `resize`", ge=1, le=1 << 14)
     interpolation: str = param("bilinear", help="between pixels, antialiased", choices=INTERPOLATIONS)
+    antialias: bool = param(True, help="false: scaled to `resize` as OpenCV does, and Caffe with it; bilinear only")
     on_error: str = param(
         "stop", help="a file that cannot be read: stop; or skip: all are tried first", choices=("stop", "skip")
     )
@@ -56,8 +57,13 @@ class ImageSource(Source):
 
     def validate(self) -> None:
         self._listings = {}
+        demand_scaling(type(self).__name__, self._declared_form)
         if self.blob in ("label", "target"):
             raise ConfigError(f"the images cannot be the blob '{self.blob}' as well", hint="for example blob: data")
+
+    @property
+    def _declared_form(self) -> ImageForm:
+        return ImageForm(self.size, self.color, self.resize, self.center_crop, self.interpolation, self.antialias)
 
     def listing(self, part: str) -> Listing:
         """The samples of a part. Errors   DataError where there are none, or their labels are not train's"""
@@ -67,7 +73,7 @@ class ImageSource(Source):
     def form(self) -> ImageForm:
         """What images become. Errors   ConfigError where Pillow is missing"""
         pillow()
-        return ImageForm(self.size, self.color, self.resize, self.center_crop, self.interpolation)
+        return self._declared_form
 
     @property
     def channels(self) -> str:

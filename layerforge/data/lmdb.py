@@ -14,7 +14,7 @@ from ..schema.registry import register_source
 from .array_reader import ArrayReader
 from .datum import Datum
 from .files import file_error
-from .image_form import COLORS, ImageForm, decoded
+from .image_form import COLORS, ImageForm, decoded, demand_scaling
 from .image_reader import ImageReader
 from .lazy import Lazy
 from .lmdb_records import Database, Images, Values, data_file, database
@@ -48,10 +48,12 @@ class LMDB(Source):
     )
     center_crop: Pair | None = param(None, help="of encoded images, the middle after `resize`", ge=1, le=1 << 14)
     interpolation: str = param("bilinear", help="between pixels, antialiased", choices=INTERPOLATIONS)
+    antialias: bool = param(True, help="false: scaled to `resize` as OpenCV does, and Caffe with it; bilinear only")
 
     def validate(self) -> None:
         if self.blob == self.label:
             raise ConfigError(f"LMDB: two blobs would be called '{self.blob}'")
+        demand_scaling("LMDB", self._form_of((1, 1), "bgr"))
 
     @property
     def channels(self) -> str:
@@ -96,7 +98,11 @@ class LMDB(Source):
         except DataError as error:
             raise found.error(0, error) from None
         color = self.color or ("gray" if image.mode == "L" else "bgr")
-        return ImageForm(own or (image.height, image.width), color, self.resize, self.center_crop, self.interpolation)
+        return self._form_of(own or (image.height, image.width), color)
+
+    def _form_of(self, size: tuple[int, int], color: str) -> ImageForm:
+        """What encoded images become."""
+        return ImageForm(size, color, self.resize, self.center_crop, self.interpolation, self.antialias)
 
     def specs(self) -> dict[str, Spec]:
         form = self._form

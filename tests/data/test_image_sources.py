@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from support.data_files import isolate
 from support.image_files import picture, write_folder
+from support.tools import demand
 
 from layerforge.config.data_section import DataSection
 from layerforge.data import Loader, image_form, lazy_images, open_data
@@ -447,3 +448,32 @@ def test_lists_of_caffe_that_cannot_be_read(here: Path) -> None:
     for name in ("label", "target"):
         with pytest.raises(ConfigError, match=f"cannot be the blob '{name}'"):
             listed(path, blob=name)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L"])
+def test_scaling_without_antialiasing_is_opencvs_bit_for_bit(kind: str) -> None:
+    demand("cv2")
+    import cv2
+
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        high, wide, height, width = (int(n) for n in rng.integers(1, 60, 4))
+        if number % 10 == 0:  # a way of its own
+            high, wide = 2 * height, 2 * width
+        image = picture(number, high, wide).convert(kind)
+        form = ImageForm((height, width), "gray" if kind == "L" else "rgb", (height, width), antialias=False)
+        assert np.array_equal(form.fitted(image), cv2.resize(np.asarray(image), (width, height)))
+
+
+def test_scaling_without_antialiasing_in_a_source(here: Path) -> None:
+    path = caffe_list(here, "a b/0.png 0\na b/1.png 1\n")
+    values = {"delimiter": " ", "label": 1, "resize": [12, 10]}
+    rough, smooth = (listed(path, **values, antialias=how).load()["image"][:] for how in (False, True))
+    x = np.asarray(Image.open(here / "a b" / "1.png")).astype(np.float64)[3:5, 2:4]  # of 30 x 20: at 3.25 and 2.5
+    assert np.abs(rough[1, :, 1, 1] - np.array([0.75, 0.25]) @ x.mean(axis=1)).max() < 1
+    assert (rough != smooth).any()
+    reader = listed(path, **values, antialias=False).reader()
+    assert not type(reader).parse(reader.plain()).form.antialias
+    for wrong in ({"antialias": False}, {"antialias": False, "resize": 9, "interpolation": "bicubic"}):
+        with pytest.raises(ConfigError, match="antialias: false is for bilinear scaling"):
+            listed(path, **wrong)
