@@ -6,8 +6,8 @@ and not the training. It imports nothing of the framework.
     describe FILE...             a line of JSON each: {"arrays": {name: [shape, dtype, stored bytes, rows of a chunk]},
                                  "refused": {name: why}}
     read SECONDS FILE NAME...    the arrays' bytes, in C order and native byte order
-    serve                        as long as there are lines [FILE, NAME, START, STOP, SECONDS] (JSON) on stdin, the
-                                 bytes of these rows
+    serve                        as long as there are lines [FILE, NAME, START, STOP, BYTES, SECONDS] (JSON) on stdin,
+                                 the bytes of these rows
     snapshot                     of a snapshot of format 1 on stdin, JSON: {"arrays": {name: [dtype, shape, position]},
                                  "texts": {name of an attribute: its JSON}}
 """
@@ -189,7 +189,7 @@ def serve(requests: Any, out: Any) -> None:
     with ExitStack() as stack:
         kept: dict[str, Any] = {}
         for line in requests:
-            path, name, start, stop, seconds = json.loads(line)
+            path, name, start, stop, size, seconds = json.loads(line)
             more_time(seconds)
             if path not in kept:
                 if len(kept) >= MOST_OPEN:
@@ -199,7 +199,10 @@ def serve(requests: Any, out: Any) -> None:
             with library():
                 data = kept[path][name]
                 values = data[start:stop]
-            out.write(np.ascontiguousarray(values, dtype=data.dtype.newbyteorder("=")).tobytes())
+            content = np.ascontiguousarray(values, dtype=data.dtype.newbyteorder("=")).tobytes()
+            if len(content) != size:  # whoever asks would wait for the rest
+                raise Unreadable(f"'{name}' changed while it was read")
+            out.write(content)
             out.flush()
             if hasattr(signal, "SIGALRM"):
                 signal.alarm(0)  # the next request may take its time

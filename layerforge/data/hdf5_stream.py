@@ -93,7 +93,8 @@ class Child:
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin is not None and stdout is not None
         try:
-            stdin.write((json.dumps([path, name, start, start + len(array), SECONDS]) + "\n").encode())
+            request = [path, name, start, start + len(array), array.nbytes, SECONDS]
+            stdin.write((json.dumps(request) + "\n").encode())
             stdin.flush()
             whole = fill(stdout, array)
         except BrokenPipeError:

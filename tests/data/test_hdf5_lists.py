@@ -161,3 +161,12 @@ def test_whole_numbers_in_floats_are_classes_in_a_single_file_too(here: Path) ->
     with h5py.File("parts/1.h5", "r+") as file:
         file["label"][0] = np.nan
     assert "sample 0 is nan, but an index is a whole number" in refused(path="parts/1.h5").message
+
+
+def test_a_file_that_becomes_shorter_is_not_waited_for(here: Path) -> None:
+    found = source(stream=True).load()["x"]
+    with h5py.File("parts/new.h5", "w") as file:
+        file["x"], file["label"] = X[:3], LABEL[:3]
+    os.replace("parts/new.h5", "parts/2.h5")
+    with pytest.raises(DataError, match=r"2.h5: is not an HDF5 file, or damaged .'x' changed while it was read"):
+        found[120:130]

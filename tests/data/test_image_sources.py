@@ -432,8 +432,9 @@ def test_a_list_of_caffe_ends_its_paths_at_the_last_space(here: Path) -> None:
     source = SOURCES.get("ImageList")(**{k: v for k, v in train.items() if k not in ("type", "shuffle")})
     read = source.reader().read(here / "a b" / "1.png", ["data"], {})
     assert (read["data"][0] == blobs["data"][1]).all()
+    (here / "a b" / "0.png").rename(here / "a b" / "0")
     moved = here / "elsewhere.txt"
-    moved.write_text("0.png 1\n")
+    moved.write_text("0 1\n")
     assert listed(moved, delimiter=" ", label=1, folder=str(here / "a b")).load()["image"][:].shape == (1, 3, 12, 10)
 
 

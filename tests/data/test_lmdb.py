@@ -336,6 +336,14 @@ def test_databases_that_cannot_be_read(here: Path) -> None:
         assert words in str(failure(source(name).specs)), name
 
 
+def test_a_file_that_was_cut_short_is_refused_before_its_samples_are_read(here: Path) -> None:
+    write_lmdb("d", RNG.integers(0, 256, (6, 3, 50, 50), dtype=np.uint8))
+    path = Path("d/data.mdb")
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 4096 * 4096 - 4 * 4096)
+    assert "is cut off" in str(failure(lambda: LmdbFile("d/data.mdb")))
+
+
 def test_no_damaged_file_ends_the_process(here: Path) -> None:
     """Bytes are changed where the tree is, and anywhere; the file is cut off. What comes is samples or an error."""
     write_lmdb("train", PIXELS, LABELS)
