@@ -26,7 +26,7 @@ WIRE_TYPE = {
     **dict.fromkeys(("string", "bytes", "message"), wire.BYTES),
 }
 FORMS = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
-DTYPES = {"float": np.dtype("<f4"), "double": np.dtype("<f8")}
+DTYPES: dict[str, np.dtype[Any]] = {"float": np.dtype("<f4"), "double": np.dtype("<f8")}
 
 
 def load(path: str | Path, kind: str) -> Message:

@@ -220,8 +220,6 @@ class Message:
             return False
         return all(_same(value, other.values[name]) for name, value in self.values.items())
 
-    __hash__ = None  # type: ignore[assignment]  # it can change
-
     def __repr__(self) -> str:
         return f"{self.kind}({', '.join(self.values)})"
 
