@@ -17,7 +17,7 @@ from ...schema.errors import LayerForgeError, raise_all
 from . import fields
 from .fields import Field
 from .files import content
-from .message import Message, Unknown, single
+from .message import MESSAGE_WEIGHT, Message, Unknown, single
 from .tokens import FLOAT, INTEGER, NAME, Tokens
 
 DEEPEST = 100  # messages within messages that are not known
@@ -106,7 +106,7 @@ class _Parser(Tokens):
             closing = OPENING.get(self.token)
             if closing is None:
                 raise self.fail(f"expected '{{' after {field.name}, found {self.found()}")
-            self.count()
+            self.count(MESSAGE_WEIGHT)
             item, opened = Message(field.of, self.origin, at), self.at
             self.advance()
             self.fields_of(item, closing, opened)

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from ...schema.errors import ConfigError, DataError, LayerForgeError
+from ...schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 from . import fields
 from .fields import Field
 from .message import Origin, single
 
 MOST_VALUES = 2_000_000  # in a file
+MOST_PROBLEMS = 1000  # of which one file tells
 TOKEN = re.compile(
     r"""[A-Za-z_]\w* | \.?\d(?:[eE][+-]|[\w.])* | "[^"\\\n]*(?:\\.[^"\\\n]*)*" | '[^'\\\n]*(?:\\.[^'\\\n]*)*' | \#[^\n]*
     | \S""",
@@ -68,6 +69,8 @@ class Tokens:
     def wrong(self, what: str, at: int, length: int, hint: str | None = None) -> None:
         """Note a value that does not fit its field."""
         self.problems.append(ConfigError(what, place=self.origin.place(at, length), hint=hint))
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise_all(self.problems)
 
     def found(self) -> str:
         """The present token in words."""
@@ -75,8 +78,9 @@ class Tokens:
             return "a text whose closing quote is missing"
         return f"'{self.token[:40].encode(errors='replace').decode()}'" if self.token else "the end of the file"
 
-    def count(self) -> None:
-        self.left -= 1
+    def count(self, values: int = 1) -> None:
+        """Refuse a file with more values than a definition of a net has."""
+        self.left -= values
         if self.left < 0:
             raise self.fail(f"more than {MOST_VALUES} values: this is no definition of a net")
 
