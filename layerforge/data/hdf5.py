@@ -58,7 +58,7 @@ class HDF5(Source):
     stream: bool | None = param(None, help="read samples when a batch wants them; null: where they exceed 1 GiB")
 
     @property
-    def files(self) -> list[str]:
+    def members(self) -> list[str]:
         """The HDF5 files in order."""
         if not is_list(self.path):
             return [self.path]
@@ -67,11 +67,11 @@ class HDF5(Source):
         return files
 
     def read_files(self) -> list[str]:
-        return list(dict.fromkeys([self.path, *self.files]))
+        return list(dict.fromkeys([self.path, *self.members]))
 
     def count(self, part: str) -> int | None:
         total = 0
-        for path in self.files:
+        for path in self.members:
             lengths = {tuple(_form(describe(path)["arrays"][name])[0][:1]) for name in self.names(path).values()}
             if len(lengths) != 1 or not all(lengths):
                 return None  # reading them will say what is wrong: different numbers of samples
@@ -91,7 +91,7 @@ class HDF5(Source):
         return chosen(path, self.blobs, known)
 
     def specs(self) -> dict[str, Spec]:
-        first, *others = self.files
+        first, *others = self.members
         specs = self._specs_of(first)
         for path in others:
             for blob, spec in self._specs_of(path).items():
@@ -119,7 +119,7 @@ class HDF5(Source):
         specs = self.specs()
         found: dict[str, Any] = self._streamed(specs)
         whole: dict[str, list[np.ndarray]] = {blob: [] for blob in specs if blob not in found}
-        files = self.files
+        files = self.members
         child = Child() if len(files) > 1 else None
         for path in files:
             names = self.names(path)
@@ -138,7 +138,7 @@ class HDF5(Source):
         found = {}
         for blob, spec in specs.items():
             parts, name = [], ""
-            for path in self.files:
+            for path in self.members:
                 name, known = self.names(path)[blob], describe(path)["arrays"]
                 shape, dtype = _form(known[name])
                 parts.append(Stored(path, shape[0], dtype, known[name][3]))
@@ -158,7 +158,7 @@ class HDF5(Source):
         wanted = {blob: spec for blob, spec in self.specs().items() if not spec.is_real and not spec.shape}
         pieces: dict[str, list[np.ndarray]] = {blob: [] for blob in wanted}
         child = Child() if wanted else None
-        for path in self.files if wanted else ():
+        for path in self.members if wanted else ():
             names = self.names(path)
             arrays = read_arrays(path, list(dict.fromkeys(names[blob] for blob in wanted)), child)
             for blob, each in pieces.items():
@@ -243,6 +243,14 @@ def read_arrays(path: str, names: list[str], child: Child | None = None) -> dict
     if not whole:
         raise file_error(path, "changed while it was read")
     return arrays
+
+
+def read_text(path: str, name: str) -> str:
+    """The one short text that a dataset of the root group holds."""
+    size_of(path)
+    with _child([path], "text", path, name) as stream:
+        answer = stream.read()
+    return json.loads(answer)["text"]
 
 
 def demand_stored(path: str, names: list[str], small: int) -> int:

@@ -28,6 +28,7 @@ class Origin:
         self.file = file
         self.text = text
         self._starts: list[int] | None = None
+        self._shown = (0, "")  # the line that was asked for last, which may be long, and its text
 
     def place(self, position: int, length: int = 1) -> Place:
         """The place of a character or byte."""
@@ -37,10 +38,13 @@ class Origin:
             self._starts = [0, *(i + 1 for i, character in enumerate(self.text) if character == "\n")]
         line = bisect.bisect_right(self._starts, position)
         start = self._starts[line - 1]
-        end = self._starts[line] - 1 if line < len(self._starts) else len(self.text)
-        shown = self.text[start:end].encode(errors="replace").decode().rstrip("\r")
-        return Place(self.file, line, position - start + 1, shown, length)
+        if self._shown[0] != line:
+            end = self._starts[line] - 1 if line < len(self._starts) else len(self.text)
+            self._shown = (line, self.text[start:end].encode(errors="replace").decode().rstrip("\r"))
+        return Place(self.file, line, position - start + 1, self._shown[1], length)
 
+
+MESSAGE_WEIGHT = 10  # a message takes the memory of so many other values; the readers count it so
 
 MADE = Origin("<made here>")  # of messages that no file holds
 
@@ -134,7 +138,6 @@ class Message:
         if value is MISSING:
             value = Message(field.of)
         self.values.setdefault(name, []).append(value)
-        self._positions.pop(name, None)
         return value
 
     def clear(self, name: str) -> None:
@@ -142,12 +145,18 @@ class Message:
         self.values.pop(name, None)
         self._positions.pop(name, None)
 
-    def rename(self, name: str, new: str) -> None:
-        """Give what is set as one field to another, with its places."""
-        fields.field(self.kind, new)
-        self.values[new] = self.values.pop(name)
+    def insert(self, name: str, value: Any) -> None:
+        """Put in front of a repeated field."""
+        self.values.setdefault(name, []).insert(0, value)
         if name in self._positions:
-            self._positions[new] = self._positions.pop(name)
+            self._positions[name].insert(0, self._positions[name][0])
+
+    def take(self, other: Message, name: str, value: Any = MISSING, as_name: str | None = None) -> None:
+        """Set a field to what `other` has as `name`, or to `value`, with the place that it has there."""
+        new = as_name or name
+        fields.field(self.kind, new)
+        self.values[new] = other.values[name] if value is MISSING else value
+        self._positions[new] = list(other._positions.get(name, [other._start]))
 
     def place(self, name: str | None = None, index: int = 0) -> Place:
         """Where a field was written, or an item of a repeated one; without a name, the message itself."""
@@ -214,8 +223,6 @@ class Message:
         if self.kind != other.kind or self.values.keys() != other.values.keys():
             return False
         return all(_same(value, other.values[name]) for name, value in self.values.items())
-
-    __hash__ = None  # type: ignore[assignment]  # it can change
 
     def __repr__(self) -> str:
         return f"{self.kind}({', '.join(self.values)})"
