@@ -74,7 +74,7 @@ class InputTransform:
                  where it is not clear which blobs are inputs
         """
         targets = {name for name, use in (uses or {}).items() if use == TARGET}
-        affine = {
+        affine: dict[str, tuple[Any, Any]] = {
             name: (np.float64(1 if name in targets else natural_scale(arrays[name].dtype)), np.float64(0))
             for name, spec in specs.items()
             if spec.is_real
@@ -82,10 +82,12 @@ class InputTransform:
         chosen = _selected(transform, specs, groups, uses)
         placed = [name for group in chosen for name in group] if transform.mean_file is not None else []
         for group in chosen:
-            pair = _affine(transform, specs[group[0]], [arrays[name] for name in group])
+            factor, offset = _affine(transform, specs[group[0]], [arrays[name] for name in group])
             if crop is not None and is_image(specs[group[0]]) and not placed:
-                pair = tuple(centre_crop(a, crop) if a.ndim == 3 and a.shape[1:] != (1, 1) else a for a in pair)
-            affine.update(dict.fromkeys(group, pair))
+                factor, offset = (
+                    centre_crop(a, crop) if a.ndim == 3 and a.shape[1:] != (1, 1) else a for a in (factor, offset)
+                )
+            affine.update(dict.fromkeys(group, (factor, offset)))
         return cls(affine, crop, {name: Kind.of(arrays[name]) for name in affine if name not in targets}, placed)
 
     def __call__(self, name: str, raw: np.ndarray, dtype: str = "float32") -> np.ndarray:
