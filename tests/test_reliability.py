@@ -34,7 +34,7 @@ def test_every_promise_has_a_proof_that_is_there() -> None:
 
 # Formats that came with the sources of images, tables and texts, and with Caffe's files: spoilt less often so far.
 YOUNG = ("model", "npy", "image", "table", "parquet", "words", "jsonl", "labelled_table")
-CAFFE = ("prototxt", "caffemodel", "solverstate", "binaryproto", "caffe_h5")
+CAFFE = ("prototxt", "caffemodel", "solverstate", "binaryproto", "caffe_h5", "lmdb", "datum", "mean")
 
 
 def test_every_format_has_its_figures() -> None:
