@@ -15,7 +15,6 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
-from ...layers.norms.batch_norm import corrected_share
 from ..protocol import Circumstances
 from .activation import Activated
 
@@ -60,8 +59,7 @@ class Folding(Activated):
     def fold(self, own: Any, mean: Any, var: Any, correction: Any, weight: Any, centre: Any, scale: Any) -> None:
         """Write centre and scale."""
         if correction is not None:
-            share = corrected_share(np, correction)
-            mean, var = mean * share, var * share
+            mean, var = self.norm.running_statistics()
         np.subtract(0 if own is None else own, mean, out=centre)
         np.add(var, self.norm.eps, out=scale)
         np.sqrt(scale, out=scale)
