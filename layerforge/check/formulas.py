@@ -56,7 +56,7 @@ OPTIONS: dict[str, list[tuple[Mapping[str, Any], list[Spec]]]] = {
     "MultinomialLogisticLoss": [(WEIGHTED, [PROBABILITIES, LABELS])],
     "NLLLoss": [(WEIGHTED, [SCORES, LABELS])],
     "SigmoidFocalLoss": [({"alpha": 0.3, "gamma": 1.5}, [Spec((3, 4)), Spec((3, 4), low=0, high=1)])],
-    "SmoothL1Loss": [({"beta": 0.7}, PAIR)],
+    "SmoothL1Loss": [({"beta": 0.7}, PAIR), ({"sigma": 1.2}, PAIR)],
     "SoftmaxCrossEntropy": [
         ({**WEIGHTED, "label_smoothing": 0.3}, [SCORES, LABELS]),
         ({"weight": WEIGHTED["weight"], "label_smoothing": 0.3}, [SCORES, PROBABILITIES]),

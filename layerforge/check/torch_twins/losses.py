@@ -42,6 +42,19 @@ def with_logits(c: Call) -> Tensor:
     return normalised(c, each, counting.to(each.dtype))
 
 
+def smooth_l1(c: Call) -> Tensor:
+    """torch's SmoothL1Loss with beta for sigma; of boxes between weighted blobs, and weighted once more."""
+    hyper = dict(c.hyper)
+    sigma = hyper.pop("sigma", None)
+    if sigma is not None:
+        hyper["beta"] = sigma**-2
+    if len(c.x) == 2:
+        return between(nn.SmoothL1Loss)(replace(c, hyper=hyper))
+    x, t, inside, outside = c.x
+    each = between(nn.SmoothL1Loss)(replace(c, hyper={**hyper, "reduction": "none"}, x=[inside * x, inside * t]))
+    return reduced(outside * each, c.hyper.get("reduction", "mean"))
+
+
 def euclidean(c: Call) -> Tensor:
     """The sum of (a - b)² / 2, divided by the batch size."""
     return reduced((c.x[0] - c.x[1]) ** 2 / 2, c.hyper.get("reduction", "batchmean"))
@@ -210,7 +223,7 @@ def by_samples(twin: Callable[[Call], Tensor], default: str = "mean") -> Callabl
     """The twin of a loss whose third bottom are weights of samples, from its single losses without them."""
 
     def weighted(c: Call) -> Tensor:
-        if len(c.x) < 3:
+        if len(c.x) != 3:
             return twin(c)
         hyper = {key: value for key, value in c.hyper.items() if key != "normalization"}
         each = twin(replace(c, x=c.x[:2], hyper={**hyper, "reduction": "none"}))
@@ -235,7 +248,7 @@ TWINS = {
     "EuclideanLoss": euclidean,
     "L1Loss": between(nn.L1Loss),
     "HuberLoss": between(nn.HuberLoss),
-    "SmoothL1Loss": between(nn.SmoothL1Loss),
+    "SmoothL1Loss": smooth_l1,
     "BCELoss": between(nn.BCELoss),
     "BCEWithLogitsLoss": with_logits,
     "KLDivLoss": between(nn.KLDivLoss),
