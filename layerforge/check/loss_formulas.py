@@ -167,7 +167,13 @@ def hinge(layer: Any, scores: list[float], label: int, w: float) -> float:
 def infogain(layer: Any, scores: list[float], label: int, w: float, matrix: Any = None) -> float:
     """-w Σₖ H[label, k] log pₖ."""
     row = (layer.matrix if matrix is None else matrix)[label]
-    return -w * math.fsum(float(h) * log_p for h, log_p in zip(row, log_softmax(scores), strict=True))
+    return -w * math.fsum(float(h) * log_p for h, log_p in zip(row, limited(layer, log_softmax(scores)), strict=True))
+
+
+def limited(layer: Any, logs: list[float]) -> list[float]:
+    """log max(p, min_probability)."""
+    least = math.log(layer.min_probability) if layer.min_probability else -math.inf
+    return [max(log_p, least) for log_p in logs]
 
 
 def cross_entropy(layer: Any, x: Any, t: Any) -> Any:
@@ -181,7 +187,7 @@ def cross_entropy(layer: Any, x: Any, t: Any) -> Any:
             continue
         target = scores_at(t, at) if probabilities else [float(k == t[at]) for k in range(classes)]
         target = [(1 - share) * q + share / classes for q in target]
-        terms = zip(w, target, log_softmax(scores_at(x, at)), strict=True)
+        terms = zip(w, target, limited(layer, log_softmax(scores_at(x, at))), strict=True)
         losses[at] = -math.fsum(w_k * q * log_p for w_k, q, log_p in terms)
         weights += 1.0 if probabilities else w[int(t[at])]
     return reduced(layer, losses, counted(layer, shape, weights))

@@ -199,6 +199,19 @@ def test_nll_loss_picks_one_number_per_position() -> None:
     assert_allclose(loss.vjp(1.0)["bottom[0]"], [[0, 0, -0.5], [-0.5, 0, 0]])
 
 
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_caffe_limits_the_probability_in_the_loss_and_not_in_the_gradient(engine: str) -> None:
+    least = 1.17549435e-38
+    layer = {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["x", "t"], "min_probability": least}
+    inputs = {"x": {"shape": [2, 2], "grad": True}, "t": {"shape": [2], "dtype": "int64"}}
+    net = Net.from_config({"inputs": inputs, "net": [layer], "engine": engine}, keep="all")
+    x = np.array([[-500.0, 300.0], [0.0, math.log(3)]], "float32")
+    loss = net.forward(x=x, t=np.array([0, 0]))["loss"]
+    assert_allclose(loss, (-math.log(least) + math.log(4)) / 2, rtol=1e-6)
+    net.backward()
+    assert_allclose(net.blobs["x"].grad, [[-0.5, 0.5], [-0.375, 0.375]], rtol=1e-6)
+
+
 def test_cross_entropy_is_log_softmax_and_nll() -> None:
     x, labels = np.random.default_rng(0).normal(size=(5, 4)), np.array([0, 3, 1, 1, 2])
     log_p = Alone("LogSoftmax", x).top()
