@@ -140,6 +140,8 @@ class Layer(Declared):
     loss             its first top is a loss: loss_weight 1 unless said otherwise
     can_overwrite_grad  backward can write the gradients of all parameters instead of adding to them
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
+    exact_gradient   backward is the derivative of forward; `validate` sets it to False where hyper-parameters ask for
+                     another one on purpose, as some frameworks have: then no differences are held against it
     examples, bad_examples   what the checks run on
     """
 
@@ -149,12 +151,13 @@ class Layer(Declared):
     inplace: ClassVar[bool] = False
     top_is_view: bool = False
     grad_aliases: ClassVar[bool] = False
-    no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
+    no_grad_bottoms: tuple[int, ...] = ()
     sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
     can_overwrite_grad: bool = False
     adds_up: ClassVar[bool] = True
+    exact_gradient: bool = True
     examples: ClassVar[list[Example]] = []
     bad_examples: ClassVar[list[Bad]] = []
 
