@@ -5,44 +5,14 @@ A cell is a layer's own: how a step makes the new state (`step`), and what that 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-from ...arrays.functional import expect_role, product_over_rows, rows, shape_mismatch, sum_of
-from ...arrays.spec import Spec
-from ...contract.fillers import Filler, Uniform
-from ...contract.layer import Layer
-from ...schema.errors import LayerError
-from ...schema.params import param
-
-Arrays = tuple[Any, ...]
+from ...arrays.functional import product_over_rows, rows, sum_of
+from .unrolled import Arrays, Marks, Trace, Unrolled, in_order
 
 
-class Marks(NamedTuple):
-    """What the second bottom says of the steps, (T, N, 1) booleans in the order of a pass; None where it says nothing.
-
-    counts  whether the step happens at all: where not, the state stays and the output is 0
-    linked  whether the step takes over the state before it: where not, it begins from 0
-    """
-
-    counts: Any = None
-    linked: Any = None
-
-
-class Trace(NamedTuple):
-    """What one pass over time keeps for the way back, step by step in the order of the pass.
-
-    x (T, N, D) its input; before (T, N, H) the h that each step began from; kept what each step's cell keeps
-    """
-
-    x: Any
-    before: Any
-    kept: list[Arrays]
-    marks: Marks
-
-
-class Recurrent(Layer):
+class Recurrent(Unrolled):
     """Base of the recurrent layers. For each of the T steps, with h and perhaps c the state, 0 before the first,
 
         a_x = xₜ W_ihᵀ + b_ih,   a_h = hₜ₋₁ W_hhᵀ + b_hh,   state = step(a_x, a_h, state)
@@ -69,23 +39,6 @@ class Recurrent(Layer):
     stays and ẏₜ = 0; where a sequence begins, it is 0.
     """
 
-    bottoms = (1, 2)
-    tops = (1, 2)
-    backward_reads = ("bottom[0]",)
-    no_grad_bottoms = (1,)
-
-    gates: ClassVar[int]  # blocks of H rows in the weights
-    states: ClassVar[int] = 1  # h, or h and c
-    gates_add: ClassVar[bool] = True  # the cell uses a_x + a_h only: both have the same gradient
-
-    hidden_size: int = param(help="features H of the state", ge=1)
-    num_layers: int = param(1, help="stacked layers: each reads the outputs of the one below", ge=1, le=1000)
-    bias: bool = param(True, help="learn additive biases")
-    bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
-    second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))
-    weight_filler: Filler | None = param(None, help="start values of the weights; null: uniform within ±1/√H")
-    bias_filler: Filler | None = param(None, help="start values of the biases; null: uniform within ±1/√H")
-
     # What a cell writes -------------------------------------------------------------------------------------------
 
     def step(self, a_x: Any, a_h: Any, state: Arrays) -> tuple[Arrays, Arrays]:
@@ -99,52 +52,6 @@ class Recurrent(Layer):
     def step_along(self, da_x: Any, da_h: Any, dstate: Arrays, kept: Arrays) -> Arrays:
         """The tangent of the new state, from those of a_x, a_h and the state before."""
         raise NotImplementedError(f"{type(self).__name__} has no step_along(self, da_x, da_h, dstate, kept)")
-
-    # Set-up -------------------------------------------------------------------------------------------------------
-
-    def setup(self, x: Spec, second: Spec | None = None) -> tuple[Spec, ...]:
-        expect_role("bottom[0]", x, "real")
-        if x.ndim != 3 or not x.shape[2]:
-            raise LayerError(f"bottom[0] has shape {x.shape}, expected (N, T, D): samples, steps, features")
-        if second is not None and second.shape != x.shape[:2]:
-            raise shape_mismatch(f"bottom[1], the {self.second_bottom},", second.shape, f"{x.shape[:2]}")
-        spread = 1 / math.sqrt(self.hidden_size)
-        fillers = [f or Uniform(min=-spread, max=spread) for f in (self.weight_filler, self.bias_filler)]
-        self.declare(x.shape[2], fillers)
-        n, t = x.shape[:2]
-        last = x.with_shape((n, self.num_layers * len(self.directions), self.hidden_size))
-        tops = (x.with_shape((n, t, self.hidden_size * len(self.directions))), *[last] * self.states)
-        return tops[: self.tops_wanted]
-
-    def declare(self, width: int, fillers: Sequence[Filler]) -> None:
-        """The parameters of all passes over time, from the bottom up; width is that of the input."""
-        height, size = self.gates * self.hidden_size, self.hidden_size
-        for layer in range(self.num_layers):
-            for end in self.directions:
-                suffix = f"_l{layer}{end}"
-                self.add_param(f"weight_ih{suffix}", (height, width), fillers[0])
-                self.add_param(f"weight_hh{suffix}", (height, size), fillers[0])
-                if self.bias:
-                    self.add_param(f"bias_ih{suffix}", (height,), fillers[1], decay_mult=0)
-                    self.add_param(f"bias_hh{suffix}", (height,), fillers[1], decay_mult=0)
-            width = size * len(self.directions)
-
-    @property
-    def directions(self) -> tuple[str, ...]:
-        """Ends of parameter names: one for each direction."""
-        return ("", "_reverse") if self.bidirectional else ("",)
-
-    def marks(self, second: Any, reverse: bool) -> Marks:
-        """What the second bottom says, in the order of a pass.
-
-        Backwards in time the state comes from step t + 1; whether these two belong together is told by cont at t + 1.
-        """
-        if second is None:
-            return Marks()
-        told = (second != 0).T[:, :, None]
-        if self.second_bottom == "mask":
-            return Marks(counts=told[::-1] if reverse else told)
-        return Marks(linked=self.xp.concatenate([told[:1], told[:0:-1]]) if reverse else told)
 
     # Forward ------------------------------------------------------------------------------------------------------
 
@@ -288,12 +195,3 @@ class Recurrent(Layer):
         if names[1] in moved:
             da += moved[names[1]]
         return da.reshape(*x.shape[:2], height)
-
-    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        n, t, _ = bottoms[0].shape
-        return 2 * n * t * sum(math.prod(d.shape) for d in self.param_decls.values())
-
-
-def in_order(a: Any, reverse: bool) -> Any:
-    """Steps (T, ...) in the order of a pass: a view. Twice is once."""
-    return a[::-1] if reverse else a
