@@ -42,7 +42,7 @@ class Trace(NamedTuple):
 class Unrolled(Layer):
     """Base of the recurrent layers: all that is known before the first step, or told from outside."""
 
-    bottoms = (1, 2)
+    bottoms = (1, 3)
     tops = (1, 2)
     backward_reads = ("bottom[0]",)
     no_grad_bottoms = (1,)
@@ -54,26 +54,44 @@ class Unrolled(Layer):
     hidden_size: int = param(help="features H of the state", ge=1)
     num_layers: int = param(1, help="stacked layers: each reads the outputs of the one below", ge=1, le=1000)
     bias: bool = param(True, help="learn additive biases")
+    recurrent_bias: bool = param(True, help="learn b_hh beside b_ih; false: a single bias, b_ih")
     bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
     second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))
+    initial_states: bool = param(False, help="the last bottoms are h₀, of an LSTM also c₀; false: both are 0")
     weight_filler: Filler | None = param(None, help="start values of the weights; null: uniform within ±1/√H")
     bias_filler: Filler | None = param(None, help="start values of the biases; null: uniform within ±1/√H")
 
     # Set-up -------------------------------------------------------------------------------------------------------
 
-    def setup(self, x: Spec, second: Spec | None = None) -> tuple[Spec, ...]:
+    def setup(self, *bottoms: Spec) -> tuple[Spec, ...]:
+        x, second, initial = self.told(bottoms)
         expect_role("bottom[0]", x, "real")
         if x.ndim != 3 or not x.shape[2]:
             raise LayerError(f"bottom[0] has shape {x.shape}, expected (N, T, D): samples, steps, features")
-        if second is not None and second.shape != x.shape[:2]:
+        n, t = x.shape[:2]
+        if second is None:
+            self.no_grad_bottoms = ()
+        elif second.shape != (n, t):
             raise shape_mismatch(f"bottom[1], the {self.second_bottom},", second.shape, f"{x.shape[:2]}")
+        last = x.with_shape((n, self.num_layers * len(self.directions), self.hidden_size))
+        for name, spec in zip("hc", initial, strict=False):
+            expect_role(f"the initial {name}", spec, "real")
+            if spec.shape != last.shape:
+                raise shape_mismatch(f"the initial {name}", spec.shape, f"{last.shape}: N, layers · directions, H")
         spread = 1 / math.sqrt(self.hidden_size)
         fillers = [f or Uniform(min=-spread, max=spread) for f in (self.weight_filler, self.bias_filler)]
         self.declare(x.shape[2], fillers)
-        n, t = x.shape[:2]
-        last = x.with_shape((n, self.num_layers * len(self.directions), self.hidden_size))
         tops = (x.with_shape((n, t, self.hidden_size * len(self.directions))), *[last] * self.states)
         return tops[: self.tops_wanted]
+
+    def told(self, bottoms: Sequence[Any]) -> tuple[Any, Any, Sequence[Any]]:
+        """x, the second bottom or None, and the initial states, from all bottoms, their gradients or tangents."""
+        count = self.states if self.initial_states else 0
+        if not 1 + count <= len(bottoms) <= 2 + count:
+            least = "x" if not count else "x and the initial " + " and ".join("hc"[:count])
+            hint = "list them in this order" if count else "initial states are bottoms with initial_states: true"
+            raise LayerError(f"bottoms are {least}, and perhaps a {self.second_bottom} after x", hint=hint)
+        return bottoms[0], bottoms[1] if len(bottoms) > 1 + count else None, bottoms[len(bottoms) - count :]
 
     def declare(self, width: int, fillers: Sequence[Filler]) -> None:
         """The parameters of all passes over time, from the bottom up; width is that of the input."""
@@ -85,6 +103,7 @@ class Unrolled(Layer):
                 self.add_param(f"weight_hh{suffix}", (height, size), fillers[0])
                 if self.bias:
                     self.add_param(f"bias_ih{suffix}", (height,), fillers[1], decay_mult=0)
+                if self.bias and self.recurrent_bias:
                     self.add_param(f"bias_hh{suffix}", (height,), fillers[1], decay_mult=0)
             width = size * len(self.directions)
 
@@ -96,14 +115,17 @@ class Unrolled(Layer):
     def marks(self, second: Any, reverse: bool) -> Marks:
         """What the second bottom says, in the order of a pass.
 
-        Backwards in time the state comes from step t + 1; whether these two belong together is told by cont at t + 1.
+        Backwards in time the state comes from step t + 1; whether these two belong together is told by cont at t + 1,
+        and nothing is told of the last step and what comes after the batch.
         """
         if second is None:
             return Marks()
         told = (second != 0).T[:, :, None]
         if self.second_bottom == "mask":
             return Marks(counts=told[::-1] if reverse else told)
-        return Marks(linked=self.xp.concatenate([told[:1], told[:0:-1]]) if reverse else told)
+        if reverse:
+            told = self.xp.concatenate([self.xp.ones_like(told[:1]), told[:0:-1]])
+        return Marks(linked=told)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         n, t, _ = bottoms[0].shape
