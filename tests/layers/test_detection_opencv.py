@@ -94,3 +94,28 @@ def test_objects(tmp_path: Path, code: str, shared: bool, in_target: bool, keep:
     assert y.shape == (1, 1, 2 * keep, 7)
     rows = y[0, 0][y[0, 0, :, 1] >= 0]
     close(rows[np.lexsort((-rows[:, 2], rows[:, 0]))], found[found[:, 2] > 0])
+
+
+# Regions --------------------------------------------------------------------------------------------------------------
+
+
+def regions(samples: int, size: float, count: int = 12) -> np.ndarray:
+    """Regions in an image, the right of their left: of others OpenCV makes something else."""
+    edges = np.sort(RNG.uniform(0, size, (count, 2, 2)), axis=1).reshape(count, 4)
+    return np.concatenate([RNG.integers(0, samples, (count, 1)), edges], axis=1)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_maxima_of_regions(tmp_path: Path, scale: float) -> None:
+    x, where = RNG.normal(size=(2, 3, 9, 11)), regions(2, 8 / scale)
+    text = f"roi_pooling_param {{ pooled_h: 3 pooled_w: 4 spatial_scale: {scale} }}"
+    wanted = opencv(tmp_path, "ROIPooling", text, x, where)
+    close(Alone("ROIPooling", x, where, output_size=[3, 4], spatial_scale=scale).top(), wanted)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_means_of_regions(tmp_path: Path, scale: float) -> None:
+    x, where = RNG.normal(size=(2, 18, 9, 11)), regions(2, 8 / scale)
+    text = f"psroi_pooling_param {{ output_dim: 2 group_size: 3 spatial_scale: {scale} }}"
+    wanted = opencv(tmp_path, "PSROIPooling", text, x, where)
+    close(Alone("PSROIPooling", x, where, output_size=3, spatial_scale=scale).top(), wanted)
