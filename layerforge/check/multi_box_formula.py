@@ -23,10 +23,9 @@ def code_of(layer: Any, prior: Box, box: Box, v: Box) -> Box:
     """The offsets that say where a box is beside a prior."""
     width, height = prior[2] - prior[0], prior[3] - prior[1]
     if layer.code_type == "center_size":
-        x, y = (sum(c[0::2]) / 2 for c in (box, prior)), (sum(c[1::2]) / 2 for c in (box, prior))
         offsets = [
-            float(np.subtract(*x)) / width,
-            float(np.subtract(*y)) / height,
+            (sum(box[0::2]) - sum(prior[0::2])) / 2 / width,
+            (sum(box[1::2]) - sum(prior[1::2])) / 2 / height,
             math.log((box[2] - box[0]) / width),
             math.log((box[3] - box[1]) / height),
         ]
