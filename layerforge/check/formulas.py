@@ -27,7 +27,8 @@ SIGNS = signs(5, 2)
 OPTIONS: dict[str, list[tuple[Mapping[str, Any], list[Spec]]]] = {
     "BCELoss": [({}, [Spec((3, 4), low=0.05, high=0.95), Spec((3, 4), low=0, high=1)])],
     "BCEWithLogitsLoss": [
-        ({"pos_weight": w}, [Spec((3, 4)), Spec((3, 4), low=0, high=1)]) for w in (3.0, [0.5, 2.0, 0.0, 1.0])
+        ({"pos_weight": w, "ignore_index": 0}, [Spec((3, 4)), Spec((3, 4), low=-1, high=2)])
+        for w in (3.0, [0.5, 2.0, 0.0, 1.0])
     ],
     "CTCLoss": [
         (
@@ -35,7 +36,9 @@ OPTIONS: dict[str, list[tuple[Mapping[str, Any], list[Spec]]]] = {
             [Spec((4, 4, 3)), index((4, 3), 2), index((4,), 5, 1), index((4,), 4)],
         )
     ],
-    "ContrastiveLoss": [({"margin": 9.0, "legacy_version": True}, [Spec((6, 2, 2)), Spec((6, 2, 2)), index((6,), 2)])],
+    "ContrastiveLoss": [
+        ({"margin": 9.0, "legacy_version": True, "gradient_eps": 0.1}, [*[Spec((6, 2, 2))] * 2, index((6,), 2)])
+    ],
     "CosineEmbeddingLoss": [({"margin": 0.1}, [*VECTORS[:2], SIGNS])],
     "DiceLoss": [
         ({"activation": way, "smooth": 0.5, "squares": True, "ignore_index": 1}, [bottom, LABELS])
@@ -45,7 +48,10 @@ OPTIONS: dict[str, list[tuple[Mapping[str, Any], list[Spec]]]] = {
     "FocalLoss": [({"alpha": WEIGHTED["weight"], "gamma": 1.5, "ignore_index": 1}, [SCORES, LABELS])],
     "HingeLoss": [({**WEIGHTED, "norm": "L2"}, [SCORES, LABELS])],
     "HuberLoss": [({"delta": 0.7}, PAIR)],
-    "InfogainLoss": [({**WEIGHTED, "matrix": MATRIX}, [SCORES, LABELS]), (WEIGHTED, [SCORES, LABELS, Spec((3, 3))])],
+    "InfogainLoss": [
+        ({**WEIGHTED, "matrix": MATRIX, "min_probability": 0.3}, [SCORES, LABELS]),
+        ({**WEIGHTED, "min_probability": 0.3}, [SCORES, LABELS, Spec((3, 3))]),
+    ],
     "KLDivLoss": [({"log_target": True}, [Spec((3, 4), low=-5, high=0)] * 2)],
     "L1Loss": [({}, PAIR)],
     "MSELoss": [({}, PAIR)],
@@ -53,10 +59,10 @@ OPTIONS: dict[str, list[tuple[Mapping[str, Any], list[Spec]]]] = {
     "MultinomialLogisticLoss": [(WEIGHTED, [PROBABILITIES, LABELS])],
     "NLLLoss": [(WEIGHTED, [SCORES, LABELS])],
     "SigmoidFocalLoss": [({"alpha": 0.3, "gamma": 1.5}, [Spec((3, 4)), Spec((3, 4), low=0, high=1)])],
-    "SmoothL1Loss": [({"beta": 0.7}, PAIR)],
+    "SmoothL1Loss": [({"beta": 0.7}, PAIR), ({"sigma": 1.2}, PAIR)],
     "SoftmaxCrossEntropy": [
-        ({**WEIGHTED, "label_smoothing": 0.3}, [SCORES, LABELS]),
-        ({"weight": WEIGHTED["weight"], "label_smoothing": 0.3}, [SCORES, PROBABILITIES]),
+        ({**WEIGHTED, "label_smoothing": 0.3, "min_probability": 0.3}, [SCORES, LABELS]),
+        ({"weight": WEIGHTED["weight"], "label_smoothing": 0.3, "min_probability": 0.3}, [SCORES, PROBABILITIES]),
     ],
     "TripletMarginLoss": [({"margin": 2.0, "p": 3.0, "eps": 0.1}, VECTORS)],
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract import call
-from ..run import along_params
 from .case import (
     Case,
     CheckFailed,
@@ -15,6 +14,7 @@ from .case import (
     computes,
     demand,
     differentiable,
+    exact,
     layer_check,
     outputs,
     same,
@@ -49,7 +49,7 @@ def check_shapes_and_dtypes(case: Case) -> None:
                 demand(str(grad.dtype) == dtype, f"gradient of bottom[{i}] is {grad.dtype}, expected {dtype}")
 
 
-@layer_check(differentiable)
+@layer_check(differentiable, exact)
 def check_gradients(case: Case) -> None:
     """Backward agrees with finite differences: every bottom, every parameter, random upstream gradient."""
     for row in layer_gradients(case.cls, case.example, backend=case.backend, tolerance=Tolerance()):
@@ -62,7 +62,7 @@ def has_ties(case: Case) -> str | None:
     return None if equal_elements(case.used[0]) else "no two elements of its bottoms are equal"
 
 
-@layer_check(differentiable, has_ties)
+@layer_check(differentiable, exact, has_ties)
 def check_ties(case: Case) -> None:
     """Where elements of the bottoms are equal, backward is right for moving them together, the one way that is smooth.
 
@@ -155,7 +155,7 @@ def has_jvp_params(case: Case) -> str | None:
     layer = case.probe().layer
     if not (case.differentiable and len(layer.params)):
         return "it has no parameters"
-    return None if along_params.knows(layer) else "it has no jvp of its own along parameters"
+    return None if layer.has_jvp_params() else "it has no jvp of its own along parameters"
 
 
 @check(has_jvp_params)
@@ -172,7 +172,7 @@ def check_jvp_params(case: Case) -> None:
         grads = {}
         for name, array in layer.params.items():
             v = rng.normal(size=array.shape)
-            tangents = along_params.along(layer, probe.bottoms, {name: probe.device(v)})
+            tangents = call.jvp_params(layer, {name: probe.device(v)})
             pairs = [(d, t) for d, t in zip(dys, tangents, strict=True) if d is not None]
             demand(all(t.shape == d.shape for d, t in pairs), f"the tangent along {name} has not the shape of the top")
             grads[name] = v, sum(float((probe.host(d) * probe.host(t)).sum()) for d, t in pairs)

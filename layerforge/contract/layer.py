@@ -134,13 +134,16 @@ class Layer(Declared):
     inplace          it can write its top over its bottom, taking the top from `self.buf(..., over=x)`
     top_is_view      its top shares memory with its bottom (`validate` sets it where hyper-parameters decide)
     grad_aliases     a gradient that it returns may be the memory of dy
-    no_grad_bottoms  real bottoms that never get a gradient
+    no_grad_bottoms  real bottoms that never get a gradient (`setup` sets it where it depends on which there are)
+    carries          it goes on from batch to batch: what `carried` has of a phase its next forward of that phase begins
+                     from (`validate` sets it where hyper-parameters decide)
     sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
-    linear_in_params while bottoms stand still the tops are linear in all parameters together, as y = x Wᵀ + b is: their
-                     tangent along the parameters is a forward with the tangents of the parameters in the place of these
+    can_overwrite_grad  backward can write the gradients of all parameters instead of adding to them
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
+    exact_gradient   backward is the derivative of forward; `validate` sets it to False where hyper-parameters ask for
+                     another one on purpose, as some frameworks have: then no differences are held against it
     examples, bad_examples   what the checks run on
     """
 
@@ -150,12 +153,15 @@ class Layer(Declared):
     inplace: ClassVar[bool] = False
     top_is_view: bool = False
     grad_aliases: ClassVar[bool] = False
-    no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
+    no_grad_bottoms: tuple[int, ...] = ()
+    carries: bool = False
+    told_beginnings: bool = False  # where it carries: a bottom tells where a sequence begins, so an epoch need not
     sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
-    linear_in_params: ClassVar[bool] = False
+    can_overwrite_grad: bool = False
     adds_up: ClassVar[bool] = True
+    exact_gradient: bool = True
     examples: ClassVar[list[Example]] = []
     bad_examples: ClassVar[list[Bad]] = []
 
@@ -169,11 +175,13 @@ class Layer(Declared):
     needs_grad: tuple[bool, ...]  # per bottom
     tops_wanted: int  # how many tops the net names
     runs_in_place: bool  # the net proved that the top may overwrite the bottom
+    overwrites_grad: bool  # if it can: the old gradients of its parameters count for nothing in the next backward
     params: Params
     grads: Grads
     state: State
     needs_param_grad: Flags
     grad_rows: Rows
+    carried: dict[str, tuple[Array, ...]]  # by phase; replaced by each forward, and never written into
     kept: Saved | None  # what forward saved, for `saved`
     draws: int  # how many times this forward has drawn random numbers
     param_decls: dict[str, ParamDecl]
@@ -185,10 +193,10 @@ class Layer(Declared):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         self.name, self.xp, self.dtype = cls.type_name, None, "float32"
-        self.needs_grad, self.tops_wanted, self.runs_in_place = (), 1, False
+        self.needs_grad, self.tops_wanted, self.runs_in_place, self.overwrites_grad = (), 1, False, False
         self.run = Run()
         self.params, self.grads, self.state, self.needs_param_grad = Params(), Grads(), State(), Flags()
-        self.grad_rows = Rows()
+        self.grad_rows, self.carried = Rows(), {}
         self.param_decls, self.state_decls = {}, {}
         self.memory, self.kept, self.draws = Memory(), None, 0
         return self
@@ -237,7 +245,8 @@ class Layer(Declared):
     def jvp(self, *tangents: Array | None) -> Any:
         """The tangents of the tops from those of the bottoms, after a forward that was kept: forward accumulation.
 
-        Optional: for a layer without it, a net derives it from backward. A tangent may be None for zero.
+        Optional: for a layer without it, a net derives it from backward. A tangent may be None for zero. That of a
+        layer whose forward is overridden is not asked.
         """
         raise NotImplementedError(f"{type(self).__name__} has no jvp(self, dx)")
 
@@ -245,7 +254,7 @@ class Layer(Declared):
     def jvp_params(self, **tangents: Array) -> Any:
         """The tangents of the tops from those of the parameters that move, by name, while the bottoms stand still.
 
-        Optional: nobody asks where `linear_in_params` holds, and without either a net derives it from backward.
+        Optional, as `jvp` is. What it needs of the bottoms it takes from `saved`: they may not be there any more.
         """
         raise NotImplementedError(f"{type(self).__name__} has no jvp_params(self, weight)")
 
@@ -403,8 +412,19 @@ class Layer(Declared):
 
     @classmethod
     def has_jvp(cls) -> bool:
-        """Whether the layer writes down its forward accumulation."""
-        return cls.jvp is not Layer.jvp
+        """Whether the layer writes down its forward accumulation along bottoms."""
+        return _written_for_its_forward(cls, "jvp")
+
+    @classmethod
+    def has_jvp_params(cls) -> bool:
+        """Whether the layer writes down its forward accumulation along parameters."""
+        return _written_for_its_forward(cls, "jvp_params")
+
+
+def _written_for_its_forward(cls: type[Layer], method: str) -> bool:
+    """Whether a method was written down for the forward that a layer has, and not for one that it overrides."""
+    writer = next(each for each in cls.__mro__ if method in vars(each))
+    return writer is not Layer and getattr(writer, "forward", Layer.forward) in (Layer.forward, cls.forward)
 
 
 FOREIGN = {
@@ -452,6 +472,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "state": (),
     "needs_param_grad": (),
     "grad_rows": (),
+    "carried": (),  # the mapping is the layer's; run clears and fills it
     "param_decls": (),  # by add_param and add_state
     "state_decls": (),
     "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place
@@ -459,7 +480,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "draws": ("engines",),
     "needs_grad": ("run",),
     "runs_in_place": ("run",),
-    "overwrites_grad": ("run",),  # of an engine's layer alone
+    "overwrites_grad": ("run",),
 }
 
 

@@ -121,6 +121,11 @@ class Source(Declared):
         return type(self).__name__
 
     @property
+    def consecutive(self) -> bool | None:
+        """Whether each sample goes on where the one before it ends, as windows of a text do; None: not known."""
+        return None
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The words of the classes by number; () where they have none. A subclass may write a plain attribute."""
         return ()
@@ -280,6 +285,13 @@ class Source(Declared):
         `layerforge check` looks at them. Nothing is downloaded or made for it.
         """
         return {}
+
+    def read_files(self) -> list[str] | None:
+        """The files that its samples are in, where these are not just what its parameters name; None by default.
+
+        A run keeps their fingerprints. Errors   DataError where it cannot be told
+        """
+        return None
 
     def notes(self) -> list[str]:
         """What has to be said of the numbers that a net learns from them; nothing by default."""

@@ -39,6 +39,14 @@ class Place:
         return f"{number} | {text}\n{' ' * len(number)} | {caret}{' ' + note if note else ''}"
 
 
+@dataclass(frozen=True)
+class BytePlace(Place):
+    """A spot in a binary file; `column` is the offset of a byte, from 0."""
+
+    def __str__(self) -> str:
+        return f"{self.file}: byte {self.column}"
+
+
 class PlacedDict(dict):
     """A dict that knows where it and each of its keys and values were written."""
 

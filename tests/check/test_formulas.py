@@ -33,8 +33,8 @@ def test_every_loss_has_a_formula_that_is_tried_with_all_options_at_once(cls: ty
     assert missing <= ALONE.get(cls.type_name, set())
 
 
-# A matrix is a bottom instead; probabilities have no label to ignore.
-ALONE = {"InfogainLoss": {"matrix"}, "SoftmaxCrossEntropy": {"ignore_index"}}
+# A matrix is a bottom instead; probabilities have no label to ignore; sigma says what beta does.
+ALONE = {"InfogainLoss": {"matrix"}, "SoftmaxCrossEntropy": {"ignore_index"}, "SmoothL1Loss": {"beta", "sigma"}}
 
 
 def test_there_are_no_formulas_of_layers_that_do_not_exist() -> None:

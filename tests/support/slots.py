@@ -19,6 +19,7 @@ SLOTS = [
     ["solvers", "data", "check"],
     ["training"],
     ["inference"],
+    ["interop"],
     ["debug"],
     ["cli", "__main__"],
 ]

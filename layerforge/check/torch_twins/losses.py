@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,29 @@ def between(module: Callable[..., nn.Module], **default: Any) -> Callable[[Call]
         return reduced(module(**hyper, reduction="none")(*c.x), reduction)
 
     return twin
+
+
+def with_logits(c: Call) -> Tensor:
+    """torch's BCEWithLogitsLoss of single elements, without the ignored ones, divided by what Caffe counts."""
+    hyper = {k: v for k, v in c.hyper.items() if k not in ("ignore_index", "normalization")}
+    counting = c.x[1].trunc() != c.hyper.get("ignore_index", -(10**9))
+    each = between(nn.BCEWithLogitsLoss)(replace(c, hyper={**hyper, "reduction": "none"})) * counting
+    if c.hyper.get("reduction") == "batchmean":
+        return reduced(each, "batchmean")
+    return normalised(c, each, counting.to(each.dtype))
+
+
+def smooth_l1(c: Call) -> Tensor:
+    """torch's SmoothL1Loss with beta for sigma; of boxes between weighted blobs, and weighted once more."""
+    hyper = dict(c.hyper)
+    sigma = hyper.pop("sigma", None)
+    if sigma is not None:
+        hyper["beta"] = sigma**-2
+    if len(c.x) == 2:
+        return between(nn.SmoothL1Loss)(replace(c, hyper=hyper))
+    x, t, inside, outside = c.x
+    each = between(nn.SmoothL1Loss)(replace(c, hyper={**hyper, "reduction": "none"}, x=[inside * x, inside * t]))
+    return reduced(outside * each, c.hyper.get("reduction", "mean"))
 
 
 def euclidean(c: Call) -> Tensor:
@@ -80,7 +104,22 @@ def infogain(c: Call, x: Tensor, t: Tensor) -> Tensor:
     """-Σ_k H[t, k] log softmax(x)_k."""
     matrix = c.x[2] if len(c.x) > 2 else torch.tensor(c.hyper["matrix"])
     rows = matrix[t].movedim(-1, 1)
-    return -(rows * x.log_softmax(dim=1)).sum(dim=1)
+    return -(rows * limited(c, x.log_softmax(dim=1))).sum(dim=1)
+
+
+def limited(c: Call, log_p: Tensor) -> Tensor:
+    """log max(p, min_probability), with the gradient of log p."""
+    least = c.hyper.get("min_probability", 0.0)
+    return log_p + (log_p.clamp(min=math.log(least)) - log_p).detach() if least else log_p
+
+
+def cross_entropy(c: Call) -> Tensor:
+    """torch's CrossEntropyLoss; with min_probability from its single losses, of labels without weights."""
+    if "min_probability" not in c.hyper:
+        return divided(nn.CrossEntropyLoss)(c)
+    hyper = {k: v for k, v in c.hyper.items() if k != "min_probability"}
+    log_p = -through_torch(replace(c, hyper={**hyper, "reduction": "none"}), nn.CrossEntropyLoss)
+    return normalised(c, -limited(c, log_p), torch.ones_like(log_p))
 
 
 def divided(module: Callable[..., nn.Module]) -> Callable[[Call], Tensor]:
@@ -151,13 +190,19 @@ def dice(c: Call) -> Tensor:
 
 
 def contrastive(c: Call) -> Tensor:
-    """d² / 2 for pairs that are alike, max(0, margin - d)² / 2 for others; legacy_version: max(0, margin - d²) / 2."""
+    """d² / 2 for pairs that are alike, max(0, margin - d)² / 2 for others; legacy_version: max(0, margin - d²) / 2.
+
+    With gradient_eps autograd's gradient of the second is multiplied by d / (d + gradient_eps).
+    """
     a, b, t = c.x
     square, margin = ((a - b) ** 2).flatten(1).sum(dim=1), c.hyper.get("margin", 1.0)
     if c.hyper.get("legacy_version"):
         apart = (margin - square).clamp(min=0)
     else:
-        apart = (margin - square.sqrt()).clamp(min=0) ** 2
+        d, eps = square.sqrt(), c.hyper.get("gradient_eps", 0.0)
+        apart = (margin - d).clamp(min=0) ** 2
+        if eps:
+            apart = apart.detach() + (apart - apart.detach()) * (d / (d + eps)).detach()
     return reduced(torch.where(t == 1, square, apart) / 2, c.hyper.get("reduction", "mean"))
 
 
@@ -194,7 +239,7 @@ def by_samples(twin: Callable[[Call], Tensor], default: str = "mean") -> Callabl
     """The twin of a loss whose third bottom are weights of samples, from its single losses without them."""
 
     def weighted(c: Call) -> Tensor:
-        if len(c.x) < 3:
+        if len(c.x) != 3:
             return twin(c)
         hyper = {key: value for key, value in c.hyper.items() if key != "normalization"}
         each = twin(replace(c, x=c.x[:2], hyper={**hyper, "reduction": "none"}))
@@ -202,10 +247,12 @@ def by_samples(twin: Callable[[Call], Tensor], default: str = "mean") -> Callabl
         reduction = c.hyper.get("reduction", default)
         if reduction != "mean":
             return reduced(omega * each, reduction)
-        if c.x[1].is_floating_point():
-            return (omega * each).sum() / omega.sum()
-        valid = c.x[1] != c.hyper.get("ignore_index", -(10**9))
-        weight = weights_of(c, c.x[0].shape[1])[torch.where(valid, c.x[1], 0)] * valid
+        ignored, t = c.hyper.get("ignore_index", -(10**9)), c.x[1]
+        if t.is_floating_point():
+            weight = (t.trunc() != ignored).to(t.dtype) if "ignore_index" in c.hyper else torch.ones_like(each)
+        else:
+            valid = t != ignored
+            weight = weights_of(c, c.x[0].shape[1])[torch.where(valid, t, 0)] * valid
         n = {"valid": (omega * weight).sum(), "full": each.numel(), "batch_size": len(each), "none": 1}
         return (omega * each).sum() / n[c.hyper.get("normalization", "valid")]
 
@@ -217,12 +264,12 @@ TWINS = {
     "EuclideanLoss": euclidean,
     "L1Loss": between(nn.L1Loss),
     "HuberLoss": between(nn.HuberLoss),
-    "SmoothL1Loss": between(nn.SmoothL1Loss),
+    "SmoothL1Loss": smooth_l1,
     "BCELoss": between(nn.BCELoss),
-    "BCEWithLogitsLoss": between(nn.BCEWithLogitsLoss),
+    "BCEWithLogitsLoss": with_logits,
     "KLDivLoss": between(nn.KLDivLoss),
     "NLLLoss": divided(nn.NLLLoss),
-    "SoftmaxCrossEntropy": divided(nn.CrossEntropyLoss),
+    "SoftmaxCrossEntropy": cross_entropy,
     "MultinomialLogisticLoss": of_classes(lambda c, x, t: -picked(x, t).clamp(min=1e-20).log()),
     "HingeLoss": of_classes(hinge),
     "InfogainLoss": of_classes(infogain),

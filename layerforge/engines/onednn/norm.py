@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
-from ...layers.norms.batch_norm import BatchNorm, values_per_channel
+from ...layers.norms.batch_norm import BatchNorm, corrected_share, unbiased, values_per_channel
 from ...layers.norms.layer_norm import LayerNorm
 from ...layers.norms.local_response_norm import LocalResponseNorm
 from ...layers.norms.standardize import per_channel
-from ...schema.errors import LayerError
 from ..protocol import Circumstances
 from . import primitives
 from .activation import in_order_of_memory, rectify_what_is_not_finite
@@ -42,6 +42,13 @@ def give(layer: Any, dweight: Any, dbias: Any) -> None:
         if layer.needs_param_grad[name]:
             grad = layer.grads[name]
             grad[...] = total if layer.overwrites_grad else grad + total
+
+
+def correct(sum_of_means: Any, sum_of_vars: Any, correction: Any, mean: Any, var: Any) -> None:
+    """Write mean and var from their sums and the sum of the weights."""
+    share = corrected_share(np, correction)
+    np.multiply(sum_of_means, share, mean)
+    np.multiply(sum_of_vars, share, var)
 
 
 class OneDnnBatchNorm(OneDnn, BatchNorm):
@@ -74,13 +81,13 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
 
     def forward(self, x: Any) -> Any:
         learning = self.phase == "train" and not self.use_running_stats
-        if learning and values_per_channel(x) < 2:
-            raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
+        if learning:
+            self.expect_several(values_per_channel(x))
         x4 = self.settled("x", self.as_image("x", x), "saved")
         y = self.buf("y", x.shape) if x.ndim == 2 else self.image("y", x.shape)
         y4, mask = self.settled("y", self.as_image("y", y)), self.mask(x4)
         if not learning:
-            mean, var = self.state.running_mean, self.state.running_var
+            mean, var = self.fixed_statistics()
             self.normalize(x4, mean, var, y4, mask)
         else:
             mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
@@ -90,10 +97,12 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             else:
                 self.normalize_many(x4, mean, var, y4, mask, self.view("y rows", y, positions))
             self.follow_batch(mean, var, rough, values_per_channel(x))
+            if self.bias_correction:
+                self.act("one more", self.count_batch)(self.state.correction)
         if self.relu:  # a NaN among the elements of a batch is one in its mean
             flat = None if learning else self.view("x flat", x4, in_order_of_memory)
             self.act("not finite", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
-        self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
+        self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning, shape=x.shape)
         return y
 
     def normalize(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, fixed: bool = True) -> None:
@@ -122,9 +131,10 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
     def follow_batch(self, mean: Any, var: Any, rough: Any, m: int) -> None:
         """What `follow` does with both statistics: a pass for each, in which the rough mean is added again."""
         running_mean, running_var = self.state.running_mean, self.state.running_var
+        of_batch = 1.0 if self.bias_correction else self.momentum
         kept, of_mean, of_var = (
             self.view(f"share {share}", None, lambda _, share=share: np.array([share], mean.dtype))
-            for share in (1 - self.momentum, self.momentum, self.momentum * (m / (m - 1)))
+            for share in (1 - self.momentum, of_batch, of_batch * unbiased(m))
         )
         if rough is None:
             self.op("running mean", primitives.blend)(mean, running_mean, running_mean, of_mean, kept, None)
@@ -133,6 +143,20 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             op = self.op(f"running mean {added}", primitives.blend, added)
             op(mean, rough, running_mean, of_mean, of_mean, None)
         self.op("running var", primitives.blend)(var, running_var, running_var, of_var, kept, None)
+
+    def count_batch(self, correction: Any) -> None:
+        """What `follow` does with the sum of the weights."""
+        np.multiply(correction, 1 - self.momentum, correction)
+        np.add(correction, 1, correction)
+
+    def fixed_statistics(self) -> tuple[Any, Any]:
+        """The mean and the variance that eval normalises by, in memory that stays where it is."""
+        sums = self.state.running_mean, self.state.running_var
+        if not self.bias_correction:
+            return sums
+        mean, var = (self.buf(f"corrected {i}", a.shape, life="saved") for i, a in enumerate(sums))
+        self.act("corrected", correct)(*sums, self.state.correction, mean, var)
+        return mean, var
 
     def affine_params(self) -> tuple[Any, Any]:
         """weight and bias, or None for both."""
@@ -176,15 +200,28 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             take_sums_off(x, mean, inv_std, dy, scale, *means, dx)
 
     def jvp(self, dx: Any) -> Any:
-        kept = self.saved
-        inv_std = 1 / np.sqrt(per_channel(kept.var, dx.ndim) + self.eps)
-        xhat = (kept.x.reshape(dx.shape) - per_channel(kept.mean, dx.ndim)) * inv_std
+        with self.as_reference():
+            return self.through_relu(super().jvp(dx))
+
+    def jvp_params(self, **moved: Any) -> Any:
+        with self.as_reference():
+            return self.through_relu(super().jvp_params(**moved))
+
+    @contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """While this lasts, `saved` has x̂ in the place of x, mean and variance."""
+        kept, ndim = self.saved, len(self.saved.shape)
+        inv_std = 1 / np.sqrt(per_channel(kept.var, ndim) + self.eps)
+        xhat = (kept.x.reshape(kept.shape) - per_channel(kept.mean, ndim)) * inv_std
         with self.as_if_saved(xhat=xhat, inv_std=inv_std, by_batch=kept.learning):
-            tangent = self.through(dx)
+            yield
+
+    def through_relu(self, tangent: Any) -> Any:
+        """The tangent of the top from that of the ReLU's bottom, `as_reference`."""
         if not self.relu:
             return tangent
-        weight, bias = (per_channel(p, dx.ndim) for p in self.affine_params()) if self.affine else (1, 0)
-        return tangent * (weight * xhat + bias > 0)
+        weight, bias = (per_channel(p, tangent.ndim) for p in self.affine_params()) if self.affine else (1, 0)
+        return tangent * (weight * self.saved.xhat + bias > 0)
 
 
 class OneDnnLayerNorm(OneDnn, LayerNorm):
@@ -212,7 +249,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
         self.act("apart", np.subtract)(rows, self.view("first column", rows, lambda a: a[:, :1]), apart)
         op = self.op("y", primitives.layer_norm, self.eps)
         op(apart, self.params.weight, self.params.bias, mean, var, self.matrix("y", y))
-        self.save(x=apart, mean=mean, var=var)
+        self.save(x=apart, mean=mean, var=var, shape=x.shape)
         return y
 
     def backward(self, dy: Any) -> Any:
@@ -233,11 +270,21 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
         give(self, *products_with_standardized(x, mean[:, None], inv_std[:, None], dy))
 
     def jvp(self, dx: Any) -> Any:
-        kept = self.saved
+        with self.as_reference():
+            return super().jvp(dx)
+
+    def jvp_params(self, **moved: Any) -> Any:
+        with self.as_reference():
+            return super().jvp_params(**moved)
+
+    @contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """While this lasts, `saved` has x̂ in the place of x, means and variances."""
+        kept, shape = self.saved, self.saved.shape
         inv_std = 1 / np.sqrt(kept.var[:, None] + self.eps)
         xhat = (kept.x - kept.mean[:, None]) * inv_std
-        with self.as_if_saved(xhat=xhat.reshape(dx.shape), inv_std=inv_std.reshape(*dx.shape[:-1], 1)):
-            return super().jvp(dx)
+        with self.as_if_saved(xhat=xhat.reshape(shape), inv_std=inv_std.reshape(*shape[:-1], 1), shape=shape):
+            yield
 
 
 class OneDnnLocalResponseNorm(OneDnn, LocalResponseNorm):

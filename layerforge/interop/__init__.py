@@ -1,0 +1,1 @@
+"""Models of other programs: read, proven layer by layer, and written back."""

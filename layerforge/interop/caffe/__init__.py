@@ -1,0 +1,1 @@
+"""Caffe's nets, weights, solvers and their states."""
