@@ -1,0 +1,64 @@
+"""Poolings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..conversion import Site, converts
+from ..message import Message
+from .convolutions import plain, with_samples
+
+
+@converts("Pooling")
+def pooling(site: Site) -> None:
+    """MaxPool2d, AvgPool2d or StochasticPool2d, with Caffe's way of rounding."""
+    site.count(1, (1, 2))
+    p = site.param("pooling_param")
+    site.harmless(p, "engine")
+    method = p.get("pool")
+    if len(site.tops) > 1 and method != "MAX":
+        raise site.invalid("a second top, the indices, is for pool: MAX", site.layer, "top")
+    x = with_samples(site, site.bottoms[0])
+    options = _windows(site, p, x.shape[2:])
+    options |= _rounding(p)
+    if method == "STOCHASTIC":
+        if options.pop("padding"):
+            raise site.unsupported("stochastic pooling with padding", p, "pool")
+        site.emit("StochasticPool2d", x, **options)
+        return
+    site.emit("MaxPool2d" if method == "MAX" else "AvgPool2d", x, **options)
+
+
+def _rounding(p: Message) -> dict[str, Any]:
+    return {"caffe_rounding": True} if p.get("round_mode") == "CEIL" else {}
+
+
+def _windows(site: Site, p: Message, size: tuple[int, ...]) -> dict[str, Any]:
+    """kernel_size, stride and padding, after Caffe's checks."""
+    if p.get("global_pooling"):
+        if p.has("kernel_size") or p.has("kernel_h") or p.has("kernel_w"):
+            raise site.invalid("global_pooling and a kernel size", p, "kernel_size", hint="write one of the two")
+        kernel = list(size)
+    else:
+        kernel = _pair(site, p, "kernel_size", "kernel_h", "kernel_w", None)
+    padding = _pair(site, p, "pad", "pad_h", "pad_w", 0)
+    stride = _pair(site, p, "stride", "stride_h", "stride_w", 1)
+    if p.get("global_pooling") and (any(padding) or set(stride) != {1}):
+        raise site.invalid("global_pooling takes pad 0 and stride 1", p, "global_pooling")
+    if min(kernel) < 1 or min(stride) < 1:
+        raise site.invalid("kernel size and stride must be at least 1", p)
+    if any(before >= length for before, length in zip(padding, kernel, strict=True)):
+        raise site.invalid(f"pad {plain(padding)} must be less than the kernel, {plain(kernel)}", p, "pad")
+    return {"kernel_size": plain(kernel), "stride": plain(stride), "padding": plain(padding)}
+
+
+def _pair(site: Site, p: Message, name: str, high: str, wide: str, default: int | None) -> list[int]:
+    """A field of one number for both axes, or of one for each."""
+    own = p.has(high), p.has(wide)
+    if p.has(name) and any(own):
+        raise site.invalid(f"{name} and {high}/{wide} together", p, name, hint="write one of the two")
+    if not any(own) and not p.has(name) and default is None:
+        raise site.invalid("the kernel size is missing", p, hint="write kernel_size, or global_pooling: true")
+    if any(own) and not all(own):
+        raise site.invalid(f"{high} and {wide} belong together", p, high if own[0] else wide)
+    return [p.get(high), p.get(wide)] if all(own) else [p.get(name) if p.has(name) else default or 0] * 2
