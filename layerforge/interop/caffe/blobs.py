@@ -18,7 +18,8 @@ def shape_of(blob: Message) -> tuple[int, ...] | None:
     if blob.has("shape"):
         return tuple(blob.get("shape").get("dim"))
     sizes = ("num", "channels", "height", "width")
-    return tuple(blob.get(name) for name in sizes) if any([blob.has(name) for name in sizes]) else None
+    found = [name for name in sizes if blob.has(name)]
+    return tuple(blob.get(name) for name in sizes) if found else None
 
 
 def array(blob: Message, what: str = "data") -> np.ndarray:

@@ -142,12 +142,18 @@ class Message:
         self.values.pop(name, None)
         self._positions.pop(name, None)
 
-    def rename(self, name: str, new: str) -> None:
-        """Give what is set as one field to another, with its places."""
-        fields.field(self.kind, new)
-        self.values[new] = self.values.pop(name)
+    def insert(self, name: str, value: Any) -> None:
+        """Put in front of a repeated field."""
+        self.values.setdefault(name, []).insert(0, value)
         if name in self._positions:
-            self._positions[new] = self._positions.pop(name)
+            self._positions[name].insert(0, self._positions[name][0])
+
+    def take(self, other: Message, name: str, value: Any = MISSING, as_name: str | None = None) -> None:
+        """Set a field to what `other` has as `name`, or to `value`, with the place that it has there."""
+        new = as_name or name
+        fields.field(self.kind, new)
+        self.values[new] = other.values[name] if value is MISSING else value
+        self._positions[new] = list(other._positions.get(name, [other._start]))
 
     def place(self, name: str | None = None, index: int = 0) -> Place:
         """Where a field was written, or an item of a repeated one; without a name, the message itself."""
