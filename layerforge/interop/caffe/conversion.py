@@ -209,17 +209,19 @@ class Site:
         bottoms: Stream | Sequence[Stream] = (),
         *,
         part: str = "",
+        name: str = "",
         tops: Sequence[str] | None = None,
         **options: Any,
     ) -> list[Stream]:
         """Add a layer of LayerForge and return its tops.
 
-        part   what it is called behind the layer's own name; without, it is the main layer and makes the tops
+        part   what it is called behind the layer's own name
+        name   what it is called; without both it is the main layer, is called as Caffe's and makes its tops
         tops   the names of its tops, where they are others
         """
         read = [bottoms] if isinstance(bottoms, Stream) else list(bottoms)
-        name = self.unique(f"{self.own}.{part}") if part else self.own
-        if part and tops is None:
+        name = name or (self.unique(f"{self.own}.{part}") if part else self.own)
+        if name != self.own and tops is None:
             tops = [name]
         names = list(self.tops if tops is None else tops)
         cls = LAYERS.get(kind)
@@ -278,7 +280,7 @@ class Site:
         key = (stream.name, role)
         if key not in self.casts:
             name = self.unique(f"{stream.name}.{role}")
-            (self.casts[key],) = self.emit("Cast", stream, part=role, tops=[name], role=role)
+            (self.casts[key],) = self.emit("Cast", stream, name=name, role=role)
         return self.casts[key]
 
 

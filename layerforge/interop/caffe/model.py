@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...net import Net
-from ...schema.errors import ConfigError, DataError, raise_all
+from ...schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 from ...schema.synonyms import did_you_mean
 from ..fidelity import Report
 from .conversion import BlobMap
@@ -147,7 +147,7 @@ class Model:
         given = dict(weights.layers)
         for layer in self.blob_maps:
             if layer in given:
-                self.set_blobs(layer, weights.blobs_for(layer, len(self.blob_maps[layer])))
+                self.set_blobs(layer, given[layer])
             else:
                 self.report.notes.append(f"{weights.source} has no weights for layer '{layer}': it starts from fillers")
         for layer in given:
@@ -219,9 +219,10 @@ def load_model(
         wanted = "TEST"
     if wanted not in PHASES:
         raise ConfigError(f"phase must be train or test, got '{phase}'")
-    net = read_net(definition, wanted, level, tuple(stages))
+    problems: list[LayerForgeError] = []
+    net = read_net(definition, wanted, level, tuple(stages), problems)
     translation = translate(net, wanted, str(definition), shapes=inputs)
-    raise_all(translation.errors)
+    raise_all(problems + translation.errors)
     model = Model(translation)
     if weights is not None:
         model.take(read_weights(weights))

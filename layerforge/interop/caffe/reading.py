@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from ...schema.errors import DataError, LayerForgeError, raise_all
+from . import binary, rules, text, upgrade
+from .blobs import array
+from .files import content, is_hdf5
 from .message import Message
+
+SUFFIXES = (".caffemodel", ".binaryproto", ".pb")  # of files that hold a definition in binary form
 
 
 @dataclass
@@ -20,18 +27,30 @@ class Weights:
     source: str
     layers: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
-    def blobs_for(self, layer: str, count: int) -> list[np.ndarray]:
-        """The blobs of a layer."""
-        return self.layers[layer]
+
+def read_definition(path: str | Path, problems: list[LayerForgeError]) -> Message:
+    """The net in a prototxt, or inside a caffemodel, brought up to date, with the layers of all phases.
+
+    problems   takes what is wrong with values, for who wants to tell of more with them
+
+    Errors   DataError for a damaged file, ConfigError for old forms that are contradictory
+    """
+    if Path(path).suffix in SUFFIXES:
+        return upgrade.upgraded(binary.load(path, "NetParameter"))
+    return upgrade.upgraded(text.load(path, "NetParameter", problems))
 
 
-def read_net(path: str | Path, phase: str, level: int, stages: tuple[str, ...]) -> Message:
-    """The definition in a prototxt or a caffemodel, upgraded, with the layers of this phase."""
-    from . import text
-
-    return text.load(path, "NetParameter")
+def read_net(path: str | Path, phase: str, level: int, stages: Collection[str], problems: list[LayerForgeError]) -> Message:
+    """The same with the layers of one phase, level and stages."""
+    return rules.selected(read_definition(path, problems), phase, level, stages)
 
 
 def read_weights(path: str | Path) -> Weights:
-    """The weights in a caffemodel, or in one of HDF5."""
-    raise NotImplementedError
+    """The weights in a caffemodel, or in one of HDF5. Errors: DataError for a damaged file."""
+    if is_hdf5(path):
+        raise DataError(f"{path}: weights in HDF5 are not read yet")
+    net = upgrade.upgraded(binary.parse(content(path), "NetParameter", str(path)))
+    layers: dict[str, list[np.ndarray]] = {}
+    for layer in net.get("layer"):
+        layers[layer.get("name")] = [array(blob) for blob in layer.get("blobs")]
+    return Weights(str(path), layers)

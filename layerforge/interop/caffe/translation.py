@@ -271,7 +271,7 @@ class _Walk:
         maker = next((made for made in site.made if version.name in made.tops), None)
         weight = maker.item.pop("loss_weight", None) if copies and maker is not None else None
         for name, (number, i) in zip(copies, version.readers, strict=False):
-            (copy,) = site.emit("Identity", stream, part="copy", tops=[name])
+            (copy,) = site.emit("Identity", stream, name=self.done.names.unique(name), tops=[name])
             if number >= 0:
                 self.copies[number, i] = copy
             elif weight is not None:
