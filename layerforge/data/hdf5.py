@@ -154,6 +154,14 @@ def read_arrays(path: str, names: list[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
+def read_text(path: str, name: str) -> str:
+    """The one short text that a dataset of the root group holds."""
+    size_of(path)
+    with _child(path, "text", path, name) as stream:
+        answer = stream.read()
+    return json.loads(answer)["text"]
+
+
 def demand_stored(path: str, names: list[str], small: int) -> int:
     """The bytes of some datasets; DataError where they are more than `small` and than what is stored can hold."""
     known = describe(path)["arrays"]

@@ -6,6 +6,7 @@ and not the training. It imports nothing of the framework.
     describe FILE                JSON: {"arrays": {name: [shape, dtype, stored bytes]}, "refused": {name: why}}
     read SECONDS FILE NAME...    the arrays' bytes, in C order and native byte order
     serve FILE                   as long as there are lines NAME (JSON) START STOP on stdin, the bytes of these rows
+    text FILE NAME               JSON: {"text": the one short text that a dataset of the root group holds}
     snapshot                     of a snapshot of format 1 on stdin, JSON: {"arrays": {name: [dtype, shape, position]},
                                  "texts": {name of an attribute: its JSON}}
 """
@@ -28,6 +29,7 @@ MOST_OBJECTS = 10_000
 MOST_NAMES = 1 << 20  # characters of all paths together
 DEEPEST = 50  # groups within groups
 PIECE = 16 << 20  # bytes read at a time
+LONGEST_TEXT = 1 << 16  # bytes
 
 
 # What the library raises for damaged files. Anything else would be a fault of this program.
@@ -179,6 +181,29 @@ def read(path: str, names: list[str], out: Any) -> None:
                 out.write(np.ascontiguousarray(values, dtype=native).tobytes())
 
 
+def text(path: str, name: str) -> dict[str, str]:
+    """The text of a dataset with one."""
+    import h5py
+
+    with opened(path) as file:
+        with library():
+            link = file.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise Unreadable(f"'{name}' is a link")
+        with library():
+            item = file[name]
+            is_text = isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype) is not None
+            whole = is_text and not (item.is_virtual or item.external) and item.shape in ((), (1,))
+        if not whole or item.dtype.itemsize > LONGEST_TEXT:
+            raise Unreadable(f"'{name}' is not one short text")
+        with library():
+            value = item[()] if item.shape == () else item[0]
+    value = bytes(value) if isinstance(value, bytes) else str(value).encode(errors="replace")
+    if len(value) > LONGEST_TEXT:
+        raise Unreadable(f"'{name}' is not one short text")
+    return {"text": value.rstrip(b"\0").decode(errors="backslashreplace")}
+
+
 def serve(path: str, requests: Any, out: Any) -> None:
     """Write the bytes of rows as they are asked for; each request has its own limit of time."""
     import numpy as np
@@ -255,6 +280,9 @@ def main(arguments: list[str]) -> int:
         if command == "describe":
             limit(DESCRIBE_SECONDS)
             print(json.dumps(describe(rest[0])))
+        elif command == "text":
+            limit(DESCRIBE_SECONDS)
+            print(json.dumps(text(rest[0], rest[1])))
         elif command == "snapshot":
             content = sys.stdin.buffer.read()
             limit(DESCRIBE_SECONDS)

@@ -1,0 +1,41 @@
+"""Files of Caffe as messages, whatever the form that they are stored in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...schema.errors import LayerForgeError
+from . import binary, hdf5, text
+from .files import content, is_hdf5
+from .message import Message
+from .upgrade import upgraded, upgraded_solver
+
+
+def load_net(path: str | Path, problems: list[LayerForgeError] | None = None) -> Message:
+    """The definition of a net in a prototxt, in the present form. Errors: see text.parse and upgrade.upgraded."""
+    return upgraded(text.load(path, "NetParameter", problems))
+
+
+def load_solver(path: str | Path, problems: list[LayerForgeError] | None = None) -> Message:
+    """The definition of a solver in a prototxt. Errors: see text.parse and upgrade.upgraded_solver."""
+    return upgraded_solver(text.load(path, "SolverParameter", problems))
+
+
+def load_weights(path: str | Path) -> Message:
+    """The net in a .caffemodel, in the present form, or the names and blobs of the layers in a .caffemodel.h5.
+
+    Errors   DataError with the file, and the byte where it is damaged
+    """
+    if is_hdf5(path):
+        return hdf5.load_model(path)
+    return upgraded(binary.parse(content(path), "NetParameter", str(path)))
+
+
+def load_state(path: str | Path) -> Message:
+    """The SolverState of a .solverstate or .solverstate.h5. Errors: as load_weights."""
+    return hdf5.load_state(path) if is_hdf5(path) else binary.load(path, "SolverState")
+
+
+def load_blob(path: str | Path) -> Message:
+    """The BlobProto of a .binaryproto: a mean image, or the matrix of InfogainLoss."""
+    return binary.load(path, "BlobProto")
