@@ -152,6 +152,11 @@ class Site:
         """Whether the shape of a bottom is only a guess."""
         return any(bottom.guessed for bottom in self.bottoms)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the first top overwrites the first bottom."""
+        return list(self.layer.get("bottom"))[:1] == list(self.layer.get("top"))[:1] != []
+
     # Reading ------------------------------------------------------------------------------------------------------
 
     def param(self, name: str) -> Message:

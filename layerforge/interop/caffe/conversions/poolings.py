@@ -20,17 +20,23 @@ def pooling(site: Site) -> None:
         raise site.invalid("a second top, the indices, is for pool: MAX", site.layer, "top")
     x = with_samples(site, site.bottoms[0])
     options = _windows(site, p, x.shape[2:])
-    options |= _rounding(p)
+    rounds_up = _rounds_up(site, p)
     if method == "STOCHASTIC":
         if options.pop("padding"):
             raise site.unsupported("stochastic pooling with padding", p, "pool")
-        site.emit("StochasticPool2d", x, **options)
+        site.emit("StochasticPool2d", x, **options, ceil_mode=rounds_up)
+        site.note("drawn numbers are others than Caffe's; Caffe itself has this pooling on a GPU only")
         return
-    site.emit("MaxPool2d" if method == "MAX" else "AvgPool2d", x, **options)
+    site.emit("MaxPool2d" if method == "MAX" else "AvgPool2d", x, **options, caffe_rounding=rounds_up)
 
 
-def _rounding(p: Message) -> dict[str, Any]:
-    return {"caffe_rounding": True} if p.get("round_mode") == "CEIL" else {}
+def _rounds_up(site: Site, p: Message) -> bool:
+    """Whether the last window may hang over the end; forks have ceil_mode for it."""
+    if p.has("ceil_mode"):
+        if p.has("round_mode"):
+            raise site.invalid("round_mode and ceil_mode together", p, "ceil_mode")
+        return bool(p.get("ceil_mode"))
+    return bool(p.get("round_mode") == "CEIL")
 
 
 def _windows(site: Site, p: Message, size: tuple[int, ...]) -> dict[str, Any]:
@@ -62,3 +68,20 @@ def _pair(site: Site, p: Message, name: str, high: str, wide: str, default: int 
     if any(own) and not all(own):
         raise site.invalid(f"{high} and {wide} belong together", p, high if own[0] else wide)
     return [p.get(high), p.get(wide)] if all(own) else [p.get(name) if p.has(name) else default or 0] * 2
+
+
+@converts("SPP")
+def spp(site: Site) -> None:
+    """SpatialPyramidPool; of one level the top keeps its four axes."""
+    site.count(1, 1)
+    p, x = site.param("spp_param"), with_samples(site, site.bottoms[0])
+    site.harmless(p, "engine")
+    height, method = p.get("pyramid_height"), p.get("pool")
+    if height < 1:
+        raise site.invalid("pyramid_height must be at least 1", p, "pyramid_height")
+    if method == "STOCHASTIC":
+        raise site.unsupported("pool: STOCHASTIC", p, "pool")
+    options = {"pyramid_height": height, "pool": {"MAX": "max", "AVE": "avg"}[method]}
+    y = site.emit("SpatialPyramidPool", x, part="" if height > 1 else "level", **options)
+    if height == 1:
+        site.emit("Reshape", y, shape=[0, 0, 1, 1])
