@@ -150,7 +150,7 @@ class Layer(Declared):
     inplace: ClassVar[bool] = False
     top_is_view: bool = False
     grad_aliases: ClassVar[bool] = False
-    no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
+    no_grad_bottoms: tuple[int, ...] = ()
     sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
