@@ -4,11 +4,11 @@
     python scripts/fuzz.py --files 100000 --only npz --only idx --seed 1
 
 Files are made by changing small good ones (bytes, numbers, pieces, words; for half of them inside of their compression
-or checksum). Workers read them with limits: 1 GiB of memory beyond the libraries', 10 seconds. A finding is a file that
-ends a worker, exceeds a limit, or raises anything but an error of LayerForge: what the HDF5 library raises is one too,
-where it was not expected. Formats that the program itself reads in
-a process of its own (foreign HDF5) may end that process: such files are counted as contained, and some of them are then
-read through the front door, where they must give an error in time.
+or checksum). Workers read them with limits: 1 GiB of memory beyond the libraries' and 10 seconds, or less where a
+format says so. A finding is a file that ends a worker, exceeds a limit, or raises anything but an error of LayerForge:
+what the HDF5 library raises is one too, where it was not expected. Formats that the program itself reads in a process
+of its own (foreign HDF5) may end that process: such files are counted as contained, and some of them are then read
+through the front door, where they must give an error in time.
 
 Exit code 1 where there are findings.
 """
@@ -78,11 +78,11 @@ def content(name: str, seed: int, number: int, made: Format) -> bytes:
 # The worker -----------------------------------------------------------------------------------------------------------
 
 
-def limit_memory() -> None:
-    """1 GiB from here on."""
+def limit_memory(count: int) -> None:
+    """So many bytes from here on."""
     with open("/proc/self/statm") as file:
         taken = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (taken + count, resource.RLIM_INFINITY))
 
 
 def work(name: str, seed: int, first: int, count: int, pulse: str) -> None:
@@ -93,7 +93,7 @@ def work(name: str, seed: int, first: int, count: int, pulse: str) -> None:
         made.read(Path("/nowhere"))  # loads what is loaded late
     except Exception as problem:
         del problem
-    limit_memory()
+    limit_memory(made.memory or MEMORY)
     with open(pulse, "r+b") as file, mmap.mmap(file.fileno(), 0) as beat:
         for number in range(first, first + count):
             path = Path(f"{number}") / made.name
@@ -134,7 +134,7 @@ def campaign(name: str, files: int, seed: int) -> Report:
             first, count = todo.pop()
             if not count:
                 continue
-            ended = batch(name, seed, first, count, Path(folder), made.front is not None)
+            ended = batch(name, seed, first, count, Path(folder), made)
             if isinstance(ended, dict):
                 report.add(ended)
                 continue
@@ -151,15 +151,13 @@ def campaign(name: str, files: int, seed: int) -> Report:
     return report
 
 
-def batch(
-    name: str, seed: int, first: int, count: int, folder: Path, contained: bool
-) -> dict[str, Any] | tuple[int, str]:
+def batch(name: str, seed: int, first: int, count: int, folder: Path, made: Format) -> dict[str, Any] | tuple[int, str]:
     """A worker's report, or the number of the file that ended it and how."""
     pulse = folder / "pulse"
     pulse.write_bytes(f"{first} {time.monotonic() + START}".encode().ljust(64))
     command = [sys.executable, __file__, "--worker", name, str(seed), str(first), str(count), str(pulse)]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
-    allowed = CONTAINED_SECONDS if contained else SECONDS
+    allowed = made.seconds or SECONDS if made.front is None else CONTAINED_SECONDS
     with tempfile.TemporaryDirectory(dir=folder) as place, tempfile.TemporaryFile() as out:
         worker = subprocess.Popen(command, cwd=place, stdout=out, env=environment)
         slow = False

@@ -36,6 +36,7 @@ from layerforge.training.checkpoints import Position
 from layerforge.training.resume import demand_checkpoint
 from layerforge.training.rundir import read_metrics
 
+from . import caffe_files as caffe
 from .image_files import WORDS as IMAGE_WORDS
 from .image_files import image_files
 from .models import MODEL_WORDS, from_model, model_files, read_model, to_model
@@ -53,6 +54,8 @@ class Format:
     words      pieces that are put in between
     shell      (take the content out, put it back with right checksums): half of the files are spoilt inside of it
     needs      a module that reads it, where that may be missing
+    memory     bytes that reading may take, where that is less than the usual limit
+    seconds    that it may last, likewise
     contained  read in a process of its own by the program, so that a crash is a refusal; `front` is that way to it
     """
 
@@ -63,6 +66,8 @@ class Format:
     front: Callable[[Path], object] | None = None
     name: str = "file"
     needs: str = ""
+    memory: int | None = None
+    seconds: float | None = None
 
     def spoil(self, rng: random.Random, change: Spoil) -> bytes:
         """A spoilt file."""
@@ -465,6 +470,13 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "model": lambda: Format(model_files(), read_model, MODEL_WORDS, (from_model, to_model)),
     "snapshot1": lambda: Format(
         golden(1), read_old_snapshot, JSON_WORDS, (from_snapshot, to_snapshot), front=read_checkpoint
+    ),
+    "prototxt": lambda: Format(caffe.prototxts(), caffe.read_prototxt, caffe.TEXT_WORDS, **caffe.LIMITS),
+    "caffemodel": lambda: Format(caffe.models(), caffe.read_caffemodel, caffe.BINARY_WORDS, **caffe.LIMITS),
+    "solverstate": lambda: Format(caffe.states(), caffe.read_solverstate, caffe.BINARY_WORDS, **caffe.LIMITS),
+    "binaryproto": lambda: Format(caffe.means(), caffe.read_binaryproto, caffe.BINARY_WORDS, **caffe.LIMITS),
+    "caffe_h5": lambda: Format(
+        caffe.hdf5_files(), caffe.read_hdf5, (b"OHDR", b"TREE", b"SNOD", b"HEAP"), front=caffe.read_front
     ),
     "hdf5": lambda: Format(hdf5_files(), read_hdf5, (b"OHDR", b"TREE", b"SNOD", b"HEAP"), front=source("HDF5")),
 }
