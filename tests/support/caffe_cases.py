@@ -111,7 +111,7 @@ class Run:
             self.net.zero_grad()
         wanted = [None] * len(self.tops) if case["is_loss"] else step.get("top_diffs", [])
         seeds = {name: self.data[key] for name, key in zip(self.tops, wanted, strict=False) if key}
-        if any(step["bottom_diffs"]) or step.get("param_diffs"):
+        if DIFFERENT.get(case["id"]) != "all":
             self.net.backward(seeds or None)
         for i, key in enumerate(step["bottom_diffs"]):
             if key:

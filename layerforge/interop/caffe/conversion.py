@@ -230,7 +230,8 @@ class Site:
             tops = [name]
         names = list(self.tops if tops is None else tops)
         cls = LAYERS.get(kind)
-        options = {key: value for key, value in options.items() if value != cls.fields[key].default}
+        usual = {key: declared.default for key, declared in cls.fields.items()}
+        options = {key: value for key, value in options.items() if key not in usual or value != usual[key]}
         item: dict[str, Any] = {"name": name, "type": kind}
         if read:
             item["bottom"] = read[0].name if len(read) == 1 else [stream.name for stream in read]

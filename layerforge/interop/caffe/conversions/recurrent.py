@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..conversion import Site, converts
+from ..conversion import Site, Stream, converts
+from ..message import Message
 
 
 @converts("LSTMUnit")
@@ -24,3 +25,89 @@ def lstm_unit(site: Site) -> None:
     (c,) = site.emit("Add", [kept, new], part="c", tops=site.tops[:1])
     (shown,) = site.emit("Tanh", c, part="shown")
     site.emit("Mul", [o, shown], tops=site.tops[1:])
+
+
+@converts("LSTM")
+def lstm(site: Site) -> None:
+    """LSTM with a single bias, whose state goes on from batch to batch unless the initial states are bottoms."""
+    p = site.param("recurrent_param")
+    size = _size(site, p)
+    site.count((2, 5), (1, 3))
+    y, *last = _unrolled(site, p, "LSTM", states=2)
+    rows = range(4 * size)
+    order = [*rows[: 2 * size], *rows[3 * size :], *rows[2 * size : 3 * size]]  # from i, f, o, g to i, f, g, o
+    made = site.made[-1]
+    site.blob("weight_ih_l0", of=made, filler=p.get("weight_filler"), order=order)
+    site.blob("bias_ih_l0", of=made, filler=p.get("bias_filler"), key="bias_filler", order=order)
+    site.blob("weight_hh_l0", of=made, order=order)
+    site.emit("Transpose", y, dim0=0, dim1=1, tops=site.tops[:1])
+    _last_states(site, last)
+
+
+@converts("RNN")
+def rnn(site: Site) -> None:
+    """RNN with a single bias, and a Linear and a Tanh that make the output of its state."""
+    p = site.param("recurrent_param")
+    size = _size(site, p)
+    site.count((2, 4), (1, 2))
+    h, *last = _unrolled(site, p, "RNN", states=1)
+    made = site.made[-1]
+    site.blob("weight_ih_l0", of=made, filler=p.get("weight_filler"))
+    site.blob("bias_ih_l0", of=made, filler=p.get("bias_filler"), key="bias_filler")
+    site.blob("weight_hh_l0", of=made)
+    (y,) = site.emit("Linear", h, part="output", out_features=size)
+    site.blob("weight", filler=p.get("weight_filler"))
+    site.blob("bias", filler=p.get("bias_filler"), key="bias_filler")
+    (y,) = site.emit("Tanh", y, part="tanh")
+    site.emit("Transpose", y, dim0=0, dim1=1, tops=site.tops[:1])
+    _last_states(site, last)
+
+
+def _size(site: Site, p: Message) -> int:
+    site.harmless(p, "debug_info")
+    size: int = p.get("num_output")
+    if size < 1:
+        raise site.invalid("num_output must be at least 1", p, "num_output")
+    return size
+
+
+def _unrolled(site: Site, p: Message, kind: str, states: int) -> list[Stream]:
+    """Emit the recurrent layer, with samples first: its output, and its last states where they are tops."""
+    size, exposed = p.get("num_output"), p.get("expose_hidden")
+    known = 2 + (states if exposed else 0)
+    if len(site.tops) != 1 + (states if exposed else 0):
+        raise site.invalid(f"{len(site.tops)} top(s), with expose_hidden {str(exposed).lower()}", site.layer, "top")
+    if len(site.bottoms) not in (known, known + 1):
+        told = f"{len(site.bottoms)} bottoms, with expose_hidden {str(exposed).lower()}: {known} are needed"
+        raise site.invalid(told, site.layer, "bottom")
+    if len(site.bottoms) == known + 1:
+        raise site.unsupported("a bottom that is the same in every step (x_static)", site.layer, "bottom")
+    x, cont, *initial = (site.real(bottom) for bottom in site.bottoms)
+    if x.ndim < 3 or cont.shape != x.shape[:2]:
+        told = f"the bottoms have the shapes {x.shape} and {cont.shape}: (T, N, ...) and (T, N) are needed"
+        raise site.invalid(told, site.layer, "bottom")
+    if x.ndim > 3:
+        (x,) = site.emit("Flatten", x, part="features", start_dim=2)
+    (x,) = site.emit("Transpose", x, part="samples", dim0=0, dim1=1)
+    (cont,) = site.emit("Transpose", cont, part="cont", dim0=0, dim1=1)
+    first = []
+    for name, state in zip("hc", initial, strict=False):
+        if state.shape != (1, x.shape[0], size):
+            raise site.invalid(f"an initial state has shape {state.shape}", site.layer, "bottom")
+        (held,) = site.emit("Detach", state, part=f"{name}0")  # Caffe gives initial states no gradient
+        first += site.emit("Transpose", held, part=f"{name}0.samples", dim0=0, dim1=1)
+    options = {"initial_states": True} if exposed else {"stateful": True}
+    names = [site.unique(f"{site.own}.{name}") for name in ("steps", *"hc"[: len(site.tops) - 1])]
+    return site.emit(
+        kind, [x, cont, *first], part="steps", tops=names, hidden_size=size, second_bottom="cont", recurrent_bias=False,
+        **options,
+    )  # fmt: skip
+
+
+def _last_states(site: Site, last: list[Stream]) -> None:
+    """The last states as tops, which give the layer no gradient in Caffe."""
+    for i, (state, top) in enumerate(zip(last, site.tops[1:], strict=True)):
+        (held,) = site.emit("Detach", state, part=f"last{i}.held")
+        site.emit("Transpose", held, part=f"last{i}", tops=[top], dim0=0, dim1=1)
+    if last:
+        site.note("as in Caffe, neither the last states nor the initial ones take part in backward")
