@@ -123,8 +123,16 @@ class Run:
         """Let Dropout draw numbers that make Caffe's mask."""
         extra = self.case.get("extra") or {}
         if "mask" in extra:
-            mask = self.data[extra["mask"]]
-            self.net.layers["L"].random = lambda shape, **_: np.where(mask.reshape(shape), 0.999999, 0).astype("f4")
+            drawn = np.where(self.data[extra["mask"]], np.float32(0.999999), np.float32(0))
+
+            def random(shape: Sequence[int], *, out: Any = None, **_: Any) -> Any:
+                numbers = drawn.reshape(tuple(shape))
+                if out is None:
+                    return numbers.copy()
+                out[...] = numbers
+                return out
+
+            self.net.layers["L"].random = random
 
     def _compare(self, what: str, found: Any, key: str) -> None:
         told = close(found, self.data[key])

@@ -24,10 +24,16 @@ class ImportedNet(Net):
     def backward(
         self, cotangents: Mapping[str, Any] | None = None, /, *, accumulate: bool = False, **top_grads: Any
     ) -> None:
-        """As Net.backward; of a blob that is overwritten in place its last version is meant."""
+        """As Net.backward; of a blob that is overwritten in place its last version is meant.
+
+        As in Caffe, what is given for a blob that nothing below learns from, beside others, goes nowhere.
+        """
         given = by_name(cotangents, top_grads, "cotangent")
         if self.imported is not None:
             given = {self.imported.last_version(name): value for name, value in given.items()}
+        blobs = self.graph.phases[self.passes.run.phase].current
+        useful = {name: value for name, value in given.items() if name not in blobs or blobs[name].needs_grad}
+        given = useful or given
         if not given and self.passes.last is not None and not self.passes.last.plan.outputs:
             self.passes.differentiable().backward({})  # all blobs end in Silence: every gradient is zero
             return
