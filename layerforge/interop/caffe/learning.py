@@ -96,7 +96,7 @@ class Learning:
                 self._write_shares(made, mine, sharers)
                 for word, default in (("lr_mult", "lr_mult"), ("decay_mult", "decay_mult")):
                     own = [blob for blob in mine if (blob.layer, blob.name) not in sharers]
-                    values = {b.name: self.factors[b.layer, b.name].get(word, 1.0) for b in own}
+                    values = {b.name: self.factors.get((b.layer, b.name), {}).get(word, 1.0) for b in own}
                     _write(made, word, values, len(made.layer.param_decls), default)
 
     def _write_shares(self, made: Made, mine: list[BlobMap], sharers: dict[tuple[str, str], Sharing]) -> None:

@@ -146,9 +146,9 @@ class Model:
         """
         given = dict(weights.layers)
         for layer in self.blob_maps:
-            if layer in given:
+            if given.get(layer):
                 self.set_blobs(layer, given[layer])
-            else:
+            elif any(place.path not in self._owners for place in self.blob_maps[layer]):
                 self.report.notes.append(f"{weights.source} has no weights for layer '{layer}': it starts from fillers")
         for layer in given:
             if layer not in self.blob_maps and given[layer]:

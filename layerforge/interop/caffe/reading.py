@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...schema.errors import DataError, LayerForgeError, raise_all
-from . import binary, rules, text, upgrade
+from ...schema.errors import LayerForgeError
+from . import binary, hdf5, rules, text, upgrade
 from .blobs import array
-from .files import content, is_hdf5
+from .files import is_hdf5
 from .message import Message
 
 SUFFIXES = (".caffemodel", ".binaryproto", ".pb")  # of files that hold a definition in binary form
@@ -47,10 +47,5 @@ def read_net(path: str | Path, phase: str, level: int, stages: Collection[str], 
 
 def read_weights(path: str | Path) -> Weights:
     """The weights in a caffemodel, or in one of HDF5. Errors: DataError for a damaged file."""
-    if is_hdf5(path):
-        raise DataError(f"{path}: weights in HDF5 are not read yet")
-    net = upgrade.upgraded(binary.parse(content(path), "NetParameter", str(path)))
-    layers: dict[str, list[np.ndarray]] = {}
-    for layer in net.get("layer"):
-        layers[layer.get("name")] = [array(blob) for blob in layer.get("blobs")]
-    return Weights(str(path), layers)
+    net = hdf5.load_model(path) if is_hdf5(path) else upgrade.upgraded(binary.load(path, "NetParameter"))
+    return Weights(str(path), {layer.get("name"): [array(b) for b in layer.get("blobs")] for layer in net.get("layer")})
