@@ -218,3 +218,14 @@ def filtered(site: Site) -> None:
         "Caffe's tops have as many samples as were selected; here the batch keeps its size, and behind the selected"
         " samples there are zeros, or labels -1"
     )
+
+
+@converts("Permute")
+def permute(site: Site) -> None:
+    """Permute of SSD: the axes that order does not name follow in their order."""
+    site.count(1, 1)
+    x, p = site.bottoms[0], site.param("permute_param")
+    order = list(p.get("order"))
+    if len(set(order)) != len(order) or any(not 0 <= axis < x.ndim for axis in order):
+        raise site.invalid(f"order {order} of a blob of {x.ndim} axes", p, "order")
+    site.emit("Permute", x, dims=[*order, *(axis for axis in range(x.ndim) if axis not in order)])
