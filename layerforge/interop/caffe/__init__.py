@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-PUBLIC = {"load_model": "model", "Model": "model"}
+PUBLIC = {"load_model": "model", "Model": "model", "save_model": "saving"}
 
 
 def __getattr__(name: str) -> Any:

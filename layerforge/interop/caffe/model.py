@@ -20,10 +20,11 @@ from ...net import Net
 from ...schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 from ...schema.synonyms import did_you_mean
 from ..fidelity import Report
+from . import rules
 from .conversion import BlobMap
 from .message import Message
 from .names import Version, split_names
-from .reading import Weights, read_net, read_weights
+from .reading import Weights, read_definition, read_weights, taken_out
 from .translation import PHASES, Translation, translate
 from .views import CaffeBlob, CaffeParam, ImportedNet
 
@@ -31,17 +32,21 @@ from .views import CaffeBlob, CaffeParam, ImportedNet
 class Model:
     """A net of Caffe as a configuration of LayerForge, with its weights.
 
-    definition   the NetParameter, upgraded, of one phase
+    definition   the NetParameter, brought up to date, of one phase
+    whole        the same with the layers of all phases
+    name         of the net
     phase        TRAIN or TEST
     config       the mapping for Net.from_config
     arrays       weights and statistics by the names of `net.arrays()`, as far as they were given
     report       how exact each layer is, what was ignored, what things are called
     """
 
-    def __init__(self, translation: Translation) -> None:
+    def __init__(self, translation: Translation, whole: Message) -> None:
         """Use `load_model`."""
         self.translation = translation
         self.definition: Message = translation.net
+        self.whole = whole
+        self.name: str = whole.peek("name") or Path(translation.report.source).stem
         self.phase = translation.phase
         self.report: Report = translation.report
         self.arrays: dict[str, np.ndarray] = {}
@@ -69,9 +74,8 @@ class Model:
         return self._config(self.translation)
 
     def _config(self, translation: Translation) -> dict[str, Any]:
-        name = self.definition.get("name") or Path(self.report.source).stem
         inputs = {"inputs": dict(translation.inputs)} if translation.inputs else {}
-        return {"name": name, **inputs, "net": [dict(layer) for layer in translation.layers]}
+        return {"name": self.name, **inputs, "net": [dict(layer) for layer in translation.layers]}
 
     @cached_property
     def _with_splits(self) -> Translation:
@@ -125,18 +129,18 @@ class Model:
             shape = self._shapes[path]
             self.arrays[path] = place.from_caffe(np.asarray(array, dtype=np.float32), shape)
 
-    def get_blobs(self, layer: str, net: Net | None = None) -> list[np.ndarray]:
-        """A layer's blobs in Caffe's order and layout: those of a net, or those that were loaded.
+    def get_blobs(self, layer: str, arrays: Mapping[str, np.ndarray] | None = None) -> list[np.ndarray]:
+        """A layer's blobs in Caffe's order and layout: from the arrays of a net, or as they were loaded.
 
         Errors   DataError where there is none
         """
-        arrays = self.arrays if net is None else net.arrays()
+        arrays = self.arrays if arrays is None else arrays
         found = []
         for number, place in enumerate(self.blobs_of(layer)):
             path = self._owners.get(place.path, place.path)
             if path not in arrays:
                 raise DataError(f"blob {number} of layer '{layer}' was not loaded", hint="load a file of weights")
-            found.append(np.array(place.to_caffe(arrays[path])))
+            found.append(np.array(place.to_caffe(arrays[path]), dtype=np.float32))
         return found
 
     def take(self, weights: Weights) -> None:
@@ -220,12 +224,14 @@ def load_model(
     if wanted not in PHASES:
         raise ConfigError(f"phase must be train or test, got '{phase}'")
     problems: list[LayerForgeError] = []
-    net = read_net(definition, wanted, level, tuple(stages), problems)
+    whole = read_definition(definition, problems)
+    inside = taken_out(whole, str(definition))
+    net = rules.selected(whole, wanted, level, tuple(stages))
     translation = translate(net, wanted, str(definition), shapes=inputs)
     raise_all(problems + translation.errors)
-    model = Model(translation)
-    if weights is not None:
-        model.take(read_weights(weights))
+    model = Model(translation, whole)
+    if inside.layers or weights is not None:
+        model.take(inside if weights is None else read_weights(weights))
     return model
 
 

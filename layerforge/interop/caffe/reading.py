@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ...schema.errors import LayerForgeError
-from . import binary, hdf5, rules, text, upgrade
+from . import binary, hdf5, text, upgrade
 from .blobs import array
 from .files import is_hdf5
 from .message import Message
@@ -40,12 +39,17 @@ def read_definition(path: str | Path, problems: list[LayerForgeError]) -> Messag
     return upgrade.upgraded(text.load(path, "NetParameter", problems))
 
 
-def read_net(path: str | Path, phase: str, level: int, stages: Collection[str], problems: list[LayerForgeError]) -> Message:
-    """The same with the layers of one phase, level and stages."""
-    return rules.selected(read_definition(path, problems), phase, level, stages)
-
-
 def read_weights(path: str | Path) -> Weights:
     """The weights in a caffemodel, or in one of HDF5. Errors: DataError for a damaged file."""
     net = hdf5.load_model(path) if is_hdf5(path) else upgrade.upgraded(binary.load(path, "NetParameter"))
-    return Weights(str(path), {layer.get("name"): [array(b) for b in layer.get("blobs")] for layer in net.get("layer")})
+    return taken_out(net, str(path))
+
+
+def taken_out(net: Message, source: str) -> Weights:
+    """The blobs of the layers of a net, which has them no more then."""
+    weights = Weights(source)
+    for layer in net.get("layer"):
+        if blobs := layer.get("blobs"):
+            weights.layers[layer.get("name")] = [array(blob) for blob in blobs]
+            layer.clear("blobs")
+    return weights
