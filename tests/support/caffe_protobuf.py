@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import random
 import struct
 from typing import Any
@@ -13,9 +14,17 @@ from layerforge.interop.caffe import fields
 from layerforge.interop.caffe.fields import Field
 from layerforge.interop.caffe.message import Message, single
 
+from .tools import TOOLS, demand_that
+
 NAMELESS = 20_000  # the numbers that fields without a known one get here; text does not show them
 WORDS = ("", "conv1", "a/b c", "quote \" and ' and \\", "tab\tnew\nline\r", "\x00\x01\x7f", "grün 🐈", "x" * 300, "12")
 FLOATS = (0.0, -0.0, 1.0, -1.0, 0.1, 1e-5, 3e38, 1.5e-45, float("inf"), float("-inf"), float("nan"), 16777217.0, 1e7)
+
+
+def demand_protobuf() -> None:
+    """Go on where protobuf is installed."""
+    there = importlib.util.find_spec("google") is not None and importlib.util.find_spec("google.protobuf") is not None
+    demand_that(there, f"google.protobuf; {TOOLS}")
 
 
 @functools.cache

@@ -18,7 +18,6 @@ from .fields import Field
 from .files import content
 from .message import Message, Origin, Unknown, single
 
-DEEPEST = wire.DEEPEST
 MOST_VALUES = 2_000_000  # in a file, apart from weights
 WIRE_TYPE = {
     **dict.fromkeys((*fields.INTEGERS, "bool", "enum"), wire.VARINT),
@@ -42,7 +41,7 @@ def parse(buffer: wire.Buffer, kind: str, file: str = "<bytes>") -> Message:
     Errors   DataError with the offset of a byte where they are damaged
     """
     message = Message(kind, Origin(file))
-    _Parser(buffer, file, message._origin).fields_of(message, 0, len(buffer), 0)
+    _Parser(buffer, file, message._origin).fields_of(message, 0, len(buffer))
     return message
 
 
@@ -55,19 +54,15 @@ class _Parser:
         self.origin = origin
         self.left = MOST_VALUES
 
-    def fields_of(self, message: Message, start: int, end: int, depth: int) -> None:
-        """Read the fields of the message in these bytes."""
-        if depth > DEEPEST:
-            raise wire.damaged(self.file, start, f"messages within messages, more than {DEEPEST} deep")
+    def fields_of(self, message: Message, start: int, end: int) -> None:
+        """Read the fields of the message in these bytes; the tables have no message within itself."""
         arrays: dict[Field, list[np.ndarray]] = {}
         while start < end:
-            start = self._until_run(message, start, end, depth, arrays)
+            start = self._until_run(message, start, end, arrays)
         for field, pieces in arrays.items():
             message.values[field.name] = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
-    def _until_run(
-        self, message: Message, start: int, end: int, depth: int, arrays: dict[Field, list[np.ndarray]]
-    ) -> int:
+    def _until_run(self, message: Message, start: int, end: int, arrays: dict[Field, list[np.ndarray]]) -> int:
         """Read fields up to the end, or the end of a run of numbers that are not packed; returns where that is."""
         table = fields.NUMBERS[message.kind]
         after = start  # where the field before ends
@@ -78,7 +73,7 @@ class _Parser:
                 reason = "" if field is None else f"{field.name} of {message.kind} is not stored like this"
                 self._unknown(message, number, began, after, reason)
             elif field.dtype is None:
-                self._value(message, field, wire_type, value, offset, (began, after), depth)
+                self._value(message, field, wire_type, value, offset, (began, after))
             else:
                 self._count(offset)
                 message.mark(field.name, offset)
@@ -117,7 +112,6 @@ class _Parser:
         value: Any,
         offset: int,
         extent: tuple[int, int],
-        depth: int,
     ) -> None:
         """Keep a value of a field; the last one counts where one that is not repeated is given twice."""
         if field.kind == "message":
@@ -125,7 +119,7 @@ class _Parser:
             item = None if field.repeated else message.values.get(field.name)
             if item is None:
                 item = Message(field.of, self.origin, offset)
-            self.fields_of(item, offset, offset + len(value), depth + 1)
+            self.fields_of(item, offset, offset + len(value))
             found = [item]
         elif wire_type == wire.BYTES and WIRE_TYPE[field.kind] != wire.BYTES:
             found = self._many(field, value, offset)

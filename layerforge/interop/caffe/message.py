@@ -134,7 +134,6 @@ class Message:
         if value is MISSING:
             value = Message(field.of)
         self.values.setdefault(name, []).append(value)
-        self._positions.pop(name, None)
         return value
 
     def clear(self, name: str) -> None:

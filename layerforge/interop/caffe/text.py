@@ -20,7 +20,7 @@ from .fields import Field
 from .files import content
 from .message import Message, Origin, Unknown, single
 
-DEEPEST = 100  # messages within messages
+DEEPEST = 100  # messages within messages that are not known
 MOST_VALUES = 2_000_000  # in a file
 TOKEN = re.compile(
     r"""[A-Za-z_]\w* | \.?\d(?:[eE][+-]|[\w.])* | "[^"\\\n]*(?:\\.[^"\\\n]*)*" | '[^'\\\n]*(?:\\.[^'\\\n]*)*' | \#[^\n]*
@@ -110,8 +110,8 @@ class _Parser:
             return "a text whose closing quote is missing"
         return f"'{self.token[:40].encode(errors='replace').decode()}'" if self.token else "the end of the file"
 
-    def fields_of(self, message: Message, closing: str, opened: int, depth: int = 0) -> None:
-        """Read the fields of a message up to its closing brace."""
+    def fields_of(self, message: Message, closing: str, opened: int) -> None:
+        """Read the fields of a message up to its closing brace; the tables have no message within itself."""
         table, values = fields.MESSAGES[message.kind], message.values
         arrays: dict[Field, list[float]] = {}
         while self.token != closing:
@@ -124,7 +124,7 @@ class _Parser:
                 if name in values and not field.repeated:
                     self.wrong(f"{name} is given twice", at, len(name), f"first in line {message.place(name).line}")
                 if field.kind == "message":
-                    self._messages(message, field, at, depth)
+                    self._messages(message, field, at)
                 else:
                     self._scalars(message, field, at, arrays)
             if self.token in (",", ";"):
@@ -162,7 +162,7 @@ class _Parser:
         if not items:
             message.values.pop(field.name, None)
 
-    def _messages(self, message: Message, field: Field, at: int, depth: int) -> None:
+    def _messages(self, message: Message, field: Field, at: int) -> None:
         """Read `{ fields }`, also with a colon before it, or a list of these."""
         if self.token == ":":
             self.advance()
@@ -170,12 +170,10 @@ class _Parser:
             closing = OPENING.get(self.token)
             if closing is None:
                 raise self.fail(f"expected '{{' after {field.name}, found {self.found()}")
-            if depth >= DEEPEST:
-                raise self.fail(f"messages within messages, more than {DEEPEST} deep")
             self._count()
             item, opened = Message(field.of, self.origin, at), self.at
             self.advance()
-            self.fields_of(item, closing, opened, depth + 1)
+            self.fields_of(item, closing, opened)
             message.mark(field.name, at)
             if field.repeated:
                 message.values.setdefault(field.name, []).append(item)

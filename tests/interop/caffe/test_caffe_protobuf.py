@@ -6,8 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from support.caffe_protobuf import classes, from_protobuf, random_message, to_protobuf
-from support.tools import demand
+from support.caffe_protobuf import classes, demand_protobuf, from_protobuf, random_message, to_protobuf
 
 from layerforge.interop.caffe import binary, fields, text
 from layerforge.interop.caffe.message import single
@@ -26,7 +25,7 @@ def drawn(part: int, count: int, is_binary: bool) -> list:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_bytes_are_those_of_protobuf_and_so_is_what_is_read(part: int) -> None:
-    demand("google.protobuf")
+    demand_protobuf()
     for message in drawn(part, 2000 // PARTS, True):
         theirs = to_protobuf(message)
         ours = binary.serialize(message)
@@ -37,7 +36,7 @@ def test_bytes_are_those_of_protobuf_and_so_is_what_is_read(part: int) -> None:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_texts_mean_the_same_in_both_directions(part: int) -> None:
-    demand("google.protobuf")
+    demand_protobuf()
     from google.protobuf import text_format
 
     for message in drawn(part, 2000 // PARTS, False):
@@ -49,7 +48,7 @@ def test_texts_mean_the_same_in_both_directions(part: int) -> None:
 
 
 def test_fields_that_are_not_set_have_the_values_of_protobuf() -> None:
-    demand("google.protobuf")
+    demand_protobuf()
     for kind, table in fields.MESSAGES.items():
         empty = classes()[kind]()
         for field in table.values():
@@ -65,7 +64,7 @@ def test_fields_that_are_not_set_have_the_values_of_protobuf() -> None:
 @pytest.mark.parametrize("name", ["data", "double_data", "shape"])
 def test_numbers_are_read_packed_or_not(name: str, packed: bool) -> None:
     """Writers of other programs do not pack what Caffe's do, and the other way round."""
-    demand("google.protobuf")
+    demand_protobuf()
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="one.proto", package="one", syntax="proto2")
@@ -85,7 +84,7 @@ def test_numbers_are_read_packed_or_not(name: str, packed: bool) -> None:
 
 
 def test_a_message_given_in_two_pieces_is_merged() -> None:
-    demand("google.protobuf")
+    demand_protobuf()
     rng = random.Random(5)
     for _ in range(200):
         kind = rng.choice(MANY)
