@@ -27,7 +27,8 @@ SIGNS = signs(5, 2)
 OPTIONS: dict[str, list[tuple[Mapping[str, Any], list[Spec]]]] = {
     "BCELoss": [({}, [Spec((3, 4), low=0.05, high=0.95), Spec((3, 4), low=0, high=1)])],
     "BCEWithLogitsLoss": [
-        ({"pos_weight": w}, [Spec((3, 4)), Spec((3, 4), low=0, high=1)]) for w in (3.0, [0.5, 2.0, 0.0, 1.0])
+        ({"pos_weight": w, "ignore_index": 0}, [Spec((3, 4)), Spec((3, 4), low=-1, high=2)])
+        for w in (3.0, [0.5, 2.0, 0.0, 1.0])
     ],
     "CTCLoss": [
         (

@@ -56,7 +56,8 @@ class Only:
 def shares(layer: Any, x: Any, t: Any) -> Any:
     """What each position counts: the weight of its label, 0 where it is ignored, 1 of probabilities and elements."""
     if t.dtype.kind == "f":
-        return 1.0
+        ignored = getattr(layer, "ignore_index", None)
+        return 1.0 if ignored is None else np.array([int(v) != ignored for v in np.ravel(t)]).reshape(t.shape)
     weight = getattr(layer, "weight", None) or [1.0] * x.shape[1]
     counts = [0.0 if label == layer.ignore_index else weight[int(label)] for label in np.ravel(t)]
     return np.array(counts).reshape(t.shape)
@@ -69,10 +70,12 @@ def between(single: Callable[..., float]) -> Formula:
     """A loss for each pair of elements: single(layer, x, t, place on the last axis)."""
 
     def formula(layer: Any, x: Any, t: Any) -> Any:
-        losses = np.zeros(x.shape)
+        losses, counting = np.zeros(x.shape), np.zeros(x.shape) + shares(layer, x, t)
         for at in np.ndindex(*x.shape):
-            losses[at] = single(layer, float(x[at]), float(t[at]), at[-1])
-        return reduced(layer, losses, x.shape[0] if layer.reduction == "batchmean" else x.size)
+            losses[at] = single(layer, float(x[at]), float(t[at]), at[-1]) if counting[at] else 0
+        ways = {"valid": counting.sum(), "full": x.size, "batch_size": x.shape[0], "none": 1}
+        n = ways[getattr(layer, "normalization", "valid")]
+        return reduced(layer, losses, x.shape[0] if layer.reduction == "batchmean" else n)
 
     return formula
 

@@ -89,6 +89,23 @@ def test_sigmoid_cross_entropy_of_caffe_is_a_sum_per_sample() -> None:
     assert_allclose(Alone("BCEWithLogitsLoss", x, t).top(), loss.top() / 2)
 
 
+@pytest.mark.parametrize(("normalization", "m"), [("valid", 3), ("full", 6), ("batch_size", 2), ("none", 1)])
+def test_ignored_targets_cost_nothing_and_caffes_normalisations_count(normalization: str, m: int) -> None:
+    x, t = [[0.5, np.nan, -1.0], [np.inf, 2.0, -0.3]], [[1.0, -1.0, 0.0], [-1.7, 1.0, -1.0]]  # -1.7 is cut to -1
+    loss = Alone("BCEWithLogitsLoss", x, t, ignore_index=-1, normalization=normalization)
+    total = math.log1p(math.exp(-0.5)) + math.log1p(math.exp(-1.0)) + math.log1p(math.exp(-2.0))
+    assert_allclose(loss.top(), total / m)
+    sigmoid = [1 / (1 + math.exp(-v)) for v in (0.5, -1.0, 2.0)]
+    dx = loss.vjp(2.5)["bottom[0]"] * m / 2.5
+    assert_allclose(dx, [[sigmoid[0] - 1, 0, sigmoid[1]], [0, sigmoid[2] - 1, 0]])
+
+
+def test_where_all_targets_are_ignored_the_loss_is_zero() -> None:
+    loss = Alone("BCEWithLogitsLoss", [[3.0]], [[7.0]], ignore_index=7)
+    assert loss.top() == 0
+    assert loss.vjp(1.5)["bottom[0]"] == 0
+
+
 def test_sigmoid_cross_entropy_of_huge_scores() -> None:
     loss = Alone("BCEWithLogitsLoss", [1e4, -1e4, 1e4, -1e4], [1.0, 0.0, 0.0, 1.0], dtype="float32", reduction="none")
     assert_array_equal(loss.top(), [0, 0, 1e4, 1e4])

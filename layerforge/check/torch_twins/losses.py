@@ -32,6 +32,16 @@ def between(module: Callable[..., nn.Module], **default: Any) -> Callable[[Call]
     return twin
 
 
+def with_logits(c: Call) -> Tensor:
+    """torch's BCEWithLogitsLoss of single elements, without the ignored ones, divided by what Caffe counts."""
+    hyper = {k: v for k, v in c.hyper.items() if k not in ("ignore_index", "normalization")}
+    counting = c.x[1].trunc() != c.hyper.get("ignore_index", -(10**9))
+    each = between(nn.BCEWithLogitsLoss)(replace(c, hyper={**hyper, "reduction": "none"})) * counting
+    if c.hyper.get("reduction") == "batchmean":
+        return reduced(each, "batchmean")
+    return normalised(c, each, counting.to(each.dtype))
+
+
 def euclidean(c: Call) -> Tensor:
     """The sum of (a - b)² / 2, divided by the batch size."""
     return reduced((c.x[0] - c.x[1]) ** 2 / 2, c.hyper.get("reduction", "batchmean"))
@@ -202,10 +212,12 @@ def by_samples(twin: Callable[[Call], Tensor], default: str = "mean") -> Callabl
         reduction = c.hyper.get("reduction", default)
         if reduction != "mean":
             return reduced(omega * each, reduction)
-        if c.x[1].is_floating_point():
-            return (omega * each).sum() / omega.sum()
-        valid = c.x[1] != c.hyper.get("ignore_index", -(10**9))
-        weight = weights_of(c, c.x[0].shape[1])[torch.where(valid, c.x[1], 0)] * valid
+        ignored, t = c.hyper.get("ignore_index", -(10**9)), c.x[1]
+        if t.is_floating_point():
+            weight = (t.trunc() != ignored).to(t.dtype) if "ignore_index" in c.hyper else torch.ones_like(each)
+        else:
+            valid = t != ignored
+            weight = weights_of(c, c.x[0].shape[1])[torch.where(valid, t, 0)] * valid
         n = {"valid": (omega * weight).sum(), "full": each.numel(), "batch_size": len(each), "none": 1}
         return (omega * each).sum() / n[c.hyper.get("normalization", "valid")]
 
@@ -219,7 +231,7 @@ TWINS = {
     "HuberLoss": between(nn.HuberLoss),
     "SmoothL1Loss": between(nn.SmoothL1Loss),
     "BCELoss": between(nn.BCELoss),
-    "BCEWithLogitsLoss": between(nn.BCEWithLogitsLoss),
+    "BCEWithLogitsLoss": with_logits,
     "KLDivLoss": between(nn.KLDivLoss),
     "NLLLoss": divided(nn.NLLLoss),
     "SoftmaxCrossEntropy": divided(nn.CrossEntropyLoss),
