@@ -91,19 +91,15 @@ class BlobMap:
 
 @dataclass
 class Made:
-    """A layer that was emitted: its mapping as in net.yaml, and itself, set up."""
+    """A layer that was emitted: its mapping as in net.yaml, itself, set up, and the names of its tops."""
 
     item: dict[str, Any]
     layer: Layer
+    tops: list[str]
 
     @property
     def name(self) -> str:
         return str(self.item["name"])
-
-    @property
-    def tops(self) -> list[str]:
-        top = self.item.get("top", self.name)
-        return list(top) if isinstance(top, list) else [top]
 
 
 @dataclass
@@ -235,12 +231,12 @@ class Site:
         item: dict[str, Any] = {"name": name, "type": kind}
         if read:
             item["bottom"] = read[0].name if len(read) == 1 else [stream.name for stream in read]
-        if names != [name]:
+        if names not in ([name], []):
             item["top"] = names[0] if len(names) == 1 else names
         layer = cls.from_config(options, f"layer '{self.name}' ({self.type}), as {kind}", self.layer.place())
         layer.name, layer.xp, layer.tops_wanted, layer.place = name, np, len(names), self.layer.place()
         specs = call.setup(layer, [stream.spec for stream in read])
-        self.made.append(Made({**item, **options}, layer))
+        self.made.append(Made({**item, **options}, layer, names))
         made = [Stream(top, spec, self.guessed) for top, spec in zip(names, specs, strict=False)]
         self.streams.update({stream.name: stream for stream in made})
         return made

@@ -45,41 +45,31 @@ def _positions_of(site: Site, kinds: dict[int, str], axis: int, p: Message, opti
     if axes > 3:
         raise site.unsupported(f"a convolution over {axes} axes", p, "axis", hint="1 to 3 axes are supported")
     first: Made | None = None
-    for i, (stream, top) in enumerate(zip(site.bottoms, site.tops, strict=True)):
-        part = "" if i == 0 else f"again{i}"
-        x, leading = site.real(stream), list(stream.shape[:axis])
-        direct = axis == 1 and axes > 0
-        if not direct:
-            tail = list(stream.shape[axis:]) + [1] * (axes == 0)
-            (x,) = site.emit("Reshape", x, part=f"{part}samples" if part else "samples", shape=[-1, *tail])
-        kind, own = kinds[max(axes, 1)], part if direct or part else "conv"
-        share = {} if first is None else _shared(first)
-        (y,) = site.emit(kind, x, part=own, tops=[top] if direct else None, **options)
-        made = site.made[-1]
-        made.item.update(share)
+    for number, (stream, top) in enumerate(zip(site.bottoms, site.tops, strict=True), 1):
+        own = "" if number == 1 else f"{number}"  # what the layers of this bottom are called
+        x, shape = site.real(stream), stream.shape
+        if axis == 1 and axes:
+            site.emit(kinds[axes], x, part=own, tops=[top], **options)
+            made = site.made[-1]
+        else:
+            inner = [-1, *shape[axis:], *[1] * (axes == 0)]
+            samples = site.emit("Reshape", x, part=f"{own}.samples".lstrip("."), shape=inner)
+            (y,) = site.emit(kinds[max(axes, 1)], samples, part=f"{own}.conv".lstrip("."), **options)
+            made = site.made[-1]
+            outer = [*([-1] if axis else []), *shape[1:axis], *y.shape[1 : 2 + axes]]
+            site.emit("Reshape", y, part=own, tops=[top], shape=outer)
         if first is None:
             first = made
-            _blobs(site, p, options, axes)
-        if not direct:
-            tail = list(y.shape[1:])[: 1 + axes]
-            own = "" if i == 0 else f"{part}.shape"
-            site.emit("Reshape", y, part=own, tops=[top], shape=_restored(leading, tail))
+            _blobs(site, made, p, axes)
+        else:
+            made.item["share"] = {name: f"{first.name}.{name}" for name in first.layer.param_decls}
 
 
-def _restored(leading: Sequence[int], tail: Sequence[int]) -> list[int]:
-    """The shape with the axes in front again; the batch, the first of them, may be of any size."""
-    return [-1, *leading[1:], *tail] if leading else list(tail)
-
-
-def _shared(first: Made) -> dict[str, Any]:
-    return {"share": {name: f"{first.name}.{name}" for name in first.layer.param_decls}}
-
-
-def _blobs(site: Site, p: Message, options: dict[str, Any], axes: int) -> None:
-    shape = site.made[-1].layer.param_decls["weight"].shape
-    site.blob("weight", filler=p.get("weight_filler"), shape=shape if axes else shape[:2])
-    if options["bias"]:
-        site.blob("bias", filler=p.get("bias_filler"), key="bias_filler")
+def _blobs(site: Site, made: Made, p: Message, axes: int) -> None:
+    shape = made.layer.param_decls["weight"].shape
+    site.blob("weight", of=made, filler=p.get("weight_filler"), shape=shape if axes else shape[:2])
+    if "bias" in made.layer.param_decls:
+        site.blob("bias", of=made, filler=p.get("bias_filler"), key="bias_filler")
 
 
 def _options(site: Site, p: Message, size: Sequence[int], channels: int) -> dict[str, Any]:

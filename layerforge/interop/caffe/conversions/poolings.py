@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..conversion import Site, converts
+from ..conversion import Site, Stream, converts
 from ..message import Message
 from .convolutions import plain, with_samples
+
+LEAST = -3.4028234663852886e38  # the least number of 32 bits, which Caffe's maximum begins with
 
 
 @converts("Pooling")
@@ -27,7 +29,45 @@ def pooling(site: Site) -> None:
         site.emit("StochasticPool2d", x, **options, ceil_mode=rounds_up)
         site.note("drawn numbers are others than Caffe's; Caffe itself has this pooling on a GPU only")
         return
-    site.emit("MaxPool2d" if method == "MAX" else "AvgPool2d", x, **options, caffe_rounding=rounds_up)
+    kind = "MaxPool2d" if method == "MAX" else "AvgPool2d"
+    if rounds_up:
+        _rounded_up(site, kind, x, options)
+    elif 2 * max(_both(options["padding"])) > min(_both(options["kernel_size"])):
+        _with_margin(site, kind, x, options)
+    else:
+        site.emit(kind, x, **options)
+
+
+def _rounded_up(site: Site, kind: str, x: Stream, options: dict[str, Any]) -> None:
+    """Windows rounded up as Caffe's. Without padding it may have one more, behind the end, in which there is nothing."""
+    each = zip(x.shape[2:], *(_both(options[name]) for name in ("kernel_size", "stride")), strict=True)
+    counts = [(-(-(size - kernel) // stride) + 1, size, stride) for size, kernel, stride in each]
+    empty = [int((count - 1) * stride >= size) for count, size, stride in counts]
+    if any(_both(options["padding"])) or not any(empty):
+        site.emit(kind, x, **options, caffe_rounding=True)
+        return
+    site.note("a window lies behind the end of the input: Caffe's maximum of it is -3.4e38, its mean 0")
+    names = [site.unique(f"{site.own}.{name}") for name in ("windows", "places")][: len(site.tops)]
+    made = site.emit(kind, x, name=names[0], tops=names, **options, ceil_mode=True)
+    border = [0, empty[1], 0, empty[0]]
+    for part, stream, top in zip(("", "ends"), made, site.tops, strict=False):
+        value = -1 if part else LEAST if kind == "MaxPool2d" else 0
+        site.emit("Pad", stream, part=part, tops=[top], padding=border, value=value)
+
+
+def _with_margin(site: Site, kind: str, x: Stream, options: dict[str, Any]) -> None:
+    """Padding of more than half a window, which pooling takes only with Caffe's rounding: a margin of its own."""
+    if len(site.tops) > 1:
+        raise site.unsupported("indices with round_mode: FLOOR and pad above half a kernel", site.layer, "top")
+    high, wide = _both(options.pop("padding"))
+    value = LEAST if kind == "MaxPool2d" else 0
+    x_in = site.emit("Pad", x, part="margin", padding=[wide, wide, high, high], value=value)
+    site.emit(kind, x_in, **options)
+
+
+def _both(value: Any) -> list[int]:
+    """A number for each of the two axes."""
+    return [value] * 2 if isinstance(value, int) else list(value)
 
 
 def _rounds_up(site: Site, p: Message) -> bool:

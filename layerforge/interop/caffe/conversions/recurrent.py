@@ -16,7 +16,7 @@ def lstm_unit(site: Site) -> None:
         told = f"the bottoms have the shapes {before.shape}, {gates.shape} and {cont.shape}"
         raise site.invalid(told, site.layer, "bottom")
     parts = [f"{site.own}.{name}" for name in ("i0", "f0", "o0", "g0")]
-    raw = site.emit("Slice", gates, part="gates", tops=parts, dim=2)
+    raw = site.emit("Slice", gates, part="gates", tops=[site.unique(one) for one in parts], dim=2)
     i, f, o = (site.emit("Sigmoid", one, part=name)[0] for one, name in zip(raw[:3], "ifo", strict=True))
     (g,) = site.emit("Tanh", raw[3], part="g")
     (keeps,) = site.emit("Reshape", cont, part="cont", shape=[1, -1, 1])
@@ -99,7 +99,7 @@ def _unrolled(site: Site, p: Message, kind: str, states: int) -> list[Stream]:
     options = {"initial_states": True} if exposed else {"stateful": True}
     names = [site.unique(f"{site.own}.{name}") for name in ("steps", *"hc"[: len(site.tops) - 1])]
     return site.emit(
-        kind, [x, cont, *first], part="steps", tops=names, hidden_size=size, second_bottom="cont", recurrent_bias=False,
+        kind, [x, cont, *first], name=names[0], tops=names, hidden_size=size, second_bottom="cont", recurrent_bias=False,
         **options,
     )  # fmt: skip
 
