@@ -30,17 +30,16 @@ def prelu(site: Site) -> None:
     shared = p.get("channel_shared")
     if x.ndim < 2:
         raise site.invalid(f"the bottom has shape {x.shape}, it takes at least 2 axes", site.layer, "bottom")
-    start: Any = 0.25
+    start: dict[str, Any] = {}
     if p.has("filler"):
-        start = filler_of(site, p.get("filler"))
-        if start == "constant":
-            start = 0.0
-        elif isinstance(start, dict) and start["type"] == "constant":
-            start = start["value"]
-        else:
-            raise site.unsupported("a filler other than constant", p, "filler", hint="PReLU starts from one value")
-    site.emit("PReLU", x, num_parameters=1 if shared else x.shape[1], init=start)
+        filler = filler_of(site, p.get("filler"))
+        start = {"init": p.get("filler").get("value")} if _is_constant(filler) else {"weight_filler": filler}
+    site.emit("PReLU", x, num_parameters=1 if shared else x.shape[1], **start)
     site.blob("weight", shape=() if shared else None)
+
+
+def _is_constant(filler: Any) -> bool:
+    return (filler if isinstance(filler, str) else filler["type"]) == "constant"
 
 
 @converts("ELU")
