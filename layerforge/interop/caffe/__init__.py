@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-PUBLIC = {"load_model": "model", "Model": "model", "save_model": "saving"}
+PUBLIC = {"load_model": "model", "Model": "model", "save_model": "saving", "write_folder": "writing"}
 
 
 def __getattr__(name: str) -> Any:
