@@ -16,7 +16,7 @@ from ...schema.errors import ConfigError
 from . import fields
 from .fields import Field
 from .files import content
-from .message import Message, Origin, Unknown, single
+from .message import MESSAGE_WEIGHT, Message, Origin, Unknown, single
 
 MOST_VALUES = 2_000_000  # in a file, apart from weights
 WIRE_TYPE = {
@@ -26,7 +26,7 @@ WIRE_TYPE = {
     **dict.fromkeys(("string", "bytes", "message"), wire.BYTES),
 }
 FORMS = {"float": struct.Struct("<f"), "double": struct.Struct("<d")}
-DTYPES = {"float": np.dtype("<f4"), "double": np.dtype("<f8")}
+DTYPES: dict[str, np.dtype[Any]] = {"float": np.dtype("<f4"), "double": np.dtype("<f8")}
 
 
 def load(path: str | Path, kind: str) -> Message:
@@ -115,7 +115,7 @@ class _Parser:
     ) -> None:
         """Keep a value of a field; the last one counts where one that is not repeated is given twice."""
         if field.kind == "message":
-            self._count(offset)
+            self._count(offset, MESSAGE_WEIGHT)
             item = None if field.repeated else message.values.get(field.name)
             if item is None:
                 item = Message(field.of, self.origin, offset)

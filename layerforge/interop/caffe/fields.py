@@ -30,7 +30,7 @@ INTEGERS = {  # kind to its least and greatest value
 }
 SCALARS = (*INTEGERS, "bool", "float", "double", "string", "bytes")
 # Repeated fields that hold weights or samples; their values are NumPy arrays.
-ARRAYS = {
+ARRAYS: dict[tuple[str, str], np.dtype[Any]] = {
     ("BlobProto", "data"): np.dtype("<f4"),
     ("BlobProto", "diff"): np.dtype("<f4"),
     ("BlobProto", "double_data"): np.dtype("<f8"),

@@ -28,6 +28,7 @@ class Origin:
         self.file = file
         self.text = text
         self._starts: list[int] | None = None
+        self._shown = (0, "")  # the line that was asked for last, which may be long, and its text
 
     def place(self, position: int, length: int = 1) -> Place:
         """The place of a character or byte."""
@@ -37,10 +38,13 @@ class Origin:
             self._starts = [0, *(i + 1 for i, character in enumerate(self.text) if character == "\n")]
         line = bisect.bisect_right(self._starts, position)
         start = self._starts[line - 1]
-        end = self._starts[line] - 1 if line < len(self._starts) else len(self.text)
-        shown = self.text[start:end].encode(errors="replace").decode().rstrip("\r")
-        return Place(self.file, line, position - start + 1, shown, length)
+        if self._shown[0] != line:
+            end = self._starts[line] - 1 if line < len(self._starts) else len(self.text)
+            self._shown = (line, self.text[start:end].encode(errors="replace").decode().rstrip("\r"))
+        return Place(self.file, line, position - start + 1, self._shown[1], length)
 
+
+MESSAGE_WEIGHT = 10  # a message takes the memory of so many other values; the readers count it so
 
 MADE = Origin("<made here>")  # of messages that no file holds
 
@@ -219,8 +223,6 @@ class Message:
         if self.kind != other.kind or self.values.keys() != other.values.keys():
             return False
         return all(_same(value, other.values[name]) for name, value in self.values.items())
-
-    __hash__ = None  # type: ignore[assignment]  # it can change
 
     def __repr__(self) -> str:
         return f"{self.kind}({', '.join(self.values)})"

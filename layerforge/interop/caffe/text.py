@@ -7,35 +7,21 @@ A field that fields.py does not know is kept in `Message.unknown` with its place
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...schema.errors import ConfigError, DataError, LayerForgeError, raise_all
+from ...schema.errors import LayerForgeError, raise_all
 from . import fields
 from .fields import Field
 from .files import content
-from .message import Message, Origin, Unknown, single
+from .message import MESSAGE_WEIGHT, Message, Unknown, single
+from .tokens import FLOAT, INTEGER, NAME, Tokens
 
 DEEPEST = 100  # messages within messages that are not known
-MOST_VALUES = 2_000_000  # in a file
-TOKEN = re.compile(
-    r"""[A-Za-z_]\w* | \.?\d(?:[eE][+-]|[\w.])* | "[^"\\\n]*(?:\\.[^"\\\n]*)*" | '[^'\\\n]*(?:\\.[^'\\\n]*)*' | \#[^\n]*
-    | \S""",
-    re.VERBOSE | re.ASCII,
-)
-FLOAT = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[fF]?", re.ASCII)
-INTEGER = re.compile(r"0[xX][0-9a-fA-F]+|\d+", re.ASCII)
-NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
-ESCAPED = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
-PLAIN = (b"\\", b"'", b'"', b"?")
 OPENING = {"{": "}", "<": ">"}
-TRUE, FALSE = ("true", "True", "t", "1"), ("false", "False", "f", "0")
-WORDS = {"inf": float("inf"), "infinity": float("inf"), "nan": float("nan")}
 
 
 def parse(text: str, kind: str, file: str = "<text>", problems: list[LayerForgeError] | None = None) -> Message:
@@ -62,53 +48,8 @@ def decode(content: bytes) -> str:
     return content.decode("utf-8", errors="surrogateescape")
 
 
-class _Parser:
-    """One pass over the tokens of a text; `token` is the next one, "" at the end, and `at` where it begins."""
-
-    def __init__(self, text: str, file: str) -> None:
-        self.text = text
-        self.origin = Origin(file, text)
-        self.problems: list[LayerForgeError] = []
-        self.left = MOST_VALUES
-        self._matches = TOKEN.finditer(text)
-        self._readers: dict[str, Callable[[Field], Any]] = {
-            **dict.fromkeys(fields.INTEGERS, self._integer),
-            "float": self._float,
-            "double": self._float,
-            "bool": self._bool,
-            "string": self._string,
-            "bytes": self._bytes,
-            "enum": self._enum,
-        }
-        self.end = 0  # of the token before
-        self.at = 0
-        self.token = ""
-        self.advance()
-
-    def advance(self) -> None:
-        """Go on to the next token."""
-        self.end = self.at + len(self.token)
-        for match in self._matches:
-            token = match.group()
-            if token[0] != "#":
-                self.token, self.at = token, match.start()
-                return
-        self.token, self.at = "", len(self.text)
-
-    def fail(self, what: str, at: int | None = None, length: int = 1, hint: str | None = None) -> DataError:
-        """An error with the place of the present token, or another."""
-        place = self.origin.place(self.at, max(1, len(self.token))) if at is None else self.origin.place(at, length)
-        return DataError(what, place=place, hint=hint)
-
-    def wrong(self, what: str, at: int, length: int, hint: str | None = None) -> None:
-        """Note a value that does not fit its field."""
-        self.problems.append(ConfigError(what, place=self.origin.place(at, length), hint=hint))
-
-    def found(self) -> str:
-        """The present token in words."""
-        if self.token in ("'", '"'):
-            return "a text whose closing quote is missing"
-        return f"'{self.token[:40].encode(errors='replace').decode()}'" if self.token else "the end of the file"
+class _Parser(Tokens):
+    """One pass over the tokens of a text."""
 
     def fields_of(self, message: Message, closing: str, opened: int) -> None:
         """Read the fields of a message up to its closing brace; the tables have no message within itself."""
@@ -134,19 +75,14 @@ class _Parser:
                 values[field.name] = np.array(numbers, np.float64).astype(field.dtype)
         self.advance()
 
-    def _count(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise self.fail(f"more than {MOST_VALUES} values: this is no definition of a net")
-
     def _scalars(self, message: Message, field: Field, at: int, arrays: dict[Field, list[float]]) -> None:
         """Read `: value` or `: [value, value]`."""
         if self.token != ":":
             raise self.fail(f"expected ':' after {field.name}, found {self.found()}")
         self.advance()
-        read = self._readers[field.kind]
+        read = self.readers[field.kind]
         if not field.repeated:
-            self._count()
+            self.count()
             value = read(field)
             if value is not None:
                 message.values[field.name] = value
@@ -154,7 +90,7 @@ class _Parser:
             return
         items = message.values.setdefault(field.name, []) if field.dtype is None else arrays.setdefault(field, [])
         for _ in self._items():
-            self._count()
+            self.count()
             value = read(field)
             if value is not None:
                 items.append(value)
@@ -170,7 +106,7 @@ class _Parser:
             closing = OPENING.get(self.token)
             if closing is None:
                 raise self.fail(f"expected '{{' after {field.name}, found {self.found()}")
-            self._count()
+            self.count(MESSAGE_WEIGHT)
             item, opened = Message(field.of, self.origin, at), self.at
             self.advance()
             self.fields_of(item, closing, opened)
@@ -180,7 +116,7 @@ class _Parser:
             else:
                 message.values[field.name] = item
 
-    def _items(self) -> Any:
+    def _items(self) -> Iterator[None]:
         """Once for a single value, once for each of a list in brackets."""
         if self.token != "[":
             yield
@@ -197,135 +133,6 @@ class _Parser:
             if self.token != ",":
                 raise self.fail(f"expected ',' or ']' in a list, found {self.found()}")
             self.advance()
-
-    # Values: what is read, or None after noting that it does not fit ------------------------------------------------
-
-    def _minus(self) -> bool:
-        """Whether a minus stands here; it is skipped."""
-        if self.token != "-":
-            return False
-        self.advance()
-        return True
-
-    def _misfit(self, field: Field, wanted: str, at: int) -> None:
-        """Note and skip a value of another kind."""
-        token = self.token
-        if token[:1] in ("'", '"') and len(token) > 1:
-            self._bytes(field)
-        elif NAME.fullmatch(token) or token[:1].isdigit() or (token[:1] == "." and len(token) > 1):
-            self.advance()
-        else:
-            raise self.fail(f"{field.name} is {wanted}, not {self.found()}")
-        shown = self.text[at : self.end]
-        self.wrong(f"{field.name} is {wanted}, not {shown[:40].encode(errors='replace').decode()}", at, len(shown))
-
-    def _integer(self, field: Field) -> int | None:
-        """A whole number: decimal, octal with a leading 0, hexadecimal with 0x."""
-        at = self.at
-        negative = self._minus()
-        value = _whole(self.token)
-        if value is None:
-            self._misfit(field, "a whole number", at)
-            return None
-        self.advance()
-        value = -value if negative else value
-        least, most = fields.INTEGERS[field.kind]
-        if not least <= value <= most:
-            self.wrong(f"{field.name} lies between {least} and {most}", at, self.end - at)
-            return None
-        return value
-
-    def _float(self, field: Field) -> float | None:
-        """A number, or inf or nan."""
-        at = self.at
-        negative = self._minus()
-        token = self.token
-        if FLOAT.fullmatch(token):
-            value = float(token.rstrip("fF"))
-        elif token.lower() in WORDS:
-            value = WORDS[token.lower()]
-        else:
-            self._misfit(field, "a number", at)
-            return None
-        self.advance()
-        if field.kind == "float" and (len(token) > 7 or "e" in token or "E" in token):
-            value = single(value)  # others have six digits at most, and name a 32-bit float as they are
-        return -value if negative else value
-
-    def _bool(self, field: Field) -> bool | None:
-        token = self.token
-        if token not in TRUE and token not in FALSE:
-            self._misfit(field, "true or false", self.at)
-            return None
-        self.advance()
-        return token in TRUE
-
-    def _string(self, field: Field) -> str | None:
-        """A text in single or double quotes, or several that follow each other."""
-        token = self.token
-        if token[:1] in ("'", '"') and len(token) > 1 and "\\" not in token and token.isascii():
-            self.advance()
-            if self.token[:1] not in ("'", '"'):
-                return token[1:-1]
-            rest = self._bytes(field)
-            return token[1:-1] + ("" if rest is None else rest.decode("utf-8", errors="backslashreplace"))
-        whole = self._bytes(field)
-        return None if whole is None else whole.decode("utf-8", errors="backslashreplace")
-
-    def _bytes(self, field: Field) -> bytes | None:
-        pieces = []
-        while self.token[:1] in ("'", '"') and len(self.token) > 1:
-            pieces.append(self._unescaped())
-            self.advance()
-        if not pieces:
-            at = self.at
-            self._minus()
-            self._misfit(field, "a text in quotes", at)
-            return None
-        return b"".join(pieces)
-
-    def _unescaped(self) -> bytes:
-        """The bytes of a quoted text."""
-
-        def meant(match: re.Match[bytes]) -> bytes:
-            octal, hexadecimal, short, long, other = match.groups()
-            if octal:
-                return bytes([int(octal, 8) & 255])
-            if hexadecimal:
-                return bytes([int(hexadecimal, 16)])
-            if short or long:
-                code = int(short or long, 16)
-                if code < 0x110000 and not 0xD800 <= code < 0xE000:
-                    return chr(code).encode()
-            if other in ESCAPED:
-                return ESCAPED[other]
-            if other in PLAIN:
-                return other
-            shown = match.group().decode(errors="replace")
-            raise self.fail(f"a text has '{shown}', which is no escape", hint="a backslash itself is written \\\\")
-
-        raw = self.token[1:-1].encode("utf-8", errors="surrogateescape")
-        return ESCAPE.sub(meant, raw) if b"\\" in raw else raw
-
-    def _enum(self, field: Field) -> str | None:
-        """The name of a value of an enum, also where its number is written."""
-        at = self.at
-        negative = self._minus()
-        token = self.token
-        name: str | None = token
-        number = _whole(token)
-        if number is not None:
-            name = fields.VALUES[field.of].get(-number if negative else number)
-        elif negative or not NAME.fullmatch(token):
-            self._misfit(field, "a word without quotes", at)
-            return None
-        self.advance()
-        if name in fields.ENUMS[field.of] or (name is not None and field.of in fields.OPEN_ENUMS):
-            return name
-        self.wrong(
-            f"{field.name} has no value {token}", at, self.end - at, f"it has {', '.join(fields.ENUMS[field.of])}"
-        )
-        return None
 
     # Fields that are not known --------------------------------------------------------------------------------------
 
@@ -352,14 +159,15 @@ class _Parser:
             self._skip_scalar(name)
         else:
             raise self.fail(f"expected ':' or '{{' after {name}, found {self.found()}")
-        self._count()
-        message.unknown.append(Unknown(name, self.origin.place(at, len(name)), self.text[start : self.end]))
+        self.count()
+        raw = self.text[start : self.end].encode(errors="surrogateescape").decode(errors="backslashreplace")
+        message.unknown.append(Unknown(name, self.origin.place(at, len(name)), raw))
 
     def _skip_scalar(self, name: str) -> None:
         if self.token[:1] in ("'", '"'):
-            self._bytes(Field(name, None, "bytes", "", False, False, b"", None))
+            self.quoted_bytes(Field(name, None, "bytes", "", False, False, b"", None))
             return
-        self._minus()
+        self.minus()
         if not (NAME.fullmatch(self.token) or FLOAT.fullmatch(self.token) or INTEGER.fullmatch(self.token)):
             raise self.fail(f"expected a value of {name}, found {self.found()}")
         self.advance()
@@ -385,16 +193,6 @@ class _Parser:
             elif token in ("'", '"'):
                 raise self.fail(f"expected a value, found {self.found()}")
             self.advance()
-
-
-def _whole(token: str) -> int | None:
-    """The number of a token of digits; None where it is none, or has too many."""
-    if not INTEGER.fullmatch(token) or len(token) > 24:
-        return None
-    try:
-        return int(token, 16 if token[1:2] in ("x", "X") else 8 if token[0] == "0" else 10)
-    except ValueError:  # a digit that octal numbers do not have
-        return None
 
 
 # Writing --------------------------------------------------------------------------------------------------------------

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.caffe_files import caffe_folder
+from support.caffe_files import caffe_folder, caffe_index
 
 from layerforge.data import wire
-from layerforge.interop.caffe import binary, blobs, loading
+from layerforge.interop.caffe import binary, blobs, loading, text
 from layerforge.interop.caffe.message import Message
+from layerforge.interop.caffe.rules import selected
+from layerforge.interop.caffe.upgrade import upgraded
 from layerforge.schema.errors import ConfigError, DataError
 
 KINDS = {".caffemodel": "NetParameter", ".solverstate": "SolverState", ".binaryproto": "BlobProto"}
@@ -162,3 +164,17 @@ def test_fields_without_a_number_of_their_own_are_not_written() -> None:
 
 def test_names_that_are_not_utf_8_are_those_of_the_text() -> None:
     assert binary.parse(b"\x0a\x02\xb2\xe2", "LayerParameter").get("name") == r"\xb2\xe2"
+
+
+def test_the_definition_inside_of_weights_is_that_of_the_text() -> None:
+    """Caffe gave every field its number; it adds phases, loss weights and the tops of splits."""
+    for net in caffe_index()["nets"]:
+        written = selected(upgraded(text.parse(net["net"], "NetParameter")), net["phase"])
+        stored = loading.load_weights(caffe_folder() / f"files/nets/{net['id']}.caffemodel")
+        layers = {layer.get("name"): layer for layer in stored.get("layer")}
+        for layer in written.get("layer"):
+            found = layers[layer.get("name")]
+            for name in ("bottom", "phase", "loss_weight", "blobs"):
+                layer.clear(name)
+                found.clear(name)
+            assert found == layer, net["id"]
