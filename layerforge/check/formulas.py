@@ -36,7 +36,9 @@ OPTIONS: dict[str, list[tuple[Mapping[str, Any], list[Spec]]]] = {
             [Spec((4, 4, 3)), index((4, 3), 2), index((4,), 5, 1), index((4,), 4)],
         )
     ],
-    "ContrastiveLoss": [({"margin": 9.0, "legacy_version": True}, [Spec((6, 2, 2)), Spec((6, 2, 2)), index((6,), 2)])],
+    "ContrastiveLoss": [
+        ({"margin": 9.0, "legacy_version": True, "gradient_eps": 0.1}, [*[Spec((6, 2, 2))] * 2, index((6,), 2)])
+    ],
     "CosineEmbeddingLoss": [({"margin": 0.1}, [*VECTORS[:2], SIGNS])],
     "DiceLoss": [
         ({"activation": way, "smooth": 0.5, "squares": True, "ignore_index": 1}, [bottom, LABELS])

@@ -8,7 +8,7 @@ from typing import Any
 from ..arrays.sparse import stored
 from ..contract import call
 from ..contract.layer import Example
-from .case import Case, check, compare, computes, demand, differentiable, layer_check, outputs, same
+from .case import Case, check, compare, computes, demand, differentiable, exact, layer_check, outputs, same
 from .gradients import layer_gradients
 from .harness import Probe
 from .memory import poison
@@ -44,7 +44,7 @@ def check_eval_is_stateless(case: Case) -> None:
         demand(same(probe.host(array), state[name]), f"state {name} changes in eval")
 
 
-@layer_check(differentiable)
+@layer_check(differentiable, exact)
 def check_eval_gradients(case: Case) -> None:
     """Eval is differentiable like train where the layer is."""
     for row in layer_gradients(case.cls, case.example, backend=case.backend, phase="eval", samples=1):

@@ -141,6 +141,8 @@ class Layer(Declared):
     linear_in_params while bottoms stand still the tops are linear in all parameters together, as y = x Wᵀ + b is: their
                      tangent along the parameters is a forward with the tangents of the parameters in the place of these
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
+    exact_gradient   backward is the derivative of forward; `validate` sets it to False where hyper-parameters ask for
+                     another one on purpose, as some frameworks have: then no differences are held against it
     examples, bad_examples   what the checks run on
     """
 
@@ -156,6 +158,7 @@ class Layer(Declared):
     loss: ClassVar[bool] = False
     linear_in_params: ClassVar[bool] = False
     adds_up: ClassVar[bool] = True
+    exact_gradient: bool = True
     examples: ClassVar[list[Example]] = []
     bad_examples: ClassVar[list[Bad]] = []
 

@@ -326,6 +326,13 @@ def test_contrastive_loss_by_hand() -> None:
     assert_allclose(gradient(loss, bottom=1), np.array([[3, 4], [0, 0], [-1.5 * 0.6, -1.5 * 0.8]]) / 3)
 
 
+def test_caffe_adds_to_the_distance_in_the_gradient_only() -> None:
+    loss = Alone("ContrastiveLoss", FIRST, SECOND, [1, 0, 0], margin=2.0, gradient_eps=0.25)
+    assert_allclose(loss.top(), (25 + 0 + 1.5**2) / (2 * 3))
+    slope = 1.5 / (0.5 + 0.25)
+    assert_allclose(gradient(loss), np.array([[-3, -4], [0, 0], [slope * 0.3, slope * 0.4]]) / 3)
+
+
 def test_contrastive_loss_of_early_caffe() -> None:
     """legacy_version: max(margin - d², 0)."""
     loss = Alone("ContrastiveLoss", FIRST, SECOND, [1, 0, 0], margin=2.0, legacy_version=True)

@@ -161,13 +161,19 @@ def dice(c: Call) -> Tensor:
 
 
 def contrastive(c: Call) -> Tensor:
-    """d² / 2 for pairs that are alike, max(0, margin - d)² / 2 for others; legacy_version: max(0, margin - d²) / 2."""
+    """d² / 2 for pairs that are alike, max(0, margin - d)² / 2 for others; legacy_version: max(0, margin - d²) / 2.
+
+    With gradient_eps autograd's gradient of the second is multiplied by d / (d + gradient_eps).
+    """
     a, b, t = c.x
     square, margin = ((a - b) ** 2).flatten(1).sum(dim=1), c.hyper.get("margin", 1.0)
     if c.hyper.get("legacy_version"):
         apart = (margin - square).clamp(min=0)
     else:
-        apart = (margin - square.sqrt()).clamp(min=0) ** 2
+        d, eps = square.sqrt(), c.hyper.get("gradient_eps", 0.0)
+        apart = (margin - d).clamp(min=0) ** 2
+        if eps:
+            apart = apart.detach() + (apart - apart.detach()) * (d / (d + eps)).detach()
     return reduced(torch.where(t == 1, square, apart) / 2, c.hyper.get("reduction", "mean"))
 
 
