@@ -8,6 +8,7 @@ from typing import Any
 
 from ..contract import call
 from ..contract.layer import Layer, Memory
+from .remembered import Remembered
 
 
 def knows(layer: Layer) -> bool:
@@ -46,7 +47,7 @@ def along(layer: Layer, bottoms: Sequence[Any], tangents: Mapping[str, Any]) -> 
 @contextmanager
 def _in_place_of_parameters(layer: Layer, tangents: Mapping[str, Any]) -> Iterator[None]:
     """While this lasts a layer has tangents for parameters, other memory, and keeps nothing; then all is as it was."""
-    params, state = layer.params.items(), [(array, array.copy()) for _, array in layer.state.items()]
+    params, remembered = layer.params.items(), Remembered([layer])
     before = layer.memory, layer.kept, layer.runs_in_place, layer.run.keep
     layer.memory, layer.runs_in_place, layer.run.keep = Memory(), False, False
     for name, array in params:
@@ -57,5 +58,4 @@ def _in_place_of_parameters(layer: Layer, tangents: Mapping[str, Any]) -> Iterat
         layer.memory, layer.kept, layer.runs_in_place, layer.run.keep = before
         for name, array in params:
             layer.params.bind(name, array)
-        for array, values in state:
-            array[...] = values
+        remembered.put_back()

@@ -19,7 +19,7 @@ from .call import Call
 
 LAYERS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 CELLS = {"RNN": nn.RNNCell, "LSTM": nn.LSTMCell, "GRU": nn.GRUCell}
-NOT_TORCHS = ("second_bottom", "initial_states", "recurrent_bias", "weight_filler", "bias_filler")
+NOT_TORCHS = ("second_bottom", "stateful", "initial_states", "recurrent_bias", "weight_filler", "bias_filler")
 
 
 def told(kind: str, c: Call) -> tuple[Tensor | None, list[Tensor]]:
@@ -28,6 +28,7 @@ def told(kind: str, c: Call) -> tuple[Tensor | None, list[Tensor]]:
     passes = c.hyper.get("num_layers", 1) * (2 if c.hyper.get("bidirectional") else 1)
     zeros = c.x[0].new_zeros(len(c.x[0]), passes, c.hyper["hidden_size"])
     initial = c.x[-count:] if c.hyper.get("initial_states") else [zeros] * count
+    c.hyper.get("stateful")  # this is a first batch, which begins from zero all the same
     return c.x[1] if len(c.x) > 1 + count * bool(c.hyper.get("initial_states")) else None, initial
 
 

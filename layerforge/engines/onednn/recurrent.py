@@ -51,6 +51,8 @@ class OneDnnRecurrent(OneDnn, Recurrent):
             return "oneDNN's gradients of parameters, sums over so many steps, lose digits"
         if reference.initial_states:
             return "with initial states"
+        if reference.stateful:
+            return "with states that it goes on from"
         return "with a second bottom" if len(bottoms) > 1 else super().refuses(reference, bottoms, tops)
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:

@@ -23,8 +23,8 @@ class GRU(Recurrent):
     where σ is the logistic function, W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is
     always in a matrix product and ⊙ goes element by element. u = [u_r | u_z | u_g], w = [w_r | w_z | w_g], r, z and g
     (torch calls it n) are those of step t. As in torch (and cuDNN), r multiplies w_g, bias included, and not hₜ₋₁, as
-    Cho et al. have it. Layers, directions, the second bottom, initial states and the loop over time are as in LSTM,
-    whose page explains them. With recurrent_bias false w has no bias at all, so r multiplies hₜ₋₁ W_hhᵀ alone.
+    Cho et al. have it. Layers, directions, the second bottom, initial states, stateful and the loop over time are as in
+    LSTM, whose page explains them. With recurrent_bias false w has no bias at all, so r multiplies hₜ₋₁ W_hhᵀ alone.
 
     Shapes    x (N, T, D) real: torch's batch_first=True. y (N, T, H), or 2H if bidirectional.
               A second top is h_T (N, layers · directions, H); torch puts N second.

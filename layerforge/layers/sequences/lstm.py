@@ -37,6 +37,12 @@ class LSTM(Recurrent):
     With initial_states the last two bottoms are h₀ and c₀ of all passes, in the shape of the tops h_T and c_T. Where
     the first step's cont is 0, they count for nothing.
 
+    With stateful each batch begins where the batch before it ended: h₀ and c₀ of row i are what row i ended with, as
+    constants, so no gradient goes back there (Keras: stateful; Caffe's layers always do so). The first batch begins
+    from 0, and so does, in training, each epoch, unless cont tells where sequences begin. Train and eval go on from
+    batches of their own; an evaluation and each batch of a prediction begin from 0. The rows have to belong together:
+    data with streams: true cuts samples that follow one another so. A checkpoint holds what training goes on from.
+
     With recurrent_bias false there is one bias, b_ih, and b_hh = 0: the same function of x with half the biases, as
     Caffe's. A solver then moves their sum by db and not by 2 db.
 
@@ -75,7 +81,7 @@ class LSTM(Recurrent):
     Keeps     x, and of every step h, the gates, cₜ₋₁ and tanh(cₜ)
     Cost      8NT(D + H)H flops forward for each layer and direction, twice that backward and for a tangent
     Errors    LayerError when x does not have three axes, when the second bottom is not (N, T) or an initial state
-              not (N, layers · directions, H)
+              not (N, layers · directions, H), when a stateful layer meets a batch of another size
     Source    Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; compare torch.nn.LSTM
     """
 

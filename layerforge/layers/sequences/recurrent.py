@@ -59,7 +59,8 @@ class Recurrent(Unrolled):
     def forward(self, *bottoms: Any) -> tuple[Any, ...]:
         x, second, _ = self.told(bottoms)
         first = self.first_states(bottoms)
-        xp, traces, last, below = self.xp, {}, [], x.transpose(1, 0, 2)  # time first: a step is one block of memory
+        xp, traces, below = self.xp, {}, x.transpose(1, 0, 2)  # time first: a step is one block of memory
+        last: list[Arrays] = []
         for layer in range(self.num_layers):
             outs = []
             for end in self.directions:
@@ -71,15 +72,10 @@ class Recurrent(Unrolled):
             below = xp.concatenate(outs, axis=2)
         self.save(traces=traces)
         y = xp.ascontiguousarray(below.transpose(1, 0, 2))
-        return (y, *(xp.stack(states, axis=1) for states in zip(*last, strict=True)))[: self.tops_wanted]
-
-    def first_states(self, given: Sequence[Any]) -> list[Arrays]:
-        """Of each pass, from the bottom up, the state before its first step."""
-        initial, passes = self.told(given)[2], self.num_layers * len(self.directions)
-        if initial:
-            return [tuple(state[:, number].copy() for state in initial) for number in range(passes)]
-        zeros = self.xp.zeros((len(given[0]), self.hidden_size), dtype=self.dtype)
-        return [(zeros,) * self.states] * passes
+        lasts = [xp.stack(states, axis=1) for states in zip(*last, strict=True)]
+        if self.stateful:  # a constant for the next batch: no gradient comes back from there
+            self.carry(lasts)
+        return (y, *lasts)[: self.tops_wanted]
 
     def run_through(self, suffix: str, x: Any, marks: Marks, state: Arrays) -> tuple[Any, Arrays, Trace]:
         """One pass over time from a state: outputs (T, N, H), the last state, and what backward needs."""
@@ -109,7 +105,8 @@ class Recurrent(Unrolled):
 
     def backward(self, dy: Any, *dlast: Any) -> tuple[Any, ...]:
         xp, size, dout = self.xp, self.hidden_size, dy.transpose(1, 0, 2)
-        zeros, dfirst = xp.zeros((dy.shape[0], size), dtype=self.dtype), []
+        zeros = xp.zeros((dy.shape[0], size), dtype=self.dtype)
+        dfirst: list[Arrays] = []
         for layer in reversed(range(self.num_layers)):
             dbelow: Any = 0
             for i, end in reversed([*enumerate(self.directions)]):
@@ -171,7 +168,8 @@ class Recurrent(Unrolled):
         """The tangents of the tops from those of x and the initial states, None where they stand still, and those of
         parameters by name.
         """
-        xp, last = self.xp, []
+        xp = self.xp
+        last: list[Arrays] = []
         below: Any = None if dx is None else dx.transpose(1, 0, 2)
         zeros = xp.zeros((self.saved.traces["_l0"].x.shape[1], self.hidden_size), dtype=self.dtype)
         dinitial = dinitial or [None] * self.states

@@ -53,6 +53,7 @@ EXAMPLES = [
         "sequences one after another",
         tops=2,
     ),
+    Example({"hidden_size": 2, "num_layers": 2, "stateful": True}, [Spec((3, 2, 2)), index((3, 2), 2)], tops=2),
     Example({"hidden_size": 3}, [Spec((2, 5, 3), low=-1e4, high=1e4)], "extreme"),
     Example({"hidden_size": 2}, [Spec((17, 2, 3))], "many samples"),
     Example({"hidden_size": 2, "num_layers": 2, "bidirectional": True}, [Spec((16, 3, 1))], "many samples", tops=2),
@@ -67,6 +68,8 @@ BAD_EXAMPLES = [
     Bad({"hidden_size": 2}, "must be real numbers", [index((3, 4, 2), 5)]),
     Bad({"hidden_size": 2}, "initial states are bottoms with initial_states: true", [Spec((3, 4, 2))] * 3),
     Bad({"hidden_size": 2, "initial_states": True}, "bottoms are x and the initial h", [Spec((3, 4, 2))]),
+    Bad({"hidden_size": 2, "stateful": True, "bidirectional": True}, "also begins at its end"),
+    Bad({"hidden_size": 2, "stateful": True, "initial_states": True}, "leave one of the two out"),
     Bad({"num_output": 2}, "did you mean 'hidden_size'?"),
     Bad({"hidden_size": 2, "batch_first": True}, "unknown key 'batch_first'"),
 ]

@@ -20,8 +20,8 @@ class RNN(Recurrent):
         yₜ = hₜ
 
     where W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is always in a matrix product and ⊙
-    goes element by element. Layers, directions, the second bottom, initial states, a single bias and the loop over time
-    are as in LSTM, whose page explains them. Caffe's second matrix is a Linear and a Tanh above this layer.
+    goes element by element. Layers, directions, the second bottom, initial states, stateful, a single bias and the loop
+    over time are as in LSTM, whose page explains them. Caffe's second matrix is a Linear and a Tanh above this layer.
 
     Shapes    x (N, T, D) real: torch's batch_first=True, Caffe has (T, N, D). y (N, T, H), or 2H if bidirectional.
               A second top is h_T (N, layers · directions, H); torch puts N second.

@@ -10,7 +10,7 @@ from ...arrays.functional import expect_role, shape_mismatch
 from ...arrays.spec import Spec
 from ...contract.fillers import Filler, Uniform
 from ...contract.layer import Layer
-from ...schema.errors import LayerError
+from ...schema.errors import ConfigError, LayerError
 from ...schema.params import param
 
 Arrays = tuple[Any, ...]
@@ -45,7 +45,7 @@ class Unrolled(Layer):
     bottoms = (1, 3)
     tops = (1, 2)
     backward_reads = ("bottom[0]",)
-    no_grad_bottoms = (1,)
+    no_grad_bottoms: tuple[int, ...] = (1,)
 
     gates: ClassVar[int]  # blocks of H rows in the weights
     states: ClassVar[int] = 1  # h, or h and c
@@ -57,9 +57,19 @@ class Unrolled(Layer):
     recurrent_bias: bool = param(True, help="learn b_hh beside b_ih; false: a single bias, b_ih")
     bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
     second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))
+    stateful: bool = param(False, help="begin each batch from the last states of the batch before, row by row")
     initial_states: bool = param(False, help="the last bottoms are h₀, of an LSTM also c₀; false: both are 0")
     weight_filler: Filler | None = param(None, help="start values of the weights; null: uniform within ±1/√H")
     bias_filler: Filler | None = param(None, help="start values of the biases; null: uniform within ±1/√H")
+
+    def validate(self) -> None:
+        self.carries = self.stateful
+        if self.stateful and self.initial_states:
+            message = "stateful takes the first states from the last batch, initial_states from bottoms"
+            raise ConfigError(message, hint="leave one of the two out")
+        if self.stateful and self.bidirectional:
+            message = "stateful goes on where the last batch ended; a bidirectional layer also begins at its end"
+            raise ConfigError(message, hint="leave one of the two out")
 
     # Set-up -------------------------------------------------------------------------------------------------------
 
@@ -69,6 +79,7 @@ class Unrolled(Layer):
         if x.ndim != 3 or not x.shape[2]:
             raise LayerError(f"bottom[0] has shape {x.shape}, expected (N, T, D): samples, steps, features")
         n, t = x.shape[:2]
+        self.told_beginnings = second is not None and self.second_bottom == "cont"
         if second is None:
             self.no_grad_bottoms = ()
         elif second.shape != (n, t):
@@ -106,6 +117,29 @@ class Unrolled(Layer):
                 if self.bias and self.recurrent_bias:
                     self.add_param(f"bias_hh{suffix}", (height,), fillers[1], decay_mult=0)
             width = size * len(self.directions)
+
+    def first_states(self, bottoms: Sequence[Any]) -> list[Arrays]:
+        """Of each pass, from the bottom up, the state (N, H) before its first step: told, carried, or 0."""
+        samples, passes = len(bottoms[0]), self.num_layers * len(self.directions)
+        given = self.told(bottoms)[2] or self.carried_states(samples)
+        if given:
+            return [tuple(state[:, number].copy() for state in given) for number in range(passes)]
+        zeros = self.xp.zeros((samples, self.hidden_size), dtype=self.dtype)
+        return [(zeros,) * self.states] * passes
+
+    def carried_states(self, samples: int) -> Arrays:
+        """What this phase's last batch ended with; nothing before the first."""
+        held = self.carried.get(self.phase, ()) if self.stateful else ()
+        if held and len(held[0]) != samples:
+            raise LayerError(
+                f"it goes on from a batch of {len(held[0])} samples, row by row, and this one has {samples}",
+                hint="batches of one size: drop_last: true; net.reset_carried() begins from zero",
+            )
+        return held
+
+    def carry(self, lasts: Sequence[Any]) -> None:
+        """Let this phase's next batch begin from these states (N, passes, H), which may be tops: copies of them."""
+        self.carried[self.phase] = tuple(state.copy() for state in lasts)
 
     @property
     def directions(self) -> tuple[str, ...]:
