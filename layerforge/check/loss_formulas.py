@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .multi_box_formula import multi_box
+
 Formula = Callable[..., Any]
 LEAST_PROBABILITY, LEAST_LOG, LEAST_SQUARE = 1e-20, -100.0, 1e-12
 
@@ -326,6 +328,7 @@ FORMULAS: dict[str, Formula] = {
     "L1Loss": between(lambda _, x, t, place: abs(x - t)),
     "MSELoss": between(lambda _, x, t, place: (x - t) ** 2),
     "MarginRankingLoss": of_vectors(ranking, axes=0),
+    "MultiBoxLoss": multi_box,
     "MultinomialLogisticLoss": of_classes(lambda _, p, label, w: -w * math.log(max(p[label], LEAST_PROBABILITY))),
     "NLLLoss": of_classes(lambda _, x, label, w: -w * x[label]),
     "SigmoidFocalLoss": between(sigmoid_focal),

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...schema.registry import LAYERS
+from ..multi_box_formula import code_of, targets
 from .call import Call
 
 
@@ -230,7 +232,45 @@ def by_samples(twin: Callable[[Call], Tensor], default: str = "mean") -> Callabl
     return weighted
 
 
+def multi_box(c: Call) -> Tensor:
+    """torch's losses of the offsets and scores that count. Which these are, and what they should be, is SSD's rule."""
+    layer: Any = LAYERS.get("MultiBoxLoss").from_config(dict(c.hyper))
+    offsets, scores, priors, objects = c.x
+    boxes, v = priors[0].reshape(2, -1, 4)
+    own = offsets.reshape(len(offsets), len(boxes), -1, 4)
+    x = scores.reshape(len(scores), len(boxes), layer.num_classes)
+    plain = [b.detach().numpy() for b in (offsets, priors, objects)]
+    total, count = 0 * offsets.sum() + 0 * scores.sum(), 0
+    for n, (rows, found, candidates) in enumerate(targets(layer, *plain)):
+        count += len(found)
+        for (k, at), g in found.items():
+            code = code_of(layer, boxes[at].tolist(), rows[g][3:7].tolist(), v[at].tolist())
+            u = (own[n, at, k] - torch.tensor(code)) / (v[at] if layer.encode_variance_in_target else 1)
+            f = functional.smooth_l1_loss if layer.loc_loss_type == "smooth_l1" else functional.mse_loss
+            f_of_u = f(u, torch.zeros(4), reduction="sum")
+            total = total + layer.loc_weight * f_of_u / (1 if layer.loc_loss_type == "smooth_l1" else 2)
+        labels = [[int(rows[g][1]) for (_, k), g in found.items() if k == at] for at in range(len(boxes))]
+        losses = [of_prior(layer, x[n, k], labels[k]) for k in range(len(boxes))]
+        if layer.mining_type != "none":
+            hard = sorted(candidates, key=lambda k: -float(losses[k]))[: int(len(found) * layer.neg_pos_ratio)]
+            losses = [losses[k] for k in [*{k for _, k in found}, *hard]]
+        total = total + sum(losses)
+    divisors = {"valid": count, "full": len(own) * len(boxes), "batch_size": len(own), "none": 1}
+    return total / max(1, divisors[layer.normalization])
+
+
+def of_prior(layer: Any, x: Tensor, labels: list[int]) -> Tensor:
+    """The loss of the scores of a prior that is matched with objects of these classes."""
+    if layer.conf_loss_type == "softmax":
+        return functional.cross_entropy(x[None], torch.tensor([max(labels, default=layer.background_label_id)]))
+    if not labels and layer.mining_type != "none":
+        labels = [layer.background_label_id]
+    q = torch.tensor([float(k in labels) for k in range(len(x))])
+    return functional.binary_cross_entropy_with_logits(x, q, reduction="sum")
+
+
 TWINS = {
+    "MultiBoxLoss": multi_box,
     "MSELoss": between(nn.MSELoss),
     "EuclideanLoss": euclidean,
     "L1Loss": between(nn.L1Loss),
@@ -256,7 +296,7 @@ TWINS = {
 
 OTHER_BOTTOMS = (
     *("InfogainLoss", "DiceLoss", "MarginRankingLoss", "ContrastiveLoss", "TripletMarginLoss"),
-    *("CosineEmbeddingLoss", "CTCLoss"),
+    *("CosineEmbeddingLoss", "CTCLoss", "MultiBoxLoss"),
 )
 DEFAULTS = {"EuclideanLoss": "batchmean"}
 TWINS |= {n: by_samples(twin, DEFAULTS.get(n, "mean")) for n, twin in TWINS.items() if n not in OTHER_BOTTOMS}
