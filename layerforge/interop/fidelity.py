@@ -1,4 +1,4 @@
-"""What an import tells of a foreign model: layer by layer how exact it is, what was ignored, and what things are called.
+"""What an import tells of a foreign model: how exact each layer is, what was ignored, and what things are called.
 
     report = Report("Caffe", "net.prototxt")
     report.entries      one Entry for each foreign layer
@@ -107,7 +107,7 @@ class Report:
 
     def summary(self) -> str:
         """One sentence: how many layers are of which kind."""
-        counts = {verdict: 0 for verdict in (EXACT, NOTED, UNSUPPORTED)}
+        counts = dict.fromkeys((EXACT, NOTED, UNSUPPORTED), 0)
         for entry in self.entries:
             counts[entry.verdict] += 1
         told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)

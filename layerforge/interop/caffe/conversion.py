@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from ...arrays.spec import Spec
-from ...contract import call
 from ...contract.layer import Layer
+from ...graph.trial import set_up
 from ...schema.errors import ConfigError
 from ...schema.locations import Place
 from ...schema.registry import LAYERS
@@ -181,21 +181,25 @@ class Site:
             raise self.invalid(f"{name} {value} of a blob of {ndim} axes", message, name)
         return value % ndim
 
-    def invalid(self, told: str, message: Message | None = None, name: str | None = None, hint: str = "") -> ConfigError:
+    def invalid(
+        self, told: str, message: Message | None = None, name: str | None = None, hint: str = ""
+    ) -> ConfigError:
         """The error for what Caffe refuses, too."""
-        return ConfigError(self._said(told), place=self._place(message, name), hint=hint or None)
+        return ConfigError(self.said(told), place=self.place(name, message), hint=hint or None)
 
     def unsupported(
         self, told: str, message: Message | None = None, name: str | None = None, hint: str = ""
     ) -> Unsupported:
         """The error for what Caffe can and the import cannot."""
-        return Unsupported(self._said(told), place=self._place(message, name), hint=hint or None)
+        return Unsupported(self.said(told), place=self.place(name, message), hint=hint or None)
 
-    def _said(self, told: str) -> str:
+    def said(self, told: str) -> str:
+        """A sentence about the layer."""
         return f"layer '{self.name}' ({self.type}): {told}"
 
-    def _place(self, message: Message | None, name: str | None) -> Place:
-        source = message or self.layer
+    def place(self, name: str | None = None, message: Message | None = None) -> Place:
+        """Where a field was written, of the layer or of another message; where that is written if the field is not."""
+        source = self.layer if message is None else message
         return source.place(name) if name and name in source.values else source.place()
 
     def note(self, told: str) -> None:
@@ -233,9 +237,8 @@ class Site:
             item["bottom"] = read[0].name if len(read) == 1 else [stream.name for stream in read]
         if names not in ([name], []):
             item["top"] = names[0] if len(names) == 1 else names
-        layer = cls.from_config(options, f"layer '{self.name}' ({self.type}), as {kind}", self.layer.place())
-        layer.name, layer.xp, layer.tops_wanted, layer.place = name, np, len(names), self.layer.place()
-        specs = call.setup(layer, [stream.spec for stream in read])
+        specs_read, owner = [stream.spec for stream in read], f"layer '{self.name}' ({self.type}), as {kind}"
+        layer, specs = set_up(name, kind, options, specs_read, tops=len(names), owner=owner, place=self.layer.place())
         self.made.append(Made({**item, **options}, layer, names))
         made = [Stream(top, spec, self.guessed) for top, spec in zip(names, specs, strict=False)]
         self.streams.update({stream.name: stream for stream in made})

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .message import Message
 
-if TYPE_CHECKING:
-    from .conversion import Site
+
+class Site(Protocol):
+    """What keeps account of a layer while it is converted (conversion.py)."""
+
+    def harmless(self, message: Message, *names: str, why: str = "") -> None:
+        """Read fields that change nothing."""
+
+    def unsupported(self, told: str, message: Message, name: str, hint: str = "") -> Exception:
+        """The error for what cannot be imported."""
+        raise NotImplementedError
+
 
 # For each type: the fields that it reads, and what they are called here where that differs.
 FIELDS: dict[str, tuple[str, ...]] = {

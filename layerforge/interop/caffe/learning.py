@@ -1,4 +1,4 @@
-"""How Caffe's `param { }` becomes lr_mult, decay_mult and share: what is said of parameters, and whose memory they have.
+"""How Caffe's `param { }` becomes lr_mult, decay_mult and share: how parameters learn, and whose memory they have.
 
 Parameters of one name share memory. The first layer with the name owns it; Caffe takes multipliers from whichever
 sharer says any, and refuses sharers that say different ones.
@@ -41,7 +41,7 @@ class Learning:
         specs = site.layer.get("param")
         if len(specs) > len(site.blobs):
             told = f"{len(specs)} param {{ }} for {len(site.blobs)} blob(s)"
-            raise ConfigError(site._said(told), place=site.layer.place("param", len(site.blobs)))
+            raise ConfigError(site.said(told), place=site.layer.place("param", len(site.blobs)))
         self.sites.append(site)
         for number, blob in enumerate(site.blobs):
             spec = specs[number] if number < len(specs) else Message("ParamSpec")

@@ -12,18 +12,19 @@ from typing import Any
 
 from ...arrays.spec import Spec
 from ...schema.errors import ConfigError, LayerForgeError, flatten
-from ...schema.locations import Place
-from . import conversions  # noqa: F401  # fills the table
 from ..fidelity import Entry, Report
+from . import conversions  # noqa: F401  # fills the table
 from .conversion import CONVERSIONS, Site, Stream, Unsupported
 from .learning import Learning
 from .message import Message
 from .names import Names, Version, split_names
 
 PHASES = {"TRAIN": "train", "TEST": "eval"}
-WIRING = ("name", "type", "bottom", "top", "phase", "loss_weight", "param", "blobs", "propagate_down", "include", "exclude")
+WIRING = (  # the fields of a layer that are read here, for all types alike
+    *("name", "type", "bottom", "top", "phase", "loss_weight", "param", "blobs", "propagate_down"),
+    *("include", "exclude"),
+)
 LOSSES = "Loss"  # the types that end so have a loss weight of 1, and a top though they name none
-ACCUMULATED = ("SoftmaxWithLoss",)  # losses whose type does not end so
 NOT_IN_PLACE = ("AbsVal", "Flatten", "Reshape", "Split")
 FEEDING = (
     *("Input", "Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "AnnotatedData", "VideoData"),
@@ -178,7 +179,7 @@ class _Walk:
     def _convert(self, site: Site) -> None:
         conversion = CONVERSIONS.get(site.type)
         if conversion is None:
-            raise Unsupported(f"layer '{site.name}': type {site.type} is not supported", place=site._place(None, "type"))
+            raise Unsupported(f"layer '{site.name}': type {site.type} is not supported", place=site.place("type"))
         weights = loss_weights(site.layer)
         shared = set(site.layer.get("bottom")) & set(site.layer.get("top"))
         if shared and site.type in NOT_IN_PLACE:
@@ -291,8 +292,8 @@ class _Walk:
         if self.force or not (trains and loses):
             for section in done.inputs.values():
                 section["grad"] = True
-        renamed = {layer.get("name"): name for layer, name in zip(done.net.get("layer"), done.names.layers, strict=True)}
-        done.report.layers = {old: new for old, new in renamed.items() if old != new}
+        foreign = (layer.get("name") for layer in done.net.get("layer"))
+        done.report.layers = {old: new for old, new in zip(foreign, done.names.layers, strict=True) if old != new}
         last = {blob: versions[-1].name for blob, versions in done.names.versions.items()}
         done.report.blobs = {old: new for old, new in last.items() if old != new}
 
@@ -302,8 +303,3 @@ def _weights_or_none(layer: Message) -> list[float]:
         return loss_weights(layer)
     except ConfigError:
         return []
-
-
-def place_of_net(net: Message) -> Place:
-    """Where a net's definition begins."""
-    return net.place()

@@ -1,4 +1,4 @@
-"""Whole nets compute what Caffe computed: every blob and its gradient, those of its copies too, and those of weights."""
+"""Whole nets compute what Caffe computed: every blob and its gradient, those of its copies too, and the weights'."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def test_blobs_and_gradients_as_in_caffe(net: dict[str, Any], suffix: str, engin
     model = caffe.load_model(written(net, tmp_path), weights, phase=net["phase"].lower())
     made = model.net(keep="all", engine=engine)
     for _ in range(net["n_forward"]):
-        made.forward(phase=PHASES[net["phase"]], backward=True, **{n: data[f"{which}/input/{n}"] for n in net["inputs"]})
+        given = {name: data[f"{which}/input/{name}"] for name in net["inputs"]}
+        made.forward(phase=PHASES[net["phase"]], backward=True, **given)
     assert abs(made.total_loss() - net["loss"][-1]) <= 2e-5 * (1 + abs(net["loss"][-1]))
     made.zero_grad()
     made.backward()

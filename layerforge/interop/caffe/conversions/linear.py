@@ -8,7 +8,7 @@ from ..message import Message
 
 @converts("InnerProduct")
 def inner_product(site: Site) -> None:
-    """Linear over the axes from `axis` on as one; with `transpose` a Parameter (K, N) that is multiplied from the right.
+    """Linear over the axes from `axis` on as one; with `transpose` a Parameter (K, N), multiplied from the right.
 
     Caffe's weight (K, N) of `transpose` is kept in its own layout, so that it can be shared with that of another layer.
     """

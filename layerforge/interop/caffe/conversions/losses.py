@@ -114,7 +114,8 @@ def _matrix(site: Site, p: Message, classes: int) -> list[Stream]:
         raise site.unsupported("a matrix in a file", p, "source", hint="give it as a third bottom")
     matrix = site.real(site.bottoms[2])
     if matrix.spec.size != classes**2:
-        raise site.invalid(f"bottom 2, the matrix, has shape {matrix.shape} for {classes} classes", site.layer, "bottom")
+        told = f"bottom 2, the matrix, has shape {matrix.shape} for {classes} classes"
+        raise site.invalid(told, site.layer, "bottom")
     if matrix.shape == (classes, classes):
         return [matrix]
     return site.emit("Reshape", matrix, part="matrix", shape=[classes, classes])

@@ -39,7 +39,7 @@ def pooling(site: Site) -> None:
 
 
 def _rounded_up(site: Site, kind: str, x: Stream, options: dict[str, Any]) -> None:
-    """Windows rounded up as Caffe's. Without padding it may have one more, behind the end, in which there is nothing."""
+    """Windows rounded up as Caffe's. Without padding it may have one more behind the end, in which there is nothing."""
     each = zip(x.shape[2:], *(_both(options[name]) for name in ("kernel_size", "stride")), strict=True)
     counts = [(-(-(size - kernel) // stride) + 1, size, stride) for size, kernel, stride in each]
     empty = [int((count - 1) * stride >= size) for count, size, stride in counts]

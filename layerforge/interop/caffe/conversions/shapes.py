@@ -194,7 +194,8 @@ def batch_reindex(site: Site) -> None:
     site.count(2, 1)
     x, order = site.bottoms
     if order.ndim != 1:
-        raise site.invalid(f"the indices, bottom 1, have shape {order.shape}: they must have one axis", site.layer, "bottom")
+        told = f"the indices, bottom 1, have shape {order.shape}: they must have one axis"
+        raise site.invalid(told, site.layer, "bottom")
     site.emit("BatchReindex", [x, site.index(order)])
 
 
@@ -203,7 +204,8 @@ def filtered(site: Site) -> None:
     """Filter, which keeps the batch's size here."""
     site.count((2, None), (1, None))
     if len(site.tops) != len(site.bottoms) - 1:
-        raise site.invalid(f"{len(site.tops)} tops for {len(site.bottoms)} bottoms: one less is needed", site.layer, "top")
+        told = f"{len(site.tops)} tops for {len(site.bottoms)} bottoms: one less is needed"
+        raise site.invalid(told, site.layer, "top")
     *x, selector = site.bottoms
     for i, one in enumerate(x):
         if one.shape[:1] != selector.shape[:1]:

@@ -69,7 +69,7 @@ def hdf5_output(site: Site) -> None:
 
 @converts("Python")
 def python(site: Site) -> None:
-    """A layer of LayerForge of that name, which a file of the user's registers; param_str holds its hyper-parameters."""
+    """A layer of LayerForge of that name, which a file of the user's registers; param_str has its hyper-parameters."""
     p = site.param("python_param")
     site.harmless(p, "module", "share_in_parallel", why="the layer is looked up by its name")
     name, text = p.get("layer"), p.get("param_str")
