@@ -61,6 +61,7 @@ class BlobMap:
     namespace   params or state
     shape       that of Caffe's blob
     order       row i of the array is row order[i] of the blob; None: the same order
+    columns     the blob is these columns of the array, from the first to the one behind the last; None: all of it
     """
 
     layer: str
@@ -68,25 +69,27 @@ class BlobMap:
     name: str
     shape: tuple[int, ...]
     order: tuple[int, ...] | None = None
+    columns: tuple[int, int] | None = None
 
     @property
     def path(self) -> str:
         """The array's name in `net.arrays()`."""
         return f"{self.namespace}/{self.layer}/{self.name}"
 
-    def from_caffe(self, blob: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-        """Caffe's blob as the array of that shape."""
-        array = np.asarray(blob)
+    def put(self, blob: np.ndarray, array: np.ndarray) -> None:
+        """Write Caffe's blob into its array."""
+        values = blob.reshape(self.shape)
         if self.order is not None:
-            array = array.reshape(self.shape)[list(self.order)]
-        return np.array(array.reshape(tuple(shape)))
+            values = values[list(self.order)]
+        part = array if self.columns is None else array[:, slice(*self.columns)]
+        part[...] = values.reshape(part.shape)
 
-    def to_caffe(self, array: Any) -> Any:
-        """The array as Caffe's blob: a view where that can be."""
+    def get(self, array: Any) -> Any:
+        """Caffe's blob in its array: a view where that can be."""
+        part = array if self.columns is None else array[:, slice(*self.columns)]
         if self.order is None:
-            return array.reshape(self.shape)
-        inverse = np.argsort(np.array(self.order))
-        return array.reshape(self.shape)[inverse]
+            return part.reshape(self.shape)
+        return part.reshape(self.shape)[np.argsort(np.array(self.order))]
 
 
 @dataclass
@@ -253,19 +256,22 @@ class Site:
         key: str = "weight_filler",
         shape: Sequence[int] | None = None,
         order: Sequence[int] | None = None,
+        columns: tuple[int, int] | None = None,
         state: bool = False,
     ) -> None:
         """Caffe's next blob is this array of a layer (by default the last one).
 
         filler   what it starts as, written as the hyper-parameter `key`; None leaves that as it is
         shape    that of Caffe's blob, where it is another
-        order    see BlobMap
+        order, columns   see BlobMap
         """
         made = of or self.made[-1]
         decl = (made.layer.state_decls if state else made.layer.param_decls)[name]
         mine = tuple(decl.shape if shape is None else shape)
+        if columns is not None:
+            mine = (mine[0], columns[1] - columns[0])
         rows = None if order is None else tuple(order)
-        self.blobs.append(BlobMap(made.name, "state" if state else "params", name, mine, rows))
+        self.blobs.append(BlobMap(made.name, "state" if state else "params", name, mine, rows, columns))
         if filler is not None:
             value = filler_of(self, filler)
             if value != made.layer.fields[key].default:

@@ -50,6 +50,10 @@ class Learning:
                 continue
             told = {word: spec.get(word) for word in ("lr_mult", "decay_mult") if spec.has(word)}
             name = spec.get("name")
+            if name and blob.columns is not None:
+                raise site.unsupported(f"a part of a parameter shared as '{name}'", spec, "name")
+            if self.factors.get((blob.layer, blob.name), told) != told:
+                raise site.unsupported("multipliers that differ between parts of one parameter", spec)
             if name:
                 told = self._share(site, blob, spec, name, told)
             self.factors[blob.layer, blob.name] = told

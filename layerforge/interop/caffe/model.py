@@ -127,7 +127,9 @@ class Model:
                 raise DataError(told)
             path = self._owners.get(place.path, place.path)
             shape = self._shapes[path]
-            self.arrays[path] = place.from_caffe(np.asarray(array, dtype=np.float32), shape)
+            if path not in self.arrays or place.columns is None:
+                self.arrays[path] = np.zeros(shape, dtype=np.float32)
+            place.put(np.asarray(array, dtype=np.float32), self.arrays[path])
 
     def get_blobs(self, layer: str, arrays: Mapping[str, np.ndarray] | None = None) -> list[np.ndarray]:
         """A layer's blobs in Caffe's order and layout: from the arrays of a net, or as they were loaded.
@@ -140,7 +142,7 @@ class Model:
             path = self._owners.get(place.path, place.path)
             if path not in arrays:
                 raise DataError(f"blob {number} of layer '{layer}' was not loaded", hint="load a file of weights")
-            found.append(np.array(place.to_caffe(arrays[path]), dtype=np.float32))
+            found.append(np.array(place.get(arrays[path]), dtype=np.float32))
         return found
 
     def take(self, weights: Weights) -> None:

@@ -83,13 +83,14 @@ class CaffeParam:
 
     @property
     def data(self) -> Any:
-        return self._place.to_caffe(self._array())
+        return self._place.get(self._array())
 
     @data.setter
     def data(self, value: Any) -> None:
         array = self._array()
-        blob = np.asarray(value, dtype=self._net.dtype).reshape(self._place.shape)
-        write(str(self._place.path), array, self._place.from_caffe(blob, array.shape), self._net.backend)
+        whole = np.array(self._net.backend.to_host(array))
+        self._place.put(np.asarray(value, dtype=self._net.dtype), whole)
+        write(self._place.path, array, whole, self._net.backend)
 
     @property
     def grad(self) -> Any:
@@ -98,7 +99,7 @@ class CaffeParam:
         if place.namespace == "state":
             return np.zeros(place.shape, dtype=self._net.dtype)
         view = self._net.params[place.layer][place.name]
-        return np.zeros(place.shape, dtype=self._net.dtype) if view.frozen else place.to_caffe(view.grad)
+        return np.zeros(place.shape, dtype=self._net.dtype) if view.frozen else place.get(view.grad)
 
     def _array(self) -> Any:
         place = self._place

@@ -146,7 +146,13 @@ def dropout(site: Site) -> None:
     for name, usual in (("scale_train", True), ("sample_weights_test", False)):
         if p.get(name) != usual:
             raise site.unsupported(f"{name}: {str(p.get(name)).lower()}", p, name)
-    site.emit("Dropout", _input(site), p=ratio)
+    x = _input(site)
+    if ratio < 1:
+        site.emit("Dropout", x, p=ratio)
+    elif site.phase == "eval":
+        site.emit("Identity", x)
+    else:
+        raise site.unsupported("dropout_ratio 1 in phase TRAIN: everything is dropped, and divided by 0", p)
 
 
 @converts("Softmax")

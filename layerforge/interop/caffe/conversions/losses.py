@@ -163,7 +163,8 @@ def contrastive_loss(site: Site) -> None:
     if labels.ndim != 1:
         (labels,) = site.emit("Reshape", labels, part="labels", shape=[-1])
     options = {name: p.get(name) for name in ("margin", "legacy_version")}
-    site.emit("ContrastiveLoss", [*x, labels], **options)
+    added = 0.0 if p.get("legacy_version") else 1e-4
+    site.emit("ContrastiveLoss", [*x, labels], **options, gradient_eps=added)
 
 
 @converts("Accuracy")
