@@ -114,6 +114,12 @@ def test_maxima_of_a_region_by_hand() -> None:
     assert_array_equal(layer.vjp([[[[2, 3]]]])["bottom[0]"], [[[[0, 0, 5, 0, 0], [0, 0, 0, 0, 0]]]])
 
 
+def test_the_first_of_equal_maxima_of_a_region_takes_the_gradient() -> None:
+    layer = Alone("ROIPooling", np.ones((1, 1, 2, 2)), [[0.0, 0, 0, 1, 1]], output_size=1)
+    layer.top()
+    assert_array_equal(layer.vjp([[[[3]]]])["bottom[0]"], [[[[3, 0], [0, 0]]]])
+
+
 @pytest.mark.parametrize("kind", ["ROIPooling", "PSROIPooling"])
 def test_a_region_beyond_the_feature_map_is_zero(kind: str) -> None:
     layer = Alone(kind, np.ones((1, 4, 3, 3)), [[0.0, 7, 7, 9, 9]], output_size=2)
@@ -166,6 +172,15 @@ def test_the_loss_by_hand() -> None:
     assert_allclose(found["bottom[0]"], [[-2, *[0] * 15]])
     p = 1 / (1 + np.exp([1.0, -3.0]))
     assert_allclose(found["bottom[1]"], [[p[0], -p[0], 0, 0, -p[1], p[1], 0, 0]])
+
+
+def test_a_prior_that_overlaps_an_object_is_not_mined() -> None:
+    """The second prior is the surer one, but it overlaps the object by 0.4."""
+    priors = prior_rows([0, 0, 0.5, 0.5], [0, 0, 0.5, 0.2], [0.5, 0.5, 1, 1])
+    bottoms = [np.zeros((1, 12)), np.array([[0.0, 0, 0, 5, 0, 1]]), priors, [[[[0.0, 1, 0, 0, 0, 0.5, 0.5, 0]]]]]
+    for neg_overlap, score in ((0.5, 5), (0.3, 1)):
+        loss = Alone("MultiBoxLoss", *bottoms, neg_pos_ratio=1, neg_overlap=neg_overlap, **ONE).top()
+        assert_allclose(loss, math.log(2) + np.logaddexp(0, score))
 
 
 def test_an_image_without_objects_has_no_loss_but_where_all_priors_count() -> None:

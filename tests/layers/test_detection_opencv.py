@@ -11,11 +11,27 @@ from numpy.testing import assert_allclose
 from support.alone import Alone
 from support.tools import demand
 
+from layerforge import Net
+
 RNG = np.random.default_rng(0)
 
 
-def opencv(folder: Path, kind: str, params: str, *bottoms: Any) -> np.ndarray:
-    """What OpenCV makes of a layer of this type with these bottoms; prototxt's text says its parameters."""
+def message(*fields: tuple[int, bytes]) -> bytes:
+    """A message of the wire format: fields of bytes, each less than 128 long, by number."""
+    return b"".join(bytes([*tag(number), len(value)]) + value for number, value in fields)
+
+
+def tag(number: int) -> list[int]:
+    """The tag of a field of bytes."""
+    whole = number << 3 | 2
+    return [whole] if whole < 128 else [whole % 128 + 128, whole // 128]
+
+
+def opencv(folder: Path, kind: str, params: str, *bottoms: Any, blob: Any = None) -> np.ndarray:
+    """What OpenCV makes of a layer of this type with these bottoms; prototxt's text says its parameters.
+
+    blob   what it has learned: one array of one axis
+    """
     demand("cv2")
     import cv2
 
@@ -27,7 +43,10 @@ def opencv(folder: Path, kind: str, params: str, *bottoms: Any) -> np.ndarray:
     text += f'layer {{ name: "y" type: "{kind}" {wires} top: "y" {params} }}\n'
     path = folder / "net.prototxt"
     path.write_text(text)
-    net = cv2.dnn.readNetFromCaffe(str(path))
+    weights = folder / "net.caffemodel"
+    learned = [] if blob is None else [(7, message((7, bytes([8, len(blob)])), (5, blob.astype("<f4").tobytes())))]
+    weights.write_bytes(message((100, message((1, b"y"), (2, kind.encode()), *learned))))
+    net = cv2.dnn.readNetFromCaffe(str(path), str(weights))
     for i, x in enumerate(bottoms):
         net.setInput(x.astype("float32"), f"b{i}")
     return net.forward()
@@ -119,3 +138,34 @@ def test_means_of_regions(tmp_path: Path, scale: float) -> None:
     text = f"psroi_pooling_param {{ output_dim: 2 group_size: 3 spatial_scale: {scale} }}"
     wanted = opencv(tmp_path, "PSROIPooling", text, x, where)
     close(Alone("PSROIPooling", x, where, output_size=3, spatial_scale=scale).top(), wanted)
+
+
+# Compositions ---------------------------------------------------------------------------------------------------------
+
+
+def test_permute(tmp_path: Path) -> None:
+    x = RNG.normal(size=(2, 3, 4, 5))
+    text = "permute_param { order: 0 order: 2 order: 3 order: 1 }"
+    close(Alone("Permute", x, dims=[0, 2, 3, 1]).top(), opencv(tmp_path, "Permute", text, x))
+
+
+@pytest.mark.parametrize(("across", "shared"), [(True, True), (False, True), (False, False)])
+def test_normalize(tmp_path: Path, across: bool, shared: bool) -> None:
+    """OpenCV refuses a factor for each channel with across_spatial."""
+    x, weight = RNG.normal(size=(2, 3, 4, 5)), RNG.uniform(1, 3, 1 if shared else 3)
+    words = {name: str(value).lower() for name, value in (("across_spatial", across), ("channel_shared", shared))}
+    text = f"norm_param {{ {' '.join(f'{name}: {value}' for name, value in words.items())} }}"
+    net = Net.from_config({
+        "dtype": "float64",
+        "inputs": {"x": {"shape": [2, 3, 4, 5]}},
+        "net": [
+            {"name": "squares", "type": "SumSquare", "dim": [1, 2, 3] if across else 1, "keepdim": True},
+            {"name": "over", "type": "Pow", "exponent": -0.5, "shift": 1e-10},
+            {"name": "unit", "type": "Mul", "bottom": ["x", "over"]},
+            {"name": "y", "type": "Scale", "num_axes": 0 if shared else 1},
+        ],
+    })  # fmt: skip
+    scale = net.params["y"]["weight"].data
+    scale[...] = weight.reshape(scale.shape)
+    net.forward(phase="eval", x=x)
+    close(net.blobs["y"].data, opencv(tmp_path, "Normalize", text, x, blob=weight))
