@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from ...schema.locations import Place
 from ...schema.registry import LAYERS
 from .fillers import filler_of
 from .message import Message
+from .paths import below
 
 
 class Unsupported(ConfigError):
@@ -115,6 +117,7 @@ class Site:
     bottoms    what it reads
     tops       what its tops are called in LayerForge
     unique     makes a name unique
+    roots      folders that files which it names are below
     casts      index versions of real blobs, and the other way round, that exist already: (blob, role) to stream
     made       the layers that were emitted
     blobs      where its blobs lie, in Caffe's order
@@ -128,6 +131,7 @@ class Site:
     bottoms: list[Stream]
     tops: list[str]
     unique: Callable[[str], str]
+    roots: Sequence[Path] = ()
     casts: dict[tuple[str, str], Stream] = field(default_factory=dict)
     made: list[Made] = field(default_factory=list)
     streams: dict[str, Stream] = field(default_factory=dict)
@@ -169,6 +173,10 @@ class Site:
         for name in names:
             if message.has(name):
                 self.ignored.append((name, message.place(name), why))
+
+    def file(self, message: Message, name: str) -> Path:
+        """The path that a field names. Errors: ConfigError where it leads out of the definition's folder."""
+        return below(message.get(name), self.roots, self.place(name, message))
 
     def count(self, bottoms: int | tuple[int, int | None], tops: int | tuple[int, int | None]) -> None:
         """Refuse another number of bottoms or tops than Caffe takes."""

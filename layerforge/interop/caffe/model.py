@@ -41,9 +41,10 @@ class Model:
     report       how exact each layer is, what was ignored, what things are called
     """
 
-    def __init__(self, translation: Translation, whole: Message) -> None:
+    def __init__(self, translation: Translation, whole: Message, roots: Sequence[Path] = ()) -> None:
         """Use `load_model`."""
         self.translation = translation
+        self.roots = roots
         self.definition: Message = translation.net
         self.whole = whole
         self.name: str = whole.peek("name") or Path(translation.report.source).stem
@@ -81,7 +82,11 @@ class Model:
     def _with_splits(self) -> Translation:
         """The same with a name for each copy of a blob, as Caffe has them."""
         shapes = {name: section["shape"] for name, section in self.translation.inputs.items()}
-        return translate(self.definition, self.phase, self.report.source, shapes=shapes, splits=True)
+        made = translate(
+            self.definition, self.phase, self.report.source, shapes=shapes, roots=self.roots, splits=True
+        )
+        raise_all(made.errors)
+        return made
 
     # Nets ---------------------------------------------------------------------------------------------------------
 
@@ -115,12 +120,20 @@ class Model:
     def set_blobs(self, layer: str, blobs: Sequence[Any]) -> None:
         """Take a layer's blobs, in Caffe's order and layout; `net()` builds nets with them.
 
+        A blob that another layer owns may be None, or missing at the end.
         Errors   DataError where their number or a shape does not fit; Caffe's old shapes of four axes do
         """
         maps = self.blobs_of(layer)
+        shared = [place.path in self._owners for place in maps]
+        blobs = [*blobs, *[None] * (len(maps) - len(blobs))] if all(shared[len(blobs) :]) else blobs
+        blobs = _without_nvidias(blobs, len(maps))
         if len(blobs) != len(maps):
             raise DataError(f"layer '{layer}' has {len(maps)} blob(s), {len(blobs)} are given")
         for number, (place, blob) in enumerate(zip(maps, blobs, strict=True)):
+            if blob is None and shared[number]:
+                continue
+            if blob is None:
+                raise DataError(f"blob {number} of layer '{layer}' is missing")
             array = np.asarray(blob)
             if not _fits(array.shape, place.shape):
                 told = f"blob {number} of layer '{layer}' has shape {place.shape}, {array.shape} is given"
@@ -208,6 +221,7 @@ def load_model(
     level: int = 0,
     stages: Iterable[str] = (),
     inputs: Mapping[str, Sequence[int]] | None = None,
+    data_root: str | Path | None = None,
 ) -> Model:
     """Open a net of Caffe.
 
@@ -216,6 +230,7 @@ def load_model(
     phase        train or test: which layers are there, and how they behave
     level, stages   what the rules of layers ask for
     inputs       shapes of inputs by name, in the place of those of the definition
+    data_root    a folder that files which the definition names may be in, beside its own
 
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
              column; DataError (exit 3) for a damaged file, and for weights that do not fit
@@ -229,12 +244,20 @@ def load_model(
     whole = read_definition(definition, problems)
     inside = taken_out(whole, str(definition))
     net = rules.selected(whole, wanted, level, tuple(stages))
-    translation = translate(net, wanted, str(definition), shapes=inputs)
+    roots = [Path(definition).parent, *([] if data_root is None else [Path(data_root)])]
+    translation = translate(net, wanted, str(definition), shapes=inputs, roots=roots)
     raise_all(problems + translation.errors)
-    model = Model(translation, whole)
+    model = Model(translation, whole, roots)
     if inside.layers or weights is not None:
         model.take(inside if weights is None else read_weights(weights))
     return model
+
+
+def _without_nvidias(blobs: Sequence[Any], count: int) -> Sequence[Any]:
+    """Without the weight and the bias that NVIDIA's BatchNorm stores though it learns none: all 1, and all 0."""
+    if count != 3 or len(blobs) != 5 or any(blob is None for blob in blobs):
+        return blobs
+    return blobs[:3] if np.all(np.asarray(blobs[3]) == 1) and np.all(np.asarray(blobs[4]) == 0) else blobs
 
 
 def _fits(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ...schema.errors import LayerForgeError
-from . import binary, hdf5, text, upgrade
+from . import loading
 from .blobs import array
-from .files import is_hdf5
 from .message import Message
 
 SUFFIXES = (".caffemodel", ".binaryproto", ".pb")  # of files that hold a definition in binary form
@@ -18,13 +17,13 @@ SUFFIXES = (".caffemodel", ".binaryproto", ".pb")  # of files that hold a defini
 
 @dataclass
 class Weights:
-    """The blobs of a file of weights, by layer, in Caffe's order and layout.
+    """The blobs of a file of weights, by layer, in Caffe's order and layout; None for one that another layer has.
 
     source   the file
     """
 
     source: str
-    layers: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    layers: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
 
 
 def read_definition(path: str | Path, problems: list[LayerForgeError]) -> Message:
@@ -35,14 +34,13 @@ def read_definition(path: str | Path, problems: list[LayerForgeError]) -> Messag
     Errors   DataError for a damaged file, ConfigError for old forms that are contradictory
     """
     if Path(path).suffix in SUFFIXES:
-        return upgrade.upgraded(binary.load(path, "NetParameter"))
-    return upgrade.upgraded(text.load(path, "NetParameter", problems))
+        return loading.load_weights(path)
+    return loading.load_net(path, problems)
 
 
 def read_weights(path: str | Path) -> Weights:
     """The weights in a caffemodel, or in one of HDF5. Errors: DataError for a damaged file."""
-    net = hdf5.load_model(path) if is_hdf5(path) else upgrade.upgraded(binary.load(path, "NetParameter"))
-    return taken_out(net, str(path))
+    return taken_out(loading.load_weights(path), str(path))
 
 
 def taken_out(net: Message, source: str) -> Weights:
@@ -50,6 +48,6 @@ def taken_out(net: Message, source: str) -> Weights:
     weights = Weights(source)
     for layer in net.get("layer"):
         if blobs := layer.get("blobs"):
-            weights.layers[layer.get("name")] = [array(blob) for blob in blobs]
+            weights.layers[layer.get("name")] = [array(blob) if blob.values else None for blob in blobs]
             layer.clear("blobs")
     return weights

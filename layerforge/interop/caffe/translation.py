@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ...arrays.spec import Spec
@@ -78,6 +79,7 @@ def translate(
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     feeds: Mapping[str, Spec] | None = None,
+    roots: Sequence[Path] = (),
     splits: bool = False,
 ) -> Translation:
     """Translate a NetParameter; look at `errors` before using the result.
@@ -85,6 +87,7 @@ def translate(
     phase    TRAIN or TEST
     shapes   of inputs by name, in the place of those that the definition gives
     feeds    what the layers that read data give, by the names of their tops
+    roots    folders that the files which layers name are below
     splits   give a name of their own to the copies that Caffe makes of a blob for each of its readers
     """
     layers = [_with_top(layer) for layer in net.get("layer")]
@@ -92,7 +95,7 @@ def translate(
     translation = Translation(net, phase, Report("Caffe", source), names)
     translation.errors += names.errors
     translation.errors += _unknown_fields(net)
-    walk = _Walk(translation, dict(shapes or {}), dict(feeds or {}), splits)
+    walk = _Walk(translation, dict(shapes or {}), dict(feeds or {}), roots, splits)
     for number, layer in enumerate(layers):
         walk.convert(number, layer)
     walk.finish()
@@ -126,10 +129,15 @@ class _Walk:
     """The state of a translation: which stream each version of a blob is."""
 
     def __init__(
-        self, done: Translation, shapes: dict[str, Sequence[int]], feeds: dict[str, Spec], splits: bool
+        self,
+        done: Translation,
+        shapes: dict[str, Sequence[int]],
+        feeds: dict[str, Spec],
+        roots: Sequence[Path],
+        splits: bool,
     ) -> None:
         self.done = done
-        self.shapes, self.feeds, self.splits = shapes, feeds, splits
+        self.shapes, self.feeds, self.roots, self.splits = shapes, feeds, roots, splits
         self.streams: dict[int, Stream] = {}  # by id of the version
         self.copies: dict[tuple[int, int], Stream] = {}  # by layer and bottom, where splits have names
         self.casts: dict[tuple[str, str], Stream] = {}
@@ -149,7 +157,7 @@ class _Walk:
         phase = PHASES[layer.get("phase")] if layer.has("phase") else PHASES[done.phase]
         site = Site(
             layer, names.layers[number], phase, self._bottoms(number, layer), [v.name for v in versions], names.unique,
-            self.casts,
+            self.roots, self.casts,
         )  # fmt: skip
         done.sites.append(site)
         try:

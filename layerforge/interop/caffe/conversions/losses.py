@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..blobs import array
 from ..conversion import Site, Stream, converts
-from ..message import Message
+from ..loading import load_blob
+from ..message import Message, single
 
 
 def classes_first(site: Site, scores: Stream, axis: int) -> Stream:
@@ -102,16 +104,28 @@ def infogain_loss(site: Site) -> None:
     scores = classes_first(site, x, axis)
     options = normalization(site, "VALID")
     bottoms = [scores, labels_of(site, scores, site.bottoms[1])]
-    bottoms += _matrix(site, p, scores.shape[1])
+    if len(site.bottoms) == 3:
+        site.harmless(p, "source", why="the matrix is the third bottom")
+        bottoms += _matrix(site, scores.shape[1])
+    else:
+        options["matrix"] = _stored_matrix(site, p, scores.shape[1])
     site.emit("InfogainLoss", bottoms, tops=site.tops[:1], **options)
     if len(site.tops) > 1:
         site.emit("Softmax", x, part="probabilities", tops=site.tops[1:], dim=axis)
 
 
-def _matrix(site: Site, p: Message, classes: int) -> list[Stream]:
+def _stored_matrix(site: Site, p: Message, classes: int) -> list[list[float]]:
+    """The matrix in the file that source names."""
+    if not p.has("source"):
+        raise site.invalid("a third bottom or source is needed: the matrix", p)
+    values = array(load_blob(site.file(p, "source")))
+    if values.size != classes**2:
+        raise site.invalid(f"source holds {values.size} numbers for {classes} classes", p, "source")
+    return [[single(float(value)) for value in row] for row in values.reshape(classes, classes)]
+
+
+def _matrix(site: Site, classes: int) -> list[Stream]:
     """The third bottom as a matrix."""
-    if len(site.bottoms) < 3:
-        raise site.unsupported("a matrix in a file", p, "source", hint="give it as a third bottom")
     matrix = site.real(site.bottoms[2])
     if matrix.spec.size != classes**2:
         told = f"bottom 2, the matrix, has shape {matrix.shape} for {classes} classes"
