@@ -54,7 +54,10 @@ OPTIONS: dict[str, list[tuple[Mapping[str, Any], list[Spec]]]] = {
     "FocalLoss": [({"alpha": WEIGHTED["weight"], "gamma": 1.5, "ignore_index": 1}, [SCORES, LABELS])],
     "HingeLoss": [({**WEIGHTED, "norm": "L2"}, [SCORES, LABELS])],
     "HuberLoss": [({"delta": 0.7}, PAIR)],
-    "InfogainLoss": [({**WEIGHTED, "matrix": MATRIX}, [SCORES, LABELS]), (WEIGHTED, [SCORES, LABELS, Spec((3, 3))])],
+    "InfogainLoss": [
+        ({**WEIGHTED, "matrix": MATRIX, "min_probability": 0.3}, [SCORES, LABELS]),
+        ({**WEIGHTED, "min_probability": 0.3}, [SCORES, LABELS, Spec((3, 3))]),
+    ],
     "KLDivLoss": [({"log_target": True}, [Spec((3, 4), low=-5, high=0)] * 2)],
     "L1Loss": [({}, PAIR)],
     "MSELoss": [({}, PAIR)],
@@ -70,10 +73,10 @@ OPTIONS: dict[str, list[tuple[Mapping[str, Any], list[Spec]]]] = {
     "MultinomialLogisticLoss": [(WEIGHTED, [PROBABILITIES, LABELS])],
     "NLLLoss": [(WEIGHTED, [SCORES, LABELS])],
     "SigmoidFocalLoss": [({"alpha": 0.3, "gamma": 1.5}, [Spec((3, 4)), Spec((3, 4), low=0, high=1)])],
-    "SmoothL1Loss": [({"beta": 0.7}, PAIR)],
+    "SmoothL1Loss": [({"beta": 0.7}, PAIR), ({"sigma": 1.2}, PAIR)],
     "SoftmaxCrossEntropy": [
-        ({**WEIGHTED, "label_smoothing": 0.3}, [SCORES, LABELS]),
-        ({"weight": WEIGHTED["weight"], "label_smoothing": 0.3}, [SCORES, PROBABILITIES]),
+        ({**WEIGHTED, "label_smoothing": 0.3, "min_probability": 0.3}, [SCORES, LABELS]),
+        ({"weight": WEIGHTED["weight"], "label_smoothing": 0.3, "min_probability": 0.3}, [SCORES, PROBABILITIES]),
     ],
     "TripletMarginLoss": [({"margin": 2.0, "p": 3.0, "eps": 0.1}, VECTORS)],
 }

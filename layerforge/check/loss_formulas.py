@@ -32,8 +32,8 @@ def with_sample_weights(formula: Formula, share: Callable[..., Any]) -> Formula:
     """The same with a weight ω of each sample as a third bottom: Σ ω ℓ, over Σ ω share for a mean of what counts."""
 
     def weighted(layer: Any, x: Any, t: Any, *weight: Any) -> Any:
-        if not weight:
-            return formula(layer, x, t)
+        if len(weight) != 1:
+            return formula(layer, x, t, *weight)
         each = formula(Only(layer, reduction="none"), x, t)
         factor = np.array([weight[0][at[: weight[0].ndim]] for at in np.ndindex(*each.shape)]).reshape(each.shape)
         ways = {"full": each.size, "batch_size": len(each), "batchmean": len(each), "none": 1}
@@ -99,9 +99,16 @@ def with_logits(layer: Any, x: float, t: float, place: int) -> float:
 
 
 def smooth_l1(layer: Any, x: float, t: float, place: int) -> float:
-    """u²/(2 beta) where |u| < beta, otherwise |u| - beta/2."""
-    u = abs(x - t)
-    return u * u / (2 * layer.beta) if u < layer.beta else u - layer.beta / 2
+    """u²/(2 beta) where |u| < beta, otherwise |u| - beta/2; beta may be told as sigma."""
+    u, beta = abs(x - t), layer.beta if layer.sigma is None else layer.sigma**-2
+    return u * u / (2 * beta) if u < beta else u - beta / 2
+
+
+def of_boxes(layer: Any, x: Any, t: Any, *weights: Any) -> Any:
+    """smooth_l1, of a u that is times its inside weight, times its outside weight."""
+    inside, outside = weights or (1.0, 1.0)
+    each = outside * between(smooth_l1)(Only(layer, reduction="none"), inside * x, inside * t)
+    return reduced(layer, each, x.shape[0] if layer.reduction == "batchmean" else x.size)
 
 
 def huber(layer: Any, x: float, t: float, place: int) -> float:
@@ -162,7 +169,13 @@ def hinge(layer: Any, scores: list[float], label: int, w: float) -> float:
 def infogain(layer: Any, scores: list[float], label: int, w: float, matrix: Any = None) -> float:
     """-w Σₖ H[label, k] log pₖ."""
     row = (layer.matrix if matrix is None else matrix)[label]
-    return -w * math.fsum(float(h) * log_p for h, log_p in zip(row, log_softmax(scores), strict=True))
+    return -w * math.fsum(float(h) * log_p for h, log_p in zip(row, limited(layer, log_softmax(scores)), strict=True))
+
+
+def limited(layer: Any, logs: list[float]) -> list[float]:
+    """log max(p, min_probability)."""
+    least = math.log(layer.min_probability) if layer.min_probability else -math.inf
+    return [max(log_p, least) for log_p in logs]
 
 
 def cross_entropy(layer: Any, x: Any, t: Any) -> Any:
@@ -176,7 +189,7 @@ def cross_entropy(layer: Any, x: Any, t: Any) -> Any:
             continue
         target = scores_at(t, at) if probabilities else [float(k == t[at]) for k in range(classes)]
         target = [(1 - share) * q + share / classes for q in target]
-        terms = zip(w, target, log_softmax(scores_at(x, at)), strict=True)
+        terms = zip(w, target, limited(layer, log_softmax(scores_at(x, at))), strict=True)
         losses[at] = -math.fsum(w_k * q * log_p for w_k, q, log_p in terms)
         weights += 1.0 if probabilities else w[int(t[at])]
     return reduced(layer, losses, counted(layer, shape, weights))
@@ -332,7 +345,7 @@ FORMULAS: dict[str, Formula] = {
     "MultinomialLogisticLoss": of_classes(lambda _, p, label, w: -w * math.log(max(p[label], LEAST_PROBABILITY))),
     "NLLLoss": of_classes(lambda _, x, label, w: -w * x[label]),
     "SigmoidFocalLoss": between(sigmoid_focal),
-    "SmoothL1Loss": between(smooth_l1),
+    "SmoothL1Loss": of_boxes,
     "SoftmaxCrossEntropy": cross_entropy,
     "TripletMarginLoss": of_vectors(triplet),
 }

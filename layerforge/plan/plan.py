@@ -79,6 +79,11 @@ class Plan:
         return {i: step for step in self.steps for i in step.tops}
 
     @cached_property
+    def makers_of_losses(self) -> tuple[tuple[Step, int], ...]:
+        """The step that makes each loss, with the blob, in the order of `losses`."""
+        return tuple((self.makers[i], i) for i, _ in self.losses)
+
+    @cached_property
     def begins_backward(self) -> frozenset[int]:
         """The blobs from which a backward begins that is given no cotangent; its real outputs where it has no loss."""
         losses = frozenset(i for i, _ in self.losses)

@@ -76,9 +76,8 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
 
 def loss_count(plan: Plan, step: Step, top: int, arrays: Sequence[Any]) -> Count:
     """`count_of` for a loss. One that has a number for each sample counts as their sum, which is what is minimised."""
-    layer = step.node.layer
-    if plan.specs[top].shape and type(layer).mean_over is Layer.mean_over and step.bottoms:
-        specs = [plan.specs[i] for i in step.bottoms]
+    if plan.specs[top].shape and type(step.node.layer).mean_over is Layer.mean_over and step.bottoms:
+        layer, specs = step.node.layer, [plan.specs[i] for i in step.bottoms]
         if layer.per_sample_for(*specs) and any(i in plan.fed for i in step.bottoms):
             return None
     return count_of(plan, step, arrays)
@@ -99,8 +98,7 @@ def loss_counts(executor: Executor) -> tuple[Count, ...]:
 
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
     """What each loss of a plan, in the order of `plan.losses`, is a mean over."""
-    makers = plan.makers
-    return tuple([loss_count(plan, makers[i], i, arrays) for i, _ in plan.losses])
+    return tuple([loss_count(plan, step, top, arrays) for step, top in plan.makers_of_losses])
 
 
 def losses_of(executor: Executor) -> list[LossPart]:

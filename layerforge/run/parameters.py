@@ -287,14 +287,19 @@ def l2_norm(xp: Any, flat: Array) -> float:
     norm of a float32 array about 8 digits are right. Where float32 overflows or loses small squares, everything is
     done again in float64.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return unguarded_l2_norm(xp, flat)
+
+
+def unguarded_l2_norm(xp: Any, flat: Array) -> float:
+    """`l2_norm` for a caller whose own np.errstate lets an overflow pass, as a solver's does in every step."""
     whole = flat.size - flat.size % ROW
     rows, rest = flat[:whole], flat[whole:]
-    with np.errstate(over="ignore", invalid="ignore"):
-        products = _squared_rows(xp, rows.reshape(-1, ROW))
-        squares = float(products.sum(dtype=np.float64)) + float(xp.dot(rest, rest))
-        if not 1e-20 < squares < math.inf:
-            double = flat.astype("float64")
-            squares = float(xp.dot(double, double))
+    products = _squared_rows(xp, rows.reshape(-1, ROW))
+    squares = float(products.sum(dtype=np.float64)) + float(xp.dot(rest, rest))
+    if not 1e-20 < squares < math.inf:
+        double = flat.astype("float64")
+        squares = float(xp.dot(double, double))
     return math.sqrt(squares)
 
 

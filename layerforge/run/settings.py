@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import call as called
 from operator import itemgetter
 from typing import Any
 
@@ -16,11 +17,12 @@ class Settings:
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self._layers = [layer for layer in layers if layer.fields]
-        self._look = [(itemgetter(*layer.fields), vars(layer)) for layer in self._layers]
+        self._looks = [itemgetter(*layer.fields) for layer in self._layers]
+        self._values = [vars(layer) for layer in self._layers]
         self._seen = self._now()
 
     def _now(self) -> list[Any]:
-        return [look(values) for look, values in self._look]
+        return list(map(called, self._looks, self._values))  # in every step: no Python for each layer
 
     def changed(self) -> bool:
         """Whether any is another than at the last look. ConfigError where a layer cannot take what it was given."""

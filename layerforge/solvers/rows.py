@@ -13,7 +13,7 @@ from typing import Any
 
 from ..config.sections import SolverSection
 from ..run.net_parts import NetParts
-from ..run.parameters import Parameters, Slot, l2_norm
+from ..run.parameters import Parameters, Slot, unguarded_l2_norm
 from ..schema.errors import ConfigError, raise_all
 from ..schema.registry import SOLVERS
 from .rules import Rule, RuleStep
@@ -40,11 +40,14 @@ def refusals(net: NetParts, section: SolverSection) -> Iterator[ConfigError]:
 
 
 def gradient_norm(xp: Any, flat: Parameters) -> float:
-    """The Euclidean norm of all gradients together. Of sparse ones only the rows that have one are read."""
+    """The Euclidean norm of all gradients together. Of sparse ones only the rows that have one are read.
+
+    Called where np.errstate lets an overflow pass.
+    """
     if not flat.rows:
-        return l2_norm(xp, flat.grad)
+        return unguarded_l2_norm(xp, flat.grad)
     sparse = (slot.view(flat.grad)[flat.rows[slot.key].numbers].reshape(-1) for slot in flat.by_rows())
-    return math.hypot(*(l2_norm(xp, part) for part in (*flat.dense_parts(), *sparse)))
+    return math.hypot(*(unguarded_l2_norm(xp, part) for part in (*flat.dense_parts(), *sparse)))
 
 
 def update_rows(

@@ -57,6 +57,9 @@ else:
 
     Driven = TypeVar("Driven", bound=Trainable)
 
+# What overflows on the way shows in the loss or in the gradient, which `update` checks and names.
+NOT_SAID: dict[str, Any] = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
+
 
 class Solver(Adjustable, Generic[Driven]):
     """Solver(net, type="SGD", lr=..., ...): the keywords are the keys of `solver:` in a configuration.
@@ -189,8 +192,9 @@ class Solver(Adjustable, Generic[Driven]):
         Errors   those of `update`
         """
         self._abandon()
-        loss = self.accumulate(**batch)
-        self.update()
+        with np.errstate(**NOT_SAID):
+            loss = self._accumulate(batch)
+            self._update(check=True)
         return loss
 
     @in_turn
@@ -204,24 +208,26 @@ class Solver(Adjustable, Generic[Driven]):
         Errors   LayerError; ConfigError where `begin_step` would have been needed; DivergedError where a backward
                  refuses what a loss that is not finite sends down
         """
+        with np.errstate(**NOT_SAID):
+            return self._accumulate(batch)
+
+    def _accumulate(self, batch: Mapping[str, Any]) -> float:
         net, step = self.net, self._pending or self._begin()
         try:
-            # What overflows on the way shows in the loss or in the gradient, which `update` checks and names.
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                if step.samples:
-                    net.first_sample += step.samples
-                net.forward(phase="train", copy=False, **batch)
-                step.samples = net.batch_size
-                counts = net.mean_over()
-                step.alone += reasons(counts)
-                if step.loss is not None:
-                    refuse_parts(step.alone)
-                weight = step.weights.weigh(counts)
-                if weight is None:
-                    raise counts_differ(net.losses())
-                self._backward(weight, overwrite_grad=step.loss is None)
-                loss = net.total_loss()
-                weighted = net.total_loss(weight) if isinstance(weight, tuple) else weight * loss
+            if step.samples:
+                net.first_sample += step.samples
+            net.forward(phase="train", copy=False, **batch)
+            step.samples = net.batch_size
+            counts = net.mean_over()
+            step.alone += reasons(counts)
+            if step.loss is not None:
+                refuse_parts(step.alone)
+            weight = step.weights.weigh(counts)
+            if weight is None:
+                raise counts_differ(net.losses())
+            self._backward(weight, overwrite_grad=step.loss is None)
+            loss = net.total_loss()
+            weighted = net.total_loss(weight) if isinstance(weight, tuple) else weight * loss
         except BaseException:  # an interrupt too must not leave half a step in the running statistics
             self._abandon()
             raise
@@ -295,6 +301,10 @@ class Solver(Adjustable, Generic[Driven]):
 
         Errors   DivergedError (exit 4) for a loss or gradient that is not finite; ConfigError from the schedule
         """
+        with np.errstate(**NOT_SAID):
+            self._update(check)
+
+    def _update(self, check: bool) -> None:
         try:
             if self._pending is not None:
                 self._pending.weights.demand_all()
@@ -308,8 +318,7 @@ class Solver(Adjustable, Generic[Driven]):
             raise
         self._updater.update(lr, *clipping, self.updates + 1)
         self._end_step()
-        self.updates += 1
-        self._count()
+        self._count(updates=self.updates + 1)
 
     @in_turn
     def skip(self) -> None:
@@ -320,22 +329,23 @@ class Solver(Adjustable, Generic[Driven]):
         self._abandon()
         self._count()
 
-    def _count(self) -> None:
-        if not self.is_finite:
-            self.nonfinite += 1
-        self.net.iteration = self.iteration = self.iteration + 1
+    def _count(self, **counts: int) -> None:
+        self.net.iteration = iteration = self.iteration + 1
+        # At once, past Adjustable: in every step.
+        vars(self).update(iteration=iteration, nonfinite=self.nonfinite + (not self.is_finite), **counts)
 
     @in_turn
     def measure(self) -> None:
         """Set average, loss and grad_norm of the step that was accumulated. `update` begins with it."""
-        self._measure()
+        with np.errstate(**NOT_SAID):
+            self._measure()
 
     def _measure(self) -> None:
         net, pending = self.net, self._pending
         average = 1.0 if pending is None else pending.weights.average
         loss = None if pending is None or pending.loss is None else pending.loss * average
         norm = average * gradient_norm(net.backend.xp, net.parameters)
-        vars(self).update(average=average, loss=loss, grad_norm=norm)  # at once, past Adjustable: in every step
+        vars(self).update(average=average, loss=loss, grad_norm=norm)
 
     @property
     def in_step(self) -> bool:

@@ -77,12 +77,10 @@ class Updater:
         by_rows = self.net.parameters.by_rows()
         if not groups and not by_rows:
             return
-        # Weights that overflow here show in the next step's loss, which is checked and named.
-        with np.errstate(over="ignore", invalid="ignore"):
-            for group in groups:
-                self._update_group(group, lr * group.lr_mult, factor, bound, number)
-            for slot in by_rows:
-                self._update_rows(slot, lr * slot.lr_mult, factor, bound, number)
+        for group in groups:
+            self._update_group(group, lr * group.lr_mult, factor, bound, number)
+        for slot in by_rows:
+            self._update_rows(slot, lr * slot.lr_mult, factor, bound, number)
 
     def _update_rows(self, slot: Slot, lr: float, factor: float, bound: float | None, number: int) -> None:
         rule, flat, step = self.section.rule, self.net.parameters, RuleStep(lr, number, slot.decay_mult)

@@ -52,6 +52,21 @@ def test_losses_of_a_difference(name: str, params: dict[str, Any], sum_of_losses
     assert_allclose(gradient(each, [[1.0, 2.0], [3.0, 4.0]]), dx * [[1, 2], [3, 4]])
 
 
+def test_boxes_are_weighted_inside_and_outside_and_divided_by_the_batch() -> None:
+    """Fast R-CNN's layer: 0.5 (sigma u)² for |u| < 1/sigma², otherwise |u| - 0.5/sigma², with u = a (x - t)."""
+    x, t = [[0.1, 2.0, 5.0], [-3.0, 0.0, 1.0]], [[0.0, 1.0, 7.0], [1.0, 0.0, 0.9]]
+    inside, outside = [[1.0, 0.5, 0.0], [2.0, 1.0, 1.0]], [[1.0, 2.0, 3.0], [0.5, 1.0, 4.0]]
+    loss = Alone("SmoothL1Loss", x, t, inside, outside, sigma=2.0, reduction="batchmean")  # u: 0.1 0.5 0 -8 0 0.1
+    each = np.array([[0.02, 0.375, 0], [7.875, 0, 0.02]])
+    assert_allclose(loss.top(), (np.array(outside) * each).sum() / 2)
+    got = loss.vjp(3.0)
+    slope = np.array([[0.4, 1, 0], [-1, 0, 0.4]]) * 3 / 2 * np.array(outside)
+    assert_allclose(got["bottom[0]"], np.array(inside) * slope)
+    assert_allclose(got["bottom[1]"], -np.array(inside) * slope)
+    assert_allclose(got["bottom[2]"], (np.array(x) - t) * slope, atol=1e-15)
+    assert_allclose(got["bottom[3]"], each * 3 / 2)
+
+
 def test_mse_is_the_mean_over_all_numbers() -> None:
     loss = Alone("MSELoss", [[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0], [0.0, 4.0]])
     assert_allclose(loss.top(), (4 + 9) / 4)
@@ -182,6 +197,19 @@ def test_nll_loss_picks_one_number_per_position() -> None:
     loss = Alone("NLLLoss", [[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]], [2, 0])
     assert_allclose(loss.top(), (3 + 4) / 2)
     assert_allclose(loss.vjp(1.0)["bottom[0]"], [[0, 0, -0.5], [-0.5, 0, 0]])
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_caffe_limits_the_probability_in_the_loss_and_not_in_the_gradient(engine: str) -> None:
+    least = 1.17549435e-38
+    layer = {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["x", "t"], "min_probability": least}
+    inputs = {"x": {"shape": [2, 2], "grad": True}, "t": {"shape": [2], "dtype": "int64"}}
+    net = Net.from_config({"inputs": inputs, "net": [layer], "engine": engine}, keep="all")
+    x = np.array([[-500.0, 300.0], [0.0, math.log(3)]], "float32")
+    loss = net.forward(x=x, t=np.array([0, 0]))["loss"]
+    assert_allclose(loss, (-math.log(least) + math.log(4)) / 2, rtol=1e-6)
+    net.backward()
+    assert_allclose(net.blobs["x"].grad, [[-0.5, 0.5], [-0.375, 0.375]], rtol=1e-6)
 
 
 def test_cross_entropy_is_log_softmax_and_nll() -> None:

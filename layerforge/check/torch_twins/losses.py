@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -42,6 +43,19 @@ def with_logits(c: Call) -> Tensor:
     if c.hyper.get("reduction") == "batchmean":
         return reduced(each, "batchmean")
     return normalised(c, each, counting.to(each.dtype))
+
+
+def smooth_l1(c: Call) -> Tensor:
+    """torch's SmoothL1Loss with beta for sigma; of boxes between weighted blobs, and weighted once more."""
+    hyper = dict(c.hyper)
+    sigma = hyper.pop("sigma", None)
+    if sigma is not None:
+        hyper["beta"] = sigma**-2
+    if len(c.x) == 2:
+        return between(nn.SmoothL1Loss)(replace(c, hyper=hyper))
+    x, t, inside, outside = c.x
+    each = between(nn.SmoothL1Loss)(replace(c, hyper={**hyper, "reduction": "none"}, x=[inside * x, inside * t]))
+    return reduced(outside * each, c.hyper.get("reduction", "mean"))
 
 
 def euclidean(c: Call) -> Tensor:
@@ -92,7 +106,22 @@ def infogain(c: Call, x: Tensor, t: Tensor) -> Tensor:
     """-Σ_k H[t, k] log softmax(x)_k."""
     matrix = c.x[2] if len(c.x) > 2 else torch.tensor(c.hyper["matrix"])
     rows = matrix[t].movedim(-1, 1)
-    return -(rows * x.log_softmax(dim=1)).sum(dim=1)
+    return -(rows * limited(c, x.log_softmax(dim=1))).sum(dim=1)
+
+
+def limited(c: Call, log_p: Tensor) -> Tensor:
+    """log max(p, min_probability), with the gradient of log p."""
+    least = c.hyper.get("min_probability", 0.0)
+    return log_p + (log_p.clamp(min=math.log(least)) - log_p).detach() if least else log_p
+
+
+def cross_entropy(c: Call) -> Tensor:
+    """torch's CrossEntropyLoss; with min_probability from its single losses, of labels without weights."""
+    if "min_probability" not in c.hyper:
+        return divided(nn.CrossEntropyLoss)(c)
+    hyper = {k: v for k, v in c.hyper.items() if k != "min_probability"}
+    log_p = -through_torch(replace(c, hyper={**hyper, "reduction": "none"}), nn.CrossEntropyLoss)
+    return normalised(c, -limited(c, log_p), torch.ones_like(log_p))
 
 
 def divided(module: Callable[..., nn.Module]) -> Callable[[Call], Tensor]:
@@ -212,7 +241,7 @@ def by_samples(twin: Callable[[Call], Tensor], default: str = "mean") -> Callabl
     """The twin of a loss whose third bottom are weights of samples, from its single losses without them."""
 
     def weighted(c: Call) -> Tensor:
-        if len(c.x) < 3:
+        if len(c.x) != 3:
             return twin(c)
         hyper = {key: value for key, value in c.hyper.items() if key != "normalization"}
         each = twin(replace(c, x=c.x[:2], hyper={**hyper, "reduction": "none"}))
@@ -275,12 +304,12 @@ TWINS = {
     "EuclideanLoss": euclidean,
     "L1Loss": between(nn.L1Loss),
     "HuberLoss": between(nn.HuberLoss),
-    "SmoothL1Loss": between(nn.SmoothL1Loss),
+    "SmoothL1Loss": smooth_l1,
     "BCELoss": between(nn.BCELoss),
     "BCEWithLogitsLoss": with_logits,
     "KLDivLoss": between(nn.KLDivLoss),
     "NLLLoss": divided(nn.NLLLoss),
-    "SoftmaxCrossEntropy": divided(nn.CrossEntropyLoss),
+    "SoftmaxCrossEntropy": cross_entropy,
     "MultinomialLogisticLoss": of_classes(lambda c, x, t: -picked(x, t).clamp(min=1e-20).log()),
     "HingeLoss": of_classes(hinge),
     "InfogainLoss": of_classes(infogain),

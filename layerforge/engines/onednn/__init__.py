@@ -5,9 +5,10 @@ The functions are those of engines/protocol.py; what needs the library loads it 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
+
+from .fork import refuse_after_fork as refuse_after_fork
 
 
 def missing() -> str | None:
@@ -57,13 +58,3 @@ def dry_run(on: bool) -> None:
     from . import binding
 
     binding.runtime().watch.dry_run = binding.DryRun() if on else None
-
-
-def refuse_after_fork() -> None:
-    """BackendError in a child of fork that could only wait for threads which its parent has.
-
-    Called in every step: an import statement would take longer than all the rest.
-    """
-    binding = sys.modules.get(f"{__name__}.binding")
-    if binding is not None:  # otherwise oneDNN was never in use
-        binding.refuse_after_fork()

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import itertools
-import os
 import threading
 from collections.abc import Callable, Sequence
 from operator import is_
@@ -23,6 +22,7 @@ import numpy as np
 
 from ...arrays import threads
 from ...schema.errors import BackendError
+from .fork import watch as watch_forks
 from .library import load
 from .strides import describable, layout
 
@@ -75,19 +75,6 @@ def runtime() -> Runtime:
     return _MADE[0]
 
 
-def refuse_after_fork() -> None:
-    """A child of fork has its parent's library without the threads of its pool, for which it would wait for ever.
-
-    Errors   BackendError (exit 5) in a process that was forked from one in which oneDNN was in use
-    """
-    if _MADE and _MADE[0].process != os.getpid():
-        raise BackendError(
-            "oneDNN was in use before this process was forked from another, and its threads are not here",
-            hint='start processes by multiprocessing.get_context("spawn") or "forkserver", fork before the first net'
-            " runs, or set `engine: reference`",
-        )
-
-
 class DryRun:
     """What a thread knows that only plans: the primitives that it made, which do for all other layers of the kind."""
 
@@ -106,7 +93,7 @@ class Runtime:
     """What every call needs."""
 
     def __init__(self) -> None:
-        self.process = os.getpid()
+        watch_forks()
         self.lib = lib = load().functions
         lib.dnnl_primitive_desc_query_md.restype = Pointer
         lib.dnnl_memory_desc_get_size.restype = ctypes.c_size_t

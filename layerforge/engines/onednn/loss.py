@@ -42,16 +42,20 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
     def forward(self, x: Any, t: Any) -> Any:
         log_p, loss = self.scores("log_p", x.shape, "saved"), self.buf("loss", ())
         at, numbers = self.buf("at", t.shape, "int64", life="saved"), self.view("numbers", log_p, in_order_of_memory)
-        starts = self.view("starts", log_p, starts_of_samples)
+        starts, apart = self.view("starts", log_p, starts_of_samples), self.view("apart", log_p, between_classes)
         n = self.divisor(x, t)
         count = self.view(f"count {n}", None, lambda _: np.array(n, np.float64))
-        self.act("at", positions)(t, self.view("unsigned", t, unsigned), log_p, starts, at)
+        self.act("at", positions)(t, self.view("unsigned", t, unsigned), log_p, starts, apart, at)
         by_class = [self.by_class(n, a) for n, a in (("x", x), ("log_p", log_p), ("e", self.scores("e", x.shape)))]
         rows = [self.buf(f"{name} of x", t.shape, dtype) for name, dtype in (("top", x.dtype), ("total", "float64"))]
         self.act("log_p", log_probabilities)(*by_class, *rows)
-        self.act("loss", mean)(numbers, at, count, loss)
+        self.act("loss", self.limited_mean if self.min_probability else mean)(numbers, at, count, loss)
         self.save(log_p=log_p, numbers=numbers, at=at, count=count)
         return loss
+
+    def limited_mean(self, numbers: Any, at: Any, count: Any, loss: Any) -> None:
+        """`mean`, with no log p below that of min_probability."""
+        loss[()] = exact_sum(self.limited(numbers[at])) / -count
 
     def by_class(self, name: str, scores: Any) -> Any:
         """Scores (N, K) as (K, N)."""
@@ -84,11 +88,16 @@ def starts_of_samples(log_p: Any) -> Any:
     return np.arange(len(log_p)) * (log_p.strides[0] // log_p.itemsize)
 
 
-def positions(labels: Any, unsigned_labels: Any, log_p: Any, starts: Any, at: Any) -> None:
+def between_classes(log_p: Any) -> Any:
+    """How far apart in memory the classes of a sample are, in elements."""
+    return np.array(log_p.strides[1] // log_p.itemsize)
+
+
+def positions(labels: Any, unsigned_labels: Any, log_p: Any, starts: Any, apart: Any, at: Any) -> None:
     """Where in memory the right classes are. LayerError for a label that is none; below 0 it is a huge unsigned one."""
     if labels.size and np.maximum.reduce(unsigned_labels) >= log_p.shape[1]:
         check_labels(np, labels, log_p.shape[1])
-    np.multiply(labels, log_p.strides[1] // log_p.itemsize, out=at, dtype=np.int64, casting="unsafe")
+    np.multiply(labels, apart, at, casting="unsafe")
     np.add(starts, at, at)
 
 
@@ -105,12 +114,12 @@ def log_probabilities(x: Any, log_p: Any, terms: Any, top: Any, total: Any) -> N
 
 def mean(numbers: Any, at: Any, count: Any, loss: Any) -> None:
     """-Σ log p[label] / n"""
-    loss[()] = exact_sum(numbers[at]) / -count
+    loss[()] = np.add.reduce(numbers[at], 0, np.float64) / -float(count)
 
 
 def difference(dy: Any, log_p: Any, numbers: Any, at: Any, count: Any, dx: Any, flat: Any) -> None:
     """dy/n (p - one-hot labels); p - 1 = expm1 log p keeps its digits where p is nearly 1."""
-    factor = np.float32(dy / count)
+    factor = np.array(float(dy) / float(count), dx.dtype)
     np.exp(log_p, dx)
     np.multiply(dx, factor, dx)
     flat[at] = np.expm1(numbers[at]) * factor

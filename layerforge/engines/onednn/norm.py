@@ -95,13 +95,11 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
                 x4, rough = self.normalize_few(x4, mean, var, y4, mask)
             else:
                 self.normalize_many(x4, mean, var, y4, mask, self.view("y rows", y, positions))
-            running, part = (self.state.running_mean, self.state.running_var), self.buf("part", mean.shape)
-            shares = self.view(f"shares {self.momentum} {values_per_channel(x)}", x4, self.shares)
-            self.act("batch", self.follow_batch)(x4, mean, var, rough, *running, part, shares, *self.affine_params(), y)
+            self.follow_batch(mean, var, rough, values_per_channel(x))
             if self.bias_correction:
                 self.act("one more", self.count_batch)(self.state.correction)
-        if self.relu and not learning:
-            flat = self.view("x flat", x4, in_order_of_memory)
+        if self.relu:  # a NaN among the elements of a batch is one in its mean
+            flat = None if learning else self.view("x flat", x4, in_order_of_memory)
             self.act("not finite", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
         self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
         return y
@@ -129,32 +127,21 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         self.normalize(apart, mean, var, y, mask, fixed=False)
         return apart, self.view("rough mean", rough, lambda a: a[0])
 
-    def shares(self, x: Any) -> Any:
-        """What `follow_batch` multiplies by: running statistics, the mean, the variance. By vectors NumPy is faster."""
-        m = values_per_channel(x)
+    def follow_batch(self, mean: Any, var: Any, rough: Any, m: int) -> None:
+        """What `follow` does with both statistics: a pass for each, in which the rough mean is added again."""
+        running_mean, running_var = self.state.running_mean, self.state.running_var
         of_batch = 1.0 if self.bias_correction else self.momentum
-        shares = (1 - self.momentum, of_batch, of_batch * unbiased(m))
-        return np.repeat(np.array(shares, x.dtype)[:, None], x.shape[1], axis=1)
-
-    def follow_batch(
-        self, x: Any, mean: Any, var: Any, rough: Any, running_mean: Any, running_var: Any, part: Any, shares: Any,
-        weight: Any, bias: Any, y: Any,
-    ) -> None:  # fmt: skip
-        """What `follow` does with both statistics, in memory that is there, and a look at what is not finite.
-
-        By NumPy: so few elements are done before a second thread would have begun.
-        """
-        of_running, of_mean, of_var = shares
-        if rough is not None:
-            mean_of_x = np.add(mean, rough, part)
+        kept, of_mean, of_var = (
+            self.view(f"share {share}", None, lambda _, share=share: np.array([share], mean.dtype))
+            for share in (1 - self.momentum, of_batch, of_batch * unbiased(m))
+        )
+        if rough is None:
+            self.op("running mean", primitives.blend)(mean, running_mean, running_mean, of_mean, kept, None)
         else:
-            mean_of_x = mean
-        for running, batch, share in ((running_mean, mean_of_x, of_mean), (running_var, var, of_var)):
-            np.multiply(running, of_running, running)
-            np.multiply(batch, share, part)
-            np.add(running, part, running)
-        if self.relu:
-            self.not_finite(x, None, weight, bias, mean, var, y)
+            added = (("sum", 1 - self.momentum),)
+            op = self.op(f"running mean {added}", primitives.blend, added)
+            op(mean, rough, running_mean, of_mean, of_mean, None)
+        self.op("running var", primitives.blend)(var, running_var, running_var, of_var, kept, None)
 
     def count_batch(self, correction: Any) -> None:
         """What `follow` does with the sum of the weights."""

@@ -33,8 +33,8 @@ BCEWithLogitsLoss = regression(
     "BCEWithLogitsLoss", "binary cross entropy, from scores (Caffe: SigmoidCrossEntropyLoss)",
     loss="p t log(1 + e⁻ˣ) + (1 - t) log(1 + eˣ),   p = pos_weight; 0 where t, cut to an integer, is ignore_index",
     divisors="what normalization counts (reduction mean), N (batchmean) or 1 (sum)",
-    note="normalization counts the elements that are not ignored, all elements, or the samples, as Caffe's layer does by\n"
-    "    default; or nothing, and m is 1.",
+    note="normalization counts the elements that are not ignored, all elements, or the samples, as Caffe's layer does\n"
+    "    by default; or nothing, and m is 1.",
     f=lambda self, x, t: pos_weight(self) * t * softplus(self.xp, -x) + (1 - t) * softplus(self.xp, x),
     dx="dx = dℓ ((1 - t) σ(x) - p t σ(-x)) with σ(x) = 1 / (1 + e⁻ˣ);   dℓ (σ(x) - t) for p = 1",
     dfdx=lambda self, x, t: (1 - t) * sigmoid(self.xp, x) - pos_weight(self) * t * sigmoid(self.xp, -x),

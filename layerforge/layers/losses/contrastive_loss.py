@@ -30,7 +30,7 @@ class ContrastiveLoss(Loss):
                   dx₁ = -dℓ max(0, margin - r) u/r of one that does not, 0 for r = 0;  with legacy_version  -dℓ u where
                         r² < margin
                   dx₂ = -dx₁
-              With gradient_eps u/r is u / (r + gradient_eps): no exact derivative, but Caffe's gradient, where it is 1e-4
+              With gradient_eps u/r is u / (r + gradient_eps): no exact derivative, but Caffe's gradient with 1e-4
     Keeps     the slope of each ℓ with respect to x₁, an array of its shape
     Cost      4 operations per element forward, 1 backward
     Errors    LayerError when the shapes do not fit; LayerError (exit 3) for a t that is neither 0 nor 1

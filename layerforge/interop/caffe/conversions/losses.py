@@ -10,6 +10,8 @@ from ..conversion import Site, Stream, converts
 from ..loading import load_blob
 from ..message import Message, single
 
+LEAST = 1.17549435e-38  # the smallest normal number of 32 bits, which Caffe limits probabilities to
+
 
 def classes_first(site: Site, scores: Stream, axis: int) -> Stream:
     """Scores with the classes on axis 1: the axes in front of them count as samples."""
@@ -68,7 +70,8 @@ def softmax_with_loss(site: Site) -> None:
     x = site.real(site.bottoms[0])
     scores = classes_first(site, x, site.axis(p.get("axis"), x.ndim, p))
     labels = labels_of(site, scores, site.bottoms[1])
-    site.emit("SoftmaxCrossEntropy", [scores, labels], **normalization(site, "VALID"))
+    options = normalization(site, "VALID")
+    site.emit("SoftmaxCrossEntropy", [scores, labels], **options, min_probability=LEAST)
 
 
 @converts("MultinomialLogisticLoss")
@@ -109,7 +112,7 @@ def infogain_loss(site: Site) -> None:
         bottoms += _matrix(site, scores.shape[1])
     else:
         options["matrix"] = _stored_matrix(site, p, scores.shape[1])
-    site.emit("InfogainLoss", bottoms, tops=site.tops[:1], **options)
+    site.emit("InfogainLoss", bottoms, tops=site.tops[:1], **options, min_probability=1e-20)
     if len(site.tops) > 1:
         site.emit("Softmax", x, part="probabilities", tops=site.tops[1:], dim=axis)
 
