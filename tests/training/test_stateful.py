@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from support.resuming import QUIET, whole_and_resumed
 
 from layerforge import Net, Solver, load_model, train
 from layerforge.config.data_section import DataSection
+from layerforge.config.document import Config
 from layerforge.data.opening import open_data
+from layerforge.debug.verify_batch import verify_batch
 from layerforge.schema.errors import ConfigError, DivergedError, LayerError
+from layerforge.training.evaluation import evaluate
 
 VERSE = "the cat sat on the mat, the rat sat on the cat. "
 
@@ -104,6 +108,19 @@ def test_a_stateful_model_learns_a_text_and_predicts_from_zero(tmp_path: Path) -
     assert run.final["val/loss"] < 2.3 < np.log(32)
     model = load_model(run.run)
     assert_array_equal(model.scores(["the ca"]), model.scores(["the ca"]))
+
+
+def test_each_evaluation_begins_from_zero_and_goes_on_from_batch_to_batch() -> None:
+    net = Net.from_config(lstm())
+    batches = [SimpleNamespace(blobs=batch(number)) for number in (0, 1)]
+    first = evaluate(net, batches)
+    assert evaluate(net, batches) == first != evaluate(net, batches[::-1])
+
+
+def test_a_batch_may_be_cut_as_each_part_begins_from_zero(tmp_path: Path) -> None:
+    verdict = verify_batch(Config.from_dict(config(tmp_path), (), lambda files: None))
+    assert verdict.ok
+    assert "lstm.weight_hh_l1" in [cut.name for cut in verdict.gradients]
 
 
 # Streams --------------------------------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ class LSTM(Recurrent):
     from 0, and so does, in training, each epoch, unless cont tells where sequences begin. Train and eval go on from
     batches of their own; an evaluation and each batch of a prediction begin from 0. The rows have to belong together:
     data with streams: true cuts samples that follow one another so. A checkpoint holds what training goes on from.
+    With accumulate_grad_batches each micro-batch is a batch that goes on from the one before.
 
     With recurrent_bias false there is one bias, b_ih, and b_hh = 0: the same function of x with half the biases, as
     Caffe's. A solver then moves their sum by db and not by 2 db.
