@@ -105,7 +105,8 @@ def test_lr_mult_0_freezes(tmp_path: Path) -> None:
 
 
 def test_shared_parameters_are_one_and_take_what_any_sharer_says(tmp_path: Path) -> None:
-    said, unsaid = "param { name: 'w' } param { name: 'b' lr_mult: 2 }", "param { name: 'w' lr_mult: 3 } param { name: 'b' }"
+    said = "param { name: 'w' } param { name: 'b' lr_mult: 2 }"
+    unsaid = "param { name: 'w' lr_mult: 3 } param { name: 'b' }"
     first = product("a", "data", more=said, param="weight_filler { type: 'xavier' }")
     second = product("b", "a", more=unsaid, param="weight_filler { type: 'msra' }")
     model = opened(tmp_path, DATA + first + second)
