@@ -228,6 +228,21 @@ def test_labels_may_be_real_numbers_or_integers(tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
 
 
+def test_a_net_runs_in_the_phase_that_it_was_opened_for(tmp_path: Path) -> None:
+    text = DATA + layer("Dropout", "drop", "data", "drop") + layer("BatchNorm", "bn", "drop", "bn")
+    x = random((3, 4))
+    tested, trained = (opened(tmp_path, text, phase=phase).net() for phase in ("test", "train"))
+    np.testing.assert_array_equal(tested.forward(data=x)["bn"], tested.forward(phase="eval", data=x)["bn"])
+    assert not tested.state["bn"]["correction"].any()
+    assert (tested.blobs["drop"].data == x).all()
+    trained.forward(data=x)
+    assert trained.state["bn"]["correction"] == 1
+    assert (trained.blobs["drop"].data == 0).any()
+    tested.forward(data=x)
+    tested.backward(bn=random((3, 4), 1))
+    assert tested.blobs["data"].grad.any()
+
+
 # Names and reports ----------------------------------------------------------------------------------------------------
 
 
