@@ -298,7 +298,8 @@ class Site:
         except ConfigError as error:
             raise self.invalid(error.message, message, hint=error.hint or "") from None
         if value == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
-            raise self.invalid(f"a bilinear filler for a blob of shape {shape}: it takes square kernels", message, "type")
+            told = f"a bilinear filler for a blob of shape {shape}: it takes square kernels"
+            raise self.invalid(told, message, "type")
 
     def index(self, stream: Stream) -> Stream:
         """A blob as integers: labels and indices are real numbers in Caffe, cut off after the point."""
