@@ -228,6 +228,22 @@ def test_labels_may_be_real_numbers_or_integers(tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize(
+    ("said", "phase", "fixed"),
+    [("", "train", None), ("true", "train", True), ("false", "train", None), ("", "test", None), ("true", "test", None)],
+)
+def test_statistics_are_fixed_where_caffe_fixes_them(said: str, phase: str, fixed: Any, tmp_path: Path) -> None:
+    more = f"batch_norm_param {{ use_global_stats: {said} }}" if said else ""
+    (item,) = opened(tmp_path, DATA + layer("BatchNorm", "bn", "data", "bn", more), phase=phase).config["net"]
+    assert item.get("use_running_stats") is fixed
+
+
+def test_statistics_of_the_batch_in_test_are_refused(tmp_path: Path) -> None:
+    text = DATA + layer("BatchNorm", "bn", "data", "bn", "batch_norm_param { use_global_stats: false }")
+    with pytest.raises(ConfigError, match="statistics of the batch in phase TEST"):
+        opened(tmp_path, text, phase="test")
+
+
 def test_a_net_runs_in_the_phase_that_it_was_opened_for(tmp_path: Path) -> None:
     text = DATA + layer("Dropout", "drop", "data", "drop") + layer("BatchNorm", "bn", "drop", "bn")
     x = random((3, 4))
