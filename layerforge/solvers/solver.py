@@ -68,8 +68,8 @@ class Solver(Adjustable, Generic[Driven]):
     Common to all types are lr, weight_decay, regularization, clip_grad_norm, clip_grad_value, clip_order, micro_batches
     and schedule (`layerforge.config.SolverSection` declares them); the others, such as momentum, belong to the type.
 
-    With micro_batches "mean" the gradient of a step is the mean of those of its micro-batches, whatever their losses are
-    means of, as with Caffe's iter_size; otherwise they count as one batch cut into pieces.
+    With micro_batches "mean" the gradient of a step is the mean of those of its micro-batches, whatever their losses
+    are means of, as with Caffe's iter_size; otherwise they count as one batch cut into pieces.
 
     With clip_order "caffe" both limits are held against the sum over the micro-batches before its division, as
     Caffe's clip_gradients with iter_size: in a step of k equal micro-batches they bind k times sooner.

@@ -284,7 +284,7 @@ def test_poly_over_a_given_number_of_units_needs_no_length() -> None:
 
 def test_multistep_goes_on_from_the_changes_that_were_made() -> None:
     schedule = make(type="multistep", milestones=[2, 4, 20], gamma=0.5)
-    schedule.load_state({"current_step": 0, "since": 10})  # of milestones that came later, before these took their place
+    schedule.load_state({"current_step": 0, "since": 10})  # its milestones were others then
     assert [schedule.lr(8.0, Progress(i)) for i in (10, 11, 19, 20)] == [4.0, 2.0, 2.0, 1.0]
     other = make(type="multistep", milestones=[2, 4, 20], gamma=0.5)
     other.load_state(schedule.state())
