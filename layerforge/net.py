@@ -250,9 +250,8 @@ class Net(access.Settled):
         tangents  by name, as keywords (x=u) or as one mapping, which takes any name, also that of a parameter, whose
                   layers move together where it is shared: {"fc.weight": v, "x": u}
 
-        Cost      about one forward, but for layers of your own that write no jvp down (along bottoms: jvp; along
-                  parameters: jvp_params or linear_in_params), and along parameters for layers that are linear in them
-                  where the net does not keep their bottoms: a backward of the layer for each element of its tops
+        Cost      about one forward, but for layers of your own that write none down (along bottoms: jvp; along
+                  parameters: jvp_params): a backward of the layer for each element of its tops
         Errors    BlobError before a forward that was kept; ConfigError for unknown names, frozen parameters, shapes
                   that do not fit, and such layers with more than 4096 outputs
         """

@@ -167,24 +167,33 @@ class CSR:
         self.add_transposed_product(product.T, dense.T)
         return product
 
-    def add_transposed_product(self, total: Array, dense: Array) -> None:
+    def add_transposed_product(self, total: Array, dense: Array, *, overwrite: bool = False) -> None:
         """Add Aᵀ b to `total` (D, M), for A (N, D) and a dense b (N, M).
 
         Its rows are not touched in whose columns of A no number is stored. As in `product_over_rows`, sums of many
         numbers are added up in float64 from those of their parts.
+
+        overwrite  what `total` holds is forgotten: the same as adding to zeros, to the bit, in fewer passes over it
         """
         if not self.nnz or not dense.shape[1]:
+            if overwrite:
+                total[...] = 0
             return
-        everywhere = len(self.columns) == self.shape[1]
-        blocks, exact = self._blocks if everywhere else self._compact, self._exact_sums(dense)
+        everywhere = overwrite or len(self.columns) == self.shape[1]
+        blocks = self._blocks if everywhere else self._compact
+        exact = self._exact_sums(dense, None if everywhere else self.columns)
         dense = self.xp.ascontiguousarray(dense)
 
         def add(part: slice) -> None:
-            sums = blocks.transposed(dense, part)
+            into = total[part] if overwrite else None
+            sums = blocks.transposed(dense, part, into)
             for place, row in exact:
                 if part.start <= place < part.stop:
                     sums[place - part.start] = row
-            if everywhere:
+            if overwrite:
+                if sums is not into:
+                    total[part] = sums
+            elif everywhere:
                 total[part] += sums
             else:
                 total[self.columns[part]] += sums
@@ -192,8 +201,8 @@ class CSR:
         width = dense.shape[1]
         at_once([partial(add, part) for part in blocks.ranges(width)], self.nnz * width)
 
-    def _exact_sums(self, dense: Array) -> list[tuple[int, Array]]:
-        """The rows of Aᵀ b that are sums of many numbers, each with its place among `columns`."""
+    def _exact_sums(self, dense: Array, columns: Array | None) -> list[tuple[int, Array]]:
+        """The rows of Aᵀ b that are sums of many numbers, each with its place among these columns, or among all."""
         if len(self) <= MANY or int(self._counts.max()) <= MANY:
             return []
         full = self.xp.flatnonzero(self._counts > MANY)
@@ -201,7 +210,7 @@ class CSR:
         numbers = self.matrix[:, full]
         for part in (slice(start, start + TERMS) for start in range(0, len(self), TERMS)):
             sums += numbers[part].T @ dense[part]
-        places = self.xp.searchsorted(self.columns, full)
+        places = full if columns is None else self.xp.searchsorted(columns, full)
         return list(zip(places.tolist(), sums.astype(dense.dtype), strict=True))
 
     def at_stored_places(self, a: Array, b: Array) -> CSR:

@@ -137,10 +137,14 @@ class ByColumns:
         at_once([partial(add, block) for block in self.blocks], self.nnz * width)
         return y
 
-    def transposed(self, dense: Array, columns: slice) -> Array:
-        """The rows `columns` of Aᵀ b, for a dense b (N, M) in one piece."""
+    def transposed(self, dense: Array, columns: slice, into: Array | None = None) -> Array:
+        """The rows `columns` of Aᵀ b, for a dense b (N, M) in one piece: in the memory given, if they can be."""
         width, looping = dense.shape[1], self._loops_over(dense)
-        sums = self.xp.zeros((columns.stop - columns.start, width), dtype=dense.dtype)
+        if into is not None and into.dtype == dense.dtype and into.flags.c_contiguous:
+            sums = into
+            sums[...] = 0
+        else:
+            sums = self.xp.zeros((columns.stop - columns.start, width), dtype=dense.dtype)
         for block in self.blocks:
             part = dense[block.rows]
             if looping is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ..contract import call
-from ..run import along_params
 from .case import (
     Case,
     CheckFailed,
@@ -156,7 +155,7 @@ def has_jvp_params(case: Case) -> str | None:
     layer = case.probe().layer
     if not (case.differentiable and len(layer.params)):
         return "it has no parameters"
-    return None if along_params.knows(layer) else "it has no jvp of its own along parameters"
+    return None if layer.has_jvp_params() else "it has no jvp of its own along parameters"
 
 
 @check(has_jvp_params)
@@ -173,7 +172,7 @@ def check_jvp_params(case: Case) -> None:
         grads = {}
         for name, array in layer.params.items():
             v = rng.normal(size=array.shape)
-            tangents = along_params.along(layer, probe.bottoms, {name: probe.device(v)})
+            tangents = call.jvp_params(layer, {name: probe.device(v)})
             pairs = [(d, t) for d, t in zip(dys, tangents, strict=True) if d is not None]
             demand(all(t.shape == d.shape for d, t in pairs), f"the tangent along {name} has not the shape of the top")
             grads[name] = v, sum(float((probe.host(d) * probe.host(t)).sum()) for d, t in pairs)

@@ -250,6 +250,10 @@ class DataSection(DataMapping):
             self.transform = Transform()
         if self.train is None:
             raise ConfigError("train is required (what the net learns from)")
+        augment = self.train.augment
+        if self.transform.mean_file is not None and augment is not None and augment.random_resized_crop is not None:
+            message = "transform: a mean image is for samples of one size, which random_resized_crop has not"
+            raise ConfigError(message, place=self.transform.place, hint="give one mean per channel: mean: [...]")
         self.parts = self._divided()
         for name, feed in self.feeds().items():
             if name != "train":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeAlias
 
 from ..schema.errors import ConfigError
-from ..schema.params import param, parse_as
+from ..schema.params import FilePath, param, parse_as
 from ..schema.synonyms import did_you_mean
 from .data_mapping import DataMapping
 
@@ -36,6 +36,10 @@ class Transform(DataMapping):
     channel (the first axis of a sample), or one per position. A channel that never changes becomes 0. The standard
     deviation of a pixel is taken as at least a tenth of the root mean square over all pixels, so that a pixel that is
     almost always black does not explode where it is not.
+
+    `mean_file` holds a mean image, of the shape of a sample (C, H, W) and in its units before scaling:
+    y = (x - mean) scale / std. It belongs to the positions of the whole sample: random crops, shifts and flips come
+    after it.
     """
 
     noun = "transform"
@@ -43,6 +47,9 @@ class Transform(DataMapping):
     scale: float | None = param(None, help="factor; null: 1/255 for bytes, 1 for other numbers")
     mean: Statistic | None = param(
         None, help="subtracted after scaling: a number, one per channel, 'channel' or 'pixel' (of the training split)"
+    )
+    mean_file: FilePath | None = param(
+        None, help="a mean image, subtracted before scaling: .binaryproto or .npy, of the shape of a whole sample"
     )
     std: Statistic | None = param(
         None, help="divisor: a number, one per channel, 'channel' or 'pixel' (of the training split)"
@@ -60,8 +67,10 @@ class Transform(DataMapping):
         numbers = [] if self.std is None or isinstance(self.std, str) else self.std
         if any(n <= 0 for n in (numbers if isinstance(numbers, list) else [numbers])):
             raise ConfigError("std must be > 0")
-        if self.normalize and (self.mean is not None or self.std is not None):
+        if self.normalize and (self.mean is not None or self.std is not None or self.mean_file is not None):
             raise ConfigError("normalize stands for mean and std", hint="leave it out, or them")
+        if self.mean is not None and self.mean_file is not None:
+            raise ConfigError("mean and mean_file are both given", hint="leave one of them out")
 
     def of_colours(self, colours: str) -> Transform:
         """This with numbers in place of `normalize`.

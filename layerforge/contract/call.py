@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..arrays.spec import Spec
@@ -76,6 +76,15 @@ def jvp(layer: Layer, tangents: Sequence[Any]) -> tuple[Any, ...]:
     return _call(layer, "jvp", tangents)
 
 
+def jvp_params(layer: Layer, tangents: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Run jvp_params; always a tuple with an entry for each top."""
+    try:
+        result = layer.jvp_params(**tangents)
+    except (Exception, SystemExit) as error:
+        raise failure(layer, "jvp_params", list(tangents.values()), error) from error
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
 def _call(layer: Layer, doing: str, arrays: Sequence[Any], none: tuple[Any, ...] = (None,)) -> tuple[Any, ...]:
     """Run a method; `none` is what one that returned None has returned."""
     try:
@@ -98,7 +107,7 @@ def failure(
 ) -> LayerError:
     """The error of a layer with everything needed to find it: name, type, shapes and the line of the configuration."""
     shapes = ", ".join(str(tuple(a.shape)) if a is not None else "None" for a in arrays)
-    what = {"backward": "top gradients", "jvp": "tangents"}.get(doing, "bottoms")
+    what = {"backward": "top gradients", "jvp": "tangents", "jvp_params": "tangents"}.get(doing, "bottoms")
     code: int | None
     if isinstance(error, LayerForgeError):
         message, hint, code = error.message, error.hint, exit_code or error.exit_code

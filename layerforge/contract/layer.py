@@ -140,8 +140,7 @@ class Layer(Declared):
     sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
-    linear_in_params while bottoms stand still the tops are linear in all parameters together, as y = x Wᵀ + b is: their
-                     tangent along the parameters is a forward with the tangents of the parameters in the place of these
+    can_overwrite_grad  backward can write the gradients of all parameters instead of adding to them
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
     exact_gradient   backward is the derivative of forward; `validate` sets it to False where hyper-parameters ask for
                      another one on purpose, as some frameworks have: then no differences are held against it
@@ -160,7 +159,7 @@ class Layer(Declared):
     sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
-    linear_in_params: ClassVar[bool] = False
+    can_overwrite_grad: bool = False
     adds_up: ClassVar[bool] = True
     exact_gradient: bool = True
     examples: ClassVar[list[Example]] = []
@@ -176,6 +175,7 @@ class Layer(Declared):
     needs_grad: tuple[bool, ...]  # per bottom
     tops_wanted: int  # how many tops the net names
     runs_in_place: bool  # the net proved that the top may overwrite the bottom
+    overwrites_grad: bool  # if it can: the old gradients of its parameters count for nothing in the next backward
     params: Params
     grads: Grads
     state: State
@@ -193,7 +193,7 @@ class Layer(Declared):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         self.name, self.xp, self.dtype = cls.type_name, None, "float32"
-        self.needs_grad, self.tops_wanted, self.runs_in_place = (), 1, False
+        self.needs_grad, self.tops_wanted, self.runs_in_place, self.overwrites_grad = (), 1, False, False
         self.run = Run()
         self.params, self.grads, self.state, self.needs_param_grad = Params(), Grads(), State(), Flags()
         self.grad_rows, self.carried = Rows(), {}
@@ -245,7 +245,8 @@ class Layer(Declared):
     def jvp(self, *tangents: Array | None) -> Any:
         """The tangents of the tops from those of the bottoms, after a forward that was kept: forward accumulation.
 
-        Optional: for a layer without it, a net derives it from backward. A tangent may be None for zero.
+        Optional: for a layer without it, a net derives it from backward. A tangent may be None for zero. That of a
+        layer whose forward is overridden is not asked.
         """
         raise NotImplementedError(f"{type(self).__name__} has no jvp(self, dx)")
 
@@ -253,7 +254,7 @@ class Layer(Declared):
     def jvp_params(self, **tangents: Array) -> Any:
         """The tangents of the tops from those of the parameters that move, by name, while the bottoms stand still.
 
-        Optional: nobody asks where `linear_in_params` holds, and without either a net derives it from backward.
+        Optional, as `jvp` is. What it needs of the bottoms it takes from `saved`: they may not be there any more.
         """
         raise NotImplementedError(f"{type(self).__name__} has no jvp_params(self, weight)")
 
@@ -411,8 +412,19 @@ class Layer(Declared):
 
     @classmethod
     def has_jvp(cls) -> bool:
-        """Whether the layer writes down its forward accumulation."""
-        return cls.jvp is not Layer.jvp
+        """Whether the layer writes down its forward accumulation along bottoms."""
+        return _written_for_its_forward(cls, "jvp")
+
+    @classmethod
+    def has_jvp_params(cls) -> bool:
+        """Whether the layer writes down its forward accumulation along parameters."""
+        return _written_for_its_forward(cls, "jvp_params")
+
+
+def _written_for_its_forward(cls: type[Layer], method: str) -> bool:
+    """Whether a method was written down for the forward that a layer has, and not for one that it overrides."""
+    writer = next(each for each in cls.__mro__ if method in vars(each))
+    return writer is not Layer and getattr(writer, "forward", Layer.forward) in (Layer.forward, cls.forward)
 
 
 FOREIGN = {
@@ -468,7 +480,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "draws": ("engines",),
     "needs_grad": ("run",),
     "runs_in_place": ("run",),
-    "overwrites_grad": ("run",),  # of an engine's layer alone
+    "overwrites_grad": ("run",),
 }
 
 

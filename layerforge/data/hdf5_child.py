@@ -3,9 +3,11 @@
 The HDF5 library can loop for ever on damaged files, and takes memory as their headers say; here that ends this process
 and not the training. It imports nothing of the framework.
 
-    describe FILE                JSON: {"arrays": {name: [shape, dtype, stored bytes]}, "refused": {name: why}}
+    describe FILE...             a line of JSON each: {"arrays": {name: [shape, dtype, stored bytes, rows of a chunk]},
+                                 "refused": {name: why}}
     read SECONDS FILE NAME...    the arrays' bytes, in C order and native byte order
-    serve FILE                   as long as there are lines NAME (JSON) START STOP on stdin, the bytes of these rows
+    serve                        as long as there are lines [FILE, NAME, START, STOP, BYTES, SECONDS] (JSON) on stdin,
+                                 the bytes of these rows
     text FILE NAME               JSON: {"text": the one short text that a dataset of the root group holds}
     snapshot                     of a snapshot of format 1 on stdin, JSON: {"arrays": {name: [dtype, shape, position]},
                                  "texts": {name of an attribute: its JSON}}
@@ -20,7 +22,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 DESCRIBE_SECONDS = 4
@@ -29,6 +31,7 @@ MOST_OBJECTS = 10_000
 MOST_NAMES = 1 << 20  # characters of all paths together
 DEEPEST = 50  # groups within groups
 PIECE = 16 << 20  # bytes read at a time
+MOST_OPEN = 4  # files that are being served: a shuffle buffer reaches into few
 LONGEST_TEXT = 1 << 16  # bytes
 
 
@@ -204,18 +207,27 @@ def text(path: str, name: str) -> dict[str, str]:
     return {"text": value.rstrip(b"\0").decode(errors="backslashreplace")}
 
 
-def serve(path: str, requests: Any, out: Any) -> None:
+def serve(requests: Any, out: Any) -> None:
     """Write the bytes of rows as they are asked for; each request has its own limit of time."""
     import numpy as np
 
-    with opened(path) as file:
+    with ExitStack() as stack:
+        kept: dict[str, Any] = {}
         for line in requests:
-            name, start, stop, seconds = json.loads(line)
+            path, name, start, stop, size, seconds = json.loads(line)
             more_time(seconds)
+            if path not in kept:
+                if len(kept) >= MOST_OPEN:
+                    kept.clear()
+                    stack.close()
+                kept[path] = stack.enter_context(opened(path))
             with library():
-                data = file[name]
+                data = kept[path][name]
                 values = data[start:stop]
-            out.write(np.ascontiguousarray(values, dtype=data.dtype.newbyteorder("=")).tobytes())
+            content = np.ascontiguousarray(values, dtype=data.dtype.newbyteorder("=")).tobytes()
+            if len(content) != size:  # whoever asks would wait for the rest
+                raise Unreadable(f"'{name}' changed while it was read")
+            out.write(content)
             out.flush()
             if hasattr(signal, "SIGALRM"):
                 signal.alarm(0)  # the next request may take its time
@@ -279,7 +291,10 @@ def main(arguments: list[str]) -> int:
     try:
         if command == "describe":
             limit(DESCRIBE_SECONDS)
-            print(json.dumps(describe(rest[0])))
+            for number, path in enumerate(rest):
+                if number:
+                    more_time(DESCRIBE_SECONDS)
+                print(json.dumps(describe(path)), flush=True)
         elif command == "text":
             limit(DESCRIBE_SECONDS)
             print(json.dumps(text(rest[0], rest[1])))
@@ -289,7 +304,7 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(snapshot(content)))
         elif command == "serve":
             limit(DESCRIBE_SECONDS)
-            serve(rest[0], sys.stdin.buffer, sys.stdout.buffer)
+            serve(sys.stdin.buffer, sys.stdout.buffer)
         else:
             limit(int(rest[0]))
             read(rest[1], rest[2:], sys.stdout.buffer)

@@ -16,10 +16,11 @@ from typing import Any, Self
 import numpy as np
 
 from ..config.augmentation import INTERPOLATIONS
-from ..schema.errors import DataError
+from ..schema.errors import ConfigError, DataError
 from ..schema.optional import require
 from ..schema.params import parse_as
 from .files import file_error, reading, size_of
+from .linear_scaling import scaled
 
 MOST_PIXELS = 1 << 26
 MOST_BYTES = 1 << 29
@@ -28,6 +29,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 COLORS = {"gray": 1, "rgb": 3, "bgr": 3}  # and how many channels they have
 ORIENTATION = 0x0112  # the tag of EXIF that says how the camera was held
 DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # Pillow's modes of grey with more than 8 bits
+GREY = ("1", "L", "LA", "La", "F", *DEEP)  # those without colours
+SKIPPING = "; in training, on_error: skip leaves it out"
 BLOCK = 1 << 20  # bytes that a decoder gets at once
 
 
@@ -48,6 +51,7 @@ class ImageForm:
 
     color          gray, rgb or bgr: the channels in their order
     interpolation  between pixels; antialiased where the image becomes smaller
+    antialias      false: not so, but as OpenCV scales, and Caffe with it; bilinear, and what `resize` says alone
     """
 
     size: tuple[int, int]
@@ -55,6 +59,7 @@ class ImageForm:
     resize: int | tuple[int, int] | None = None
     center_crop: tuple[int, int] | None = None
     interpolation: str = "bilinear"
+    antialias: bool = True
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -84,6 +89,7 @@ class ImageForm:
             resize if resize is None else parse_as(int | tuple[int, int], resize),
             crop if crop is None else parse_as(tuple[int, int], crop),
             values["interpolation"],
+            parse_as(bool, values.get("antialias", True)),
         )
 
     def fitted(self, image: Any) -> Any:
@@ -110,7 +116,11 @@ class ImageForm:
                 message = f"of {width} x {height} pixels would become {size[1]} x {size[0]}, allowed are {MOST_PIXELS}"
                 raise DataError(message, hint="leave `resize` out, or give it as [height, width]")
         wanted = (size[1], size[0])
-        return image if image.size == wanted else image.resize(wanted, resample(self.interpolation))
+        if image.size == wanted:
+            return image
+        if not self.antialias:
+            return pillow().fromarray(scaled(np.asarray(image), wanted[::-1]))
+        return image.resize(wanted, resample(self.interpolation))
 
     def array(self, image: Any) -> np.ndarray:
         """The bytes (C, h, w) of an image of `mode`: a view."""
@@ -121,6 +131,13 @@ class ImageForm:
         if pixels.ndim == 2:
             return pixels[None]
         return (pixels[..., ::-1] if self.color == "bgr" else pixels).transpose(2, 0, 1)
+
+
+def demand_scaling(owner: str, form: ImageForm) -> None:
+    """ConfigError where an image would be scaled otherwise than without antialiasing, though that is asked for."""
+    if not form.antialias and (form.interpolation != "bilinear" or form.resize is None):
+        hint = "give resize: [height, width], and leave interpolation out"
+        raise ConfigError(f"{owner}: antialias: false is for bilinear scaling to `resize`", hint=hint)
 
 
 def resample(interpolation: str) -> Any:
@@ -164,8 +181,11 @@ def read_image(path: str | Path, mode: str, what: str = "", form: ImageForm | No
         raise file_error(path, f"{what}{error.message}", error.hint) from None
 
 
-def decoded(content: bytes, mode: str) -> Any:
-    """The image that the bytes of a file hold. Errors   those of `read_image`, without the file"""
+def decoded(content: bytes, mode: str | None) -> Any:
+    """The image that the bytes of a file hold. Errors   those of `read_image`, without the file
+
+    mode   None: "L" of a grey one, otherwise "RGB"
+    """
     image_of = pillow()
     try:
         image = image_of.open(io.BytesIO(content), formats=FORMATS)
@@ -181,7 +201,7 @@ def decoded(content: bytes, mode: str) -> Any:
     try:
         image.decodermaxblock = BLOCK
         image.load()
-        return in_mode(upright(image), mode)
+        return in_mode(upright(image), mode or ("L" if image.mode in GREY else "RGB"))
     except DataError:
         raise
     except Exception as problem:
@@ -190,7 +210,7 @@ def decoded(content: bytes, mode: str) -> Any:
 
 def _damaged(problem: Exception) -> DataError:
     words = " ".join(str(problem).split())[:200]
-    hint = "replace the file; in training, on_error: skip leaves it out"
+    hint = f"replace the file{SKIPPING}"
     return DataError(f"cannot be decoded: it is damaged or cut off ({words or type(problem).__name__})", hint=hint)
 
 

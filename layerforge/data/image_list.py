@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,11 +19,12 @@ from ..schema.synonyms import did_you_mean
 from ..schema.texts import first_few
 from .files import file_error, reading, size_of
 from .image_form import SUFFIXES
-from .image_reader import IMAGE
 from .image_source import ImageSource, Listing
 from .learned import unknown_class
 from .rows import is_number
 from .table_labels import MOST_CLASSES
+
+NEGATIVE = re.compile(r"-[0-9]+")  # of lists of Caffe, whose classes are numbers
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class ImageList(ImageSource):
         separator: "|"           of one label, whose cell holds several words: blob `label` (K,) of 0 and 1
         target: [x, y]           blob `target` (2,) of numbers; of one column: ()
 
+        delimiter: " "           lines `path label`, as lists of Caffe have them: the path may have spaces in it
+
     Words are numbered in alphabetical order, as train has them. Relative paths begin at the folder of the table.
     """
 
@@ -80,7 +84,9 @@ class ImageList(ImageSource):
     separator: str | None = param(None, help="between the words of a label that has several")
     folder: FilePath | None = param(None, help="where relative paths begin; null: at the folder of the table")
     header: bool | None = param(None, help="whether the first line has names; null: when no cell ends as an image does")
-    delimiter: str | None = param(None, help="between the cells; null: a comma, in a .tsv file a tab")
+    delimiter: str | None = param(
+        None, help="between the cells; null: a comma, in a .tsv file a tab; a space: the last one of a line"
+    )
 
     def validate(self) -> None:
         super().validate()
@@ -89,8 +95,9 @@ class ImageList(ImageSource):
         if self.separator is not None and (self.label is None or isinstance(self.label, list) or not self.separator):
             raise ConfigError("separator is for one column of labels", hint="for example label: tags, separator: '|'")
         names = self._label_names()
-        if len(set(names)) < len(names) or {IMAGE, "target"} & set(names):
-            raise ConfigError(f"label: blobs {', '.join(names)} need names of their own, other than image and target")
+        if len(set(names)) < len(names) or {self.blob, "target"} & set(names):
+            listed = ", ".join(names)
+            raise ConfigError(f"label: blobs {listed} need names of their own, other than {self.blob} and target")
 
     def _label_names(self) -> list[str]:
         """The blobs of the labels."""
@@ -115,25 +122,26 @@ class ImageList(ImageSource):
     def _lines(self) -> Lines:
         delimiter = self.delimiter or ("\t" if self.path.lower().endswith((".tsv", ".tab")) else ",")
         size_of(self.path)
-        rows, numbers = [], []
         try:
             with reading(self.path), open(self.path, encoding="utf-8-sig", newline="") as file:
-                table = csv.reader(file, delimiter=delimiter)
-                for row in table:
-                    if row:
-                        rows.append(row)
-                        numbers.append(table.line_num)
+                if delimiter == " ":
+                    lines = (line.strip().rsplit(" ", 1) for line in file)
+                    numbered = [(row, number) for number, row in enumerate(lines, 1) if row != [""]]
+                else:
+                    table = csv.reader(file, delimiter=delimiter)
+                    numbered = [(row, table.line_num) for row in table if row]
         except (csv.Error, UnicodeDecodeError) as problem:
             raise file_error(self.path, f"is no table in UTF-8 ({problem})") from None
-        if not rows:
+        if not numbered:
             raise file_error(self.path, "has no lines")
-        for row, number in zip(rows, numbers, strict=True):
+        rows, numbers = [row for row, _ in numbered], [number for _, number in numbered]
+        for row, number in numbered:
             if len(row) != len(rows[0]):
                 message = f"{len(row)} cells, where the first line has {len(rows[0])}"
                 raise DataError(message, place=Place(self.path, number, 1))
         named = self.header
         if named is None:
-            named = not any(cell.strip().lower().endswith(SUFFIXES) for cell in rows[0])
+            named = delimiter != " " and not any(cell.strip().lower().endswith(SUFFIXES) for cell in rows[0])
         if not named:
             return Lines(self.path, None, rows, numbers)
         names = [cell.strip() for cell in rows[0]]
@@ -148,6 +156,9 @@ class ImageList(ImageSource):
         if self.separator is not None:
             self._add_tags(listing, lines, cells, known)
             return
+        below = [row for row, cell in enumerate(cells) if self.delimiter == " " and NEGATIVE.fullmatch(cell)]
+        if below:
+            raise lines.error(below[0], f"the class {cells[below[0]]} is below 0", "number the classes from 0 on")
         if known or not all(cell.isdecimal() for cell in cells):
             words = known or tuple(sorted(set(cells)))
             numbers = np.array([self._number(lines, row, cell, words) for row, cell in enumerate(cells)], np.int64)

@@ -16,39 +16,46 @@ from .image_form import SUFFIXES, ImageForm, in_bytes, in_mode, pillow, read_ima
 from .kinds import Kind
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
 
-IMAGE = "image"  # the blob of the pixels
+IMAGE = "image"  # the blob of the pixels, unless it has another name
 CHANNELS = (1, 3, 4)  # of an array whose channels are last: grey, colours, colours and how opaque
 
 
 class ImageReader(Reader):
-    """Blob `image` (C, h, w) of bytes: whatever the size and the colours, an image becomes what training's images were.
+    """A blob (C, h, w) of bytes: whatever the size and the colours, an image becomes what training's images were.
 
     form    size, colours and scaling
     words   of each label that has words, these by number
+    blob    that of the pixels
     """
 
     kind = "image"
 
-    def __init__(self, specs: Mapping[str, Spec], form: ImageForm, words: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, specs: Mapping[str, Spec], form: ImageForm, words: Mapping[str, Sequence[str]], blob: str = IMAGE
+    ) -> None:
         super().__init__(specs)
         self.form = form
+        self.blob = blob
         self.words = {name: tuple(each) for name, each in words.items()}
 
     def plain(self) -> dict[str, Any]:
         words = {name: list(each) for name, each in self.words.items()}
-        return {**super().plain(), "form": self.form.plain, "words": words}
+        return {**super().plain(), "form": self.form.plain, "words": words, "blob": self.blob}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
         words = parse_as(dict[str, list[str]], values["words"])
-        return cls(parse_specs(values["blobs"]), ImageForm.parse(values["form"]), words)
+        specs, blob = parse_specs(values["blobs"]), str(values.get("blob", IMAGE))
+        if blob not in specs:
+            raise ValueError(blob)
+        return cls(specs, ImageForm.parse(values["form"]), words, blob)
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
         """The image of a file; of a .npz, .h5 or IDX file images that have training's size already."""
         self._demand(blobs)
         if path.suffix.lower() not in SUFFIXES and path.suffix:
             return ArrayReader(self.specs).read(path, blobs, seen)
-        return {IMAGE: self.form.array(read_image(path, self.form.mode, form=self.form))[None]}
+        return {self.blob: self.form.array(read_image(path, self.form.mode, form=self.form))[None]}
 
     def convert(self, value: Any, blobs: Sequence[str], seen: Mapping[str, Kind]) -> tuple[Blobs, bool]:
         """Of a path, an image of Pillow, an array, or a list of these.
@@ -58,14 +65,14 @@ class ImageReader(Reader):
         """
         self._demand(blobs)
         demand_values(value, blobs, self.specs)
-        images, single = self._of_object(of_blob(value, IMAGE), seen)
-        return {IMAGE: images}, single
+        images, single = self._of_object(of_blob(value, self.blob), seen)
+        return {self.blob: images}, single
 
     def _demand(self, blobs: Sequence[str]) -> None:
         demand_blobs(self, blobs)
         for name in blobs:
-            if name != IMAGE:
-                raise DataError(f"an image does not hold '{name}'", hint="predict from `image` alone")
+            if name != self.blob:
+                raise DataError(f"an image does not hold '{name}'", hint=f"predict from `{self.blob}` alone")
 
     def _formed(self, image: Any) -> np.ndarray:
         return self.form.array(self.form.fitted(image))
@@ -73,7 +80,7 @@ class ImageReader(Reader):
     def _of_object(self, value: Any, seen: Mapping[str, Kind]) -> tuple[np.ndarray, bool]:
         if isinstance(value, (str, Path)):
             path = Path(value)
-            return self.read(path, [IMAGE], seen)[IMAGE], path.suffix.lower() in SUFFIXES
+            return self.read(path, [self.blob], seen)[self.blob], path.suffix.lower() in SUFFIXES
         if isinstance(value, pillow().Image):
             return self._formed(in_mode(upright(value), self.form.mode))[None], True
         if hasattr(value, "dtype") and getattr(value.dtype, "kind", "") in "OUT":  # paths in an array or a frame

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..arrays.spec import Spec
 from ..config.augmentation import INTERPOLATIONS
-from ..schema.errors import DataError
+from ..schema.errors import ConfigError, DataError
 from ..schema.params import Pair, param
-from .image_form import COLORS, ImageForm, pillow
+from .image_form import COLORS, ImageForm, demand_scaling, pillow
 from .image_reader import IMAGE, ImageReader
 from .lazy_images import LazyImages
 from .reader import Reader
@@ -46,15 +46,24 @@ class ImageSource(Source):
     )
     center_crop: Pair | None = param(None, help="the middle that is taken after `resize`", ge=1, le=1 << 14)
     interpolation: str = param("bilinear", help="between pixels, antialiased", choices=INTERPOLATIONS)
+    antialias: bool = param(True, help="false: scaled to `resize` as OpenCV does, and Caffe with it; bilinear only")
     on_error: str = param(
         "stop", help="a file that cannot be read: stop; or skip: all are tried first", choices=("stop", "skip")
     )
     cache: str | None = param(None, help="where decoded images are kept; null: nowhere", choices=("memory", "disk"))
+    blob: str = param(IMAGE, help="the name of the blob of the images")
 
     _listings: dict[str, Listing]
 
     def validate(self) -> None:
         self._listings = {}
+        demand_scaling(type(self).__name__, self._declared_form)
+        if self.blob in ("label", "target"):
+            raise ConfigError(f"the images cannot be the blob '{self.blob}' as well", hint="for example blob: data")
+
+    @property
+    def _declared_form(self) -> ImageForm:
+        return ImageForm(self.size, self.color, self.resize, self.center_crop, self.interpolation, self.antialias)
 
     def listing(self, part: str) -> Listing:
         """The samples of a part. Errors   DataError where there are none, or their labels are not train's"""
@@ -64,7 +73,7 @@ class ImageSource(Source):
     def form(self) -> ImageForm:
         """What images become. Errors   ConfigError where Pillow is missing"""
         pillow()
-        return ImageForm(self.size, self.color, self.resize, self.center_crop, self.interpolation)
+        return self._declared_form
 
     @property
     def channels(self) -> str:
@@ -81,7 +90,7 @@ class ImageSource(Source):
         return reader if isinstance(reader, ImageReader) else None
 
     def specs(self) -> dict[str, Spec]:
-        return {IMAGE: Spec(self.form.shape), **self._listed(self.part).specs}
+        return {self.blob: Spec(self.form.shape), **self._listed(self.part).specs}
 
     def count(self, part: str) -> int:
         return len(self._listed(part).files)
@@ -89,20 +98,20 @@ class ImageSource(Source):
     def read(self, part: str, progress: bool | None = None) -> dict[str, Any]:
         listing = self._listed(part)
         images = LazyImages(listing.files, range(len(listing.files)), self.form, self.cache)
-        return {IMAGE: images, **listing.blobs}
+        return {self.blob: images, **listing.blobs}
 
     def load(self, progress: bool | None = None) -> dict[str, Any]:
         """As every source; with `on_error: skip` what cannot be read is left out, and told of in a warning."""
         arrays: dict[str, Any] = super().load(progress)
         if self.on_error == "stop":
             return arrays
-        good, errors = arrays[IMAGE].readable()
+        good, errors = arrays[self.blob].readable()
         if not errors:
             return arrays
         if not len(good):
             raise errors[0]
-        self._tell(errors, len(arrays[IMAGE]))
-        return {name: array.take(good) if name == IMAGE else array[good] for name, array in arrays.items()}
+        self._tell(errors, len(arrays[self.blob]))
+        return {name: array.take(good) if name == self.blob else array[good] for name, array in arrays.items()}
 
     def _tell(self, errors: list[DataError], count: int) -> None:
         named = "; ".join(f"{error.place.file if error.place else ''} {error.message}" for error in errors[:NAMED])
@@ -112,18 +121,18 @@ class ImageSource(Source):
 
     def labels(self) -> dict[str, np.ndarray]:
         found: dict[str, Any] = super().load()
-        return {name: array for name, array in found.items() if name != IMAGE and array.dtype.kind == "i"}
+        return {name: array for name, array in found.items() if name != self.blob and array.dtype.kind == "i"}
 
     def normalised(self) -> list[tuple[str, ...]]:
         """The images; targets stay as they are."""
-        return [(IMAGE,)]
+        return [(self.blob,)]
 
     def follow(self, leader: Any) -> None:
         super().follow(leader)
         self._listings = {}
 
     def reader(self) -> Reader:
-        return ImageReader(self.specs(), self.form, self._listed(self.part).words)
+        return ImageReader(self.specs(), self.form, self._listed(self.part).words, self.blob)
 
     def _listed(self, part: str) -> Listing:
         if part not in self._listings:

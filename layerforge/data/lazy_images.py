@@ -50,7 +50,9 @@ class LazyImages(Lazy):
     Errors   ConfigError for images that would not fit into the computer's memory with cache "memory"
     """
 
-    def __init__(self, files: Sequence[str], numbers: Sequence[int], form: ImageForm, cache: str | None) -> None:
+    def __init__(
+        self, files: Sequence[str], numbers: Sequence[int] | np.ndarray, form: ImageForm, cache: str | None
+    ) -> None:
         super().__init__((len(files), *form.shape), np.uint8)
         self.files = files
         self.positions = numbers

@@ -147,9 +147,12 @@ class Loader:
                 raw = self._distorters[name](array, epoch, samples)
             else:
                 raw = array[samples] if self.feed.shuffle or self.feed.streams else array[samples[0] : samples[-1] + 1]
-            if name in self._augmenters:
-                raw = self._augmenters[name](raw, epoch, samples)
-            blobs[name] = self.transform(name, raw, self.dtype)
+            if name not in self._augmenters:
+                blobs[name] = self.transform(name, raw, self.dtype)
+            elif name in self.transform.placed:
+                blobs[name] = self._augmenters[name](self.transform.whole(name, raw, self.dtype), epoch, samples)
+            else:
+                blobs[name] = self.transform(name, self._augmenters[name](raw, epoch, samples), self.dtype)
         if self._mixer is not None:
             self._mixer(blobs, epoch, samples, self.dtype)
         return blobs

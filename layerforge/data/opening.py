@@ -94,7 +94,8 @@ def open_data(
     if transform is None:
         transform = _fit(section, arrays, progress, uses)
     elif not transform.kinds and "train" in arrays:  # of a checkpoint that is older than kinds
-        transform = InputTransform(transform.affine, transform.crop, _kinds(transform, arrays["train"], uses))
+        kinds = _kinds(transform, arrays["train"], uses)
+        transform = InputTransform(transform.affine, transform.crop, kinds, transform.placed)
     _check_kinds(arrays)
     for name, blobs in arrays.items():
         for blob in () if fresh and name == "train" else transform.kinds.keys() & blobs.keys():
@@ -145,7 +146,7 @@ def _fit(
         known = next(iter(arrays.values()))
     scaling = section.scaling.of_colours(source.channels)
     fitted = InputTransform.fit(scaling, source.specs(), source.normalised(), known, section.crop, uses)
-    return fitted if seen else InputTransform(fitted.affine, fitted.crop)
+    return fitted if seen else InputTransform(fitted.affine, fitted.crop, placed=fitted.placed)
 
 
 def _kinds(

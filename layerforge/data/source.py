@@ -286,6 +286,13 @@ class Source(Declared):
         """
         return {}
 
+    def read_files(self) -> list[str] | None:
+        """The files that its samples are in, where these are not just what its parameters name; None by default.
+
+        A run keeps their fingerprints. Errors   DataError where it cannot be told
+        """
+        return None
+
     def notes(self) -> list[str]:
         """What has to be said of the numbers that a net learns from them; nothing by default."""
         return []

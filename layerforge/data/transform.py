@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..config.data_section import Transform, is_image
 from ..graph.uses import TARGET, UNCLEAR
 from ..schema.errors import ConfigError, DataError
 from .kinds import Kind
+from .mean_image import read_mean_image
 
 BYTES = np.dtype(np.uint8)
 CHUNK = 512  # samples at a time in the statistics: bounds the memory of the float64 copies
@@ -39,6 +40,7 @@ class InputTransform:
 
     Both are scalars or arrays that broadcast over the samples. `state` and `from_state` carry it to a place that does
     not have the training data. `kinds` says what training saw of each input; it is empty where that is not known.
+    `placed` are the blobs whose constants belong to positions of the whole sample: they are cropped after it.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class InputTransform:
         affine: Mapping[str, tuple[np.ndarray, np.ndarray]],
         crop: tuple[int, int] | None = None,
         kinds: Mapping[str, Kind] | None = None,
+        placed: Iterable[str] = (),
     ) -> None:
         self.affine = dict(affine)
         self.crop = crop
         self.kinds = dict(kinds or {})
+        self.placed = frozenset(placed)
         self._cast: dict[tuple[str, str], tuple[np.ndarray, np.ndarray, bool, bool]] = {}
 
     @classmethod
@@ -70,22 +74,26 @@ class InputTransform:
                  where it is not clear which blobs are inputs
         """
         targets = {name for name, use in (uses or {}).items() if use == TARGET}
-        affine = {
+        affine: dict[str, tuple[Any, Any]] = {
             name: (np.float64(1 if name in targets else natural_scale(arrays[name].dtype)), np.float64(0))
             for name, spec in specs.items()
             if spec.is_real
         }
-        for group in _selected(transform, specs, groups, uses):
-            pair = _affine(transform, specs[group[0]], [arrays[name] for name in group])
-            if crop is not None and is_image(specs[group[0]]):
-                pair = tuple(centre_crop(a, crop) if a.ndim == 3 and a.shape[1:] != (1, 1) else a for a in pair)
-            affine.update(dict.fromkeys(group, pair))
-        return cls(affine, crop, {name: Kind.of(arrays[name]) for name in affine if name not in targets})
+        chosen = _selected(transform, specs, groups, uses)
+        placed = [name for group in chosen for name in group] if transform.mean_file is not None else []
+        for group in chosen:
+            factor, offset = _affine(transform, specs[group[0]], [arrays[name] for name in group])
+            if crop is not None and is_image(specs[group[0]]) and not placed:
+                factor, offset = (
+                    centre_crop(a, crop) if a.ndim == 3 and a.shape[1:] != (1, 1) else a for a in (factor, offset)
+                )
+            affine.update(dict.fromkeys(group, (factor, offset)))
+        return cls(affine, crop, {name: Kind.of(arrays[name]) for name in affine if name not in targets}, placed)
 
     def __call__(self, name: str, raw: np.ndarray, dtype: str = "float32") -> np.ndarray:
         """Samples (N, ...) of a blob as the net sees them: reals in `dtype`, indices in int64. `raw` is not changed."""
         known = self._cast.get((name, dtype))
-        if known is None or raw.dtype != BYTES or self.crop is not None or isinstance(raw, CSR):
+        if known is None or raw.dtype != BYTES or self.crop is not None or self.placed or isinstance(raw, CSR):
             return self._of_any(name, raw, dtype)
         factor, offset, _, shifted = known
         y = np.multiply(raw, factor, order="C")  # the same as below, for a single image: bytes cannot overflow
@@ -93,14 +101,23 @@ class InputTransform:
             y += offset
         return y
 
-    @np.errstate(over="ignore")  # what is too large for `dtype` shows in the loss, which is checked and replayed
     def _of_any(self, name: str, raw: np.ndarray, dtype: str) -> np.ndarray:
         if name not in self.affine:
             return raw.astype(np.int64)
         if isinstance(raw, CSR):
             return raw.with_data((raw.data * float(self.affine[name][0])).astype(dtype))
+        if name in self.placed:
+            return np.ascontiguousarray(centre_crop(self.whole(name, raw, dtype), self.crop))
         if self.crop is not None and raw.ndim == 4 and raw.shape[-2:] != self.crop:
             raw = centre_crop(raw, self.crop)
+        return self.whole(name, raw, dtype)
+
+    @np.errstate(over="ignore")  # what is too large for `dtype` shows in the loss, which is checked and replayed
+    def whole(self, name: str, raw: np.ndarray, dtype: str = "float32") -> np.ndarray:
+        """Samples of a real blob, of which nothing is cropped."""
+        if name in self.placed and raw.shape[1:] != self.affine[name][1].shape:
+            had = self.affine[name][1].shape
+            raise DataError(f"'{name}' has samples of the shape {raw.shape[1:]}, the mean image has {had}")
         # Bytes and float32 lose nothing in float32; wide values may be far from 0, so their mean goes in float64.
         working = "float64" if raw.dtype.itemsize > 4 else dtype
         factor, offset, scaled, shifted = self._in(name, working)
@@ -128,13 +145,15 @@ class InputTransform:
         state = {f"{name}.{word}": a for name, pair in self.affine.items() for word, a in _words(pair)}
         if self.crop is not None:
             state["crop"] = np.asarray(self.crop, np.float64)
-        return state
+        return state | {f"{name}.placed": np.asarray(1.0) for name in sorted(self.placed)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], kinds: Mapping[str, Kind] | None = None) -> InputTransform:
         """The transform that `state` described; DataError where it describes none."""
         names = [key.removesuffix(".factor") for key in state if key.endswith(".factor")]
+        placed = [name for name in names if f"{name}.placed" in state]
         wanted = {f"{name}.{word}" for name in names for word in ("factor", "offset")} | ({"crop"} & set(state))
+        wanted |= {f"{name}.placed" for name in placed}
         if set(state) != wanted or np.shape(state.get("crop", (0, 0))) != (2,):
             found = ", ".join(state)
             raise DataError(f"{found} are no constants of an input transform", hint="take another checkpoint")
@@ -143,7 +162,7 @@ class InputTransform:
             for name in names
         }
         crop = (int(state["crop"][0]), int(state["crop"][1])) if "crop" in state else None
-        return cls(affine, crop, kinds)
+        return cls(affine, crop, kinds, placed)
 
 
 def _words(pair: tuple[np.ndarray, np.ndarray]) -> list[tuple[str, np.ndarray]]:
@@ -168,7 +187,7 @@ def _selected(
         listed = [tuple(name for name in group if name in transform.blobs) for group in groups]
         grouped = {name for group in listed for name in group}
         return [g for g in listed if g] + [(name,) for name in transform.blobs if name not in grouped]
-    if transform.mean is None and transform.std is None and transform.scale is None:
+    if all(value is None for value in (transform.mean, transform.mean_file, transform.std, transform.scale)):
         return []
     inputs = [group for group in groups if uses is None or not all(uses.get(name) == TARGET for name in group)]
     if not inputs:
@@ -192,6 +211,8 @@ def _affine(transform: Transform, spec: Spec, arrays: list[np.ndarray]) -> tuple
         mean = taken(transform.mean == "pixel")[0] * scale
     elif transform.mean is not None:
         mean = _per_channel("mean", transform.mean, spec)
+    elif transform.mean_file is not None:
+        mean = _of_file(transform, spec, scale) * scale
     if isinstance(transform.std, str):
         std = taken(transform.std == "pixel")[1] * abs(scale)
         if transform.std == "pixel" and spec.ndim > 1:
@@ -203,9 +224,22 @@ def _affine(transform: Transform, spec: Spec, arrays: list[np.ndarray]) -> tuple
     return scale * inverse, -mean * inverse
 
 
+def _of_file(transform: Transform, spec: Spec, scale: float) -> np.ndarray:
+    """The mean image, in the units before scaling; ConfigError where it is not one for samples of `spec`."""
+    assert transform.mean_file is not None
+    image = read_mean_image(transform.mean_file).astype(np.float64)
+    if image.shape != spec.shape:
+        message = f"transform: the mean image in {transform.mean_file} is {image.shape}, samples are {spec.shape}"
+        numbers = ", ".join(f"{n:.6g}" for n in image.mean(axis=(1, 2)) * scale)
+        raise ConfigError(
+            message, place=transform.place, hint=f"of its channels alone, after scaling: mean: [{numbers}]"
+        )
+    return image
+
+
 def _sparse_affine(transform: Transform, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Factor and offset for a sparse blob: one number, and 0, so that what is not stored stays 0."""
-    if transform.mean not in (None, 0):
+    if transform.mean not in (None, 0) or transform.mean_file is not None:
         raise ConfigError(
             "transform: a sparse blob has no mean subtracted: none of its numbers would be 0 any more",
             place=transform.place, hint="give scale alone, or name other blobs: transform: {blobs: [...]}",

@@ -44,16 +44,12 @@ class Circumstances(Protocol):
 class EngineLayer(Protocol):
     """A layer of an engine: besides the contract of any layer, what planning and running ask of it.
 
-    engine              the name of its engine
-    can_overwrite_grad  its backward can write the gradients of all its parameters instead of adding to them
-    overwrites_grad     it is to do so in the backward that follows: their old values count for nothing (beta = 0)
-    script              what it did the last time, where that can be repeated: see run/capture.py
+    engine  the name of its engine
+    script  what it did the last time, where that can be repeated: see run/capture.py
     """
 
     name: str
     engine: ClassVar[str]
-    can_overwrite_grad: ClassVar[bool]
-    overwrites_grad: bool
 
     @classmethod
     def instead_of(cls, reference: Layer) -> Any: ...

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..engines.protocol import EngineLayer, is_engine_layer
+from ..engines.protocol import EngineLayer
 from ..graph.graph import Node, Step
 from ..schema import registry
 from ..schema.errors import BackendError
@@ -102,4 +102,4 @@ def overwriting_layers(
     """The layers whose backward alone makes the gradients of their parameters, and can write them (beta = 0)."""
     several = {name for names in shared.items() for name, _ in names}
     alone = (step.node.layer for step in steps if step.runs_backward and step.node.name not in several)
-    return frozenset(layer.name for layer in alone if is_engine_layer(layer) and layer.can_overwrite_grad)
+    return frozenset(layer.name for layer in alone if layer.can_overwrite_grad)

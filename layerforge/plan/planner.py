@@ -45,8 +45,8 @@ def make_plan(
         plan = with_engines(plan, request)
         plan = fused(plan)
         plan = with_in_place(plan)
-        if keep is not None:
-            plan = replace(plan, overwriting=overwriting_layers(plan.steps, shared or {}))
+    if keep is not None:
+        plan = replace(plan, overwriting=overwriting_layers(plan.steps, shared or {}))
     return replace(plan, released=released(plan), segments=segments(plan.steps))
 
 

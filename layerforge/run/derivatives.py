@@ -20,7 +20,7 @@ from ..arrays.sparse import is_sparse, stored
 from ..contract import call
 from ..contract.layer import Layer, Memory
 from ..schema.errors import ConfigError
-from . import access, along_params
+from . import access
 from .again import Again
 from .executor import Executor
 from .net_parts import NetParts
@@ -53,7 +53,7 @@ def jvp(net: NetParts, given: Mapping[str, Any]) -> dict[str, Any]:
             executor.recompute(segment, apart=True)
         layer.needs_grad = tuple(v is not None for v in bottoms)
         with _apart(executor, layer):
-            tops = _tangents_of(net, executor, step, bottoms, params)
+            tops = _tangents_of(executor, step, bottoms, params)
         for index, top in zip(step.tops, tops, strict=False):
             if top is not None and plan.specs[index].is_real:
                 moving[index] = xp.asarray(top) + tangents[index] if index in tangents else xp.asarray(top)
@@ -71,29 +71,21 @@ def _of_layer(net: NetParts, layer: Layer, tangents: Mapping[tuple[str, str], An
     return {name: tangents[key] for name, key in owners.items() if key in tangents}
 
 
-def _tangents_of(
-    net: NetParts, executor: Executor, step: Any, bottoms: list[Any], params: dict[str, Any]
-) -> Sequence[Any]:
+def _tangents_of(executor: Executor, step: Any, bottoms: list[Any], params: dict[str, Any]) -> Sequence[Any]:
     """The tangents of a step's tops: those along its bottoms and those along its parameters add up.
 
     Either is derived from backward where the layer does not write it down: with the basis cotangents e_i that gives
-    the rows of its Jacobian, hence (J v)_i = <Jᵀ e_i, v>. So it is, along parameters, for an engine's layer that does
-    the work of another along with its own, and where a bottom is not there any more.
+    the rows of its Jacobian, hence (J v)_i = <Jᵀ e_i, v>.
     """
     layer = step.node.layer
     parts: list[Sequence[Any]] = []
-    moved, values = any(v is not None for v in bottoms), [executor.values[i] for i in step.bottoms]
+    moved = any(v is not None for v in bottoms)
     if moved and layer.has_jvp():
         parts.append(call.jvp(layer, bottoms))
         moved = False
-    joined = any(choice.into == layer.name for choice in executor.plan.choices.values())
-    if params and not joined and along_params.knows(reference := net.layers[layer.name]):
-        if not along_params.is_linear(type(reference)):
-            parts.append(along_params.along(layer, values, params))
-            params = {}
-        elif all(value is not None for value in values):
-            parts.append(along_params.along(reference, values, params))
-            params = {}
+    if params and layer.has_jvp_params():
+        parts.append(call.jvp_params(layer, params))
+        params = {}
     if moved or params:
         parts.append(_by_backward(executor, step, bottoms if moved else [None] * len(bottoms), params))
     return [_sum(tops) for tops in zip_longest(*parts)]
@@ -127,7 +119,7 @@ def _by_backward(executor: Executor, step: Any, bottoms: list[Any], params: Mapp
         method = "jvp_params(self, **tangents)" if params else "jvp(self, *tangents)"
         raise ConfigError(
             f"{call.owner(layer)} has no jvp of its own{along} and {outputs} outputs, more than {BASIS_LIMIT}",
-            hint=f"write {method} for it, use fewer samples, or build the net with keep=\"all\"",
+            hint=f"write {method} for it, or use fewer samples",
         )
     kept = {name: grad.copy() for name, grad in layer.grads.items()}
     marks = {name: rows.marks.copy() for name, rows in layer.grad_rows.items()}

@@ -33,7 +33,7 @@ class AsTheyCome:
         """The weight of a micro-batch; None where the losses would need weights that only the whole step can tell."""
         if _is_nothing(counts):
             return 0.0
-        if not self.fed and (counts is None or type(counts) in (int, float)):  # as in nearly every step
+        if not self.fed and (counts is None or isinstance(counts, int | float)):  # as in nearly every step
             self.unit, self.fed, self.total = counts, 1, counts or 0
             return 1.0
         if not self.fed:

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..config.data_section import DataSection
 from ..data import fetch
+from ..data.source import Source
 from ..schema.params import PATHS, Declared
 from ..schema.texts import printable
 
@@ -39,6 +40,7 @@ def fingerprints(data: DataSection, imports: list[str]) -> dict[str, Fingerprint
     found: dict[str, Fingerprint] = {}
     known: dict[Path, Fingerprint | None] = {}
     named = [(f"data.{section}", path) for section, feed in data.feeds().items() for path in files_of(feed.source)]
+    named += [("data.transform", Path(mean))] if (mean := data.scaling.mean_file) is not None else []
     for role, path in [*named, *(("import", Path(each)) for each in imports)]:
         if path not in known:
             known[path] = folder_fingerprint(path) if path.is_dir() else fingerprint(path)
@@ -60,6 +62,10 @@ def _key(found: Mapping[str, Any], name: str) -> str:
 
 def files_of(source: Any) -> Iterator[Path]:
     """The files that a data source reads: the paths among its parameters, those of sources in it, of a public set."""
+    told = source.read_files() if isinstance(source, Source) else None
+    if told is not None:
+        yield from map(Path, told)
+        return
     for name, field in type(source).fields.items():
         value = getattr(source, name)
         if isinstance(value, Declared):

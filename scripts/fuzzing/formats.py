@@ -11,6 +11,7 @@ import math
 import random
 import re
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -26,8 +27,10 @@ from layerforge import snapshot
 from layerforge.config.document import Config
 from layerforge.data import hdf5_child
 from layerforge.data.cifar import RECORD, read_records
+from layerforge.data.datum import blob_bytes, datum_bytes, encoded_datum_bytes, label_of, parse_datum
 from layerforge.data.idx import read_idx
 from layerforge.data.image_form import ImageForm, read_image
+from layerforge.data.mean_image import read_mean_image
 from layerforge.data.png import read_png
 from layerforge.data.readers import reader_of
 from layerforge.schema.errors import DataError, LayerForgeError
@@ -237,6 +240,45 @@ def golden(version: int) -> list[bytes]:
     return [(folder / name).read_bytes() for name in ("weights.h5", "checkpoint.h5")]
 
 
+def lmdb_files() -> list[bytes]:
+    """Databases of small and large records of all kinds, as the library writes them."""
+    try:
+        import lmdb
+    except ImportError:
+        return [b"\0"]
+    encoded = [encoded_datum_bytes(image_files()[0], n) for n in range(3)]
+    raw = [datum_bytes(random_bytes(3, 4, 4), n) for n in range(40)]
+    large = [datum_bytes(random_bytes(3, 40, 40), n) for n in range(2)]
+    files = []
+    for records in ([*raw, *raw[:20]], large, encoded, [datum_bytes(np.ones((2, 3, 3), "f4"), 1)] * 3):
+        with tempfile.TemporaryDirectory() as folder:
+            with lmdb.open(folder, map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
+                for number, record in enumerate(records):
+                    transaction.put(b"%08d" % number, record)
+            files.append((Path(folder) / "data.mdb").read_bytes())
+    return files
+
+
+def datum_files() -> list[bytes]:
+    """Samples of bytes, of floats, of packed floats, and an encoded image."""
+    floats = np.arange(6, dtype="<f4")
+    packed = b"\x08\x01\x10\x02\x18\x03\x32\x18" + floats.tobytes() + b"\x28\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+    return [
+        datum_bytes(random_bytes(3, 4, 4), 5),
+        datum_bytes(floats.reshape(1, 2, 3), -1),
+        packed,
+        encoded_datum_bytes(image_files()[0], 3),
+    ]
+
+
+def mean_files() -> list[bytes]:
+    """Mean images with the four sizes of old, with a shape and doubles, and as numpy.save writes them."""
+    mean = np.arange(6, dtype="<f4").reshape(1, 2, 3)
+    doubles = b"\x3a\x05\x0a\x03\x01\x02\x03\x42\x30" + mean.astype("<f8").tobytes()
+    np.save(buffer := io.BytesIO(), mean)
+    return [blob_bytes(mean), doubles, buffer.getvalue()]
+
+
 # Shells ---------------------------------------------------------------------------------------------------------------
 
 
@@ -392,6 +434,22 @@ def parquet_files() -> list[bytes]:
     return files
 
 
+def read_lmdb(path: Path) -> object:
+    """All samples of a database, and its labels."""
+    arrays = SOURCES.get("LMDB")(path=str(path)).load()
+    return arrays["image"][:64], arrays["label"]
+
+
+def read_datum(path: Path) -> object:
+    """A record as the source of a database reads it, and its label without the pixels."""
+    content = path.read_bytes()
+    datum = parse_datum(content, "file")
+    label = label_of(lambda at, count: content[at : at + count], len(content), "file")
+    if label != datum.label:
+        raise AssertionError(f"the label is {datum.label}, and {label} without the pixels")
+    return datum
+
+
 YAML_WORDS = (
     b"&a ", b"*a", b"<<: ", b"*hold", b"${", b"${seed}", b"${x-hold}", b"}", b"$${", b"!!int ", b"? ", b": ", b"- ",
     b"!!python/object:os.system ", b"[", b"{", b"|\n", b">\n", b"---\n", b"...\n", b"\n", b"  ", b"\t", b"# ", b"'",
@@ -470,6 +528,11 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "model": lambda: Format(model_files(), read_model, MODEL_WORDS, (from_model, to_model)),
     "snapshot1": lambda: Format(
         golden(1), read_old_snapshot, JSON_WORDS, (from_snapshot, to_snapshot), front=read_checkpoint
+    ),
+    "lmdb": lambda: Format(lmdb_files(), read_lmdb, (b"\xde\xc0\xef\xbe", b"\xff" * 8), name="data.mdb", needs="lmdb"),
+    "datum": lambda: Format(datum_files(), read_datum, (b"\xff" * 9 + b"\x01", b"\x22", b"\x28", b"\x35", b"\x3a\x02")),
+    "mean": lambda: Format(
+        mean_files(), lambda path: read_mean_image(str(path)), (b"\xff" * 9, b"\x3a\x02", *NPZ_WORDS)
     ),
     "prototxt": lambda: Format(caffe.prototxts(), caffe.read_prototxt, caffe.TEXT_WORDS, **caffe.LIMITS),
     "caffemodel": lambda: Format(caffe.models(), caffe.read_caffemodel, caffe.BINARY_WORDS, **caffe.LIMITS),

@@ -84,6 +84,27 @@ def test_rows_of_columns_without_numbers_are_not_touched(way: str) -> None:
     assert np.isfinite(x @ np.where(empty[:, None], np.nan, np.ones((30, 2)))).all()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    ("rows", "columns", "kept"), [(11, 40, 0.3), (1, 7, 1.0), (9, 23, 0.02), (4, 5, 0.0), (30, 2, 0.5), (5000, 6, 0.9)]
+)
+def test_what_is_overwritten_is_what_is_added_to_zeros(
+    rows: int, columns: int, kept: float, order: Any, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, whatever was there, in columns without numbers too, and of sums that are done in float64."""
+    x, _ = drawn(rows, columns, kept, "float32")
+    monkeypatch.setattr(threads.HERE, "count", 3)
+    a = RNG(0).normal(size=(rows, 3)).astype("float32")
+    added, written = np.zeros((columns, 3), "float32", order), np.full((columns, 3), np.nan, "float32", order)
+    x.add_transposed_product(added, a)
+    x.add_transposed_product(written, a, overwrite=True)
+    np.testing.assert_array_equal(written, added)
+    x.add_transposed_product(written[:, :0], a[:, :0], overwrite=True)
+    wider = written.astype("float64")
+    x.add_transposed_product(wider, a, overwrite=True)
+    np.testing.assert_array_equal(wider, added)
+
+
 def test_memory_of_earlier_matrices_is_used_again_and_grows(way: str) -> None:
     memory: dict[str, Any] = {}
     for rows, columns in ((11, 40), (5, 40), (30, 40), (11, 40)):

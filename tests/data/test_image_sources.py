@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from support.data_files import isolate
 from support.image_files import picture, write_folder
+from support.tools import demand
 
 from layerforge.config.data_section import DataSection
 from layerforge.data import Loader, image_form, lazy_images, open_data
@@ -407,3 +408,73 @@ def test_lists_that_cannot_be_read(here: Path, text: str, values: dict[str, Any]
     path = table(here, text)
     with pytest.raises((DataError, ConfigError), match=message):
         listed(path, **values).load()
+
+
+# Lists of Caffe -------------------------------------------------------------------------------------------------------
+
+
+def caffe_list(here: Path, text: str) -> Path:
+    (here / "a b").mkdir(exist_ok=True)
+    for number in range(3):
+        picture(number, 30, 20).save(here / "a b" / f"{number}.png")
+    (here / "list.txt").write_text(text)
+    return here / "list.txt"
+
+
+def test_a_list_of_caffe_ends_its_paths_at_the_last_space(here: Path) -> None:
+    path = caffe_list(here, "a b/0.png 2\na b/1.png 0\r\n\na b/2.png 10 \n")
+    train = {"type": "ImageList", "path": str(path), "delimiter": " ", "label": 1, "color": "bgr", "blob": "data"}
+    train |= {"size": [12, 10], "resize": [12, 10], "shuffle": False}
+    blobs = next(loader(train=train, transform={"scale": 1}).epoch()).blobs
+    assert blobs["label"].tolist() == [2, 0, 10]
+    small = Image.open(here / "a b" / "1.png").resize((10, 12), Image.Resampling.BILINEAR)
+    assert (blobs["data"][1] == np.asarray(small).transpose(2, 0, 1)[::-1]).all(), "0 to 255, blue first"
+    source = SOURCES.get("ImageList")(**{k: v for k, v in train.items() if k not in ("type", "shuffle")})
+    read = source.reader().read(here / "a b" / "1.png", ["data"], {})
+    assert (read["data"][0] == blobs["data"][1]).all()
+    (here / "a b" / "0.png").rename(here / "a b" / "0")
+    moved = here / "elsewhere.txt"
+    moved.write_text("0 1\n")
+    assert listed(moved, delimiter=" ", label=1, folder=str(here / "a b")).load()["image"][:].shape == (1, 3, 12, 10)
+
+
+def test_lists_of_caffe_that_cannot_be_read(here: Path) -> None:
+    path = caffe_list(here, "a b/0.png 2\na b/1.png -1\n")
+    with pytest.raises(DataError, match="the class -1 is below 0") as caught:
+        listed(path, delimiter=" ", label=1).load()
+    assert caught.value.place is not None and caught.value.place.line == 2
+    path.write_text("a.png 1\nb.png\n")
+    with pytest.raises(DataError, match="1 cells, where the first line has 2"):
+        listed(path, delimiter=" ", label=1).load()
+    for name in ("label", "target"):
+        with pytest.raises(ConfigError, match=f"cannot be the blob '{name}'"):
+            listed(path, blob=name)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "L"])
+def test_scaling_without_antialiasing_is_opencvs_bit_for_bit(kind: str) -> None:
+    demand("cv2")
+    import cv2
+
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        high, wide, height, width = (int(n) for n in rng.integers(1, 60, 4))
+        if number % 10 == 0:  # a way of its own
+            high, wide = 2 * height, 2 * width
+        image = picture(number, high, wide).convert(kind)
+        form = ImageForm((height, width), "gray" if kind == "L" else "rgb", (height, width), antialias=False)
+        assert np.array_equal(form.fitted(image), cv2.resize(np.asarray(image), (width, height)))
+
+
+def test_scaling_without_antialiasing_in_a_source(here: Path) -> None:
+    path = caffe_list(here, "a b/0.png 0\na b/1.png 1\n")
+    values = {"delimiter": " ", "label": 1, "resize": [12, 10]}
+    rough, smooth = (listed(path, **values, antialias=how).load()["image"][:] for how in (False, True))
+    x = np.asarray(Image.open(here / "a b" / "1.png")).astype(np.float64)[3:5, 2:4]  # of 30 x 20: at 3.25 and 2.5
+    assert np.abs(rough[1, :, 1, 1] - np.array([0.75, 0.25]) @ x.mean(axis=1)).max() < 1
+    assert (rough != smooth).any()
+    reader = listed(path, **values, antialias=False).reader()
+    assert not type(reader).parse(reader.plain()).form.antialias
+    for wrong in ({"antialias": False}, {"antialias": False, "resize": 9, "interpolation": "bicubic"}):
+        with pytest.raises(ConfigError, match="antialias: false is for bilinear scaling"):
+            listed(path, **wrong)

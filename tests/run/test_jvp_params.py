@@ -12,8 +12,7 @@ import layerforge.run.derivatives
 from layerforge import Example, Layer, Net, Spec, register
 from layerforge.check.harness import Probe
 from layerforge.layers import builtin_layers
-from layerforge.run import along_params
-from layerforge.run.along_params import is_linear
+from layerforge.layers.matrices.linear import Linear
 from layerforge.run.parameters import Slot
 from layerforge.schema.errors import ConfigError
 from layerforge.schema.registry import LAYERS
@@ -199,7 +198,6 @@ def test_a_recurrent_layer_of_many_outputs_takes_one_pass(kind: str, monkeypatch
     want, _ = recurrent(kind)
     monkeypatch.setattr(layerforge.run.derivatives, "BASIS_LIMIT", -1)
     v = tangents(want)
-    del v["state.weight"], v["state.bias"]  # a linear layer needs its bottom again
     got, _ = recurrent(kind, keep="none")
     for top, tangent in want.jvp(v).items():
         np.testing.assert_allclose(got.jvp(v)[top], tangent, rtol=1e-12, err_msg=top)
@@ -216,7 +214,9 @@ def test_recurrent_layers_of_an_engine(kind: str, keep: str) -> None:
         np.testing.assert_allclose(net.jvp(v)[top], tangent, rtol=1e-4, atol=1e-4, err_msg=top)
 
 
-def test_where_bottoms_are_gone_or_recomputed_backward_gives_the_same() -> None:
+def test_where_bottoms_are_gone_or_recomputed_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what the layers kept, and by no backward."""
+    monkeypatch.setattr(layerforge.run.derivatives, "BASIS_LIMIT", -1)
     want, _ = made(STACK)
     for again in (False, True):
         layers = [{**layer, "recompute": again} for layer in STACK[:3]] + STACK[3:]
@@ -235,17 +235,35 @@ def test_with_an_engine(keep: str) -> None:
     np.testing.assert_allclose(net.jvp(v)["fc2"], want.jvp(v)["fc2"], rtol=1e-3, atol=1e-3)
 
 
-def test_a_forward_of_ones_own_is_not_taken_for_linear() -> None:
-    """What overrides the forward of a layer that is linear in its parameters may not be so."""
-    from layerforge.layers.matrices.linear import Linear
+@pytest.fixture
+def squared() -> Iterator[None]:
+    """y = (x Wᵀ + b)², by a refinement of Linear that writes no tangents down."""
 
-    class Squared(Linear):
+    class SquaredLinear(Linear):
+        examples = [Example({"out_features": 4}, [Spec((3, 5))])]
+
         def forward(self, x: Any) -> Any:
             self.y = super().forward(x)
             return self.y**2
 
-    assert is_linear(Linear)
-    assert not is_linear(Squared)
+        def backward(self, dy: Any) -> Any:
+            return super().backward(2 * self.y * dy)
+
+    register(SquaredLinear)
+    yield
+    LAYERS.remove("SquaredLinear")
+
+
+@pytest.mark.usefixtures("squared")
+def test_what_overrides_a_forward_is_not_asked_for_the_tangents_of_the_other() -> None:
+    cls = LAYERS.get("SquaredLinear")
+    assert Linear.has_jvp()
+    assert Linear.has_jvp_params()
+    assert not cls.has_jvp()
+    assert not cls.has_jvp_params()
+    net, x = made([{"name": "one", "type": "SquaredLinear", "bottom": "x", "out_features": 3}])
+    v = tangents(net, "x")
+    np.testing.assert_allclose(net.jvp(v)["one"], by_differences(net, x, v, "one"), rtol=1e-6, atol=1e-8)
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,4 +324,4 @@ def test_every_layer_that_learns_writes_its_tangents_down() -> None:
         probes = (Probe(cls, example).layer for example in cls.examples)
         learning += [layer for layer in probes if len(layer.params)][:1]
     assert len(learning) > 20
-    assert [layer.type_name for layer in learning if not along_params.knows(layer)] == []
+    assert [layer.type_name for layer in learning if not layer.has_jvp_params()] == []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+import layerforge.plan.planner
 from layerforge import Net, Solver
 from layerforge.arrays.sparse import CSR
 from layerforge.run.derivatives import jacobian
@@ -76,6 +77,43 @@ def test_a_gradient_touches_only_the_columns_that_occur() -> None:
     net.backward()
     assert np.isnan(weight.grad[:, kept]).all()
     assert np.isfinite(weight.grad[:, x.indices]).all()
+
+
+def everywhere(seed: int, rows: int = N) -> sp.csr_array:
+    """A random matrix with a number in every column."""
+    full = np.random.default_rng(seed).normal(size=(rows, D)) * (np.random.default_rng(seed).random((rows, D)) < 0.15)
+    full[seed % rows] = 1
+    return sp.csr_array(full.astype("float32"))
+
+
+@pytest.mark.parametrize("keep", ["all", "none"])
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_gradients_that_are_written_are_those_that_are_added_to_zeros(
+    engine: str, keep: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit: of one step, of micro-batches, of patterns that change, and of a batch without a number."""
+    batches = [matrix(0), everywhere(1), matrix(2), sp.csr_array((N, D), dtype="float32"), everywhere(4), matrix(5, 5)]
+    found = []
+    for writes in (True, False):
+        if not writes:
+            monkeypatch.setattr(layerforge.plan.planner, "overwriting_layers", lambda steps, shared: frozenset())
+        net = build(engine=engine, keep=keep)
+        solver, grads = Solver(net, lr=0.1, momentum=0.9), []
+        for i, x in enumerate(batches):
+            if writes and keep == "none":
+                for layer in ("a", "b"):
+                    for view in net.params[layer].values():
+                        view.grad = np.nan
+            if i % 2:
+                solver.step(x=x, t=labels(x.shape[0]))
+            else:
+                for part in (x, matrix(7), x):
+                    solver.accumulate(x=part, t=labels(part.shape[0]))
+                solver.update()
+            grads.append(net.parameters.grad.copy())
+        found.append((*grads, net.parameters.data.copy()))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_weights_of_columns_that_do_not_occur_are_not_read() -> None:

@@ -114,7 +114,13 @@ class Activated(OneDnn):
         return dz
 
     def jvp(self, *tangents: Any) -> Any:
-        tangent = super().jvp(*tangents)
+        return self.through_activation(super().jvp(*tangents))
+
+    def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:
+        return self.through_activation(super().jvp_params(weight=weight, bias=bias))
+
+    def through_activation(self, tangent: Any) -> Any:
+        """The tangent of the top from that of the activation's bottom."""
         return tangent if self.activation is None else tangent * slope(self.activation, self.saved.y)
 
 

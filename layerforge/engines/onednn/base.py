@@ -33,8 +33,6 @@ class OneDnn(Layer):
 
     engine = "onednn"
     replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops and Acts: see script.py
-    can_overwrite_grad: ClassVar[bool] = False  # where `overwrites_grad`, backward writes all gradients of parameters
-    overwrites_grad: bool = False
     ops: dict[str, Any]  # Op or Act, by name
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
@@ -77,6 +75,15 @@ class OneDnn(Layer):
     def axes_in_memory(self, ndim: int) -> tuple[int, ...] | None:
         """The order, outermost first, into which it copies a bottom of so many axes; None where it takes any."""
         return None
+
+    @classmethod
+    def has_jvp(cls) -> bool:
+        """It computes what the reference does: its jvp is the reference's, from what `as_if_saved` says was kept."""
+        return cls.jvp is not Layer.jvp
+
+    @classmethod
+    def has_jvp_params(cls) -> bool:
+        return cls.jvp_params is not Layer.jvp_params
 
     @contextmanager
     def as_if_saved(self, **arrays: Any) -> Iterator[None]:

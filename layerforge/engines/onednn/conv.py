@@ -76,6 +76,10 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         self.op("dx", primitives.convolution_by_bottom, how)(self.kernels("w", self.params.weight), dz, dx)
         return dx
 
+    def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:
+        with self.as_if_saved(x=batch_last(np, self.saved.x), y=self.saved.y):
+            return super().jvp_params(weight=weight, bias=bias)
+
     def add_to_weights(self, x: Any, dz: Any, how: Geometry) -> None:
         """The gradient of the kernels. oneDNN's kernels for few channels make a running sum over all positions."""
         if len(x) * max(math.prod(a.shape[2:]) for a in (x, dz)) > MANY:

@@ -35,7 +35,7 @@ class OneDnnLinear(Folding, OneDnn, Linear):
             weight = self.view("weight", self.params.weight, np.transpose)
             self.op("y", primitives.scaled_matmul, self.post_ops())(rows, weight, bias, y_rows, *scaling)
         self.activate(y)
-        self.save(rows=rows, y=self.kept_top(y))
+        self.save(rows=rows, y=self.kept_top(y), shape=x.shape)
         return y
 
     def backward(self, dy: Any) -> Any:
@@ -50,3 +50,8 @@ class OneDnnLinear(Folding, OneDnn, Linear):
         dx = self.buf("dx", (*dy.shape[:-1], rows.shape[1]))
         self.op("dx", primitives.matmul)(dz, self.params.weight, None, self.matrix("dx rows", dx))
         return dx
+
+    def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:
+        kept = self.saved
+        with self.as_if_saved(x=kept.rows.reshape(kept.shape), y=kept.y):
+            return super().jvp_params(weight=weight, bias=bias)

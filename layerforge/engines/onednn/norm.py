@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         if self.relu:  # a NaN among the elements of a batch is one in its mean
             flat = None if learning else self.view("x flat", x4, in_order_of_memory)
             self.act("not finite", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
-        self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning)
+        self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning, shape=x.shape)
         return y
 
     def normalize(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, fixed: bool = True) -> None:
@@ -199,15 +200,28 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             take_sums_off(x, mean, inv_std, dy, scale, *means, dx)
 
     def jvp(self, dx: Any) -> Any:
-        kept = self.saved
-        inv_std = 1 / np.sqrt(per_channel(kept.var, dx.ndim) + self.eps)
-        xhat = (kept.x.reshape(dx.shape) - per_channel(kept.mean, dx.ndim)) * inv_std
+        with self.as_reference():
+            return self.through_relu(super().jvp(dx))
+
+    def jvp_params(self, **moved: Any) -> Any:
+        with self.as_reference():
+            return self.through_relu(super().jvp_params(**moved))
+
+    @contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """While this lasts, `saved` has x̂ in the place of x, mean and variance."""
+        kept, ndim = self.saved, len(self.saved.shape)
+        inv_std = 1 / np.sqrt(per_channel(kept.var, ndim) + self.eps)
+        xhat = (kept.x.reshape(kept.shape) - per_channel(kept.mean, ndim)) * inv_std
         with self.as_if_saved(xhat=xhat, inv_std=inv_std, by_batch=kept.learning):
-            tangent = self.through(dx)
+            yield
+
+    def through_relu(self, tangent: Any) -> Any:
+        """The tangent of the top from that of the ReLU's bottom, `as_reference`."""
         if not self.relu:
             return tangent
-        weight, bias = (per_channel(p, dx.ndim) for p in self.affine_params()) if self.affine else (1, 0)
-        return tangent * (weight * xhat + bias > 0)
+        weight, bias = (per_channel(p, tangent.ndim) for p in self.affine_params()) if self.affine else (1, 0)
+        return tangent * (weight * self.saved.xhat + bias > 0)
 
 
 class OneDnnLayerNorm(OneDnn, LayerNorm):
@@ -235,7 +249,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
         self.act("apart", np.subtract)(rows, self.view("first column", rows, lambda a: a[:, :1]), apart)
         op = self.op("y", primitives.layer_norm, self.eps)
         op(apart, self.params.weight, self.params.bias, mean, var, self.matrix("y", y))
-        self.save(x=apart, mean=mean, var=var)
+        self.save(x=apart, mean=mean, var=var, shape=x.shape)
         return y
 
     def backward(self, dy: Any) -> Any:
@@ -256,11 +270,21 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
         give(self, *products_with_standardized(x, mean[:, None], inv_std[:, None], dy))
 
     def jvp(self, dx: Any) -> Any:
-        kept = self.saved
+        with self.as_reference():
+            return super().jvp(dx)
+
+    def jvp_params(self, **moved: Any) -> Any:
+        with self.as_reference():
+            return super().jvp_params(**moved)
+
+    @contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """While this lasts, `saved` has x̂ in the place of x, means and variances."""
+        kept, shape = self.saved, self.saved.shape
         inv_std = 1 / np.sqrt(kept.var[:, None] + self.eps)
         xhat = (kept.x - kept.mean[:, None]) * inv_std
-        with self.as_if_saved(xhat=xhat.reshape(dx.shape), inv_std=inv_std.reshape(*dx.shape[:-1], 1)):
-            return super().jvp(dx)
+        with self.as_if_saved(xhat=xhat.reshape(shape), inv_std=inv_std.reshape(*shape[:-1], 1), shape=shape):
+            yield
 
 
 class OneDnnLocalResponseNorm(OneDnn, LocalResponseNorm):

@@ -58,11 +58,20 @@ class Kernels(Layer):
         if self.bias and self.needs_param_grad.bias:
             self.grads.bias += sum_of(dy.reshape(dy.shape[0], -1), 1)
 
+    def apply(self, x: Any, weight: Any, bias: Any = None) -> Any:
+        """The top (N, O, *S') that x (C, *S, N) and these kernels make."""
+        raise NotImplementedError(f"{type(self).__name__} has no apply(self, x, weight, bias)")
+
+    def jvp(self, dx: Any) -> Any:
+        return self.apply(batch_last(self.xp, dx), self.params.weight)
+
+    def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:
+        weight = self.xp.zeros_like(self.params.weight) if weight is None else weight
+        return self.apply(self.saved.x, weight, bias)
+
 
 class Convolution(Kernels):
     """Base of Conv1d, Conv2d and Conv3d."""
-
-    linear_in_params = True
 
     def setup(self, x: Spec) -> Spec:
         windows = self.windows(spatial(x, len(self.kernel_size)))
@@ -76,8 +85,10 @@ class Convolution(Kernels):
     def forward(self, x: Any) -> Any:
         x = batch_last(self.xp, x)
         self.save(x=x)
-        bias = self.params.bias if self.bias else None
-        return batch_first(self.xp, correlate(self.xp, self.params.weight, x, self.windows(x.shape[1:-1]), bias))
+        return self.apply(x, self.params.weight, self.params.bias if self.bias else None)
+
+    def apply(self, x: Any, weight: Any, bias: Any = None) -> Any:
+        return batch_first(self.xp, correlate(self.xp, weight, x, self.windows(x.shape[1:-1]), bias))
 
     def backward(self, dy: Any) -> Any:
         xp, x, dy = self.xp, self.saved.x, batch_last(self.xp, dy)
@@ -88,10 +99,6 @@ class Convolution(Kernels):
         if not self.needs_grad[0]:
             return None
         return batch_first(xp, spread(xp, self.params.weight, dy, windows, x.shape[0]))
-
-    def jvp(self, dx: Any) -> Any:
-        dx = batch_last(self.xp, dx)
-        return batch_first(self.xp, correlate(self.xp, self.params.weight, dx, self.windows(dx.shape[1:-1])))
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         channels, size = bottoms[0].shape[1], bottoms[0].shape[2:]

@@ -19,8 +19,6 @@ from .correlation import correlate, spread, weigh
 class Transposed(Kernels):
     """Base of ConvTranspose1d, ConvTranspose2d and ConvTranspose3d."""
 
-    linear_in_params = True
-
     output_padding: PerAxis = param(0, help="positions added at the end of each axis of the output", ge=0)
 
     def validate(self) -> None:
@@ -65,14 +63,13 @@ class Transposed(Kernels):
     def forward(self, x: Any) -> Any:
         x = batch_last(self.xp, x)
         self.save(x=x)
-        y = self.apply(x)
-        if self.bias:
-            y += self.params.bias.reshape(-1, *(1,) * (y.ndim - 1))
-        return batch_first(self.xp, y)
+        return self.apply(x, self.params.weight, self.params.bias if self.bias else None)
 
-    def apply(self, x: Any) -> Any:
-        """The linear part of forward: (C, *S, N) to (O, *S', N)."""
-        return spread(self.xp, self.params.weight, x, self.windows(x.shape[1:-1]), self.out_channels)
+    def apply(self, x: Any, weight: Any, bias: Any = None) -> Any:
+        y = spread(self.xp, weight, x, self.windows(x.shape[1:-1]), self.out_channels)
+        if bias is not None:
+            y += bias.reshape(-1, *(1,) * (y.ndim - 1))
+        return batch_first(self.xp, y)
 
     def backward(self, dy: Any) -> Any:
         xp, x, dy = self.xp, self.saved.x, batch_last(self.xp, dy)
@@ -81,9 +78,6 @@ class Transposed(Kernels):
             self.grads.weight += weigh(xp, x, dy, windows, self.params.weight)
         self.add_bias_grad(dy)
         return batch_first(xp, correlate(xp, self.params.weight, dy, windows)) if self.needs_grad[0] else None
-
-    def jvp(self, dx: Any) -> Any:
-        return batch_first(self.xp, self.apply(batch_last(self.xp, dx)))
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         kernel = self.windows(bottoms[0].shape[2:]).elements

@@ -35,7 +35,6 @@ class Embedding(Layer):
     Source    Bengio et al. 2003; compare torch.nn.Embedding, which starts the row of padding_idx at zero
     """
 
-    linear_in_params = True
     backward_reads = ("bottom",)
 
     num_embeddings: int = param(help="number V of things", ge=1)
@@ -92,6 +91,10 @@ class Embedding(Layer):
             scatter_add(self.xp, self.grads.weight, x.reshape(-1, 1), 0, rows)
             if self.sparse:
                 self.grad_rows.weight.add(x)
+
+    def jvp_params(self, weight: Any) -> Any:
+        x = self.saved.x
+        return self.without_padding(x, weight.take(x, axis=0))
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 0

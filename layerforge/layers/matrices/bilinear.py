@@ -33,7 +33,6 @@ class Bilinear(Layer):
     Source    Tenenbaum & Freeman 2000; compare torch.nn.Bilinear
     """
 
-    linear_in_params = True
     bottoms = 2
     backward_reads = ("bottom",)
 
@@ -72,14 +71,14 @@ class Bilinear(Layer):
 
     def forward(self, a: Any, b: Any) -> Any:
         self.save(a=a, b=b)
-        y = self.form(rows(a), rows(b))
+        y = self.form(rows(a), rows(b), self.params.weight)
         if self.bias:
             y += self.params.bias
         return y.reshape(*a.shape[:-1], self.out_features)
 
-    def form(self, a: Any, b: Any) -> Any:
+    def form(self, a: Any, b: Any, weight: Any) -> Any:
         """aᵀ W_o b for every sample and output: (N, I), (N, J) -> (N, O)."""
-        return sum_of((a @ self.params.weight) * b, -1).T
+        return sum_of((a @ weight) * b, -1).T
 
     def backward(self, dy: Any) -> tuple[Any, Any]:
         a, b, weight = rows(self.saved.a), rows(self.saved.b), self.params.weight
@@ -96,10 +95,17 @@ class Bilinear(Layer):
         )
 
     def jvp(self, da: Any, db: Any) -> Any:
-        a, b = self.saved.a, self.saved.b
-        moved = [] if da is None else [self.form(rows(da), rows(b))]
-        moved += [] if db is None else [self.form(rows(a), rows(db))]
+        a, b, weight = self.saved.a, self.saved.b, self.params.weight
+        moved = [] if da is None else [self.form(rows(da), rows(b), weight)]
+        moved += [] if db is None else [self.form(rows(a), rows(db), weight)]
         return sum(moved).reshape(*a.shape[:-1], self.out_features) if moved else None
+
+    def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:
+        a, b = self.saved.a, self.saved.b
+        shape = *a.shape[:-1], self.out_features
+        moved = [] if weight is None else [self.form(rows(a), rows(b), weight).reshape(shape)]
+        moved += [] if bias is None else [bias]
+        return self.xp.broadcast_to(sum(moved), shape)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 2 * tops[0].size * bottoms[0].shape[-1] * bottoms[1].shape[-1]

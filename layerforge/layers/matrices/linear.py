@@ -47,7 +47,6 @@ class Linear(Layer):
               front of a ReLU, 1/D or less elsewhere
     """
 
-    linear_in_params = True
     backward_reads = ("bottom",)
     sparse_bottoms = (0,)
 
@@ -78,6 +77,8 @@ class Linear(Layer):
             raise LayerError("the bottom is a single number, expected at least one axis of features")
         if x.sparse and x.ndim != 2:
             raise LayerError(f"a sparse bottom has two axes, got {x}")
+        if x.sparse:
+            self.can_overwrite_grad = True
         self.add_param("weight", (self.out_features, x.shape[-1]), self.weight_filler, by_columns=bool(x.sparse))
         if self.bias:
             self.add_param("bias", (self.out_features,), self.bias_filler, decay_mult=0)
@@ -92,22 +93,35 @@ class Linear(Layer):
 
     def backward(self, dy: Any) -> Any:
         x, dy_rows = self.saved.x, rows(dy)
-        if self.bias and self.needs_param_grad.bias:
-            self.grads.bias += sum_of(dy_rows, 0)
         if isinstance(x, CSR):
             return self.sparse_backward(x, dy)
+        if self.bias and self.needs_param_grad.bias:
+            self.grads.bias += sum_of(dy_rows, 0)
         if self.needs_param_grad.weight:
             self.grads.weight += product_over_rows(dy_rows, rows(x))
         return dy @ self.params.weight if self.needs_grad[0] else None
 
     def sparse_backward(self, x: CSR, dy: Any) -> CSR | None:
-        """dW in the columns that x has numbers in, and dx at the places where it has them."""
+        """dW in the columns that x has numbers in, and dx at the places where it has them.
+
+        dW may be all that is large in the net: where the net would set it to 0 first, it is written instead.
+        """
+        if self.bias and self.needs_param_grad.bias:
+            if self.overwrites_grad:
+                self.grads.bias[...] = 0
+            self.grads.bias += sum_of(dy, 0)
         if self.needs_param_grad.weight:
-            x.add_transposed_product(self.grads.weight.T, dy)
+            x.add_transposed_product(self.grads.weight.T, dy, overwrite=self.overwrites_grad)
         return x.at_stored_places(dy, self.params.weight) if self.needs_grad[0] else None
 
     def jvp(self, dx: Any) -> Any:
         return dx @ self.params.weight.T
+
+    def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:
+        x = self.saved.x
+        moved = [] if weight is None else [x @ weight.T]
+        moved += [] if bias is None else [bias]
+        return self.xp.broadcast_to(sum(moved), (*x.shape[:-1], self.out_features))
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 2 * bottoms[0].size * self.out_features

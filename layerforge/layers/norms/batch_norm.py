@@ -12,7 +12,7 @@ from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import ConfigError, LayerError
 from ...schema.params import param
 from ...schema.registry import register
-from .standardize import centre, mean_square, per_channel, standardize_backward
+from .standardize import along_affine, centre, mean_square, per_channel, standardize_backward
 
 
 @register
@@ -71,7 +71,6 @@ class BatchNorm(Layer):
     Source    Ioffe & Szegedy 2015; compare torch.nn.BatchNorm2d
     """
 
-    linear_in_params = True
     inplace = True
 
     eps: float = param(1e-5, help="added to the variance", gt=0)
@@ -206,6 +205,10 @@ class BatchNorm(Layer):
 
     def jvp(self, dx: Any) -> Any:
         return self.through(dx)
+
+    def jvp_params(self, **moved: Any) -> Any:
+        xhat = self.saved.xhat
+        return along_affine(self.xp, xhat, **{name: per_channel(v, xhat.ndim) for name, v in moved.items()})
 
     def through(self, d: Any, sums: Any = None, out: Any = None) -> Any:
         """d times the matrix of all ∂yⱼ/∂xᵢ: dx from dy and, as that is symmetric, a tangent of y from one of x."""

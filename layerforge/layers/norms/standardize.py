@@ -68,6 +68,13 @@ def standardize_backward(
     return dx
 
 
+def along_affine(xp: Any, xhat: Any, weight: Any = None, bias: Any = None) -> Any:
+    """How weight x̂ + bias moves when weight and bias move by these, which broadcast, and x̂ stands still."""
+    moved = [] if weight is None else [xhat * weight]
+    moved += [] if bias is None else [bias]
+    return xp.broadcast_to(sum(moved), xhat.shape)
+
+
 def per_channel(vector: Any, ndim: int) -> Any:
     """A vector (C,) in a shape that broadcasts against an array (N, C, ...) with ndim axes."""
     return vector.reshape(-1, *(1,) * (ndim - 2))
@@ -80,7 +87,6 @@ class Standardized(Layer):
     the shape that broadcasts (`spread`).
     """
 
-    linear_in_params = True
     inplace = True
     centred: ClassVar[bool] = True
 
@@ -105,7 +111,7 @@ class Standardized(Layer):
             xhat[...] = split
         inv_std = 1 / self.xp.sqrt(mean_square(xhat, over) + self.epsilon())
         xhat *= inv_std
-        self.save(xhat=xhat, inv_std=inv_std)
+        self.save(xhat=xhat, inv_std=inv_std, shape=x.shape)
         y = self.buf("y", x.shape, over=x)
         y[...] = xhat.reshape(x.shape)
         if "weight" in self.params:
@@ -123,6 +129,10 @@ class Standardized(Layer):
 
     def jvp(self, dx: Any) -> Any:
         return self.weigh(self.standardize_backward(dx))
+
+    def jvp_params(self, **moved: Any) -> Any:
+        xhat = self.saved.xhat.reshape(self.saved.shape)
+        return along_affine(self.xp, xhat, **{name: self.spread(v, xhat.ndim) for name, v in moved.items()})
 
     def add_grad(self, name: str, summands: Any) -> None:
         """Add to a parameter's gradient the sum over the places to which the parameter was broadcast."""

@@ -27,7 +27,6 @@ class Parameter(Layer):
     Source    Jia et al. 2014 (Caffe); compare torch.nn.Parameter
     """
 
-    linear_in_params = True
     bottoms = 0
 
     shape: list[int] = param(help="shape of the array; [] is a single number", ge=0)
@@ -58,6 +57,9 @@ class Parameter(Layer):
 
     def backward(self, dy: Any) -> None:
         self.grads.weight += dy
+
+    def jvp_params(self, weight: Any) -> Any:
+        return weight
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 0
