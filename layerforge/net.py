@@ -26,7 +26,7 @@ from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
 from .plan.engines import FAST, EngineRequest
 from .plan.plan import REFERENCE, Plan
-from .run import access, copies, counting, curvature, derivatives, tuning
+from .run import access, carried, copies, counting, curvature, derivatives, tuning
 from .run.advice import Advice
 from .run.counting import Count, Counts, LossPart
 from .run.observer import Observer
@@ -83,6 +83,7 @@ class Net(access.Settled):
             self.layers.values(), self.backend, self.dtype, self.seed, self.graph.multipliers(), self.graph.shared,
             fill=like is None, starts=self.graph.starting_values,
         )  # fmt: skip
+        self._carriers = [layer for layer in self.layers.values() if layer.carries]
         self._statistics = [((n, k), a) for n, layer in self.layers.items() for k, a in layer.state.items()]
         dense = {name: spec for name, spec in self.graph.inputs.items() if not spec.sparse}
         self._dtypes = {name: np.dtype(spec.dtype) for name, spec in dense.items()}
@@ -177,8 +178,7 @@ class Net(access.Settled):
         if phase is None:
             passes.advice.before()
         named, phase = phase is not None, phase or PHASES[0]
-        if phase not in PHASES:
-            raise ConfigError(f"phase must be one of {', '.join(PHASES)}, got '{phase}'")
+        access.demand_phase(phase)
         targets = (outputs,) if isinstance(outputs, str) else None if outputs is None else tuple(outputs)
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
@@ -396,14 +396,27 @@ class Net(access.Settled):
 
     @reading_in_turn
     def snapshot_state(self) -> dict[tuple[str, str], Array]:
-        """Copies of all running statistics."""
-        return {key: array.copy() for key, array in self._statistics}
+        """Copies of all that layers remember: running statistics, and what is carried from batch to batch."""
+        return {key: array.copy() for key, array in self._statistics} | carried.copies(self._carriers)
 
     @in_turn
     def restore_state(self, copies: Mapping[tuple[str, str], Array]) -> None:
-        """Put running statistics back as they were."""
+        """Let layers remember again what `snapshot_state` copied."""
         for (layer, name), array in copies.items():
-            self.layers[layer].state[name][...] = array
+            if not name.startswith(carried.CARRIED):
+                self.layers[layer].state[name][...] = array
+        carried.put_back(self._carriers, copies)
+
+    @in_turn
+    def reset_carried(self, phase: str | None = None) -> None:
+        """Forget what layers such as a stateful LSTM carry from batch to batch: the next forward begins from zero.
+
+        phase   only what is carried in "train", or in "eval"; each phase carries its own
+        """
+        access.demand_phase(phase or PHASES[0])
+        for layer in self._carriers:
+            for each in PHASES if phase is None else (phase,):
+                layer.carried.pop(each, None)
 
     @reading_in_turn
     def arrays(self) -> dict[str, np.ndarray]:

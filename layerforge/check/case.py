@@ -126,6 +126,12 @@ def differentiable(case: Case) -> str | None:
     return None if case.differentiable else "it has no backward"
 
 
+def exact(case: Case) -> str | None:
+    """Condition of checks by differences."""
+    exact = case.used[0].layer.exact_gradient
+    return None if exact else "its backward is on purpose not the derivative of its forward"
+
+
 def computes(case: Case) -> str | None:
     """Condition of checks of forward: the top of an Input is what a caller gives."""
     return "it has no forward" if issubclass(case.cls, Input) else None

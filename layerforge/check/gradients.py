@@ -203,10 +203,13 @@ def _elements(gradient: np.ndarray, rng: np.random.Generator, count: int) -> Ite
 def layer_gradients(
     cls: type[Layer], example: Example, *, backend: Backend = NUMPY, phase: str = "train", **effort: Any
 ) -> list[Row]:
-    """A Row for every bottom and parameter of a layer set up for an example. `effort` are the fields of Effort."""
+    """A Row for every bottom and parameter of a layer set up for an example. `effort` are the fields of Effort.
+
+    None where its backward is on purpose not the derivative of its forward.
+    """
     chosen = Effort(**effort)
     probe = Probe(cls, example, backend=backend, phase=phase, seed=chosen.seed)
-    return probe_gradients(probe, chosen)
+    return probe_gradients(probe, chosen) if probe.layer.exact_gradient else []
 
 
 def probe_gradients(

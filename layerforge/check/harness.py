@@ -83,11 +83,16 @@ class Probe:
             for t, s in zip(tops, self.top_specs, strict=True)
         ]
 
-    def forward(self, bottoms: Sequence[Any] | None = None) -> tuple[Any, ...]:
-        """The tops. An Input has no forward: its top is an array that a caller could give."""
+    def forward(self, bottoms: Sequence[Any] | None = None, *, goes_on: bool = False) -> tuple[Any, ...]:
+        """The tops; where the layer carries, those of a first batch unless it goes on from the forward before.
+
+        An Input has no forward: its top is an array that a caller could give.
+        """
         if isinstance(self.layer, Input):
             return tuple(self.backend.from_host(draw(s, np.random.default_rng(SEED))) for s in self.top_specs)
         given = self.bottoms if bottoms is None else bottoms
+        if not goes_on:
+            self.layer.carried.clear()
         # Checks change values in place, and a CSR remembers them in another order.
         return call.forward(self.layer, [b.fresh() if isinstance(b, CSR) else b for b in given])
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .multi_box_formula import multi_box
+
 Formula = Callable[..., Any]
 LEAST_PROBABILITY, LEAST_LOG, LEAST_SQUARE = 1e-20, -100.0, 1e-12
 
@@ -30,8 +32,8 @@ def with_sample_weights(formula: Formula, share: Callable[..., Any]) -> Formula:
     """The same with a weight ω of each sample as a third bottom: Σ ω ℓ, over Σ ω share for a mean of what counts."""
 
     def weighted(layer: Any, x: Any, t: Any, *weight: Any) -> Any:
-        if not weight:
-            return formula(layer, x, t)
+        if len(weight) != 1:
+            return formula(layer, x, t, *weight)
         each = formula(Only(layer, reduction="none"), x, t)
         factor = np.array([weight[0][at[: weight[0].ndim]] for at in np.ndindex(*each.shape)]).reshape(each.shape)
         ways = {"full": each.size, "batch_size": len(each), "batchmean": len(each), "none": 1}
@@ -56,7 +58,8 @@ class Only:
 def shares(layer: Any, x: Any, t: Any) -> Any:
     """What each position counts: the weight of its label, 0 where it is ignored, 1 of probabilities and elements."""
     if t.dtype.kind == "f":
-        return 1.0
+        ignored = getattr(layer, "ignore_index", None)
+        return 1.0 if ignored is None else np.array([int(v) != ignored for v in np.ravel(t)]).reshape(t.shape)
     weight = getattr(layer, "weight", None) or [1.0] * x.shape[1]
     counts = [0.0 if label == layer.ignore_index else weight[int(label)] for label in np.ravel(t)]
     return np.array(counts).reshape(t.shape)
@@ -69,10 +72,12 @@ def between(single: Callable[..., float]) -> Formula:
     """A loss for each pair of elements: single(layer, x, t, place on the last axis)."""
 
     def formula(layer: Any, x: Any, t: Any) -> Any:
-        losses = np.zeros(x.shape)
+        losses, counting = np.zeros(x.shape), np.zeros(x.shape) + shares(layer, x, t)
         for at in np.ndindex(*x.shape):
-            losses[at] = single(layer, float(x[at]), float(t[at]), at[-1])
-        return reduced(layer, losses, x.shape[0] if layer.reduction == "batchmean" else x.size)
+            losses[at] = single(layer, float(x[at]), float(t[at]), at[-1]) if counting[at] else 0
+        ways = {"valid": counting.sum(), "full": x.size, "batch_size": x.shape[0], "none": 1}
+        n = ways[getattr(layer, "normalization", "valid")]
+        return reduced(layer, losses, x.shape[0] if layer.reduction == "batchmean" else n)
 
     return formula
 
@@ -94,9 +99,16 @@ def with_logits(layer: Any, x: float, t: float, place: int) -> float:
 
 
 def smooth_l1(layer: Any, x: float, t: float, place: int) -> float:
-    """u²/(2 beta) where |u| < beta, otherwise |u| - beta/2."""
-    u = abs(x - t)
-    return u * u / (2 * layer.beta) if u < layer.beta else u - layer.beta / 2
+    """u²/(2 beta) where |u| < beta, otherwise |u| - beta/2; beta may be told as sigma."""
+    u, beta = abs(x - t), layer.beta if layer.sigma is None else layer.sigma**-2
+    return u * u / (2 * beta) if u < beta else u - beta / 2
+
+
+def of_boxes(layer: Any, x: Any, t: Any, *weights: Any) -> Any:
+    """smooth_l1, of a u that is times its inside weight, times its outside weight."""
+    inside, outside = weights or (1.0, 1.0)
+    each = outside * between(smooth_l1)(Only(layer, reduction="none"), inside * x, inside * t)
+    return reduced(layer, each, x.shape[0] if layer.reduction == "batchmean" else x.size)
 
 
 def huber(layer: Any, x: float, t: float, place: int) -> float:
@@ -157,7 +169,13 @@ def hinge(layer: Any, scores: list[float], label: int, w: float) -> float:
 def infogain(layer: Any, scores: list[float], label: int, w: float, matrix: Any = None) -> float:
     """-w Σₖ H[label, k] log pₖ."""
     row = (layer.matrix if matrix is None else matrix)[label]
-    return -w * math.fsum(float(h) * log_p for h, log_p in zip(row, log_softmax(scores), strict=True))
+    return -w * math.fsum(float(h) * log_p for h, log_p in zip(row, limited(layer, log_softmax(scores)), strict=True))
+
+
+def limited(layer: Any, logs: list[float]) -> list[float]:
+    """log max(p, min_probability)."""
+    least = math.log(layer.min_probability) if layer.min_probability else -math.inf
+    return [max(log_p, least) for log_p in logs]
 
 
 def cross_entropy(layer: Any, x: Any, t: Any) -> Any:
@@ -171,7 +189,7 @@ def cross_entropy(layer: Any, x: Any, t: Any) -> Any:
             continue
         target = scores_at(t, at) if probabilities else [float(k == t[at]) for k in range(classes)]
         target = [(1 - share) * q + share / classes for q in target]
-        terms = zip(w, target, log_softmax(scores_at(x, at)), strict=True)
+        terms = zip(w, target, limited(layer, log_softmax(scores_at(x, at))), strict=True)
         losses[at] = -math.fsum(w_k * q * log_p for w_k, q, log_p in terms)
         weights += 1.0 if probabilities else w[int(t[at])]
     return reduced(layer, losses, counted(layer, shape, weights))
@@ -323,10 +341,11 @@ FORMULAS: dict[str, Formula] = {
     "L1Loss": between(lambda _, x, t, place: abs(x - t)),
     "MSELoss": between(lambda _, x, t, place: (x - t) ** 2),
     "MarginRankingLoss": of_vectors(ranking, axes=0),
+    "MultiBoxLoss": multi_box,
     "MultinomialLogisticLoss": of_classes(lambda _, p, label, w: -w * math.log(max(p[label], LEAST_PROBABILITY))),
     "NLLLoss": of_classes(lambda _, x, label, w: -w * x[label]),
     "SigmoidFocalLoss": between(sigmoid_focal),
-    "SmoothL1Loss": between(smooth_l1),
+    "SmoothL1Loss": of_boxes,
     "SoftmaxCrossEntropy": cross_entropy,
     "TripletMarginLoss": of_vectors(triplet),
 }

@@ -8,7 +8,7 @@ from typing import Any
 from ..arrays.sparse import stored
 from ..contract import call
 from ..contract.layer import Example
-from .case import Case, check, compare, computes, demand, differentiable, layer_check, outputs, same
+from .case import Case, check, compare, computes, demand, differentiable, exact, layer_check, outputs, same
 from .gradients import layer_gradients
 from .harness import Probe
 from .memory import poison
@@ -44,7 +44,32 @@ def check_eval_is_stateless(case: Case) -> None:
         demand(same(probe.host(array), state[name]), f"state {name} changes in eval")
 
 
-@layer_check(differentiable)
+def carries(case: Case) -> str | None:
+    """Condition of the check of what is carried."""
+    return None if case.used[0].layer.carries else "it carries nothing from batch to batch"
+
+
+@layer_check(computes, carries)
+def check_carried(case: Case) -> None:
+    """`carried` is all that a forward goes on from. Each phase has its own, and nothing is written into it."""
+    probe, other, evaluated = case.probe(), case.probe(), case.probe(phase="eval")
+    bottoms, first = probe.draw_bottoms(stream=4), outputs(evaluated, evaluated.forward())
+    probe.forward()
+    before = dict(probe.layer.carried)
+    held, copied = ({phase: tuple(a.copy() for a in arrays) for phase, arrays in before.items()} for _ in range(2))
+    other.layer.carried.update(copied)
+    want = outputs(probe, probe.forward(bottoms, goes_on=True))
+    remark = "another layer that carries the same goes on to another result: `carried` does not hold all"
+    compare(outputs(other, other.forward(bottoms, goes_on=True)), want, same, remark)
+    evaluated.layer.carried = dict(before)
+    compare(outputs(evaluated, evaluated.forward(goes_on=True)), first, same, "eval goes on from what train carries")
+    for phase, arrays in before.items():
+        kept = [probe.host(array) for array in held[phase]]
+        demand(all(same(probe.host(a), k) for a, k in zip(arrays, kept, strict=True)), "forward writes into `carried`")
+        demand(evaluated.layer.carried.get(phase) is arrays, f"eval replaces what {phase} carries")
+
+
+@layer_check(differentiable, exact)
 def check_eval_gradients(case: Case) -> None:
     """Eval is differentiable like train where the layer is."""
     for row in layer_gradients(case.cls, case.example, backend=case.backend, phase="eval", samples=1):

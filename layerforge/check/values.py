@@ -14,6 +14,7 @@ from .case import (
     computes,
     demand,
     differentiable,
+    exact,
     layer_check,
     outputs,
     same,
@@ -48,7 +49,7 @@ def check_shapes_and_dtypes(case: Case) -> None:
                 demand(str(grad.dtype) == dtype, f"gradient of bottom[{i}] is {grad.dtype}, expected {dtype}")
 
 
-@layer_check(differentiable)
+@layer_check(differentiable, exact)
 def check_gradients(case: Case) -> None:
     """Backward agrees with finite differences: every bottom, every parameter, random upstream gradient."""
     for row in layer_gradients(case.cls, case.example, backend=case.backend, tolerance=Tolerance()):
@@ -61,7 +62,7 @@ def has_ties(case: Case) -> str | None:
     return None if equal_elements(case.used[0]) else "no two elements of its bottoms are equal"
 
 
-@layer_check(differentiable, has_ties)
+@layer_check(differentiable, exact, has_ties)
 def check_ties(case: Case) -> None:
     """Where elements of the bottoms are equal, backward is right for moving them together, the one way that is smooth.
 

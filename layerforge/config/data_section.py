@@ -31,7 +31,7 @@ from .scaling import Transform
 
 SECTIONS = ("train", "val", "test")
 # Keys that are never a source's own.
-FEED_KEYS = ("type", "batch_size", "shuffle", "shuffle_buffer", "drop_last", "augment", "sampler", "workers")
+FEED_KEYS = ("type", "batch_size", "shuffle", "shuffle_buffer", "drop_last", "streams", "augment", "sampler", "workers")
 SOFT = "target"  # the blob of the probabilities of the classes, where samples are mixed
 
 
@@ -49,6 +49,8 @@ class SampleSource(Protocol):
     def channels(self) -> str: ...
     @property
     def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def consecutive(self) -> bool | None: ...
     def specs(self) -> dict[str, Spec]: ...
     def follow(self, leader: Any) -> None: ...
     def prepare(self, progress: bool | None = None) -> None: ...
@@ -85,6 +87,9 @@ class Feed(DataMapping):
         None, help="samples that are shuffled at a time, of data that are streamed; null: 10000", ge=1
     )
     drop_last: bool = param(False, help="leave out the last batch of an epoch where it is not full")
+    streams: bool = param(
+        False, help="cut the samples, in their order, into batch_size streams: row i of a batch goes on in the next"
+    )
     augment: Augment | None = param(None, help="random changes of the images (train only)")
     sampler: SamplerSection | None = param(None, help="balanced: draws all classes equally often (train only)")
     workers: int | None = param(
@@ -112,7 +117,7 @@ class Feed(DataMapping):
         """The same feed for another source. Of another section: nothing random, no sample left out."""
         own = {name: getattr(self, name) for name in self.fields} | {"source": source}
         if section != self.section:
-            own |= {"shuffle": False, "drop_last": False, "augment": None, "sampler": None}
+            own |= {"shuffle": False, "drop_last": self.streams, "augment": None, "sampler": None}
         feed = Feed.from_config(own, place=self.place)
         feed.section = section
         return feed
@@ -180,12 +185,17 @@ class FeedOf:
             if getattr(feed, key) is not None and self.section != "train":
                 place = place_of(value, key, of="key")
                 raise ConfigError(f"{owner}: {key} is for train only", place=place, hint="remove it here")
+        if feed.streams and (feed.shuffle or feed.sampler is not None):
+            key = "shuffle" if feed.shuffle else "sampler"
+            place = place_of(value, key, of="key")
+            raise ConfigError(f"{owner}: streams keep the samples in their order", place=place, hint=f"remove {key}")
         if feed.sampler is not None and feed.shuffle is False:
             place = place_of(value, "shuffle", of="key")
             raise ConfigError(f"{owner}: a sampler draws at random", place=place, hint="remove shuffle: false")
         feed.section = self.section
         if feed.shuffle is None:
-            feed.shuffle = self.section == "train"
+            feed.shuffle = self.section == "train" and not feed.streams
+        feed.drop_last = feed.drop_last or feed.streams
         return feed
 
 

@@ -86,14 +86,33 @@ class Uniform(Filler):
 
 @FILLERS.add
 class Gaussian(Filler):
-    """N(mean, std²)."""
+    """N(mean, std²). With `sparse` each element is kept with probability sparse / shape[0] and is otherwise 0.
+
+    So an input has a weight other than 0 for `sparse` of the shape[0] outputs, on average (Martens 2010; Caffe's form).
+    """
 
     type_name = "gaussian"
     mean: float = param(0.0, help="mean")
     std: float = param(1.0, help="standard deviation", ge=0)
+    sparse: int | None = param(None, help="outputs that an input has a weight for, on average; null: all", ge=0)
 
     def fill(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        return rng.normal(self.mean, self.std, shape)
+        values = rng.normal(self.mean, self.std, shape)
+        if self.sparse is None:
+            return values
+        outputs = shape[0] if shape else 1
+        return np.where(rng.random(shape) * outputs < self.sparse, values, 0.0)
+
+
+@FILLERS.add
+class PositiveUnitball(Filler):
+    """U[0, 1), divided by the sum over each row: shape[0] rows of positive numbers that sum up to 1 (Caffe's form)."""
+
+    type_name = "positive_unitball"
+
+    def fill(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        rows = rng.random(shape).reshape(shape[0] if shape else 1, -1)
+        return (rows / rows.sum(axis=1, keepdims=True)).reshape(shape)
 
 
 @FILLERS.add

@@ -134,12 +134,16 @@ class Layer(Declared):
     inplace          it can write its top over its bottom, taking the top from `self.buf(..., over=x)`
     top_is_view      its top shares memory with its bottom (`validate` sets it where hyper-parameters decide)
     grad_aliases     a gradient that it returns may be the memory of dy
-    no_grad_bottoms  real bottoms that never get a gradient
+    no_grad_bottoms  real bottoms that never get a gradient (`setup` sets it where it depends on which there are)
+    carries          it goes on from batch to batch: what `carried` has of a phase its next forward of that phase begins
+                     from (`validate` sets it where hyper-parameters decide)
     sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
     can_overwrite_grad  backward can write the gradients of all parameters instead of adding to them
     adds_up          a top that is one number for all samples is the mean or sum, by `mean_over`, of those for parts
+    exact_gradient   backward is the derivative of forward; `validate` sets it to False where hyper-parameters ask for
+                     another one on purpose, as some frameworks have: then no differences are held against it
     examples, bad_examples   what the checks run on
     """
 
@@ -149,12 +153,15 @@ class Layer(Declared):
     inplace: ClassVar[bool] = False
     top_is_view: bool = False
     grad_aliases: ClassVar[bool] = False
-    no_grad_bottoms: ClassVar[tuple[int, ...]] = ()
+    no_grad_bottoms: tuple[int, ...] = ()
+    carries: bool = False
+    told_beginnings: bool = False  # where it carries: a bottom tells where a sequence begins, so an epoch need not
     sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True
     loss: ClassVar[bool] = False
     can_overwrite_grad: bool = False
     adds_up: ClassVar[bool] = True
+    exact_gradient: bool = True
     examples: ClassVar[list[Example]] = []
     bad_examples: ClassVar[list[Bad]] = []
 
@@ -174,6 +181,7 @@ class Layer(Declared):
     state: State
     needs_param_grad: Flags
     grad_rows: Rows
+    carried: dict[str, tuple[Array, ...]]  # by phase; replaced by each forward, and never written into
     kept: Saved | None  # what forward saved, for `saved`
     draws: int  # how many times this forward has drawn random numbers
     param_decls: dict[str, ParamDecl]
@@ -188,7 +196,7 @@ class Layer(Declared):
         self.needs_grad, self.tops_wanted, self.runs_in_place, self.overwrites_grad = (), 1, False, False
         self.run = Run()
         self.params, self.grads, self.state, self.needs_param_grad = Params(), Grads(), State(), Flags()
-        self.grad_rows = Rows()
+        self.grad_rows, self.carried = Rows(), {}
         self.param_decls, self.state_decls = {}, {}
         self.memory, self.kept, self.draws = Memory(), None, 0
         return self
@@ -464,6 +472,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "state": (),
     "needs_param_grad": (),
     "grad_rows": (),
+    "carried": (),  # the mapping is the layer's; run clears and fills it
     "param_decls": (),  # by add_param and add_state
     "state_decls": (),
     "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place

@@ -28,6 +28,7 @@ from .transform import InputTransform
 
 AHEAD = 3  # batches that wait for the net
 BUFFER = 10_000  # samples that are shuffled at a time, of those that are streamed
+BALANCED = "weight: balanced of the loss does as much; or "
 MOST_WORKERS = 16  # where the configuration does not say how many
 
 
@@ -85,11 +86,13 @@ class Loader:
                 place=feed.place,
                 hint="make batch_size smaller or remove drop_last",
             )
-        if sampler is not None and any(isinstance(a, Lazy) and a.goes_forward for a in self.arrays.values()):
+        in_order = any(isinstance(a, Lazy) and a.goes_forward for a in self.arrays.values())
+        if in_order and (sampler is not None or feed.streams):
+            who, other = ("streams take", "") if sampler is None else ("sampler takes", BALANCED)
             raise ConfigError(
-                f"data.{feed.section}: sampler takes samples from everywhere, a streamed Parquet file is read in order",
+                f"data.{feed.section}: {who} samples from everywhere, a streamed Parquet file is read in order",
                 place=feed.place,
-                hint="weight: balanced of the loss does as much; or stream: false, where it fits into memory",
+                hint=f"{other}stream: false, where it fits into memory",
             )
         self._distorters = _distorters(feed, self.arrays, self.specs, seed)
         self._augmenters = _augmenters(feed, self.arrays, self.specs, seed)
@@ -120,6 +123,8 @@ class Loader:
         """The samples in the order of an epoch (samples,)."""
         if self.sampler is not None:
             return self.sampler.order(self.seed, self.feed.section, epoch)
+        if self.feed.streams:  # sample k of stream i stands in row i of batch k
+            return np.arange(len(self) * self.batch_size).reshape(self.batch_size, -1).T.reshape(-1)
         if not self.feed.shuffle:
             return np.arange(self.samples)
         bits = host_generator(self.seed, f"shuffle/{self.feed.section}/{epoch}").bit_generator
@@ -141,7 +146,7 @@ class Loader:
             if name in self._distorters:
                 raw = self._distorters[name](array, epoch, samples)
             else:
-                raw = array[samples] if self.feed.shuffle else array[samples[0] : samples[-1] + 1]
+                raw = array[samples] if self.feed.shuffle or self.feed.streams else array[samples[0] : samples[-1] + 1]
             if name not in self._augmenters:
                 blobs[name] = self.transform(name, raw, self.dtype)
             elif name in self.transform.placed:

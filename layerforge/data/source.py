@@ -121,6 +121,11 @@ class Source(Declared):
         return type(self).__name__
 
     @property
+    def consecutive(self) -> bool | None:
+        """Whether each sample goes on where the one before it ends, as windows of a text do; None: not known."""
+        return None
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The words of the classes by number; () where they have none. A subclass may write a plain attribute."""
         return ()

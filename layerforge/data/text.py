@@ -96,6 +96,10 @@ class Windows(Source):
         found = fitted(self, list(blocks(self._text(self.file()))))
         return found.bare()
 
+    @property
+    def consecutive(self) -> bool:
+        return self.stride in (None, self.sequence_length)
+
     def specs(self) -> dict[str, Spec]:
         window = index((self.sequence_length,), len(self.class_names))
         return {"x": window, "y": window}

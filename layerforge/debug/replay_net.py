@@ -9,6 +9,7 @@ from ..arrays.sparse import CSR
 from ..config.document import Config
 from ..config.yaml_file import parse_yaml
 from ..net import Net
+from ..run import carried
 from ..schema import user_modules
 from ..schema.errors import ConfigError
 from ..solvers.solver import Solver
@@ -38,6 +39,7 @@ def rebuild(
     assert config.solver is not None  # a capsule holds the configuration of a training
     solver = Solver.from_config(net, config.solver)
     net.load_arrays(capsule.arrays, str(capsule.file))
+    carried.load(net, capsule.arrays)
     solver.load_state(capsule.meta["solver"], capsule.arrays, str(capsule.file))
     net.first_sample = capsule.meta["first_sample"]
     return net, solver

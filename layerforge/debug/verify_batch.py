@@ -180,6 +180,7 @@ def gradients(net: Net, parts: Sequence[Batch]) -> dict[str, np.ndarray]:
     state, first, solver = net.snapshot_state(), net.first_sample, Solver(net, lr=1.0)
     solver.begin_step(parts)
     for part in parts:
+        net.reset_carried("train")  # a part goes on from no other part of its batch
         solver.accumulate(**part)
     solver.measure()
     trained = ((layer, name, net.params[layer][name].grad) for layer, name in ordered_parameters(net))

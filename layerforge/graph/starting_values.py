@@ -38,8 +38,9 @@ SLOPES = ("negative_slope", "init")  # the hyper-parameters that hold a
 NORMALISATIONS = frozenset(["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "MVN", "RMSNorm"])
 PASSING = frozenset(
     [
-        *("AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "GlobalAvgPool2d", "Max"),
-        *("LPPool2d", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Mean", "SpatialPyramidPool", "StochasticPool2d"),
+        *("AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "GlobalAvgPool2d"),
+        *("LPPool2d", "Max", "MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool2d", "Mean"),
+        *("SpatialPyramidPool", "StochasticPool2d"),
         *("Bias", "Detach", "Dropout", "Dropout2d", "Identity", "LocalResponseNorm", "Neg", "PositionalEmbedding"),
         *("BatchReindex", "Crop", "Diagonal", "Expand", "Filter", "Flatten", "Flip", "Gather", "GridSample", "Index"),
         *("IndexSelect", "Pad", "Permute", "PixelShuffle", "Repeat", "RepeatInterleave", "Reshape", "Scale", "Slice"),

@@ -50,6 +50,8 @@ class Model:
     blob      the scores that predictions are made of
     answers   what the scores come to
 
+    Layers that are `stateful` begin each batch from zero; net.forward(phase="eval", ...) goes on from the batch before.
+
     Several threads may use one model: their batches take turns. A copy (copy.deepcopy, pickle) is a model of its own,
     also in another process.
     """
@@ -176,6 +178,7 @@ class Model:
             return None
         ready: Any = trained.prepare(name, samples)
         with self._lock:
+            self.net.reset_carried("eval")
             return self.net.backend.to_host(self._forward_scores(**{name: ready})[self.blob])
 
     def _scores(self, x: Any, batch_size: int) -> tuple[np.ndarray, bool]:
@@ -212,6 +215,7 @@ class Model:
         ready: dict[str, Any] = {name: prepare(name, samples, where) for name, samples in batch.items()}
         net = self.net
         with self._lock:
+            net.reset_carried("eval")  # these samples go on from none
             out = net.forward(phase="eval", outputs=blobs, copy=False, **ready)
             to_host = net.backend.to_host
             return {blob: to_host(out[blob]).copy() for blob in blobs}

@@ -17,7 +17,7 @@ from ..schema.registry import LAYERS
 # In the order in which they are shown: from what works on single elements to what is made of whole nets.
 FAMILIES = (
     *("elementwise", "broadcasting", "reductions", "matrices", "shapes", "indexing"),
-    *("convolutions", "poolings", "norms", "sequences", "losses", "metrics", "plumbing"),
+    *("convolutions", "poolings", "norms", "sequences", "detection", "losses", "metrics", "plumbing"),
 )
 
 

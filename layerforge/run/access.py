@@ -35,6 +35,12 @@ def checked_keep(graph: Graph, keep: str | Iterable[str]) -> frozenset[str] | No
     return names
 
 
+def demand_phase(phase: str) -> None:
+    """ConfigError for what is no phase."""
+    if phase not in PHASES:
+        raise ConfigError(f"phase must be one of {', '.join(PHASES)}, got '{phase}'")
+
+
 def input_array(net: NetParts, name: str, value: Any) -> Any:
     """What was given for an input, on the net's backend and in the input's dtype."""
     spec = net.graph.inputs.get(name)

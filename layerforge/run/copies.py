@@ -21,7 +21,7 @@ from ..schema import user_modules
 from ..schema.errors import ConcurrencyError
 from ..schema.params import Declared
 from ..schema.registry import LAYERS
-from . import tuning
+from . import carried, tuning
 from .net_parts import NetParts
 from .turns import turns_of
 
@@ -55,6 +55,7 @@ def state_of(net: NetParts) -> dict[str, Any]:
         "grads": {key: host(grad) for key, grad in grads.items()},
         "rows": {key: host(rows.marks) for key, rows in flat.rows.items()},
         "state": {(name, key): host(array) for name, named in net.state.items() for key, array in named.items()},
+        "carried": {key: host(array) for key, array in carried.copies(layers).items()},
     }
 
 
@@ -75,6 +76,7 @@ def take_over(net: NetParts, state: Mapping[str, Any]) -> None:
         flat.rows[key].marks[...] = from_host(marks)
     for (layer, name), array in state["state"].items():
         net.layers[layer].state[name][...] = from_host(array)
+    carried.put_back(net.layers.values(), {key: from_host(array) for key, array in state["carried"].items()})
 
 
 def demand_one_moment(net: Any, taken: int) -> None:

@@ -18,6 +18,7 @@ from .lifetimes import Recorder
 from .memory_layout import SUMS, MemoryLayout
 from .parameters import Parameters
 from .recompute import AGAIN
+from .remembered import Remembered
 from .staging import dummy, staged_inputs
 
 
@@ -26,8 +27,8 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
 
     run  of the layers
 
-    Engines compute nothing in a dry run, so their memory is never touched. Reference layers run as always: running
-    statistics and gradients are put back afterwards.
+    Engines compute nothing in a dry run, so their memory is never touched. Reference layers run as always: what they
+    remember and gradients are put back afterwards.
 
     Errors   ConfigError for inputs that do not fit into memory
     """
@@ -35,7 +36,7 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
     recorder = Recorder(plan, list(inputs.values()))
     layers = [step.node.layer for step in plan.steps]
     before = [(layer.memory, layer.kept) for layer in layers]
-    statistics = [(array, array.copy()) for layer in layers for _, array in layer.state.items()]
+    remembered = Remembered(layers)
     gradients = parameters.saved_gradients()
     circumstances = run.phase, run.keep
     for layer in layers:
@@ -52,8 +53,7 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
     finally:
         engine.dry_run(False)
         run.phase, run.keep = circumstances
-        for array, values in statistics:
-            array[...] = values
+        remembered.put_back()
         parameters.put_back(gradients)
         for layer, (memory, kept) in zip(layers, before, strict=True):
             layer.memory, layer.kept = memory, kept

@@ -319,7 +319,8 @@ class Executor:
         first, start, values = self.plan.segments[last], self.starts[last], list(self.values)
         for index, array in start.blobs.items():
             self.values[index] = array
-        with start.restored(self.plan.steps[first].node.layer.run):
+        layers = [step.node.layer for step in self.plan.steps[first : last + 1]]
+        with start.restored(layers, layers[0].run):
             for number in range(first, last + 1):
                 with self._in_second_memory(self.plan.steps[number], apart and self.layout is not None):
                     self._forward_step(number, again=True)

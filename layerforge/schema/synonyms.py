@@ -52,7 +52,7 @@ LAYER_SYNONYMS = {
     "SparseCategoricalCrossentropy": ("SoftmaxCrossEntropy", "Keras"),
     "CategoricalFocalCrossentropy": ("FocalLoss", "Keras"),
     "BinaryFocalCrossentropy": ("SigmoidFocalLoss", "Keras"),
-    "SigmoidCrossEntropyLoss": ("BCEWithLogitsLoss", "Caffe; with reduction batchmean"),
+    "SigmoidCrossEntropyLoss": ("BCEWithLogitsLoss", "Caffe; with normalization batch_size"),
     "MeanSquaredError": ("MSELoss", "Keras"),
     "MeanAbsoluteError": ("MAE", "Keras"),
     "MeanAbsolutePercentageError": ("MAPE", "Keras"),

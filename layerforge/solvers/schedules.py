@@ -136,7 +136,11 @@ class StepDecay(Schedule):
 
 @SCHEDULES.add
 class MultiStep(Schedule):
-    """multistep: lr · gamma ^ (number of milestones <= i)"""
+    """multistep: lr · gamma ^ (number of milestones <= i)
+
+    A milestone that is given twice takes effect twice, the second time one unit later: as in Caffe lr changes at most
+    once per unit. (torch multiplies by gamma² at once.)
+    """
 
     type_name = "multistep"
     milestones: list[int] = param(help="when lr changes", ge=0)
@@ -145,11 +149,14 @@ class MultiStep(Schedule):
     def validate(self) -> None:
         if not self.milestones:
             raise ConfigError("milestones must not be empty", hint="for a constant lr: schedule: fixed")
-        if any(a >= b for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
-            raise ConfigError(f"milestones must increase, got {list(self.milestones)}")
+        if any(a > b for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
+            raise ConfigError(f"milestones must increase, or repeat, got {list(self.milestones)}")
+        self._changes: list[int] = []
+        for milestone in self.milestones:
+            self._changes.append(max([milestone, *(last + 1 for last in self._changes[-1:])]))
 
     def value(self, base_lr: float, i: int, n: int) -> float:
-        return base_lr * self.gamma ** bisect_right(self.milestones, i)
+        return base_lr * self.gamma ** bisect_right(self._changes, i)
 
 
 @SCHEDULES.add

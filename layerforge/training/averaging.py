@@ -31,7 +31,7 @@ class Average:
     def __init__(self, net: Net, decay: float) -> None:
         self.net, self.decay = net, decay
         self.flat = net.parameters.data.copy()
-        self.state = net.snapshot_state()
+        self.state = self._statistics()
         xp, size = net.backend.xp, self.flat.size
         self._blocks = list(blocks(0, size, BLOCK_BYTES // self.flat.itemsize if xp is np else max(1, size)))
 
@@ -53,11 +53,17 @@ class Average:
             self._exchange()
 
     def _exchange(self) -> None:
-        mine, own = self.flat.copy(), self.net.snapshot_state()
+        mine, own = self.flat.copy(), self._statistics()
         self.flat[...] = self.net.parameters.data
         self.net.parameters.data[...] = mine
-        self.net.restore_state(self.state)
+        for (layer, name), array in self.state.items():
+            self.net.layers[layer].state[name][...] = array
         self.state = own
+
+    def _statistics(self) -> dict[tuple[str, str], Any]:
+        """Copies of the net's running statistics; what layers carry from batch to batch is no statistic."""
+        named = ((layer, *item) for layer, arrays in self.net.state.items() for item in arrays.items())
+        return {(layer, name): array.copy() for layer, name, array in named}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What a checkpoint holds: the averages where weights are looked for, the net's own under training/."""

@@ -5,7 +5,7 @@ The last batch of an epoch holds what is left over. A layer may refuse it: Batch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..config.data_section import DataSection, Feed
@@ -29,6 +29,16 @@ def grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:
             group = []
     if group:
         yield group
+
+
+def begin_epoch(net: Net, batch: int) -> None:
+    """Where an epoch begins, and not in the middle of one, let layers that carry begin from zero: the data begin anew.
+
+    Those that a bottom tells where sequences begin go on.
+    """
+    for layer in net.layers.values():
+        if layer.carries and not batch and not layer.told_beginnings:
+            layer.carried.pop("train", None)
 
 
 def known_counts(section: DataSection) -> dict[str, int]:
@@ -64,13 +74,42 @@ def check_batches(net: Net, section: DataSection, samples: Mapping[str, int], mo
         count = samples.get(name)
         if count is None:
             continue
-        for size in sizes_of(feed, count, most if name == "train" else None):
+        sizes = sizes_of(feed, count, most if name == "train" else None)
+        check_carrying(net, section, name, sizes)
+        for size in sizes:
             try:
                 plan = _plan(net, section, name, size)
             except LayerForgeError as error:
                 raise _refusal(error, name, feed, size, count) from error
             if name == "train" and _are_parts(net, feed, count, most):
                 refuse_parts(_not_adding_up(plan))
+
+
+def check_carrying(net: Net, section: DataSection, name: str, sizes: Sequence[int]) -> None:
+    """ConfigError where a layer would carry what it has of one sample to a sample that does not go on from that one."""
+    feed, steps = section.feeds()[name], net.graph.phases["train" if name == "train" else "eval"].steps
+    for layer in (step.node.layer for step in steps if step.node.layer.carries):
+        who = f"layer '{layer.name}' is stateful"
+        if len(sizes) > 1:
+            message = f"{who}, and the last batch of data.{name} has {sizes[-1]} samples, not {sizes[0]}"
+            raise ConfigError(message, place=feed.place, hint=f"set data.{name}.drop_last: true")
+        why, hint = (None, "") if layer.told_beginnings else _torn(section, name)
+        if why is not None:
+            raise ConfigError(f"{who}, and {why}", place=feed.place, hint=hint)
+
+
+def _torn(section: DataSection, name: str) -> tuple[str | None, str]:
+    """In words, why the samples of a part do not go on from batch to batch, as far as that is known; and the remedy."""
+    feed, remedy = section.feeds()[name], f"set data.{name}.streams: true: batch_size streams, side by side"
+    if section.split is not None and section.split.shuffle:
+        return "data.split takes samples at random", "set data.split.shuffle: false"
+    if feed.source.consecutive is False:
+        return f"the windows of data.{name} overlap, or leave tokens out", "remove stride"
+    if feed.shuffle or feed.sampler is not None:
+        return f"data.{name} is shuffled", remedy
+    if feed.source.consecutive and feed.batch_size > 1 and not feed.streams:
+        return f"the samples of data.{name} follow one another within a batch, not from batch to batch", remedy
+    return None, ""
 
 
 def _are_parts(net: Net, feed: Feed, samples: int, most: int | None) -> bool:

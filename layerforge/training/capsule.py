@@ -1,6 +1,6 @@
 """Capsules: one step of a run, whole, in a file. A step whose loss or gradient was not finite leaves one behind.
 
-    params/... state/... history/...   weights, running statistics and the solver's history before the step
+    params/... state/... carried/... history/...   weights, what layers remember, the solver's history: before it
     batch/<k>/<input>   samples/<k>    every input array of micro-batch k, and which samples of data.train it holds
     batch/<k>/<input>/data ...         the arrays data, indices, indptr and shape of a sparse input
     meta: kind, iteration, first_sample, seed, loss, grad_norm, solver, inputs, config, places, fallback
@@ -22,6 +22,7 @@ from ..arrays.backend import csr_of
 from ..arrays.sparse import CSR
 from ..data.loader import Batch
 from ..net import Net
+from ..run import carried
 from ..schema.errors import ConfigError
 from ..schema.locations import Place
 from ..solvers.solver import Solver
@@ -51,7 +52,7 @@ def write_capsule(run: Path, net: Net, solver: Solver, batches: Sequence[Batch],
 
     Errors   DataError (exit 3) where it cannot be written
     """
-    arrays: dict[str, np.ndarray] = {**net.arrays(), **solver.arrays()}
+    arrays: dict[str, np.ndarray] = {**net.arrays(), **carried.stored(net), **solver.arrays()}
     for k, batch in enumerate(batches):
         for name, array in batch.blobs.items():
             arrays |= _stored_as(f"batch/{k}/{snapshot.escape(name)}", array)

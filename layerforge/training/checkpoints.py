@@ -1,6 +1,7 @@
 """Checkpoints: everything that a run needs to go on, in one snapshot file.
 
     params/<layer>/<name>  state/<layer>/<name>  history/<k>/<layer>/<name>  transform/<input>.<constant>
+    carried/<layer>/<k>    what a stateful layer goes on from
     meta: kind, iteration, position, seed, fallback, solver, config, kinds, files (their fingerprints), failure
 """
 
@@ -18,6 +19,7 @@ from .. import snapshot
 from ..data.opening import OpenData
 from ..graph.signature import Signature
 from ..net import Net
+from ..run import carried
 from ..run.counting import LossPart
 from ..schema.errors import DataError
 from ..schema.params import parse_as
@@ -167,7 +169,8 @@ def checkpoint_bytes(
     if failure:
         meta["failure"] = failure
     scaling = {TRANSFORM + name: array for name, array in data.transform.state().items()}
-    return snapshot.pack({**(net.arrays() if weights is None else weights), **solver.arrays(), **scaling}, meta)
+    held = {**(net.arrays() if weights is None else weights), **carried.stored(net)}
+    return snapshot.pack({**held, **solver.arrays(), **scaling}, meta)
 
 
 class Checkpoints:

@@ -57,8 +57,9 @@ def score(net: Net, batches: Iterable[Any], classes: Sequence[str] = ()) -> Scor
     The tallies of a Metric are merged, and its value computed once. Of other layers a mean is weighted by how many
     things each batch had (a ragged last batch counts by its size, an ignored label not at all); a sum is added up. Each
     loss is totalled by itself, with its own count, before they are added: what batches the data came in makes no
-    difference.
+    difference. What layers carry from batch to batch begins from zero, and training's is not touched.
     """
+    net.reset_carried("eval")
     totals: dict[str, Total] = {}
     losses: dict[str, tuple[float, Total]] = {}
     merging: dict[str, Merging] = {}

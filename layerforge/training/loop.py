@@ -18,8 +18,8 @@ from ..data.loader import Batch, Loader
 from ..run.counting import LossPart
 from ..schema.errors import DivergedError
 from ..schema.user_modules import described
-from .averaging import Average, trained_arrays
-from .batches import check_batches, grouped
+from .averaging import Average
+from .batches import begin_epoch, check_batches, grouped
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console, show_metric
 from .divergence import RefusedStep, refused, warn
@@ -32,7 +32,7 @@ from .layer_metrics import LayerMetrics
 from .monitors import TRAIN_LOSS
 from .overfit import SameBatches
 from .preparation import Parts, lengths
-from .resume import Resume, begin_segment, check_same
+from .resume import Resume, begin_segment, check_same, take_over
 from .rundir import MetricsLog, RunDir
 from .signals import SAVING, Asked, Stop, listening
 from .weights import init_weights as load_weights
@@ -92,7 +92,7 @@ class Trainer:
         changes = check_same(resume, self.resolved, self.files, allow_config_change)
         for line in changes:
             self.console.note(f"changed since the checkpoint: {line}")
-        self.net.load_arrays(trained_arrays(resume.arrays), str(resume.file))
+        take_over(self.net, resume, self.data.section.train.batch_size)
         if self.average is not None:
             self.average.load(resume.arrays)
         self.solver.load_state(resume.meta["solver"], resume.arrays, str(resume.file))
@@ -216,6 +216,7 @@ class Trainer:
         section, position = self.config.train, self.position
         while not self._over:
             self.solver.epoch = position.epoch
+            begin_epoch(self.net, position.batch)
             batches = self.reading = self.feed.epoch(position.epoch, position.batch)
             for group in grouped(batches, section.accumulate_grad_batches):
                 started = time.perf_counter()

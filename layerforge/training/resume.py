@@ -19,7 +19,10 @@ from ..config.document import Config
 from ..config.yaml_file import parse_yaml
 from ..data.kinds import kinds_of
 from ..data.transform import InputTransform
+from ..net import Net
+from ..run import carried
 from ..schema.errors import ConfigError, DataError
+from .averaging import trained_arrays
 from .checkpoints import TRANSFORM, Position
 from .fingerprints import changes
 from .rundir import RunDir, find_run, read_metrics, runs_in
@@ -50,6 +53,15 @@ class Resume:
         """The constants of the input transform, as the run computed them."""
         state = {k.removeprefix(TRANSFORM): v for k, v in self.arrays.items() if k.startswith(TRANSFORM)}
         return InputTransform.from_state(state, kinds_of(self.meta, str(self.file)))
+
+
+def take_over(net: Net, resume: Resume, samples: int) -> None:
+    """Give a net the weights that the run was trained to, and what its layers went on from, for batches of as many.
+
+    Errors   DataError for arrays that do not fit
+    """
+    net.load_arrays(trained_arrays(resume.arrays), str(resume.file))
+    carried.load(net, resume.arrays, samples)
 
 
 @contextmanager

@@ -33,8 +33,17 @@ def test_every_loss_has_a_formula_that_is_tried_with_all_options_at_once(cls: ty
     assert missing <= ALONE.get(cls.type_name, set())
 
 
-# A matrix is a bottom instead; probabilities have no label to ignore.
-ALONE = {"InfogainLoss": {"matrix"}, "SoftmaxCrossEntropy": {"ignore_index"}}
+# A matrix is a bottom instead; probabilities have no label to ignore; sigma says what beta does. Boxes by class know no
+# mining, and bipartite matches no threshold.
+ALONE = {
+    "InfogainLoss": {"matrix"},
+    "SoftmaxCrossEntropy": {"ignore_index"},
+    "SmoothL1Loss": {"beta", "sigma"},
+    "MultiBoxLoss": {
+        *("share_location", "mining_type", "neg_pos_ratio", "neg_overlap", "background_label_id"),
+        *("match_type", "overlap_threshold", "use_prior_for_matching"),
+    },
+}
 
 
 def test_there_are_no_formulas_of_layers_that_do_not_exist() -> None:

@@ -32,6 +32,23 @@ def test_constant_uniform_gaussian() -> None:
     assert (g.mean(), g.std()) == (pytest.approx(1, abs=0.01), pytest.approx(0.5, rel=0.01))
 
 
+def test_a_sparse_gaussian_keeps_so_many_weights_of_an_input() -> None:
+    w = fill({"type": "gaussian", "std": 2.0, "sparse": 30})
+    kept = (w != 0).sum(axis=0)  # of the 200 outputs, for each input
+    assert kept.mean() == pytest.approx(30, rel=0.02)
+    assert kept.std() > 1
+    assert w[w != 0].std() == pytest.approx(2, rel=0.01)
+    assert (fill({"type": "gaussian", "sparse": 0}) == 0).all()
+    assert (fill({"type": "gaussian", "sparse": 200}) != 0).all()
+
+
+def test_rows_of_a_positive_unitball_sum_up_to_1() -> None:
+    w = fill("positive_unitball")
+    assert w.min() >= 0
+    np.testing.assert_allclose(w.reshape(200, -1).sum(axis=1), 1, rtol=1e-12)
+    assert w.std() == pytest.approx(1 / 540 / np.sqrt(3), rel=0.02)
+
+
 @pytest.mark.parametrize(("mode", "n"), [("fan_in", 540), ("fan_out", 1800), ("average", 1170)])
 def test_xavier_and_msra(mode: str, n: int) -> None:
     x = fill({"type": "xavier", "mode": mode})

@@ -146,6 +146,21 @@ def test_a_batch_norm_is_folded_where_no_backward_follows(below: str, above: str
     assert absorbed(fixed) == {"norm": "low"}
 
 
+@pytest.mark.parametrize("below", ["Conv2d", "Linear"])
+@pytest.mark.parametrize("samples", [1, 40])
+def test_corrected_statistics_are_those_of_the_reference(below: str, samples: int) -> None:
+    """In a train step, in a fine-tuning eval, and folded; one sample of `Linear` has one value per channel."""
+    layers = [*FOLDING[below], {**NORM, "bias_correction": True, "momentum": 0.3, "eps": 0.1}, RELU]
+    both = [build(layers, engine) for engine in ("auto", "reference")]
+    for seed in (1, 2, 3):
+        assert_alike(*(results(net, batch(samples, seed)) for net in both))
+        assert_alike(*(results(net, batch(4, 9 + seed), "eval") for net in both))
+        mine, theirs = (net.forward(phase="eval", outputs="fc", **batch(4, seed))["fc"] for net in both)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+        assert absorbed(both[0]) == {"norm": "low", RELU["name"]: "low"}
+    np.testing.assert_allclose(both[0].state["norm"]["correction"], 1 + 0.7 + 0.49, rtol=1e-6)
+
+
 def test_a_batch_norm_stays_apart_where_it_is_not_by_channel_or_not_fixed() -> None:
     last = {"name": "low", "type": "Linear", "out_features": 6}
     for layers, options in (

@@ -38,6 +38,30 @@ def test_relu_and_its_gradient_at_zero() -> None:
     assert_allclose(leaky.vjp(dy)["bottom[0]"], [0.1, 0.2, 0.3, 4])
 
 
+@pytest.mark.parametrize("slope", [-0.5, 2.5])
+@pytest.mark.parametrize("name", ["ReLU", "LeakyReLU"])
+def test_a_rectifier_of_any_slope(name: str, slope: float) -> None:
+    x, dy = [-2.0, -0.0, 0.0, 3.0, np.inf, -np.inf, np.nan], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    steep = Alone(name, x, negative_slope=slope)
+    assert_array_equal(steep.top(), [-2 * slope, 0, 0, 3, np.inf, -slope * np.inf, np.nan])
+    assert_array_equal(steep.vjp(dy)["bottom[0]"], [slope, 2 * slope, 3 * slope, 4, 5, 6 * slope, 7 * slope])
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_a_rectifier_of_negative_slope_is_refused_where_it_overwrites_its_bottom(engine: str) -> None:
+    def net(slope: float, top: str) -> Net:
+        layers = [{"name": "p", "type": "Pow", "exponent": 3}, {"name": "r", "type": "ReLU", "top": top}]
+        layers[-1]["negative_slope"] = slope
+        return Net.from_config({"inputs": {"x": {"shape": [2, 3]}}, "net": layers, "engine": engine})
+
+    with pytest.raises(LayerForgeError, match="cannot write its top over its bottom"):
+        net(-0.5, "p")
+    x = np.array([[-1.0, 2.0, -3.0], [0.5, 0.0, -2.0]], "float32")
+    for slope, top in ((-0.5, "r"), (2.5, "p"), (2.5, "r")):
+        (y,) = net(slope, top).forward(x=x).values()
+        assert_allclose(y, np.where(x > 0, x**3, slope * x**3), rtol=1e-6)
+
+
 def test_sigmoid_and_tanh() -> None:
     assert_allclose(Alone("Sigmoid", [0.0, math.log(3), -math.log(3)]).top(), [0.5, 0.75, 0.25])
     assert_allclose(Alone("Sigmoid", [math.log(3)]).vjp([2.0])["bottom[0]"], [2 * 0.75 * 0.25])

@@ -52,6 +52,21 @@ def test_losses_of_a_difference(name: str, params: dict[str, Any], sum_of_losses
     assert_allclose(gradient(each, [[1.0, 2.0], [3.0, 4.0]]), dx * [[1, 2], [3, 4]])
 
 
+def test_boxes_are_weighted_inside_and_outside_and_divided_by_the_batch() -> None:
+    """Fast R-CNN's layer: 0.5 (sigma u)² for |u| < 1/sigma², otherwise |u| - 0.5/sigma², with u = a (x - t)."""
+    x, t = [[0.1, 2.0, 5.0], [-3.0, 0.0, 1.0]], [[0.0, 1.0, 7.0], [1.0, 0.0, 0.9]]
+    inside, outside = [[1.0, 0.5, 0.0], [2.0, 1.0, 1.0]], [[1.0, 2.0, 3.0], [0.5, 1.0, 4.0]]
+    loss = Alone("SmoothL1Loss", x, t, inside, outside, sigma=2.0, reduction="batchmean")  # u: 0.1 0.5 0 -8 0 0.1
+    each = np.array([[0.02, 0.375, 0], [7.875, 0, 0.02]])
+    assert_allclose(loss.top(), (np.array(outside) * each).sum() / 2)
+    got = loss.vjp(3.0)
+    slope = np.array([[0.4, 1, 0], [-1, 0, 0.4]]) * 3 / 2 * np.array(outside)
+    assert_allclose(got["bottom[0]"], np.array(inside) * slope)
+    assert_allclose(got["bottom[1]"], -np.array(inside) * slope)
+    assert_allclose(got["bottom[2]"], (np.array(x) - t) * slope, atol=1e-15)
+    assert_allclose(got["bottom[3]"], each * 3 / 2)
+
+
 def test_mse_is_the_mean_over_all_numbers() -> None:
     loss = Alone("MSELoss", [[1.0, 2.0], [3.0, 4.0]], [[1.0, 0.0], [0.0, 4.0]])
     assert_allclose(loss.top(), (4 + 9) / 4)
@@ -87,6 +102,23 @@ def test_sigmoid_cross_entropy_of_caffe_is_a_sum_per_sample() -> None:
     assert_allclose(loss.top(), (LOG(2) + LOG(4) + LOG(4 / 3) + LOG(2)) / 2)
     assert_allclose(gradient(loss), np.array([[-0.5, 0.75], [0.25, -0.5]]) / 2)
     assert_allclose(Alone("BCEWithLogitsLoss", x, t).top(), loss.top() / 2)
+
+
+@pytest.mark.parametrize(("normalization", "m"), [("valid", 3), ("full", 6), ("batch_size", 2), ("none", 1)])
+def test_ignored_targets_cost_nothing_and_caffes_normalisations_count(normalization: str, m: int) -> None:
+    x, t = [[0.5, np.nan, -1.0], [np.inf, 2.0, -0.3]], [[1.0, -1.0, 0.0], [-1.7, 1.0, -1.0]]  # -1.7 is cut to -1
+    loss = Alone("BCEWithLogitsLoss", x, t, ignore_index=-1, normalization=normalization)
+    total = math.log1p(math.exp(-0.5)) + math.log1p(math.exp(-1.0)) + math.log1p(math.exp(-2.0))
+    assert_allclose(loss.top(), total / m)
+    sigmoid = [1 / (1 + math.exp(-v)) for v in (0.5, -1.0, 2.0)]
+    dx = loss.vjp(2.5)["bottom[0]"] * m / 2.5
+    assert_allclose(dx, [[sigmoid[0] - 1, 0, sigmoid[1]], [0, sigmoid[2] - 1, 0]])
+
+
+def test_where_all_targets_are_ignored_the_loss_is_zero() -> None:
+    loss = Alone("BCEWithLogitsLoss", [[3.0]], [[7.0]], ignore_index=7)
+    assert loss.top() == 0
+    assert loss.vjp(1.5)["bottom[0]"] == 0
 
 
 def test_sigmoid_cross_entropy_of_huge_scores() -> None:
@@ -165,6 +197,19 @@ def test_nll_loss_picks_one_number_per_position() -> None:
     loss = Alone("NLLLoss", [[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]], [2, 0])
     assert_allclose(loss.top(), (3 + 4) / 2)
     assert_allclose(loss.vjp(1.0)["bottom[0]"], [[0, 0, -0.5], [-0.5, 0, 0]])
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_caffe_limits_the_probability_in_the_loss_and_not_in_the_gradient(engine: str) -> None:
+    least = 1.17549435e-38
+    layer = {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["x", "t"], "min_probability": least}
+    inputs = {"x": {"shape": [2, 2], "grad": True}, "t": {"shape": [2], "dtype": "int64"}}
+    net = Net.from_config({"inputs": inputs, "net": [layer], "engine": engine}, keep="all")
+    x = np.array([[-500.0, 300.0], [0.0, math.log(3)]], "float32")
+    loss = net.forward(x=x, t=np.array([0, 0]))["loss"]
+    assert_allclose(loss, (-math.log(least) + math.log(4)) / 2, rtol=1e-6)
+    net.backward()
+    assert_allclose(net.blobs["x"].grad, [[-0.5, 0.5], [-0.375, 0.375]], rtol=1e-6)
 
 
 def test_cross_entropy_is_log_softmax_and_nll() -> None:
@@ -307,6 +352,13 @@ def test_contrastive_loss_by_hand() -> None:
     assert_allclose(loss.top(), (25 + 0 + 1.5**2) / (2 * 3))
     assert_allclose(gradient(loss), np.array([[-3, -4], [0, 0], [1.5 * 0.6, 1.5 * 0.8]]) / 3)
     assert_allclose(gradient(loss, bottom=1), np.array([[3, 4], [0, 0], [-1.5 * 0.6, -1.5 * 0.8]]) / 3)
+
+
+def test_caffe_adds_to_the_distance_in_the_gradient_only() -> None:
+    loss = Alone("ContrastiveLoss", FIRST, SECOND, [1, 0, 0], margin=2.0, gradient_eps=0.25)
+    assert_allclose(loss.top(), (25 + 0 + 1.5**2) / (2 * 3))
+    slope = 1.5 / (0.5 + 0.25)
+    assert_allclose(gradient(loss), np.array([[-3, -4], [0, 0], [slope * 0.3, slope * 0.4]]) / 3)
 
 
 def test_contrastive_loss_of_early_caffe() -> None:

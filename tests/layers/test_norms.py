@@ -110,6 +110,34 @@ def test_without_running_statistics_the_batch_normalises_in_both_phases(phase: s
         Alone("BatchNorm", [[1.0]], phase=phase, track_running_stats=False).top()
 
 
+def test_corrected_statistics_are_sums_and_the_sum_of_their_weights() -> None:
+    bn = Alone("BatchNorm", [[1.0], [3.0]], momentum=0.25, bias_correction=True, eps=0.5)
+    for x in ([[1.0], [3.0]], [[5.0], [9.0]]):  # means 2 and 7, unbiased variances 2 and 8
+        bn.forward([np.array(x)])
+    state = bn.layer.state
+    assert_allclose(state.running_mean, [0.75 * 2 + 7])
+    assert_allclose(state.running_var, [0.75 * 2 + 8])
+    assert_allclose(state.correction, [0.75 + 1])
+    bn.layer.run.phase = "eval"
+    x, mean, var = np.array([[4.0], [-1.0]]), 8.5 / 1.75, 9.5 / 1.75
+    assert_allclose(bn.top(x), (x - mean) / math.sqrt(var + 0.5))
+    assert_allclose(bn.vjp([[2.0], [-3.0]])["bottom[0]"], np.array([[2.0], [-3.0]]) / math.sqrt(var + 0.5))
+
+
+def test_corrected_statistics_before_the_first_batch_are_zero() -> None:
+    bn = Alone("BatchNorm", [[3.0]], phase="eval", bias_correction=True, eps=0.25)
+    bn.layer.state.running_mean[...] = bn.layer.state.running_var[...] = 7.0  # of a weight of 0, as Caffe takes it
+    assert_allclose(bn.top(), [[6.0]])
+
+
+def test_one_value_per_channel_has_variance_zero_where_statistics_are_corrected() -> None:
+    bn = Alone("BatchNorm", [[3.0, -4.0]], bias_correction=True)
+    assert_array_equal(bn.vjp([[0.3, -0.7]])["bottom[0]"], 0)
+    assert_array_equal(bn.top(), [[0.0, 0.0]])
+    assert_allclose(bn.layer.state.running_mean, [1.9 * 3, 1.9 * -4])
+    assert_array_equal(bn.layer.state.running_var, 0)
+
+
 def test_a_net_fine_tunes_with_frozen_statistics() -> None:
     """What one net has learned normalises in the other, which leaves it alone."""
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from support.alone import Alone, run
 
+from layerforge import Net
 from layerforge.arrays.spec import Spec
 from layerforge.check.harness import Probe
 from layerforge.contract.layer import Example
@@ -63,6 +64,60 @@ def test_nan_is_passed_on_by_maximum() -> None:
     x[..., 0, 0] = np.nan
     y, _, _ = run(MaxPool2d, {"kernel_size": 2, "stride": 1}, x)
     assert np.isnan(y).tolist() == [[[[True, False], [False, False]]]]
+
+
+# Where maxima are, and back there -------------------------------------------------------------------------------------
+
+
+def test_places_of_maxima_count_the_rows_of_the_input() -> None:
+    x = np.zeros((1, 2, 3, 5))
+    x[0, 0, 1, 2], x[0, 0, 2, 4], x[0, 1, 2, 0] = 7, np.nan, -np.inf
+    layer = Alone("MaxPool2d", x, kernel_size=3, stride=2, padding=1, ceil_mode=True, tops=2)
+    y, places = layer.forward()
+    assert_array_equal(y, [[[[0, 7, 0], [0, 7, np.nan]], [[0, 0, 0], [0, 0, 0]]]])
+    assert_array_equal(places, [[[[0, 7, 3], [5, 7, 14]], [[0, 1, 3], [5, 6, 8]]]])  # the first of equals; NaN
+    alone = Alone("MaxPool2d", x, kernel_size=3, stride=2, padding=1, ceil_mode=True)
+    dy = RNG.normal(size=y.shape)
+    assert_array_equal(layer.vjp(dy, None)["bottom[0]"], alone.vjp(dy)["bottom[0]"])
+
+
+def test_places_are_there_without_a_backward() -> None:
+    layer = Alone("MaxPool1d", [[[1.0, 4.0, 2.0, 3.0]]], kernel_size=2, tops=2)
+    layer.layer.run.keep = False
+    assert layer.forward()[1].tolist() == [[[1, 3]]]
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_unpooled_maxima_stand_where_they_were(engine: str) -> None:
+    """SegNet's pair: of a 5 x 7 image, whose size the unpooling is told; the gradient goes through both."""
+    pool = {"name": "pool", "type": "MaxPool2d", "kernel_size": 2, "ceil_mode": True, "top": ["y", "places"]}
+    up = {"name": "up", "type": "MaxUnpool2d", "kernel_size": 2, "output_size": [5, 7], "bottom": ["y", "places"]}
+    config = {"inputs": {"x": {"shape": [2, 3, 5, 7], "grad": True}}, "net": [pool, up], "engine": engine}
+    net, x = Net.from_config(config, keep="all"), RNG.normal(size=(2, 3, 5, 7)).astype("float32")
+    for _ in range(2):
+        (y,) = net.forward(x=x).values()
+        mine = y != 0
+        assert mine.sum() == 2 * 3 * 3 * 4
+        assert_array_equal(y[mine], x[mine])
+        dy = RNG.normal(size=y.shape).astype("float32")
+        net.backward({"up": dy})
+        assert_array_equal(net.blobs["x"].grad, dy * mine)
+    with pytest.raises(LayerError, match="has places in a plane of 35 positions, the top has 48"):
+        Net.from_config({**config, "net": [pool, {**up, "output_size": None}]})
+
+
+def test_of_several_maxima_at_one_place_the_last_stays_and_has_the_gradient() -> None:
+    up = Alone("MaxUnpool2d", [[[[3.0, 4.0, 5.0]]]], [[[[2, 0, 2]]]], kernel_size=1)
+    assert up.top().tolist() == [[[[4, 0, 5]]]]
+    assert up.vjp([[[[6.0, 7.0, 8.0]]]])["bottom[0]"].tolist() == [[[[0, 6, 8]]]]
+
+
+@pytest.mark.parametrize("wrong", [-1, 4])
+def test_a_place_outside_of_the_plane_is_named(wrong: int) -> None:
+    up = Alone("MaxUnpool2d", [[[[3.0]], [[4.0]]]], [[[[3]], [[wrong]]]], kernel_size=2)
+    with pytest.raises(LayerError, match=f"index {wrong} at position 0, 1, 0, 0 is out of range for a plane") as error:
+        up.forward()
+    assert error.value.exit_code == 3
 
 
 def test_more_than_255_elements_in_a_window() -> None:
@@ -143,9 +198,9 @@ def plain_pooling(x: np.ndarray, dy: np.ndarray, layer: Any) -> tuple[np.ndarray
 def test_pooling_equals_the_plain_loop(cls: Any, example: Example) -> None:
     probe = Probe(cls, example)
     x = np.round(probe.bottoms[0])  # many equal elements
-    (y,) = probe.forward([x])
-    (dy,) = probe.draw_cotangents([y])
-    (dx,) = probe.backward([dy])
+    tops = probe.forward([x])
+    dys = probe.draw_cotangents(tops)
+    (dx,), y, dy = probe.backward(dys), tops[0], dys[0]
     want_y, want_dx = plain_pooling(x, dy, probe.layer)
     np.testing.assert_allclose(y, want_y, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(dx, want_dx, rtol=1e-12, atol=1e-12)

@@ -173,6 +173,17 @@ def test_indices_feed_a_metric_in_a_net() -> None:
     assert_array_equal(net.blobs["x"].grad, [[0, 1, 0], [1, 0, 0]])
 
 
+@pytest.mark.parametrize("ties", ["first", "caffe"])
+def test_the_largest_elements_come_with_their_indices_and_have_the_gradient(ties: str) -> None:
+    x = [[1.0, 5.0, 2.0, 5.0], [7.0, 0.0, 7.0, 7.0]]
+    best = Alone("ArgMax", x, dim=1, top_k=2, ties=ties, tops=2)
+    places, values = best.forward()
+    assert places.tolist() == ([[1, 3], [0, 2]] if ties == "first" else [[3, 1], [3, 2]])
+    assert values.tolist() == [[5, 5], [7, 7]]
+    dx = best.vjp(None, [[2.0, 3.0], [4.0, 5.0]])["bottom[0]"]
+    assert dx.tolist() == ([[0, 2, 0, 3], [4, 0, 5, 0]] if ties == "first" else [[0, 3, 0, 2], [0, 0, 5, 4]])
+
+
 def test_the_order_of_equal_numbers_is_caffes_on_request() -> None:
     """Caffe sorts pairs (number, index) from the largest on."""
     x = [[2.0, 7.0, 2.0, 7.0]]

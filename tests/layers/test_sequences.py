@@ -149,6 +149,54 @@ def test_the_first_cont_says_nothing_as_every_batch_begins_anew(kind: str) -> No
     assert_array_equal(outs[0], layer(kind, x).top())
 
 
+# Where a pass begins --------------------------------------------------------------------------------------------------
+
+STATES = {"RNN": 1, "LSTM": 2, "GRU": 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sequence_in_two_pieces_is_the_whole_where_the_last_states_go_on(kind: str) -> None:
+    x, dy, tops = numbers(2, 5, 3), numbers(2, 5, 2, seed=7), 1 + STATES[kind]
+    whole = layer(kind, x)
+    want, grads = whole.top(), whole.vjp(dy)
+    first = layer(kind, x[:, :2], tops=tops)
+    y, *last = first.forward()
+    second = layer(kind, x[:, 2:], *last, initial_states=True)
+    assert_allclose(np.concatenate([y, second.top()], axis=1), want, rtol=1e-13)
+    after = second.vjp(dy[:, 2:])
+    before = first.vjp(dy[:, :2], *(after.pop(f"bottom[{1 + i}]") for i in range(STATES[kind])))
+    dx = np.concatenate([before.pop("bottom[0]"), after.pop("bottom[0]")], axis=1)
+    assert_allclose(dx, grads.pop("bottom[0]"), rtol=1e-11)
+    for name, grad in grads.items():
+        assert_allclose(before[name] + after[name], grad, rtol=1e-10, atol=1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_first_cont_of_0_forgets_the_initial_state(kind: str) -> None:
+    x, states = numbers(2, 3, 3), [numbers(2, 1, 2, seed=5 + i) for i in range(STATES[kind])]
+    told = layer(kind, x, [[0, 1, 1], [1, 1, 1]], *states, second_bottom="cont", initial_states=True)
+    y = told.top()
+    assert_allclose(y[0], layer(kind, x).top()[0], rtol=1e-14)
+    assert_allclose(y[1], layer(kind, x, *states, initial_states=True).top()[1], rtol=1e-14)
+    got = told.vjp(numbers(*y.shape, seed=8))
+    for i in range(STATES[kind]):
+        assert_array_equal(got[f"bottom[{2 + i}]"][0], 0)
+        assert np.abs(got[f"bottom[{2 + i}]"][1]).min() > 0
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_a_single_bias_does_what_the_two_do_together(kind: str) -> None:
+    single, both = (layer(kind, numbers(2, 3, 3), recurrent_bias=b) for b in (False, True))
+    assert "bias_hh_l0" not in single.layer.params
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        both.layer.params[name][...] = single.layer.params[name]
+    both.layer.params.bias_ih_l0[...] = single.layer.params.bias_ih_l0 - both.layer.params.bias_hh_l0
+    y = single.top()
+    assert_allclose(both.top(), y, rtol=1e-13)
+    dy = numbers(*y.shape, seed=8)
+    assert_allclose(single.vjp(dy)["bias_ih_l0"], both.vjp(dy)["bias_hh_l0"], rtol=1e-12)
+
+
 # Shapes ---------------------------------------------------------------------------------------------------------------
 
 

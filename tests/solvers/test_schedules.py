@@ -35,6 +35,14 @@ TABLE = [
         None,
         {0: 0.8, 1: 0.8, 2: 0.4, 4: 0.4, 5: 0.2, 99: 0.2},
     ),
+    # Caffe's rate changes once per step: a milestone given again, and one that comes right after it, are put off.
+    (
+        {"type": "multistep", "milestones": [2, 2, 2, 3, 7], "gamma": 0.5},
+        0.8,
+        None,
+        {1: 0.8, 2: 0.4, 3: 0.2, 4: 0.1, 5: 0.05, 6: 0.05, 7: 0.025},
+    ),
+    ({"type": "multistep", "milestones": [0, 0], "gamma": 0.5}, 0.8, None, {0: 0.4, 1: 0.2, 2: 0.2}),
     ({"type": "exp", "gamma": 0.5}, 8.0, None, {0: 8.0, 1: 4.0, 3: 1.0}),
     ({"type": "inv", "gamma": 0.5, "power": 2.0}, 9.0, None, {0: 9.0, 2: 2.25, 4: 1.0}),
     # The rate of Caffe's lenet_solver.prototxt.
@@ -187,8 +195,7 @@ def test_state_of_another_schedule_is_refused() -> None:
         ({"type": "step", "step_size": 2.5}, "step_size must be an integer"),
         ({"type": "step", "stepsize": 5, "step_size": 5}, "did you mean 'step_size'"),
         ({"type": "multistep", "milestones": []}, "milestones must not be empty"),
-        ({"type": "multistep", "milestones": [5, 5]}, r"milestones must increase, got \[5, 5\]"),
-        ({"type": "multistep", "milestones": [5, 2]}, "milestones must increase"),
+        ({"type": "multistep", "milestones": [5, 2]}, r"milestones must increase, or repeat, got \[5, 2\]"),
         ({"type": "multistep", "milestones": [-1]}, "milestones must be >= 0"),
         ({"type": "multistep", "stepvalue": [1], "milestones": [1]}, "did you mean 'milestones'"),
         ({"type": "exp", "gamma": 0}, "gamma must be > 0"),

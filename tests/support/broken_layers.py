@@ -91,6 +91,26 @@ class Centre(Layer):
         return dy - dy.mean(axis=0) if self.saved.train else dy.copy()
 
 
+class Follow(Layer):
+    """A healthy layer that adds half of the batch before."""
+
+    carries = True
+    grad_aliases = True
+    examples = [Example({}, [Spec((5, 3))])]
+
+    def setup(self, x: Spec) -> Spec:
+        return x
+
+    def forward(self, x: Any) -> Any:
+        before = self.carried.get(self.phase, (self.xp.zeros_like(x),))
+        self.carried[self.phase] = (x.copy(),)
+        self.save()
+        return x + 0.5 * before[0]
+
+    def backward(self, dy: Any) -> Any:
+        return dy
+
+
 class Pick(Layer):
     """A healthy layer with an index bottom: the chosen column of each row."""
 
@@ -275,7 +295,10 @@ class Swallow(Layer):
         return self.saved.zeros.copy()
 
 
-HEALTHY = [Linear, Softmax, Noise, Centre, Pick, Reverse, Along, Larger, Root, Sharpest, Learned, Fixed, Drawn, Swallow]
+HEALTHY = [
+    *(Linear, Softmax, Noise, Centre, Pick, Reverse, Along, Larger, Root, Sharpest, Learned, Fixed, Drawn, Swallow),
+    Follow,
+]
 
 
 MUTANTS: list[tuple[str, type[Layer]]] = []
@@ -646,6 +669,34 @@ class RemembersBatchSize(Centre):
         self.add_state("running_mean", x.shape[1:], 0.0)
         self.add_state("per_row", x.shape[:1], 0.0)
         return x
+
+
+@caught_by("carried")
+class FollowsOtherPhases(Follow):
+    def forward(self, x: Any) -> Any:
+        if "train" in self.carried:
+            self.carried[self.phase] = self.carried["train"]
+        return super().forward(x)
+
+
+@caught_by("carried")
+class FollowsInItsOwnMemory(Follow):
+    last: Any = None
+
+    def forward(self, x: Any) -> Any:
+        y = super().forward(x) + (0 if self.last is None else self.last)
+        self.last = x.copy() if self.phase == "train" else None
+        return y
+
+
+@caught_by("carried")
+class FollowsInPlace(Follow):
+    def forward(self, x: Any) -> Any:
+        before = self.carried.setdefault(self.phase, (self.xp.zeros_like(x),))
+        y = x + 0.5 * before[0]
+        before[0][...] = x
+        self.save()
+        return y
 
 
 @caught_by("state_round_trip")

@@ -14,11 +14,12 @@ from .call import Call
 
 
 def upsample(c: Call) -> Tensor:
-    """torch wants align_corners for the bilinear mode only, and a tuple of scales."""
-    scale, mode = c.hyper["scale_factor"], c.hyper.get("mode", "nearest")
+    """torch wants align_corners for the bilinear mode only, and tuples of sizes and scales."""
+    size, scale = (tuple(n) if isinstance(n := c.hyper.get(key), list) else n for key in ("size", "scale_factor"))
+    mode = c.hyper.get("mode", "nearest")
     align = c.hyper.get("align_corners", False)
     corners = {} if mode == "nearest" else {"align_corners": align}
-    return c.through(nn.Upsample(scale_factor=tuple(scale) if isinstance(scale, list) else scale, mode=mode, **corners))
+    return c.through(nn.Upsample(size=size, scale_factor=scale, mode=mode, **corners))
 
 
 def unfolded(convolve: Callable[..., Tensor]) -> Callable[[Call], Tensor]:

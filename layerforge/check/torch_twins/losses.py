@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ...schema.registry import LAYERS
+from ..multi_box_formula import code_of, targets
 from .call import Call
 
 
@@ -30,6 +33,29 @@ def between(module: Callable[..., nn.Module], **default: Any) -> Callable[[Call]
         return reduced(module(**hyper, reduction="none")(*c.x), reduction)
 
     return twin
+
+
+def with_logits(c: Call) -> Tensor:
+    """torch's BCEWithLogitsLoss of single elements, without the ignored ones, divided by what Caffe counts."""
+    hyper = {k: v for k, v in c.hyper.items() if k not in ("ignore_index", "normalization")}
+    counting = c.x[1].trunc() != c.hyper.get("ignore_index", -(10**9))
+    each = between(nn.BCEWithLogitsLoss)(replace(c, hyper={**hyper, "reduction": "none"})) * counting
+    if c.hyper.get("reduction") == "batchmean":
+        return reduced(each, "batchmean")
+    return normalised(c, each, counting.to(each.dtype))
+
+
+def smooth_l1(c: Call) -> Tensor:
+    """torch's SmoothL1Loss with beta for sigma; of boxes between weighted blobs, and weighted once more."""
+    hyper = dict(c.hyper)
+    sigma = hyper.pop("sigma", None)
+    if sigma is not None:
+        hyper["beta"] = sigma**-2
+    if len(c.x) == 2:
+        return between(nn.SmoothL1Loss)(replace(c, hyper=hyper))
+    x, t, inside, outside = c.x
+    each = between(nn.SmoothL1Loss)(replace(c, hyper={**hyper, "reduction": "none"}, x=[inside * x, inside * t]))
+    return reduced(outside * each, c.hyper.get("reduction", "mean"))
 
 
 def euclidean(c: Call) -> Tensor:
@@ -80,7 +106,22 @@ def infogain(c: Call, x: Tensor, t: Tensor) -> Tensor:
     """-Σ_k H[t, k] log softmax(x)_k."""
     matrix = c.x[2] if len(c.x) > 2 else torch.tensor(c.hyper["matrix"])
     rows = matrix[t].movedim(-1, 1)
-    return -(rows * x.log_softmax(dim=1)).sum(dim=1)
+    return -(rows * limited(c, x.log_softmax(dim=1))).sum(dim=1)
+
+
+def limited(c: Call, log_p: Tensor) -> Tensor:
+    """log max(p, min_probability), with the gradient of log p."""
+    least = c.hyper.get("min_probability", 0.0)
+    return log_p + (log_p.clamp(min=math.log(least)) - log_p).detach() if least else log_p
+
+
+def cross_entropy(c: Call) -> Tensor:
+    """torch's CrossEntropyLoss; with min_probability from its single losses, of labels without weights."""
+    if "min_probability" not in c.hyper:
+        return divided(nn.CrossEntropyLoss)(c)
+    hyper = {k: v for k, v in c.hyper.items() if k != "min_probability"}
+    log_p = -through_torch(replace(c, hyper={**hyper, "reduction": "none"}), nn.CrossEntropyLoss)
+    return normalised(c, -limited(c, log_p), torch.ones_like(log_p))
 
 
 def divided(module: Callable[..., nn.Module]) -> Callable[[Call], Tensor]:
@@ -151,13 +192,19 @@ def dice(c: Call) -> Tensor:
 
 
 def contrastive(c: Call) -> Tensor:
-    """d² / 2 for pairs that are alike, max(0, margin - d)² / 2 for others; legacy_version: max(0, margin - d²) / 2."""
+    """d² / 2 for pairs that are alike, max(0, margin - d)² / 2 for others; legacy_version: max(0, margin - d²) / 2.
+
+    With gradient_eps autograd's gradient of the second is multiplied by d / (d + gradient_eps).
+    """
     a, b, t = c.x
     square, margin = ((a - b) ** 2).flatten(1).sum(dim=1), c.hyper.get("margin", 1.0)
     if c.hyper.get("legacy_version"):
         apart = (margin - square).clamp(min=0)
     else:
-        apart = (margin - square.sqrt()).clamp(min=0) ** 2
+        d, eps = square.sqrt(), c.hyper.get("gradient_eps", 0.0)
+        apart = (margin - d).clamp(min=0) ** 2
+        if eps:
+            apart = apart.detach() + (apart - apart.detach()) * (d / (d + eps)).detach()
     return reduced(torch.where(t == 1, square, apart) / 2, c.hyper.get("reduction", "mean"))
 
 
@@ -194,7 +241,7 @@ def by_samples(twin: Callable[[Call], Tensor], default: str = "mean") -> Callabl
     """The twin of a loss whose third bottom are weights of samples, from its single losses without them."""
 
     def weighted(c: Call) -> Tensor:
-        if len(c.x) < 3:
+        if len(c.x) != 3:
             return twin(c)
         hyper = {key: value for key, value in c.hyper.items() if key != "normalization"}
         each = twin(replace(c, x=c.x[:2], hyper={**hyper, "reduction": "none"}))
@@ -202,27 +249,67 @@ def by_samples(twin: Callable[[Call], Tensor], default: str = "mean") -> Callabl
         reduction = c.hyper.get("reduction", default)
         if reduction != "mean":
             return reduced(omega * each, reduction)
-        if c.x[1].is_floating_point():
-            return (omega * each).sum() / omega.sum()
-        valid = c.x[1] != c.hyper.get("ignore_index", -(10**9))
-        weight = weights_of(c, c.x[0].shape[1])[torch.where(valid, c.x[1], 0)] * valid
+        ignored, t = c.hyper.get("ignore_index", -(10**9)), c.x[1]
+        if t.is_floating_point():
+            weight = (t.trunc() != ignored).to(t.dtype) if "ignore_index" in c.hyper else torch.ones_like(each)
+        else:
+            valid = t != ignored
+            weight = weights_of(c, c.x[0].shape[1])[torch.where(valid, t, 0)] * valid
         n = {"valid": (omega * weight).sum(), "full": each.numel(), "batch_size": len(each), "none": 1}
         return (omega * each).sum() / n[c.hyper.get("normalization", "valid")]
 
     return weighted
 
 
+def multi_box(c: Call) -> Tensor:
+    """torch's losses of the offsets and scores that count. Which these are, and what they should be, is SSD's rule."""
+    layer: Any = LAYERS.get("MultiBoxLoss").from_config(dict(c.hyper))
+    offsets, scores, priors, objects = c.x
+    boxes, v = priors[0].reshape(2, -1, 4)
+    own = offsets.reshape(len(offsets), len(boxes), -1, 4)
+    x = scores.reshape(len(scores), len(boxes), layer.num_classes)
+    plain = [b.detach().numpy() for b in (offsets, priors, objects)]
+    total, count = 0 * offsets.sum() + 0 * scores.sum(), 0
+    for n, (rows, found, candidates) in enumerate(targets(layer, *plain)):
+        count += len(found)
+        for (k, at), g in found.items():
+            code = code_of(layer, boxes[at].tolist(), rows[g][3:7].tolist(), v[at].tolist())
+            u = (own[n, at, k] - torch.tensor(code)) / (v[at] if layer.encode_variance_in_target else 1)
+            f = functional.smooth_l1_loss if layer.loc_loss_type == "smooth_l1" else functional.mse_loss
+            f_of_u = f(u, torch.zeros(4), reduction="sum")
+            total = total + layer.loc_weight * f_of_u / (1 if layer.loc_loss_type == "smooth_l1" else 2)
+        labels = [[int(rows[g][1]) for (_, k), g in found.items() if k == at] for at in range(len(boxes))]
+        losses = [of_prior(layer, x[n, k], labels[k]) for k in range(len(boxes))]
+        if layer.mining_type != "none":
+            hard = sorted(candidates, key=lambda k: -float(losses[k]))[: int(len(found) * layer.neg_pos_ratio)]
+            losses = [losses[k] for k in [*{k for _, k in found}, *hard]]
+        total = total + sum(losses)
+    divisors = {"valid": count, "full": len(own) * len(boxes), "batch_size": len(own), "none": 1}
+    return total / max(1, divisors[layer.normalization])
+
+
+def of_prior(layer: Any, x: Tensor, labels: list[int]) -> Tensor:
+    """The loss of the scores of a prior that is matched with objects of these classes."""
+    if layer.conf_loss_type == "softmax":
+        return functional.cross_entropy(x[None], torch.tensor([max(labels, default=layer.background_label_id)]))
+    if not labels and layer.mining_type != "none":
+        labels = [layer.background_label_id]
+    q = torch.tensor([float(k in labels) for k in range(len(x))])
+    return functional.binary_cross_entropy_with_logits(x, q, reduction="sum")
+
+
 TWINS = {
+    "MultiBoxLoss": multi_box,
     "MSELoss": between(nn.MSELoss),
     "EuclideanLoss": euclidean,
     "L1Loss": between(nn.L1Loss),
     "HuberLoss": between(nn.HuberLoss),
-    "SmoothL1Loss": between(nn.SmoothL1Loss),
+    "SmoothL1Loss": smooth_l1,
     "BCELoss": between(nn.BCELoss),
-    "BCEWithLogitsLoss": between(nn.BCEWithLogitsLoss),
+    "BCEWithLogitsLoss": with_logits,
     "KLDivLoss": between(nn.KLDivLoss),
     "NLLLoss": divided(nn.NLLLoss),
-    "SoftmaxCrossEntropy": divided(nn.CrossEntropyLoss),
+    "SoftmaxCrossEntropy": cross_entropy,
     "MultinomialLogisticLoss": of_classes(lambda c, x, t: -picked(x, t).clamp(min=1e-20).log()),
     "HingeLoss": of_classes(hinge),
     "InfogainLoss": of_classes(infogain),
@@ -238,7 +325,7 @@ TWINS = {
 
 OTHER_BOTTOMS = (
     *("InfogainLoss", "DiceLoss", "MarginRankingLoss", "ContrastiveLoss", "TripletMarginLoss"),
-    *("CosineEmbeddingLoss", "CTCLoss"),
+    *("CosineEmbeddingLoss", "CTCLoss", "MultiBoxLoss"),
 )
 DEFAULTS = {"EuclideanLoss": "batchmean"}
 TWINS |= {n: by_samples(twin, DEFAULTS.get(n, "mean")) for n, twin in TWINS.items() if n not in OTHER_BOTTOMS}

@@ -30,11 +30,17 @@ def random(c: Call) -> Tensor:
     return h["mean"] + h["std"] * torch.polar((-2 * torch.log1p(-u)).sqrt(), 2 * math.pi * v).real
 
 
+def cast(c: Call) -> Tensor:
+    """torch cuts off what is behind the point, too."""
+    return c.x[0].to(torch.int64 if c.hyper["role"] == "index" else torch.get_default_dtype())
+
+
 TWINS = {
     "Parameter": lambda c: c.own["weight"].clone(),
     "Constant": constant,
     "Random": random,
     "Identity": lambda c: c.through(nn.Identity()),
+    "Cast": cast,
     "Detach": lambda c: c.x[0].detach(),
     "Silence": lambda c: (),
 }

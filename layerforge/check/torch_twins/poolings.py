@@ -79,6 +79,8 @@ def padded(module: type[nn.Module], of: Callable[[Tensor, int, int], Tensor]) ->
         hyper = dict(c.hyper)
         if hyper.pop("caffe_rounding", False):
             return pooled(c.x[0], caffe_axes(c), of if hyper.get("count_include_pad", True) else mean_of_input)
+        if c.tops == 2:
+            hyper["return_indices"] = True
         return c.through(module(**hyper))
 
     return twin
@@ -142,10 +144,23 @@ def pyramid(c: Call) -> Tensor:
     return torch.cat(levels, dim=1)
 
 
+def max_unpool(c: Call) -> Tensor:
+    """One element put after the other: torch's MaxUnpool2d is not deterministic where several go to one place."""
+    (x, places), kernel = (t.flatten(2) for t in c.x), listed(c.hyper["kernel_size"], 2)
+    stride, padding = listed(c.hyper.get("stride", kernel), 2), listed(c.hyper.get("padding", 0), 2)
+    geometry = zip(c.x[0].shape[2:], kernel, stride, padding, strict=True)
+    size = listed(c.hyper.get("output_size", [(n - 1) * s - 2 * p + k for n, k, s, p in geometry]), 2)
+    y = x.new_zeros((*x.shape[:2], math.prod(size)))
+    for place, element in zip(places.split(1, 2), x.split(1, 2), strict=True):
+        y = y.scatter(2, place, element)
+    return y.unflatten(2, size)
+
+
 TWINS = {
     "MaxPool1d": padded(nn.MaxPool1d, maximum),
     "MaxPool2d": padded(nn.MaxPool2d, maximum),
     "MaxPool3d": padded(nn.MaxPool3d, maximum),
+    "MaxUnpool2d": max_unpool,
     "AvgPool1d": padded(nn.AvgPool1d, mean),
     "AvgPool2d": padded(nn.AvgPool2d, mean),
     "AvgPool3d": avg_pool3d,

@@ -77,7 +77,18 @@ def log_sum_exp(x: Tensor, dim: list[int], keepdim: bool) -> Tensor:
     return torch.where(nothing.reshape(y.shape), -math.inf, y)
 
 
-def arg_max(c: Call) -> Tensor:
+def arg_max(c: Call) -> Any:
+    """The indices, and the elements of x there where those are asked for."""
+    places, dim, x = indices_of_maxima(c), c.hyper.get("dim"), c.x[0]
+    if c.tops == 1:
+        return places
+    if dim is None:
+        return places, x.flatten()[places.flatten()].reshape(places.shape)
+    listed = places if places.ndim == x.ndim else places.unsqueeze(dim)
+    return places, x.gather(dim, listed).reshape(places.shape)
+
+
+def indices_of_maxima(c: Call) -> Tensor:
     """torch.argmax; more than one by a stable sort, which puts the smaller index first as torch.topk does not promise.
 
     Caffe sorts pairs of an element and its index, the largest first.

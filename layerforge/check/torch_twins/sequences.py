@@ -19,33 +19,54 @@ from .call import Call
 
 LAYERS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 CELLS = {"RNN": nn.RNNCell, "LSTM": nn.LSTMCell, "GRU": nn.GRUCell}
-NOT_TORCHS = ("second_bottom", "weight_filler", "bias_filler")
+NOT_TORCHS = ("second_bottom", "stateful", "initial_states", "recurrent_bias", "weight_filler", "bias_filler")
 
 
-def through_layer(kind: str, c: Call, lengths: Tensor | None) -> tuple[Tensor, ...]:
+def told(kind: str, c: Call) -> tuple[Tensor | None, list[Tensor]]:
+    """The marks of the second bottom, if there is one, and the initial states (N, passes, H), zeros if not given."""
+    count = 2 if kind == "LSTM" else 1
+    passes = c.hyper.get("num_layers", 1) * (2 if c.hyper.get("bidirectional") else 1)
+    zeros = c.x[0].new_zeros(len(c.x[0]), passes, c.hyper["hidden_size"])
+    initial = c.x[-count:] if c.hyper.get("initial_states") else [zeros] * count
+    c.hyper.get("stateful")  # this is a first batch, which begins from zero all the same
+    return c.x[1] if len(c.x) > 1 + count * bool(c.hyper.get("initial_states")) else None, initial
+
+
+def both_biases(c: Call) -> dict[str, Tensor]:
+    """A layer's arrays, with zeros for a second bias that it does not have."""
+    zeros = {key.replace("ih", "hh"): torch.zeros_like(value) for key, value in c.own.items() if "bias_ih" in key}
+    return zeros | c.own
+
+
+def through_layer(kind: str, c: Call, initial: list[Tensor], lengths: Tensor | None) -> tuple[Tensor, ...]:
     """torch's layer; with lengths, on a packed sequence."""
     hyper = {key: value for key, value in c.hyper.items() if key not in NOT_TORCHS}
     module = LAYERS[kind](c.x[0].shape[2], batch_first=True, **hyper)
     x: Any = c.x[0]
     if lengths is not None:
         x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    y, last = functional_call(module, c.own, (x,))
+    first = tuple(state.transpose(0, 1).contiguous() for state in initial)
+    y, last = functional_call(module, both_biases(c), (x, first if len(first) > 1 else first[0]))
     if lengths is not None:
         y = pad_packed_sequence(y, batch_first=True, total_length=c.x[0].shape[1])[0]
     return (y, *(state.transpose(0, 1) for state in (last if isinstance(last, tuple) else (last,))))
 
 
-def through_cells(kind: str, c: Call) -> tuple[Tensor, ...]:
+def through_cells(kind: str, c: Call, initial: list[Tensor], marks: Tensor) -> tuple[Tensor, ...]:
     """The same by one cell of torch for each layer and direction, sample by sample and step by step."""
-    below, last = c.x[0], []
+    below, last, every = c.x[0], [], both_biases(c)
     for layer in range(c.hyper.get("num_layers", 1)):
         outs = []
         for end in ("", "_reverse") if c.hyper.get("bidirectional") else ("",):
             suffix = f"_l{layer}{end}"
-            own = {key.removesuffix(suffix): value for key, value in c.own.items() if key.endswith(suffix)}
+            own = {key.removesuffix(suffix): value for key, value in every.items() if key.endswith(suffix)}
             settings = {key: c.hyper[key] for key in ("bias", "nonlinearity") if key in c.hyper}
             cell = CELLS[kind](below.shape[2], c.hyper["hidden_size"], **settings)
-            samples = [one_sample(cell, own, c, n, below[n], reverse=end != "") for n in range(len(below))]
+            settled = c.hyper.get("second_bottom") == "cont", end != ""
+            samples = [
+                one_sample(cell, own, below[n], marks[n].tolist(), [s[n, len(last)] for s in initial], *settled)
+                for n in range(len(below))
+            ]
             outs.append(torch.stack([out for out, _ in samples]))
             last.append([torch.stack(states) for states in zip(*(state for _, state in samples), strict=True)])
         below = torch.cat(outs, dim=2)
@@ -53,16 +74,14 @@ def through_cells(kind: str, c: Call) -> tuple[Tensor, ...]:
 
 
 def one_sample(
-    cell: nn.Module, own: dict[str, Tensor], c: Call, n: int, x: Tensor, *, reverse: bool
+    cell: nn.Module, own: dict[str, Tensor], x: Tensor, marks: list[Any], state: list[Tensor], cont: bool, reverse: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    """Sample n through one cell: outputs (T, H) and the last state."""
-    marks = c.x[1][n].tolist()
-    zero = x.new_zeros(c.hyper["hidden_size"])
-    state = [zero, zero] if isinstance(cell, nn.LSTMCell) else [zero]
+    """One sample (T, D) through one cell, from a state: outputs (T, H) and the last state."""
+    zero = torch.zeros_like(state[0])
     outs = [zero] * len(marks)
     for t in reversed(range(len(marks))) if reverse else range(len(marks)):
-        if c.hyper.get("second_bottom") == "cont":
-            begins = t + 1 == len(marks) or not marks[t + 1] if reverse else not marks[t]
+        if cont:
+            begins = t + 1 < len(marks) and not marks[t + 1] if reverse else not marks[t]
             state = [zero] * len(state) if begins else state
         elif not marks[t]:
             continue
@@ -76,13 +95,14 @@ def twin(kind: str) -> Any:
     """The twin of a recurrent layer: torch's layer where that can do it."""
 
     def compute(c: Call) -> tuple[Tensor, ...]:
-        if len(c.x) == 1:
-            return through_layer(kind, c, None)[: c.tops]
-        lengths = c.x[1].sum(dim=1)
-        packed = torch.arange(c.x[1].shape[1]) < lengths[:, None]
-        if c.hyper.get("second_bottom", "mask") == "mask" and torch.equal(packed, c.x[1] != 0) and lengths.min() > 0:
-            return through_layer(kind, c, lengths)[: c.tops]
-        return through_cells(kind, c)[: c.tops]
+        marks, initial = told(kind, c)
+        if marks is None:
+            return through_layer(kind, c, initial, None)[: c.tops]
+        lengths = marks.sum(dim=1)
+        packed = torch.arange(marks.shape[1]) < lengths[:, None]
+        if c.hyper.get("second_bottom", "mask") == "mask" and torch.equal(packed, marks != 0) and lengths.min() > 0:
+            return through_layer(kind, c, initial, lengths)[: c.tops]
+        return through_cells(kind, c, initial, marks)[: c.tops]
 
     return compute
 

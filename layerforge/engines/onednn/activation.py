@@ -37,10 +37,15 @@ def gelu(layer: Any) -> Algorithm:
     return (GELU_TANH if layer.approximate == "tanh" else GELU_ERF), 0.0, 0.0
 
 
+def rectifier(layer: Any) -> Algorithm | None:
+    """None of a slope below 0, whose backward needs the bottom."""
+    return (RELU, layer.negative_slope, 0.0) if layer.negative_slope >= 0 else None
+
+
 # What the engine computes by layer type: the algorithm with its two numbers, or None with these hyper-parameters.
 ALGORITHMS: dict[str, Callable[[Any], Algorithm | None]] = {
-    "ReLU": lambda layer: (RELU, layer.negative_slope, 0.0),
-    "LeakyReLU": lambda layer: (RELU, layer.negative_slope, 0.0),
+    "ReLU": rectifier,
+    "LeakyReLU": rectifier,
     "Tanh": lambda layer: (TANH, 0.0, 0.0),
     "Sigmoid": lambda layer: (LOGISTIC, 0.0, 0.0),
     "ELU": lambda layer: (ELU, layer.alpha, 0.0),

@@ -50,13 +50,16 @@ class Folding(Activated):
         if norm is None:
             return own, None, None
         mean, var = norm.state.running_mean, norm.state.running_var
+        correction = norm.state.correction if norm.bias_correction else None
         weight, bias = (norm.params.weight, norm.params.bias) if norm.affine else (None, None)
         centre, scale = self.buf("centre", mean.shape), self.buf("scale", mean.shape)
-        self.act("fold", self.fold)(own, mean, var, weight, centre, scale)
+        self.act("fold", self.fold)(own, mean, var, correction, weight, centre, scale)
         return centre, self.by_channel("scale", scale, ndim), self.by_channel("shift", bias, ndim)
 
-    def fold(self, own: Any, mean: Any, var: Any, weight: Any, centre: Any, scale: Any) -> None:
+    def fold(self, own: Any, mean: Any, var: Any, correction: Any, weight: Any, centre: Any, scale: Any) -> None:
         """Write centre and scale."""
+        if correction is not None:
+            mean, var = self.norm.running_statistics()
         np.subtract(0 if own is None else own, mean, out=centre)
         np.add(var, self.norm.eps, out=scale)
         np.sqrt(scale, out=scale)

@@ -49,9 +49,13 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
         by_class = [self.by_class(n, a) for n, a in (("x", x), ("log_p", log_p), ("e", self.scores("e", x.shape)))]
         rows = [self.buf(f"{name} of x", t.shape, dtype) for name, dtype in (("top", x.dtype), ("total", "float64"))]
         self.act("log_p", log_probabilities)(*by_class, *rows)
-        self.act("loss", mean)(numbers, at, count, loss)
+        self.act("loss", self.limited_mean if self.min_probability else mean)(numbers, at, count, loss)
         self.save(log_p=log_p, numbers=numbers, at=at, count=count)
         return loss
+
+    def limited_mean(self, numbers: Any, at: Any, count: Any, loss: Any) -> None:
+        """`mean`, with no log p below that of min_probability."""
+        loss[()] = exact_sum(self.limited(numbers[at])) / -count
 
     def by_class(self, name: str, scores: Any) -> Any:
         """Scores (N, K) as (K, N)."""

@@ -10,11 +10,10 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
-from ...layers.norms.batch_norm import BatchNorm, values_per_channel
+from ...layers.norms.batch_norm import BatchNorm, corrected_share, unbiased, values_per_channel
 from ...layers.norms.layer_norm import LayerNorm
 from ...layers.norms.local_response_norm import LocalResponseNorm
 from ...layers.norms.standardize import per_channel
-from ...schema.errors import LayerError
 from ..protocol import Circumstances
 from . import primitives
 from .activation import in_order_of_memory, rectify_what_is_not_finite
@@ -43,6 +42,13 @@ def give(layer: Any, dweight: Any, dbias: Any) -> None:
         if layer.needs_param_grad[name]:
             grad = layer.grads[name]
             grad[...] = total if layer.overwrites_grad else grad + total
+
+
+def correct(sum_of_means: Any, sum_of_vars: Any, correction: Any, mean: Any, var: Any) -> None:
+    """Write mean and var from their sums and the sum of the weights."""
+    share = corrected_share(np, correction)
+    np.multiply(sum_of_means, share, mean)
+    np.multiply(sum_of_vars, share, var)
 
 
 class OneDnnBatchNorm(OneDnn, BatchNorm):
@@ -75,13 +81,13 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
 
     def forward(self, x: Any) -> Any:
         learning = self.phase == "train" and not self.use_running_stats
-        if learning and values_per_channel(x) < 2:
-            raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
+        if learning:
+            self.expect_several(values_per_channel(x))
         x4 = self.settled("x", self.as_image("x", x), "saved")
         y = self.buf("y", x.shape) if x.ndim == 2 else self.image("y", x.shape)
         y4, mask = self.settled("y", self.as_image("y", y)), self.mask(x4)
         if not learning:
-            mean, var = self.state.running_mean, self.state.running_var
+            mean, var = self.fixed_statistics()
             self.normalize(x4, mean, var, y4, mask)
         else:
             mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
@@ -91,6 +97,8 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             else:
                 self.normalize_many(x4, mean, var, y4, mask, self.view("y rows", y, positions))
             self.follow_batch(mean, var, rough, values_per_channel(x))
+            if self.bias_correction:
+                self.act("one more", self.count_batch)(self.state.correction)
         if self.relu:  # a NaN among the elements of a batch is one in its mean
             flat = None if learning else self.view("x flat", x4, in_order_of_memory)
             self.act("not finite", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
@@ -123,9 +131,10 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
     def follow_batch(self, mean: Any, var: Any, rough: Any, m: int) -> None:
         """What `follow` does with both statistics: a pass for each, in which the rough mean is added again."""
         running_mean, running_var = self.state.running_mean, self.state.running_var
+        of_batch = 1.0 if self.bias_correction else self.momentum
         kept, of_mean, of_var = (
             self.view(f"share {share}", None, lambda _, share=share: np.array([share], mean.dtype))
-            for share in (1 - self.momentum, self.momentum, self.momentum * (m / (m - 1)))
+            for share in (1 - self.momentum, of_batch, of_batch * unbiased(m))
         )
         if rough is None:
             self.op("running mean", primitives.blend)(mean, running_mean, running_mean, of_mean, kept, None)
@@ -134,6 +143,20 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             op = self.op(f"running mean {added}", primitives.blend, added)
             op(mean, rough, running_mean, of_mean, of_mean, None)
         self.op("running var", primitives.blend)(var, running_var, running_var, of_var, kept, None)
+
+    def count_batch(self, correction: Any) -> None:
+        """What `follow` does with the sum of the weights."""
+        np.multiply(correction, 1 - self.momentum, correction)
+        np.add(correction, 1, correction)
+
+    def fixed_statistics(self) -> tuple[Any, Any]:
+        """The mean and the variance that eval normalises by, in memory that stays where it is."""
+        sums = self.state.running_mean, self.state.running_var
+        if not self.bias_correction:
+            return sums
+        mean, var = (self.buf(f"corrected {i}", a.shape, life="saved") for i, a in enumerate(sums))
+        self.act("corrected", correct)(*sums, self.state.correction, mean, var)
+        return mean, var
 
     def affine_params(self) -> tuple[Any, Any]:
         """weight and bias, or None for both."""

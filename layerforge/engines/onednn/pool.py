@@ -86,6 +86,10 @@ class OneDnnMaxPooling(OneDnnPooling):
     def algorithm(self) -> int:
         return MAX_POOLING
 
+    @classmethod
+    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        return "with the places of the maxima" if len(tops) > 1 else super().refuses(reference, bottoms, tops)
+
     def look_again(self, x: Any, y: Any, where: Any) -> None:
         self.act("not finite", self.choose_again)(x, self.view("x flat", x, in_order_of_memory), y, where)
 

@@ -49,6 +49,10 @@ class OneDnnRecurrent(OneDnn, Recurrent):
             return "a state of one number"
         if bottoms[0].shape[0] * bottoms[0].shape[1] > MANY:
             return "oneDNN's gradients of parameters, sums over so many steps, lose digits"
+        if reference.initial_states:
+            return "with initial states"
+        if reference.stateful:
+            return "with states that it goes on from"
         return "with a second bottom" if len(bottoms) > 1 else super().refuses(reference, bottoms, tops)
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
@@ -128,18 +132,18 @@ class OneDnnRecurrent(OneDnn, Recurrent):
 
     def give(self, key: str, gradient: Any, theirs: Any, ours: Any) -> None:
         """Add a block of a gradient to that of the parameter which it belongs to, if it does."""
-        if ours is None or not self.needs_param_grad[key]:
+        if ours is None or key not in self.params or not self.needs_param_grad[key]:
             return
         source = self.block(f"d{key} there", gradient, theirs)
         maker = primitives.copy if self.overwrites_grad else primitives.add_to
         self.op(f"d{key} {ours}", maker)(source, self.block(f"d{key}", self.grads[key], ours))
 
-    def along(self, dx: Any, moved: Mapping[str, Any]) -> tuple[Any, ...]:
+    def along(self, dx: Any, moved: Mapping[str, Any], dinitial: Sequence[Any] = ()) -> tuple[Any, ...]:
         """The reference's, after its forward: oneDNN does not tell what its gates were."""
         first = next(iter(self.saved.traces.values()))
         with self.as_if_saved():
             Recurrent.forward(self, turned(first[0]))
-            return Recurrent.along(self, dx, moved)
+            return Recurrent.along(self, dx, moved, dinitial)
 
     # Arrays -------------------------------------------------------------------------------------------------------
 
@@ -188,7 +192,9 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         bias = self.buf(f"bias{end}", shape, life="saved")
         for theirs, *both in self.bias_blocks:
             keys = [(f"{kind}{end}", ours) for kind, ours in zip(BIASES, both, strict=True) if ours is not None]
-            terms = [self.block(key, self.params[key], ours) for key, ours in keys]
+            terms = [self.block(key, self.params[key], ours) for key, ours in keys if key in self.params]
+            if not terms:  # of a GRU with a single bias: what r multiplies
+                terms = [self.zeros((self.hidden_size, 1))]
             add = (primitives.binary, primitives.ADD) if len(terms) > 1 else (primitives.copy,)
             self.op(f"bias{end} {theirs}", *add)(*terms, self.block(f"bias{end}", bias, theirs))
         return bias

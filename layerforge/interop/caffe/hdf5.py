@@ -9,6 +9,7 @@ Foreign files are read by a child process with limits (see data/hdf5_child.py).
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from ...data.hdf5 import describe, read_arrays, read_text
 from .blobs import array, blob
 from .message import Message, Origin
 
+MOST_BLOBS = 1000  # of a layer
 REMEDY = "is it a .caffemodel.h5 or .solverstate.h5 that Caffe wrote?"
 
 
 def load_model(path: str | Path) -> Message:
     """The NetParameter of a .caffemodel.h5: its layers have a name and blobs, nothing else.
 
+    Of a parameter that layers share Caffe stores the owner's: a blob that is missing before others is an empty one.
     Errors   DataError that names the file: it is damaged, or has no weights as Caffe stores them
     """
     found = describe(str(path))
@@ -36,14 +39,23 @@ def load_model(path: str | Path) -> Message:
     if not layers:
         raise file_error(path, "holds no weights: there is nothing in data/<layer>/", REMEDY)
     _demand_floats(path, [name for names in layers.values() for name in names.values()])
-    ordered = {layer: _in_order(path, f"data/{layer}", names) for layer, names in layers.items()}
-    arrays = read_arrays(str(path), [name for names in ordered.values() for name in names])
+    for layer, names in layers.items():
+        if not all(number.isdecimal() and int(number) < MOST_BLOBS for number in names):
+            told = ", ".join(sorted(names)[:8])
+            raise file_error(path, f"'data/{layer}' has {told}, which are not the numbers of blobs", REMEDY)
+    arrays = read_arrays(str(path), [name for names in layers.values() for name in names.values()])
     net = Message("NetParameter", Origin(str(path)))
-    for layer, names in ordered.items():
+    for layer, names in layers.items():
         made = net.add("layer", Message("LayerParameter", Origin(f"{path}: data/{layer}")))
         made.set("name", layer)
-        made.set("blobs", [blob(arrays[name]) for name in names])
+        last = max(map(int, names))
+        made.set("blobs", [_blob_of(arrays, names.get(str(number))) for number in range(last + 1)])
     return net
+
+
+def _blob_of(arrays: Mapping[str, np.ndarray], name: str | None) -> Message:
+    """A dataset as a blob; an empty one where there is none."""
+    return Message("BlobProto") if name is None else blob(arrays[name])
 
 
 def load_state(path: str | Path) -> Message:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...arrays.functional import expect_role, unbroadcast
 from ...arrays.spec import Spec
+from ...contract.fillers import Filler
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
 from ...schema.params import param
@@ -34,6 +35,7 @@ class PReLU(Layer):
 
     num_parameters: int = param(1, help="1, or the number of channels", ge=1)
     init: float = param(0.25, help="start value of weight")
+    weight_filler: Filler | None = param(None, help="start values of weight; null: each is init")
 
     examples = [
         Example({}, [Spec((3, 5))]),
@@ -44,6 +46,7 @@ class PReLU(Layer):
         Example({"init": -0.5}, [Spec((3, 1))]),
         Example({"num_parameters": 3}, [Spec((2, 3))]),
         Example({"num_parameters": 3, "init": 1.5}, [Spec((2, 3, 2, 1))]),
+        Example({"num_parameters": 2, "weight_filler": "uniform"}, [Spec((2, 2, 3))]),
         Example({"num_parameters": 4}, [Spec((1, 4, 5))]),
         Example({}, [Spec((3, 5), low=-1e4, high=1e4)], "extreme"),
     ]
@@ -61,7 +64,7 @@ class PReLU(Layer):
         if self.num_parameters not in (1, channels):
             found = "a bottom without channels" if channels is None else f"{channels} channels"
             raise LayerError(f"{self.num_parameters} parameters for {found}", hint="take 1, or one for each channel")
-        self.add_param("weight", (self.num_parameters,), self.init, decay_mult=0)
+        self.add_param("weight", (self.num_parameters,), self.weight_filler or self.init, decay_mult=0)
         return x
 
     def slopes(self, x: Any) -> Any:

@@ -17,17 +17,35 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # the fixed poi
 
 
 def rectify(self: Any, x: Any, y: Any) -> None:
-    """max(x, a x) is x above zero and a x below, for slopes a from 0 to 1."""
-    self.xp.maximum(x, self.negative_slope * x if self.negative_slope else 0, out=y)
+    """x above zero and a x below: max(x, a x) for slopes a from 0 to 1, min(x, a x) for larger ones."""
+    a = self.negative_slope
+    if a < 0:
+        self.xp.copyto(y, self.xp.where(x > 0, x, a * x))
+    elif a > 1:
+        self.xp.minimum(x, a * x, out=y)
+    else:
+        self.xp.maximum(x, a * x if a else 0, out=y)
 
 
-def rectified(self: Any, dy: Any, y: Any) -> Any:
-    """y has the sign of x, except that it is zero for x < 0 when the slope is: either way y > 0 where x > 0."""
-    dx = (y > 0).astype(dy.dtype)  # a product of masks: choosing by `where` branches at each element and is slower
+def rectified(self: Any, dy: Any, kept: Any) -> Any:
+    """By y, which has the sign of x, or is zero for x < 0 when the slope is; of a slope below 0, by x."""
+    dx = (kept > 0).astype(dy.dtype)  # a product of masks: choosing by `where` branches at each element and is slower
+    if not 0 <= self.negative_slope <= 1:
+        return dy * self.xp.where(dx, dx, dx.dtype.type(self.negative_slope))
     if self.negative_slope:
         dx = self.xp.maximum(dx, self.negative_slope)
     dx *= dy
     return dx
+
+
+def reads_what_tells_the_sign(self: Any) -> None:
+    """Below zero a negative slope makes y positive: then x alone says where it was, and y may not overwrite it."""
+    if self.negative_slope < 0:
+        self.reads, self.backward_reads, self.inplace = "bottom", ("bottom",), False
+
+
+RECTIFIED = "x where x > 0, otherwise negative_slope x"
+ANY_SLOPE = "A negative_slope below 0 makes y positive on both sides: then x is kept, and y does not overwrite it."
 
 
 def between(self: Any, x: Any, low: float, high: float, out: Any) -> Any:
@@ -87,21 +105,23 @@ def hard_swish_slope(self: Any, dy: Any, x: Any) -> Any:
 
 ReLU = elementwise(
     "ReLU", "rectified linear unit, leaky where negative_slope is not 0 (Caffe: ReLU)",
-    y="max(x, negative_slope x)",                                f=rectify,
+    y=RECTIFIED,                                                 f=rectify,
     dx="dy where x > 0, otherwise negative_slope dy",            df=rectified,  reads="top",
-    params={"negative_slope": (float, param(0.0, help="slope for x < 0", ge=0, le=1))},
-    tried=({}, {"negative_slope": 0.1}, {"negative_slope": 1.0}),
-    bad=[Bad({"negative_slope": -0.1}, "must be >= 0"), Bad({"alpha": 0.1}, "did you mean 'negative_slope'?")],
+    params={"negative_slope": (float, param(0.0, help="slope for x < 0, any number"))},
+    validate=reads_what_tells_the_sign,  note=ANY_SLOPE,
+    tried=({}, {"negative_slope": 0.1}, {"negative_slope": 1.0}, {"negative_slope": -0.5}, {"negative_slope": 2.5}),
+    bad=[Bad({"negative_slope": "steep"}, "must be a number"), Bad({"alpha": 0.1}, "did you mean 'negative_slope'?")],
     source="Nair & Hinton 2010, Maas et al. 2013; compare torch.nn.ReLU and LeakyReLU",
 )  # fmt: skip
 
 LeakyReLU = elementwise(
     "LeakyReLU", "rectified linear unit that lets a little through below zero (Caffe: ReLU)",
-    y="max(x, negative_slope x)",                                f=rectify,
+    y=RECTIFIED,                                                 f=rectify,
     dx="dy where x > 0, otherwise negative_slope dy",            df=rectified,  reads="top",
-    params={"negative_slope": (float, param(0.01, help="slope for x < 0", ge=0, le=1))},
+    params={"negative_slope": (float, param(0.01, help="slope for x < 0, any number"))},
+    validate=reads_what_tells_the_sign,  note=ANY_SLOPE,
     tried=({}, {"negative_slope": 0.3}, {"negative_slope": 0.0}),
-    bad=[Bad({"negative_slope": 1.5}, "must be <= 1"), Bad({"alpha": 0.1}, "did you mean 'negative_slope'?")],
+    bad=[Bad({"negative_slope": [0.1]}, "must be a number"), Bad({"alpha": 0.1}, "did you mean 'negative_slope'?")],
     source="Maas et al. 2013; compare torch.nn.LeakyReLU",
 )  # fmt: skip
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from ...arrays.functional import sigmoid, softplus
 from ...arrays.spec import Spec
-from ...contract.layer import Bad
+from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
 from ...schema.params import param
+from .element_loss import CountedLoss
 from .regression_loss import ANY, regression
 
 
@@ -25,9 +26,15 @@ def pos_weight(self: Any) -> Any:
     return 1.0 if self.pos_weight is None else self.pos_weight
 
 
+SOME = [Spec((3, 4)), Spec((3, 4), low=-1, high=2)]  # targets beyond 0 and 1, so that some are cut to others than 0
+WEIGHTED_SOME = Example({"ignore_index": 0}, [*SOME, Spec((3,), low=0.1, high=3)], "weights of samples")
+
 BCEWithLogitsLoss = regression(
-    "BCEWithLogitsLoss", "binary cross entropy, from scores (Caffe: SigmoidCrossEntropyLoss, with reduction batchmean)",
-    loss="p t log(1 + e⁻ˣ) + (1 - t) log(1 + eˣ),   p = pos_weight",
+    "BCEWithLogitsLoss", "binary cross entropy, from scores (Caffe: SigmoidCrossEntropyLoss)",
+    loss="p t log(1 + e⁻ˣ) + (1 - t) log(1 + eˣ),   p = pos_weight; 0 where t, cut to an integer, is ignore_index",
+    divisors="what normalization counts (reduction mean), N (batchmean) or 1 (sum)",
+    note="normalization counts the elements that are not ignored, all elements, or the samples, as Caffe's layer does\n"
+    "    by default; or nothing, and m is 1.",
     f=lambda self, x, t: pos_weight(self) * t * softplus(self.xp, -x) + (1 - t) * softplus(self.xp, x),
     dx="dx = dℓ ((1 - t) σ(x) - p t σ(-x)) with σ(x) = 1 / (1 + e⁻ˣ);   dℓ (σ(x) - t) for p = 1",
     dfdx=lambda self, x, t: (1 - t) * sigmoid(self.xp, x) - pos_weight(self) * t * sigmoid(self.xp, -x),
@@ -38,7 +45,11 @@ BCEWithLogitsLoss = regression(
         "balanced: n₀ / n₁ of data.train", ge=0))},
     tried=({"pos_weight": 3.0}, {"pos_weight": [0.5, 2.0, 0.0, 1.0]}),
     domains=(ANY, {"low": 0, "high": 1}),
-    bad=[Bad({"pos_weight": -1.0}, "must be >= 0"), Bad({"pos_weight": [1.0]}, "1 pos_weights", [Spec((3, 2))] * 2)],
+    base=CountedLoss,
+    more=[*(Example({"ignore_index": 0, "normalization": n}, SOME) for n in ("valid", "full")), WEIGHTED_SOME],
+    bad=[Bad({"normalization": "valids"}, "must be one of valid, full, batch_size, none"),
+         Bad({"reduction": "sum", "normalization": "full"}, "normalization full with reduction sum"),
+         Bad({"pos_weight": -1.0}, "must be >= 0"), Bad({"pos_weight": [1.0]}, "1 pos_weights", [Spec((3, 2))] * 2)],
     check=check_pos_weight,
     scores="binary_logits",
     source="compare torch.nn.BCEWithLogitsLoss",

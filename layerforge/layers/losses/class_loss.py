@@ -16,6 +16,20 @@ from .loss import reduction_param
 from .sample_weights import SampleWeights
 
 
+def normalization_param() -> Any:
+    """The hyper-parameter of that name, in Caffe's words."""
+    return param("valid", help="what the mean divides by", choices=("valid", "full", "batch_size", "none"))
+
+
+def expect_mean(reduction: str, normalization: str) -> None:
+    """ConfigError for a normalization where there is no mean that it would be of."""
+    if reduction != "mean" and normalization != "valid":
+        raise ConfigError(
+            f"normalization {normalization} with reduction {reduction}",
+            hint="normalization says what reduction: mean divides by",
+        )
+
+
 class LabelLoss(SampleWeights, Labelled):
     """Base of the losses of labels: a single loss for each position, 0 where ignored.
 
@@ -30,16 +44,10 @@ class LabelLoss(SampleWeights, Labelled):
     loss = True
 
     reduction: str = reduction_param()
-    normalization: str = param(
-        "valid", help="what the mean divides by", choices=("valid", "full", "batch_size", "none")
-    )
+    normalization: str = normalization_param()
 
     def validate(self) -> None:
-        if self.reduction != "mean" and self.normalization != "valid":
-            raise ConfigError(
-                f"normalization {self.normalization} with reduction {self.reduction}",
-                hint="normalization says what reduction: mean divides by",
-            )
+        expect_mean(self.reduction, self.normalization)
 
     def setup(self, x: Spec, labels: Spec, *weight: Spec) -> Spec:
         super().setup(x, labels)

@@ -27,9 +27,10 @@ class ContrastiveLoss(Loss):
     Shapes    x₁ and x₂ (N, d1, ...) real, of the same shape; t (N) index; y a single number or (N)
     Backward  With ∂r/∂x₁ = u/r and dℓ = dy / N, what reaches one ℓ (reduction sum or none: dℓ = dy),
                   dx₁ = dℓ u of a pair that matches
-                  dx₁ = -dℓ max(0, margin - r) u/r of one that does not, 0 for r = 0 (Caffe divides by r + 1e-4);  with
-                        legacy_version  -dℓ u where r² < margin
+                  dx₁ = -dℓ max(0, margin - r) u/r of one that does not, 0 for r = 0;  with legacy_version  -dℓ u where
+                        r² < margin
                   dx₂ = -dx₁
+              With gradient_eps u/r is u / (r + gradient_eps): no exact derivative, but Caffe's gradient with 1e-4
     Keeps     the slope of each ℓ with respect to x₁, an array of its shape
     Cost      4 operations per element forward, 1 backward
     Errors    LayerError when the shapes do not fit; LayerError (exit 3) for a t that is neither 0 nor 1
@@ -41,11 +42,14 @@ class ContrastiveLoss(Loss):
     margin: float = param(1.0, help="distance from which on pairs that do not match are left alone", gt=0)
     legacy_version: bool = param(False, help="hold the squared distance against the margin, as early Caffe did")
 
+    gradient_eps: float = param(0.0, help="added to the distance in the gradient's divisor; Caffe: 1e-4", ge=0)
+
     examples = [
         *(
             Example(e, [Spec((5, 4)), Spec((5, 4)), index((5,), 2)])
             for e in ({}, {"margin": 4.0}, {"margin": 9.0, "legacy_version": True}, *REDUCED)
         ),
+        Example({"margin": 4.0, "gradient_eps": 0.2}, [Spec((5, 4)), Spec((5, 4)), index((5,), 2)]),
         Example({"margin": 5.0}, [Spec((3, 2, 1, 2)), Spec((3, 2, 1, 2)), index((3,), 2)]),
         Example({}, [Spec((1, 1)), Spec((1, 1)), index((1,), 1)]),
         Example({}, [Spec((0, 2)), Spec((0, 2)), index((0,), 2)]),
@@ -53,10 +57,14 @@ class ContrastiveLoss(Loss):
     ]
     bad_examples = [
         Bad({"margin": 0}, "must be > 0"),
+        Bad({"gradient_eps": -1e-4}, "must be >= 0"),
         Bad({}, "bottom[1] has shape (3, 1), expected (3, 2)", [Spec((3, 2)), Spec((3, 1)), index((3,), 2)]),
         Bad({}, "bottom[2], the labels, has shape (3, 1), expected (3,)", [*[Spec((3, 2))] * 2, index((3, 1), 2)]),
         Bad({}, "bottom[2] must be integers", [Spec((3, 2)), Spec((3, 2)), Spec((3,))]),
     ]
+
+    def validate(self) -> None:
+        self.exact_gradient = self.gradient_eps == 0
 
     def setup(self, first: Spec, second: Spec, t: Spec) -> Spec:
         expect_alike((first, second))
@@ -76,7 +84,7 @@ class ContrastiveLoss(Loss):
             apart, slope = xp.maximum(self.margin - d * d, 0) / 2, -(d * d < self.margin).astype(d.dtype)
         else:
             short = xp.maximum(self.margin - d, 0)
-            apart, slope = short * short / 2, -short / xp.where(d > 0, d, 1)
+            apart, slope = short * short / 2, -short / (xp.where(d > 0, d, 1) + self.gradient_eps)
         slope = xp.where(match, 1, slope)[:, None] * u
         self.save(slope=slope.reshape(first.shape), n=n)
         return self.reduce(xp.where(match, d * d / 2, apart), n)

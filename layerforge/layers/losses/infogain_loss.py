@@ -11,15 +11,15 @@ from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
 from ...schema.params import param
 from ...schema.registry import register
-from .class_loss import BAD_EXAMPLES, IMAGE, ClassLoss
+from .class_loss import BAD_EXAMPLES, IMAGE
 from .class_loss import EXAMPLES as CLASS_EXAMPLES
-from .softmax_cross_entropy import cross_entropy, cross_entropy_slope
+from .softmax_cross_entropy import SoftmaxLoss, cross_entropy, cross_entropy_slope
 
 COSTS = [[1.0, 0.5, 0.0], [0.2, 2.0, -0.3], [0.0, 0.1, 1.0]]
 
 
 @register
-class InfogainLoss(ClassLoss):
+class InfogainLoss(SoftmaxLoss):
     """InfogainLoss: cross entropy with a weight for every pair of classes (Caffe: InfogainLoss)
 
         p = softmax(x) over the classes
@@ -28,8 +28,8 @@ class InfogainLoss(ClassLoss):
 
     The row H[label] says how much each answer is worth where that label is right. The identity matrix gives
     SoftmaxCrossEntropy. H is a third bottom, or the hyper-parameter `matrix`; w is weight, or 1. m is the sum of the
-    w[label] of the positions that count, unless normalization says otherwise. Caffe limits p to at least 1e-20; here
-    log p is exact.
+    w[label] of the positions that count, unless normalization says otherwise. Caffe limits p in the logarithm, though
+    not in the gradient, to at least 1e-20: min_probability does.
 
     Shapes    x (N, K) or (N, K, d1, ...) real, labels (N) or (N, d1, ...) index, H (K, K) real, y a single number or as
               the labels
@@ -55,6 +55,7 @@ class InfogainLoss(ClassLoss):
             for e in CLASS_EXAMPLES
             if e.bottoms[0].shape != (1, 1) and len(e.bottoms) == 2  # H would look as if it had the batch axis
         ),
+        Example({"matrix": COSTS, "min_probability": 0.3}, IMAGE),
         Example({"matrix": [[1.5]]}, [Spec((1, 1)), index((1,), 1)]),
         Example({"matrix": COSTS, "weight": [0.5, 2.0, 1.0]}, IMAGE),
         Example({"matrix": [[1.0, 0.5], [0.0, 1.0]]}, [Spec((3, 2), low=-1e4, high=1e4), index((3,), 2)], "extreme"),
@@ -97,7 +98,7 @@ class InfogainLoss(ClassLoss):
         a = self.xp.moveaxis(h[classes[:, 0]], -1, 1) * weights
         log_p = log_softmax(self.xp, x, 1)
         self.save(log_p=log_p, a=a, classes=classes, weights=weights, n=n, factor=None)  # the third bottom is H
-        return self.reduce(cross_entropy(self.xp, log_p, a), n)
+        return self.reduce(cross_entropy(self.xp, self.limited(log_p), a), n)
 
     def partial(self, i: int) -> Any:
         return cross_entropy_slope(self.xp, self.saved.log_p, self.saved.a)
@@ -106,13 +107,13 @@ class InfogainLoss(ClassLoss):
         if i != 2:
             return super().gradient(i, up)
         each = self.saved.weights * (self.spread(up) if self.reduction == "none" else up)
-        return -self.by_class(self.mine() * each).T @ self.by_class(self.saved.log_p)
+        return -self.by_class(self.mine() * each).T @ self.by_class(self.limited(self.saved.log_p))
 
     def tangent(self, i: int, v: Any) -> Any:
         if i != 2:
             return super().tangent(i, v)
         rows = self.xp.moveaxis(v[self.saved.classes[:, 0]], -1, 1)
-        return self.gather(-rows * self.saved.weights * self.saved.log_p)
+        return self.gather(-rows * self.saved.weights * self.limited(self.saved.log_p))
 
     def mine(self) -> Any:
         """Whether each position (N, K, d1, ...) has that label."""

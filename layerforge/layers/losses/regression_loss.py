@@ -69,7 +69,7 @@ DOC = """{name}: {what}
 
     ℓ = {loss}
     y = Σ ℓ / m      m is {divisors}; with reduction none y is ℓ
-
+{note}
 Shapes    x and t real, of the same shape with a batch axis; ω (N) or as x, real; y a single number, or as x with
           reduction none
 Backward  With dℓ = dy / m, what reaches one ℓ (reduction none: dℓ = dy),
@@ -106,19 +106,22 @@ def regression(
     dfdt: Callable[..., Any],
     source: str,
     divisors: str = DIVISORS,
+    note: str = "",
     params: Mapping[str, Any] | None = None,
     tried: Sequence[Mapping[str, Any]] = (),
     domains: tuple[Mapping[str, Any], Mapping[str, Any]] = (ANY, ANY),
     extreme: float = 1e4,
     bad: Sequence[Bad] = (),
+    base: type[RegressionLoss] = RegressionLoss,
+    more: Sequence[Example] = (),
     **own: Any,
 ) -> Any:
     """Make a loss between elements: the layer `name`.
 
     loss, dx and dt are the formulas that the documentation shows, f, dfdx and dfdt the same as methods of the layer;
-    divisors says what m is for each reduction.
+    divisors says what m is for each reduction, note what else there is to say.
     params are its hyper-parameters, tried the settings that the checks run, domains bounds of x and t. Where those are
-    unbounded the checks go to ±extreme. own are further methods.
+    unbounded the checks go to ±extreme. more are further examples, own further methods.
     """
 
     def pair(*shape: int) -> list[Spec]:
@@ -133,9 +136,11 @@ def regression(
     if domains[0] is ANY:
         wide = Spec((3, 4), low=-extreme, high=extreme)
         examples += [Example({**s}, [wide, wide if domains[1] is ANY else pair(3, 4)[1]], "extreme") for s in settings]
-    text = DOC.format(name=name, what=what, loss=loss, divisors=divisors, dx=dx, dt=dt, source=source)
+    examples += more
+    said = {"divisors": divisors, "note": f"\n    {note}\n" if note else ""}
+    text = DOC.format(name=name, what=what, loss=loss, dx=dx, dt=dt, source=source, **said)
     own |= {"f": f, "dfdx": dfdx, "dfdt": dfdt, "examples": examples, "bad_examples": [*BAD_EXAMPLES, *bad]}
-    return add_member(RegressionLoss, name, text, params=params, **own)
+    return add_member(base, name, text, params=params, **own)
 
 
 def of_difference(name: str, what: str, *, dx: str, f: Callable[..., Any], df: Callable[..., Any], **entry: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +31,24 @@ def cross_entropy_slope(xp: Any, log_p: Any, a: Any) -> Any:
     return dx
 
 
+class SoftmaxLoss(ClassLoss):
+    """Base of the losses that take log p of a softmax, of which they may limit p as Caffe does."""
+
+    min_probability: float = param(
+        0.0, help="least p in the loss, not in its gradient; Caffe: 1.17549435e-38, of infogain 1e-20", ge=0, lt=1
+    )
+
+    def validate(self) -> None:
+        super().validate()
+        self.exact_gradient = self.min_probability == 0
+
+    def limited(self, log_p: Any) -> Any:
+        """log p, not below that of min_probability."""
+        return self.xp.maximum(log_p, math.log(self.min_probability)) if self.min_probability else log_p
+
+
 @register
-class SoftmaxCrossEntropy(ClassLoss):
+class SoftmaxCrossEntropy(SoftmaxLoss):
     """SoftmaxCrossEntropy: cross entropy of targets and the softmax of scores (Caffe: SoftmaxWithLoss)
 
         p = softmax(x) over the classes
@@ -41,7 +58,8 @@ class SoftmaxCrossEntropy(ClassLoss):
 
     With labels, without weights and smoothing, ℓ = -log p[label]. log p = x - max x - log Σ exp(x - max x) stays finite
     where p would round to zero. m is the sum of the weights w[label] of the positions that count, their number for
-    probabilities, unless normalization says otherwise. Where no position counts y is 0 (torch: NaN).
+    probabilities, unless normalization says otherwise. Where no position counts y is 0 (torch: NaN). With
+    min_probability ℓ has log max(p, min_probability), and ends there as Caffe's does; the gradient of x stays as it is.
 
     Shapes    x (N, K) or (N, K, d1, ...) real; t (N) or (N, d1, ...) index: labels, or real and as x: probabilities;
               ω (N) or (N, d1, ...) real; y a single number, or a loss per position (N, d1, ...)
@@ -67,6 +85,7 @@ class SoftmaxCrossEntropy(ClassLoss):
     examples = [
         *EXAMPLES,
         Example({}, [Spec((4, 5), low=-1e4, high=1e4), index((4,), 5)], "extreme"),
+        Example({"min_probability": 0.2}, [Spec((4, 5)), index((4,), 5)]),
         Example({"label_smoothing": 0.1}, [Spec((4, 5)), index((4,), 5)]),
         Example(
             {"label_smoothing": 0.3, "weight": [1.0, 0.5, 2.0], "ignore_index": 1, "reduction": "none"},
@@ -88,6 +107,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         Bad({}, "has shape (4,), expected (4, 5)", [Spec((4, 5)), Spec((4,))]),
         Bad({"ignore_index": 1}, "probabilities have no label to ignore", [Spec((4, 5)), Spec((4, 5))]),
         Bad({"label_smoothing": 1.5}, "must be <= 1"),
+        Bad({"min_probability": 1.0}, "must be < 1"),
     ]
 
     def setup(self, x: Spec, t: Spec, *weight: Spec) -> Spec:
@@ -115,7 +135,7 @@ class SoftmaxCrossEntropy(ClassLoss):
             classes, valid = self.targets(x, t)
             a = self.mixture(one_hot(self.xp, classes, x.shape[1]).astype(x.dtype)) * valid
         log_p = log_softmax(self.xp, x, 1)
-        return cross_entropy(self.xp, log_p, a), {"log_p": log_p, "a": a}
+        return cross_entropy(self.xp, self.limited(log_p), a), {"log_p": log_p, "a": a}
 
     def mixture(self, q: Any) -> Any:
         """a = w ((1 - ε) q + ε/K)."""
@@ -132,7 +152,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         log_p = self.saved.log_p
         if i == 0:
             return cross_entropy_slope(self.xp, log_p, self.saved.a)
-        return (self.label_smoothing - 1) * self.class_weights(log_p.ndim) * log_p
+        return (self.label_smoothing - 1) * self.class_weights(log_p.ndim) * self.limited(log_p)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 6 * bottoms[0].size

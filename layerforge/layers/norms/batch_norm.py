@@ -32,6 +32,17 @@ class BatchNorm(Layer):
     moving_average_fraction, so Caffe's 0.999 is 0.001 here. With momentum 0.1 the start values 0 and 1 still weigh 0.9ᵏ
     after k batches, 1 % at k = 44: until then eval is off. Neither weight nor bias decays (torch and Caffe decay both).
 
+    bias_correction: true holds sums instead, which start at 0, and the sum of their weights, as Caffe's three blobs do;
+    with decay = 1 - momentum, which is then Caffe's moving_average_fraction itself,
+
+        correction   = decay correction + 1
+        running_mean = decay running_mean + μ
+        running_var  = decay running_var + var m / (m - 1)      (times 1 where m = 1)
+
+    and eval normalises by running_mean / correction and running_var / correction, by 0 and 0 before the first batch:
+    weighted means of what the batches had, with no share of a start value, so that eval is right from the first batch
+    on. With momentum 0 they are the plain means of all batches. With one value per channel var is 0 and y = bias.
+
     Which statistics normalise, and whether the running ones follow:
 
         by default                   train: batch, follow      eval: running
@@ -41,7 +52,8 @@ class BatchNorm(Layer):
     The second is for fine-tuning a trained net on batches that are too small or too special to learn statistics from;
     weight and bias still learn (`freeze: true` stops them). It needs the running statistics of a trained net.
 
-    Shapes    x (N, C) to (N, C, d1, d2, d3), real; y the same; weight, bias, running_mean, running_var (C,)
+    Shapes    x (N, C) to (N, C, d1, d2, d3), real; y the same; weight, bias, running_mean, running_var (C,);
+              correction (1,)
     Backward  Per channel, all sums over its m values. With g = weight dy, the gradient of x̂:
                   dweight = Σ dy x̂,   dbias = Σ dy
               var = Σⱼ (xⱼ - μ)² / m. Through μ it does not move, as ∂var/∂μ = -(2/m) Σⱼ (xⱼ - μ) = 0. So
@@ -54,8 +66,8 @@ class BatchNorm(Layer):
               With running statistics μ and σ are constants: dx = (weight / σ) dy.
     Keeps     x̂ and 1/σ, so y may overwrite x
     Cost      about 7 operations per element forward, 8 backward
-    Errors    LayerError with one value per channel, which has no variance, where the batch's statistics normalise;
-              ConfigError for use_running_stats without track_running_stats
+    Errors    LayerError with one value per channel, which has no variance, where the batch's statistics normalise
+              without bias_correction; ConfigError for use_running_stats or bias_correction without track_running_stats
     Source    Ioffe & Szegedy 2015; compare torch.nn.BatchNorm2d
     """
 
@@ -66,6 +78,7 @@ class BatchNorm(Layer):
     affine: bool = param(True, help="learn weight and bias")
     track_running_stats: bool = param(True, help="keep running statistics; without, eval uses the batch's, too")
     use_running_stats: bool = param(False, help="normalise by the running statistics in train, too, and freeze them")
+    bias_correction: bool = param(False, help="running statistics as sums from 0, and the sum of their weights (Caffe)")
     weight_filler: Filler = param({"type": "constant", "value": 1.0}, help="start values of weight")
     bias_filler: Filler = param("constant", help="start values of bias")
 
@@ -80,6 +93,9 @@ class BatchNorm(Layer):
         Example({"track_running_stats": False}, [Spec((3, 2, 2, 3))]),
         Example({"use_running_stats": True}, [Spec((3, 2, 2, 3))]),
         Example({"use_running_stats": True, "affine": False}, [Spec((1, 4))], "frozen statistics need no batch"),
+        Example({"bias_correction": True, "eps": 0.1}, [Spec((3, 2, 2, 3))]),
+        Example({"bias_correction": True, "momentum": 0.3, "eps": 0.1}, [Spec((1, 3))], "one value per channel"),
+        Example({"bias_correction": True, "use_running_stats": True, "eps": 0.1}, [Spec((2, 3))]),
     ]
     bad_examples = [
         Bad({}, "2 to 5 axes", [Spec((3,))]),
@@ -89,15 +105,17 @@ class BatchNorm(Layer):
         Bad({"num_features": 3}, "unknown key 'num_features'"),
         Bad({"use_global_stats": True}, "did you mean 'use_running_stats'?"),
         Bad({"use_running_stats": True, "track_running_stats": False}, "there are none with track_running_stats"),
+        Bad({"bias_correction": True, "track_running_stats": False}, "there are none with track_running_stats"),
         Bad({}, "must be real numbers", [Spec((3, 2), role="index")]),
     ]
 
     def validate(self) -> None:
-        if self.use_running_stats and not self.track_running_stats:
-            raise ConfigError(
-                "use_running_stats needs running statistics; there are none with track_running_stats: false",
-                hint="leave one of the two out",
-            )
+        for name in ("use_running_stats", "bias_correction"):
+            if getattr(self, name) and not self.track_running_stats:
+                raise ConfigError(
+                    f"{name} needs running statistics; there are none with track_running_stats: false",
+                    hint="leave one of the two out",
+                )
 
     def setup(self, x: Spec) -> Spec:
         expect_role("the bottom", x, "real")
@@ -106,15 +124,21 @@ class BatchNorm(Layer):
         channels = x.shape[1:2]
         if self.track_running_stats:
             self.add_state("running_mean", channels, 0.0)
-            self.add_state("running_var", channels, 1.0)
+            self.add_state("running_var", channels, 0.0 if self.bias_correction else 1.0)
+        if self.bias_correction:
+            self.add_state("correction", (1,), 0.0)
         if self.affine:
             self.add_param("weight", channels, self.weight_filler, decay_mult=0)
             self.add_param("bias", channels, self.bias_filler, decay_mult=0)
         return x
 
     def check_phase(self, phase: str, x: Spec) -> None:
-        by_batch = (phase == "train" and not self.use_running_stats) or not self.track_running_stats
-        if by_batch and values_per_channel(x) < 2:
+        if (phase == "train" and not self.use_running_stats) or not self.track_running_stats:
+            self.expect_several(values_per_channel(x))
+
+    def expect_several(self, m: int) -> None:
+        """LayerError for one value per channel, unless its variance is taken for 0, as by Caffe."""
+        if m < 2 and not self.bias_correction:
             raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
 
     def per_sample_for(self, *bottoms: Spec) -> bool:
@@ -137,27 +161,38 @@ class BatchNorm(Layer):
     def normalize_by_batch(self, x: Any, xhat: Any) -> Any:
         """Fill xhat from the statistics of the batch and let the running ones follow; returns 1/σ."""
         m, over = values_per_channel(x), reduced_axes(x)
-        if m < 2:
-            raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
+        self.expect_several(m)
         mean = centre(self.xp, x, over, out=xhat)
         var = mean_square(xhat, over)
         inv_std = 1 / self.xp.sqrt(var + self.eps)
         xhat *= inv_std
         if self.track_running_stats:
             self.follow("running_mean", mean)
-            self.follow("running_var", var * (m / (m - 1)))
+            self.follow("running_var", var * unbiased(m))
+        if self.bias_correction:
+            self.follow("correction", self.xp.ones_like(self.state.correction))
         return inv_std
 
     def normalize_by_running(self, x: Any, xhat: Any) -> Any:
         """Fill xhat from the running statistics; returns 1/σ."""
-        inv_std = 1 / self.xp.sqrt(per_channel(self.state.running_var, x.ndim) + self.eps)
-        self.xp.subtract(x, per_channel(self.state.running_mean, x.ndim), out=xhat)
+        mean, var = self.running_statistics()
+        inv_std = 1 / self.xp.sqrt(per_channel(var, x.ndim) + self.eps)
+        self.xp.subtract(x, per_channel(mean, x.ndim), out=xhat)
         xhat *= inv_std
         return inv_std
 
+    def running_statistics(self) -> tuple[Any, Any]:
+        """The mean and the variance that eval normalises by."""
+        mean, var = self.state.running_mean, self.state.running_var
+        if not self.bias_correction:
+            return mean, var
+        share = corrected_share(self.xp, self.state.correction)
+        return mean * share, var * share
+
     def follow(self, name: str, batch: Any) -> None:
         """Move a running statistic towards that of the batch."""
-        self.state[name][...] = self.momentum * batch.reshape(-1) + (1 - self.momentum) * self.state[name]
+        of_batch = 1 if self.bias_correction else self.momentum
+        self.state[name][...] = of_batch * batch.reshape(-1) + (1 - self.momentum) * self.state[name]
 
     def backward(self, dy: Any) -> Any:
         over, dx = reduced_axes(dy), dy * self.saved.xhat  # the terms of dweight; their memory then takes dx
@@ -196,3 +231,14 @@ def reduced_axes(x: Any) -> tuple[int, ...]:
 def values_per_channel(x: Any) -> int:
     """m of the formulas."""
     return x.size // x.shape[1]
+
+
+def unbiased(m: int) -> float:
+    """What makes the mean square of m values their variance; 1 for one value, whose variance nobody knows."""
+    return m / (m - 1) if m > 1 else 1.0
+
+
+def corrected_share(xp: Any, correction: Any) -> Any:
+    """What a sum of statistics is times to be their mean: 1 over the sum of their weights, 0 where that is 0."""
+    none = correction == 0
+    return xp.where(none, 0, 1 / xp.where(none, 1, correction))

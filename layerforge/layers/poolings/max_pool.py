@@ -1,11 +1,12 @@
-"""MaxPool1d, MaxPool2d, MaxPool3d: the maximum of each window."""
+"""MaxPool1d, MaxPool2d, MaxPool3d: the maximum of each window, and where it is."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...arrays.sliding_windows import Windows
-from ...arrays.spec import Spec
+from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
 from ...schema.params import Pair, PerAxis, Single, Triple, param
@@ -59,12 +60,27 @@ def of_winners(xp: Any, dx: Any, winner: Any, windows: Windows) -> Any:
     return dy
 
 
+def places_of_maxima(xp: Any, x: Any, y: Any, winner: Any, windows: Windows) -> Any:
+    """Where each window's winner is in x, counted in row-major order over the spatial axes; of NaN the first one."""
+    nan = xp.isnan(y)
+    if bool(nan.any()):
+        winner = winner + nan * find_winners(xp, xp.isnan(x), nan, windows)
+    numbers = xp.arange(math.prod(windows.size)).reshape(windows.size)
+    places = xp.zeros(y.shape, dtype="int64")
+    for tap in windows.taps():
+        won = winner[:, :, *tap.outputs] == windows.elements - tap.number
+        places[:, :, *tap.outputs] += won * numbers[tap.inputs]
+    return places
+
+
 class MaxPooling(PaddedPooling):
     """Base of MaxPool1d, MaxPool2d and MaxPool3d."""
 
+    tops = (1, 2)
+
     dilation: PerAxis = param(1, help="step from one element of a window to the next", ge=1)
 
-    def setup(self, x: Spec) -> Spec:
+    def setup(self, x: Spec) -> Any:
         top = super().setup(x)
         for axis in self.windows(x.shape[2:]).axes:
             for o in range(axis.count):
@@ -74,22 +90,25 @@ class MaxPooling(PaddedPooling):
                         f" {self.padding} sees nothing of the input, {x.shape[2:]}",
                         hint="less padding or less dilation",
                     )
-        return top
+        return top if self.tops_wanted == 1 else (top, index(top.shape, math.prod(x.shape[2:])))
 
     def forward(self, x: Any) -> Any:
         windows = self.windows(x.shape[2:])
         y = maxima(self.xp, x, windows)
-        if self.run.keep:
-            self.save(winner=find_winners(self.xp, x, y, windows), shape=x.shape)
-        return y
+        if self.tops_wanted == 1 and not self.run.keep:
+            return y
+        winner = find_winners(self.xp, x, y, windows)
+        self.save(winner=winner, shape=x.shape)
+        return y if self.tops_wanted == 1 else (y, places_of_maxima(self.xp, x, y, winner, windows))
 
-    def backward(self, dy: Any) -> Any:
+    def backward(self, dy: Any, *no_gradient: Any) -> Any:
         if not self.needs_grad[0]:
             return None
         return to_winners(self.xp, dy, self.saved.winner, self.windows(self.saved.shape[2:]))
 
     def jvp(self, dx: Any) -> Any:
-        return of_winners(self.xp, dx, self.saved.winner, self.windows(dx.shape[2:]))
+        dy = of_winners(self.xp, dx, self.saved.winner, self.windows(dx.shape[2:]))
+        return dy if self.tops_wanted == 1 else (dy, None)
 
 
 @register
@@ -102,7 +121,10 @@ class MaxPool2d(MaxPooling, axes=Pair):
     floor((size + 2 padding - dilation (kernel - 1) - 1) / stride) + 1 positions; with ceil_mode the quotient is rounded
     up, unless the last window would then start after the end of the input. (Caffe always rounds up: caffe_rounding.)
 
-    Shapes    x (N, C, H, W) real, y (N, C, H', W')
+    A second top says where the maximum is, as h W + w within its plane, of several the first in row-major order (of
+    NaN, too): what MaxUnpool2d takes (torch: return_indices; Caffe has the same numbers as reals).
+
+    Shapes    x (N, C, H, W) real, y (N, C, H', W'), the optional second top index, the same
     Backward  y is one of the elements of its window, and the others do not move it: dy goes to the place of the
               maximum, the first one in row-major order where several are equal. An element that is the maximum of
               several windows gets the sum:
@@ -130,12 +152,16 @@ class MaxPool2d(MaxPooling, axes=Pair):
         Example({"kernel_size": [3, 2], "stride": 2, "padding": [2, 1], "caffe_rounding": True}, [Spec((2, 2, 4, 3))]),
         Example({"kernel_size": 1}, [Spec((1, 1, 1, 1))]),
         Example(
+            {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}, [Spec((2, 2, 6, 5))], "places", tops=2
+        ),
+        Example(
             {"kernel_size": [2, 3], "stride": 3, "padding": 1, "dilation": [3, 1], "caffe_rounding": True},
             [Spec((2, 1, 5, 6))],
         ),
     ]
     bad_examples = [
         *BAD_PADDED_WINDOWS,
+        Bad({"kernel_size": 2, "return_indices": True}, "unknown key 'return_indices'"),
         Bad({"kernel_size": 2, "padding": 1, "dilation": 3}, "nothing of the input", [Spec((2, 3, 2, 9))]),
     ]
 
@@ -146,9 +172,9 @@ class MaxPool1d(MaxPooling, axes=Single):
 
         y[n, c, p] = maxₖ x[n, c, p · stride + k · dilation - padding]
 
-    The same as MaxPool2d along one axis: the same windows, and as many.
+    The same as MaxPool2d along one axis: the same windows, and as many; a second top says where the maximum is.
 
-    Shapes    x (N, C, L) real, y (N, C, L')
+    Shapes    x (N, C, L) real, y (N, C, L'), the optional second top index, the same
     Backward  MaxPool2d's: dy goes to the place of the maximum, the first where several are equal
     Keeps     for every window where its maximum is, one byte (four where windows have more than 255 elements)
     Cost      about 5 operations per element of a window forward, 3 backward
@@ -162,6 +188,7 @@ class MaxPool1d(MaxPooling, axes=Single):
         Example({"kernel_size": 2, "stride": 1, "dilation": 3}, [Spec((3, 1, 6))]),
         Example({"kernel_size": 3, "stride": 2, "padding": 2, "caffe_rounding": True}, [Spec((2, 2, 4))]),
         Example({"kernel_size": [1]}, [Spec((1, 1, 1))]),
+        Example({"kernel_size": 2, "stride": 1, "dilation": 2}, [Spec((2, 2, 5))], "places", tops=2),
     ]
     bad_examples = [
         Bad({"kernel_size": [2, 2]}, "an integer or a list [length]"),
@@ -177,9 +204,10 @@ class MaxPool3d(MaxPooling, axes=Triple):
 
         y[n, c, p] = maxₖ x[n, c, p · stride + k · dilation - padding]
 
-    The same as MaxPool2d along three axes: the same windows, and as many.
+    The same as MaxPool2d along three axes: the same windows, and as many; a second top says where the maximum is, as
+    (d H + h) W + w within its volume.
 
-    Shapes    x (N, C, D, H, W) real, y (N, C, D', H', W')
+    Shapes    x (N, C, D, H, W) real, y (N, C, D', H', W'), the optional second top index, the same
     Backward  MaxPool2d's: dy goes to the place of the maximum, the first in row-major order where several are equal
     Keeps     for every window where its maximum is, one byte (four where windows have more than 255 elements)
     Cost      about 5 operations per element of a window forward, 3 backward
@@ -192,6 +220,7 @@ class MaxPool3d(MaxPooling, axes=Triple):
         Example({"kernel_size": [1, 2, 3], "stride": 1, "padding": [0, 1, 1]}, [Spec((2, 1, 2, 3, 2))]),
         Example({"kernel_size": 2, "dilation": [1, 2, 1], "ceil_mode": True}, [Spec((1, 2, 3, 4, 3))]),
         Example({"kernel_size": 1}, [Spec((1, 1, 1, 1, 1))]),
+        Example({"kernel_size": [2, 1, 2]}, [Spec((2, 1, 2, 3, 4))], "places", tops=2),
     ]
     bad_examples = [
         Bad({"kernel_size": [2, 2]}, "an integer or a triple [depth, height, width]"),

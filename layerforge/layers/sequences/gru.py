@@ -7,7 +7,7 @@ from typing import Any
 from ...arrays.functional import sigmoid
 from ...schema.registry import register
 from .recurrent import Recurrent
-from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES, from_initial_states
 
 
 @register
@@ -18,17 +18,18 @@ class GRU(Recurrent):
         r  = σ(u_r + w_r)            how much of the old state the new one sees
         z  = σ(u_z + w_z)            how much of the old state stays
         g  = tanh(u_g + r ⊙ w_g)     the new state
-        hₜ = (1 - z) ⊙ g + z ⊙ hₜ₋₁,   yₜ = hₜ             for t = 1 ... T, from h₀ = 0
+        hₜ = (1 - z) ⊙ g + z ⊙ hₜ₋₁,   yₜ = hₜ             for t = 1 ... T, from h₀ = 0 unless told
 
     where σ is the logistic function, W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is
     always in a matrix product and ⊙ goes element by element. u = [u_r | u_z | u_g], w = [w_r | w_z | w_g], r, z and g
     (torch calls it n) are those of step t. As in torch (and cuDNN), r multiplies w_g, bias included, and not hₜ₋₁, as
-    Cho et al. have it. Layers, directions, the second bottom and the loop over time are as in LSTM, whose page explains
-    them.
+    Cho et al. have it. Layers, directions, the second bottom, initial states, stateful and the loop over time are as in
+    LSTM, whose page explains them. With recurrent_bias false w has no bias at all, so r multiplies hₜ₋₁ W_hhᵀ alone.
 
     Shapes    x (N, T, D) real: torch's batch_first=True. y (N, T, H), or 2H if bidirectional.
               A second top is h_T (N, layers · directions, H); torch puts N second.
-              Optional second bottom (N, T), 0 or 1, real or index, without gradient.
+              Optional second bottom (N, T), 0 or 1, real or index, without gradient; h₀ behind it, or behind x, with
+              initial_states: of all passes, as h_T.
               weight_ih_l0 (3H, D), weight_hh_l0 (3H, H), bias_ih_l0, bias_hh_l0 (3H,); l1 ... above, _reverse backwards
     Backward  From t = T to 1, with dh = dyₜ + dhₜ. From hₜ = (1 - z) ⊙ g + z ⊙ hₜ₋₁:
                   dg = dh ⊙ (1 - z),   dz = dh ⊙ (hₜ₋₁ - g),   and directly dhₜ₋₁ = dh ⊙ z
@@ -39,21 +40,22 @@ class GRU(Recurrent):
               and through the two linear maps, where dhₜ₋₁ has its second part:
                   dxₜ = du W_ih,   dhₜ₋₁ = dh ⊙ z + dw W_hh
                   dW_ih = Σₜ duᵀ xₜ,   dW_hh = Σₜ dwᵀ hₜ₋₁,   db_ih = Σₜ du,   db_hh = Σₜ dw
-              (the biases' also summed over the samples)
-              Forward mode (`jvp`), from t = 1 to T with ḣ₀ = 0, by the product rule:
+              (the biases' also summed over the samples); dh₀ is the gradient of the initial state
+              Forward mode (`jvp`), from t = 1 to T with ḣ₀ that of h₀, by the product rule:
                   u̇ = ẋₜ W_ihᵀ + xₜ Ẇ_ihᵀ + ḃ_ih,   ẇ = ḣₜ₋₁ W_hhᵀ + hₜ₋₁ Ẇ_hhᵀ + ḃ_hh
                   ṙ = (u̇_r + ẇ_r) ⊙ r ⊙ (1 - r),   ż = (u̇_z + ẇ_z) ⊙ z ⊙ (1 - z)
                   ġ = (u̇_g + ṙ ⊙ w_g + r ⊙ ẇ_g) ⊙ (1 - g²)
                   ḣₜ = (1 - z) ⊙ ġ + ż ⊙ (hₜ₋₁ - g) + z ⊙ ḣₜ₋₁,   ẏₜ = ḣₜ
     Keeps     x, and of every step h, the gates and w_g
     Cost      6NT(D + H)H flops forward for each layer and direction, twice that backward and for a tangent
-    Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)
+    Errors    LayerError when x does not have three axes, when the second bottom is not (N, T) or h₀ not
+              (N, layers · directions, H)
     Source    Cho et al. 2014; compare torch.nn.GRU
     """
 
     gates, gates_add = 3, False
 
-    examples = EXAMPLES
+    examples = [*EXAMPLES, *from_initial_states(1)]
     bad_examples = BAD_EXAMPLES
 
     def step(self, a_x: Any, a_h: Any, state: tuple[Any]) -> tuple[tuple[Any], tuple[Any, ...]]:

@@ -9,7 +9,7 @@ from ...arrays.spec import Spec, index
 from ...contract.layer import Example
 from ...schema.registry import register
 from .recurrent import Recurrent
-from .recurrent_examples import BAD_EXAMPLES, EXAMPLES
+from .recurrent_examples import BAD_EXAMPLES, EXAMPLES, from_initial_states
 
 
 @register
@@ -20,7 +20,7 @@ class LSTM(Recurrent):
         i  = σ(a_i)       how much is written         f = σ(a_f)      how much is remembered
         g  = tanh(a_g)    what is written             o = σ(a_o)      how much is shown
         cₜ = f ⊙ cₜ₋₁ + i ⊙ g
-        hₜ = o ⊙ tanh(cₜ),   yₜ = hₜ                  for t = 1 ... T, from h₀ = c₀ = 0 in every batch
+        hₜ = o ⊙ tanh(cₜ),   yₜ = hₜ                  for t = 1 ... T, from h₀ = c₀ = 0 unless told
 
     where σ is the logistic function, W_ih, W_hh, b_ih and b_hh are weight_ih_l0 and so on, samples are rows, W is
     always in a matrix product and ⊙ goes element by element; a, i, f, g and o are those of step t.
@@ -31,14 +31,27 @@ class LSTM(Recurrent):
     The second bottom (N, T) says of each step, by second_bottom, either
         mask   0: the step does not count. The state stays as it is and yₜ = 0. With ones followed by zeros this is
                torch's packed sequence.
-        cont   0: a sequence begins here. The state is 0 before the step, and backwards 0 after it: Caffe's rule,
-               though there the state of the last batch goes on in the next one.
+        cont   0: a sequence begins here. The state is 0 before the step, and backwards 0 after it: Caffe's rule.
     Anything but 0 is 1.
+
+    With initial_states the last two bottoms are h₀ and c₀ of all passes, in the shape of the tops h_T and c_T. Where
+    the first step's cont is 0, they count for nothing.
+
+    With stateful each batch begins where the batch before it ended: h₀ and c₀ of row i are what row i ended with, as
+    constants, so no gradient goes back there (Keras: stateful; Caffe's layers always do so). The first batch begins
+    from 0, and so does, in training, each epoch, unless cont tells where sequences begin. Train and eval go on from
+    batches of their own; an evaluation and each batch of a prediction begin from 0. The rows have to belong together:
+    data with streams: true cuts samples that follow one another so. A checkpoint holds what training goes on from.
+    With accumulate_grad_batches each micro-batch is a batch that goes on from the one before.
+
+    With recurrent_bias false there is one bias, b_ih, and b_hh = 0: the same function of x with half the biases, as
+    Caffe's. A solver then moves their sum by db and not by 2 db.
 
     Shapes    x (N, T, D) real: torch's batch_first=True, Caffe has (T, N, D). y (N, T, H), or 2H if bidirectional.
               Further tops are h_T and c_T (N, layers · directions, H), the last state of each pass: of a _reverse one
               that after step 1; torch puts N second.
-              Optional second bottom (N, T), 0 or 1, real or index, without gradient.
+              Optional second bottom (N, T), 0 or 1, real or index, without gradient; initial states behind it, or
+              behind x.
               weight_ih_l0 (4H, D), weight_hh_l0 (4H, H), bias_ih_l0, bias_hh_l0 (4H,)
     Backward  Laid out over time, the layer is a chain of T equal steps, and backward walks it from t = T to 1. It
               carries dhₜ and dcₜ, the gradients of hₜ and cₜ that come from the steps after t. At T they are those of
@@ -57,8 +70,9 @@ class LSTM(Recurrent):
                   dW_ih = Σₜ daᵀ xₜ,   dW_hh = Σₜ daᵀ hₜ₋₁,   db_ih = db_hh = Σₜ da, summed over the samples
               The sums over steps come from the weights being the same in all of them. Where the mask is 0 the state was
               copied and yₜ = 0 is a constant: dhₜ₋₁ = dhₜ, dcₜ₋₁ = dcₜ, da = 0, and dyₜ goes nowhere. Where cont is 0,
-              dhₜ₋₁ = dcₜ₋₁ = 0, and hₜ₋₁ = cₜ₋₁ = 0 in the formulas above.
-              Forward mode (`jvp`) walks the chain from t = 1 to T, and carries ḣ and ċ, both 0 before it.
+              dhₜ₋₁ = dcₜ₋₁ = 0, and hₜ₋₁ = cₜ₋₁ = 0 in the formulas above. What arrives at t = 0, dh₀ and dc₀, are the
+              gradients of the initial states.
+              Forward mode (`jvp`) walks the chain from t = 1 to T, and carries ḣ and ċ, before it those of h₀ and c₀.
               xₜ, the weights and the biases may all move:
                   ȧ = ẋₜ W_ihᵀ + xₜ Ẇ_ihᵀ + ḃ_ih + ḣₜ₋₁ W_hhᵀ + hₜ₋₁ Ẇ_hhᵀ + ḃ_hh
                   i̇ = ȧ_i ⊙ i ⊙ (1 - i),   ḟ = ȧ_f ⊙ f ⊙ (1 - f),   ġ = ȧ_g ⊙ (1 - g²),   ȯ = ȧ_o ⊙ o ⊙ (1 - o)
@@ -67,15 +81,18 @@ class LSTM(Recurrent):
               Where the mask is 0, ḣₜ = ḣₜ₋₁, ċₜ = ċₜ₋₁ and ẏₜ = 0. Where cont is 0, ḣₜ₋₁ = ċₜ₋₁ = 0.
     Keeps     x, and of every step h, the gates, cₜ₋₁ and tanh(cₜ)
     Cost      8NT(D + H)H flops forward for each layer and direction, twice that backward and for a tangent
-    Errors    LayerError when x does not have three axes, when the second bottom is not (N, T)
+    Errors    LayerError when x does not have three axes, when the second bottom is not (N, T) or an initial state
+              not (N, layers · directions, H), when a stateful layer meets a batch of another size
     Source    Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; compare torch.nn.LSTM
     """
 
+    bottoms = (1, 4)
     tops = (1, 3)
     gates, states = 4, 2
 
     examples = [
         *EXAMPLES,
+        *from_initial_states(2),
         Example({"hidden_size": 3, "num_layers": 2, "bidirectional": True}, [Spec((2, 3, 2))], tops=3),
         Example({"hidden_size": 2}, [Spec((3, 4, 2)), index((3, 4), 2)], tops=3),
         Example({"hidden_size": 2, "second_bottom": "cont"}, [Spec((3, 4, 2)), index((3, 4), 2)], tops=3),

@@ -5,45 +5,16 @@ A cell is a layer's own: how a step makes the new state (`step`), and what that 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
-from ...arrays.functional import expect_role, product_over_rows, rows, shape_mismatch, sum_of
-from ...arrays.spec import Spec
-from ...contract.fillers import Filler, Uniform
-from ...contract.layer import Layer
-from ...schema.errors import LayerError
-from ...schema.params import param
-
-Arrays = tuple[Any, ...]
+from ...arrays.functional import product_over_rows, rows, sum_of
+from .unrolled import Arrays, Marks, Trace, Unrolled, in_order
 
 
-class Marks(NamedTuple):
-    """What the second bottom says of the steps, (T, N, 1) booleans in the order of a pass; None where it says nothing.
-
-    counts  whether the step happens at all: where not, the state stays and the output is 0
-    linked  whether the step takes over the state before it: where not, it begins from 0
-    """
-
-    counts: Any = None
-    linked: Any = None
-
-
-class Trace(NamedTuple):
-    """What one pass over time keeps for the way back, step by step in the order of the pass.
-
-    x (T, N, D) its input; before (T, N, H) the h that each step began from; kept what each step's cell keeps
-    """
-
-    x: Any
-    before: Any
-    kept: list[Arrays]
-    marks: Marks
-
-
-class Recurrent(Layer):
-    """Base of the recurrent layers. For each of the T steps, with h and perhaps c the state, 0 before the first,
+class Recurrent(Unrolled):
+    """Base of the recurrent layers. For each of the T steps, with h and perhaps c the state, before the first step 0 or
+    what the bottoms say,
 
         a_x = xₜ W_ihᵀ + b_ih,   a_h = hₜ₋₁ W_hhᵀ + b_hh,   state = step(a_x, a_h, state)
 
@@ -59,8 +30,8 @@ class Recurrent(Layer):
         dW_ih = Σₜ da_xᵀ xₜ,   dW_hh = Σₜ da_hᵀ hₜ₋₁,   db_ih = Σₜ da_x,   db_hh = Σₜ da_h,   dxₜ = da_x W_ih
 
     Forward accumulation goes the way of forward, from the first step to the last. It carries ḣ, and perhaps ċ, the
-    tangent of the state, 0 before the first step as the state there is a constant. By the product rule, where x, the
-    weights and the biases move,
+    tangent of the state, before the first step that of the initial state, 0 where it is a constant. By the product
+    rule, where x, the weights and the biases move,
 
         ȧ_x = ẋₜ W_ihᵀ + xₜ Ẇ_ihᵀ + ḃ_ih,   ȧ_h = ḣₜ₋₁ W_hhᵀ + hₜ₋₁ Ẇ_hhᵀ + ḃ_hh
 
@@ -68,23 +39,6 @@ class Recurrent(Layer):
     pass does, whichever parameters move. Marks do to a tangent what they do to a state: where a step does not count, it
     stays and ẏₜ = 0; where a sequence begins, it is 0.
     """
-
-    bottoms = (1, 2)
-    tops = (1, 2)
-    backward_reads = ("bottom[0]",)
-    no_grad_bottoms = (1,)
-
-    gates: ClassVar[int]  # blocks of H rows in the weights
-    states: ClassVar[int] = 1  # h, or h and c
-    gates_add: ClassVar[bool] = True  # the cell uses a_x + a_h only: both have the same gradient
-
-    hidden_size: int = param(help="features H of the state", ge=1)
-    num_layers: int = param(1, help="stacked layers: each reads the outputs of the one below", ge=1, le=1000)
-    bias: bool = param(True, help="learn additive biases")
-    bidirectional: bool = param(False, help="run over time backwards too; outputs are [forward | backward]")
-    second_bottom: str = param("mask", help="what a second bottom (N, T) is", choices=("mask", "cont"))
-    weight_filler: Filler | None = param(None, help="start values of the weights; null: uniform within ±1/√H")
-    bias_filler: Filler | None = param(None, help="start values of the biases; null: uniform within ±1/√H")
 
     # What a cell writes -------------------------------------------------------------------------------------------
 
@@ -100,84 +54,43 @@ class Recurrent(Layer):
         """The tangent of the new state, from those of a_x, a_h and the state before."""
         raise NotImplementedError(f"{type(self).__name__} has no step_along(self, da_x, da_h, dstate, kept)")
 
-    # Set-up -------------------------------------------------------------------------------------------------------
-
-    def setup(self, x: Spec, second: Spec | None = None) -> tuple[Spec, ...]:
-        expect_role("bottom[0]", x, "real")
-        if x.ndim != 3 or not x.shape[2]:
-            raise LayerError(f"bottom[0] has shape {x.shape}, expected (N, T, D): samples, steps, features")
-        if second is not None and second.shape != x.shape[:2]:
-            raise shape_mismatch(f"bottom[1], the {self.second_bottom},", second.shape, f"{x.shape[:2]}")
-        spread = 1 / math.sqrt(self.hidden_size)
-        fillers = [f or Uniform(min=-spread, max=spread) for f in (self.weight_filler, self.bias_filler)]
-        self.declare(x.shape[2], fillers)
-        n, t = x.shape[:2]
-        last = x.with_shape((n, self.num_layers * len(self.directions), self.hidden_size))
-        tops = (x.with_shape((n, t, self.hidden_size * len(self.directions))), *[last] * self.states)
-        return tops[: self.tops_wanted]
-
-    def declare(self, width: int, fillers: Sequence[Filler]) -> None:
-        """The parameters of all passes over time, from the bottom up; width is that of the input."""
-        height, size = self.gates * self.hidden_size, self.hidden_size
-        for layer in range(self.num_layers):
-            for end in self.directions:
-                suffix = f"_l{layer}{end}"
-                self.add_param(f"weight_ih{suffix}", (height, width), fillers[0])
-                self.add_param(f"weight_hh{suffix}", (height, size), fillers[0])
-                if self.bias:
-                    self.add_param(f"bias_ih{suffix}", (height,), fillers[1], decay_mult=0)
-                    self.add_param(f"bias_hh{suffix}", (height,), fillers[1], decay_mult=0)
-            width = size * len(self.directions)
-
-    @property
-    def directions(self) -> tuple[str, ...]:
-        """Ends of parameter names: one for each direction."""
-        return ("", "_reverse") if self.bidirectional else ("",)
-
-    def marks(self, second: Any, reverse: bool) -> Marks:
-        """What the second bottom says, in the order of a pass.
-
-        Backwards in time the state comes from step t + 1; whether these two belong together is told by cont at t + 1.
-        """
-        if second is None:
-            return Marks()
-        told = (second != 0).T[:, :, None]
-        if self.second_bottom == "mask":
-            return Marks(counts=told[::-1] if reverse else told)
-        return Marks(linked=self.xp.concatenate([told[:1], told[:0:-1]]) if reverse else told)
-
     # Forward ------------------------------------------------------------------------------------------------------
 
-    def forward(self, x: Any, second: Any = None) -> tuple[Any, ...]:
-        xp, traces, last, below = self.xp, {}, [], x.transpose(1, 0, 2)  # time first: a step is one block of memory
+    def forward(self, *bottoms: Any) -> tuple[Any, ...]:
+        x, second, _ = self.told(bottoms)
+        first = self.first_states(bottoms)
+        xp, traces, below = self.xp, {}, x.transpose(1, 0, 2)  # time first: a step is one block of memory
+        last: list[Arrays] = []
         for layer in range(self.num_layers):
             outs = []
             for end in self.directions:
                 suffix, reverse = f"_l{layer}{end}", end != ""
                 marks = self.marks(second, reverse)
-                out, state, traces[suffix] = self.run_through(suffix, in_order(below, reverse), marks)
+                out, state, traces[suffix] = self.run_through(suffix, in_order(below, reverse), marks, first[len(last)])
                 outs.append(in_order(out, reverse))
                 last.append(state)
             below = xp.concatenate(outs, axis=2)
         self.save(traces=traces)
         y = xp.ascontiguousarray(below.transpose(1, 0, 2))
-        return (y, *(xp.stack(states, axis=1) for states in zip(*last, strict=True)))[: self.tops_wanted]
+        lasts = [xp.stack(states, axis=1) for states in zip(*last, strict=True)]
+        if self.stateful:  # a constant for the next batch: no gradient comes back from there
+            self.carry(lasts)
+        return (y, *lasts)[: self.tops_wanted]
 
-    def run_through(self, suffix: str, x: Any, marks: Marks) -> tuple[Any, Arrays, Trace]:
-        """One pass over time: outputs (T, N, H), the last state, and what backward needs."""
+    def run_through(self, suffix: str, x: Any, marks: Marks, state: Arrays) -> tuple[Any, Arrays, Trace]:
+        """One pass over time from a state: outputs (T, N, H), the last state, and what backward needs."""
         xp, (steps, n, _), p = self.xp, x.shape, self.params
         a_x = (rows(x) @ p[f"weight_ih{suffix}"].T).reshape(steps, n, self.gates * self.hidden_size)
         if self.bias:
             a_x += p[f"bias_ih{suffix}"]
         out, before = (xp.empty((steps, n, self.hidden_size), dtype=self.dtype) for _ in range(2))
-        state = tuple(xp.zeros((n, self.hidden_size), dtype=self.dtype) for _ in range(self.states))
         trace = Trace(x, before, [], marks)
         for t in range(steps):
             if marks.linked is not None:
                 state = tuple(s * marks.linked[t] for s in state)
             before[t] = state[0]
             a_h = state[0] @ p[f"weight_hh{suffix}"].T
-            if self.bias:
+            if self.bias and self.recurrent_bias:
                 a_h += p[f"bias_hh{suffix}"]
             new, kept = self.step(a_x[t], a_h, state)
             trace.kept.append(kept)
@@ -191,21 +104,27 @@ class Recurrent(Layer):
     # Backward -----------------------------------------------------------------------------------------------------
 
     def backward(self, dy: Any, *dlast: Any) -> tuple[Any, ...]:
-        zeros = self.xp.zeros((dy.shape[0], self.hidden_size), dtype=self.dtype)
-        size, dout = self.hidden_size, dy.transpose(1, 0, 2)
+        xp, size, dout = self.xp, self.hidden_size, dy.transpose(1, 0, 2)
+        zeros = xp.zeros((dy.shape[0], size), dtype=self.dtype)
+        dfirst: list[Arrays] = []
         for layer in reversed(range(self.num_layers)):
-            dbelow = 0
-            for i, end in enumerate(self.directions):
+            dbelow: Any = 0
+            for i, end in reversed([*enumerate(self.directions)]):
                 suffix, reverse, number = f"_l{layer}{end}", end != "", layer * len(self.directions) + i
                 dstate = tuple(dlast[s][:, number] if s < len(dlast) else zeros for s in range(self.states))
                 own = in_order(dout[:, :, i * size : (i + 1) * size], reverse)
-                dx = self.run_back(suffix, self.saved.traces[suffix], own, dstate)
+                dx, dstate = self.run_back(suffix, self.saved.traces[suffix], own, dstate)
                 dbelow = dbelow + in_order(dx, reverse)  # both directions read the same input
+                dfirst.insert(0, dstate)
             dout = dbelow
-        return (self.xp.ascontiguousarray(dout.transpose(1, 0, 2)), None)[: len(self.needs_grad)]
+        dx = xp.ascontiguousarray(dout.transpose(1, 0, 2))
+        if not self.initial_states:
+            return (dx, None)[: len(self.needs_grad)]
+        dinitial = [xp.stack(states, axis=1) for states in zip(*dfirst, strict=True)]
+        return (dx, *[None] * (len(self.needs_grad) - 1 - len(dinitial)), *dinitial)
 
-    def run_back(self, suffix: str, trace: Trace, dout: Any, dstate: Arrays) -> Any:
-        """A pass back through time: adds the gradients of its parameters and returns that of its input."""
+    def run_back(self, suffix: str, trace: Trace, dout: Any, dstate: Arrays) -> tuple[Any, Arrays]:
+        """A pass back through time: adds the gradients of its parameters; those of its input and of its first state."""
         xp, marks, w_hh = self.xp, trace.marks, self.params[f"weight_hh{suffix}"]
         steps, n, _ = trace.x.shape
         da_x = xp.empty((steps, n, w_hh.shape[0]), dtype=self.dtype)
@@ -225,47 +144,57 @@ class Recurrent(Layer):
                 dstate = tuple(d * marks.linked[t] for d in dstate)
         self.add_weight_gradients("ih", suffix, rows(da_x), rows(trace.x))
         self.add_weight_gradients("hh", suffix, rows(da_h), rows(trace.before))
-        return (rows(da_x) @ self.params[f"weight_ih{suffix}"]).reshape(trace.x.shape)
+        return (rows(da_x) @ self.params[f"weight_ih{suffix}"]).reshape(trace.x.shape), dstate
 
     def add_weight_gradients(self, kind: str, suffix: str, da: Any, x: Any) -> None:
         """The sums over all steps and samples, for the weight and the bias that made a = x Wᵀ + b."""
         if self.needs_param_grad[f"weight_{kind}{suffix}"]:
             self.grads[f"weight_{kind}{suffix}"][...] += product_over_rows(da, x)
-        if self.bias and self.needs_param_grad[f"bias_{kind}{suffix}"]:
+        if f"bias_{kind}{suffix}" in self.params and self.needs_param_grad[f"bias_{kind}{suffix}"]:
             self.grads[f"bias_{kind}{suffix}"][...] += sum_of(da, 0)
 
     # Forward accumulation -----------------------------------------------------------------------------------------
 
-    def jvp(self, dx: Any, _: Any = None) -> tuple[Any, ...]:
-        return (None,) * self.tops_wanted if dx is None else self.along(dx, {})
+    def jvp(self, *tangents: Any) -> tuple[Any, ...]:
+        dx, _, dinitial = self.told(tangents)
+        if dx is None and all(d is None for d in dinitial):
+            return (None,) * self.tops_wanted
+        return self.along(dx, {}, dinitial)
 
     def jvp_params(self, **moved: Any) -> tuple[Any, ...]:
         return self.along(None, moved)
 
-    def along(self, dx: Any, moved: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The tangents of the tops from that of x, or None where it stands still, and those of parameters by name."""
-        xp, last = self.xp, []
+    def along(self, dx: Any, moved: Mapping[str, Any], dinitial: Sequence[Any] = ()) -> tuple[Any, ...]:
+        """The tangents of the tops from those of x and the initial states, None where they stand still, and those of
+        parameters by name.
+        """
+        xp = self.xp
+        last: list[Arrays] = []
         below: Any = None if dx is None else dx.transpose(1, 0, 2)
+        zeros = xp.zeros((self.saved.traces["_l0"].x.shape[1], self.hidden_size), dtype=self.dtype)
+        dinitial = dinitial or [None] * self.states
         for layer in range(self.num_layers):
             outs = []
             for end in self.directions:
                 suffix, reverse = f"_l{layer}{end}", end != ""
                 own = None if below is None else in_order(below, reverse)
-                out, state = self.run_along(suffix, self.saved.traces[suffix], own, moved)
+                dfirst = tuple(zeros if d is None else d[:, len(last)] for d in dinitial)
+                out, state = self.run_along(suffix, self.saved.traces[suffix], own, moved, dfirst)
                 outs.append(in_order(out, reverse))
                 last.append(state)
             below = xp.concatenate(outs, axis=2)
         dy = xp.ascontiguousarray(below.transpose(1, 0, 2))
         return (dy, *(xp.stack(states, axis=1) for states in zip(*last, strict=True)))[: self.tops_wanted]
 
-    def run_along(self, suffix: str, trace: Trace, dx: Any, moved: Mapping[str, Any]) -> tuple[Any, Arrays]:
+    def run_along(
+        self, suffix: str, trace: Trace, dx: Any, moved: Mapping[str, Any], dstate: Arrays
+    ) -> tuple[Any, Arrays]:
         """A pass over time with tangents: those of the outputs (T, N, H) and of the last state."""
         xp, marks, (steps, n, _) = self.xp, trace.marks, trace.x.shape
         da_x = self.linear_along("ih", suffix, trace.x, dx, moved)
         da_h = self.linear_along("hh", suffix, trace.before, None, moved)  # and what ḣ adds, step by step
         w_hh = self.params[f"weight_hh{suffix}"]
         out = xp.empty((steps, n, self.hidden_size), dtype=self.dtype)
-        dstate: Arrays = tuple(xp.zeros((n, self.hidden_size), dtype=self.dtype) for _ in range(self.states))
         for t in range(steps):
             if marks.linked is not None:
                 dstate = tuple(d * marks.linked[t] for d in dstate)
@@ -288,12 +217,3 @@ class Recurrent(Layer):
         if names[1] in moved:
             da += moved[names[1]]
         return da.reshape(*x.shape[:2], height)
-
-    def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        n, t, _ = bottoms[0].shape
-        return 2 * n * t * sum(math.prod(d.shape) for d in self.param_decls.values())
-
-
-def in_order(a: Any, reverse: bool) -> Any:
-    """Steps (T, ...) in the order of a pass: a view. Twice is once."""
-    return a[::-1] if reverse else a

@@ -1,0 +1,131 @@
+"""Convolutions, which may have several bottoms with the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..conversion import Made, Site, Stream, converts
+from ..message import Message
+
+BY_AXES = {1: "Conv1d", 2: "Conv2d", 3: "Conv3d"}
+TRANSPOSED = {1: "ConvTranspose1d", 2: "ConvTranspose2d", 3: "ConvTranspose3d"}
+
+
+@converts("Convolution")
+def convolution(site: Site) -> None:
+    """Conv1d, Conv2d or Conv3d; for every further bottom one more that shares the weights."""
+    _convolutions(site, BY_AXES)
+
+
+@converts("Deconvolution")
+def deconvolution(site: Site) -> None:
+    """ConvTranspose1d, 2d or 3d, whose weight has Caffe's layout (Cin, Cout / group, ...)."""
+    _convolutions(site, TRANSPOSED)
+
+
+def _convolutions(site: Site, kinds: dict[int, str]) -> None:
+    site.count((1, None), (1, None))
+    if len(site.bottoms) != len(site.tops):
+        raise site.invalid(f"{len(site.bottoms)} bottoms and {len(site.tops)} tops: there must be as many", site.layer)
+    p = site.param("convolution_param")
+    site.harmless(p, "engine", "force_nd_im2col")
+    x = site.bottoms[0]
+    axis = site.axis(p.get("axis"), x.ndim, p) if x.ndim else 0
+    for i, other in enumerate(site.bottoms[1:], 1):
+        if other.shape != x.shape:
+            raise site.invalid(f"bottom {i} has shape {other.shape}, bottom 0 {x.shape}", site.layer, "bottom")
+    options = _options(site, p, x.shape[axis + 1 :], x.shape[axis])
+    _positions_of(site, kinds, axis, p, options)
+
+
+def _positions_of(site: Site, kinds: dict[int, str], axis: int, p: Message, options: dict[str, Any]) -> None:
+    """Emit the layers: axes in front of the channels are samples, and a blob without positions has one."""
+    axes = len(site.bottoms[0].shape) - axis - 1
+    if axes > 3:
+        raise site.unsupported(f"a convolution over {axes} axes", p, "axis", hint="1 to 3 axes are supported")
+    first: Made | None = None
+    for number, (stream, top) in enumerate(zip(site.bottoms, site.tops, strict=True), 1):
+        own = "" if number == 1 else f"{number}"  # what the layers of this bottom are called
+        x, shape = site.real(stream), stream.shape
+        if axis == 1 and axes:
+            site.emit(kinds[axes], x, part=own, tops=[top], **options)
+            made = site.made[-1]
+        else:
+            inner = [-1, *shape[axis:], *[1] * (axes == 0)]
+            samples = site.emit("Reshape", x, part=f"{own}.samples".lstrip("."), shape=inner)
+            (y,) = site.emit(kinds[max(axes, 1)], samples, part=f"{own}.conv".lstrip("."), **options)
+            made = site.made[-1]
+            outer = [*([-1] if axis else []), *shape[1:axis], *y.shape[1 : 2 + axes]]
+            site.emit("Reshape", y, part=own, tops=[top], shape=outer)
+        if first is None:
+            first = made
+            _blobs(site, made, p, axes)
+        else:
+            made.item["share"] = {name: f"{first.name}.{name}" for name in first.layer.param_decls}
+
+
+def _blobs(site: Site, made: Made, p: Message, axes: int) -> None:
+    shape = made.layer.param_decls["weight"].shape
+    site.blob("weight", of=made, filler=p.get("weight_filler"), shape=shape if axes else shape[:2])
+    if "bias" in made.layer.param_decls:
+        site.blob("bias", of=made, filler=p.get("bias_filler"), key="bias_filler")
+
+
+def _options(site: Site, p: Message, size: Sequence[int], channels: int) -> dict[str, Any]:
+    """The hyper-parameters."""
+    outputs, groups = p.get("num_output"), p.get("group")
+    if outputs < 1:
+        raise site.invalid("num_output must be at least 1", p, "num_output")
+    if groups < 1 or channels % groups or outputs % groups:
+        told = f"group {groups} must divide the {channels} channels and num_output {outputs}"
+        raise site.invalid(told, p, "group")
+    return {"out_channels": outputs, **windows(site, p, len(size)), "groups": groups, "bias": p.get("bias_term")}
+
+
+def windows(site: Site, p: Message, axes: int) -> dict[str, Any]:
+    """kernel_size, stride, padding and dilation over so many axes; a number where all axes have the same."""
+    found = {
+        "kernel_size": per_axis(site, p, "kernel_size", ("kernel_h", "kernel_w"), axes, None),
+        "stride": per_axis(site, p, "stride", ("stride_h", "stride_w"), axes, 1),
+        "padding": per_axis(site, p, "pad", ("pad_h", "pad_w"), axes, 0),
+        "dilation": per_axis(site, p, "dilation", (), axes, 1),
+    }
+    for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
+        if min(found[name], default=least) < least:
+            raise site.invalid(f"{name} must be at least {least}", p)
+    if not axes:
+        found = {"kernel_size": [1], "stride": [1], "padding": [0], "dilation": [1]}
+    return {name: plain(values) for name, values in found.items()}
+
+
+def plain(values: Sequence[int]) -> Any:
+    """One number where all are the same."""
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def per_axis(
+    site: Site, p: Message, name: str, pair: Sequence[str], axes: int, default: int | None
+) -> list[int]:
+    """A number for each axis: from a repeated field, or from the two of height and width."""
+    given = list(p.get(name))
+    if any(p.has(one) for one in pair):
+        if given:
+            raise site.invalid(f"{name} and {' and '.join(pair)} together", p, name, hint="write one of the two")
+        if axes != 2:
+            raise site.invalid(f"{pair[0]} and {pair[1]} are for 2 axes, it has {axes}", p)
+        return [p.get(one) for one in pair]
+    if len(given) == axes:
+        return given
+    if len(given) > 1:
+        raise site.invalid(f"{len(given)} times {name} for {axes} axes", p, name)
+    if not given and default is None and axes:
+        raise site.invalid(f"{name} is missing", p)
+    return (given or [default or 0]) * axes
+
+
+def with_samples(site: Site, stream: Stream) -> Stream:
+    """A real blob of four axes, which Caffe's layers for images take."""
+    if stream.ndim != 4:
+        raise site.invalid(f"the bottom has shape {stream.shape}, it takes 4 axes", site.layer, "bottom")
+    return site.real(stream)

@@ -1,0 +1,127 @@
+"""Poolings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..conversion import Site, Stream, converts
+from ..message import Message
+from .convolutions import plain, with_samples
+
+LEAST = -3.4028234663852886e38  # the least number of 32 bits, which Caffe's maximum begins with
+
+
+@converts("Pooling")
+def pooling(site: Site) -> None:
+    """MaxPool2d, AvgPool2d or StochasticPool2d, with Caffe's way of rounding."""
+    site.count(1, (1, 2))
+    p = site.param("pooling_param")
+    site.harmless(p, "engine")
+    method = p.get("pool")
+    if len(site.tops) > 1 and method != "MAX":
+        raise site.invalid("a second top, the indices, is for pool: MAX", site.layer, "top")
+    x = with_samples(site, site.bottoms[0])
+    options = _windows(site, p, x.shape[2:])
+    rounds_up = _rounds_up(site, p)
+    if method == "STOCHASTIC":
+        if options.pop("padding"):
+            raise site.unsupported("stochastic pooling with padding", p, "pool")
+        site.emit("StochasticPool2d", x, **options, ceil_mode=rounds_up)
+        site.note("drawn numbers are others than Caffe's; Caffe itself has this pooling on a GPU only")
+        return
+    kind = "MaxPool2d" if method == "MAX" else "AvgPool2d"
+    if rounds_up:
+        _rounded_up(site, kind, x, options)
+    elif 2 * max(_both(options["padding"])) > min(_both(options["kernel_size"])):
+        _with_margin(site, kind, x, options)
+    else:
+        site.emit(kind, x, **options)
+
+
+def _rounded_up(site: Site, kind: str, x: Stream, options: dict[str, Any]) -> None:
+    """Windows rounded up as Caffe's. Without padding it may have one more behind the end, in which there is nothing."""
+    each = zip(x.shape[2:], *(_both(options[name]) for name in ("kernel_size", "stride")), strict=True)
+    counts = [(-(-(size - kernel) // stride) + 1, size, stride) for size, kernel, stride in each]
+    empty = [int((count - 1) * stride >= size) for count, size, stride in counts]
+    if any(_both(options["padding"])) or not any(empty):
+        site.emit(kind, x, **options, caffe_rounding=True)
+        return
+    site.note("a window lies behind the end of the input: Caffe's maximum of it is -3.4e38, its mean 0")
+    names = [site.unique(f"{site.own}.{name}") for name in ("windows", "places")][: len(site.tops)]
+    made = site.emit(kind, x, name=names[0], tops=names, **options, ceil_mode=True)
+    border = [0, empty[1], 0, empty[0]]
+    for part, stream, top in zip(("", "ends"), made, site.tops, strict=False):
+        value = -1 if part else LEAST if kind == "MaxPool2d" else 0
+        site.emit("Pad", stream, part=part, tops=[top], padding=border, value=value)
+
+
+def _with_margin(site: Site, kind: str, x: Stream, options: dict[str, Any]) -> None:
+    """Padding of more than half a window, which pooling takes only with Caffe's rounding: a margin of its own."""
+    if len(site.tops) > 1:
+        raise site.unsupported("indices with round_mode: FLOOR and pad above half a kernel", site.layer, "top")
+    high, wide = _both(options.pop("padding"))
+    value = LEAST if kind == "MaxPool2d" else 0
+    x_in = site.emit("Pad", x, part="margin", padding=[wide, wide, high, high], value=value)
+    site.emit(kind, x_in, **options)
+
+
+def _both(value: Any) -> list[int]:
+    """A number for each of the two axes."""
+    return [value] * 2 if isinstance(value, int) else list(value)
+
+
+def _rounds_up(site: Site, p: Message) -> bool:
+    """Whether the last window may hang over the end; forks have ceil_mode for it."""
+    if p.has("ceil_mode"):
+        if p.has("round_mode"):
+            raise site.invalid("round_mode and ceil_mode together", p, "ceil_mode")
+        return bool(p.get("ceil_mode"))
+    return bool(p.get("round_mode") == "CEIL")
+
+
+def _windows(site: Site, p: Message, size: tuple[int, ...]) -> dict[str, Any]:
+    """kernel_size, stride and padding, after Caffe's checks."""
+    if p.get("global_pooling"):
+        if p.has("kernel_size") or p.has("kernel_h") or p.has("kernel_w"):
+            raise site.invalid("global_pooling and a kernel size", p, "kernel_size", hint="write one of the two")
+        kernel = list(size)
+    else:
+        kernel = _pair(site, p, "kernel_size", "kernel_h", "kernel_w", None)
+    padding = _pair(site, p, "pad", "pad_h", "pad_w", 0)
+    stride = _pair(site, p, "stride", "stride_h", "stride_w", 1)
+    if p.get("global_pooling") and (any(padding) or set(stride) != {1}):
+        raise site.invalid("global_pooling takes pad 0 and stride 1", p, "global_pooling")
+    if min(kernel) < 1 or min(stride) < 1:
+        raise site.invalid("kernel size and stride must be at least 1", p)
+    if any(before >= length for before, length in zip(padding, kernel, strict=True)):
+        raise site.invalid(f"pad {plain(padding)} must be less than the kernel, {plain(kernel)}", p, "pad")
+    return {"kernel_size": plain(kernel), "stride": plain(stride), "padding": plain(padding)}
+
+
+def _pair(site: Site, p: Message, name: str, high: str, wide: str, default: int | None) -> list[int]:
+    """A field of one number for both axes, or of one for each."""
+    own = p.has(high), p.has(wide)
+    if p.has(name) and any(own):
+        raise site.invalid(f"{name} and {high}/{wide} together", p, name, hint="write one of the two")
+    if not any(own) and not p.has(name) and default is None:
+        raise site.invalid("the kernel size is missing", p, hint="write kernel_size, or global_pooling: true")
+    if any(own) and not all(own):
+        raise site.invalid(f"{high} and {wide} belong together", p, high if own[0] else wide)
+    return [p.get(high), p.get(wide)] if all(own) else [p.get(name) if p.has(name) else default or 0] * 2
+
+
+@converts("SPP")
+def spp(site: Site) -> None:
+    """SpatialPyramidPool; of one level the top keeps its four axes."""
+    site.count(1, 1)
+    p, x = site.param("spp_param"), with_samples(site, site.bottoms[0])
+    site.harmless(p, "engine")
+    height, method = p.get("pyramid_height"), p.get("pool")
+    if height < 1:
+        raise site.invalid("pyramid_height must be at least 1", p, "pyramid_height")
+    if method == "STOCHASTIC":
+        raise site.unsupported("pool: STOCHASTIC", p, "pool")
+    options = {"pyramid_height": height, "pool": {"MAX": "max", "AVE": "avg"}[method]}
+    y = site.emit("SpatialPyramidPool", x, part="" if height > 1 else "level", **options)
+    if height == 1:
+        site.emit("Reshape", y, shape=[0, 0, 1, 1])

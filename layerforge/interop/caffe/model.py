@@ -1,0 +1,269 @@
+"""A Caffe model that was opened: its configuration, its weights, and the account of how exact it is.
+
+    model = load_model("net.prototxt", "w.caffemodel", phase="test")
+    net = model.net(keep="all")
+    net.forward(phase="eval", backward=True, data=x)
+    model.blob(net, "conv1").data       # by Caffe's name
+    model.param(net, "conv1", 0).grad   # in Caffe's layout
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...net import Net
+from ...schema.errors import ConfigError, DataError, LayerForgeError, raise_all
+from ...schema.synonyms import did_you_mean
+from ..fidelity import Report
+from . import rules
+from .conversion import BlobMap
+from .message import Message
+from .names import Version, split_names
+from .reading import Weights, read_definition, read_weights, taken_out
+from .translation import PHASES, Translation, translate
+from .views import CaffeBlob, CaffeParam, ImportedNet
+
+
+class Model:
+    """A net of Caffe as a configuration of LayerForge, with its weights.
+
+    definition   the NetParameter, brought up to date, of one phase
+    whole        the same with the layers of all phases
+    name         of the net
+    phase        TRAIN or TEST
+    config       the mapping for Net.from_config
+    arrays       weights and statistics by the names of `net.arrays()`, as far as they were given
+    report       how exact each layer is, what was ignored, what things are called
+    """
+
+    def __init__(self, translation: Translation, whole: Message, roots: Sequence[Path] = ()) -> None:
+        """Use `load_model`."""
+        self.translation = translation
+        self.roots = roots
+        self.definition: Message = translation.net
+        self.whole = whole
+        self.name: str = whole.peek("name") or Path(translation.report.source).stem
+        self.phase = translation.phase
+        self.report: Report = translation.report
+        self.arrays: dict[str, np.ndarray] = {}
+        self.blob_maps: dict[str, list[BlobMap]] = {}
+        for site in translation.sites:
+            if site.blobs:
+                self.blob_maps.setdefault(site.name, site.blobs)
+        self._shapes = {
+            f"{space}/{made.name}/{name}": decl.shape
+            for site in translation.sites
+            for made in site.made
+            for space, decls in (("params", made.layer.param_decls), ("state", made.layer.state_decls))
+            for name, decl in decls.items()
+        }
+        self._owners = {
+            f"params/{made.name}/{name}": f"params/{'/'.join(owner.rsplit('.', 1))}"
+            for site in translation.sites
+            for made in site.made
+            for name, owner in made.item.get("share", {}).items()
+        }
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The mapping for Net.from_config."""
+        return self._config(self.translation)
+
+    def _config(self, translation: Translation) -> dict[str, Any]:
+        inputs = {"inputs": dict(translation.inputs)} if translation.inputs else {}
+        return {"name": self.name, **inputs, "net": [dict(layer) for layer in translation.layers]}
+
+    @cached_property
+    def _with_splits(self) -> Translation:
+        """The same with a name for each copy of a blob, as Caffe has them."""
+        shapes = {name: section["shape"] for name, section in self.translation.inputs.items()}
+        made = translate(
+            self.definition, self.phase, self.report.source, shapes=shapes, roots=self.roots, splits=True
+        )
+        raise_all(made.errors)
+        return made
+
+    # Nets ---------------------------------------------------------------------------------------------------------
+
+    def net(self, *, keep: str | Iterable[str] = "all", engine: str | None = None, backend: str | None = None) -> Net:
+        """A net with the weights that are here; what has none starts from its filler.
+
+        keep     "all" blobs, also the copies that Caffe makes for several readers; a list of names; or "none"
+        engine   auto, reference or onednn, as in a configuration
+        """
+        translation = self._with_splits if keep == "all" else self.translation
+        config = self._config(translation) | ({"engine": engine} if engine else {})
+        net = ImportedNet.from_config(config, keep=keep, backend=backend)
+        net.imported = self
+        self.fill(net)
+        return net
+
+    def fill(self, net: Net) -> None:
+        """Put the weights that are here into a net of this configuration."""
+        net.load_arrays(net.arrays() | self.arrays, self.report.source)
+
+    # Blobs of layers ----------------------------------------------------------------------------------------------
+
+    def blobs_of(self, layer: str) -> list[BlobMap]:
+        """Where the blobs of a layer lie. Errors: ConfigError for a layer that has none."""
+        if layer not in self.blob_maps:
+            known = list(self.blob_maps)
+            hint = did_you_mean(layer, known) or f"layers with blobs: {', '.join(known) or 'none'}"
+            raise ConfigError(f"there is no layer '{layer}' with blobs", hint=hint)
+        return self.blob_maps[layer]
+
+    def set_blobs(self, layer: str, blobs: Sequence[Any]) -> None:
+        """Take a layer's blobs, in Caffe's order and layout; `net()` builds nets with them.
+
+        A blob that another layer owns may be None, or missing at the end.
+        Errors   DataError where their number or a shape does not fit; Caffe's old shapes of four axes do
+        """
+        maps = self.blobs_of(layer)
+        shared = [place.path in self._owners for place in maps]
+        blobs = [*blobs, *[None] * (len(maps) - len(blobs))] if all(shared[len(blobs) :]) else blobs
+        blobs = _without_nvidias(blobs, len(maps))
+        if len(blobs) != len(maps):
+            raise DataError(f"layer '{layer}' has {len(maps)} blob(s), {len(blobs)} are given")
+        for number, (place, blob) in enumerate(zip(maps, blobs, strict=True)):
+            if blob is None and shared[number]:
+                continue
+            if blob is None:
+                raise DataError(f"blob {number} of layer '{layer}' is missing")
+            array = np.asarray(blob)
+            if not _fits(array.shape, place.shape):
+                told = f"blob {number} of layer '{layer}' has shape {place.shape}, {array.shape} is given"
+                raise DataError(told)
+            path = self._owners.get(place.path, place.path)
+            shape = self._shapes[path]
+            if path not in self.arrays or place.columns is None:
+                self.arrays[path] = np.zeros(shape, dtype=np.float32)
+            place.put(np.asarray(array, dtype=np.float32), self.arrays[path])
+
+    def get_blobs(self, layer: str, arrays: Mapping[str, np.ndarray] | None = None) -> list[np.ndarray]:
+        """A layer's blobs in Caffe's order and layout: from the arrays of a net, or as they were loaded.
+
+        Errors   DataError where there is none
+        """
+        arrays = self.arrays if arrays is None else arrays
+        found = []
+        for number, place in enumerate(self.blobs_of(layer)):
+            path = self._owners.get(place.path, place.path)
+            if path not in arrays:
+                raise DataError(f"blob {number} of layer '{layer}' was not loaded", hint="load a file of weights")
+            found.append(np.array(place.get(arrays[path]), dtype=np.float32))
+        return found
+
+    def take(self, weights: Weights) -> None:
+        """Take the weights of a file, by the names of the layers.
+
+        Errors   DataError for a layer whose blobs have other numbers or shapes
+        """
+        given = dict(weights.layers)
+        for layer in self.blob_maps:
+            if given.get(layer):
+                self.set_blobs(layer, given[layer])
+            elif any(place.path not in self._owners for place in self.blob_maps[layer]):
+                self.report.notes.append(f"{weights.source} has no weights for layer '{layer}': it starts from fillers")
+        for layer in given:
+            if layer not in self.blob_maps and given[layer]:
+                self.report.notes.append(f"the weights of layer '{layer}' in {weights.source} belong to no layer here")
+
+    # Looking at a net ---------------------------------------------------------------------------------------------
+
+    def blob(self, net: Net, name: str) -> CaffeBlob:
+        """A blob by Caffe's name, of the last pass of a net: .data and .grad.
+
+        Of a blob that layers overwrite in place .data is what the last of them wrote, and .grad the gradient of what
+        the first of them read: what Caffe's one pair of arrays holds after a backward. The copies that Caffe makes for
+        several readers (`x_x_0_split_1`) are there where the net keeps all blobs.
+        """
+        versions = self.translation.names.versions.get(name)
+        if versions is not None:
+            return CaffeBlob(net, name, versions[-1].name, versions[0].name)
+        for copies in self._copies().values():
+            if name in copies:
+                return CaffeBlob(net, name, name, name)
+        known = [*self.translation.names.versions, *(n for copies in self._copies().values() for n in copies)]
+        hint = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+        raise ConfigError(f"there is no blob '{name}'", hint=hint)
+
+    def _copies(self) -> dict[str, list[str]]:
+        """The copies of each blob that has several readers."""
+        return {
+            version.name: split_names(version, self.translation.sites[version.maker].name)
+            for versions in self.translation.names.versions.values()
+            for version in versions
+        }
+
+    def last_version(self, blob: str) -> str:
+        """What the last version of a blob is called here; any other name stays what it is."""
+        versions: list[Version] = self.translation.names.versions.get(blob, [])
+        return versions[-1].name if versions else blob
+
+    def param(self, net: Net, layer: str, index: int) -> CaffeParam:
+        """A layer's blob by its number, of a net: .data and .grad in Caffe's layout."""
+        maps = self.blobs_of(layer)
+        if not 0 <= index < len(maps):
+            raise ConfigError(f"layer '{layer}' has {len(maps)} blob(s): 0 to {len(maps) - 1}")
+        return CaffeParam(net, maps[index])
+
+
+def load_model(
+    definition: str | Path,
+    weights: str | Path | None = None,
+    *,
+    phase: str = "test",
+    level: int = 0,
+    stages: Iterable[str] = (),
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    data_root: str | Path | None = None,
+) -> Model:
+    """Open a net of Caffe.
+
+    definition   a prototxt, or a caffemodel with the definition inside
+    weights      a .caffemodel or .caffemodel.h5; None: set_blobs, or start values
+    phase        train or test: which layers are there, and how they behave
+    level, stages   what the rules of layers ask for
+    inputs       shapes of inputs by name, in the place of those of the definition
+    data_root    a folder that files which the definition names may be in, beside its own
+
+    Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
+             column; DataError (exit 3) for a damaged file, and for weights that do not fit
+    """
+    wanted = phase.upper()
+    if wanted == "EVAL":
+        wanted = "TEST"
+    if wanted not in PHASES:
+        raise ConfigError(f"phase must be train or test, got '{phase}'")
+    problems: list[LayerForgeError] = []
+    whole = read_definition(definition, problems)
+    inside = taken_out(whole, str(definition))
+    net = rules.selected(whole, wanted, level, tuple(stages))
+    roots = [Path(definition).parent, *([] if data_root is None else [Path(data_root)])]
+    translation = translate(net, wanted, str(definition), shapes=inputs, roots=roots)
+    raise_all(problems + translation.errors)
+    model = Model(translation, whole, roots)
+    if inside.layers or weights is not None:
+        model.take(inside if weights is None else read_weights(weights))
+    return model
+
+
+def _without_nvidias(blobs: Sequence[Any], count: int) -> Sequence[Any]:
+    """Without the weight and the bias that NVIDIA's BatchNorm stores though it learns none: all 1, and all 0."""
+    if count != 3 or len(blobs) != 5 or any(blob is None for blob in blobs):
+        return blobs
+    return blobs[:3] if np.all(np.asarray(blobs[3]) == 1) and np.all(np.asarray(blobs[4]) == 0) else blobs
+
+
+def _fits(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a shape is that of a blob, also as old files write it: four axes, the missing ones 1 in front."""
+    if given == shape:
+        return True
+    if len(given) != 4 or len(shape) > 4:
+        return False
+    return given == (1,) * (4 - len(shape)) + shape

@@ -1,0 +1,313 @@
+"""From a net of Caffe to the layers of a configuration, with all errors at once and an account of every layer.
+
+The NetParameter has been upgraded and filtered for its phase before. Layer after layer is converted; what cannot be is
+collected, and its tops go on as a guess, so that whatever else is wrong is told of in the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...arrays.spec import Spec
+from ...schema.errors import ConfigError, LayerForgeError, flatten
+from ..fidelity import Entry, Report
+from . import conversions  # noqa: F401  # fills the table
+from .conversion import CONVERSIONS, Site, Stream, Unsupported
+from .learning import Learning
+from .message import Message
+from .names import Names, Version, split_names
+
+PHASES = {"TRAIN": "train", "TEST": "eval"}
+WIRING = (  # the fields of a layer that are read here, for all types alike
+    *("name", "type", "bottom", "top", "phase", "loss_weight", "param", "blobs", "propagate_down"),
+    *("include", "exclude"),
+)
+LOSSES = "Loss"  # the types that end so have a loss weight of 1, and a top though they name none
+NOT_IN_PLACE = ("AbsVal", "Flatten", "Reshape", "Split")
+FEEDING = (
+    *("Input", "Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "AnnotatedData", "VideoData"),
+    *("DenseImageData",),
+)
+
+
+def is_loss(kind: str) -> bool:
+    """Whether Caffe takes a type for a loss: it has a loss weight of 1 unless it says otherwise."""
+    return kind.endswith(LOSSES)
+
+
+def loss_weights(layer: Message) -> list[float]:
+    """The loss weight of each top. Errors: ConfigError where there are not as many as tops."""
+    given, tops = layer.get("loss_weight"), len(layer.get("top"))
+    if not given:
+        return [1.0 if j == 0 and is_loss(layer.get("type")) else 0.0 for j in range(tops)]
+    if len(given) != tops:
+        who = f"layer '{layer.get('name')}' ({layer.get('type')})"
+        told = f"{who}: {len(given)} loss_weight(s) for {tops} top(s)"
+        raise ConfigError(told, place=layer.place("loss_weight"), hint="one for each top, or none")
+    return list(given)
+
+
+@dataclass
+class Translation:
+    """A net of Caffe, translated.
+
+    layers    the layers of the configuration, in order
+    inputs    what is given to the net, as the section `inputs` has it
+    sites     each of Caffe's layers with what became of it
+    names     what things are called
+    report    the account of it
+    errors    everything that is wrong
+    """
+
+    net: Message
+    phase: str
+    report: Report
+    names: Names
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sites: list[Site] = field(default_factory=list)
+    errors: list[LayerForgeError] = field(default_factory=list)
+
+
+def translate(
+    net: Message,
+    phase: str,
+    source: str,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    feeds: Mapping[str, Spec] | None = None,
+    roots: Sequence[Path] = (),
+    splits: bool = False,
+) -> Translation:
+    """Translate a NetParameter; look at `errors` before using the result.
+
+    phase    TRAIN or TEST
+    shapes   of inputs by name, in the place of those that the definition gives
+    feeds    what the layers that read data give, by the names of their tops
+    roots    folders that the files which layers name are below
+    splits   give a name of their own to the copies that Caffe makes of a blob for each of its readers
+    """
+    layers = [_with_top(layer) for layer in net.get("layer")]
+    names = Names(layers, lambda layer: layer.get("type") in FEEDING, _loses)
+    translation = Translation(net, phase, Report("Caffe", source), names)
+    translation.errors += names.errors
+    translation.errors += _unknown_fields(net)
+    walk = _Walk(translation, dict(shapes or {}), dict(feeds or {}), roots, splits)
+    for number, layer in enumerate(layers):
+        walk.convert(number, layer)
+    walk.finish()
+    return translation
+
+
+def _with_top(layer: Message) -> Message:
+    """A loss that names no top has one all the same."""
+    if is_loss(layer.get("type")) and not layer.get("top"):
+        layer.set("top", [layer.get("name") or layer.get("type").lower()])
+    return layer
+
+
+def _loses(layer: Message, top: int) -> bool:
+    try:
+        return loss_weights(layer)[top] != 0
+    except ConfigError:
+        return False
+
+
+def _unknown_fields(net: Message) -> list[LayerForgeError]:
+    """An error for every field that Caffe's format does not know."""
+    found: list[LayerForgeError] = []
+    for path, unknown in net.all_unknown():
+        name = f"{path}{unknown.name}" if isinstance(unknown.name, str) else f"{path}field {unknown.name}"
+        found.append(Unsupported(f"unknown field {name}{unknown.reason and ': '}{unknown.reason}", place=unknown.place))
+    return found
+
+
+class _Walk:
+    """The state of a translation: which stream each version of a blob is."""
+
+    def __init__(
+        self,
+        done: Translation,
+        shapes: dict[str, Sequence[int]],
+        feeds: dict[str, Spec],
+        roots: Sequence[Path],
+        splits: bool,
+    ) -> None:
+        self.done = done
+        self.shapes, self.feeds, self.roots, self.splits = shapes, feeds, roots, splits
+        self.streams: dict[int, Stream] = {}  # by id of the version
+        self.copies: dict[tuple[int, int], Stream] = {}  # by layer and bottom, where splits have names
+        self.casts: dict[tuple[str, str], Stream] = {}
+        self.learning = Learning()
+        self.force = bool(done.net.get("force_backward"))
+
+    # One layer ----------------------------------------------------------------------------------------------------
+
+    def convert(self, number: int, layer: Message) -> None:
+        """Convert a layer, or keep what is wrong with it and go on with a guess."""
+        done, names = self.done, self.done.names
+        kind, versions = layer.get("type"), names.tops[number]
+        entry = Entry(layer.get("name"), kind, layer.place("name") if layer.has("name") else layer.place())
+        done.report.entries.append(entry)
+        for name in WIRING:
+            layer.has(name)
+        phase = PHASES[layer.get("phase")] if layer.has("phase") else PHASES[done.phase]
+        site = Site(
+            layer, names.layers[number], phase, self._bottoms(number, layer), [v.name for v in versions], names.unique,
+            self.roots, self.casts,
+        )  # fmt: skip
+        done.sites.append(site)
+        try:
+            if kind in FEEDING:
+                self._feed(site, versions)
+            else:
+                self._convert(site)
+            self.learning.read(site)
+        except LayerForgeError as error:
+            self._failed(site, entry, error)
+        self._account(site, entry)
+        for version in versions:
+            guess = Stream(version.name, site.bottoms[0].spec if site.bottoms else Spec((1,)), True)
+            stream = site.streams.get(version.name, guess)
+            self.streams[id(version)] = stream
+            if self.splits:
+                self._split(site, version, stream)
+        done.layers += [made.item for made in site.made]
+
+    def _bottoms(self, number: int, layer: Message) -> list[Stream]:
+        found = []
+        for i, version in enumerate(self.done.names.bottoms[number]):
+            stream = self.copies.get((number, i)) or (self.streams.get(id(version)) if version is not None else None)
+            found.append(stream or Stream(layer.get("bottom")[i], Spec((1,)), True))
+        return found
+
+    def _convert(self, site: Site) -> None:
+        conversion = CONVERSIONS.get(site.type)
+        if conversion is None:
+            raise Unsupported(f"layer '{site.name}': type {site.type} is not supported", place=site.place("type"))
+        weights = loss_weights(site.layer)
+        shared = set(site.layer.get("bottom")) & set(site.layer.get("top"))
+        if shared and site.type in NOT_IN_PLACE:
+            raise site.invalid("it cannot run in place", site.layer, "top", hint="give its top a name of its own")
+        self._cut(site)
+        conversion(site)
+        self._weigh(site, weights)
+
+    def _cut(self, site: Site) -> None:
+        """propagate_down: false stops the gradient; true asks for that of an input."""
+        given = site.layer.get("propagate_down")
+        if given and len(given) != len(site.bottoms):
+            told = f"{len(given)} propagate_down for {len(site.bottoms)} bottom(s)"
+            raise site.invalid(told, site.layer, "propagate_down", hint="one for each bottom, or none")
+        for i, down in enumerate(given):
+            stream = site.bottoms[i]
+            if not down and stream.spec.is_real:
+                (site.bottoms[i],) = site.emit("Detach", stream, part=f"detach{i}" if i else "detach")
+
+    @staticmethod
+    def _weigh(site: Site, weights: Sequence[float]) -> None:
+        """Write the loss weights at the layers that make the tops."""
+        wanted = dict(zip(site.tops, weights, strict=True))
+        for made in site.made:
+            mine = [wanted.get(top, 0.0) for top in made.tops]
+            usual = [1.0] + [0.0] * (len(mine) - 1) if made.layer.loss else [0.0] * len(mine)
+            if mine and mine != usual:
+                made.item["loss_weight"] = mine[0] if len(mine) == 1 else mine
+
+    # What feeds the net -------------------------------------------------------------------------------------------
+
+    def _feed(self, site: Site, versions: Sequence[Version]) -> None:
+        """The tops of a layer that gives data are inputs of the net."""
+        given = site.param("input_param").get("shape") if site.type == "Input" else []
+        if site.type == "Input" and len(given) not in (0, 1, len(versions)):
+            raise site.invalid(f"{len(given)} shapes for {len(versions)} top(s)", site.layer, "input_param")
+        for j, version in enumerate(versions):
+            blob, spec = version.blob, self.feeds.get(version.blob)
+            shape = self.shapes.get(blob)
+            if spec is None and shape is None and given:
+                shape = given[j if len(given) > 1 else 0].get("dim")
+            for one in given:
+                one.get("dim")
+            if spec is None and shape is None:
+                hint = f"say it: --input {blob}=1,3,224,224, or inputs={{'{blob}': (1, 3, 224, 224)}}"
+                raise site.unsupported(f"the shape of '{blob}' is not known without its data", hint=hint)
+            if spec is None:
+                if any(length < 0 for length in shape or ()):
+                    raise site.invalid(f"'{blob}' has the shape {list(shape or ())}", site.layer, "input_param")
+                spec = Spec(tuple(shape or ()), "float32")
+                self.done.inputs[version.name] = {"shape": list(spec.shape)}
+            site.streams[version.name] = Stream(version.name, spec)
+
+    # Keeping account ----------------------------------------------------------------------------------------------
+
+    def _failed(self, site: Site, entry: Entry, error: LayerForgeError) -> None:
+        """Keep the errors of a layer; where its bottoms are guesses only what does not depend on them."""
+        for one in flatten(error):
+            if site.guessed and not isinstance(one, Unsupported):
+                continue
+            if one.place is None:
+                one.place = site.layer.place()
+            self.done.errors.append(one)
+            entry.problems.append(one.message)
+        if not entry.problems:
+            entry.problems.append("what it reads cannot be imported")
+
+    def _account(self, site: Site, entry: Entry) -> None:
+        """The entry of a layer: what it became, and which of its fields were not understood or are ignored."""
+        entry.becomes = [(made.name, str(made.item["type"])) for made in site.made]
+        entry.notes += site.notes
+        ignored = list(site.ignored)
+        if not entry.problems:
+            for path, place in site.layer.unread():
+                head, _, rest = path.partition(".")
+                if rest or not head.split("[")[0].endswith("_param"):
+                    told = f"layer '{site.name}' ({site.type}): the field {path} is not supported"
+                    self.done.errors.append(Unsupported(told, place=place))
+                    entry.problems.append(f"the field {path} is not supported")
+                else:
+                    ignored.append((path, place, f"a layer of type {site.type} does not read it"))
+        who = f"layer {site.name}: "
+        self.done.report.ignored += [(f"{who}{path}", str(place), why) for path, place, why in ignored]
+
+    # The copies that Caffe makes ----------------------------------------------------------------------------------
+
+    def _split(self, site: Site, version: Version, stream: Stream) -> None:
+        """An Identity for each reader of a blob with several, called as Caffe calls its copies."""
+        copies = split_names(version, site.name)
+        maker = next((made for made in site.made if version.name in made.tops), None)
+        weight = maker.item.pop("loss_weight", None) if copies and maker is not None else None
+        for name, (number, i) in zip(copies, version.readers, strict=False):
+            (copy,) = site.emit("Identity", stream, name=self.done.names.unique(name), tops=[name])
+            if number >= 0:
+                self.copies[number, i] = copy
+            elif weight is not None:
+                site.made[-1].item["loss_weight"] = weight
+
+    # The end ------------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """What is known only when all layers are."""
+        done = self.done
+        try:
+            self.learning.write()
+        except LayerForgeError as error:
+            done.errors += flatten(error)
+        trains = any(made.layer.param_decls for site in done.sites for made in site.made)
+        loses = any(any(weights) for weights in map(_weights_or_none, done.net.get("layer")))
+        if self.force or not (trains and loses):
+            for section in done.inputs.values():
+                section["grad"] = True
+        foreign = (layer.get("name") for layer in done.net.get("layer"))
+        done.report.layers = {old: new for old, new in zip(foreign, done.names.layers, strict=True) if old != new}
+        last = {blob: versions[-1].name for blob, versions in done.names.versions.items()}
+        done.report.blobs = {old: new for old, new in last.items() if old != new}
+
+
+def _weights_or_none(layer: Message) -> list[float]:
+    try:
+        return loss_weights(layer)
+    except ConfigError:
+        return []

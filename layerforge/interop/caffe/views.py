@@ -1,0 +1,108 @@
+"""Blobs and parameters of a net by Caffe's names and in Caffe's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...net import Net
+from ...run.access import by_name
+from ...run.views import BlobError, write
+from .conversion import BlobMap
+
+
+class ImportedNet(Net):
+    """A net that an imported model made: cotangents may be named as Caffe names its blobs.
+
+    imported   the model
+    """
+
+    imported: Any = None
+
+    def backward(
+        self, cotangents: Mapping[str, Any] | None = None, /, *, accumulate: bool = False, **top_grads: Any
+    ) -> None:
+        """As Net.backward; of a blob that is overwritten in place its last version is meant.
+
+        As in Caffe, what is given for a blob that nothing below learns from, beside others, goes nowhere.
+        """
+        given = by_name(cotangents, top_grads, "cotangent")
+        if self.imported is not None:
+            given = {self.imported.last_version(name): value for name, value in given.items()}
+        blobs = self.graph.phases[self.passes.run.phase].current
+        useful = {name: value for name, value in given.items() if name not in blobs or blobs[name].needs_grad}
+        given = useful or given
+        if not given and self.passes.last is not None and not self.passes.last.plan.outputs:
+            self.passes.differentiable().backward({})  # all blobs end in Silence: every gradient is zero
+            return
+        super().backward(given or None, accumulate=accumulate)
+
+
+class CaffeBlob:
+    """A blob of Caffe's, of the last pass of a net.
+
+    data   what its last version holds; assigning writes into it
+    grad   the gradient of its first version: zeros where nothing needs it, as in Caffe
+    """
+
+    def __init__(self, net: Net, name: str, last: str, first: str) -> None:
+        self._net = net
+        self.name = name
+        self._last, self._first = last, first
+
+    @property
+    def data(self) -> Any:
+        return self._net.blobs[self._last].data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._net.blobs[self._last].data = value
+
+    @property
+    def grad(self) -> Any:
+        view = self._net.blobs[self._first]
+        try:
+            return view.grad
+        except BlobError:
+            if self._net.keep is not None or not self._net.passes.current.grads:
+                raise
+            return np.zeros(view.data.shape, dtype=self._net.dtype)
+
+    def __repr__(self) -> str:
+        return f"<blob '{self.name}' of a Caffe model>"
+
+
+class CaffeParam:
+    """A blob of a layer of Caffe's: data and grad in Caffe's layout; assigning data writes into the net."""
+
+    def __init__(self, net: Net, place: BlobMap) -> None:
+        self._net = net
+        self._place = place
+
+    @property
+    def data(self) -> Any:
+        return self._place.get(self._array())
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = self._array()
+        whole = np.array(self._net.backend.to_host(array))
+        self._place.put(np.asarray(value, dtype=self._net.dtype), whole)
+        write(self._place.path, array, whole, self._net.backend)
+
+    @property
+    def grad(self) -> Any:
+        """Zeros of what is not learned."""
+        place = self._place
+        if place.namespace == "state":
+            return np.zeros(place.shape, dtype=self._net.dtype)
+        view = self._net.params[place.layer][place.name]
+        return np.zeros(place.shape, dtype=self._net.dtype) if view.frozen else place.get(view.grad)
+
+    def _array(self) -> Any:
+        place = self._place
+        if place.namespace == "state":
+            return self._net.state[place.layer][place.name]
+        return self._net.params[place.layer][place.name].data

@@ -1,0 +1,3 @@
+"""Detection: boxes around objects, and the regions of an image that they name."""
+
+TITLE = "Detection"
