@@ -22,6 +22,7 @@ from ...schema.synonyms import did_you_mean
 from ..fidelity import Report
 from . import rules
 from .conversion import BlobMap
+from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
 from .reading import Weights, read_definition, read_weights, taken_out
@@ -39,12 +40,14 @@ class Model:
     config       the mapping for Net.from_config
     arrays       weights and statistics by the names of `net.arrays()`, as far as they were given
     report       how exact each layer is, what was ignored, what things are called
+    feedings     its layers that read data
     """
 
     def __init__(self, translation: Translation, whole: Message, roots: Sequence[Path] = ()) -> None:
         """Use `load_model`."""
         self.translation = translation
         self.roots = roots
+        self.feedings: list[Feeding] = []
         self.definition: Message = translation.net
         self.whole = whole
         self.name: str = whole.peek("name") or Path(translation.report.source).stem
@@ -245,9 +248,12 @@ def load_model(
     inside = taken_out(whole, str(definition))
     net = rules.selected(whole, wanted, level, tuple(stages))
     roots = [Path(definition).parent, *([] if data_root is None else [Path(data_root)])]
-    translation = translate(net, wanted, str(definition), shapes=inputs, roots=roots)
-    raise_all(problems + translation.errors)
+    fed, wrong = feedings(net, roots, wanted)
+    translation = translate(net, wanted, str(definition), shapes=shapes_of(fed, inputs or {}), roots=roots)
+    raise_all(problems + wrong + translation.errors)
+    tell(translation.report, fed)
     model = Model(translation, whole, roots)
+    model.feedings = fed
     if inside.layers or weights is not None:
         model.take(inside if weights is None else read_weights(weights))
     return model
