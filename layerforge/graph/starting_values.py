@@ -45,6 +45,7 @@ PASSING = frozenset(
         *("BatchReindex", "Crop", "Diagonal", "Expand", "Filter", "Flatten", "Flip", "Gather", "GridSample", "Index"),
         *("IndexSelect", "Pad", "Permute", "PixelShuffle", "Repeat", "RepeatInterleave", "Reshape", "Scale", "Slice"),
         *("Split", "Squeeze", "Tile", "Transpose", "Unfold", "Unfold1d", "Unfold3d", "Unsqueeze", "Upsample"),
+        *("PSROIPooling", "ROIPooling"),
     ]
 )
 JOINING = frozenset(["Add", "Concat", "Stack", "Sub"])  # all bottoms pass; of the others only the first is a signal

@@ -62,7 +62,7 @@ class BlobMap:
 
     namespace   params or state
     shape       that of Caffe's blob
-    order       row i of the array is row order[i] of the blob; None: the same order
+    order       block i of the array's rows, all of one size, is block order[i] of the blob's; None: the same order
     columns     the blob is these columns of the array, from the first to the one behind the last; None: all of it
     """
 
@@ -80,18 +80,22 @@ class BlobMap:
 
     def put(self, blob: np.ndarray, array: np.ndarray) -> None:
         """Write Caffe's blob into its array."""
-        values = blob.reshape(self.shape)
-        if self.order is not None:
-            values = values[list(self.order)]
+        values = self._ordered(blob, self.order)
         part = array if self.columns is None else array[:, slice(*self.columns)]
         part[...] = values.reshape(part.shape)
 
     def get(self, array: Any) -> Any:
         """Caffe's blob in its array: a view where that can be."""
         part = array if self.columns is None else array[:, slice(*self.columns)]
-        if self.order is None:
-            return part.reshape(self.shape)
-        return part.reshape(self.shape)[np.argsort(np.array(self.order))]
+        back = None if self.order is None else [self.order.index(i) for i in range(len(self.order))]
+        return self._ordered(part, back)
+
+    def _ordered(self, array: Any, order: Sequence[int] | None) -> Any:
+        """An array in the shape of Caffe's blob, with its blocks of rows in another order."""
+        if order is None:
+            return array.reshape(self.shape)
+        blocks = array.reshape(len(order), -1, *self.shape[1:])
+        return blocks[list(order)].reshape(self.shape)
 
 
 @dataclass

@@ -40,8 +40,8 @@ class Learning:
         """Read the `param { }` of a layer that was converted. Errors: ConfigError for what Caffe refuses."""
         specs = site.layer.get("param")
         if len(specs) > len(site.blobs):
-            told = f"{len(specs)} param {{ }} for {len(site.blobs)} blob(s)"
-            raise ConfigError(site.said(told), place=site.layer.place("param", len(site.blobs)))
+            count = f"{len(specs)} param {{ }} for {len(site.blobs)} blob(s)"
+            raise ConfigError(site.said(count), place=site.layer.place("param", len(site.blobs)))
         self.sites.append(site)
         for number, blob in enumerate(site.blobs):
             spec = specs[number] if number < len(specs) else Message("ParamSpec")

@@ -50,6 +50,7 @@ class Names:
     ) -> None:
         """`loses(layer, top)` says whether a top has a loss weight, and so one more reader."""
         self.taken: set[str] = set()
+        self.counts: dict[str, int] = {}  # how often a name was wanted, so that a free one is found at once
         self.errors: list[ConfigError] = []
         self.versions: dict[str, list[Version]] = {}
         self.bottoms: list[list[Version | None]] = []
@@ -64,11 +65,15 @@ class Names:
 
     def unique(self, name: str) -> str:
         """A name that nothing else has, as close to this one as may be."""
-        legal = legal_name(name)
-        made, number = legal, 2
-        while made in self.taken:
-            made, number = f"{legal}_{number}", number + 1
-        self.taken.add(made)
+        return self._free(name, self.taken)
+
+    def _free(self, name: str, used: set[str]) -> str:
+        """A legal name that is not used yet, which is used then."""
+        legal = made = legal_name(name)
+        while made in used:
+            self.counts[legal] = number = self.counts.get(legal, 1) + 1
+            made = f"{legal}_{number}"
+        used.add(made)
         return made
 
     # Wiring -------------------------------------------------------------------------------------------------------
@@ -109,14 +114,8 @@ class Names:
 
     def _name_layers(self, layers: Iterable[Message]) -> list[str]:
         """Legal names, each once; a layer may be called as a blob is."""
-        names: list[str] = []
-        for layer in layers:
-            legal = legal_name(str(layer.get("name")) or str(layer.get("type")).lower())
-            made, number = legal, 2
-            while made in names:
-                made, number = f"{legal}_{number}", number + 1
-            names.append(made)
-        return names
+        used: set[str] = set()
+        return [self._free(str(layer.get("name")) or str(layer.get("type")).lower(), used) for layer in layers]
 
     def _name_versions(
         self, versions: list[Version], layers: Sequence[Message], is_input: Callable[[Message], bool]

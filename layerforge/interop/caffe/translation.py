@@ -26,6 +26,7 @@ WIRING = (  # the fields of a layer that are read here, for all types alike
     *("include", "exclude"),
 )
 LOSSES = "Loss"  # the types that end so have a loss weight of 1, and a top though they name none
+ASIDE = ("debug_info", "profile_info", "profile_iter", "profile_warmup")  # of a net
 NOT_IN_PLACE = ("AbsVal", "Flatten", "Reshape", "Split")
 FEEDING = (
     *("Input", "Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "AnnotatedData", "VideoData"),
@@ -295,6 +296,11 @@ class _Walk:
             self.learning.write()
         except LayerForgeError as error:
             done.errors += flatten(error)
+        done.report.ignored += [
+            (name, str(done.net.place(name)), "it says nothing of what the net computes")
+            for name in done.net.values
+            if name in ASIDE
+        ]
         trains = any(made.layer.param_decls for site in done.sites for made in site.made)
         loses = any(any(weights) for weights in map(_weights_or_none, done.net.get("layer")))
         if self.force or not (trains and loses):

@@ -56,13 +56,14 @@ def _rounded_up(site: Site, kind: str, x: Stream, options: dict[str, Any]) -> No
 
 
 def _with_margin(site: Site, kind: str, x: Stream, options: dict[str, Any]) -> None:
-    """Padding of more than half a window, which pooling takes only with Caffe's rounding: a margin of its own."""
-    if len(site.tops) > 1:
-        raise site.unsupported("indices with round_mode: FLOOR and pad above half a kernel", site.layer, "top")
-    high, wide = _both(options.pop("padding"))
-    value = LEAST if kind == "MaxPool2d" else 0
-    x_in = site.emit("Pad", x, part="margin", padding=[wide, wide, high, high], value=value)
-    site.emit(kind, x_in, **options)
+    """Padding of more than half a window, which pooling takes only when it rounds up: the last windows are cut off."""
+    each = zip(x.shape[2:], *(_both(options[name]) for name in ("kernel_size", "padding", "stride")), strict=True)
+    counts = [(size + 2 * pad - kernel) // stride + 1 for size, kernel, pad, stride in each]
+    names = [site.unique(f"{site.own}.{name}") for name in ("windows", "places")][: len(site.tops)]
+    made = site.emit(kind, x, name=names[0], tops=names, **options, caffe_rounding=True)
+    part = [":", ":", *(f":{count}" for count in counts)]
+    for name, stream, top in zip(("", "ends"), made, site.tops, strict=False):
+        site.emit("Index", stream, part=name, tops=[top], index=part)
 
 
 def _both(value: Any) -> list[int]:

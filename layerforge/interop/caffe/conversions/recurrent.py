@@ -36,11 +36,8 @@ def lstm(site: Site) -> None:
     """LSTM with a single bias, whose state goes on from batch to batch unless the initial states are bottoms."""
     site.count((2, 5), (1, 3))
     p = site.param("recurrent_param")
-    size = _size(site, p)
     y, *last = _unrolled(site, p, "LSTM", states=2)
-    rows = range(4 * size)
-    # from Caffe's gates i, f, o, g to i, f, g, o
-    _blobs(site, p, [*rows[: 2 * size], *rows[3 * size :], *rows[2 * size : 3 * size]])
+    _blobs(site, p, order=(0, 1, 3, 2))  # from Caffe's gates i, f, o, g to i, f, g, o
     site.emit("Transpose", y, dim0=0, dim1=1, tops=site.tops[:1])
     _last_states(site, last)
 
@@ -50,10 +47,9 @@ def rnn(site: Site) -> None:
     """RNN with a single bias, and a Linear and a Tanh that make the output of its state."""
     site.count((2, 4), (1, 2))
     p = site.param("recurrent_param")
-    size = _size(site, p)
     h, *last = _unrolled(site, p, "RNN", states=1)
-    _blobs(site, p, None)
-    (y,) = site.emit("Linear", h, part="output", out_features=size)
+    _blobs(site, p, order=None)
+    (y,) = site.emit("Linear", h, part="output", out_features=p.get("num_output"))
     site.blob("weight", filler=p.get("weight_filler"))
     site.blob("bias", filler=p.get("bias_filler"), key="bias_filler")
     (y,) = site.emit("Tanh", y, part="tanh")
@@ -92,7 +88,7 @@ def _constant(site: Site, p: Message) -> Stream | None:
 
 def _unrolled(site: Site, p: Message, kind: str, states: int) -> list[Stream]:
     """Emit the recurrent layer, with samples first: its output, and its last states where they are tops."""
-    size, exposed = p.get("num_output"), p.get("expose_hidden")
+    size, exposed = _size(site, p), p.get("expose_hidden")
     known = 2 + (states if exposed else 0)
     if len(site.tops) != known - 1:
         raise site.invalid(f"{len(site.tops)} top(s), with expose_hidden {str(exposed).lower()}", site.layer, "top")
