@@ -308,7 +308,10 @@ def _measure(made: Feeding) -> None:
     assert made.feed is not None
     data, label = made.tops[0], made.tops[1:2]
     if Path(made.feed["path"]).exists():
-        specs = section_of(made, None).sample_specs("train")
+        section = section_of(made, None)
+        stored = section.train.source.specs()[data].shape
+        made.shape = stored if len(stored) == 3 else None
+        specs = section.sample_specs("train")
         made.specs = {name: spec.with_shape((made.batch, *spec.shape)) for name, spec in specs.items()}
         return
     made.notes.append(f"its data are not here: {made.feed['path']}")

@@ -41,6 +41,7 @@ class Model:
     arrays       weights and statistics by the names of `net.arrays()`, as far as they were given
     report       how exact each layer is, what was ignored, what things are called
     feedings     its layers that read data
+    taken        the files of weights that were taken
     """
 
     def __init__(self, translation: Translation, whole: Message, roots: Sequence[Path] = ()) -> None:
@@ -48,6 +49,7 @@ class Model:
         self.translation = translation
         self.roots = roots
         self.feedings: list[Feeding] = []
+        self.taken: list[Weights] = []
         self.definition: Message = translation.net
         self.whole = whole
         self.name: str = whole.peek("name") or Path(translation.report.source).stem
@@ -167,6 +169,7 @@ class Model:
         Errors   DataError for a layer whose blobs have other numbers or shapes
         """
         given = dict(weights.layers)
+        self.taken.append(weights)
         for layer in self.blob_maps:
             if given.get(layer):
                 self.set_blobs(layer, given[layer])
@@ -207,6 +210,11 @@ class Model:
         """What the last version of a blob is called here; any other name stays what it is."""
         versions: list[Version] = self.translation.names.versions.get(blob, [])
         return versions[-1].name if versions else blob
+
+    def first_version(self, blob: str) -> str:
+        """What the first version of a blob is called here: the name of an input, where it is one."""
+        versions: list[Version] = self.translation.names.versions.get(blob, [])
+        return versions[0].name if versions else blob
 
     def param(self, net: Net, layer: str, index: int) -> CaffeParam:
         """A layer's blob by its number, of a net: .data and .grad in Caffe's layout."""

@@ -24,7 +24,7 @@ from .conversion import Made, Unsupported
 from .feeding import Feeding, feedings, mapping_of, shapes_of
 from .message import Message
 from .model import Model
-from .reading import Weights
+from .solver import SolverDefinition, plain
 from .translation import FEEDING, Translation, translate
 
 TRAIN, TEST = "TRAIN", "TEST"
@@ -60,9 +60,14 @@ class Training:
         sections = {key: value for key, value in self.solver.items() if key != "seed"}
         return {**made, "net": self.net, **sections}
 
-    def text(self, name: str, folder: Path) -> bytes:
-        """The file."""
+    def text(self, name: str, folder: Path, start: str | None = None) -> bytes:
+        """The file.
+
+        start   that of the weights to start from, in the same folder
+        """
         lines = [f"# {note}" for note in self.notes]
+        if start is not None:
+            lines += [f"# From the imported weights: layerforge train {{this file}} --init-weights {{its folder}}/{start}"]
         if not self.solver:
             lines += ["# No solver was given: write a section `solver: {lr: ...}`, or import with --solver."]
         if self.data is None:
@@ -77,19 +82,17 @@ def training_of(
     level: int,
     stages: Sequence[str],
     inputs: Mapping[str, Sequence[int]],
-    weights: Sequence[Weights],
-    solver: Mapping[str, Any],
+    solver: SolverDefinition | None = None,
 ) -> Training | None:
     """What train.yaml of a model says; None for a definition that nothing learns from.
 
-    weights   files to take weights from
-    solver    the sections of --solver, empty without
+    solver    what a solver.prototxt says
 
     Errors   ConfigErrors, all at once, for what is not supported in one of the phases
     """
     phases = {phase: rules.selected(model.whole, phase, level, stages) for phase in (TRAIN, TEST)}
     fed = {phase: feedings(net, model.roots, phase) for phase, net in phases.items() if _feeds(net)}
-    if TRAIN not in fed or not (solver or any(one.feed for one in fed[TRAIN][0])):
+    if TRAIN not in fed or not (solver is not None or any(one.feed for one in fed[TRAIN][0])):
         return None
     source = model.report.source
     made = {
@@ -100,7 +103,7 @@ def training_of(
     raise_all(errors + [error for one in made.values() for error in one.errors])
     data = _section(fed)
     merged = merge(made[TRAIN], made.get(TEST))
-    training = Training(merged, data, solver=dict(solver))
+    training = Training(merged, data, solver=_sections(solver))
     left = {name: section for one in made.values() for name, section in one.inputs.items()}
     if data is not None and left:
         named = ", ".join(left)
@@ -111,10 +114,15 @@ def training_of(
         training.notes.append("The TEST net has no data: there is no val section, and all layers are those of TRAIN.")
     for one in made.values():
         twin = Model(one, model.whole, model.roots)
-        for file in weights:
+        for file in model.taken:
             twin.take(file)
         training.arrays |= twin.arrays
     return training
+
+
+def _sections(solver: SolverDefinition | None) -> dict[str, Any]:
+    """The sections of a configuration that a solver says something of."""
+    return {} if solver is None else plain({"solver": solver.solver, **solver.train})
 
 
 def _feeds(net: Message) -> bool:
