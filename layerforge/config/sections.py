@@ -219,6 +219,11 @@ class SolverSection(Section):
         help="clip the mean over accumulated batches, or like Caffe their sum before the division",
         choices=("average_first", "caffe"),
     )
+    micro_batches: str = param(
+        "one_batch",
+        help="what accumulated batches are: one batch cut into pieces, or equals whose mean is taken, as in Caffe",
+        choices=("one_batch", "mean"),
+    )
     schedule: Annotated[LearningRate, ScheduleRule] = param("fixed", help="how lr changes during the run")
     rule: Any
 

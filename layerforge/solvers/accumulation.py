@@ -13,7 +13,7 @@ from ..arrays.backend import Array
 from ..run.counting import LossPart
 from ..run.splitting import REMEDY
 from ..schema.errors import ConfigError
-from .weighting import AsTheyCome, Counted
+from .weighting import AsTheyCome, Counted, Equals
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Accumulation:
 
     statistics: Mapping[tuple[str, str], Array]
     first_sample: int
-    weights: AsTheyCome | Counted = field(default_factory=AsTheyCome)
+    weights: AsTheyCome | Counted | Equals = field(default_factory=AsTheyCome)
     samples: int = 0
     loss: float | None = None
     alone: list[str] = field(default_factory=list)

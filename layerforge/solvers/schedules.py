@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from ..config.sections import Finite
 from ..schema.errors import ConfigError
@@ -60,7 +60,7 @@ class Schedule(Declared):
     """
 
     monitor: str | None = None
-    needs_length: ClassVar[bool] = False
+    needs_length: bool = False
 
     warmup: int = param(0, help="units during which lr rises linearly from lr / warmup", ge=0)
     unit: str = param("step", help="what is counted", choices=("step", "epoch"))
@@ -139,7 +139,8 @@ class MultiStep(Schedule):
     """multistep: lr · gamma ^ (number of milestones <= i)
 
     A milestone that is given twice takes effect twice, the second time one unit later: as in Caffe lr changes at most
-    once per unit. (torch multiplies by gamma² at once.)
+    once per unit. (torch multiplies by gamma² at once.) A run that was begun by Caffe goes on from the number of
+    changes that Caffe had made, whatever the milestones are now.
     """
 
     type_name = "multistep"
@@ -151,12 +152,34 @@ class MultiStep(Schedule):
             raise ConfigError("milestones must not be empty", hint="for a constant lr: schedule: fixed")
         if any(a > b for a, b in zip(self.milestones, self.milestones[1:], strict=False)):
             raise ConfigError(f"milestones must increase, or repeat, got {list(self.milestones)}")
-        self._changes: list[int] = []
-        for milestone in self.milestones:
-            self._changes.append(max([milestone, *(last + 1 for last in self._changes[-1:])]))
+        self._begun: dict[str, float] = {}
+        self._change_from(0, 0)
+
+    def _change_from(self, done: int, since: int) -> None:
+        """Plan the changes: `done` of them are made, the others follow from unit `since` on."""
+        self._changes = [-1] * min(done, len(self.milestones))
+        for milestone in self.milestones[done:]:
+            self._changes.append(max([milestone, since, *(last + 1 for last in self._changes[-1:])]))
+
+    def changes(self, i: int) -> int:
+        """How often lr has changed after i units."""
+        return bisect_right(self._changes, i)
 
     def value(self, base_lr: float, i: int, n: int) -> float:
-        return base_lr * self.gamma ** bisect_right(self._changes, i)
+        return base_lr * self.gamma ** self.changes(i)
+
+    def state(self) -> dict[str, float]:
+        return dict(self._begun)
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        """Go on from what `state` returned: nothing, or the changes made (current_step) before a unit (since)."""
+        if not state:
+            self.validate()
+        elif set(state) == {"current_step", "since"}:
+            self._begun = dict(state)
+            self._change_from(int(state["current_step"]), int(state["since"]))
+        else:
+            super().load_state(state)
 
 
 @SCHEDULES.add
@@ -184,14 +207,17 @@ class Inv(Schedule):
 
 @SCHEDULES.add
 class Poly(Schedule):
-    """poly: lr · (1 - i / n) ^ power, which is 0 at the end of the run"""
+    """poly: lr · (1 - i / n) ^ power, which is 0 at the end of the run, or after n = total_iters units"""
 
     type_name = "poly"
-    needs_length = True
     power: Finite = param(1.0, help="exponent", gt=0)
+    total_iters: int | None = param(None, help="units until lr is 0; default: the length of the run", ge=1)
+
+    def validate(self) -> None:
+        self.needs_length = self.total_iters is None
 
     def value(self, base_lr: float, i: int, n: int) -> float:
-        return base_lr * max(0.0, 1 - i / n) ** self.power
+        return base_lr * max(0.0, 1 - i / (self.total_iters or n)) ** self.power
 
 
 @SCHEDULES.add

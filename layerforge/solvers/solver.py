@@ -37,6 +37,7 @@ from ..run import copies, tuning
 from ..run.splitting import reasons
 from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
 from ..schema.errors import ConfigError, DivergedError, LayerError, LayerForgeError
+from ..schema.locations import PlacedDict
 from .accumulation import Accumulation, counts_differ, refuse_parts, samples_in
 from .rows import gradient_norm, refuse_rows
 from .schedules import Progress
@@ -44,7 +45,7 @@ from .settings import Adjustable
 from .state import demand_fit, demand_type, history_views, in_words
 from .trainable import Trainable
 from .updater import Updater
-from .weighting import weighting
+from .weighting import Equals, weighting
 
 if TYPE_CHECKING:  # every checker knows typing_extensions; a plain `Solver` is that of a Net
     from typing_extensions import TypeVar
@@ -64,8 +65,11 @@ NOT_SAID: dict[str, Any] = {"over": "ignore", "invalid": "ignore", "divide": "ig
 class Solver(Adjustable, Generic[Driven]):
     """Solver(net, type="SGD", lr=..., ...): the keywords are the keys of `solver:` in a configuration.
 
-    Common to all types are lr, weight_decay, regularization, clip_grad_norm, clip_grad_value, clip_order and schedule
-    (`layerforge.config.SolverSection` declares them); the others, such as momentum, belong to the type.
+    Common to all types are lr, weight_decay, regularization, clip_grad_norm, clip_grad_value, clip_order, micro_batches
+    and schedule (`layerforge.config.SolverSection` declares them); the others, such as momentum, belong to the type.
+
+    With micro_batches "mean" the gradient of a step is the mean of those of its micro-batches, whatever their losses
+    are means of, as with Caffe's iter_size; otherwise they count as one batch cut into pieces.
 
     With clip_order "caffe" both limits are held against the sum over the micro-batches before its division, as
     Caffe's clip_gradients with iter_size: in a step of k equal micro-batches they bind k times sooner.
@@ -91,9 +95,14 @@ class Solver(Adjustable, Generic[Driven]):
         self._set_up(net, SolverSection.from_config(placed_copy({"type": type, **options})))
 
     @classmethod
-    def from_config(cls, net: Driven, section: SolverSection) -> Solver[Driven]:
-        """The solver that a configuration's `solver:` describes."""
+    def from_config(cls, net: Driven, section: SolverSection | Mapping[str, Any]) -> Solver[Driven]:
+        """The solver that a configuration's `solver:` describes, or a mapping with the same keys.
+
+        Errors   ConfigError, as from a configuration
+        """
         self = cls.__new__(cls)
+        if not isinstance(section, SolverSection):
+            section = SolverSection.from_config(section if isinstance(section, PlacedDict) else placed_copy(section))
         self._set_up(net, section)
         return self
 
@@ -219,9 +228,10 @@ class Solver(Adjustable, Generic[Driven]):
             net.forward(phase="train", copy=False, **batch)
             step.samples = net.batch_size
             counts = net.mean_over()
-            step.alone += reasons(counts)
-            if step.loss is not None:
-                refuse_parts(step.alone)
+            if self._cuts_batches:
+                step.alone += reasons(counts)
+                if step.loss is not None:
+                    refuse_parts(step.alone)
             weight = step.weights.weigh(counts)
             if weight is None:
                 raise counts_differ(net.losses())
@@ -245,6 +255,8 @@ class Solver(Adjustable, Generic[Driven]):
         """
         self._abandon()
         step, net = self._begin(), self.net
+        if not self._cuts_batches:
+            return
         try:
             counts = []
             for part in parts:
@@ -274,7 +286,14 @@ class Solver(Adjustable, Generic[Driven]):
         if net.iteration != self.iteration:
             net.iteration = self.iteration
         self._pending = step = Accumulation(net.snapshot_state(), net.first_sample)
+        if not self._cuts_batches:
+            step.weights = Equals()
         return step
+
+    @property
+    def _cuts_batches(self) -> bool:
+        """Whether the micro-batches of a step are one batch cut into pieces."""
+        return self.section.micro_batches == "one_batch"
 
     def _abandon(self) -> None:
         """Forget the step that is being accumulated, and what its forwards did to the running statistics."""

@@ -4,6 +4,9 @@ A loss that is a mean over the c of T things that are in this piece has the shar
 that is a sum counts as it is. Where all losses have the same counts, or counts in the same proportion in every piece,
 T need not be known: c over the first piece's c, and one division at the end. Where they do not, each loss needs a
 weight of its own, and T must be known before the first backward.
+
+Caffe does not ask what its losses are means of: the gradient of a step is the mean of those of its micro-batches. That
+is the same where all have the same counts, and something else where labels are ignored, or a loss is a sum.
 """
 
 from __future__ import annotations
@@ -49,6 +52,26 @@ class AsTheyCome:
         """The factor that turns the weighted sum into the mean over everything."""
         unit = _first(self.unit)
         return unit / self.total if unit and self.total else 1.0
+
+    def demand_all(self) -> None:
+        """Whatever has come is all there is."""
+
+
+@dataclass
+class Equals:
+    """Weights of micro-batches that count the same, whatever is in them: the gradient is the mean of theirs."""
+
+    fed: int = 0
+
+    def weigh(self, counts: Counts) -> Weight:
+        """The weight of a micro-batch."""
+        self.fed += 1
+        return 1.0
+
+    @property
+    def average(self) -> float:
+        """The factor that turns the sum into the mean over the micro-batches."""
+        return 1 / self.fed if self.fed else 1.0
 
     def demand_all(self) -> None:
         """Whatever has come is all there is."""

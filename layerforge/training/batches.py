@@ -113,7 +113,9 @@ def _torn(section: DataSection, name: str) -> tuple[str | None, str]:
 
 
 def _are_parts(net: Net, feed: Feed, samples: int, most: int | None) -> bool:
-    """Whether some step takes more than one batch."""
+    """Whether some step takes more than one batch, and they are to count as one cut into pieces."""
+    if net.config.solver is not None and net.config.solver.micro_batches != "one_batch":
+        return False
     batches = samples // feed.batch_size if feed.drop_last else -(-samples // feed.batch_size)
     return min(batches, net.config.train.accumulate_grad_batches, batches if most is None else most) > 1
 

@@ -21,11 +21,13 @@ from ..graph.signature import Signature
 from ..net import Net
 from ..run import carried
 from ..run.counting import LossPart
+from ..run.stored_arrays import weights_meta
 from ..schema.errors import DataError
 from ..schema.params import parse_as
 from ..solvers.solver import Solver
 
 TRANSFORM = "transform/"  # where a checkpoint keeps the constants of the input transform
+STATE = "state"  # the kind of a snapshot that another program's training goes on from: see state_bytes
 
 
 @dataclass
@@ -171,6 +173,15 @@ def checkpoint_bytes(
     scaling = {TRANSFORM + name: array for name, array in data.transform.state().items()}
     held = {**(net.arrays() if weights is None else weights), **carried.stored(net)}
     return snapshot.pack({**held, **solver.arrays(), **scaling}, meta)
+
+
+def state_bytes(net: Net, solver: Solver) -> bytes:
+    """The state of a training that another program began: weights, statistics, history and counts, but no run.
+
+    With `--resume-from` a new run goes on from it, with the configuration that it is given.
+    """
+    meta = {**weights_meta(net), "kind": STATE, "iteration": solver.iteration, "solver": solver.state()}
+    return snapshot.pack({**net.arrays(), **solver.arrays()}, meta)
 
 
 class Checkpoints:

@@ -84,7 +84,7 @@ class Trainer:
         self.lr = 0.0  # of the step just made
 
     def go_on_from(self, resume: Resume, allow_config_change: bool = False) -> None:
-        """Be where a checkpoint was taken, and go on in its run.
+        """Be where a checkpoint was taken, and go on in its run; from another program's state, in a new one.
 
         Errors   ConfigError for a configuration that says something else; DataError for arrays that do not fit
         """
@@ -96,9 +96,12 @@ class Trainer:
         if self.average is not None:
             self.average.load(resume.arrays)
         self.solver.load_state(resume.meta["solver"], resume.arrays, str(resume.file))
+        self.saved = self.solver.iteration
+        if resume.run is None:  # where in its data the other program was is not known: they begin anew
+            self.position = Position(epoch=self.solver.iteration // self.steps_per_epoch)
+            return
         self.position = Position.from_meta(resume.meta, str(resume.file))
         self.hooks.load_state(self.position.hooks)
-        self.saved = self.solver.iteration
         self.tables = earlier_tables(resume.run)
         if changes:  # what ended the run may not be so any more
             self.position.ending = self._worn_out()
@@ -147,7 +150,8 @@ class Trainer:
         self.console.log = self.folder.log
         self.checkpoints = Checkpoints(self.folder.place / "checkpoints", self.config.checkpoint.keep_last)
         self.log = MetricsLog(self.folder, self.columns, segment)
-        write_down(self.folder, self.config, self.resolved, self.overrides, self.net, first=self.resume is None)
+        first = self.resume is None or self.resume.run is None
+        write_down(self.folder, self.config, self.resolved, self.overrides, self.net, first=first)
         if self.data.fallback_used:
             self.console.warn(self.data.notice)
         for remark in self.data.remarks:
@@ -187,9 +191,10 @@ class Trainer:
 
     def _folder(self) -> tuple[RunDir, int]:
         """The run's folder and the number of this segment: a new one, or the resumed run's and its next."""
-        if self.resume is None:
+        run = None if self.resume is None else self.resume.run
+        if self.resume is None or run is None:
             return RunDir.create(self.config.train.output_dir, self.config.name), 0
-        return self.resume.run, begin_segment(self.resume, self.position, self.console.note)
+        return run, begin_segment(self.resume, run, self.position, self.console.note)
 
     def _finish(
         self, result: TrainResult, ended: BaseException | None, signalled: bool, seconds: float

@@ -23,7 +23,7 @@ from ..net import Net
 from ..run import carried
 from ..schema.errors import ConfigError, DataError
 from .averaging import trained_arrays
-from .checkpoints import TRANSFORM, Position
+from .checkpoints import STATE, TRANSFORM, Position
 from .fingerprints import changes
 from .rundir import RunDir, find_run, read_metrics, runs_in
 
@@ -36,21 +36,27 @@ NEEDED = {"position": dict, "solver": dict, "config": str, "seed": int, "fallbac
 
 @dataclass
 class Resume:
-    """A checkpoint to go on from, and the run whose folder goes on with it."""
+    """A checkpoint to go on from, and the run whose folder goes on with it.
+
+    run   None for the state of a training that another program began: a new run goes on from it, and nothing of data
+          and configuration binds
+    """
 
     file: Path
     arrays: dict[str, np.ndarray]
     meta: dict[str, Any]
-    run: RunDir
+    run: RunDir | None
 
     @property
-    def fallback(self) -> bool:
+    def fallback(self) -> bool | None:
         """Whether the run was trained on its fallback: the choice binds."""
-        return bool(self.meta["fallback"])
+        return None if self.run is None else bool(self.meta["fallback"])
 
     @property
-    def transform(self) -> InputTransform:
+    def transform(self) -> InputTransform | None:
         """The constants of the input transform, as the run computed them."""
+        if self.run is None:
+            return None
         state = {k.removeprefix(TRANSFORM): v for k, v in self.arrays.items() if k.startswith(TRANSFORM)}
         return InputTransform.from_state(state, kinds_of(self.meta, str(self.file)))
 
@@ -71,12 +77,12 @@ def resuming(target: str | Path | None) -> Iterator[Resume | None]:
     try:
         yield resume
     finally:
-        if resume is not None:
+        if resume is not None and resume.run is not None:
             resume.run.release()
 
 
 def open_checkpoint(target: str | Path) -> Resume:
-    """The checkpoint that a path names: a file, or the last one of a run.
+    """The checkpoint that a path names: a file, or the last one of a run; or a state that another program began with.
 
     The run is claimed before anything of it is read: what another process still adds to it would be lost otherwise.
     Whoever calls this releases it (`resume.run.release()`).
@@ -91,7 +97,10 @@ def open_checkpoint(target: str | Path) -> Resume:
     elif owner is not None:  # where its run is, should the path go by way of `latest`
         file = owner.path / file.absolute().parent.name / file.name
     if owner is None:
-        _, meta = snapshot.read_snapshot(file)
+        arrays, meta = snapshot.read_snapshot(file)
+        if meta.get("kind") == STATE:
+            _demand_counts(file, meta)
+            return Resume(file, arrays, meta, None)
         demand_checkpoint(file, meta)
         raise ConfigError(f"{file} lies outside of a run's folder", hint="name the run, or use --init-weights")
     owner.claim()
@@ -100,6 +109,10 @@ def open_checkpoint(target: str | Path) -> Resume:
             hint = "train its configuration anew"
             raise ConfigError(f"the run {run.path} has no checkpoint to go on from", hint=hint)
         arrays, meta = snapshot.read_snapshot(file)
+        if meta.get("kind") == STATE:  # it lies in a run's folder, and is not of that run
+            _demand_counts(file, meta)
+            owner.release()
+            return Resume(file, arrays, meta, None)
         demand_checkpoint(file, meta)
     except BaseException:
         owner.release()
@@ -120,13 +133,20 @@ def demand_checkpoint(file: Path, meta: Mapping[str, Any]) -> None:
     for name, wanted in NEEDED.items():
         if type(meta.get(name)) is not wanted:
             raise DataError(f"{file} is a checkpoint without '{name}'", hint="take its weights only: --init-weights")
-    solver = meta["solver"]
+    _demand_counts(file, meta)
+
+
+def _demand_counts(file: Path, meta: Mapping[str, Any]) -> None:
+    """DataError unless the iteration and the solver's state are such."""
+    solver = meta.get("solver")
+    if not isinstance(solver, dict):
+        raise DataError(f"{file} holds no state of a solver", hint="take its weights only: --init-weights")
     counts = [value for key, value in solver.items() if key not in ("type", "schedule")]
     schedule = solver.get("schedule")
     if (
         not isinstance(solver.get("type"), str)
         or not isinstance(schedule, dict)
-        or not all(type(n) is int and n >= 0 for n in [meta["iteration"], *counts])
+        or not all(type(n) is int and n >= 0 for n in [meta.get("iteration"), *counts])
         or not all(isinstance(n, (int, float)) for n in schedule.values())
     ):
         raise DataError(f"{file} holds no state of a solver", hint="take its weights only: --init-weights")
@@ -148,10 +168,14 @@ def newest_run(config: Config) -> Path:
 def check_same(resume: Resume, resolved: str, files: Mapping[str, Any], allowed: bool) -> list[str]:
     """What configuration and files are now, differently from the run's, as lines "key: then -> now".
 
+    A state that another program began with tells of neither.
+
     files   fingerprints, as fingerprints.py takes them; a checkpoint of an earlier version has none to compare with
 
     Errors   ConfigError when a difference changes the mathematics and `allowed` is false
     """
+    if resume.run is None:
+        return []
     then, now = dict(flat(_today(resume.meta["config"]))), dict(flat(parse_yaml(resolved, "config.resolved.yaml")))
     changed = [key for key in dict.fromkeys([*then, *now]) if then.get(key) != now.get(key)]
     lines = [f"{key}: {then.get(key, 'not there')} -> {now.get(key, 'not there')}" for key in changed]
@@ -186,28 +210,28 @@ def flat(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return [leaf for key, value in items for leaf in flat(value, f"{prefix}.{key}" if prefix else str(key))]
 
 
-def begin_segment(resume: Resume, position: Position, note: Callable[[str], None]) -> int:
+def begin_segment(resume: Resume, run: RunDir, position: Position, note: Callable[[str], None]) -> int:
     """Go on in the folder of a run; the number of the segment that begins."""
-    segment = next_segment(resume.run)
-    aside = set_aside_best(resume)
+    segment = next_segment(run)
+    aside = set_aside_best(resume.file, resume.meta, run)
     if aside is not None:
         position.best, position.metrics = None, {}
         note(f"best.h5 was of a later step, and is {aside.name} now: the best is chosen anew")
-    resume.run.set_status("running")
+    run.set_status("running")
     return segment
 
 
-def set_aside_best(resume: Resume) -> Path | None:
+def set_aside_best(file: Path, meta: Mapping[str, Any], run: RunDir) -> Path | None:
     """Where best.h5 went, if a step after the checkpoint wrote it, and a run goes on from that checkpoint.
 
     It is of a course that is not this run's any more: this one is not to be scored with it, nor may it be lost. In a
     run that was killed just before its last.h5 was written best.h5 is ahead, too, but will be written again.
     """
-    best = resume.run.checkpoints / "best.h5"
-    if resume.file.name == "last.h5" or not best.is_file():
+    best = run.checkpoints / "best.h5"
+    if file.name == "last.h5" or not best.is_file():
         return None
     step = snapshot.read_snapshot(best)[1].get("iteration")
-    if type(step) is not int or step <= resume.meta["iteration"]:
+    if type(step) is not int or step <= meta["iteration"]:
         return None
     aside = best.with_name(f"best-of-step-{step:08d}.h5")
     with snapshot.writing(best, "the run cannot go on beside it"):

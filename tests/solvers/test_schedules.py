@@ -274,3 +274,24 @@ def test_what_goes_wrong_in_a_schedule_of_ones_own_names_it(halving: type[Schedu
 def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(ConfigError, match="schedule type cosine is registered twice"):
         register_schedule(type("Cosine", (Schedule,), {"type_name": "cosine", "__module__": "mine"}))
+
+
+def test_poly_over_a_given_number_of_units_needs_no_length() -> None:
+    schedule = make(type="poly", power=2, total_iters=10)
+    assert [schedule.lr(2.0, Progress(i)) for i in (0, 5, 10, 12)] == [2.0, 0.5, 0.0, 0.0]
+    assert schedule.lr(2.0, Progress(5, total_iterations=500)) == 0.5, "the length of the run does not matter then"
+
+
+def test_multistep_goes_on_from_the_changes_that_were_made() -> None:
+    schedule = make(type="multistep", milestones=[2, 4, 20], gamma=0.5)
+    schedule.load_state({"current_step": 0, "since": 10})  # its milestones were others then
+    assert [schedule.lr(8.0, Progress(i)) for i in (10, 11, 19, 20)] == [4.0, 2.0, 2.0, 1.0]
+    other = make(type="multistep", milestones=[2, 4, 20], gamma=0.5)
+    other.load_state(schedule.state())
+    assert other.lr(8.0, Progress(10)) == 4.0
+    schedule.load_state({"current_step": 5, "since": 10})
+    assert schedule.lr(8.0, Progress(10)) == 1.0, "there are no more than three"
+    schedule.load_state({})
+    assert schedule.lr(8.0, Progress(10)) == 2.0
+    with pytest.raises(ConfigError, match="schedule multistep needs"):
+        schedule.load_state({"scale": 1.0})

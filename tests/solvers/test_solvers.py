@@ -418,6 +418,40 @@ def test_clip_orders_agree_on_a_single_batch() -> None:
 # Accumulation -----------------------------------------------------------------------------------------------------
 
 
+def test_a_mapping_makes_the_solver_that_its_keywords_make() -> None:
+    options = {"type": "Adam", "lr": 0.1, "schedule": {"type": "step", "step_size": 3}}
+    nets, data = [QuadraticNet(), QuadraticNet()], batch(4)
+    Solver(nets[0], **options).step(**data)
+    Solver.from_config(nets[1], options).step(**data)
+    assert np.array_equal(nets[0].data(), nets[1].data())
+    with pytest.raises(ConfigError, match="unknown key 'speed'"):
+        Solver.from_config(QuadraticNet(), {"lr": 0.1, "speed": 3})
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_micro_batches_that_are_equals_give_the_mean_of_their_gradients(begun: bool) -> None:
+    data = batch(12)
+    data["t"][3] = data["t"][4] = np.nan  # two samples are ignored, so counts differ
+    parts = [{key: value[piece] for key, value in data.items()} for piece in (slice(0, 5), slice(5, 12))]
+    gradients, losses = [], []
+    for part in parts:
+        net = QuadraticNet()
+        losses.append(Solver(net, lr=0.1).accumulate(**part))
+        gradients.append(net.grad())
+    net = QuadraticNet()
+    solver, before = Solver(net, lr=1.0, micro_batches="mean", clip_order="caffe", clip_grad_norm=1e9), net.data()
+    if begun:
+        solver.begin_step(parts)
+    for part in parts:
+        solver.accumulate(**part)
+    solver.update()
+    assert solver.loss == pytest.approx(np.mean(losses))
+    assert before - net.data() == pytest.approx(np.mean(gradients, axis=0))
+    whole = QuadraticNet()
+    Solver(whole, lr=1.0).step(**data)
+    assert net.data() != pytest.approx(whole.data(), rel=1e-3)
+
+
 @pytest.mark.parametrize("sizes", [[12], [4, 4, 4], [5, 4, 3], [1, 11], [1] * 12], ids=str)
 def test_micro_batches_make_the_step_of_the_whole_batch(sizes: list[int]) -> None:
     whole, parts = QuadraticNet(), QuadraticNet()

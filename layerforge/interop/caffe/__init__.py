@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-PUBLIC = {"load_model": "model", "Model": "model", "save_model": "saving", "write_folder": "writing"}
+PUBLIC = {
+    **{"load_model": "model", "Model": "model", "save_model": "saving", "write_folder": "writing"},
+    **{"load_solver": "solver", "read_solver": "solver"},
+}
 
 
 def __getattr__(name: str) -> Any:

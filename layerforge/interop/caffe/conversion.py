@@ -27,6 +27,7 @@ from ...graph.trial import set_up
 from ...schema.errors import ConfigError
 from ...schema.locations import Place
 from ...schema.registry import LAYERS
+from ...snapshot import escape
 from .fillers import filler_of
 from .message import Message
 from .paths import below
@@ -56,6 +57,11 @@ class Stream:
         return len(self.spec.shape)
 
 
+def path_of(namespace: str, layer: str, name: str) -> str:
+    """What an array of a layer is called in `net.arrays()`; there a / in the layer's name is not one."""
+    return f"{namespace}/{escape(layer)}/{name}"
+
+
 @dataclass(frozen=True)
 class BlobMap:
     """Where a blob of Caffe's lies: an array of a layer, in its own shape, perhaps with its rows in another order.
@@ -76,7 +82,7 @@ class BlobMap:
     @property
     def path(self) -> str:
         """The array's name in `net.arrays()`."""
-        return f"{self.namespace}/{self.layer}/{self.name}"
+        return path_of(self.namespace, self.layer, self.name)
 
     def put(self, blob: np.ndarray, array: np.ndarray) -> None:
         """Write Caffe's blob into its array."""

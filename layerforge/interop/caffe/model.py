@@ -21,7 +21,7 @@ from ...schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 from ...schema.synonyms import did_you_mean
 from ..fidelity import Report
 from . import rules
-from .conversion import BlobMap
+from .conversion import BlobMap, path_of
 from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
@@ -61,14 +61,14 @@ class Model:
             if site.blobs:
                 self.blob_maps.setdefault(site.name, site.blobs)
         self._shapes = {
-            f"{space}/{made.name}/{name}": decl.shape
+            path_of(space, made.name, name): decl.shape
             for site in translation.sites
             for made in site.made
             for space, decls in (("params", made.layer.param_decls), ("state", made.layer.state_decls))
             for name, decl in decls.items()
         }
         self._owners = {
-            f"params/{made.name}/{name}": f"params/{'/'.join(owner.rsplit('.', 1))}"
+            path_of("params", made.name, name): path_of("params", *owner.rsplit(".", 1))
             for site in translation.sites
             for made in site.made
             for name, owner in made.item.get("share", {}).items()

@@ -325,3 +325,13 @@ def test_an_input_gets_its_shape_from_the_caller(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="shape of 'data' is not known"):
         opened(tmp_path, text)
     assert opened(tmp_path, text, inputs={"data": (3, 5)}).net().params["fc"]["weight"].data.shape == (4, 5)
+
+
+def test_names_with_a_slash_keep_it(tmp_path: Path) -> None:
+    shared = "param { name: 'w' }"
+    model = opened(tmp_path, DATA + product("a/fc", "data", more=shared) + product("b/fc", "a/fc", more=shared))
+    weight = random((4, 4))
+    model.set_blobs("a/fc", [weight, random((4,))])
+    net = model.net()
+    assert np.array_equal(model.param(net, "a/fc", 0).data, weight)
+    assert np.array_equal(model.get_blobs("b/fc", net.arrays())[0], weight)
