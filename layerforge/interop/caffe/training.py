@@ -24,7 +24,8 @@ from .conversion import Made, Unsupported
 from .feeding import Feeding, feedings, mapping_of, shapes_of
 from .message import Message
 from .model import Model
-from .solver import SolverDefinition, plain
+from .solver import SolverDefinition
+from .solver_run import State
 from .translation import FEEDING, Translation, translate
 
 TRAIN, TEST = "TRAIN", "TEST"
@@ -67,7 +68,8 @@ class Training:
         """
         lines = [f"# {note}" for note in self.notes]
         if start is not None:
-            lines += [f"# From the imported weights: layerforge train {{this file}} --init-weights {{its folder}}/{start}"]
+            lines += [f"# To start from the imported weights: layerforge train {folder.name}/train.yaml --init-weights"
+                      f" {folder.name}/{start}"]
         if not self.solver:
             lines += ["# No solver was given: write a section `solver: {lr: ...}`, or import with --solver."]
         if self.data is None:
@@ -90,7 +92,11 @@ def training_of(
 
     Errors   ConfigErrors, all at once, for what is not supported in one of the phases
     """
-    phases = {phase: rules.selected(model.whole, phase, level, stages) for phase in (TRAIN, TEST)}
+    states = _states(solver)
+    phases = {
+        phase: rules.selected(model.whole, phase, level or state.level, (*stages, *state.stages))
+        for phase, state in states.items()
+    }
     fed = {phase: feedings(net, model.roots, phase) for phase, net in phases.items() if _feeds(net)}
     if TRAIN not in fed or not (solver is not None or any(one.feed for one in fed[TRAIN][0])):
         return None
@@ -104,6 +110,9 @@ def training_of(
     data = _section(fed)
     merged = merge(made[TRAIN], made.get(TEST))
     training = Training(merged, data, solver=_sections(solver))
+    if solver is not None:
+        model.report.notes += [f"solver: {note}" for note in solver.notes]
+        model.report.ignored += [(f"solver: {path}", place, why) for path, place, why in solver.ignored]
     left = {name: section for one in made.values() for name, section in one.inputs.items()}
     if data is not None and left:
         named = ", ".join(left)
@@ -120,9 +129,16 @@ def training_of(
     return training
 
 
+def _states(solver: SolverDefinition | None) -> dict[str, State]:
+    """What the rules of layers ask for in each phase, as far as a solver says it: of several test nets the first."""
+    if solver is None:
+        return {TRAIN: State(), TEST: State()}
+    return {TRAIN: solver.run.train_state, TEST: next(iter(solver.run.test_states), State())}
+
+
 def _sections(solver: SolverDefinition | None) -> dict[str, Any]:
     """The sections of a configuration that a solver says something of."""
-    return {} if solver is None else plain({"solver": solver.solver, **solver.train})
+    return {} if solver is None else {"solver": solver.solver, **solver.train}
 
 
 def _feeds(net: Message) -> bool:
