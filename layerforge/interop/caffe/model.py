@@ -122,6 +122,11 @@ class Model:
             raise ConfigError(f"there is no layer '{layer}' with blobs", hint=hint)
         return self.blob_maps[layer]
 
+    def owned(self) -> list[BlobMap]:
+        """The blobs of all layers in Caffe's order, those of shared parameters once, at their owner."""
+        maps = (place for site in self.translation.sites for place in site.blobs)
+        return [place for place in maps if place.path not in self._owners]
+
     def set_blobs(self, layer: str, blobs: Sequence[Any]) -> None:
         """Take a layer's blobs, in Caffe's order and layout; `net()` builds nets with them.
 
@@ -140,7 +145,7 @@ class Model:
             if blob is None:
                 raise DataError(f"blob {number} of layer '{layer}' is missing")
             array = np.asarray(blob)
-            if not _fits(array.shape, place.shape):
+            if not place.fits(array.shape):
                 told = f"blob {number} of layer '{layer}' has shape {place.shape}, {array.shape} is given"
                 raise DataError(told)
             path = self._owners.get(place.path, place.path)
@@ -272,12 +277,3 @@ def _without_nvidias(blobs: Sequence[Any], count: int) -> Sequence[Any]:
     if count != 3 or len(blobs) != 5 or any(blob is None for blob in blobs):
         return blobs
     return blobs[:3] if np.all(np.asarray(blobs[3]) == 1) and np.all(np.asarray(blobs[4]) == 0) else blobs
-
-
-def _fits(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a shape is that of a blob, also as old files write it: four axes, the missing ones 1 in front."""
-    if given == shape:
-        return True
-    if len(given) != 4 or len(shape) > 4:
-        return False
-    return given == (1,) * (4 - len(shape)) + shape
