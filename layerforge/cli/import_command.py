@@ -23,6 +23,7 @@ from .terminal import note
 if TYPE_CHECKING:
     from ..interop.caffe.against import Comparison
     from ..interop.caffe.model import Model
+    from ..interop.caffe.solver import SolverDefinition
 
 FORMATS = ("caffe",)
 EPILOG = """\
@@ -89,30 +90,27 @@ def numbers(text: str) -> tuple[float, ...]:
 def run(args: argparse.Namespace) -> int:
     from ..interop.caffe import against, preprocessing, training, writing
     from ..interop.caffe.model import load_model
+    from ..schema.errors import ConfigError
 
     folder = Path(args.output)
     _demand(args, folder)
     inputs = dict(args.input)
     solver = _solver(args)
-    model = load_model(
-        args.definition,
-        args.weights,
-        phase=args.phase,
-        level=args.level,
-        stages=args.stage,
-        inputs=inputs,
-        data_root=args.data_root,
-    )
+    weights = args.weights or _weights_of_state(args)
+    model = load_model(args.definition, weights, phase=args.phase, **_wanted(args))
     _demand_inputs(model, inputs)
     stated = preprocessing.Stated(args.scale, args.mean_value, args.mean_file, args.color)
     images = preprocessing.preprocessing_of(model, stated)
     learning = training.training_of(model, level=args.level, stages=args.stage, inputs=inputs, solver=solver)
+    more = {} if args.state is None else {"state.h5": _state(args, solver, weights)}
+    if args.state is not None and learning is None:
+        raise ConfigError("the definition has nothing to train on", hint="--state needs the one that Caffe trained with")
     compared = None
     if args.reference:
         compared = against.against_reference(model, args.reference)
     elif args.check:
         compared = against.against_opencv(model)
-    writing.write_folder(model, folder, training=learning, preprocessing=images, compared=compared)
+    writing.write_folder(model, folder, more, training=learning, preprocessing=images, compared=compared)
     _tell(args, model, folder, compared)
     return 0 if compared is None or compared.equal else 1
 
@@ -142,6 +140,29 @@ def _demand_inputs(model: Model, inputs: dict[str, Any]) -> None:
     for name in inputs:
         if name not in known:
             raise ConfigError(f"--input {name}: the net has no such input", hint=f"inputs: {', '.join(known) or 'none'}")
+
+
+def _wanted(args: argparse.Namespace) -> dict[str, Any]:
+    """Which of a definition's layers and files are meant."""
+    named = {"inputs": dict(args.input), "data_root": args.data_root}
+    return {"level": args.level, "stages": args.stage, **named}
+
+
+def _weights_of_state(args: argparse.Namespace) -> Path | None:
+    """The weights that belong to --state; None without one."""
+    from ..interop.caffe.state import read_state, weights_beside
+
+    return None if args.state is None else weights_beside(read_state(args.state))
+
+
+def _state(args: argparse.Namespace, solver: SolverDefinition, weights: str | Path | None) -> bytes:
+    """The content of state.h5."""
+    from ..interop.caffe.model import load_model
+    from ..interop.caffe.training import state_file
+
+    wanted, run = _wanted(args), solver.run.train_state
+    wanted |= {"level": args.level or run.level, "stages": (*args.stage, *run.stages)}
+    return state_file(load_model(args.definition, phase="train", **wanted), solver, args.state, weights)
 
 
 def _solver(args: argparse.Namespace) -> Any:

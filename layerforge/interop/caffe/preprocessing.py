@@ -7,7 +7,7 @@ trained on without antialiasing, as OpenCV does, and Caffe's tools with it; colo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ from ...data.image_reader import ImageReader
 from ...data.kinds import Kind
 from ...data.mean_image import read_mean_image
 from ...data.transform import InputTransform
+from ...graph.signature import Signature
 from ...net import Net
+from ...run.stored_arrays import weights_meta
 from ...schema.errors import ConfigError
+from ...training.checkpoints import TRANSFORM
 from .model import Model
 
 CHANNELS = {1: "gray", 3: "bgr"}
@@ -137,17 +140,19 @@ def _values(found: Mapping[str, Any], stated: Stated) -> dict[str, Any]:
     return values
 
 
-def signed(net: Net, made: Preprocessing | None, meta: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays of a net for a file of weights, and what the file says of it: with how images become its input."""
-    from ...graph.signature import Signature
-    from ...training.checkpoints import TRANSFORM
+def signed(model: Model, net: Net, made: Preprocessing | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of a net for a file of weights, and what the file says of it: with how images become its input.
 
-    arrays = net.arrays()
+    Labels are said to be indices, as the data sections of train.yaml give them.
+    """
+    meta, arrays = weights_meta(net), net.arrays()
+    found = Signature.of(net.graph, (), None if made is None else made.reader.plain())
+    labels = {
+        model.first_version(one.tops[1]) for one in model.feedings if one.feed and one.feed.get("label") is not None
+    }
+    inputs = {name: Spec(spec.shape, role="index") if name in labels else spec for name, spec in found.inputs.items()}
+    meta["signature"] = replace(found, inputs=inputs).plain
     if made is None:
         return arrays, meta
-    meta = {
-        **meta,
-        "signature": Signature.of(net.graph, (), made.reader.plain()).plain,
-        "kinds": {name: kind.plain for name, kind in made.transform.kinds.items()},
-    }
+    meta["kinds"] = {name: kind.plain for name, kind in made.transform.kinds.items()}
     return arrays | {TRANSFORM + name: array for name, array in made.transform.state().items()}, meta

@@ -19,6 +19,8 @@ import numpy as np
 from ...arrays.spec import Spec
 from ...config.yaml_dump import dump_yaml
 from ...schema.errors import LayerForgeError, raise_all
+from ...solvers.solver import Solver
+from ...training.checkpoints import state_bytes
 from . import rules
 from .conversion import Made, Unsupported
 from .feeding import Feeding, feedings, mapping_of, shapes_of
@@ -26,6 +28,7 @@ from .message import Message
 from .model import Model
 from .solver import SolverDefinition
 from .solver_run import State
+from .state import load_state
 from .translation import FEEDING, Translation, translate
 
 TRAIN, TEST = "TRAIN", "TEST"
@@ -127,6 +130,21 @@ def training_of(
             twin.take(file)
         training.arrays |= twin.arrays
     return training
+
+
+def state_file(model: Model, definition: SolverDefinition, state: str | Path, weights: str | Path | None) -> bytes:
+    """state.h5: where Caffe's solver was, for `layerforge train DIR/train.yaml --resume-from DIR/state.h5`.
+
+    model     of the TRAIN phase
+    state     a .solverstate or .solverstate.h5
+    weights   those of the same iteration; None: the file beside it that it names
+
+    Errors   those of state.load_state
+    """
+    net = model.net(keep="none")
+    solver = Solver.from_config(net, definition.solver)
+    load_state(model, solver, state, weights)
+    return state_bytes(net, solver)
 
 
 def _states(solver: SolverDefinition | None) -> dict[str, State]:

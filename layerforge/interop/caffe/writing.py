@@ -12,7 +12,6 @@ from typing import Any
 from ... import snapshot
 from ...config.yaml_dump import dump_yaml
 from ...net import Net
-from ...run.stored_arrays import weights_meta
 from ...schema.texts import to_json
 from .against import Comparison
 from .model import Model
@@ -61,7 +60,7 @@ def write_folder(
     with snapshot.writing(path, "choose another place"):
         path.mkdir(parents=True, exist_ok=True)
     if net is not None:
-        arrays, meta = signed(net, preprocessing, weights_meta(net))
+        arrays, meta = signed(model, net, preprocessing)
         snapshot.write_snapshot(path / WEIGHTS, arrays, meta)
     if training is not None and start == START:
         snapshot.write_snapshot(path / START, training.arrays, {"kind": "weights"})
