@@ -88,6 +88,14 @@ class BlobMap:
         """The array's name in `net.arrays()`."""
         return path_of(self.namespace, self.layer, self.name)
 
+    def fits(self, given: tuple[int, ...]) -> bool:
+        """Whether a shape is the blob's, also as old files write it: four axes, the missing ones 1 in front."""
+        if given == self.shape:
+            return True
+        if len(given) != 4 or len(self.shape) > 4:
+            return False
+        return given == (1,) * (4 - len(self.shape)) + self.shape
+
     def put(self, blob: np.ndarray, array: np.ndarray) -> None:
         """Write Caffe's blob into its array."""
         values = self._ordered(blob, self.order)
