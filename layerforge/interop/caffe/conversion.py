@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays.spec import Spec
+from ...contract.fillers import Filler
 from ...contract.layer import Layer
 from ...graph.trial import set_up
 from ...schema.errors import ConfigError
@@ -300,8 +301,19 @@ class Site:
         self.blobs.append(BlobMap(made.name, "state" if state else "params", name, mine, rows, columns))
         if filler is not None:
             value = filler_of(self, filler)
+            self._demand_filler(value, mine, filler)
             if value != made.layer.fields[key].default:
                 made.item[key] = value
+
+    def _demand_filler(self, value: Any, shape: tuple[int, ...], message: Message) -> None:
+        """Refuse a filler that cannot fill a blob."""
+        try:
+            Filler.parse(value)
+        except ConfigError as error:
+            raise self.invalid(error.message, message, hint=error.hint or "") from None
+        if value == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
+            told = f"a bilinear filler for a blob of shape {shape}: it takes square kernels"
+            raise self.invalid(told, message, "type")
 
     def index(self, stream: Stream) -> Stream:
         """A blob as integers: labels and indices are real numbers in Caffe, cut off after the point."""

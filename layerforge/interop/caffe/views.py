@@ -7,19 +7,33 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.backend import Array
 from ...net import Net
 from ...run.access import by_name
 from ...run.views import BlobError, write
 from .conversion import BlobMap
 
+PHASES = {"TRAIN": "train", "TEST": "eval"}
+
 
 class ImportedNet(Net):
-    """A net that an imported model made: cotangents may be named as Caffe names its blobs.
+    """A net that an imported model made: it runs in the model's phase, and cotangents are named as Caffe names blobs.
 
     imported   the model
     """
 
     imported: Any = None
+
+    def forward(self, *, phase: str | None = None, backward: bool | None = None, **more: Any) -> dict[str, Array]:
+        """As Net.forward, in the phase that the model was opened for unless another is named.
+
+        A net that keeps all blobs can be differentiated afterwards in either phase, as Caffe's can.
+        """
+        if phase is None and self.imported is not None:
+            phase = PHASES[self.imported.phase]
+        if backward is None and self.keep is None:
+            backward = True
+        return super().forward(phase=phase, backward=backward, **more)
 
     def backward(
         self, cotangents: Mapping[str, Any] | None = None, /, *, accumulate: bool = False, **top_grads: Any

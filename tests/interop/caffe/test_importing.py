@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -228,6 +229,43 @@ def test_labels_may_be_real_numbers_or_integers(tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize(
+    ("said", "phase", "fixed"),
+    [
+        ("", "train", None),
+        ("true", "train", True),
+        ("false", "train", None),
+        ("", "test", None),
+        ("true", "test", None),
+    ],
+)
+def test_statistics_are_fixed_where_caffe_fixes_them(said: str, phase: str, fixed: Any, tmp_path: Path) -> None:
+    more = f"batch_norm_param {{ use_global_stats: {said} }}" if said else ""
+    (item,) = opened(tmp_path, DATA + layer("BatchNorm", "bn", "data", "bn", more), phase=phase).config["net"]
+    assert item.get("use_running_stats") is fixed
+
+
+def test_statistics_of_the_batch_in_test_are_refused(tmp_path: Path) -> None:
+    text = DATA + layer("BatchNorm", "bn", "data", "bn", "batch_norm_param { use_global_stats: false }")
+    with pytest.raises(ConfigError, match="statistics of the batch in phase TEST"):
+        opened(tmp_path, text, phase="test")
+
+
+def test_a_net_runs_in_the_phase_that_it_was_opened_for(tmp_path: Path) -> None:
+    text = DATA + layer("Dropout", "drop", "data", "drop") + layer("BatchNorm", "bn", "drop", "bn")
+    x = random((3, 4))
+    tested, trained = (opened(tmp_path, text, phase=phase).net() for phase in ("test", "train"))
+    np.testing.assert_array_equal(tested.forward(data=x)["bn"], tested.forward(phase="eval", data=x)["bn"])
+    assert not tested.state["bn"]["correction"].any()
+    assert (tested.blobs["drop"].data == x).all()
+    trained.forward(data=x)
+    assert trained.state["bn"]["correction"] == 1
+    assert (trained.blobs["drop"].data == 0).any()
+    tested.forward(data=x)
+    tested.backward(bn=random((3, 4), 1))
+    assert tested.blobs["data"].grad.any()
+
+
 # Names and reports ----------------------------------------------------------------------------------------------------
 
 
@@ -285,6 +323,49 @@ def test_fields_that_change_nothing_are_listed(tmp_path: Path) -> None:
 def test_blobs_that_do_not_fit_are_refused(blobs: list[np.ndarray], told: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=told):
         opened(tmp_path, DATA + product("fc", "data")).set_blobs("fc", blobs)
+
+
+def test_in_hdf5_a_blob_that_another_layer_owns_may_be_missing(tmp_path: Path) -> None:
+    shared = "param { name: 'w' } param { }"
+    model = opened(tmp_path, DATA + product("a", "data", more=shared) + product("b", "a", more=shared))
+    weight, one, two = random((4, 4)), random((4,), 1), random((4,), 2)
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["data/a/0"], file["data/a/1"], file["data/b/1"] = weight, one, two
+    text = DATA + product("a", "data", more=shared) + product("b", "a", more=shared)
+    net = opened(tmp_path, text, weights=tmp_path / "w.h5").net()
+    for layer_, bias in (("a", one), ("b", two)):
+        assert (model.param(net, layer_, 0).data == weight).all()
+        assert (model.param(net, layer_, 1).data == bias).all()
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file["data/a/1"] = one
+    with pytest.raises(DataError, match="blob 0 of layer 'a' is missing"):
+        opened(tmp_path, DATA + product("a", "data"), weights=tmp_path / "w.h5")
+
+
+def test_nvidias_batch_norm_stores_a_weight_and_a_bias_too(tmp_path: Path) -> None:
+    statistics = [random((4,)), abs(random((4,), 1)), np.array([2.0])]
+    model = opened(tmp_path, DATA + layer("BatchNorm", "bn", "data", "bn"))
+    model.set_blobs("bn", [*statistics, np.ones(4), np.zeros(4)])
+    with pytest.raises(DataError, match="3 blob"):
+        model.set_blobs("bn", [*statistics, np.full(4, 2.0), np.zeros(4)])
+    scaled = layer("BatchNorm", "bn", "data", "bn", "batch_norm_param { scale_bias: true }")
+    net_of = opened(tmp_path, DATA + scaled, phase="test")
+    net_of.set_blobs("bn", [*statistics, np.full(4, 2.0), np.ones(4)])
+    net, x = net_of.net(), random((3, 4), 2)
+    expected = 2 * (x - statistics[0] / 2) / np.sqrt(statistics[1] / 2 + 1e-5) + 1
+    np.testing.assert_allclose(net.forward(data=x)["bn"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_layers_without_an_equal_are_told_of(tmp_path: Path) -> None:
+    more = "hdf5_output_param { file_name: 'a' }"
+    text = DATA + f"layer {{ name: 'out' type: 'HDF5Output' bottom: 'data' bottom: 'data' {more} }}\n"
+    assert "nothing is written" in opened(tmp_path, text).report.entry("out").notes[0]
+    python = "python_param {{ module: 'm' layer: '{}' param_str: \"{{'out_features': 2}}\" }}"
+    with pytest.raises(ConfigError, match=r"Python layer m\.NoSuch") as caught:
+        opened(tmp_path, DATA + layer("Python", "p", "data", "p", python.format("NoSuch")))
+    assert caught.value.place.line == 2
+    model = opened(tmp_path, DATA + layer("Python", "p", "data", "p", python.format("Linear")))
+    assert model.config["net"][0]["out_features"] == 2
 
 
 def test_old_shapes_of_four_axes_fit(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def batch_norm(site: Site) -> None:
     if not 0 <= fraction <= 1:
         raise site.invalid(f"moving_average_fraction {fraction:g}", p, "moving_average_fraction")
     options: dict[str, Any] = {"affine": False, "bias_correction": True, "momentum": round(1 - fraction, 12)}
-    options |= {"eps": p.get("eps"), "use_running_stats": fixed}
+    # In eval it is so anyhow; nets often say it in a layer of their own for TEST.
+    options |= {"eps": p.get("eps"), "use_running_stats": fixed and site.phase == "train"}
     scaled = p.get("scale_bias")
     y = site.emit("BatchNorm", x, part="norm" if scaled else "", **options)
     for name in ("running_mean", "running_var", "correction"):
