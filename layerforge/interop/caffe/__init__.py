@@ -12,6 +12,7 @@ from typing import Any
 PUBLIC = {
     **{"load_model": "model", "Model": "model", "save_model": "saving", "write_folder": "writing"},
     **{"load_solver": "solver", "read_solver": "solver"},
+    **{"load_state": "state", "save_state": "state", "history": "state"},
 }
 
 

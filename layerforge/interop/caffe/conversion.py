@@ -34,6 +34,9 @@ from .message import Message
 from .paths import below
 
 
+LARGEST_BLOB = (1 << 31) - 1  # numbers
+
+
 class Unsupported(ConfigError):
     """A model asks for something that cannot be imported exactly."""
 
@@ -84,6 +87,14 @@ class BlobMap:
     def path(self) -> str:
         """The array's name in `net.arrays()`."""
         return path_of(self.namespace, self.layer, self.name)
+
+    def fits(self, given: tuple[int, ...]) -> bool:
+        """Whether a shape is the blob's, also as old files write it: four axes, the missing ones 1 in front."""
+        if given == self.shape:
+            return True
+        if len(given) != 4 or len(self.shape) > 4:
+            return False
+        return given == (1,) * (4 - len(self.shape)) + self.shape
 
     def put(self, blob: np.ndarray, array: np.ndarray) -> None:
         """Write Caffe's blob into its array."""
@@ -261,10 +272,17 @@ class Site:
             item["top"] = names[0] if len(names) == 1 else names
         specs_read, owner = [stream.spec for stream in read], f"layer '{self.name}' ({self.type}), as {kind}"
         layer, specs = set_up(name, kind, options, specs_read, tops=len(names), owner=owner, place=self.layer.place())
+        for spec in specs:
+            self.demand_size(spec)
         self.made.append(Made({**item, **options}, layer, names))
         made = [Stream(top, spec, self.guessed) for top, spec in zip(names, specs, strict=False)]
         self.streams.update({stream.name: stream for stream in made})
         return made
+
+    def demand_size(self, spec: Spec) -> None:
+        """Refuse a blob with more numbers than Caffe's can have."""
+        if spec.size > LARGEST_BLOB:
+            raise self.invalid(f"a blob of shape {spec.shape} has more than {LARGEST_BLOB} numbers")
 
     def blob(
         self,

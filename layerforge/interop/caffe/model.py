@@ -22,6 +22,7 @@ from ...schema.synonyms import did_you_mean
 from ..fidelity import Report
 from . import rules
 from .conversion import BlobMap, path_of
+from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
 from .reading import Weights, read_definition, read_weights, taken_out
@@ -39,12 +40,16 @@ class Model:
     config       the mapping for Net.from_config
     arrays       weights and statistics by the names of `net.arrays()`, as far as they were given
     report       how exact each layer is, what was ignored, what things are called
+    feedings     its layers that read data
+    taken        the files of weights that were taken
     """
 
     def __init__(self, translation: Translation, whole: Message, roots: Sequence[Path] = ()) -> None:
         """Use `load_model`."""
         self.translation = translation
         self.roots = roots
+        self.feedings: list[Feeding] = []
+        self.taken: list[Weights] = []
         self.definition: Message = translation.net
         self.whole = whole
         self.name: str = whole.peek("name") or Path(translation.report.source).stem
@@ -117,6 +122,11 @@ class Model:
             raise ConfigError(f"there is no layer '{layer}' with blobs", hint=hint)
         return self.blob_maps[layer]
 
+    def owned(self) -> list[BlobMap]:
+        """The blobs of all layers in Caffe's order, those of shared parameters once, at their owner."""
+        maps = (place for site in self.translation.sites for place in site.blobs)
+        return [place for place in maps if place.path not in self._owners]
+
     def set_blobs(self, layer: str, blobs: Sequence[Any]) -> None:
         """Take a layer's blobs, in Caffe's order and layout; `net()` builds nets with them.
 
@@ -135,7 +145,7 @@ class Model:
             if blob is None:
                 raise DataError(f"blob {number} of layer '{layer}' is missing")
             array = np.asarray(blob)
-            if not _fits(array.shape, place.shape):
+            if not place.fits(array.shape):
                 told = f"blob {number} of layer '{layer}' has shape {place.shape}, {array.shape} is given"
                 raise DataError(told)
             path = self._owners.get(place.path, place.path)
@@ -164,6 +174,7 @@ class Model:
         Errors   DataError for a layer whose blobs have other numbers or shapes
         """
         given = dict(weights.layers)
+        self.taken.append(weights)
         for layer in self.blob_maps:
             if given.get(layer):
                 self.set_blobs(layer, given[layer])
@@ -205,6 +216,11 @@ class Model:
         versions: list[Version] = self.translation.names.versions.get(blob, [])
         return versions[-1].name if versions else blob
 
+    def first_version(self, blob: str) -> str:
+        """What the first version of a blob is called here: the name of an input, where it is one."""
+        versions: list[Version] = self.translation.names.versions.get(blob, [])
+        return versions[0].name if versions else blob
+
     def param(self, net: Net, layer: str, index: int) -> CaffeParam:
         """A layer's blob by its number, of a net: .data and .grad in Caffe's layout."""
         maps = self.blobs_of(layer)
@@ -245,9 +261,12 @@ def load_model(
     inside = taken_out(whole, str(definition))
     net = rules.selected(whole, wanted, level, tuple(stages))
     roots = [Path(definition).parent, *([] if data_root is None else [Path(data_root)])]
-    translation = translate(net, wanted, str(definition), shapes=inputs, roots=roots)
-    raise_all(problems + translation.errors)
+    fed, wrong = feedings(net, roots, wanted)
+    translation = translate(net, wanted, str(definition), shapes=shapes_of(fed, inputs or {}), roots=roots)
+    raise_all(problems + wrong + translation.errors)
+    tell(translation.report, fed)
     model = Model(translation, whole, roots)
+    model.feedings = fed
     if inside.layers or weights is not None:
         model.take(inside if weights is None else read_weights(weights))
     return model
@@ -258,12 +277,3 @@ def _without_nvidias(blobs: Sequence[Any], count: int) -> Sequence[Any]:
     if count != 3 or len(blobs) != 5 or any(blob is None for blob in blobs):
         return blobs
     return blobs[:3] if np.all(np.asarray(blobs[3]) == 1) and np.all(np.asarray(blobs[4]) == 0) else blobs
-
-
-def _fits(given: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a shape is that of a blob, also as old files write it: four axes, the missing ones 1 in front."""
-    if given == shape:
-        return True
-    if len(given) != 4 or len(shape) > 4:
-        return False
-    return given == (1,) * (4 - len(shape)) + shape
