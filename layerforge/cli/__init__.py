@@ -36,6 +36,7 @@ COMMANDS = {
     "diff": ("diff_command", "the first array that differs between two traces, checkpoints or runs"),
     "replay": ("replay_command", "run the step that diverged again, and name what went wrong first"),
     "verify": ("verify_command", "put promises to the test: resume, and gradients of parts of a batch"),
+    "import": ("import_command", "a model of Caffe as a folder: net, weights, training, and how exact it is"),
     "data": ("data_command", "data sets: list, info, verify, download"),
 }
 

@@ -22,6 +22,7 @@ from ...schema.synonyms import did_you_mean
 from ..fidelity import Report
 from . import rules
 from .conversion import BlobMap, path_of
+from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
 from .reading import Weights, read_definition, read_weights, taken_out
@@ -39,12 +40,16 @@ class Model:
     config       the mapping for Net.from_config
     arrays       weights and statistics by the names of `net.arrays()`, as far as they were given
     report       how exact each layer is, what was ignored, what things are called
+    feedings     its layers that read data
+    taken        the files of weights that were taken
     """
 
     def __init__(self, translation: Translation, whole: Message, roots: Sequence[Path] = ()) -> None:
         """Use `load_model`."""
         self.translation = translation
         self.roots = roots
+        self.feedings: list[Feeding] = []
+        self.taken: list[Weights] = []
         self.definition: Message = translation.net
         self.whole = whole
         self.name: str = whole.peek("name") or Path(translation.report.source).stem
@@ -169,6 +174,7 @@ class Model:
         Errors   DataError for a layer whose blobs have other numbers or shapes
         """
         given = dict(weights.layers)
+        self.taken.append(weights)
         for layer in self.blob_maps:
             if given.get(layer):
                 self.set_blobs(layer, given[layer])
@@ -210,6 +216,11 @@ class Model:
         versions: list[Version] = self.translation.names.versions.get(blob, [])
         return versions[-1].name if versions else blob
 
+    def first_version(self, blob: str) -> str:
+        """What the first version of a blob is called here: the name of an input, where it is one."""
+        versions: list[Version] = self.translation.names.versions.get(blob, [])
+        return versions[0].name if versions else blob
+
     def param(self, net: Net, layer: str, index: int) -> CaffeParam:
         """A layer's blob by its number, of a net: .data and .grad in Caffe's layout."""
         maps = self.blobs_of(layer)
@@ -250,9 +261,12 @@ def load_model(
     inside = taken_out(whole, str(definition))
     net = rules.selected(whole, wanted, level, tuple(stages))
     roots = [Path(definition).parent, *([] if data_root is None else [Path(data_root)])]
-    translation = translate(net, wanted, str(definition), shapes=inputs, roots=roots)
-    raise_all(problems + translation.errors)
+    fed, wrong = feedings(net, roots, wanted)
+    translation = translate(net, wanted, str(definition), shapes=shapes_of(fed, inputs or {}), roots=roots)
+    raise_all(problems + wrong + translation.errors)
+    tell(translation.report, fed)
     model = Model(translation, whole, roots)
+    model.feedings = fed
     if inside.layers or weights is not None:
         model.take(inside if weights is None else read_weights(weights))
     return model

@@ -1,0 +1,202 @@
+"""`layerforge import caffe NET.prototxt [WEIGHTS] -o DIR`: a foreign model as a folder that LayerForge trains and predicts with.
+
+DIR gets net.yaml, weights.h5, train.yaml where the definition says what to learn from, state.h5 of a --state, and
+fidelity.md and fidelity.json: what became of every layer and field, and what things are called. Nothing is written
+unless all of the net is supported. A .caffemodel alone is enough where the definition is inside.
+
+--check compares the imported net, layer by layer, with OpenCV 4.10 on random inputs, or with the arrays of --reference:
+input/<blob> and out/<blob or layer>, or several cases as <tag>/input/<blob> and <tag>/out/<blob or layer>. Exit code 1
+where numbers differ: by more than 1e-5 of the largest number of an output, or 1e-4 of one on the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import add_json_option, positive
+from .output import print_json
+from .terminal import note
+
+if TYPE_CHECKING:
+    from ..interop.caffe.against import Comparison
+    from ..interop.caffe.model import Model
+    from ..interop.caffe.solver import SolverDefinition
+
+FORMATS = ("caffe",)
+EPILOG = """\
+  layerforge import caffe deploy.prototxt net.caffemodel -o net --mean-value 104,117,123
+  layerforge predict net photo.jpg
+  layerforge import caffe train_val.prototxt net.caffemodel --solver solver.prototxt --data-root ~/caffe -o net
+  layerforge train net/train.yaml --init-weights net/weights.h5"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    words = "a model of Caffe as a folder of LayerForge"
+    parser = subparsers.add_parser("import", help=words, description=__doc__, epilog=EPILOG)
+    parser.add_argument("format", metavar="FORMAT", choices=FORMATS, help="caffe")
+    parser.add_argument("definition", metavar="NET", help="a .prototxt, or a .caffemodel with the definition inside")
+    words = "a .caffemodel or .caffemodel.h5"
+    parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help=words)
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
+    parser.add_argument("--solver", metavar="FILE", help="a solver.prototxt, for train.yaml")
+    words = "a .solverstate or .solverstate.h5 to go on from: state.h5; needs --solver"
+    parser.add_argument("--state", metavar="FILE", help=words)
+    words = "of net.yaml (default test); train.yaml has both"
+    parser.add_argument("--phase", choices=("train", "test"), default="test", help=words)
+    words = "a stage that rules of layers ask for; may be repeated"
+    parser.add_argument("--stage", action="append", default=[], metavar="NAME", help=words)
+    words = "the level that rules of layers ask for (default 0)"
+    parser.add_argument("--level", type=int, default=0, metavar="N", help=words)
+    words = "the shape of an input, such as data=1,3,224,224; may be repeated"
+    parser.add_argument("--input", action="append", default=[], type=shaped, metavar="NAME=SHAPE", help=words)
+    words = "a folder that files which the definition names may be in, beside its own"
+    parser.add_argument("--data-root", metavar="DIR", help=words)
+    words = "images are scaled by this after the mean is subtracted (default: as the data layers say, or 1)"
+    parser.add_argument("--scale", type=float, metavar="X", help=words)
+    words = "the mean that is subtracted from images: a number, or one per channel, such as 104,117,123"
+    parser.add_argument("--mean-value", type=numbers, default=(), metavar="X,...", help=words)
+    parser.add_argument("--mean-file", metavar="FILE", help="a mean image in the place of that: .binaryproto or .npy")
+    words = "the order of the channels of images (default bgr, as Caffe's tools have them)"
+    parser.add_argument("--color", choices=("bgr", "rgb", "gray"), help=words)
+    words = "compare with OpenCV, or with --reference"
+    parser.add_argument("--check", action="store_true", help=words)
+    parser.add_argument("--reference", metavar="FILE", help="inputs and what they give, as .npz; with --check")
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def shaped(text: str) -> tuple[str, tuple[int, ...]]:
+    """An argument NAME=1,3,224,224."""
+    name, found, shape = text.partition("=")
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        if name and found:
+            return name, tuple(positive(length.strip()) for length in shape.split(","))
+    raise argparse.ArgumentTypeError(f"must be NAME=1,3,224,224, got '{text}'")
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """An argument of finite numbers."""
+    with contextlib.suppress(ValueError):
+        found = tuple(float(number) for number in text.split(","))
+        if all(abs(number) < float("inf") for number in found):
+            return found
+    raise argparse.ArgumentTypeError(f"must be numbers such as 104,117,123, got '{text}'")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..interop.caffe import against, preprocessing, training, writing
+    from ..interop.caffe.model import load_model
+    from ..schema.errors import ConfigError
+
+    folder = Path(args.output)
+    _demand(args, folder)
+    inputs = dict(args.input)
+    solver = _solver(args)
+    weights = args.weights or _weights_of_state(args)
+    model = load_model(args.definition, weights, phase=args.phase, **_wanted(args))
+    _demand_inputs(model, inputs)
+    stated = preprocessing.Stated(args.scale, args.mean_value, args.mean_file, args.color)
+    images = preprocessing.preprocessing_of(model, stated)
+    learning = training.training_of(model, level=args.level, stages=args.stage, inputs=inputs, solver=solver)
+    more = {} if args.state is None else {"state.h5": _state(args, solver, weights)}
+    if args.state is not None and learning is None:
+        raise ConfigError("the definition has nothing to train on", hint="--state needs the one that Caffe trained with")
+    compared = None
+    if args.reference:
+        compared = against.against_reference(model, args.reference)
+    elif args.check:
+        compared = against.against_opencv(model)
+    writing.write_folder(model, folder, more, training=learning, preprocessing=images, compared=compared)
+    _tell(args, model, folder, compared)
+    return 0 if compared is None or compared.equal else 1
+
+
+def _demand(args: argparse.Namespace, folder: Path) -> None:
+    """Refuse what cannot be done before anything is read."""
+    from ..interop.caffe.against import demand_opencv
+    from ..schema.errors import ConfigError
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is no folder"
+        raise ConfigError(f"{folder} {what}", hint="name a new folder with -o")
+    if args.reference and not args.check:
+        raise ConfigError("--reference is what --check compares with", hint="add --check")
+    if args.state and not args.solver:
+        raise ConfigError("--state is the state of a solver", hint="add --solver solver.prototxt")
+    if args.check and not args.reference:
+        demand_opencv()
+
+
+def _demand_inputs(model: Model, inputs: dict[str, Any]) -> None:
+    """Refuse shapes of inputs that the net does not have."""
+    from ..interop.caffe.against import foreign_inputs
+    from ..schema.errors import ConfigError
+
+    known = foreign_inputs(model)
+    for name in inputs:
+        if name not in known:
+            raise ConfigError(f"--input {name}: the net has no such input", hint=f"inputs: {', '.join(known) or 'none'}")
+
+
+def _wanted(args: argparse.Namespace) -> dict[str, Any]:
+    """Which of a definition's layers and files are meant."""
+    named = {"inputs": dict(args.input), "data_root": args.data_root}
+    return {"level": args.level, "stages": args.stage, **named}
+
+
+def _weights_of_state(args: argparse.Namespace) -> Path | None:
+    """The weights that belong to --state; None without one."""
+    from ..interop.caffe.state import read_state, weights_beside
+
+    return None if args.state is None else weights_beside(read_state(args.state))
+
+
+def _state(args: argparse.Namespace, solver: SolverDefinition, weights: str | Path | None) -> bytes:
+    """The content of state.h5."""
+    from ..interop.caffe.model import load_model
+    from ..interop.caffe.training import state_file
+
+    wanted, run = _wanted(args), solver.run.train_state
+    wanted |= {"level": args.level or run.level, "stages": (*args.stage, *run.stages)}
+    return state_file(load_model(args.definition, phase="train", **wanted), solver, args.state, weights)
+
+
+def _solver(args: argparse.Namespace) -> Any:
+    """The sections of a solver.prototxt; None without one."""
+    from ..interop.caffe.solver import read_solver
+
+    return None if args.solver is None else read_solver(args.solver)
+
+
+def _tell(args: argparse.Namespace, model: Model, folder: Path, compared: Comparison | None) -> None:
+    """What was written, and what it is worth."""
+    files = sorted(path.name for path in folder.iterdir())
+    if args.json:
+        made = {"folder": str(folder), "files": files, "fidelity": model.report.plain()}
+        print_json(made if compared is None else {**made, "check": compared.plain})
+        return
+    print(f"{folder}: {', '.join(files)}")
+    print(model.report.summary())
+    for text in model.report.notes:
+        note(text)
+    if compared is not None:
+        for line in table(compared):
+            print(line)
+
+
+def table(compared: Comparison) -> list[str]:
+    """The result of --check for people."""
+    from .net_table import align
+
+    rows = [("layer", "largest difference", "")]
+    for row in compared.rows:
+        number = "" if row.largest != row.largest else f"{row.largest:.1e}"
+        rows.append((f"{row.tag}/{row.name}" if row.tag else row.name, number, row.verdict))
+    wrong = sum(row.wrong for row in compared.rows)
+    seen = sum(row.largest == row.largest for row in compared.rows)
+    told = f"{wrong} of {seen} differ" if wrong else f"all {seen} are equal"
+    return ["", *align(rows), f"{told}, compared with {compared.against}; differences are shares of the largest number"]
