@@ -70,8 +70,33 @@ def softmax_with_loss(site: Site) -> None:
     x = site.real(site.bottoms[0])
     scores = classes_first(site, x, site.axis(p.get("axis"), x.ndim, p))
     labels = labels_of(site, scores, site.bottoms[1])
-    options = normalization(site, "VALID")
-    site.emit("SoftmaxCrossEntropy", [scores, labels], **options, min_probability=LEAST)
+    options = {**normalization(site, "VALID"), "min_probability": LEAST}
+    loss = site.param("loss_param")
+    if loss.get("weight_by_label_freqs"):
+        _weighted(site, loss, [scores, labels], options)
+    else:
+        site.harmless(loss, "class_weighting", why="it is for weight_by_label_freqs: true")
+        site.emit("SoftmaxCrossEntropy", [scores, labels], **options)
+
+
+def _weighted(site: Site, p: Message, bottoms: list[Stream], options: dict[str, Any]) -> None:
+    """SegNet's: each loss times the weight of its label, but divided by a number of positions, not by their weights."""
+    weights, classes, ignored = list(p.get("class_weighting")), bottoms[0].shape[1], options["ignore_index"]
+    if len(weights) != classes:
+        raise site.invalid(f"{len(weights)} class_weighting for {classes} classes", p, "class_weighting")
+    options["weight"] = weights
+    if options["normalization"] != "valid" or ignored is None:
+        usual = {"normalization": "full"} if ignored is None and options["normalization"] == "valid" else {}
+        site.emit("SoftmaxCrossEntropy", bottoms, **{**options, **usual})
+        return
+    (total,) = site.emit("SoftmaxCrossEntropy", bottoms, part="total", **{**options, "normalization": "none"})
+    (count,) = site.emit("Pow", site.real(bottoms[1]), part="distance", exponent=1, shift=-ignored)
+    for part, kind, limits in (
+        *(("apart", "Abs", {}), ("counts", "Clamp", {"max": 1.0})),  # 0 where the label is ignored, otherwise 1
+        *(("count", "Sum", {}), ("divisor", "Clamp", {"min": 1.0})),
+    ):
+        (count,) = site.emit(kind, count, part=part, **limits)
+    site.emit("Div", [total, count])
 
 
 @converts("MultinomialLogisticLoss")
