@@ -46,7 +46,7 @@ class Layer:
             self.model.set_blobs("y", blobs)
 
     @property
-    def given(self) -> dict[str, np.ndarray]:
+    def given(self) -> dict[str, Any]:
         """The bottoms by name."""
         return {f"b{i}": bottom for i, bottom in enumerate(self.bottoms)}
 

@@ -171,7 +171,8 @@ def test_lstm(flagged: bool, samples: int, tmp_path: Path) -> None:
         return
     layer = Layer(tmp_path, "Lstm", x, *flags, more=more, blobs=blobs)
     net, h, c = layer.model.net(), np.zeros((samples, 2)), np.zeros((samples, 2))
-    for first in (flags[0].ravel(), np.ones(6)) if flagged else (None, None):
+    both: tuple[Any, Any] = (flags[0].ravel(), np.ones(6)) if flagged else (None, None)
+    for first in both:
         given = {"b0": x, "b1": np.reshape(first, (6, 1))} if flagged else {"b0": x}
         net.forward(phase="eval", **given)
         wanted, h, c = passes(x, first, blobs, samples, h, c)
@@ -280,7 +281,7 @@ def test_data_layers_are_inputs_of_the_shapes_that_are_said(kind: str, tmp_path:
     """)
     with pytest.raises(LayerForgeError, match=r"the shape of 'data' and 'label' is not known") as caught:
         caffe.load_model(file, phase="train")
-    assert "--input data=1,3,224,224 --input label=1,3,224,224" in caught.value.hint
+    assert "--input data=1,3,224,224 --input label=1,3,224,224" in str(caught.value)
     model = caffe.load_model(file, phase="train", inputs={"data": (2, 3), "label": (2, 3)})
     assert model.config["inputs"].keys() == {"data", "label"}
     assert any("no source here reads its data" in note for note in model.report.entries[0].notes)

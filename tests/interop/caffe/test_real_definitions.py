@@ -188,4 +188,4 @@ def test_enet_is_the_same_net_with_scale_in_the_place_of_bn(tmp_path: Path) -> N
         tops.append(np.asarray(one.blob(net, "deconv6_0_0").data))
     assert tops[0].shape == (1, 19, 64, 128)
     assert tops[0].any()
-    assert np.array_equal(*tops)
+    assert np.array_equal(tops[0], tops[1])

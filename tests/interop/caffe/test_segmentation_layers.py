@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ def close(found: Any, wanted: Any) -> None:
     assert abs(np.asarray(found, dtype=np.float64) - wanted).max() <= 1e-5 * max(abs(np.asarray(wanted)).max(), 1)
 
 
-def normalised(x: np.ndarray, scale: Any, shift: Any, mean: Any, variance: Any, eps: float) -> np.ndarray:
-    scale, shift, mean, variance = (np.reshape(one, CHANNELS) for one in (scale, shift, mean, variance))
+def normalised(x: np.ndarray, affine: Sequence[Any], statistics: Sequence[Any], eps: float) -> np.ndarray:
+    scale, shift, mean, variance = (np.reshape(one, CHANNELS) for one in (*affine, *statistics))
     return scale * (x - mean) / np.sqrt(variance + eps) + shift
 
 
@@ -37,7 +38,7 @@ def test_bn_of_segnet(mode: str, phase: str, tmp_path: Path) -> None:
     blobs = RNG.uniform(0.5, 1.5, CHANNELS), RNG.normal(size=CHANNELS)
     layer = Layer(tmp_path, "BN", X, more=f"bn_param {{ bn_mode: {mode} }}", blobs=blobs, phase=phase)
     if mode == "LEARN":
-        wanted = normalised(X, *blobs, X.mean(axis=(0, 2, 3)), X.var(axis=(0, 2, 3)), 1e-9)
+        wanted = normalised(X, blobs, (X.mean(axis=(0, 2, 3)), X.var(axis=(0, 2, 3))), 1e-9)
     else:
         wanted = blobs[0] * X + blobs[1]
     close(layer.top(), wanted)
@@ -52,7 +53,7 @@ def test_bn_of_pspnet(phase: str, frozen: bool, tmp_path: Path) -> None:
     layer = Layer(tmp_path, "BN", X, more=more, blobs=blobs, phase=phase)
     batch = X.mean(axis=(0, 2, 3)), X.var(axis=(0, 2, 3))
     stored = phase == "test" or frozen
-    close(layer.top(), normalised(X, *blobs[:2], *(blobs[2:] if stored else batch), 1e-3))
+    close(layer.top(), normalised(X, blobs[:2], blobs[2:] if stored else batch, 1e-3))
     layer.assert_gradients(0)
     net = layer.precise()
     after = [layer.model.param(net, "y", i).data for i in range(4)]
@@ -67,7 +68,7 @@ def test_bn_of_pspnet_from_blobs_with_four_axes(tmp_path: Path) -> None:
     """Some forks store them so."""
     blobs = [RNG.uniform(0.5, 1.5, CHANNELS) for _ in range(4)]
     layer = Layer(tmp_path, "BN", X, more="bn_param { frozen: true }", blobs=blobs)
-    close(layer.top(), normalised(X, *blobs, 1e-5))
+    close(layer.top(), normalised(X, blobs[:2], blobs[2:], 1e-5))
 
 
 def test_multipliers_of_statistics_are_those_of_pspnet(tmp_path: Path) -> None:
@@ -178,7 +179,9 @@ def interpolated(x: np.ndarray, height: int, width: int) -> np.ndarray:
     for axis, count in ((2, height), (3, width)):
         length = x.shape[axis]
         at = np.arange(count) * ((length - 1) / (count - 1) if count > 1 else 0)
-        x = np.apply_along_axis(lambda line, at=at, length=length: np.interp(at, np.arange(length), line), axis, x)
+        lines = np.moveaxis(x, axis, -1)
+        made = [np.interp(at, np.arange(length), line) for line in lines.reshape(-1, length)]
+        x = np.moveaxis(np.reshape(made, (*lines.shape[:-1], count)), -1, axis)
     return x
 
 

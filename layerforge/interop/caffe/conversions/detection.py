@@ -125,7 +125,7 @@ def _whole(site: Site, p: Message, name: str) -> list[float]:
     if any(side < 1 for side in cut):
         raise site.unsupported(f"{name} {min(given):g}: below one pixel the layer makes boxes of size 0", p, name)
     if cut != given:
-        site.note(f"as in Caffe {name} is cut to whole pixels: {plain(cut)}; OpenCV does not cut it")
+        site.note(f"as in Caffe {name} is cut to whole pixels: {_few(cut)}; OpenCV does not cut it")
     return cut
 
 

@@ -91,11 +91,10 @@ def _weighted(site: Site, p: Message, bottoms: list[Stream], options: dict[str, 
         return
     (total,) = site.emit("SoftmaxCrossEntropy", bottoms, part="total", **{**options, "normalization": "none"})
     (count,) = site.emit("Pow", site.real(bottoms[1]), part="distance", exponent=1, shift=-ignored)
-    for part, kind, limits in (
-        *(("apart", "Abs", {}), ("counts", "Clamp", {"max": 1.0})),  # 0 where the label is ignored, otherwise 1
-        *(("count", "Sum", {}), ("divisor", "Clamp", {"min": 1.0})),
-    ):
-        (count,) = site.emit(kind, count, part=part, **limits)
+    (count,) = site.emit("Abs", count, part="apart")
+    (count,) = site.emit("Clamp", count, part="counts", max=1.0)  # 0 where the label is ignored, otherwise 1
+    (count,) = site.emit("Sum", count, part="count")
+    (count,) = site.emit("Clamp", count, part="divisor", min=1.0)
     site.emit("Div", [total, count])
 
 
