@@ -89,12 +89,16 @@ class BlobMap:
         return path_of(self.namespace, self.layer, self.name)
 
     def fits(self, given: tuple[int, ...]) -> bool:
-        """Whether a shape is the blob's, also as old files write it: four axes, the missing ones 1 in front."""
+        """Whether a shape is the blob's, also as old files write it: four axes, the missing ones 1 in front.
+
+        Forks write a row of channels, (1, C), as (1, C, 1, 1), too.
+        """
         if given == self.shape:
             return True
         if len(given) != 4 or len(self.shape) > 4:
             return False
-        return given == (1,) * (4 - len(self.shape)) + self.shape
+        in_front, of_a_row = (1,) * (4 - len(self.shape)) + self.shape, (*self.shape, 1, 1)
+        return given == in_front or (self.shape[:1] == (1,) and given == of_a_row)
 
     def put(self, blob: np.ndarray, array: np.ndarray) -> None:
         """Write Caffe's blob into its array."""
@@ -191,10 +195,14 @@ class Site:
         return message
 
     def harmless(self, message: Message, *names: str, why: str = "changes no number") -> None:
-        """Read fields that change nothing, and list those that are set."""
+        """Read fields that change nothing, with all that is in them, and list those that are set."""
         for name in names:
             if message.has(name):
                 self.ignored.append((name, message.place(name), why))
+                value = message.get(name)
+                for inner in value if isinstance(value, list) else [value]:
+                    if isinstance(inner, Message):
+                        inner.mark_read()
 
     def file(self, message: Message, name: str) -> Path:
         """The path that a field names. Errors: ConfigError where it leads out of the definition's folder."""
@@ -345,6 +353,7 @@ class Site:
 
 Conversion = Callable[[Site], None]
 CONVERSIONS: dict[str, Conversion] = {}
+REFUSED: dict[str, str] = {}  # known types that are not imported, and why
 
 
 def converts(*types: str) -> Callable[[Conversion], Conversion]:

@@ -76,11 +76,15 @@ class Feeding:
 Reader = Callable[[Feeding, Message, Sequence[Path], str], None]
 
 
-def feedings(net: Message, roots: Sequence[Path], phase: str) -> tuple[list[Feeding], list[LayerForgeError]]:
+def feedings(
+    net: Message, roots: Sequence[Path], phase: str, asked: Mapping[str, Sequence[int]] | None = None
+) -> tuple[list[Feeding], list[LayerForgeError]]:
     """The data layers of a net that was filtered for its phase, and what is wrong with them.
 
     roots   folders that their files are below
     phase   TRAIN or TEST
+    asked   shapes that the user says: a layer of which all are said needs no data, and what is wrong with its data is
+            a note
     """
     found: list[Feeding] = []
     errors: list[LayerForgeError] = []
@@ -95,7 +99,12 @@ def feedings(net: Message, roots: Sequence[Path], phase: str) -> tuple[list[Feed
             message = layer.get(name)
             read(made, message, roots, phase)
         except LayerForgeError as error:
-            errors += flatten(error)
+            layer.mark_read()  # what follows is not judged
+            if asked and made.tops and all(top in asked for top in made.tops):
+                made.feed, made.transform, made.augment = None, {}, {}
+                made.notes += [f"its data cannot be read: {one.message}" for one in flatten(error)]
+            else:
+                errors += flatten(error)
     sourced = [one for one in found if one.layer.get("type") in SOURCED]
     for extra in sourced[1:]:
         told = extra.said(f"'{sourced[0].layer.get('name')}' gives data in the same phase")

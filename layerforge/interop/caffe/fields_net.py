@@ -28,7 +28,10 @@ message NetParameter
     name 1 string; input 3 string*; input_shape 8 BlobShape*; input_dim 4 int32*
     force_backward 5 bool; state 6 NetState; debug_info 7 bool
     layer 100 LayerParameter*; layers 2 V1LayerParameter*
-    profile_info - bool; profile_iter - int32; profile_warmup - int32
+    profile_info - bool; profile_iter - int32; profile_warmup - int32; engine - string
+    enum Type: DOUBLE=0 FLOAT=1 FLOAT16=2 INT=3 UINT=4
+    default_forward_type - Type; default_backward_type - Type; default_forward_math - Type; default_backward_math - Type
+    global_grad_scale - float = 1; default_conv_algos_override - string
 
 message NetState
     phase 1 Phase = TEST; level 2 int32; stage 3 string*
@@ -80,6 +83,7 @@ message LayerParameter
     focal_loss_param - FocalLossParameter; center_loss_param - CenterLossParameter
     weights_compress - string; activations_compress - string; compress - string
     weights_compress_param - CompressParameter; activations_compress_param - CompressParameter
-    forward_type - string; backward_type - string; forward_math - string; backward_math - string
+    enum Type: DOUBLE=0 FLOAT=1 FLOAT16=2 INT=3 UINT=4
+    forward_type - Type; backward_type - Type; forward_math - Type; backward_math - Type
     debug - bool; engine - string
 """

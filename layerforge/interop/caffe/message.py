@@ -209,6 +209,12 @@ class Message:
                     found += item.unread(f"{prefix}{name}[{index}]." if repeated else f"{prefix}{name}.")
         return found
 
+    def mark_read(self) -> None:
+        """All that is set counts as read, recursively."""
+        self._read.update(self.values)
+        for _, _, inner in self.children():
+            inner.mark_read()
+
     def all_unknown(self, prefix: str = "") -> list[tuple[str, Unknown]]:
         """(path of the message that holds it, with a dot; unknown field), recursively."""
         found = [(prefix, unknown) for unknown in self.unknown]

@@ -261,7 +261,7 @@ def load_model(
     inside = taken_out(whole, str(definition))
     net = rules.selected(whole, wanted, level, tuple(stages))
     roots = [Path(definition).parent, *([] if data_root is None else [Path(data_root)])]
-    fed, wrong = feedings(net, roots, wanted)
+    fed, wrong = feedings(net, roots, wanted, inputs)
     translation = translate(net, wanted, str(definition), shapes=shapes_of(fed, inputs or {}), roots=roots)
     raise_all(problems + wrong + translation.errors)
     tell(translation.report, fed)

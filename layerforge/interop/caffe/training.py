@@ -100,7 +100,7 @@ def training_of(
         phase: rules.selected(model.whole, phase, level or state.level, (*stages, *state.stages))
         for phase, state in states.items()
     }
-    fed = {phase: feedings(net, model.roots, phase) for phase, net in phases.items() if _feeds(net)}
+    fed = {phase: feedings(net, model.roots, phase, inputs) for phase, net in phases.items() if _feeds(net)}
     if TRAIN not in fed or not (solver is not None or any(one.feed for one in fed[TRAIN][0])):
         return None
     source = model.report.source

@@ -15,7 +15,7 @@ from ...arrays.spec import Spec
 from ...schema.errors import ConfigError, LayerForgeError, flatten
 from ..fidelity import Entry, Report
 from . import conversions  # noqa: F401  # fills the table
-from .conversion import CONVERSIONS, Site, Stream, Unsupported
+from .conversion import CONVERSIONS, REFUSED, Site, Stream, Unsupported
 from .learning import Learning
 from .message import Message
 from .names import Names, Version, split_names
@@ -26,12 +26,19 @@ WIRING = (  # the fields of a layer that are read here, for all types alike
     *("include", "exclude"),
 )
 LOSSES = "Loss"  # the types that end so have a loss weight of 1, and a top though they name none
-ASIDE = ("debug_info", "profile_info", "profile_iter", "profile_warmup")  # of a net
+PRECISION = ("forward_type", "backward_type", "forward_math", "backward_math")  # NVIDIA's, of a layer
+OF_DTYPE = "the precision of numbers is the configuration's dtype"
+NOTHING = "it says nothing of what the net computes"
+ASIDE = {  # fields of a net, and why they are left aside
+    **dict.fromkeys(("debug_info", "engine", "profile_info", "profile_iter", "profile_warmup"), NOTHING),
+    "default_conv_algos_override": NOTHING,
+    **dict.fromkeys((*(f"default_{name}" for name in PRECISION), "global_grad_scale"), OF_DTYPE),
+}
 NOT_IN_PLACE = ("AbsVal", "Flatten", "Reshape", "Split")
-FEEDING = (
-    *("Input", "Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "AnnotatedData", "VideoData"),
-    *("DenseImageData",),
+UNREAD = (  # types that give data which no source reads: their tops are inputs of the net
+    *("WindowData", "AnnotatedData", "VideoData", "DenseImageData", "ImageSegData", "ImageLabelmapData", "BboxData"),
 )
+FEEDING = ("Input", "Data", "ImageData", "HDF5Data", "MemoryData", *UNREAD)
 
 
 def is_loss(kind: str) -> bool:
@@ -161,6 +168,8 @@ class _Walk:
             self.roots, self.casts,
         )  # fmt: skip
         done.sites.append(site)
+        site.harmless(layer, *PRECISION, why=OF_DTYPE)
+        site.harmless(layer, "debug")
         try:
             if kind in FEEDING:
                 self._feed(site, versions)
@@ -188,7 +197,8 @@ class _Walk:
     def _convert(self, site: Site) -> None:
         conversion = CONVERSIONS.get(site.type)
         if conversion is None:
-            raise Unsupported(f"layer '{site.name}': type {site.type} is not supported", place=site.place("type"))
+            told = f"layer '{site.name}': type {site.type} is not supported"
+            raise Unsupported(told, place=site.place("type"), hint=REFUSED.get(site.type))
         weights = loss_weights(site.layer)
         shared = set(site.layer.get("bottom")) & set(site.layer.get("top"))
         if shared and site.type in NOT_IN_PLACE:
@@ -225,6 +235,10 @@ class _Walk:
         given = site.param("input_param").get("shape") if site.type == "Input" else []
         if site.type == "Input" and len(given) not in (0, 1, len(versions)):
             raise site.invalid(f"{len(given)} shapes for {len(versions)} top(s)", site.layer, "input_param")
+        if not given:
+            self._demand_shapes(site, versions)
+        if site.type in UNREAD:
+            site.note("no source here reads its data: its tops are inputs, what it does with samples is not imported")
         for j, version in enumerate(versions):
             blob, spec = version.blob, self.feeds.get(version.blob)
             shape = self.shapes.get(blob)
@@ -232,9 +246,6 @@ class _Walk:
                 shape = given[j if len(given) > 1 else 0].get("dim")
             for one in given:
                 one.get("dim")
-            if spec is None and shape is None:
-                hint = f"say it: --input {blob}=1,3,224,224, or inputs={{'{blob}': (1, 3, 224, 224)}}"
-                raise site.unsupported(f"the shape of '{blob}' is not known without its data", hint=hint)
             if spec is None:
                 if any(length < 0 for length in shape or ()):
                     raise site.invalid(f"'{blob}' has the shape {list(shape or ())}", site.layer, "input_param")
@@ -242,6 +253,14 @@ class _Walk:
                 self.done.inputs[version.name] = {"shape": list(spec.shape)}
             site.demand_size(spec)
             site.streams[version.name] = Stream(version.name, spec)
+
+    def _demand_shapes(self, site: Site, versions: Sequence[Version]) -> None:
+        """Errors: Unsupported for the tops whose shapes neither data nor the user say."""
+        missing = [v.blob for v in versions if v.blob not in self.shapes and v.blob not in self.feeds]
+        if missing:
+            names, words = (f"'{blob}'" for blob in missing), (f"--input {blob}=1,3,224,224" for blob in missing)
+            hint = f"say it: {' '.join(words)}, or inputs={{'{missing[0]}': (1, 3, 224, 224)}}"
+            raise site.unsupported(f"the shape of {' and '.join(names)} is not known without its data", hint=hint)
 
     # Keeping account ----------------------------------------------------------------------------------------------
 
@@ -270,7 +289,9 @@ class _Walk:
                     self.done.errors.append(Unsupported(told, place=place))
                     entry.problems.append(f"the field {path} is not supported")
                 else:
-                    ignored.append((path, place, f"a layer of type {site.type} does not read it"))
+                    kind = f"a layer of type {site.type}"
+                    why = f"what {kind} does is not imported" if site.type in UNREAD else f"{kind} does not read it"
+                    ignored.append((path, place, why))
         who = f"layer {site.name}: "
         self.done.report.ignored += [(f"{who}{path}", str(place), why) for path, place, why in ignored]
 
@@ -298,9 +319,7 @@ class _Walk:
         except LayerForgeError as error:
             done.errors += flatten(error)
         done.report.ignored += [
-            (name, str(done.net.place(name)), "it says nothing of what the net computes")
-            for name in done.net.values
-            if name in ASIDE
+            (name, str(done.net.place(name)), ASIDE[name]) for name in done.net.values if name in ASIDE
         ]
         trains = any(made.layer.param_decls for site in done.sites for made in site.made)
         loses = any(any(weights) for weights in map(_weights_or_none, done.net.get("layer")))

@@ -196,7 +196,7 @@ def test_real_nets_are_read_and_written() -> None:
         assert net.has("layer") or net.has("layers")
         assert text.parse(text.render(net), "NetParameter") == net, path
         unknown |= {(path.name.split("__")[0], entry.name, entry.place.line) for _, entry in net.all_unknown()}
-    assert unknown == {("SqueezeNext", "engine", 2)}
+    assert not unknown
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:

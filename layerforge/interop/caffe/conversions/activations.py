@@ -143,11 +143,13 @@ def dropout(site: Site) -> None:
     ratio = p.get("dropout_ratio")
     if not 0 <= ratio <= 1:
         raise site.invalid(f"dropout_ratio {ratio:g}: it must be above 0 and below 1", p, "dropout_ratio")
-    for name, usual in (("scale_train", True), ("sample_weights_test", False)):
-        if p.get(name) != usual:
-            raise site.unsupported(f"{name}: {str(p.get(name)).lower()}", p, name)
+    if p.get("sample_weights_test"):
+        hint = "without it nothing is dropped in phase TEST"
+        raise site.unsupported("sample_weights_test: true", p, "sample_weights_test", hint=hint)
     x = _input(site)
-    if ratio < 1:
+    if ratio < 1 and not p.get("scale_train"):  # what is kept stays as it is, and all is made smaller in phase TEST
+        site.emit("Pow", site.emit("Dropout", x, part="dropped", p=ratio), exponent=1, scale=1 - ratio)
+    elif ratio < 1:
         site.emit("Dropout", x, p=ratio)
     elif site.phase == "eval":
         site.emit("Identity", x)

@@ -71,6 +71,8 @@ def _blobs(site: Site, made: Made, p: Message, axes: int) -> None:
     site.blob("weight", of=made, filler=p.get("weight_filler"), shape=shape if axes else shape[:2])
     if "bias" in made.layer.param_decls:
         site.blob("bias", of=made, filler=p.get("bias_filler"), key="bias_filler")
+    else:
+        site.harmless(p, "bias_filler", why="there is no bias_term")
 
 
 def _options(site: Site, p: Message, size: Sequence[int], channels: int) -> dict[str, Any]:

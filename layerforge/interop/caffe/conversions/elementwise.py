@@ -56,6 +56,8 @@ def embed(site: Site) -> None:
     if bias:
         site.emit("Bias", y, dim=-1)
         site.blob("bias", filler=p.get("bias_filler"), key="bias_filler")
+    else:
+        site.harmless(p, "bias_filler", why="there is no bias_term")
 
 
 @converts("Im2col")

@@ -15,6 +15,8 @@ def inner_product(site: Site) -> None:
     site.count(1, 1)
     p = site.param("inner_product_param")
     outputs, bias = p.get("num_output"), p.get("bias_term")
+    if not bias:
+        site.harmless(p, "bias_filler", why="there is no bias_term")
     if outputs < 1:
         raise site.invalid("num_output must be at least 1", p, "num_output")
     x = _flat(site, p)

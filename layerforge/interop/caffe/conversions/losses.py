@@ -70,8 +70,32 @@ def softmax_with_loss(site: Site) -> None:
     x = site.real(site.bottoms[0])
     scores = classes_first(site, x, site.axis(p.get("axis"), x.ndim, p))
     labels = labels_of(site, scores, site.bottoms[1])
-    options = normalization(site, "VALID")
-    site.emit("SoftmaxCrossEntropy", [scores, labels], **options, min_probability=LEAST)
+    options = {**normalization(site, "VALID"), "min_probability": LEAST}
+    loss = site.param("loss_param")
+    if loss.get("weight_by_label_freqs"):
+        _weighted(site, loss, [scores, labels], options)
+    else:
+        site.harmless(loss, "class_weighting", why="it is for weight_by_label_freqs: true")
+        site.emit("SoftmaxCrossEntropy", [scores, labels], **options)
+
+
+def _weighted(site: Site, p: Message, bottoms: list[Stream], options: dict[str, Any]) -> None:
+    """SegNet's: each loss times the weight of its label, but divided by a number of positions, not by their weights."""
+    weights, classes, ignored = list(p.get("class_weighting")), bottoms[0].shape[1], options["ignore_index"]
+    if len(weights) != classes:
+        raise site.invalid(f"{len(weights)} class_weighting for {classes} classes", p, "class_weighting")
+    options["weight"] = weights
+    if options["normalization"] != "valid" or ignored is None:
+        usual = {"normalization": "full"} if ignored is None and options["normalization"] == "valid" else {}
+        site.emit("SoftmaxCrossEntropy", bottoms, **{**options, **usual})
+        return
+    (total,) = site.emit("SoftmaxCrossEntropy", bottoms, part="total", **{**options, "normalization": "none"})
+    (count,) = site.emit("Pow", site.real(bottoms[1]), part="distance", exponent=1, shift=-ignored)
+    (count,) = site.emit("Abs", count, part="apart")
+    (count,) = site.emit("Clamp", count, part="counts", max=1.0)  # 0 where the label is ignored, otherwise 1
+    (count,) = site.emit("Sum", count, part="count")
+    (count,) = site.emit("Clamp", count, part="divisor", min=1.0)
+    site.emit("Div", [total, count])
 
 
 @converts("MultinomialLogisticLoss")
