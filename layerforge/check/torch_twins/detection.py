@@ -116,19 +116,19 @@ def detection_output(c: Call) -> Tensor:
     return torch.tensor(rows + [[-1.0] * 7] * (count - len(rows))).reshape(1, 1, count, 7)
 
 
-def away_from_zero(x: float | np.float32) -> int:
+def away_from_zero(x: float) -> int:
     """C's round."""
     return int(math.copysign(math.floor(abs(x) + 0.5), x))
 
 
-def roi_part(low: np.float32, high: np.float32, scale: float, number: int, count: int) -> tuple[int, int]:
+def roi_part(low: Any, high: Any, scale: float, number: int, count: int) -> tuple[int, int]:
     """Where a part of a region of ROIPooling begins and ends."""
     first, last = away_from_zero(low * scale), away_from_zero(high * scale)
     part = np.float32(max(last - first + 1, 1)) / np.float32(count)
     return first + math.floor(number * part), first + math.ceil((number + 1) * part)
 
 
-def psroi_part(low: np.float32, high: np.float32, scale: float, number: int, count: int) -> tuple[int, int]:
+def psroi_part(low: Any, high: Any, scale: float, number: int, count: int) -> tuple[int, int]:
     """Where a part of a region of PSROIPooling begins and ends."""
     first, behind = (np.float32(edge) * scale for edge in (away_from_zero(low), away_from_zero(high) + 1))
     part = max(behind - first, np.float32(0.1)) / np.float32(count)
@@ -140,7 +140,7 @@ def grid_of(c: Call, part_of: Any, element: Any, channels: int) -> Tensor:
     height, width = c.x[0].shape[2:]
     size = c.hyper["output_size"]
     grid, tops = size if isinstance(size, list) else [size, size], []
-    for n, left, top, right, bottom in np.float32(c.x[1].reshape(-1, 5).detach()):
+    for n, left, top, right, bottom in c.x[1].detach().reshape(-1, 5).numpy().astype("float32"):
         sides, scale = ((top, bottom), (left, right)), c.hyper.get("spatial_scale", 1.0)
         for p in product(range(grid[0]), range(grid[1])):
             inside = []
