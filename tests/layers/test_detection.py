@@ -137,7 +137,7 @@ def test_parts_begin_and_end_where_float32_has_them() -> None:
     """Caffe's loop, in float32: whatever its quotients are rounded to is where a part ends."""
     x = RNG.normal(size=(1, 1, 1, 60))
     for length in range(1, 50):
-        for count in (3, 7):
+        for count in (3, 7, 13):
             part = np.float32(length) / np.float32(count)
             wanted = [
                 x[0, 0, 0, int(np.floor(np.float32(p) * part)) : int(np.ceil(np.float32(p + 1) * part))].max()
@@ -145,6 +145,24 @@ def test_parts_begin_and_end_where_float32_has_them() -> None:
             ]
             found = Alone("ROIPooling", x, [[0.0, 0, 0, length - 1, 0]], output_size=[1, count]).top()
             assert_array_equal(found[0, 0, 0], wanted)
+
+
+@pytest.mark.parametrize("count", [13, 49])
+def test_the_parts_of_a_region_do_not_depend_on_where_it_lies(count: int) -> None:
+    """Fast R-CNN's Caffe rounds the edges of the parts first, and then adds where the region begins."""
+    x, start = RNG.normal(size=(1, 1, 1, 120)), 64
+    for length in range(1, 50):
+        here, there = ([0.0, at, 0, at + length - 1, 0] for at in (0, start))
+        moved = np.roll(x, start, axis=3)
+        parts = Alone("ROIPooling", x, [here], output_size=[1, count]).top()
+        assert_array_equal(Alone("ROIPooling", moved, [there], output_size=[1, count]).top(), parts)
+
+
+def test_the_parts_of_a_position_sensitive_region_are_rounded_with_its_beginning() -> None:
+    """R-FCN's Caffe adds the beginning, which is between positions, before it rounds."""
+    x = np.arange(6.0).reshape(1, 1, 1, 6)
+    found = Alone("PSROIPooling", x, [[0.0, 3, 0, 6, 0]], output_size=1, spatial_scale=0.5).top()
+    assert found == np.mean([1, 2, 3])  # 1.5 to 3.5
 
 
 @pytest.mark.parametrize("region", [[2, 0, 0, 1, 1], [-1, 0, 0, 1, 1], [0.5, 0, 0, 1, 1], [0, 0, np.nan, 1, 1]])

@@ -322,6 +322,19 @@ def test_an_odd_norm_of_negative_numbers_is_negative() -> None:
     assert_allclose(pool.vjp([[[[1.0]]]])["bottom[0]"][0, 0, 0] * root**2, [4, 4, 1, 1])
 
 
+def test_a_sum_that_is_zero_has_the_slope_of_any_other_sum() -> None:
+    """norm_type 1 is linear. An odd norm whose terms cancel is not: there its slope is infinite, and taken as 0."""
+    for x in ([1, -1], [0, 0], [2, 1]):
+        pool = Alone("LPPool2d", row(*x), norm_type=1, kernel_size=[1, 2])
+        assert pool.top() == sum(x)
+        assert_array_equal(pool.vjp([[[[2.0]]]])["bottom[0]"][0, 0, 0], [2, 2])
+        assert pool.layer.jvp(row(3, 4)) == 7
+    for x in ([1, -1], [0, 0]):
+        pool = Alone("LPPool2d", row(*x), norm_type=3, kernel_size=[1, 2])
+        assert_array_equal(pool.top(), [[[[0]]]])
+        assert_array_equal(pool.vjp([[[[2.0]]]])["bottom[0]"][0, 0, 0], [0, 0])
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_norms_of_huge_and_tiny_numbers(scale: float) -> None:
     pool = Alone("LPPool2d", row(3 * scale, 4 * scale), norm_type=2, kernel_size=[1, 2], dtype="float32")

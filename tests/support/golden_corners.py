@@ -91,6 +91,11 @@ def a_third_ignored(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
 # Cases ----------------------------------------------------------------------------------------------------------------
 
 
+def seven_wide(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Regions of 7 positions across, at the left of the image and far from it: 13 (7 / 13) is above 7 in float32."""
+    return np.array([[0, left, 0, left + 6, 0] for left in 64 * np.arange(shape[0])])
+
+
 def tried(layer: str, x: Spec, cases: Mapping[str, Hyper], phase: str = "train") -> list[Case]:
     """Cases of a layer with one bottom: what each is about, and its hyper-parameters."""
     return [case_of(f"{layer}-{what}", hyper, x, phase=phase) for what, hyper in cases.items()]
@@ -327,6 +332,9 @@ NORMS = [
              Spec((2, 2, 3, 1))),
 ]  # fmt: skip
 
+REGIONS = Spec((2, 5), draw=seven_wide)
+DETECTION = [case_of("ROIPooling-quotients", {"output_size": [1, 13]}, Spec((1, 9, 1, 72)), REGIONS)]
+
 X, PACKED = Spec((3, 5, 4)), Spec((3, 5), role="index", draw=ones_then_zeros)
 DEEP = {"hidden_size": 2, "num_layers": 2, "bidirectional": True}
 FILLED = {"hidden_size": 2, "weight_filler": "xavier", "bias_filler": "constant"}
@@ -376,6 +384,6 @@ LOSSES = [
 CORNERS: dict[str, list[Case]] = {family: [] for family in FAMILIES}
 for _case in (
     *(*ELEMENTWISE, *TIED, *BLENDS, *PICKED, *REDUCTIONS, *MATRICES, *CONVOLUTIONS),
-    *(*POOLINGS, *NORMS, *SEQUENCES, *LOSSES),
+    *(*POOLINGS, *NORMS, *DETECTION, *SEQUENCES, *LOSSES),
 ):
     CORNERS[folder_of(LAYERS.get(_case.layers[0]["type"]))].append(_case)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -120,30 +121,31 @@ def away_from_zero(x: float) -> int:
     return int(math.copysign(math.floor(abs(x) + 0.5), x))
 
 
-def roi_edges(low: float, high: float, scale: float) -> tuple[float, float]:
-    """Where a region of ROIPooling begins and how long it is."""
+def roi_part(low: Any, high: Any, scale: float, number: int, count: int) -> tuple[int, int]:
+    """Where a part of a region of ROIPooling begins and ends."""
     first, last = away_from_zero(low * scale), away_from_zero(high * scale)
-    return first, max(last - first + 1, 1)
+    part = np.float32(max(last - first + 1, 1)) / np.float32(count)
+    return first + math.floor(number * part), first + math.ceil((number + 1) * part)
 
 
-def psroi_edges(low: float, high: float, scale: float) -> tuple[float, float]:
-    """Where a region of PSROIPooling begins and how long it is."""
-    first, behind = away_from_zero(low) * scale, (away_from_zero(high) + 1) * scale
-    return first, max(behind - first, 0.1)
+def psroi_part(low: Any, high: Any, scale: float, number: int, count: int) -> tuple[int, int]:
+    """Where a part of a region of PSROIPooling begins and ends."""
+    first, behind = (np.float32(edge) * scale for edge in (away_from_zero(low), away_from_zero(high) + 1))
+    part = max(behind - first, np.float32(0.1)) / np.float32(count)
+    return math.floor(number * part + first), math.ceil((number + 1) * part + first)
 
 
-def grid_of(c: Call, edges: Any, element: Any, channels: int) -> Tensor:
+def grid_of(c: Call, part_of: Any, element: Any, channels: int) -> Tensor:
     """`element(x of a sample, row of the grid, column, slices of its part)` for all parts of all regions."""
     height, width = c.x[0].shape[2:]
     size = c.hyper["output_size"]
     grid, tops = size if isinstance(size, list) else [size, size], []
-    for n, left, top, right, bottom in c.x[1].reshape(-1, 5).tolist():
-        across, down = (edges(*pair, c.hyper.get("spatial_scale", 1.0)) for pair in ((left, right), (top, bottom)))
+    for n, left, top, right, bottom in c.x[1].detach().reshape(-1, 5).numpy().astype("float32"):
+        sides, scale = ((top, bottom), (left, right)), c.hyper.get("spatial_scale", 1.0)
         for p in product(range(grid[0]), range(grid[1])):
             inside = []
-            for (begin, length), number, count, end in zip((down, across), p, grid, (height, width), strict=True):
-                first, behind = begin + number * length / count, begin + (number + 1) * length / count
-                inside.append(slice(min(max(math.floor(first), 0), end), min(max(math.ceil(behind), 0), end)))
+            for side, number, count, end in zip(sides, p, grid, (height, width), strict=True):
+                inside.append(slice(*(min(max(edge, 0), end) for edge in part_of(*side, scale, number, count))))
             tops.append(element(c.x[0][int(n)], *p, tuple(inside)))
     y = torch.stack(tops) if tops else c.x[0].new_zeros(0, channels)
     y = y + 0 * c.x[0].sum()  # x is asked for its gradient where no region is in it, too
@@ -157,7 +159,7 @@ def roi_pooling(c: Call) -> Tensor:
         part = x[(slice(None), *inside)].flatten(1)
         return part.max(dim=1).values if part.shape[1] else x.new_zeros(len(x))
 
-    return grid_of(c, roi_edges, largest, c.x[0].shape[1])
+    return grid_of(c, roi_part, largest, c.x[0].shape[1])
 
 
 def psroi_pooling(c: Call) -> Tensor:
@@ -169,7 +171,7 @@ def psroi_pooling(c: Call) -> Tensor:
         part = x[row * across + column :: down * across][(slice(None), *inside)].flatten(1)
         return part.mean(dim=1) if part.shape[1] else x.new_zeros(len(x) // (down * across))
 
-    return grid_of(c, psroi_edges, own_mean, c.hyper.get("out_channels") or c.x[0].shape[1] // (down * across))
+    return grid_of(c, psroi_part, own_mean, c.hyper.get("out_channels") or c.x[0].shape[1] // (down * across))
 
 
 TWINS = {

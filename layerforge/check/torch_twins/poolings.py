@@ -121,14 +121,17 @@ def stochastic(c: Call) -> Tensor:
 
 
 def lp_pool(c: Call) -> Tensor:
-    """torch's LPPool2d; for an odd norm_type its root written out, which is NaN for negative sums in torch."""
+    """torch's LPPool2d; for an odd norm_type its root written out, which is NaN for negative sums in torch.
+
+    A sum is its own root: torch's sign and abs have no slope where it is 0.
+    """
     p = c.hyper["norm_type"]
     if p % 2 != 1:
         return c.through(nn.LPPool2d(**c.hyper))
     kernel = listed(c.hyper["kernel_size"], 2)
     hyper = {name: value for name, value in c.hyper.items() if name != "norm_type"}
     total = nn.AvgPool2d(**hyper)(c.x[0] ** p) * math.prod(kernel)
-    return total.sign() * total.abs() ** (1 / p)
+    return total if p == 1 else total.sign() * total.abs() ** (1 / p)
 
 
 def pyramid(c: Call) -> Tensor:

@@ -130,6 +130,8 @@ class Conv2d(Convolution, axes=Pair):
               had it from; what came from the padding is dropped. In one formula,
                   dx[n, c, i] = Σ weight[o, c, k] dy[n, o, p]
               over the o of c's group and the p, k with p · stride + k · dilation - padding = i
+              Forward mode (`jvp`) is the product rule: y's formula without bias, with ẋ for x; the same with the change
+              of weight for weight; and the change of bias
     Keeps     x
     Cost      2 N O H' W' K C/groups flops forward, twice that backward
     Errors    LayerError when C is not a multiple of groups, or the kernel is larger than the padded input

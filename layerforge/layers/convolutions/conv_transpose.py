@@ -104,6 +104,8 @@ class ConvTranspose2d(Transposed, axes=Pair):
     Backward  The transpose of a transpose is the convolution itself: with Y the matrix whose columns are the windows
               over dy (as Conv2d's X are those over x), and matrix products for each group,
                   dx = weight Y,   dweight = x Yᵀ,   dbias[o] = Σₙᵢ dy[n, o, i]
+              Forward mode (`jvp`) is the product rule: y's formula without bias, with ẋ for x; the same with the change
+              of weight for weight; and the change of bias
     Keeps     x
     Cost      2 N C H W K O/groups flops forward, for K elements of the kernel; twice that backward
     Errors    LayerError when C is not a multiple of groups, or the padding leaves nothing of the output

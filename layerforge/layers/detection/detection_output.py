@@ -47,7 +47,8 @@ class DetectionOutput(Layer):
     Shapes    offsets (N, 4 K) real, with K priors, or (N, 4 K num_classes) without share_location, by priors, then by
               classes; scores (N, K num_classes) real, by priors, then by classes; priors (1, 2, 4 K), PriorBox's top;
               y (1, 1, N keep_top_k, 7), with keep_top_k -1 as many rows as there may be objects
-    Keeps     nothing: which boxes are kept has no derivative
+    Backward  none, by choice: scores and sides of the kept boxes have a derivative, which boxes are kept has none
+    Keeps     nothing
     Cost      a sort of the scores; 15 operations for each pair of a box that is kept and one after it
     Errors    LayerError when shapes do not fit
     Source    Liu et al. 2016, SSD; the layer of its fork of Caffe
@@ -59,7 +60,7 @@ class DetectionOutput(Layer):
     num_classes: int = param(help="classes that the scores are of, background included", ge=1)
     share_location: bool = param(True, help="a prior has one box for all classes")
     background_label_id: int = param(0, help="the class that is no object; -1: there is none", ge=-1)
-    nms_threshold: float = param(0.3, help="overlap from which on two boxes show the same object", ge=0)
+    nms_threshold: float = param(0.3, help="overlap above which two boxes show the same object", ge=0)
     eta: float = param(1.0, help="factor of the threshold after each box that is kept", gt=0, le=1)
     top_k: int = param(-1, help="boxes of a class that are looked at, the best; -1: all", ge=-1)
     code_type: str = param("corner", help="what the offsets of a box are", choices=CODES)

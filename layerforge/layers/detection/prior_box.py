@@ -28,13 +28,13 @@ def listed(numbers: Numbers | None) -> list[float]:
 class PriorBox(Layer):
     """PriorBox: boxes of several sizes and shapes around each position of a feature map (Caffe's SSD: PriorBox)
 
-        y[0, 0] = (x - w/2) / W', (y - h/2) / H', (x + w/2) / W', (y + h/2) / H'
+        y[0, 0] = (a - w/2) / W', (b - h/2) / H', (a + w/2) / W', (b + h/2) / H'
         y[0, 1] = variance, four numbers of each box
 
     left, top, right and bottom of a box as parts of an image of H' times W' pixels. Position (i, j) of the feature
-    map, down and across, has its boxes around
+    map, down and across, has its boxes around (a, b)
 
-        x = (j + offset) step[1],   y = (i + offset) step[0]      step is (H'/H, W'/W) where none is given
+        a = (j + offset) step[1],   b = (i + offset) step[0]      step is (H'/H, W'/W) where none is given
 
     They are w wide and h high. Where s is each min_size in turn,
 

@@ -9,7 +9,7 @@ float32, as Caffe does, whatever the dtype of the net: a quotient rounded otherw
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -46,10 +46,15 @@ class Parts(NamedTuple):
         return int(self.counts.max()) if self.counts.size else 0
 
 
-def parts_of(xp: Any, start: Any, length: Any, count: int, size: int) -> Parts:
-    """So many parts of stretches (R) that begin at `start`, as positions of an axis of that size."""
-    part, number = (length / count)[:, None], xp.arange(count, dtype=PRECISION)
-    first, behind = xp.floor(number * part + start[:, None]), xp.ceil((number + 1) * part + start[:, None])
+def parts_of(xp: Any, start: Any, length: Any, count: int, size: int, whole: bool) -> Parts:
+    """So many parts of stretches (R) that begin at `start`, as positions of an axis of that size.
+
+    whole   whether stretches begin at positions: these are then added to what is rounded already, as they would take
+            digits of it; what lies between positions has to be added before
+    """
+    part, number, start = (length / count)[:, None], xp.arange(count, dtype=PRECISION), start[:, None]
+    before, after = (0, start) if whole else (start, 0)
+    first, behind = xp.floor(number * part + before) + after, xp.ceil((number + 1) * part + before) + after
     first, behind = (xp.clip(edge, 0, size).astype("int64") for edge in (first, behind))
     return Parts(first, xp.maximum(first, behind))
 
@@ -60,6 +65,7 @@ class RegionPooling(Layer):
     bottoms = 2
     no_grad_bottoms = (1,)
     per_sample = False
+    whole_positions: ClassVar[bool] = False  # regions begin at a position of the feature map, and none in between
 
     output_size: Pair = param(help="height and width of the grid that a region becomes", ge=1)
     spatial_scale: float = param(1.0, help="positions of the feature map over pixels of the image", gt=0)
@@ -90,8 +96,9 @@ class RegionPooling(Layer):
             hint = f"a region is the number of a sample, 0 to {samples - 1}, then left, top, right and bottom"
             raise LayerError(f"region {first} is [{found}], with {samples} samples", hint=hint, exit_code=3)
         sides = regions[:, 1:].astype(PRECISION)
-        down = parts_of(xp, *self.stretch(sides[:, 1], sides[:, 3]), self.output_size[0], height)
-        across = parts_of(xp, *self.stretch(sides[:, 0], sides[:, 2]), self.output_size[1], width)
+        whole = self.whole_positions
+        down = parts_of(xp, *self.stretch(sides[:, 1], sides[:, 3]), self.output_size[0], height, whole)
+        across = parts_of(xp, *self.stretch(sides[:, 0], sides[:, 2]), self.output_size[1], width, whole)
         return sample.astype("int64"), down, across
 
     def positions(self, down: Parts, across: Parts, width: int) -> Iterator[tuple[Any, Any]]:

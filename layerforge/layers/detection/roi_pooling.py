@@ -25,8 +25,9 @@ class ROIPooling(RegionPooling):
 
         start(p) <= i < end(p),   start(p) = ⌊p S / P⌋,  end(p) = ⌈(p + 1) S / P⌉
 
-    from where the region begins; down likewise. What is outside of the feature map is left out; a part with nothing
-    left is 0.
+    from where the region begins; down likewise. S / P and its products are rounded to float32, as in Caffe: an edge
+    that is a whole number may come to lie one position farther out. What is outside of the feature map is left out; a
+    part with nothing left is 0.
 
     Shapes    x (N, C, H, W) real; regions (R, 5) real, or (R, 5, 1, 1); y (R, C, *output_size)
     Backward  y is one of the elements of its part, and the others do not move it: dy goes to the place of the maximum,
@@ -53,6 +54,7 @@ class ROIPooling(RegionPooling):
         Example({"output_size": 2}, [Spec((2, 1, 1, 1)), Spec((3, 5), draw=regions_in(2, 1))]),
     ]
     bad_examples = BAD_REGIONS
+    whole_positions = True
 
     def setup(self, x: Spec, regions: Spec) -> Spec:
         return x.with_shape((self.expect_regions(x, regions), x.shape[1], *self.output_size))

@@ -38,11 +38,13 @@ BCEWithLogitsLoss = regression(
     f=lambda self, x, t: pos_weight(self) * t * softplus(self.xp, -x) + (1 - t) * softplus(self.xp, x),
     dx="dx = dℓ ((1 - t) σ(x) - p t σ(-x)) with σ(x) = 1 / (1 + e⁻ˣ);   dℓ (σ(x) - t) for p = 1",
     dfdx=lambda self, x, t: (1 - t) * sigmoid(self.xp, x) - pos_weight(self) * t * sigmoid(self.xp, -x),
-    dt="dt = dℓ (p log(1 + e⁻ˣ) - log(1 + eˣ))",
+    dt="dt = dℓ (p log(1 + e⁻ˣ) - log(1 + eˣ))\n"
+    "          at the elements that count, 0 at the others. Below, too, elements are those that count: dω = 0 at the\n"
+    "          others, and m is Σ ω with normalization valid alone.",
     dfdt=lambda self, x, t: pos_weight(self) * softplus(self.xp, -x) - softplus(self.xp, x),
     params={"pos_weight": (float | list[float] | None, param(
         None, help="weight of the positive answers: a number, or one for each place on the last axis; null: 1; "
-        "balanced: n₀ / n₁ of data.train", ge=0))},
+        "balanced: n₀ / n₁, with n₀ answers 0 and n₁ answers 1 in data.train", ge=0))},
     tried=({"pos_weight": 3.0}, {"pos_weight": [0.5, 2.0, 0.0, 1.0]}),
     domains=(ANY, {"low": 0, "high": 1}),
     base=CountedLoss,

@@ -101,7 +101,7 @@ class ClassLoss(LabelLoss):
     """
 
     weight: list[float] | None = param(
-        None, help="a weight for each class; null: 1; balanced: n / (K nₖ) of data.train", ge=0
+        None, help="a weight for each class; null: 1; balanced: n / (K nₖ), with nₖ labels k of n in data.train", ge=0
     )
 
     def setup(self, x: Spec, labels: Spec, *weight: Spec) -> Spec:

@@ -39,6 +39,7 @@ class FocalLoss(LabelLoss):
               digits where pₜ is nearly 1; all factors are bounded, whatever the scores.
               A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω:
                   dω = dy (ℓ - y) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
+              at the positions that count, otherwise 0; for ω (N) summed over the positions of a sample
     Keeps     p, q, log pₜ and the factors of the labels
     Cost      9 operations per element forward, 4 backward
     Errors    LayerError when shapes do not fit, or alpha has another length; LayerError (exit 3) for a label that is no
@@ -50,7 +51,10 @@ class FocalLoss(LabelLoss):
 
     gamma: float = param(2.0, help="how much less sure answers count; 0: all alike", ge=0)
     alpha: float | list[float] = param(
-        1.0, help="a factor of the losses: a number, or one for each class; balanced: n / (K nₖ) of data.train", ge=0
+        1.0,
+        help="a factor of the losses: a number, or one for each class; balanced: n / (K nₖ), with nₖ labels k of n in "
+        "data.train",
+        ge=0,
     )
 
     examples = [

@@ -31,6 +31,7 @@ class HingeLoss(ClassLoss):
               at the positions that count, otherwise 0
               A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω w[label]:
                   dω = dy (ℓ - y w[label]) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
+              at the positions that count, otherwise 0; for ω (N) summed over the positions of a sample
     Keeps     s, v and the weights of the positions
     Cost      4 operations per element forward, 3 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class

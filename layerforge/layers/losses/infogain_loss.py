@@ -36,7 +36,7 @@ class InfogainLoss(SoftmaxLoss):
     Backward  With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy), as in SoftmaxCrossEntropy
                   dxₖ = dℓ (pₖ Σⱼ aⱼ - aₖ) at the positions that count, otherwise 0
               A row of H collects the positions of its label:
-                  dH[j, k] = -Σ dℓ w[j] log pₖ      over the positions with label j
+                  dH[j, k] = -Σ dℓ w[j] log max(pₖ, min_probability)      over the positions with label j
     Keeps     log p, a, the labels and their weights
     Cost      6 operations per element forward, 4 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class

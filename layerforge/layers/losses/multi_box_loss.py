@@ -44,7 +44,10 @@ class MultiBoxLoss(Layer):
     without mining: 0 for the background, too).
 
         ℓ = -Σ q log p      with p the softmax of the prior's scores; or, with logistic,
-        ℓ = Σ log(1 + eˣ) - q x
+        ℓ = Σ (log(1 + eˣ) - q x)
+
+    Without share_location and use_prior_for_matching a prior may be matched in several classes: q of logistic is then 1
+    in each of them, that of the softmax in the one of the largest number alone.
 
     Mining: of a sample's priors without object that overlap each less than neg_overlap, those with the largest ℓ count,
     neg_pos_ratio of them for each matched one, rounded down. With mining_type: none all priors count.
@@ -58,7 +61,7 @@ class MultiBoxLoss(Layer):
                   doffset = dℓ loc_weight f'(u), over v with encode_variance_in_target; f'(u) is u, limited to ±1 or not
                   dx = dℓ (p - q), or dℓ (1/(1 + e⁻ˣ) - q), for each class of a prior that counts
               and 0 for the other priors. Neither priors nor objects get a gradient.
-    Keeps     u, p and q, and which of them count
+    Keeps     u, and p - q (logistic: 1/(1 + e⁻ˣ) - q) of the priors that count
     Cost      15 operations per prior and object of a sample, and as many again for each match that is looked for
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for an object of a sample or a class that is not
               there, or of the background
@@ -90,7 +93,7 @@ class MultiBoxLoss(Layer):
     normalization: str = param("valid", help="what the sum is divided by", choices=NORMALIZATIONS)
     code_type: str = param("corner", help="what the offsets of a box are", choices=CODES)
     encode_variance_in_target: bool = param(False, help="the offsets are not over the variances")
-    ignore_cross_boundary_bbox: bool = param(False, help="boxes that reach beyond the image count for nothing")
+    ignore_cross_boundary_bbox: bool = param(False, help="boxes beyond the image's edge are neither matched nor mined")
 
     examples = EXAMPLES
     bad_examples = BAD_EXAMPLES

@@ -30,6 +30,7 @@ class NLLLoss(ClassLoss):
                   dx[label] = -dℓ w[label] at the positions that count, otherwise 0
               A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω w[label]:
                   dω = dy (ℓ - y w[label]) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
+              at the positions that count, otherwise 0; for ω (N) summed over the positions of a sample
     Keeps     the labels and their weights
     Cost      one operation per position
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class
@@ -78,6 +79,7 @@ class MultinomialLogisticLoss(NLLLoss):
               Below 1e-20, where ℓ is flat, the slope is Caffe's: still uphill
               A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω w[label]:
                   dω = dy (ℓ - y w[label]) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
+              at the positions that count, otherwise 0; for ω (N) summed over the positions of a sample
     Keeps     the labels, their weights and probabilities
     Cost      one logarithm per position
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class

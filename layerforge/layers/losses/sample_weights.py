@@ -7,7 +7,7 @@ With a weight ω of each single loss ℓ, that of its sample,
 v is 1, or the weight of its label's class. So a weight of 2 does what the same sample twice would do. By the weights
 themselves, where m depends on them by the quotient rule (with reduction sum or none, and a fixed m, y v falls away):
 
-    ∂y/∂ω = ℓ / m - Σ ω ℓ v / m² = (ℓ - y v) / m
+    ∂y/∂ω = ℓ / m - (Σ ω ℓ) v / m² = (ℓ - y v) / m
 """
 
 from __future__ import annotations

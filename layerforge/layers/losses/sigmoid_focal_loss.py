@@ -63,7 +63,8 @@ SigmoidFocalLoss = regression(
     params={
         "gamma": (float, param(2.0, help="how much less sure answers count; 0: all alike", ge=0)),
         "alpha": (float | None, param(
-            0.25, help="factor of the answer 1, where 0 has 1 - alpha; null: 1; balanced: n₀ / n", ge=0, le=1)),
+            0.25, help="factor of the answer 1, where 0 has 1 - alpha; null: 1; balanced: n₀ / n, "
+            "with n₀ answers 0 of n in data.train", ge=0, le=1)),
     },
     tried=({"gamma": 0.0, "alpha": None}, {"gamma": 0.5, "alpha": 0.9}, {"gamma": 3.0, "alpha": None}),
     domains=(ANY, {"low": 0, "high": 1}),

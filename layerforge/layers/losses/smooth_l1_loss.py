@@ -77,7 +77,7 @@ SmoothL1Loss = of_difference(
     df=smooth_slope,
     note="A third and a fourth bottom, as x, are the inside weights a and the outside weights b of boxes. Then\n"
     "\n"
-    "        u = a (x - t),   y = Σ b ℓ / m,   and with s = u/beta, limited to ±1,\n"
+    "        u = a (x - t),   y = Σ b ℓ / m,   and with s = u/beta, limited to ±1, or sign(u) for beta 0,\n"
     "        dx = dℓ a b s,   dt = -dx,   da = dℓ b s (x - t),   db = dℓ ℓ\n"
     "\n"
     "    which is Girshick's layer with reduction batchmean and its sigma, or 1 / sigma² as beta.",

@@ -68,9 +68,11 @@ class SoftmaxCrossEntropy(SoftmaxLoss):
               With dℓ = dy / m, what reaches one ℓ (reduction sum or none: dℓ = dy),
                   dxₖ = dℓ (pₖ Σⱼ aⱼ - aₖ) at the positions that count, otherwise 0
               so for a plain label the error in the probabilities is the gradient: dx = dℓ (p - onehot(label)).
-              Probabilities get dtₖ = -dℓ (1 - ε) wₖ log pₖ
+              Probabilities get dtₖ = -dℓ (1 - ε) wₖ log max(pₖ, min_probability)
               A weight of each sample, a third bottom ω, makes ℓ to ω ℓ and m, where it is a sum, to Σ ω w[label]:
                   dω = dy (ℓ - y w[label]) / m      the last term only where m depends on ω (reduction none: dω = dy ℓ)
+              at the positions that count, otherwise 0; for ω (N) summed over the positions of a sample; for
+              probabilities w[label] is 1 here
     Keeps     log p and a
     Cost      6 operations per element forward, 4 backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a label that is no class

@@ -39,6 +39,7 @@ class Linear(Layer):
               Of a sparse x only the stored numbers take part, as bags of words over 100,000 words have them: the
               columns d in which x has none add nothing to dW, so they are not touched, and dx is made at the stored
               places alone.
+              Forward mode (`jvp`) is the product rule: ẏ = ẋ Wᵀ + x Ẇᵀ + ḃ
     Keeps     x
     Cost      2NDO flops forward, 4NDO backward; with s stored numbers 2sO forward, 2sO backward (4sO with dx)
     Errors    LayerError when D differs from the D seen at setup

@@ -42,6 +42,7 @@ class Solve(Layer):
               ḃ[i, j] is worth, so da[i, k] = -Σⱼ db[i, j] y[k, j]:
                   db = a⁻ᵀ dy      one more system, with aᵀ
                   da = -db yᵀ
+              Both are summed over the leading axes along which a or b was broadcast.
     Keeps     a and y
     Cost      2K³/3 + 2K²J flops per matrix forward; as much backward, and 2K²J for da
     Errors    LayerError when shapes do not fit, or a matrix is singular

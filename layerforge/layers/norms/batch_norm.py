@@ -41,7 +41,8 @@ class BatchNorm(Layer):
 
     and eval normalises by running_mean / correction and running_var / correction, by 0 and 0 before the first batch:
     weighted means of what the batches had, with no share of a start value, so that eval is right from the first batch
-    on. With momentum 0 they are the plain means of all batches. With one value per channel var is 0 and y = bias.
+    on. With momentum 0 they are the plain means of all batches. Where the batch's statistics normalise one value per
+    channel, var is 0 and y = bias.
 
     Which statistics normalise, and whether the running ones follow:
 
@@ -64,6 +65,9 @@ class BatchNorm(Layer):
                       = (weight / σ) (dyᵢ - dbias / m - x̂ᵢ dweight / m)
               To check: Σ dx = 0, and Σ dx x̂ = 0 but for eps, as adding a constant to x or scaling it changes nothing.
               With running statistics μ and σ are constants: dx = (weight / σ) dy.
+              Forward mode (`jvp`): the matrix of all ∂x̂ⱼ/∂xᵢ is symmetric, so it makes the change of x̂ of ẋ as it does
+              dx of g. With u and v the changes of weight and bias,
+                  ẏ = u x̂ + v + (weight / σ) (ẋ - Σ ẋ / m - x̂ Σ ẋ x̂ / m)      (weight / σ) ẋ with running statistics
     Keeps     x̂ and 1/σ, so y may overwrite x
     Cost      about 7 operations per element forward, 8 backward
     Errors    LayerError with one value per channel, which has no variance, where the batch's statistics normalise

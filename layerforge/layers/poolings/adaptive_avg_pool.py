@@ -20,8 +20,8 @@ class AdaptiveAvgPool2d(Resampling):
 
     for each position p, along each axis of S positions, of which P are made, as output_size says: parts overlap where S
     is no multiple of P; where P > S several are the same positions or share them. output_size 1 is GlobalAvgPool2d.
-    Along an axis this is a product with the P x S matrix of all 1 / (end - start): with R for the vertical axis and Q
-    for the horizontal one, y = R x Qᵀ (matrix products, for each channel).
+    Along an axis this is a product with the P x S matrix of 1 / (end - start) in the part and 0 outside of it: with R
+    for the vertical axis and Q for the horizontal one, y = R x Qᵀ (matrix products, for each channel).
 
     Shapes    x (N, C, H, W) real, y (N, C, *output_size)
     Backward  dx = Rᵀ dy Q: every position gets the gradients of the parts that it is in, each over the part's size

@@ -15,6 +15,11 @@ from .max_pool import maxima
 from .pooling import BAD_WINDOWS, Pooling
 
 
+def few_values(rng: Any, shape: tuple[int, ...]) -> Any:
+    """Whole numbers from -1 to 1, whose sums are often 0."""
+    return rng.integers(-1, 2, shape)
+
+
 def mostly_zero(rng: Any, shape: tuple[int, ...]) -> Any:
     """A few values among zeros."""
     return (rng.random(shape) < 0.3) * rng.normal(size=shape)
@@ -39,7 +44,8 @@ class LPPool2d(Pooling, axes=Pair):
     Backward  With q = norm_type and the i at which window p has elements, |y[p]|^q = w[p] |Σᵢ x[i]^q|. Differentiated
               by x[i]: q |y[p]|^(q-1) ∂y[p]/∂x[i] = w[p] q x[i]^(q-1), so, over all windows p that contain i,
                   dx[n, c, i] = Σₚ dy[n, c, p] w[p] (x[n, c, i] / |y[n, c, p]|)^(q-1)
-              Where y is 0 the norm has a kink, and the gradient is 0.
+              With norm_type 1 the slope is w[p] everywhere. Otherwise the gradient is taken as 0 where y is 0: a kink
+              where all x of the window are 0; where terms cancel (odd norm_type) the slope is infinite.
     Keeps     x, y
     Cost      about 4 operations and a power per element of a window, forward and backward
     Errors    LayerError when a window is larger than the input
@@ -54,6 +60,7 @@ class LPPool2d(Pooling, axes=Pair):
         Example({"norm_type": 2, "kernel_size": 2}, [Spec((2, 3, 4, 6))]),
         Example({"norm_type": 2, "kernel_size": 2, "ceil_mode": True}, [Spec((2, 2, 5, 3))], "windows over the end"),
         Example({"norm_type": 1, "kernel_size": [2, 1], "stride": 1}, [Spec((2, 2, 3, 2))], "sum"),
+        Example({"norm_type": 1, "kernel_size": 2}, [Spec((2, 2, 4, 6), draw=few_values)], "sums that are 0"),
         Example({"norm_type": 3, "kernel_size": 2, "stride": 1}, [Spec((2, 2, 4, 3), low=0.5, high=2)]),
         Example({"norm_type": 1.5, "kernel_size": [1, 3]}, [Spec((2, 2, 2, 7), low=0.5, high=2)]),
         Example({"norm_type": 4, "kernel_size": 3, "stride": 2}, [Spec((2, 1, 5, 7), low=-3, high=-1)]),
@@ -93,7 +100,7 @@ class LPPool2d(Pooling, axes=Pair):
         """Each tap, where its windows are in y, and the derivative of their y by the element seen through it."""
         x, y = self.saved.x, abs(self.saved.y)
         zero = y == 0
-        weight = self.made_up(windows, x.dtype) * ~zero
+        weight = self.made_up(windows, x.dtype) * (~zero | (self.norm_type == 1))
         y += zero
         for tap in windows.taps():
             at = (slice(None), slice(None), *tap.outputs)

@@ -28,8 +28,8 @@ class ArgMax(Layer):
 
     Shapes    x real; y index, without axis dim (of size 1 with keepdim, of size top_k with top_k > 1); without a dim y
               is one index, or top_k of them; the optional second top real, the same
-    Backward  y is an index and has no gradient. The second top v is elements of x, and the others do not move it: with
-              places j that y names,
+    Backward  y is an index and has no gradient. The second top v is elements of x, and the others do not move it: for
+              every place j of y
                   dx[y[j]] = dv[j]      along dim, 0 elsewhere
     Keeps     the indices, where there is a second top
     Cost      one pass; a sort where top_k > 1; one copy backward

@@ -75,7 +75,7 @@ class Softmax(Layer):
         return self.backward(dx)  # the Jacobian yⱼ (δᵢⱼ - yᵢ) is symmetric
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        return 4 * bottoms[0].size
+        return 5 * bottoms[0].size
 
 
 @register

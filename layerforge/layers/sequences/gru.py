@@ -47,7 +47,7 @@ class GRU(Recurrent):
                   ġ = (u̇_g + ṙ ⊙ w_g + r ⊙ ẇ_g) ⊙ (1 - g²)
                   ḣₜ = (1 - z) ⊙ ġ + ż ⊙ (hₜ₋₁ - g) + z ⊙ ḣₜ₋₁,   ẏₜ = ḣₜ
     Keeps     x, and of every step h, the gates and w_g
-    Cost      6NT(D + H)H flops forward for each layer and direction, twice that backward and for a tangent
+    Cost      6NT(D + H)H flops forward for each layer and direction, twice that backward, at most as much for a tangent
     Errors    LayerError when x does not have three axes, when the second bottom is not (N, T) or h₀ not
               (N, layers · directions, H)
     Source    Cho et al. 2014; compare torch.nn.GRU

@@ -35,7 +35,8 @@ class LSTM(Recurrent):
     Anything but 0 is 1.
 
     With initial_states the last two bottoms are h₀ and c₀ of all passes, in the shape of the tops h_T and c_T. Where
-    the first step's cont is 0, they count for nothing.
+    the first step's cont is 0, those of the forward passes count for nothing; those of _reverse enter at step T and
+    always count.
 
     With stateful each batch begins where the batch before it ended: h₀ and c₀ of row i are what row i ended with, as
     constants, so no gradient goes back there (Keras: stateful; Caffe's layers always do so). The first batch begins
@@ -71,7 +72,8 @@ class LSTM(Recurrent):
               The sums over steps come from the weights being the same in all of them. Where the mask is 0 the state was
               copied and yₜ = 0 is a constant: dhₜ₋₁ = dhₜ, dcₜ₋₁ = dcₜ, da = 0, and dyₜ goes nowhere. Where cont is 0,
               dhₜ₋₁ = dcₜ₋₁ = 0, and hₜ₋₁ = cₜ₋₁ = 0 in the formulas above. What arrives at t = 0, dh₀ and dc₀, are the
-              gradients of the initial states.
+              gradients of the initial states. In a _reverse pass t + 1 takes the place of t - 1, and its cont that of
+              step t.
               Forward mode (`jvp`) walks the chain from t = 1 to T, and carries ḣ and ċ, before it those of h₀ and c₀.
               xₜ, the weights and the biases may all move:
                   ȧ = ẋₜ W_ihᵀ + xₜ Ẇ_ihᵀ + ḃ_ih + ḣₜ₋₁ W_hhᵀ + hₜ₋₁ Ẇ_hhᵀ + ḃ_hh
@@ -80,7 +82,7 @@ class LSTM(Recurrent):
                   ḣₜ = ȯ ⊙ tanh(cₜ) + o ⊙ (1 - tanh²(cₜ)) ⊙ ċₜ,   ẏₜ = ḣₜ
               Where the mask is 0, ḣₜ = ḣₜ₋₁, ċₜ = ċₜ₋₁ and ẏₜ = 0. Where cont is 0, ḣₜ₋₁ = ċₜ₋₁ = 0.
     Keeps     x, and of every step h, the gates, cₜ₋₁ and tanh(cₜ)
-    Cost      8NT(D + H)H flops forward for each layer and direction, twice that backward and for a tangent
+    Cost      8NT(D + H)H flops forward for each layer and direction, twice that backward, at most as much for a tangent
     Errors    LayerError when x does not have three axes, when the second bottom is not (N, T) or an initial state
               not (N, layers · directions, H), when a stateful layer meets a batch of another size
     Source    Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; compare torch.nn.LSTM

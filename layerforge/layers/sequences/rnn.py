@@ -40,7 +40,7 @@ class RNN(Recurrent):
                   ȧ = ẋₜ W_ihᵀ + xₜ Ẇ_ihᵀ + ḃ_ih + ḣₜ₋₁ W_hhᵀ + hₜ₋₁ Ẇ_hhᵀ + ḃ_hh
                   ḣₜ = ȧ ⊙ (1 - hₜ²),   ẏₜ = ḣₜ      (ReLU: ȧ where hₜ > 0, otherwise 0)
     Keeps     x and every hₜ
-    Cost      2NT(D + H)H flops forward for each layer and direction, twice that backward and for a tangent
+    Cost      2NT(D + H)H flops forward for each layer and direction, twice that backward, at most as much for a tangent
     Errors    LayerError when x does not have three axes, when the second bottom is not (N, T) or h₀ not
               (N, layers · directions, H)
     Source    Elman 1990; Werbos 1990 for backpropagation through time; compare torch.nn.RNN
