@@ -54,6 +54,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--input", action="append", default=[], type=shaped, metavar="NAME=SHAPE", help=words)
     words = "a folder that files which the definition names may be in, beside its own"
     parser.add_argument("--data-root", metavar="DIR", help=words)
+    words = "a Python file that registers layers for those of type Python; may be repeated"
+    parser.add_argument("--import", action="append", default=[], dest="imports", metavar="FILE.py", help=words)
     words = "images are scaled by this after the mean is subtracted (default: as the data layers say, or 1)"
     parser.add_argument("--scale", type=float, metavar="X", help=words)
     words = "the mean that is subtracted from images: a number, or one per channel, such as 104,117,123"
@@ -91,9 +93,11 @@ def run(args: argparse.Namespace) -> int:
     from ..interop.caffe import against, preprocessing, training, writing
     from ..interop.caffe.model import load_model
     from ..schema.errors import ConfigError
+    from ..schema.user_modules import import_all
 
     folder = Path(args.output)
     _demand(args, folder)
+    import_all(args.imports)
     inputs = dict(args.input)
     solver = _solver(args)
     weights = args.weights or _weights_of_state(args)
@@ -110,7 +114,8 @@ def run(args: argparse.Namespace) -> int:
         compared = against.against_reference(model, args.reference)
     elif args.check:
         compared = against.against_opencv(model)
-    writing.write_folder(model, folder, more, training=learning, preprocessing=images, compared=compared)
+    parts = {"training": learning, "preprocessing": images, "compared": compared, "imports": args.imports}
+    writing.write_folder(model, folder, more, **parts)
     _tell(args, model, folder, compared)
     return 0 if compared is None or compared.equal else 1
 

@@ -201,6 +201,8 @@ def against_opencv(model: Model) -> Comparison:
         for name, section in model.config.get("inputs", {}).items()
     }
     net = model.net(keep="all")
+    if not model.arrays:
+        _fill_statistics(model, net, generator)
     own = {name: array for name, array in inputs.items() if name in _fed(model)}
     forward(model, net, {_foreign(model, name): array for name, array in own.items()})
     stored = net_of(model, net)
@@ -223,6 +225,16 @@ def against_opencv(model: Model) -> Comparison:
         elif not any(layer.get("name") == name for layer in twin.get("layer") if layer.get("type") == "Input"):
             rows.append(Row("", name, np.nan, OUTPUT, "not compared: OpenCV leaves it out"))
     return Comparison(f"OpenCV {_version()}", rows)
+
+
+def _fill_statistics(model: Model, net: Net, generator: np.random.Generator) -> None:
+    """Statistics of a net without weights: those that BatchNorm starts from would let all numbers grow without bound."""
+    for layer in model.definition.get("layer"):
+        blobs = model.blob_maps.get(layer.get("name"), [])
+        if layer.get("type") == "BatchNorm" and len(blobs) == 3:
+            values = (generator.normal(0, 0.1, blobs[0].shape), generator.uniform(0.5, 1.5, blobs[1].shape), np.ones(1))
+            for number, value in enumerate(values):
+                model.param(net, layer.get("name"), number).data = value
 
 
 def _fed(model: Model) -> set[str]:
