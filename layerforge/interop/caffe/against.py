@@ -211,19 +211,21 @@ def against_opencv(model: Model) -> Comparison:
     names, found = _run(text.render(twin).encode(), binary.serialize(stored), {
         _foreign(model, name): array for name, array in own.items()
     })  # fmt: skip
-    ends, rows = outputs(model), []
+    ends, rows = set(outputs(model).values()), []
+    own_names = {name for name, _ in _layers(model)}
     for name, versions in _layers(model):
         if name in left:
             rows.append(Row("", name, np.nan, OUTPUT, f"not compared: {left[name]}"))
-        elif name in names:
-            number = names.index(name)
-            for j, version in enumerate(versions):
-                if f"{number}/{j}" in found:
-                    room = OUTPUT if version.name in ends.values() else INNER
-                    shown = name if len(versions) == 1 else f"{name}, top {version.blob}"
-                    rows.append(row("", shown, net.blobs[version.name].data, found[f"{number}/{j}"], room))
-        elif not any(layer.get("name") == name for layer in twin.get("layer") if layer.get("type") == "Input"):
+            continue
+        known = [name, *(version.blob for version in versions[:1] if version.blob not in own_names)]
+        number = next((names.index(each) for each in known if each in names), None)  # some are called as their top
+        if number is None:
             rows.append(Row("", name, np.nan, OUTPUT, "not compared: OpenCV leaves it out"))
+        for j, version in enumerate(versions):
+            if f"{number}/{j}" in found:
+                room = OUTPUT if version.name in ends else INNER
+                shown = name if len(versions) == 1 else f"{name}, top {version.blob}"
+                rows.append(row("", shown, net.blobs[version.name].data, found[f"{number}/{j}"], room))
     return Comparison(f"OpenCV {_version()}", rows)
 
 
