@@ -65,8 +65,16 @@ class Axis:
     def covered(self, o: int, *, with_padding: bool) -> int:
         """How many positions of window o lie in the input; or in input and padding, but not behind them."""
         begin, margin = o * self.stride - self.padding, self.padding if with_padding else 0
-        positions = range(begin, begin + self.extent, self.dilation)
-        return sum(-margin <= i < self.size + margin for i in positions)
+        before = max(0, -((begin + margin) // self.dilation))  # positions in front of it all
+        until = -(-(self.size + margin - begin) // self.dilation)  # and those that are not behind it
+        return max(0, min(self.kernel, until) - before)
+
+    def overhanging(self) -> Iterator[int]:
+        """The windows that do not lie in the input as a whole: some at either end."""
+        first = min(self.count, -(-self.padding // self.stride))
+        last = (self.size + self.padding - self.extent) // self.stride + 1
+        yield from range(first)
+        yield from range(max(first, last), self.count)
 
 
 class Tap(NamedTuple):

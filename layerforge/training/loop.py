@@ -33,7 +33,7 @@ from .monitors import TRAIN_LOSS
 from .overfit import SameBatches
 from .preparation import Parts, lengths
 from .resume import Resume, begin_segment, check_same, take_over
-from .rundir import MetricsLog, RunDir
+from .rundir import MetricsLog
 from .signals import SAVING, Asked, Stop, listening
 from .weights import init_weights as load_weights
 
@@ -125,7 +125,7 @@ class Trainer:
         begun, ended = time.monotonic(), None
         with listening() as asked:
             asked.at_once = True
-            self.folder, segment = self._folder()
+            self.folder, segment = begin_segment(self.config, self.resume, self.position, self.console.note)
             try:
                 self._train(asked, segment)
                 chosen = self.position.best is not None
@@ -150,8 +150,8 @@ class Trainer:
         self.console.log = self.folder.log
         self.checkpoints = Checkpoints(self.folder.place / "checkpoints", self.config.checkpoint.keep_last)
         self.log = MetricsLog(self.folder, self.columns, segment)
-        first = self.resume is None or self.resume.run is None
-        write_down(self.folder, self.config, self.resolved, self.overrides, self.net, first=first)
+        new = self.resume is None or self.resume.run is None
+        write_down(self.folder, self.config, self.resolved, self.overrides, self.net, first=new)
         if self.data.fallback_used:
             self.console.warn(self.data.notice)
         for remark in self.data.remarks:
@@ -188,13 +188,6 @@ class Trainer:
             columns=self.hooks.columns(),
             note=self.console.note,
         )
-
-    def _folder(self) -> tuple[RunDir, int]:
-        """The run's folder and the number of this segment: a new one, or the resumed run's and its next."""
-        run = None if self.resume is None else self.resume.run
-        if self.resume is None or run is None:
-            return RunDir.create(self.config.train.output_dir, self.config.name), 0
-        return run, begin_segment(self.resume, run, self.position, self.console.note)
 
     def _finish(
         self, result: TrainResult, ended: BaseException | None, signalled: bool, seconds: float

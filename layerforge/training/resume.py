@@ -210,15 +210,20 @@ def flat(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return [leaf for key, value in items for leaf in flat(value, f"{prefix}.{key}" if prefix else str(key))]
 
 
-def begin_segment(resume: Resume, run: RunDir, position: Position, note: Callable[[str], None]) -> int:
-    """Go on in the folder of a run; the number of the segment that begins."""
+def begin_segment(
+    config: Config, resume: Resume | None, position: Position, note: Callable[[str], None]
+) -> tuple[RunDir, int]:
+    """The run's folder and the number of this segment: a new one and 0, or those of the resumed run and its next."""
+    run = None if resume is None else resume.run
+    if resume is None or run is None:
+        return RunDir.create(config.train.output_dir, config.name), 0
     segment = next_segment(run)
     aside = set_aside_best(resume.file, resume.meta, run)
     if aside is not None:
         position.best, position.metrics = None, {}
         note(f"best.h5 was of a later step, and is {aside.name} now: the best is chosen anew")
     run.set_status("running")
-    return segment
+    return run, segment
 
 
 def set_aside_best(file: Path, meta: Mapping[str, Any], run: RunDir) -> Path | None:

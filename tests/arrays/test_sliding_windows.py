@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -103,3 +105,18 @@ def test_chunks_cover_all_columns_once_and_respect_the_limit(monkeypatch: pytest
     assert [places for _, places in parts] == [slice(0, 45), slice(45, 90), slice(90, 120)]
     monkeypatch.setattr(geometry, "COLUMNS_AT_MOST", 1)
     assert [len(rows) for rows, _ in chunks(windows, x)] == [1] * 8
+
+
+def test_what_windows_cover_and_which_hang_over_by_counting() -> None:
+    sizes = itertools.product(range(1, 7), range(1, 4), range(1, 4), range(4), range(1, 4), (False, True))
+    for size, kernel, stride, padding, dilation, ceil in sizes:
+        axis = Axis(size, kernel, stride, padding, dilation, ceil)
+        if axis.extent > size + 2 * padding:
+            continue
+        hanging = set(axis.overhanging())
+        for o in range(axis.count):
+            begin = o * stride - padding
+            seen = range(begin, begin + axis.extent, dilation)
+            assert axis.covered(o, with_padding=False) == sum(0 <= i < size for i in seen)
+            assert axis.covered(o, with_padding=True) == sum(-padding <= i < size + padding for i in seen)
+            assert (o in hanging) == (begin < 0 or begin + axis.extent > size)

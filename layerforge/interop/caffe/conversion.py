@@ -34,6 +34,9 @@ from .message import Message
 from .paths import below
 
 
+LARGEST_BLOB = (1 << 31) - 1  # numbers
+
+
 class Unsupported(ConfigError):
     """A model asks for something that cannot be imported exactly."""
 
@@ -269,10 +272,17 @@ class Site:
             item["top"] = names[0] if len(names) == 1 else names
         specs_read, owner = [stream.spec for stream in read], f"layer '{self.name}' ({self.type}), as {kind}"
         layer, specs = set_up(name, kind, options, specs_read, tops=len(names), owner=owner, place=self.layer.place())
+        for spec in specs:
+            self.demand_size(spec)
         self.made.append(Made({**item, **options}, layer, names))
         made = [Stream(top, spec, self.guessed) for top, spec in zip(names, specs, strict=False)]
         self.streams.update({stream.name: stream for stream in made})
         return made
+
+    def demand_size(self, spec: Spec) -> None:
+        """Refuse a blob with more numbers than Caffe's can have."""
+        if spec.size > LARGEST_BLOB:
+            raise self.invalid(f"a blob of shape {spec.shape} has more than {LARGEST_BLOB} numbers")
 
     def blob(
         self,

@@ -240,6 +240,7 @@ class _Walk:
                     raise site.invalid(f"'{blob}' has the shape {list(shape or ())}", site.layer, "input_param")
                 spec = Spec(tuple(shape or ()), "float32")
                 self.done.inputs[version.name] = {"shape": list(spec.shape)}
+            site.demand_size(spec)
             site.streams[version.name] = Stream(version.name, spec)
 
     # Keeping account ----------------------------------------------------------------------------------------------

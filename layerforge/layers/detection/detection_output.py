@@ -158,7 +158,7 @@ class DetectionOutput(Layer):
         order = order_along(xp, scores, 2)
         scores = xp.take_along_axis(scores, order, axis=2)
         candidates = ~(scores <= threshold)
-        looked_at = int(candidates.sum(axis=2).max()) if candidates.size else 0
+        looked_at = int(xp.count_nonzero(candidates, axis=2).max()) if candidates.size else 0
         looked_at = min(looked_at, self.top_k) if self.top_k >= 0 else looked_at
         return order[:, :, :looked_at], scores[:, :, :looked_at], candidates[:, :, :looked_at]
 

@@ -45,7 +45,9 @@ class CountedLoss(RegressionLoss):
         if self.reduction != "mean" or (self.normalization == "valid" and self.ignore_index is None):
             return super().total(x, t)
         counts = {"full": t.size, "batch_size": len(t), "none": 1}
-        return counts[self.normalization] if self.normalization in counts else int(self.valid(t).sum()) or 1
+        if self.normalization in counts:
+            return counts[self.normalization]
+        return int(self.xp.count_nonzero(self.valid(t))) or 1
 
     def share(self, x: Any, t: Any) -> Any:
         if self.reduction != "mean" or self.normalization != "valid":

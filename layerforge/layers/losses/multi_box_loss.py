@@ -204,7 +204,7 @@ class MultiBoxLoss(Layer):
         if self.mining_type == "none":
             return xp.ones(by_prior.shape, dtype=bool)
         is_matched = matched[:, 0] >= 0
-        counts = xp.floor(is_matched.sum(axis=1) * self.neg_pos_ratio)
+        counts = xp.floor(xp.count_nonzero(is_matched, axis=1) * self.neg_pos_ratio)
         candidates = (matched[:, 0] == NONE) & (most[:, 0] < self.neg_overlap)
         return is_matched | hardest(xp, by_prior, candidates, counts)
 
@@ -212,7 +212,7 @@ class MultiBoxLoss(Layer):
         """m."""
         samples, _, priors = matched.shape
         if self.normalization == "valid":
-            return max(1, int((matched >= 0).sum()))
+            return max(1, int(self.xp.count_nonzero(matched >= 0)))
         return max(1, {"full": samples * priors, "batch_size": samples, "none": 1}[self.normalization])
 
     def mean_over(self, offsets: Any, scores: Any, priors: Any, rows: Any) -> float | None:
@@ -220,7 +220,7 @@ class MultiBoxLoss(Layer):
         if self.normalization != "valid":
             counts = {"full": len(offsets) * (priors.shape[2] // 4), "batch_size": len(offsets)}
             return counts.get(self.normalization)
-        return int((self.targets(offsets, priors, rows)[1] >= 0).sum())
+        return int(self.xp.count_nonzero(self.targets(offsets, priors, rows)[1] >= 0))
 
     # Derivatives ------------------------------------------------------------------------------------------------------
 

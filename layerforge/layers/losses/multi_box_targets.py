@@ -43,7 +43,7 @@ def objects_of(xp: Any, rows: Any, samples: int, classes: int, background: int, 
     if not use_difficult:
         used = used & (rows[:, 7] == 0)
     own = used & (sample == xp.arange(samples)[:, None])
-    most = max(1, int(own.sum(axis=1).max())) if samples else 1
+    most = max(1, int(xp.count_nonzero(own, axis=1).max())) if samples else 1
     order = xp.argsort(~own, axis=1, kind="stable")[:, :most]
     found = rows[order]
     return Objects(found[..., 3:7], found[..., 1].astype("int64"), xp.take_along_axis(own, order, axis=1))

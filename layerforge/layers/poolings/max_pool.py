@@ -83,7 +83,7 @@ class MaxPooling(PaddedPooling):
     def setup(self, x: Spec) -> Any:
         top = super().setup(x)
         for axis in self.windows(x.shape[2:]).axes:
-            for o in range(axis.count):
+            for o in axis.overhanging():
                 if not axis.covered(o, with_padding=False):
                     raise LayerError(
                         f"a window of kernel_size {self.kernel_size} with dilation {self.dilation} and padding"

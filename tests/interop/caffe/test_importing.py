@@ -416,3 +416,19 @@ def test_names_with_a_slash_keep_it(tmp_path: Path) -> None:
     net = model.net()
     assert np.array_equal(model.param(net, "a/fc", 0).data, weight)
     assert np.array_equal(model.get_blobs("b/fc", net.arrays())[0], weight)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (DATA.replace("dim: 4", "dim: 2147483647"), "more than 2147483647 numbers"),
+        (IMAGE + layer("Pooling", "p", "data", "p", "pooling_param { kernel_size: 4294967295 }"), "windows have up to"),
+        (DATA + layer("Tile", "t", "data", "t", "tile_param { tiles: 2147483647 }"), "more than 2147483647 numbers"),
+        (DATA + product("fc", "data", param="weight_filler { type: 'bilinear' }"), "it takes square kernels"),
+        (DATA + product("fc", "data", param="weight_filler { type: 'gaussian' std: -1 }"), "std must be >= 0"),
+    ],
+)
+def test_absurd_sizes_and_fillers_are_refused_when_the_definition_is_read(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=told) as caught:
+        opened(tmp_path, text)
+    assert caught.value.place.line > 0

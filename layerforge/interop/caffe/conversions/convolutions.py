@@ -8,6 +8,7 @@ from typing import Any
 from ..conversion import Made, Site, Stream, converts
 from ..message import Message
 
+LARGEST_WINDOW = 1 << 20  # of kernel, stride, pad and dilation
 BY_AXES = {1: "Conv1d", 2: "Conv2d", 3: "Conv3d"}
 TRANSPOSED = {1: "ConvTranspose1d", 2: "ConvTranspose2d", 3: "ConvTranspose3d"}
 
@@ -94,9 +95,17 @@ def windows(site: Site, p: Message, axes: int) -> dict[str, Any]:
     for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
         if min(found[name], default=least) < least:
             raise site.invalid(f"{name} must be at least {least}", p)
+    demand_sizes(site, p, *found.values())
     if not axes:
         found = {"kernel_size": [1], "stride": [1], "padding": [0], "dilation": [1]}
     return {name: plain(values) for name, values in found.items()}
+
+
+def demand_sizes(site: Site, p: Message, *sizes: Sequence[int]) -> None:
+    """Refuse windows that no image has: their number alone would take long to count."""
+    for values in sizes:
+        if max(values, default=0) > LARGEST_WINDOW:
+            raise site.unsupported(f"a size of {max(values)}: windows have up to {LARGEST_WINDOW}", p)
 
 
 def plain(values: Sequence[int]) -> Any:

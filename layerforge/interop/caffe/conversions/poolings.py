@@ -6,7 +6,7 @@ from typing import Any
 
 from ..conversion import Site, Stream, converts
 from ..message import Message
-from .convolutions import plain, with_samples
+from .convolutions import demand_sizes, plain, with_samples
 
 LEAST = -3.4028234663852886e38  # the least number of 32 bits, which Caffe's maximum begins with
 
@@ -90,6 +90,7 @@ def _windows(site: Site, p: Message, size: tuple[int, ...]) -> dict[str, Any]:
         kernel = _pair(site, p, "kernel_size", "kernel_h", "kernel_w", None)
     padding = _pair(site, p, "pad", "pad_h", "pad_w", 0)
     stride = _pair(site, p, "stride", "stride_h", "stride_w", 1)
+    demand_sizes(site, p, padding, stride, [] if p.get("global_pooling") else kernel)
     if p.get("global_pooling") and (any(padding) or set(stride) != {1}):
         raise site.invalid("global_pooling takes pad 0 and stride 1", p, "global_pooling")
     if min(kernel) < 1 or min(stride) < 1:
