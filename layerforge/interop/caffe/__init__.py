@@ -3,6 +3,8 @@
     from layerforge.interop import caffe
     model = caffe.load_model("net.prototxt", "w.caffemodel", phase="test")
     net = model.net(keep="all")
+    solver = Solver.from_config(net, caffe.load_solver("solver.prototxt"))
+    caffe.load_state(model, solver, "w_iter_100.solverstate")
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ def read_solver(path: str | Path) -> SolverDefinition:
     try:
         SolverSection.from_config(solver)
     except ConfigError as error:
-        told = {one.place for one in problems}
+        # What is missing has been told of already, where there is anything.
+        told = {one.place for one in problems} | ({reading.message.place()} if problems else set())
         problems += [one for one in flatten(error) if one.place not in told]
     raise_all(problems)
     return SolverDefinition(solver, train, run, reading.ignored, reading.notes)
@@ -134,7 +135,7 @@ def _rule(reading: Reading, solver: PlacedDict, kind: str) -> None:
         else:
             reading.get(name)
     if "delta" in wanted:
-        _positive(reading, "delta", f"type {kind}")
+        _positive(reading, "delta", f"type {kind}", "type")
 
 
 def _regularization(reading: Reading, solver: PlacedDict) -> None:
@@ -161,7 +162,7 @@ def _schedule(reading: Reading) -> PlacedDict:
         return schedule
     for name in NEEDED.get(policy, ()):
         if policy != "multistep" or reading.get("stepvalue"):
-            _positive(reading, name, f"lr_policy {policy}")
+            _positive(reading, name, f"lr_policy {policy}", "lr_policy")
     used = POLICIES[policy]
     for name in OF_POLICIES:
         if name not in used:
@@ -200,10 +201,10 @@ def _multistep(reading: Reading, schedule: PlacedDict) -> PlacedDict:
     return schedule
 
 
-def _positive(reading: Reading, name: str, who: str) -> None:
-    """An error unless a number is there and greater than 0."""
+def _positive(reading: Reading, name: str, who: str, by: str | None = None) -> None:
+    """An error unless a number is there and greater than 0. `by` is the field that asks for it."""
     value = reading.get(name)
     if not reading.message.has(name) and not value:
-        reading.invalid(f"{who} needs {name}", hint=f"write {name}: ..., a number greater than 0")
+        reading.invalid(f"{who} needs {name}", by, hint=f"write {name}: ..., a number greater than 0")
     elif not value > 0:
         reading.invalid(f"{name} must be greater than 0, got {value:g}", name)

@@ -72,6 +72,7 @@ def sections(reading: Reading) -> dict[str, Any]:
         reading.notes.append("it says no max_iter: how long to train is to be said by train.max_steps or train.epochs")
     if _count(reading, "iter_size", least=1) > 1:
         train["accumulate_grad_batches"] = reading.get("iter_size")
+        reading.notes.append("a step ends with its epoch, with fewer batches than iter_size where they do not divide")
     if interval := _count(reading, "test_interval"):
         train["eval_every"] = {"steps": interval}
         reading.notes.append("an evaluation takes the whole of the val data, not test_iter batches of them")
