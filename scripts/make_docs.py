@@ -4,9 +4,8 @@ and docs/caffe.md.
     python scripts/make_docs.py
 
 tests/layers/test_layer_docs.py fails where the page of layers is not what this script would write,
-tests/test_textbook_page.py where the textbook is not, and tests/test_caffe_page.py where the tables of Caffe's types are
-not. torch's numbers in the textbook are those of
-tests/golden/textbook.json, which scripts/textbook_torch.py makes.
+tests/test_textbook_page.py where the textbook is not, and tests/test_caffe_page.py where the tables of Caffe's types
+are not. torch's numbers in the textbook are those of tests/golden/textbook.json, which scripts/textbook_torch.py makes.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def test_the_tables_are_made_from_the_code() -> None:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The b run of cifar10_quick under the names of the page, and data, mean image and solver as a script writes them."""
+    """The b run of cifar10_quick under the names of the page; data, mean image and solver as a script writes them."""
     demand("lmdb")
     demand("cv2")
     data = Path(os.environ.get("LAYERFORGE_DATA", "nowhere"))
@@ -112,6 +112,7 @@ def test_training_goes_on_where_caffe_stopped(said: dict[str, str], workplace: P
 def test_what_was_tuned_is_written_back(said: dict[str, str], workplace: Path) -> None:
     assert printed(said, "save_model") == "14 layers of Caffe: 14 exact.\n"
     before, after = (workplace / name for name in ("cifar10_quick_iter_4000.caffemodel", "tuned.caffemodel"))
-    weights = [caffe.load_model(workplace / "cifar10_quick.prototxt", file).get_blobs("ip2")[0] for file in (before, after)]
+    models = [caffe.load_model(workplace / "cifar10_quick.prototxt", file) for file in (before, after)]
+    weights = [model.get_blobs("ip2")[0] for model in models]
     difference = abs(weights[0] - weights[1]).max()
     assert 0 < difference < 0.1

@@ -1,4 +1,4 @@
-"""`layerforge import caffe NET.prototxt [WEIGHTS] -o DIR`: a foreign model as a folder that LayerForge trains and predicts with.
+"""`layerforge import caffe NET.prototxt [WEIGHTS] -o DIR`: a foreign model as a folder to predict with and to train.
 
 DIR gets net.yaml, weights.h5, train.yaml where the definition says what to learn from, state.h5 of a --state, and
 fidelity.md and fidelity.json: what became of every layer and field, and what things are called. Nothing is written
@@ -108,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
     learning = training.training_of(model, level=args.level, stages=args.stage, inputs=inputs, solver=solver)
     more = {} if args.state is None else {"state.h5": _state(args, solver, weights)}
     if args.state is not None and learning is None:
-        raise ConfigError("the definition has nothing to train on", hint="--state needs the one that Caffe trained with")
+        hint = "--state needs the definition that Caffe trained with"
+        raise ConfigError("the definition has nothing to train on", hint=hint)
     compared = None
     if args.reference:
         compared = against.against_reference(model, args.reference)
@@ -144,7 +145,8 @@ def _demand_inputs(model: Model, inputs: dict[str, Any]) -> None:
     known = foreign_inputs(model)
     for name in inputs:
         if name not in known:
-            raise ConfigError(f"--input {name}: the net has no such input", hint=f"inputs: {', '.join(known) or 'none'}")
+            hint = f"inputs: {', '.join(known) or 'none'}"
+            raise ConfigError(f"--input {name}: the net has no such input", hint=hint)
 
 
 def _wanted(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tables of docs/caffe.md: what becomes of Caffe's types and fields, from the conversions and the tables of fields."""
+"""The tables of docs/caffe.md: what becomes of Caffe's types and fields, from conversions and tables of fields."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from .saving import net_of
 from .translation import FEEDING
 
 OUTPUT, INNER = 1e-5, 1e-4  # of the largest number
+PROGRAM = Path(__file__).with_name("opencv_child.py")
 SECONDS = 600  # that OpenCV may take
 SEED = 1  # of the inputs
 VERSION = "4.10"  # what is compared with: later versions have no reader of Caffe's files, or another one
@@ -230,7 +231,7 @@ def against_opencv(model: Model) -> Comparison:
 
 
 def _fill_statistics(model: Model, net: Net, generator: np.random.Generator) -> None:
-    """Statistics of a net without weights: those that BatchNorm starts from would let all numbers grow without bound."""
+    """Statistics of a net without weights: with those that BatchNorm starts from all numbers would grow and grow."""
     for layer in model.definition.get("layer"):
         blobs = model.blob_maps.get(layer.get("name"), [])
         if layer.get("type") == "BatchNorm" and len(blobs) == 3:
@@ -307,10 +308,11 @@ def _run(definition: bytes, weights: bytes, inputs: Mapping[str, np.ndarray]) ->
         files[1].write_bytes(weights)
         with files[2].open("wb") as file:
             np.savez(file, **dict(inputs))
-        program = Path(__file__).with_name("opencv_child.py")
-        command = [sys.executable, "-P", str(program), *map(str, files)]
+        command = [sys.executable, "-P", str(PROGRAM), *map(str, files)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+            )
         except subprocess.TimeoutExpired:
             raise _refused(f"did not come to an end within {SECONDS} s") from None
         if done.returncode < 0:

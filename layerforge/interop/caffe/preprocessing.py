@@ -105,7 +105,8 @@ def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
         stored = read_mean_image(stated.mean_file).shape[1:]
     crop = None if stored == sides else (sides[0], sides[1])
     if any(have < want for have, want in zip(stored, sides, strict=True)):
-        raise ConfigError(f"images of {stored[0]} x {stored[1]} are smaller than the net's input, {sides[0]} x {sides[1]}")
+        told = f"images of {stored[0]} x {stored[1]} are smaller than the net's input, {sides[0]} x {sides[1]}"
+        raise ConfigError(told)
     size = (int(stored[0]), int(stored[1]))
     spec = Spec((shape[1], *size))
     transform = Transform.from_config({**values, "blobs": [name]})

@@ -1,7 +1,7 @@
 """train.yaml of an imported model: its data, its net for both phases, its solver and how long it runs.
 
-The layers of Caffe's TRAIN and TEST nets are translated apart and then merged: what both have alike is written once, all
-else with `phase: train` or `phase: eval`.
+The layers of Caffe's TRAIN and TEST nets are translated apart and then merged: what both have alike is written once,
+all else with `phase: train` or `phase: eval`.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class Training:
         """
         lines = [f"# {note}" for note in self.notes]
         if start is not None:
-            lines += [f"# To start from the imported weights: layerforge train {folder.name}/train.yaml --init-weights"
-                      f" {folder.name}/{start}"]
+            command = f"layerforge train {folder.name}/train.yaml --init-weights {folder.name}/{start}"
+            lines += [f"# To start from the imported weights: {command}"]
         if not self.solver:
             lines += ["# No solver was given: write a section `solver: {lr: ...}`, or import with --solver."]
         if self.data is None:
@@ -104,14 +104,15 @@ def training_of(
         for phase, state in states.items()
     }
     fed = {phase: feedings(net, model.roots, phase) for phase, net in phases.items() if _feeds(net)}
+    errors = [error for _, wrong in fed.values() for error in wrong]
     if TRAIN not in fed or not (solver is not None or any(one.feed for one in fed[TRAIN][0])):
+        raise_all(errors)
         return None
     source = model.report.source
     made = {
         phase: _translated(phases[phase], phase, source, found, inputs, model.roots)
         for phase, (found, _) in fed.items()
     }
-    errors = [error for _, wrong in fed.values() for error in wrong]
     raise_all(errors + [error for one in made.values() for error in one.errors])
     notes: list[str] = []
     data = _section(fed, notes)
