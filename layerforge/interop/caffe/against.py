@@ -154,7 +154,7 @@ def against_reference(model: Model, path: str | Path) -> Comparison:
 
 def outputs(model: Model) -> dict[str, str]:
     """The blobs that no layer reads, and the layers that make them."""
-    found = {}
+    found: dict[str, str] = {}
     for number, layer in enumerate(model.definition.get("layer")):
         for version in model.translation.names.tops[number]:
             if all(reader < 0 for reader, _ in version.readers):
@@ -173,14 +173,14 @@ def _made(model: Model, net: Net, name: str) -> Any:
 
 def forward(model: Model, net: Net, given: Mapping[str, np.ndarray], phase: str = "eval") -> None:
     """Run a net on inputs by Caffe's names. Errors: those of the net, and ConfigError for missing inputs."""
-    named = {model.first_version(name): array for name, array in given.items()}
+    named: dict[str, Any] = {model.first_version(name): array for name, array in given.items()}
     missing = [name for name in model.config.get("inputs", {}) if name not in named]
-    wanted = {name: np.zeros(model.config["inputs"][name]["shape"], np.float32) for name in missing}
+    named |= {name: np.zeros(model.config["inputs"][name]["shape"], np.float32) for name in missing}
     unknown = [name for name in given if model.first_version(name) not in model.config.get("inputs", {})]
     if unknown:
         known = ", ".join(model.config.get("inputs", {})) or "none"
         raise ConfigError(f"the net has no input '{unknown[0]}'", hint=f"its inputs: {known}")
-    net.forward(phase=phase, backward=False, **named, **wanted)
+    net.forward(phase=phase, backward=False, **named)
 
 
 # OpenCV ---------------------------------------------------------------------------------------------------------------
@@ -302,12 +302,13 @@ def predicting(model: Model) -> tuple[Message, dict[str, str]]:
 
 def _run(definition: bytes, weights: bytes, inputs: Mapping[str, np.ndarray]) -> tuple[list[str], dict[str, Any]]:
     """The names of OpenCV's layers, and what they make as `<number>/<top>`."""
+    given: dict[str, Any] = dict(inputs)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("net.prototxt", "net.caffemodel", "in.npz", "out.npz")]
         files[0].write_bytes(definition)
         files[1].write_bytes(weights)
         with files[2].open("wb") as file:
-            np.savez(file, **dict(inputs))
+            np.savez(file, **given)
         command = [sys.executable, "-P", str(PROGRAM), *map(str, files)]
         try:
             done = subprocess.run(
