@@ -37,6 +37,10 @@ class OpenData:
     notice: str = ""
     remarks: list[str] = field(default_factory=list)
 
+    def warnings(self) -> list[str]:
+        """All that has to be said, one by one."""
+        return [self.notice, *self.remarks] if self.fallback_used else self.remarks
+
     @property
     def train(self) -> Loader | None:
         return self.loaders.get("train")

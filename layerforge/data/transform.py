@@ -15,7 +15,6 @@ from ..config.data_section import Transform, is_image
 from ..graph.uses import TARGET, UNCLEAR
 from ..schema.errors import ConfigError, DataError
 from .kinds import Kind
-from .mean_image import read_mean_image
 
 BYTES = np.dtype(np.uint8)
 CHUNK = 512  # samples at a time in the statistics: bounds the memory of the float64 copies
@@ -227,6 +226,8 @@ def _affine(transform: Transform, spec: Spec, arrays: list[np.ndarray]) -> tuple
 def _of_file(transform: Transform, spec: Spec, scale: float) -> np.ndarray:
     """The mean image, in the units before scaling; ConfigError where it is not one for samples of `spec`."""
     assert transform.mean_file is not None
+    from .mean_image import read_mean_image  # with what reads its formats, which few transforms need
+
     image = read_mean_image(transform.mean_file).astype(np.float64)
     if image.shape != spec.shape:
         message = f"transform: the mean image in {transform.mean_file} is {image.shape}, samples are {spec.shape}"

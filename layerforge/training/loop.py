@@ -32,7 +32,7 @@ from .layer_metrics import LayerMetrics
 from .monitors import TRAIN_LOSS
 from .overfit import SameBatches
 from .preparation import Parts, lengths
-from .resume import Resume, begin_segment, check_same, take_over
+from .resume import Resume, begin_segment, check_same, in_words, take_over
 from .rundir import MetricsLog
 from .signals import SAVING, Asked, Stop, listening
 from .weights import init_weights as load_weights
@@ -150,21 +150,16 @@ class Trainer:
         self.console.log = self.folder.log
         self.checkpoints = Checkpoints(self.folder.place / "checkpoints", self.config.checkpoint.keep_last)
         self.log = MetricsLog(self.folder, self.columns, segment)
-        new = self.resume is None or self.resume.run is None
-        write_down(self.folder, self.config, self.resolved, self.overrides, self.net, first=new)
-        if self.data.fallback_used:
-            self.console.warn(self.data.notice)
-        for remark in self.data.remarks:
+        first = self.resume is None or self.resume.run is None
+        write_down(self.folder, self.config, self.resolved, self.overrides, self.net, first=first)
+        for remark in self.data.warnings():
             self.console.warn(remark)
         for note in self.data.section.train.source.notes():
             self.console.note(note)
         self.console.note(f"run directory: {self.folder.path}")
         if self.resume is not None:
-            self.console.note(f"resumed from {self.resume.file}, after step {self.solver.iteration} of {self.total}")
-            if self._over:
-                self.console.note("nothing is left to do; more steps: train.epochs=N or train.max_steps=N")
-            if self.resume.meta.get("failure"):
-                self.console.note(f"the run had failed there: {self.resume.meta['failure']}")
+            for note in in_words(self.resume, self.solver.iteration, self.total, self._over):
+                self.console.note(note)
         if isinstance(self.feed, SameBatches):
             self.console.note(f"overfitting: the same {self.feed.samples} samples again and again")
         self.console.start(self.total, self.solver.iteration)

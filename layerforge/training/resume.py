@@ -70,6 +70,15 @@ def take_over(net: Net, resume: Resume, samples: int) -> None:
     carried.load(net, resume.arrays, samples)
 
 
+def in_words(resume: Resume, step: int, total: int, over: bool) -> Iterator[str]:
+    """What a run that is resumed says first."""
+    yield f"resumed from {resume.file}, after step {step} of {total}"
+    if over:
+        yield "nothing is left to do; more steps: train.epochs=N or train.max_steps=N"
+    if resume.meta.get("failure"):
+        yield f"the run had failed there: {resume.meta['failure']}"
+
+
 @contextmanager
 def resuming(target: str | Path | None) -> Iterator[Resume | None]:
     """`open_checkpoint`, and the end of its claim however the work on it ends; None for None."""
