@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     words = "a .solverstate or .solverstate.h5 to go on from: state.h5; needs --solver"
     parser.add_argument("--state", metavar="FILE", help=words)
     words = "of net.yaml (default test); train.yaml has both"
-    parser.add_argument("--phase", choices=("train", "test"), default="test", help=words)
+    parser.add_argument("--phase", choices=("train", "test"), help=words)
     words = "a stage that rules of layers ask for; may be repeated"
     parser.add_argument("--stage", action="append", default=[], metavar="NAME", help=words)
     words = "the level that rules of layers ask for (default 0)"

@@ -24,12 +24,13 @@ from ...training.checkpoints import state_bytes
 from . import rules
 from .conversion import Made, Unsupported
 from .feeding import Feeding, feedings, mapping_of, shapes_of
+from .filled import TOLD, filled
 from .message import Message
 from .model import Model
 from .solver import SolverDefinition
 from .solver_run import State
 from .state import load_state
-from .translation import FEEDING, Translation, translate
+from .translation import Translation, is_fed, loss_weights, translate
 
 TRAIN, TEST = "TRAIN", "TEST"
 
@@ -103,9 +104,9 @@ def training_of(
         phase: rules.selected(model.whole, phase, level or state.level, (*stages, *state.stages))
         for phase, state in states.items()
     }
-    fed = {phase: feedings(net, model.roots, phase) for phase, net in phases.items() if _feeds(net)}
+    fed = {phase: feedings(net, model.roots, phase) for phase, net in phases.items() if is_fed(net)}
     errors = [error for _, wrong in fed.values() for error in wrong]
-    if TRAIN not in fed or not (solver is not None or any(one.feed for one in fed[TRAIN][0])):
+    if TRAIN not in fed or not (solver is not None or _learns(phases[TRAIN], fed[TRAIN][0])):
         raise_all(errors)
         return None
     source = model.report.source
@@ -115,6 +116,8 @@ def training_of(
     }
     raise_all(errors + [error for one in made.values() for error in one.errors])
     notes: list[str] = []
+    if not any(one.feed for found, _ in fed.values() for one in found):
+        _take_dummies(made, fed, notes)
     data = _section(fed, notes)
     if data is not None and data[1] is None:
         made.pop(TEST, None)
@@ -138,6 +141,24 @@ def training_of(
             twin.take(file)
         training.arrays |= twin.arrays
     return training
+
+
+def _learns(net: Message, found: Sequence[Feeding]) -> bool:
+    """Whether a net has data of its own to learn from, and a loss."""
+    dummies = any(layer.get("type") == "DummyData" for layer in net.get("layer"))
+    losses = any(any(loss_weights(layer)) for layer in net.get("layer"))
+    return any(one.feed for one in found) or (dummies and not found and losses)
+
+
+def _take_dummies(made: Mapping[str, Translation], fed: Mapping[str, Any], notes: list[str]) -> None:
+    """Let DummyData be the source of each phase, where that can be in TRAIN."""
+    for phase in (TRAIN, TEST):
+        source = filled(made[phase]) if phase in made else None
+        if source is not None:
+            fed[phase][0].append(source)
+        elif phase == TRAIN:
+            return
+    notes.append(f"DummyData: {TOLD}.")
 
 
 def state_file(model: Model, definition: SolverDefinition, state: str | Path, weights: str | Path | None) -> bytes:
@@ -165,11 +186,6 @@ def _states(solver: SolverDefinition | None) -> dict[str, State]:
 def _sections(solver: SolverDefinition | None) -> dict[str, Any]:
     """The sections of a configuration that a solver says something of."""
     return {} if solver is None else {"solver": solver.solver, **solver.train}
-
-
-def _feeds(net: Message) -> bool:
-    """Whether a net has something that feeds it: that of the other phase may have nothing at all."""
-    return any(layer.get("type") in (*FEEDING, "DummyData", "Python") for layer in net.get("layer"))
 
 
 def _translated(

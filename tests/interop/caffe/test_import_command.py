@@ -18,6 +18,7 @@ from layerforge.config.yaml_file import parse_yaml
 from layerforge.data.lmdb_writing import write_lmdb, write_mean_image
 from layerforge.interop.caffe import opencv_child
 from layerforge.net import Net
+from layerforge.schema.registry import LAYERS
 
 DATA = """layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: {phase} }}
   transform_param {{ {transform} }}
@@ -341,3 +342,107 @@ def test_predictions_from_images_are_those_of_the_evaluation(place: Path, capsys
     with np.load(place / "p.npz") as file:
         found = next(file[name] for name in file.files if file[name].shape == (1, 3))
     np.testing.assert_allclose(found, model.blob(runner, "fc").data, rtol=1e-5, atol=1e-6)
+
+
+# Other ways in --------------------------------------------------------------------------------------------------------
+
+
+def test_dummy_data_feeds_a_net_that_nothing_else_feeds(tmp_path: Path) -> None:
+    text = """layer { name: "d" type: "DummyData" top: "data" top: "label" dummy_data_param {
+      shape { dim: 4 dim: 5 } shape { dim: 4 } data_filler { type: "gaussian" std: 2 } data_filler { value: 1 } } }\n"""
+    assert imported(definition(tmp_path, text + NET), "-o", tmp_path / "out") == 0
+    made = tree(tmp_path)
+    blobs = made["data"]["train"]["blobs"]
+    assert blobs["data"] == {"shape": [5], "filler": {"type": "gaussian", "mean": 0.0, "std": 2.0}}
+    assert blobs["label"] == {"shape": [], "filler": {"type": "constant", "value": 1.0}}
+    run = ["solver.lr=0.1", "train.max_steps=2", "--output-dir", str(tmp_path / "runs"), "-q"]
+    assert main(["train", str(tmp_path / "out" / "train.yaml"), *run]) == 0
+
+
+def test_layers_of_type_python_are_those_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = """from layerforge import Example, Layer, Spec, register
+
+@register
+class TwiceOfImports(Layer):
+    \"\"\"TwiceOfImports: y = 2 x.\"\"\"
+
+    examples = [Example({}, [Spec((2, 3))])]
+
+    def setup(self, x):
+        return x
+
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, dy):
+        return 2 * dy
+"""
+    (tmp_path / "mine.py").write_text(code)
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+    layer { name: "t" type: "Python" bottom: "x" top: "t" python_param { module: "m" layer: "TwiceOfImports" } }"""
+    net = definition(tmp_path, text)
+    assert imported(net, "-o", tmp_path / "out") == 2
+    assert "TwiceOfImports" in capsys.readouterr().err
+    try:
+        assert imported(net, "-o", tmp_path / "out", "--import", tmp_path / "mine.py") == 0
+        np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
+        assert main(["check", str(tmp_path / "out" / "net.yaml"), "--allow-import"]) == 0
+        assert "import: [../mine.py]" in (tmp_path / "out" / "net.yaml").read_text()
+    finally:
+        LAYERS.remove("TwiceOfImports")
+
+
+def test_a_snapshot_of_a_training_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Caffe's snapshots hold the TRAIN net alone; what its data are must be said."""
+    weights = folder() / "models" / "lenet" / "lenet_iter_10000.b.caffemodel"
+    assert imported(weights, "-o", tmp_path / "out") == 2
+    assert "--input data=" in capsys.readouterr().err
+    assert imported(weights, "-o", tmp_path / "out", "--input", "data=2,1,28,28") == 0
+    assert "that of TRAIN" in (tmp_path / "out" / "fidelity.md").read_text()
+    data = arrays("models/lenet_b.npz")
+    np.save(tmp_path / "x.npy", np.clip(data["rand/input/data"] * 256, 0, 255).astype(np.uint8))
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "x.npy"), "-o", str(tmp_path / "p.npz")]) == 0
+
+
+def test_weights_in_hdf5_hold_no_definition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = folder() / "models" / "cifar10_quick" / "b.cifar10_quick_iter_5000.caffemodel.h5"
+    assert imported(weights, "-o", tmp_path / "out") == 2
+    assert "no definition" in capsys.readouterr().err
+
+
+def test_spoilt_files_end_in_an_error_of_ours(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seeded changes of a definition, its weights and its solver: imported, or refused with nothing written."""
+    from layerforge.interop import caffe
+
+    net, solver = definition(place, with_data()), definition(place, SOLVER, "solver.prototxt")
+    caffe.save_model(caffe.load_model(net).net(), place / "w.prototxt", place / "w.caffemodel")
+    files = [net, net, net, solver, place / "w.caffemodel"]
+    whole = {file: file.read_bytes() for file in files}
+    codes = set()
+    for seed in range(150):
+        generator = np.random.default_rng(seed)
+        file = files[generator.integers(len(files))]
+        file.write_bytes(spoilt(whole[file], generator))
+        code = imported(net, place / "w.caffemodel", "--solver", solver, "-o", place / f"out{seed}")
+        error = capsys.readouterr().err
+        assert code in (0, 2, 3), f"{seed}: {error}"
+        assert "internal error" not in error, seed
+        assert (place / f"out{seed}").exists() == (code == 0), seed
+        file.write_bytes(whole[file])
+        codes.add(code)
+    assert codes == {0, 2, 3}
+
+
+def spoilt(content: bytes, generator: np.random.Generator) -> bytes:
+    """With a few bytes changed, taken out, or there twice."""
+    made = bytearray(content)
+    for _ in range(generator.integers(1, 4)):
+        at, length = int(generator.integers(len(made))), int(generator.choice([1, 4, 40]))
+        kind = generator.integers(3)
+        if kind == 0:
+            made[at] = int(generator.integers(32, 127))
+        elif kind == 1:
+            del made[at : at + length]
+        else:
+            made[at:at] = made[at : at + length]
+    return bytes(made)
