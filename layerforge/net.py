@@ -309,10 +309,8 @@ class Net(access.Settled):
 
         scales   a further factor for each of them
         """
-        parts = self.losses()
-        if scales is None:
-            return sum([p.weight * p.value for p in parts])
-        return sum([p.weight * p.value * factor for p, factor in zip(parts, scales, strict=True)])
+        executor = self.passes.last
+        return 0 if executor is None else counting.total_loss(executor, scales)
 
     def losses(self) -> list[LossPart]:
         """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""
@@ -397,7 +395,8 @@ class Net(access.Settled):
     @reading_in_turn
     def snapshot_state(self) -> dict[tuple[str, str], Array]:
         """Copies of all that layers remember: running statistics, and what is carried from batch to batch."""
-        return {key: array.copy() for key, array in self._statistics} | carried.copies(self._carriers)
+        held = {key: array.copy() for key, array in self._statistics}
+        return held | carried.copies(self._carriers) if self._carriers else held
 
     @in_turn
     def restore_state(self, copies: Mapping[tuple[str, str], Array]) -> None:

@@ -68,7 +68,7 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
         makers = plan.makers
         counts = [count_of(plan, makers[i], arrays) if makers.get(i, step) is not step else 1 for i in fed]
         return function_count(plan, step, fed, counts, samples_of(plan))
-    count = layer.mean_over(*(arrays[i] for i in step.bottoms))
+    count = layer.mean_over(*[arrays[i] for i in step.bottoms])
     if not layer.adds_up and count is not None:
         return Whole(count, f"'{step.node.name}' ({layer.type_name}) of all samples is no mean and no sum over them")
     return count
@@ -105,10 +105,22 @@ def losses_of(executor: Executor) -> list[LossPart]:
     """The losses of the last pass: name, loss_weight, value (0 of a mean over nothing), and its count."""
     found, plan = [], executor.plan
     for (i, weight), count in zip(plan.losses, loss_counts(executor), strict=True):
-        top = executor.values[i]
-        value = float(top.sum(dtype=np.float64) if top.shape else top)
-        found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value, count))
+        found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value_of(executor.values[i]), count))
     return found
+
+
+def total_loss(executor: Executor, scales: Sequence[float] | None = None) -> float:
+    """The sum of loss_weight times value, and of a further factor for each, over the losses of the last pass."""
+    total, values = 0.0, executor.values
+    for number, ((i, weight), count) in enumerate(zip(executor.plan.losses, loss_counts(executor), strict=True)):
+        if count != 0:
+            total += weight * value_of(values[i]) * (1.0 if scales is None else scales[number])
+    return total
+
+
+def value_of(top: Any) -> float:
+    """A loss as a number; of one that has a number for each sample, their sum."""
+    return float(top.sum(dtype=np.float64) if top.shape else top)
 
 
 def together(counts: tuple[Count, ...]) -> Counts:

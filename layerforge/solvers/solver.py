@@ -228,7 +228,7 @@ class Solver(Adjustable, Generic[Driven]):
             net.forward(phase="train", copy=False, **batch)
             step.samples = net.batch_size
             counts = net.mean_over()
-            if self._cuts_batches:
+            if step.weights.of_one_batch:
                 step.alone += reasons(counts)
                 if step.loss is not None:
                     refuse_parts(step.alone)
@@ -255,7 +255,7 @@ class Solver(Adjustable, Generic[Driven]):
         """
         self._abandon()
         step, net = self._begin(), self.net
-        if not self._cuts_batches:
+        if not step.weights.of_one_batch:
             return
         try:
             counts = []
@@ -286,14 +286,9 @@ class Solver(Adjustable, Generic[Driven]):
         if net.iteration != self.iteration:
             net.iteration = self.iteration
         self._pending = step = Accumulation(net.snapshot_state(), net.first_sample)
-        if not self._cuts_batches:
+        if self.section.micro_batches != "one_batch":
             step.weights = Equals()
         return step
-
-    @property
-    def _cuts_batches(self) -> bool:
-        """Whether the micro-batches of a step are one batch cut into pieces."""
-        return self.section.micro_batches == "one_batch"
 
     def _abandon(self) -> None:
         """Forget the step that is being accumulated, and what its forwards did to the running statistics."""

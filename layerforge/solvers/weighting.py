@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ..run.counting import Count, Counts
 from ..schema.errors import ConfigError
@@ -23,19 +24,23 @@ Weight = float | tuple[float, ...]  # of all losses, or of each
 
 @dataclass
 class AsTheyCome:
-    """Weights of micro-batches that are fed one by one. `unit` is the first one's count, `total` the sum of all."""
+    """Weights of micro-batches that are fed one by one. `unit` is the first one's count, `total` the sum of all.
+
+    of_one_batch   they are one batch cut into pieces, and of a loss for which that cannot be there is one only
+    """
 
     unit: Counts = 0
     total: float = 0
     fed: int = 0
+    of_one_batch: ClassVar[bool] = True
 
     def weigh(self, counts: Counts) -> Weight | None:
         """The weight of a micro-batch; None where the losses would need weights that only the whole step can tell."""
+        if not self.fed and counts and isinstance(counts, int | float):  # as in nearly every step
+            self.unit, self.fed, self.total = counts, 1, counts
+            return 1.0
         if _is_nothing(counts):
             return 0.0
-        if not self.fed and (counts is None or isinstance(counts, int | float)):  # as in nearly every step
-            self.unit, self.fed, self.total = counts, 1, counts or 0
-            return 1.0
         if not self.fed:
             self.unit = counts
         elif not proportional(self.unit, counts):
@@ -62,6 +67,7 @@ class Equals:
     """Weights of micro-batches that count the same, whatever is in them: the gradient is the mean of theirs."""
 
     fed: int = 0
+    of_one_batch: ClassVar[bool] = False
 
     def weigh(self, counts: Counts) -> Weight:
         """The weight of a micro-batch."""
@@ -86,6 +92,7 @@ class Counted:
 
     parts: Sequence[tuple[Count, ...]]
     fed: int = 0
+    of_one_batch: ClassVar[bool] = True
     totals: list[float] = field(init=False)
 
     def __post_init__(self) -> None:

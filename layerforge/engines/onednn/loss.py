@@ -33,6 +33,10 @@ class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
             return "only labels, one per sample, without weights, smoothing and ignored ones"
         return super().refuses(reference, bottoms, tops)
 
+    def mean_over(self, x: Any, t: Any) -> float | None:
+        """All labels count, whatever normalization says."""
+        return len(t) if self.reduction == "mean" and self.normalization != "none" else None
+
     def scores(self, name: str, shape: tuple[int, ...], life: str = "call") -> Any:
         """A buffer for (N, K). Those of few classes are stored class by class: NumPy is slow along a short axis."""
         if shape[1] > FEW:
