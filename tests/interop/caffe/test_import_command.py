@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support.caffe_cases import arrays, folder
+from support.pages import run_apart
 from support.tools import demand
 
 from layerforge.cli import main
@@ -294,7 +296,7 @@ def test_without_opencv_the_line_that_installs_it_is_told(
 ) -> None:
     known = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "cv2" else known(name, *more))
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
     assert imported(*lenet("-o", tmp_path / "a")) == 2
     assert "pip install 'layerforge[opencv]'" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
@@ -385,9 +387,8 @@ class TwiceOfImports(Layer):
     assert "TwiceOfImports" in capsys.readouterr().err
     try:
         assert imported(net, "-o", tmp_path / "out", "--import", tmp_path / "mine.py") == 0
-        np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
-        assert main(["check", str(tmp_path / "out" / "net.yaml"), "--allow-import"]) == 0
         assert "import: [../mine.py]" in (tmp_path / "out" / "net.yaml").read_text()
+        run_apart([sys.executable, "-m", "layerforge", "check", "out/net.yaml", "--allow-import"], tmp_path)
     finally:
         LAYERS.remove("TwiceOfImports")
 
