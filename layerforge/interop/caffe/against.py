@@ -126,6 +126,8 @@ def against_reference(model: Model, path: str | Path) -> Comparison:
         input/<blob>, out/<blob or layer>                  one case
         <tag>/input/<blob>, <tag>/out/<blob or layer>      several
 
+    Where a layer is called as a blob that others overwrite in place, either may be meant, and the nearer one counts.
+
     Errors   DataError for a file that holds neither; ConfigError for names that the net does not have
     """
     arrays = {name: read_array(path, name) for name in headers(path)}
@@ -148,7 +150,9 @@ def against_reference(model: Model, path: str | Path) -> Comparison:
         forward(model, net, case["input"], "eval" if model.phase == "TEST" else "train")
         for name, expected in case["out"].items():
             end = name in ends or ends.get(name) is not None
-            rows.append(row(tag, name, _made(model, net, name), expected, OUTPUT if end else INNER))
+            room = OUTPUT if end else INNER
+            found = [row(tag, name, made, expected, room) for made in _made(model, net, name)]
+            rows.append(min(found, key=lambda one: one.largest))
     return Comparison(str(path), rows)
 
 
@@ -162,13 +166,19 @@ def outputs(model: Model) -> dict[str, str]:
     return found
 
 
-def _made(model: Model, net: Net, name: str) -> Any:
-    """What the last pass made: of a blob, or of a layer's first top. Errors: ConfigError where there is neither."""
+def _made(model: Model, net: Net, name: str) -> list[Any]:
+    """What the last pass made under a name: as a layer's first top, and as a blob, which layers may overwrite in place.
+
+    Errors   ConfigError where there is neither
+    """
+    found = []
     for number, layer in enumerate(model.definition.get("layer")):
         tops = model.translation.names.tops[number]
         if layer.get("name") == name and tops:
-            return net.blobs[tops[0].name].data
-    return model.blob(net, name).data
+            found.append(net.blobs[tops[0].name].data)
+    if not found or name in model.translation.names.versions:
+        found.append(model.blob(net, name).data)
+    return found
 
 
 def forward(model: Model, net: Net, given: Mapping[str, np.ndarray], phase: str = "eval") -> None:

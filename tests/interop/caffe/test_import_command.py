@@ -283,6 +283,26 @@ def test_a_reference_with_other_numbers_is_an_exit_code_of_its_own(
     assert not (tmp_path / "c").exists()
 
 
+def test_a_reference_may_name_layers_or_blobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In LeNet ip1 is a layer, and a blob that ReLU overwrites: what pycaffe has under that name is the latter."""
+    from layerforge.interop import caffe
+
+    definition, weights, *_ = lenet()
+    model = caffe.load_model(str(definition), str(weights))
+    net, x = model.net(), arrays("models/lenet_b.npz")["rand/input/data"]
+    net.forward(phase="eval", data=x)
+    values = {"input/data": x, "out/ip1": np.array(model.blob(net, "ip1").data), "out/prob": net.blobs["prob"].data}
+    assert (values["out/ip1"] >= 0).all()
+    np.savez(tmp_path / "blobs.npz", **values)
+    assert imported(*lenet("--reference", tmp_path / "blobs.npz", "-o", tmp_path / "a")) == 0
+    np.savez(tmp_path / "layers.npz", **values | {"out/ip1": net.blobs["ip1.out"].data})
+    assert imported(*lenet("--reference", tmp_path / "layers.npz", "-o", tmp_path / "b")) == 0
+    np.savez(tmp_path / "other.npz", **values | {"out/ip1": -values["out/ip1"]})
+    assert imported(*lenet("--reference", tmp_path / "other.npz", "-o", tmp_path / "c")) == 1
+    np.savez(tmp_path / "unknown.npz", **values | {"out/nothing": x})
+    assert imported(*lenet("--reference", tmp_path / "unknown.npz", "-o", tmp_path / "d")) == 2
+
+
 def test_opencv_computes_every_layer_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demand("cv2")
     assert imported(*lenet("-o", tmp_path / "a", "--json")) == 0
