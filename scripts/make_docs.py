@@ -1,10 +1,11 @@
-"""Make docs/layers.md, the page of all built-in layers, from what they declare; fill in the tables of docs/textbook.md.
+"""Make docs/layers.md, the page of all built-in layers, from what they declare; fill in the tables of docs/textbook.md
+and docs/caffe.md.
 
     python scripts/make_docs.py
 
-tests/layers/test_layer_docs.py fails where the page of layers is not what this script would write, and
-tests/test_textbook_page.py where the textbook is not. torch's numbers in the textbook are those of
-tests/golden/textbook.json, which scripts/textbook_torch.py makes.
+tests/layers/test_layer_docs.py fails where the page of layers is not what this script would write,
+tests/test_textbook_page.py where the textbook is not, and tests/test_caffe_page.py where the tables of Caffe's types
+are not. torch's numbers in the textbook are those of tests/golden/textbook.json, which scripts/textbook_torch.py makes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support import textbook
+from support import caffe_page, textbook
 
 from layerforge.cli.layers_command import common_keys, headline, layer_example, parameters
 from layerforge.contract.layer import Layer
@@ -110,8 +111,13 @@ def textbook_page() -> str:
     return textbook.with_tables(text, shown, textbook.record())
 
 
+def page_of_caffe() -> str:
+    """The page on models of Caffe with its tables filled in."""
+    return caffe_page.filled(caffe_page.PAGE.read_text(encoding="utf-8"))
+
+
 def main() -> None:
-    for path, make in ((PAGE, page), (textbook.PAGE, textbook_page)):
+    for path, make in ((PAGE, page), (textbook.PAGE, textbook_page), (caffe_page.PAGE, page_of_caffe)):
         text = make()
         path.write_text(text, encoding="utf-8", newline="\n")
         print(f"{path.name}: {len(text.splitlines())} lines")

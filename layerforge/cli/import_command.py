@@ -1,4 +1,4 @@
-"""`layerforge import caffe NET.prototxt [WEIGHTS] -o DIR`: a foreign model as a folder that LayerForge trains and predicts with.
+"""`layerforge import caffe NET.prototxt [WEIGHTS] -o DIR`: a foreign model as a folder to predict with and to train.
 
 DIR gets net.yaml, weights.h5, train.yaml where the definition says what to learn from, state.h5 of a --state, and
 fidelity.md and fidelity.json: what became of every layer and field, and what things are called. Nothing is written
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     words = "a .solverstate or .solverstate.h5 to go on from: state.h5; needs --solver"
     parser.add_argument("--state", metavar="FILE", help=words)
     words = "of net.yaml (default test); train.yaml has both"
-    parser.add_argument("--phase", choices=("train", "test"), default="test", help=words)
+    parser.add_argument("--phase", choices=("train", "test"), help=words)
     words = "a stage that rules of layers ask for; may be repeated"
     parser.add_argument("--stage", action="append", default=[], metavar="NAME", help=words)
     words = "the level that rules of layers ask for (default 0)"
@@ -54,6 +54,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--input", action="append", default=[], type=shaped, metavar="NAME=SHAPE", help=words)
     words = "a folder that files which the definition names may be in, beside its own"
     parser.add_argument("--data-root", metavar="DIR", help=words)
+    words = "a Python file that registers layers for those of type Python; may be repeated"
+    parser.add_argument("--import", action="append", default=[], dest="imports", metavar="FILE.py", help=words)
     words = "images are scaled by this after the mean is subtracted (default: as the data layers say, or 1)"
     parser.add_argument("--scale", type=float, metavar="X", help=words)
     words = "the mean that is subtracted from images: a number, or one per channel, such as 104,117,123"
@@ -91,9 +93,11 @@ def run(args: argparse.Namespace) -> int:
     from ..interop.caffe import against, preprocessing, training, writing
     from ..interop.caffe.model import load_model
     from ..schema.errors import ConfigError
+    from ..schema.user_modules import import_all
 
     folder = Path(args.output)
     _demand(args, folder)
+    import_all(args.imports)
     inputs = dict(args.input)
     solver = _solver(args)
     weights = args.weights or _weights_of_state(args)
@@ -104,13 +108,15 @@ def run(args: argparse.Namespace) -> int:
     learning = training.training_of(model, level=args.level, stages=args.stage, inputs=inputs, solver=solver)
     more = {} if args.state is None else {"state.h5": _state(args, solver, weights)}
     if args.state is not None and learning is None:
-        raise ConfigError("the definition has nothing to train on", hint="--state needs the one that Caffe trained with")
+        hint = "--state needs the definition that Caffe trained with"
+        raise ConfigError("the definition has nothing to train on", hint=hint)
     compared = None
     if args.reference:
         compared = against.against_reference(model, args.reference)
     elif args.check:
         compared = against.against_opencv(model)
-    writing.write_folder(model, folder, more, training=learning, preprocessing=images, compared=compared)
+    parts = {"training": learning, "preprocessing": images, "compared": compared, "imports": args.imports}
+    writing.write_folder(model, folder, more, **parts)
     _tell(args, model, folder, compared)
     return 0 if compared is None or compared.equal else 1
 
@@ -139,7 +145,8 @@ def _demand_inputs(model: Model, inputs: dict[str, Any]) -> None:
     known = foreign_inputs(model)
     for name in inputs:
         if name not in known:
-            raise ConfigError(f"--input {name}: the net has no such input", hint=f"inputs: {', '.join(known) or 'none'}")
+            hint = f"inputs: {', '.join(known) or 'none'}"
+            raise ConfigError(f"--input {name}: the net has no such input", hint=hint)
 
 
 def _wanted(args: argparse.Namespace) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from .saving import net_of
 from .translation import FEEDING
 
 OUTPUT, INNER = 1e-5, 1e-4  # of the largest number
+PROGRAM = Path(__file__).with_name("opencv_child.py")
 SECONDS = 600  # that OpenCV may take
 SEED = 1  # of the inputs
 VERSION = "4.10"  # what is compared with: later versions have no reader of Caffe's files, or another one
@@ -125,6 +126,8 @@ def against_reference(model: Model, path: str | Path) -> Comparison:
         input/<blob>, out/<blob or layer>                  one case
         <tag>/input/<blob>, <tag>/out/<blob or layer>      several
 
+    Where a layer is called as a blob that others overwrite in place, either may be meant, and the nearer one counts.
+
     Errors   DataError for a file that holds neither; ConfigError for names that the net does not have
     """
     arrays = {name: read_array(path, name) for name in headers(path)}
@@ -147,13 +150,15 @@ def against_reference(model: Model, path: str | Path) -> Comparison:
         forward(model, net, case["input"], "eval" if model.phase == "TEST" else "train")
         for name, expected in case["out"].items():
             end = name in ends or ends.get(name) is not None
-            rows.append(row(tag, name, _made(model, net, name), expected, OUTPUT if end else INNER))
+            room = OUTPUT if end else INNER
+            found = [row(tag, name, made, expected, room) for made in _made(model, net, name)]
+            rows.append(min(found, key=lambda one: one.largest))
     return Comparison(str(path), rows)
 
 
 def outputs(model: Model) -> dict[str, str]:
     """The blobs that no layer reads, and the layers that make them."""
-    found = {}
+    found: dict[str, str] = {}
     for number, layer in enumerate(model.definition.get("layer")):
         for version in model.translation.names.tops[number]:
             if all(reader < 0 for reader, _ in version.readers):
@@ -161,25 +166,31 @@ def outputs(model: Model) -> dict[str, str]:
     return found
 
 
-def _made(model: Model, net: Net, name: str) -> Any:
-    """What the last pass made: of a blob, or of a layer's first top. Errors: ConfigError where there is neither."""
+def _made(model: Model, net: Net, name: str) -> list[Any]:
+    """What the last pass made under a name: as a layer's first top, and as a blob, which layers may overwrite in place.
+
+    Errors   ConfigError where there is neither
+    """
+    found = []
     for number, layer in enumerate(model.definition.get("layer")):
         tops = model.translation.names.tops[number]
         if layer.get("name") == name and tops:
-            return net.blobs[tops[0].name].data
-    return model.blob(net, name).data
+            found.append(net.blobs[tops[0].name].data)
+    if not found or name in model.translation.names.versions:
+        found.append(model.blob(net, name).data)
+    return found
 
 
 def forward(model: Model, net: Net, given: Mapping[str, np.ndarray], phase: str = "eval") -> None:
     """Run a net on inputs by Caffe's names. Errors: those of the net, and ConfigError for missing inputs."""
-    named = {model.first_version(name): array for name, array in given.items()}
+    named: dict[str, Any] = {model.first_version(name): array for name, array in given.items()}
     missing = [name for name in model.config.get("inputs", {}) if name not in named]
-    wanted = {name: np.zeros(model.config["inputs"][name]["shape"], np.float32) for name in missing}
+    named |= {name: np.zeros(model.config["inputs"][name]["shape"], np.float32) for name in missing}
     unknown = [name for name in given if model.first_version(name) not in model.config.get("inputs", {})]
     if unknown:
         known = ", ".join(model.config.get("inputs", {})) or "none"
         raise ConfigError(f"the net has no input '{unknown[0]}'", hint=f"its inputs: {known}")
-    net.forward(phase=phase, backward=False, **named, **wanted)
+    net.forward(phase=phase, backward=False, **named)
 
 
 # OpenCV ---------------------------------------------------------------------------------------------------------------
@@ -201,6 +212,8 @@ def against_opencv(model: Model) -> Comparison:
         for name, section in model.config.get("inputs", {}).items()
     }
     net = model.net(keep="all")
+    if not model.arrays:
+        _fill_statistics(model, net, generator)
     own = {name: array for name, array in inputs.items() if name in _fed(model)}
     forward(model, net, {_foreign(model, name): array for name, array in own.items()})
     stored = net_of(model, net)
@@ -209,20 +222,32 @@ def against_opencv(model: Model) -> Comparison:
     names, found = _run(text.render(twin).encode(), binary.serialize(stored), {
         _foreign(model, name): array for name, array in own.items()
     })  # fmt: skip
-    ends, rows = outputs(model), []
+    ends, rows = set(outputs(model).values()), []
+    own_names = {name for name, _ in _layers(model)}
     for name, versions in _layers(model):
         if name in left:
             rows.append(Row("", name, np.nan, OUTPUT, f"not compared: {left[name]}"))
-        elif name in names:
-            number = names.index(name)
-            for j, version in enumerate(versions):
-                if f"{number}/{j}" in found:
-                    room = OUTPUT if version.name in ends.values() else INNER
-                    shown = name if len(versions) == 1 else f"{name}, top {version.blob}"
-                    rows.append(row("", shown, net.blobs[version.name].data, found[f"{number}/{j}"], room))
-        elif not any(layer.get("name") == name for layer in twin.get("layer") if layer.get("type") == "Input"):
+            continue
+        known = [name, *(version.blob for version in versions[:1] if version.blob not in own_names)]
+        number = next((names.index(each) for each in known if each in names), None)  # some are called as their top
+        if number is None:
             rows.append(Row("", name, np.nan, OUTPUT, "not compared: OpenCV leaves it out"))
+        for j, version in enumerate(versions):
+            if f"{number}/{j}" in found:
+                room = OUTPUT if version.name in ends else INNER
+                shown = name if len(versions) == 1 else f"{name}, top {version.blob}"
+                rows.append(row("", shown, net.blobs[version.name].data, found[f"{number}/{j}"], room))
     return Comparison(f"OpenCV {_version()}", rows)
+
+
+def _fill_statistics(model: Model, net: Net, generator: np.random.Generator) -> None:
+    """Statistics of a net without weights: with those that BatchNorm starts from all numbers would grow and grow."""
+    for layer in model.definition.get("layer"):
+        blobs = model.blob_maps.get(layer.get("name"), [])
+        if layer.get("type") == "BatchNorm" and len(blobs) == 3:
+            values = (generator.normal(0, 0.1, blobs[0].shape), generator.uniform(0.5, 1.5, blobs[1].shape), np.ones(1))
+            for number, value in enumerate(values):
+                model.param(net, layer.get("name"), number).data = value
 
 
 def _fed(model: Model) -> set[str]:
@@ -287,16 +312,18 @@ def predicting(model: Model) -> tuple[Message, dict[str, str]]:
 
 def _run(definition: bytes, weights: bytes, inputs: Mapping[str, np.ndarray]) -> tuple[list[str], dict[str, Any]]:
     """The names of OpenCV's layers, and what they make as `<number>/<top>`."""
+    given: dict[str, Any] = dict(inputs)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("net.prototxt", "net.caffemodel", "in.npz", "out.npz")]
         files[0].write_bytes(definition)
         files[1].write_bytes(weights)
         with files[2].open("wb") as file:
-            np.savez(file, **dict(inputs))
-        program = Path(__file__).with_name("opencv_child.py")
-        command = [sys.executable, "-P", str(program), *map(str, files)]
+            np.savez(file, **given)
+        command = [sys.executable, "-P", str(PROGRAM), *map(str, files)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+            )
         except subprocess.TimeoutExpired:
             raise _refused(f"did not come to an end within {SECONDS} s") from None
         if done.returncode < 0:

@@ -33,7 +33,6 @@ from .fillers import filler_of
 from .message import Message
 from .paths import below
 
-
 LARGEST_BLOB = (1 << 31) - 1  # numbers
 
 

@@ -7,7 +7,7 @@
     transform_param: scale, mean_*            transform: scale, mean, mean_file
     transform_param: crop_size, mirror        augment: random_crop, flip (of TRAIN)
 
-Caffe computes (x - mean) scale, so that `mean`, which is subtracted after scaling here, is mean_value scale. Whatever is
+Caffe computes (x - mean) scale, so that `mean`, which is subtracted after scaling here, is mean_value scale. What is
 not read here of the layers' own fields is refused by the translation.
 """
 
@@ -124,7 +124,7 @@ def shapes_of(found: Sequence[Feeding], asked: Mapping[str, Sequence[int]]) -> d
         shapes |= {name: spec.shape for name, spec in one.specs.items()}
         given = asked.get(tops[0]) if tops else None
         if given is not None and len(given) and one.layer.get("type") in LABELLED:
-            shapes |= {name: (given[0],) for name in tops[1:2]}
+            shapes |= dict.fromkeys(tops[1:2], (given[0],))
     return {**shapes, **asked}
 
 
@@ -294,7 +294,7 @@ def _transform(made: Feeding, roots: Sequence[Path], phase: str) -> None:
         if phase == "TRAIN":
             made.augment["flip"] = "horizontal"
         else:
-            made.notes.append("mirror: in Caffe images are mirrored at random in the TEST phase, too; here they are not")
+            made.notes.append("mirror: Caffe mirrors images at random in the TEST phase, too; here they stay")
     for name in ("force_color", "force_gray"):
         p.has(name)
 

@@ -25,8 +25,8 @@ from .conversion import BlobMap, path_of
 from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
-from .reading import Weights, read_definition, read_weights, taken_out
-from .translation import PHASES, Translation, translate
+from .reading import SUFFIXES, Weights, read_definition, read_weights, taken_out
+from .translation import PHASES, Translation, is_fed, translate
 from .views import CaffeBlob, CaffeParam, ImportedNet
 
 
@@ -233,7 +233,7 @@ def load_model(
     definition: str | Path,
     weights: str | Path | None = None,
     *,
-    phase: str = "test",
+    phase: str | None = None,
     level: int = 0,
     stages: Iterable[str] = (),
     inputs: Mapping[str, Sequence[int]] | None = None,
@@ -243,7 +243,8 @@ def load_model(
 
     definition   a prototxt, or a caffemodel with the definition inside
     weights      a .caffemodel or .caffemodel.h5; None: set_blobs, or start values
-    phase        train or test: which layers are there, and how they behave
+    phase        train or test: which layers are there, and how they behave; None: test, or train for the file of a
+                 training that holds that net alone, as Caffe's snapshots do
     level, stages   what the rules of layers ask for
     inputs       shapes of inputs by name, in the place of those of the definition
     data_root    a folder that files which the definition names may be in, beside its own
@@ -251,15 +252,16 @@ def load_model(
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
              column; DataError (exit 3) for a damaged file, and for weights that do not fit
     """
-    wanted = phase.upper()
-    if wanted == "EVAL":
-        wanted = "TEST"
+    wanted = {"EVAL": "TEST"}.get((phase or "test").upper(), (phase or "test").upper())
     if wanted not in PHASES:
         raise ConfigError(f"phase must be train or test, got '{phase}'")
     problems: list[LayerForgeError] = []
     whole = read_definition(definition, problems)
     inside = taken_out(whole, str(definition))
     net = rules.selected(whole, wanted, level, tuple(stages))
+    stored = phase is None and Path(definition).suffix in SUFFIXES and not is_fed(net)
+    if stored and is_fed(train := rules.selected(whole, "TRAIN", level, tuple(stages))):
+        wanted, net = "TRAIN", train
     roots = [Path(definition).parent, *([] if data_root is None else [Path(data_root)])]
     fed, wrong = feedings(net, roots, wanted, inputs)
     translation = translate(net, wanted, str(definition), shapes=shapes_of(fed, inputs or {}), roots=roots)
@@ -267,6 +269,8 @@ def load_model(
     tell(translation.report, fed)
     model = Model(translation, whole, roots)
     model.feedings = fed
+    if stored and wanted == "TRAIN":
+        model.report.notes.append(f"the net inside of {definition} is that of TRAIN: it has no data for TEST")
     if inside.layers or weights is not None:
         model.take(inside if weights is None else read_weights(weights))
     return model

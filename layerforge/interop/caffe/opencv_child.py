@@ -1,4 +1,4 @@
-"""Run as a program in a process of its own: what OpenCV computes of a net of Caffe. It imports nothing of the framework.
+"""Run as a program in a process of its own: what OpenCV makes of a net of Caffe. It imports nothing of the framework.
 
     PROTOTXT CAFFEMODEL INPUTS.npz OUTPUTS.npz
 

@@ -92,6 +92,10 @@ def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
             raise ConfigError(f"no input of the net is an image of one or three channels: {told or 'none'}")
         return None
     values = _values(feeding.transform if feeding is not None else {}, stated)
+    if feeding is not None and not stated.mean_file and not Path(values.get("mean_file", ".")).exists():
+        told = f"its mean image is not here: {values['mean_file']}; net.yaml takes prepared arrays, no images"
+        model.report.entry(feeding.layer.get("name")).notes.append(told)
+        return None
     color = stated.color or CHANNELS[shape[1]]
     if (color == "gray") != (shape[1] == 1):
         raise ConfigError(f"--color {color}: the input '{name}' has {shape[1]} channel(s)")
@@ -101,7 +105,8 @@ def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
         stored = read_mean_image(stated.mean_file).shape[1:]
     crop = None if stored == sides else (sides[0], sides[1])
     if any(have < want for have, want in zip(stored, sides, strict=True)):
-        raise ConfigError(f"images of {stored[0]} x {stored[1]} are smaller than the net's input, {sides[0]} x {sides[1]}")
+        told = f"images of {stored[0]} x {stored[1]} are smaller than the net's input, {sides[0]} x {sides[1]}"
+        raise ConfigError(told)
     size = (int(stored[0]), int(stored[1]))
     spec = Spec((shape[1], *size))
     transform = Transform.from_config({**values, "blobs": [name]})

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...schema.errors import LayerForgeError
+from ...schema.errors import ConfigError, LayerForgeError
 from . import loading
 from .blobs import array
+from .files import is_hdf5
 from .message import Message
 
 SUFFIXES = (".caffemodel", ".binaryproto", ".pb")  # of files that hold a definition in binary form
@@ -31,8 +32,11 @@ def read_definition(path: str | Path, problems: list[LayerForgeError]) -> Messag
 
     problems   takes what is wrong with values, for who wants to tell of more with them
 
-    Errors   DataError for a damaged file, ConfigError for old forms that are contradictory
+    Errors   DataError for a damaged file, ConfigError for old forms that are contradictory, and for weights alone
     """
+    if is_hdf5(path):
+        hint = "name its prototxt first: layerforge import caffe NET.prototxt WEIGHTS.caffemodel.h5"
+        raise ConfigError(f"{path} is HDF5, which holds weights and no definition", hint=hint)
     if Path(path).suffix in SUFFIXES:
         return loading.load_weights(path)
     return loading.load_net(path, problems)

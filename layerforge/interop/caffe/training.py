@@ -1,7 +1,7 @@
 """train.yaml of an imported model: its data, its net for both phases, its solver and how long it runs.
 
-The layers of Caffe's TRAIN and TEST nets are translated apart and then merged: what both have alike is written once, all
-else with `phase: train` or `phase: eval`.
+The layers of Caffe's TRAIN and TEST nets are translated apart and then merged: what both have alike is written once,
+all else with `phase: train` or `phase: eval`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...config.yaml_dump import dump_yaml
-from ...schema.errors import LayerForgeError, raise_all
+from ...schema.errors import raise_all
 from ...solvers.solver import Solver
 from ...training.checkpoints import state_bytes
 from . import rules
 from .conversion import Made, Unsupported
 from .feeding import Feeding, feedings, mapping_of, shapes_of
+from .filled import TOLD, filled
 from .message import Message
 from .model import Model
 from .solver import SolverDefinition
 from .solver_run import State
 from .state import load_state
-from .translation import FEEDING, Translation, translate
+from .translation import Translation, is_fed, loss_weights, translate
 
 TRAIN, TEST = "TRAIN", "TEST"
 
@@ -64,21 +65,24 @@ class Training:
         sections = {key: value for key, value in self.solver.items() if key != "seed"}
         return {**made, "net": self.net, **sections}
 
-    def text(self, name: str, folder: Path, start: str | None = None) -> bytes:
+    def text(
+        self, name: str, folder: Path, start: str | None = None, imports: Mapping[str, list[str]] | None = None
+    ) -> bytes:
         """The file.
 
-        start   that of the weights to start from, in the same folder
+        start     that of the weights to start from, in the same folder
+        imports   the section `import`
         """
         lines = [f"# {note}" for note in self.notes]
         if start is not None:
-            lines += [f"# To start from the imported weights: layerforge train {folder.name}/train.yaml --init-weights"
-                      f" {folder.name}/{start}"]
+            command = f"layerforge train {folder.name}/train.yaml --init-weights {folder.name}/{start}"
+            lines += [f"# To start from the imported weights: {command}"]
         if not self.solver:
             lines += ["# No solver was given: write a section `solver: {lr: ...}`, or import with --solver."]
         if self.data is None:
             lines += ["# No source of LayerForge reads its data: write a section `data`, or give batches in Python."]
         start = "".join(f"{line}\n" for line in lines)
-        return (start + dump_yaml(self.mapping(name, folder))).encode("utf-8", errors="replace")
+        return (start + dump_yaml({**(imports or {}), **self.mapping(name, folder)})).encode("utf-8", errors="replace")
 
 
 def training_of(
@@ -100,19 +104,25 @@ def training_of(
         phase: rules.selected(model.whole, phase, level or state.level, (*stages, *state.stages))
         for phase, state in states.items()
     }
-    fed = {phase: feedings(net, model.roots, phase, inputs) for phase, net in phases.items() if _feeds(net)}
-    if TRAIN not in fed or not (solver is not None or any(one.feed for one in fed[TRAIN][0])):
+    fed = {phase: feedings(net, model.roots, phase, inputs) for phase, net in phases.items() if is_fed(net)}
+    errors = [error for _, wrong in fed.values() for error in wrong]
+    if TRAIN not in fed or not (solver is not None or _learns(phases[TRAIN], fed[TRAIN][0])):
+        raise_all(errors)
         return None
     source = model.report.source
     made = {
         phase: _translated(phases[phase], phase, source, found, inputs, model.roots)
         for phase, (found, _) in fed.items()
     }
-    errors = [error for _, wrong in fed.values() for error in wrong]
     raise_all(errors + [error for one in made.values() for error in one.errors])
-    data = _section(fed)
+    notes: list[str] = []
+    if not any(one.feed for found, _ in fed.values() for one in found):
+        _take_dummies(made, fed, notes)
+    data = _section(fed, notes)
+    if data is not None and data[1] is None:
+        made.pop(TEST, None)
     merged = merge(made[TRAIN], made.get(TEST))
-    training = Training(merged, data, solver=_sections(solver))
+    training = Training(merged, data, solver=_sections(solver), notes=notes)
     if solver is not None:
         model.report.notes += [f"solver: {note}" for note in solver.notes]
         model.report.ignored += [(f"solver: {path}", place, why) for path, place, why in solver.ignored]
@@ -123,13 +133,32 @@ def training_of(
         raise Unsupported(f"beside the layer that reads data there are inputs: {named}", hint=hint)
     training.inputs = left
     if TEST not in made:
-        training.notes.append("The TEST net has no data: there is no val section, and all layers are those of TRAIN.")
+        notes.append("Without a val section all layers are those of the TRAIN net.")
+    model.report.notes += [f"train.yaml: {note}" for note in notes]
     for one in made.values():
         twin = Model(one, model.whole, model.roots)
         for file in model.taken:
             twin.take(file)
         training.arrays |= twin.arrays
     return training
+
+
+def _learns(net: Message, found: Sequence[Feeding]) -> bool:
+    """Whether a net has data of its own to learn from, and a loss."""
+    dummies = any(layer.get("type") == "DummyData" for layer in net.get("layer"))
+    losses = any(any(loss_weights(layer)) for layer in net.get("layer"))
+    return any(one.feed for one in found) or (dummies and not found and losses)
+
+
+def _take_dummies(made: Mapping[str, Translation], fed: Mapping[str, Any], notes: list[str]) -> None:
+    """Let DummyData be the source of each phase, where that can be in TRAIN."""
+    for phase in (TRAIN, TEST):
+        source = filled(made[phase]) if phase in made else None
+        if source is not None:
+            fed[phase][0].append(source)
+        elif phase == TRAIN:
+            return
+    notes.append(f"DummyData: {TOLD}.")
 
 
 def state_file(model: Model, definition: SolverDefinition, state: str | Path, weights: str | Path | None) -> bytes:
@@ -159,11 +188,6 @@ def _sections(solver: SolverDefinition | None) -> dict[str, Any]:
     return {} if solver is None else {"solver": solver.solver, **solver.train}
 
 
-def _feeds(net: Message) -> bool:
-    """Whether a net has something that feeds it: that of the other phase may have nothing at all."""
-    return any(layer.get("type") in (*FEEDING, "DummyData", "Python") for layer in net.get("layer"))
-
-
 def _translated(
     net: Message,
     phase: str,
@@ -188,28 +212,24 @@ def _translated(
     return translate(net, phase, source, shapes=shapes, feeds=specs, roots=roots)
 
 
-def _section(fed: Mapping[str, tuple[list[Feeding], Any]]) -> tuple[Feeding, Feeding | None] | None:
-    """The sources of train and val. Errors: Unsupported where their samples are not transformed alike."""
+def _section(fed: Mapping[str, tuple[list[Feeding], Any]], notes: list[str]) -> tuple[Feeding, Feeding | None] | None:
+    """The sources of train and val; val is left out, with a note, where its samples are not transformed as train's."""
     sources = {phase: next((one for one in found if one.feed), None) for phase, (found, _) in fed.items()}
     train, val = sources.get(TRAIN), sources.get(TEST)
-    if train is None:
-        return None
-    if val is None:
-        return train, None
-    problems: list[LayerForgeError] = []
+    if train is None or val is None:
+        return None if train is None else (train, None)
+    differing = []
     if train.tops != val.tops:
-        told = f"its tops are {', '.join(val.tops)}, in TRAIN they are {', '.join(train.tops)}"
-        problems.append(Unsupported(val.said(told), place=val.layer.place("top"), hint="call them alike"))
+        differing.append(f"tops {', '.join(train.tops)} and {', '.join(val.tops)}")
     for key in sorted({*train.transform, *val.transform}):
         if train.transform.get(key) != val.transform.get(key):
-            told = f"{key} is {val.transform.get(key)}, in TRAIN it is {train.transform.get(key)}"
-            hint = "train and val have one transform here: write the same into both"
-            problems.append(Unsupported(val.said(told), place=val.layer.place("transform_param"), hint=hint))
+            differing.append(f"{key} {train.transform.get(key, 'none')} and {val.transform.get(key, 'none')}")
     if train.crop != val.crop:
-        told = f"crop_size is {val.crop or 'none'}, in TRAIN it is {train.crop or 'none'}"
-        hint = "train and val have one size here: write the same into both"
-        problems.append(Unsupported(val.said(told), place=val.layer.place("transform_param"), hint=hint))
-    raise_all(problems)
+        differing.append(f"crop_size {train.crop or 'none'} and {val.crop or 'none'}")
+    if differing:
+        told = "; ".join(differing)
+        notes.append(f"There is no val section: one transform serves train and val, TRAIN and TEST have {told}.")
+        return train, None
     return train, val
 
 

@@ -46,6 +46,11 @@ def is_loss(kind: str) -> bool:
     return kind.endswith(LOSSES)
 
 
+def is_fed(net: Message) -> bool:
+    """Whether something feeds a net: that of a phase which a definition is not for has nothing."""
+    return any(layer.get("type") in (*FEEDING, "DummyData", "Python") for layer in net.get("layer"))
+
+
 def loss_weights(layer: Message) -> list[float]:
     """The loss weight of each top. Errors: ConfigError where there are not as many as tops."""
     given, tops = layer.get("loss_weight"), len(layer.get("top"))

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def write_folder(
     training: Training | None = None,
     preprocessing: Preprocessing | None = None,
     compared: Comparison | None = None,
+    imports: Sequence[str | Path] = (),
 ) -> Path:
     """Write a model into a folder, which is made where there is none.
 
@@ -39,6 +41,7 @@ def write_folder(
     training       what train.yaml says
     preprocessing  how images become an input: `layerforge predict` takes images then
     compared       what --check found
+    imports        Python files that register layers which the model has
 
     Nothing is written before all of it is known to be right: the net is built and filled first.
     Errors   DataError where the folder cannot be written
@@ -49,10 +52,10 @@ def write_folder(
         model.report.preprocessing |= preprocessing.told
     if net is not None:
         model.fill(net)
-    texts = {NET: net_yaml(model).encode("utf-8", errors="replace"), **(more or {})}
+    texts = {NET: net_yaml(model, _imports(imports, path)).encode("utf-8", errors="replace"), **(more or {})}
     start = None if training is None else _start(model, training)
     if training is not None:
-        texts[TRAIN] = training.text(model.name, path.absolute(), start)
+        texts[TRAIN] = training.text(model.name, path.absolute(), start, _imports(imports, path))
     texts |= {
         f"{FIDELITY}.md": (model.report.markdown() + _checked(compared)).encode("utf-8", errors="replace"),
         f"{FIDELITY}.json": (to_json(_plain(model, compared), indent=1, words=True) + "\n").encode(),
@@ -92,12 +95,17 @@ def _start(model: Model, training: Training) -> str | None:
     return WEIGHTS if training.arrays.keys() <= model.arrays.keys() else START
 
 
-def net_yaml(model: Model) -> str:
+def _imports(files: Sequence[str | Path], folder: Path) -> dict[str, list[str]]:
+    """The section `import` of a configuration in a folder; nothing where there are no files."""
+    return {"import": [relpath(file, folder) for file in files]} if files else {}
+
+
+def net_yaml(model: Model, imports: Mapping[str, list[str]] | None = None) -> str:
     """The configuration as a file, with a comment for every name of Caffe's that is another one here."""
     lines = [f"# {_line(model.name)}, a net of Caffe in phase {model.phase}, from {_line(model.report.source)}"]
     lines += [f"# layer {_line(old)} of Caffe is {new}" for old, new in model.report.layers.items()]
     lines += [f"# blob {_line(old)} of Caffe is {new}" for old, new in model.report.blobs.items()]
-    return "\n".join(lines) + "\n" + dump_yaml(model.config)
+    return "\n".join(lines) + "\n" + dump_yaml({**(imports or {}), **model.config})
 
 
 def _line(text: str) -> str:
