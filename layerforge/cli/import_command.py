@@ -48,8 +48,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--phase", choices=("train", "test"), help=words)
     words = "a stage that rules of layers ask for; may be repeated"
     parser.add_argument("--stage", action="append", default=[], metavar="NAME", help=words)
-    words = "the level that rules of layers ask for (default 0)"
-    parser.add_argument("--level", type=int, default=0, metavar="N", help=words)
+    words = "the level that rules of layers ask for (default 0; train.yaml: that of the solver, or of the net)"
+    parser.add_argument("--level", type=int, metavar="N", help=words)
     words = "the shape of an input, such as data=1,3,224,224; may be repeated"
     parser.add_argument("--input", action="append", default=[], type=shaped, metavar="NAME=SHAPE", help=words)
     words = "a folder that files which the definition names may be in, beside its own"
@@ -92,6 +92,7 @@ def numbers(text: str) -> tuple[float, ...]:
 def run(args: argparse.Namespace) -> int:
     from ..interop.caffe import against, preprocessing, training, writing
     from ..interop.caffe.model import load_model
+    from ..interop.caffe.rules import State
     from ..schema.errors import ConfigError
     from ..schema.user_modules import import_all
 
@@ -105,8 +106,9 @@ def run(args: argparse.Namespace) -> int:
     _demand_inputs(model, inputs)
     stated = preprocessing.Stated(args.scale, args.mean_value, args.mean_file, args.color)
     images = preprocessing.preprocessing_of(model, stated)
-    learning = training.training_of(model, level=args.level, stages=args.stage, inputs=inputs, solver=solver)
-    more = {} if args.state is None else {"state.h5": _state(args, solver, weights)}
+    asked = State(args.level, tuple(args.stage))
+    learning = training.training_of(model, asked=asked, inputs=inputs, solver=solver)
+    more = {} if args.state is None else {"state.h5": _state(args, model, solver, weights)}
     if args.state is not None and learning is None:
         hint = "--state needs the definition that Caffe trained with"
         raise ConfigError("the definition has nothing to train on", hint=hint)
@@ -152,7 +154,7 @@ def _demand_inputs(model: Model, inputs: dict[str, Any]) -> None:
 def _wanted(args: argparse.Namespace) -> dict[str, Any]:
     """Which of a definition's layers and files are meant."""
     named = {"inputs": dict(args.input), "data_root": args.data_root}
-    return {"level": args.level, "stages": args.stage, **named}
+    return {"level": args.level or 0, "stages": args.stage, **named}
 
 
 def _weights_of_state(args: argparse.Namespace) -> Path | None:
@@ -162,13 +164,14 @@ def _weights_of_state(args: argparse.Namespace) -> Path | None:
     return None if args.state is None else weights_beside(read_state(args.state))
 
 
-def _state(args: argparse.Namespace, solver: SolverDefinition, weights: str | Path | None) -> bytes:
+def _state(args: argparse.Namespace, model: Model, solver: SolverDefinition, weights: str | Path | None) -> bytes:
     """The content of state.h5."""
     from ..interop.caffe.model import load_model
+    from ..interop.caffe.rules import State, state_of
     from ..interop.caffe.training import state_file
 
-    wanted, run = _wanted(args), solver.run.train_state
-    wanted |= {"level": args.level or run.level, "stages": (*args.stage, *run.stages)}
+    state = state_of(model.whole, solver.run.train_state, State(args.level, tuple(args.stage)))
+    wanted = _wanted(args) | {"level": state.level, "stages": state.stages}
     return state_file(load_model(args.definition, phase="train", **wanted), solver, args.state, weights)
 
 

@@ -26,8 +26,10 @@ from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
 from .reading import SUFFIXES, Weights, read_definition, read_weights, taken_out
-from .translation import PHASES, Translation, is_fed, translate
+from .translation import Translation, is_fed, translate
 from .views import CaffeBlob, CaffeParam, ImportedNet
+
+SPELLINGS = {"train": "TRAIN", "test": "TEST", "eval": "TEST"}  # of phases
 
 
 class Model:
@@ -252,9 +254,10 @@ def load_model(
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
              column; DataError (exit 3) for a damaged file, and for weights that do not fit
     """
-    wanted = {"EVAL": "TEST"}.get((phase or "test").upper(), (phase or "test").upper())
-    if wanted not in PHASES:
+    asked = (phase or "test").lower()
+    if asked not in SPELLINGS:
         raise ConfigError(f"phase must be train or test, got '{phase}'")
+    wanted = SPELLINGS[asked]
     problems: list[LayerForgeError] = []
     whole = read_definition(definition, problems)
     inside = taken_out(whole, str(definition))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .message import Message
+from .rules import State
 from .solver_reading import Reading
 
 IGNORED = {
@@ -30,14 +31,6 @@ NEUTRAL = {
     "global_grad_scale": (1,),
 }
 SOURCES = ("net", "net_param", "train_net", "train_net_param")
-
-
-@dataclass(frozen=True)
-class State:
-    """What the rules of a net's layers are held against: a level and stages."""
-
-    level: int = 0
-    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,4 +121,5 @@ def _state(reading: Reading, state: Message, phase: str, name: str) -> State:
     """The level and stages of a NetState, which is of a phase."""
     if state.get("phase", phase) != phase:
         reading.unsupported(f"a {name} of phase {state.get('phase')}", name)
-    return State(state.get("level"), tuple(state.get("stage")))
+    level = state.get("level") if state.has("level") else None
+    return State(level, tuple(state.get("stage")))

@@ -27,8 +27,8 @@ from .feeding import Feeding, feedings, mapping_of, shapes_of
 from .filled import TOLD, filled
 from .message import Message
 from .model import Model
+from .rules import State, demand_phase, state_of
 from .solver import SolverDefinition
-from .solver_run import State
 from .state import load_state
 from .translation import Translation, is_fed, loss_weights, translate
 
@@ -88,27 +88,28 @@ class Training:
 def training_of(
     model: Model,
     *,
-    level: int,
-    stages: Sequence[str],
+    asked: State,
     inputs: Mapping[str, Sequence[int]],
     solver: SolverDefinition | None = None,
 ) -> Training | None:
     """What train.yaml of a model says; None for a definition that nothing learns from.
 
+    asked     the level and the stages that the user asks for
     solver    what a solver.prototxt says
 
     Errors   ConfigErrors, all at once, for what is not supported in one of the phases
     """
-    states = _states(solver)
+    states = {phase: state_of(model.whole, state, asked) for phase, state in _states(solver).items()}
     phases = {
-        phase: rules.selected(model.whole, phase, level or state.level, (*stages, *state.stages))
-        for phase, state in states.items()
+        phase: rules.selected(model.whole, phase, state.level or 0, state.stages) for phase, state in states.items()
     }
     fed = {phase: feedings(net, model.roots, phase, inputs) for phase, net in phases.items() if is_fed(net)}
     errors = [error for _, wrong in fed.values() for error in wrong]
     if TRAIN not in fed or not (solver is not None or _learns(phases[TRAIN], fed[TRAIN][0])):
         raise_all(errors)
         return None
+    for phase in fed:
+        demand_phase(model.whole, phase)
     source = model.report.source
     made = {
         phase: _translated(phases[phase], phase, source, found, inputs, model.roots)

@@ -19,8 +19,8 @@ from .conversion import CONVERSIONS, REFUSED, Site, Stream, Unsupported
 from .learning import Learning
 from .message import Message
 from .names import Names, Version, split_names
+from .rules import PHASES
 
-PHASES = {"TRAIN": "train", "TEST": "eval"}
 WIRING = (  # the fields of a layer that are read here, for all types alike
     *("name", "type", "bottom", "top", "phase", "loss_weight", "param", "blobs", "propagate_down"),
     *("include", "exclude"),
@@ -33,6 +33,10 @@ ASIDE = {  # fields of a net, and why they are left aside
     **dict.fromkeys(("debug_info", "engine", "profile_info", "profile_iter", "profile_warmup"), NOTHING),
     "default_conv_algos_override": NOTHING,
     **dict.fromkeys((*(f"default_{name}" for name in PRECISION), "global_grad_scale"), OF_DTYPE),
+}
+ASKED = {  # of a net's own state: who opens a net asks for them, as in pycaffe
+    "phase": "the phase is the one that is asked for",
+    "level": "the level is the one that is asked for; train.yaml has this one unless --level or the solver says one",
 }
 NOT_IN_PLACE = ("AbsVal", "Flatten", "Reshape", "Split")
 UNREAD = (  # types that give data which no source reads: their tops are inputs of the net
@@ -325,6 +329,10 @@ class _Walk:
             done.errors += flatten(error)
         done.report.ignored += [
             (name, str(done.net.place(name)), ASIDE[name]) for name in done.net.values if name in ASIDE
+        ]
+        state = done.net.get("state")
+        done.report.ignored += [
+            (f"state.{name}", str(state.place(name)), ASKED[name]) for name in ASKED if name in state.values
         ]
         trains = any(made.layer.param_decls for site in done.sites for made in site.made)
         loses = any(any(weights) for weights in map(_weights_or_none, done.net.get("layer")))

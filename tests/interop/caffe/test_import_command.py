@@ -381,6 +381,36 @@ def test_dummy_data_feeds_a_net_that_nothing_else_feeds(tmp_path: Path) -> None:
     assert main(["train", str(tmp_path / "out" / "train.yaml"), *run]) == 0
 
 
+LEVELS = """state { level: 2 }
+layer { name: "d" type: "DummyData" top: "x" top: "t" dummy_data_param { shape { dim: 2 dim: 3 } } }
+layer { name: "r" type: "ReLU" bottom: "x" top: "y" include { min_level: 1 } }
+layer { name: "s" type: "Sigmoid" bottom: "x" top: "y" include { max_level: 0 } }
+layer { name: "l" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "l" }"""
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "kind"),
+    [("", (), "ReLU"), ("train_state { level: 0 }", (), "Sigmoid"), ("", ("--level", "0"), "Sigmoid")],
+)
+def test_a_level_of_the_nets_own_state_counts_for_training(
+    said: str, options: tuple[str, ...], kind: str, tmp_path: Path
+) -> None:
+    net, solver = definition(tmp_path, LEVELS), definition(tmp_path, SOLVER + said, "solver.prototxt")
+    assert imported(net, "--solver", solver, *options, "-o", tmp_path / "out") == 0
+    kinds = [item["type"] for item in tree(tmp_path)["net"] if item.get("phase") != "eval"]
+    assert kind in kinds
+    assert len({"ReLU", "Sigmoid"} & set(kinds)) == 1
+    assert "state.level" in (tmp_path / "out" / "fidelity.md").read_text()
+
+
+def test_a_phase_of_the_nets_own_state_is_refused_for_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = definition(tmp_path, LEVELS.replace("level: 2", "phase: TRAIN"))
+    assert imported(net, "-o", tmp_path / "out") == 2
+    assert "net.prototxt:1:9" in capsys.readouterr().err
+
+
 def test_layers_of_type_python_are_those_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = """from layerforge import Example, Layer, Spec, register
 
