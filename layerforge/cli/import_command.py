@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("import", help=words, description=__doc__, epilog=EPILOG)
     parser.add_argument("format", metavar="FORMAT", choices=FORMATS, help="caffe")
     parser.add_argument("definition", metavar="NET", help="a .prototxt, or a .caffemodel with the definition inside")
-    words = "a .caffemodel or .caffemodel.h5"
+    words = "a .caffemodel or .caffemodel.h5 (default: those that the solver names)"
     parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help=words)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
     parser.add_argument("--solver", metavar="FILE", help="a solver.prototxt, for train.yaml")
@@ -92,6 +92,7 @@ def numbers(text: str) -> tuple[float, ...]:
 def run(args: argparse.Namespace) -> int:
     from ..interop.caffe import against, preprocessing, training, writing
     from ..interop.caffe.model import load_model
+    from ..interop.caffe.reading import SUFFIXES
     from ..interop.caffe.rules import State
     from ..schema.errors import ConfigError
     from ..schema.user_modules import import_all
@@ -102,7 +103,12 @@ def run(args: argparse.Namespace) -> int:
     inputs = dict(args.input)
     solver = _solver(args)
     weights = args.weights or _weights_of_state(args)
-    model = load_model(args.definition, weights, phase=args.phase, **_wanted(args))
+    named = _weights_of_solver(args, solver)
+    own = weights is not None or Path(args.definition).suffix in SUFFIXES
+    model = load_model(args.definition, weights if own else named, phase=args.phase, **_wanted(args))
+    if own and named:
+        names = ", ".join(map(str, named))
+        model.report.notes.append(f"solver: its weights {names} are left aside, as others were given")
     _demand_inputs(model, inputs)
     stated = preprocessing.Stated(args.scale, args.mean_value, args.mean_file, args.color)
     images = preprocessing.preprocessing_of(model, stated)
@@ -162,6 +168,17 @@ def _weights_of_state(args: argparse.Namespace) -> Path | None:
     from ..interop.caffe.state import read_state, weights_beside
 
     return None if args.state is None else weights_beside(read_state(args.state))
+
+
+def _weights_of_solver(args: argparse.Namespace, solver: SolverDefinition | None) -> list[Path]:
+    """The files of weights that a solver starts from, below the folders of the definition and of the solver."""
+    from ..interop.caffe.paths import below
+
+    if solver is None:
+        return []
+    roots = [Path(args.definition).parent, Path(args.solver).parent]
+    roots += [] if args.data_root is None else [Path(args.data_root)]
+    return [below(name, roots, solver.run.place) for name in solver.run.weights]
 
 
 def _state(args: argparse.Namespace, model: Model, solver: SolverDefinition, weights: str | Path | None) -> bytes:

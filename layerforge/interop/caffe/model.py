@@ -170,21 +170,25 @@ class Model:
             found.append(np.array(place.get(arrays[path]), dtype=np.float32))
         return found
 
-    def take(self, weights: Weights) -> None:
-        """Take the weights of a file, by the names of the layers.
+    def take(self, *files: Weights) -> None:
+        """Take the weights of files, by the names of the layers; where several have a layer the last one counts.
 
         Errors   DataError for a layer whose blobs have other numbers or shapes
         """
-        given = dict(weights.layers)
-        self.taken.append(weights)
-        for layer in self.blob_maps:
-            if given.get(layer):
-                self.set_blobs(layer, given[layer])
-            elif any(place.path not in self._owners for place in self.blob_maps[layer]):
-                self.report.notes.append(f"{weights.source} has no weights for layer '{layer}': it starts from fillers")
-        for layer in given:
-            if layer not in self.blob_maps and given[layer]:
-                self.report.notes.append(f"the weights of layer '{layer}' in {weights.source} belong to no layer here")
+        for file in files:
+            for layer, blobs in file.layers.items():
+                if layer in self.blob_maps and blobs:
+                    self.set_blobs(layer, blobs)
+                elif blobs:
+                    self.report.notes.append(f"the weights of layer '{layer}' in {file.source} belong to no layer here")
+        self.taken += files
+        if not files:
+            return
+        sources = " and ".join(file.source for file in files)
+        for layer, places in self.blob_maps.items():
+            given = any(file.layers.get(layer) for file in files)
+            if not given and any(place.path not in self._owners for place in places):
+                self.report.notes.append(f"{sources} has no weights for layer '{layer}': it starts from fillers")
 
     # Looking at a net ---------------------------------------------------------------------------------------------
 
@@ -233,7 +237,7 @@ class Model:
 
 def load_model(
     definition: str | Path,
-    weights: str | Path | None = None,
+    weights: str | Path | Sequence[str | Path] | None = None,
     *,
     phase: str | None = None,
     level: int = 0,
@@ -244,7 +248,8 @@ def load_model(
     """Open a net of Caffe.
 
     definition   a prototxt, or a caffemodel with the definition inside
-    weights      a .caffemodel or .caffemodel.h5; None: set_blobs, or start values
+    weights      a .caffemodel or .caffemodel.h5, or several, of which the later count; None: those inside of the
+                 definition, set_blobs, or start values
     phase        train or test: which layers are there, and how they behave; None: test, or train for the file of a
                  training that holds that net alone, as Caffe's snapshots do
     level, stages   what the rules of layers ask for
@@ -274,8 +279,10 @@ def load_model(
     model.feedings = fed
     if stored and wanted == "TRAIN":
         model.report.notes.append(f"the net inside of {definition} is that of TRAIN: it has no data for TEST")
-    if inside.layers or weights is not None:
-        model.take(inside if weights is None else read_weights(weights))
+    files = [weights] if isinstance(weights, str | Path) else weights or ()
+    given = [read_weights(file) for file in files] or ([inside] if inside.layers else [])
+    if given:
+        model.take(*given)
     return model
 
 

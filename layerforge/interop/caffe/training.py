@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from os.path import relpath
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from .feeding import Feeding, feedings, mapping_of, shapes_of
 from .filled import TOLD, filled
 from .message import Message
 from .model import Model
+from .reading import SUFFIXES
 from .rules import State, demand_phase, state_of
 from .solver import SolverDefinition
 from .state import load_state
@@ -125,7 +126,7 @@ def training_of(
     merged = merge(made[TRAIN], made.get(TEST))
     training = Training(merged, data, solver=_sections(solver), notes=notes)
     if solver is not None:
-        model.report.notes += [f"solver: {note}" for note in solver.notes]
+        model.report.notes += [f"solver: {note}" for note in [*solver.notes, *_other_net(solver, source)]]
         model.report.ignored += [(f"solver: {path}", place, why) for path, place, why in solver.ignored]
     left = {name: section for one in made.values() for name, section in one.inputs.items()}
     if data is not None and left:
@@ -138,8 +139,7 @@ def training_of(
     model.report.notes += [f"train.yaml: {note}" for note in notes]
     for one in made.values():
         twin = Model(one, model.whole, model.roots)
-        for file in model.taken:
-            twin.take(file)
+        twin.take(*model.taken)
         training.arrays |= twin.arrays
     return training
 
@@ -182,6 +182,14 @@ def _states(solver: SolverDefinition | None) -> dict[str, State]:
     if solver is None:
         return {TRAIN: State(), TEST: State()}
     return {TRAIN: solver.run.train_state, TEST: next(iter(solver.run.test_states), State())}
+
+
+def _other_net(solver: SolverDefinition, source: str) -> list[str]:
+    """A note where a solver names another net than the definition that is imported; folders may differ."""
+    named = solver.run.net
+    if not named or Path(source).suffix in SUFFIXES or PurePosixPath(named).name == Path(source).name:
+        return []
+    return [f"it is for the net {named}, and is written down for {source}, which was imported"]
 
 
 def _sections(solver: SolverDefinition | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from layerforge.data.lmdb_writing import write_lmdb, write_mean_image
 from layerforge.interop.caffe import opencv_child
 from layerforge.net import Net
 from layerforge.schema.registry import LAYERS
+from layerforge.snapshot import read_snapshot
 
 DATA = """layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: {phase} }}
   transform_param {{ {transform} }}
@@ -409,6 +410,49 @@ def test_a_phase_of_the_nets_own_state_is_refused_for_training(
     net = definition(tmp_path, LEVELS.replace("level: 2", "phase: TRAIN"))
     assert imported(net, "-o", tmp_path / "out") == 2
     assert "net.prototxt:1:9" in capsys.readouterr().err
+
+
+DUMMY = """layer { name: "d" type: "DummyData" top: "data" top: "label" dummy_data_param {
+  shape { dim: 4 dim: 5 } shape { dim: 4 } data_filler { type: "gaussian" } data_filler { value: 1 } } }\n"""
+
+
+def weights_of(place: Path, name: str, value: float) -> Path:
+    """A file of weights for the net of DUMMY, all of one value."""
+    from layerforge.interop import caffe
+
+    model = caffe.load_model(definition(place, DUMMY + NET))
+    model.set_blobs("fc", [np.full((3, 5), value), np.full(3, value)])
+    caffe.save_model(model.net(), place / "w.prototxt", place / name)
+    return place / name
+
+
+def started_from(place: Path, folder: str, *options: object) -> float:
+    """What the weights of an imported net are."""
+    assert imported(place / "net.prototxt", *options, "-o", place / folder) == 0
+    return float(read_snapshot(place / folder / "weights.h5")[0]["params/fc/weight"][0, 0])
+
+
+def test_a_solver_names_weights_to_start_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, other = weights_of(tmp_path, "a.caffemodel", 2), weights_of(tmp_path, "b.caffemodel", 3)
+    said = SOLVER.replace("net.prototxt", "other/train_val.prototxt")
+    solver = definition(tmp_path, said + "weights: 'a.caffemodel'", "solver.prototxt")
+    assert started_from(tmp_path, "named", "--solver", solver) == 2
+    assert "it is for the net other/train_val.prototxt" in capsys.readouterr().err
+    assert started_from(tmp_path, "given", other, "--solver", solver) == 3
+    assert f"its weights {first} are left aside" in capsys.readouterr().err
+    definition(tmp_path, SOLVER + "weights: 'a.caffemodel, b.caffemodel'", "solver.prototxt")
+    assert started_from(tmp_path, "both", "--solver", solver) == 3
+    assert "it is for the net" not in capsys.readouterr().err
+
+
+def test_weights_of_a_solver_that_are_not_there_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = definition(tmp_path, DUMMY + NET)
+    solver = definition(tmp_path, SOLVER + "weights: 'missing.caffemodel'", "solver.prototxt")
+    assert imported(net, "--solver", solver, "-o", tmp_path / "out") in (2, 3)
+    assert "missing.caffemodel" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_layers_of_type_python_are_those_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
