@@ -82,7 +82,20 @@ class Comparison:
     @property
     def equal(self) -> bool:
         """Whether nothing differs, and something was compared."""
-        return not any(row.wrong for row in self.rows)
+        return self.compared > 0 and not any(row.wrong for row in self.rows)
+
+    @property
+    def compared(self) -> int:
+        """How many rows compare numbers."""
+        return sum(not np.isnan(row.largest) for row in self.rows)
+
+    @property
+    def told(self) -> str:
+        """The result in a few words."""
+        wrong = sum(row.wrong for row in self.rows)
+        if not self.compared:
+            return "nothing was compared"
+        return f"{wrong} of {self.compared} differ" if wrong else f"all {self.compared} are equal"
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from support.pages import run_apart
 from support.tools import demand
 
 from layerforge.cli import main
+from layerforge.cli.import_command import table
 from layerforge.config.document import Config
 from layerforge.config.yaml_file import parse_yaml
 from layerforge.data.lmdb_writing import write_lmdb, write_mean_image
 from layerforge.interop.caffe import opencv_child
+from layerforge.interop.caffe.against import Comparison, Row
 from layerforge.net import Net
 from layerforge.schema.registry import LAYERS
 from layerforge.snapshot import read_snapshot
@@ -302,6 +304,15 @@ def test_a_reference_may_name_layers_or_blobs(tmp_path: Path, capsys: pytest.Cap
     assert imported(*lenet("--reference", tmp_path / "other.npz", "-o", tmp_path / "c")) == 1
     np.savez(tmp_path / "unknown.npz", **values | {"out/nothing": x})
     assert imported(*lenet("--reference", tmp_path / "unknown.npz", "-o", tmp_path / "d")) == 2
+
+
+@pytest.mark.parametrize("rows", [[], [Row("", "a", float("nan"), 1e-5, "not compared: it reads labels")]])
+def test_what_compares_nothing_is_not_equal(rows: list[Row]) -> None:
+    compared = Comparison("OpenCV", rows)
+    assert not compared.equal
+    assert table(compared)[-1].startswith("nothing was compared")
+    assert Comparison("OpenCV", [*rows, Row("", "b", 0.0, 1e-5)]).equal
+    assert not Comparison("OpenCV", [*rows, Row("", "b", 0.0, 1e-5), Row("", "c", 1.0, 1e-5)]).equal
 
 
 def test_opencv_computes_every_layer_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
