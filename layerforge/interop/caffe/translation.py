@@ -159,6 +159,7 @@ class _Walk:
         self.copies: dict[tuple[int, int], Stream] = {}  # by layer and bottom, where splits have names
         self.casts: dict[tuple[str, str], Stream] = {}
         self.learning = Learning()
+        self.asked: set[str] = set()  # inputs whose gradient a layer asks for
         self.force = bool(done.net.get("force_backward"))
 
     # One layer ----------------------------------------------------------------------------------------------------
@@ -185,6 +186,7 @@ class _Walk:
             else:
                 self._convert(site)
             self.learning.read(site)
+            self._ask(number, site)
         except LayerForgeError as error:
             self._failed(site, entry, error)
         self._account(site, entry)
@@ -217,7 +219,7 @@ class _Walk:
         self._weigh(site, weights)
 
     def _cut(self, site: Site) -> None:
-        """propagate_down: false stops the gradient; true asks for that of an input."""
+        """propagate_down: false stops the gradient; true asks for that of an input, see `_ask`."""
         given = site.layer.get("propagate_down")
         if given and len(given) != len(site.bottoms):
             told = f"{len(given)} propagate_down for {len(site.bottoms)} bottom(s)"
@@ -226,6 +228,19 @@ class _Walk:
             stream = site.bottoms[i]
             if not down and stream.spec.is_real:
                 (site.bottoms[i],) = site.emit("Detach", stream, part=f"detach{i}" if i else "detach")
+
+    def _ask(self, number: int, site: Site) -> None:
+        """With propagate_down: true a layer that learns computes the gradient of an input, too.
+
+        As in Caffe one that learns nothing runs no backward for that, nor does the copying for several readers.
+        """
+        fixed = {number for number, spec in enumerate(site.layer.get("param")) if spec.get("lr_mult") == 0}
+        if all(blob.namespace == "state" or number in fixed for number, blob in enumerate(site.blobs)):
+            return
+        versions = self.done.names.bottoms[number]
+        for version, down in zip(versions, site.layer.get("propagate_down"), strict=False):
+            if down and version is not None and len(version.readers) == 1:
+                self.asked.add(version.name)
 
     @staticmethod
     def _weigh(site: Site, weights: Sequence[float]) -> None:
@@ -244,6 +259,9 @@ class _Walk:
         given = site.param("input_param").get("shape") if site.type == "Input" else []
         if site.type == "Input" and len(given) not in (0, 1, len(versions)):
             raise site.invalid(f"{len(given)} shapes for {len(versions)} top(s)", site.layer, "input_param")
+        if any(loss_weights(site.layer)):
+            hint = "give it to a layer that computes something, such as a Power"
+            raise site.unsupported("a loss_weight of what is given to the net", site.layer, "loss_weight", hint=hint)
         if not given:
             self._demand_shapes(site, versions)
         if site.type in UNREAD:
@@ -336,8 +354,8 @@ class _Walk:
         ]
         trains = any(made.layer.param_decls for site in done.sites for made in site.made)
         loses = any(any(weights) for weights in map(_weights_or_none, done.net.get("layer")))
-        if self.force or not (trains and loses):
-            for section in done.inputs.values():
+        for name, section in done.inputs.items():
+            if self.force or not (trains and loses) or name in self.asked:
                 section["grad"] = True
         foreign = (layer.get("name") for layer in done.net.get("layer"))
         done.report.layers = {old: new for old, new in zip(foreign, done.names.layers, strict=True) if old != new}
