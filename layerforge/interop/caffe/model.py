@@ -88,10 +88,8 @@ class Model:
     @cached_property
     def _with_splits(self) -> Translation:
         """The same with a name for each copy of a blob, as Caffe has them."""
-        shapes = {name: section["shape"] for name, section in self.translation.inputs.items()}
-        made = translate(
-            self.definition, self.phase, self.report.source, shapes=shapes, roots=self.roots, splits=True
-        )
+        named = {"shapes": self.translation.shapes, "roots": self.roots}
+        made = translate(self.definition, self.phase, self.report.source, splits=True, **named)
         raise_all(made.errors)
         return made
 

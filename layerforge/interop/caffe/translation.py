@@ -76,6 +76,7 @@ class Translation:
     sites     each of Caffe's layers with what became of it
     names     what things are called
     report    the account of it
+    shapes    those of inputs that were said beside the definition, by Caffe's names
     errors    everything that is wrong
     """
 
@@ -83,6 +84,7 @@ class Translation:
     phase: str
     report: Report
     names: Names
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     layers: list[dict[str, Any]] = field(default_factory=list)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
@@ -109,7 +111,7 @@ def translate(
     """
     layers = [_with_top(layer) for layer in net.get("layer")]
     names = Names(layers, lambda layer: layer.get("type") in FEEDING, _loses)
-    translation = Translation(net, phase, Report("Caffe", source), names)
+    translation = Translation(net, phase, Report("Caffe", source), names, dict(shapes or {}))
     translation.errors += names.errors
     translation.errors += _unknown_fields(net)
     walk = _Walk(translation, dict(shapes or {}), dict(feeds or {}), roots, splits)

@@ -441,6 +441,19 @@ def test_an_input_gets_its_shape_from_the_caller(tmp_path: Path) -> None:
     assert opened(tmp_path, text, inputs={"data": (3, 5)}).net().params["fc"]["weight"].data.shape == (4, 5)
 
 
+@pytest.mark.parametrize("name", ["phase", "backward", "copy", "outputs"])
+def test_a_shape_from_the_caller_counts_for_an_input_with_another_name_here(name: str, tmp_path: Path) -> None:
+    text = DATA.replace("top: 'data'", f"top: '{name}'") + product("fc", name)
+    net = opened(tmp_path, text, inputs={name: (7, 4)}).net(keep="all")
+    assert net.graph.inputs[f"{name}_"].shape == (7, 4)
+
+
+def test_data_with_another_name_here_keep_their_shape(tmp_path: Path) -> None:
+    sizes = "batch_size: 2 channels: 3 height: 4 width: 5"
+    text = f"layer {{ name: 'd' type: 'MemoryData' top: 'copy' top: 'label' memory_data_param {{ {sizes} }} }}\n"
+    assert opened(tmp_path, text + product("fc", "copy")).net(keep="all").graph.inputs["copy_"].shape == (2, 3, 4, 5)
+
+
 def test_names_with_a_slash_keep_it(tmp_path: Path) -> None:
     shared = "param { name: 'w' }"
     model = opened(tmp_path, DATA + product("a/fc", "data", more=shared) + product("b/fc", "a/fc", more=shared))
