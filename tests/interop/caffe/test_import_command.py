@@ -207,6 +207,24 @@ def test_what_is_wrong_with_data_is_refused(
     assert not (place / "out").exists()
 
 
+def test_fields_of_data_layers_that_change_nothing_are_listed(place: Path) -> None:
+    text = with_data().replace("backend: LMDB", "backend: LMDB prefetch: 7")
+    memory = """layer { name: "m" type: "MemoryData" top: "data" top: "label" transform_param { force_color: true }
+      memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 } }\n"""
+    for name, content in (("data", text), ("memory", memory + NET)):
+        assert imported(definition(place, content), "-o", place / name) == 0
+    pages = {name: json.loads((place / name / "fidelity.json").read_text())["ignored"] for name in ("data", "memory")}
+    assert [one["field"] for one in pages["data"]] == ["layer data: data_param.prefetch"] * 2  # of TEST and of TRAIN
+    assert len({one["place"] for one in pages["data"]}) == 2
+    assert [one["field"] for one in pages["memory"]] == ["layer m: transform_param.force_color"]
+
+
+def test_colours_that_contradict_each_other_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = with_data("force_color: true force_gray: true", "force_color: true force_gray: true")
+    assert imported(definition(place, text), "-o", place / "out") == 2
+    assert "force_color and force_gray are both set" in capsys.readouterr().err
+
+
 def test_all_that_is_unsupported_is_told_with_its_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
 layer { name: "a" type: "Nothing" bottom: "x" top: "a" }
