@@ -49,6 +49,7 @@ class Feeding:
     shape      of a sample of the first top as it is stored, None where that is not known
     specs      of the tops, as far as they are known, with the batch axis
     notes      what is to be known of it
+    missing    the files that are not here, in words
     ignored    (path of a field, place, why): what changes nothing here
     """
 
@@ -61,6 +62,7 @@ class Feeding:
     shape: tuple[int, ...] | None = None
     specs: dict[str, Spec] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     ignored: list[tuple[str, Place, str]] = field(default_factory=list)
 
     @property
@@ -144,14 +146,15 @@ def tell(report: Report, found: Sequence[Feeding]) -> None:
     """Say in the report of a model what its data layers do."""
     for one in found:
         report.entry(one.layer.get("name")).notes += one.notes
-        list_ignored(report, one)
+        list_read(report, one)
         if one.transform:
             report.preprocessing |= {f"{one.tops[0]}: {key}": value for key, value in one.transform.items()}
         report.preprocessing |= {f"{one.tops[0]}: {key}": value for key, value in one.augment.items()}
 
 
-def list_ignored(report: Report, one: Feeding) -> None:
-    """List in a report the fields of a data layer that change nothing, once."""
+def list_read(report: Report, one: Feeding) -> None:
+    """List in a report the files of a data layer that are not here, and its fields that change nothing, once each."""
+    report.notes += [told for told in map(one.said, one.missing) if told not in report.notes]
     who = f"layer {one.layer.get('name')}: "
     found = [(f"{who}{path}", str(place), why) for path, place, why in one.ignored]
     report.ignored += [entry for entry in found if entry not in report.ignored]
@@ -307,6 +310,8 @@ def _transform(made: Feeding, roots: Sequence[Path], phase: str) -> None:
         made.transform["mean_file"] = str(below(p.get("mean_file"), roots, p.place("mean_file")))
         if Path(made.transform["mean_file"]).exists():
             made.shape = read_mean_image(made.transform["mean_file"]).shape
+        else:
+            made.missing.append(f"its mean image is not here: {made.transform['mean_file']}")
     if size := p.get("crop_size"):
         made.augment["random_crop"] = {"size": [size, size]}
     if p.get("mirror"):
@@ -343,7 +348,7 @@ def _measure(made: Feeding) -> None:
         specs = section.sample_specs("train")
         made.specs = {name: spec.with_shape((made.batch, *spec.shape)) for name, spec in specs.items()}
         return
-    made.notes.append(f"its data are not here: {made.feed['path']}")
+    made.missing.append(f"its data are not here: {made.feed['path']}")
     if made.feed["type"] == "HDF5":
         return
     if made.shape is None and made.crop and made.channels:

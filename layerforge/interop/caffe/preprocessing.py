@@ -15,10 +15,12 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...config.scaling import Transform
+from ...data.array_reader import ArrayReader
 from ...data.image_form import ImageForm
 from ...data.image_reader import ImageReader
 from ...data.kinds import Kind
 from ...data.mean_image import read_mean_image
+from ...data.reader import Reader
 from ...data.transform import InputTransform
 from ...graph.signature import Signature
 from ...net import Net
@@ -28,6 +30,7 @@ from ...training.checkpoints import TRANSFORM
 from .model import Model
 
 CHANNELS = {1: "gray", 3: "bgr"}
+UNKNOWN = "net.yaml takes prepared arrays, no images, until --mean-file, --mean-value, --scale or --color are given"
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,11 @@ def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
     Errors   ConfigError for a statement that does not fit the net; DataError for a mean image that cannot be read
     """
     feeding = next((one for one in model.feedings if one.transform), None)
-    if feeding is None and not stated.anything:
-        return None
     found = {name: section["shape"] for name, section in model.config.get("inputs", {}).items()}
+    if feeding is None and not stated.anything:
+        if (image := _image(found)) is not None:
+            model.report.preprocessing |= {f"images of {image}": UNKNOWN}
+        return None
     blob = feeding.tops[0] if feeding is not None else None
     name = model.first_version(blob) if blob is not None else _image(found)
     shape = found.get(name) if name is not None else None
@@ -93,8 +98,7 @@ def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
         return None
     values = _values(feeding.transform if feeding is not None else {}, stated)
     if feeding is not None and not stated.mean_file and not Path(values.get("mean_file", ".")).exists():
-        told = f"its mean image is not here: {values['mean_file']}; net.yaml takes prepared arrays, no images"
-        model.report.entry(feeding.layer.get("name")).notes.append(told)
+        model.report.notes.append(feeding.said(f"without its mean image {UNKNOWN}"))
         return None
     color = stated.color or CHANNELS[shape[1]]
     if (color == "gray") != (shape[1] == 1):
@@ -148,16 +152,23 @@ def _values(found: Mapping[str, Any], stated: Stated) -> dict[str, Any]:
 def signed(model: Model, net: Net, made: Preprocessing | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of a net for a file of weights, and what the file says of it: with how images become its input.
 
-    Labels are said to be indices, as the data sections of train.yaml give them.
+    Where that is not known arrays are taken as the net sees them, and images are refused. Labels are said to be
+    indices, as the data sections of train.yaml give them.
     """
     meta, arrays = weights_meta(net), net.arrays()
-    found = Signature.of(net.graph, (), None if made is None else made.reader.plain())
+    raw = {name: spec.with_shape(spec.shape[1:]) for name, spec in net.graph.inputs.items()}
+    reader = ArrayReader(raw, images=False) if made is None else made.reader
+    found = Signature.of(net.graph, (), reader.plain())
     labels = {
         model.first_version(one.tops[1]) for one in model.feedings if one.feed and one.feed.get("label") is not None
     }
     inputs = {name: Spec(spec.shape, role="index") if name in labels else spec for name, spec in found.inputs.items()}
     meta["signature"] = replace(found, inputs=inputs).plain
-    if made is None:
-        return arrays, meta
-    meta["kinds"] = {name: kind.plain for name, kind in made.transform.kinds.items()}
-    return arrays | {TRANSFORM + name: array for name, array in made.transform.state().items()}, meta
+    transform = _as_given(reader) if made is None else made.transform
+    meta["kinds"] = {name: kind.plain for name, kind in transform.kinds.items()}
+    return arrays | {TRANSFORM + name: array for name, array in transform.state().items()}, meta
+
+
+def _as_given(reader: Reader) -> InputTransform:
+    """That of arrays which are what the net sees."""
+    return InputTransform({name: (np.float64(1), np.float64(0)) for name, spec in reader.specs.items() if spec.is_real})

@@ -23,7 +23,7 @@ from ...solvers.solver import Solver
 from ...training.checkpoints import state_bytes
 from . import rules
 from .conversion import Made, Unsupported
-from .feeding import Feeding, feedings, list_ignored, mapping_of, shapes_of
+from .feeding import Feeding, feedings, list_read, mapping_of, shapes_of
 from .filled import TOLD, filled
 from .message import Message
 from .model import Model
@@ -127,7 +127,7 @@ def training_of(
     training = Training(merged, data, solver=_sections(solver), notes=notes)
     for found, _ in fed.values():
         for one in found:
-            list_ignored(model.report, one)
+            list_read(model.report, one)
     if solver is not None:
         model.report.notes += [f"solver: {note}" for note in [*solver.notes, *_other_net(solver, source)]]
         model.report.ignored += [(f"solver: {path}", place, why) for path, place, why in solver.ignored]
