@@ -27,6 +27,7 @@ from ...net import Net
 from ...run.stored_arrays import weights_meta
 from ...schema.errors import ConfigError
 from ...training.checkpoints import TRANSFORM
+from .feeding import Feeding
 from .model import Model
 
 CHANNELS = {1: "gray", 3: "bgr"}
@@ -51,7 +52,23 @@ class Stated:
     @property
     def anything(self) -> bool:
         """Whether the owner states anything."""
-        return any((self.scale is not None, self.mean, self.mean_file, self.color))
+        return bool(self.options)
+
+    @property
+    def options(self) -> list[str]:
+        """The options of the command that state something."""
+        given = {"--mean-file": self.mean_file, "--mean-value": self.mean, "--color": self.color}
+        found = [option for option, value in given.items() if value]
+        return found if self.scale is None else [*found, "--scale"]
+
+    def hold_for(self, one: Feeding) -> bool:
+        """Let all this hold for the images of a data layer, and tell whether it is a source of images."""
+        if not self.anything or one.feed is None or one.feed["type"] not in ("LMDB", "ImageList"):
+            return False
+        one.transform = _values(one.transform, self)
+        if self.color is not None:
+            one.feed["color"] = self.color
+        return True
 
 
 @dataclass(frozen=True)
@@ -61,20 +78,26 @@ class Preprocessing:
     blob       the input
     reader     what makes bytes of images
     transform  what makes numbers of bytes
+    values     the same as a configuration has it
     """
 
     blob: str
     reader: ImageReader
     transform: InputTransform
+    values: Mapping[str, Any]
 
     @property
     def told(self) -> dict[str, Any]:
-        """For the report."""
-        form = self.reader.form
+        """For the report, with the mean as Caffe has it: subtracted before the scale."""
+        form, scale = self.reader.form, self.values.get("scale", 1.0)
         made = {"images of": self.blob, "size": f"{form.size[0]} x {form.size[1]}", "channels": form.color}
         if self.transform.crop is not None:
             made["the middle of"] = "{} x {}".format(*self.transform.crop)
-        return made
+        if "mean_file" in self.values:
+            made["mean file"] = self.values["mean_file"]
+        if "mean" in self.values:
+            made["mean value"] = ", ".join(f"{mean / scale:.9g}" for mean in np.atleast_1d(self.values["mean"]))
+        return {**made, "scale": f"{scale:.9g}"}
 
 
 def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
@@ -118,7 +141,10 @@ def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
     fitted = InputTransform.fit(transform, {name: spec}, [(name,)], raw, crop)
     fitted.kinds = {name: Kind("uint8", 0.0, 255.0, spec.shape)}
     form = ImageForm(size, color, resize=size, antialias=False)
-    return Preprocessing(name, ImageReader({name: spec}, form, {}, name), fitted)
+    if feeding is not None:
+        for key in feeding.transform:  # what holds is told with the rest
+            model.report.preprocessing.pop(f"{blob}: {key}", None)
+    return Preprocessing(name, ImageReader({name: spec}, form, {}, name), fitted, values)
 
 
 def _image(inputs: Mapping[str, Sequence[int]]) -> str | None:

@@ -27,6 +27,7 @@ from .feeding import Feeding, feedings, list_read, mapping_of, shapes_of
 from .filled import TOLD, filled
 from .message import Message
 from .model import Model
+from .preprocessing import Stated
 from .reading import SUFFIXES
 from .rules import State, demand_phase, state_of
 from .solver import SolverDefinition
@@ -92,11 +93,13 @@ def training_of(
     asked: State,
     inputs: Mapping[str, Sequence[int]],
     solver: SolverDefinition | None = None,
+    stated: Stated | None = None,
 ) -> Training | None:
     """What train.yaml of a model says; None for a definition that nothing learns from.
 
     asked     the level and the stages that the user asks for
     solver    what a solver.prototxt says
+    stated    what the owner states of its images, in the place of what its data layers say
 
     Errors   ConfigErrors, all at once, for what is not supported in one of the phases
     """
@@ -120,6 +123,9 @@ def training_of(
     notes: list[str] = []
     if not any(one.feed for found, _ in fed.values() for one in found):
         _take_dummies(made, fed, notes)
+    sources = [one for found, _ in fed.values() for one in found]
+    if stated is not None and [one for one in sources if stated.hold_for(one)]:
+        notes.append(f"Images are prepared as the import says with {', '.join(stated.options)}.")
     data = _section(fed, notes)
     if data is not None and data[1] is None:
         made.pop(TEST, None)
