@@ -90,7 +90,7 @@ class Comparison:
         return sum(not np.isnan(row.largest) for row in self.rows)
 
     @property
-    def told(self) -> str:
+    def result(self) -> str:
         """The result in a few words."""
         wrong = sum(row.wrong for row in self.rows)
         if not self.compared:
