@@ -128,8 +128,7 @@ def training_of(
     merged = merge(made[TRAIN], made.get(TEST))
     training = Training(merged, data, solver=_sections(solver), notes=notes)
     for found, _ in fed.values():
-        for one in found:
-            list_ignored(model.report, one)
+        list_ignored(model.report, found)
     if solver is not None:
         model.report.notes += [f"solver: {note}" for note in [*solver.notes, *_other_net(solver, source)]]
         model.report.ignored += [(f"solver: {path}", place, why) for path, place, why in solver.ignored]
