@@ -12,8 +12,7 @@ from ...net import Net
 from ...run.access import by_name
 from ...run.views import BlobError, write
 from .conversion import BlobMap
-
-PHASES = {"TRAIN": "train", "TEST": "eval"}
+from .rules import PHASES
 
 
 class ImportedNet(Net):

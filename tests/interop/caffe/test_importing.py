@@ -192,6 +192,53 @@ def test_propagate_down_cuts(tmp_path: Path) -> None:
     assert not model.blob(net, "a").grad.any()
 
 
+FROZEN = "param { lr_mult: 0 } param { lr_mult: 0 }"
+
+
+@pytest.mark.parametrize(
+    ("first", "asked"),
+    [
+        (product("fc", "data", more="propagate_down: true"), True),
+        (product("fc", "data", more="propagate_down: true param { lr_mult: 0 }"), True),
+        (product("a", "data", more=f"propagate_down: true {FROZEN}") + product("fc", "a"), False),
+        (layer("ReLU", "relu", "data", "r", "propagate_down: true") + product("fc", "r"), False),
+        (layer("TanH", "other", "data", "other") + product("fc", "data", more="propagate_down: true"), False),
+        (product("fc", "data"), False),
+    ],
+)
+def test_propagate_down_asks_for_the_gradient_of_an_input(first: str, asked: bool, tmp_path: Path) -> None:
+    model = opened(tmp_path, DATA + LABEL + first + LOSS)
+    model.set_blobs("fc", [random((4, 4)), random((4,), 1)])
+    assert model.config["inputs"]["data"].get("grad", False) == asked
+    net = model.net()
+    net.forward(data=random((3, 4), 2), label=np.array([0, 1, 2]))
+    net.backward()
+    expected = net.blobs["fc"].grad @ random((4, 4)) if asked else np.zeros((3, 4))
+    np.testing.assert_allclose(model.blob(net, "data").grad, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "noted"),
+    [
+        (layer("ReLU", "relu", "data", "r") + product("fc", "r", more="propagate_down: true"), True),
+        (layer("TanH", "other", "data", "other") + product("fc", "data", more="propagate_down: true"), True),
+        (product("r", "data") + product("fc", "r", more="propagate_down: true"), False),
+        (product("fc", "data", more="propagate_down: true"), False),
+    ],
+)
+def test_a_gradient_that_is_asked_for_and_not_computed_is_noted(first: str, noted: bool, tmp_path: Path) -> None:
+    notes = opened(tmp_path, DATA + LABEL + first + LOSS).report.entry("fc").notes
+    assert any("nothing learned makes" in note for note in notes) == noted
+
+
+@pytest.mark.parametrize("weight", ["loss_weight: 0.5", "loss_weight: 1"])
+def test_a_loss_weight_of_what_is_given_is_refused(weight: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a loss_weight of what is given to the net") as caught:
+        opened(tmp_path, DATA.replace("top:", f"{weight} top:") + product("fc", "data"))
+    assert caught.value.place.line == 1
+    assert opened(tmp_path, DATA.replace("top:", "loss_weight: 0 top:") + product("fc", "data")).report.exact
+
+
 def test_any_blob_may_have_a_loss_weight(tmp_path: Path) -> None:
     model = opened(tmp_path, DATA + product("fc", "data", more="loss_weight: 0.5"))
     model.set_blobs("fc", [random((4, 4)), random((4,), 1)])
@@ -406,6 +453,19 @@ def test_an_input_gets_its_shape_from_the_caller(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="shape of 'data' is not known"):
         opened(tmp_path, text)
     assert opened(tmp_path, text, inputs={"data": (3, 5)}).net().params["fc"]["weight"].data.shape == (4, 5)
+
+
+@pytest.mark.parametrize("name", ["phase", "backward", "copy", "outputs"])
+def test_a_shape_from_the_caller_counts_for_an_input_with_another_name_here(name: str, tmp_path: Path) -> None:
+    text = DATA.replace("top: 'data'", f"top: '{name}'") + product("fc", name)
+    net = opened(tmp_path, text, inputs={name: (7, 4)}).net(keep="all")
+    assert net.graph.inputs[f"{name}_"].shape == (7, 4)
+
+
+def test_data_with_another_name_here_keep_their_shape(tmp_path: Path) -> None:
+    sizes = "batch_size: 2 channels: 3 height: 4 width: 5"
+    text = f"layer {{ name: 'd' type: 'MemoryData' top: 'copy' top: 'label' memory_data_param {{ {sizes} }} }}\n"
+    assert opened(tmp_path, text + product("fc", "copy")).net(keep="all").graph.inputs["copy_"].shape == (2, 3, 4, 5)
 
 
 def test_names_with_a_slash_keep_it(tmp_path: Path) -> None:
