@@ -252,7 +252,8 @@ def load_model(
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
              column; DataError (exit 3) for a damaged file, and for weights that do not fit
     """
-    wanted = {"EVAL": "TEST"}.get((phase or "test").upper(), (phase or "test").upper())
+    named = "TEST" if phase is None else str(phase).upper()
+    wanted = {"EVAL": "TEST"}.get(named, named)
     if wanted not in PHASES:
         raise ConfigError(f"phase must be train or test, got '{phase}'")
     problems: list[LayerForgeError] = []

@@ -432,3 +432,9 @@ def test_absurd_sizes_and_fillers_are_refused_when_the_definition_is_read(text: 
     with pytest.raises(ConfigError, match=told) as caught:
         opened(tmp_path, text)
     assert caught.value.place.line > 0
+
+
+@pytest.mark.parametrize("phase", ["tests", "", 0, 1])
+def test_a_phase_that_there_is_not(phase: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"phase must be train or test, got '{phase}'"):
+        opened(tmp_path, DATA, phase=phase)
