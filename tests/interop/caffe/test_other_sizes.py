@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from layerforge.interop import caffe
+from layerforge.schema.errors import ConfigError
 
 IMAGES, OTHERS = (2, 4, 6, 7), (3, 4, 9, 5)
 
@@ -83,3 +84,21 @@ def test_a_loss(kind: str, axis: int, kept: bool, tmp_path: Path) -> None:
     found = results(*opened(tmp_path / "n.prototxt", definition, first, labels_for(first), *more), None, *bottoms)
     for one, there in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, there)
+
+
+WRITTEN_IN = {
+    "split axis": "type: 'Reshape' reshape_param { shape { dim: -1 dim: 2 } axis: 1 num_axes: 1 }",
+    "places of maxima": "top: 't1' type: 'Pooling' pooling_param { kernel_size: 3 pad: 2 stride: 3 round_mode: FLOOR }",
+}
+
+
+@pytest.mark.parametrize("definition", WRITTEN_IN.values(), ids=WRITTEN_IN)
+def test_where_a_size_is_written_in_another_one_is_an_error(definition: str, tmp_path: Path) -> None:
+    _, net = opened(tmp_path / "net.prototxt", definition, IMAGES)
+    net.forward(b0=np.zeros(IMAGES, np.float32))
+    other = (2, 4, 12, 14)
+    told = r"(?s)blob 't0' has shape .* Caffe's has .*inputs=\{'b0': \[2, 4, 12, 14\]\}"
+    with pytest.raises(ConfigError, match=told):
+        net.forward(b0=np.zeros(other, np.float32))
+    again = caffe.load_model(tmp_path / "net.prototxt", phase="train", inputs={"b0": other})
+    assert again.net(keep="all").forward(b0=np.zeros(other, np.float32))
