@@ -35,6 +35,10 @@ ASIDE = {  # fields of a net, and why they are left aside
     **dict.fromkeys((*(f"default_{name}" for name in PRECISION), "global_grad_scale"), OF_DTYPE),
 }
 NOT_IN_PLACE = ("AbsVal", "Flatten", "Reshape", "Split")
+RIGHT_IN_PLACE = (  # types that need nothing in backward which they overwrote, or say themselves what they do
+    *("BatchNorm", "Bias", "BN", "BNLL", "Clip", "Dropout", "ELU", "Exp", "PReLU", "Python", "ReLU", "ReLU6", "Scale"),
+    *("SELU", "SeLU", "SeLu", "Selu", "Sigmoid", "Softmax", "Swish", "TanH", "Threshold"),
+)
 UNREAD = (  # types that give data which no source reads: their tops are inputs of the net
     *("WindowData", "AnnotatedData", "VideoData", "DenseImageData", "ImageSegData", "ImageLabelmapData", "BboxData"),
 )
@@ -210,7 +214,17 @@ class _Walk:
             raise site.invalid("it cannot run in place", site.layer, "top", hint="give its top a name of its own")
         self._cut(site)
         conversion(site)
+        if shared:
+            self._tell_of_place(site)
         self._weigh(site, weights)
+
+    @staticmethod
+    def _tell_of_place(site: Site) -> None:
+        """A note for a layer in place whose backward reads, in Caffe, what forward or backward has overwritten."""
+        p = site.param("eltwise_param") if site.type == "Eltwise" else None
+        plain_sum = p is not None and p.get("operation") == "SUM" and not p.get("coeff")
+        if site.type not in RIGHT_IN_PLACE and not plain_sum:
+            site.note("in place Caffe computes gradients from what it has overwritten: here they are exact")
 
     def _cut(self, site: Site) -> None:
         """propagate_down: false stops the gradient; true asks for that of an input."""

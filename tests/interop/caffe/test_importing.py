@@ -438,3 +438,9 @@ def test_absurd_sizes_and_fillers_are_refused_when_the_definition_is_read(text: 
 def test_a_phase_that_there_is_not(phase: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"phase must be train or test, got '{phase}'"):
         opened(tmp_path, DATA, phase=phase)
+
+
+def test_only_a_gaussian_can_be_sparse(tmp_path: Path) -> None:
+    text = DATA + product("fc", "data", param="weight_filler { type: 'xavier' sparse: 2 }")
+    with pytest.raises(ConfigError, match="the filler xavier cannot be sparse"):
+        opened(tmp_path, text)
