@@ -148,20 +148,22 @@ def interp(site: Site) -> None:
 
 
 def _interpolated(site: Site, p: Message, x: Stream) -> list[int]:
-    """Height and width of the top: of the second bottom, by factors, or said, in this order."""
+    """Height and width of the top: of the second bottom, by one factor alone, said, or by both factors, in this order."""
     factors = [name for name in ("shrink_factor", "zoom_factor") if p.has(name)]
     if (len(site.bottoms) == 2) != p.get("use_blob_size"):
         raise site.invalid("a second bottom and use_blob_size belong together", site.layer, "bottom")
     if p.get("use_blob_size"):
         site.harmless(p, "height", "width", "shrink_factor", "zoom_factor", why="use_blob_size says the size")
         return list(with_samples(site, site.bottoms[1]).shape[2:])
-    if factors:
-        site.harmless(p, "height", "width", why=f"{factors[0]} says the size")
+    size = [p.get("height"), p.get("width")]
+    if len(factors) == 2 and p.has("height") and p.has("width"):
+        site.harmless(p, *factors, why="height and width say the size")
+    elif factors:
+        site.harmless(p, "height", "width", why="the factors say the size")
         shrink, zoom = p.get("shrink_factor"), p.get("zoom_factor")
         if min(shrink, zoom) < 1:
             raise site.invalid("shrink_factor and zoom_factor must be at least 1", p, factors[0])
         return [((length - 1) // shrink) * zoom + 1 for length in x.shape[2:]]
-    size = [p.get("height"), p.get("width")]
     if min(size) < 1:
         raise site.invalid("no size: height and width, or a factor", p)
     return size
