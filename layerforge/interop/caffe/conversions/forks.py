@@ -130,7 +130,7 @@ def lstm(site: Site) -> None:
     site.count((1, 2), 1)
     p, x = site.param("lstm_param"), site.real(site.bottoms[0])
     size, samples = p.get("num_output"), p.get("batch_size")
-    if size < 1 or samples < 1 or not x.ndim or x.shape[0] % samples:
+    if size < 1 or samples < 1 or not x.ndim or not x.shape[0] or x.shape[0] % samples:
         raise site.invalid(f"num_output {size}, and batch_size {samples} of a bottom of shape {x.shape}", p)
     _clipping(site, p)
     steps = x.shape[0] // samples
@@ -144,8 +144,7 @@ def lstm(site: Site) -> None:
         site.note("the fork's gradient of the recurrent weight also counts steps that begin anew; here it is exact")
     (y,) = site.emit("LSTM", bottoms, part="passes", **options)
     made = site.made[-1]
-    rows = range(4 * size)
-    order = [*rows[: 2 * size], *rows[3 * size :], *rows[2 * size : 3 * size]]  # from i, f, o, g to i, f, g, o
+    order = (0, 1, 3, 2)  # from the fork's gates i, f, o, g to i, f, g, o
     site.blob("weight_ih_l0", of=made, filler=p.get("weight_filler"), order=order)
     site.blob("weight_hh_l0", of=made, order=order)
     site.blob("bias_ih_l0", of=made, filler=p.get("bias_filler"), key="bias_filler", order=order)
