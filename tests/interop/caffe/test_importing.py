@@ -368,6 +368,22 @@ def test_layers_without_an_equal_are_told_of(tmp_path: Path) -> None:
     assert model.config["net"][0]["out_features"] == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "bottoms", "more"),
+    [
+        ("Convolution", 1, "top: 't0' convolution_param { num_output: 2 kernel_size: 1 }"),
+        ("ContrastiveLoss", 3, "top: 't0'"),
+        ("Filter", 2, "top: 't0'"),
+        ("LSTMUnit", 3, "top: 't0' top: 't1'"),
+    ],
+)
+def test_bottoms_without_axes_are_refused(kind: str, bottoms: int, more: str, tmp_path: Path) -> None:
+    text = "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { } } }\n"
+    read = "bottom: 'x' " * bottoms
+    with pytest.raises(ConfigError, match=r"\(\)|0 axes"):
+        opened(tmp_path, text + f"layer {{ name: 'l' type: '{kind}' {read} {more} }}")
+
+
 def test_old_shapes_of_four_axes_fit(tmp_path: Path) -> None:
     model = opened(tmp_path, DATA + product("fc", "data"))
     model.set_blobs("fc", [random((1, 1, 4, 4)), random((1, 1, 1, 4), 1)])

@@ -32,7 +32,7 @@ def _convolutions(site: Site, kinds: dict[int, str]) -> None:
     p = site.param("convolution_param")
     site.harmless(p, "engine", "force_nd_im2col")
     x = site.bottoms[0]
-    axis = site.axis(p.get("axis"), x.ndim, p) if x.ndim else 0
+    axis = site.axis(p.get("axis"), x.ndim, p)
     for i, other in enumerate(site.bottoms[1:], 1):
         if other.shape != x.shape:
             raise site.invalid(f"bottom {i} has shape {other.shape}, bottom 0 {x.shape}", site.layer, "bottom")

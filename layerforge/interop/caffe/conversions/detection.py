@@ -121,6 +121,8 @@ def _few(numbers: Sequence[float]) -> Any:
 def _whole(site: Site, p: Message, name: str) -> list[float]:
     """Sides in whole pixels, as the layer cuts them."""
     given = list(p.get(name))
+    if not all(map(math.isfinite, given)):
+        raise site.invalid(f"{name} {given}: finite numbers are needed", p, name)
     cut = [float(int(side)) for side in given]
     if any(side < 1 for side in cut):
         raise site.unsupported(f"{name} {min(given):g}: below one pixel the layer makes boxes of size 0", p, name)

@@ -195,6 +195,7 @@ def contrastive_loss(site: Site) -> None:
     site.count(3, 1)
     p = site.param("contrastive_loss_param")
     x = [site.real(bottom) for bottom in site.bottoms[:2]]
+    site.demand_axes(x[0], 1)
     if x[0].shape[:2] != x[1].shape[:2] or any(math.prod(one.shape[2:]) != 1 for one in x):
         raise site.invalid(f"the bottoms have the shapes {x[0].shape} and {x[1].shape}", site.layer, "bottom")
     labels = site.bottoms[2]

@@ -15,6 +15,7 @@ def lstm_unit(site: Site) -> None:
     """One step of an LSTM: c = cont f c_prev + i g, h = o tanh(c), from the gates i, f, o, g before their squashing."""
     site.count(3, 2)
     before, gates, cont = (site.real(bottom) for bottom in site.bottoms)
+    site.demand_axes(before, 3)
     size = before.shape[-1]
     if before.ndim != 3 or gates.shape != (*before.shape[:2], 4 * size) or cont.spec.size != before.shape[1]:
         told = f"the bottoms have the shapes {before.shape}, {gates.shape} and {cont.shape}"

@@ -207,6 +207,7 @@ def filtered(site: Site) -> None:
         told = f"{len(site.tops)} tops for {len(site.bottoms)} bottoms: one less is needed"
         raise site.invalid(told, site.layer, "top")
     *x, selector = site.bottoms
+    site.demand_axes(selector, 1)
     for i, one in enumerate(x):
         if one.shape[:1] != selector.shape[:1]:
             raise site.invalid(f"bottom {i} has shape {one.shape}, the selector {selector.shape}", site.layer, "bottom")
