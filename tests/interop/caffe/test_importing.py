@@ -356,6 +356,14 @@ def test_nvidias_batch_norm_stores_a_weight_and_a_bias_too(tmp_path: Path) -> No
     np.testing.assert_allclose(net.forward(data=x)["bn"], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("key", ["name", "type", "tops", "kind", "part", "self", "bottoms", "given", "other"])
+def test_param_str_holds_hyper_parameters_alone(key: str, tmp_path: Path) -> None:
+    more = f"python_param {{ module: 'm' layer: 'ReLU' param_str: \"{{'{key}': 1}}\" }}"
+    with pytest.raises(ConfigError, match=f"ReLU has no hyper-parameter '{key}'") as caught:
+        opened(tmp_path, DATA + layer("Python", "p", "data", "p", more))
+    assert caught.value.place.line == 2
+
+
 def test_layers_without_an_equal_are_told_of(tmp_path: Path) -> None:
     more = "hdf5_output_param { file_name: 'a' }"
     text = DATA + f"layer {{ name: 'out' type: 'HDF5Output' bottom: 'data' bottom: 'data' {more} }}\n"
