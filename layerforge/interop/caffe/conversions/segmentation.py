@@ -148,7 +148,7 @@ def interp(site: Site) -> None:
 
 
 def _interpolated(site: Site, p: Message, x: Stream) -> list[int]:
-    """Height and width of the top: of the second bottom, by one factor alone, said, or by both factors, in this order."""
+    """Height and width of the top: in this order of the second bottom, by one factor alone, said, by both factors."""
     factors = [name for name in ("shrink_factor", "zoom_factor") if p.has(name)]
     if (len(site.bottoms) == 2) != p.get("use_blob_size"):
         raise site.invalid("a second bottom and use_blob_size belong together", site.layer, "bottom")
