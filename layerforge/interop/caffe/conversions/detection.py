@@ -9,7 +9,7 @@ from typing import Any
 from ..conversion import Site, Stream, converts
 from ..message import Message
 from .convolutions import plain, with_samples
-from .losses import flat
+from .losses import divisor, flat
 
 # What MultiBoxLoss reads only where it mines by other rules than are supported.
 MINING = ("sample_size", "use_prior_for_nms")
@@ -226,18 +226,7 @@ def multi_box_loss(site: Site) -> None:
     if objects.ndim < 2 or objects.shape[-1] != 8:
         raise site.invalid(f"bottom 3, the objects, has shape {objects.shape}: (..., 8)", site.layer, "bottom")
     bottoms = [*_predictions(site), objects]
-    site.emit("MultiBoxLoss", bottoms, **_classes(site, p), **options, normalization=_normalization(site, loss))
-
-
-def _normalization(site: Site, p: Message) -> str:
-    """What the sum is divided by."""
-    if not p.has("normalization") and p.has("normalize"):
-        return "valid" if p.get("normalize") else "batch_size"
-    site.harmless(p, "normalize", why="normalization is said, too")
-    mode: str = p.get("normalization")
-    if mode == "PRE_FIXED":
-        raise site.unsupported(f"normalization {mode}", p, "normalization")
-    return mode.lower()
+    site.emit("MultiBoxLoss", bottoms, **_classes(site, p), **options, normalization=divisor(site, loss, "VALID"))
 
 
 @converts("Normalize")

@@ -47,6 +47,12 @@ def flat(site: Site, stream: Stream, part: str) -> Stream:
 def normalization(site: Site, default: str) -> dict[str, Any]:
     """loss_param as hyper-parameters: the label that is ignored, and what the sum is divided by."""
     p = site.param("loss_param")
+    ignored = p.get("ignore_label") if p.has("ignore_label") else None
+    return {"ignore_index": ignored, "normalization": divisor(site, p, default)}
+
+
+def divisor(site: Site, p: Message, default: str) -> str:
+    """What the sum is divided by, of a loss that may ignore no label."""
     mode = default
     if p.has("normalization"):
         mode = p.get("normalization")
@@ -55,8 +61,7 @@ def normalization(site: Site, default: str) -> dict[str, Any]:
         mode = "VALID" if p.get("normalize") else "BATCH_SIZE"
     if mode not in ("VALID", "FULL", "BATCH_SIZE", "NONE"):
         raise site.unsupported(f"normalization {mode}", p, "normalization")
-    ignored = p.get("ignore_label") if p.has("ignore_label") else None
-    return {"ignore_index": ignored, "normalization": mode.lower()}
+    return mode.lower()
 
 
 @converts("SoftmaxWithLoss")
