@@ -8,8 +8,8 @@ from typing import Any
 
 from ..conversion import Site, Stream, converts
 from ..message import Message
-from .convolutions import plain, with_samples
-from .losses import divisor, flat
+from .common import flat, pair, plain, with_samples
+from .losses import divisor
 
 # What MultiBoxLoss reads only where it mines by other rules than are supported.
 MINING = ("sample_size", "use_prior_for_nms")
@@ -132,11 +132,8 @@ def _whole(site: Site, p: Message, name: str) -> list[float]:
 
 
 def _pair(site: Site, p: Message, name: str, high: str, wide: str) -> Any:
-    """A field for both axes, or one for each; None where it is not said."""
-    own = [p.has(high), p.has(wide)]
-    if any(own) and (p.has(name) or not all(own)):
-        raise site.invalid(f"{name}, or {high} and {wide} together", p, high if own[0] else wide)
-    found = [p.get(high), p.get(wide)] if all(own) else [p.get(name)] * 2 if p.has(name) else None
+    """Numbers above 0 of both axes; None where none is said."""
+    found = pair(site, p, name, high, wide)
     if found and min(found) <= 0:
         raise site.invalid(f"{name} must be above 0", p)
     return plain(found) if found else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..conversion import Site, converts
-from .convolutions import windows
+from .common import bias_blob, windows
 
 
 @converts("Eltwise")
@@ -55,9 +55,7 @@ def embed(site: Site) -> None:
     site.blob("weight", filler=p.get("weight_filler"))
     if bias:
         site.emit("Bias", y, dim=-1)
-        site.blob("bias", filler=p.get("bias_filler"), key="bias_filler")
-    else:
-        site.harmless(p, "bias_filler", why="there is no bias_term")
+    bias_blob(site, p, bias)
 
 
 @converts("Im2col")

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..conversion import Site, Stream, converts
 from ..message import Message
-from .convolutions import windows, with_samples
+from .common import bias_blob, windows, with_samples
 
 
 @converts("Axpy")
@@ -56,10 +56,7 @@ def depthwise(site: Site) -> None:
     bias = p.get("bias_term")
     site.emit("Conv2d", x, out_channels=channels, **windows(site, p, 2), groups=channels, bias=bias)
     site.blob("weight", filler=p.get("weight_filler"))
-    if bias:
-        site.blob("bias", filler=p.get("bias_filler"), key="bias_filler")
-    else:
-        site.harmless(p, "bias_filler", why="there is no bias_term")
+    bias_blob(site, p, bias)
 
 
 @converts("ReLU6")
@@ -67,8 +64,9 @@ def relu6(site: Site) -> None:
     """ReLU that ends at 6, or at another threshold."""
     site.count(1, 1)
     x, p = site.real(site.bottoms[0]), site.param("relu6_param")
-    for q, name in ((p, "relu6_param"), (site.param("relu_param"), "relu_param")):
-        site.harmless(q, *(("engine",) if name == "relu_param" else ()))
+    plain_relu = site.param("relu_param")
+    site.harmless(plain_relu, "engine")
+    for q in (p, plain_relu):
         if q.get("negative_slope"):
             raise site.unsupported(f"negative_slope {q.get('negative_slope'):g}", q, "negative_slope")
     limit = p.get("threshold")

@@ -9,6 +9,7 @@ from ..blobs import array
 from ..conversion import Site, Stream, converts
 from ..loading import load_blob
 from ..message import Message, single
+from .common import flat
 
 LEAST = 1.17549435e-38  # the smallest normal number of 32 bits, which Caffe limits probabilities to
 
@@ -32,16 +33,6 @@ def labels_of(site: Site, scores: Stream, labels: Stream) -> Stream:
     if labels.shape == wanted:
         return labels
     return site.emit("Reshape", labels, part="labels", shape=[-1, *wanted[1:]])[0]
-
-
-def flat(site: Site, stream: Stream, part: str) -> Stream:
-    """A real blob with two axes: Caffe counts all but the first as one."""
-    stream = site.real(stream)
-    if stream.ndim == 2:
-        return stream
-    if stream.ndim < 2:
-        return site.emit("Reshape", stream, part=part, shape=[-1, 1])[0]
-    return site.emit("Flatten", stream, part=part)[0]
 
 
 def normalization(site: Site, default: str) -> dict[str, Any]:

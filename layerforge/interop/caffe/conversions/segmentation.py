@@ -6,7 +6,7 @@ from typing import Any
 
 from ..conversion import Site, Stream, converts
 from ..message import Message
-from .convolutions import plain, with_samples
+from .common import pair, plain, with_samples
 
 SEGNETS = ("scale_filler", "shift_filler", "bn_mode")
 PSPNETS = ("slope_filler", "bias_filler", "momentum", "frozen", "eps")
@@ -102,13 +102,9 @@ def _scales(site: Site, p: Message, stride: bool = False) -> list[int]:
         if any(p.has(name) for name in names):
             raise site.invalid("stride and scale together", p, "stride")
         names = ("stride", "stride_h", "stride_w")
-    whole, high, wide = names
-    own = [p.has(high), p.has(wide)]
-    if any(own) and (p.has(whole) or not all(own)):
-        raise site.invalid(f"{whole}, or {high} and {wide} together", p, high if own[0] else wide)
-    scales = [p.get(high), p.get(wide)] if all(own) else [p.get(whole)] * 2
+    scales: list[int] = pair(site, p, *names) or [p.get(names[0])] * 2
     if min(scales) < 1:
-        raise site.invalid(f"{whole} must be at least 1", p)
+        raise site.invalid(f"{names[0]} must be at least 1", p)
     return scales
 
 
