@@ -49,16 +49,16 @@ def pair(site: Site, p: Message, name: str, high: str, wide: str) -> list[Any]:
 
 
 def per_axis(
-    site: Site, p: Message, name: str, pair: Sequence[str], axes: int, default: int | None
+    site: Site, p: Message, name: str, by_axis: Sequence[str], axes: int, default: int | None
 ) -> list[int]:
     """A number for each axis: from a repeated field, or from the two of height and width."""
     given = list(p.get(name))
-    if any(p.has(one) for one in pair):
+    if any(p.has(one) for one in by_axis):
         if given:
-            raise site.invalid(f"{name} and {' and '.join(pair)} together", p, name, hint="write one of the two")
+            raise site.invalid(f"{name} and {' and '.join(by_axis)} together", p, name, hint="write one of the two")
         if axes != 2:
-            raise site.invalid(f"{pair[0]} and {pair[1]} are for 2 axes, it has {axes}", p)
-        return [p.get(one) for one in pair]
+            raise site.invalid(f"{by_axis[0]} and {by_axis[1]} are for 2 axes, it has {axes}", p)
+        return [p.get(one) for one in by_axis]
     if len(given) == axes:
         return given
     if len(given) > 1:
@@ -69,7 +69,7 @@ def per_axis(
 
 
 def with_samples(site: Site, stream: Stream) -> Stream:
-    """A real blob of four axes, which Caffe's layers for images take."""
+    """A blob as real numbers, after refusing one that has not the four axes of a batch of images."""
     if stream.ndim != 4:
         raise site.invalid(f"the bottom has shape {stream.shape}, it takes 4 axes", site.layer, "bottom")
     return site.real(stream)

@@ -1,4 +1,4 @@
-"""Convolutions, which may have several bottoms with the same weights."""
+"""Convolutions, which may have several bottoms with the same weights, and their windows as columns."""
 
 from __future__ import annotations
 
@@ -81,3 +81,25 @@ def _options(site: Site, p: Message, size: Sequence[int], channels: int) -> dict
         told = f"group {groups} must divide the {channels} channels and num_output {outputs}"
         raise site.invalid(told, p, "group")
     return {"out_channels": outputs, **windows(site, p, len(size)), "groups": groups, "bias": p.get("bias_term")}
+
+
+@converts("Im2col")
+def im2col(site: Site) -> None:
+    """Unfold, in the shape of an image."""
+    site.count(1, 1)
+    p, x = site.param("convolution_param"), site.real(site.bottoms[0])
+    site.harmless(p, "engine", "force_nd_im2col", "num_output", "group", "bias_term", why="Im2col does not read it")
+    axis = site.axis(p.get("axis"), x.ndim, p)
+    axes = x.ndim - axis - 1
+    if axis != 1 or not 1 <= axes <= 3:
+        raise site.unsupported(f"windows over {axes} axes behind axis {axis}", p, "axis")
+    options = windows(site, p, axes)
+    (columns,) = site.emit({1: "Unfold1d", 2: "Unfold", 3: "Unfold3d"}[axes], x, part="columns", **options)
+    each = zip(x.shape[2:], *(_each(options[name], axes) for name in options), strict=True)
+    size = [(n + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1 for n, kernel, stride, pad, dilation in each]
+    site.emit("Reshape", columns, shape=[0, 0, *size])
+
+
+def _each(value: int | list[int], axes: int) -> list[int]:
+    """A number for each axis."""
+    return [value] * axes if isinstance(value, int) else value

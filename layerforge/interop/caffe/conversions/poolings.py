@@ -1,4 +1,4 @@
-"""Poolings."""
+"""Pooling over windows, and over pyramids of them."""
 
 from __future__ import annotations
 
