@@ -6,7 +6,8 @@ unless all of the net is supported. A .caffemodel alone is enough where the defi
 
 --check compares the imported net, layer by layer, with OpenCV 4.10 on random inputs, or with the arrays of --reference:
 input/<blob> and out/<blob or layer>, or several cases as <tag>/input/<blob> and <tag>/out/<blob or layer>. Exit code 1
-where numbers differ: by more than 1e-5 of the largest number of an output, or 1e-4 of one on the way.
+where numbers differ, by more than 1e-5 of the largest number of an output, or 1e-4 of one on the way, and where nothing
+was compared.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("import", help=words, description=__doc__, epilog=EPILOG)
     parser.add_argument("format", metavar="FORMAT", choices=FORMATS, help="caffe")
     parser.add_argument("definition", metavar="NET", help="a .prototxt, or a .caffemodel with the definition inside")
-    words = "a .caffemodel or .caffemodel.h5"
+    words = "a .caffemodel or .caffemodel.h5 (default: those that the solver names)"
     parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help=words)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
     parser.add_argument("--solver", metavar="FILE", help="a solver.prototxt, for train.yaml")
@@ -48,8 +49,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--phase", choices=("train", "test"), help=words)
     words = "a stage that rules of layers ask for; may be repeated"
     parser.add_argument("--stage", action="append", default=[], metavar="NAME", help=words)
-    words = "the level that rules of layers ask for (default 0)"
-    parser.add_argument("--level", type=int, default=0, metavar="N", help=words)
+    words = "the level that rules of layers ask for (default 0; train.yaml: that of the solver, or of the net)"
+    parser.add_argument("--level", type=int, metavar="N", help=words)
     words = "the shape of an input, such as data=1,3,224,224; may be repeated"
     parser.add_argument("--input", action="append", default=[], type=shaped, metavar="NAME=SHAPE", help=words)
     words = "a folder that files which the definition names may be in, beside its own"
@@ -92,6 +93,8 @@ def numbers(text: str) -> tuple[float, ...]:
 def run(args: argparse.Namespace) -> int:
     from ..interop.caffe import against, preprocessing, training, writing
     from ..interop.caffe.model import load_model
+    from ..interop.caffe.reading import SUFFIXES
+    from ..interop.caffe.rules import State
     from ..schema.errors import ConfigError
     from ..schema.user_modules import import_all
 
@@ -101,12 +104,18 @@ def run(args: argparse.Namespace) -> int:
     inputs = dict(args.input)
     solver = _solver(args)
     weights = args.weights or _weights_of_state(args)
-    model = load_model(args.definition, weights, phase=args.phase, **_wanted(args))
+    named = _weights_of_solver(args, solver)
+    own = weights is not None or Path(args.definition).suffix in SUFFIXES
+    model = load_model(args.definition, weights if own else named, phase=args.phase, **_wanted(args))
+    if own and named:
+        names = ", ".join(map(str, named))
+        model.report.notes.append(f"solver: its weights {names} are left aside, as others were given")
     _demand_inputs(model, inputs)
     stated = preprocessing.Stated(args.scale, args.mean_value, args.mean_file, args.color)
     images = preprocessing.preprocessing_of(model, stated)
-    learning = training.training_of(model, level=args.level, stages=args.stage, inputs=inputs, solver=solver)
-    more = {} if args.state is None else {"state.h5": _state(args, solver, weights)}
+    asked = State(args.level, tuple(args.stage))
+    learning = training.training_of(model, asked=asked, inputs=inputs, solver=solver)
+    more = {} if args.state is None else {"state.h5": _state(args, model, solver, weights)}
     if args.state is not None and learning is None:
         hint = "--state needs the definition that Caffe trained with"
         raise ConfigError("the definition has nothing to train on", hint=hint)
@@ -152,7 +161,7 @@ def _demand_inputs(model: Model, inputs: dict[str, Any]) -> None:
 def _wanted(args: argparse.Namespace) -> dict[str, Any]:
     """Which of a definition's layers and files are meant."""
     named = {"inputs": dict(args.input), "data_root": args.data_root}
-    return {"level": args.level, "stages": args.stage, **named}
+    return {"level": args.level or 0, "stages": args.stage, **named}
 
 
 def _weights_of_state(args: argparse.Namespace) -> Path | None:
@@ -162,13 +171,25 @@ def _weights_of_state(args: argparse.Namespace) -> Path | None:
     return None if args.state is None else weights_beside(read_state(args.state))
 
 
-def _state(args: argparse.Namespace, solver: SolverDefinition, weights: str | Path | None) -> bytes:
+def _weights_of_solver(args: argparse.Namespace, solver: SolverDefinition | None) -> list[Path]:
+    """The files of weights that a solver starts from, below the folders of the definition and of the solver."""
+    from ..interop.caffe.paths import below
+
+    if solver is None:
+        return []
+    roots = [Path(args.definition).parent, Path(args.solver).parent]
+    roots += [] if args.data_root is None else [Path(args.data_root)]
+    return [below(name, roots, solver.run.place) for name in solver.run.weights]
+
+
+def _state(args: argparse.Namespace, model: Model, solver: SolverDefinition, weights: str | Path | None) -> bytes:
     """The content of state.h5."""
     from ..interop.caffe.model import load_model
+    from ..interop.caffe.rules import State, state_of
     from ..interop.caffe.training import state_file
 
-    wanted, run = _wanted(args), solver.run.train_state
-    wanted |= {"level": args.level or run.level, "stages": (*args.stage, *run.stages)}
+    state = state_of(model.whole, solver.run.train_state, State(args.level, tuple(args.stage)))
+    wanted = _wanted(args) | {"level": state.level, "stages": state.stages}
     return state_file(load_model(args.definition, phase="train", **wanted), solver, args.state, weights)
 
 
@@ -203,7 +224,5 @@ def table(compared: Comparison) -> list[str]:
     for row in compared.rows:
         number = "" if row.largest != row.largest else f"{row.largest:.1e}"
         rows.append((f"{row.tag}/{row.name}" if row.tag else row.name, number, row.verdict))
-    wrong = sum(row.wrong for row in compared.rows)
-    seen = sum(row.largest == row.largest for row in compared.rows)
-    told = f"{wrong} of {seen} differ" if wrong else f"all {seen} are equal"
-    return ["", *align(rows), f"{told}, compared with {compared.against}; differences are shares of the largest number"]
+    measure = "differences are shares of the largest number"
+    return ["", *align(rows), f"{compared.result}, compared with {compared.against}; {measure}"]

@@ -22,6 +22,7 @@ from ...arrays.spec import Spec
 from ...config.data_section import DataSection
 from ...data.mean_image import read_mean_image
 from ...schema.errors import ConfigError, LayerForgeError, flatten
+from ...schema.locations import Place
 from ..fidelity import Report
 from .conversion import Unsupported
 from .message import Message, single
@@ -31,6 +32,9 @@ LEVELDB = (
     "convert it where Caffe is: tools/convert_imageset --backend=lmdb, or read it with the package plyvel and write it"
     " with layerforge.data.lmdb_writing; then backend: LMDB"
 )
+
+UNREADABLE = "without new_height and new_width the size of the images is that of the first, which cannot be read"
+SPEED = "it changes how fast data are read, not which"
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Feeding:
     shape      of a sample of the first top as it is stored, None where that is not known
     specs      of the tops, as far as they are known, with the batch axis
     notes      what is to be known of it
+    ignored    (path of a field, place, why): what changes nothing here
     """
 
     layer: Message
@@ -57,6 +62,7 @@ class Feeding:
     shape: tuple[int, ...] | None = None
     specs: dict[str, Spec] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    ignored: list[tuple[str, Place, str]] = field(default_factory=list)
 
     @property
     def tops(self) -> list[str]:
@@ -67,6 +73,13 @@ class Feeding:
         """The side of the window that the net sees, 0 for all of the image."""
         size = self.augment.get("random_crop", {}).get("size", (0,))
         return int(size[0])
+
+    def ignore(self, message: str, *names: str, why: str) -> None:
+        """List the fields of a message of the layer that are set and change nothing."""
+        given = self.layer.get(message)
+        for name in names:
+            if given.has(name):
+                self.ignored.append((f"{message}.{name}", given.place(name), why))
 
     def said(self, told: str) -> str:
         """A sentence about the layer."""
@@ -130,11 +143,20 @@ def shapes_of(found: Sequence[Feeding], asked: Mapping[str, Sequence[int]]) -> d
 
 def tell(report: Report, found: Sequence[Feeding]) -> None:
     """Say in the report of a model what its data layers do."""
+    list_ignored(report, found)
     for one in found:
         report.entry(one.layer.get("name")).notes += one.notes
         if one.transform:
             report.preprocessing |= {f"{one.tops[0]}: {key}": value for key, value in one.transform.items()}
         report.preprocessing |= {f"{one.tops[0]}: {key}": value for key, value in one.augment.items()}
+
+
+def list_ignored(report: Report, found: Sequence[Feeding]) -> None:
+    """List in a report the fields of data layers that change nothing, once."""
+    for one in found:
+        who = f"layer {one.layer.get('name')}: "
+        fields = [(f"{who}{path}", str(place), why) for path, place, why in one.ignored]
+        report.ignored += [entry for entry in fields if entry not in report.ignored]
 
 
 # Types ----------------------------------------------------------------------------------------------------------------
@@ -148,13 +170,17 @@ def _data(made: Feeding, message: Message, roots: Sequence[Path], phase: str) ->
     _tops(made, (1, 2))
     made.feed = {"type": "LMDB", "path": _path(made, message, "source", roots), "blob": made.tops[0]}
     made.feed["label"] = made.tops[1] if len(made.tops) > 1 else None
-    _no_effect(made, message, "prefetch", "threads", "parser_threads", "cache")
+    made.ignore("data_param", "prefetch", "threads", "parser_threads", "cache", why=SPEED)
     _rand_skip(made, message)
     made.feed["shuffle"] = message.get("shuffle")
     made.batch = _batch(made, message)
     transform = made.layer.get("transform_param")
     colour = bool(transform.get("force_color") or message.get("force_encoded_color"))
-    if colour or transform.get("force_gray"):
+    gray = bool(transform.get("force_gray"))
+    if transform.get("force_color") and gray:
+        told = made.said("force_color and force_gray are both set")
+        raise ConfigError(told, place=transform.place("force_gray"), hint="remove one of them")
+    if colour or gray:
         made.feed["color"] = "bgr" if colour else "gray"
         made.channels = 3 if colour else 1
     _transform(made, roots, phase)
@@ -191,7 +217,7 @@ def _image_data(made: Feeding, message: Message, roots: Sequence[Path], phase: s
         first = _first_image(made.feed["path"], made.feed["folder"])
         if first is None:
             made.feed = None
-            made.notes.append("without new_height and new_width the size of the images is that of the first, not here")
+            made.notes.append(UNREADABLE)
             return
         made.feed |= {"size": list(first)}
         made.notes.append(f"all images have the size of the first, {first[0]} x {first[1]}: others are scaled to it")
@@ -266,11 +292,6 @@ def _rand_skip(made: Feeding, message: Message) -> None:
         made.notes.append("rand_skip is not done: an epoch begins at its beginning")
 
 
-def _no_effect(made: Feeding, message: Message, *names: str) -> None:
-    for name in names:
-        message.has(name)
-
-
 def _transform(made: Feeding, roots: Sequence[Path], phase: str) -> None:
     """The transform_param of a layer whose samples are images."""
     p = made.layer.get("transform_param")
@@ -295,12 +316,13 @@ def _transform(made: Feeding, roots: Sequence[Path], phase: str) -> None:
             made.augment["flip"] = "horizontal"
         else:
             made.notes.append("mirror: Caffe mirrors images at random in the TEST phase, too; here they stay")
-    for name in ("force_color", "force_gray"):
-        p.has(name)
+    if made.layer.get("type") != "Data":
+        kind = f"a layer of type {made.layer.get('type')} does not read it"
+        made.ignore("transform_param", "force_color", "force_gray", why=kind)
 
 
 def _first_image(path: str, folder: str) -> tuple[int, int] | None:
-    """Height and width of the first image of a list; None where it is not here."""
+    """Height and width of the first image of a list; None where it cannot be read."""
     from ...data.image_form import pillow
 
     try:

@@ -26,8 +26,10 @@ from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
 from .reading import SUFFIXES, Weights, read_definition, read_weights, taken_out
-from .translation import PHASES, Translation, is_fed, translate
+from .translation import Translation, is_fed, translate
 from .views import CaffeBlob, CaffeParam, ImportedNet
+
+SPELLINGS = {"train": "TRAIN", "test": "TEST", "eval": "TEST"}  # of phases
 
 
 class Model:
@@ -86,12 +88,22 @@ class Model:
     @cached_property
     def _with_splits(self) -> Translation:
         """The same with a name for each copy of a blob, as Caffe has them."""
-        shapes = {name: section["shape"] for name, section in self.translation.inputs.items()}
-        made = translate(
-            self.definition, self.phase, self.report.source, shapes=shapes, roots=self.roots, splits=True
-        )
+        shapes, roots = self.translation.shapes, self.roots
+        made = translate(self.definition, self.phase, self.report.source, shapes=shapes, roots=roots, splits=True)
         raise_all(made.errors)
         return made
+
+    def shapes_for(self, inputs: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+        """The shapes of blobs, by their names here, for inputs of other shapes than the definition's.
+
+        Errors   those of `load_model`, where a layer does not take them
+        """
+        if all(tuple(self.translation.inputs[name]["shape"]) == tuple(shape) for name, shape in inputs.items()):
+            made = self.translation
+        else:
+            made = translate(self.definition, self.phase, self.report.source, shapes=inputs, roots=self.roots)
+            raise_all(made.errors)
+        return {name: stream.shape for site in made.sites for name, stream in site.streams.items()}
 
     # Nets ---------------------------------------------------------------------------------------------------------
 
@@ -168,21 +180,25 @@ class Model:
             found.append(np.array(place.get(arrays[path]), dtype=np.float32))
         return found
 
-    def take(self, weights: Weights) -> None:
-        """Take the weights of a file, by the names of the layers.
+    def take(self, *files: Weights) -> None:
+        """Take the weights of files, by the names of the layers; where several have a layer the last one counts.
 
         Errors   DataError for a layer whose blobs have other numbers or shapes
         """
-        given = dict(weights.layers)
-        self.taken.append(weights)
-        for layer in self.blob_maps:
-            if given.get(layer):
-                self.set_blobs(layer, given[layer])
-            elif any(place.path not in self._owners for place in self.blob_maps[layer]):
-                self.report.notes.append(f"{weights.source} has no weights for layer '{layer}': it starts from fillers")
-        for layer in given:
-            if layer not in self.blob_maps and given[layer]:
-                self.report.notes.append(f"the weights of layer '{layer}' in {weights.source} belong to no layer here")
+        for file in files:
+            for layer, blobs in file.layers.items():
+                if layer in self.blob_maps and blobs:
+                    self.set_blobs(layer, blobs)
+                elif blobs:
+                    self.report.notes.append(f"the weights of layer '{layer}' in {file.source} belong to no layer here")
+        self.taken += files
+        if not files:
+            return
+        sources = " and ".join(file.source for file in files)
+        for layer, places in self.blob_maps.items():
+            given = any(file.layers.get(layer) for file in files)
+            if not given and any(place.path not in self._owners for place in places):
+                self.report.notes.append(f"{sources} has no weights for layer '{layer}': it starts from fillers")
 
     # Looking at a net ---------------------------------------------------------------------------------------------
 
@@ -231,7 +247,7 @@ class Model:
 
 def load_model(
     definition: str | Path,
-    weights: str | Path | None = None,
+    weights: str | Path | Sequence[str | Path] | None = None,
     *,
     phase: str | None = None,
     level: int = 0,
@@ -242,19 +258,21 @@ def load_model(
     """Open a net of Caffe.
 
     definition   a prototxt, or a caffemodel with the definition inside
-    weights      a .caffemodel or .caffemodel.h5; None: set_blobs, or start values
-    phase        train or test: which layers are there, and how they behave; None: test, or train for the file of a
-                 training that holds that net alone, as Caffe's snapshots do
-    level, stages   what the rules of layers ask for
+    weights      a .caffemodel or .caffemodel.h5, or several, of which the later count; None: those inside of the
+                 definition, set_blobs, or start values
+    phase        train or test: which layers are there, and how they behave; None: test, but train for a caffemodel
+                 with nothing that feeds a TEST net, as a snapshot of a training is
+    level, stages   what the rules of layers ask for; stages beside those of the net's own `state`
     inputs       shapes of inputs by name, in the place of those of the definition
     data_root    a folder that files which the definition names may be in, beside its own
 
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
              column; DataError (exit 3) for a damaged file, and for weights that do not fit
     """
-    wanted = {"EVAL": "TEST"}.get((phase or "test").upper(), (phase or "test").upper())
-    if wanted not in PHASES:
+    asked = "test" if phase is None else str(phase).lower()
+    if asked not in SPELLINGS:
         raise ConfigError(f"phase must be train or test, got '{phase}'")
+    wanted = SPELLINGS[asked]
     problems: list[LayerForgeError] = []
     whole = read_definition(definition, problems)
     inside = taken_out(whole, str(definition))
@@ -271,8 +289,10 @@ def load_model(
     model.feedings = fed
     if stored and wanted == "TRAIN":
         model.report.notes.append(f"the net inside of {definition} is that of TRAIN: it has no data for TEST")
-    if inside.layers or weights is not None:
-        model.take(inside if weights is None else read_weights(weights))
+    files = [weights] if isinstance(weights, str | Path) else weights or ()
+    given = [read_weights(file) for file in files] or ([inside] if inside.layers else [])
+    if given:
+        model.take(*given)
     return model
 
 

@@ -3,9 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from ...schema.errors import ConfigError, LayerForgeError, raise_all
+from .conversion import Unsupported
 from .message import Message
+
+PHASES = {"TRAIN": "train", "TEST": "eval"}  # what Caffe's are called here
+
+
+@dataclass(frozen=True)
+class State:
+    """What the rules of layers are held against beside a phase: a level, None where nothing says one, and stages."""
+
+    level: int | None = None
+    stages: tuple[str, ...] = ()
+
+
+def state_of(net: Message, solver: State, asked: State) -> State:
+    """The state of a net that Caffe's solver makes: stages add up; of levels that which is asked for counts, then the
+    solver's, then that of the net's own `state`, which is 0 unless it says one.
+    """
+    own = net.get("state").get("level")
+    level = next((one for one in (asked.level, solver.level) if one is not None), own)
+    return State(level, (*asked.stages, *solver.stages))
+
+
+def demand_phase(net: Message, phase: str) -> None:
+    """Refuse a net whose own `state` has another phase than the one that it is to be trained or evaluated in.
+
+    Errors   Unsupported, as Caffe's solver would run both nets in the phase of the definition
+    """
+    state = net.get("state")
+    if state.get("phase", phase) != phase:
+        told = f"the net's own state has phase {state.get('phase')}: Caffe's solver would run its {phase} net so, too"
+        raise Unsupported(told, place=state.place("phase"), hint="remove phase from state { }")
 
 
 def selected(net: Message, phase: str, level: int = 0, stages: Collection[str] = ()) -> Message:
@@ -15,6 +47,7 @@ def selected(net: Message, phase: str, level: int = 0, stages: Collection[str] =
     the phase is its phase, min_level <= level <= max_level, all its stages are given and none of its not_stages.
 
     phase    "TRAIN" or "TEST"
+    level    in the place of that of the net's own `state`
     stages   beside those of the net's own `state`
 
     Errors   ConfigErrors with the places of layers that have rules of both kinds

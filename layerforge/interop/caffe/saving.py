@@ -25,17 +25,19 @@ def save_model(net: Net, definition: str | Path, weights: str | Path) -> None:
     weights      a .caffemodel, or in HDF5 a .caffemodel.h5: the present blobs in Caffe's order and layout, those of
                  shared parameters under each layer that has them, of BatchNorm the sums and their factor
 
-    Errors   ConfigError for a net that was not imported, and for a layer that was changed since
+    Errors   ConfigError for a net that was not imported; DataError where a file cannot be written
     """
     model = model_of(net)
     whole = model.whole.copy()
     for layer in whole.get("layer"):
         layer.clear("blobs")
     whole.set("name", model.name)
-    atomic_write(definition, text.render(whole).encode("utf-8", errors="surrogateescape"))
+    written = text.render(whole).encode("utf-8", errors="surrogateescape")
     stored = net_of(model, net)
     in_hdf5 = str(weights).endswith((".h5", ".hdf5"))
-    atomic_write(weights, hdf5.model_bytes(stored) if in_hdf5 else binary.serialize(stored))
+    blobs = hdf5.model_bytes(stored) if in_hdf5 else binary.serialize(stored)
+    atomic_write(weights, blobs)
+    atomic_write(definition, written)
 
 
 def model_of(net: Net) -> Model:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from ...schema.locations import Place
 from .message import Message
+from .rules import State
 from .solver_reading import Reading
 
 IGNORED = {
@@ -19,6 +21,9 @@ IGNORED = {
     "device_id": "`backend` says where arrays live",
     "debug_info": "`layerforge trace` shows every blob of a step, `train.log_layers` norms of every layer",
     "layer_wise_reduce": "it is of trainings on several devices",
+    "snapshot_prefix": "checkpoints are written to the folder of the run",
+    "test_net": "the net that is evaluated is the TEST net of the definition that is imported",
+    "test_iter": "an evaluation takes the whole of the val data",
     "store_blobs_in_old_format": "checkpoints are HDF5",
     "eval_type": "metrics are those of the layers of the net",
     "ap_version": "metrics are those of the layers of the net",
@@ -33,32 +38,20 @@ SOURCES = ("net", "net_param", "train_net", "train_net_param")
 
 
 @dataclass(frozen=True)
-class State:
-    """What the rules of a net's layers are held against: a level and stages."""
-
-    level: int = 0
-    stages: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Run:
     """What a definition says of a run.
 
     net            the file of the net that is trained; "" where it is not named
-    test_nets      those of nets that are only evaluated
-    test_iter      batches of an evaluation, of each of them
-    train_state, test_states   for the rules of their layers
-    weights        files of weights to start from
-    prefix         what Caffe's snapshots are called
+    train_state, test_states   for the rules of the layers of the net that is trained, and of those that are evaluated
+    weights        files of weights to start from, of which the later count
+    place          where the weights are named
     """
 
-    net: str = ""
-    test_nets: tuple[str, ...] = ()
-    test_iter: tuple[int, ...] = ()
-    train_state: State = State()
-    test_states: tuple[State, ...] = ()
-    weights: tuple[str, ...] = field(default=())
-    prefix: str = ""
+    net: str
+    train_state: State
+    test_states: tuple[State, ...]
+    weights: tuple[str, ...]
+    place: Place
 
 
 def sections(reading: Reading) -> dict[str, Any]:
@@ -115,12 +108,10 @@ def run_of(reading: Reading) -> Run:
     tests = reading.get("test_state")
     return Run(
         net=reading.get("net") or reading.get("train_net"),
-        test_nets=tuple(reading.get("test_net")),
-        test_iter=tuple(reading.get("test_iter")),
         train_state=_state(reading, reading.get("train_state"), "TRAIN", "train_state"),
         test_states=tuple(_state(reading, state, "TEST", "test_state") for state in tests),
         weights=tuple(file.strip() for text in reading.get("weights") for file in text.split(",") if file.strip()),
-        prefix=reading.get("snapshot_prefix"),
+        place=reading.message.place("weights"),
     )
 
 
@@ -128,4 +119,5 @@ def _state(reading: Reading, state: Message, phase: str, name: str) -> State:
     """The level and stages of a NetState, which is of a phase."""
     if state.get("phase", phase) != phase:
         reading.unsupported(f"a {name} of phase {state.get('phase')}", name)
-    return State(state.get("level"), tuple(state.get("stage")))
+    level = state.get("level") if state.has("level") else None
+    return State(level, tuple(state.get("stage")))

@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from itertools import chain
 from os.path import relpath
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,14 @@ from ...solvers.solver import Solver
 from ...training.checkpoints import state_bytes
 from . import rules
 from .conversion import Made, Unsupported
-from .feeding import Feeding, feedings, mapping_of, shapes_of
+from .feeding import Feeding, feedings, list_ignored, mapping_of, shapes_of
 from .filled import TOLD, filled
+from .learning import START_VALUES
 from .message import Message
 from .model import Model
+from .reading import SUFFIXES
+from .rules import State, demand_phase, state_of
 from .solver import SolverDefinition
-from .solver_run import State
 from .state import load_state
 from .translation import Translation, is_fed, loss_weights, translate
 
@@ -88,27 +91,28 @@ class Training:
 def training_of(
     model: Model,
     *,
-    level: int,
-    stages: Sequence[str],
+    asked: State,
     inputs: Mapping[str, Sequence[int]],
     solver: SolverDefinition | None = None,
 ) -> Training | None:
     """What train.yaml of a model says; None for a definition that nothing learns from.
 
+    asked     the level and the stages that the user asks for
     solver    what a solver.prototxt says
 
     Errors   ConfigErrors, all at once, for what is not supported in one of the phases
     """
-    states = _states(solver)
+    states = {phase: state_of(model.whole, state, asked) for phase, state in _states(solver).items()}
     phases = {
-        phase: rules.selected(model.whole, phase, level or state.level, (*stages, *state.stages))
-        for phase, state in states.items()
+        phase: rules.selected(model.whole, phase, state.level or 0, state.stages) for phase, state in states.items()
     }
     fed = {phase: feedings(net, model.roots, phase, inputs) for phase, net in phases.items() if is_fed(net)}
     errors = [error for _, wrong in fed.values() for error in wrong]
     if TRAIN not in fed or not (solver is not None or _learns(phases[TRAIN], fed[TRAIN][0])):
         raise_all(errors)
         return None
+    for phase in fed:
+        demand_phase(model.whole, phase)
     source = model.report.source
     made = {
         phase: _translated(phases[phase], phase, source, found, inputs, model.roots)
@@ -123,8 +127,10 @@ def training_of(
         made.pop(TEST, None)
     merged = merge(made[TRAIN], made.get(TEST))
     training = Training(merged, data, solver=_sections(solver), notes=notes)
+    for found, _ in fed.values():
+        list_ignored(model.report, found)
     if solver is not None:
-        model.report.notes += [f"solver: {note}" for note in solver.notes]
+        model.report.notes += [f"solver: {note}" for note in [*solver.notes, *_other_net(solver, source)]]
         model.report.ignored += [(f"solver: {path}", place, why) for path, place, why in solver.ignored]
     left = {name: section for one in made.values() for name, section in one.inputs.items()}
     if data is not None and left:
@@ -137,8 +143,7 @@ def training_of(
     model.report.notes += [f"train.yaml: {note}" for note in notes]
     for one in made.values():
         twin = Model(one, model.whole, model.roots)
-        for file in model.taken:
-            twin.take(file)
+        twin.take(*model.taken)
         training.arrays |= twin.arrays
     return training
 
@@ -181,6 +186,14 @@ def _states(solver: SolverDefinition | None) -> dict[str, State]:
     if solver is None:
         return {TRAIN: State(), TEST: State()}
     return {TRAIN: solver.run.train_state, TEST: next(iter(solver.run.test_states), State())}
+
+
+def _other_net(solver: SolverDefinition, source: str) -> list[str]:
+    """A note where a solver names another net than the definition that is imported; folders may differ."""
+    named = solver.run.net
+    if not named or Path(source).suffix in SUFFIXES or PurePosixPath(named).name == Path(source).name:
+        return []
+    return [f"it is for the net {named}, and is written down for {source}, which was imported"]
 
 
 def _sections(solver: SolverDefinition | None) -> dict[str, Any]:
@@ -245,6 +258,7 @@ def merge(train: Translation, test: Translation | None) -> list[dict[str, Any]]:
     """
     if test is None:
         return [dict(item) for item in train.layers]
+    _unite_statistics(train, test)
     ours, theirs = [_key(item) for item in train.layers], [_key(item) for item in test.layers]
     merged: list[dict[str, Any]] = []
     twins = {made.name: made for site in train.sites for made in site.made}
@@ -257,6 +271,19 @@ def merge(train: Translation, test: Translation | None) -> list[dict[str, Any]]:
         merged += [_phased(item, "train") for item in train.layers[a0:a1]]
         merged += [_eval_only(own[item["name"]], twins.get(item["name"]), taken) for item in test.layers[b0:b1]]
     return merged
+
+
+def _unite_statistics(train: Translation, test: Translation) -> None:
+    """What normalises in train and what in eval is said by one layer, where two differ in nothing else."""
+    switches = ("use_running_stats", "use_batch_stats")  # of train, and of eval
+    ours = {item["name"]: item for item in train.layers if item["type"] == "BatchNorm"}
+    for theirs in test.layers:
+        mine = ours.get(theirs["name"], {})
+        rest = [{key: value for key, value in item.items() if key not in switches} for item in (mine, theirs)]
+        if rest[0] == rest[1]:
+            said = {name: True for item, name in zip((mine, theirs), switches, strict=True) if item.get(name)}
+            for item in (mine, theirs):
+                item.update(said)
 
 
 def _key(item: Mapping[str, Any]) -> str:
@@ -290,6 +317,6 @@ def _eval_only(made: Made, twin: Made | None, taken: set[str]) -> dict[str, Any]
         raise Unsupported(told, place=made.layer.place)
     if decls:
         item["share"] = {key: f"{own}.{key}" for key in decls}
-        for key in [key for key in item if key.endswith("filler") or key in ("lr_mult", "decay_mult")]:
-            del item[key]
+        for key in (*chain(*START_VALUES.values()), "lr_mult", "decay_mult"):
+            item.pop(key, None)
     return item

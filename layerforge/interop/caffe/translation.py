@@ -19,8 +19,8 @@ from .conversion import CONVERSIONS, REFUSED, Site, Stream, Unsupported
 from .learning import Learning
 from .message import Message
 from .names import Names, Version, split_names
+from .rules import PHASES
 
-PHASES = {"TRAIN": "train", "TEST": "eval"}
 WIRING = (  # the fields of a layer that are read here, for all types alike
     *("name", "type", "bottom", "top", "phase", "loss_weight", "param", "blobs", "propagate_down"),
     *("include", "exclude"),
@@ -34,7 +34,15 @@ ASIDE = {  # fields of a net, and why they are left aside
     "default_conv_algos_override": NOTHING,
     **dict.fromkeys((*(f"default_{name}" for name in PRECISION), "global_grad_scale"), OF_DTYPE),
 }
+ASKED = {  # of a net's own state: who opens a net asks for them, as in pycaffe
+    "phase": "the phase is the one that is asked for",
+    "level": "the level is the one that is asked for; train.yaml has this one unless --level or the solver says one",
+}
 NOT_IN_PLACE = ("AbsVal", "Flatten", "Reshape", "Split")
+RIGHT_IN_PLACE = (  # types that need nothing in backward which they overwrote, or say themselves what they do
+    *("BatchNorm", "Bias", "BN", "BNLL", "Clip", "Dropout", "ELU", "Exp", "PReLU", "Python", "ReLU", "ReLU6", "Scale"),
+    *("SELU", "SeLU", "SeLu", "Selu", "Sigmoid", "Softmax", "Swish", "TanH", "Threshold"),
+)
 UNREAD = (  # types that give data which no source reads: their tops are inputs of the net
     *("WindowData", "AnnotatedData", "VideoData", "DenseImageData", "ImageSegData", "ImageLabelmapData", "BboxData"),
 )
@@ -72,6 +80,7 @@ class Translation:
     sites     each of Caffe's layers with what became of it
     names     what things are called
     report    the account of it
+    shapes    those of inputs that were said beside the definition, by Caffe's names
     errors    everything that is wrong
     """
 
@@ -79,6 +88,7 @@ class Translation:
     phase: str
     report: Report
     names: Names
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     layers: list[dict[str, Any]] = field(default_factory=list)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
@@ -105,7 +115,7 @@ def translate(
     """
     layers = [_with_top(layer) for layer in net.get("layer")]
     names = Names(layers, lambda layer: layer.get("type") in FEEDING, _loses)
-    translation = Translation(net, phase, Report("Caffe", source), names)
+    translation = Translation(net, phase, Report("Caffe", source), names, dict(shapes or {}))
     translation.errors += names.errors
     translation.errors += _unknown_fields(net)
     walk = _Walk(translation, dict(shapes or {}), dict(feeds or {}), roots, splits)
@@ -155,6 +165,8 @@ class _Walk:
         self.copies: dict[tuple[int, int], Stream] = {}  # by layer and bottom, where splits have names
         self.casts: dict[tuple[str, str], Stream] = {}
         self.learning = Learning()
+        self.asked: set[str] = set()  # inputs whose gradient a layer asks for
+        self.learned: set[str] = set()  # versions of blobs that come from a layer which learns
         self.force = bool(done.net.get("force_backward"))
 
     # One layer ----------------------------------------------------------------------------------------------------
@@ -181,6 +193,7 @@ class _Walk:
             else:
                 self._convert(site)
             self.learning.read(site)
+            self._ask(number, site)
         except LayerForgeError as error:
             self._failed(site, entry, error)
         self._account(site, entry)
@@ -210,10 +223,20 @@ class _Walk:
             raise site.invalid("it cannot run in place", site.layer, "top", hint="give its top a name of its own")
         self._cut(site)
         conversion(site)
+        if shared:
+            self._tell_of_place(site)
         self._weigh(site, weights)
 
+    @staticmethod
+    def _tell_of_place(site: Site) -> None:
+        """A note for a layer in place whose backward reads, in Caffe, what forward or backward has overwritten."""
+        p = site.param("eltwise_param") if site.type == "Eltwise" else None
+        plain_sum = p is not None and p.get("operation") == "SUM" and not p.get("coeff")
+        if site.type not in RIGHT_IN_PLACE and not plain_sum:
+            site.note("in place Caffe computes gradients from what it has overwritten: here they are exact")
+
     def _cut(self, site: Site) -> None:
-        """propagate_down: false stops the gradient; true asks for that of an input."""
+        """propagate_down: false stops the gradient; true asks for that of an input, see `_ask`."""
         given = site.layer.get("propagate_down")
         if given and len(given) != len(site.bottoms):
             told = f"{len(given)} propagate_down for {len(site.bottoms)} bottom(s)"
@@ -222,6 +245,25 @@ class _Walk:
             stream = site.bottoms[i]
             if not down and stream.spec.is_real:
                 (site.bottoms[i],) = site.emit("Detach", stream, part=f"detach{i}" if i else "detach")
+
+    def _ask(self, number: int, site: Site) -> None:
+        """With propagate_down: true a layer that learns computes the gradient of an input, too.
+
+        As in Caffe one that learns nothing runs no backward for that, nor does the copying for several readers. That of
+        another blob which comes from no learned layer, or of a copy, is not computed here, which is noted.
+        """
+        versions = [version for version in self.done.names.bottoms[number] if version is not None]
+        fixed = {i for i, spec in enumerate(site.layer.get("param")) if spec.get("lr_mult") == 0}
+        learns = any(blob.namespace == "params" and i not in fixed for i, blob in enumerate(site.blobs))
+        if learns or any(version.name in self.learned for version in versions):
+            self.learned |= {version.name for version in self.done.names.tops[number]}
+        for version, down in zip(versions, site.layer.get("propagate_down"), strict=False):
+            if not (learns and down) or version.name in self.learned:
+                continue
+            if len(version.readers) == 1 and version.name in self.done.inputs:
+                self.asked.add(version.name)
+            elif not self.force:
+                site.note(f"the gradient of '{version.blob}', which nothing learned makes, may be zeros here")
 
     @staticmethod
     def _weigh(site: Site, weights: Sequence[float]) -> None:
@@ -240,6 +282,9 @@ class _Walk:
         given = site.param("input_param").get("shape") if site.type == "Input" else []
         if site.type == "Input" and len(given) not in (0, 1, len(versions)):
             raise site.invalid(f"{len(given)} shapes for {len(versions)} top(s)", site.layer, "input_param")
+        if any(loss_weights(site.layer)):
+            hint = "give it to a layer that computes something, such as a Power"
+            raise site.unsupported("a loss_weight of what is given to the net", site.layer, "loss_weight", hint=hint)
         if not given:
             self._demand_shapes(site, versions)
         if site.type in UNREAD:
@@ -326,10 +371,14 @@ class _Walk:
         done.report.ignored += [
             (name, str(done.net.place(name)), ASIDE[name]) for name in done.net.values if name in ASIDE
         ]
+        state = done.net.get("state")
+        done.report.ignored += [
+            (f"state.{name}", str(state.place(name)), ASKED[name]) for name in ASKED if name in state.values
+        ]
         trains = any(made.layer.param_decls for site in done.sites for made in site.made)
         loses = any(any(weights) for weights in map(_weights_or_none, done.net.get("layer")))
-        if self.force or not (trains and loses):
-            for section in done.inputs.values():
+        for name, section in done.inputs.items():
+            if self.force or not (trains and loses) or name in self.asked:
                 section["grad"] = True
         foreign = (layer.get("name") for layer in done.net.get("layer"))
         done.report.layers = {old: new for old, new in zip(foreign, done.names.layers, strict=True) if old != new}

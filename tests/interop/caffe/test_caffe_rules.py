@@ -6,7 +6,7 @@ import pytest
 from support.caffe_files import caffe_index
 
 from layerforge.interop.caffe import text
-from layerforge.interop.caffe.rules import selected
+from layerforge.interop.caffe.rules import State, selected, state_of
 from layerforge.schema.errors import ConfigErrors
 
 
@@ -57,3 +57,19 @@ def test_rules_of_both_kinds_are_refused() -> None:
     with pytest.raises(ConfigErrors) as failed:
         names(content, "TEST")
     assert [str(error.place) for error in failed.value.errors] == ["n:2:2", "n:3:9"]
+
+
+@pytest.mark.parametrize(
+    ("solver", "asked", "level"),
+    [(State(), State(), 2), (State(0), State(), 0), (State(3), State(), 3), (State(3), State(0), 0)],
+)
+def test_of_levels_the_one_asked_for_counts_then_the_solvers_then_the_nets(
+    solver: State, asked: State, level: int
+) -> None:
+    net = text.parse("state { level: 2 }", "NetParameter", "n")
+    assert state_of(net, solver, asked).level == level
+
+
+def test_stages_of_the_solver_and_of_the_user_add_up() -> None:
+    net = text.parse("", "NetParameter", "n")
+    assert state_of(net, State(stages=("a",)), State(stages=("b",))) == State(0, ("b", "a"))

@@ -15,12 +15,15 @@ from support.pages import run_apart
 from support.tools import demand
 
 from layerforge.cli import main
+from layerforge.cli.import_command import table
 from layerforge.config.document import Config
 from layerforge.config.yaml_file import parse_yaml
 from layerforge.data.lmdb_writing import write_lmdb, write_mean_image
 from layerforge.interop.caffe import opencv_child
+from layerforge.interop.caffe.against import Comparison, Row
 from layerforge.net import Net
 from layerforge.schema.registry import LAYERS
+from layerforge.snapshot import read_snapshot
 
 DATA = """layer {{ name: "data" type: "Data" top: "data" top: "label" include {{ phase: {phase} }}
   transform_param {{ {transform} }}
@@ -146,6 +149,31 @@ def test_a_net_that_is_trained_has_weights_that_the_other_phase_has_not(place: P
     assert main(["train", str(place / "out" / "train.yaml"), "solver.lr=0.1", "train.max_steps=1", *start]) == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "param"),
+    [
+        ("PReLU", "prelu_param { filler { type: 'constant' value: 0.1 } }"),
+        ("PReLU", "prelu_param { filler { type: 'uniform' } }"),
+        ("InnerProduct", "inner_product_param { num_output: 3 weight_filler { value: 1 } bias_filler { value: 2 } }"),
+    ],
+)
+def test_a_layer_of_both_phases_starts_as_its_owner_says(kind: str, param: str, tmp_path: Path) -> None:
+    text = """layer { name: "d" type: "DummyData" top: "x" top: "t" dummy_data_param { shape { dim: 2 dim: 3 } } }
+layer { name: "a" type: "ReLU" bottom: "x" top: "a" }\n"""
+    for phase, bottom in (("TRAIN", "x"), ("TEST", "a")):
+        wired = f'name: "p" type: "{kind}" bottom: "{bottom}" top: "y" include {{ phase: {phase} }}'
+        text += f"layer {{ {wired} {param} }}\n"
+    text += 'layer { name: "l" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "l" }'
+    assert imported(definition(tmp_path, text), "-o", tmp_path / "out") == 0
+    made = tree(tmp_path)
+    own, other = (item for item in made["net"] if item["type"] not in ("ReLU", "EuclideanLoss"))
+    assert other.keys() - own.keys() == {"share", "top"} - own.keys()
+    assert not {"init", "weight_filler", "bias_filler"} & other.keys()
+    made["inputs"] = {name: {"shape": [2, 3]} for name in ("x", "t")}
+    net = Net.from_config({key: made[key] for key in ("inputs", "net")})
+    assert net.params["p"]["weight"].data is not None
+
+
 def test_lists_of_images_and_of_hdf5_are_sources(tmp_path: Path) -> None:
     demand("PIL")
     import h5py
@@ -202,6 +230,24 @@ def test_what_is_wrong_with_data_is_refused(
     assert told in error
     assert "net.prototxt:" in error
     assert not (place / "out").exists()
+
+
+def test_fields_of_data_layers_that_change_nothing_are_listed(place: Path) -> None:
+    text = with_data().replace("backend: LMDB", "backend: LMDB prefetch: 7")
+    memory = """layer { name: "m" type: "MemoryData" top: "data" top: "label" transform_param { force_color: true }
+      memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 } }\n"""
+    for name, content in (("data", text), ("memory", memory + NET)):
+        assert imported(definition(place, content), "-o", place / name) == 0
+    pages = {name: json.loads((place / name / "fidelity.json").read_text())["ignored"] for name in ("data", "memory")}
+    assert [one["field"] for one in pages["data"]] == ["layer data: data_param.prefetch"] * 2  # of TEST and of TRAIN
+    assert len({one["place"] for one in pages["data"]}) == 2
+    assert [one["field"] for one in pages["memory"]] == ["layer m: transform_param.force_color"]
+
+
+def test_colours_that_contradict_each_other_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = with_data("force_color: true force_gray: true", "force_color: true force_gray: true")
+    assert imported(definition(place, text), "-o", place / "out") == 2
+    assert "force_color and force_gray are both set" in capsys.readouterr().err
 
 
 def test_all_that_is_unsupported_is_told_with_its_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,6 +349,15 @@ def test_a_reference_may_name_layers_or_blobs(tmp_path: Path, capsys: pytest.Cap
     assert imported(*lenet("--reference", tmp_path / "unknown.npz", "-o", tmp_path / "d")) == 2
 
 
+@pytest.mark.parametrize("rows", [[], [Row("", "a", float("nan"), 1e-5, "not compared: it reads labels")]])
+def test_what_compares_nothing_is_not_equal(rows: list[Row]) -> None:
+    compared = Comparison("OpenCV", rows)
+    assert not compared.equal
+    assert table(compared)[-1].startswith("nothing was compared")
+    assert Comparison("OpenCV", [*rows, Row("", "b", 0.0, 1e-5)]).equal
+    assert not Comparison("OpenCV", [*rows, Row("", "b", 0.0, 1e-5), Row("", "c", 1.0, 1e-5)]).equal
+
+
 def test_opencv_computes_every_layer_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demand("cv2")
     assert imported(*lenet("-o", tmp_path / "a", "--json")) == 0
@@ -379,6 +434,79 @@ def test_dummy_data_feeds_a_net_that_nothing_else_feeds(tmp_path: Path) -> None:
     assert blobs["label"] == {"shape": [], "filler": {"type": "constant", "value": 1.0}}
     run = ["solver.lr=0.1", "train.max_steps=2", "--output-dir", str(tmp_path / "runs"), "-q"]
     assert main(["train", str(tmp_path / "out" / "train.yaml"), *run]) == 0
+
+
+LEVELS = """state { level: 2 }
+layer { name: "d" type: "DummyData" top: "x" top: "t" dummy_data_param { shape { dim: 2 dim: 3 } } }
+layer { name: "r" type: "ReLU" bottom: "x" top: "y" include { min_level: 1 } }
+layer { name: "s" type: "Sigmoid" bottom: "x" top: "y" include { max_level: 0 } }
+layer { name: "l" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "l" }"""
+
+
+@pytest.mark.parametrize(
+    ("said", "options", "kind"),
+    [("", (), "ReLU"), ("train_state { level: 0 }", (), "Sigmoid"), ("", ("--level", "0"), "Sigmoid")],
+)
+def test_a_level_of_the_nets_own_state_counts_for_training(
+    said: str, options: tuple[str, ...], kind: str, tmp_path: Path
+) -> None:
+    net, solver = definition(tmp_path, LEVELS), definition(tmp_path, SOLVER + said, "solver.prototxt")
+    assert imported(net, "--solver", solver, *options, "-o", tmp_path / "out") == 0
+    kinds = [item["type"] for item in tree(tmp_path)["net"] if item.get("phase") != "eval"]
+    assert kind in kinds
+    assert len({"ReLU", "Sigmoid"} & set(kinds)) == 1
+    assert "state.level" in (tmp_path / "out" / "fidelity.md").read_text()
+
+
+def test_a_phase_of_the_nets_own_state_is_refused_for_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = definition(tmp_path, LEVELS.replace("level: 2", "phase: TRAIN"))
+    assert imported(net, "-o", tmp_path / "out") == 2
+    assert "net.prototxt:1:9" in capsys.readouterr().err
+
+
+DUMMY = """layer { name: "d" type: "DummyData" top: "data" top: "label" dummy_data_param {
+  shape { dim: 4 dim: 5 } shape { dim: 4 } data_filler { type: "gaussian" } data_filler { value: 1 } } }\n"""
+
+
+def weights_of(place: Path, name: str, value: float) -> Path:
+    """A file of weights for the net of DUMMY, all of one value."""
+    from layerforge.interop import caffe
+
+    model = caffe.load_model(definition(place, DUMMY + NET))
+    model.set_blobs("fc", [np.full((3, 5), value), np.full(3, value)])
+    caffe.save_model(model.net(), place / "w.prototxt", place / name)
+    return place / name
+
+
+def started_from(place: Path, folder: str, *options: object) -> float:
+    """What the weights of an imported net are."""
+    assert imported(place / "net.prototxt", *options, "-o", place / folder) == 0
+    return float(read_snapshot(place / folder / "weights.h5")[0]["params/fc/weight"][0, 0])
+
+
+def test_a_solver_names_weights_to_start_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, other = weights_of(tmp_path, "a.caffemodel", 2), weights_of(tmp_path, "b.caffemodel", 3)
+    said = SOLVER.replace("net.prototxt", "other/train_val.prototxt")
+    solver = definition(tmp_path, said + "weights: 'a.caffemodel'", "solver.prototxt")
+    assert started_from(tmp_path, "named", "--solver", solver) == 2
+    assert "it is for the net other/train_val.prototxt" in capsys.readouterr().err
+    assert started_from(tmp_path, "given", other, "--solver", solver) == 3
+    assert f"its weights {first} are left aside" in capsys.readouterr().err
+    definition(tmp_path, SOLVER + "weights: 'a.caffemodel, b.caffemodel'", "solver.prototxt")
+    assert started_from(tmp_path, "both", "--solver", solver) == 3
+    assert "it is for the net" not in capsys.readouterr().err
+
+
+def test_weights_of_a_solver_that_are_not_there_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = definition(tmp_path, DUMMY + NET)
+    solver = definition(tmp_path, SOLVER + "weights: 'missing.caffemodel'", "solver.prototxt")
+    assert imported(net, "--solver", solver, "-o", tmp_path / "out") in (2, 3)
+    assert "missing.caffemodel" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_layers_of_type_python_are_those_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

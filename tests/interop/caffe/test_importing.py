@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from layerforge.interop import caffe
+from layerforge.interop.caffe.training import merge
 from layerforge.run.views import BlobError
 from layerforge.schema.errors import ConfigError, ConfigErrors, DataError, flatten
 
@@ -192,6 +193,53 @@ def test_propagate_down_cuts(tmp_path: Path) -> None:
     assert not model.blob(net, "a").grad.any()
 
 
+FROZEN = "param { lr_mult: 0 } param { lr_mult: 0 }"
+
+
+@pytest.mark.parametrize(
+    ("first", "asked"),
+    [
+        (product("fc", "data", more="propagate_down: true"), True),
+        (product("fc", "data", more="propagate_down: true param { lr_mult: 0 }"), True),
+        (product("a", "data", more=f"propagate_down: true {FROZEN}") + product("fc", "a"), False),
+        (layer("ReLU", "relu", "data", "r", "propagate_down: true") + product("fc", "r"), False),
+        (layer("TanH", "other", "data", "other") + product("fc", "data", more="propagate_down: true"), False),
+        (product("fc", "data"), False),
+    ],
+)
+def test_propagate_down_asks_for_the_gradient_of_an_input(first: str, asked: bool, tmp_path: Path) -> None:
+    model = opened(tmp_path, DATA + LABEL + first + LOSS)
+    model.set_blobs("fc", [random((4, 4)), random((4,), 1)])
+    assert model.config["inputs"]["data"].get("grad", False) == asked
+    net = model.net()
+    net.forward(data=random((3, 4), 2), label=np.array([0, 1, 2]))
+    net.backward()
+    expected = net.blobs["fc"].grad @ random((4, 4)) if asked else np.zeros((3, 4))
+    np.testing.assert_allclose(model.blob(net, "data").grad, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "noted"),
+    [
+        (layer("ReLU", "relu", "data", "r") + product("fc", "r", more="propagate_down: true"), True),
+        (layer("TanH", "other", "data", "other") + product("fc", "data", more="propagate_down: true"), True),
+        (product("r", "data") + product("fc", "r", more="propagate_down: true"), False),
+        (product("fc", "data", more="propagate_down: true"), False),
+    ],
+)
+def test_a_gradient_that_is_asked_for_and_not_computed_is_noted(first: str, noted: bool, tmp_path: Path) -> None:
+    notes = opened(tmp_path, DATA + LABEL + first + LOSS).report.entry("fc").notes
+    assert any("nothing learned makes" in note for note in notes) == noted
+
+
+@pytest.mark.parametrize("weight", ["loss_weight: 0.5", "loss_weight: 1"])
+def test_a_loss_weight_of_what_is_given_is_refused(weight: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a loss_weight of what is given to the net") as caught:
+        opened(tmp_path, DATA.replace("top:", f"{weight} top:") + product("fc", "data"))
+    assert caught.value.place.line == 1
+    assert opened(tmp_path, DATA.replace("top:", "loss_weight: 0 top:") + product("fc", "data")).report.exact
+
+
 def test_any_blob_may_have_a_loss_weight(tmp_path: Path) -> None:
     model = opened(tmp_path, DATA + product("fc", "data", more="loss_weight: 0.5"))
     model.set_blobs("fc", [random((4, 4)), random((4,), 1)])
@@ -245,10 +293,25 @@ def test_statistics_are_fixed_where_caffe_fixes_them(said: str, phase: str, fixe
     assert item.get("use_running_stats") is fixed
 
 
-def test_statistics_of_the_batch_in_test_are_refused(tmp_path: Path) -> None:
-    text = DATA + layer("BatchNorm", "bn", "data", "bn", "batch_norm_param { use_global_stats: false }")
-    with pytest.raises(ConfigError, match="statistics of the batch in phase TEST"):
-        opened(tmp_path, text, phase="test")
+@pytest.mark.parametrize("engine", ["reference", "auto"])
+def test_statistics_of_the_batch_normalise_in_test_where_caffe_is_told_so(engine: str, tmp_path: Path) -> None:
+    text = "force_backward: true\n" + IMAGE
+    text += layer("BatchNorm", "bn", "data", "bn", "batch_norm_param { use_global_stats: false }")
+    model = opened(tmp_path, text, phase="test")
+    blobs = [random(3, seed) for seed in (1, 2)]
+    model.set_blobs("bn", [blobs[0], abs(blobs[1]), np.ones(1)])
+    net = model.net(engine=engine)
+    x, dy = random((2, 3, 5, 6), 3), random((2, 3, 5, 6), 4)
+    found = net.forward(data=x)["bn"]
+    net.backward({"bn": dy})
+    over = {"axis": (0, 2, 3), "keepdims": True}
+    spread = np.sqrt(x.var(**over) + 1e-5)
+    y = (x - x.mean(**over)) / spread
+    np.testing.assert_allclose(found, y, rtol=2e-5, atol=2e-5)
+    expected = (dy - dy.mean(**over) - y * (dy * y).mean(**over)) / spread
+    np.testing.assert_allclose(model.blob(net, "data").grad, expected, rtol=2e-5, atol=2e-5)
+    np.testing.assert_array_equal(model.param(net, "bn", 0).data, blobs[0])  # eval changes nothing
+    assert "here they rest" in model.report.entry("bn").notes[0]
 
 
 def test_a_net_runs_in_the_phase_that_it_was_opened_for(tmp_path: Path) -> None:
@@ -432,6 +495,19 @@ def test_an_input_gets_its_shape_from_the_caller(tmp_path: Path) -> None:
     assert opened(tmp_path, text, inputs={"data": (3, 5)}).net().params["fc"]["weight"].data.shape == (4, 5)
 
 
+@pytest.mark.parametrize("name", ["phase", "backward", "copy", "outputs"])
+def test_a_shape_from_the_caller_counts_for_an_input_with_another_name_here(name: str, tmp_path: Path) -> None:
+    text = DATA.replace("top: 'data'", f"top: '{name}'") + product("fc", name)
+    net = opened(tmp_path, text, inputs={name: (7, 4)}).net(keep="all")
+    assert net.graph.inputs[f"{name}_"].shape == (7, 4)
+
+
+def test_data_with_another_name_here_keep_their_shape(tmp_path: Path) -> None:
+    sizes = "batch_size: 2 channels: 3 height: 4 width: 5"
+    text = f"layer {{ name: 'd' type: 'MemoryData' top: 'copy' top: 'label' memory_data_param {{ {sizes} }} }}\n"
+    assert opened(tmp_path, text + product("fc", "copy")).net(keep="all").graph.inputs["copy_"].shape == (2, 3, 4, 5)
+
+
 def test_names_with_a_slash_keep_it(tmp_path: Path) -> None:
     shared = "param { name: 'w' }"
     model = opened(tmp_path, DATA + product("a/fc", "data", more=shared) + product("b/fc", "a/fc", more=shared))
@@ -456,3 +532,37 @@ def test_absurd_sizes_and_fillers_are_refused_when_the_definition_is_read(text: 
     with pytest.raises(ConfigError, match=told) as caught:
         opened(tmp_path, text)
     assert caught.value.place.line > 0
+
+
+@pytest.mark.parametrize("phase", ["tests", "", 0, 1])
+def test_a_phase_that_there_is_not(phase: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"phase must be train or test, got '{phase}'"):
+        opened(tmp_path, DATA, phase=phase)
+
+
+def test_only_a_gaussian_can_be_sparse(tmp_path: Path) -> None:
+    text = DATA + product("fc", "data", param="weight_filler { type: 'xavier' sparse: 2 }")
+    with pytest.raises(ConfigError, match="the filler xavier cannot be sparse"):
+        opened(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("in_train", "in_test", "expected"),
+    [
+        ("", "", {}),
+        ("false", "true", {}),
+        ("false", "false", {"use_batch_stats": True}),
+        ("true", "", {"use_running_stats": True}),
+        ("true", "false", {"use_running_stats": True, "use_batch_stats": True}),
+    ],
+)
+def test_one_layer_says_which_statistics_normalise_in_each_phase(
+    in_train: str, in_test: str, expected: dict[str, bool], tmp_path: Path
+) -> None:
+    text = DATA
+    for phase, said in (("TRAIN", in_train), ("TEST", in_test)):
+        more = f"batch_norm_param {{ use_global_stats: {said} }}" if said else ""
+        text += layer("BatchNorm", "bn", "data", "bn", f"include {{ phase: {phase} }} {more}")
+    train, test = (opened(tmp_path, text, phase=phase).translation for phase in ("train", "test"))
+    (item,) = merge(train, test)
+    assert {key: value for key, value in item.items() if key.startswith("use_")} == expected

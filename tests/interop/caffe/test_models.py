@@ -10,8 +10,9 @@ import pytest
 from support.caffe_cases import arrays, folder, index, named
 
 from layerforge.interop import caffe
+from layerforge.interop.caffe.reading import Weights
 from layerforge.net import Net
-from layerforge.schema.errors import ConfigError
+from layerforge.schema.errors import ConfigError, DataError
 
 MODELS = {
     "lenet_b": ("lenet/lenet.prototxt", "lenet/lenet_iter_10000.b.caffemodel"),
@@ -92,3 +93,19 @@ def test_a_net_that_is_not_of_caffe_is_not_written(tmp_path: Path) -> None:
     config = {"inputs": {"x": {"shape": [2, 3]}}, "net": [{"name": "fc", "type": "Linear", "out_features": 2}]}
     with pytest.raises(ConfigError, match="imported from Caffe"):
         caffe.save_model(Net.from_config(config), tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+
+
+def test_where_a_file_cannot_be_written_the_other_is_not_there(tmp_path: Path) -> None:
+    model = opened("lenet_b")
+    net = model.net()
+    with pytest.raises(DataError):
+        caffe.save_model(net, tmp_path / "a.prototxt", tmp_path / "nowhere" / "a.caffemodel")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_does_not_fit_is_not_taken() -> None:
+    model = opened("lenet_b")
+    taken = list(model.taken)
+    with pytest.raises(DataError, match="has 2 blob"):
+        model.take(Weights("other", {"conv1": [np.zeros(3, np.float32)]}))
+    assert model.taken == taken
