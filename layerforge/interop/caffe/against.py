@@ -229,7 +229,7 @@ def against_opencv(model: Model) -> Comparison:
     }
     net = model.net(keep="all")
     if not model.arrays:
-        _fill_statistics(model, net, generator)
+        _draw_blobs(model, net, generator)
     own = {name: array for name, array in inputs.items() if name in _fed(model)}
     forward(model, net, {_foreign(model, name): array for name, array in own.items()})
     stored = net_of(model, net)
@@ -253,17 +253,30 @@ def against_opencv(model: Model) -> Comparison:
                 room = OUTPUT if version.name in ends else INNER
                 shown = name if len(versions) == 1 else f"{name}, top {version.blob}"
                 rows.append(row("", shown, net.blobs[version.name].data, found[f"{number}/{j}"], room))
-    return Comparison(f"OpenCV {_version()}", rows)
+    drawn = "" if model.arrays else ", with weights drawn at random for both"
+    return Comparison(f"OpenCV {_version()}{drawn}", rows)
 
 
-def _fill_statistics(model: Model, net: Net, generator: np.random.Generator) -> None:
-    """Statistics of a net without weights: with those that BatchNorm starts from all numbers would grow and grow."""
+def _draw_blobs(model: Model, net: Net, generator: np.random.Generator) -> None:
+    """Blobs of a net without weights. Fillers are 0 unless a definition says otherwise, and would compare nothing.
+
+    Numbers stay about as large as they are: weights have the variance 2 / fan-in, what is one number for each channel
+    is about 1 (factors, slopes, variances) or about 0 (biases, means).
+    """
     for layer in model.definition.get("layer"):
         blobs = model.blob_maps.get(layer.get("name"), [])
-        if layer.get("type") == "BatchNorm" and len(blobs) == 3:
-            values = (generator.normal(0, 0.1, blobs[0].shape), generator.uniform(0.5, 1.5, blobs[1].shape), np.ones(1))
-            for number, value in enumerate(values):
-                model.param(net, layer.get("name"), number).data = value
+        statistics = layer.get("type") == "BatchNorm" and len(blobs) == 3
+        for number, place in enumerate(blobs):
+            shape = tuple(place.shape)
+            if statistics and number == 2:
+                value = np.ones(shape)
+            elif len(shape) > 1:
+                value = generator.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+            elif number == (1 if statistics else 0):
+                value = generator.uniform(0.5, 1.5, shape)
+            else:
+                value = generator.normal(0, 0.1, shape)
+            model.param(net, layer.get("name"), number).data = value
 
 
 def _fed(model: Model) -> set[str]:
