@@ -91,7 +91,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..interop.caffe import against, preprocessing, training, writing
+    from ..interop.caffe import against, opencv, preprocessing, training, writing
     from ..interop.caffe.model import load_model
     from ..interop.caffe.reading import SUFFIXES
     from ..interop.caffe.rules import State
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     if args.reference:
         compared = against.against_reference(model, args.reference)
     elif args.check:
-        compared = against.against_opencv(model)
+        compared = opencv.against_opencv(model)
     parts = {"training": learning, "preprocessing": images, "compared": compared, "imports": args.imports}
     writing.write_folder(model, folder, more, **parts)
     _tell(args, model, folder, compared)
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _demand(args: argparse.Namespace, folder: Path) -> None:
     """Refuse what cannot be done before anything is read."""
-    from ..interop.caffe.against import demand_opencv
+    from ..interop.caffe.opencv import demand_opencv
     from ..schema.errors import ConfigError
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -148,7 +148,7 @@ def _demand(args: argparse.Namespace, folder: Path) -> None:
 
 def _demand_inputs(model: Model, inputs: dict[str, Any]) -> None:
     """Refuse shapes of inputs that the net does not have."""
-    from ..interop.caffe.against import foreign_inputs
+    from ..interop.caffe.twin import foreign_inputs
     from ..schema.errors import ConfigError
 
     known = foreign_inputs(model)

@@ -361,7 +361,7 @@ def test_a_crash_of_opencv_is_told_and_says_nothing_of_the_net(
 ) -> None:
     demand("cv2")
     (tmp_path / "opencv_child.py").write_text(program)
-    monkeypatch.setattr("layerforge.interop.caffe.against.PROGRAM", tmp_path / "opencv_child.py")
+    monkeypatch.setattr("layerforge.interop.caffe.opencv.PROGRAM", tmp_path / "opencv_child.py")
     assert imported(*lenet("-o", tmp_path / "a")) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
@@ -570,3 +570,125 @@ def spoilt(content: bytes, generator: np.random.Generator) -> bytes:
         else:
             made[at:at] = made[at : at + length]
     return bytes(made)
+
+
+# --check with OpenCV, of nets of one layer or two --------------------------------------------------------------------
+
+INPUT = 'layer { name: "%s" type: "Input" top: "%s" input_param { shape { %s } } }\n'
+
+
+def an_input(name: str, *shape: int) -> str:
+    return INPUT % (name, name, " ".join(f"dim: {length}" for length in shape))
+
+
+IMAGE = an_input("x", 2, 4, 6, 6)
+ALONE = 'layer { name: "y" type: "%s" bottom: "x" top: "y" %s }'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        IMAGE + ALONE % ("LRN", ""),
+        IMAGE + ALONE % ("LRN", "lrn_param { k: 2 alpha: 0.5 local_size: 3 }"),
+        IMAGE + ALONE % ("LRN", "lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 }"),
+        IMAGE + ALONE % ("Pooling", "pooling_param { global_pooling: true }"),
+        IMAGE + ALONE % ("Permute", "permute_param { order: 2 }"),
+        IMAGE + ALONE % ("Slice", 'top: "z"'),
+        IMAGE
+        + an_input("i", 2, 3, 9, 9)
+        + 'layer { name: "p" type: "PriorBox" bottom: "x" bottom: "i" top: "p" prior_box_param { min_size: 4 } }',
+        an_input("a", 1, 4, 1, 1)
+        + an_input("b", 1, 4, 3, 3)
+        + an_input("c", 1, 4, 3, 3)
+        + 'layer { name: "y" type: "Axpy" bottom: "a" bottom: "b" bottom: "c" top: "y" }',
+    ],
+)
+def test_what_opencv_reads_otherwise_is_compared_as_caffe_means_it(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demand("cv2")
+    assert imported(definition(tmp_path, text), "--check", "-o", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["check"]["layers"]
+
+
+def test_second_tops_are_compared_before_opencv_writes_over_them(tmp_path: Path) -> None:
+    demand("cv2")
+    text = IMAGE + ALONE % ("Slice", 'top: "z" slice_param { slice_point: 2 }')
+    for number in range(3):
+        bottom = f"b{number - 1}" if number else "z"
+        text += f'\nlayer {{ name: "b{number}" type: "Power" bottom: "{bottom}" top: "b{number}"'
+        text += " power_param { scale: 3 shift: 1 } }"
+    assert imported(definition(tmp_path, text), "--check", "-o", tmp_path / "out") == 0
+
+
+LABELLED = (
+    an_input("label", 2)
+    + IMAGE
+    + """layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc"
+  inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" }
+"""
+)
+
+
+def test_losses_and_metrics_are_left_out_of_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demand("cv2")
+    assert imported(definition(tmp_path, LABELLED), "--check", "-o", tmp_path / "out", "--json") == 0
+    rows = {row["layer"]: row["verdict"] for row in json.loads(capsys.readouterr().out)["check"]["layers"]}
+    assert rows == {"fc": "equal", "loss": "not compared: it is a loss", "accuracy": "not compared: it is a metric"}
+
+
+def test_inputs_that_are_indices_are_whole_and_in_range(tmp_path: Path) -> None:
+    from layerforge.interop import caffe
+    from layerforge.interop.caffe.twin import drawn
+
+    text = (
+        an_input("words", 4, 6)
+        + """layer { name: "f" type: "Flatten" bottom: "words" top: "f" }
+    layer { name: "e" type: "Embed" bottom: "f" top: "e" embed_param { input_dim: 5 num_output: 2 } }"""
+    )
+    words = drawn(caffe.load_model(definition(tmp_path, text)), np.random.default_rng(0))["words"]
+    assert set(words.ravel()) == {0, 1, 2, 3, 4}
+
+
+def test_what_opencv_does_not_know_is_told_without_its_insides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demand("cv2")
+    text = IMAGE + ALONE % ("Threshold", "")
+    assert imported(definition(tmp_path, text), "--check", "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "it has no layer of type Threshold (layer 'y')" in error
+    assert "leave out --check" in error
+    assert "/opencv/" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_opencv_that_cannot_be_imported_is_told_with_the_line_that_helps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demand("cv2")
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert imported(definition(tmp_path, IMAGE + ALONE % ("ReLU", "")), "--check", "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "cannot be imported: libGL.so.1" in error
+    assert "pip install 'opencv-python-headless" in error
+    assert "does not take this net" not in error
+
+
+def test_a_reference_of_another_shape_names_its_array(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = definition(tmp_path, IMAGE + ALONE % ("InnerProduct", "inner_product_param { num_output: 2 }"))
+    file = tmp_path / "r.npz"
+    np.savez(file, **{"a/input/x": np.ones((2, 4, 5, 6), np.float32), "a/out/y": np.ones((2, 2), np.float32)})
+    assert imported(net, "--check", "--reference", file, "-o", tmp_path / "out") == 2
+    assert f"{file}: a/input/x has the shape (2, 4, 5, 6)" in capsys.readouterr().err
+
+
+def test_what_is_not_finite_on_both_sides_is_not_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net, nan = definition(tmp_path, IMAGE + ALONE % ("TanH", "")), np.full((2, 4, 6, 6), np.nan, np.float32)
+    np.savez(tmp_path / "r.npz", **{"input/x": nan, "out/y": nan})
+    options = ("--check", "--reference", tmp_path / "r.npz", "-o", tmp_path / "out")
+    assert imported(net, *options) == 1
+    assert "no number is finite" in capsys.readouterr().out
