@@ -40,7 +40,7 @@ from .run.views import Members, Named
 from .schema import registry, user_modules
 from .schema.errors import ConfigError, LayerForgeError, raise_all
 
-FORWARD_WORDS = ("phase", "backward", "copy", "outputs")
+FORWARD_WORDS = ("phase", "backward", "copy", "outputs")  # no input can be called so: forward() has these parameters
 
 
 class Net(access.Settled):

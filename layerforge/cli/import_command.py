@@ -225,4 +225,4 @@ def table(compared: Comparison) -> list[str]:
         number = "" if row.largest != row.largest else f"{row.largest:.1e}"
         rows.append((f"{row.tag}/{row.name}" if row.tag else row.name, number, row.verdict))
     measure = "differences are shares of the largest number"
-    return ["", *align(rows), f"{compared.told}, compared with {compared.against}; {measure}"]
+    return ["", *align(rows), f"{compared.result}, compared with {compared.against}; {measure}"]

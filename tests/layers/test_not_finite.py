@@ -18,7 +18,8 @@ from layerforge.schema.registry import LAYERS
 SAFE = "ignore:.*(invalid value|divide by zero|overflow) encountered:RuntimeWarning"
 NO_NUMBERS_OF_ITS_BOTTOM = {"Random"}  # takes its shape only
 COUNTS = {"Accuracy"}  # what is not known to be right counts as wrong
-REFUSE = {"Cholesky", "SVDVals"}  # a matrix that is not finite has no such factors: an error that names the layer
+# No integer is NaN; a matrix that is not finite has no such factors: an error that names the layer.
+REFUSE = {"Cast", "Cholesky", "SVDVals"}
 
 
 def of_reals(name: str) -> list[tuple[Example, int]]:

@@ -80,7 +80,7 @@ class Comparison:
         return sum(not np.isnan(row.largest) for row in self.rows)
 
     @property
-    def told(self) -> str:
+    def result(self) -> str:
         """The result in a few words."""
         wrong = sum(row.wrong for row in self.rows)
         if not self.compared:
@@ -197,7 +197,10 @@ def _made(model: Model, net: Net, name: str) -> list[Any]:
 
 
 def forward(model: Model, net: Net, given: Mapping[str, np.ndarray], phase: str = "eval") -> None:
-    """Run a net on inputs by Caffe's names. Errors: those of the net, and ConfigError for missing inputs."""
+    """Run a net on inputs by Caffe's names; those that are not given, such as labels, are zeros.
+
+    Errors   those of the net, and ConfigError for a name that is no input of it
+    """
     named: dict[str, Any] = {model.first_version(name): array for name, array in given.items()}
     missing = [name for name in model.config.get("inputs", {}) if name not in named]
     named |= {name: np.zeros(model.config["inputs"][name]["shape"], np.float32) for name in missing}

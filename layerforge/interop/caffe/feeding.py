@@ -33,6 +33,7 @@ LEVELDB = (
     " with layerforge.data.lmdb_writing; then backend: LMDB"
 )
 
+UNREADABLE = "without new_height and new_width the size of the images is that of the first, which cannot be read"
 SPEED = "it changes how fast data are read, not which"
 
 
@@ -142,19 +143,20 @@ def shapes_of(found: Sequence[Feeding], asked: Mapping[str, Sequence[int]]) -> d
 
 def tell(report: Report, found: Sequence[Feeding]) -> None:
     """Say in the report of a model what its data layers do."""
+    list_ignored(report, found)
     for one in found:
         report.entry(one.layer.get("name")).notes += one.notes
-        list_ignored(report, one)
         if one.transform:
             report.preprocessing |= {f"{one.tops[0]}: {key}": value for key, value in one.transform.items()}
         report.preprocessing |= {f"{one.tops[0]}: {key}": value for key, value in one.augment.items()}
 
 
-def list_ignored(report: Report, one: Feeding) -> None:
-    """List in a report the fields of a data layer that change nothing, once."""
-    who = f"layer {one.layer.get('name')}: "
-    found = [(f"{who}{path}", str(place), why) for path, place, why in one.ignored]
-    report.ignored += [entry for entry in found if entry not in report.ignored]
+def list_ignored(report: Report, found: Sequence[Feeding]) -> None:
+    """List in a report the fields of data layers that change nothing, once."""
+    for one in found:
+        who = f"layer {one.layer.get('name')}: "
+        fields = [(f"{who}{path}", str(place), why) for path, place, why in one.ignored]
+        report.ignored += [entry for entry in fields if entry not in report.ignored]
 
 
 # Types ----------------------------------------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ def _image_data(made: Feeding, message: Message, roots: Sequence[Path], phase: s
         first = _first_image(made.feed["path"], made.feed["folder"])
         if first is None:
             made.feed = None
-            made.notes.append("without new_height and new_width the size of the images is that of the first, not here")
+            made.notes.append(UNREADABLE)
             return
         made.feed |= {"size": list(first)}
         made.notes.append(f"all images have the size of the first, {first[0]} x {first[1]}: others are scaled to it")
@@ -320,7 +322,7 @@ def _transform(made: Feeding, roots: Sequence[Path], phase: str) -> None:
 
 
 def _first_image(path: str, folder: str) -> tuple[int, int] | None:
-    """Height and width of the first image of a list; None where it is not here."""
+    """Height and width of the first image of a list; None where it cannot be read."""
     from ...data.image_form import pillow
 
     try:

@@ -7,11 +7,15 @@ sharer says any, and refuses sharers that say different ones.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from ...schema.errors import ConfigError
 from .conversion import BlobMap, Made, Site, Unsupported
 from .message import Message
+
+# By parameter, the hyper-parameters that say how it starts: of a shared one its owner says it.
+START_VALUES = {"weight": ("weight_filler", "filler", "init"), "bias": ("bias_filler",)}
 
 
 @dataclass
@@ -19,12 +23,12 @@ class Sharing:
     """The parameters of one name: the owner's, and what the sharers say of them so far.
 
     site, blob   of the owner
-    told         lr_mult and decay_mult that somebody has written
+    multipliers  lr_mult and decay_mult that somebody has written
     """
 
     site: Site
     blob: BlobMap
-    told: dict[str, float] = field(default_factory=dict)
+    multipliers: dict[str, float] = field(default_factory=dict)
     users: list[BlobMap] = field(default_factory=list)
 
 
@@ -48,15 +52,15 @@ class Learning:
             if blob.namespace == "state":
                 self._state(site, spec)
                 continue
-            told = {word: spec.get(word) for word in ("lr_mult", "decay_mult") if spec.has(word)}
+            multipliers = {word: spec.get(word) for word in ("lr_mult", "decay_mult") if spec.has(word)}
             name = spec.get("name")
             if name and blob.columns is not None:
                 raise site.unsupported(f"a part of a parameter shared as '{name}'", spec, "name")
-            if self.factors.get((blob.layer, blob.name), told) != told:
+            if self.factors.get((blob.layer, blob.name), multipliers) != multipliers:
                 raise site.unsupported("multipliers that differ between parts of one parameter", spec)
             if name:
-                told = self._share(site, blob, spec, name, told)
-            self.factors[blob.layer, blob.name] = told
+                multipliers = self._share(site, blob, spec, name, multipliers)
+            self.factors[blob.layer, blob.name] = multipliers
 
     def _state(self, site: Site, spec: Message) -> None:
         """Statistics are not learned, and Caffe refuses another lr_mult than 0 for them."""
@@ -67,27 +71,29 @@ class Learning:
         if spec.get("name"):
             raise site.unsupported(f"statistics shared as '{spec.get('name')}'", spec, "name")
 
-    def _share(self, site: Site, blob: BlobMap, spec: Message, name: str, told: dict[str, float]) -> dict[str, float]:
+    def _share(
+        self, site: Site, blob: BlobMap, spec: Message, name: str, multipliers: dict[str, float]
+    ) -> dict[str, float]:
         mode = spec.get("share_mode")
         group = self.shared.get(name)
         if group is None:
-            self.shared[name] = Sharing(site, blob, told)
-            return told
+            self.shared[name] = Sharing(site, blob, multipliers)
+            return multipliers
         owner = group.blob
         if blob.shape != owner.shape:
             whose = f"'{name}' of layer '{group.site.name}' has shape {owner.shape}, here it has {blob.shape}"
-            if mode == "PERMISSIVE" and np_size(blob.shape) == np_size(owner.shape):
+            if mode == "PERMISSIVE" and prod(blob.shape) == prod(owner.shape):
                 hint = "sharing memory between shapes (share_mode: PERMISSIVE) is not supported"
                 raise site.unsupported(whose, spec, "share_mode", hint=hint)
             raise site.invalid(whose, spec, "name", hint="shared parameters must have the same shape")
         if blob.order != owner.order:
             raise site.unsupported(f"'{name}' has another layout in layer '{group.site.name}'", spec, "name")
-        for word, value in told.items():
-            if group.told.setdefault(word, value) != value:
-                message = f"{word} {value:g} of '{name}', which has {group.told[word]:g} where it is shared"
+        for word, value in multipliers.items():
+            if group.multipliers.setdefault(word, value) != value:
+                message = f"{word} {value:g} of '{name}', which has {group.multipliers[word]:g} where it is shared"
                 raise site.invalid(message, spec, word, hint="sharers must have the same multipliers")
         group.users.append(blob)
-        return group.told
+        return group.multipliers
 
     # Writing ------------------------------------------------------------------------------------------------------
 
@@ -117,21 +123,8 @@ class Learning:
                     place=made.layer.place,
                 )
             made.item.setdefault("share", {})[blob.name] = f"{group.blob.layer}.{group.blob.name}"
-            for key in _fillers_of(blob.name):
+            for key in START_VALUES.get(blob.name, ()):
                 made.item.pop(key, None)
-
-
-def np_size(shape: tuple[int, ...]) -> int:
-    """How many numbers."""
-    size = 1
-    for length in shape:
-        size *= length
-    return size
-
-
-def _fillers_of(parameter: str) -> tuple[str, ...]:
-    """The hyper-parameters that say how a parameter starts: of a shared one its owner says it."""
-    return {"weight": ("weight_filler", "filler", "init"), "bias": ("bias_filler",)}.get(parameter, ())
 
 
 def _write(made: Made, word: str, values: dict[str, float], count: int, default: str) -> None:

@@ -88,8 +88,8 @@ class Model:
     @cached_property
     def _with_splits(self) -> Translation:
         """The same with a name for each copy of a blob, as Caffe has them."""
-        named = {"shapes": self.translation.shapes, "roots": self.roots}
-        made = translate(self.definition, self.phase, self.report.source, splits=True, **named)
+        shapes, roots = self.translation.shapes, self.roots
+        made = translate(self.definition, self.phase, self.report.source, shapes=shapes, roots=roots, splits=True)
         raise_all(made.errors)
         return made
 
@@ -248,9 +248,9 @@ def load_model(
     definition   a prototxt, or a caffemodel with the definition inside
     weights      a .caffemodel or .caffemodel.h5, or several, of which the later count; None: those inside of the
                  definition, set_blobs, or start values
-    phase        train or test: which layers are there, and how they behave; None: test, or train for the file of a
-                 training that holds that net alone, as Caffe's snapshots do
-    level, stages   what the rules of layers ask for
+    phase        train or test: which layers are there, and how they behave; None: test, but train for a caffemodel
+                 with nothing that feeds a TEST net, as a snapshot of a training is
+    level, stages   what the rules of layers ask for; stages beside those of the net's own `state`
     inputs       shapes of inputs by name, in the place of those of the definition
     data_root    a folder that files which the definition names may be in, beside its own
 

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ...net import FORWARD_WORDS
 from ...schema.errors import ConfigError
 from .message import Message
 
 ILLEGAL = re.compile(r"[^A-Za-z0-9_./-]")
-FORWARD_WORDS = ("phase", "backward", "copy", "outputs")  # no input can be called so: net.forward uses these words
 
 
 @dataclass

@@ -25,7 +25,7 @@ def save_model(net: Net, definition: str | Path, weights: str | Path) -> None:
     weights      a .caffemodel, or in HDF5 a .caffemodel.h5: the present blobs in Caffe's order and layout, those of
                  shared parameters under each layer that has them, of BatchNorm the sums and their factor
 
-    Errors   ConfigError for a net that was not imported, and for a layer that was changed since
+    Errors   ConfigError for a net that was not imported; DataError where a file cannot be written
     """
     model = model_of(net)
     whole = model.whole.copy()

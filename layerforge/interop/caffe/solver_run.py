@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ...schema.locations import Place
@@ -47,11 +47,11 @@ class Run:
     place          where the weights are named
     """
 
-    net: str = ""
-    train_state: State = field(default_factory=State)
-    test_states: tuple[State, ...] = ()
-    weights: tuple[str, ...] = ()
-    place: Place | None = None
+    net: str
+    train_state: State
+    test_states: tuple[State, ...]
+    weights: tuple[str, ...]
+    place: Place
 
 
 def sections(reading: Reading) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from itertools import chain
 from os.path import relpath
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +26,7 @@ from . import rules
 from .conversion import Made, Unsupported
 from .feeding import Feeding, feedings, list_ignored, mapping_of, shapes_of
 from .filled import TOLD, filled
+from .learning import START_VALUES
 from .message import Message
 from .model import Model
 from .reading import SUFFIXES
@@ -126,8 +128,7 @@ def training_of(
     merged = merge(made[TRAIN], made.get(TEST))
     training = Training(merged, data, solver=_sections(solver), notes=notes)
     for found, _ in fed.values():
-        for one in found:
-            list_ignored(model.report, one)
+        list_ignored(model.report, found)
     if solver is not None:
         model.report.notes += [f"solver: {note}" for note in [*solver.notes, *_other_net(solver, source)]]
         model.report.ignored += [(f"solver: {path}", place, why) for path, place, why in solver.ignored]
@@ -302,6 +303,6 @@ def _eval_only(made: Made, twin: Made | None, taken: set[str]) -> dict[str, Any]
         raise Unsupported(told, place=made.layer.place)
     if decls:
         item["share"] = {key: f"{own}.{key}" for key in decls}
-        for key in [key for key in item if key.endswith("filler") or key in ("lr_mult", "decay_mult")]:
-            del item[key]
+        for key in (*chain(*START_VALUES.values()), "lr_mult", "decay_mult"):
+            item.pop(key, None)
     return item

@@ -162,6 +162,7 @@ class _Walk:
         self.casts: dict[tuple[str, str], Stream] = {}
         self.learning = Learning()
         self.asked: set[str] = set()  # inputs whose gradient a layer asks for
+        self.learned: set[str] = set()  # versions of blobs that come from a layer which learns
         self.force = bool(done.net.get("force_backward"))
 
     # One layer ----------------------------------------------------------------------------------------------------
@@ -234,15 +235,21 @@ class _Walk:
     def _ask(self, number: int, site: Site) -> None:
         """With propagate_down: true a layer that learns computes the gradient of an input, too.
 
-        As in Caffe one that learns nothing runs no backward for that, nor does the copying for several readers.
+        As in Caffe one that learns nothing runs no backward for that, nor does the copying for several readers. That of
+        another blob which comes from no learned layer, or of a copy, is not computed here, which is noted.
         """
-        fixed = {number for number, spec in enumerate(site.layer.get("param")) if spec.get("lr_mult") == 0}
-        if all(blob.namespace == "state" or number in fixed for number, blob in enumerate(site.blobs)):
-            return
-        versions = self.done.names.bottoms[number]
+        versions = [version for version in self.done.names.bottoms[number] if version is not None]
+        fixed = {i for i, spec in enumerate(site.layer.get("param")) if spec.get("lr_mult") == 0}
+        learns = any(blob.namespace == "params" and i not in fixed for i, blob in enumerate(site.blobs))
+        if learns or any(version.name in self.learned for version in versions):
+            self.learned |= {version.name for version in self.done.names.tops[number]}
         for version, down in zip(versions, site.layer.get("propagate_down"), strict=False):
-            if down and version is not None and len(version.readers) == 1:
+            if not (learns and down) or version.name in self.learned:
+                continue
+            if len(version.readers) == 1 and version.name in self.done.inputs:
                 self.asked.add(version.name)
+            elif not self.force:
+                site.note(f"the gradient of '{version.blob}', which nothing learned makes, may be zeros here")
 
     @staticmethod
     def _weigh(site: Site, weights: Sequence[float]) -> None:

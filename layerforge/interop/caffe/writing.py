@@ -85,7 +85,7 @@ def _checked(compared: Comparison | None) -> str:
     for row in compared.rows:
         number = "" if row.largest != row.largest else f"{row.largest:.1e}"
         lines.append(f"| `{_line(row.name)}` | {number} | {_line(row.verdict)} |")
-    return "\n".join([*lines, "", f"{compared.told[0].upper()}{compared.told[1:]}."]) + "\n"
+    return "\n".join([*lines, "", f"{compared.result[0].upper()}{compared.result[1:]}."]) + "\n"
 
 
 def _start(model: Model, training: Training) -> str | None:

@@ -149,6 +149,31 @@ def test_a_net_that_is_trained_has_weights_that_the_other_phase_has_not(place: P
     assert main(["train", str(place / "out" / "train.yaml"), "solver.lr=0.1", "train.max_steps=1", *start]) == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "param"),
+    [
+        ("PReLU", "prelu_param { filler { type: 'constant' value: 0.1 } }"),
+        ("PReLU", "prelu_param { filler { type: 'uniform' } }"),
+        ("InnerProduct", "inner_product_param { num_output: 3 weight_filler { value: 1 } bias_filler { value: 2 } }"),
+    ],
+)
+def test_a_layer_of_both_phases_starts_as_its_owner_says(kind: str, param: str, tmp_path: Path) -> None:
+    text = """layer { name: "d" type: "DummyData" top: "x" top: "t" dummy_data_param { shape { dim: 2 dim: 3 } } }
+layer { name: "a" type: "ReLU" bottom: "x" top: "a" }\n"""
+    for phase, bottom in (("TRAIN", "x"), ("TEST", "a")):
+        wired = f'name: "p" type: "{kind}" bottom: "{bottom}" top: "y" include {{ phase: {phase} }}'
+        text += f"layer {{ {wired} {param} }}\n"
+    text += 'layer { name: "l" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "l" }'
+    assert imported(definition(tmp_path, text), "-o", tmp_path / "out") == 0
+    made = tree(tmp_path)
+    own, other = (item for item in made["net"] if item["type"] not in ("ReLU", "EuclideanLoss"))
+    assert other.keys() - own.keys() == {"share", "top"} - own.keys()
+    assert not {"init", "weight_filler", "bias_filler"} & other.keys()
+    made["inputs"] = {name: {"shape": [2, 3]} for name in ("x", "t")}
+    net = Net.from_config({key: made[key] for key in ("inputs", "net")})
+    assert net.params["p"]["weight"].data is not None
+
+
 def test_lists_of_images_and_of_hdf5_are_sources(tmp_path: Path) -> None:
     demand("PIL")
     import h5py

@@ -217,6 +217,20 @@ def test_propagate_down_asks_for_the_gradient_of_an_input(first: str, asked: boo
     np.testing.assert_allclose(model.blob(net, "data").grad, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("first", "noted"),
+    [
+        (layer("ReLU", "relu", "data", "r") + product("fc", "r", more="propagate_down: true"), True),
+        (layer("TanH", "other", "data", "other") + product("fc", "data", more="propagate_down: true"), True),
+        (product("r", "data") + product("fc", "r", more="propagate_down: true"), False),
+        (product("fc", "data", more="propagate_down: true"), False),
+    ],
+)
+def test_a_gradient_that_is_asked_for_and_not_computed_is_noted(first: str, noted: bool, tmp_path: Path) -> None:
+    notes = opened(tmp_path, DATA + LABEL + first + LOSS).report.entry("fc").notes
+    assert any("nothing learned makes" in note for note in notes) == noted
+
+
 @pytest.mark.parametrize("weight", ["loss_weight: 0.5", "loss_weight: 1"])
 def test_a_loss_weight_of_what_is_given_is_refused(weight: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a loss_weight of what is given to the net") as caught:
