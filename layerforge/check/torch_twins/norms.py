@@ -14,11 +14,16 @@ from .call import Call
 
 
 def batch_norm(c: Call) -> Tensor:
-    """With use_running_stats, torch's module in eval."""
+    """With use_running_stats torch's module in eval; with use_batch_stats its function without statistics in eval."""
     if c.hyper.get("bias_correction"):
         return corrected_batch_norm(c)
     hyper = dict(c.hyper)
-    phase = "eval" if hyper.pop("use_running_stats", False) else c.phase
+    frozen, by_batch = hyper.pop("use_running_stats", False), hyper.pop("use_batch_stats", False)
+    if by_batch and c.phase == "eval":
+        return functional.batch_norm(
+            c.x[0], None, None, c.own.get("weight"), c.own.get("bias"), training=True, eps=hyper.get("eps", 1e-5)
+        )
+    phase = "eval" if frozen else c.phase
     modules = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
     module = modules[c.x[0].ndim](c.x[0].shape[1], **hyper)
     return Call(c.name, phase, hyper, c.x, c.own).through(module)
@@ -27,13 +32,13 @@ def batch_norm(c: Call) -> Tensor:
 def corrected_batch_norm(c: Call) -> Tensor:
     """With bias_correction, which torch does not have: sums of the statistics, and the sum of their weights."""
     x, own, decay, frozen = c.x[0], c.own, 1 - c.hyper.get("momentum", 0.1), c.hyper.get("use_running_stats")
-    axes, m = [0, *range(2, x.ndim)], x[:, 0].numel()
+    axes, m, by_batch = [0, *range(2, x.ndim)], x[:, 0].numel(), c.hyper.get("use_batch_stats")
+    var, mean = torch.var_mean(x, axes, correction=0)
     if c.phase == "train" and not frozen:
-        var, mean = torch.var_mean(x, axes, correction=0)
         batch = mean, var * (m / (m - 1) if m > 1 else 1), torch.ones(())
         for name, value in zip(("running_mean", "running_var", "correction"), batch, strict=True):
             own[name].mul_(decay).add_(value.detach())
-    else:
+    elif c.phase == "train" or not by_batch:
         mean, var = own["running_mean"] / own["correction"], own["running_var"] / own["correction"]
     shape = -1, *(1,) * (x.ndim - 2)
     xhat = (x - mean.reshape(shape)) / (var.reshape(shape) + c.hyper.get("eps", 1e-5)).sqrt()

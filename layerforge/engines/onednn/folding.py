@@ -27,7 +27,7 @@ class Folding(Activated):
     def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
         if above.type_name != "BatchNorm":
             return super().can_absorb(above, between, plan)
-        fixed, free = plan.phase == "eval" or above.use_running_stats, self.norm is None and self.activation is None
+        fixed, free = not above.uses_batch(plan.phase), self.norm is None and self.activation is None
         return fixed and free and not plan.backward and self.channels_of(between)
 
     def channels_of(self, top: Spec) -> bool:

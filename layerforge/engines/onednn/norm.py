@@ -80,13 +80,13 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         return self.view(name, x, lambda a: a[:, :, None, None]) if x.ndim == 2 else x
 
     def forward(self, x: Any) -> Any:
-        learning = self.phase == "train" and not self.use_running_stats
-        if learning:
+        by_batch = self.uses_batch(self.phase)
+        if by_batch:
             self.expect_several(values_per_channel(x))
         x4 = self.settled("x", self.as_image("x", x), "saved")
         y = self.buf("y", x.shape) if x.ndim == 2 else self.image("y", x.shape)
         y4, mask = self.settled("y", self.as_image("y", y)), self.mask(x4)
-        if not learning:
+        if not by_batch:
             mean, var = self.fixed_statistics()
             self.normalize(x4, mean, var, y4, mask)
         else:
@@ -96,13 +96,12 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
                 x4, rough = self.normalize_few(x4, mean, var, y4, mask)
             else:
                 self.normalize_many(x4, mean, var, y4, mask, self.view("y rows", y, positions))
-            self.follow_batch(mean, var, rough, values_per_channel(x))
-            if self.bias_correction:
-                self.act("one more", self.count_batch)(self.state.correction)
+            if self.phase == "train":
+                self.follow_batch(mean, var, rough, values_per_channel(x))
         if self.relu:  # a NaN among the elements of a batch is one in its mean
-            flat = None if learning else self.view("x flat", x4, in_order_of_memory)
+            flat = None if by_batch else self.view("x flat", x4, in_order_of_memory)
             self.act("not finite", self.not_finite)(x4, flat, *self.affine_params(), mean, var, y)
-        self.save(x=x4, mean=mean, var=var, mask=mask, learning=learning, shape=x.shape)
+        self.save(x=x4, mean=mean, var=var, mask=mask, by_batch=by_batch, shape=x.shape)
         return y
 
     def normalize(self, x: Any, mean: Any, var: Any, y: Any, mask: Any, fixed: bool = True) -> None:
@@ -143,6 +142,8 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             op = self.op(f"running mean {added}", primitives.blend, added)
             op(mean, rough, running_mean, of_mean, of_mean, None)
         self.op("running var", primitives.blend)(var, running_var, running_var, of_var, kept, None)
+        if self.bias_correction:
+            self.act("one more", self.count_batch)(self.state.correction)
 
     def count_batch(self, correction: Any) -> None:
         """What `follow` does with the sum of the weights."""
@@ -176,12 +177,12 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         dx4 = self.settled("dx", self.as_image("dx", dx))
         if values_per_channel(dy) > MANY and not self.relu:
             matrices = [self.view(f"{n} rows", a, positions) for n, a in (("x", kept.x), ("dy", dy4), ("dx", dx4))]
-            name = f"dx {kept.learning} {self.overwrites_grad} by NumPy"
+            name = f"dx {kept.by_batch} {self.overwrites_grad} by NumPy"
             self.act(name, self.backward_many)(*matrices, kept.mean, kept.var)
             return dx if self.needs_grad[0] else None
         gradients = affine_gradients(self, False) if self.affine else (None, None)
         backward = self.op(
-            f"dx {kept.learning}", primitives.batch_norm_backward, self.eps, not kept.learning, self.relu,
+            f"dx {kept.by_batch}", primitives.batch_norm_backward, self.eps, not kept.by_batch, self.relu,
             added=self.added(DIFF_SCALE, DIFF_SHIFT),
         )  # fmt: skip
         weight = self.params.weight if self.affine else None
@@ -196,7 +197,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             give(self, dweight, dbias)
         if self.needs_grad[0]:
             scale = inv_std * self.params.weight if self.affine else inv_std
-            means = (dweight / len(x), dbias / len(x)) if self.saved.learning else (0 * dweight, 0 * dbias)
+            means = (dweight / len(x), dbias / len(x)) if self.saved.by_batch else (0 * dweight, 0 * dbias)
             take_sums_off(x, mean, inv_std, dy, scale, *means, dx)
 
     def jvp(self, dx: Any) -> Any:
@@ -213,7 +214,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         kept, ndim = self.saved, len(self.saved.shape)
         inv_std = 1 / np.sqrt(per_channel(kept.var, ndim) + self.eps)
         xhat = (kept.x.reshape(kept.shape) - per_channel(kept.mean, ndim)) * inv_std
-        with self.as_if_saved(xhat=xhat, inv_std=inv_std, by_batch=kept.learning):
+        with self.as_if_saved(xhat=xhat, inv_std=inv_std, by_batch=kept.by_batch):
             yield
 
     def through_relu(self, tangent: Any) -> Any:

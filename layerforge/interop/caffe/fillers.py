@@ -13,6 +13,10 @@ class Site(Protocol):
     def harmless(self, message: Message, *names: str, why: str = "") -> None:
         """Read fields that change nothing."""
 
+    def invalid(self, told: str, message: Message, name: str = "", *, hint: str = "") -> Exception:
+        """The error for what Caffe refuses, too."""
+        raise NotImplementedError
+
     def unsupported(self, told: str, message: Message, name: str, hint: str = "") -> Exception:
         """The error for what cannot be imported."""
         raise NotImplementedError
@@ -37,6 +41,8 @@ def filler_of(site: Site, message: Message) -> Any:
     kind = message.get("type")
     if kind not in FIELDS:
         raise site.unsupported(f"unknown filler '{kind}'", message, "type", hint=f"known: {', '.join(FIELDS)}")
+    if kind != "gaussian" and message.get("sparse") != -1:
+        raise site.invalid(f"the filler {kind} cannot be sparse", message, "sparse", hint="gaussian can")
     options: dict[str, Any] = {}
     for name in FIELDS[kind]:
         value = message.get(name)

@@ -93,6 +93,18 @@ class Model:
         raise_all(made.errors)
         return made
 
+    def shapes_for(self, inputs: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+        """The shapes of blobs, by their names here, for inputs of other shapes than the definition's.
+
+        Errors   those of `load_model`, where a layer does not take them
+        """
+        if all(tuple(self.translation.inputs[name]["shape"]) == tuple(shape) for name, shape in inputs.items()):
+            made = self.translation
+        else:
+            made = translate(self.definition, self.phase, self.report.source, shapes=inputs, roots=self.roots)
+            raise_all(made.errors)
+        return {name: stream.shape for site in made.sites for name, stream in site.streams.items()}
+
     # Nets ---------------------------------------------------------------------------------------------------------
 
     def net(self, *, keep: str | Iterable[str] = "all", engine: str | None = None, backend: str | None = None) -> Net:
@@ -257,7 +269,7 @@ def load_model(
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
              column; DataError (exit 3) for a damaged file, and for weights that do not fit
     """
-    asked = (phase or "test").lower()
+    asked = "test" if phase is None else str(phase).lower()
     if asked not in SPELLINGS:
         raise ConfigError(f"phase must be train or test, got '{phase}'")
     wanted = SPELLINGS[asked]

@@ -258,6 +258,7 @@ def merge(train: Translation, test: Translation | None) -> list[dict[str, Any]]:
     """
     if test is None:
         return [dict(item) for item in train.layers]
+    _unite_statistics(train, test)
     ours, theirs = [_key(item) for item in train.layers], [_key(item) for item in test.layers]
     merged: list[dict[str, Any]] = []
     twins = {made.name: made for site in train.sites for made in site.made}
@@ -270,6 +271,19 @@ def merge(train: Translation, test: Translation | None) -> list[dict[str, Any]]:
         merged += [_phased(item, "train") for item in train.layers[a0:a1]]
         merged += [_eval_only(own[item["name"]], twins.get(item["name"]), taken) for item in test.layers[b0:b1]]
     return merged
+
+
+def _unite_statistics(train: Translation, test: Translation) -> None:
+    """What normalises in train and what in eval is said by one layer, where two differ in nothing else."""
+    switches = ("use_running_stats", "use_batch_stats")  # of train, and of eval
+    ours = {item["name"]: item for item in train.layers if item["type"] == "BatchNorm"}
+    for theirs in test.layers:
+        mine = ours.get(theirs["name"], {})
+        rest = [{key: value for key, value in item.items() if key not in switches} for item in (mine, theirs)]
+        if rest[0] == rest[1]:
+            said = {name: True for item, name in zip((mine, theirs), switches, strict=True) if item.get(name)}
+            for item in (mine, theirs):
+                item.update(said)
 
 
 def _key(item: Mapping[str, Any]) -> str:

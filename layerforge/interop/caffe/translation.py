@@ -39,6 +39,10 @@ ASKED = {  # of a net's own state: who opens a net asks for them, as in pycaffe
     "level": "the level is the one that is asked for; train.yaml has this one unless --level or the solver says one",
 }
 NOT_IN_PLACE = ("AbsVal", "Flatten", "Reshape", "Split")
+RIGHT_IN_PLACE = (  # types that need nothing in backward which they overwrote, or say themselves what they do
+    *("BatchNorm", "Bias", "BN", "BNLL", "Clip", "Dropout", "ELU", "Exp", "PReLU", "Python", "ReLU", "ReLU6", "Scale"),
+    *("SELU", "SeLU", "SeLu", "Selu", "Sigmoid", "Softmax", "Swish", "TanH", "Threshold"),
+)
 UNREAD = (  # types that give data which no source reads: their tops are inputs of the net
     *("WindowData", "AnnotatedData", "VideoData", "DenseImageData", "ImageSegData", "ImageLabelmapData", "BboxData"),
 )
@@ -219,7 +223,17 @@ class _Walk:
             raise site.invalid("it cannot run in place", site.layer, "top", hint="give its top a name of its own")
         self._cut(site)
         conversion(site)
+        if shared:
+            self._tell_of_place(site)
         self._weigh(site, weights)
+
+    @staticmethod
+    def _tell_of_place(site: Site) -> None:
+        """A note for a layer in place whose backward reads, in Caffe, what forward or backward has overwritten."""
+        p = site.param("eltwise_param") if site.type == "Eltwise" else None
+        plain_sum = p is not None and p.get("operation") == "SUM" and not p.get("coeff")
+        if site.type not in RIGHT_IN_PLACE and not plain_sum:
+            site.note("in place Caffe computes gradients from what it has overwritten: here they are exact")
 
     def _cut(self, site: Site) -> None:
         """propagate_down: false stops the gradient; true asks for that of an input, see `_ask`."""

@@ -11,6 +11,7 @@ from ...arrays.backend import Array
 from ...net import Net
 from ...run.access import by_name
 from ...run.views import BlobError, write
+from ...schema.errors import ConfigError
 from .conversion import BlobMap
 from .rules import PHASES
 
@@ -23,6 +24,10 @@ class ImportedNet(Net):
 
     imported: Any = None
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._sizes: set[tuple[Any, ...]] = set()
+
     def forward(self, *, phase: str | None = None, backward: bool | None = None, **more: Any) -> dict[str, Array]:
         """As Net.forward, in the phase that the model was opened for unless another is named.
 
@@ -32,7 +37,31 @@ class ImportedNet(Net):
             phase = PHASES[self.imported.phase]
         if backward is None and self.keep is None:
             backward = True
-        return super().forward(phase=phase, backward=backward, **more)
+        found = super().forward(phase=phase, backward=backward, **more)
+        if self.imported is not None:
+            self._demand_caffes_sizes()
+        return found
+
+    def _demand_caffes_sizes(self) -> None:
+        """Where inputs have other sizes than in the definition: ConfigError for a blob that Caffe gives another shape.
+
+        Some parts of a translation have sizes written into them. Each set of sizes is looked at once.
+        """
+        plan = self.current_plan
+        given = {name: plan.specs[i].shape for i, name in plan.inputs}
+        key = tuple(given.items())
+        if key in self._sizes:
+            return
+        wanted = self.imported.shapes_for(given)
+        for name, i in plan.current.items():
+            if name in wanted and i in plan.holds and plan.specs[i].shape != wanted[name]:
+                sizes = ", ".join(f"{which!r}: {list(shape)}" for which, shape in given.items())
+                found = plan.specs[i].shape
+                raise ConfigError(
+                    f"blob '{name}' has shape {found}; for inputs of these sizes Caffe's has {wanted[name]}",
+                    hint=f"load_model(..., inputs={{{sizes}}}) makes a net for them",
+                )
+        self._sizes.add(key)
 
     def backward(
         self, cotangents: Mapping[str, Any] | None = None, /, *, accumulate: bool = False, **top_grads: Any

@@ -48,10 +48,12 @@ class BatchNorm(Layer):
 
         by default                   train: batch, follow      eval: running
         use_running_stats: true      train: running, frozen    eval: running      Caffe's use_global_stats: true
+        use_batch_stats: true        train: batch, follow      eval: batch        Caffe's use_global_stats: false
         track_running_stats: false   train: batch              eval: batch        and there is no state
 
     The second is for fine-tuning a trained net on batches that are too small or too special to learn statistics from;
-    weight and bias still learn (`freeze: true` stops them). It needs the running statistics of a trained net.
+    weight and bias still learn (`freeze: true` stops them). It needs the running statistics of a trained net. The third
+    is for tests on batches that are as those of training; with the second it says what eval does, which is the batch.
 
     Shapes    x (N, C) to (N, C, d1, d2, d3), real; y the same; weight, bias, running_mean, running_var (C,);
               correction (1,)
@@ -82,6 +84,7 @@ class BatchNorm(Layer):
     affine: bool = param(True, help="learn weight and bias")
     track_running_stats: bool = param(True, help="keep running statistics; without, eval uses the batch's, too")
     use_running_stats: bool = param(False, help="normalise by the running statistics in train, too, and freeze them")
+    use_batch_stats: bool = param(False, help="normalise by the batch in eval, too; no statistics follow there")
     bias_correction: bool = param(False, help="running statistics as sums from 0, and the sum of their weights (Caffe)")
     weight_filler: Filler = param({"type": "constant", "value": 1.0}, help="start values of weight")
     bias_filler: Filler = param("constant", help="start values of bias")
@@ -96,6 +99,9 @@ class BatchNorm(Layer):
         Example({}, [Spec((6, 3, 2, 2), low=1000, high=1001)], "the mean is much larger than the spread"),
         Example({"track_running_stats": False}, [Spec((3, 2, 2, 3))]),
         Example({"use_running_stats": True}, [Spec((3, 2, 2, 3))]),
+        Example({"use_batch_stats": True}, [Spec((3, 2, 2, 3))]),
+        Example({"use_batch_stats": True, "use_running_stats": True}, [Spec((3, 2))], "train running, eval batch"),
+        Example({"use_batch_stats": True, "bias_correction": True, "eps": 0.1}, [Spec((3, 2, 3))]),
         Example({"use_running_stats": True, "affine": False}, [Spec((1, 4))], "frozen statistics need no batch"),
         Example({"bias_correction": True, "eps": 0.1}, [Spec((3, 2, 2, 3))]),
         Example({"bias_correction": True, "momentum": 0.3, "eps": 0.1}, [Spec((1, 3))], "one value per channel"),
@@ -108,13 +114,14 @@ class BatchNorm(Layer):
         Bad({"eps": 0}, "must be > 0"),
         Bad({"num_features": 3}, "unknown key 'num_features'"),
         Bad({"use_global_stats": True}, "did you mean 'use_running_stats'?"),
+        Bad({"use_batch_stats": True, "track_running_stats": False}, "there are none with track_running_stats"),
         Bad({"use_running_stats": True, "track_running_stats": False}, "there are none with track_running_stats"),
         Bad({"bias_correction": True, "track_running_stats": False}, "there are none with track_running_stats"),
         Bad({}, "must be real numbers", [Spec((3, 2), role="index")]),
     ]
 
     def validate(self) -> None:
-        for name in ("use_running_stats", "bias_correction"):
+        for name in ("use_running_stats", "use_batch_stats", "bias_correction"):
             if getattr(self, name) and not self.track_running_stats:
                 raise ConfigError(
                     f"{name} needs running statistics; there are none with track_running_stats: false",
@@ -137,8 +144,14 @@ class BatchNorm(Layer):
         return x
 
     def check_phase(self, phase: str, x: Spec) -> None:
-        if (phase == "train" and not self.use_running_stats) or not self.track_running_stats:
+        if self.uses_batch(phase):
             self.expect_several(values_per_channel(x))
+
+    def uses_batch(self, phase: str) -> bool:
+        """Whether the statistics of the batch normalise in a phase."""
+        if phase == "train":
+            return not self.use_running_stats
+        return self.use_batch_stats or not self.track_running_stats
 
     def expect_several(self, m: int) -> None:
         """LayerError for one value per channel, unless its variance is taken for 0, as by Caffe."""
@@ -146,12 +159,11 @@ class BatchNorm(Layer):
             raise LayerError("one value per channel has no variance", hint="a larger batch, or `drop_last: true`")
 
     def per_sample_for(self, *bottoms: Spec) -> bool:
-        return self.track_running_stats
+        return self.track_running_stats and not self.use_batch_stats
 
     def forward(self, x: Any) -> Any:
         xhat = self.buf("xhat", x.shape, life="saved", like=x)
-        learning = self.phase == "train" and not self.use_running_stats
-        by_batch = learning or not self.track_running_stats
+        by_batch = self.uses_batch(self.phase)
         inv_std = self.normalize_by_batch(x, xhat) if by_batch else self.normalize_by_running(x, xhat)
         self.save(xhat=xhat, inv_std=inv_std, by_batch=by_batch)
         y = self.buf("y", x.shape, over=x)
@@ -163,13 +175,15 @@ class BatchNorm(Layer):
         return y
 
     def normalize_by_batch(self, x: Any, xhat: Any) -> Any:
-        """Fill xhat from the statistics of the batch and let the running ones follow; returns 1/σ."""
+        """Fill xhat from the statistics of the batch, which the running ones follow in train; returns 1/σ."""
         m, over = values_per_channel(x), reduced_axes(x)
         self.expect_several(m)
         mean = centre(self.xp, x, over, out=xhat)
         var = mean_square(xhat, over)
         inv_std = 1 / self.xp.sqrt(var + self.eps)
         xhat *= inv_std
+        if self.phase != "train":
+            return inv_std
         if self.track_running_stats:
             self.follow("running_mean", mean)
             self.follow("running_var", var * unbiased(m))

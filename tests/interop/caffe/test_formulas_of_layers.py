@@ -149,6 +149,44 @@ def test_places_of_maxima_are_a_second_top(tmp_path: Path) -> None:
     near(np.take_along_axis(flat, case.tops[1].reshape(2, 3, 6).astype(int), 2).reshape(2, 3, 2, 3), case.tops[0])
 
 
+def test_bnll_in_place_has_the_slope_at_its_top(tmp_path: Path) -> None:
+    x, dy = random(3, 4), random(3, 4, seed=1)
+    case = Case(tmp_path, "type: 'BNLL'", x, in_place=True)
+    near(case.tops[0], np.logaddexp(x, 0))
+    near(case.gradients(dy)[0], dy / (1 + np.exp(-np.logaddexp(x, 0))))
+    assert "sigmoid(y)" in case.model.report.entry("L").notes[0]
+
+
+def test_a_slope_below_zero_in_place_passes_every_gradient_on(tmp_path: Path) -> None:
+    x, dy = random(3, 4), random(3, 4, seed=1)
+    case = Case(tmp_path, "type: 'ReLU' relu_param { negative_slope: -0.5 }", x, in_place=True)
+    near(case.tops[0], np.where(x > 0, x, -0.5 * x))
+    near(case.gradients(dy)[0], dy)
+    assert "passes every gradient on" in case.model.report.entry("L").notes[0]
+
+
+@pytest.mark.parametrize(
+    ("definition", "told"),
+    [
+        ("type: 'Power' power_param { scale: 2 }", True),
+        ("type: 'Log'", True),
+        ("type: 'LRN'", True),
+        ("type: 'Exp'", False),
+        ("type: 'Sigmoid'", False),
+    ],
+)
+def test_the_report_tells_of_gradients_that_are_wrong_in_place(definition: str, told: bool, tmp_path: Path) -> None:
+    case = Case(tmp_path, definition, abs(random(1, 2, 3, 4)) + 1, in_place=True)
+    notes = " ".join(case.model.report.entry("L").notes)
+    assert ("from what it has overwritten" in notes) is told
+
+
+@pytest.mark.parametrize(("more", "told"), [("", False), ("coeff: 1 coeff: 2", True), ("operation: MAX", True)])
+def test_the_report_tells_of_eltwise_in_place(more: str, told: bool, tmp_path: Path) -> None:
+    case = Case(tmp_path, f"type: 'Eltwise' eltwise_param {{ {more} }}", random(2, 3), random(2, 3), in_place=True)
+    assert ("from what it has overwritten" in " ".join(case.model.report.entry("L").notes)) is told
+
+
 def test_clip_in_place_passes_every_gradient_on(tmp_path: Path) -> None:
     x, dy = random(3, 4), random(3, 4, seed=1)
     case = Case(tmp_path, "type: 'Clip' clip_param { min: -0.5 max: 0.5 }", x, in_place=True)

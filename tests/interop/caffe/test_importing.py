@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from layerforge.interop import caffe
+from layerforge.interop.caffe.training import merge
 from layerforge.run.views import BlobError
 from layerforge.schema.errors import ConfigError, ConfigErrors, DataError, flatten
 
@@ -292,10 +293,25 @@ def test_statistics_are_fixed_where_caffe_fixes_them(said: str, phase: str, fixe
     assert item.get("use_running_stats") is fixed
 
 
-def test_statistics_of_the_batch_in_test_are_refused(tmp_path: Path) -> None:
-    text = DATA + layer("BatchNorm", "bn", "data", "bn", "batch_norm_param { use_global_stats: false }")
-    with pytest.raises(ConfigError, match="statistics of the batch in phase TEST"):
-        opened(tmp_path, text, phase="test")
+@pytest.mark.parametrize("engine", ["reference", "auto"])
+def test_statistics_of_the_batch_normalise_in_test_where_caffe_is_told_so(engine: str, tmp_path: Path) -> None:
+    text = "force_backward: true\n" + IMAGE
+    text += layer("BatchNorm", "bn", "data", "bn", "batch_norm_param { use_global_stats: false }")
+    model = opened(tmp_path, text, phase="test")
+    blobs = [random(3, seed) for seed in (1, 2)]
+    model.set_blobs("bn", [blobs[0], abs(blobs[1]), np.ones(1)])
+    net = model.net(engine=engine)
+    x, dy = random((2, 3, 5, 6), 3), random((2, 3, 5, 6), 4)
+    found = net.forward(data=x)["bn"]
+    net.backward({"bn": dy})
+    over = {"axis": (0, 2, 3), "keepdims": True}
+    spread = np.sqrt(x.var(**over) + 1e-5)
+    y = (x - x.mean(**over)) / spread
+    np.testing.assert_allclose(found, y, rtol=2e-5, atol=2e-5)
+    expected = (dy - dy.mean(**over) - y * (dy * y).mean(**over)) / spread
+    np.testing.assert_allclose(model.blob(net, "data").grad, expected, rtol=2e-5, atol=2e-5)
+    np.testing.assert_array_equal(model.param(net, "bn", 0).data, blobs[0])  # eval changes nothing
+    assert "here they rest" in model.report.entry("bn").notes[0]
 
 
 def test_a_net_runs_in_the_phase_that_it_was_opened_for(tmp_path: Path) -> None:
@@ -492,3 +508,37 @@ def test_absurd_sizes_and_fillers_are_refused_when_the_definition_is_read(text: 
     with pytest.raises(ConfigError, match=told) as caught:
         opened(tmp_path, text)
     assert caught.value.place.line > 0
+
+
+@pytest.mark.parametrize("phase", ["tests", "", 0, 1])
+def test_a_phase_that_there_is_not(phase: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"phase must be train or test, got '{phase}'"):
+        opened(tmp_path, DATA, phase=phase)
+
+
+def test_only_a_gaussian_can_be_sparse(tmp_path: Path) -> None:
+    text = DATA + product("fc", "data", param="weight_filler { type: 'xavier' sparse: 2 }")
+    with pytest.raises(ConfigError, match="the filler xavier cannot be sparse"):
+        opened(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("in_train", "in_test", "expected"),
+    [
+        ("", "", {}),
+        ("false", "true", {}),
+        ("false", "false", {"use_batch_stats": True}),
+        ("true", "", {"use_running_stats": True}),
+        ("true", "false", {"use_running_stats": True, "use_batch_stats": True}),
+    ],
+)
+def test_one_layer_says_which_statistics_normalise_in_each_phase(
+    in_train: str, in_test: str, expected: dict[str, bool], tmp_path: Path
+) -> None:
+    text = DATA
+    for phase, said in (("TRAIN", in_train), ("TEST", in_test)):
+        more = f"batch_norm_param {{ use_global_stats: {said} }}" if said else ""
+        text += layer("BatchNorm", "bn", "data", "bn", f"include {{ phase: {phase} }} {more}")
+    train, test = (opened(tmp_path, text, phase=phase).translation for phase in ("train", "test"))
+    (item,) = merge(train, test)
+    assert {key: value for key, value in item.items() if key.startswith("use_")} == expected

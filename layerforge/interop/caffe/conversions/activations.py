@@ -17,10 +17,15 @@ def _input(site: Site) -> Stream:
 
 @converts("ReLU")
 def relu(site: Site) -> None:
-    """ReLU, with its slope below zero."""
+    """ReLU, with its slope below zero. In place Caffe's tells the sides of zero apart by the top."""
     p = site.param("relu_param")
     site.harmless(p, "engine")
-    site.emit("ReLU", _input(site), negative_slope=p.get("negative_slope"))
+    x, slope = _input(site), p.get("negative_slope")
+    if site.in_place and slope < 0:  # all tops are above zero
+        site.note("in place Caffe's ReLU with a slope below 0 passes every gradient on, and so does it here")
+        _with_gradient(site, x, "ReLU", {"negative_slope": slope})
+    else:
+        site.emit("ReLU", x, negative_slope=slope)
 
 
 @converts("PReLU")
@@ -76,8 +81,13 @@ def absval(site: Site) -> None:
 
 @converts("BNLL")
 def bnll(site: Site) -> None:
-    """Softplus."""
-    site.emit("Softplus", _input(site))
+    """Softplus. In place Caffe's takes the top for its bottom in backward."""
+    x = _input(site)
+    if site.in_place:
+        site.note("in place Caffe's BNLL has the gradient dy sigmoid(y) and not dy sigmoid(x), and so it is here")
+        _with_gradient(site, x, "Softplus", {}, slope="Sigmoid")
+    else:
+        site.emit("Softplus", x)
 
 
 @converts("Power")
@@ -119,10 +129,18 @@ def clip(site: Site) -> None:
         site.emit("Clamp", x, **limits)
         return
     site.note("in place Caffe's Clip passes every gradient on, and so does it here")
+    _with_gradient(site, x, "Clamp", limits)
+
+
+def _with_gradient(site: Site, x: Stream, kind: str, options: dict[str, Any], slope: str = "") -> None:
+    """A layer whose gradient is dy, or dy times what a layer `slope` makes of its top."""
     (held,) = site.emit("Detach", x, part="held")
-    (clipped,) = site.emit("Clamp", held, part="clipped", **limits)
+    (y,) = site.emit(kind, held, part="value", **options)
     (passed,) = site.emit("Sub", [x, held], part="gradient")  # 0 everywhere, with the gradient of x
-    site.emit("Add", [clipped, passed])
+    if slope:
+        (factor,) = site.emit(slope, y, part="slope")
+        (passed,) = site.emit("Mul", [passed, factor], part="scaled")
+    site.emit("Add", [y, passed])
 
 
 @converts("Threshold")

@@ -19,11 +19,14 @@ def classes_first(site: Site, scores: Stream, axis: int) -> Stream:
         return scores
     if axis == 0:
         return site.emit("Unsqueeze", scores, part="scores", dim=0)[0]
-    return site.emit("Reshape", scores, part="scores", shape=[-1, *scores.shape[axis:]])[0]
+    return site.emit("Flatten", scores, part="scores", start_dim=0, end_dim=axis - 1)[0]
 
 
-def labels_of(site: Site, scores: Stream, labels: Stream) -> Stream:
-    """Labels as integers, one for each position of the scores: Caffe only counts them."""
+def labels_of(site: Site, scores: Stream, labels: Stream, axis: int = 1) -> Stream:
+    """Labels as integers, one for each position of the scores: Caffe only counts them.
+
+    axis   of the classes before `classes_first`. Labels that lack it, or have 1 there, follow images of any size
+    """
     wanted = (scores.shape[0], *scores.shape[2:])
     if labels.spec.size != math.prod(wanted):
         told = f"{labels.spec.size} labels, of shape {labels.shape}, for {math.prod(wanted)} positions"
@@ -31,6 +34,12 @@ def labels_of(site: Site, scores: Stream, labels: Stream) -> Stream:
     labels = site.index(labels)
     if labels.shape == wanted:
         return labels
+    if labels.ndim == scores.ndim and axis == 1 and labels.shape[1] == 1 and labels.shape[0] == wanted[0]:
+        return site.emit("Squeeze", labels, part="labels", dim=1)[0]
+    if axis == 0 and labels.shape == wanted[1:]:
+        return site.emit("Unsqueeze", labels, part="labels", dim=0)[0]
+    if axis > 1 and labels.ndim >= axis and labels.shape[axis:] == wanted[1:]:
+        return site.emit("Flatten", labels, part="labels", start_dim=0, end_dim=axis - 1)[0]
     return site.emit("Reshape", labels, part="labels", shape=[-1, *wanted[1:]])[0]
 
 
@@ -68,8 +77,9 @@ def softmax_with_loss(site: Site) -> None:
     p = site.param("softmax_param")
     site.harmless(p, "engine")
     x = site.real(site.bottoms[0])
-    scores = classes_first(site, x, site.axis(p.get("axis"), x.ndim, p))
-    labels = labels_of(site, scores, site.bottoms[1])
+    axis = site.axis(p.get("axis"), x.ndim, p)
+    scores = classes_first(site, x, axis)
+    labels = labels_of(site, scores, site.bottoms[1], axis)
     options = {**normalization(site, "VALID"), "min_probability": LEAST}
     loss = site.param("loss_param")
     if loss.get("weight_by_label_freqs"):
@@ -130,7 +140,7 @@ def infogain_loss(site: Site) -> None:
         raise site.unsupported("softmax_param.axis and infogain_loss_param.axis that differ", p, "axis")
     scores = classes_first(site, x, axis)
     options = normalization(site, "VALID")
-    bottoms = [scores, labels_of(site, scores, site.bottoms[1])]
+    bottoms = [scores, labels_of(site, scores, site.bottoms[1], axis)]
     if len(site.bottoms) == 3:
         site.harmless(p, "source", why="the matrix is the third bottom")
         bottoms += _matrix(site, scores.shape[1])
@@ -213,8 +223,9 @@ def accuracy(site: Site) -> None:
     """Accuracy, in which a tie counts as wrong; a second top has it for each class."""
     site.count(2, (1, 2))
     p, x = site.param("accuracy_param"), site.real(site.bottoms[0])
-    scores = classes_first(site, x, site.axis(p.get("axis"), x.ndim, p))
-    labels = labels_of(site, scores, site.bottoms[1])
+    axis = site.axis(p.get("axis"), x.ndim, p)
+    scores = classes_first(site, x, axis)
+    labels = labels_of(site, scores, site.bottoms[1], axis)
     ignored = p.get("ignore_label") if p.has("ignore_label") else None
     if not 1 <= p.get("top_k") <= scores.shape[1]:
         raise site.invalid(f"top_k {p.get('top_k')} of {scores.shape[1]} classes", p, "top_k")

@@ -21,17 +21,18 @@ def batch_norm(site: Site) -> None:
         raise site.invalid(f"the bottom has shape {x.shape}, it takes at least 2 axes", site.layer, "bottom")
     site.harmless(p, "engine")
     fixed = p.has("use_global_stats") and p.get("use_global_stats")
-    if p.has("use_global_stats") and not fixed and site.phase == "eval":
-        hint = "remove the field, or write true: the statistics of training"
-        raise site.unsupported("statistics of the batch in phase TEST", p, "use_global_stats", hint=hint)
+    by_batch = p.has("use_global_stats") and not fixed
     if p.get("fused_relu"):
         raise site.unsupported("fused_relu", p, "fused_relu", hint="write a layer of type ReLU behind it")
     fraction = p.get("moving_average_fraction")
     if not 0 <= fraction <= 1:
         raise site.invalid(f"moving_average_fraction {fraction:g}", p, "moving_average_fraction")
     options: dict[str, Any] = {"affine": False, "bias_correction": True, "momentum": round(1 - fraction, 12)}
-    # In eval it is so anyhow; nets often say it in a layer of their own for TEST.
+    # What holds in a phase anyhow is not said; nets often say it in a layer of their own for each phase.
     options |= {"eps": p.get("eps"), "use_running_stats": fixed and site.phase == "train"}
+    options["use_batch_stats"] = by_batch and site.phase == "eval"
+    if options["use_batch_stats"]:
+        site.note("use_global_stats: false in phase TEST: the batch normalises; Caffe's blobs follow, here they rest")
     scaled = p.get("scale_bias")
     y = site.emit("BatchNorm", x, part="norm" if scaled else "", **options)
     for name in ("running_mean", "running_var", "correction"):

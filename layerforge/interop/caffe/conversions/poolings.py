@@ -13,7 +13,7 @@ LEAST = -3.4028234663852886e38  # the least number of 32 bits, which Caffe's max
 
 @converts("Pooling")
 def pooling(site: Site) -> None:
-    """MaxPool2d, AvgPool2d or StochasticPool2d, with Caffe's way of rounding."""
+    """MaxPool2d, AvgPool2d or StochasticPool2d, rounded as in Caffe; AdaptiveMaxPool2d or AdaptiveAvgPool2d of all."""
     site.count(1, (1, 2))
     p = site.param("pooling_param")
     site.harmless(p, "engine")
@@ -22,6 +22,10 @@ def pooling(site: Site) -> None:
         raise site.invalid("a second top, the indices, is for pool: MAX", site.layer, "top")
     x = with_samples(site, site.bottoms[0])
     options = _windows(site, p, x.shape[2:])
+    if p.get("global_pooling") and len(site.tops) == 1 and method != "STOCHASTIC":
+        # All positions, however many there are: images of another size may follow.
+        site.emit("AdaptiveMaxPool2d" if method == "MAX" else "AdaptiveAvgPool2d", x, output_size=1)
+        return
     rounds_up = _rounds_up(site, p)
     if method == "STOCHASTIC":
         if options.pop("padding"):
@@ -56,7 +60,16 @@ def _rounded_up(site: Site, kind: str, x: Stream, options: dict[str, Any]) -> No
 
 
 def _with_margin(site: Site, kind: str, x: Stream, options: dict[str, Any]) -> None:
-    """Padding of more than half a window, which pooling takes only when it rounds up: the last windows are cut off."""
+    """Padding of more than half a window, which pooling takes only when it rounds up.
+
+    The margin is made in front of it; for indices, which such a margin would move, the last windows are cut off.
+    """
+    if len(site.tops) == 1:
+        high, wide = _both(options.pop("padding"))
+        value = float("-inf") if kind == "MaxPool2d" else 0
+        (x,) = site.emit("Pad", x, part="margin", padding=[wide, wide, high, high], value=value)
+        site.emit(kind, x, **options)
+        return
     each = zip(x.shape[2:], *(_both(options[name]) for name in ("kernel_size", "padding", "stride")), strict=True)
     counts = [(size + 2 * pad - kernel) // stride + 1 for size, kernel, pad, stride in each]
     names = [site.unique(f"{site.own}.{name}") for name in ("windows", "places")][: len(site.tops)]

@@ -103,7 +103,10 @@ def reshape(site: Site) -> None:
     rest = math.prod(dim for dim in known if dim != -1)
     if (-1 in known and (rest == 0 or x.spec.size % rest)) or (-1 not in known and rest != x.spec.size):
         raise site.invalid(f"the {x.spec.size} numbers of shape {x.shape} do not fit {dims}", p, "shape")
-    site.emit("Reshape", x, shape=target)
+    if dims == [-1] and end - start > 1:  # joined, whatever the sizes behind them are
+        site.emit("Flatten", x, start_dim=start, end_dim=-1 if end == x.ndim else end - 1)
+    else:
+        site.emit("Reshape", x, shape=target)
 
 
 @converts("Tile")
