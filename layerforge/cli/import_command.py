@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     words = "a Python file that registers layers for those of type Python; may be repeated"
     parser.add_argument("--import", action="append", default=[], dest="imports", metavar="FILE.py", help=words)
     words = "images are scaled by this after the mean is subtracted (default: as the data layers say, or 1)"
-    parser.add_argument("--scale", type=float, metavar="X", help=words)
+    parser.add_argument("--scale", type=factor, metavar="X", help=words)
     words = "the mean that is subtracted from images: a number, or one per channel, such as 104,117,123"
     parser.add_argument("--mean-value", type=numbers, default=(), metavar="X,...", help=words)
     parser.add_argument("--mean-file", metavar="FILE", help="a mean image in the place of that: .binaryproto or .npy")
@@ -90,6 +90,15 @@ def numbers(text: str) -> tuple[float, ...]:
     raise argparse.ArgumentTypeError(f"must be numbers such as 104,117,123, got '{text}'")
 
 
+def factor(text: str) -> float:
+    """An argument that is one finite number other than 0."""
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        found = numbers(text)
+        if len(found) == 1 and found[0]:
+            return found[0]
+    raise argparse.ArgumentTypeError(f"must be a finite number other than 0, such as 0.00390625, got '{text}'")
+
+
 def run(args: argparse.Namespace) -> int:
     from ..interop.caffe import against, opencv, preprocessing, training, writing
     from ..interop.caffe.model import load_model
@@ -114,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
     stated = preprocessing.Stated(args.scale, args.mean_value, args.mean_file, args.color)
     images = preprocessing.preprocessing_of(model, stated)
     asked = State(args.level, tuple(args.stage))
-    learning = training.training_of(model, asked=asked, inputs=inputs, solver=solver)
+    learning = training.training_of(model, asked=asked, inputs=inputs, solver=solver, stated=stated)
     more = {} if args.state is None else {"state.h5": _state(args, model, solver, weights)}
     if args.state is not None and learning is None:
         hint = "--state needs the definition that Caffe trained with"

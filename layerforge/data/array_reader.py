@@ -10,9 +10,12 @@ import numpy as np
 
 from ..arrays.backend import NUMPY
 from ..arrays.spec import Spec, parse_specs
-from ..schema.errors import DataError, LayerForgeError
+from ..schema.errors import ConfigError, DataError, LayerForgeError
+from ..schema.locations import Place
+from ..schema.params import parse_as
 from .files import file_error
 from .idx import read_idx
+from .image_form import SUFFIXES
 from .kinds import Kind
 from .png import read_png
 from .reader import Blobs, Reader, demand_blobs, demand_values, of_blob
@@ -39,21 +42,27 @@ class ArrayReader(Reader):
     of samples, and an axis of one channel may be missing. Images of Python may have their channels last, as cameras
     and Pillow give them.
 
-    names   what the blobs are called in files, where that is not their own name
+    names    what the blobs are called in files, where that is not their own name
+    images   whether an image is what the net sees as it is; where it is not, and nothing says what it would become,
+             images are refused, in files and in Python
     """
 
     kind = "array"
 
-    def __init__(self, specs: Mapping[str, Spec], names: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, specs: Mapping[str, Spec], names: Mapping[str, str] | None = None, *, images: bool = True
+    ) -> None:
         super().__init__(specs)
         self.names = dict(names or {})
+        self.images = images
 
     def plain(self) -> dict[str, Any]:
-        return {**super().plain(), "names": self.names}
+        return {**super().plain(), "names": self.names, **({} if self.images else {"images": False})}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        return cls(parse_specs(values["blobs"]), {str(k): str(v) for k, v in dict(values["names"]).items()})
+        names = {str(k): str(v) for k, v in dict(values["names"]).items()}
+        return cls(parse_specs(values["blobs"]), names, images=parse_as(bool, values.get("images", True)))
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
         demand_blobs(self, blobs)
@@ -73,6 +82,8 @@ class ArrayReader(Reader):
 
     def _of_file(self, path: Path, blob: str, seen: Kind | None) -> Any:
         spec = self.specs[blob]
+        if not self.images and path.suffix.lower() in SUFFIXES:
+            raise _unprepared("is an image", blob, Place(str(path), 0, 0))
         if path.suffix.lower() == ".png":
             return _image(path, spec)
         try:
@@ -125,6 +136,8 @@ class ArrayReader(Reader):
         """Samples of one blob, and whether it is a single one."""
         if isinstance(value, (str, Path)):
             return self._of_file(Path(value), blob, seen), Path(value).suffix.lower() == ".png"
+        if not self.images and hasattr(value, "getbands"):  # of Pillow
+            raise _unprepared("an image was given", blob)
         if isinstance(value, (list, tuple)) and value and not np.isscalar(value[0]):
             return np.concatenate([self._of_object(one, blob, seen)[0] for one in value]), False
         if isinstance(value, (list, tuple)) and value and isinstance(value[0], str):
@@ -135,6 +148,12 @@ class ArrayReader(Reader):
         array = as_numbers(who, value)
         array, single = with_channels_first(array, spec)
         return checked(who, spec, _as_samples(who, array, spec), None), single
+
+
+def _unprepared(told: str, blob: str, place: Place | None = None) -> ConfigError:
+    """The error for an image where nothing is known of what the net sees of it."""
+    hint = "say so at import with --scale, --mean-value, --mean-file or --color; or give prepared arrays: .npy, .npz"
+    return ConfigError(f"{told}, and how images become the input '{blob}' is not known", place=place, hint=hint)
 
 
 def as_numbers(who: str, value: Any) -> np.ndarray:

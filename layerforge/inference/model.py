@@ -22,7 +22,7 @@ from ..data.kinds import Kind
 from ..schema.errors import ConfigError, DataError
 from ..schema.synonyms import did_you_mean
 from .answers import Answers, scores_blob
-from .describing import described
+from .describing import described, image_form
 from .saving import save_model
 from .trained import Trained, open_trained
 
@@ -239,6 +239,10 @@ class Model:
     def columns_of(self, name: str) -> tuple[str, ...]:
         """The names of the columns of an input; () where they have none."""
         return () if self._trained.reader is None else self._trained.reader.columns_of(name)
+
+    def images_of(self, name: str) -> dict[str, Any]:
+        """What becomes of an image for an input: size, channels, mean and scale; {} where it takes none."""
+        return image_form(self._trained.reader, self._trained.transform, name)
 
     @property
     def text_suffix(self) -> str:

@@ -40,6 +40,7 @@ from ..training.rundir import find_run, load_config, weights_of
 
 YAML = (".yaml", ".yml")
 NET, WEIGHTS = "net.yaml", "weights.h5"  # the files of a folder that holds a model
+FIDELITY = "fidelity.json"  # of one that was imported
 
 
 @dataclass
@@ -163,6 +164,8 @@ def open_trained(
             raise ConfigError(f"{target} is a config: which weights?", hint=hint)
     elif run is not None and overrides:
         config, _ = load_config(str(target), overrides, allow_import)
+    if whole and weights is None and not (folder / WEIGHTS).exists():
+        raise _without_weights(folder)
     file = weights_of(weights or (folder / WEIGHTS if whole else run.path if run is not None else folder))
     arrays, meta = snapshot.read_snapshot(file)
     name = str(folder / NET) if whole else f"{file} (config)"
@@ -192,6 +195,15 @@ def open_trained(
             signature, reader = _from_data(net, with_data, signature)
     place = None if run is None else str(run.path)
     return Trained(config, tree, place, net, file, signature, reader, transform, allow_import)
+
+
+def _without_weights(folder: Path) -> DataError:
+    """The error for a folder with a net alone."""
+    if (folder / FIDELITY).is_file():
+        told, hint = "the import had no weights", "import it again with its weights, or add --weights FILE"
+    else:
+        told, hint = f"there is no {WEIGHTS} beside {NET}", "add --weights FILE"
+    return DataError(f"{folder} holds a net without weights: {told}", hint=hint)
 
 
 @contextmanager

@@ -50,6 +50,7 @@ class Feeding:
     shape      of a sample of the first top as it is stored, None where that is not known
     specs      of the tops, as far as they are known, with the batch axis
     notes      what is to be known of it
+    missing    the files that are not here, in words
     ignored    (path of a field, place, why): what changes nothing here
     """
 
@@ -62,6 +63,7 @@ class Feeding:
     shape: tuple[int, ...] | None = None
     specs: dict[str, Spec] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     ignored: list[tuple[str, Place, str]] = field(default_factory=list)
 
     @property
@@ -143,7 +145,7 @@ def shapes_of(found: Sequence[Feeding], asked: Mapping[str, Sequence[int]]) -> d
 
 def tell(report: Report, found: Sequence[Feeding]) -> None:
     """Say in the report of a model what its data layers do."""
-    list_ignored(report, found)
+    list_read(report, found)
     for one in found:
         report.entry(one.layer.get("name")).notes += one.notes
         if one.transform:
@@ -151,9 +153,10 @@ def tell(report: Report, found: Sequence[Feeding]) -> None:
         report.preprocessing |= {f"{one.tops[0]}: {key}": value for key, value in one.augment.items()}
 
 
-def list_ignored(report: Report, found: Sequence[Feeding]) -> None:
-    """List in a report the fields of data layers that change nothing, once."""
+def list_read(report: Report, found: Sequence[Feeding]) -> None:
+    """List in a report the files of data layers that are not here, and their fields that change nothing, once each."""
     for one in found:
+        report.notes += [told for told in map(one.said, one.missing) if told not in report.notes]
         who = f"layer {one.layer.get('name')}: "
         fields = [(f"{who}{path}", str(place), why) for path, place, why in one.ignored]
         report.ignored += [entry for entry in fields if entry not in report.ignored]
@@ -309,6 +312,8 @@ def _transform(made: Feeding, roots: Sequence[Path], phase: str) -> None:
         made.transform["mean_file"] = str(below(p.get("mean_file"), roots, p.place("mean_file")))
         if Path(made.transform["mean_file"]).exists():
             made.shape = read_mean_image(made.transform["mean_file"]).shape
+        else:
+            made.missing.append(f"its mean image is not here: {made.transform['mean_file']}")
     if size := p.get("crop_size"):
         made.augment["random_crop"] = {"size": [size, size]}
     if p.get("mirror"):
@@ -345,7 +350,7 @@ def _measure(made: Feeding) -> None:
         specs = section.sample_specs("train")
         made.specs = {name: spec.with_shape((made.batch, *spec.shape)) for name, spec in specs.items()}
         return
-    made.notes.append(f"its data are not here: {made.feed['path']}")
+    made.missing.append(f"its data are not here: {made.feed['path']}")
     if made.feed["type"] == "HDF5":
         return
     if made.shape is None and made.crop and made.channels:

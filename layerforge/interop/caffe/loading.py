@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...data.files import file_error
 from ...schema.errors import LayerForgeError
 from . import binary, hdf5, text
 from .files import content, is_hdf5
@@ -28,7 +29,10 @@ def load_weights(path: str | Path) -> Message:
     """
     if is_hdf5(path):
         return hdf5.load_model(path)
-    return upgraded(binary.parse(content(path), "NetParameter", str(path)))
+    stored = content(path)
+    if not stored:
+        raise file_error(path, "is empty", "copy or download it again")
+    return upgraded(binary.parse(stored, "NetParameter", str(path)))
 
 
 def load_state(path: str | Path) -> Message:

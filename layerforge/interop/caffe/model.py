@@ -25,7 +25,7 @@ from .conversion import BlobMap, path_of
 from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
-from .reading import SUFFIXES, Weights, read_definition, read_weights, taken_out
+from .reading import SUFFIXES, Weights, demand_match, read_definition, read_weights, taken_out
 from .translation import Translation, is_fed, translate
 from .views import CaffeBlob, CaffeParam, ImportedNet
 
@@ -267,7 +267,8 @@ def load_model(
     data_root    a folder that files which the definition names may be in, beside its own
 
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
-             column; DataError (exit 3) for a damaged file, and for weights that do not fit
+             column, and for weights of another net; DataError (exit 3) for a damaged file, and for weights that do
+             not fit
     """
     asked = "test" if phase is None else str(phase).lower()
     if asked not in SPELLINGS:
@@ -291,6 +292,8 @@ def load_model(
         model.report.notes.append(f"the net inside of {definition} is that of TRAIN: it has no data for TEST")
     files = [weights] if isinstance(weights, str | Path) else weights or ()
     given = [read_weights(file) for file in files] or ([inside] if inside.layers else [])
+    for one in given:
+        demand_match(one, str(definition), whole, model.blob_maps)
     if given:
         model.take(*given)
     return model

@@ -50,7 +50,7 @@ def against_opencv(model: Model) -> Comparison:
     inputs = drawn(model, generator)
     net = model.net(keep="all")
     if not model.arrays:
-        _fill_statistics(model, net, generator)
+        _draw_blobs(model, net, generator)
     given = {blob: inputs[name] for blob, name in twin.inputs.items()}
     forward(model, net, given)
     names, found = _of_opencv(model, net, twin, given)
@@ -73,7 +73,8 @@ def against_opencv(model: Model) -> Comparison:
                 shown = name if len(versions) == 1 else f"{name}, top {version.blob}"
                 theirs = found[key] if name not in detections else _by_classes(found[key], version.name, net)
                 rows.append(row("", shown, net.blobs[version.name].data, theirs, room))
-    return Comparison(f"OpenCV {_version()}", rows)
+    drawn_for_both = "" if model.arrays else ", with weights drawn at random for both"
+    return Comparison(f"OpenCV {_version()}{drawn_for_both}", rows)
 
 
 def _by_classes(found: np.ndarray, blob: str, net: Net) -> np.ndarray:
@@ -85,14 +86,26 @@ def _by_classes(found: np.ndarray, blob: str, net: Net) -> np.ndarray:
     return rows
 
 
-def _fill_statistics(model: Model, net: Net, generator: np.random.Generator) -> None:
-    """Statistics of a net without weights: with those that BatchNorm starts from all numbers would grow and grow."""
+def _draw_blobs(model: Model, net: Net, generator: np.random.Generator) -> None:
+    """Blobs of a net without weights. Fillers are 0 unless a definition says otherwise, and would compare nothing.
+
+    Numbers stay about as large as they are: weights have the variance 2 / fan-in, what is one number for each channel
+    is about 1 (factors, slopes, variances) or about 0 (biases, means).
+    """
     for layer in model.definition.get("layer"):
         blobs = model.blob_maps.get(layer.get("name"), [])
-        if layer.get("type") == "BatchNorm" and len(blobs) == 3:
-            values = (generator.normal(0, 0.1, blobs[0].shape), generator.uniform(0.5, 1.5, blobs[1].shape), np.ones(1))
-            for number, value in enumerate(values):
-                model.param(net, layer.get("name"), number).data = value
+        statistics = layer.get("type") == "BatchNorm" and len(blobs) == 3
+        for number, place in enumerate(blobs):
+            shape = tuple(place.shape)
+            if statistics and number == 2:
+                value = np.ones(shape)
+            elif len(shape) > 1:
+                value = generator.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+            elif number == (1 if statistics else 0):
+                value = generator.uniform(0.5, 1.5, shape)
+            else:
+                value = generator.normal(0, 0.1, shape)
+            model.param(net, layer.get("name"), number).data = value
 
 
 def _layers(model: Model) -> Iterator[tuple[str, list[Any]]]:

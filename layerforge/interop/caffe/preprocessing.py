@@ -15,19 +15,23 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...config.scaling import Transform
+from ...data.array_reader import ArrayReader
 from ...data.image_form import ImageForm
 from ...data.image_reader import ImageReader
 from ...data.kinds import Kind
 from ...data.mean_image import read_mean_image
+from ...data.reader import Reader
 from ...data.transform import InputTransform
 from ...graph.signature import Signature
 from ...net import Net
 from ...run.stored_arrays import weights_meta
 from ...schema.errors import ConfigError
 from ...training.checkpoints import TRANSFORM
+from .feeding import Feeding
 from .model import Model
 
 CHANNELS = {1: "gray", 3: "bgr"}
+UNKNOWN = "net.yaml takes prepared arrays, no images, until --mean-file, --mean-value, --scale or --color are given"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,23 @@ class Stated:
     @property
     def anything(self) -> bool:
         """Whether the owner states anything."""
-        return any((self.scale is not None, self.mean, self.mean_file, self.color))
+        return bool(self.options)
+
+    @property
+    def options(self) -> list[str]:
+        """The options of the command that state something."""
+        given = {"--mean-file": self.mean_file, "--mean-value": self.mean, "--color": self.color}
+        found = [option for option, value in given.items() if value]
+        return found if self.scale is None else [*found, "--scale"]
+
+    def hold_for(self, one: Feeding) -> bool:
+        """Let all this hold for the images of a data layer, and tell whether it is a source of images."""
+        if not self.anything or one.feed is None or one.feed["type"] not in ("LMDB", "ImageList"):
+            return False
+        one.transform = _values(one.transform, self)
+        if self.color is not None:
+            one.feed["color"] = self.color
+        return True
 
 
 @dataclass(frozen=True)
@@ -58,20 +78,26 @@ class Preprocessing:
     blob       the input
     reader     what makes bytes of images
     transform  what makes numbers of bytes
+    values     the same as a configuration has it
     """
 
     blob: str
     reader: ImageReader
     transform: InputTransform
+    values: Mapping[str, Any]
 
     @property
     def told(self) -> dict[str, Any]:
-        """For the report."""
-        form = self.reader.form
+        """For the report, with the mean as Caffe has it: subtracted before the scale."""
+        form, scale = self.reader.form, self.values.get("scale", 1.0)
         made = {"images of": self.blob, "size": f"{form.size[0]} x {form.size[1]}", "channels": form.color}
         if self.transform.crop is not None:
             made["the middle of"] = "{} x {}".format(*self.transform.crop)
-        return made
+        if "mean_file" in self.values:
+            made["mean file"] = self.values["mean_file"]
+        if "mean" in self.values:
+            made["mean value"] = ", ".join(f"{mean / scale:.9g}" for mean in np.atleast_1d(self.values["mean"]))
+        return {**made, "scale": f"{scale:.9g}"}
 
 
 def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
@@ -80,9 +106,11 @@ def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
     Errors   ConfigError for a statement that does not fit the net; DataError for a mean image that cannot be read
     """
     feeding = next((one for one in model.feedings if one.transform), None)
-    if feeding is None and not stated.anything:
-        return None
     found = {name: section["shape"] for name, section in model.config.get("inputs", {}).items()}
+    if feeding is None and not stated.anything:
+        if (image := _image(found)) is not None:
+            model.report.preprocessing |= {f"images of {image}": UNKNOWN}
+        return None
     blob = feeding.tops[0] if feeding is not None else None
     name = model.first_version(blob) if blob is not None else _image(found)
     shape = found.get(name) if name is not None else None
@@ -93,8 +121,7 @@ def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
         return None
     values = _values(feeding.transform if feeding is not None else {}, stated)
     if feeding is not None and not stated.mean_file and not Path(values.get("mean_file", ".")).exists():
-        told = f"its mean image is not here: {values['mean_file']}; net.yaml takes prepared arrays, no images"
-        model.report.entry(feeding.layer.get("name")).notes.append(told)
+        model.report.notes.append(feeding.said(f"without its mean image {UNKNOWN}"))
         return None
     color = stated.color or CHANNELS[shape[1]]
     if (color == "gray") != (shape[1] == 1):
@@ -114,7 +141,10 @@ def preprocessing_of(model: Model, stated: Stated) -> Preprocessing | None:
     fitted = InputTransform.fit(transform, {name: spec}, [(name,)], raw, crop)
     fitted.kinds = {name: Kind("uint8", 0.0, 255.0, spec.shape)}
     form = ImageForm(size, color, resize=size, antialias=False)
-    return Preprocessing(name, ImageReader({name: spec}, form, {}, name), fitted)
+    if feeding is not None:
+        for key in feeding.transform:  # what holds is told with the rest
+            model.report.preprocessing.pop(f"{blob}: {key}", None)
+    return Preprocessing(name, ImageReader({name: spec}, form, {}, name), fitted, values)
 
 
 def _image(inputs: Mapping[str, Sequence[int]]) -> str | None:
@@ -148,16 +178,23 @@ def _values(found: Mapping[str, Any], stated: Stated) -> dict[str, Any]:
 def signed(model: Model, net: Net, made: Preprocessing | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of a net for a file of weights, and what the file says of it: with how images become its input.
 
-    Labels are said to be indices, as the data sections of train.yaml give them.
+    Where that is not known arrays are taken as the net sees them, and images are refused. Labels are said to be
+    indices, as the data sections of train.yaml give them.
     """
     meta, arrays = weights_meta(net), net.arrays()
-    found = Signature.of(net.graph, (), None if made is None else made.reader.plain())
+    raw = {name: spec.with_shape(spec.shape[1:]) for name, spec in net.graph.inputs.items()}
+    reader = ArrayReader(raw, images=False) if made is None else made.reader
+    found = Signature.of(net.graph, (), reader.plain())
     labels = {
         model.first_version(one.tops[1]) for one in model.feedings if one.feed and one.feed.get("label") is not None
     }
     inputs = {name: Spec(spec.shape, role="index") if name in labels else spec for name, spec in found.inputs.items()}
     meta["signature"] = replace(found, inputs=inputs).plain
-    if made is None:
-        return arrays, meta
-    meta["kinds"] = {name: kind.plain for name, kind in made.transform.kinds.items()}
-    return arrays | {TRANSFORM + name: array for name, array in made.transform.state().items()}, meta
+    transform = _as_given(reader) if made is None else made.transform
+    meta["kinds"] = {name: kind.plain for name, kind in transform.kinds.items()}
+    return arrays | {TRANSFORM + name: array for name, array in transform.state().items()}, meta
+
+
+def _as_given(reader: Reader) -> InputTransform:
+    """That of arrays which are what the net sees."""
+    return InputTransform({name: (np.float64(1), np.float64(0)) for name, spec in reader.specs.items() if spec.is_real})

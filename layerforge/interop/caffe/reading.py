@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ...schema.errors import ConfigError, LayerForgeError
+from ...schema.texts import first_few
 from . import loading
 from .blobs import array
 from .files import is_hdf5
@@ -32,14 +34,19 @@ def read_definition(path: str | Path, problems: list[LayerForgeError]) -> Messag
 
     problems   takes what is wrong with values, for who wants to tell of more with them
 
-    Errors   DataError for a damaged file, ConfigError for old forms that are contradictory, and for weights alone
+    Errors   DataError for a damaged file, ConfigError for old forms that are contradictory, for weights alone, and for
+             a definition without layers
     """
     if is_hdf5(path):
         hint = "name its prototxt first: layerforge import caffe NET.prototxt WEIGHTS.caffemodel.h5"
         raise ConfigError(f"{path} is HDF5, which holds weights and no definition", hint=hint)
     if Path(path).suffix in SUFFIXES:
         return loading.load_weights(path)
-    return loading.load_net(path, problems)
+    net = loading.load_net(path, problems)
+    if not net.get("layer") and not problems:
+        hint = "give the prototxt of a net" + ("" if Path(path).stat().st_size else ": this file is empty")
+        raise ConfigError(f"{path} describes no net: there are no layers in it", hint=hint)
+    return net
 
 
 def read_weights(path: str | Path) -> Weights:
@@ -55,3 +62,22 @@ def taken_out(net: Message, source: str) -> Weights:
             weights.layers[layer.get("name")] = [array(blob) if blob.values else None for blob in blobs]
             layer.clear("blobs")
     return weights
+
+
+def demand_match(weights: Weights, definition: str, whole: Message, learned: Iterable[str]) -> None:
+    """Refuse weights of which none belong to a net.
+
+    definition   its file
+    whole        the net with the layers of all phases
+    learned      its layers that have blobs
+
+    Errors   ConfigError with the names of both
+    """
+    learned, known = list(learned), {layer.get("name") for layer in whole.get("layer")}
+    if not learned or known & weights.layers.keys():
+        return
+    if not weights.layers:
+        raise ConfigError(f"{weights.source} holds no weights", hint="give the .caffemodel that training wrote")
+    theirs, ours = first_few(list(weights.layers)), first_few(learned)
+    told = f"{weights.source}: none of its layers is in the definition {definition}"
+    raise ConfigError(told, hint=f"it has weights for {theirs}; the definition asks for those of {ours}")

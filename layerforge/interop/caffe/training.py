@@ -24,11 +24,12 @@ from ...solvers.solver import Solver
 from ...training.checkpoints import state_bytes
 from . import rules
 from .conversion import Made, Unsupported
-from .feeding import Feeding, feedings, list_ignored, mapping_of, shapes_of
+from .feeding import Feeding, feedings, list_read, mapping_of, shapes_of
 from .filled import TOLD, filled
 from .learning import START_VALUES
 from .message import Message
 from .model import Model
+from .preprocessing import Stated
 from .reading import SUFFIXES
 from .rules import State, demand_phase, state_of
 from .solver import SolverDefinition
@@ -94,11 +95,13 @@ def training_of(
     asked: State,
     inputs: Mapping[str, Sequence[int]],
     solver: SolverDefinition | None = None,
+    stated: Stated | None = None,
 ) -> Training | None:
     """What train.yaml of a model says; None for a definition that nothing learns from.
 
     asked     the level and the stages that the user asks for
     solver    what a solver.prototxt says
+    stated    what the owner states of its images, in the place of what its data layers say
 
     Errors   ConfigErrors, all at once, for what is not supported in one of the phases
     """
@@ -122,13 +125,16 @@ def training_of(
     notes: list[str] = []
     if not any(one.feed for found, _ in fed.values() for one in found):
         _take_dummies(made, fed, notes)
+    sources = [one for found, _ in fed.values() for one in found]
+    if stated is not None and [one for one in sources if stated.hold_for(one)]:
+        notes.append(f"Images are prepared as the import says with {', '.join(stated.options)}.")
     data = _section(fed, notes)
     if data is not None and data[1] is None:
         made.pop(TEST, None)
     merged = merge(made[TRAIN], made.get(TEST))
     training = Training(merged, data, solver=_sections(solver), notes=notes)
     for found, _ in fed.values():
-        list_ignored(model.report, found)
+        list_read(model.report, found)
     if solver is not None:
         model.report.notes += [f"solver: {note}" for note in [*solver.notes, *_other_net(solver, source)]]
         model.report.ignored += [(f"solver: {path}", place, why) for path, place, why in solver.ignored]

@@ -48,6 +48,8 @@ def write_folder(
     """
     path = Path(folder)
     net = Net.from_config(model.config, keep="none") if model.arrays else None
+    if net is None and model.blob_maps:
+        model.report.notes.append("no weights were given: all layers start from their fillers")
     if preprocessing is not None:
         model.report.preprocessing |= preprocessing.told
     if net is not None:
