@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,9 +198,19 @@ def _state(args: argparse.Namespace, model: Model, solver: SolverDefinition, wei
     from ..interop.caffe.rules import State, state_of
     from ..interop.caffe.training import state_file
 
+    _compare_iterations(model, args.state, weights)
     state = state_of(model.whole, solver.run.train_state, State(args.level, tuple(args.stage)))
     wanted = _wanted(args) | {"level": state.level, "stages": state.stages}
     return state_file(load_model(args.definition, phase="train", **wanted), solver, args.state, weights)
+
+
+def _compare_iterations(model: Model, state: str, weights: str | Path | None) -> None:
+    """Note where weights are called as those of another iteration than a state is of."""
+    from ..interop.caffe.state import read_state
+
+    found, iteration = re.search(r"_iter_(\d+)", Path(weights or "").name), read_state(state).iteration
+    if found and int(found[1]) != iteration:
+        model.report.notes.append(f"{state} is of iteration {iteration}, its weights {weights} are called otherwise")
 
 
 def _solver(args: argparse.Namespace) -> Any:
@@ -218,7 +229,7 @@ def _tell(args: argparse.Namespace, model: Model, folder: Path, compared: Compar
         return
     print(f"{folder}: {', '.join(files)}")
     print(model.report.summary())
-    for text in model.report.notes:
+    for text in () if args.quiet else model.report.notes:
         note(text)
     if compared is not None:
         for line in table(compared):

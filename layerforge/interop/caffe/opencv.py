@@ -17,10 +17,10 @@ from ...schema.errors import ConfigError
 from ...schema.optional import require
 from . import binary, text
 from .against import INNER, OUTPUT, Comparison, Row, forward, outputs, row
+from .inputs import FEEDING
 from .model import Model
 from .opencv_child import NO_OPENCV
 from .saving import net_of
-from .translation import FEEDING
 from .twin import Twin, copy_of, drawn, predicting
 
 PROGRAM = Path(__file__).with_name("opencv_child.py")

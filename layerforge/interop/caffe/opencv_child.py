@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Any
 
 REFUSED, NO_OPENCV = 3, 4  # exit codes
 
@@ -41,7 +42,7 @@ def main(definition: str, weights: str, inputs: str, outputs: str) -> int:
     except cv2.error as problem:
         print(told(problem.err), file=sys.stderr)
         return REFUSED
-    made = {f"{i}/{j}": np.asarray(top) for i, group in enumerate(tops) for j, top in enumerate(group)}
+    made: dict[str, Any] = {f"{i}/{j}": np.asarray(top) for i, group in enumerate(tops) for j, top in enumerate(group)}
     np.savez(outputs, names=np.array(names), **made)
     return 0
 

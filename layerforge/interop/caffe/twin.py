@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from .inputs import FEEDING
 from .message import Message
 from .model import Model
-from .translation import FEEDING, is_loss
+from .translation import is_loss
 
 METRICS = ("Accuracy",)
 SHAPING = ("Split", "Reshape", "Flatten", "Slice", "Concat", "Permute", "Tile", "Crop")  # the numbers stay the same
@@ -93,7 +94,7 @@ def copy_of(layer: str, top: int) -> str:
 
 def _unfed(model: Model) -> dict[str, str]:
     """The blobs that data layers give beside their first, and what is told of who reads them."""
-    found = {}
+    found: dict[str, str] = {}
     for number, layer in enumerate(model.definition.get("layer")):
         if layer.get("type") in FEEDING and layer.get("type") != "Input":
             found |= {version.blob: "it reads labels" for version in model.translation.names.tops[number][1:]}
@@ -224,7 +225,8 @@ def _indices(model: Model) -> dict[str, int]:
     Where only a loss or the like knows that, it is 1: each index is 0 then.
     """
     makers = {version.name: number for number, tops in enumerate(model.translation.names.tops) for version in tops}
-    sites, found = model.translation.sites, {}
+    sites = model.translation.sites
+    found: dict[str, int] = {}
     for site in sites:
         casts = {index.name: blob for (blob, role), index in site.casts.items() if role == "index"}
         limit = site.param("embed_param").get("input_dim") if site.type == "Embed" else 1

@@ -717,3 +717,92 @@ def test_what_is_not_finite_on_both_sides_is_not_equal(tmp_path: Path, capsys: p
     options = ("--check", "--reference", tmp_path / "r.npz", "-o", tmp_path / "out")
     assert imported(net, *options) == 1
     assert "no number is finite" in capsys.readouterr().out
+
+
+# What a newcomer gives it ---------------------------------------------------------------------------------------------
+
+UNFED = DATA.format(phase="TEST", transform="", source="db", batch=4) + NET
+
+
+def test_the_hint_for_shapes_asks_for_what_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert imported(definition(tmp_path, UNFED), "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "--input data=1,3,224,224" in error
+    assert "label=1,3" not in error
+    assert "--data-root" in error
+    text = UNFED.replace('"Data"', '"HDF5Data"').replace("backend: LMDB", "").replace("data_param", "hdf5_data_param")
+    text = text.replace("transform_param {  }", "")
+    assert imported(definition(tmp_path, text), "-o", tmp_path / "out") == 2
+    assert "--input data=1,3,224,224 --input label=1" in capsys.readouterr().err
+
+
+def test_a_damaged_database_is_the_only_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demand("lmdb")
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db" / "data.mdb").write_bytes(b"no database" * 1000)
+    assert imported(definition(tmp_path, UNFED), "-o", tmp_path / "out") == 3
+    error = capsys.readouterr().err
+    assert "data.mdb" in error
+    assert "is not known without its data" not in error
+
+
+def test_weights_that_do_not_fit_are_all_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from layerforge.interop import caffe
+
+    inner = 'layer { name: "%s" type: "InnerProduct" bottom: "x" top: "%s" inner_product_param { num_output: %d } }\n'
+    first = IMAGE + inner % ("a", "a", 3) + inner % ("b", "b", 3)
+    other = IMAGE + inner % ("a", "a", 4) + inner % ("b", "b", 5)
+    caffe.save_model(
+        caffe.load_model(definition(tmp_path, first)).net(), tmp_path / "w.prototxt", tmp_path / "w.caffemodel"
+    )
+    weights = tmp_path / "w.caffemodel"
+    assert imported(definition(tmp_path, other), weights, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.count(str(weights)) == 2
+    assert "layer 'a'" in error
+    assert "layer 'b'" in error
+    assert "give the layer another name in the definition" in error
+
+
+def test_quiet_is_without_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--solver", definition(tmp_path, SOLVER, "solver.prototxt"))
+    net = definition(tmp_path, IMAGE + ALONE % ("ReLU", ""))
+    assert imported(net, *options, "-o", tmp_path / "a") == 0
+    assert "No layer has a loss" in capsys.readouterr().err
+    assert imported(net, *options, "-o", tmp_path / "b", "-q") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_misspelt_types_and_blobs_are_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = IMAGE + ALONE % ("Convolutoin", "") + '\nlayer { name: "z" type: "ReLU" bottom: "X" top: "z" }'
+    assert imported(definition(tmp_path, text), "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "did you mean 'Convolution'?" in error
+    assert "did you mean 'x'?" in error
+
+
+def test_a_solver_and_a_net_in_each_others_place_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, solver = definition(tmp_path, IMAGE + NET), definition(tmp_path, SOLVER, "solver.prototxt")
+    assert imported(solver, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "is the definition of a solver, not of a net" in error
+    assert error.count("error:") == 1
+    assert imported(net, "--solver", net, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "is the definition of a net, not of a solver" in error
+    assert error.count("error:") == 1
+
+
+def test_a_state_of_another_iteration_than_the_weights_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = folder() / "models" / "cifar10_quick"
+    state, net = model / "b.cifar10_quick_iter_4000.solverstate", model / "cifar10_quick_train_test.prototxt"
+    rule = 'base_lr: 0.001 momentum: 0.9 weight_decay: 0.004 lr_policy: "fixed" max_iter: 4100'
+    solver, weights = definition(tmp_path, rule, "solver.prototxt"), tmp_path / "quick_iter_7.caffemodel"
+    weights.write_bytes((model / "b.cifar10_quick_iter_4000.caffemodel").read_bytes())
+    options = ("--solver", solver, "--state", state, "--input", "data=2,3,32,32", "-o", tmp_path / "out")
+    assert imported(net, weights, *options) == 0, "the command failed"
+    assert f"is of iteration 4000, its weights {weights}" in capsys.readouterr().err
