@@ -178,7 +178,8 @@ class Net(access.Settled):
         if phase is None:
             passes.advice.before()
         named, phase = phase is not None, phase or PHASES[0]
-        access.demand_phase(phase)
+        if phase not in PHASES:
+            access.demand_phase(phase)
         targets = (outputs,) if isinstance(outputs, str) else None if outputs is None else tuple(outputs)
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward

@@ -137,6 +137,7 @@ class Layer(Declared):
     no_grad_bottoms  real bottoms that never get a gradient (`setup` sets it where it depends on which there are)
     carries          it goes on from batch to batch: what `carried` has of a phase its next forward of that phase begins
                      from (`validate` sets it where hyper-parameters decide)
+    carried_shapes   of what it carries, without the axis of samples: a checkpoint is held against them; None: not told
     sparse_bottoms   bottoms that may be a CSR instead of an array; its gradient is a CSR of the same pattern
     per_sample       in eval, sample i of the top depends on sample i of the bottoms only (`per_sample_for` asks again)
     loss             its first top is a loss: loss_weight 1 unless said otherwise
@@ -155,6 +156,7 @@ class Layer(Declared):
     grad_aliases: ClassVar[bool] = False
     no_grad_bottoms: tuple[int, ...] = ()
     carries: bool = False
+    carried_shapes: Sequence[tuple[int, ...]] | None = None
     told_beginnings: bool = False  # where it carries: a bottom tells where a sequence begins, so an epoch need not
     sparse_bottoms: ClassVar[tuple[int, ...]] = ()
     per_sample: ClassVar[bool] = True

@@ -1,7 +1,8 @@
 """Caffe's messages that hold data: Datum, a sample in a database, and BlobProto, an array such as a mean image.
 
     Datum        1 channels, 2 height, 3 width, 4 data (bytes), 5 label, 6 float_data, 7 encoded
-    BlobProto    1-4 num, channels, height, width (before there was shape), 5 data, 7 shape, 8 double_data
+    BlobProto    1-4 num, channels, height, width (before there was shape), 5 data, 7 shape, 8 double_data, and of
+                 NVIDIA's fork 10 raw_data_type, 12 raw_data
 
 Source     caffe.proto of BVLC Caffe
 """
@@ -18,6 +19,7 @@ import numpy as np
 from . import wire
 
 MOST_AXES = 32
+RAW: dict[int, np.dtype[Any]] = {0: np.dtype("<f8"), 1: np.dtype("<f4"), 2: np.dtype("<f2")}  # by raw_data_type
 WINDOW = 64  # bytes of a record that are read at a time, to find its label
 Buffer = bytes | memoryview
 Field = tuple[int, int, Any, int]
@@ -116,21 +118,35 @@ def parse_blob(buffer: Buffer, what: str) -> np.ndarray:
 
     Errors   DataError where it is none, or has another number of values than its shape says
     """
-    legacy, shape = [0, 0, 0, 0], None
+    legacy, shape, raw, kind_of_raw = [0, 0, 0, 0], None, b"", 0
     values: dict[int, list[np.ndarray]] = {5: [], 8: []}
     for number, kind, value, at in _with_runs(buffer, 5, what):
         if number in (1, 2, 3, 4):
             legacy[number - 1] = wire.signed(_expected(kind, wire.VARINT, value, at, what), 32)
         elif number == 7:
             shape = _dims(_expected(kind, wire.BYTES, value, at, what), at, what)
+        elif number == 10:
+            kind_of_raw = _expected(kind, wire.VARINT, value, at, what)
+        elif number == 12:
+            raw = _expected(kind, wire.BYTES, value, at, what)
         elif number in values:
             values[number].append(_numbers(kind, value, "<f4" if number == 5 else "<f8", at, what))
     found = [np.concatenate(each) for each in (values[8], values[5]) if each]
-    array = found[0] if found else EMPTY
+    array = found[0] if found else _raw(raw, kind_of_raw, what)
     dims = legacy if shape is None else shape
     if min(dims, default=1) < 0 or math.prod(dims) != array.size:
         raise wire.damaged(what, 0, f"{array.size} values do not make the shape {tuple(dims)}")
     return array.reshape(dims).astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _raw(raw: Buffer, kind: int, what: str) -> np.ndarray:
+    """The numbers of raw_data: halves as float32."""
+    if not len(raw):
+        return EMPTY
+    if kind not in RAW or len(raw) % RAW[kind].itemsize:
+        raise wire.damaged(what, 0, f"{len(raw)} bytes of raw_data of type {kind} are no numbers with a point")
+    values = np.frombuffer(raw, RAW[kind])
+    return values.astype(np.float32) if values.dtype.itemsize == 2 else values
 
 
 def _with_runs(buffer: Buffer, floats: int, what: str) -> Iterator[Field]:

@@ -18,6 +18,7 @@ from .lazy import Lazy
 from .source import Source
 
 MOST_ELEMENTS = 1 << 26  # in a sample
+MOST_SINGLE = 1 << 24  # samples where a blob of theirs is a single number: these are made at once
 TRIED = 1 << 16  # elements of a blob that is filled once to see whether its filler takes the shape
 
 
@@ -65,6 +66,10 @@ class Filled(Source):
     seed: int = param(0, help="another seed gives other numbers", ge=0)
 
     def validate(self) -> None:
+        single = [name for name, blob in self.blobs.items() if not blob.shape]
+        if single and self.samples > MOST_SINGLE:
+            told = f"samples is {self.samples}, with '{single[0]}', a single number, it is at most {MOST_SINGLE}"
+            raise ConfigError(told, hint="give the blob the shape [1], or name fewer samples")
         for name, blob in self.blobs.items():
             count = np.prod(blob.shape, dtype=float)
             if count > MOST_ELEMENTS:
@@ -78,6 +83,13 @@ class Filled(Source):
         generator = host_generator(self.seed, f"filled/{name}/{sample}")
         return blob.filler.fill(generator, (1, *blob.shape))
 
+    def _singles(self, name: str) -> np.ndarray:
+        """A blob that is a single number, of all samples (samples,), one drawn after the other."""
+        filler, generator = self.blobs[name].filler, host_generator(self.seed, f"filled/{name}")
+        values = np.array([filler.fill(generator, (1,))[0] for _ in range(self.samples)])
+        spec = self.blobs[name].spec
+        return values.astype(np.float32) if spec.is_real else _classes(name, spec, values)
+
     def specs(self) -> dict[str, Spec]:
         return {name: blob.spec for name, blob in self.blobs.items()}
 
@@ -85,8 +97,7 @@ class Filled(Source):
         return self.samples
 
     def read(self, part: str, progress: bool | None = None) -> dict[str, Any]:
-        whole: dict[str, Any] = {name: FilledSamples(self, name) for name in self.blobs}
-        return {name: lazy if self.blobs[name].shape else lazy[:] for name, lazy in whole.items()}
+        return {n: FilledSamples(self, n) if blob.shape else self._singles(n) for n, blob in self.blobs.items()}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -106,14 +117,15 @@ class FilledSamples(Lazy):
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         for position, row in enumerate(rows):
             values = self.source._fill(self.name, int(row))[0]
-            out[position] = values if self.spec.is_real else self._classes(values)
+            out[position] = values if self.spec.is_real else _classes(self.name, self.spec, values)
         return out
 
-    def _classes(self, values: np.ndarray) -> np.ndarray:
-        found = np.floor(values)
-        if not (np.isfinite(found).all() and found.min() >= 0 and found.max() < (self.spec.high or 0)):
-            message = f"Filled: '{self.name}' gets {values.min():g} to {values.max():g} from its filler"
-            most = int(self.spec.high or 1)
-            hint = f"classes are from 0 to {most - 1}: filler: {{type: uniform, max: {most}}}"
-            raise DataError(message, hint=hint)
-        return found
+
+def _classes(name: str, spec: Spec, values: np.ndarray) -> np.ndarray:
+    """Numbers rounded down to classes. DataError for those that are none of the blob's."""
+    found = np.floor(values)
+    if not (np.isfinite(found).all() and found.min() >= 0 and found.max() < (spec.high or 0)):
+        most = int(spec.high or 1)
+        hint = f"classes are from 0 to {most - 1}: filler: {{type: uniform, max: {most}}}"
+        raise DataError(f"Filled: '{name}' gets {values.min():g} to {values.max():g} from its filler", hint=hint)
+    return found.astype(np.int64)

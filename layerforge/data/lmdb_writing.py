@@ -51,7 +51,8 @@ def write_lmdb(path: str | Path, samples: Any, labels: Any = None) -> None:
 
 def _labels(labels: Any, count: int) -> list[int]:
     array = np.zeros(count, np.int64) if labels is None else np.asarray(labels)
-    if array.shape != (count,) or array.dtype.kind not in "biu" or (count and np.abs(array).max() >= 1 << 31):
+    whole = array.shape == (count,) and array.dtype.kind in "biu"
+    if not whole or (count and max(-int(array.min()), int(array.max())) >= 1 << 31):
         raise ConfigError(f"labels must be {count} whole numbers, got {array.dtype} {array.shape}")
     return array.tolist()
 

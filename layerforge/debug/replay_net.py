@@ -39,7 +39,7 @@ def rebuild(
     assert config.solver is not None  # a capsule holds the configuration of a training
     solver = Solver.from_config(net, config.solver)
     net.load_arrays(capsule.arrays, str(capsule.file))
-    carried.load(net, capsule.arrays)
+    carried.load(net, capsule.arrays, str(capsule.file))
     solver.load_state(capsule.meta["solver"], capsule.arrays, str(capsule.file))
     net.first_sample = capsule.meta["first_sample"]
     return net, solver

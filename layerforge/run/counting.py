@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,8 +93,20 @@ def samples_of(plan: Plan) -> int:
 def loss_counts(executor: Executor) -> tuple[Count, ...]:
     """What each loss of the last pass is a mean over: counted once, as a backward may reuse the memory looked at."""
     if executor.loss_counts is None:
-        executor.loss_counts = counts_of(executor.plan, executor.values)
+        if executor.loss_counters is None:
+            executor.loss_counters = [_counter(executor.plan, *made) for made in executor.plan.makers_of_losses]
+        values = executor.values
+        executor.loss_counts = tuple([count(values) for count in executor.loss_counters])
     return executor.loss_counts
+
+
+def _counter(plan: Plan, step: Step, top: int) -> Callable[[Sequence[Any]], Count]:
+    """`loss_count` of a step as a function of the arrays alone: what a plan decides once is not asked in every step."""
+    layer, bottoms = step.node.layer, step.bottoms
+    asks_its_layer = type(layer).mean_over is not Layer.mean_over and layer.adds_up
+    if asks_its_layer and any(i in plan.fed for i in bottoms):
+        return lambda arrays: layer.mean_over(*[arrays[i] for i in bottoms])
+    return partial(loss_count, plan, step, top)
 
 
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:

@@ -67,7 +67,7 @@ def take_over(net: Net, resume: Resume, samples: int) -> None:
     Errors   DataError for arrays that do not fit
     """
     net.load_arrays(trained_arrays(resume.arrays), str(resume.file))
-    carried.load(net, resume.arrays, samples)
+    carried.load(net, resume.arrays, str(resume.file), samples)
 
 
 def in_words(resume: Resume, step: int, total: int, over: bool) -> Iterator[str]:

@@ -12,10 +12,11 @@ from support.pages import blocks
 from support.resuming import whole_and_resumed
 
 from layerforge import load_model
+from layerforge.arrays.philox import host_generator
 from layerforge.config.data_section import DataSection
 from layerforge.config.document import Config
 from layerforge.config.yaml_file import parse_yaml
-from layerforge.data import Loader, open_data
+from layerforge.data import Loader, filled, open_data
 from layerforge.schema.errors import ConfigError, DataError
 from layerforge.schema.registry import SOURCES
 
@@ -63,6 +64,16 @@ def test_samples_depend_on_seed_and_number_alone() -> None:
     assert (part[:] == whole[100:200]).all() and (whole[np.array([9, 3])] == whole[:][[9, 3]]).all()
     assert (source(seed=1).load()["data"][:3] != whole[:3]).all()
     assert len(np.unique(whole[:])) > 29_000
+
+
+def test_single_numbers_of_all_samples_are_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[str] = []
+    monkeypatch.setattr(filled, "host_generator", lambda s, name: streams.append(name) or host_generator(s, name))
+    few, many = (source(samples=n).load()["label"] for n in (100, 1000))
+    assert streams.count("filled/label") == 2 and len(streams) < 20
+    assert (many[:100] == few).all() and set(many) == set(range(7)) and many.dtype == np.int64
+    with pytest.raises(ConfigError, match="'label', a single number, it is at most 16777216"):
+        source(samples=1 << 25)
 
 
 def test_batches_are_the_same_for_any_number_of_workers() -> None:

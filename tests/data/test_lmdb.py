@@ -389,6 +389,7 @@ def test_what_cannot_be_written_is_refused(here: Path) -> None:
     for samples, labels, words in (
         (PIXELS[0], None, r"numbers \(N, C, H, W\)"),
         (PIXELS, LABELS[:3], "labels must be 30 whole numbers"),
+        (PIXELS, np.full(len(PIXELS), -(1 << 63)), "labels must be 30 whole numbers"),
         (PIXELS, LABELS / 2, "labels must be 30 whole numbers"),
         (["a"], None, "bytes of image files"),
     ):

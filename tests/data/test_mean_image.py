@@ -12,7 +12,7 @@ from support.resuming import whole_and_resumed
 
 from layerforge import load_model
 from layerforge.config.data_section import DataSection
-from layerforge.data import OpenData, open_data
+from layerforge.data import OpenData, open_data, wire
 from layerforge.data.lmdb_writing import write_mean_image
 from layerforge.data.mean_image import read_mean_image
 from layerforge.data.transform import InputTransform
@@ -123,16 +123,28 @@ def test_files_of_both_kinds(here: Path) -> None:
     assert (read_mean_image("mean.npy") == MEAN).all() and (read_mean_image("mean.binaryproto") == MEAN).all()
 
 
+@pytest.mark.parametrize(("kind", "dtype"), [(0, "<f8"), (1, "<f4"), (2, "<f2")])
+def test_a_mean_image_of_nvidias_fork(kind: int, dtype: str, here: Path) -> None:
+    """Its numbers are raw bytes of one of several types."""
+    sizes = wire.write_bytes(7, b"".join(b"\x08" + bytes([n]) for n in MEAN.shape))
+    stored = wire.write_tag(10, wire.VARINT) + bytes([kind]) + wire.write_bytes(12, MEAN.astype(dtype).tobytes())
+    Path("mean.binaryproto").write_bytes(sizes + stored)
+    found = read_mean_image("mean.binaryproto")
+    assert found.shape == MEAN.shape and (found == MEAN.astype(dtype)).all()
+
+
 def test_what_is_no_mean_image(here: Path) -> None:
     write_mean_image("small.binaryproto", MEAN[:, :4])
     np.save("flat.npy", MEAN[0])
     write_mean_image("nan.binaryproto", MEAN * np.nan)
+    Path("whole.binaryproto").write_bytes(wire.write_tag(10, wire.VARINT) + b"\x03" + wire.write_bytes(12, b"1234"))
     Path("cut.binaryproto").write_bytes(Path("mean.binaryproto").read_bytes()[:-5])
     for path, words, kind in (
         ("small.binaryproto", r"is \(3, 4, 7\), samples are \(3, 8, 7\)", ConfigError),
         ("flat.npy", r"holds float32 \(8, 7\), no mean image", DataError),
         ("nan.binaryproto", "not finite", DataError),
         ("cut.binaryproto", "byte 11: field 5 should have 672 bytes, but 667 are left", DataError),
+        ("whole.binaryproto", "4 bytes of raw_data of type 3", DataError),
         ("nowhere", "no such file", DataError),
     ):
         with pytest.raises(kind, match=words):

@@ -13,7 +13,9 @@ from support.alone import Alone
 
 from layerforge import Net, Solver
 from layerforge.arrays import boxes
+from layerforge.arrays.spec import Spec
 from layerforge.schema.errors import LayerError
+from layerforge.schema.registry import LAYERS
 
 RNG = np.random.default_rng(0)
 
@@ -263,3 +265,22 @@ def test_a_small_detector_learns_where_its_objects_are() -> None:
     kept = found[found[:, 1] >= 0]
     assert kept[:, 0].tolist() == [0, 1]
     assert_allclose(kept[:, 3:], np.array(rows)[:, 3:7], atol=0.05)
+
+
+# Cost -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "flops"),
+    [
+        ({"type": "ROIPooling", "output_size": 2}, [(2, 3, 5, 6), (4, 5)], 3 * 4 * 3 * 5 * 6),
+        ({"type": "PSROIPooling", "output_size": 2}, [(2, 12, 5, 6), (4, 5)], 4 * 3 * 5 * 6),
+        ({"type": "DetectionOutput", "num_classes": 3}, [(2, 24), (2, 18), (1, 2, 24)], 15 * 2 * 2 * 15),
+        ({"type": "DetectionOutput", "num_classes": 3, "top_k": 4}, [(2, 24), (2, 18), (1, 2, 24)], 15 * 2 * 2 * 6),
+    ],
+)
+def test_flops_are_those_of_whole_images_and_of_all_pairs(layer: dict, shapes: list[tuple], flops: int) -> None:
+    """What regions cover, and which scores are above the threshold, no shape tells."""
+    made = LAYERS.get(layer["type"])(**{key: value for key, value in layer.items() if key != "type"})
+    bottoms = [Spec(shape) for shape in shapes]
+    assert made.flops(bottoms, [made.setup(*bottoms)]) == flops

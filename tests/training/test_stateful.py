@@ -18,7 +18,8 @@ from layerforge.config.data_section import DataSection
 from layerforge.config.document import Config
 from layerforge.data.opening import open_data
 from layerforge.debug.verify_batch import verify_batch
-from layerforge.schema.errors import ConfigError, DivergedError, LayerError
+from layerforge.run import carried
+from layerforge.schema.errors import ConfigError, DataError, DivergedError, LayerError
 from layerforge.training.evaluation import evaluate
 
 VERSE = "the cat sat on the mat, the rat sat on the cat. "
@@ -209,6 +210,23 @@ def test_a_batch_of_another_size_is_refused() -> None:
     assert "net.reset_carried()" in str(caught.value)
     net.reset_carried()
     net.forward(phase="eval", **half)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"0": np.zeros((2, 9, 9)), "1": np.zeros((2, 1, 5))}, r"carried/lstm/0 has shape \(2, 9, 9\).*\(N, 1, 5\)"),
+        ({"0": np.zeros((2, 1, 5)), "1": np.zeros((3, 1, 5))}, r"carried/lstm/1, of .* and shape \(3, 1, 5\)"),
+        ({"0": np.zeros((2, 1, 5), int), "1": np.zeros((2, 1, 5))}, "carried/lstm/0, of dtype int64"),
+        ({"0": np.zeros((2, 1, 5))}, "has 1 arrays of 'lstm' to go on from, it carries 2"),
+        ({"0": np.zeros((2, 1, 5)), "2": np.zeros((2, 1, 5))}, "but no carried/lstm/1"),
+        ({"0": np.zeros(()), "1": np.zeros(())}, r"carried/lstm/0 has shape \(\)"),
+    ],
+)
+def test_what_no_layer_can_go_on_from_is_refused(arrays: dict[str, np.ndarray], told: str) -> None:
+    net = Net.from_config(lstm())
+    with pytest.raises(DataError, match=f"last.lfz.*{told}"):
+        carried.load(net, {f"carried/lstm/{number}": array for number, array in arrays.items()}, "last.lfz")
 
 
 @pytest.mark.parametrize("engine", ["reference", "auto"])

@@ -16,9 +16,8 @@ from ...schema.errors import ConfigError
 from . import fields
 from .fields import Field
 from .files import content
-from .message import MESSAGE_WEIGHT, Message, Origin, Unknown, single
+from .message import MESSAGE_WEIGHT, MOST_VALUES, Message, Origin, Unknown, single
 
-MOST_VALUES = 2_000_000  # in a file, apart from weights
 WIRE_TYPE = {
     **dict.fromkeys((*fields.INTEGERS, "bool", "enum"), wire.VARINT),
     "float": wire.FOUR,

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 
+from ...data.datum import MOST_AXES, RAW
 from ...schema.errors import DataError
+from . import fields
 from .message import Message
-
-MOST_AXES = 32
-RAW = {"DOUBLE": "<f8", "FLOAT": "<f4", "FLOAT16": "<f2"}  # of NVIDIA's fork
 
 
 def shape_of(blob: Message) -> tuple[int, ...] | None:
@@ -50,9 +49,9 @@ def _numbers(blob: Message, what: str) -> np.ndarray:
     if len(plain := blob.get(what)) or not blob.has(f"raw_{what}"):
         return plain
     kind, raw = blob.get(f"raw_{what}_type"), blob.get(f"raw_{what}")
-    if kind not in RAW:
+    form = RAW.get(fields.ENUMS["Type"][kind])  # of NVIDIA's fork
+    if form is None:
         raise DataError(f"a blob holds numbers of the type {kind}, not weights", place=blob.place())
-    form = np.dtype(RAW[kind])
     if len(raw) % form.itemsize:
         raise DataError(f"a blob has {len(raw)} bytes of type {kind}", place=blob.place(f"raw_{what}"))
     values = np.frombuffer(raw, form)

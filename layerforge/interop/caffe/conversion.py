@@ -14,7 +14,7 @@ that nothing is ignored silently. Names, wiring, multipliers, sharing and loss w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -215,6 +215,12 @@ class Site:
                 told = str(low) if low == high else f"at least {low}" if high is None else f"{low} to {high}"
                 raise self.invalid(f"takes {told} {word}(s), it has {found}", self.layer, word)
 
+    def demand_axes(self, stream: Stream, least: int) -> None:
+        """Refuse a bottom with fewer axes."""
+        if stream.ndim < least:
+            told = f"a bottom has shape {stream.shape}, it takes at least {least} axes"
+            raise self.invalid(told, self.layer, "bottom")
+
     def axis(self, value: int, ndim: int, message: Message, name: str = "axis") -> int:
         """An axis counted from the front."""
         if not -ndim <= value < ndim:
@@ -256,6 +262,7 @@ class Site:
         part: str = "",
         name: str = "",
         tops: Sequence[str] | None = None,
+        given: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> list[Stream]:
         """Add a layer of LayerForge and return its tops.
@@ -263,7 +270,9 @@ class Site:
         part   what it is called behind the layer's own name
         name   what it is called; without both it is the main layer, is called as Caffe's and makes its tops
         tops   the names of its tops, where they are others
+        given, options   its hyper-parameters
         """
+        options = {**(given or {}), **options}
         read = [bottoms] if isinstance(bottoms, Stream) else list(bottoms)
         name = name or (self.unique(f"{self.own}.{part}") if part else self.own)
         if name != self.own and tops is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from ...data.hdf5 import describe, read_arrays, read_text
 from .blobs import array, blob
 from .message import Message, Origin
 
-MOST_BLOBS = 1000  # of a layer
+NUMBERS = frozenset(map(str, range(1000)))  # of the blobs of a layer
 REMEDY = "is it a .caffemodel.h5 or .solverstate.h5 that Caffe wrote?"
 
 
@@ -38,9 +39,9 @@ def load_model(path: str | Path) -> Message:
             layers.setdefault(layer, {})[number] = name
     if not layers:
         raise file_error(path, "holds no weights: there is nothing in data/<layer>/", REMEDY)
-    _demand_floats(path, [name for names in layers.values() for name in names.values()])
+    _demand_floats(path, found, [name for names in layers.values() for name in names.values()])
     for layer, names in layers.items():
-        if not all(number.isdecimal() and int(number) < MOST_BLOBS for number in names):
+        if not names.keys() <= NUMBERS:
             told = ", ".join(sorted(names)[:8])
             raise file_error(path, f"'data/{layer}' has {told}, which are not the numbers of blobs", REMEDY)
     arrays = read_arrays(str(path), [name for names in layers.values() for name in names.values()])
@@ -69,7 +70,7 @@ def load_state(path: str | Path) -> Message:
     numbers = [name for name in ("iter", "current_step") if name in found["arrays"]]
     if "iter" not in numbers:
         raise file_error(path, "holds no state of a solver: there is no number 'iter'", REMEDY)
-    _demand_floats(path, list(history.values()))
+    _demand_floats(path, found, list(history.values()))
     ordered = _in_order(path, "history", history)
     arrays = read_arrays(str(path), [*numbers, *ordered])
     state = Message("SolverState", Origin(str(path)))
@@ -84,9 +85,8 @@ def load_state(path: str | Path) -> Message:
     return state
 
 
-def _demand_floats(path: str | Path, names: list[str]) -> None:
-    """Refuse blobs that are not of numbers as weights are."""
-    found = describe(str(path))
+def _demand_floats(path: str | Path, found: Mapping[str, Any], names: list[str]) -> None:
+    """Refuse blobs that are not of numbers as weights are. `found` is the file's description."""
     for name in names:
         if name in found["refused"]:
             raise file_error(path, f"'{name}' {found['refused'][name]}", REMEDY)

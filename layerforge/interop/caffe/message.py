@@ -44,6 +44,7 @@ class Origin:
         return Place(self.file, line, position - start + 1, self._shown[1], length)
 
 
+MOST_VALUES = 2_000_000  # in a file, apart from weights
 MESSAGE_WEIGHT = 10  # a message takes the memory of so many other values; the readers count it so
 
 MADE = Origin("<made here>")  # of messages that no file holds

@@ -9,9 +9,8 @@ from typing import Any
 from ...schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 from . import fields
 from .fields import Field
-from .message import Origin, single
+from .message import MOST_VALUES, Origin, single
 
-MOST_VALUES = 2_000_000  # in a file
 MOST_PROBLEMS = 1000  # of which one file tells
 TOKEN = re.compile(
     r"""[A-Za-z_]\w* | \.?\d(?:[eE][+-]|[\w.])* | "[^"\\\n]*(?:\\.[^"\\\n]*)*" | '[^'\\\n]*(?:\\.[^'\\\n]*)*' | \#[^\n]*

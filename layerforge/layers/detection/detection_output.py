@@ -49,7 +49,8 @@ class DetectionOutput(Layer):
               y (1, 1, N keep_top_k, 7), with keep_top_k -1 as many rows as there may be objects
     Backward  none, by choice: scores and sides of the kept boxes have a derivative, which boxes are kept has none
     Keeps     nothing
-    Cost      a sort of the scores; 15 operations for each pair of a box that is kept and one after it
+    Cost      a sort of the scores; 15 operations for each pair of boxes of a class that are looked at, of all top_k
+              where every score is above confidence_threshold
     Errors    LayerError when shapes do not fit
     Source    Liu et al. 2016, SSD; the layer of its fork of Caffe
     """
@@ -129,18 +130,21 @@ class DetectionOutput(Layer):
 
     def row_count(self, samples: int, priors: int) -> int:
         """How many rows the top has: one for each object that there may be."""
-        looked_at = priors if self.top_k < 0 else min(self.top_k, priors)
-        return samples * (looked_at * self.objects if self.keep_top_k < 0 else self.keep_top_k)
+        return samples * (self.most(priors) * self.objects if self.keep_top_k < 0 else self.keep_top_k)
+
+    def most(self, priors: int) -> int:
+        """How many boxes of a class are looked at, at most."""
+        return priors if self.top_k < 0 else min(self.top_k, priors)
 
     def forward(self, offsets: Any, scores: Any, priors: Any) -> Any:
         xp, samples = self.xp, len(offsets)
         boxes, variances = split_priors(priors)
-        near = split_offsets(offsets, len(boxes), 1 if self.share_location else self.num_classes)
-        near = decode(xp, self.code_type, boxes, near, 1 if self.variance_encoded_in_target else variances)
-        near = near if self.share_location else self.of_objects(near)
+        split = split_offsets(offsets, len(boxes), 1 if self.share_location else self.num_classes)
+        decoded = decode(xp, self.code_type, boxes, split, 1 if self.variance_encoded_in_target else variances)
+        decoded = decoded if self.share_location else self.of_objects(decoded)
         scores = self.of_objects(scores.reshape(samples, len(boxes), self.num_classes).transpose(0, 2, 1))
         order, scores, candidates = self.best(scores)
-        found = xp.take_along_axis(near, order[..., None], axis=2)
+        found = xp.take_along_axis(decoded, order[..., None], axis=2)
         kept = self.best_of_sample(self.once(found, candidates), scores)
         return self.rows(kept, scores, found, self.row_count(samples, len(boxes)))
 
@@ -201,4 +205,5 @@ class DetectionOutput(Layer):
         return y
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        return 15 * tops[0].size
+        most = self.most(bottoms[2].shape[2] // 4)
+        return 15 * bottoms[0].shape[0] * self.objects * (most * (most - 1) // 2)

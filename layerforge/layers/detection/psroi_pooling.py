@@ -38,7 +38,8 @@ class PSROIPooling(RegionPooling):
                   dx[n, c, i] = Σ dy[r, o, p] / m    over all r and p with i in part p of region r of sample n, for the
               channel c = (o P₁ + p₁) P₂ + p₂. Regions get no gradient: their rounded edges jump or stand still.
     Keeps     the positions of the parts
-    Cost      one addition per element and part that it is in, forward and backward
+    Cost      one addition per element and part that it is in, forward and backward: at most as many for each region
+              as an image has of a group of channels
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a region of a sample that is not there
     Source    Dai et al. 2016, R-FCN; compare torchvision.ops.PSRoIPool, which rounds edges after scaling them
     """
@@ -134,4 +135,5 @@ class PSROIPooling(RegionPooling):
         return self.means(dx, self.saved.placed)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        return bottoms[0].size
+        _, _, height, width = bottoms[0].shape
+        return tops[0].shape[0] * tops[0].shape[1] * height * width

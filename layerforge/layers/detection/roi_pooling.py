@@ -37,7 +37,8 @@ class ROIPooling(RegionPooling):
               A part with a NaN is NaN, and its gradient is that of the first NaN. Regions get no gradient: their
               rounded edges jump or stand still.
     Keeps     for every part where its maximum is, eight bytes
-    Cost      3 operations per element and part that it is in forward, one addition per part backward
+    Cost      3 operations per element and part that it is in forward, at most all of an image's for each region; one
+              addition per part backward
     Errors    LayerError when shapes do not fit; LayerError (exit 3) for a region of a sample that is not there
     Source    Girshick 2015, Fast R-CNN; compare torchvision.ops.RoIPool
     """
@@ -93,4 +94,4 @@ class ROIPooling(RegionPooling):
         return self.xp.where(self.saved.empty, 0, at_winners).transpose(0, 3, 1, 2)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
-        return 3 * bottoms[0].size
+        return 3 * bottoms[1].shape[0] * math.prod(bottoms[0].shape[1:])

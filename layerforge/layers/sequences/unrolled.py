@@ -64,6 +64,7 @@ class Unrolled(Layer):
 
     def validate(self) -> None:
         self.carries = self.stateful
+        self.carried_shapes = [(self.num_layers * len(self.directions), self.hidden_size)] * self.states
         if self.stateful and self.initial_states:
             message = "stateful takes the first states from the last batch, initial_states from bottoms"
             raise ConfigError(message, hint="leave one of the two out")

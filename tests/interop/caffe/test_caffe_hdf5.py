@@ -80,6 +80,7 @@ def written(path: Path, **items: Any) -> Path:
         ({"x": np.ones(2)}, "holds no weights"),
         ({"data__a__0": np.ones(2), "data__a__one": np.ones(2)}, "'data/a' has 0, one, which are not the numbers"),
         ({"data__a__0": np.ones(2), "data__a__9999999": np.ones(2)}, "'data/a' has 0, 9999999, which are not"),
+        ({"data__a__0": np.ones(2), "data__a__01": np.ones(2)}, "'data/a' has 0, 01, which are not the numbers"),
         ({"data__a__0": np.ones(2, int)}, "'data/a/0' holds <i8, not numbers with a point"),
         ({"data__a__0": "words"}, "'data/a/0' holds object, not numbers"),
         ({"data__a__0": h5py.SoftLink("/x")}, "'data/a/0' is a soft link"),

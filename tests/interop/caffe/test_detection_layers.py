@@ -135,6 +135,8 @@ def test_prior_box_is_opencvs(more: str, tmp_path: Path) -> None:
         ("min_size: 4 max_size: 6 max_size: 8", "2 max_size for 1 min_size"),
         ("min_size: 4 variance: 0.1 variance: 0.2", "one or four numbers"),
         ("min_size: 0.5", "below one pixel"),
+        ("min_size: inf", "finite"),
+        ("min_size: 4 max_size: nan", "finite"),
         ("min_size: 4 step_h: 2", "step_h and step_w together"),
         ("min_size: 4 offset_h: 0.5 offset_w: 0.25", "that differ"),
         ("min_size: 4 fixed_size: 8", "fixed_size is not supported"),

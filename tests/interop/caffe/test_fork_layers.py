@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.caffe_forks import Layer, opencv
+from support.caffe_forks import Layer, layer_text, opencv
 
 from layerforge.interop import caffe
 from layerforge.schema.errors import LayerForgeError
@@ -181,6 +181,20 @@ def test_lstm(flagged: bool, samples: int, tmp_path: Path) -> None:
         assert found.tobytes() == blob.astype("float32").tobytes()
     if not flagged:
         layer.assert_gradients(0)
+
+
+def test_the_gates_of_an_lstm_are_moved_in_blocks(tmp_path: Path) -> None:
+    """Row by row the order of so many units would fill gigabytes."""
+    text = "lstm_param { num_output: 200000 }"
+    file = tmp_path / "net.prototxt"
+    file.write_text(layer_text("Lstm", [np.zeros((1, 1))], text))
+    sites = caffe.load_model(file, phase="test").translation.sites
+    assert [len(blob.order or ()) for blob in sites[-1].blobs] == [4, 4, 4]
+
+
+def test_an_lstm_of_no_step_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LayerForgeError, match=r"shape \(0, 3\)"):
+        Layer(tmp_path, "Lstm", np.zeros((0, 3)), more="lstm_param { num_output: 2 }")
 
 
 def test_lstm_in_training_clips_its_gradients(tmp_path: Path) -> None:

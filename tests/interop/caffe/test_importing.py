@@ -419,6 +419,14 @@ def test_nvidias_batch_norm_stores_a_weight_and_a_bias_too(tmp_path: Path) -> No
     np.testing.assert_allclose(net.forward(data=x)["bn"], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("key", ["name", "type", "tops", "kind", "part", "self", "bottoms", "given", "other"])
+def test_param_str_holds_hyper_parameters_alone(key: str, tmp_path: Path) -> None:
+    more = f"python_param {{ module: 'm' layer: 'ReLU' param_str: \"{{'{key}': 1}}\" }}"
+    with pytest.raises(ConfigError, match=f"ReLU has no hyper-parameter '{key}'") as caught:
+        opened(tmp_path, DATA + layer("Python", "p", "data", "p", more))
+    assert caught.value.place.line == 2
+
+
 def test_layers_without_an_equal_are_told_of(tmp_path: Path) -> None:
     more = "hdf5_output_param { file_name: 'a' }"
     text = DATA + f"layer {{ name: 'out' type: 'HDF5Output' bottom: 'data' bottom: 'data' {more} }}\n"
@@ -429,6 +437,22 @@ def test_layers_without_an_equal_are_told_of(tmp_path: Path) -> None:
     assert caught.value.place.line == 2
     model = opened(tmp_path, DATA + layer("Python", "p", "data", "p", python.format("Linear")))
     assert model.config["net"][0]["out_features"] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "bottoms", "more"),
+    [
+        ("Convolution", 1, "top: 't0' convolution_param { num_output: 2 kernel_size: 1 }"),
+        ("ContrastiveLoss", 3, "top: 't0'"),
+        ("Filter", 2, "top: 't0'"),
+        ("LSTMUnit", 3, "top: 't0' top: 't1'"),
+    ],
+)
+def test_bottoms_without_axes_are_refused(kind: str, bottoms: int, more: str, tmp_path: Path) -> None:
+    text = "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { } } }\n"
+    read = "bottom: 'x' " * bottoms
+    with pytest.raises(ConfigError, match=r"\(\)|0 axes"):
+        opened(tmp_path, text + f"layer {{ name: 'l' type: '{kind}' {read} {more} }}")
 
 
 def test_old_shapes_of_four_axes_fit(tmp_path: Path) -> None:

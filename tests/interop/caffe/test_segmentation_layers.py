@@ -192,6 +192,8 @@ def interpolated(x: np.ndarray, height: int, width: int) -> np.ndarray:
         ("height: 1 width: 6", 0, (1, 6)),
         ("zoom_factor: 3", 0, (13, 16)),
         ("shrink_factor: 2 height: 7 width: 7", 0, (3, 3)),
+        ("shrink_factor: 2 zoom_factor: 2 height: 7 width: 8", 0, (7, 8)),
+        ("shrink_factor: 2 zoom_factor: 2 height: 7", 0, (5, 5)),
         ("shrink_factor: 2 zoom_factor: 4 pad_beg: -1 pad_end: -1", 1, (5, 5)),
     ],
 )

@@ -1,4 +1,4 @@
-"""Activations: one layer for one, but where Caffe's behaves otherwise in place or has no derivative."""
+"""Activations: one layer for one of Caffe's, unless that behaves otherwise in place or has no derivative."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def relu(site: Site) -> None:
 
 @converts("PReLU")
 def prelu(site: Site) -> None:
-    """PReLU, whose weight Caffe decays."""
+    """PReLU, with a slope for each channel or one for all."""
     x, p = _input(site), site.param("prelu_param")
     shared = p.get("channel_shared")
     if x.ndim < 2:
@@ -160,7 +160,7 @@ def dropout(site: Site) -> None:
     p = site.param("dropout_param")
     ratio = p.get("dropout_ratio")
     if not 0 <= ratio <= 1:
-        raise site.invalid(f"dropout_ratio {ratio:g}: it must be above 0 and below 1", p, "dropout_ratio")
+        raise site.invalid(f"dropout_ratio {ratio:g}: it must lie between 0 and 1", p, "dropout_ratio")
     if p.get("sample_weights_test"):
         hint = "without it nothing is dropped in phase TEST"
         raise site.unsupported("sample_weights_test: true", p, "sample_weights_test", hint=hint)

@@ -1,14 +1,14 @@
-"""Convolutions, which may have several bottoms with the same weights."""
+"""Convolutions, which may have several bottoms with the same weights, and their windows as columns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from ..conversion import Made, Site, Stream, converts
+from ..conversion import Made, Site, converts
 from ..message import Message
+from .common import bias_blob, windows
 
-LARGEST_WINDOW = 1 << 20  # of kernel, stride, pad and dilation
 BY_AXES = {1: "Conv1d", 2: "Conv2d", 3: "Conv3d"}
 TRANSPOSED = {1: "ConvTranspose1d", 2: "ConvTranspose2d", 3: "ConvTranspose3d"}
 
@@ -32,7 +32,7 @@ def _convolutions(site: Site, kinds: dict[int, str]) -> None:
     p = site.param("convolution_param")
     site.harmless(p, "engine", "force_nd_im2col")
     x = site.bottoms[0]
-    axis = site.axis(p.get("axis"), x.ndim, p) if x.ndim else 0
+    axis = site.axis(p.get("axis"), x.ndim, p)
     for i, other in enumerate(site.bottoms[1:], 1):
         if other.shape != x.shape:
             raise site.invalid(f"bottom {i} has shape {other.shape}, bottom 0 {x.shape}", site.layer, "bottom")
@@ -69,10 +69,7 @@ def _positions_of(site: Site, kinds: dict[int, str], axis: int, p: Message, opti
 def _blobs(site: Site, made: Made, p: Message, axes: int) -> None:
     shape = made.layer.param_decls["weight"].shape
     site.blob("weight", of=made, filler=p.get("weight_filler"), shape=shape if axes else shape[:2])
-    if "bias" in made.layer.param_decls:
-        site.blob("bias", of=made, filler=p.get("bias_filler"), key="bias_filler")
-    else:
-        site.harmless(p, "bias_filler", why="there is no bias_term")
+    bias_blob(site, p, "bias" in made.layer.param_decls, of=made)
 
 
 def _options(site: Site, p: Message, size: Sequence[int], channels: int) -> dict[str, Any]:
@@ -86,57 +83,23 @@ def _options(site: Site, p: Message, size: Sequence[int], channels: int) -> dict
     return {"out_channels": outputs, **windows(site, p, len(size)), "groups": groups, "bias": p.get("bias_term")}
 
 
-def windows(site: Site, p: Message, axes: int) -> dict[str, Any]:
-    """kernel_size, stride, padding and dilation over so many axes; a number where all axes have the same."""
-    found = {
-        "kernel_size": per_axis(site, p, "kernel_size", ("kernel_h", "kernel_w"), axes, None),
-        "stride": per_axis(site, p, "stride", ("stride_h", "stride_w"), axes, 1),
-        "padding": per_axis(site, p, "pad", ("pad_h", "pad_w"), axes, 0),
-        "dilation": per_axis(site, p, "dilation", (), axes, 1),
-    }
-    for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
-        if min(found[name], default=least) < least:
-            raise site.invalid(f"{name} must be at least {least}", p)
-    demand_sizes(site, p, *found.values())
-    if not axes:
-        found = {"kernel_size": [1], "stride": [1], "padding": [0], "dilation": [1]}
-    return {name: plain(values) for name, values in found.items()}
+@converts("Im2col")
+def im2col(site: Site) -> None:
+    """Unfold, in the shape of an image."""
+    site.count(1, 1)
+    p, x = site.param("convolution_param"), site.real(site.bottoms[0])
+    site.harmless(p, "engine", "force_nd_im2col", "num_output", "group", "bias_term", why="Im2col does not read it")
+    axis = site.axis(p.get("axis"), x.ndim, p)
+    axes = x.ndim - axis - 1
+    if axis != 1 or not 1 <= axes <= 3:
+        raise site.unsupported(f"windows over {axes} axes behind axis {axis}", p, "axis")
+    options = windows(site, p, axes)
+    (columns,) = site.emit({1: "Unfold1d", 2: "Unfold", 3: "Unfold3d"}[axes], x, part="columns", **options)
+    each = zip(x.shape[2:], *(_each(options[name], axes) for name in options), strict=True)
+    size = [(n + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1 for n, kernel, stride, pad, dilation in each]
+    site.emit("Reshape", columns, shape=[0, 0, *size])
 
 
-def demand_sizes(site: Site, p: Message, *sizes: Sequence[int]) -> None:
-    """Refuse windows that no image has: their number alone would take long to count."""
-    for values in sizes:
-        if max(values, default=0) > LARGEST_WINDOW:
-            raise site.unsupported(f"a size of {max(values)}: windows have up to {LARGEST_WINDOW}", p)
-
-
-def plain(values: Sequence[int]) -> Any:
-    """One number where all are the same."""
-    return values[0] if len(set(values)) == 1 else list(values)
-
-
-def per_axis(
-    site: Site, p: Message, name: str, pair: Sequence[str], axes: int, default: int | None
-) -> list[int]:
-    """A number for each axis: from a repeated field, or from the two of height and width."""
-    given = list(p.get(name))
-    if any(p.has(one) for one in pair):
-        if given:
-            raise site.invalid(f"{name} and {' and '.join(pair)} together", p, name, hint="write one of the two")
-        if axes != 2:
-            raise site.invalid(f"{pair[0]} and {pair[1]} are for 2 axes, it has {axes}", p)
-        return [p.get(one) for one in pair]
-    if len(given) == axes:
-        return given
-    if len(given) > 1:
-        raise site.invalid(f"{len(given)} times {name} for {axes} axes", p, name)
-    if not given and default is None and axes:
-        raise site.invalid(f"{name} is missing", p)
-    return (given or [default or 0]) * axes
-
-
-def with_samples(site: Site, stream: Stream) -> Stream:
-    """A real blob of four axes, which Caffe's layers for images take."""
-    if stream.ndim != 4:
-        raise site.invalid(f"the bottom has shape {stream.shape}, it takes 4 axes", site.layer, "bottom")
-    return site.real(stream)
+def _each(value: int | list[int], axes: int) -> list[int]:
+    """A number for each axis."""
+    return [value] * axes if isinstance(value, int) else value

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..conversion import Site, Stream, converts
 from ..message import Message
-from .convolutions import plain, with_samples
-from .losses import flat
+from .common import flat, pair, plain, with_samples
+from .losses import divisor
 
 # What MultiBoxLoss reads only where it mines by other rules than are supported.
 MINING = ("sample_size", "use_prior_for_nms")
@@ -121,6 +121,8 @@ def _few(numbers: Sequence[float]) -> Any:
 def _whole(site: Site, p: Message, name: str) -> list[float]:
     """Sides in whole pixels, as the layer cuts them."""
     given = list(p.get(name))
+    if not all(map(math.isfinite, given)):
+        raise site.invalid(f"{name} {given}: finite numbers are needed", p, name)
     cut = [float(int(side)) for side in given]
     if any(side < 1 for side in cut):
         raise site.unsupported(f"{name} {min(given):g}: below one pixel the layer makes boxes of size 0", p, name)
@@ -130,11 +132,8 @@ def _whole(site: Site, p: Message, name: str) -> list[float]:
 
 
 def _pair(site: Site, p: Message, name: str, high: str, wide: str) -> Any:
-    """A field for both axes, or one for each; None where it is not said."""
-    own = [p.has(high), p.has(wide)]
-    if any(own) and (p.has(name) or not all(own)):
-        raise site.invalid(f"{name}, or {high} and {wide} together", p, high if own[0] else wide)
-    found = [p.get(high), p.get(wide)] if all(own) else [p.get(name)] * 2 if p.has(name) else None
+    """Numbers above 0 of both axes; None where none is said."""
+    found = pair(site, p, name, high, wide)
     if found and min(found) <= 0:
         raise site.invalid(f"{name} must be above 0", p)
     return plain(found) if found else None
@@ -224,18 +223,7 @@ def multi_box_loss(site: Site) -> None:
     if objects.ndim < 2 or objects.shape[-1] != 8:
         raise site.invalid(f"bottom 3, the objects, has shape {objects.shape}: (..., 8)", site.layer, "bottom")
     bottoms = [*_predictions(site), objects]
-    site.emit("MultiBoxLoss", bottoms, **_classes(site, p), **options, normalization=_normalization(site, loss))
-
-
-def _normalization(site: Site, p: Message) -> str:
-    """What the sum is divided by."""
-    if not p.has("normalization") and p.has("normalize"):
-        return "valid" if p.get("normalize") else "batch_size"
-    site.harmless(p, "normalize", why="normalization is said, too")
-    mode: str = p.get("normalization")
-    if mode == "PRE_FIXED":
-        raise site.unsupported(f"normalization {mode}", p, "normalization")
-    return mode.lower()
+    site.emit("MultiBoxLoss", bottoms, **_classes(site, p), **options, normalization=divisor(site, loss, "VALID"))
 
 
 @converts("Normalize")

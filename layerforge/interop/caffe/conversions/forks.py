@@ -6,7 +6,7 @@ from typing import Any
 
 from ..conversion import Site, Stream, converts
 from ..message import Message
-from .convolutions import windows, with_samples
+from .common import bias_blob, windows, with_samples
 
 
 @converts("Axpy")
@@ -56,10 +56,7 @@ def depthwise(site: Site) -> None:
     bias = p.get("bias_term")
     site.emit("Conv2d", x, out_channels=channels, **windows(site, p, 2), groups=channels, bias=bias)
     site.blob("weight", filler=p.get("weight_filler"))
-    if bias:
-        site.blob("bias", filler=p.get("bias_filler"), key="bias_filler")
-    else:
-        site.harmless(p, "bias_filler", why="there is no bias_term")
+    bias_blob(site, p, bias)
 
 
 @converts("ReLU6")
@@ -67,8 +64,9 @@ def relu6(site: Site) -> None:
     """ReLU that ends at 6, or at another threshold."""
     site.count(1, 1)
     x, p = site.real(site.bottoms[0]), site.param("relu6_param")
-    for q, name in ((p, "relu6_param"), (site.param("relu_param"), "relu_param")):
-        site.harmless(q, *(("engine",) if name == "relu_param" else ()))
+    plain_relu = site.param("relu_param")
+    site.harmless(plain_relu, "engine")
+    for q in (p, plain_relu):
         if q.get("negative_slope"):
             raise site.unsupported(f"negative_slope {q.get('negative_slope'):g}", q, "negative_slope")
     limit = p.get("threshold")
@@ -130,7 +128,7 @@ def lstm(site: Site) -> None:
     site.count((1, 2), 1)
     p, x = site.param("lstm_param"), site.real(site.bottoms[0])
     size, samples = p.get("num_output"), p.get("batch_size")
-    if size < 1 or samples < 1 or not x.ndim or x.shape[0] % samples:
+    if size < 1 or samples < 1 or not x.ndim or not x.shape[0] or x.shape[0] % samples:
         raise site.invalid(f"num_output {size}, and batch_size {samples} of a bottom of shape {x.shape}", p)
     _clipping(site, p)
     steps = x.shape[0] // samples
@@ -144,8 +142,7 @@ def lstm(site: Site) -> None:
         site.note("the fork's gradient of the recurrent weight also counts steps that begin anew; here it is exact")
     (y,) = site.emit("LSTM", bottoms, part="passes", **options)
     made = site.made[-1]
-    rows = range(4 * size)
-    order = [*rows[: 2 * size], *rows[3 * size :], *rows[2 * size : 3 * size]]  # from i, f, o, g to i, f, g, o
+    order = (0, 1, 3, 2)  # from the fork's gates i, f, o, g to i, f, g, o
     site.blob("weight_ih_l0", of=made, filler=p.get("weight_filler"), order=order)
     site.blob("weight_hh_l0", of=made, order=order)
     site.blob("bias_ih_l0", of=made, filler=p.get("bias_filler"), key="bias_filler", order=order)

@@ -9,6 +9,7 @@ from ..blobs import array
 from ..conversion import Site, Stream, converts
 from ..loading import load_blob
 from ..message import Message, single
+from .common import flat
 
 LEAST = 1.17549435e-38  # the smallest normal number of 32 bits, which Caffe limits probabilities to
 
@@ -43,19 +44,15 @@ def labels_of(site: Site, scores: Stream, labels: Stream, axis: int = 1) -> Stre
     return site.emit("Reshape", labels, part="labels", shape=[-1, *wanted[1:]])[0]
 
 
-def flat(site: Site, stream: Stream, part: str) -> Stream:
-    """A real blob with two axes: Caffe counts all but the first as one."""
-    stream = site.real(stream)
-    if stream.ndim == 2:
-        return stream
-    if stream.ndim < 2:
-        return site.emit("Reshape", stream, part=part, shape=[-1, 1])[0]
-    return site.emit("Flatten", stream, part=part)[0]
-
-
 def normalization(site: Site, default: str) -> dict[str, Any]:
     """loss_param as hyper-parameters: the label that is ignored, and what the sum is divided by."""
     p = site.param("loss_param")
+    ignored = p.get("ignore_label") if p.has("ignore_label") else None
+    return {"ignore_index": ignored, "normalization": divisor(site, p, default)}
+
+
+def divisor(site: Site, p: Message, default: str) -> str:
+    """What the sum is divided by, of a loss that may ignore no label."""
     mode = default
     if p.has("normalization"):
         mode = p.get("normalization")
@@ -64,8 +61,7 @@ def normalization(site: Site, default: str) -> dict[str, Any]:
         mode = "VALID" if p.get("normalize") else "BATCH_SIZE"
     if mode not in ("VALID", "FULL", "BATCH_SIZE", "NONE"):
         raise site.unsupported(f"normalization {mode}", p, "normalization")
-    ignored = p.get("ignore_label") if p.has("ignore_label") else None
-    return {"ignore_index": ignored, "normalization": mode.lower()}
+    return mode.lower()
 
 
 @converts("SoftmaxWithLoss")
@@ -205,6 +201,7 @@ def contrastive_loss(site: Site) -> None:
     site.count(3, 1)
     p = site.param("contrastive_loss_param")
     x = [site.real(bottom) for bottom in site.bottoms[:2]]
+    site.demand_axes(x[0], 1)
     if x[0].shape[:2] != x[1].shape[:2] or any(math.prod(one.shape[2:]) != 1 for one in x):
         raise site.invalid(f"the bottoms have the shapes {x[0].shape} and {x[1].shape}", site.layer, "bottom")
     labels = site.bottoms[2]

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..conversion import Site, converts
 from ..message import Message
-from .convolutions import with_samples
+from .common import with_samples
 
 
 @converts("BatchNorm")

@@ -1,4 +1,4 @@
-"""Poolings."""
+"""Pooling over windows, and over pyramids of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from ..conversion import Site, Stream, converts
 from ..message import Message
-from .convolutions import demand_sizes, plain, with_samples
+from .common import demand_sizes, pair, plain, with_samples
 
 LEAST = -3.4028234663852886e38  # the least number of 32 bits, which Caffe's maximum begins with
 
@@ -100,9 +100,11 @@ def _windows(site: Site, p: Message, size: tuple[int, ...]) -> dict[str, Any]:
             raise site.invalid("global_pooling and a kernel size", p, "kernel_size", hint="write one of the two")
         kernel = list(size)
     else:
-        kernel = _pair(site, p, "kernel_size", "kernel_h", "kernel_w", None)
-    padding = _pair(site, p, "pad", "pad_h", "pad_w", 0)
-    stride = _pair(site, p, "stride", "stride_h", "stride_w", 1)
+        kernel = pair(site, p, "kernel_size", "kernel_h", "kernel_w")
+        if not kernel:
+            raise site.invalid("the kernel size is missing", p, hint="write kernel_size, or global_pooling: true")
+    padding = pair(site, p, "pad", "pad_h", "pad_w") or [0, 0]
+    stride = pair(site, p, "stride", "stride_h", "stride_w") or [1, 1]
     demand_sizes(site, p, padding, stride, [] if p.get("global_pooling") else kernel)
     if p.get("global_pooling") and (any(padding) or set(stride) != {1}):
         raise site.invalid("global_pooling takes pad 0 and stride 1", p, "global_pooling")
@@ -111,18 +113,6 @@ def _windows(site: Site, p: Message, size: tuple[int, ...]) -> dict[str, Any]:
     if any(before >= length for before, length in zip(padding, kernel, strict=True)):
         raise site.invalid(f"pad {plain(padding)} must be less than the kernel, {plain(kernel)}", p, "pad")
     return {"kernel_size": plain(kernel), "stride": plain(stride), "padding": plain(padding)}
-
-
-def _pair(site: Site, p: Message, name: str, high: str, wide: str, default: int | None) -> list[int]:
-    """A field of one number for both axes, or of one for each."""
-    own = p.has(high), p.has(wide)
-    if p.has(name) and any(own):
-        raise site.invalid(f"{name} and {high}/{wide} together", p, name, hint="write one of the two")
-    if not any(own) and not p.has(name) and default is None:
-        raise site.invalid("the kernel size is missing", p, hint="write kernel_size, or global_pooling: true")
-    if any(own) and not all(own):
-        raise site.invalid(f"{high} and {wide} belong together", p, high if own[0] else wide)
-    return [p.get(high), p.get(wide)] if all(own) else [p.get(name) if p.has(name) else default or 0] * 2
 
 
 @converts("SPP")

@@ -15,6 +15,7 @@ def lstm_unit(site: Site) -> None:
     """One step of an LSTM: c = cont f c_prev + i g, h = o tanh(c), from the gates i, f, o, g before their squashing."""
     site.count(3, 2)
     before, gates, cont = (site.real(bottom) for bottom in site.bottoms)
+    site.demand_axes(before, 3)
     size = before.shape[-1]
     if before.ndim != 3 or gates.shape != (*before.shape[:2], 4 * size) or cont.spec.size != before.shape[1]:
         told = f"the bottoms have the shapes {before.shape}, {gates.shape} and {cont.shape}"
@@ -71,12 +72,11 @@ def _blobs(site: Site, p: Message, order: Sequence[int] | None) -> None:
     made = site.made[-1]
     whole, constant = made.layer.param_decls["weight_ih_l0"].shape[1], _constant(site, p)
     width = whole - math.prod(constant.shape[1:]) if constant is not None else whole
-    for name, columns in (("weight_ih_l0", (0, width)), ("bias_ih_l0", None), ("weight_ih_l0", (width, whole))):
-        if name == "bias_ih_l0":
-            site.blob(name, of=made, filler=p.get("bias_filler"), key="bias_filler", order=order)
-        elif columns != (whole, whole):
-            part = columns if constant is not None else None
-            site.blob(name, of=made, filler=p.get("weight_filler"), order=order, columns=part)
+    filler, part = p.get("weight_filler"), None if constant is None else (0, width)
+    site.blob("weight_ih_l0", of=made, filler=filler, order=order, columns=part)
+    site.blob("bias_ih_l0", of=made, filler=p.get("bias_filler"), key="bias_filler", order=order)
+    if width < whole:
+        site.blob("weight_ih_l0", of=made, filler=filler, order=order, columns=(width, whole))
     site.blob("weight_hh_l0", of=made, order=order)
 
 

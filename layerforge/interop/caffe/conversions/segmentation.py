@@ -6,7 +6,7 @@ from typing import Any
 
 from ..conversion import Site, Stream, converts
 from ..message import Message
-from .convolutions import plain, with_samples
+from .common import pair, plain, with_samples
 
 SEGNETS = ("scale_filler", "shift_filler", "bn_mode")
 PSPNETS = ("slope_filler", "bias_filler", "momentum", "frozen", "eps")
@@ -102,13 +102,9 @@ def _scales(site: Site, p: Message, stride: bool = False) -> list[int]:
         if any(p.has(name) for name in names):
             raise site.invalid("stride and scale together", p, "stride")
         names = ("stride", "stride_h", "stride_w")
-    whole, high, wide = names
-    own = [p.has(high), p.has(wide)]
-    if any(own) and (p.has(whole) or not all(own)):
-        raise site.invalid(f"{whole}, or {high} and {wide} together", p, high if own[0] else wide)
-    scales = [p.get(high), p.get(wide)] if all(own) else [p.get(whole)] * 2
+    scales: list[int] = pair(site, p, *names) or [p.get(names[0])] * 2
     if min(scales) < 1:
-        raise site.invalid(f"{whole} must be at least 1", p)
+        raise site.invalid(f"{names[0]} must be at least 1", p)
     return scales
 
 
@@ -148,20 +144,22 @@ def interp(site: Site) -> None:
 
 
 def _interpolated(site: Site, p: Message, x: Stream) -> list[int]:
-    """Height and width of the top: of the second bottom, by factors, or said, in this order."""
+    """Height and width of the top: in this order of the second bottom, by one factor alone, said, by both factors."""
     factors = [name for name in ("shrink_factor", "zoom_factor") if p.has(name)]
     if (len(site.bottoms) == 2) != p.get("use_blob_size"):
         raise site.invalid("a second bottom and use_blob_size belong together", site.layer, "bottom")
     if p.get("use_blob_size"):
         site.harmless(p, "height", "width", "shrink_factor", "zoom_factor", why="use_blob_size says the size")
         return list(with_samples(site, site.bottoms[1]).shape[2:])
-    if factors:
-        site.harmless(p, "height", "width", why=f"{factors[0]} says the size")
+    size = [p.get("height"), p.get("width")]
+    if len(factors) == 2 and p.has("height") and p.has("width"):
+        site.harmless(p, *factors, why="height and width say the size")
+    elif factors:
+        site.harmless(p, "height", "width", why="the factors say the size")
         shrink, zoom = p.get("shrink_factor"), p.get("zoom_factor")
         if min(shrink, zoom) < 1:
             raise site.invalid("shrink_factor and zoom_factor must be at least 1", p, factors[0])
         return [((length - 1) // shrink) * zoom + 1 for length in x.shape[2:]]
-    size = [p.get("height"), p.get("width")]
     if min(size) < 1:
         raise site.invalid("no size: height and width, or a factor", p)
     return size

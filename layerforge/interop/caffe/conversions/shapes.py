@@ -43,7 +43,7 @@ def _old_or_new(site: Site, p: Message, name: str, old: str, ndim: int) -> int:
 
 
 @converts("Slice")
-def cut(site: Site) -> None:
+def slice_(site: Site) -> None:
     """Slice at its points, or in equal parts."""
     site.count(1, (1, None))
     p, x = site.param("slice_param"), site.bottoms[0]
@@ -140,7 +140,7 @@ def crop(site: Site) -> None:
 
 @converts("Silence")
 def silence(site: Site) -> None:
-    """Silence."""
+    """Silence, which reads its bottoms and has no top."""
     site.count((1, None), 0)
     site.emit("Silence", site.bottoms)
 
@@ -203,13 +203,14 @@ def batch_reindex(site: Site) -> None:
 
 
 @converts("Filter")
-def filtered(site: Site) -> None:
+def filter_(site: Site) -> None:
     """Filter, which keeps the batch's size here."""
     site.count((2, None), (1, None))
     if len(site.tops) != len(site.bottoms) - 1:
         told = f"{len(site.tops)} tops for {len(site.bottoms)} bottoms: one less is needed"
         raise site.invalid(told, site.layer, "top")
     *x, selector = site.bottoms
+    site.demand_axes(selector, 1)
     for i, one in enumerate(x):
         if one.shape[:1] != selector.shape[:1]:
             raise site.invalid(f"bottom {i} has shape {one.shape}, the selector {selector.shape}", site.layer, "bottom")

@@ -86,7 +86,12 @@ def python(site: Site) -> None:
             options = None
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         raise site.unsupported("param_str is no mapping of hyper-parameters", p, "param_str", hint='such as {"a": 1}')
-    site.emit(name, site.bottoms, tops=site.tops, **options)
+    fields = LAYERS.get(name).fields
+    for key in options:
+        if key not in fields:
+            hint = f"it has {', '.join(fields)}" if fields else "it has none"
+            raise site.unsupported(f"{name} has no hyper-parameter '{key}'", p, "param_str", hint=hint)
+    site.emit(name, site.bottoms, tops=site.tops, given=options)
     for key in site.made[-1].layer.param_decls:
         site.blob(key)
     site.note(f"Caffe runs {p.get('module')}.{name}; here it is the layer {name} that is registered")
