@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def factor(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..interop.caffe import against, preprocessing, training, writing
+    from ..interop.caffe import against, opencv, preprocessing, training, writing
     from ..interop.caffe.model import load_model
     from ..interop.caffe.reading import SUFFIXES
     from ..interop.caffe.rules import State
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     if args.reference:
         compared = against.against_reference(model, args.reference)
     elif args.check:
-        compared = against.against_opencv(model)
+        compared = opencv.against_opencv(model)
     parts = {"training": learning, "preprocessing": images, "compared": compared, "imports": args.imports}
     writing.write_folder(model, folder, more, **parts)
     _tell(args, model, folder, compared)
@@ -141,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _demand(args: argparse.Namespace, folder: Path) -> None:
     """Refuse what cannot be done before anything is read."""
-    from ..interop.caffe.against import demand_opencv
+    from ..interop.caffe.opencv import demand_opencv
     from ..schema.errors import ConfigError
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -157,7 +158,7 @@ def _demand(args: argparse.Namespace, folder: Path) -> None:
 
 def _demand_inputs(model: Model, inputs: dict[str, Any]) -> None:
     """Refuse shapes of inputs that the net does not have."""
-    from ..interop.caffe.against import foreign_inputs
+    from ..interop.caffe.twin import foreign_inputs
     from ..schema.errors import ConfigError
 
     known = foreign_inputs(model)
@@ -197,9 +198,19 @@ def _state(args: argparse.Namespace, model: Model, solver: SolverDefinition, wei
     from ..interop.caffe.rules import State, state_of
     from ..interop.caffe.training import state_file
 
+    _compare_iterations(model, args.state, weights)
     state = state_of(model.whole, solver.run.train_state, State(args.level, tuple(args.stage)))
     wanted = _wanted(args) | {"level": state.level, "stages": state.stages}
     return state_file(load_model(args.definition, phase="train", **wanted), solver, args.state, weights)
+
+
+def _compare_iterations(model: Model, state: str, weights: str | Path | None) -> None:
+    """Note where weights are called as those of another iteration than a state is of."""
+    from ..interop.caffe.state import read_state
+
+    found, iteration = re.search(r"_iter_(\d+)", Path(weights or "").name), read_state(state).iteration
+    if found and int(found[1]) != iteration:
+        model.report.notes.append(f"{state} is of iteration {iteration}, its weights {weights} are called otherwise")
 
 
 def _solver(args: argparse.Namespace) -> Any:
@@ -218,7 +229,7 @@ def _tell(args: argparse.Namespace, model: Model, folder: Path, compared: Compar
         return
     print(f"{folder}: {', '.join(files)}")
     print(model.report.summary())
-    for text in model.report.notes:
+    for text in () if args.quiet else model.report.notes:
         note(text)
     if compared is not None:
         for line in table(compared):

@@ -25,6 +25,7 @@ from ...schema.errors import ConfigError, LayerForgeError, flatten
 from ...schema.locations import Place
 from ..fidelity import Report
 from .conversion import Unsupported
+from .inputs import LABELLED
 from .message import Message, single
 from .paths import below
 
@@ -262,7 +263,6 @@ READERS: dict[str, tuple[str, Reader]] = {
     "MemoryData": ("memory_data_param", _memory_data),
 }
 SOURCED = ("Data", "ImageData", "HDF5Data", "MemoryData")
-LABELLED = ("Data", "ImageData", "MemoryData")  # whose second top has one label a sample
 
 
 # Fields ---------------------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """A Caffe model that was opened: its configuration, its weights, and the account of how exact it is.
 
-    model = load_model("net.prototxt", "w.caffemodel", phase="test")
-    net = model.net(keep="all")
-    net.forward(phase="eval", backward=True, data=x)
-    model.blob(net, "conv1").data       # by Caffe's name
-    model.param(net, "conv1", 0).grad   # in Caffe's layout
+model = load_model("net.prototxt", "w.caffemodel", phase="test")
+net = model.net(keep="all")
+net.forward(phase="eval", backward=True, data=x)
+model.blob(net, "conv1").data       # by Caffe's name
+model.param(net, "conv1", 0).grad   # in Caffe's layout
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ from .translation import Translation, is_fed, translate
 from .views import CaffeBlob, CaffeParam, ImportedNet
 
 SPELLINGS = {"train": "TRAIN", "test": "TEST", "eval": "TEST"}  # of phases
+
+
+class Misfit(DataError):
+    """Blobs of another number or shape than those of a layer: of another net, but whole."""
 
 
 class Model:
@@ -150,7 +154,7 @@ class Model:
         blobs = [*blobs, *[None] * (len(maps) - len(blobs))] if all(shared[len(blobs) :]) else blobs
         blobs = _without_nvidias(blobs, len(maps))
         if len(blobs) != len(maps):
-            raise DataError(f"layer '{layer}' has {len(maps)} blob(s), {len(blobs)} are given")
+            raise Misfit(f"layer '{layer}' has {len(maps)} blob(s), {len(blobs)} are given")
         for number, (place, blob) in enumerate(zip(maps, blobs, strict=True)):
             if blob is None and shared[number]:
                 continue
@@ -159,7 +163,7 @@ class Model:
             array = np.asarray(blob)
             if not place.fits(array.shape):
                 told = f"blob {number} of layer '{layer}' has shape {place.shape}, {array.shape} is given"
-                raise DataError(told)
+                raise Misfit(told)
             path = self._owners.get(place.path, place.path)
             shape = self._shapes[path]
             if path not in self.arrays or place.columns is None:
@@ -183,14 +187,20 @@ class Model:
     def take(self, *files: Weights) -> None:
         """Take the weights of files, by the names of the layers; where several have a layer the last one counts.
 
-        Errors   DataError for a layer whose blobs have other numbers or shapes
+        Errors   ConfigError with all layers whose blobs have other numbers or shapes: the weights are another net's
         """
+        unfit: list[LayerForgeError] = []
         for file in files:
             for layer, blobs in file.layers.items():
                 if layer in self.blob_maps and blobs:
-                    self.set_blobs(layer, blobs)
+                    try:
+                        self.set_blobs(layer, blobs)
+                    except Misfit as error:
+                        hint = "give the layer another name in the definition to begin it anew"
+                        unfit.append(ConfigError(f"{file.source}: {error.message}", hint=hint))
                 elif blobs:
                     self.report.notes.append(f"the weights of layer '{layer}' in {file.source} belong to no layer here")
+        raise_all(unfit)
         self.taken += files
         if not files:
             return
@@ -267,8 +277,7 @@ def load_model(
     data_root    a folder that files which the definition names may be in, beside its own
 
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
-             column, and for weights of another net; DataError (exit 3) for a damaged file, and for weights that do
-             not fit
+             column, and for weights of another net; DataError (exit 3) for a damaged file
     """
     asked = "test" if phase is None else str(phase).lower()
     if asked not in SPELLINGS:
@@ -283,6 +292,7 @@ def load_model(
         wanted, net = "TRAIN", train
     roots = [Path(definition).parent, *([] if data_root is None else [Path(data_root)])]
     fed, wrong = feedings(net, roots, wanted, inputs)
+    raise_all(error for error in wrong if isinstance(error, DataError))  # shapes are not known either then
     translation = translate(net, wanted, str(definition), shapes=shapes_of(fed, inputs or {}), roots=roots)
     raise_all(problems + wrong + translation.errors)
     tell(translation.report, fed)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ...net import FORWARD_WORDS
 from ...schema.errors import ConfigError
+from ...schema.synonyms import did_you_mean
 from .message import Message
 
 ILLEGAL = re.compile(r"[^A-Za-z0-9_./-]")
@@ -85,7 +86,8 @@ class Names:
             version = self.versions[blob][-1] if blob in self.versions else None
             if version is None:
                 message = f"layer '{layer.get('name')}' ({layer.get('type')}): no layer above makes its bottom '{blob}'"
-                self.errors.append(ConfigError(message, place=layer.place("bottom", i)))
+                hint = did_you_mean(blob, self.versions)
+                self.errors.append(ConfigError(message, place=layer.place("bottom", i), hint=hint))
             else:
                 version.readers.append((number, i))
             read.append(version)

@@ -4,21 +4,32 @@
 
 INPUTS.npz has an array for each input of the net. OUTPUTS.npz gets `<number>/<top>` for every top of a layer, and
 `names`, the layers' names by number. Nothing is fused and no fast convolution is taken, so that each layer is computed
-by itself. What OpenCV refuses goes to stderr, with exit code 3; a crash ends this process only.
+by itself. What OpenCV refuses goes to stderr, with exit code 3; 4 is that there is no OpenCV that reads Caffe's files.
+A crash ends this process only.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import Any
+
+REFUSED, NO_OPENCV = 3, 4  # exit codes
 
 
 def main(definition: str, weights: str, inputs: str, outputs: str) -> int:
     """Run the net and write what its layers make."""
-    import cv2
+    try:
+        import cv2
+
+        read = cv2.dnn.readNetFromCaffe
+    except (ImportError, AttributeError) as problem:
+        print(" ".join(str(problem).split()), file=sys.stderr)
+        return NO_OPENCV
     import numpy as np
 
     try:
-        net = cv2.dnn.readNetFromCaffe(definition, weights)
+        net = read(definition, weights)
         net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
         net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
         net.enableFusion(False)
@@ -29,11 +40,21 @@ def main(definition: str, weights: str, inputs: str, outputs: str) -> int:
         names = [name for name in net.getLayerNames() if net.getLayer(net.getLayerId(name)).type != "Input"]
         tops = net.forwardAndRetrieve(names)
     except cv2.error as problem:
-        print(" ".join(str(problem).split()), file=sys.stderr)
-        return 3
-    made = {f"{i}/{j}": np.asarray(top) for i, group in enumerate(tops) for j, top in enumerate(group)}
+        print(told(problem.err), file=sys.stderr)
+        return REFUSED
+    made: dict[str, Any] = {f"{i}/{j}": np.asarray(top) for i, group in enumerate(tops) for j, top in enumerate(group)}
     np.savez(outputs, names=np.array(names), **made)
     return 0
+
+
+def told(error: str) -> str:
+    """What OpenCV refuses, without the places and conditions in its own code."""
+    unknown = re.search(r"Can't create layer \"(.*)\" of type \"(.*)\"", error)
+    if unknown:
+        return f"it has no layer of type {unknown[2]} (layer '{unknown[1]}')"
+    sentence = " ".join(error.split())
+    plain = re.fullmatch(r"[A-Z][A-Za-z0-9 ,.:'-]*", sentence) and "::" not in sentence
+    return sentence if plain else "a check inside of OpenCV fails for one of its layers"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...config.yaml_dump import dump_yaml
-from ...schema.errors import raise_all
+from ...schema.errors import DataError, raise_all
 from ...solvers.solver import Solver
 from ...training.checkpoints import state_bytes
 from . import rules
@@ -111,6 +111,7 @@ def training_of(
     }
     fed = {phase: feedings(net, model.roots, phase, inputs) for phase, net in phases.items() if is_fed(net)}
     errors = [error for _, wrong in fed.values() for error in wrong]
+    raise_all(error for error in errors if isinstance(error, DataError))  # shapes are not known either then
     if TRAIN not in fed or not (solver is not None or _learns(phases[TRAIN], fed[TRAIN][0])):
         raise_all(errors)
         return None
@@ -144,6 +145,8 @@ def training_of(
         hint = "one source gives all blobs here, such as HDF5Data"
         raise Unsupported(f"beside the layer that reads data there are inputs: {named}", hint=hint)
     training.inputs = left
+    if not any(any(loss_weights(layer)) for layer in phases[TRAIN].get("layer")):
+        notes.append("No layer has a loss, so that nothing can be learned: import the net that Caffe trained.")
     if TEST not in made:
         notes.append("Without a val section all layers are those of the TRAIN net.")
     model.report.notes += [f"train.yaml: {note}" for note in notes]

@@ -13,9 +13,11 @@ from typing import Any
 
 from ...arrays.spec import Spec
 from ...schema.errors import ConfigError, LayerForgeError, flatten
+from ...schema.synonyms import did_you_mean
 from ..fidelity import Entry, Report
 from . import conversions  # noqa: F401  # fills the table
 from .conversion import CONVERSIONS, REFUSED, Site, Stream, Unsupported
+from .inputs import FEEDING, UNREAD, demand_shapes
 from .learning import Learning
 from .message import Message
 from .names import Names, Version, split_names
@@ -43,10 +45,6 @@ RIGHT_IN_PLACE = (  # types that need nothing in backward which they overwrote, 
     *("BatchNorm", "Bias", "BN", "BNLL", "Clip", "Dropout", "ELU", "Exp", "PReLU", "Python", "ReLU", "ReLU6", "Scale"),
     *("SELU", "SeLU", "SeLu", "Selu", "Sigmoid", "Softmax", "Swish", "TanH", "Threshold"),
 )
-UNREAD = (  # types that give data which no source reads: their tops are inputs of the net
-    *("WindowData", "AnnotatedData", "VideoData", "DenseImageData", "ImageSegData", "ImageLabelmapData", "BboxData"),
-)
-FEEDING = ("Input", "Data", "ImageData", "HDF5Data", "MemoryData", *UNREAD)
 
 
 def is_loss(kind: str) -> bool:
@@ -216,7 +214,8 @@ class _Walk:
         conversion = CONVERSIONS.get(site.type)
         if conversion is None:
             told = f"layer '{site.name}': type {site.type} is not supported"
-            raise Unsupported(told, place=site.place("type"), hint=REFUSED.get(site.type))
+            hint = REFUSED.get(site.type) or did_you_mean(site.type, [*CONVERSIONS, *FEEDING])
+            raise Unsupported(told, place=site.place("type"), hint=hint)
         weights = loss_weights(site.layer)
         shared = set(site.layer.get("bottom")) & set(site.layer.get("top"))
         if shared and site.type in NOT_IN_PLACE:
@@ -286,7 +285,7 @@ class _Walk:
             hint = "give it to a layer that computes something, such as a Power"
             raise site.unsupported("a loss_weight of what is given to the net", site.layer, "loss_weight", hint=hint)
         if not given:
-            self._demand_shapes(site, versions)
+            demand_shapes(site, versions, {*self.shapes, *self.feeds})
         if site.type in UNREAD:
             site.note("no source here reads its data: its tops are inputs, what it does with samples is not imported")
         for j, version in enumerate(versions):
@@ -303,14 +302,6 @@ class _Walk:
                 self.done.inputs[version.name] = {"shape": list(spec.shape)}
             site.demand_size(spec)
             site.streams[version.name] = Stream(version.name, spec)
-
-    def _demand_shapes(self, site: Site, versions: Sequence[Version]) -> None:
-        """Errors: Unsupported for the tops whose shapes neither data nor the user say."""
-        missing = [v.blob for v in versions if v.blob not in self.shapes and v.blob not in self.feeds]
-        if missing:
-            names, words = (f"'{blob}'" for blob in missing), (f"--input {blob}=1,3,224,224" for blob in missing)
-            hint = f"say it: {' '.join(words)}, or inputs={{'{missing[0]}': (1, 3, 224, 224)}}"
-            raise site.unsupported(f"the shape of {' and '.join(names)} is not known without its data", hint=hint)
 
     # Keeping account ----------------------------------------------------------------------------------------------
 

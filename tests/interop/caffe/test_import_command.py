@@ -386,7 +386,7 @@ def test_a_crash_of_opencv_is_told_and_says_nothing_of_the_net(
 ) -> None:
     demand("cv2")
     (tmp_path / "opencv_child.py").write_text(program)
-    monkeypatch.setattr("layerforge.interop.caffe.against.PROGRAM", tmp_path / "opencv_child.py")
+    monkeypatch.setattr("layerforge.interop.caffe.opencv.PROGRAM", tmp_path / "opencv_child.py")
     assert imported(*lenet("-o", tmp_path / "a")) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
@@ -595,3 +595,214 @@ def spoilt(content: bytes, generator: np.random.Generator) -> bytes:
         else:
             made[at:at] = made[at : at + length]
     return bytes(made)
+
+
+# --check with OpenCV, of nets of one layer or two --------------------------------------------------------------------
+
+INPUT = 'layer { name: "%s" type: "Input" top: "%s" input_param { shape { %s } } }\n'
+
+
+def an_input(name: str, *shape: int) -> str:
+    return INPUT % (name, name, " ".join(f"dim: {length}" for length in shape))
+
+
+IMAGE = an_input("x", 2, 4, 6, 6)
+ALONE = 'layer { name: "y" type: "%s" bottom: "x" top: "y" %s }'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        IMAGE + ALONE % ("LRN", ""),
+        IMAGE + ALONE % ("LRN", "lrn_param { k: 2 alpha: 0.5 local_size: 3 }"),
+        IMAGE + ALONE % ("LRN", "lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 }"),
+        IMAGE + ALONE % ("Pooling", "pooling_param { global_pooling: true }"),
+        IMAGE + ALONE % ("Permute", "permute_param { order: 2 }"),
+        IMAGE + ALONE % ("Slice", 'top: "z"'),
+        IMAGE
+        + an_input("i", 2, 3, 9, 9)
+        + 'layer { name: "p" type: "PriorBox" bottom: "x" bottom: "i" top: "p" prior_box_param { min_size: 4 } }',
+        an_input("a", 1, 4, 1, 1)
+        + an_input("b", 1, 4, 3, 3)
+        + an_input("c", 1, 4, 3, 3)
+        + 'layer { name: "y" type: "Axpy" bottom: "a" bottom: "b" bottom: "c" top: "y" }',
+    ],
+)
+def test_what_opencv_reads_otherwise_is_compared_as_caffe_means_it(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demand("cv2")
+    assert imported(definition(tmp_path, text), "--check", "-o", tmp_path / "out", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["check"]["layers"]
+
+
+def test_second_tops_are_compared_before_opencv_writes_over_them(tmp_path: Path) -> None:
+    demand("cv2")
+    text = IMAGE + ALONE % ("Slice", 'top: "z" slice_param { slice_point: 2 }')
+    for number in range(3):
+        bottom = f"b{number - 1}" if number else "z"
+        text += f'\nlayer {{ name: "b{number}" type: "Power" bottom: "{bottom}" top: "b{number}"'
+        text += " power_param { scale: 3 shift: 1 } }"
+    assert imported(definition(tmp_path, text), "--check", "-o", tmp_path / "out") == 0
+
+
+LABELLED = (
+    an_input("label", 2)
+    + IMAGE
+    + """layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc"
+  inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" }
+"""
+)
+
+
+def test_losses_and_metrics_are_left_out_of_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demand("cv2")
+    assert imported(definition(tmp_path, LABELLED), "--check", "-o", tmp_path / "out", "--json") == 0
+    rows = {row["layer"]: row["verdict"] for row in json.loads(capsys.readouterr().out)["check"]["layers"]}
+    assert rows == {"fc": "equal", "loss": "not compared: it is a loss", "accuracy": "not compared: it is a metric"}
+
+
+def test_inputs_that_are_indices_are_whole_and_in_range(tmp_path: Path) -> None:
+    from layerforge.interop import caffe
+    from layerforge.interop.caffe.twin import drawn
+
+    text = (
+        an_input("words", 4, 6)
+        + """layer { name: "f" type: "Flatten" bottom: "words" top: "f" }
+    layer { name: "e" type: "Embed" bottom: "f" top: "e" embed_param { input_dim: 5 num_output: 2 } }"""
+    )
+    words = drawn(caffe.load_model(definition(tmp_path, text)), np.random.default_rng(0))["words"]
+    assert set(words.ravel()) == {0, 1, 2, 3, 4}
+
+
+def test_what_opencv_does_not_know_is_told_without_its_insides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demand("cv2")
+    text = IMAGE + ALONE % ("Threshold", "")
+    assert imported(definition(tmp_path, text), "--check", "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "it has no layer of type Threshold (layer 'y')" in error
+    assert "leave out --check" in error
+    assert "/opencv/" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_opencv_that_cannot_be_imported_is_told_with_the_line_that_helps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demand("cv2")
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert imported(definition(tmp_path, IMAGE + ALONE % ("ReLU", "")), "--check", "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "cannot be imported: libGL.so.1" in error
+    assert "pip install 'opencv-python-headless" in error
+    assert "does not take this net" not in error
+
+
+def test_a_reference_of_another_shape_names_its_array(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = definition(tmp_path, IMAGE + ALONE % ("InnerProduct", "inner_product_param { num_output: 2 }"))
+    file = tmp_path / "r.npz"
+    np.savez(file, **{"a/input/x": np.ones((2, 4, 5, 6), np.float32), "a/out/y": np.ones((2, 2), np.float32)})
+    assert imported(net, "--check", "--reference", file, "-o", tmp_path / "out") == 2
+    assert f"{file}: a/input/x has the shape (2, 4, 5, 6)" in capsys.readouterr().err
+
+
+def test_what_is_not_finite_on_both_sides_is_not_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net, nan = definition(tmp_path, IMAGE + ALONE % ("TanH", "")), np.full((2, 4, 6, 6), np.nan, np.float32)
+    np.savez(tmp_path / "r.npz", **{"input/x": nan, "out/y": nan})
+    options = ("--check", "--reference", tmp_path / "r.npz", "-o", tmp_path / "out")
+    assert imported(net, *options) == 1
+    assert "no number is finite" in capsys.readouterr().out
+
+
+# What a newcomer gives it ---------------------------------------------------------------------------------------------
+
+UNFED = DATA.format(phase="TEST", transform="", source="db", batch=4) + NET
+
+
+def test_the_hint_for_shapes_asks_for_what_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert imported(definition(tmp_path, UNFED), "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "--input data=1,3,224,224" in error
+    assert "label=1,3" not in error
+    assert "--data-root" in error
+    text = UNFED.replace('"Data"', '"HDF5Data"').replace("backend: LMDB", "").replace("data_param", "hdf5_data_param")
+    text = text.replace("transform_param {  }", "")
+    assert imported(definition(tmp_path, text), "-o", tmp_path / "out") == 2
+    assert "--input data=1,3,224,224 --input label=1" in capsys.readouterr().err
+
+
+def test_a_damaged_database_is_the_only_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demand("lmdb")
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db" / "data.mdb").write_bytes(b"no database" * 1000)
+    assert imported(definition(tmp_path, UNFED), "-o", tmp_path / "out") == 3
+    error = capsys.readouterr().err
+    assert "data.mdb" in error
+    assert "is not known without its data" not in error
+
+
+def test_weights_that_do_not_fit_are_all_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from layerforge.interop import caffe
+
+    inner = 'layer { name: "%s" type: "InnerProduct" bottom: "x" top: "%s" inner_product_param { num_output: %d } }\n'
+    first = IMAGE + inner % ("a", "a", 3) + inner % ("b", "b", 3)
+    other = IMAGE + inner % ("a", "a", 4) + inner % ("b", "b", 5)
+    caffe.save_model(
+        caffe.load_model(definition(tmp_path, first)).net(), tmp_path / "w.prototxt", tmp_path / "w.caffemodel"
+    )
+    weights = tmp_path / "w.caffemodel"
+    assert imported(definition(tmp_path, other), weights, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.count(str(weights)) == 2
+    assert "layer 'a'" in error
+    assert "layer 'b'" in error
+    assert "give the layer another name in the definition" in error
+
+
+def test_quiet_is_without_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--solver", definition(tmp_path, SOLVER, "solver.prototxt"))
+    net = definition(tmp_path, IMAGE + ALONE % ("ReLU", ""))
+    assert imported(net, *options, "-o", tmp_path / "a") == 0
+    assert "No layer has a loss" in capsys.readouterr().err
+    assert imported(net, *options, "-o", tmp_path / "b", "-q") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_misspelt_types_and_blobs_are_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = IMAGE + ALONE % ("Convolutoin", "") + '\nlayer { name: "z" type: "ReLU" bottom: "X" top: "z" }'
+    assert imported(definition(tmp_path, text), "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "did you mean 'Convolution'?" in error
+    assert "did you mean 'x'?" in error
+
+
+def test_a_solver_and_a_net_in_each_others_place_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, solver = definition(tmp_path, IMAGE + NET), definition(tmp_path, SOLVER, "solver.prototxt")
+    assert imported(solver, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "is the definition of a solver, not of a net" in error
+    assert error.count("error:") == 1
+    assert imported(net, "--solver", net, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "is the definition of a net, not of a solver" in error
+    assert error.count("error:") == 1
+
+
+def test_a_state_of_another_iteration_than_the_weights_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = folder() / "models" / "cifar10_quick"
+    state, net = model / "b.cifar10_quick_iter_4000.solverstate", model / "cifar10_quick_train_test.prototxt"
+    rule = 'base_lr: 0.001 momentum: 0.9 weight_decay: 0.004 lr_policy: "fixed" max_iter: 4100'
+    solver, weights = definition(tmp_path, rule, "solver.prototxt"), tmp_path / "quick_iter_7.caffemodel"
+    weights.write_bytes((model / "b.cifar10_quick_iter_4000.caffemodel").read_bytes())
+    options = ("--solver", solver, "--state", state, "--input", "data=2,3,32,32", "-o", tmp_path / "out")
+    assert imported(net, weights, *options) == 0, "the command failed"
+    assert f"is of iteration 4000, its weights {weights}" in capsys.readouterr().err

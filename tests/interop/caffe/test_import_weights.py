@@ -101,7 +101,7 @@ def test_without_weights_it_is_said_that_layers_start_from_fillers(
 def test_check_draws_weights_where_none_were_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Caffe's fillers are 0 unless a definition says otherwise: nothing but zeros would be compared."""
     demand("cv2")
-    from layerforge.interop.caffe.against import against_opencv
+    from layerforge.interop.caffe.opencv import against_opencv
 
     net, _ = model_of(tmp_path)
     compared = against_opencv(caffe.load_model(net))

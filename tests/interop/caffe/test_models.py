@@ -106,6 +106,6 @@ def test_where_a_file_cannot_be_written_the_other_is_not_there(tmp_path: Path) -
 def test_a_file_that_does_not_fit_is_not_taken() -> None:
     model = opened("lenet_b")
     taken = list(model.taken)
-    with pytest.raises(DataError, match="has 2 blob"):
+    with pytest.raises(ConfigError, match="other: layer 'conv1' has 2 blob"):
         model.take(Weights("other", {"conv1": [np.zeros(3, np.float32)]}))
     assert model.taken == taken
