@@ -197,4 +197,5 @@ def signed(model: Model, net: Net, made: Preprocessing | None) -> tuple[dict[str
 
 def _as_given(reader: Reader) -> InputTransform:
     """That of arrays which are what the net sees."""
-    return InputTransform({name: (np.asarray(1.0), np.asarray(0.0)) for name, spec in reader.specs.items() if spec.is_real})
+    same = np.asarray(1.0), np.asarray(0.0)
+    return InputTransform({name: same for name, spec in reader.specs.items() if spec.is_real})
