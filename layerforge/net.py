@@ -178,8 +178,7 @@ class Net(access.Settled):
         if phase is None:
             passes.advice.before()
         named, phase = phase is not None, phase or PHASES[0]
-        if phase not in PHASES:
-            access.demand_phase(phase)
+        access.demand_phase(phase)
         targets = (outputs,) if isinstance(outputs, str) else None if outputs is None else tuple(outputs)
         given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
@@ -310,8 +309,10 @@ class Net(access.Settled):
 
         scales   a further factor for each of them
         """
-        executor = self.passes.last
-        return 0 if executor is None else counting.total_loss(executor, scales)
+        parts = self.losses()
+        if scales is None:
+            return sum([p.weight * p.value for p in parts])
+        return sum([p.weight * p.value * factor for p, factor in zip(parts, scales, strict=True)])
 
     def losses(self) -> list[LossPart]:
         """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,20 +92,8 @@ def samples_of(plan: Plan) -> int:
 def loss_counts(executor: Executor) -> tuple[Count, ...]:
     """What each loss of the last pass is a mean over: counted once, as a backward may reuse the memory looked at."""
     if executor.loss_counts is None:
-        if executor.loss_counters is None:
-            executor.loss_counters = [_counter(executor.plan, *made) for made in executor.plan.makers_of_losses]
-        values = executor.values
-        executor.loss_counts = tuple([count(values) for count in executor.loss_counters])
+        executor.loss_counts = counts_of(executor.plan, executor.values)
     return executor.loss_counts
-
-
-def _counter(plan: Plan, step: Step, top: int) -> Callable[[Sequence[Any]], Count]:
-    """`loss_count` of a step as a function of the arrays alone: what a plan decides once is not asked in every step."""
-    layer, bottoms = step.node.layer, step.bottoms
-    asks_its_layer = type(layer).mean_over is not Layer.mean_over and layer.adds_up
-    if asks_its_layer and any(i in plan.fed for i in bottoms):
-        return lambda arrays: layer.mean_over(*[arrays[i] for i in bottoms])
-    return partial(loss_count, plan, step, top)
 
 
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
@@ -118,22 +105,10 @@ def losses_of(executor: Executor) -> list[LossPart]:
     """The losses of the last pass: name, loss_weight, value (0 of a mean over nothing), and its count."""
     found, plan = [], executor.plan
     for (i, weight), count in zip(plan.losses, loss_counts(executor), strict=True):
-        found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value_of(executor.values[i]), count))
+        top = executor.values[i]
+        value = float(top.sum(dtype=np.float64) if top.shape else top)
+        found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value, count))
     return found
-
-
-def total_loss(executor: Executor, scales: Sequence[float] | None = None) -> float:
-    """The sum of loss_weight times value, and of a further factor for each, over the losses of the last pass."""
-    total, values = 0.0, executor.values
-    for number, ((i, weight), count) in enumerate(zip(executor.plan.losses, loss_counts(executor), strict=True)):
-        if count != 0:
-            total += weight * value_of(values[i]) * (1.0 if scales is None else scales[number])
-    return total
-
-
-def value_of(top: Any) -> float:
-    """A loss as a number; of one that has a number for each sample, their sum."""
-    return float(top.sum(dtype=np.float64) if top.shape else top)
 
 
 def together(counts: tuple[Count, ...]) -> Counts:

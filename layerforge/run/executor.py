@@ -32,8 +32,7 @@ class Executor:
 
     values, grads  the arrays of the present pass by blob, None where there is none or none any more
     loss_seeds     the last scale that backward from the losses was asked for, and the upstream gradients for it
-    loss_counts    what the losses of the present pass are means over, once that was counted (counting.py), by the
-                   loss_counters
+    loss_counts    what the losses of the present pass are means over, once that was counted (counting.py)
     spent          a backward has reused the memory of the forward
     unusable       why no backward can follow; "" where one can
     """
@@ -72,7 +71,6 @@ class Executor:
         self.values: list[Any] = [None] * len(plan.specs)
         self.grads: list[Any] = []
         self.loss_counts: tuple[Any, ...] | None = None
-        self.loss_counters: list[Any] | None = None
         self.starts: dict[int, Start] = {}  # by the last step of a segment
         self.overwrite_grad = False
         self.spent = False

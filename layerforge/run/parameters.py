@@ -115,7 +115,7 @@ class Parameters:
         """Set the gradients to zero, but for those of the layers named."""
         for part in self.dense_parts(except_):
             part[...] = 0
-        for slot in self.by_rows() if self.rows else ():
+        for slot in self.by_rows():
             slot.view(self.grad)[self.rows[slot.key].numbers] = 0
             self.rows[slot.key].clear()
 
@@ -294,8 +294,7 @@ def l2_norm(xp: Any, flat: Array) -> float:
 def unguarded_l2_norm(xp: Any, flat: Array) -> float:
     """`l2_norm` for a caller whose own np.errstate lets an overflow pass, as a solver's does in every step."""
     whole = flat.size - flat.size % ROW
-    rows, rest = flat[:whole], flat[whole:]
-    rows = rows.reshape(-1, ROW)
+    rows, rest = flat[:whole].reshape(-1, ROW), flat[whole:]
     products = np.vecdot(rows, rows) if xp is np else xp.matmul(rows[:, None], rows[:, :, None])
     squares = float(products.sum(dtype=np.float64)) + float(xp.dot(rest, rest))
     if not 1e-20 < squares < math.inf:

@@ -74,7 +74,7 @@ class Updater:
             groups: list[Group] = []
         else:
             groups = self.net.parameters.groups
-        by_rows = self.net.parameters.by_rows() if self.net.parameters.rows else []
+        by_rows = self.net.parameters.by_rows()
         if not groups and not by_rows:
             return
         for group in groups:
