@@ -215,11 +215,13 @@ class Site:
                 told = str(low) if low == high else f"at least {low}" if high is None else f"{low} to {high}"
                 raise self.invalid(f"takes {told} {word}(s), it has {found}", self.layer, word)
 
-    def demand_axes(self, stream: Stream, least: int) -> None:
-        """Refuse a bottom with fewer axes."""
-        if stream.ndim < least:
-            told = f"a bottom has shape {stream.shape}, it takes at least {least} axes"
-            raise self.invalid(told, self.layer, "bottom")
+    def demand_axes(self, stream: Stream, least: int, most: int | None = None) -> None:
+        """Refuse a bottom with fewer axes, or more."""
+        if least <= stream.ndim and (most is None or stream.ndim <= most):
+            return
+        number = f"at least {least}" if most is None else f"{least}" if most == least else f"{least} to {most}"
+        told = f"a bottom has shape {stream.shape}, it takes {number} axes"
+        raise self.invalid(told, self.layer, "bottom")
 
     def axis(self, value: int, ndim: int, message: Message, name: str = "axis") -> int:
         """An axis counted from the front."""

@@ -33,8 +33,7 @@ def prelu(site: Site) -> None:
     """PReLU, with a slope for each channel or one for all."""
     x, p = _input(site), site.param("prelu_param")
     shared = p.get("channel_shared")
-    if x.ndim < 2:
-        raise site.invalid(f"the bottom has shape {x.shape}, it takes at least 2 axes", site.layer, "bottom")
+    site.demand_axes(x, 2)
     start: dict[str, Any] = {}
     if p.has("filler"):
         filler = filler_of(site, p.get("filler"))

@@ -70,8 +70,7 @@ def per_axis(
 
 def with_samples(site: Site, stream: Stream) -> Stream:
     """A blob as real numbers, after refusing one that has not the four axes of a batch of images."""
-    if stream.ndim != 4:
-        raise site.invalid(f"the bottom has shape {stream.shape}, it takes 4 axes", site.layer, "bottom")
+    site.demand_axes(stream, 4, 4)
     return site.real(stream)
 
 

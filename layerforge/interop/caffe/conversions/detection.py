@@ -231,8 +231,7 @@ def normalize(site: Site) -> None:
     """Normalize of SSD: each position, or each sample, divided by its length and multiplied by a learned factor."""
     site.count(1, 1)
     x, p = site.real(site.bottoms[0]), site.param("norm_param")
-    if not 2 <= x.ndim <= 4:
-        raise site.invalid(f"the bottom has shape {x.shape}, it takes 2 to 4 axes", site.layer, "bottom")
+    site.demand_axes(x, 2, 4)
     shared, whole = p.get("channel_shared"), p.get("across_spatial")
     dims: Any = list(range(1, x.ndim)) if whole and x.ndim > 2 else 1
     (squares,) = site.emit("SumSquare", x, part="squares", dim=dims, keepdim=True)

@@ -17,8 +17,7 @@ def batch_norm(site: Site) -> None:
     """
     site.count(1, 1)
     x, p = site.real(site.bottoms[0]), site.param("batch_norm_param")
-    if x.ndim < 2:
-        raise site.invalid(f"the bottom has shape {x.shape}, it takes at least 2 axes", site.layer, "bottom")
+    site.demand_axes(x, 2)
     site.harmless(p, "engine")
     fixed = p.has("use_global_stats") and p.get("use_global_stats")
     by_batch = p.has("use_global_stats") and not fixed

@@ -20,8 +20,7 @@ def bn(site: Site) -> None:
     """The BN of SegNet or that of PSPNet, which have a type's name in common and no field."""
     site.count(1, 1)
     x, p = site.real(site.bottoms[0]), site.param("bn_param")
-    if not 2 <= x.ndim <= 4:
-        raise site.invalid(f"the bottom has shape {x.shape}, it takes 2 to 4 axes", site.layer, "bottom")
+    site.demand_axes(x, 2, 4)
     site.harmless(p, "engine")
     segnets, pspnets = ([name for name in names if p.has(name)] for names in (SEGNETS, PSPNETS))
     if segnets and pspnets:
