@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from support.alone import Alone
+from support.boxes import CLASSES, COUNT, priors
 from support.tools import demand
 
 from layerforge import Net
@@ -83,15 +84,6 @@ def test_priors(tmp_path: Path, text: str) -> None:
 
 # Objects --------------------------------------------------------------------------------------------------------------
 
-CLASSES, COUNT = 4, 12
-
-
-def priors() -> np.ndarray:
-    middle, size = RNG.uniform(0.2, 0.8, (COUNT, 2)), RNG.uniform(0.2, 0.5, (COUNT, 2))
-    boxes = np.concatenate([middle - size / 2, middle + size / 2], axis=1)
-    return np.stack([boxes, RNG.uniform(0.1, 0.2, (COUNT, 4))]).reshape(1, 2, 4 * COUNT)
-
-
 @pytest.mark.parametrize("code", ["CORNER", "CENTER_SIZE"])
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "by-class"])
 @pytest.mark.parametrize("in_target", [False, True], ids=["variances", "in-target"])
@@ -99,7 +91,7 @@ def priors() -> np.ndarray:
 def test_objects(tmp_path: Path, code: str, shared: bool, in_target: bool, keep: int) -> None:
     """OpenCV has the rows of a sample by their scores, SSD and this layer by classes; it takes variances or none."""
     offsets = RNG.normal(size=(2, 4 * COUNT * (1 if shared else CLASSES)))
-    scores, boxes = RNG.random((2, COUNT * CLASSES)), priors()
+    scores, boxes = RNG.random((2, COUNT * CLASSES)), priors(RNG)
     text = f"""detection_output_param {{
       num_classes: {CLASSES} share_location: {str(shared).lower()} background_label_id: 0 code_type: {code}
       nms_param {{ nms_threshold: 0.45 top_k: 8 }} keep_top_k: {keep} confidence_threshold: 0.3

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.boxes import CLASSES, COUNT, priors
 from support.caffe_forks import Layer, opencv
 
 from layerforge.check.multi_box_formula import multi_box
@@ -150,15 +151,6 @@ def test_priors_that_cannot_be(more: str, told: str, tmp_path: Path) -> None:
 
 # DetectionOutput and MultiBoxLoss -------------------------------------------------------------------------------------
 
-CLASSES, COUNT = 4, 12
-
-
-def priors() -> np.ndarray:
-    middle, size = RNG.uniform(0.2, 0.8, (COUNT, 2)), RNG.uniform(0.2, 0.5, (COUNT, 2))
-    boxes = np.concatenate([middle - size / 2, middle + size / 2], axis=1)
-    return np.stack([boxes, RNG.uniform(0.1, 0.2, (COUNT, 4))]).reshape(1, 2, 4 * COUNT)
-
-
 @pytest.mark.parametrize("code", ["CORNER", "CENTER_SIZE"])
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "by-class"])
 def test_detection_output(code: str, shared: bool, tmp_path: Path) -> None:
@@ -168,7 +160,7 @@ def test_detection_output(code: str, shared: bool, tmp_path: Path) -> None:
       num_classes: {CLASSES} share_location: {str(shared).lower()} background_label_id: 0 code_type: {code}
       nms_param {{ nms_threshold: 0.45 top_k: 8 }} keep_top_k: 40 confidence_threshold: 0.3
       save_output_param {{ output_directory: "results" resize_param {{ prob: 1 }} }} visualize: false }}"""
-    bottoms = offsets, RNG.random((2, COUNT * CLASSES)), priors()
+    bottoms = offsets, RNG.random((2, COUNT * CLASSES)), priors(RNG)
     layer = Layer(tmp_path, "DetectionOutput", *bottoms, more=more)
     assert {name for name, *_ in layer.model.report.ignored} == {"layer y: save_output_param", "layer y: visualize"}
     rows = layer.top()[0, 0]
@@ -201,7 +193,7 @@ OBJECTS = np.array([
 )  # fmt: skip
 def test_multi_box_loss(more: str, options: dict[str, Any], loss: str, tmp_path: Path) -> None:
     offsets, scores = RNG.normal(size=(2, 4 * COUNT)), RNG.normal(size=(2, COUNT * CLASSES))
-    bottoms = offsets, scores, priors(), OBJECTS.reshape(1, 1, 4, 8)
+    bottoms = offsets, scores, priors(RNG), OBJECTS.reshape(1, 1, 4, 8)
     text = f"multibox_loss_param {{ num_classes: {CLASSES} sample_size: 64 {more} }} {loss}"
     layer = Layer(tmp_path, "MultiBoxLoss", *bottoms, more=text, phase="train")
     normalization = {"": "valid", "l": "full", "z": "batch_size"}["" if not loss else "l" if "FULL" in loss else "z"]
@@ -218,7 +210,7 @@ def test_all_options_of_multi_box_loss_reach_the_layer(tmp_path: Path) -> None:
         **{"encode_variance_in_target": True, "ignore_cross_boundary_bbox": True, "background_label_id": 2},
     }
     words = " ".join(f"{name}: {str(value).lower()}" for name, value in options.items())
-    bottoms = np.zeros((2, 4 * COUNT * CLASSES)), np.zeros((2, COUNT * CLASSES)), priors(), OBJECTS
+    bottoms = np.zeros((2, 4 * COUNT * CLASSES)), np.zeros((2, COUNT * CLASSES)), priors(RNG), OBJECTS
     more = f"multibox_loss_param {{ num_classes: {CLASSES} mining_type: NONE code_type: CORNER_SIZE {words} }}"
     made = Layer(tmp_path, "MultiBoxLoss", *bottoms, more=more, phase="train").model.config["net"][-1]
     expected = {**options, "num_classes": CLASSES, "mining_type": "none", "code_type": "corner_size"}
@@ -237,7 +229,7 @@ def test_all_options_of_multi_box_loss_reach_the_layer(tmp_path: Path) -> None:
     ],
 )
 def test_losses_that_cannot_be(more: str, told: str, tmp_path: Path) -> None:
-    bottoms = np.zeros((2, 4 * COUNT)), np.zeros((2, COUNT * CLASSES)), priors(), OBJECTS
+    bottoms = np.zeros((2, 4 * COUNT)), np.zeros((2, COUNT * CLASSES)), priors(RNG), OBJECTS
     with pytest.raises(LayerForgeError, match=told):
         Layer(tmp_path, "MultiBoxLoss", *bottoms, more=f"multibox_loss_param {{ {more} }}", phase="train")
 
