@@ -615,6 +615,29 @@ def test_weights_that_overflow_are_named_by_the_next_step() -> None:
         solver.step(**batch(4))
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["step", "accumulate, measure, update"])
+@pytest.mark.parametrize(("size", "lr"), [(1e30, 0.1), (1e3, 1e37)], ids=["in forward", "in the update"])
+def test_numpy_says_nothing_of_what_overflows_in_a_step(size: float, lr: float, apart: bool) -> None:
+    """Warnings are errors in these tests: the loss, the gradient or the next step tells of it."""
+    net = QuadraticNet(dtype="float32")
+    solver, data = Solver(net, lr=lr), {name: size * array for name, array in batch(4).items()}
+
+    def step() -> None:
+        if not apart:
+            solver.step(**data)
+            return
+        solver.accumulate(**data)
+        solver.measure()
+        solver.update()
+
+    if size > 1e20:
+        with pytest.raises(DivergedError):
+            step()
+    else:
+        step()
+        assert not np.isfinite(net.data()).all()
+
+
 # Configuration and state ------------------------------------------------------------------------------------------
 
 
