@@ -1,0 +1,42 @@
+"""Graphs with several nodes in the place of one that they stand for: such patterns are recognised before translation.
+
+Each pattern says in its docstring which formula it recognises. What is none is translated node by node and computes the
+same: patterns make nets that are read more easily, and layers whose parameters have the names that they have in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..graph import OnnxGraph
+from ..values import Value
+from . import activations, attention, movements, multihead, norms, plumbing, recurrent
+from .looking import Look, Patterns
+
+SHORTER: Patterns = {op: [movements.shortened] for op in movements.ALL}
+PASSES: list[Patterns] = [
+    {
+        "Mul": [norms.layer_norm, norms.rms_norm, norms.scale, activations.gelu, activations.silu]
+        + [activations.mish, activations.hard_swish],
+        "Div": [norms.layer_norm, norms.rms_norm, activations.hard_swish],
+        "Add": [norms.bias],
+        "MatMul": [attention.attention],
+        **{op: [recurrent.batch_first] for op in recurrent.STATES},
+    },
+    {op: [multihead.multihead] for op in ("Gemm", "MatMul", "Add")},
+    SHORTER,
+]
+
+
+def rewrite(graph: OnnxGraph, values: Mapping[str, Value]) -> OnnxGraph:
+    """The same function with the operators that groups of nodes stand for.
+
+    values   what is known of the graph's values, as `translate` has found out
+    """
+    own = replace(graph, nodes=list(graph.nodes), initializers=dict(graph.initializers))
+    plumbing.bypassed(own, dict(values))
+    look = Look(own, dict(values))
+    for patterns in PASSES:
+        look.replace(patterns)
+    return own
