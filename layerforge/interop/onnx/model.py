@@ -71,13 +71,20 @@ def of_graph(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] 
 
     Errors   ConfigError for everything that is invalid or not supported, all at once
     """
-    graph = rewrite(graph)
+    made = _translated(graph, source, inputs)
+    better = _translated(rewrite(graph, made.values), source, inputs)
+    made = made if len(better.errors) > len(made.errors) else better
+    raise_all(made.errors)
+    return Model(made)
+
+
+def _translated(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] | None) -> Translation:
+    """A graph, translated with all dynamic lengths open, or with the batch's alone where that has fewer errors."""
     made = translate(graph, source, inputs)
     if made.errors:
         fixed = translate(graph, source, inputs, only_batch=True)
         made = fixed if len(fixed.errors) < len(made.errors) else made
-    raise_all(made.errors)
-    return Model(made)
+    return made
 
 
 def load_model(path: str | Path, inputs: Mapping[str, Sequence[int]] | None = None) -> Model:

@@ -44,6 +44,7 @@ class Translation:
     outputs   ONNX's names of what the net gives, and what they are called here
     feeds     ONNX's names of what is given, and what they are called here
     arrays    weights and statistics by the names of `net.arrays()`
+    values    what is known of each value, by ONNX's names
     sites     each node with what became of it
     report    the account of it
     errors    everything that is wrong
@@ -56,6 +57,7 @@ class Translation:
     outputs: dict[str, str] = field(default_factory=dict)
     feeds: dict[str, str] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
     errors: list[LayerForgeError] = field(default_factory=list)
 
@@ -111,7 +113,8 @@ class _Walk:
         self.done, graph = done, done.graph
         self.opset, self.foreign = graph.opset, not graph.producer.startswith("LayerForge")
         self.arrays = done.arrays
-        self.values: dict[str, Value] = {"": Known((np.zeros(0),))}
+        self.values = done.values
+        self.values[""] = Known((np.zeros(0),))
         self.casts: dict[tuple[str, str], Stream] = {}
         self.constants: dict[int, tuple[Known, Stream]] = {}
         self.owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]] = {}

@@ -4,6 +4,7 @@ of exports and imports.
 
 from . import (
     arithmetic_in,  # noqa: F401
+    attention_in,  # noqa: F401
     convolutions_in,  # noqa: F401
     elementwise,  # noqa: F401
     elementwise_in,  # noqa: F401
@@ -11,6 +12,7 @@ from . import (
     linear_in,  # noqa: F401
     norms_in,  # noqa: F401
     poolings_in,  # noqa: F401
+    recurrent_in,  # noqa: F401
     shapes,  # noqa: F401
     shapes_in,  # noqa: F401
 )

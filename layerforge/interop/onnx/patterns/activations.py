@@ -23,13 +23,18 @@ def plus_one(look: Look, name: str, op: str) -> Node | None:
 
 
 def gelu(look: Look, node: Node) -> list[Node] | None:
-    """GELU: x Φ(x), written as ½ x (1 + erf(x / √2)), or with tanh(√(2/π) (x + 0.044715 x³)) in the place of erf."""
+    """GELU: x Φ(x), written as ½ x (1 + erf(x / √2)), or with tanh(√(2/π) (x + 0.044715 x³)) in the place of erf.
+
+    Keras's exporter writes ½ x erfc(-x / √2), though ONNX has no such operator.
+    """
     number, values = look.factors(node.outputs[0])
     if len(values) != 2 or not near(number, 0.5):
         return None
     for x, other in (values, values[::-1]):
-        erf, tanh = plus_one(look, other, "Erf"), plus_one(look, other, "Tanh")
-        if erf is not None and scaled(look, erf.inputs[0], math.sqrt(0.5)) == x:
+        erf, tanh, erfc = plus_one(look, other, "Erf"), plus_one(look, other, "Tanh"), look.maker(other, "Erfc")
+        if (erf is not None and scaled(look, erf.inputs[0], math.sqrt(0.5)) == x) or (
+            erfc is not None and scaled(look, erfc.inputs[0], -math.sqrt(0.5)) == x
+        ):
             return [Node("Gelu", [x], node.outputs, {"approximate": "none"}, node.name)]
         if tanh is not None and _cubic(look, tanh.inputs[0], x):
             return [Node("Gelu", [x], node.outputs, {"approximate": "tanh"}, node.name)]

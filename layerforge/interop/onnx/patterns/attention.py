@@ -77,7 +77,9 @@ def _masked(look: Look, node: Node) -> tuple[str, Known] | None:
     if node.op == "Add":
         for name, mask in (node.inputs, node.inputs[::-1]):
             known = look.known(mask)
-            if known is not None and all(((one == 0) | (one <= HIDDEN)).all() for one in known.arrays):
+            if known is None or (known.learned and not (known.array <= HIDDEN).any()):
+                continue
+            if all(((one == 0) | (one <= HIDDEN)).all() for one in known.arrays):
                 return name, Known(tuple(one == 0 for one in known.arrays))
         return None
     condition, *branches = node.inputs

@@ -103,8 +103,8 @@ class Look:
         return None
 
     def factors(self, name: str) -> tuple[float, list[str]]:
-        """A value as a number times values: products, and quotients by numbers, taken apart."""
-        node = self.maker(name, "Mul", "Div")
+        """A value as a number times values: products, quotients by numbers and changes of sign, taken apart."""
+        node = self.maker(name, "Mul", "Div", "Neg")
         number = self.number(name)
         if number is not None:
             return number, []
@@ -116,6 +116,9 @@ class Look:
                 return 1.0, [name]
             number, rest = self.factors(node.inputs[0])
             return number / below, rest
+        if node.op == "Neg":
+            number, rest = self.factors(node.inputs[0])
+            return -number, rest
         parts = [self.factors(one) for one in node.inputs]
         return parts[0][0] * parts[1][0], parts[0][1] + parts[1][1]
 

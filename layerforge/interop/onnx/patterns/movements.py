@@ -40,10 +40,10 @@ def places(look: Look, name: str, source: str, ops: tuple[str, ...] = SOME) -> P
     for node, output in reversed(chain):
         rest = [look.known(one) if one else None for one in node.inputs[1:]]
         try:
-            moved = fold(node, Attributes(node), [moved, *rest], look.graph.opset)[output]
+            moved = fold(node, Attributes(node), [moved, *rest], look.graph.opset, len(shapes))[output]
         except LayerForgeError:
             return None
-    return moved.arrays if len(moved.arrays) == len(shapes) else None
+    return moved.arrays
 
 
 def source_of(look: Look, name: str, ops: tuple[str, ...] = SOME) -> str:
@@ -71,6 +71,27 @@ def shortened(look: Look, node: Node) -> list[Node] | None:
     found = places(look, name, source, ALL)
     made = None if found is None else _moved(look, source, found, node)
     return made if made is not None and len(made) < len(chain) else None
+
+
+def rejoined(look: Look, node: Node) -> list[Node] | None:
+    """A Concat of parts of one value that brings all its numbers together again, as a Transpose and a Reshape.
+
+    So exporters bring the two directions of a recurrent operator behind one another.
+    """
+    sources = {source_of(look, name) for name in node.inputs}
+    if len(sources) != 1 or len(node.inputs) < 2:
+        return None
+    (source,) = sources
+    parts = [places(look, name, source) for name in node.inputs]
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts) or look.known(source) is not None:
+        return None
+    axis = node.attributes.get("axis", 0)
+    joined = tuple(np.concatenate(one, axis) for one in zip(*found, strict=True))
+    shapes = look.shapes(source) or ()
+    if any(one.size != math.prod(shape) for one, shape in zip(joined, shapes, strict=True)):
+        return None
+    return _moved(look, source, joined, node)
 
 
 def _moved(look: Look, source: str, found: Places, node: Node) -> list[Node] | None:

@@ -17,12 +17,13 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
     ONNX's y is (T, directions, N, H), our layers' (N, T, directions · H). Most exporters undo all this around the
     operator, so that the movements shorten to little or nothing (`movements.shortened`).
     """
-    shapes, outputs = look.shapes(node.inputs[0]), look.shapes(node.outputs[0]) if node.outputs[0] else None
+    outputs = [name if name in look.values else "" for name in node.outputs]  # "" is one that nobody reads
+    shapes, of_y = look.shapes(node.inputs[0]), look.shapes(outputs[0])
     if node.domain or node.attributes.get("layout", 0) or shapes is None or len(shapes[0]) != 3:
         return None
     size = node.attributes.get("hidden_size", 0)
     passes = 2 if node.attributes.get("direction") == "bidirectional" else 1
-    if outputs is not None and any(len(one) != 4 for one in outputs):
+    if outputs[0] and (of_y is None or any(len(one) != 4 for one in of_y)):
         return None
     before = transposed(look, node.inputs[0], (1, 0, 2))
     inputs, made = [before.outputs[0], *node.inputs[1:]], [before]
@@ -35,15 +36,15 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
             inputs[i] = made[-1].outputs[0]
     while not inputs[-1]:
         inputs.pop()
-    own = [look.fresh(f"{name}.batch_first") if name else "" for name in node.outputs]
+    own = [look.fresh(f"{name}.batch_first") if name else "" for name in outputs]
     attributes = {key: value for key, value in node.attributes.items() if key != "layout"}
     made.append(Node(node.op, inputs, own, attributes, node.name, OWN))
-    for j, name in enumerate(node.outputs):
+    for j, name in enumerate(outputs):
         if j and name:
             made.append(Node("Transpose", [own[j]], [name], {"perm": [1, 0, 2]}, name))
             look.values[own[j]] = turned(look.values[name], (1, 0, 2))
-    if node.outputs[0]:
-        made += _unfolded(look, own[0], node.outputs[0], [(n, t, passes, size) for t, n, _ in shapes])
+    if outputs[0]:
+        made += _unfolded(look, own[0], outputs[0], [(n, t, passes, size) for t, n, _ in shapes])
     return made
 
 
