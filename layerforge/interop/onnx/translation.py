@@ -28,6 +28,7 @@ from .constants import held
 from .folding import FOLDS, MOVES, fold, lengths
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
+from .labels import without_labels
 from .naming import Names
 from .values import REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
 from .variants import shapes_of
@@ -70,7 +71,8 @@ def translate(
     shapes      of inputs by name, for lengths that the graph leaves open
     only_batch  of dynamic lengths only that of the batch stays open; the others are fixed to what they are given as
     """
-    done = Translation(graph, Report("ONNX", source))
+    graph, notes = without_labels(graph)
+    done = Translation(graph, Report("ONNX", source, notes=notes))
     if graph.opset not in OPSETS:
         told = f"{source} uses version {graph.opset} of ONNX's operators"
         done.errors.append(Unsupported(told, hint=f"versions {OPSETS[0]} to {OPSETS[-1]} are read: convert it"))
