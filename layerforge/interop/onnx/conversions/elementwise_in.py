@@ -182,8 +182,12 @@ def cast(site: Site) -> None:
 def cast_like(site: Site) -> None:
     """Cast to the kind of the second input."""
     site.attributes.has("saturate")
+    if site.is_known(0):  # of the second input its dtype alone counts
+        value, dtype = site.known(0), site.input(1).dtype
+        arrays = tuple(array.astype(dtype) for array in value.arrays)
+        return site.pass_on(value if value.dtype == dtype else Known(arrays))
     kinds: dict[str, str] = {"float32": "real", "int64": "index", "bool": "bool"}
-    _cast_to(site, site.stream(0), kinds[site.input(1).dtype])
+    return _cast_to(site, site.stream(0), kinds[site.input(1).dtype])
 
 
 def _cast_to(site: Site, x: Stream, to: str) -> None:

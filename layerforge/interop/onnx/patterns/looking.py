@@ -31,7 +31,7 @@ class Look:
 
     values    what is known of its values, from one walk through it
     makers    which node makes a value
-    readers   which nodes read it
+    readers   which nodes read it, of those that the net computes
     taken     names of values
     first     constants that patterns have made, which come before all nodes
     """
@@ -52,12 +52,14 @@ class Look:
         for name in node.outputs:
             self.makers[name] = node
             self.taken.add(name)
+        if all(self.known(name) is not None for name in node.outputs if name):
+            return  # what it makes is known, such as the shape of what it reads
         for name in {*node.inputs, *outer_values(node)}:
             self.readers.setdefault(name, []).append(node)
 
     def _leave(self, node: Node) -> None:
         for name in {*node.inputs, *outer_values(node)}:
-            self.readers[name] = [one for one in self.readers[name] if one is not node]
+            self.readers[name] = [one for one in self.readers.get(name, ()) if one is not node]
 
     # Looking ------------------------------------------------------------------------------------------------------
 
