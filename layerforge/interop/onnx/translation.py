@@ -24,8 +24,8 @@ from . import (
     folding_maths,  # noqa: F401  # fills the table
 )
 from .branches import taken
-from .constants import held
-from .folding import FOLDS, MOVES, fold, lengths
+from .constants import held, is_learned
+from .folding import FOLDS, MOVES, fold, lengths, vanishes
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
 from .labels import without_labels
@@ -177,7 +177,8 @@ class _Walk:
             self.done.feeds[info.name] = name
             self.done.inputs[name] = {"shape": list(specs[0].shape)} | ({} if role == "real" else {"dtype": "int64"})
         for name, array in graph.initializers.items():
-            learned = name if array.dtype.kind == "f" else ""
+            single = array.size == 1 and self.foreign  # a number of a formula, and what is made of it, too
+            learned = name if array.dtype.kind == "f" and not single else ""
             self.values[name] = Known((self._plain(array),) * self.count, learned, (name if learned else "", ()))
 
     def _plain(self, array: np.ndarray) -> np.ndarray:
@@ -244,7 +245,7 @@ class _Walk:
         if node.op in ("Shape", "Size") and isinstance(values[0], Stream) and not node.domain:
             site.outputs[0] = lengths(site, values[0])
             return None
-        if node.op in FOLDS and not node.domain and all(isinstance(value, Known) for value in every):
+        if node.op in FOLDS and not node.domain and all(isinstance(v, Known) for v in every) and not self._ties(site):
             known = [value if isinstance(value, Known) else None for value in values]
             found = fold(node, site.attributes, known, self.opset, self.count)
             site.outputs.update(enumerate(found))
@@ -262,6 +263,14 @@ class _Walk:
             hint = REFUSED.get(name) or did_you_mean(name, IMPORTS)
             raise site.unsupported("this operator is not supported", hint=hint or "")
         return conversion(site)
+
+    def _ties(self, site: Site) -> bool:
+        """Whether a node computes with what others learn, too: folded, it would have numbers of its own."""
+        known = [value for value in site.inputs if isinstance(value, Known)]
+        if site.node.op in (*MOVES, "Shape", "Size", "CastLike") or vanishes(site.node, known):
+            return False
+        learned = {value.learned for value in known if is_learned(site, value)}
+        return any(len(self.readers.get(name, ())) > 1 for name in learned)
 
     def _branch(self, site: Site) -> None:
         """The branch that a known condition takes, in the place of the node."""

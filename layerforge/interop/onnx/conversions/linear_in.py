@@ -9,6 +9,8 @@ from ..importing import Site, imports
 from ..values import INDEX, Known, Stream
 from .common_in import number
 
+Bias = Known | np.ndarray
+
 
 @imports("Gemm")
 def gemm(site: Site) -> None:
@@ -24,17 +26,19 @@ def gemm(site: Site) -> None:
     weight = site.known(1, "B") if b_turned else site.known(1, "B").transposed((1, 0))
     bias = _bias(site, weight.shape[0]) if site.has(2) else None
     rest = site.has(2) and bias is None
-    linear(site, a, weight, None if bias is None else bias * beta, alpha, part="product" if rest else "")
+    linear(site, a, weight, _times(bias, beta), alpha, part="product" if rest else "")
     if rest:
         _add(site, beta)
     return None
 
 
-def _bias(site: Site, count: int) -> np.ndarray | None:
+def _bias(site: Site, count: int) -> Bias | None:
     """What is added to each feature; None where it is something else."""
     if not site.is_known(2) or not site.known(2).fixed:
         return None
     array = site.known(2).array
+    if array.shape == (count,):
+        return site.known(2)
     if array.size not in (1, count) or (array.ndim and array.shape[-1] not in (1, count)):
         return None
     if array.ndim > 1 and array.shape[0] != 1:
@@ -42,8 +46,15 @@ def _bias(site: Site, count: int) -> np.ndarray | None:
     return np.broadcast_to(array.reshape(-1), (count,))
 
 
+def _times(bias: Bias | None, beta: float) -> Bias | None:
+    """A bias times a factor; the bias itself, which layers may share, where that is 1."""
+    if bias is None or beta == 1:
+        return bias
+    return (bias.array if isinstance(bias, Known) else bias) * beta
+
+
 def linear(
-    site: Site, x: Stream, weight: Known, bias: np.ndarray | None, factor: float = 1.0, part: str = ""
+    site: Site, x: Stream, weight: Known, bias: Bias | None, factor: float = 1.0, part: str = ""
 ) -> list[Stream]:
     """A Linear with numbers that are known: weight is (features out, features in), times a factor."""
     if weight.array.dtype.kind != "f" or not weight.fixed:
@@ -97,7 +108,7 @@ def mat_mul(site: Site) -> None:
     site.emit("Matmul", [site.real(0), site.real(1)])
 
 
-def _following(site: Site, count: int) -> tuple[Node, np.ndarray] | None:
+def _following(site: Site, count: int) -> tuple[Node, Bias] | None:
     """The Add behind a product, and what it adds to each feature, where that is known."""
     node = site.shared.alone(site.node.outputs[0], "Add")
     if node is None or node.domain:
@@ -109,7 +120,7 @@ def _following(site: Site, count: int) -> tuple[Node, np.ndarray] | None:
     x = site.input(0)
     if value.shape[-1:] != (count,) or value.ndim > (x.ndim if isinstance(x, Stream) else 0):
         return None
-    return node, value.array.reshape(count)
+    return node, value if value.ndim == 1 else value.array.reshape(count)
 
 
 @imports("Einsum")
