@@ -25,12 +25,12 @@ from . import (
 )
 from .branches import taken
 from .constants import held
-from .folding import FOLDS, MOVES, fold, lengths
+from .folding import FOLDS, MOVES, OF_SHAPES, fold, lengths
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
 from .labels import without_labels
 from .naming import Names
-from .values import REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
+from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
 from .variants import shapes_of
 
 OPSETS = range(7, 24)  # versions of ONNX's own operators that are known
@@ -168,6 +168,8 @@ class _Walk:
                 self.done.report.notes.append(f"the input '{info.name}' is not needed")
                 continue
             kind, name = kind_of(info.dtype), self.names.blob(info.name)
+            if kind not in (REAL, INDEX, BOOL):
+                raise Unsupported(f"the input '{info.name}' is of type {info.dtype}: tensors of numbers are supported")
             role = "real" if kind == REAL else "index"
             specs = tuple(Spec(shape, role=role) for shape in sizes[info.name])
             self.values[info.name] = Stream(name, specs, kind)
@@ -238,7 +240,7 @@ class _Walk:
         if node.op == "If" and not node.domain:
             return self._branch(site)
         every = [value for value in values if value is not None]
-        if node.op in ("Shape", "Size") and isinstance(values[0], Stream) and not node.domain:
+        if node.op in OF_SHAPES and values and isinstance(values[0], Stream) and not node.domain:
             site.outputs[0] = lengths(site, values[0])
             return None
         if node.op in FOLDS and not node.domain and all(isinstance(value, Known) for value in every):
@@ -255,6 +257,8 @@ class _Walk:
             return None
         name = f"{node.domain}.{node.op}" if node.domain else node.op
         conversion = IMPORTS.get(name)
+        if conversion is None and name in FOLDS:
+            raise site.unsupported("what it reads is computed by the net: it must be constant")
         if conversion is None:
             hint = REFUSED.get(name) or did_you_mean(name, IMPORTS)
             raise site.unsupported("this operator is not supported", hint=hint or "")

@@ -28,7 +28,8 @@ def _reduced(kind: str, told: dict[str, Any]) -> Import:
     def convert(site: Site) -> None:
         x, whole = site.real(0), site.input(0).dtype == "int64"
         axes, keep = site.integers(1, "axes"), site.attributes.flag("keepdims", True)
-        if not axes and site.attributes.flag("noop_with_empty_axes"):
+        nothing = site.attributes.flag("noop_with_empty_axes")
+        if not axes and nothing:
             return site.pass_on(site.input(0))
         over = sorted(site.axis(axis, x.ndim, "axes") for axis in axes) if axes else list(range(x.ndim))
         options = {"dim": _axes(over, x.ndim), "keepdim": keep, **told}
