@@ -199,7 +199,10 @@ class _Walk:
         values = [self.values.get(name) if name else None for name in node.inputs]
         attributes = Attributes(node)
         tops = [self._top(name) for name in node.outputs]
-        site = Site(self, node, self.names.layer(node), values, tops, attributes, names=list(node.outputs))
+        learned = [value.learned for value in values if isinstance(value, Known) and value.learned]
+        folded = not any(isinstance(value, Stream) for value in values)
+        own = self.names.layer(node, () if folded else learned)
+        site = Site(self, node, own, values, tops, attributes, names=list(node.outputs))
         entry = Entry(site.name, node.op)
         self.done.report.entries.append(entry)
         self.done.sites.append(site)

@@ -32,7 +32,7 @@ def _bias(site: Site, count: int) -> Known | None:
     bias = site.known(2, "its bias")
     if bias.shape != (count,):
         raise site.invalid(f"its bias has shape {bias.shape}, expected ({count},)")
-    return bias
+    return bias if bias.learned or bias.array.any() else None  # zeros that are no parameter stand for none
 
 
 @imports("Conv")

@@ -252,7 +252,11 @@ def cast_like(site: Site) -> None:
     kinds, like = {REAL: "real", INDEX: "index", BOOL: "bool"}, site.input(1).dtype
     if like not in kinds:
         raise site.unsupported(f"a cast to dtype {like}")
-    _cast_to(site, site.stream(0), kinds[like])
+    if site.is_known(0):  # of the second input its dtype alone counts
+        value = site.known(0)
+        arrays = tuple(array.astype(like) for array in value.arrays)
+        return site.pass_on(value if value.dtype == like else Known(arrays))
+    return _cast_to(site, site.stream(0), kinds[like])
 
 
 def _cast_to(site: Site, x: Stream, to: str) -> None:
