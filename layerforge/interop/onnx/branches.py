@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .graph import OnnxGraph
-from .importing import Site
+from .importing import REFUSED, Site
 from .values import Known
+
+REFUSED.update(dict.fromkeys(("Loop", "Scan", "SequenceMap"), "a graph that is run several times is no net"))
 
 
 def taken(site: Site) -> OnnxGraph:

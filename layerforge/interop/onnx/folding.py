@@ -22,6 +22,7 @@ from .values import Attributes, Known, Stream, Unsupported, called
 
 LARGEST = 1 << 26  # numbers that are made of fewer
 FAILURES = (ValueError, IndexError, TypeError, KeyError, OverflowError, ZeroDivisionError, MemoryError)
+OF_SHAPES = ("Shape", "Size", "EyeLike")  # operators that read lengths alone
 MOVES = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Concat", "Slice", "Split")
 
 # What ONNX's numbers of dtypes are in NumPy.
@@ -120,10 +121,14 @@ def vanishes(node: Node, values: Sequence[Known]) -> bool:
 
 
 def lengths(site: Site, x: Stream) -> Known:
-    """What Shape and Size give of a blob."""
-    start, end = site.attributes.integer("start", 0), site.attributes.get("end", None, int)
+    """What Shape, Size and EyeLike give of a blob."""
     if site.node.op == "Size":
         return Known(tuple(np.asarray(math.prod(shape), np.int64) for shape in x.shapes))
+    if site.node.op == "EyeLike":
+        usual = np.zeros((), {"int64": np.int64, "bool": np.bool_}.get(x.dtype, np.float32))
+        arrays = [np.broadcast_to(usual, shape) for shape in x.shapes]
+        return Known(tuple(eye_like(Folding(site.attributes, [array], site.opset, 1)) for array in arrays))
+    start, end = site.attributes.integer("start", 0), site.attributes.get("end", None, int)
     return Known(tuple(np.asarray(shape[start:end], np.int64) for shape in x.shapes))
 
 

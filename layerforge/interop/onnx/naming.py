@@ -7,12 +7,14 @@ parameters. A blob is called as its value, or as its layer where the value's nam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ..emitting import free_name, legal_name
 from .graph import Node, OnnxGraph
 
 PARAMETERS = (".weight", ".weight_v", ".running_mean", ".in_proj_weight", ".weight_ih_l0", ".kernel")
+INVENTED = re.compile(r"n\d+(_\d+)?\Z")  # by torch's exporter, as is "node_" before the name of an output
 
 
 def base_of(name: str) -> str:
@@ -43,10 +45,14 @@ class Names:
             self.blobs[name] = free_name(base_of(name), self.used_blobs, self.counts)
         return self.blobs[name]
 
-    def layer(self, node: Node) -> str:
-        """What the main layer of a node is called here."""
+    def layer(self, node: Node, learned: Sequence[str] = ()) -> str:
+        """What the main layer of a node is called here.
+
+        learned   the initializers that its parameters come from
+        """
         by_output = next((base_of(name) for name in node.outputs if name), node.op)
-        wanted = self._by_parameter(node) or base_of(node.name) or by_output
+        invented = node.name == f"node_{by_output}" or INVENTED.match(node.name)
+        wanted = self._by_parameter(learned) or ("" if invented else base_of(node.name)) or by_output
         made = free_name(wanted, self.used_layers, self.counts)
         if node.name and node.name != made:
             self.renamed_layers[node.name] = made
@@ -59,12 +65,11 @@ class Names:
         self.used_blobs.add(made)
         return made
 
-    def _by_parameter(self, node: Node) -> str:
-        """The name before that of a parameter which the node reads: "fc1" of "fc1.weight"."""
-        for name in node.inputs:
+    def _by_parameter(self, learned: Sequence[str]) -> str:
+        """The name before that of a parameter: "fc1" of "fc1.weight"."""
+        for name in learned:
             for end in PARAMETERS:
                 start = name.removesuffix(end)
-                known = name in self.graph.initializers and start not in (name, "")
-                if known and legal_name(start) == start and start not in self.used_layers:
+                if start not in (name, "") and legal_name(start) == start and start not in self.used_layers:
                     return start
         return ""

@@ -25,12 +25,12 @@ from . import (
 )
 from .branches import taken
 from .constants import held, is_learned
-from .folding import FOLDS, MOVES, fold, lengths, vanishes
+from .folding import FOLDS, MOVES, OF_SHAPES, fold, lengths, vanishes
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
 from .labels import without_labels
 from .naming import Names
-from .values import REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
+from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
 from .variants import shapes_of
 
 OPSETS = range(7, 24)  # versions of ONNX's own operators that are known
@@ -171,6 +171,8 @@ class _Walk:
                 self.done.report.notes.append(f"the input '{info.name}' is not needed")
                 continue
             kind, name = kind_of(info.dtype), self.names.blob(info.name)
+            if kind not in (REAL, INDEX, BOOL):
+                raise Unsupported(f"the input '{info.name}' is of type {info.dtype}: tensors of numbers are supported")
             role = "real" if kind == REAL else "index"
             specs = tuple(Spec(shape, role=role) for shape in sizes[info.name])
             self.values[info.name] = Stream(name, specs, kind)
@@ -201,7 +203,10 @@ class _Walk:
         values = [self.values.get(name) if name else None for name in node.inputs]
         attributes = Attributes(node)
         tops = [self._top(name) for name in node.outputs]
-        site = Site(self, node, self.names.layer(node), values, tops, attributes, names=list(node.outputs))
+        learned = [value.learned for value in values if isinstance(value, Known) and value.learned]
+        folded = not any(isinstance(value, Stream) for value in values)
+        own = self.names.layer(node, () if folded else learned)
+        site = Site(self, node, own, values, tops, attributes, names=list(node.outputs))
         entry = Entry(site.name, node.op)
         self.done.report.entries.append(entry)
         self.done.sites.append(site)
@@ -242,7 +247,7 @@ class _Walk:
         if node.op == "If" and not node.domain:
             return self._branch(site)
         every = [value for value in values if value is not None]
-        if node.op in ("Shape", "Size") and isinstance(values[0], Stream) and not node.domain:
+        if node.op in OF_SHAPES and values and isinstance(values[0], Stream) and not node.domain:
             site.outputs[0] = lengths(site, values[0])
             return None
         if node.op in FOLDS and not node.domain and all(isinstance(v, Known) for v in every) and not self._ties(site):
@@ -259,6 +264,8 @@ class _Walk:
             return None
         name = f"{node.domain}.{node.op}" if node.domain else node.op
         conversion = IMPORTS.get(name)
+        if conversion is None and name in FOLDS:
+            raise site.unsupported("what it reads is computed by the net: it must be constant")
         if conversion is None:
             hint = REFUSED.get(name) or did_you_mean(name, IMPORTS)
             raise site.unsupported("this operator is not supported", hint=hint or "")
@@ -267,7 +274,7 @@ class _Walk:
     def _ties(self, site: Site) -> bool:
         """Whether a node computes with what others learn, too: folded, it would have numbers of its own."""
         known = [value for value in site.inputs if isinstance(value, Known)]
-        if site.node.op in (*MOVES, "Shape", "Size", "CastLike") or vanishes(site.node, known):
+        if site.node.op in (*MOVES, *OF_SHAPES, "CastLike") or vanishes(site.node, known):
             return False
         learned = {value.learned for value in known if is_learned(site, value)}
         return any(len(self.readers.get(name, ())) > 1 for name in learned)

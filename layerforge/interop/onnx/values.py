@@ -106,7 +106,12 @@ Value = Stream | Known
 
 def kind_of(dtype: Any) -> str:
     """What dtypes of ONNX are here: float32, int64, bool; what else there is by its own name."""
-    kind = np.dtype(dtype).kind
+    if str(dtype) == "bfloat16":
+        return REAL
+    try:
+        kind = np.dtype(dtype).kind
+    except TypeError:
+        return str(dtype)
     return {"f": REAL, "i": INDEX, "u": INDEX, "b": BOOL}.get(kind, str(dtype))
 
 

@@ -27,13 +27,12 @@ def _weight(site: Site) -> Known:
 
 
 def _bias(site: Site, count: int) -> Known | None:
-    """What is learned for each output channel; zeros that are constants, as torch.export writes them, are no bias."""
     if not site.has(2):
         return None
     bias = site.known(2, "its bias")
     if bias.shape != (count,):
         raise site.invalid(f"its bias has shape {bias.shape}, expected ({count},)")
-    return bias if bias.learned or bias.array.any() else None
+    return bias if bias.learned or bias.array.any() else None  # zeros that are no parameter stand for none
 
 
 @imports("Conv")

@@ -27,10 +27,8 @@ CASTS = {  # dtypes of ONNX by number: what they are here
 }
 REFUSED.update(
     {
-        "Round": "no layer rounds to the nearest whole number",
         "IsInf": "no layer looks for numbers that are not finite",
         "IsNaN": "no layer looks for numbers that are not finite",
-        "Shrink": "write it as a layer of your own",
         "Bernoulli": "what it draws is not said by the graph",
     }
 )
@@ -162,6 +160,75 @@ def ceil(site: Site) -> None:
     site.emit("Neg", floor)
 
 
+@imports("Round")
+def round_(site: Site) -> None:
+    """The nearest whole number, and halfway the even one: Floor, and 1 more where what is left of x is more than half.
+
+    A hundred-millionth is added where Floor is odd, so that its halves are more than half; float32 has no number there.
+    """
+    x = site.real(0)
+    (floor,) = site.emit("Floor", x, part="floor")
+    (half,) = site.emit("Pow", floor, part="half", exponent=1.0, scale=0.5)
+    (low,) = site.emit("Floor", half, part="half_floor")
+    (odd,) = site.emit("Add", [floor, low], part="odd", coeff=[1.0, -2.0])
+    (rest,) = site.emit("Sub", [x, floor], part="rest")
+    (above,) = site.emit("Pow", rest, part="above_half", exponent=1.0, shift=-0.5)
+    (decided,) = site.emit("Add", [above, odd], part="decided", coeff=[1.0, 1e-8])
+    (positive,) = site.emit("ReLU", decided, part="positive")
+    (up,) = site.emit("Sign", positive, part="up")
+    site.emit("Add", [floor, up])
+
+
+@imports("Shrink")
+def shrink(site: Site) -> None:
+    """x - bias above lambd, x + bias below -lambd, 0 between: what two Thresholds leave of x and of -x."""
+    x, bias = site.real(0), number(site.attributes.number("bias", 0.0))
+    edge = number(site.attributes.number("lambd", 0.5))
+    sides = []
+    for part in ("above", "below"):
+        (side,) = (x,) if part == "above" else site.emit("Neg", x, part="turned")
+        if edge < 0:
+            raise site.unsupported(f"lambd {edge:g}, which is negative")
+        (kept,) = site.emit("Threshold", side, part=part, threshold=edge, value=0.0)
+        (there,) = site.emit("Sign", kept, part=f"{part}.sign")
+        sides.append(site.emit("Add", [kept, there], part=f"{part}.moved", coeff=[1.0, -bias])[0])
+    site.emit("Sub", sides)
+
+
+@imports("Asinh")
+def asinh(site: Site) -> None:
+    """sign(x) log(|x| + √(x² + 1))."""
+    x = site.real(0)
+    (size,) = site.emit("Abs", x, part="size")
+    (sign,) = site.emit("Sign", x, part="sign")
+    (log,) = _log_of_sum(site, size, 1.0, "log")
+    site.emit("Mul", [sign, log])
+
+
+@imports("Acosh")
+def acosh(site: Site) -> None:
+    """log(x + √(x² - 1))."""
+    _log_of_sum(site, site.real(0), -1.0, "")
+
+
+def _log_of_sum(site: Site, x: Stream, shift: float, part: str) -> list[Stream]:
+    """log(x + √(x² + shift))."""
+    (square,) = site.emit("Square", x, part="square")
+    (shifted,) = site.emit("Pow", square, part="shifted", exponent=1.0, shift=shift)
+    (root,) = site.emit("Sqrt", shifted, part="root")
+    (total,) = site.emit("Add", [x, root], part="sum")
+    return site.emit("Log", total, part=part)
+
+
+@imports("Atanh")
+def atanh(site: Site) -> None:
+    """(log(1 + x) - log(1 - x)) / 2."""
+    x = site.real(0)
+    (above,) = site.emit("Log", x, part="above", shift=1.0)
+    (below,) = site.emit("Log", x, part="below", scale=-1.0, shift=1.0)
+    site.emit("Add", [above, below], coeff=[0.5, -0.5])
+
+
 @imports("Not")
 def not_(site: Site) -> None:
     """1 - x, of 0 and 1."""
@@ -182,12 +249,14 @@ def cast(site: Site) -> None:
 def cast_like(site: Site) -> None:
     """Cast to the kind of the second input."""
     site.attributes.has("saturate")
+    kinds, like = {REAL: "real", INDEX: "index", BOOL: "bool"}, site.input(1).dtype
+    if like not in kinds:
+        raise site.unsupported(f"a cast to dtype {like}")
     if site.is_known(0):  # of the second input its dtype alone counts
-        value, dtype = site.known(0), site.input(1).dtype
-        arrays = tuple(array.astype(dtype) for array in value.arrays)
-        return site.pass_on(value if value.dtype == dtype else Known(arrays))
-    kinds: dict[str, str] = {"float32": "real", "int64": "index", "bool": "bool"}
-    return _cast_to(site, site.stream(0), kinds[site.input(1).dtype])
+        value = site.known(0)
+        arrays = tuple(array.astype(like) for array in value.arrays)
+        return site.pass_on(value if value.dtype == like else Known(arrays))
+    return _cast_to(site, site.stream(0), kinds[like])
 
 
 def _cast_to(site: Site, x: Stream, to: str) -> None:

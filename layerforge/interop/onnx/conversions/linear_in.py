@@ -127,6 +127,8 @@ def _following(site: Site, count: int) -> tuple[Node, Bias] | None:
 def einsum(site: Site) -> None:
     """Einsum of two blobs."""
     equation = site.attributes.text("equation", "").replace(" ", "")
+    if len(site.inputs) == 1:
+        return _of_one(site, equation)
     if len(site.inputs) != 2:
         raise site.unsupported(f"{len(site.inputs)} factors: Einsum has two here")
     if "->" not in equation:
@@ -134,6 +136,32 @@ def einsum(site: Site) -> None:
         equation += "->" + "".join(letters)
     x = [site.real(0), site.real(1)]
     site.emit("Einsum", x, equation=_spelled(equation, [one.ndim for one in x]))
+    return None
+
+
+def _of_one(site: Site, equation: str) -> None:
+    """A sum over the axes that are missing behind the arrow, and the others in their order there."""
+    x = site.real(0)
+    left, arrow, right = _spelled(equation, [x.ndim]).partition("->")
+    right = right if arrow else "".join(sorted(left))
+    if len(set(left)) != len(left) or not set(right) <= set(left) or len(left) != x.ndim:
+        raise site.unsupported(f"the equation {equation} of one factor of {x.ndim} axes")
+    gone = [i for i, letter in enumerate(left) if letter not in right]
+    kept = [letter for letter in left if letter in right]
+    dims = [kept.index(letter) for letter in right]
+    moved = dims != sorted(dims)
+    if gone:
+        (x,) = site.emit("Sum", x, part="sum" if moved else "", dim=gone)
+    if moved:
+        site.emit("Permute", x, dims=dims)
+    elif not gone:
+        site.pass_on(x)
+
+
+@imports("Det")
+def det(site: Site) -> None:
+    """Det."""
+    site.emit("Det", site.real(0))
 
 
 def _spelled(equation: str, axes: list[int]) -> str:
@@ -141,7 +169,7 @@ def _spelled(equation: str, axes: list[int]) -> str:
     if "..." not in equation:
         return equation
     free = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in equation]
-    left, right = equation.split("->")
+    left, _, right = equation.partition("->")
     terms = left.split(",")
     hidden = [n - len(term.replace("...", "")) if "..." in term else 0 for term, n in zip(terms, axes, strict=True)]
     letters = "".join(free[: max(hidden)])

@@ -8,6 +8,8 @@ from ..importing import Site, imports
 from ..values import Known, Stream
 from .common_in import number, same
 
+SMALLEST = 1.1754944e-38  # normal number of float32
+
 
 def _eps(site: Site, default: float = 1e-5) -> float:
     eps = number(site.attributes.number("epsilon", default))
@@ -146,6 +148,7 @@ def lp_normalization(site: Site) -> None:
 
 
 def normalized(site: Site, x: Stream, axis: int, p: float) -> None:
-    """x over its norm along an axis."""
+    """x over its norm along an axis; zeros stay zeros."""
     (norm,) = site.emit("Norm", x, part="norm", dim=axis, keepdim=True, p=p)
-    site.emit("Div", [x, norm])
+    (above,) = site.emit("Clamp", norm, part="above_zero", min=SMALLEST)
+    site.emit("Div", [x, above])

@@ -104,13 +104,28 @@ def lp_pool(site: Site) -> None:
     x, p = site.real(0), site.attributes.number("p", 2)
     ceil = site.attributes.flag("ceil_mode")
     w = _pooled(site, x)
-    if len(w.kernel) != 2 or set(w.dilation) != {1} or p < 1 or ceil:
-        raise site.unsupported("windows of two axes, without dilation and ceil_mode, and p of 1 or more are supported")
+    if set(w.dilation) != {1} or p < 1 or ceil:
+        raise site.unsupported("windows without dilation and ceil_mode, and p of 1 or more are supported")
+    if len(w.kernel) != 2:
+        return _power_mean(site, x, w, p)
     if p % 2:
         (x,) = site.emit("Abs", x, part="size")
     if w.padded:
         x = padded(site, x, w)
     site.emit("LPPool2d", x, norm_type=number(p), kernel_size=same(w.kernel), stride=same(w.stride))
+    return None
+
+
+def _power_mean(site: Site, x: Stream, w: Windows, p: float) -> None:
+    """The root of the sum of powers, by their mean."""
+    (size,) = site.emit("Abs", x, part="size")
+    (power,) = site.emit("Pow", size, part="power", exponent=number(p))
+    if w.padded:
+        power = padded(site, power, w)
+    (mean,) = site.emit(
+        f"AvgPool{len(w.kernel)}d", power, part="mean", kernel_size=same(w.kernel), stride=same(w.stride)
+    )
+    site.emit("Pow", mean, exponent=1 / p, scale=float(np.prod(w.kernel)))
 
 
 def _spatial(site: Site) -> tuple[Stream, list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..importing import REFUSED, Site, imports
+from .norms_in import normalized
 
 REFUSED.update(
     {
@@ -20,11 +21,11 @@ def normalizer(site: Site) -> None:
     x, kind = site.real(0), site.attributes.text("norm", "MAX")
     if kind == "MAX":
         (norm,) = site.emit("Max", x, part="norm", dim=x.ndim - 1, keepdim=True)
+        site.emit("Div", [x, norm])
     elif kind in ("L1", "L2"):
-        (norm,) = site.emit("Norm", x, part="norm", dim=x.ndim - 1, keepdim=True, p=float(kind[1]))
+        normalized(site, x, x.ndim - 1, float(kind[1]))
     else:
         raise site.invalid(f"norm is {kind}")
-    site.emit("Div", [x, norm])
 
 
 @imports("ai.onnx.ml.Scaler")

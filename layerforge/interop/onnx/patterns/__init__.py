@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..graph import OnnxGraph
 from ..values import Value
-from . import activations, attention, movements, multihead, norms, plumbing, recurrent
+from . import activations, attention, linear, movements, multihead, norms, plumbing, recurrent
 from .looking import Look, Patterns
 
 SHORTER: Patterns = {op: [movements.shortened] for op in movements.ALL} | {"Concat": [movements.rejoined]}
@@ -22,10 +22,12 @@ PASSES: list[Patterns] = [
         "Div": [norms.layer_norm, norms.rms_norm, activations.hard_swish],
         "Add": [norms.layer_norm_spread, norms.bias],
         "MatMul": [attention.attention],
+        "Concat": [recurrent.unrolled],
         **{op: [recurrent.batch_first] for op in recurrent.STATES},
     },
     {op: [multihead.multihead] for op in ("Gemm", "MatMul", "Add")},
-    SHORTER,
+    {"Reshape": [linear.over_last_axis]},
+    {**SHORTER, "MatMul": [linear.called_as_bias]},
 ]
 
 

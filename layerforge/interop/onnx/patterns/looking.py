@@ -176,6 +176,7 @@ class Look:
         self.graph.nodes = [*self.first, *(node for node in self.graph.nodes if id(node) not in gone)]
         self.first = []
         self.drop_unread()
+        self.graph.nodes = in_order(self.graph.nodes)
 
     def _found(self, patterns: Patterns, node: Node) -> tuple[list[Node], list[Node]] | None:
         if node.domain not in ("", OWN):
@@ -195,6 +196,7 @@ class Look:
         """
         made = list(made)
         ends = {name for node in made for name in node.inputs}
+        remade = {name for node in made for name in node.outputs}
         found, todo = [last], [name for name in last.inputs if name]
         while todo:
             name = todo.pop()
@@ -208,6 +210,8 @@ class Look:
         seen, outputs = {id(node) for node in found}, {value.name for value in self.graph.outputs}
         for node in found[1:]:
             for name in node.outputs:
+                if name in remade:
+                    continue
                 if name in outputs or any(id(reader) not in seen for reader in self.readers.get(name, ())):
                     return None
         return found
@@ -226,6 +230,25 @@ class Look:
             if id(node) in dropped:
                 self._leave(node)
         self.graph.nodes = kept[::-1]
+
+
+def in_order(nodes: list[Node]) -> list[Node]:
+    """Nodes so that each comes after those which make what it reads, otherwise in their order."""
+    makers = {name: node for node in nodes for name in node.outputs if name}
+    found: list[Node] = []
+    entered: set[int] = set()
+    for node in nodes:
+        todo = [(node, False)]
+        while todo:
+            one, ready = todo.pop()
+            if ready:
+                found.append(one)
+            elif id(one) not in entered:
+                entered.add(id(one))
+                todo.append((one, True))
+                read = [*one.inputs, *outer_values(one)]
+                todo += [(makers[name], False) for name in reversed(read) if name in makers]
+    return found
 
 
 def outer_values(node: Node) -> set[str]:

@@ -7,21 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import Node
-from ..values import Known
+from .linear import linear_of
 from .looking import OWN, Look, reshaped, shape_of
 from .movements import Places, places, source_of, transposed
 
 Orders = set[str]  # in which rows may stand: "batch", all steps of a sample after one another, or "time"
-
-
-@dataclass
-class Linear:
-    """y = x Wᵀ + b, written as Gemm, or as MatMul with or without Add."""
-
-    x: str
-    weight: np.ndarray
-    bias: np.ndarray | None
-    names: list[str]
 
 
 @dataclass
@@ -62,35 +52,6 @@ def multihead(look: Look, node: Node) -> list[Node] | None:
     weight = np.empty_like(out.weight)
     weight[:, features] = out.weight
     return _nodes(look, node, attention, found, Projection(out.x, orders, weight, out.bias, out.names))
-
-
-def linear_of(look: Look, name: str) -> Linear | None:
-    """The linear map that makes a value."""
-    node = look.maker(name, "Gemm", "MatMul", "Add")
-    if node is None:
-        return None
-    if node.op == "Gemm":
-        usual = not node.attributes.get("transA", 0) and all(node.attributes.get(k, 1.0) == 1 for k in ("alpha", "beta"))
-        weight, bias = _matrix(look, node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else ""
-        vector = look.vector(bias) if bias else None
-        if not usual or weight is None or (bias and vector is None):
-            return None
-        turned = weight.array if node.attributes.get("transB", 0) else weight.array.T
-        return Linear(node.inputs[0], turned, None if vector is None else vector.array, [*node.inputs[1:]])
-    if node.op == "MatMul":
-        weight = _matrix(look, node.inputs[1])
-        return None if weight is None else Linear(node.inputs[0], weight.array.T, None, [node.inputs[1]])
-    for product, bias in (node.inputs, node.inputs[::-1]):
-        below, vector = look.maker(product, "MatMul"), look.vector(bias)
-        found = None if below is None or vector is None else linear_of(look, product)
-        if found is not None and vector is not None and vector.shape == (len(found.weight),):
-            return Linear(found.x, found.weight, vector.array, [*found.names, bias])
-    return None
-
-
-def _matrix(look: Look, name: str) -> Known | None:
-    known = look.known(name)
-    return known if known is not None and known.learned and known.ndim == 2 else None
 
 
 def _has_bias_above(look: Look, node: Node) -> bool:
