@@ -62,10 +62,10 @@ def over_last_axis(look: Look, node: Node) -> list[Node] | None:
         return None
     if any(one[-1] != linear.weight.shape[1] for one in x):
         return None
-    turned, product = [], look.fresh(f"{node.outputs[0]}.product")
+    turned, product = [], look.fresh(node.outputs[0], "product")
     weight = linear.names[0]
     if below is not None and below.op == "Gemm" and below.attributes.get("transB", 0):
-        turned = [Node("Transpose", [weight], [look.fresh(f"{weight}.transposed")], {"perm": [1, 0]})]
+        turned = [Node("Transpose", [weight], [look.fresh(weight, "transposed")], {"perm": [1, 0]})]
         weight = turned[0].outputs[0]
         look.values[weight] = look.values[linear.names[0]].transposed((1, 0))
     look.values[product] = look.values[node.outputs[0]]

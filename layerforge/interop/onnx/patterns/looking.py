@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Node, OnnxGraph
+from ..naming import base_of
 from ..values import Known, Value
 
 OWN = "layerforge"  # the domain of operators that are layers of ours, and none of ONNX's
@@ -126,8 +127,9 @@ class Look:
 
     # Making -------------------------------------------------------------------------------------------------------
 
-    def fresh(self, like: str) -> str:
-        """A name that no value has."""
+    def fresh(self, name: str, part: str) -> str:
+        """A name that no value has, for a part of what another one becomes."""
+        like = f"{base_of(name)}.{part}"
         made, number = like, 1
         while made in self.taken:
             number += 1
@@ -135,16 +137,16 @@ class Look:
         self.taken.add(made)
         return made
 
-    def constant(self, array: Any, like: str) -> str:
+    def constant(self, array: Any, name: str, part: str) -> str:
         """A constant of these numbers."""
-        name, numbers = self.fresh(like), np.asarray(array)
+        name, numbers = self.fresh(name, part), np.asarray(array)
         self.first.append(Node("Constant", [], [name], {"value": numbers}, name))
         self.values[name] = Known((numbers,) * self.variants)
         return name
 
-    def learned(self, array: np.ndarray, like: str) -> str:
+    def learned(self, array: np.ndarray, name: str, part: str) -> str:
         """An initializer of these numbers, which are learned."""
-        name = self.fresh(like)
+        name = self.fresh(name, part)
         self.graph.initializers[name] = np.ascontiguousarray(array)
         self.values[name] = Known((array,) * self.variants, name, (name, ()))
         return name

@@ -18,7 +18,7 @@ from .looking import Look, shape_of, turned
 
 ALL = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")  # each number once
 SOME = (*ALL, "Slice", "Split", "Gather")  # those that leave numbers out
-LARGEST = 1 << 22  # numbers that are sent through a chain
+LARGEST = 1 << 23  # numbers that are sent through a chain
 AXES = 6  # of which all orders are tried
 
 Places = tuple[np.ndarray, ...]  # where each number was in the source, in each variant
@@ -36,7 +36,7 @@ def places(look: Look, name: str, source: str, ops: tuple[str, ...] = SOME) -> P
     shapes = look.shapes(source)
     if shapes is None or any(math.prod(shape) > LARGEST for shape in shapes):
         return None
-    moved = Known(tuple(np.arange(math.prod(shape)).reshape(shape) for shape in shapes))
+    moved = Known(tuple(np.arange(math.prod(shape), dtype=np.int32).reshape(shape) for shape in shapes))
     for node, output in reversed(chain):
         rest = [look.known(one) if one else None for one in node.inputs[1:]]
         try:
@@ -99,7 +99,7 @@ def _moved(look: Look, source: str, found: Places, node: Node) -> list[Node] | N
     shapes = look.shapes(source) or ()
     ndim = len(shapes[0])
     for order in permutations(range(ndim)) if ndim <= AXES else [tuple(range(ndim))]:
-        moved = [np.arange(one.size).reshape(shape).transpose(order) for one, shape in zip(found, shapes, strict=True)]
+        moved = [np.arange(one.size, dtype=np.int32).reshape(shape).transpose(order) for one, shape in zip(found, shapes, strict=True)]
         if all(np.array_equal(a.reshape(-1), b.reshape(-1)) for a, b in zip(moved, found, strict=True)):
             break
     else:
@@ -113,7 +113,7 @@ def _moved(look: Look, source: str, found: Places, node: Node) -> list[Node] | N
         shape = shape_of(look, [one.shape for one in found], name)
         if shape is None:
             return None
-        target = look.constant(np.array(shape, np.int64), f"{node.outputs[0]}.shape")
+        target = look.constant(np.array(shape, np.int64), node.outputs[0], "shape")
         made.append(Node("Reshape", [name, target], node.outputs, {}, node.name))
     return made or [Node("Identity", [name], node.outputs, {}, node.name)]
 
@@ -121,6 +121,6 @@ def _moved(look: Look, source: str, found: Places, node: Node) -> list[Node] | N
 def transposed(look: Look, name: str, order: tuple[int, ...], output: str = "", called: str = "") -> Node:
     """A Transpose, with what is known of its output where that is a new value."""
     if not output:
-        output = look.fresh(f"{name}.transposed")
+        output = look.fresh(name, "transposed")
         look.values[output] = turned(look.values[name], order)
     return Node("Transpose", [name], [output], {"perm": list(order)}, called or output)

@@ -120,16 +120,16 @@ def _nodes(look: Look, node: Node, attention: Node, parts: list[Projection], out
     stacked = np.concatenate([part.weight for part in parts])
     biases = [part.bias for part in parts if part.bias is not None]
     names = [
-        look.learned(stacked, f"{base}.in_proj_weight"),
-        look.learned(np.concatenate(biases), f"{base}.in_proj_bias") if biases else "",
-        look.learned(out.weight, f"{base}.out_proj_weight"),
-        look.learned(out.bias, f"{base}.out_proj_bias") if out.bias is not None else "",
+        look.learned(stacked, base, "in_proj_weight"),
+        look.learned(np.concatenate(biases), base, "in_proj_bias") if biases else "",
+        look.learned(out.weight, base, "out_proj_weight"),
+        look.learned(out.bias, base, "out_proj_bias") if out.bias is not None else "",
     ]
     heads = (look.shapes(attention.inputs[0]) or ())[0][1]
     attributes = {"num_heads": heads, "causal": attention.attributes["causal"]}
     name = node.outputs[0]
     shapes = [(shape[0], shape[2], len(out.weight)) for shape in look.shapes(attention.outputs[0]) or ()]
-    y = name if order == "batch" and look.shapes(name) == tuple(shapes) else look.fresh(f"{name}.batch_first")
+    y = name if order == "batch" and look.shapes(name) == tuple(shapes) else look.fresh(name, "batch_first")
     made.append(Node("MultiheadAttention", [*(inputs * 3)[:3], *names], [y], attributes, base, OWN))
     if y != name:
         look.values[y] = reshaped(look.values[name], shapes)
@@ -147,7 +147,7 @@ def _samples_in_front(look: Look, x: str, shapes: list[tuple[int, ...]], order: 
         shape = shape_of(look, steps_first, x)
         if shape is None:
             return None
-        target, name = look.constant(np.array(shape, np.int64), f"{x}.shape"), look.fresh(f"{x}.rows")
+        target, name = look.constant(np.array(shape, np.int64), x, "shape"), look.fresh(x, "rows")
         look.values[name] = reshaped(look.values[x], steps_first)
         made.append(Node("Reshape", [x, target], [name], {}, name))
         x = name
@@ -169,7 +169,7 @@ def _back(look: Look, y: str, name: str, order: str) -> list[Node] | None:
     shape = shape_of(look, list(look.shapes(name) or ()), y)
     if shape is None:
         return None
-    return [*made, Node("Reshape", [y, look.constant(np.array(shape, np.int64), f"{name}.shape")], [name], {}, name)]
+    return [*made, Node("Reshape", [y, look.constant(np.array(shape, np.int64), name, "shape")], [name], {}, name)]
 
 
 def _base(names: list[str], node: Node) -> str:

@@ -37,7 +37,7 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
             inputs[i] = made[-1].outputs[0]
     while not inputs[-1]:
         inputs.pop()
-    own = [look.fresh(f"{name}.batch_first") if name else "" for name in outputs]
+    own = [look.fresh(name, "batch_first") if name else "" for name in outputs]
     attributes = {key: value for key, value in node.attributes.items() if key != "layout"}
     made.append(Node(node.op, inputs, own, attributes, node.name, OWN))
     for j, name in enumerate(outputs):
@@ -53,8 +53,8 @@ def _unfolded(look: Look, name: str, output: str, shapes: list[tuple[int, ...]])
     """(N, T, directions · H) as (T, directions, N, H)."""
     joined = [(n, t, passes * size) for n, t, passes, size in shapes]
     look.values[name] = reshaped(look.values[output], joined)
-    target = look.constant(np.array(shape_of(look, shapes, name), np.int64), f"{output}.shape")
-    middle = look.fresh(f"{output}.unfolded")
+    target = look.constant(np.array(shape_of(look, shapes, name), np.int64), output, "shape")
+    middle = look.fresh(output, "unfolded")
     look.values[middle] = reshaped(look.values[output], shapes)
     reshape = Node("Reshape", [name, target], [middle], {}, middle)
     return [reshape, Node("Transpose", [middle], [output], {"perm": [1, 2, 0, 3]}, output)]
@@ -118,13 +118,13 @@ def _as_layer(look: Look, node: Node, op: str, initial: str, inputs: Linear, alo
     base = next((one.removesuffix(".bias_ih_l0") for one in inputs.names if one.endswith(".bias_ih_l0")), node.name)
     made = [transposed(look, inputs.x, (1, 0, 2))]
     arrays = {"W": inputs.weight[None], "R": along.weight[None], "B": np.concatenate([inputs.bias, along.bias])[None]}
-    read = [made[0].outputs[0], *(look.learned(array, f"{base}.{key}") for key, array in arrays.items())]
+    read = [made[0].outputs[0], *(look.learned(array, base, key) for key, array in arrays.items())]
     if known is None or any(one.any() for one in known.arrays):
         if look.ndim(initial) != 3:
             return None
         made.append(transposed(look, initial, (1, 0, 2)))
         read += ["", made[-1].outputs[0]]
-    y, last = look.fresh(f"{base}.y"), look.fresh(f"{base}.h")
+    y, last = look.fresh(base, "y"), look.fresh(base, "h")
     look.values[y] = turned(look.values[name], (1, 0, 2))
     look.values[last] = turned(look.values[node.inputs[-1]], (1, 0, 2))
     attributes = {"hidden_size": len(along.weight), "activations": [op]}
