@@ -19,9 +19,10 @@ import numpy as np
 from ...net import Net
 from ...schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 from ...schema.synonyms import did_you_mean
+from ..emitting import path_of
 from ..fidelity import Report
 from . import rules
-from .conversion import BlobMap, path_of
+from .conversion import BlobMap
 from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
