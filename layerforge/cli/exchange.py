@@ -7,13 +7,15 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import positive
+from .arguments import open_config, positive
 from .output import print_json
 from .terminal import note
 
 if TYPE_CHECKING:
+    from ..inference.trained import Trained
     from ..interop.comparison import Comparison
     from ..interop.fidelity import Report
+    from ..net import Net
 
 MODEL = "a run's folder, a checkpoint, a file of weights, a folder of model.save() or of an import, or a config"
 
@@ -35,6 +37,23 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     words = "a snapshot or checkpoint; by default the run's best"
     parser.add_argument("--weights", metavar="FILE", help=words)
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
+
+
+def open_net(args: argparse.Namespace) -> tuple[Net, Trained | None]:
+    """The net of MODEL, and what it was trained with; a config without --weights has start values, which is told.
+
+    Errors   those of open_trained
+    """
+    from ..inference.trained import YAML, open_trained
+    from ..net import Net
+
+    if args.weights is None and Path(args.target).suffix in YAML:
+        net = Net(open_config(args.target, (), args.allow_import), keep="none")
+        if not args.quiet:
+            note(f"{args.target} is a config: its parameters have their start values; --weights FILE names others")
+        return net, None
+    trained = open_trained(args.target, (), args.weights, args.allow_import)
+    return trained.net, trained
 
 
 def demand_new(folder: Path) -> None:
