@@ -12,6 +12,7 @@ from typing import Any
 from . import formats
 
 FORMATS = {
+    "onnx": ("export_onnx", "a .onnx file, for ONNX Runtime and what else reads ONNX"),
     "caffe": ("export_caffe", "a .prototxt and a .caffemodel, of a net that was imported from Caffe"),
 }
 

@@ -5,43 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os.path import relpath
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from .. import snapshot
 from ..schema.texts import to_json
+from .comparison import Comparison
 from .fidelity import Report
 
 NET, WEIGHTS = "net.yaml", "weights.h5"  # as `layerforge.load_model` expects them in a folder
 FIDELITY = "fidelity"
 
 
-class ComparedRow(Protocol):
-    """One blob that was compared: the largest difference, nan where there is none, and what that means."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def largest(self) -> float: ...
-    @property
-    def verdict(self) -> str: ...
-
-
-class Compared(Protocol):
-    """What --check found: what was compared with, each blob, a sentence, and all of it as data."""
-
-    @property
-    def against(self) -> str: ...
-    @property
-    def rows(self) -> Sequence[ComparedRow]: ...
-    @property
-    def result(self) -> str: ...
-    @property
-    def plain(self) -> dict[str, Any]: ...
-
-
-def accounts(report: Report, compared: Compared | None) -> dict[str, bytes]:
+def accounts(report: Report, compared: Comparison | None) -> dict[str, bytes]:
     """fidelity.md and fidelity.json."""
     plain = report.plain() | ({} if compared is None else {"check": compared.plain})
     return {
@@ -50,7 +27,7 @@ def accounts(report: Report, compared: Compared | None) -> dict[str, bytes]:
     }
 
 
-def _checked(compared: Compared | None) -> str:
+def _checked(compared: Comparison | None) -> str:
     """What --check found, for fidelity.md."""
     if compared is None:
         return ""

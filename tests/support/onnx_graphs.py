@@ -31,7 +31,8 @@ def model(
 
     given = []
     for name, told in inputs.items():
-        shape, dtype = told if isinstance(told, tuple) and isinstance(told[-1], str) and len(told) == 2 else (told, "float32")
+        typed = isinstance(told, tuple) and told[-1] in DTYPES
+        shape, dtype = told if typed else (told, "float32")
         given.append(helper.make_tensor_value_info(name, DTYPES[dtype], list(shape)))
     arrays = {name: np.asarray(array) for name, array in (weights or {}).items()}
     arrays = {name: a.astype(np.float32) if a.dtype == np.float64 else a for name, a in arrays.items()}
@@ -57,7 +58,7 @@ def node(op: str, inputs: str, outputs: str = "y", name: str = "", domain: str =
 
 def imported(proto: Any, inputs: Mapping[str, Sequence[int]] | None = None) -> Model:
     """A ModelProto as a model."""
-    from layerforge.interop.onnx.files import graph_of
+    from layerforge.interop.onnx.reading import graph_of
 
     return of_graph(graph_of(proto), "test.onnx", inputs)
 

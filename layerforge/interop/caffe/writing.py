@@ -13,8 +13,8 @@ import numpy as np
 
 from ...config.yaml_dump import dump_yaml
 from ...net import Net
+from ..comparison import Comparison
 from ..folder import NET, WEIGHTS, accounts, imported_files, on_a_line, write_files
-from .against import Comparison
 from .model import Model
 from .preprocessing import Preprocessing, signed
 from .training import Training

@@ -46,6 +46,7 @@ class OnnxGraph:
     initializers  arrays by the names of their values
     metadata      texts by their keys
     opset         the version of ONNX's own operators
+    domains       the versions of other operators, by their domain
     producer      who wrote it, in words
     """
 
@@ -57,3 +58,4 @@ class OnnxGraph:
     metadata: dict[str, str] = field(default_factory=dict)
     opset: int = OPSET
     producer: str = ""
+    domains: dict[str, int] = field(default_factory=dict)

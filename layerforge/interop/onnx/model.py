@@ -19,6 +19,7 @@ from ...schema.errors import raise_all
 from ..fidelity import Report
 from .graph import OnnxGraph
 from .patterns import rewrite
+from .reading import load_graph
 from .translation import Translation, translate
 
 
@@ -93,9 +94,9 @@ def load_model(path: str | Path, inputs: Mapping[str, Sequence[int]] | None = No
 
     inputs   shapes of inputs by name, where the file leaves lengths open: the first, of the batch, need not be said
 
+    The file is read by a process of its own, as in `reading.load_graph`.
+
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with node and operator,
              and for lengths that nobody says; DataError (exit 3) for a damaged file
     """
-    from .files import graph_of, package
-
-    return of_graph(graph_of(package().load(str(path))), str(path), inputs)
+    return of_graph(load_graph(path), str(path), inputs)
