@@ -301,7 +301,14 @@ def export(net: nn.Module, x: Tensor, golden: Golden, dynamo: bool, settings: di
         axes = {"dynamic_shapes": ({golden.batch: torch.export.Dim("N")},), "verbose": False, "external_data": False}
     torch.onnx.export(net, (x,), str(path), input_names=["x"], dynamo=dynamo, **axes, **settings)
     model = onnx.load(path)
-    for item in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+    for item in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+    ):
         del item.metadata_props[:]
         item.ClearField("doc_string")
     onnx.save(model, path)

@@ -3,8 +3,8 @@
     python scripts/make_onnx_golden_others.py keras       needs keras 3, tensorflow and tf2onnx
     python scripts/make_onnx_golden_others.py sklearn     needs scikit-learn and skl2onnx
 
-NAME.onnx is the model, and NAME.npz what the library itself computes, in the form that scripts/make_onnx_golden.py says:
-Keras's with gradients, scikit-learn's with outputs alone, which are called as in the model.
+NAME.onnx is the model, and NAME.npz what the library itself computes: of Keras in the form that make_onnx_golden.py
+says, of scikit-learn as `input` and `output` alone.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def make_sklearn() -> None:
         model = make_pipeline(StandardScaler(), estimator).fit(x, y)
         classifier = hasattr(model, "predict_proba")
         options = {id(estimator): {"zipmap": False}} if classifier else None
-        (FOLDER / f"{name}.onnx").write_bytes(to_onnx(model, x[:1], options=options, target_opset=17).SerializeToString())
+        (FOLDER / f"{name}.onnx").write_bytes(
+            to_onnx(model, x[:1], options=options, target_opset=17).SerializeToString()
+        )
         some = x[::10]
         answers = model.predict_proba(some) if classifier else model.predict(some).reshape(-1, 1)
         np.savez_compressed(FOLDER / f"{name}.npz", input=some, output=answers.astype(np.float32))

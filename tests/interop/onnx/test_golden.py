@@ -6,6 +6,8 @@ The files come from scripts/make_onnx_golden.py and make_onnx_golden_others.py.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from support.tools import demand
 
 from layerforge import Net
 from layerforge.interop.onnx.model import Model, load_model
+from layerforge.interop.onnx.reading import reused
 
 FOLDER = Path(__file__).parent / "golden"
 FILES = sorted(path.name for path in FOLDER.glob("*.onnx"))
@@ -46,11 +49,21 @@ RECOGNISED = {
 }
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_reader() -> Iterator[None]:
+    """One process that reads all files."""
+    with reused():
+        yield
+
+
+@cache
 def opened(name: str) -> tuple[Model, dict[str, np.ndarray]]:
     """A model, and what is recorded of it."""
     demand("onnx")
     recorded = dict(np.load(FOLDER / f"{name.split('.')[0]}.npz"))
-    first = {"x": recorded["input"].shape} if name.startswith(("gru", "rnn", "lstm_states")) else None  # the batch is second
+    first = (
+        {"x": recorded["input"].shape} if name.startswith(("gru", "rnn", "lstm_states")) else None
+    )  # the batch is second
     return load_model(FOLDER / name, first), recorded
 
 
@@ -115,7 +128,9 @@ def test_groups_of_nodes_become_the_layers_that_they_stand_for(name: str) -> Non
     assert Counter(layer["type"] for layer in model.config["net"]) == RECOGNISED[name]
 
 
-@pytest.mark.parametrize("name", ["gpt.dynamo.onnx", "encoder.dynamo.onnx", "gpt_plain.script.onnx", "lstm.dynamo.onnx"])
+@pytest.mark.parametrize(
+    "name", ["gpt.dynamo.onnx", "encoder.dynamo.onnx", "gpt_plain.script.onnx", "lstm.dynamo.onnx"]
+)
 def test_the_batch_has_any_size(name: str) -> None:
     model, recorded = opened(name)
     net = model.net(keep="none")

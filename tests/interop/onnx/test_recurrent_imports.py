@@ -9,8 +9,8 @@ import pytest
 from support.onnx_graphs import compare, computed, drawn, imported, judged, model, node, same
 from support.tools import demand
 
-from layerforge.interop.onnx.files import graph_of
 from layerforge.interop.onnx.model import Model
+from layerforge.interop.onnx.reading import graph_of
 from layerforge.interop.onnx.translation import translate
 from layerforge.schema.errors import LayerForgeError
 
@@ -163,7 +163,7 @@ def test_peepholes_are_refused() -> None:
     demand("onnx")
     arrays = weights("LSTM", 1) | {"P": drawn((1, 3 * H))}
     made = node("LSTM", "x W R B - - - P", "y", hidden_size=H, name="cell")
-    with pytest.raises(LayerForgeError, match="'cell' .*peepholes"):
+    with pytest.raises(LayerForgeError, match=r"'cell' .*peepholes"):
         imported(model([made], {"x": [T, N, D]}, ["y"], arrays))
 
 

@@ -73,7 +73,7 @@ def _over_last(look: Look, softmax: Node) -> bool:
 
 
 def _masked(look: Look, node: Node) -> tuple[str, Known] | None:
-    """Scores before they were masked, and what may be seen: a known mask is added, or chooses a large negative number."""
+    """Scores before they were masked, and what may be seen: by a known mask that is added, or that chooses."""
     if node.op == "Add":
         for name, mask in (node.inputs, node.inputs[::-1]):
             known = look.known(mask)

@@ -27,7 +27,9 @@ def linear_of(look: Look, name: str) -> Linear | None:
     if node is None:
         return None
     if node.op == "Gemm":
-        usual = not node.attributes.get("transA", 0) and all(node.attributes.get(k, 1.0) == 1 for k in ("alpha", "beta"))
+        usual = not node.attributes.get("transA", 0) and all(
+            node.attributes.get(k, 1.0) == 1 for k in ("alpha", "beta")
+        )
         weight, bias = _matrix(look, node.inputs[1]), node.inputs[2] if len(node.inputs) > 2 else ""
         vector = look.vector(bias) if bias else None
         if not usual or weight is None or (bias and vector is None):
@@ -51,7 +53,7 @@ def _matrix(look: Look, name: str) -> Known | None:
 
 
 def over_last_axis(look: Look, node: Node) -> list[Node] | None:
-    """A linear map of rows between Reshapes that join all axes but the last and part them again: one over the last axis."""
+    """A linear map over the last axis, written as one of rows: all other axes are joined before and parted behind it."""
     below = look.maker(node.inputs[0], "Gemm", "MatMul", "Add")
     linear = None if below is None else linear_of(look, node.inputs[0])
     before = None if linear is None else look.maker(linear.x, "Reshape", "Flatten")

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..graph import Node, OnnxGraph
 from ..naming import base_of
+from ..ordering import put_in_order, used
 from ..values import Known, Value
 
 OWN = "layerforge"  # the domain of operators that are layers of ours, and none of ONNX's
@@ -55,11 +56,11 @@ class Look:
             self.taken.add(name)
         if all(self.known(name) is not None for name in node.outputs if name):
             return  # what it makes is known, such as the shape of what it reads
-        for name in {*node.inputs, *outer_values(node)}:
+        for name in used(node):
             self.readers.setdefault(name, []).append(node)
 
     def _leave(self, node: Node) -> None:
-        for name in {*node.inputs, *outer_values(node)}:
+        for name in used(node):
             self.readers[name] = [one for one in self.readers.get(name, ()) if one is not node]
 
     # Looking ------------------------------------------------------------------------------------------------------
@@ -178,7 +179,7 @@ class Look:
         self.graph.nodes = [*self.first, *(node for node in self.graph.nodes if id(node) not in gone)]
         self.first = []
         self.drop_unread()
-        self.graph.nodes = in_order(self.graph.nodes)
+        put_in_order("the graph", self.graph)
 
     def _found(self, patterns: Patterns, node: Node) -> tuple[list[Node], list[Node]] | None:
         if node.domain not in ("", OWN):
@@ -225,42 +226,12 @@ class Look:
         for node in reversed(self.graph.nodes):
             if any(name in needed for name in node.outputs):
                 kept.append(node)
-                needed.update(node.inputs)
-                needed.update(outer_values(node))
+                needed.update(used(node))
         dropped = {id(node) for node in self.graph.nodes} - {id(node) for node in kept}
         for node in self.graph.nodes:
             if id(node) in dropped:
                 self._leave(node)
         self.graph.nodes = kept[::-1]
-
-
-def in_order(nodes: list[Node]) -> list[Node]:
-    """Nodes so that each comes after those which make what it reads, otherwise in their order."""
-    makers = {name: node for node in nodes for name in node.outputs if name}
-    found: list[Node] = []
-    entered: set[int] = set()
-    for node in nodes:
-        todo = [(node, False)]
-        while todo:
-            one, ready = todo.pop()
-            if ready:
-                found.append(one)
-            elif id(one) not in entered:
-                entered.add(id(one))
-                todo.append((one, True))
-                read = [*one.inputs, *outer_values(one)]
-                todo += [(makers[name], False) for name in reversed(read) if name in makers]
-    return found
-
-
-def outer_values(node: Node) -> set[str]:
-    """What the graphs in a node's attributes read from outside."""
-    found: set[str] = set()
-    for value in node.attributes.values():
-        if isinstance(value, OnnxGraph):
-            found |= {name for one in value.nodes for name in [*one.inputs, *outer_values(one)]}
-            found |= {one.name for one in value.outputs}
-    return found
 
 
 def turned(value: Value, order: Sequence[int]) -> Value:

@@ -99,7 +99,10 @@ def _moved(look: Look, source: str, found: Places, node: Node) -> list[Node] | N
     shapes = look.shapes(source) or ()
     ndim = len(shapes[0])
     for order in permutations(range(ndim)) if ndim <= AXES else [tuple(range(ndim))]:
-        moved = [np.arange(one.size, dtype=np.int32).reshape(shape).transpose(order) for one, shape in zip(found, shapes, strict=True)]
+        moved = [
+            np.arange(one.size, dtype=np.int32).reshape(shape).transpose(order)
+            for one, shape in zip(found, shapes, strict=True)
+        ]
         if all(np.array_equal(a.reshape(-1), b.reshape(-1)) for a, b in zip(moved, found, strict=True)):
             break
     else:

@@ -80,7 +80,7 @@ def _projection(look: Look, name: str) -> Projection | None:
 
 
 def _joined(back: Places, shapes: tuple[tuple[int, ...], ...]) -> tuple[np.ndarray | None, Orders]:
-    """For each feature that the last linear map reads its place among the heads' features; in which order rows stand."""
+    """Of each feature that the last linear map reads the place among those of the heads; and the orders of rows."""
     orders: Orders = {"batch", "time"}
     for one, shape in zip(back, shapes, strict=True):
         if not one.size:

@@ -151,4 +151,8 @@ def _features(look: Look, name: str, norm: Node) -> str | None:
         return None
     if known.ndim == count:
         return name
-    return look.learned(known.array.reshape(known.shape[-count:]), name, "features") if set(known.shape[:-count]) == {1} else None
+    return (
+        look.learned(known.array.reshape(known.shape[-count:]), name, "features")
+        if set(known.shape[:-count]) == {1}
+        else None
+    )

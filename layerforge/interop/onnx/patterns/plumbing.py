@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..graph import Node, OnnxGraph
+from ..ordering import outer, subgraphs
 from ..values import Value
-from .looking import outer_values
 
 
 def bypassed(graph: OnnxGraph, values: dict[str, Value]) -> None:
     """Leave out each Identity, and each Cast between dtypes that are one here, such as float16 and float32."""
     outputs = {value.name for value in graph.outputs}
-    fixed = outputs.union(*(outer_values(node) for node in graph.nodes))
+    fixed = outputs | {name for node in graph.nodes for inner in subgraphs(node) for name in outer(inner)}
     instead: dict[str, str] = {}
     kept = []
     for node in graph.nodes:

@@ -1,12 +1,15 @@
-"""Recurrent operators with the samples in front, as our layers have them, and recurrence that is written step by step."""
+"""Recurrent operators with the samples in front, as our layers have them, and recurrence written step by step."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..graph import Node
-from .looking import OWN, Look, reshaped, shape_of, turned
 from .linear import Linear, linear_of
+from .looking import OWN, Look, reshaped, shape_of, turned
 from .movements import places, source_of, transposed
 
 STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
@@ -60,59 +63,65 @@ def _unfolded(look: Look, name: str, output: str, shapes: list[tuple[int, ...]])
     return [reshape, Node("Transpose", [middle], [output], {"perm": [1, 2, 0, 3]}, output)]
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step of an RNN: h = op(below + W before + b)."""
+
+    op: str
+    before: str
+    along: Linear
+    below: str
+    source: str  # the linear map of all steps, of which `below` is one
+
+
 def unrolled(look: Look, node: Node) -> list[Node] | None:
     """RNN as torch.export writes it, step by step: hₜ = tanh(uₜ + W hₜ₋₁ + b) or ReLU, u a linear map of all steps.
 
     The node joins all hₜ; the last of them may be read by others, too.
     """
-    shapes, steps = look.shapes(node.outputs[0]), len(node.inputs)
-    if steps < 2 or node.attributes.get("axis", 0) != 0 or shapes is None or any(len(s) != 3 or s[0] != steps for s in shapes):
+    shapes, steps = look.shapes(node.outputs[0]), [_step(look, name) for name in node.inputs]
+    found = [step for step in steps if step is not None]
+    if len(found) < max(2, len(steps)) or shapes is None or node.attributes.get("axis", 0) != 0:
         return None
-    first = _step(look, node.inputs[0])
-    if first is None:
+    first, *others = found
+    if any((s.op, s.along.names, s.source) != (first.op, first.along.names, first.source) for s in others):
         return None
-    op, initial, along, below, source = first
-    before, parts = "", []
-    for name in node.inputs:
-        step = _step(look, name)
-        if step is None or step[0] != op or step[2].names != along.names or step[4] != source or (before and step[1] != before):
-            return None
-        before = name
-        parts.append(step[3])
-    inputs = linear_of(look, source)
-    wanted = [(n, size) for _, n, size in shapes]
-    if inputs is None or not _are_steps(look, parts, source, wanted) or look.shapes(inputs.x) is None:
+    if [step.before for step in others] != node.inputs[:-1]:
         return None
-    return _as_layer(look, node, op, initial, inputs, along)
+    inputs, wanted = linear_of(look, first.source), [tuple(shape[1:]) for shape in shapes]
+    if inputs is None or not _are_steps(look, [step.below for step in found], first.source, wanted):
+        return None
+    return _as_layer(look, node, first, inputs)
 
 
-def _step(look: Look, name: str) -> tuple[str, str, Linear, str, str] | None:
-    """Of a step: its function, the state before it, the linear map of that, what comes from below, and from where."""
+def _step(look: Look, name: str) -> Step | None:
+    """What a value is, if it is a step."""
     node = look.maker(name, "Tanh", "Relu")
     added = None if node is None else look.maker(node.inputs[0], "Add")
     for state, below in (added.inputs, added.inputs[::-1]) if added is not None else ():
-        source, linear = source_of(look, below), linear_of(look, state)
-        if node is not None and linear is not None and linear.bias is not None and linear_of(look, source) is not None:
-            if source_of(look, state) == state and source != below:
-                return node.op, linear.x, linear, below, source
+        source, along = source_of(look, below), linear_of(look, state)
+        if node is not None and along is not None and source != below and linear_of(look, source) is not None:
+            return Step(node.op, along.x, along, below, source)
     return None
 
 
-def _are_steps(look: Look, parts: list[str], source: str, wanted: list[tuple[int, int]]) -> bool:
+def _are_steps(look: Look, parts: list[str], source: str, wanted: list[tuple[int, ...]]) -> bool:
     """Whether parts of a value (T, N, H) are its steps, in their order."""
+    if look.shapes(source) != tuple((len(parts), *shape) for shape in wanted):
+        return False
     for t, part in enumerate(parts):
         found = places(look, part, source)
-        if found is None:
+        if found is None or any(one.size != math.prod(shape) for one, shape in zip(found, wanted, strict=True)):
             return False
-        for one, (n, size) in zip(found, wanted, strict=True):
-            if not np.array_equal(one.reshape(-1), np.arange(t * n * size, (t + 1) * n * size)):
-                return False
-    return (look.shapes(source) or ((),))[0][:1] == (len(parts),)
+        if any(not np.array_equal(one.reshape(-1), np.arange(one.size) + t * one.size) for one in found):
+            return False
+    return True
 
 
-def _as_layer(look: Look, node: Node, op: str, initial: str, inputs: Linear, along: Linear) -> list[Node] | None:
+def _as_layer(look: Look, node: Node, first: Step, inputs: Linear) -> list[Node] | None:
     """The layer between changes of axes, and the last state."""
-    known, name = look.known(initial), node.outputs[0]
+    along, initial, name = first.along, first.before, node.outputs[0]
+    known = look.known(initial)
     if inputs.bias is None or along.bias is None:
         return None
     base = next((one.removesuffix(".bias_ih_l0") for one in inputs.names if one.endswith(".bias_ih_l0")), node.name)
@@ -127,7 +136,7 @@ def _as_layer(look: Look, node: Node, op: str, initial: str, inputs: Linear, alo
     y, last = look.fresh(base, "y"), look.fresh(base, "h")
     look.values[y] = turned(look.values[name], (1, 0, 2))
     look.values[last] = turned(look.values[node.inputs[-1]], (1, 0, 2))
-    attributes = {"hidden_size": len(along.weight), "activations": [op]}
+    attributes = {"hidden_size": len(along.weight), "activations": [first.op]}
     made.append(Node("RNN", read, [y, last], attributes, base, OWN))
     made.append(Node("Transpose", [y], [name], {"perm": [1, 0, 2]}, name))
     return [*made, Node("Transpose", [last], [node.inputs[-1]], {"perm": [1, 0, 2]}, node.inputs[-1])]
