@@ -82,7 +82,7 @@ def of_graph(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] 
 
 
 def _attempts(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] | None) -> Iterator[Translation]:
-    """Translations in the order in which they are wanted: with patterns recognised, and with all dynamic lengths open."""
+    """Translations in the order in which they are wanted: patterns recognised, and all dynamic lengths left open."""
     for only_batch in (False, True):
         plain = translate(graph, source, inputs, only_batch=only_batch)
         yield translate(rewrite(graph, plain.values), source, inputs, only_batch=only_batch)

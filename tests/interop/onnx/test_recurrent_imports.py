@@ -118,6 +118,18 @@ def test_a_second_bias_of_zeros_is_none(op: str) -> None:
     assert layer["recurrent_bias"] is False
 
 
+@pytest.mark.parametrize("op", GATES)
+def test_operators_with_the_same_numbers_share_them(op: str) -> None:
+    demand("onnxruntime")
+    told = {"linear_before_reset": 1} if op == "GRU" else {}
+    cells = [node(op, f"{x} W R B", f"y{x}", hidden_size=H, direction="bidirectional", **told) for x in ("a", "b")]
+    proto = model(cells, {name: [T, N, D] for name in "ab"}, ["ya", "yb"], weights(op, 2))
+    made = compare(proto, {"a": drawn((T, N, D), 1), "b": drawn((T, N, D), 2)})
+    first, second = (layer for layer in made.config["net"] if layer["type"] == op)
+    assert len(second["share"]) == 8
+    assert all(owner == f"{first['name']}.{name}" for name, owner in second["share"].items())
+
+
 def test_lengths_that_are_known() -> None:
     demand("onnxruntime")
     proto = graph("GRU", "bidirectional", "x W R B fixed")

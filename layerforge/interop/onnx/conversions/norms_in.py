@@ -63,8 +63,8 @@ def layer_normalization(site: Site) -> None:
         raise site.unsupported("its scale or bias is computed by the net")
     bias = site.has(2) and not _is_constant(site, 2, 0)
     affine = bias or (site.has(1) and not _is_constant(site, 1, 1))
-    options = {} if affine else {"elementwise_affine": False}
-    site.emit("LayerNorm", x, normalized_shape=over[0] if len(over) == 1 else list(over), eps=eps, bias=bias or not affine, **options)
+    options = {"bias": bias} if affine else {"elementwise_affine": False}
+    site.emit("LayerNorm", x, normalized_shape=over[0] if len(over) == 1 else list(over), eps=eps, given=options)
     if affine:
         _spread(site, "weight", site.known(1), over)
     if bias:

@@ -41,19 +41,21 @@ def recurrent(site: Site) -> None:
         raise site.invalid(f"direction is {direction!r}", hint="forward, reverse, bidirectional")
     passes = 2 if direction == "bidirectional" else 1
     options = _functions(site, cell, passes)
-    w, r = _numbers(site, 1, "W"), _numbers(site, 2, "R")
+    w, r = site.constant(1, "W"), site.constant(2, "R")
     size = r.shape[-1]
     if w.ndim != 3 or r.ndim != 3 or r.shape != (passes, len(cell.blocks) * size, size) or w.shape[:2] != r.shape[:2]:
         raise site.invalid(f"W has shape {w.shape} and R {r.shape}, for {passes} direction(s)")
-    if site.attributes.integer("hidden_size", size) != size:
-        raise site.invalid(f"hidden_size is {site.attributes.integer('hidden_size', size)}, R has {size} features")
+    told = site.attributes.integer("hidden_size", size)
+    if told != size:
+        raise site.invalid(f"hidden_size is {told}, R has {size} features")
     biases = _biases(site, passes, len(cell.blocks) * size)
     options |= {"hidden_size": size, "bidirectional": passes == 2, "bias": biases is not None}
-    options["recurrent_bias"] = biases is None or bool(biases[1].any() or not biases[0].any())
+    both = biases is None or bool(biases[1].any() or not biases[0].any())  # else as Keras, which has one
+    options["recurrent_bias"] = both
     bottoms = _bottoms(site, cell, layout, direction == "reverse")
     options["initial_states"] = len(bottoms) > 2 or (len(bottoms) == 2 and bottoms[1].ndim == 3)
     tops = _run(site, bottoms, options, own and direction != "reverse")
-    _fill(site, cell, w, r, biases if options["bias"] else None, options["recurrent_bias"])
+    _fill(site, cell, biases is not None, both)
     if not own or direction == "reverse":
         _hand_out(site, tops, own, layout, passes, direction == "reverse")
 
@@ -79,15 +81,11 @@ def _functions(site: Site, cell: Cell, passes: int) -> dict[str, object]:
     return {"nonlinearity": "relu"} if relu else {}
 
 
-def _numbers(site: Site, i: int, what: str) -> np.ndarray:
-    return site.constant(i, what)
-
-
 def _biases(site: Site, passes: int, height: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Biases of the inputs and of the states, each (directions, gates · H)."""
     if not site.has(3):
         return None
-    b = _numbers(site, 3, "B")
+    b = site.constant(3, "B")
     if b.shape != (passes, 2 * height):
         raise site.invalid(f"B has shape {b.shape}, expected {(passes, 2 * height)}")
     return b[:, :height], b[:, height:]
@@ -159,17 +157,22 @@ def _run(site: Site, bottoms: list[Stream], options: dict[str, object], direct: 
     return site.emit(site.node.op, bottoms, tops=tops, given=options)
 
 
-def _fill(
-    site: Site, cell: Cell, w: np.ndarray, r: np.ndarray, biases: tuple[np.ndarray, np.ndarray] | None, both: bool
-) -> None:
+def _fill(site: Site, cell: Cell, biased: bool, both: bool) -> None:
     """The parameters of each direction, gates in our order."""
-    for number, end in zip(range(len(w)), ENDS, strict=False):
-        site.param(f"weight_ih_l0{end}", _ordered(w[number], cell))
-        site.param(f"weight_hh_l0{end}", _ordered(r[number], cell))
-        if biases is not None:
-            site.param(f"bias_ih_l0{end}", _ordered(biases[0][number], cell))
-            if both:
-                site.param(f"bias_hh_l0{end}", _ordered(biases[1][number], cell))
+    for number, end in zip(range(site.known(1).shape[0]), ENDS, strict=False):
+        site.param(f"weight_ih_l0{end}", _part(site.known(1), number, slice(None), cell))
+        site.param(f"weight_hh_l0{end}", _part(site.known(2), number, slice(None), cell))
+        half = site.known(3).shape[1] // 2 if biased else 0
+        if biased:
+            site.param(f"bias_ih_l0{end}", _part(site.known(3), number, slice(half), cell))
+        if biased and both:
+            site.param(f"bias_hh_l0{end}", _part(site.known(3), number, slice(half, None), cell))
+
+
+def _part(value: Known, number: int, rows: slice, cell: Cell) -> Known:
+    """Rows of a direction in our order. Operators with the same numbers share them, as all know whose part they are."""
+    name = f"{value.origin[0]}[{number}, {rows.start or 0}]" if value.origin[0] else ""
+    return Known(tuple(_ordered(array[number, rows], cell) for array in value.arrays), value.learned, (name, ()))
 
 
 def _ordered(array: np.ndarray, cell: Cell) -> np.ndarray:
@@ -181,7 +184,6 @@ def _ordered(array: np.ndarray, cell: Cell) -> np.ndarray:
 def _hand_out(site: Site, tops: list[Stream], own: bool, layout: int, passes: int, reverse: bool) -> None:
     """What the node makes of y (N, T, directions · H) and of the last states (N, directions, H)."""
     y, *states = tops
-    last = [top for top in site.tops if top]
     if site.tops[0]:
         if reverse:
             end = [site.tops[0]] if own else None
@@ -198,4 +200,3 @@ def _hand_out(site: Site, tops: list[Stream], own: bool, layout: int, passes: in
         if j < len(site.tops) and site.tops[j]:
             kind = ("Identity", {}) if own or layout else ("Permute", {"dims": [1, 0, 2]})
             site.emit(kind[0], state, part=f"last{j}", tops=[site.tops[j]], given=kind[1])
-    assert last

@@ -14,11 +14,13 @@ from ..values import Value
 from . import activations, attention, linear, movements, multihead, norms, plumbing, recurrent
 from .looking import Look, Patterns
 
-SHORTER: Patterns = {op: [movements.shortened] for op in movements.ALL} | {"Concat": [movements.rejoined]}
+SHORTER: Patterns = {**{op: [movements.shortened] for op in movements.ALL}, "Concat": [movements.rejoined]}
 PASSES: list[Patterns] = [
     {
-        "Mul": [norms.layer_norm, norms.rms_norm, norms.scale, activations.gelu, activations.silu]
-        + [activations.mish, activations.hard_swish],
+        "Mul": [
+            *(norms.layer_norm, norms.rms_norm, norms.scale),
+            *(activations.gelu, activations.silu, activations.mish, activations.hard_swish),
+        ],
         "Div": [norms.layer_norm, norms.rms_norm, activations.hard_swish],
         "Add": [norms.layer_norm_spread, norms.bias],
         "MatMul": [attention.attention],

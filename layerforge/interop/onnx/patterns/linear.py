@@ -9,6 +9,7 @@ import numpy as np
 from ..graph import Node
 from ..values import Known
 from .looking import Look
+from .looking import turned as axes_turned
 
 
 @dataclass
@@ -53,7 +54,7 @@ def _matrix(look: Look, name: str) -> Known | None:
 
 
 def over_last_axis(look: Look, node: Node) -> list[Node] | None:
-    """A linear map over the last axis, written as one of rows: all other axes are joined before and parted behind it."""
+    """A linear map over the last axis, written as one of rows: the other axes are joined before and parted behind."""
     below = look.maker(node.inputs[0], "Gemm", "MatMul", "Add")
     linear = None if below is None else linear_of(look, node.inputs[0])
     before = None if linear is None else look.maker(linear.x, "Reshape", "Flatten")
@@ -69,7 +70,7 @@ def over_last_axis(look: Look, node: Node) -> list[Node] | None:
     if below is not None and below.op == "Gemm" and below.attributes.get("transB", 0):
         turned = [Node("Transpose", [weight], [look.fresh(weight, "transposed")], {"perm": [1, 0]})]
         weight = turned[0].outputs[0]
-        look.values[weight] = look.values[linear.names[0]].transposed((1, 0))
+        look.values[weight] = axes_turned(look.values[linear.names[0]], (1, 0))
     look.values[product] = look.values[node.outputs[0]]
     name = linear.names[0] if linear.bias is None else linear.names[1]
     if linear.bias is None:

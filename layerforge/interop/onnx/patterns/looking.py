@@ -36,6 +36,7 @@ class Look:
     readers   which nodes read it, of those that the net computes
     taken     names of values
     first     constants that patterns have made, which come before all nodes
+    variants  in how many sizes of the inputs values are known
     """
 
     graph: OnnxGraph
@@ -44,8 +45,11 @@ class Look:
     readers: dict[str, list[Node]] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     first: list[Node] = field(default_factory=list)
+    variants: int = 1
 
     def __post_init__(self) -> None:
+        known = [shapes for name in self.values if (shapes := self.shapes(name)) is not None]
+        self.variants = max(map(len, known), default=1)
         self.taken |= {*self.graph.initializers, *(value.name for value in self.graph.inputs)}
         for node in self.graph.nodes:
             self._enter(node)
@@ -151,11 +155,6 @@ class Look:
         self.graph.initializers[name] = np.ascontiguousarray(array)
         self.values[name] = Known((array,) * self.variants, name, (name, ()))
         return name
-
-    @property
-    def variants(self) -> int:
-        """How many there are."""
-        return max((len(shapes) for name in self.values if (shapes := self.shapes(name)) is not None), default=1)
 
     # Taking the place ---------------------------------------------------------------------------------------------
 

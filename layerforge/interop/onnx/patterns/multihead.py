@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..graph import Node
-from .linear import linear_of
+from .linear import Linear, linear_of
 from .looking import OWN, Look, reshaped, shape_of
 from .movements import Places, places, source_of, transposed
 
@@ -23,6 +24,7 @@ class Projection:
     weight: np.ndarray
     bias: np.ndarray | None
     names: list[str]
+    rows: list[int]
 
 
 def multihead(look: Look, node: Node) -> list[Node] | None:
@@ -44,6 +46,8 @@ def multihead(look: Look, node: Node) -> list[Node] | None:
     found, back = [part for part in parts if part is not None], places(look, out.x, joined)
     if len(found) < 3 or len({part.bias is None for part in found} | {out.bias is None}) > 1 or back is None:
         return None
+    if not _are_apart(look, found, out):
+        return None
     features, orders = _joined(back, shapes)
     width, size = shapes[0][1] * shapes[0][3], len(out.weight)
     orders = orders.intersection(*(part.orders for part in found))
@@ -51,7 +55,7 @@ def multihead(look: Look, node: Node) -> list[Node] | None:
         return None
     weight = np.empty_like(out.weight)
     weight[:, features] = out.weight
-    return _nodes(look, node, attention, found, Projection(out.x, orders, weight, out.bias, out.names))
+    return _nodes(look, node, attention, found, Projection(out.x, orders, weight, out.bias, out.names, []))
 
 
 def _has_bias_above(look: Look, node: Node) -> bool:
@@ -76,7 +80,14 @@ def _projection(look: Look, name: str) -> Projection | None:
         orders &= _orders(rows[:, 0, :, 0])
     chosen = features[0, :, 0].reshape(-1)
     bias = None if linear.bias is None else linear.bias[chosen]
-    return Projection(linear.x, orders, linear.weight[chosen], bias, linear.names)
+    return Projection(linear.x, orders, linear.weight[chosen], bias, linear.names, chosen.tolist())
+
+
+def _are_apart(look: Look, parts: list[Projection], out: Linear) -> bool:
+    """Whether each learned number is used once: what is learned for two purposes would become two."""
+    used = [(part.names[0], row) for part in parts for row in part.rows]
+    alone = all(len(look.readers.get(name, ())) == 1 for part in (*parts, out) for name in part.names)
+    return alone and len(set(used)) == len(used)
 
 
 def _joined(back: Places, shapes: tuple[tuple[int, ...], ...]) -> tuple[np.ndarray | None, Orders]:
@@ -140,9 +151,11 @@ def _nodes(look: Look, node: Node, attention: Node, parts: list[Projection], out
     return made
 
 
-def _samples_in_front(look: Look, x: str, shapes: list[tuple[int, ...]], order: str, made: list[Node]) -> str | None:
+def _samples_in_front(
+    look: Look, x: str, shapes: Sequence[tuple[int, ...]], order: str, made: list[Node]
+) -> str | None:
     """The name of x as (N, L, E), after the nodes that make it so."""
-    steps_first = [(b, a, c) for a, b, c in shapes] if order == "time" else shapes
+    steps_first = [(b, a, c) for a, b, c in shapes] if order == "time" else [*shapes]
     if look.shapes(x) != tuple(steps_first):
         shape = shape_of(look, steps_first, x)
         if shape is None:

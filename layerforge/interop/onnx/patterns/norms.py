@@ -151,8 +151,6 @@ def _features(look: Look, name: str, norm: Node) -> str | None:
         return None
     if known.ndim == count:
         return name
-    return (
-        look.learned(known.array.reshape(known.shape[-count:]), name, "features")
-        if set(known.shape[:-count]) == {1}
-        else None
-    )
+    if set(known.shape[:-count]) != {1} or len(look.readers.get(name, ())) != 1:
+        return None
+    return look.learned(known.array.reshape(known.shape[-count:]), name, "features")

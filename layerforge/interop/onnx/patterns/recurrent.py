@@ -64,7 +64,7 @@ def _unfolded(look: Look, name: str, output: str, shapes: list[tuple[int, ...]])
 
 
 @dataclass(frozen=True)
-class Step:
+class UnrolledStep:
     """A step of an RNN: h = op(below + W before + b)."""
 
     op: str
@@ -94,14 +94,14 @@ def unrolled(look: Look, node: Node) -> list[Node] | None:
     return _as_layer(look, node, first, inputs)
 
 
-def _step(look: Look, name: str) -> Step | None:
+def _step(look: Look, name: str) -> UnrolledStep | None:
     """What a value is, if it is a step."""
     node = look.maker(name, "Tanh", "Relu")
     added = None if node is None else look.maker(node.inputs[0], "Add")
     for state, below in (added.inputs, added.inputs[::-1]) if added is not None else ():
         source, along = source_of(look, below), linear_of(look, state)
         if node is not None and along is not None and source != below and linear_of(look, source) is not None:
-            return Step(node.op, along.x, along, below, source)
+            return UnrolledStep(node.op, along.x, along, below, source)
     return None
 
 
@@ -118,7 +118,7 @@ def _are_steps(look: Look, parts: list[str], source: str, wanted: list[tuple[int
     return True
 
 
-def _as_layer(look: Look, node: Node, first: Step, inputs: Linear) -> list[Node] | None:
+def _as_layer(look: Look, node: Node, first: UnrolledStep, inputs: Linear) -> list[Node] | None:
     """The layer between changes of axes, and the last state."""
     along, initial, name = first.along, first.before, node.outputs[0]
     known = look.known(initial)
