@@ -231,7 +231,7 @@ class _Walk:
         if not name:
             return
         value = site.outputs.get(j)
-        if value is None and site.tops[j]:
+        if value is None and j < len(site.tops) and site.tops[j]:
             streams = [one for one in site.inputs if isinstance(one, Stream)]
             specs = streams[0].specs if streams else (Spec((1,)),) * self.count
             value = site.streams.get(site.tops[j], Stream(site.tops[j], specs, guessed=True))
