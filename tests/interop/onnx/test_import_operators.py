@@ -266,8 +266,9 @@ def test_conv_along_one_and_three_axes() -> None:
 
 TRANSPOSED = [
     {}, {"strides": [2, 3]}, {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 0]},
-    {"pads": [0, 1, 1, 0]}, {"dilations": [2, 1]}, {"strides": [2, 2], "auto_pad": "SAME_UPPER"}, {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
-    {"strides": [2, 2], "output_shape": [12, 11]}, {"group": 2}, {"strides": [3, 2], "output_shape": [18, 12]},
+    {"pads": [0, 1, 1, 0]}, {"dilations": [2, 1]}, {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+    {"strides": [2, 2], "auto_pad": "SAME_LOWER"}, {"strides": [2, 2], "output_shape": [12, 11]}, {"group": 2},
+    {"strides": [3, 2], "output_shape": [18, 12]},
 ]  # fmt: skip
 
 
