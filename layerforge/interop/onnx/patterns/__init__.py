@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ....schema.errors import DataError
 from ..graph import OnnxGraph
 from ..values import Value
 from . import activations, attention, linear, movements, multihead, norms, plumbing, recurrent
@@ -37,10 +38,15 @@ def rewrite(graph: OnnxGraph, values: Mapping[str, Value]) -> OnnxGraph:
     """The same function with the operators that groups of nodes stand for.
 
     values   what is known of the graph's values, as `translate` has found out
+
+    A graph that cannot be run stays as it is: the translation says why.
     """
     own = replace(graph, nodes=list(graph.nodes), initializers=dict(graph.initializers))
     plumbing.bypassed(own, dict(values))
     look = Look(own, dict(values))
-    for patterns in PASSES:
-        look.replace(patterns)
+    try:
+        for patterns in PASSES:
+            look.replace(patterns)
+    except DataError:
+        return graph
     return own
