@@ -223,7 +223,7 @@ class _Walk:
         except FAILURES as problem:  # of a graph that is no valid one
             self._failed(site, entry, site.invalid(f"it cannot be imported: {type(problem).__name__}: {problem}"))
         entry.becomes = [(made.name, str(made.item["type"])) for made in site.made]
-        entry.notes += site.notes
+        entry.notes += [node.note, *site.notes] if node.note else site.notes
         for j, name in enumerate(site.names):
             self._settle(site, j, name)
         self.done.layers += [made.item for made in site.made]

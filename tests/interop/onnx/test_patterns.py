@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.onnx_graphs import compare, drawn, model, node
+from support.onnx_graphs import compare, drawn, imported, model, node
 from support.tools import demand
+
+from layerforge.schema.errors import LayerForgeError
 
 ROOT, TANH = math.sqrt(0.5), math.sqrt(2 / math.pi)
 
@@ -321,3 +323,38 @@ def test_a_linear_map_of_rows_is_one_over_the_last_axis() -> None:
     arrays = {"w": drawn((5, 4)), "b": drawn((5,)), "rows": np.array([-1, 4]), "back": np.array([-1, 3, 5])}
     lines = "a = Reshape x rows\nc = Gemm a w b transB=1\ny = Reshape c back"
     assert checked(graph(lines, **arrays)) == ["Linear"]
+
+
+# Graphs that are no good ------------------------------------------------------------------------------------------
+
+
+def test_products_of_products_take_no_time() -> None:
+    lines = "\n".join(f"a{i + 1} = Mul a{i} a{i}" for i in range(1, 60))
+    assert checked(graph(f"a1 = Sigmoid x\n{lines}\ny = Sigmoid a60")) == ["Sigmoid", *["Mul"] * 59, "Sigmoid"]
+
+
+@pytest.mark.parametrize("op", ["Mul", "Div", "Add", "MatMul", "Concat", "Reshape", "Transpose", "LSTM", "Gemm"])
+@pytest.mark.parametrize("names", ["", "x", "x - x", "x x x x"])
+def test_operators_with_other_inputs_than_they_have_are_told_of(op: str, names: str) -> None:
+    demand("onnx")
+    proto = model([node(op, names)], {"x": ["N", 3, 4]}, ["y"])
+    try:
+        imported(proto)
+    except LayerForgeError as error:
+        assert op in str(error) or "x" in str(error)
+
+
+@pytest.mark.parametrize("told", [{"perm": [0, 1]}, {"perm": [0, 1, 7]}, {"perm": "no"}, {"perm": 3}])
+def test_attributes_of_another_kind_are_told_of(told: dict[str, Any]) -> None:
+    demand("onnx")
+    chain = [node("Transpose", "x", "a", perm=[1, 0, 2]), node("Transpose", "a", "y", **told)]
+    with pytest.raises(LayerForgeError):
+        imported(model(chain, {"x": ["N", 3, 4]}, ["y"]))
+
+
+def test_the_report_says_which_nodes_a_layer_stands_for() -> None:
+    made = imported(graph(LAYER_NORM, **AFFINE))
+    (entry,) = made.report.entries
+    assert entry.becomes == [("y", "LayerNorm")]
+    assert entry.notes[0].startswith("stands for 9 nodes: ")
+    assert {"ReduceMean", "Sub", "Pow", "Sqrt", "Div", "Mul", "Add"} <= set(entry.notes[0].replace(",", "").split())

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from ..folding import FAILURES
 from ..graph import Node, OnnxGraph
 from ..naming import base_of
 from ..ordering import put_in_order, used
 from ..values import Known, Value
 
 OWN = "layerforge"  # the domain of operators that are layers of ours, and none of ONNX's
+DEPTH = 5  # products within one another that are taken apart
 FREE = ("Identity", "Transpose", "Reshape")  # cost nothing: what they take the place of may have other readers
 
 Pattern = Callable[["Look", Node], list[Node] | None]
@@ -37,6 +39,7 @@ class Look:
     taken     names of values
     first     constants that patterns have made, which come before all nodes
     variants  in how many sizes of the inputs values are known
+    origins   of new nodes, by their identity: the nodes of the file that they stand for
     """
 
     graph: OnnxGraph
@@ -46,6 +49,7 @@ class Look:
     taken: set[str] = field(default_factory=set)
     first: list[Node] = field(default_factory=list)
     variants: int = 1
+    origins: dict[int, list[Node]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = [shapes for name in self.values if (shapes := self.shapes(name)) is not None]
@@ -110,25 +114,21 @@ class Look:
                 return value, number
         return None
 
-    def factors(self, name: str) -> tuple[float, list[str]]:
+    def factors(self, name: str, depth: int = DEPTH) -> tuple[float, list[str]]:
         """A value as a number times values: products, quotients by numbers and changes of sign, taken apart."""
-        node = self.maker(name, "Mul", "Div", "Neg")
-        number = self.number(name)
+        number, node = self.number(name), self.maker(name, "Mul", "Div", "Neg")
         if number is not None:
             return number, []
-        if node is None:
+        if node is None or not depth:
             return 1.0, [name]
-        if node.op == "Div":
-            below = self.number(node.inputs[1])
-            if not below:
-                return 1.0, [name]
-            number, rest = self.factors(node.inputs[0])
-            return number / below, rest
+        first, rest = self.factors(node.inputs[0], depth - 1)
         if node.op == "Neg":
-            number, rest = self.factors(node.inputs[0])
-            return -number, rest
-        parts = [self.factors(one) for one in node.inputs]
-        return parts[0][0] * parts[1][0], parts[0][1] + parts[1][1]
+            return -first, rest
+        if node.op == "Mul":
+            second, more = self.factors(node.inputs[1], depth - 1)
+            return first * second, rest + more
+        below = self.number(node.inputs[1])
+        return (first / below, rest) if below else (1.0, [name])
 
     # Making -------------------------------------------------------------------------------------------------------
 
@@ -170,6 +170,7 @@ class Look:
                 continue
             made, inner = found
             gone |= {id(one) for one in inner}
+            self._tell(made, inner)
             for one in inner:
                 self._leave(one)
             for one in made:
@@ -180,11 +181,22 @@ class Look:
         self.drop_unread()
         put_in_order("the graph", self.graph)
 
+    def _tell(self, made: list[Node], inner: list[Node]) -> None:
+        """Say of the new nodes which ones of the file they stand for."""
+        stand_for = [old for one in inner[::-1] for old in self.origins.get(id(one), [one])]
+        for one in made:
+            if one.op not in FREE and len(stand_for) > 1:
+                self.origins[id(one)] = stand_for
+                one.note = f"stands for {len(stand_for)} nodes: {', '.join(dict.fromkeys(old.op for old in stand_for))}"
+
     def _found(self, patterns: Patterns, node: Node) -> tuple[list[Node], list[Node]] | None:
         if node.domain not in ("", OWN):
             return None
         for pattern in patterns.get(node.op, ()):
-            made = pattern(self, node)
+            try:
+                made = pattern(self, node)
+            except FAILURES:  # no valid node: the translation says why
+                continue
             if made is None:
                 continue
             inner = [node] if all(one.op in FREE for one in made) else self._inside(node, made)

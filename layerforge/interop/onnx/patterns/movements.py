@@ -20,6 +20,7 @@ ALL = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")  #
 SOME = (*ALL, "Slice", "Split", "Gather")  # those that leave numbers out
 LARGEST = 1 << 23  # numbers that are sent through a chain
 AXES = 6  # of which all orders are tried
+FIRST = 256  # numbers that are compared first
 
 Places = tuple[np.ndarray, ...]  # where each number was in the source, in each variant
 
@@ -98,12 +99,10 @@ def _moved(look: Look, source: str, found: Places, node: Node) -> list[Node] | N
     """A Transpose, a Reshape or both that put the numbers of the source where they were found."""
     shapes = look.shapes(source) or ()
     ndim = len(shapes[0])
+    counted = [np.arange(one.size, dtype=np.int32).reshape(shape) for one, shape in zip(found, shapes, strict=True)]
     for order in permutations(range(ndim)) if ndim <= AXES else [tuple(range(ndim))]:
-        moved = [
-            np.arange(one.size, dtype=np.int32).reshape(shape).transpose(order)
-            for one, shape in zip(found, shapes, strict=True)
-        ]
-        if all(np.array_equal(a.reshape(-1), b.reshape(-1)) for a, b in zip(moved, found, strict=True)):
+        moved = [one.transpose(order) for one in counted]
+        if all(_same_order(a, b) for a, b in zip(moved, found, strict=True)):
             break
     else:
         return None
@@ -119,6 +118,11 @@ def _moved(look: Look, source: str, found: Places, node: Node) -> list[Node] | N
         target = look.constant(np.array(shape, np.int64), node.outputs[0], "shape")
         made.append(Node("Reshape", [name, target], node.outputs, {}, node.name))
     return made or [Node("Identity", [name], node.outputs, {}, node.name)]
+
+
+def _same_order(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have the same numbers in row-major order; most that have not differ early."""
+    return np.array_equal(a.flat[:FIRST], b.flat[:FIRST]) and np.array_equal(a.reshape(-1), b.reshape(-1))
 
 
 def transposed(look: Look, name: str, order: tuple[int, ...], output: str = "", called: str = "") -> Node:
