@@ -19,6 +19,7 @@ from ...schema.errors import raise_all
 from ..fidelity import Report
 from .graph import OnnxGraph
 from .patterns import rewrite
+from .patterns.contrib import expanded
 from .reading import load_graph
 from .translation import Translation, translate
 
@@ -83,6 +84,7 @@ def of_graph(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] 
 
 def _attempts(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] | None) -> Iterator[Translation]:
     """Translations in the order in which they are wanted: patterns recognised, and all dynamic lengths left open."""
+    graph = expanded(graph)
     for only_batch in (False, True):
         plain = translate(graph, source, inputs, only_batch=only_batch)
         yield translate(rewrite(graph, plain.values), source, inputs, only_batch=only_batch)

@@ -358,3 +358,72 @@ def test_the_report_says_which_nodes_a_layer_stands_for() -> None:
     assert entry.becomes == [("y", "LayerNorm")]
     assert entry.notes[0].startswith("stands for 9 nodes: ")
     assert {"ReduceMean", "Sub", "Pow", "Sqrt", "Div", "Mul", "Add"} <= set(entry.notes[0].replace(",", "").split())
+
+
+# Operators of ONNX Runtime ----------------------------------------------------------------------------------------
+
+RUNTIME = {"com.microsoft": 1}
+
+
+def of_runtime(op: str, inputs: str, arrays: dict[str, Any], outputs: str = "y", **told: Any) -> Any:
+    """A model of one operator of ONNX Runtime's."""
+    made = node(op, inputs, outputs, domain="com.microsoft", **told)
+    return model([made], {"x": ["N", 5, 6]}, outputs.replace("- ", "").split(), arrays, domains=RUNTIME)
+
+
+@pytest.mark.parametrize(
+    ("proto", "wanted"),
+    [
+        (of_runtime("Gelu", "x", {}), ["GELU"]),
+        (of_runtime("FastGelu", "x", {}), ["GELU"]),
+        (of_runtime("BiasGelu", "x b", {"b": drawn((6,))}), ["Bias", "GELU"]),
+        (of_runtime("QuickGelu", "x", {}, alpha=1.5), ["SiLU"]),
+        (of_runtime("FusedMatMul", "x w", {"w": drawn((6, 3))}, alpha=0.3), ["Linear", "Pow"]),
+        (
+            of_runtime("SkipLayerNormalization", "x x s b c", {k: drawn((6,), i) for i, k in enumerate("sbc")}),
+            ["Add", "Bias", "LayerNorm"],
+        ),
+        (
+            of_runtime("SkipLayerNormalization", "x x s", {"s": drawn((6,))}, "y - - z"),
+            ["Add", "LayerNorm"],
+        ),
+        (
+            of_runtime("SkipSimplifiedLayerNormalization", "x x s", {"s": drawn((6,))}, epsilon=1e-5),
+            ["Add", "RMSNorm"],
+        ),
+    ],
+    ids=lambda one: one[0] if isinstance(one, list) else one.graph.node[0].op_type,
+)
+def test_operators_of_onnx_runtime(proto: Any, wanted: list[str]) -> None:
+    demand("onnxruntime")
+    found = types(compare(proto, {"x": drawn((2, 5, 6))}, {"x": drawn((3, 5, 6))}))
+    assert [one for one in found if one != "Identity"] == wanted
+
+
+@pytest.mark.parametrize("causal", [0, 1])
+def test_attention_of_onnx_runtime(causal: int) -> None:
+    demand("onnxruntime")
+    arrays = {"w": drawn((6, 18), 1), "b": drawn((18,), 2), "o": drawn((6, 6), 3), "c": drawn((6,), 4)}
+    cell = node("Attention", "x w b", "z", domain="com.microsoft", num_heads=2, unidirectional=causal)
+    behind = [node("MatMul", "z o", "p"), node("Add", "p c", "y")]
+    proto = model([cell, *behind], {"x": ["N", 5, 6]}, ["y"], arrays, domains=RUNTIME)
+    made = compare(proto, {"x": drawn((2, 5, 6))}, {"x": drawn((3, 5, 6))})
+    (layer,) = made.config["net"]
+    assert layer["type"] == "MultiheadAttention"
+    assert layer.get("causal", False) is bool(causal)
+
+
+def test_multi_head_attention_of_onnx_runtime() -> None:
+    demand("onnxruntime")
+    cell = node("MultiHeadAttention", "q k v", domain="com.microsoft", num_heads=3, scale=0.4)
+    proto = model([cell], {name: ["N", 5, 6] for name in "qkv"}, ["y"], domains=RUNTIME)
+    made = compare(proto, {name: drawn((2, 5, 6), i) for i, name in enumerate("qkv")})
+    assert types(made).count("ScaledDotProductAttention") == 1
+
+
+def test_a_mask_of_onnx_runtimes_attention_is_refused() -> None:
+    demand("onnx")
+    cell = node("Attention", "x w b m", "y", domain="com.microsoft", num_heads=2)
+    arrays = {"w": drawn((6, 18), 1), "b": drawn((18,), 2), "m": np.array([3, 4], np.int32)}
+    with pytest.raises(LayerForgeError, match="Attention"):
+        imported(model([cell], {"x": [2, 5, 6]}, ["y"], arrays, domains=RUNTIME))

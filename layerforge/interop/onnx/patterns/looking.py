@@ -39,7 +39,7 @@ class Look:
     taken     names of values
     first     constants that patterns have made, which come before all nodes
     variants  in how many sizes of the inputs values are known
-    origins   of new nodes, by their identity: the nodes of the file that they stand for
+    origins   new nodes by their identity, each with the nodes of the file that it stands for
     """
 
     graph: OnnxGraph
@@ -49,7 +49,7 @@ class Look:
     taken: set[str] = field(default_factory=set)
     first: list[Node] = field(default_factory=list)
     variants: int = 1
-    origins: dict[int, list[Node]] = field(default_factory=dict)
+    origins: dict[int, tuple[Node, list[Node]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = [shapes for name in self.values if (shapes := self.shapes(name)) is not None]
@@ -183,10 +183,10 @@ class Look:
 
     def _tell(self, made: list[Node], inner: list[Node]) -> None:
         """Say of the new nodes which ones of the file they stand for."""
-        stand_for = [old for one in inner[::-1] for old in self.origins.get(id(one), [one])]
+        stand_for = [old for one in inner[::-1] for old in self.origins.get(id(one), (one, [one]))[1]]
         for one in made:
             if one.op not in FREE and len(stand_for) > 1:
-                self.origins[id(one)] = stand_for
+                self.origins[id(one)] = (one, stand_for)
                 one.note = f"stands for {len(stand_for)} nodes: {', '.join(dict.fromkeys(old.op for old in stand_for))}"
 
     def _found(self, patterns: Patterns, node: Node) -> tuple[list[Node], list[Node]] | None:
