@@ -97,6 +97,13 @@ def test_without_patterns_it_is_the_same(op: str, direction: str) -> None:
         same(mine, wanted[name], name)
 
 
+def test_the_size_of_the_state_need_not_be_said() -> None:
+    demand("onnx")
+    said, silent = (node("LSTM", "x W R B", "y", **told) for told in ({"hidden_size": H}, {}))
+    first, second = (imported(model([one], {"x": [T, N, D]}, ["y"], weights("LSTM", 1))) for one in (said, silent))
+    assert first.config == second.config
+
+
 def test_relu_of_an_rnn() -> None:
     demand("onnxruntime")
     proto = graph("RNN", "bidirectional", activations=["Relu", "Relu"])

@@ -137,7 +137,7 @@ def _heads(w: Writing, parts: list[str], causal: bool) -> None:
     shape = w.constant(0, 0, int(w.number("num_heads", 1)), -1)
     q, k, v = (w.op("Transpose", w.op("Reshape", part, shape), perm=[0, 2, 1, 3]) for part in parts)
     scale = float(w.number("scale", 0.0))
-    told = {"causal": int(causal)} | ({"scale": scale} if scale else {})
+    told: dict[str, Any] = {"causal": int(causal)} | ({"scale": scale} if scale else {})
     y = w.op("ScaledDotProductAttention", q, k, v, domain=OWN, **told)
     w.op("Reshape", w.op("Transpose", y, perm=[0, 2, 1, 3]), w.constant(0, 0, -1), to=w.node.outputs[0])
 

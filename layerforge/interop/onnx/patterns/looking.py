@@ -9,6 +9,7 @@ where it is not the pattern. The last node and all that only it needs are then g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -253,8 +254,9 @@ def turned(value: Value, order: Sequence[int]) -> Value:
 
 
 def reshaped(value: Value, shapes: Sequence[tuple[int, ...]]) -> Value:
-    """What is known of a blob in another shape, given for each variant."""
-    assert not isinstance(value, Known)
+    """What is known of a blob in another shape, given for each variant. Errors: ValueError where sizes differ."""
+    if isinstance(value, Known) or any(s.size != math.prod(one) for s, one in zip(value.specs, shapes, strict=True)):
+        raise ValueError(f"a value of shape {shapes} is no blob with as many numbers")
     return replace(value, specs=tuple(spec.with_shape(one) for spec, one in zip(value.specs, shapes, strict=True)))
 
 

@@ -86,7 +86,8 @@ def _projection(look: Look, name: str) -> Projection | None:
 def _are_apart(look: Look, parts: list[Projection], out: Linear) -> bool:
     """Whether each learned number is used once: what is learned for two purposes would become two."""
     used = [(part.names[0], row) for part in parts for row in part.rows]
-    alone = all(len(look.readers.get(name, ())) == 1 for part in (*parts, out) for name in part.names)
+    names = [*out.names, *(name for part in parts for name in part.names)]
+    alone = all(len(look.readers.get(name, ())) == 1 for name in names)
     return alone and len(set(used)) == len(used)
 
 
@@ -127,7 +128,7 @@ def _nodes(look: Look, node: Node, attention: Node, parts: list[Projection], out
         if moved is None:
             return None
         inputs.append(moved)
-    base = _base(out.names, node)
+    base = _base(parts, out, node)
     stacked = np.concatenate([part.weight for part in parts])
     biases = [part.bias for part in parts if part.bias is not None]
     names = [
@@ -185,10 +186,12 @@ def _back(look: Look, y: str, name: str, order: str) -> list[Node] | None:
     return [*made, Node("Reshape", [y, look.constant(np.array(shape, np.int64), name, "shape")], [name], {}, name)]
 
 
-def _base(names: list[str], node: Node) -> str:
-    """What the layer is called: as torch's module, where the names of its parameters tell."""
-    for name in names:
+def _base(parts: list[Projection], out: Projection, node: Node) -> str:
+    """What the layer is called: as torch's module, where names of its parameters tell, or after what they share."""
+    for name in out.names:
         for end in (".out_proj.weight", ".out_proj.bias"):
             if name.endswith(end):
                 return name.removesuffix(end)
-    return node.name
+    named = [name.split(".") for one in (*parts, out) for name in one.names if name.endswith((".weight", ".bias"))]
+    shared = [first[0] for first in zip(*named, strict=False) if len(set(first)) == 1]
+    return ".".join([*shared, "attention"]) if len(named) > 1 and shared else node.name

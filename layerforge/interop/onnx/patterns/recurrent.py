@@ -25,8 +25,6 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
     shapes, of_y = look.shapes(node.inputs[0]), look.shapes(outputs[0])
     if node.domain or node.attributes.get("layout", 0) or shapes is None or len(shapes[0]) != 3:
         return None
-    size = node.attributes.get("hidden_size", 0)
-    passes = 2 if node.attributes.get("direction") == "bidirectional" else 1
     if outputs[0] and (of_y is None or any(len(one) != 4 for one in of_y)):
         return None
     before = transposed(look, node.inputs[0], (1, 0, 2))
@@ -48,7 +46,7 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
             made.append(Node("Transpose", [own[j]], [name], {"perm": [1, 0, 2]}, name))
             look.values[own[j]] = turned(look.values[name], (1, 0, 2))
     if outputs[0]:
-        made += _unfolded(look, own[0], outputs[0], [(n, t, passes, size) for t, n, _ in shapes])
+        made += _unfolded(look, own[0], outputs[0], [(n, t, passes, size) for t, passes, n, size in of_y or ()])
     return made
 
 
