@@ -192,6 +192,6 @@ def _base(parts: list[Projection], out: Projection, node: Node) -> str:
         for end in (".out_proj.weight", ".out_proj.bias"):
             if name.endswith(end):
                 return name.removesuffix(end)
-    named = [name.split(".") for one in (*parts, out) for name in one.names if name.endswith((".weight", ".bias"))]
+    named = [name.split(".")[:-1] for one in (*parts, out) for name in one.names if name.endswith((".weight", ".bias"))]
     shared = [first[0] for first in zip(*named, strict=False) if len(set(first)) == 1]
     return ".".join([*shared, "attention"]) if len(named) > 1 and shared else node.name
