@@ -33,6 +33,9 @@ class Shared(Protocol):
     arrays      weights and statistics, by the names of `net.arrays()`
     foreign     whether another program wrote the graph
     count       how many variants there are
+    batch       how many samples there are in each; None where their number is fixed
+    sampled     an input with an axis of samples in front, where there is one
+    ones        a one for each sample, once somebody has asked for it
     casts       index and real versions of blobs that exist already: (blob, role) to stream
     constants   known values that are blobs already, by the identity of their arrays
     owners      (initializer, order of its axes) to the layer's parameter that has its numbers
@@ -45,6 +48,9 @@ class Shared(Protocol):
     owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]]
     foreign: bool
     count: int
+    batch: tuple[int, ...] | None
+    sampled: Stream
+    ones: Stream | None
 
     def unique(self, name: str) -> str:
         """A name that no other blob or layer has."""

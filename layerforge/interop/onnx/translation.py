@@ -127,6 +127,8 @@ class _Walk:
         self.given = {info.name for info in graph.outputs}
         self.names = Names(graph, nodes, set(FORWARD_WORDS))
         self.count = 1  # of variants
+        self.batch: tuple[int, ...] | None = None
+        self.ones: Stream | None = None
         self.rounded = False
 
     # What sites ask for -------------------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ class _Walk:
     def feed(self, shapes: dict[str, Sequence[int]], only_batch: bool) -> None:
         """The inputs of the net, and the numbers that are stored. Errors: ConfigError for lengths that nobody says."""
         graph = self.done.graph
-        sizes = shapes_of(graph.inputs, shapes, only_batch)
+        sizes, counts = shapes_of(graph.inputs, shapes, only_batch)
         self.count = max((len(one) for one in sizes.values()), default=1)
         read = {name for node in needed(graph) for name in {*node.inputs, *names_inside(node)}} | self.given
         for info in graph.inputs:
@@ -173,7 +175,9 @@ class _Walk:
                 raise Unsupported(f"the input '{info.name}' is of type {info.dtype}: tensors of numbers are supported")
             role = "real" if kind == REAL else "index"
             specs = tuple(Spec(shape, role=role) for shape in sizes[info.name])
-            self.values[info.name] = Stream(name, specs, kind)
+            self.values[info.name] = stream = Stream(name, specs, kind)
+            if self.batch is None and counts is not None and tuple(shape[:1] for shape in stream.shapes) == counts:
+                self.batch, self.sampled = tuple(n for (n,) in counts), stream
             self.done.feeds[info.name] = name
             self.done.inputs[name] = {"shape": list(specs[0].shape)} | ({} if role == "real" else {"dtype": "int64"})
         for name, array in graph.initializers.items():

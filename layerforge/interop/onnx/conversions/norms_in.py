@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..importing import Site, imports
@@ -46,9 +48,12 @@ def batch_normalization(site: Site) -> None:
 
 @imports("InstanceNormalization")
 def instance_normalization(site: Site) -> None:
-    """InstanceNorm."""
-    x = site.real(0)
-    site.emit("InstanceNorm", x, eps=_eps(site), affine=True)
+    """InstanceNorm; of one position, whose variance is 0, a GroupNorm with a group for each channel."""
+    x, eps = site.real(0), _eps(site)
+    if any(math.prod(shape[2:]) == 1 for shape in x.shapes):
+        site.emit("GroupNorm", x, num_groups=x.shape[1], eps=eps)
+    else:
+        site.emit("InstanceNorm", x, eps=eps, affine=True)
     _affine(site, x.shape[1])
 
 
