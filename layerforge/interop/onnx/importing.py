@@ -258,6 +258,8 @@ class Site:
             other, more = self._make(name, kind, options, read, names, variant)
             self._demand_same_parameters(made, other)
             every.append(more)
+        if variants == 1:
+            every *= max(1, self.shared.count)
         for spec in specs:
             self.demand_size(spec)
         self.made.append(made)
