@@ -113,6 +113,8 @@ class _Walk:
     def __init__(self, done: Translation) -> None:
         self.done, graph = done, done.graph
         self.opset, self.foreign = graph.opset, not graph.producer.startswith("LayerForge")
+        stored = (array for array in graph.initializers.values() if array.dtype.kind == "f" and array.size > 1)
+        self.constants_learn = self.foreign and not any(True for _ in stored)
         self.arrays = done.arrays
         self.values: dict[str, Value] = {"": Known((np.zeros(0),))}
         self.casts: dict[tuple[str, str], Stream] = {}
@@ -216,6 +218,7 @@ class _Walk:
             if missing:
                 raise site.invalid(f"reads '{missing[0]}', which nothing before it makes")
             self._convert(site)
+            site.freeze()
             unread = attributes.unread()
             if unread:
                 raise site.unsupported(f"the attribute {unread[0]} is not supported")

@@ -20,6 +20,16 @@ def _eps(site: Site, default: float = 1e-5) -> float:
     return eps
 
 
+def _is_plain(site: Site) -> bool:
+    """Whether its factor and summand are constants that change nothing: the layer has none then."""
+    if not site.is_known(1) or (site.has(2) and not site.is_known(2)):
+        return False
+    values = [site.known(i) for i in (1, 2) if site.has(i)]
+    if site.shared.constants_learn or any(value.learned for value in values):
+        return False
+    return bool((values[0].array == 1).all()) and not any(value.array.any() for value in values[1:])
+
+
 def _affine(site: Site, count: int, first: int = 1) -> None:
     for i, name in ((first, "weight"), (first + 1, "bias")):
         value = site.known(i, f"its {'scale' if name == 'weight' else 'bias'}")
@@ -38,8 +48,10 @@ def batch_normalization(site: Site) -> None:
         raise site.unsupported("spatial is 0: statistics of each place")
     site.count(1)
     site.tops = site.tops[:1]
-    site.emit("BatchNorm", x, eps=eps, momentum=round(momentum, 7), use_batch_stats=by_batch)
-    _affine(site, x.shape[1])
+    learns = not _is_plain(site)
+    site.emit("BatchNorm", x, eps=eps, momentum=round(momentum, 7), affine=learns, use_batch_stats=by_batch)
+    if learns:
+        _affine(site, x.shape[1])
     site.state("running_mean", site.constant(3, "its mean"))
     site.state("running_var", site.constant(4, "its variance"))
     if by_batch:
@@ -50,11 +62,13 @@ def batch_normalization(site: Site) -> None:
 def instance_normalization(site: Site) -> None:
     """InstanceNorm; of one position, whose variance is 0, a GroupNorm with a group for each channel."""
     x, eps = site.real(0), _eps(site)
+    learns = not _is_plain(site)
     if any(math.prod(shape[2:]) == 1 for shape in x.shapes):
-        site.emit("GroupNorm", x, num_groups=x.shape[1], eps=eps)
+        site.emit("GroupNorm", x, num_groups=x.shape[1], eps=eps, affine=learns)
     else:
-        site.emit("InstanceNorm", x, eps=eps, affine=True)
-    _affine(site, x.shape[1])
+        site.emit("InstanceNorm", x, eps=eps, affine=learns)
+    if learns:
+        _affine(site, x.shape[1])
 
 
 @imports("LayerNormalization")
@@ -71,7 +85,11 @@ def layer_normalization(site: Site) -> None:
     scale, bias = site.is_known(1), site.has(2)
     if not scale or (bias and not site.is_known(2)):
         raise site.unsupported("its scale or bias is computed by the net")
-    site.emit("LayerNorm", x, normalized_shape=same(over) if len(over) == 1 else list(over), eps=eps, bias=bias)
+    shape = same(over) if len(over) == 1 else list(over)
+    if _is_plain(site):
+        site.emit("LayerNorm", x, normalized_shape=shape, eps=eps, elementwise_affine=False)
+        return
+    site.emit("LayerNorm", x, normalized_shape=shape, eps=eps, bias=bias)
     _spread(site, "weight", site.known(1), over)
     if bias:
         _spread(site, "bias", site.known(2), over)
@@ -83,7 +101,7 @@ def _spread(site: Site, name: str, value: Known, shape: tuple[int, ...]) -> None
         site.param(name, value)
         return
     try:
-        site.param(name, np.broadcast_to(value.array, shape))
+        site.param(name, value.changed(np.broadcast_to(value.array, shape)))
     except ValueError:
         raise site.invalid(f"its {name} has shape {value.shape}, expected {shape}") from None
 
@@ -100,7 +118,7 @@ def group_normalization(site: Site) -> None:
         return
     site.note("the factor and summand of a group are learned for each of its channels here")
     for i, name in ((1, "weight"), (2, "bias")):
-        site.param(name, np.repeat(site.constant(i), x.shape[1] // max(1, groups)))
+        site.param(name, site.known(i).changed(np.repeat(site.constant(i), x.shape[1] // max(1, groups))))
 
 
 @imports("RMSNormalization", "SimplifiedLayerNormalization")
