@@ -83,9 +83,10 @@ def translate(
     except LayerForgeError as error:
         done.errors += flatten(error)
         return done
-    for node in needed(graph):
-        walk.convert(node)
-    walk.finish()
+    with np.errstate(all="ignore"):
+        for node in needed(graph):
+            walk.convert(node)
+        walk.finish()
     return done
 
 
@@ -114,6 +115,8 @@ class _Walk:
     def __init__(self, done: Translation) -> None:
         self.done, graph = done, done.graph
         self.opset, self.foreign = graph.opset, not graph.producer.startswith("LayerForge")
+        stored = (array for array in graph.initializers.values() if array.dtype.kind == "f" and array.size > 1)
+        self.constants_learn = self.foreign and not any(True for _ in stored)
         self.arrays = done.arrays
         self.values = done.values
         self.values[""] = Known((np.zeros(0),))
@@ -129,6 +132,8 @@ class _Walk:
         self.given = {info.name for info in graph.outputs}
         self.names = Names(graph, nodes, set(FORWARD_WORDS))
         self.count = 1  # of variants
+        self.batch: tuple[int, ...] | None = None
+        self.ones: Stream | None = None
         self.rounded = False
 
     # What sites ask for -------------------------------------------------------------------------------------------
@@ -163,7 +168,7 @@ class _Walk:
     def feed(self, shapes: dict[str, Sequence[int]], only_batch: bool) -> None:
         """The inputs of the net, and the numbers that are stored. Errors: ConfigError for lengths that nobody says."""
         graph = self.done.graph
-        sizes = shapes_of(graph.inputs, shapes, only_batch)
+        sizes, counts = shapes_of(graph.inputs, shapes, only_batch)
         self.count = max((len(one) for one in sizes.values()), default=1)
         read = {name for node in needed(graph) for name in {*node.inputs, *names_inside(node)}} | self.given
         for info in graph.inputs:
@@ -175,7 +180,9 @@ class _Walk:
                 raise Unsupported(f"the input '{info.name}' is of type {info.dtype}: tensors of numbers are supported")
             role = "real" if kind == REAL else "index"
             specs = tuple(Spec(shape, role=role) for shape in sizes[info.name])
-            self.values[info.name] = Stream(name, specs, kind)
+            self.values[info.name] = stream = Stream(name, specs, kind)
+            if self.batch is None and counts is not None and tuple(shape[:1] for shape in stream.shapes) == counts:
+                self.batch, self.sampled = tuple(n for (n,) in counts), stream
             self.done.feeds[info.name] = name
             self.done.inputs[name] = {"shape": list(specs[0].shape)} | ({} if role == "real" else {"dtype": "int64"})
         for name, array in graph.initializers.items():
@@ -215,6 +222,7 @@ class _Walk:
             if missing:
                 raise site.invalid(f"reads '{missing[0]}', which nothing before it makes")
             self._convert(site)
+            site.freeze()
             unread = attributes.unread()
             if unread:
                 raise site.unsupported(f"the attribute {unread[0]} is not supported")

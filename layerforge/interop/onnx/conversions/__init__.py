@@ -2,22 +2,22 @@
 of exports and imports.
 """
 
-from . import (
-    arithmetic_in,  # noqa: F401
-    attention_in,  # noqa: F401
-    convolutions_in,  # noqa: F401
-    elementwise,  # noqa: F401
-    elementwise_in,  # noqa: F401
-    indexing_in,  # noqa: F401
-    linear,  # noqa: F401
-    linear_in,  # noqa: F401
-    losses_in,  # noqa: F401
-    norms_in,  # noqa: F401
-    poolings_in,  # noqa: F401
-    recurrent_in,  # noqa: F401
-    reductions_in,  # noqa: F401
-    resizing_in,  # noqa: F401
-    shapes,  # noqa: F401
-    shapes_in,  # noqa: F401
-    sklearn_in,  # noqa: F401
+from . import (  # noqa: F401
+    arithmetic_in,
+    attention_in,
+    convolutions_in,
+    elementwise,
+    elementwise_in,
+    indexing_in,
+    linear,
+    linear_in,
+    losses_in,
+    norms_in,
+    poolings_in,
+    recurrent_in,
+    reductions_in,
+    resizing_in,
+    shapes,
+    shapes_in,
+    sklearn_in,
 )

@@ -5,11 +5,12 @@ Truth is real numbers 0 and 1; comparisons and logic are arithmetic with them, e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..constants import is_learned
+from ..graph import Node
 from ..importing import IMPORTS, REFUSED, Import, Site, imports
 from ..values import BOOL, Known, Stream
 from .common_in import Shape, number, operand, scalar, truth
@@ -18,9 +19,11 @@ FINITE = "exact where no number is infinite or NaN"
 REFUSED.update(dict.fromkeys(("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"), "no layer computes with bits"))
 
 
-def together(site: Site) -> list[Stream]:
-    """The inputs as real blobs that are broadcast."""
+def together(site: Site, number: int | None = None) -> list[Stream]:
+    """The inputs, of which there may have to be a number, as real blobs that are broadcast."""
     count = len(site.inputs)
+    if number is not None and count != number:
+        raise site.invalid(f"takes {number} inputs, it has {count}")
     shapes = _common(site, [site.input(i) for i in range(count)])
     return [site.as_real(operand(site, i, shapes)) for i in range(count)]
 
@@ -50,31 +53,47 @@ def finish(site: Site, kind: str, bottoms: Sequence[Stream], **options: object) 
             raise site.unsupported(f"what it makes has shape {shape}, {spec.shape} here (sizes {variant})")
 
 
-def _per_axis(site: Site, i: int, x: Stream) -> tuple[int, Known] | None:
-    """The axis of x that a learned input belongs to, where it has one number for each place of that axis alone."""
-    if not site.is_known(i):
-        return None
-    value = site.known(i)
-    if not is_learned(site, value) or not value.fixed or value.ndim > x.ndim:
-        return None
+def _per_axis(site: Site, value: Known | None, x: Stream) -> int:
+    """The axis of x that a learned value belongs to, with one number for each place of that axis alone; -1: none."""
+    if value is None or not is_learned(site, value) or not value.fixed or value.ndim > x.ndim:
+        return -1
     long = [axis for axis, n in enumerate(value.shape) if n != 1]
     axis = x.ndim - value.ndim + long[0] if len(long) == 1 else -1
-    if axis < 1 or x.shape[axis] != value.array.size:
-        return None
-    return axis, value
+    return axis if axis > 0 and x.shape[axis] == value.array.size else -1
 
 
 def _scaled(site: Site, kind: str) -> bool:
-    """A factor or a summand for each place of one axis is a Scale or a Bias, which learns it."""
+    """A factor for each place of one axis is a Scale, with an Add behind it that has as many; a summand is a Bias."""
     for i, other in ((1, 0), (0, 1)):
-        x = site.inputs[other]
-        found = _per_axis(site, i, x) if isinstance(x, Stream) and x.dtype != "int64" else None
-        if found is not None:
-            axis, value = found
-            site.emit(kind, site.real(other), dim=axis)
-            site.param("weight" if kind == "Scale" else "bias", value.array.reshape(-1))
-            return True
+        x, value = site.inputs[other], site.inputs[i]
+        if not isinstance(x, Stream) or x.dtype == "int64" or not isinstance(value, Known):
+            continue
+        axis = _per_axis(site, value, x)
+        if axis < 0:
+            continue
+        node, bias = _summand(site, x, axis) if kind == "Scale" else (None, None)
+        if node is not None:
+            site.take_over(node)
+        options = {"bias": True} if bias is not None else {}
+        site.emit(kind, site.real(other), dim=axis, given=options)
+        site.param("weight" if kind == "Scale" else "bias", _row(value))
+        if bias is not None:
+            site.param("bias", _row(bias))
+        return True
     return False
+
+
+def _row(value: Known) -> Known:
+    return value if value.ndim == 1 else value.changed(value.array.reshape(-1))
+
+
+def _summand(site: Site, x: Stream, axis: int) -> tuple[Node | None, Known | None]:
+    """The Add behind a factor which adds something learned for each place of the same axis."""
+    node = site.shared.alone(site.node.outputs[0], "Add")
+    if node is None or node.domain:
+        return None, None
+    bias = site.shared.known(node.inputs[1 - node.inputs.index(site.node.outputs[0])])
+    return (node, bias) if _per_axis(site, bias, x) == axis else (None, None)
 
 
 @imports("Add")
@@ -95,16 +114,19 @@ def mul(site: Site) -> None:
     _line(site, "Mul", lambda c, _: (c, 0.0))
 
 
-def _line(site: Site, kind: str, coefficients: object) -> None:
+def _line(site: Site, kind: str, coefficients: Callable[[float, bool], tuple[float, float]]) -> None:
+    """scale x + shift where one input is a number: `coefficients` says both, of it and whether it comes first."""
+    if len(site.inputs) != 2:
+        raise site.invalid(f"takes 2 inputs, it has {len(site.inputs)}")
     for i in (0, 1):
         value = scalar(site, i)
         if value is not None and np.isfinite(value) and isinstance(site.inputs[1 - i], Stream):
-            scale, shift = coefficients(value, i == 0)  # type: ignore[operator]
+            scale, shift = coefficients(value, i == 0)
             finish(site, "Pow", [site.real(1 - i)], exponent=1.0, scale=scale, shift=shift)
             return
     if kind in ("Add", "Mul") and _scaled(site, {"Add": "Bias", "Mul": "Scale"}[kind]):
         return
-    finish(site, kind, together(site))
+    finish(site, kind, together(site, 2))
 
 
 @imports("Div")
@@ -114,7 +136,7 @@ def div(site: Site) -> None:
     if value and np.isfinite(value) and site.input(0).dtype != "int64":
         site.emit("Pow", site.real(0), exponent=1.0, scale=number(1 / value))
         return
-    finish(site, "Div", together(site))
+    finish(site, "Div", together(site, 2))
 
 
 @imports("Pow")
@@ -124,7 +146,7 @@ def pow_(site: Site) -> None:
     named = {2.0: "Square", 0.5: "Sqrt", -1.0: "Reciprocal", -0.5: "Rsqrt"}
     whole = site.input(0).dtype == "int64"
     if value is None:
-        finish(site, "PowBinary", together(site))
+        finish(site, "PowBinary", together(site, 2))
     elif value in named and not whole:
         site.emit(named[value], site.real(0))
     else:
@@ -159,7 +181,7 @@ def mod(site: Site) -> None:
     """a - b Floor(a / b), which has the sign of b."""
     if site.attributes.flag("fmod"):
         raise site.unsupported("fmod: the rest with the sign of the dividend")
-    a, b = together(site)
+    a, b = together(site, 2)
     (quotient,) = site.emit("Div", [a, b], part="quotient")
     (floor,) = site.emit("Floor", quotient, part="floor")
     (less,) = site.emit("Mul", [floor, b], part="multiple")
@@ -184,35 +206,35 @@ def _opposite(site: Site, truth: Stream) -> None:
 @imports("Greater")
 def greater(site: Site) -> None:
     """Sign(ReLU(a - b))."""
-    a, b = together(site)
+    a, b = together(site, 2)
     _above(site, a, b)
 
 
 @imports("Less")
 def less(site: Site) -> None:
     """Sign(ReLU(b - a))."""
-    a, b = together(site)
+    a, b = together(site, 2)
     _above(site, b, a)
 
 
 @imports("GreaterOrEqual")
 def greater_or_equal(site: Site) -> None:
     """The opposite of Less."""
-    a, b = together(site)
+    a, b = together(site, 2)
     _opposite(site, _above(site, b, a, last=False))
 
 
 @imports("LessOrEqual")
 def less_or_equal(site: Site) -> None:
     """The opposite of Greater."""
-    a, b = together(site)
+    a, b = together(site, 2)
     _opposite(site, _above(site, a, b, last=False))
 
 
 @imports("Equal")
 def equal(site: Site) -> None:
     """1 where a - b is 0."""
-    a, b = together(site)
+    a, b = together(site, 2)
     (less,) = site.emit("Sub", [a, b], part="difference")
     site.note(FINITE)
     _opposite(site, truth(site, less, "opposite"))
@@ -221,19 +243,19 @@ def equal(site: Site) -> None:
 @imports("And")
 def and_(site: Site) -> None:
     """The product of 0 and 1."""
-    site.emit("Mul", [truth(site, one, f"truth{i}") for i, one in enumerate(together(site))], dtype=BOOL)
+    site.emit("Mul", [truth(site, one, f"truth{i}") for i, one in enumerate(together(site, 2))], dtype=BOOL)
 
 
 @imports("Or")
 def or_(site: Site) -> None:
     """The larger of 0 and 1."""
-    site.emit("Maximum", [truth(site, one, f"truth{i}") for i, one in enumerate(together(site))], dtype=BOOL)
+    site.emit("Maximum", [truth(site, one, f"truth{i}") for i, one in enumerate(together(site, 2))], dtype=BOOL)
 
 
 @imports("Xor")
 def xor(site: Site) -> None:
     """The distance of 0 and 1."""
-    both = [truth(site, one, f"truth{i}") for i, one in enumerate(together(site))]
+    both = [truth(site, one, f"truth{i}") for i, one in enumerate(together(site, 2))]
     (less,) = site.emit("Sub", both, part="difference")
     site.emit("Abs", less, dtype=BOOL)
 

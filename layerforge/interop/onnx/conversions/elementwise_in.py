@@ -25,10 +25,9 @@ CASTS = {  # dtypes of ONNX by number: what they are here
     **dict.fromkeys((2, 3, 4, 5, 6, 7, 12, 13), "index"),
     9: "bool",
 }
+LARGEST = 3.4028234663852886e38  # number of float32
 REFUSED.update(
     {
-        "IsInf": "no layer looks for numbers that are not finite",
-        "IsNaN": "no layer looks for numbers that are not finite",
         "Bernoulli": "what it draws is not said by the graph",
     }
 )
@@ -105,7 +104,7 @@ def p_relu(site: Site) -> None:
         behind = (channels,) + (1,) * (x.ndim - 2)
         if count == 1 or (x.ndim > 1 and shape in (behind, (1, *behind))):
             site.emit("PReLU", x, num_parameters=count)
-            site.param("weight", slope.array.reshape(count))
+            site.param("weight", slope.changed(slope.array.reshape(count)))
             return
     (above,) = site.emit("ReLU", x, part="above")
     (turned,) = site.emit("Neg", x, part="turned")
@@ -227,6 +226,31 @@ def atanh(site: Site) -> None:
     (above,) = site.emit("Log", x, part="above", shift=1.0)
     (below,) = site.emit("Log", x, part="below", scale=-1.0, shift=1.0)
     site.emit("Add", [above, below], coeff=[0.5, -0.5])
+
+
+@imports("IsNaN")
+def is_nan(site: Site) -> None:
+    """1 where a Threshold of sizes, which a NaN does not pass, has put -1."""
+    (size,) = site.emit("Abs", site.real(0), part="size")
+    (known,) = site.emit("Threshold", size, part="number", threshold=-1.0, value=-1.0)
+    (turned,) = site.emit("Neg", known, part="turned")
+    (there,) = site.emit("ReLU", turned, part="there")
+    site.emit("Sign", there, dtype=BOOL)
+
+
+@imports("IsInf")
+def is_inf(site: Site) -> None:
+    """1 where the size is above the largest number; with an attribute that is 0 one sign alone counts."""
+    below, above = site.attributes.flag("detect_negative", True), site.attributes.flag("detect_positive", True)
+    x = site.real(0)
+    if below and above:
+        (x,) = site.emit("Abs", x, part="size")
+    elif below:
+        (x,) = site.emit("Neg", x, part="turned")
+    elif not above:
+        (x,) = site.emit("Pow", x, part="none", exponent=0.0)
+    (beyond,) = site.emit("Threshold", x, part="beyond", threshold=LARGEST, value=0.0)
+    site.emit("Sign", beyond, dtype=BOOL)
 
 
 @imports("Not")
