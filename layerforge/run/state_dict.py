@@ -199,16 +199,16 @@ def _by_path(net: NetParts, mine: StateDict, taken: Mapping[str, np.ndarray], so
     """What is taken as the layers store it, by the paths of snapshots."""
     by_layer: dict[str, dict[str, np.ndarray]] = {}
     for key, array in taken.items():
-        layer = mine.layers[key]
-        part = array if key in mine.optional else _cast(key, array, net.dtype, source)
-        by_layer.setdefault(layer.name, {})[key.removeprefix(f"{dotted(layer.name)}.")] = part
+        name = mine.layers[key].name
+        by_layer.setdefault(name, {})[key.removeprefix(f"{dotted(name)}.")] = array
     found = {}
     for layer_name, theirs in by_layer.items():
         layer = net.layers[layer_name]
         for name, array in layout_of(layer).from_torch(layer, theirs).items():
             kind = "state" if name in layer.state else "params"
             if (layer_name, name) not in net.parameters.shared:
-                found[f"{kind}/{snapshot.escape(layer_name)}/{name}"] = array
+                cast = _cast(f"{dotted(layer_name)}.{name}", array, net.dtype, source)
+                found[f"{kind}/{snapshot.escape(layer_name)}/{name}"] = cast
     return found
 
 

@@ -40,7 +40,7 @@ class Layout:
         return self.written(layer, {self.names.get(name, name): array for name, array in own.items()})
 
     def from_torch(self, layer: Layer, theirs: Mapping[str, np.ndarray]) -> Arrays:
-        """The layer's arrays by their names, from what torch's module has.
+        """The layer's arrays by their names, from what torch's module has; what was computed is in float64.
 
         Errors   DataError where this layer cannot compute what that module computes
         """
@@ -76,8 +76,8 @@ def _statistics_read(layer: Any, arrays: Arrays) -> Arrays:
     count = int(told) if told.ndim == 0 and told.dtype.kind in "iu" else 0
     weight = 1 / layer.momentum if layer.momentum else max(1, count)
     for name in ("running_mean", "running_var"):
-        arrays[name] = arrays[name] * arrays[name].dtype.type(weight)
-    return {**arrays, "correction": np.asarray([weight], arrays["running_mean"].dtype)}
+        arrays[name] = arrays[name].astype(np.float64) * weight
+    return {**arrays, "correction": np.asarray([weight], np.float64)}
 
 
 # Recurrent layers -----------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def _biases_read(layer: Any, arrays: Arrays) -> Arrays:
                 f"layer '{layer.name}' has one bias, and {_second(name)} is not 0 where the reset gate multiplies it",
                 hint=f"recurrent_bias: true in '{layer.name}'",
             )
-        found[name] = found[name] + second
+        found[name] = found[name].astype(np.float64) + second
     return found
 
 

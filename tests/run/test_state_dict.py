@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.torch_weights import ANSWERS, GOLDEN, LAYERS, MODELS, RESNET, TAGGER, Model, narrow_resnet18
+from support.torch_weights import ANSWERS, GOLDEN, MODELS, RESNET, Model, narrow_resnet18
 
 from layerforge import ConfigError, DataError, Net
 
@@ -302,3 +302,12 @@ def test_a_second_bias_is_added_where_that_is_the_same(kind: str) -> None:
         assert unchanged(single, before)
     else:
         single.load_state_dict(given)
+
+
+def test_sums_that_the_nets_dtype_cannot_hold_are_refused() -> None:
+    """Found by scripts/fuzz.py: the weight of the sums takes a mean beyond float32."""
+    net = stack({"name": "bn", "type": "BatchNorm", "bias_correction": True})
+    given = net.state_dict()
+    given["bn.running_mean"] = np.full(4, 1e38, np.float32)
+    with pytest.raises(DataError, match=r"bn\.running_mean has numbers up to 1e\+39, which are too large for float32"):
+        net.load_state_dict(given)
