@@ -188,9 +188,10 @@ def _prefix(mine: StateDict, given: Mapping[str, np.ndarray], words: Words) -> s
     missing = [key for key in mine.arrays if key not in given and key not in mine.optional]
     unexpected = [key for key in given if key not in mine.arrays]
     for longer, shorter, old, new in ((unexpected, missing, "{}*", "*"), (missing, unexpected, "*", "{}*")):
+        known = set(longer)
         for name in longer if shorter else ():
             prefix = name.removesuffix(shorter[0])
-            if name.endswith("." + shorter[0]) and {prefix + each for each in shorter} <= set(longer):
+            if name.endswith("." + shorter[0]) and all(prefix + each in known for each in shorter):
                 return f"the names differ in front: {words.renamed(old.format(prefix), new.format(prefix))}"
     return ""
 

@@ -123,6 +123,8 @@ def _arrays(plain: Any, file: str) -> dict[str, np.ndarray]:
             if not all(type(n) is int and n >= 0 for n in sizes) or math.prod(sizes) != len(numbers) or len(sizes) > 32:
                 raise ValueError
             found[path] = np.array([float(n) for n in numbers]).reshape(sizes)
+            if not np.isfinite(found[path]).all():
+                raise ValueError
         return found
     except (TypeError, ValueError, AttributeError, OverflowError):
         raise _foreign(file, "its constants are no arrays") from None

@@ -125,6 +125,7 @@ def test_the_command_says_what_it_wants(run: Path, capsys: pytest.CaptureFixture
         ("layerforge.config", "{", "a text of its metadata is no JSON"),
         ("layerforge.arrays", '{"transform/x.factor": 3}', "its constants are no arrays"),
         ("layerforge.arrays", '{"transform/x.factor": [[2], [1.0]]}', "its constants are no arrays"),
+        ("layerforge.arrays", '{"transform/x.factor": [[1], [1e999]]}', "its constants are no arrays"),
         ("layerforge.arrays", "[1]", "its constants are no arrays"),
         ("layerforge.arrays", '{"transform/x": [[], [1.0]]}', "are no constants of an input transform"),
         ("layerforge.signature", "3", "does not say what its net takes and gives"),
