@@ -37,6 +37,7 @@ MADE: dict[str, Callable[[], nn.Module]] = {
     "batch_norm2d": lambda: nn.BatchNorm2d(3),
     "batch_norm3d": lambda: nn.BatchNorm3d(3),
     "batch_norm_of_sums": lambda: nn.BatchNorm2d(3),
+    "batch_norm_of_all": lambda: nn.BatchNorm2d(3, momentum=None),
     "layer_norm": lambda: nn.LayerNorm(5),
     "rms_norm": lambda: nn.RMSNorm(5, eps=1e-6),
     "group_norm": lambda: nn.GroupNorm(3, 6),

@@ -16,6 +16,7 @@ from ..schema.texts import first_few
 from .state_dict import plain_arrays
 
 SUFFIXES = (".pt", ".pth")
+LONGEST = 200  # characters of torch's words
 HINT = "write weights alone: torch.save(model.state_dict(), path), or safetensors' save_file, which needs no torch here"
 
 
@@ -31,13 +32,18 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as problem:
-        first = str(problem).partition("\n")[0].partition(". ")[0]
-        message = f"torch's weights_only refused {path}, which may hold more than weights: {first}"
+        why = str(problem).rpartition("WeightsUnpickler error: ")[2]  # behind what to do in torch
+        message = f"torch's weights_only refused {path}, which may hold more than weights: {_first(why)}"
         raise DataError(message, hint=HINT) from None
     except Exception as problem:  # torch raises what it meets, from any of its parts
-        first = str(problem).partition("\n")[0]
-        raise DataError(f"torch cannot read {path}: {type(problem).__name__}: {first}", hint=HINT) from None
+        message = f"torch cannot read {path}: {type(problem).__name__}: {_first(str(problem))}"
+        raise DataError(message, hint=HINT) from None
     return plain_arrays(_state_dict(held, path), str(path))
+
+
+def _first(text: str) -> str:
+    """The first sentence of what torch says, which may be pages."""
+    return text.strip().partition("\n")[0].partition(". ")[0][:LONGEST]
 
 
 def _state_dict(held: Any, path: str | Path) -> Mapping[str, Any]:

@@ -72,6 +72,7 @@ LAYERS = (
     one("batch_norm2d", "BatchNorm", (4, 3, 2, 3)),
     one("batch_norm3d", "BatchNorm", (2, 3, 2, 3, 2)),
     one("batch_norm_of_sums", "BatchNorm", (4, 3, 2, 3), bias_correction=True),
+    one("batch_norm_of_all", "BatchNorm", (4, 3, 2, 3), bias_correction=True, momentum=0.0),
     one("layer_norm", "LayerNorm", (4, 5), normalized_shape=[5]),
     one("rms_norm", "RMSNorm", (4, 5), normalized_shape=[5], eps=1e-6),
     one("group_norm", "GroupNorm", (2, 6, 4), num_groups=3),
