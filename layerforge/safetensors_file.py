@@ -16,7 +16,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -101,14 +101,24 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
             size = os.fstat(file.fileno()).st_size
             header, start = _header(file, size)
             metadata = _texts(header.pop(METADATA, {}))
-            places = [(name, *_checked(name, entry)) for name, entry in header.items()]
+            places = [_place(name, entry) for name, entry in header.items()]
             _demand_whole(places, size - start)
-            return {name: _array(file, start + begin, *what) for name, begin, *what in places}, metadata
+            return {place.name: _array(file, start, place) for place in places}, metadata
     except _Malformed as problem:
         raise DataError(f"cannot read {path}: {problem}", hint=problem.hint) from None
     except (OSError, ValueError) as problem:  # ValueError: a path with a NUL in it
         reason = getattr(problem, "strerror", None) or problem
         raise DataError(f"cannot read {path}: {reason}", hint="check the path") from None
+
+
+class _Place(NamedTuple):
+    """Where an array begins and ends behind the header, and what it is."""
+
+    name: str
+    begin: int
+    end: int
+    dtype: str
+    shape: tuple[int, ...]
 
 
 def _header(file: Any, size: int) -> tuple[dict[str, Any], int]:
@@ -152,8 +162,8 @@ def _texts(metadata: Any) -> dict[str, str]:
     return metadata
 
 
-def _checked(name: str, entry: Any) -> tuple[int, int, str, tuple[int, ...]]:
-    """Where an array begins and ends, its dtype and its shape, which fit each other."""
+def _place(name: str, entry: Any) -> _Place:
+    """What the header says of an array, which fits itself."""
     if not isinstance(entry, dict) or entry.keys() != KEYS or not isinstance(entry["dtype"], str):
         raise _Malformed(f"{_short(name)} is not described by {', '.join(sorted(KEYS))}")
     shape, offsets, word = entry["shape"], entry["data_offsets"], entry["dtype"]
@@ -167,27 +177,28 @@ def _checked(name: str, entry: Any) -> tuple[int, int, str, tuple[int, ...]]:
     begin, end = offsets
     if end - begin != math.prod(shape) * np.dtype(DTYPES[word]).itemsize:
         raise _Malformed(f"{_short(name)} has a place of {end - begin} bytes, which its shape and dtype do not need")
-    return begin, end, word, tuple(shape)
+    return _Place(name, begin, end, word, tuple(shape))
 
 
-def _demand_whole(places: Iterable[tuple[str, int, int, str, tuple[int, ...]]], size: int) -> None:
+def _demand_whole(places: Iterable[_Place], size: int) -> None:
     """Demand arrays that follow each other without gap or overlap, from the first byte of the numbers to the last."""
     position = 0
-    for name, begin, end, _, _ in sorted(places, key=lambda place: place[1:3]):
-        if begin != position:
-            fault = "overlaps the array before it" if begin < position else "leaves a gap before it"
-            raise _Malformed(f"{_short(name)} {fault}")
-        position = end
+    for place in sorted(places, key=lambda place: (place.begin, place.end)):
+        if place.begin != position:
+            fault = "overlaps the array before it" if place.begin < position else "leaves a gap before it"
+            raise _Malformed(f"{_short(place.name)} {fault}")
+        position = place.end
     if position != size:
         raise _Malformed(f"its arrays have {position} bytes, and behind the header are {size}")
 
 
-def _array(file: Any, position: int, end: int, word: str, shape: tuple[int, ...]) -> np.ndarray:
-    dtype, count = np.dtype(DTYPES[word]), math.prod(shape)
-    file.seek(position)
+def _array(file: Any, start: int, place: _Place) -> np.ndarray:
+    """The numbers at a place, in the machine's order of bytes. `start` is where those of all arrays begin."""
+    dtype, count = np.dtype(DTYPES[place.dtype]), math.prod(place.shape)
+    file.seek(start + place.begin)
     flat = np.fromfile(file, dtype, count) if count else np.empty(0, dtype)
     if len(flat) != count:
         raise _Malformed("it became shorter while it was read")
-    if word == BFLOAT16:
+    if place.dtype == BFLOAT16:
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
-    return flat.astype(flat.dtype.newbyteorder("="), copy=False).reshape(shape)
+    return flat.astype(flat.dtype.newbyteorder("="), copy=False).reshape(place.shape)

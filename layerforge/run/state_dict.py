@@ -103,9 +103,11 @@ def _plain(value: Any) -> np.ndarray | None:
             value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
         elif hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
             value = value.get()
+        elif hasattr(value, "__array__"):
+            value = np.asarray(value)
     except (TypeError, RuntimeError):  # a sparse or quantized tensor, or one without memory
         return None
-    return np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else None
+    return value if isinstance(value, np.ndarray) else None
 
 
 # What a net takes of it -----------------------------------------------------------------------------------------------

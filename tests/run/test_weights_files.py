@@ -166,6 +166,16 @@ class Tensor:
         return self.array
 
 
+class Foreign:
+    """An array of another library."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.array
+
+
 def tensors(net: Net) -> dict[str, Tensor]:
     kinds = [("torch.float32", "cpu"), ("torch.bfloat16", "cuda:0"), ("torch.float16", "cpu")]
     return {
@@ -185,6 +195,11 @@ def test_tensors_are_taken_without_torch(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not same(one, other)
     assert other.load_state_dict(tensors(one)) == []
     assert same(one, other)
+    likewise = {name: memoryview(array) for name, array in one.state_dict().items()}
+    with pytest.raises(DataError, match=r"'enc\.fc\.weight' is a memoryview"):
+        other.load_state_dict(likewise)
+    foreign = {name: Foreign(array) for name, array in one.state_dict().items()}
+    assert net_of(4).load_state_dict(foreign) == []
     quantized = {**tensors(one), "head.bias": Tensor(np.zeros(2), dtype="torch.qint8")}
     with pytest.raises(DataError, match=r"'head\.bias' is a Tensor"):
         other.load_state_dict(quantized)
