@@ -281,6 +281,16 @@ def test_multi_head_attention() -> None:
     assert np.array_equal(layer.params["out_proj_weight"], arrays["wo"].T)
 
 
+@pytest.mark.parametrize("twice", [("x wk", "x wq"), ("lk ok", "lk oq"), ("f wo", "f wv")])
+def test_what_is_learned_for_two_purposes_stays_one(twice: tuple[str, str]) -> None:
+    demand("onnxruntime")
+    lines = multihead().replace(*twice)
+    arrays = {name: array for name, array in multihead_arrays().items() if f" {name}" in lines}
+    made = compare(graph(lines, inputs={"x": ["N", 5, 6]}, **arrays), {"x": drawn((2, 5, 6))})
+    assert "MultiheadAttention" not in types(made)
+    assert sum("share" in layer for layer in made.config["net"]) == 1
+
+
 def test_heads_that_are_cut_otherwise_are_found() -> None:
     demand("onnxruntime")
     arrays = multihead_arrays() | {"parted": np.array([0, 0, 3, 2]), "joined": np.array([0, 0, 6])}
