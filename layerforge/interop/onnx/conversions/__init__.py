@@ -4,6 +4,7 @@ of exports and imports.
 
 from . import (  # noqa: F401
     arithmetic_in,
+    attention_in,
     convolutions_in,
     elementwise,
     elementwise_in,
@@ -13,6 +14,7 @@ from . import (  # noqa: F401
     losses_in,
     norms_in,
     poolings_in,
+    recurrent_in,
     reductions_in,
     resizing_in,
     shapes,
