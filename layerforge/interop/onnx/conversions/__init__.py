@@ -2,4 +2,12 @@
 of exports and imports.
 """
 
-from . import elementwise, linear, shapes  # noqa: F401
+from . import (  # noqa: F401
+    elementwise,
+    indexing,
+    linear,
+    matrices,
+    reductions,
+    sequences,
+    shapes,
+)
