@@ -3,6 +3,7 @@ of exports and imports.
 """
 
 from . import (  # noqa: F401
+    detection,
     elementwise,
     indexing,
     linear,
