@@ -8,6 +8,7 @@ from . import (  # noqa: F401
     indexing,
     linear,
     matrices,
+    metrics,
     reductions,
     sequences,
     shapes,

@@ -40,7 +40,7 @@ def roi_pooling(w: Export, x: Value, regions: Value) -> Value:
 
 @exports("PSROIPooling")
 def psroi_pooling(w: Export, x: Value, regions: Value) -> Value:
-    """Sums over all rectangles from a corner, by CumSum in float64; four of them, by GatherND, make the sum of a part."""
+    """Sums over all rectangles from a corner, by CumSum in float64, of which GatherND takes four for each part."""
     channels, height, width = (_fixed(w, length) for length in x.shape[1:])
     down, across = w.layer.output_size
     outputs = channels // (down * across)
