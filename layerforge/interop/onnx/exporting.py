@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...contract import call
-from ...contract.layer import Layer
 from ...schema.errors import ConfigError
 from .graph import Node, OnnxGraph
 
@@ -104,7 +103,7 @@ class Export:
     """
 
     building: Building
-    layer: Layer
+    layer: Any  # a Layer, of a type that the export is for
     bottoms: list[Value]
     tops: list[Value]
     first: int = 0  # its first node
@@ -154,7 +153,7 @@ class Export:
             array = array.astype(np.int64)
         name = self.building.unique(f"{self.layer.name}/constant")
         node = self.building.unique(name, self.building.node_names)
-        self.building.graph.nodes.append(Node("Constant", [], [name], {"value": np.ascontiguousarray(array)}, node))
+        self.building.graph.nodes.append(Node("Constant", [], [name], {"value": np.asarray(array, order="C")}, node))
         return Value(name, array.dtype.name, array.shape)
 
     def param(self, name: str) -> Value:
@@ -175,7 +174,7 @@ class Export:
         A shared parameter is called as its owner's.
         """
         owner, own = self._owner(name)
-        array = np.ascontiguousarray(values, dtype=np.float32)
+        array = np.asarray(values, dtype=np.float32, order="C")
         path, initializers = f"{owner}.{own}", self.building.graph.initializers
         if path not in initializers or not np.array_equal(initializers[path], array, equal_nan=True):
             path = self.building.unique(path)
@@ -199,7 +198,7 @@ class Export:
         """
         varying = [length for length in shape if isinstance(length, Extent)]
         if not varying or (of is not None and len(varying) == 1 and 0 not in shape):
-            return self.constant([-1 if isinstance(length, Extent) else length for length in shape])
+            return self.constant(np.array([-1 if isinstance(length, Extent) else length for length in shape], np.int64))
         parts = [self.length(length) for length in shape]
         return self.op("Concat", *parts, axis=0, dtype="int64")
 

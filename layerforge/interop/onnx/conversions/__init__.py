@@ -2,4 +2,16 @@
 of exports and imports.
 """
 
-from . import elementwise, linear, shapes  # noqa: F401
+from . import (  # noqa: F401
+    broadcasting,
+    convolutions,
+    elementwise,
+    linear,
+    losses,
+    norms,
+    one_operator,
+    plumbing,
+    poolings,
+    resampling,
+    shapes,
+)
