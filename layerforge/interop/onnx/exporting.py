@@ -103,7 +103,7 @@ class Export:
     """
 
     building: Building
-    layer: Any  # a Layer, of a type that the export is for
+    layer: Any  # a Layer, with the hyper-parameters of its type
     bottoms: list[Value]
     tops: list[Value]
     first: int = 0  # its first node
@@ -198,7 +198,8 @@ class Export:
         """
         varying = [length for length in shape if isinstance(length, Extent)]
         if not varying or (of is not None and len(varying) == 1 and 0 not in shape):
-            return self.constant(np.array([-1 if isinstance(length, Extent) else length for length in shape], np.int64))
+            fixed = [-1 if isinstance(length, Extent) else length for length in shape]
+            return self.constant(np.array(fixed, dtype=np.int64))
         parts = [self.length(length) for length in shape]
         return self.op("Concat", *parts, axis=0, dtype="int64")
 
