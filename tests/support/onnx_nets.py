@@ -109,10 +109,10 @@ def compared(what: str, ours: Any, theirs: Any) -> list[str]:
     if not ours.size:
         return []
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
-    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-        return [f"{what}: not finite in other places"]
     finite = np.isfinite(a)
+    if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return [f"{what}: not finite in other places, or otherwise"]
     if not finite.any():
         return []
-    error, size = np.abs(a - b)[finite].max(), np.abs(a[finite]).max()
+    error, size = np.abs(a[finite] - b[finite]).max(), np.abs(a[finite]).max()
     return [] if error <= RTOL * size + ATOL else [f"{what}: differs by {error:.2e}, the largest is {size:.2e}"]

@@ -21,6 +21,8 @@ from ...contract import call
 from ...schema.errors import ConfigError
 from .graph import Node, OnnxGraph
 
+SIZES = (2, 3, 5)  # numbers of samples that shapes are looked at with
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -70,6 +72,7 @@ class Building:
     arrays   parameters and statistics on the host, by (layer, name); those of a shared parameter under its owner
     owners   from a shared parameter to its owner
     notes    what is to be known of the graph
+    host     an array of the net's device as NumPy's
     """
 
     graph: OnnxGraph
@@ -81,6 +84,7 @@ class Building:
     node_names: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     samples: Value | None = None
+    host: Callable[[Any], np.ndarray] = np.asarray
 
     def unique(self, name: str, taken: set[str] | None = None) -> str:
         """A name that no other value has, as close to this one as may be; of nodes with their names as `taken`."""

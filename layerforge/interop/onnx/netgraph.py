@@ -16,10 +16,8 @@ from ...plan.plan import Plan
 from ...plan.planner import with_shapes
 from ...schema.errors import ConfigError, LayerForgeError, raise_all
 from . import conversions  # noqa: F401  # fills the tables
-from .exporting import EXPORTS, REFUSED, Building, Export, Extent, Length, Unexportable, Value
+from .exporting import EXPORTS, REFUSED, SIZES, Building, Export, Extent, Length, Unexportable, Value
 from .graph import Node, OnnxGraph, ValueInfo
-
-SIZES = (2, 3, 5)  # numbers of samples that shapes are looked at with
 
 
 def predicted(net: Net) -> tuple[str, ...]:
@@ -51,7 +49,14 @@ def graph_of_net(
     wanted = tuple(predicted(net) if outputs is None else outputs)
     plans, notes = _plans(net, phase, wanted)
     graph = OnnxGraph(net.config.name or "net", producer=f"LayerForge {__version__}")
-    building = Building(graph, _arrays(net), dict(net.graph.shared), fold_batch_norm=fold_batch_norm, notes=notes)
+    building = Building(
+        graph,
+        _arrays(net),
+        dict(net.graph.shared),
+        fold_batch_norm=fold_batch_norm,
+        notes=notes,
+        host=net.backend.to_host,
+    )
     if net.dtype != "float32":
         building.notes.append(f"the net computes in {net.dtype}, the file in float32")
     _Walk(net, phase, plans, building).run(wanted)
@@ -62,7 +67,10 @@ def _plans(net: Net, phase: PhaseGraph, outputs: tuple[str, ...]) -> tuple[list[
     """The steps with the shapes of several numbers of samples; of the declared one where no other will do."""
     given = dict(net.graph.inputs)
     try:
-        return [with_shapes(phase, with_batch(given, n), outputs, None, False) for n in SIZES], []
+        plans = [with_shapes(phase, with_batch(given, n), outputs, None, False) for n in SIZES]
+        for specs in zip(*(plan.specs for plan in plans), strict=True):
+            lengths(specs)
+        return plans, []
     except LayerForgeError as error:
         plan = with_shapes(phase, given, outputs, None, False)
         why = f"the number of samples is fixed: with another one {error.message}"
