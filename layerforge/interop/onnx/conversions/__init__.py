@@ -4,6 +4,7 @@ of exports and imports.
 
 from . import (  # noqa: F401
     broadcasting,
+    class_losses,
     convolutions,
     elementwise,
     indexing,
@@ -18,4 +19,5 @@ from . import (  # noqa: F401
     resampling,
     sequences,
     shapes,
+    vector_losses,
 )
