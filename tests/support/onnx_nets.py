@@ -50,7 +50,7 @@ def randomize(net: Net, seed: int = 0) -> None:
     rng = np.random.default_rng([seed, 16])
     arrays = net.arrays()
     for path, array in arrays.items():
-        about_one = path.startswith("state") and ("var" in path or "std" in path)
+        about_one = path.startswith("state") and any(word in path for word in ("var", "std", "correction"))
         drawn = rng.uniform(0.5, 1.5, array.shape) if about_one else rng.normal(0, 0.5, array.shape)
         if array.dtype.kind == "f":
             arrays[path] = drawn.astype(array.dtype)

@@ -3,13 +3,24 @@ of exports and imports.
 """
 
 from . import (  # noqa: F401
+    broadcasting,
+    class_losses,
+    convolutions,
     detection,
     elementwise,
+    errors,
     indexing,
     linear,
+    losses,
     matrices,
     metrics,
+    norms,
+    one_operator,
+    plumbing,
+    poolings,
     reductions,
+    resampling,
     sequences,
     shapes,
+    vector_losses,
 )

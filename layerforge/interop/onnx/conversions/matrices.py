@@ -11,15 +11,8 @@ from ..exporting import REFUSED, Export, Extent, Length, Value, exports
 from .loops import scan
 from .reductions import reduced
 
-MATMUL = {"Matmul": "MatMul"}  # layers without hyper-parameters: the operator
 REFUSED["SparseMatmul"] = "ONNX Runtime has no sparse inputs"
 REFUSED["SVDVals"] = "no operator of ONNX finds singular values, and how many rounds of another way do depends on data"
-
-
-@exports(*MATMUL)
-def matmul(w: Export, a: Value, b: Value) -> Value:
-    """MatMul."""
-    return w.op(MATMUL[w.layer.type_name], a, b)
 
 
 @exports("Einsum")
@@ -78,12 +71,6 @@ def _length(w: Export, length: Length) -> int:
     if isinstance(length, Extent):
         w.refuse("the columns of a matrix are the samples, of which there may be any number")
     return length
-
-
-@exports("Det")
-def det(w: Export, x: Value) -> Value:
-    """Det."""
-    return w.op("Det", x)
 
 
 @exports("LogDet")
