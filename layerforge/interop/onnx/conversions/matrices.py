@@ -15,12 +15,6 @@ REFUSED["SparseMatmul"] = "ONNX Runtime has no sparse inputs"
 REFUSED["SVDVals"] = "no operator of ONNX finds singular values, and how many rounds of another way do depends on data"
 
 
-@exports("Einsum")
-def einsum(w: Export, a: Value, b: Value) -> Value:
-    """Einsum."""
-    return w.op("Einsum", a, b, equation=w.layer.equation.replace(" ", ""))
-
-
 @exports("Bilinear")
 def bilinear(w: Export, a: Value, b: Value) -> Value:
     """MatMul of a with the weights side by side, then MatMul of each sample with b; Add."""

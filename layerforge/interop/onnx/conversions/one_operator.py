@@ -94,6 +94,7 @@ TABLE = (
     OneOperator("Gather", "GatherElements", {"dim": "axis"}),
     # matrices
     OneOperator("Matmul", "MatMul"),
+    OneOperator("Einsum", "Einsum", {"equation": "equation"}),
     OneOperator("Det", "Det"),
     # of images
     OneOperator("GlobalAvgPool2d", "GlobalAveragePool"),
