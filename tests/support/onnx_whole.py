@@ -85,7 +85,9 @@ def given(specs: Mapping[str, Spec], samples: int, seed: int = 0) -> dict[str, n
     return made
 
 
-def judged(net: Net, batches: Sequence[Mapping[str, np.ndarray]], outputs: Sequence[str] | None = None) -> list[Verdict]:
+def judged(
+    net: Net, batches: Sequence[Mapping[str, np.ndarray]], outputs: Sequence[str] | None = None
+) -> list[Verdict]:
     """Each output of a net for each of some batches."""
     graph, _ = graph_of_net(net, outputs)
     run, verdicts = session(graph), []
@@ -100,7 +102,7 @@ def judged(net: Net, batches: Sequence[Mapping[str, np.ndarray]], outputs: Seque
 
 
 def verdict(name: str, ours: Any, theirs: Any) -> Verdict:
-    """How far two arrays are from each other. What differs in a sample and between samples is told by the first axis."""
+    """How far two arrays are from each other, and the samples, which the first axis counts, among themselves."""
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     assert a.shape == b.shape, f"{name}: shape {b.shape}, ours is {a.shape}"
     assert np.isfinite(a).all()
