@@ -130,7 +130,7 @@ def mvn(w: Export, x: Value) -> Any:
 def local_response_norm(w: Export, x: Value) -> Any:
     """LRN where that is defined: images, an odd size; otherwise AveragePool of x², with the zeros outside counted."""
     layer, size = w.layer, w.layer.size
-    if not layer.within and size % 2 and x.ndim == 4:
+    if not layer.within and size % 2 and x.ndim == 4 and layer.alpha and layer.beta:  # ONNX Runtime wants both above 0
         return w.op("LRN", x, size=size, alpha=layer.alpha, beta=layer.beta, bias=layer.k)
     squares = w.op("Mul", x, x)
     before, after = size // 2, (size - 1) // 2
