@@ -16,17 +16,18 @@ from layerforge.interop.onnx.netgraph import graph_of_net
 IMAGE = [2, 4, 5, 6]
 CONV = {"name": "conv", "type": "Conv2d", "bottom": "x", "out_channels": 6, "kernel_size": 3}
 BN = {"name": "bn", "type": "BatchNorm"}
+RELU = {"name": "relu", "type": "ReLU"}
 CAFFE = [
     {"name": "bn", "type": "BatchNorm", "affine": False, "bias_correction": True, "eps": 1e-3},
     {"name": "scale", "type": "Scale", "bias": True},
 ]
 
 FOLDED: dict[str, tuple[list[int], list[dict[str, Any]], dict[str, int]]] = {
-    "convolution": (IMAGE, [CONV, BN, {"name": "relu", "type": "ReLU"}], {"Conv": 1, "Relu": 1}),
+    "convolution": (IMAGE, [CONV, BN, RELU], {"Conv": 1, "Relu": 1}),
     "without a bias": (IMAGE, [{**CONV, "bias": False, "groups": 2}, BN], {"Conv": 1}),
-    "as Caffe has it": (IMAGE, [{**CONV, "bias": False}, *CAFFE, {"name": "relu", "type": "ReLU"}], {"Conv": 1, "Relu": 1}),
+    "as Caffe has it": (IMAGE, [{**CONV, "bias": False}, *CAFFE, RELU], {"Conv": 1, "Relu": 1}),
     "without affine": (IMAGE, [CONV, {**BN, "affine": False}], {"Conv": 1}),
-    "a factor alone": (IMAGE, [CONV, BN, {"name": "scale", "type": "Scale"}, {"name": "bias", "type": "Bias"}], {"Conv": 1}),
+    "a factor alone": (IMAGE, [CONV, BN, CAFFE[1], {"name": "bias", "type": "Bias"}], {"Conv": 1}),
     "along one axis": (
         [2, 4, 7],
         [{"name": "conv", "type": "Conv1d", "bottom": "x", "out_channels": 3, "kernel_size": 2}, BN],
