@@ -77,9 +77,14 @@ def session(graph: OnnxGraph) -> Any:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def differences(net: Net, specs: Mapping[str, Spec], outputs: Sequence[str] | None = None) -> list[str]:
-    """What ONNX Runtime computes otherwise than the net, for several numbers of samples where it takes them."""
-    graph, notes = graph_of_net(net, outputs)
+def differences(
+    net: Net, specs: Mapping[str, Spec], outputs: Sequence[str] | None = None, **options: bool
+) -> list[str]:
+    """What ONNX Runtime computes otherwise than the net, for several numbers of samples where it takes them.
+
+    options   of `graph_of_net`
+    """
+    graph, notes = graph_of_net(net, outputs, **options)
     names = [info.name for info in graph.outputs]
     wanted = [name.removesuffix("/output") for name in names]
     run = session(graph)

@@ -79,7 +79,6 @@ class Building:
     arrays: dict[tuple[str, str], np.ndarray]
     owners: dict[tuple[str, str], tuple[str, str]]
     batch: tuple[str, int, Length] = ("", 0, 0)
-    fold_batch_norm: bool = False
     names: set[str] = field(default_factory=set)
     node_names: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)

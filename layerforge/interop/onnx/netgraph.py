@@ -16,6 +16,7 @@ from ...plan.plan import Plan
 from ...plan.planner import with_shapes
 from ...schema.errors import ConfigError, LayerForgeError, raise_all
 from . import conversions  # noqa: F401  # fills the tables
+from .batch_norms import fold_batch_norms
 from .exporting import EXPORTS, REFUSED, SIZES, Building, Export, Extent, Length, Unexportable, Value
 from .graph import Node, OnnxGraph, ValueInfo
 
@@ -53,13 +54,14 @@ def graph_of_net(
         graph,
         _arrays(net),
         dict(net.graph.shared),
-        fold_batch_norm=fold_batch_norm,
         notes=notes,
         host=net.backend.to_host,
     )
     if net.dtype != "float32":
         building.notes.append(f"the net computes in {net.dtype}, the file in float32")
     _Walk(net, phase, plans, building).run(wanted)
+    if fold_batch_norm:
+        fold_batch_norms(graph)
     return graph, building.notes
 
 

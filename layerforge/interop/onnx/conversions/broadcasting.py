@@ -15,8 +15,7 @@ def add(w: Export, *bottoms: Value) -> Value:
     """Add of two, Sum of more, of bottoms that are times their coefficients; Sub of one with the coefficient -1."""
     coeff = w.layer.coeff or [1] * len(bottoms)
     if list(coeff) == [1, -1]:
-        y = w.op("Sub", *bottoms)
-        return y
+        return w.op("Sub", *bottoms)
     terms = [scaled(w, x, c, 0) for x, c in zip(bottoms, coeff, strict=True)]
     return w.op("Add" if len(terms) == 2 else "Sum", *terms)
 

@@ -17,7 +17,7 @@ def convolution(w: Export, x: Value) -> Any:
 
 @exports("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 def transposed(w: Export, x: Value) -> Any:
-    """ConvTranspose; where output_padding is a stride or more, which ONNX Runtime refuses, by less padding and a Pad."""
+    """ConvTranspose; an output_padding of a stride or more, which ONNX Runtime refuses, is less padding, and Pad."""
     layer, bias = w.layer, w.param("bias") if w.has("bias") else None
     more, attributes = layer.output_padding, {"group": layer.groups, **geometry(w)}
     if all(m < stride for m, stride in zip(more, layer.stride, strict=True)):

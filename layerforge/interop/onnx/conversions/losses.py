@@ -58,7 +58,7 @@ def divisor(w: Export, *lengths: Any) -> Term | float:
     return count(w, lengths[0]) if w.layer.reduction == "batchmean" else 1.0
 
 
-# Between elements ------------------------------------------------------------------------------------------------------
+# Between elements -----------------------------------------------------------------------------------------------------
 
 Single = Callable[[Any, Term, Term], Term]  # (layer, x, t) -> the single losses
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ....layers.norms.batch_norm import corrected_share, reduced_axes
 from ..exporting import Export, Value, exports
+from .windows import spatial
 
 Shape = tuple[int, ...]
 BIAS_CORRECTION = "BatchNorm with bias_correction has its statistics divided by their weights, and momentum after them"
@@ -130,14 +132,14 @@ def mvn(w: Export, x: Value) -> Any:
 def local_response_norm(w: Export, x: Value) -> Any:
     """LRN where that is defined: images, an odd size; otherwise AveragePool of x², with the zeros outside counted."""
     layer, size = w.layer, w.layer.size
-    if not layer.within and size % 2 and x.ndim == 4:
+    if not layer.within and size % 2 and x.ndim == 4 and layer.alpha and layer.beta:  # ONNX Runtime wants both above 0
         return w.op("LRN", x, size=size, alpha=layer.alpha, beta=layer.beta, bias=layer.k)
     squares = w.op("Mul", x, x)
     before, after = size // 2, (size - 1) // 2
     if layer.within:
         mean = _mean(w, squares, [size, size], [before, before, after, after])
     else:
-        image = w.reshape(squares, (x.shape[0], 1, x.shape[1], _positions(w, x)))
+        image = w.reshape(squares, (x.shape[0], 1, x.shape[1], math.prod(spatial(w, x))))
         mean = w.reshape(_mean(w, image, [size, 1], [before, 0, after, 0]), x.shape)
     s = w.op("Add", w.op("Mul", mean, float(layer.alpha)), float(layer.k))
     return w.op("Div", x, w.op("Pow", s, float(layer.beta)))
@@ -146,14 +148,6 @@ def local_response_norm(w: Export, x: Value) -> Any:
 def _mean(w: Export, x: Value, kernel: list[int], pads: list[int]) -> Value:
     """Means of windows around each position, with the zeros outside counted."""
     return w.op("AveragePool", x, kernel_shape=kernel, pads=pads, count_include_pad=1)
-
-
-def _positions(w: Export, x: Value) -> int:
-    """How many positions a channel has."""
-    lengths = [x.fixed(axis) for axis in range(2, x.ndim)]
-    if None in lengths:
-        w.refuse("the positions follow the number of samples")
-    return int(np.prod(lengths))
 
 
 @exports("Scale", "Bias")

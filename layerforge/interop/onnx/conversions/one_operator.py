@@ -122,4 +122,4 @@ def write(w: Export, *bottoms: Value) -> Value:
     return w.op(row.op, *bottoms, **row.written(w.layer))
 
 
-EXPORTS.update({kind: write for kind in types()})
+EXPORTS.update(dict.fromkeys(types(), write))

@@ -11,8 +11,8 @@ from ..exporting import REFUSED, Export, Value, exports
 NUMBERS = {"float32": 1, "int64": 7}  # of ONNX's dtypes
 
 REFUSED["Random"] = (
-    "ONNX's random numbers are other ones than ours, which a seed, a layer and an iteration give again: give the values "
-    "to the net as an input"
+    "ONNX's random numbers are other ones than ours, which a seed, a layer and an iteration give again: give the "
+    "values to the net as an input"
 )
 REFUSED["Silence"] = "it has no top, so no output needs it: it is left out"
 

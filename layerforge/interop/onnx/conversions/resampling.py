@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,11 @@ from .windows import spatial
 
 def resampled(w: Export, x: Value) -> Value:
     """Each axis of an image times its matrix: R x Qᵀ."""
-    rows, cols = (w.layer.matrix(length, axis) for axis, length in enumerate(spatial(w, x)))
-    for matrix, other in ((rows, None), (None, cols)):
-        if matrix is not None and not identity(matrix):
-            x = w.op("MatMul", matrix, x, dtype=x.dtype)
-        if other is not None and not identity(other):
-            x = w.op("MatMul", x, other.T)
-    return x
+    size = spatial(w, x)
+    rows, columns = (w.layer.matrix(length, axis).astype(np.float32) for axis, length in enumerate(size))
+    if not identity(rows):
+        x = w.op("MatMul", rows, x)
+    return x if identity(columns) else w.op("MatMul", x, columns.T)
 
 
 def identity(matrix: np.ndarray) -> bool:
@@ -32,31 +31,45 @@ def upsample(w: Export, x: Value) -> Any:
     """Resize where that reads the same positions in float32; otherwise a matrix product along each axis."""
     layer, size = w.layer, spatial(w, x)
     counts = [n for n in w.tops[0].shape[2:] if isinstance(n, int)]
-    scales = layer.scale_factor or [count / n for count, n in zip(counts, size, strict=True)]
-    for axis, (n, count, scale) in enumerate(zip(size, counts, scales, strict=True)):
-        if not np.allclose(resize_matrix(layer, n, count, scale), layer.matrix(n, axis), rtol=0, atol=1e-6):
-            return resampled(w, x)
+    wanted = layer.scale_factor or [count / n for count, n in zip(counts, size, strict=True)]
+    scales = [float32_scale(layer, axis, *one) for axis, one in enumerate(zip(size, counts, wanted, strict=True))]
+    if None in scales:
+        return resampled(w, x)
     linear = layer.mode == "bilinear"
     where = "align_corners" if layer.align_corners else "half_pixel" if linear else "asymmetric"
-    told = {"mode": "linear" if linear else "nearest", "coordinate_transformation_mode": where}
+    told: dict[str, Any] = {"mode": "linear" if linear else "nearest", "coordinate_transformation_mode": where}
     if not linear:
         told["nearest_mode"] = "floor"
-    if layer.scale_factor is not None or all(scale == int(scale) for scale in scales):
+    if by_scale(layer, scales):
         return w.op("Resize", x, None, np.array([1, 1, *scales]), **told)
     return w.op("Resize", x, None, None, w.shape(w.tops[0].shape), **told)
 
 
-def resize_matrix(layer: Any, size: int, count: int, scale: float) -> np.ndarray:
-    """What Resize makes of an axis, computed as it does: in float32. Zeros where it makes another number of it."""
-    by, p = np.float32(scale), np.arange(count, dtype=np.float32)
-    if layer.scale_factor is not None and int(np.float32(size) * by) != count:
-        return np.zeros((count, size))
+def by_scale(layer: Any, scales: Sequence[float | None]) -> bool:
+    """Whether Resize is told scales; otherwise it is told lengths. Whole scales are right in any case."""
+    return layer.scale_factor is not None or all(scale == round(scale or 0) for scale in scales)
+
+
+def float32_scale(layer: Any, axis: int, size: int, count: int, wanted: float) -> float | None:
+    """A float32 next to a scale with which Resize makes `count` positions of an axis and reads the right ones."""
+    near, rounding = np.float32(wanted), 2 * size * np.finfo(np.float32).eps  # of a place on the axis
+    for scale in (near, np.nextafter(near, np.float32(np.inf))):
+        lengths = int(np.float32(size) * scale), int(size * float(scale))  # in float32, and as onnx.checker has it
+        right = layer.scale_factor is None or lengths == (count, count)
+        if right and (abs(resized(layer, size, count, scale) - layer.matrix(size, axis)) <= rounding).all():
+            return float(scale)
+    return None
+
+
+def resized(layer: Any, size: int, count: int, scale: np.float32) -> np.ndarray:
+    """The matrix of what Resize does with an axis, computed as it does: in float32."""
+    p = np.arange(count, dtype=np.float32)
     if layer.mode == "nearest":
-        source = np.floor(p / by)
+        source = np.floor(p / scale)
     elif layer.align_corners:
         source = p * np.float32(size - 1) / np.float32(max(1, count - 1))
     else:
-        source = np.maximum((p + np.float32(0.5)) / by - np.float32(0.5), 0)
+        source = np.maximum((p + np.float32(0.5)) / scale - np.float32(0.5), 0)
     source = np.minimum(source, size - 1)
     return np.maximum(0, 1 - abs(source[:, None] - np.arange(size)))
 
@@ -67,5 +80,5 @@ def grid_sample(w: Export, x: Value, grid: Value) -> Any:
     layer = w.layer
     if x.ndim == 5:
         return read_volume(w, x, grid)
-    told = {"mode": layer.mode, "padding_mode": layer.padding_mode, "align_corners": int(layer.align_corners)}
+    told: dict[str, Any] = {"mode": layer.mode, "padding_mode": layer.padding_mode, "align_corners": int(layer.align_corners)}
     return w.op("GridSample", x, grid, **told)
