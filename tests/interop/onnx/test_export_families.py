@@ -114,7 +114,6 @@ def test_the_logarithm_of_a_determinant_that_is_too_large_for_one() -> None:
     x = np.stack([np.eye(30) * 1e3, np.eye(30) * 1e-3]).astype(np.float32)
     found = session(graph_of_net(net)[0]).run(None, {"x0": x})[0]
     assert np.allclose(found, 30 * np.log([1e3, 1e-3]), rtol=1e-6)
-    assert 1e3**30 > np.finfo(np.float32).max
 
 
 def test_systems_whose_pivot_is_0_are_solved() -> None:
