@@ -43,7 +43,8 @@ class _Folding:
             return False  # a weight that others share stays what it is
         array, groups = self.graph.initializers[weight].astype(np.float64), node.attributes.get("group", 1)
         channels = len(array) if node.op != "ConvTranspose" else array.shape[1] * groups
-        factor, summand, gone = np.ones(channels), self._bias(node, channels), []
+        factor, summand = np.ones(channels), self._bias(node, channels)
+        gone: list[Node] = []
         while (above := self._above(node.outputs[0])) is not None:
             found = self._affine(above, node.outputs[0], (channels, *(1,) * (array.ndim - 2)), bool(gone))
             if found is None:

@@ -169,6 +169,12 @@ def test_all_that_cannot_be_exported_is_named() -> None:
     assert str(raised.value).count("random numbers") == 2
 
 
+def test_ceil_mode_stays_a_word_where_onnx_has_as_many_windows() -> None:
+    pool = {"name": "pool", "type": "MaxPool2d", "bottom": "x", "kernel_size": 2, "ceil_mode": True}
+    [node] = graph_of_net(net([pool], (2, 3, 5, 6)))[0].nodes
+    assert node.attributes == {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0, 0, 0, 0], "ceil_mode": 1}
+
+
 def test_silence_is_left_out() -> None:
     layers = [{"name": "y", "type": "ReLU", "bottom": "x"}, {"name": "quiet", "type": "Silence", "bottom": "x"}]
     assert [node.op for node in graph_of_net(net(layers))[0].nodes] == ["Relu"]

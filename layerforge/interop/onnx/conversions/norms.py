@@ -13,7 +13,7 @@ from ..exporting import Export, Value, exports
 from .windows import spatial
 
 Shape = tuple[int, ...]
-BIAS_CORRECTION = "BatchNorm with bias_correction has its statistics divided by their weights, and momentum after them"
+BIAS_CORRECTION = "BatchNorm with bias_correction is written with the statistics that eval uses, not with their sums"
 
 
 def affine(w: Export, x: Value, aligned: Callable[[Shape], Shape] = lambda shape: shape) -> Value:
@@ -155,7 +155,8 @@ def scale(w: Export, x: Value, *second: Value) -> Any:
     """Mul and Add of what is learned, or of the second bottom, in a shape that broadcasts."""
     layer = w.layer
     if second:
-        operand = w.reshape(second[0], layer.aligned(second[0].shape, x.ndim))
+        new = list(range(second[0].ndim, len(layer.aligned(second[0].shape, x.ndim))))
+        operand = w.op("Unsqueeze", second[0], new) if new else second[0]
         y = w.op("Mul" if layer.type_name == "Scale" else "Add", x, operand)
         return affine(w, y, lambda shape: layer.aligned(shape, x.ndim))
     return affine(w, x, lambda shape: layer.aligned(shape, x.ndim))

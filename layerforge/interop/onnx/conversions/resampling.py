@@ -80,5 +80,5 @@ def grid_sample(w: Export, x: Value, grid: Value) -> Any:
     layer = w.layer
     if x.ndim == 5:
         return read_volume(w, x, grid)
-    told: dict[str, Any] = {"mode": layer.mode, "padding_mode": layer.padding_mode, "align_corners": int(layer.align_corners)}
-    return w.op("GridSample", x, grid, **told)
+    aligned = int(layer.align_corners)
+    return w.op("GridSample", x, grid, mode=layer.mode, padding_mode=layer.padding_mode, align_corners=aligned)
