@@ -60,15 +60,15 @@ def number_along(w: Export, x: Value, axes: Sequence[int]) -> Any:
 
 @exports("Var", "Std")
 def spread(w: Export, x: Value) -> Value:
-    """ReduceMean, Sub, ReduceSumSquare, Div; Sqrt for Std."""
-    axes, number = _axes(w, x), number_along(w, x, _axes(w, x))
+    """ReduceMean, Sub, ReduceSumSquare, Div, or with correction 0 Mul and ReduceMean; Sqrt for Std."""
+    axes, correction = _axes(w, x), float(w.layer.correction)
     apart = w.op("Sub", x, reduced(w, "ReduceMean", x, axes))
-    correction = float(w.layer.correction)
-    if isinstance(number, float):
-        degrees: Any = number - correction
+    if correction:
+        number = number_along(w, x, axes)
+        degrees = number - correction if isinstance(number, float) else w.op("Sub", number, correction)
+        y = w.op("Div", reduced(w, "ReduceSumSquare", apart, axes), degrees)
     else:
-        degrees = w.op("Sub", number, correction) if correction else number
-    y = w.op("Div", reduced(w, "ReduceSumSquare", apart, axes), degrees)
+        y = reduced(w, "ReduceMean", w.op("Mul", apart, apart), axes)
     if w.layer.type_name == "Std":
         y = w.op("Sqrt", y)
     return y if w.layer.keepdim and x.ndim else w.reshape(y, w.tops[0].shape)
