@@ -86,6 +86,18 @@ def test_layers_behind_a_loss_alone_are_left_out() -> None:
     assert len(same(net).outputs) == 2
 
 
+def test_what_is_only_prepared_to_be_a_target_is_no_prediction() -> None:
+    net = net_of(
+        {"x": {"shape": [4, 2, 3]}},
+        {"name": "flat", "type": "Flatten"},
+        {"name": "target", "type": "Square", "bottom": "flat"},
+        linear("fc", bottom="flat", out=6),
+        {"name": "loss", "type": "MSELoss", "bottom": ["fc", "target"]},
+    )
+    assert predicted(net) == ("fc",)
+    assert "Mul" not in ops(same(net))
+
+
 def test_layers_of_the_other_phase_are_left_out() -> None:
     net = net_of(
         XT,
