@@ -147,10 +147,10 @@ class Export:
         """A value as it is; a constant for an array, a float (float32), an integer or a list of them (int64)."""
         return given if isinstance(given, Value) else self.constant(given)
 
-    def constant(self, given: Any) -> Value:
-        """A constant that is no parameter: float32 for real numbers, int64 for integers, bool."""
-        array = np.asarray(given)
-        if array.dtype.kind == "f":
+    def constant(self, given: Any, dtype: str = "") -> Value:
+        """A constant that is no parameter: float32 for real numbers, int64 for integers, bool; or of that dtype."""
+        array = np.asarray(given, dtype=dtype or None)
+        if array.dtype.kind == "f" and not dtype:
             array = array.astype(np.float32)
         elif array.dtype.kind in "iu":
             array = array.astype(np.int64)

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-import numpy as np
-
 from ..exporting import Export, Extent, Length, Value
 
-FLOAT = 1  # ONNX's number of the dtype
+NUMBERS = {"float32": 1, "int64": 7, "bool": 9, "float64": 11}  # ONNX's, of dtypes
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Term:
     def _given(self, one: Any) -> Any:
         if isinstance(one, Term):
             return one.value
-        return np.asarray(one, self.value.dtype) if isinstance(one, (int, float)) else one
+        return self.w.constant(one, self.value.dtype) if isinstance(one, (int, float)) else one
 
     def __add__(self, other: Any) -> Term:
         return self.op("Add", self, other)
@@ -66,18 +64,46 @@ class Term:
     def __lt__(self, other: Any) -> Term:
         return self.op("Less", self, other, dtype="bool")
 
+    def __invert__(self) -> Term:
+        return self.op("Not", self)
+
+    def __and__(self, other: Any) -> Term:
+        return self.op("And", self, other)
+
+    def __or__(self, other: Any) -> Term:
+        return self.op("Or", self, other)
+
     def equals(self, other: Any) -> Term:
         """Where the two are the same."""
         return self.op("Equal", self, other, dtype="bool")
 
     def differs(self, other: Any) -> Term:
         """Where they are not."""
-        same = self.equals(other)
-        return same.op("Not", same)
+        return ~self.equals(other)
+
+    def is_nan(self) -> Term:
+        """Where it is not a number."""
+        return self.op("IsNaN", self, dtype="bool")
+
+    def cast(self, dtype: str) -> Term:
+        """In another dtype: truth values are 1 and 0."""
+        return self if self.value.dtype == dtype else self.op("Cast", self, to=NUMBERS[dtype], dtype=dtype)
 
     def real(self) -> Term:
-        """As real numbers: truth values are 1 and 0."""
-        return self.op("Cast", self, to=FLOAT, dtype="float32")
+        """As real numbers."""
+        return self.cast("float32")
+
+    def any(self, axis: int) -> Term:
+        """Whether one along an axis is true."""
+        return self.cast("int64").sum(axis) > 0
+
+    def all(self, axis: int) -> Term:
+        """Whether all along an axis are true."""
+        return ~(~self).any(axis)
+
+    def flat(self) -> Term:
+        """In one axis."""
+        return self.op("Reshape", self, self.w.constant([-1]))
 
     def at_least(self, least: float) -> Term:
         """Not below a number."""

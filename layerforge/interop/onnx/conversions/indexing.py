@@ -23,18 +23,6 @@ def embedding(w: Export, x: Value) -> Value:
     return w.op("Where", is_padding, 0.0, y, dtype="float32")
 
 
-@exports("Gather")
-def gather(w: Export, x: Value, index: Value) -> Value:
-    """GatherElements."""
-    return w.op("GatherElements", x, index, axis=normalize_dim(w.layer.dim, x.ndim))
-
-
-@exports("IndexSelect", "BatchReindex")
-def index_select(w: Export, x: Value, index: Value) -> Value:
-    """Gather."""
-    return w.op("Gather", x, index, axis=w.layer.axis(x.ndim))
-
-
 @exports("Filter")
 def filtered(w: Export, *bottoms: Value) -> list[Value]:
     """TopK for the order of the samples, then Gather, and Where for those that are not selected."""

@@ -11,21 +11,8 @@ from ..exporting import REFUSED, Export, Extent, Length, Value, exports
 from .loops import scan
 from .reductions import reduced
 
-MATMUL = {"Matmul": "MatMul"}  # layers without hyper-parameters: the operator
 REFUSED["SparseMatmul"] = "ONNX Runtime has no sparse inputs"
 REFUSED["SVDVals"] = "no operator of ONNX finds singular values, and how many rounds of another way do depends on data"
-
-
-@exports(*MATMUL)
-def matmul(w: Export, a: Value, b: Value) -> Value:
-    """MatMul."""
-    return w.op(MATMUL[w.layer.type_name], a, b)
-
-
-@exports("Einsum")
-def einsum(w: Export, a: Value, b: Value) -> Value:
-    """Einsum."""
-    return w.op("Einsum", a, b, equation=w.layer.equation.replace(" ", ""))
 
 
 @exports("Bilinear")
@@ -42,8 +29,26 @@ def bilinear(w: Export, a: Value, b: Value) -> Value:
 
 @exports("Diagonal")
 def diagonal(w: Export, x: Value) -> Value:
-    """Transpose, Reshape and Gather."""
-    return _diagonal(w, x, w.layer.axes(x.ndim), w.layer.offset, w.tops[0].shape)
+    """Transpose, Reshape and Gather: the matrices are read row by row."""
+    (rows, columns), offset = w.layer.axes(x.ndim), w.layer.offset
+    perm = [*(i for i in range(x.ndim) if i not in (rows, columns)), rows, columns]
+    if perm != sorted(perm):
+        x = w.op("Transpose", x, perm=perm, shape=[x.shape[i] for i in perm])
+    flat = w.op("Reshape", x, [*[0] * (x.ndim - 2), -1])
+    return w.op("Gather", flat, _on_diagonal(w, x.shape[-2], x.shape[-1], offset), axis=x.ndim - 2)
+
+
+def _on_diagonal(w: Export, rows: Length, columns: Length, offset: int) -> Value:
+    """Where its elements are in a matrix that is read row by row; computed where an axis counts the samples."""
+    down, across = max(-offset, 0), max(offset, 0)
+    if isinstance(rows, int) and isinstance(columns, int):
+        count = min(rows - down, columns - across)
+        return w.constant((np.arange(count) + down) * columns + np.arange(count) + across)
+    w.note("a diagonal across the samples is shorter where there are fewer of them")
+    longest = w.op("Min", *[w.op("Sub", w.length(n), [less]) for n, less in ((rows, down), (columns, across))])
+    places = w.op("Range", w.constant(0), w.op("Squeeze", longest), w.constant(1))
+    wide = w.length(columns)
+    return w.op("Add", w.op("Mul", w.op("Add", places, [down]), wide), w.op("Add", places, [across]))
 
 
 @exports("Trace")
@@ -61,29 +66,11 @@ def _places(w: Export, length: Length) -> Value:
     return w.op("Range", w.constant(0), w.op("Squeeze", w.length(length)), w.constant(1))
 
 
-def _diagonal(w: Export, x: Value, axes: tuple[int, int], offset: int, shape: tuple[Length, ...]) -> Value:
-    """The elements on a diagonal, from matrices read row by row."""
-    others = [i for i in range(x.ndim) if i not in axes]
-    if (*others, *axes) != tuple(range(x.ndim)):
-        x = w.op("Transpose", x, perm=[*others, *axes], shape=[x.shape[i] for i in (*others, *axes)])
-    rows, columns, count = x.shape[-2], _length(w, x.shape[-1]), _length(w, shape[-1])
-    whole = rows * columns if isinstance(rows, int) else Extent(columns)  # becomes -1
-    flat = w.reshape(x, [*x.shape[:-2], whole])
-    places = (np.arange(count) + max(-offset, 0)) * columns + np.arange(count) + max(offset, 0)
-    return w.op("Gather", flat, places, axis=len(others))
-
-
 def _length(w: Export, length: Length) -> int:
     """A length that must not follow the batch."""
     if isinstance(length, Extent):
         w.refuse("the columns of a matrix are the samples, of which there may be any number")
     return length
-
-
-@exports("Det")
-def det(w: Export, x: Value) -> Value:
-    """Det."""
-    return w.op("Det", x)
 
 
 @exports("LogDet")

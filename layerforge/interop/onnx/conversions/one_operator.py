@@ -86,6 +86,16 @@ TABLE = (
     OneOperator("PowBinary", "Pow"),
     OneOperator("Maximum", "Max"),
     OneOperator("Minimum", "Min"),
+    # along an axis
+    OneOperator("Softmax", "Softmax", {"dim": "axis"}),
+    OneOperator("LogSoftmax", "LogSoftmax", {"dim": "axis"}),
+    OneOperator("IndexSelect", "Gather", {"dim": "axis"}),
+    OneOperator("BatchReindex", "Gather", fixed={"axis": 0}),
+    OneOperator("Gather", "GatherElements", {"dim": "axis"}),
+    # matrices
+    OneOperator("Matmul", "MatMul"),
+    OneOperator("Einsum", "Einsum", {"equation": "equation"}),
+    OneOperator("Det", "Det"),
     # of images
     OneOperator("GlobalAvgPool2d", "GlobalAveragePool"),
     OneOperator("PixelShuffle", "DepthToSpace", {"upscale_factor": "blocksize"}, fixed={"mode": "CRD"}),

@@ -1,4 +1,4 @@
-"""Results along axes: sums, extremes, scans and softmax. Those that are one operator stand in tables."""
+"""Results along axes: sums, extremes and scans. Reductions that are one operator stand in a table."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ from ....arrays.functional import normalize_dim
 from ..exporting import EXPORTS, Export, Extent, Value, exports
 from .loops import scan
 
-REDUCTIONS = {  # layers with dim and keepdim: the operator
+REDUCTIONS = {  # layers with dim and keepdim: the operator, with axes and keepdims
     "Sum": "ReduceSum",
     "Mean": "ReduceMean",
     "Prod": "ReduceProd",
     "SumSquare": "ReduceSumSquare",
     "AbsSum": "ReduceL1",
     "LogSumExp": "ReduceLogSumExp",
-}
-ALONG_AN_AXIS = {  # layers with a dim: the operator, which calls it axis
-    "Softmax": "Softmax",
-    "LogSoftmax": "LogSoftmax",
 }
 MOST = int(np.iinfo(np.int64).max)  # behind the end of every axis
 
@@ -46,15 +42,7 @@ def _reduction(operator: str) -> Callable[[Export, Value], Value]:
     return export
 
 
-def _along(operator: str) -> Callable[[Export, Value], Value]:
-    def export(w: Export, x: Value) -> Value:
-        return w.op(operator, x, axis=normalize_dim(w.layer.dim, x.ndim))
-
-    return export
-
-
 EXPORTS.update({kind: _reduction(operator) for kind, operator in REDUCTIONS.items()})
-EXPORTS.update({kind: _along(operator) for kind, operator in ALONG_AN_AXIS.items()})
 
 
 def number_along(w: Export, x: Value, axes: Sequence[int]) -> Any:
