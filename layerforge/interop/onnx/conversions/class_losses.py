@@ -11,7 +11,7 @@ import numpy as np
 from ....layers.losses.nll_loss import LEAST
 from ..exporting import Export, Value, exports
 from .formulas import Term, count, where
-from .losses import ones_like, reduced, sigmoid
+from .losses import ones_like, reduced, sigmoid, spread
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,15 @@ class Labels:
 
 def of_labels(w: Export, losses: Term, weights: Term | None, weight: tuple[Value, ...] = ()) -> Any:
     """The top of single losses (N, d1, ...): what `LabelLoss` divides by. weights: what each position counts, or 1."""
-    layer, shape = w.layer, w.bottoms[1].shape
-    positions = (w.bottoms[0].shape[0], *w.bottoms[0].shape[2:])
+    layer, x = w.layer, w.bottoms[0]
+    positions = (x.shape[0], *x.shape[2:])
+    of_samples = spread(w, weight, len(positions))
     if layer.reduction != "mean" or layer.normalization == "none":
-        return reduced(w, losses, 1.0, weight)
+        return reduced(w, losses, 1.0, of_samples)
     if layer.normalization != "valid":
-        return reduced(w, losses, count(w, *(positions if layer.normalization == "full" else shape[:1])), weight)
+        return reduced(w, losses, count(w, *positions[: None if layer.normalization == "full" else 1]), of_samples)
     if weight:
-        return reduced(w, losses, 1.0, weight, ones_like(losses) if weights is None else weights)
+        return reduced(w, losses, 1.0, of_samples, ones_like(losses) if weights is None else weights)
     return reduced(w, losses, count(w, *positions) if weights is None else weights.sum().or_one())
 
 

@@ -13,33 +13,35 @@ from ..exporting import EXPORTS, REFUSED, Export, Value
 from .formulas import Term, count, where
 
 REFUSED["MultiBoxLoss"] = (
-    "it matches boxes with objects one after the other and mines the worst of what is left, on lists of a length that "
-    "the data decide: a net is trained with it here, and exported without"
+    "ONNX has no operators that match boxes with objects one to one and mine the worst of the others: it is a loss for "
+    "training, and what a net predicts is exported without it"
 )
 REFUSED["CTCLoss"] = (
-    "its recursion over all alignments has as many steps as each sample says: a net is trained with it here, and "
-    "exported without"
+    "ONNX has no operator that sums over all alignments of a text: it is a loss for training, and what a net predicts "
+    "is exported without it"
 )
 
 
-def reduced(w: Export, losses: Term, m: Term | float, weight: tuple[Value, ...] = (), share: Term | None = None) -> Any:
+def reduced(w: Export, losses: Term, m: Term | float, weight: Value | None = None, share: Term | None = None) -> Any:
     """The top: the single losses, or their sum over m.
 
-    weight   of samples, where there are any: a factor of the losses
+    weight   of samples, where there are any, spread over the axes of the losses: a factor of them
     share    what each single loss counts in m by itself, where m is a sum of weights
     """
-    if weight:
-        factor = Term(w, w.op("Expand", spread(w, weight[0], len(w.bottoms[1].shape)), _shape(losses)))
+    if weight is not None:
+        factor = Term(w, w.op("Expand", weight, _shape(losses)))
         losses = factor * losses
         if share is not None:
             m = (factor * share).sum().or_one()
     return losses.value if w.layer.reduction == "none" else (losses.sum() / m).value
 
 
-def spread(w: Export, weight: Value, ndim: int) -> Value:
-    """Weights of samples with an axis of length 1 for each that a single loss has more."""
-    new = list(range(weight.ndim, ndim))
-    return w.op("Unsqueeze", weight, new) if new else weight
+def spread(w: Export, weight: tuple[Value, ...], ndim: int) -> Value | None:
+    """Weights of samples with as many axes as their losses, new ones of length 1; None where there are no weights."""
+    if not weight:
+        return None
+    new = list(range(weight[0].ndim, ndim))
+    return w.op("Unsqueeze", weight[0], new) if new else weight[0]
 
 
 def ones_like(losses: Term) -> Term:
@@ -69,7 +71,7 @@ def of_elements(single: Single) -> Callable[..., Any]:
     def export(w: Export, x: Value, t: Value, *weight: Value) -> Any:
         losses = single(w.layer, Term(w, x), Term(w, t))
         ones = ones_like(losses) if weight and w.layer.reduction == "mean" else None
-        return reduced(w, losses, divisor(w, *x.shape), weight, ones)
+        return reduced(w, losses, divisor(w, *x.shape), spread(w, weight, x.ndim), ones)
 
     return export
 
@@ -156,7 +158,7 @@ def bce_with_logits(w: Export, x: Value, t: Value, *weight: Value) -> Any:
     share = None
     if layer.reduction == "mean" and layer.normalization == "valid":
         share = ones_like(losses) if valid is None else valid.real()
-    return reduced(w, losses, _total(w, x, valid), weight, share)
+    return reduced(w, losses, _total(w, x, valid), spread(w, weight, x.ndim), share)
 
 
 def _total(w: Export, x: Value, valid: Term | None) -> Term | float:
