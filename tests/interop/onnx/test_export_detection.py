@@ -67,3 +67,19 @@ def test_some_find_many_objects_and_some_leave_rows_empty() -> None:
         counts.append((int((rows[:, 1] >= 0).sum()), len(rows)))
     assert max(found for found, _ in counts) > 50
     assert any(found < rows for found, rows in counts)
+
+
+@pytest.mark.parametrize(("eta", "objects"), [(1.0, 2), (0.9, 1)])
+def test_each_object_makes_the_threshold_smaller(eta: float, objects: int) -> None:
+    """The boxes overlap by 0.68: no more than 0.7, but more than 0.63."""
+    demand("onnxruntime")
+    inputs = {"offsets": {"shape": [1, 8]}, "scores": {"shape": [1, 4]}, "priors": {"shape": [1, 2, 8]}}
+    layer = {"name": "found", "type": "DetectionOutput", "bottom": list(inputs), "num_classes": 2}
+    layer |= {"nms_threshold": 0.7, "eta": eta}
+    net = Net.from_config({"engine": "reference", "inputs": inputs, "net": [layer]}, keep="none")
+    boxes = [0, 0, 1, 1, 0.19, 0, 1.19, 1]
+    given = {"offsets": np.zeros((1, 8)), "scores": [[0, 0.9, 0, 0.8]], "priors": [[boxes, np.ones(8)]]}
+    arrays = {name: np.asarray(array, np.float32) for name, array in given.items()}
+    found = session(graph_of_net(net)[0]).run(None, arrays)[0]
+    assert (found[0, 0, :, 1] >= 0).sum() == objects
+    assert compared("found", net.forward(phase="eval", **arrays)["found"], found) == []
