@@ -333,7 +333,9 @@ def test_products_of_products_take_no_time() -> None:
     assert checked(graph(f"a1 = Sigmoid x\n{lines}\ny = Sigmoid a60")) == ["Sigmoid", *["Mul"] * 59, "Sigmoid"]
 
 
-@pytest.mark.parametrize("op", ["Mul", "Div", "Add", "MatMul", "Concat", "Reshape", "Transpose", "LSTM", "Gemm"])
+@pytest.mark.parametrize(
+    "op", ["Mul", "Div", "Add", "MatMul", "Concat", "Identity", "Cast", "Transpose", "LSTM", "Gemm"]
+)
 @pytest.mark.parametrize("names", ["", "x", "x - x", "x x x x"])
 def test_operators_with_other_inputs_than_they_have_are_told_of(op: str, names: str) -> None:
     demand("onnx")
