@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from ....schema.registry import LAYERS
 from ..importing import IMPORTS, REFUSED, Import, Site, imports
 from ..values import BOOL, INDEX, REAL, Known, Stream
 from .common_in import number, scalar, truth
+from .one_operator import TABLE, OneOperator
 
-ONE = {  # operators without attributes: the layer
-    **{"Relu": "ReLU", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Exp": "Exp", "Log": "Log", "Sqrt": "Sqrt", "Abs": "Abs"},
-    **{"Neg": "Neg", "Floor": "Floor", "Sign": "Sign", "Reciprocal": "Reciprocal", "Erf": "Erf", "Sin": "Sin"},
-    **{"Cos": "Cos", "Tan": "Tan", "Asin": "Asin", "Acos": "Acos", "Atan": "Atan", "Sinh": "Sinh", "Cosh": "Cosh"},
-    **{"Softsign": "Softsign", "HardSwish": "HardSwish", "Mish": "Mish", "Softplus": "Softplus"},
-}
-WITH_A_NUMBER = {  # operators with one attribute: its default, the layer, and what the attribute is there
-    "LeakyRelu": (0.01, "LeakyReLU", "negative_slope"),
-    "Elu": (1.0, "ELU", "alpha"),
-    "Celu": (1.0, "CELU", "alpha"),
-    "Swish": (1.0, "SiLU", "beta"),
-}
+ONLY_READ = (  # operators that nothing is exported as: the layer, and its hyper-parameter that alpha is
+    OneOperator("Mish", "Mish"),
+    OneOperator("SiLU", "Swish", {"beta": "alpha"}),
+)
 CASTS = {  # dtypes of ONNX by number: what they are here
     **dict.fromkeys((1, 10, 11, 16), "real"),
     **dict.fromkeys((2, 3, 4, 5, 6, 7, 12, 13), "index"),
@@ -33,29 +27,29 @@ REFUSED.update(
 )
 
 
-def _one(kind: str) -> Import:
+def _of_row(row: OneOperator) -> Import:
+    """The import of an operator that is one layer: its attributes have the defaults of the layer's hyper-parameters."""
+    fields = LAYERS.get(row.type).fields
+
     def convert(site: Site) -> None:
-        numeric(site, kind)
+        given = {
+            ours: number(site.attributes.number(theirs, fields[ours].default))
+            for ours, theirs in row.attributes.items()
+        }
+        numeric(site, row.type, given)
 
     return convert
 
 
-def _with_a_number(default: float, kind: str, name: str) -> Import:
-    def convert(site: Site) -> None:
-        value = number(site.attributes.number("alpha", default))
-        site.emit(kind, site.real(0), given={name: value})
-
-    return convert
+for _row in (*TABLE, *ONLY_READ):
+    if ".elementwise." in LAYERS.get(_row.type).__module__ and not _row.fixed:
+        IMPORTS.setdefault(_row.op, _of_row(_row))
 
 
-IMPORTS.update({op: _one(kind) for op, kind in ONE.items()})
-IMPORTS.update({op: _with_a_number(*entry) for op, entry in WITH_A_NUMBER.items()})
-
-
-def numeric(site: Site, kind: str) -> None:
+def numeric(site: Site, kind: str, given: dict[str, float]) -> None:
     """A layer of one input, whose output is integers where the input is."""
     whole = site.input(0).dtype == "int64"
-    (y,) = site.emit(kind, site.real(0), part=kind.lower() if whole else "")
+    (y,) = site.emit(kind, site.real(0), part=kind.lower() if whole else "", given=given)
     if whole:
         site.emit("Cast", y, role="index")
 

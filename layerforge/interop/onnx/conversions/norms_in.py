@@ -21,15 +21,9 @@ def _eps(site: Site, default: float = 1e-5) -> float:
 
 
 def _is_plain(site: Site) -> bool:
-    """Whether it has no factor and summand, or constants that change nothing: the layer has none then."""
-    if not site.has(1):
-        return True
-    if not site.is_known(1) or (site.has(2) and not site.is_known(2)):
-        return False
-    values = [site.known(i) for i in (1, 2) if site.has(i)]
-    if site.shared.constants_learn or any(value.learned for value in values):
-        return False
-    return bool((values[0].array == 1).all()) and not any(value.array.any() for value in values[1:])
+    """Whether its factor and summand are constants that change nothing: the layer has none then."""
+    known = site.is_known(1) and site.is_known(2)
+    return known and _is_constant(site, 1, 1) and _is_constant(site, 2, 0)
 
 
 def _affine(site: Site, count: int, first: int = 1) -> None:
@@ -75,26 +69,37 @@ def instance_normalization(site: Site) -> None:
 
 @imports("LayerNormalization")
 def layer_normalization(site: Site) -> None:
-    """LayerNorm over the axes from `axis` on."""
+    """LayerNorm over the axes from `axis` on; ones and zeros that are constants are neither scale nor bias."""
     x, eps = site.real(0), _eps(site)
-    axis = site.axis(site.attributes.integer("axis", -1), x.ndim)
-    site.attributes.has("stash_type")
+    over = _over(site, x)
     site.count(1)
     site.tops = site.tops[:1]
+    if any(site.has(i) and not site.is_known(i) for i in (1, 2)):
+        raise site.unsupported("its scale or bias is computed by the net")
+    bias = site.has(2) and not _is_constant(site, 2, 0)
+    affine = bias or (site.has(1) and not _is_constant(site, 1, 1))
+    options = {"bias": bias} if affine else {"elementwise_affine": False}
+    site.emit("LayerNorm", x, normalized_shape=over[0] if len(over) == 1 else list(over), eps=eps, given=options)
+    if affine:
+        _spread(site, "weight", site.known(1), over)
+    if bias:
+        _spread(site, "bias", site.known(2), over)
+
+
+def _over(site: Site, x: Stream) -> tuple[int, ...]:
+    """The lengths that a normalisation goes over: from `axis` on."""
+    axis = site.axis(site.attributes.integer("axis", -1), x.ndim)
+    site.attributes.has("stash_type")
     over = x.shape[axis:]
     if any(shape[axis:] != over for shape in x.shapes):
         raise site.unsupported(f"the axes that it normalises, {over}, have dynamic lengths")
-    scale, bias = site.is_known(1), site.has(2)
-    if (site.has(1) and not scale) or (bias and not site.is_known(2)):
-        raise site.unsupported("its scale or bias is computed by the net")
-    shape = same(over) if len(over) == 1 else list(over)
-    if _is_plain(site):
-        site.emit("LayerNorm", x, normalized_shape=shape, eps=eps, elementwise_affine=False)
-        return
-    site.emit("LayerNorm", x, normalized_shape=shape, eps=eps, bias=bias)
-    _spread(site, "weight", site.known(1), over)
-    if bias:
-        _spread(site, "bias", site.known(2), over)
+    return over
+
+
+def _is_constant(site: Site, i: int, number: float) -> bool:
+    """Whether an input is this number everywhere, and not learned."""
+    value = site.known(i)
+    return not value.learned and not site.shared.constants_learn and bool((value.array == number).all())
 
 
 def _spread(site: Site, name: str, value: Known, shape: tuple[int, ...]) -> None:
@@ -125,17 +130,13 @@ def group_normalization(site: Site) -> None:
 
 @imports("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_normalization(site: Site) -> None:
-    """RMSNorm over the axes from `axis` on."""
+    """RMSNorm over the axes from `axis` on; a scale of constant ones is none."""
     x, eps = site.real(0), _eps(site)
-    axis = site.axis(site.attributes.integer("axis", -1), x.ndim)
-    site.attributes.has("stash_type")
-    over = x.shape[axis:]
-    if any(shape[axis:] != over for shape in x.shapes):
-        raise site.unsupported(f"the axes that it normalises, {over}, have dynamic lengths")
-    plain = _is_plain(site)
-    shape = same(over) if len(over) == 1 else list(over)
-    site.emit("RMSNorm", x, normalized_shape=shape, eps=eps, elementwise_affine=not plain)
-    if not plain:
+    over = _over(site, x)
+    affine = site.has(1) and not (site.is_known(1) and _is_constant(site, 1, 1))
+    shape = over[0] if len(over) == 1 else list(over)
+    site.emit("RMSNorm", x, normalized_shape=shape, eps=eps, elementwise_affine=affine)
+    if affine:
         _spread(site, "weight", site.known(1, "its scale"), over)
 
 
