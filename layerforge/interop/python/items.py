@@ -1,0 +1,114 @@
+"""What stands in a written file: imports, errors, constants, functions and classes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...contract.layer import Layer
+from .folding import Folded
+from .sources import Made, ModuleText
+
+
+@dataclass(eq=False)
+class Item:
+    """Something that stands at the top of a written file.
+
+    kind       "import", "error", "constant", "function", "class" (a helper) or "layer"
+    wanted     the name that it has where it is made
+    made       where; None for what is imported, and for functions without a name
+    statement  of an import
+    function   of a function
+    cls        of a class
+    members    of a class: its methods that are reached, by name
+    values     of a layer: class attributes that are read, by name
+    is_used    of a layer's class: the net has such a layer
+    taken      names that it must not have: functions that read it have them for something else
+    """
+
+    kind: str
+    wanted: str
+    made: Made | None = None
+    statement: str = ""
+    function: Callable[..., Any] | None = None
+    cls: type | None = None
+    members: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    is_used: bool = False
+    taken: set[str] = field(default_factory=set)
+
+    def outside(self) -> list[ast.AST]:
+        """What is computed when the file is loaded: of a constant its value, of a class its head and its fields."""
+        assert self.made is not None
+        node: Any = self.made.node
+        if not isinstance(node, ast.ClassDef):
+            return [node.value] if node.value is not None else []
+        values = [n.value for n in self.fields() if n.value is not None]
+        return [*node.bases, *(k.value for k in node.keywords), *node.decorator_list, *values]
+
+    def fields(self) -> list[Any]:
+        """The assignments in the body of a class."""
+        assert self.made is not None
+        return [n for n in self.made.node.body if isinstance(n, ast.Assign | ast.AnnAssign)]  # type: ignore[attr-defined]
+
+    def methods(self) -> list[str]:
+        """The names of the methods in the body of a class."""
+        assert self.made is not None
+        return [n.name for n in self.made.node.body if isinstance(n, ast.FunctionDef)]  # type: ignore[attr-defined]
+
+    def bases(self, items: Mapping[Any, Item]) -> list[type]:
+        """The classes that a layer's class is written with: the nearest above it that have something to say."""
+        assert self.cls is not None
+        found: list[type] = []
+        for base in self.cls.__bases__:
+            found += [base] if base in items else _above(base, items)
+        unique = list(dict.fromkeys(found))
+        return [c for c in unique if not any(issubclass(o, c) and o is not c for o in unique)]
+
+
+def _above(cls: type, items: Mapping[Any, Item]) -> list[type]:
+    above: list[type] = []
+    for base in cls.__bases__:
+        above += [base] if base in items else _above(base, items)
+    return above
+
+
+@dataclass
+class Written:
+    """A function as it is written: once, for all layers that reach it.
+
+    held    what is known of its tests, layer by layer; None of a test: nothing
+    names   what its names mean, by the id of a node
+    """
+
+    function: Callable[..., Any]
+    text: ModuleText
+    node: Any
+    held: list[dict[int, bool | None]] = field(default_factory=list)
+    names: dict[int, Any] = field(default_factory=dict)
+    _folded: Folded | None = None
+
+    def hear(self, nodes: list[ast.AST], known: Mapping[int, bool]) -> None:
+        """What is known of those tests that a layer comes by."""
+        tests = [id(n) for n in nodes if isinstance(n, ast.If | ast.IfExp)]
+        tests += [id(n) for n in ast.walk(self.node) if isinstance(n, ast.Assign)]  # where known, they may be gone
+        tests += [id(part) for n in nodes if isinstance(n, ast.BoolOp) for part in n.values]
+        self.held.append({test: known.get(test) for test in tests})
+
+    def fold(self) -> Folded:
+        """With those tests decided on which all layers agree."""
+        if self._folded is None:
+            agreed: dict[int, bool] = {}
+            for test in set().union(*self.held):
+                found = {held[test] for held in self.held if test in held}
+                if len(found) == 1 and (only := found.pop()) is not None:
+                    agreed[test] = only
+            self._folded = Folded(self.node, agreed)
+        return self._folded
+
+
+def is_base(cls: type | None) -> bool:
+    """Whether a class is the base of all layers, which is written in a form of its own."""
+    return cls is Layer
