@@ -26,7 +26,7 @@ class Layer:
 
     dtype = "{dtype}"
 
-    def __init__(self, weights, name, **told):
+    def __init__(self, weights, name, /, **told):
         self.name = name
         own = {{key.rpartition(".")[2]: key for key in weights if key.rpartition(".")[0] == name}}
         self.params = self.state = Arrays({{word: weights[key] for word, key in own.items()}})
@@ -63,6 +63,9 @@ def layer_base(dtype: str, read: Iterable[str], random: dict[str, object]) -> li
         text = text.replace("        vars(self)", "        self.carried = {}  # what a call goes on from\n        vars(self)")
     if "random" in read:
         text = text.replace("        tops = ", f"{CALL_OF_RANDOM}\n        tops = ")
+    for word, value in (("phase", '"eval"'), ("xp", "np")):
+        if f"{word} of another name" in read:
+            text = text.replace("    dtype = ", f"    {word} = {value}\n    dtype = ")
     parts = [text]
     parts += [BUF] if "buf" in read else []
     parts += [RANDOM.format(**random)] if "random" in read else []

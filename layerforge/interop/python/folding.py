@@ -125,6 +125,7 @@ class Folded:
         """Take out assignments to names that nothing reads; whether there was one."""
         nodes = self.walk()
         read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        read |= {n.target.id for n in nodes if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)}
         changed = False
         for node in nodes:
             if not isinstance(node, ast.Assign) or id(node) in self.untold or len(node.targets) != 1:

@@ -11,13 +11,14 @@ from typing import Any
 from ...arrays.sparse import CSR
 from ...contract.layer import Layer
 from ...schema.errors import LayerForgeError
-from .folding import FUNCTIONS, Folded, is_of_self, opinions
+from .folding import FUNCTIONS, Folded, opinions
 from .items import Item, Written
 from .knowledge import Knowledge, is_plain
 from .scopes import bound, free_names
 from .sources import Foreign, Made, Unwritable, meaning, origin, plain_function, text_of
 
 Meaning = Item | str | ModuleType  # of a name: what stands in the file, a text in its place, a module of ours
+Alias = Callable[[Callable[..., Any]], str]  # of a function: the name that it has for the layer
 OF_BASE = frozenset("name params state buf dtype carried save xp phase random draws".split())  # the written Layer has it
 OF_NET = frozenset("run grads saved kept memory needs_grad needs_param_grad grad_rows runs_in_place".split())
 
@@ -84,7 +85,8 @@ class Reach:
                     self.of_random(each)
         elif owner is not None and function is not None and name not in vars(layer):
             self.layer_item(owner).members[name] = function
-            self._visit(function, layer, owner)
+            bare = isinstance(member, staticmethod)
+            self._visit(function, "" if bare else function.__code__.co_varnames[0], owner)
         elif name in vars(layer) or owner in (Layer, None) or name in type(layer).fields:
             self._reading.add(name)
         else:
@@ -98,16 +100,16 @@ class Reach:
 
     # Functions --------------------------------------------------------------------------------------------------------
 
-    def _visit(self, function: Callable[..., Any], layer: Layer | None, owner: type | None = None) -> None:
-        """A function as it is run for a layer; None for one that knows of no layer."""
-        key = (function, None if layer is None else id(self._reading))
+    def _visit(self, function: Callable[..., Any], alias: str = "", owner: type | None = None) -> None:
+        """A function as it is run for the present layer, which it knows as `alias`; "" for one that does not."""
+        key = (function, alias, id(self._reading) if alias else None)
         if key in self._visited:
             if self._visited[key]:
                 raise Unwritable(self._visited[key])
             return
         self._visited[key] = ""
         try:
-            self._follow(self._written(function), layer, owner)
+            self._follow(self._written(function), alias, owner)
         except Unwritable as problem:
             self._visited[key] = str(problem)
             raise
@@ -118,35 +120,37 @@ class Reach:
             self.functions[function] = Written(function, text, text.function(function.__code__))
         return self.functions[function]
 
-    def _follow(self, written: Written, layer: Layer | None, owner: type | None) -> None:
-        known = opinions(written.node, Knowledge(layer, written.function.__globals__))
+    def _follow(self, written: Written, alias: str, owner: type | None) -> None:
+        known = opinions(written.node, Knowledge(self._layer if alias else None, written.function.__globals__))
         folded = Folded(written.node, known)
         nodes = folded.walk()
         written.hear(nodes, known)
         own = set().union(*(bound(n, folded.alive) for n in nodes if isinstance(n, FUNCTIONS)))
+        handed_on = {id(n.func): n for n in nodes if isinstance(n, ast.Call)} if alias else {}
         for name in free_names(written.node, folded.alive):
-            found = self._resolve(written.function, name.id)
+            call = handed_on.get(id(name))
+            found = self._resolve(written.function, name.id, lambda f, call=call: _known_as(f, call, alias))
             if isinstance(found, Item):
                 found.taken |= own - {name.id}
             if found is not None:
                 written.names[id(name)] = found
         for node in nodes:
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-                self._attribute(written.names, node, layer, owner)
+                self._attribute(written.names, node, alias, owner)
 
-    def _resolve(self, function: Callable[..., Any], name: str) -> Meaning | None:
-        """What a name in a function means; None for what is built in."""
+    def _resolve(self, function: Callable[..., Any], name: str, alias_in: Alias) -> Meaning | None:
+        """What a name in a function means; None for what is built in. `alias_in` says of functions how they call self."""
         code = function.__code__
         if name in code.co_freevars:
             value = function.__closure__[code.co_freevars.index(name)].cell_contents  # type: ignore[index]
-            return self._closed(function, name, value)
+            return self._closed(function, name, value, alias_in)
         if name in function.__globals__:
-            return self._item(meaning(function.__module__, name))
+            return self._item(meaning(function.__module__, name), alias_in)
         if hasattr(builtins, name):
             return None
         raise Unwritable(f"nothing tells what '{name}' is in {function.__qualname__}")
 
-    def _closed(self, function: Callable[..., Any], name: str, value: Any) -> Meaning | None:
+    def _closed(self, function: Callable[..., Any], name: str, value: Any, alias_in: Alias) -> Meaning | None:
         """What a function took along from the function that made it."""
         inner = plain_function(value)
         if name == "__class__":
@@ -158,15 +162,15 @@ class Reach:
         if inner not in self.items:
             wanted = name if inner.__name__ == "<lambda>" else inner.__name__
             self.items[inner] = Item("function", wanted, function=inner)
-        self._visit(inner, self._layer)
+        self._visit(inner, alias_in(inner))
         return self.items[inner]
 
-    def _attribute(
-        self, names: dict[int, Meaning], node: ast.Attribute, layer: Layer | None, owner: type | None
-    ) -> None:
+    def _attribute(self, names: dict[int, Meaning], node: ast.Attribute, alias: str, owner: type | None) -> None:
         """An attribute that is read: of self, of super(), of a module, or of anything."""
-        inner = node.value
-        if is_of_self(node) and layer is not None:
+        inner, layer = node.value, self._layer
+        if alias and layer is not None and isinstance(inner, ast.Name) and inner.id == alias:
+            if alias != "self" and node.attr in ("xp", "phase"):
+                self.of_base.add(f"{node.attr} of another name")
             self._of_layer(layer, node.attr)
         elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id == "super":
             if layer is not None and owner is not None:
@@ -180,7 +184,7 @@ class Reach:
 
     # What modules make ------------------------------------------------------------------------------------------------
 
-    def _item(self, found: Made | Foreign | ModuleType) -> Item | ModuleType:
+    def _item(self, found: Made | Foreign | ModuleType, alias_in: Alias = lambda function: "") -> Item | ModuleType:
         """The item of a name, with what it reaches itself."""
         if isinstance(found, ModuleType):
             return found
@@ -193,14 +197,14 @@ class Reach:
             return self.items.setdefault(value, Item("error", found.name, cls=value))
         if isinstance(value, type) and issubclass(value, Layer):
             raise Unwritable(f"its code names the layer {found.name}")
-        return self._made(found, value)
+        return self._made(found, value, alias_in)
 
-    def _made(self, found: Made, value: Any) -> Item:
+    def _made(self, found: Made, value: Any, alias_in: Alias) -> Item:
         key, node = (id(found.node), found.name), found.node
         function = plain_function(value) if isinstance(node, ast.FunctionDef) else None
         if function is not None:
             item = self.items.setdefault(key, Item("function", found.name, found, function=function))
-            self._visit(function, self._layer if function.__code__.co_varnames[:1] == ("self",) else None)
+            self._visit(function, alias_in(function))
             return item
         if key not in self.items:
             kind = "class" if isinstance(node, ast.ClassDef) else "constant"
@@ -220,7 +224,7 @@ class Reach:
                 self.names[id(name)] = self._item(meaning(item.made.text.module.__name__, name.id))
             for node in ast.walk(part):
                 if isinstance(node, ast.Attribute):
-                    self._attribute(self.names, node, None, None)
+                    self._attribute(self.names, node, "", None)
 
     def _helper(self, item: Item) -> None:
         """A class that is no layer: methods with names that Python itself calls, and those that somebody reads."""
@@ -234,7 +238,16 @@ class Reach:
         function = plain_function(vars(item.cls).get(name)) if name in item.methods() else None
         if function is not None and name not in item.members:
             item.members[name] = function
-            self._visit(function, None)
+            self._visit(function)
+
+
+def _known_as(function: Callable[..., Any], call: Any, alias: str) -> str:
+    """How a function calls what its caller knows by another name; "" where it is not handed on."""
+    if call is None:
+        return ""
+    names = function.__code__.co_varnames
+    given = [*zip(names, call.args, strict=False), *((k.arg, k.value) for k in call.keywords)]
+    return next((name for name, value in given if isinstance(value, ast.Name) and value.id == alias), "")
 
 
 def needed(reach: Reach, item: Item) -> list[Item]:
@@ -248,8 +261,6 @@ def needed(reach: Reach, item: Item) -> list[Item]:
     for function in sorted(functions, key=lambda f: f.__code__.co_firstlineno):
         written = reach.functions[function]
         found += _in_order(written.names, written.fold().walk())
-    if item.cls is Layer and "random" in reach.of_base:
-        found += [reach.of_random(name) for name in ("stream_key", "uniform")]
     return [each for each in found if isinstance(each, Item)]
 
 

@@ -89,7 +89,12 @@ class Writer:
         return self._renderer(item.function).function(self.called(item), comments=True)
 
     def _method(self, item: Item, name: str) -> list[str]:
-        return self._renderer(item.members[name]).function(name, STEP)
+        lines = self._renderer(item.members[name]).function(name, STEP)
+        member = vars(item.cls).get(name)
+        for kind in (staticmethod, property):  # of a table's entry, without the word above its text
+            if isinstance(member, kind) and not lines[0].strip().startswith("@"):
+                lines.insert(0, f"{STEP}@{kind.__name__}")
+        return lines
 
     def _helper(self, item: Item) -> list[str]:
         """A class that is no layer."""
@@ -212,7 +217,9 @@ def _ordered(reach: Reach) -> list[Item]:
             visit(each)
         found[item] = None
 
-    for item in [i for i in reach.items.values() if i.cls is Layer]:
+    first = [i for i in reach.items.values() if i.cls is Layer]
+    first += [reach.of_random(name) for name in ("stream_key", "uniform")] if "random" in reach.of_base else []
+    for item in first:
         visit(item)
     for item in list(reach.items.values()):
         if item.kind == "layer" and item.is_used:
