@@ -36,7 +36,8 @@ COMMANDS = {
     "diff": ("diff_command", "the first array that differs between two traces, checkpoints or runs"),
     "replay": ("replay_command", "run the step that diverged again, and name what went wrong first"),
     "verify": ("verify_command", "put promises to the test: resume, and gradients of parts of a batch"),
-    "import": ("import_command", "a model of Caffe as a folder: net, weights, training, and how exact it is"),
+    "import": ("import_command", "a model of another program as a folder: net, weights, and how exact it is"),
+    "export": ("export_command", "a trained net for another program"),
     "data": ("data_command", "data sets: list, info, verify, download"),
 }
 
@@ -102,10 +103,7 @@ def without_command(options: list[str]) -> int:
 
 def run_command(name: str, arguments: list[str]) -> int:
     """Import the command's module, parse what follows its name, run it."""
-    module = importlib.import_module(f".{COMMANDS[name][0]}", __name__)
-    subparsers = Parser(prog="layerforge", add_help=False).add_subparsers()
-    module.add_parser(subparsers)
-    parser = subparsers.choices[name]
+    parser, arguments = parser_of(name, arguments)
     add_common_options(parser)
     args: Namespace = parse(parser, arguments)
     args.debug = wants_debug(arguments)
@@ -116,6 +114,20 @@ def run_command(name: str, arguments: list[str]) -> int:
     if args.verbose:
         note(f"{time.perf_counter() - began:.2f} s, {peak_memory()}")
     return code
+
+
+def parser_of(name: str, arguments: list[str]) -> tuple[Parser, list[str]]:
+    """The parser of a command, or of the format that a command is asked for, and what it is to parse."""
+    module = importlib.import_module(f".{COMMANDS[name][0]}", __name__)
+    if hasattr(module, "FORMATS"):
+        from . import formats
+
+        chosen = formats.parser_of(name, module.FORMATS, arguments)
+        if chosen is not None:
+            return chosen
+    subparsers = Parser(prog="layerforge", add_help=False).add_subparsers()
+    module.add_parser(subparsers)
+    return subparsers.choices[name], arguments
 
 
 def help_text() -> str:

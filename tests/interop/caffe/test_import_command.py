@@ -15,7 +15,7 @@ from support.pages import run_apart
 from support.tools import demand
 
 from layerforge.cli import main
-from layerforge.cli.import_command import table
+from layerforge.cli.import_caffe import table
 from layerforge.config.document import Config
 from layerforge.config.yaml_file import parse_yaml
 from layerforge.data.lmdb_writing import write_lmdb, write_mean_image

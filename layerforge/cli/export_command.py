@@ -1,0 +1,20 @@
+"""`layerforge export FORMAT MODEL ... -o FILE`: a trained net for another program.
+
+MODEL is what `layerforge predict` takes: the folder of a run, a checkpoint, a file of weights, a folder of model.save()
+or of an import; or a config with --weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import formats
+
+FORMATS = {
+    "caffe": ("export_caffe", "a .prototxt and a .caffemodel, of a net that was imported from Caffe"),
+}
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    return formats.add_parser(subparsers, "export", __doc__, FORMATS)

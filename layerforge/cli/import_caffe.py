@@ -1,0 +1,245 @@
+"""`layerforge import caffe NET.prototxt [WEIGHTS] -o DIR`: a foreign model as a folder to predict with and to train.
+
+DIR gets net.yaml, weights.h5, train.yaml where the definition says what to learn from, state.h5 of a --state, and
+fidelity.md and fidelity.json: what became of every layer and field, and what things are called. Nothing is written
+unless all of the net is supported. A .caffemodel alone is enough where the definition is inside.
+
+--check compares the imported net, layer by layer, with OpenCV 4.10 on random inputs, or with the arrays of --reference:
+input/<blob> and out/<blob or layer>, or several cases as <tag>/input/<blob> and <tag>/out/<blob or layer>. Exit code 1
+where numbers differ, by more than 1e-5 of the largest number of an output, or 1e-4 of one on the way, and where nothing
+was compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import add_json_option, positive
+from .output import print_json
+from .terminal import note
+
+if TYPE_CHECKING:
+    from ..interop.caffe.against import Comparison
+    from ..interop.caffe.model import Model
+    from ..interop.caffe.solver import SolverDefinition
+
+EPILOG = """\
+  layerforge import caffe deploy.prototxt net.caffemodel -o net --mean-value 104,117,123
+  layerforge predict net photo.jpg
+  layerforge import caffe train_val.prototxt net.caffemodel --solver solver.prototxt --data-root ~/caffe -o net
+  layerforge train net/train.yaml --init-weights net/weights.h5"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser("caffe", description=__doc__, epilog=EPILOG)
+    parser.add_argument("definition", metavar="NET", help="a .prototxt, or a .caffemodel with the definition inside")
+    words = "a .caffemodel or .caffemodel.h5 (default: those that the solver names)"
+    parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help=words)
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
+    parser.add_argument("--solver", metavar="FILE", help="a solver.prototxt, for train.yaml")
+    words = "a .solverstate or .solverstate.h5 to go on from: state.h5; needs --solver"
+    parser.add_argument("--state", metavar="FILE", help=words)
+    words = "of net.yaml (default test); train.yaml has both"
+    parser.add_argument("--phase", choices=("train", "test"), help=words)
+    words = "a stage that rules of layers ask for; may be repeated"
+    parser.add_argument("--stage", action="append", default=[], metavar="NAME", help=words)
+    words = "the level that rules of layers ask for (default 0; train.yaml: that of the solver, or of the net)"
+    parser.add_argument("--level", type=int, metavar="N", help=words)
+    words = "the shape of an input, such as data=1,3,224,224; may be repeated"
+    parser.add_argument("--input", action="append", default=[], type=shaped, metavar="NAME=SHAPE", help=words)
+    words = "a folder that files which the definition names may be in, beside its own"
+    parser.add_argument("--data-root", metavar="DIR", help=words)
+    words = "a Python file that registers layers for those of type Python; may be repeated"
+    parser.add_argument("--import", action="append", default=[], dest="imports", metavar="FILE.py", help=words)
+    words = "images are scaled by this after the mean is subtracted (default: as the data layers say, or 1)"
+    parser.add_argument("--scale", type=factor, metavar="X", help=words)
+    words = "the mean that is subtracted from images: a number, or one per channel, such as 104,117,123"
+    parser.add_argument("--mean-value", type=numbers, default=(), metavar="X,...", help=words)
+    parser.add_argument("--mean-file", metavar="FILE", help="a mean image in the place of that: .binaryproto or .npy")
+    words = "the order of the channels of images (default bgr, as Caffe's tools have them)"
+    parser.add_argument("--color", choices=("bgr", "rgb", "gray"), help=words)
+    words = "compare with OpenCV, or with --reference"
+    parser.add_argument("--check", action="store_true", help=words)
+    parser.add_argument("--reference", metavar="FILE", help="inputs and what they give, as .npz; with --check")
+    add_json_option(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def shaped(text: str) -> tuple[str, tuple[int, ...]]:
+    """An argument NAME=1,3,224,224."""
+    name, found, shape = text.partition("=")
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        if name and found:
+            return name, tuple(positive(length.strip()) for length in shape.split(","))
+    raise argparse.ArgumentTypeError(f"must be NAME=1,3,224,224, got '{text}'")
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """An argument of finite numbers."""
+    with contextlib.suppress(ValueError):
+        found = tuple(float(number) for number in text.split(","))
+        if all(abs(number) < float("inf") for number in found):
+            return found
+    raise argparse.ArgumentTypeError(f"must be numbers such as 104,117,123, got '{text}'")
+
+
+def factor(text: str) -> float:
+    """An argument that is one finite number other than 0."""
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        found = numbers(text)
+        if len(found) == 1 and found[0]:
+            return found[0]
+    raise argparse.ArgumentTypeError(f"must be a finite number other than 0, such as 0.00390625, got '{text}'")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..interop.caffe import against, opencv, preprocessing, training, writing
+    from ..interop.caffe.model import load_model
+    from ..interop.caffe.reading import SUFFIXES
+    from ..interop.caffe.rules import State
+    from ..schema.errors import ConfigError
+    from ..schema.user_modules import import_all
+
+    folder = Path(args.output)
+    _demand(args, folder)
+    import_all(args.imports)
+    inputs = dict(args.input)
+    solver = _solver(args)
+    weights = args.weights or _weights_of_state(args)
+    named = _weights_of_solver(args, solver)
+    own = weights is not None or Path(args.definition).suffix in SUFFIXES
+    model = load_model(args.definition, weights if own else named, phase=args.phase, **_wanted(args))
+    if own and named:
+        names = ", ".join(map(str, named))
+        model.report.notes.append(f"solver: its weights {names} are left aside, as others were given")
+    _demand_inputs(model, inputs)
+    stated = preprocessing.Stated(args.scale, args.mean_value, args.mean_file, args.color)
+    images = preprocessing.preprocessing_of(model, stated)
+    asked = State(args.level, tuple(args.stage))
+    learning = training.training_of(model, asked=asked, inputs=inputs, solver=solver, stated=stated)
+    more = {} if args.state is None else {"state.h5": _state(args, model, solver, weights)}
+    if args.state is not None and learning is None:
+        hint = "--state needs the definition that Caffe trained with"
+        raise ConfigError("the definition has nothing to train on", hint=hint)
+    compared = None
+    if args.reference:
+        compared = against.against_reference(model, args.reference)
+    elif args.check:
+        compared = opencv.against_opencv(model)
+    parts = {"training": learning, "preprocessing": images, "compared": compared, "imports": args.imports}
+    writing.write_folder(model, folder, more, **parts)
+    _tell(args, model, folder, compared)
+    return 0 if compared is None or compared.equal else 1
+
+
+def _demand(args: argparse.Namespace, folder: Path) -> None:
+    """Refuse what cannot be done before anything is read."""
+    from ..interop.caffe.opencv import demand_opencv
+    from ..schema.errors import ConfigError
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is no folder"
+        raise ConfigError(f"{folder} {what}", hint="name a new folder with -o")
+    if args.reference and not args.check:
+        raise ConfigError("--reference is what --check compares with", hint="add --check")
+    if args.state and not args.solver:
+        raise ConfigError("--state is the state of a solver", hint="add --solver solver.prototxt")
+    if args.check and not args.reference:
+        demand_opencv()
+
+
+def _demand_inputs(model: Model, inputs: dict[str, Any]) -> None:
+    """Refuse shapes of inputs that the net does not have."""
+    from ..interop.caffe.twin import foreign_inputs
+    from ..schema.errors import ConfigError
+
+    known = foreign_inputs(model)
+    for name in inputs:
+        if name not in known:
+            hint = f"inputs: {', '.join(known) or 'none'}"
+            raise ConfigError(f"--input {name}: the net has no such input", hint=hint)
+
+
+def _wanted(args: argparse.Namespace) -> dict[str, Any]:
+    """Which of a definition's layers and files are meant."""
+    named = {"inputs": dict(args.input), "data_root": args.data_root}
+    return {"level": args.level or 0, "stages": args.stage, **named}
+
+
+def _weights_of_state(args: argparse.Namespace) -> Path | None:
+    """The weights that belong to --state; None without one."""
+    from ..interop.caffe.state import read_state, weights_beside
+
+    return None if args.state is None else weights_beside(read_state(args.state))
+
+
+def _weights_of_solver(args: argparse.Namespace, solver: SolverDefinition | None) -> list[Path]:
+    """The files of weights that a solver starts from, below the folders of the definition and of the solver."""
+    from ..interop.caffe.paths import below
+
+    if solver is None:
+        return []
+    roots = [Path(args.definition).parent, Path(args.solver).parent]
+    roots += [] if args.data_root is None else [Path(args.data_root)]
+    return [below(name, roots, solver.run.place) for name in solver.run.weights]
+
+
+def _state(args: argparse.Namespace, model: Model, solver: SolverDefinition, weights: str | Path | None) -> bytes:
+    """The content of state.h5."""
+    from ..interop.caffe.model import load_model
+    from ..interop.caffe.rules import State, state_of
+    from ..interop.caffe.training import state_file
+
+    _compare_iterations(model, args.state, weights)
+    state = state_of(model.whole, solver.run.train_state, State(args.level, tuple(args.stage)))
+    wanted = _wanted(args) | {"level": state.level, "stages": state.stages}
+    return state_file(load_model(args.definition, phase="train", **wanted), solver, args.state, weights)
+
+
+def _compare_iterations(model: Model, state: str, weights: str | Path | None) -> None:
+    """Note where weights are called as those of another iteration than a state is of."""
+    from ..interop.caffe.state import read_state
+
+    found, iteration = re.search(r"_iter_(\d+)", Path(weights or "").name), read_state(state).iteration
+    if found and int(found[1]) != iteration:
+        model.report.notes.append(f"{state} is of iteration {iteration}, its weights {weights} are called otherwise")
+
+
+def _solver(args: argparse.Namespace) -> Any:
+    """The sections of a solver.prototxt; None without one."""
+    from ..interop.caffe.solver import read_solver
+
+    return None if args.solver is None else read_solver(args.solver)
+
+
+def _tell(args: argparse.Namespace, model: Model, folder: Path, compared: Comparison | None) -> None:
+    """What was written, and what it is worth."""
+    files = sorted(path.name for path in folder.iterdir())
+    if args.json:
+        made = {"folder": str(folder), "files": files, "fidelity": model.report.plain()}
+        print_json(made if compared is None else {**made, "check": compared.plain})
+        return
+    print(f"{folder}: {', '.join(files)}")
+    print(model.report.summary())
+    for text in () if args.quiet else model.report.notes:
+        note(text)
+    if compared is not None:
+        for line in table(compared):
+            print(line)
+
+
+def table(compared: Comparison) -> list[str]:
+    """The result of --check for people."""
+    from .net_table import align
+
+    rows = [("layer", "largest difference", "")]
+    for row in compared.rows:
+        number = "" if row.largest != row.largest else f"{row.largest:.1e}"
+        rows.append((f"{row.tag}/{row.name}" if row.tag else row.name, number, row.verdict))
+    measure = "differences are shares of the largest number"
+    return ["", *align(rows), f"{compared.result}, compared with {compared.against}; {measure}"]

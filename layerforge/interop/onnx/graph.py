@@ -1,0 +1,59 @@
+"""An ONNX graph as plain values: what the exporter builds and the importer reads, without the package `onnx`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+OPSET, IR = 17, 8  # what is written
+
+Dims = tuple[int | str | None, ...]  # lengths; a name stands for one that is known at run time, None for any
+
+
+@dataclass
+class Node:
+    """An operation: `outputs` = op(`inputs`).
+
+    inputs, outputs   names of values; "" is an optional one that is not there
+    attributes        integers, floats, texts, lists of these, arrays (tensors), and graphs
+    domain            of the operator; "" is ONNX's own
+    """
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    domain: str = ""
+
+
+@dataclass(frozen=True)
+class ValueInfo:
+    """What is known of a value: its dtype as NumPy calls it, and its lengths; None where they are not known."""
+
+    name: str
+    dtype: str
+    shape: Dims | None
+
+
+@dataclass
+class OnnxGraph:
+    """A model: nodes in an order in which they can be run.
+
+    inputs        what is given to it, without those that have an initializer
+    initializers  arrays by the names of their values
+    metadata      texts by their keys
+    opset         the version of ONNX's own operators
+    producer      who wrote it, in words
+    """
+
+    name: str
+    nodes: list[Node] = field(default_factory=list)
+    inputs: list[ValueInfo] = field(default_factory=list)
+    outputs: list[ValueInfo] = field(default_factory=list)
+    initializers: dict[str, np.ndarray] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    opset: int = OPSET
+    producer: str = ""
