@@ -24,6 +24,7 @@ from ...inference.model import Model
 from ...net import Net
 from ...schema.errors import ConfigError
 from ...schema.synonyms import did_you_mean
+from .checking import demand_same
 from .net_text import NetText, Part, settle_defaults
 from .reach import Reach
 from .sources import Unwritable
@@ -109,6 +110,7 @@ def write_model(model: Model | Net, blobs: Sequence[str] = ()) -> Written:
         except Unwritable as problem:
             raise ConfigError(f"the net cannot be written as Python: {problem}", hint=HINT) from None
     arrays = {**_arrays(net, part), **text.arrays, **use.arrays}
+    demand_same(net, source, arrays, part.input_names(), names)
     return Written(source, arrays, part.input_names(), names)
 
 
