@@ -13,6 +13,7 @@ from . import formats
 
 FORMATS = {
     "caffe": ("export_caffe", "a .prototxt and a .caffemodel, of a net that was imported from Caffe"),
+    "python": ("export_python", "one readable Python file that needs NumPy alone, and its arrays"),
 }
 
 

@@ -76,7 +76,11 @@ def save_model(model: Model | Net, folder: str | Path, *, blobs: Sequence[str] =
     """
     folder = Path(folder)
     demand_empty(folder)
-    written = write_model(model, blobs)
+    return keep(write_model(model, blobs), folder)
+
+
+def keep(written: Written, folder: Path) -> Path:
+    """Write the two files. Errors   DataError"""
     with snapshot.writing(folder, "choose another place"):
         folder.mkdir(parents=True, exist_ok=True)
     snapshot.atomic_write(folder / ARRAYS, written.npz())

@@ -58,9 +58,10 @@ def settle_defaults(reach: Reach, layers: Sequence[Layer]) -> None:
     """Give the classes of layers the declared values of hyper-parameters, where these are those of one of the layers."""
     for layer in layers:
         cls = type(layer)
-        for name in reach.settings[layer.name] & cls.fields.keys():
-            declared = cls.fields[name]
-            if not declared.required and is_plain(value := declared.parse(declared.default)):
+        for name, declared in cls.fields.items():
+            if name not in reach.settings[layer.name] or declared.required:
+                continue
+            if is_plain(value := declared.parse(declared.default)):
                 if is_same(getattr(layer, name), value):
                     reach.items[cls].values[name] = value
 

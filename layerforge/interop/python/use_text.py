@@ -206,7 +206,7 @@ def use_of(model: Model, part: Part, names: Sequence[str]) -> Use:
     raw = {} if trained.reader is None else trained.reader.specs
     given = trained.signature.inputs
     specs = {n: raw[n] if n in raw else given[n].with_shape(given[n].shape[1:]) for n in part.input_names()}
-    use = Use(single=default, transform=trained.transform, specs=specs)
+    use = Use(single=default, transform=_that_does(trained.transform, part.input_names()), specs=specs)
     if default:
         use.kind, use.classes = model.answers.kind, model.classes
         columns = getattr(trained.reader, "columns", None)
@@ -215,3 +215,12 @@ def use_of(model: Model, part: Part, names: Sequence[str]) -> Use:
             use.own_units = ([float(c.mean) for c in targets], [float(c.std) for c in targets])
     use.keep_large(part.input_names())
     return use
+
+
+def _that_does(transform: InputTransform | None, names: Sequence[str]) -> InputTransform | None:
+    """A transform that changes one of some inputs; None for any other."""
+    if transform is None:
+        return None
+    pairs = [transform.affine[name] for name in names if name in transform.affine]
+    same = all(np.all(factor == 1) and np.all(offset == 0) for factor, offset in pairs)
+    return None if same and transform.crop is None and not transform.kinds else transform

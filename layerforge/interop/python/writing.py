@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import inspect
 import keyword
 from collections.abc import Iterable
 from typing import Any
@@ -90,7 +91,7 @@ class Writer:
 
     def _method(self, item: Item, name: str) -> list[str]:
         lines = self._renderer(item.members[name]).function(name, STEP)
-        member = vars(item.cls).get(name)
+        member = inspect.getattr_static(item.cls, name)
         for kind in (staticmethod, property):  # of a table's entry, without the word above its text
             if isinstance(member, kind) and not lines[0].strip().startswith("@"):
                 lines.insert(0, f"{STEP}@{kind.__name__}")
