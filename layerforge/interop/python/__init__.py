@@ -1,8 +1,8 @@
 """A net as one Python file that needs NumPy alone, generated from its layers' own source.
 
-    from layerforge.interop import python
+from layerforge.interop import python
 
-    python.save_model(load_model("runs/mnist_mlp/latest"), "mlp")
+python.save_model(load_model("runs/mnist_mlp/latest"), "mlp")
 """
 
 from __future__ import annotations

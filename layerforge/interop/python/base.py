@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-ERROR = '''\
-class {name}(ValueError):
+ERROR = '''class {name}(ValueError):
     """What is wrong with the numbers that a layer was given, and what to do about it."""
 
     def __init__(self, message, *, hint=None, **more):
         super().__init__(message if hint is None else f"{{message}}; {{hint}}")'''
 
-ARRAYS = '''\
-class Arrays(dict):
+ARRAYS = '''class Arrays(dict):
     """Arrays by name, also as attributes."""
 
     __getattr__ = dict.__getitem__'''
 
-LAYER = '''\
-class Layer:
+LAYER = '''class Layer:
     """A layer of a net in use: what it was told, and its arrays, those of `weights` that are called by its name.
 
     params   parameters and running statistics, also as `state`
@@ -36,19 +33,17 @@ class Layer:
         tops = self.forward(*bottoms)
         return tops[0] if isinstance(tops, (tuple, list)) and len(tops) == 1 else tops'''
 
-CALL_OF_RANDOM = '''\
-        self.draws = 0'''
+CARRIED = "        self.carried = {}  # what the next call goes on from"
+DRAWS = "        self.draws = 0"
 
-BUF = '''\
-    def buf(self, name, shape, dtype=None, *, over=None, like=None):
+BUF = '''    def buf(self, name, shape, dtype=None, *, over=None, like=None):
         """A new array, with its axes in memory as those of `like` (by default `over`), which has the same shape."""
         model, dtype = over if like is None else like, dtype or self.dtype
         if model is not None and model.shape == tuple(shape):
             return np.empty_like(model, dtype=dtype)
         return np.empty(shape, dtype=dtype)'''
 
-RANDOM = '''\
-    def random(self, shape, *, by_sample=True):
+RANDOM = '''    def random(self, shape, *, by_sample=True):
         """Uniform float32 in [0, 1), the same at every call. The first axis counts samples."""
         key = {stream_key}({seed}, self.name, self.draws)
         self.draws += 1
@@ -60,9 +55,9 @@ def layer_base(dtype: str, read: Iterable[str], random: dict[str, object]) -> li
     read = set(read)
     text = LAYER.format(dtype=dtype)
     if "carried" in read:
-        text = text.replace("        vars(self)", "        self.carried = {}  # what a call goes on from\n        vars(self)")
+        text = text.replace("        vars(self)", f"{CARRIED}\n        vars(self)")
     if "random" in read:
-        text = text.replace("        tops = ", f"{CALL_OF_RANDOM}\n        tops = ")
+        text = text.replace("        tops = ", f"{DRAWS}\n        tops = ")
     for word, value in (("phase", '"eval"'), ("xp", "np")):
         if f"{word} of another name" in read:
             text = text.replace("    dtype = ", f"    {word} = {value}\n    dtype = ")

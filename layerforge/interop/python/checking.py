@@ -19,7 +19,9 @@ SAMPLES = (1, 3)  # how many are tried, beside as many as the configuration decl
 EXACT, BY_ENGINE = 1e-6, 1e-5  # of the largest number of an output
 
 
-def demand_same(net: Net, source: str, arrays: Mapping[str, np.ndarray], inputs: Sequence[str], blobs: Sequence[str]) -> None:
+def demand_same(
+    net: Net, source: str, arrays: Mapping[str, np.ndarray], inputs: Sequence[str], blobs: Sequence[str]
+) -> None:
     """Run both on random inputs. Nothing of the net's last pass is touched.
 
     Errors   ConfigError where they differ by more than 1e-6 of a blob's largest number (1e-5 where an engine computes
@@ -72,5 +74,5 @@ def _demand_equal(blob: str, ours: np.ndarray, theirs: np.ndarray, tolerance: fl
 
 
 def _unlike(what: str) -> ConfigError:
-    hint = "a layer of your own whose forward depends on what set-up or a call before it left behind? Otherwise report it"
+    hint = "does a layer of your own depend on the size of the batch at set-up, or on calls before? Otherwise report it"
     return ConfigError(f"the written file does not compute what the net does: {what}", hint=hint)

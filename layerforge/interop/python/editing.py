@@ -74,7 +74,8 @@ class Editor:
         if isinstance(node, ast.BoolOp) and len(kept := self.folded.operands(node)) < len(node.values):
             word = " and " if isinstance(node.op, ast.And) else " or "
             values = [node.values[i] for i in kept]
-            texts = [f"({self.written(v)})" if isinstance(v, LOOSE) and len(kept) > 1 else self.written(v) for v in values]
+            loose = LOOSE if len(values) > 1 else ()
+            texts = [f"({self.written(v)})" if isinstance(v, loose) else self.written(v) for v in values]
             return [(*span(node), word.join(texts))]
         if is_call_of_self(node, "buf"):
             return self._without_life(node)

@@ -15,9 +15,10 @@ from .scopes import FUNCTIONS
 
 KEPT_FOR_BACKWARD = "save"
 ENDS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
-PURE_METHODS = frozenset(
-    "astype reshape copy sum mean max min argmax argmin any all transpose swapaxes ravel items keys values".split()
-)
+PURE_METHODS = frozenset([
+    *("astype", "reshape", "copy", "transpose", "swapaxes", "ravel", "items", "keys", "values"),
+    *("sum", "mean", "max", "min", "argmax", "argmin", "any", "all"),
+])  # fmt: skip
 
 
 def opinions(function: ast.AST, knowledge: Knowledge) -> dict[int, bool]:
@@ -56,12 +57,13 @@ class Folded:
         while self._drop_unread():
             pass
 
-    def alive(self, node: ast.AST) -> list[ast.AST]:
+    def alive(self, node: Any) -> list[ast.AST]:
         """The parts of a node that are written down."""
         if isinstance(node, ast.If):
             taken = self.decided.get(id(node))
-            chosen = {None: [node.test, *node.body, *node.orelse], True: node.body, False: node.orelse}[taken]
-            return self._left(chosen)
+            if taken is None:
+                return self._left([node.test, *node.body, *node.orelse])
+            return self._left(node.body if taken else node.orelse)
         if isinstance(node, ast.IfExp) and id(node) in self.decided:
             return [node.body if self.decided[id(node)] else node.orelse]
         if isinstance(node, ast.BoolOp):
@@ -75,7 +77,7 @@ class Folded:
         if isinstance(node, ast.Assign) and id(node) in self.untold:
             return [node.value]
         if is_call_of_self(node, "buf"):
-            return [node.func, *node.args, *(k for k in node.keywords if k.arg != "life")]  # type: ignore[attr-defined]
+            return [node.func, *node.args, *(k for k in node.keywords if k.arg != "life")]
         if replaced(node):
             return []
         return self._left(list(ast.iter_child_nodes(node)))

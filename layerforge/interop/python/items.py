@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
-from ...contract.layer import Layer
 from .folding import Folded
 from .sources import Made, ModuleText
 
@@ -32,17 +32,22 @@ class Item:
     wanted: str
     made: Made | None = None
     statement: str = ""
-    function: Callable[..., Any] | None = None
+    function: FunctionType | None = None
     cls: type | None = None
-    members: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    members: dict[str, FunctionType] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     is_used: bool = False
     taken: set[str] = field(default_factory=set)
 
+    @property
+    def node(self) -> Any:
+        """The statement that makes it."""
+        assert self.made is not None
+        return self.made.node
+
     def outside(self) -> list[ast.AST]:
         """What is computed when the file is loaded: of a constant its value, of a class its head and its fields."""
-        assert self.made is not None
-        node: Any = self.made.node
+        node = self.node
         if not isinstance(node, ast.ClassDef):
             return [node.value] if node.value is not None else []
         values = [n.value for n in self.fields() if n.value is not None]
@@ -50,13 +55,11 @@ class Item:
 
     def fields(self) -> list[Any]:
         """The assignments in the body of a class."""
-        assert self.made is not None
-        return [n for n in self.made.node.body if isinstance(n, ast.Assign | ast.AnnAssign)]  # type: ignore[attr-defined]
+        return [n for n in self.node.body if isinstance(n, ast.Assign | ast.AnnAssign)]
 
     def methods(self) -> list[str]:
         """The names of the methods in the body of a class."""
-        assert self.made is not None
-        return [n.name for n in self.made.node.body if isinstance(n, ast.FunctionDef)]  # type: ignore[attr-defined]
+        return [n.name for n in self.node.body if isinstance(n, ast.FunctionDef)]
 
     def bases(self, items: Mapping[Any, Item]) -> list[type]:
         """The classes that a layer's class is written with: the nearest above it that have something to say."""
@@ -83,7 +86,7 @@ class Written:
     names   what its names mean, by the id of a node
     """
 
-    function: Callable[..., Any]
+    function: FunctionType
     text: ModuleText
     node: Any
     held: list[dict[int, bool | None]] = field(default_factory=list)
@@ -107,8 +110,3 @@ class Written:
                     agreed[test] = only
             self._folded = Folded(self.node, agreed)
         return self._folded
-
-
-def is_base(cls: type | None) -> bool:
-    """Whether a class is the base of all layers, which is written in a form of its own."""
-    return cls is Layer

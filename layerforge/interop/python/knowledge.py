@@ -27,10 +27,11 @@ COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.NotIn: lambda a, b: a not in b,
 }
 # What a layer has besides what it is told and what set-up found out: it changes from pass to pass.
-CHANGING = frozenset(
-    "params grads state saved carried run memory kept draws xp needs_grad needs_param_grad grad_rows runs_in_place"
-    " overwrites_grad script place freeze lr_mult decay_mult loss_weight recompute engine".split()
-)
+CHANGING = frozenset([
+    *("params", "grads", "state", "saved", "carried", "run", "memory", "kept", "draws", "xp", "script", "place"),
+    *("needs_grad", "needs_param_grad", "grad_rows", "runs_in_place", "overwrites_grad"),
+    *("freeze", "lr_mult", "decay_mult", "loss_weight", "recompute", "engine"),
+])  # fmt: skip
 UNKNOWN = (False, None)
 
 
@@ -109,7 +110,7 @@ class Knowledge:
         if node.attr == "phase":
             return True, "eval"
         layer = self.layer
-        if layer is None or node.attr in CHANGING or node.attr in moved_by_forward(type(layer)):
+        if layer is None or node.attr in CHANGING or node.attr in moved_by_forward(_class_of(layer)):
             return UNKNOWN
         try:
             return True, getattr(layer, node.attr)
@@ -132,8 +133,8 @@ class Knowledge:
         """The names of the layer's parameters or statistics, where the node is these."""
         if self.layer is None or not isinstance(node, ast.Attribute) or not _is_self(node.value):
             return None
-        held = {"params": self.layer.param_decls, "state": self.layer.state_decls}.get(node.attr)
-        return None if held is None else (True, list(held))
+        held = {"params": [*self.layer.param_decls], "state": [*self.layer.state_decls]}.get(node.attr)
+        return None if held is None else (True, held)
 
     def _joined(self, node: ast.BoolOp) -> tuple[bool, Any]:
         settles = isinstance(node.op, ast.Or)
@@ -149,7 +150,11 @@ class Knowledge:
             return UNKNOWN
         arguments = [self.value(argument) for argument in node.args]
         method = node.func.attr
-        if self.layer is None or not all(known for known, _ in arguments) or not asks_only(type(self.layer), method):
+        if (
+            self.layer is None
+            or not all(known for known, _ in arguments)
+            or not asks_only(_class_of(self.layer), method)
+        ):
             return UNKNOWN
         try:
             found = getattr(self.layer, method)(*(value for _, value in arguments))
@@ -166,6 +171,10 @@ class Knowledge:
         return (True, isinstance(found, types)) if known and len(types) == len(names) else UNKNOWN
 
 
+def _class_of(layer: Layer) -> Any:
+    return type(layer)
+
+
 def _is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "self"
 
@@ -174,7 +183,7 @@ SETTING_UP = ("setup", "validate", "check_phase", "backward", "jvp", "jvp_params
 
 
 @cache
-def moved_by_forward(layer: type[Layer]) -> frozenset[str]:
+def moved_by_forward(layer: Any) -> frozenset[str]:
     """Attributes that a layer's methods assign outside of set-up: what they are when a net is built says nothing."""
     found: set[str] = set()
     for owner in layer.__mro__[: layer.__mro__.index(Layer)]:
@@ -186,7 +195,7 @@ def moved_by_forward(layer: type[Layer]) -> frozenset[str]:
 
 
 @cache
-def asks_only(layer: type[Layer], method: str) -> bool:
+def asks_only(layer: Any, method: str) -> bool:
     """Whether a method of a layer's own computes an answer and changes nothing: it may be asked before any pass."""
     owner = next((each for each in layer.__mro__ if method in vars(each)), Layer)
     node = None if owner in (Layer, object) else _node(vars(owner)[method])

@@ -1,9 +1,9 @@
 """A trained net as one Python file that needs NumPy alone, and a file of its arrays.
 
-    from layerforge import load_model
-    from layerforge.interop import python
+from layerforge import load_model
+from layerforge.interop import python
 
-    python.save_model(load_model("runs/mnist_mlp/latest"), "mlp")      # mlp/net.py, mlp/weights.npz
+python.save_model(load_model("runs/mnist_mlp/latest"), "mlp")      # mlp/net.py, mlp/weights.npz
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Written:
     def npz(self) -> bytes:
         """The arrays as the content of a .npz file."""
         file = io.BytesIO()
-        np.savez(file, **self.arrays)  # type: ignore[arg-type]
+        arrays: dict[str, Any] = dict(self.arrays)
+        np.savez(file, **arrays)
         return file.getvalue()
 
 
@@ -141,8 +142,8 @@ def in_eval(layers: Sequence[Layer]) -> Iterator[None]:
             run.phase, run.keep = "eval", False
         yield
     finally:
-        for run, run.phase, run.keep in before:
-            pass
+        for run, phase, keeping in before:
+            run.phase, run.keep = phase, keeping
 
 
 def _refuse(net: Net, part: Part, reach: Reach) -> None:
@@ -221,7 +222,10 @@ def text_of_base(text: NetText) -> set[str]:
 
 def _forget(text: NetText) -> list[str]:
     """Of a net that goes on from call to call."""
-    lines = ["    def forget(self):", '        """Let the next call begin from zero, and not go on from the last one."""']
+    lines = [
+        "    def forget(self):",
+        '        """Let the next call begin from zero: it does not go on from the last."""',
+    ]
     return lines + [f"        self.{text.attribute(n.name)}.carried.clear()" for n in text.part.layers if n.carries]
 
 

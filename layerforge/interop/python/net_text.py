@@ -55,15 +55,14 @@ class Part:
 
 
 def settle_defaults(reach: Reach, layers: Sequence[Layer]) -> None:
-    """Give the classes of layers the declared values of hyper-parameters, where these are those of one of the layers."""
+    """Give classes of layers the declared values of hyper-parameters, where one of the layers has these."""
     for layer in layers:
         cls = type(layer)
         for name, declared in cls.fields.items():
             if name not in reach.settings[layer.name] or declared.required:
                 continue
-            if is_plain(value := declared.parse(declared.default)):
-                if is_same(getattr(layer, name), value):
-                    reach.items[cls].values[name] = value
+            if is_plain(value := declared.parse(declared.default)) and is_same(getattr(layer, name), value):
+                reach.items[cls].values[name] = value
 
 
 def is_same(one: Any, other: Any) -> bool:
@@ -134,7 +133,7 @@ class NetText:
         if is_plain(value):
             return literal(value)
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-            key = f"{layer.name}.{name}"
+            key = f"{layer.name}/{name}"  # no parameter is called so
             self.arrays[key] = value
             return f"weights[{literal(key)}]"
         raise Unwritable(f"its {name} is a {type(value).__name__}, which cannot be written down")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Callable, Mapping
-from types import ModuleType
+from functools import partial
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ...arrays.sparse import CSR
@@ -18,9 +19,12 @@ from .scopes import bound, free_names
 from .sources import Foreign, Made, Unwritable, meaning, origin, plain_function, text_of
 
 Meaning = Item | str | ModuleType  # of a name: what stands in the file, a text in its place, a module of ours
-Alias = Callable[[Callable[..., Any]], str]  # of a function: the name that it has for the layer
-OF_BASE = frozenset("name params state buf dtype carried save xp phase random draws".split())  # the written Layer has it
-OF_NET = frozenset("run grads saved kept memory needs_grad needs_param_grad grad_rows runs_in_place".split())
+Alias = Callable[[FunctionType], str]  # of a function: the name that it has for the layer
+# What the written base of layers has, and what there is in a net alone.
+OF_BASE = frozenset(["name", "params", "state", "buf", "dtype", "carried", "save", "xp", "phase", "random", "draws"])
+OF_NET = frozenset(
+    ["run", "grads", "saved", "kept", "memory", "needs_grad", "needs_param_grad", "grad_rows", "runs_in_place"]
+)
 
 
 class Reach:
@@ -73,7 +77,7 @@ class Reach:
     def _of_layer(self, layer: Layer, name: str, after: type | None = None) -> None:
         """An attribute of a layer that its code reads; after a class of its, as `super()` asks for it."""
         mro = type(layer).__mro__
-        owner = next((c for c in mro[0 if after is None else mro.index(after) + 1 :] if name in vars(c)), None)
+        owner: Any = next((c for c in mro[0 if after is None else mro.index(after) + 1 :] if name in vars(c)), None)
         member = None if owner is None else vars(owner)[name]
         function = plain_function(member)
         if name in OF_NET:
@@ -90,7 +94,7 @@ class Reach:
         elif name in vars(layer) or owner in (Layer, None) or name in type(layer).fields:
             self._reading.add(name)
         else:
-            self.layer_item(owner).values[name] = member  # type: ignore[arg-type]
+            self.layer_item(owner).values[name] = member
 
     def of_random(self, name: str) -> Item:
         """A function of the random numbers that `Layer.random` gives."""
@@ -100,7 +104,7 @@ class Reach:
 
     # Functions --------------------------------------------------------------------------------------------------------
 
-    def _visit(self, function: Callable[..., Any], alias: str = "", owner: type | None = None) -> None:
+    def _visit(self, function: FunctionType, alias: str = "", owner: type | None = None) -> None:
         """A function as it is run for the present layer, which it knows as `alias`; "" for one that does not."""
         key = (function, alias, id(self._reading) if alias else None)
         if key in self._visited:
@@ -114,7 +118,7 @@ class Reach:
             self._visited[key] = str(problem)
             raise
 
-    def _written(self, function: Callable[..., Any]) -> Written:
+    def _written(self, function: FunctionType) -> Written:
         if function not in self.functions:
             text = text_of(function.__module__)
             self.functions[function] = Written(function, text, text.function(function.__code__))
@@ -128,8 +132,8 @@ class Reach:
         own = set().union(*(bound(n, folded.alive) for n in nodes if isinstance(n, FUNCTIONS)))
         handed_on = {id(n.func): n for n in nodes if isinstance(n, ast.Call)} if alias else {}
         for name in free_names(written.node, folded.alive):
-            call = handed_on.get(id(name))
-            found = self._resolve(written.function, name.id, lambda f, call=call: _known_as(f, call, alias))
+            alias_in = partial(_known_as, handed_on.get(id(name)), alias)
+            found = self._resolve(written.function, name.id, alias_in)
             if isinstance(found, Item):
                 found.taken |= own - {name.id}
             if found is not None:
@@ -138,11 +142,12 @@ class Reach:
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 self._attribute(written.names, node, alias, owner)
 
-    def _resolve(self, function: Callable[..., Any], name: str, alias_in: Alias) -> Meaning | None:
-        """What a name in a function means; None for what is built in. `alias_in` says of functions how they call self."""
+    def _resolve(self, function: FunctionType, name: str, alias_in: Alias) -> Meaning | None:
+        """What a name in a function means; None for what is built in. alias_in: how functions call the layer."""
         code = function.__code__
         if name in code.co_freevars:
-            value = function.__closure__[code.co_freevars.index(name)].cell_contents  # type: ignore[index]
+            cells = function.__closure__ or ()
+            value = cells[code.co_freevars.index(name)].cell_contents
             return self._closed(function, name, value, alias_in)
         if name in function.__globals__:
             return self._item(meaning(function.__module__, name), alias_in)
@@ -150,7 +155,7 @@ class Reach:
             return None
         raise Unwritable(f"nothing tells what '{name}' is in {function.__qualname__}")
 
-    def _closed(self, function: Callable[..., Any], name: str, value: Any, alias_in: Alias) -> Meaning | None:
+    def _closed(self, function: FunctionType, name: str, value: Any, alias_in: Alias) -> Meaning | None:
         """What a function took along from the function that made it."""
         inner = plain_function(value)
         if name == "__class__":
@@ -241,7 +246,7 @@ class Reach:
             self._visit(function)
 
 
-def _known_as(function: Callable[..., Any], call: Any, alias: str) -> str:
+def _known_as(call: Any, alias: str, function: FunctionType) -> str:
     """How a function calls what its caller knows by another name; "" where it is not handed on."""
     if call is None:
         return ""
@@ -257,7 +262,7 @@ def needed(reach: Reach, item: Item) -> list[Item]:
         found += [reach.items[base] for base in item.bases(reach.items)]
     elif item.made is not None and item.kind != "function":
         found += _in_order(reach.names, [n for part in item.outside() for n in ast.walk(part)])
-    functions = [*item.members.values(), *([item.function] if item.function is not None else [])]
+    functions: list[Any] = [*item.members.values(), *([item.function] if item.function is not None else [])]
     for function in sorted(functions, key=lambda f: f.__code__.co_firstlineno):
         written = reach.functions[function]
         found += _in_order(written.names, written.fold().walk())

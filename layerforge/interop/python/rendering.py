@@ -85,9 +85,7 @@ class Renderer:
         """A function with its decorators, without types."""
         lines = [f"{indent}@{self.editor.written(d)}" for d in node.decorator_list if _is_meant(d)]
         start = self.text.at(node.lineno, node.col_offset)
-        first = node.body[0]
-        body_at = self.text.at(first.lineno, 0) if first.lineno > node.lineno else self.text.span(first)[0]
-        end = self._colon(node, body_at)
+        end = self._colon(node, start)
         edits = self.editor.edits(node.args)
         if node.returns is not None:
             arrow = self.text.source.rindex("->", start, self.text.span(node.returns)[0])
@@ -104,9 +102,14 @@ class Renderer:
             body = [f"{inner}pass"]
         return [*lines, *body]
 
-    def _colon(self, node: Any, before: int) -> int:
-        """The place after the colon of a header."""
-        return self.text.source.rindex(":", 0, before) + 1 if before else 0
+    def _colon(self, node: ast.FunctionDef, start: int) -> int:
+        """The place behind the colon of a function's header."""
+        source, given = self.text.source, node.args
+        parts: list[Any] = [*given.posonlyargs, *given.args, *given.kwonlyargs, *given.defaults]
+        parts += [p for p in (*given.kw_defaults, given.vararg, given.kwarg) if p is not None]
+        last = max([start, *(self.text.span(part)[1] for part in parts)])
+        closed = source.index(")", last) if node.returns is None else self.text.span(node.returns)[1]
+        return source.index(":", closed) + 1
 
     # Blocks -----------------------------------------------------------------------------------------------------------
 
@@ -115,7 +118,9 @@ class Renderer:
         lines: list[str] = []
         for statement in statements:
             if id(statement) not in self.folded.gone:
-                lines += self._statement(statement, indent, after)
+                written = self._statement(statement, indent, after)
+                lines += [""] if lines and written and self._is_apart(statement, after) else []
+                lines += written
             after = statement.end_lineno or after
         return lines
 
@@ -149,7 +154,8 @@ class Renderer:
 
     def _behind(self, node: Any) -> str:
         """The comment behind a statement."""
-        rest = self.text.source[self.text.span(node)[1] : self.text.at(node.end_lineno, 0) + self._length(node.end_lineno)]
+        end = self.text.at(node.end_lineno, 0) + self._length(node.end_lineno)
+        rest = self.text.source[self.text.span(node)[1] : end]
         rest = FOR_TOOLS.sub("", rest.rstrip())
         return rest if rest.lstrip().startswith("#") else ""
 
@@ -179,7 +185,8 @@ class Renderer:
     def _header(self, node: Any, indent: str, *, further: bool = False) -> list[str]:
         """The line of a compound statement that ends in a colon; further: of an `elif` that stays one."""
         start = self.text.span(node)[0]
-        edits = [edit for part in self.folded.alive(node) if part not in _inner(node) for edit in self.editor.edits(part)]
+        parts = [part for part in self.folded.alive(node) if part not in _inner(node)]
+        edits = [edit for part in parts for edit in self.editor.edits(part)]
         line = node.body[0].lineno
         comments = line - 1
         while comments > node.lineno and not self.text.lines[comments - 1].split("#")[0].strip():
@@ -211,6 +218,11 @@ class Renderer:
         line = FOR_TOOLS.sub("", self.text.lines[at - 1].strip()) if not follows else "else:"
         block = self._block(rest, indent + STEP, at if not follows else first.lineno)
         return [indent + line, *block] if block else []
+
+    def _is_apart(self, node: Any, after: int) -> bool:
+        """Whether there is an empty line above a statement and its comments."""
+        line = node.lineno - len(self._above(node, after, ""))
+        return line - 1 > after and not self.text.lines[line - 2].strip()
 
     def _above(self, node: Any, after: int, indent: str) -> list[str]:
         """The comments in the lines directly above a statement, below a line."""

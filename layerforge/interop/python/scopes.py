@@ -53,8 +53,9 @@ def free_names(node: ast.AST, alive: Alive, known: frozenset[str] = frozenset())
         for generator in node.generators:
             for part in [*generator.ifs, *([] if generator is first else [generator.iter])]:
                 yield from free_names(part, alive, inside)
-        for made in ([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]):
-            yield from free_names(made, alive, inside)
+        made: list[ast.AST] = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        for expression in made:
+            yield from free_names(expression, alive, inside)
     else:
         inside = known | bound(node, alive) if isinstance(node, FUNCTIONS) else known
         for part in alive(node):

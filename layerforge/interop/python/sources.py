@@ -6,10 +6,10 @@ import ast
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from types import CodeType, ModuleType
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from ...schema.user_modules import is_file
@@ -120,6 +120,12 @@ class ModuleText:
         return candidates[0]
 
 
+def short_name(module: str) -> str:
+    """What a module is called in a few letters: of a user's file its name, wherever it is."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return Path(file).stem if file is not None and is_file(module) else module.rpartition(".")[2]
+
+
 def _holds(node: Any, places: list[Any]) -> bool:
     """Whether a lambda's body is where all instructions are, as far as these have places."""
     body = node.body
@@ -185,9 +191,9 @@ def _foreign(statement: str, module: str, name: str) -> Foreign:
     return Foreign(statement, name)
 
 
-def plain_function(member: Any) -> Callable[..., Any] | None:
+def plain_function(member: Any) -> FunctionType | None:
     """The function in what a class has under a name: a method, a property, a static method; None for anything else."""
     for inner in ("fget", "__func__", "func"):
         member = getattr(member, inner, None) or member
     member = inspect.unwrap(member) if callable(member) else member
-    return member if inspect.isfunction(member) else None
+    return member if isinstance(member, FunctionType) else None

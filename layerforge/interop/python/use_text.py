@@ -28,22 +28,20 @@ def cropped(images, height, width):
     top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
     return images[..., top : top + height, left : left + width]'''
 
-MAIN = '''\
+MAIN = """\
 def main(arguments):
-    """`python net.py INPUT [SCORES.npy]`: predict for the samples of {files}."""
     if not 1 <= len(arguments) <= 2:
         sys.exit("usage: python net.py INPUT [SCORES.npy]    INPUT: {files}")
-    given = np.load(arguments[0])
+    {inputs} = {loaded}
     net = Net()
-    {inputs}
     if len(arguments) == 2:
-        np.save(arguments[1], net.scores({names}))
+        np.save(arguments[1], net.scores({inputs}))
     else:
-        print(*net.predict({names}).tolist(), sep="\\n")
+        print(*net.predict({inputs}).tolist(), sep="\\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])'''
+    main(sys.argv[1:])"""
 
 
 @dataclass
@@ -76,7 +74,7 @@ class Use:
         call = f"net.predict({names})" if self.single else f"net.forward({names})"
         lines = [f'"""{net.config.name}: a net of LayerForge, with NumPy alone.', ""]
         lines += ["    from net import Net", "", "    net = Net()", f"    {call}", ""]
-        return [*lines, 'Its arrays are in weights.npz beside this file.', '"""']
+        return [*lines, "Its arrays are in weights.npz beside this file.", '"""']
 
     def constants(self, text: NetText) -> list[str]:
         """The constants of the file."""
@@ -121,10 +119,12 @@ class Use:
         lines = [f"        {variable} = np.asarray({variable})"]
         kind = self.transform.kinds.get(name)
         if kind is not None:
-            differs, needed = ("!=", "bytes, 0 to 255") if kind.is_bytes else ("==", f"{kind.dtype}, not bytes")
-            lines += [f"        if {variable}.dtype {differs} np.uint8:"]
-            lines += [f'            raise ValueError(f"the net was trained on {needed}; got {{{variable}.dtype}}")']
-        factor, offset = (self._constant(f"{name}.{w}", a) for w, a in zip(WORDS, self.transform.affine[name], strict=True))
+            differs = "!=" if kind.is_bytes else "=="
+            lines.append(f"        if {variable}.dtype {differs} np.uint8 or {variable}.shape[1:] != {kind.shape}:")
+            got = f"{{{variable}.dtype}} {{{variable}.shape}}"
+            lines.append(f'            raise ValueError(f"{name}: training saw {kind}, {_of(kind.shape)}; got {got}")')
+        both = zip(WORDS, self.transform.affine[name], strict=True)
+        factor, offset = (self._constant(f"{name}.{word}", array) for word, array in both)
         scaled = f'        {variable} = scaled({variable}, {factor}, {offset}, "{dtype}")'
         crop = self.transform.crop if len(self.specs[name].shape) == 3 else None
         cut = [] if crop is None else [f"        {variable} = cropped({variable}, {crop[0]}, {crop[1]})"]
@@ -157,6 +157,8 @@ class Use:
                 return ["        return scores"]
             mean, std = map(literal, self.own_units)
             return [f"        return scores.astype(np.float64) * {std} + {mean}"]
+        checked = ["        if np.isnan(scores).any():"]
+        checked.append('            raise ValueError("scores that are not a number (NaN): no class is the right one")')
         if self.kind.startswith("binary"):
             threshold = "0" if self.kind == "binary_logits" else "0.5"
             lines = [f"        found = (scores > {threshold}).astype(np.int64)"]
@@ -165,8 +167,8 @@ class Use:
         else:
             lines, fits = ["        found = scores.argmax(axis=1)"], f"scores.shape[1] == {len(self.classes)}"
         if not self.classes or not fits:
-            return [*lines, "        return found"]
-        return [*lines, f"        return np.array(CLASSES)[found] if {fits} else found"]
+            return [*checked, *lines, "        return found"]
+        return [*checked, *lines, f"        return np.array(CLASSES)[found] if {fits} else found"]
 
     # Functions --------------------------------------------------------------------------------------------------------
 
@@ -179,13 +181,19 @@ class Use:
             found.append(SCALED.split("\n"))
         if self.transform is not None and self.transform.crop is not None:
             found.append(CROPPED.split("\n"))
-        names, files = text.inputs(), "a .npy file"
-        wanted = f"{names[0]} = given" if names else "pass"
+        names, keys = text.inputs(), [literal(name) for name in text.part.input_names()]
+        files, loaded = "raw samples, .npy", "np.load(arguments[0])"
         if len(names) > 1:
-            files = f".npz: {', '.join(text.part.input_names())}"
-            keys = ", ".join(map(literal, text.part.input_names()))
-            wanted = f"{', '.join(names)} = (given[name] for name in ({keys}))"
-        return [*found, MAIN.format(files=files, inputs=wanted, names=", ".join(names)).split("\n")]
+            files = f"raw samples, .npz with {', '.join(text.part.input_names())}"
+            loaded = f"map(np.load(arguments[0]).get, [{', '.join(keys)}])"
+        if not names:
+            return found
+        return [*found, MAIN.format(files=files, inputs=", ".join(names), loaded=loaded).split("\n")]
+
+
+def _of(shape: tuple[int, ...]) -> str:
+    """The shape of a batch in words."""
+    return f"(N, {', '.join(map(str, shape))})" if shape else "(N,)"
 
 
 WORDS = ("factor", "offset")

@@ -16,7 +16,7 @@ from .items import Item
 from .knowledge import is_plain
 from .reach import Reach, needed
 from .rendering import STEP, WIDTH, Renderer, formula_of, shortened
-from .sources import Unwritable, text_of
+from .sources import Unwritable, short_name
 
 TAKEN = frozenset(["np", "Net", "Layer", "Arrays", "HERE", "Path", "sys", "main", "net", "self"])
 RESERVED = TAKEN | frozenset(dir(builtins)) | frozenset(keyword.kwlist)
@@ -59,8 +59,8 @@ class Writer:
         assigned: set[int] = set()  # statements: one may make several constants
         for item in self.order:
             if item.kind == "constant":
-                constants += [] if id(item.made.node) in assigned else [item]  # type: ignore[union-attr]
-                assigned.add(id(item.made.node))  # type: ignore[union-attr]
+                constants += [] if id(item.node) in assigned else [item]
+                assigned.add(id(item.node))
             elif item.kind in ("function", "class", "layer") and item.cls is not Layer:
                 if constants:
                     found.append([line for each in constants for line in self._constant(each)])
@@ -252,8 +252,8 @@ def merge_single_bases(reach: Reach) -> None:
 def _asked_of_super(reach: Reach, item: Item) -> set[str]:
     """The methods that a class asks of those that it inherits from."""
     nodes = [n for function in item.members.values() for n in reach.functions[function].fold().walk()]
-    calls = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Call)]
-    return {n.attr for n in calls if isinstance(n.value.func, ast.Name) and n.value.func.id == "super"}  # type: ignore
+    calls: list[Any] = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Call)]
+    return {n.attr for n in calls if isinstance(n.value.func, ast.Name) and n.value.func.id == "super"}
 
 
 def _named(order: list[Item]) -> dict[Item, str]:
@@ -265,11 +265,8 @@ def _named(order: list[Item]) -> dict[Item, str]:
             continue
         module = item.function.__module__ if item.function is not None else getattr(item.cls, "__module__", "")
         module = item.made.text.module.__name__ if item.made is not None else module
-        wanted = [item.wanted, f"{item.wanted}_of_{module.rpartition('.')[2]}"]
+        wanted = [item.wanted, f"{item.wanted}_of_{short_name(module)}"]
         wanted += [f"{item.wanted}_{n}" for n in range(2, 1000)]
         names[item] = next(name for name in wanted if name not in used and name not in item.taken)
         used.add(names[item])
     return names
-
-
-__all__ = ["Writer", "filled", "literal", "text_of"]
