@@ -7,7 +7,7 @@ go what follows a return, what is kept for backward, and values that nothing rea
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from .knowledge import NP_NAMES, Knowledge
@@ -41,11 +41,16 @@ def opinions(function: ast.AST, knowledge: Knowledge) -> dict[int, bool]:
 
 
 class Folded:
-    """A function with its tests decided, as far as they are: which of its nodes are written down."""
+    """A function with its tests decided, as far as they are: which of its nodes are written down.
 
-    def __init__(self, function: ast.AST, decided: Mapping[int, bool]) -> None:
+    decided   the tests, as `opinions` has them
+    asked     those of them that are written down all the same, as other layers decide them otherwise
+    """
+
+    def __init__(self, function: ast.AST, decided: Mapping[int, bool], asked: Set[int] = frozenset()) -> None:
         self.function = function
         self.decided = decided
+        self.asked = asked
         self.gone: set[int] = set()  # statements
         self.untold: set[int] = set()  # assignments whose value nobody reads, while computing it does something
         self._end_blocks(function)
@@ -63,9 +68,11 @@ class Folded:
             taken = self.decided.get(id(node))
             if taken is None:
                 return self._left([node.test, *node.body, *node.orelse])
-            return self._left(node.body if taken else node.orelse)
+            chosen = node.body if taken else node.orelse
+            return self._left([node.test, *chosen] if id(node) in self.asked else chosen)
         if isinstance(node, ast.IfExp) and id(node) in self.decided:
-            return [node.body if self.decided[id(node)] else node.orelse]
+            chosen = node.body if self.decided[id(node)] else node.orelse
+            return [node.test, chosen] if id(node) in self.asked else [chosen]
         if isinstance(node, ast.BoolOp):
             return [node.values[i] for i in self.operands(node)]
         if isinstance(node, ast.arg):
@@ -86,7 +93,8 @@ class Folded:
         """The operands of `and` or `or` that say something: true ones of `and` do not, nor do false ones of `or`."""
         idle = isinstance(node.op, ast.And)
         last = len(node.values) - 1  # its value is that of all, where nothing before it settles it
-        return [i for i, value in enumerate(node.values) if i == last or self.decided.get(id(value)) is not idle]
+        settled = {id(v) for v in node.values if self.decided.get(id(v)) is idle} - self.asked
+        return [i for i, value in enumerate(node.values) if i == last or id(value) not in settled]
 
     def walk(self) -> list[ast.AST]:
         """All nodes that are written down."""
@@ -134,7 +142,7 @@ class Folded:
                 continue
             names = assigned_names(node.targets[0])
             if names and not names & read:
-                pure = self.decided.get(id(node), False) or is_pure(node.value)
+                pure = id(node) in self.decided or is_pure(node.value)
                 (self.gone if pure else self.untold).add(id(node))
                 changed = True
         return changed

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import FunctionType
 from typing import Any
 
-from .folding import Folded
+from .folding import FUNCTIONS, Folded
+from .scopes import bound, free_names
 from .sources import Made, ModuleText
 
 
@@ -78,35 +80,73 @@ def _above(cls: type, items: Mapping[Any, Item]) -> list[type]:
     return above
 
 
+@dataclass(frozen=True)
+class View:
+    """What of a function a layer comes by.
+
+    names       the names that it takes from around it, with the call that each is called by; None: none
+    attributes  the attributes that it reads
+    own         the names that are its own
+    """
+
+    names: list[tuple[ast.Name, ast.Call | None]]
+    attributes: list[ast.Attribute]
+    own: set[str]
+
+    @classmethod
+    def of(cls, folded: Folded) -> View:
+        nodes = folded.walk()
+        calls = {id(n.func): n for n in nodes if isinstance(n, ast.Call)}
+        names = [(name, calls.get(id(name))) for name in free_names(folded.function, folded.alive)]
+        read = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)]
+        own = [bound(n, folded.alive) for n in nodes if isinstance(n, FUNCTIONS)]
+        return cls(names, read, set().union(*own))
+
+
 @dataclass
 class Written:
     """A function as it is written: once, for all layers that reach it.
 
-    held    what is known of its tests, layer by layer; None of a test: nothing
+    known   what each of them knows of its tests
+    held    the same of those tests that it comes by; None of a test: nothing
     names   what its names mean, by the id of a node
     """
 
     function: FunctionType
     text: ModuleText
     node: Any
-    held: list[dict[int, bool | None]] = field(default_factory=list)
+    known: dict[Any, dict[int, bool]] = field(default_factory=dict)
+    held: dict[Any, dict[int, bool | None]] = field(default_factory=dict)
     names: dict[int, Any] = field(default_factory=dict)
-    _folded: Folded | None = None
+    _views: dict[Any, View] = field(default_factory=dict)
 
-    def hear(self, nodes: list[ast.AST], known: Mapping[int, bool]) -> None:
-        """What is known of those tests that a layer comes by."""
+    def hear(self, who: Any) -> None:
+        """What is known of those tests that a layer comes by, also inside of tests that it need not ask."""
+        known = self.known[who]
+        nodes = Folded(self.node, known, known.keys()).walk()
         tests = [id(n) for n in nodes if isinstance(n, ast.If | ast.IfExp)]
         tests += [id(n) for n in ast.walk(self.node) if isinstance(n, ast.Assign)]  # where known, they may be gone
         tests += [id(part) for n in nodes if isinstance(n, ast.BoolOp) for part in n.values]
-        self.held.append({test: known.get(test) for test in tests})
+        self.held[who] = {test: known.get(test) for test in tests}
 
-    def fold(self) -> Folded:
-        """With those tests decided on which all layers agree."""
-        if self._folded is None:
-            agreed: dict[int, bool] = {}
-            for test in set().union(*self.held):
-                found = {held[test] for held in self.held if test in held}
-                if len(found) == 1 and (only := found.pop()) is not None:
-                    agreed[test] = only
-            self._folded = Folded(self.node, agreed)
-        return self._folded
+    def agreed(self) -> dict[int, bool]:
+        """The tests on which all layers agree."""
+        agreed: dict[int, bool] = {}
+        for test in set().union(*self.held.values()):
+            found = {held[test] for held in self.held.values() if test in held}
+            if len(found) == 1 and (only := found.pop()) is not None:
+                agreed[test] = only
+        return agreed
+
+    def view(self, who: Any) -> View:
+        """What a layer comes by, and the tests that are written down as others decide them otherwise."""
+        known = self.known[who]
+        key = (frozenset(known.items()), frozenset(known.keys() - self.agreed().keys()))
+        if key not in self._views:
+            self._views[key] = View.of(Folded(self.node, known, key[1]))
+        return self._views[key]
+
+    @cached_property
+    def folded(self) -> Folded:
+        """With those tests decided, when all layers were heard."""
+        return Folded(self.node, self.agreed())

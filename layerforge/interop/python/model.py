@@ -103,8 +103,7 @@ def write_model(model: Model | Net, blobs: Sequence[str] = ()) -> Written:
     part = _part(net, names)
     reach = Reach()
     with in_eval(part.layers):
-        for layer in part.layers:
-            reach.add(layer)
+        reach.add(part.layers)
         _refuse(net, part, reach)
         use = use_of(model, part, names) if isinstance(model, Model) else Use()
         try:

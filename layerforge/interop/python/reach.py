@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 from ...arrays.sparse import CSR
 from ...contract.layer import Layer
 from ...schema.errors import LayerForgeError
-from .folding import FUNCTIONS, Folded, opinions
+from .folding import opinions
 from .items import Item, Written
 from .knowledge import Knowledge, is_plain
-from .scopes import bound, free_names
+from .scopes import free_names
 from .sources import Foreign, Made, Unwritable, meaning, origin, plain_function, text_of
 
 Meaning = Item | str | ModuleType  # of a name: what stands in the file, a text in its place, a module of ours
@@ -45,6 +45,7 @@ class Reach:
         self.names: dict[int, Meaning] = {}
         self._attributes: set[str] = set()  # every attribute that is read of anything
         self._helpers: list[Item] = []
+        self._layers: list[tuple[Layer, Any]] = []  # with what tells whether two read the same
         self._visited: dict[Any, str] = {}  # functions for a layer, and what stood against them
         self._read_by: dict[Any, set[str]] = {}  # attributes by the layers that read them
         self._layer: Layer | None = None
@@ -52,10 +53,28 @@ class Reach:
 
     # Layers -----------------------------------------------------------------------------------------------------------
 
-    def add(self, layer: Layer) -> None:
-        """A layer of the net, and what its forward reaches."""
-        told = {k: v for k, v in vars(layer).items() if k != "name" and is_plain(v)}
-        key = (type(layer), repr(sorted(told.items())), tuple(layer.param_decls))  # these read the same
+    def add(self, layers: Sequence[Layer]) -> None:
+        """The layers of a net, and what their forward reaches.
+
+        What one layer knows beforehand, and need not ask, another may not know: then the question is written down, and
+        both must be able to answer it. So they are gone through until nothing is new.
+        """
+        for layer in layers:
+            told = {k: v for k, v in vars(layer).items() if k != "name" and is_plain(v)}
+            self._layers.append((layer, (type(layer), repr(sorted(told.items())), tuple(layer.param_decls))))
+        before = -1
+        while before != (before := self._extent()):
+            self._visited.clear()
+            for layer, key in self._layers:
+                self._add(layer, key)
+
+    def _extent(self) -> int:
+        """Grows with everything that is reached."""
+        heard = sum(len(held) for written in self.functions.values() for held in written.held.values())
+        members = sum(len(item.members) + len(item.values) for item in self.items.values())
+        return heard + members + len(self.items) + sum(map(len, self._read_by.values())) + len(self.of_base)
+
+    def _add(self, layer: Layer, key: Any) -> None:
         self._layer, self._reading = layer, self._read_by.setdefault(key, set())
         try:
             self.layer_item(type(layer)).is_used = True
@@ -125,22 +144,22 @@ class Reach:
         return self.functions[function]
 
     def _follow(self, written: Written, alias: str, owner: type | None) -> None:
-        known = opinions(written.node, Knowledge(self._layer if alias else None, written.function.__globals__))
-        folded = Folded(written.node, known)
-        nodes = folded.walk()
-        written.hear(nodes, known)
-        own = set().union(*(bound(n, folded.alive) for n in nodes if isinstance(n, FUNCTIONS)))
-        handed_on = {id(n.func): n for n in nodes if isinstance(n, ast.Call)} if alias else {}
-        for name in free_names(written.node, folded.alive):
-            alias_in = partial(_known_as, handed_on.get(id(name)), alias)
-            found = self._resolve(written.function, name.id, alias_in)
+        who = (alias, id(self._reading)) if alias else None
+        if who not in written.known:
+            knowledge = Knowledge(self._layer if alias else None, written.function.__globals__)
+            written.known[who] = opinions(written.node, knowledge)
+            written.hear(who)
+        view = written.view(who)
+        for name, call in view.names:
+            if id(name) in written.names and not alias:
+                continue
+            found = self._resolve(written.function, name.id, partial(_known_as, call, alias))
             if isinstance(found, Item):
-                found.taken |= own - {name.id}
+                found.taken |= view.own - {name.id}
             if found is not None:
                 written.names[id(name)] = found
-        for node in nodes:
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-                self._attribute(written.names, node, alias, owner)
+        for node in view.attributes:
+            self._attribute(written.names, node, alias, owner)
 
     def _resolve(self, function: FunctionType, name: str, alias_in: Alias) -> Meaning | None:
         """What a name in a function means; None for what is built in. alias_in: how functions call the layer."""
@@ -265,7 +284,7 @@ def needed(reach: Reach, item: Item) -> list[Item]:
     functions: list[Any] = [*item.members.values(), *([item.function] if item.function is not None else [])]
     for function in sorted(functions, key=lambda f: f.__code__.co_firstlineno):
         written = reach.functions[function]
-        found += _in_order(written.names, written.fold().walk())
+        found += _in_order(written.names, written.folded.walk())
     return [each for each in found if isinstance(each, Item)]
 
 

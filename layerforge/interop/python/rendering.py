@@ -56,7 +56,7 @@ class Renderer:
         self.editor = editor
         self.text = written.text
         self.node = written.node
-        self.folded = written.fold()
+        self.folded = written.folded
 
     def function(self, name: str, indent: str = "", *, comments: bool = False) -> list[str]:
         """The lines of the function, by that name; with the comments above it if wanted."""

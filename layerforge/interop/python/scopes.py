@@ -51,8 +51,8 @@ def free_names(node: ast.AST, alive: Alive, known: frozenset[str] = frozenset())
         yield from free_names(first.iter, alive, known)
         inside = known | targets
         for generator in node.generators:
-            for part in [*generator.ifs, *([] if generator is first else [generator.iter])]:
-                yield from free_names(part, alive, inside)
+            for test in [*generator.ifs, *([] if generator is first else [generator.iter])]:
+                yield from free_names(test, alive, inside)
         made: list[ast.AST] = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
         for expression in made:
             yield from free_names(expression, alive, inside)

@@ -76,7 +76,7 @@ class Writer:
 
     def _renderer(self, function: Any) -> Renderer:
         written = self.reach.functions[function]
-        return Renderer(written, Editor(written.text, written.names, self.called, written.fold()))
+        return Renderer(written, Editor(written.text, written.names, self.called, written.folded))
 
     def _constant(self, item: Item) -> list[str]:
         assert item.made is not None
@@ -251,7 +251,7 @@ def merge_single_bases(reach: Reach) -> None:
 
 def _asked_of_super(reach: Reach, item: Item) -> set[str]:
     """The methods that a class asks of those that it inherits from."""
-    nodes = [n for function in item.members.values() for n in reach.functions[function].fold().walk()]
+    nodes = [n for function in item.members.values() for n in reach.functions[function].folded.walk()]
     calls: list[Any] = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Call)]
     return {n.attr for n in calls if isinstance(n.value.func, ast.Name) and n.value.func.id == "super"}
 
