@@ -55,6 +55,13 @@ class Item:
         values = [n.value for n in self.fields() if n.value is not None]
         return [*node.bases, *(k.value for k in node.keywords), *node.decorator_list, *values]
 
+    def assigned(self) -> list[str]:
+        """The names that the statement of a constant assigns."""
+        if self.kind != "constant":
+            return []
+        targets = [self.node.target] if isinstance(self.node, ast.AnnAssign) else self.node.targets
+        return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+
     def fields(self) -> list[Any]:
         """The assignments in the body of a class."""
         return [n for n in self.node.body if isinstance(n, ast.Assign | ast.AnnAssign)]

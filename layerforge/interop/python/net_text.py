@@ -18,7 +18,7 @@ from .reach import Reach
 from .sources import Unwritable
 from .writing import WIDTH, filled, literal
 
-IN_FILE = 64  # numbers of an array that are written into the file; more are in weights.npz
+IN_FILE = 4  # numbers of an array that are written into the file, as those of channels; more are in weights.npz
 
 
 @dataclass
@@ -136,7 +136,7 @@ class NetText:
             key = f"{layer.name}/{name}"  # no parameter is called so
             self.arrays[key] = value
             return f"weights[{literal(key)}]"
-        raise Unwritable(f"its {name} is a {type(value).__name__}, which cannot be written down")
+        raise Unwritable(f"its {name} is of type {type(value).__name__}, which cannot be written down")
 
     # forward ----------------------------------------------------------------------------------------------------------
 

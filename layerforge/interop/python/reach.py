@@ -236,6 +236,8 @@ class Reach:
             self._outside(self.items[key])
             if kind == "class":
                 self._helper(self.items[key])
+            for name in self.items[key].assigned():  # one statement may make several constants
+                self._made(Made(found.text, name, node), getattr(found.text.module, name), alias_in)
         return self.items[key]
 
     def _outside(self, item: Item) -> None:
@@ -281,6 +283,7 @@ def needed(reach: Reach, item: Item) -> list[Item]:
         found += [reach.items[base] for base in item.bases(reach.items)]
     elif item.made is not None and item.kind != "function":
         found += _in_order(reach.names, [n for part in item.outside() for n in ast.walk(part)])
+        found += [reach.items[id(item.node), name] for name in item.assigned()]
     functions: list[Any] = [*item.members.values(), *([item.function] if item.function is not None else [])]
     for function in sorted(functions, key=lambda f: f.__code__.co_firstlineno):
         written = reach.functions[function]

@@ -125,10 +125,10 @@ class Use:
             lines.append(f'            raise ValueError(f"{name}: training saw {kind}, {_of(kind.shape)}; got {got}")')
         both = zip(WORDS, self.transform.affine[name], strict=True)
         factor, offset = (self._constant(f"{name}.{word}", array) for word, array in both)
-        scaled = f'        {variable} = scaled({variable}, {factor}, {offset}, "{dtype}")'
+        scaled = filled(f"{variable} = scaled(", [variable, factor, offset, f'"{dtype}"'], indent="        ")
         crop = self.transform.crop if len(self.specs[name].shape) == 3 else None
         cut = [] if crop is None else [f"        {variable} = cropped({variable}, {crop[0]}, {crop[1]})"]
-        return [*lines, scaled, *cut] if name in self.transform.placed else [*lines, *cut, scaled]
+        return [*lines, *scaled, *cut] if name in self.transform.placed else [*lines, *cut, *scaled]
 
     def _constant(self, key: str, array: np.ndarray) -> str:
         """Numbers of the preprocessing: in the file where they are few."""

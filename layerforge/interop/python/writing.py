@@ -81,10 +81,20 @@ class Writer:
     def _constant(self, item: Item) -> list[str]:
         assert item.made is not None
         editor, node = self._outside(item), item.made.node
-        text = editor.between(*editor.text.span(node), _renamed(editor, node, item, self.called(item)))
+        text = editor.between(*editor.text.span(node), self._renamed(editor, node))
         line = editor.text.lines[(node.end_lineno or 1) - 1].rstrip("\n")[node.end_col_offset or 0 :]
         behind = line if line.lstrip().startswith("#") and "type:" not in line else ""
         return [*comments_above(editor, node), *(text + behind).split("\n")]
+
+    def _renamed(self, editor: Editor, node: Any) -> list[tuple[int, int, str]]:
+        """The changes in the assignment of a constant, or of several."""
+        edits = editor.edits(node.value) if node.value is not None else []
+        if isinstance(node, ast.AnnAssign):
+            edits.append((editor.text.span(node.target)[1], editor.text.span(node.annotation)[1], ""))
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+        for name in (n for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)):
+            edits.append((*editor.text.span(name), self.called(self.reach.items[id(node), name.id])))
+        return edits
 
     def _function(self, item: Item) -> list[str]:
         return self._renderer(item.function).function(self.called(item), comments=True)
@@ -140,7 +150,7 @@ class Writer:
         """A class attribute of a layer."""
         value = item.values[name]
         if not is_plain(value):
-            raise Unwritable(f"{item.wanted}.{name} is a {type(value).__name__}, which cannot be written down")
+            raise Unwritable(f"{item.wanted}.{name} is of type {type(value).__name__}, which cannot be written down")
         return f"{STEP}{name} = {literal(value)}"
 
 
@@ -153,19 +163,6 @@ def comments_above(editor: Editor, node: ast.stmt) -> list[str]:
             break
         lines.insert(0, line)
     return lines
-
-
-def _renamed(editor: Editor, node: Any, item: Item, name: str) -> list[tuple[int, int, str]]:
-    """The changes in the assignment of a constant."""
-    edits = editor.edits(node.value) if node.value is not None else []
-    target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-    if isinstance(node, ast.AnnAssign):
-        edits.append((editor.text.span(target)[1], editor.text.span(node.annotation)[1], ""))
-    if name != item.wanted:
-        if not isinstance(target, ast.Name):
-            raise Unwritable(f"the name {item.wanted} is taken, and it is assigned together with others")
-        edits.append((*editor.text.span(target), name))
-    return edits
 
 
 def literal(value: Any) -> str:
