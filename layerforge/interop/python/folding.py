@@ -71,8 +71,8 @@ class Folded:
             chosen = node.body if taken else node.orelse
             return self._left([node.test, *chosen] if id(node) in self.asked else chosen)
         if isinstance(node, ast.IfExp) and id(node) in self.decided:
-            chosen = node.body if self.decided[id(node)] else node.orelse
-            return [node.test, chosen] if id(node) in self.asked else [chosen]
+            value = node.body if self.decided[id(node)] else node.orelse
+            return [node.test, value] if id(node) in self.asked else [value]
         if isinstance(node, ast.BoolOp):
             return [node.values[i] for i in self.operands(node)]
         if isinstance(node, ast.arg):
