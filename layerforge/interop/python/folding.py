@@ -131,6 +131,12 @@ class Folded:
         if ast.get_docstring(node, clean=False) is not None:
             self.gone.add(id(node.body[0]))
 
+    def _chosen(self, value: ast.expr) -> ast.expr:
+        """What a choice that is decided comes to."""
+        while isinstance(value, ast.IfExp) and id(value) in self.decided and id(value) not in self.asked:
+            value = value.body if self.decided[id(value)] else value.orelse
+        return value
+
     def _drop_unread(self) -> bool:
         """Take out assignments to names that nothing reads; whether there was one."""
         nodes = self.walk()
@@ -141,7 +147,10 @@ class Folded:
             if not isinstance(node, ast.Assign) or id(node) in self.untold or len(node.targets) != 1:
                 continue
             names = assigned_names(node.targets[0])
-            if names and not names & read:
+            if names and names == {getattr(self._chosen(node.value), "id", None)}:
+                self.gone.add(id(node))  # x = x, of a choice
+                changed = True
+            elif names and not names & read:
                 pure = id(node) in self.decided or is_pure(node.value)
                 (self.gone if pure else self.untold).add(id(node))
                 changed = True

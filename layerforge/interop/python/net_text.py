@@ -149,8 +149,10 @@ class NetText:
         blobs, lines = self.part.phase.blobs, []
         for index in self.part.inputs:
             name = self.variable(blobs[index].name)
-            dtype = self.dtype if _is_real(blobs[index].spec) else "int64"
-            lines.append(f'        {name} = np.asarray({name}, "{dtype}")')
+            if _is_real(blobs[index].spec):
+                lines.append(f'        {name} = np.asarray({name}, "{self.dtype}")')
+            else:  # an index is never cut off a fraction
+                lines.append(f'        {name} = np.asarray({name}).astype("int64", casting="same_kind")')
         for step in self.part.steps:
             tops = ", ".join(self.variable(blobs[i].name) for i in step.tops)
             bottoms = ", ".join(self.variable(blobs[i].name) for i in step.bottoms)

@@ -115,14 +115,15 @@ class Use:
         """The lines of `prepare` for an input."""
         assert self.transform is not None
         if name not in self.transform.affine:
-            return [f"        {variable} = np.asarray({variable}).astype(np.int64)"]
+            return []  # forward takes integers as they are
         lines = [f"        {variable} = np.asarray({variable})"]
         kind = self.transform.kinds.get(name)
         if kind is not None:
             differs = "!=" if kind.is_bytes else "=="
             lines.append(f"        if {variable}.dtype {differs} np.uint8 or {variable}.shape[1:] != {kind.shape}:")
             got = f"{{{variable}.dtype}} {{{variable}.shape}}"
-            lines.append(f'            raise ValueError(f"{name}: training saw {kind}, {_of(kind.shape)}; got {got}")')
+            told = f'f"{name}: training saw {kind}, {_of(kind.shape)}; got {got}"'
+            lines += filled("raise ValueError(", [told], indent="            ")
         both = zip(WORDS, self.transform.affine[name], strict=True)
         factor, offset = (self._constant(f"{name}.{word}", array) for word, array in both)
         scaled = filled(f"{variable} = scaled(", [variable, factor, offset, f'"{dtype}"'], indent="        ")

@@ -243,3 +243,17 @@ def test_the_text_is_the_same_in_every_process_and_writing_changes_nothing_of_th
     net.forward(image=image, label=np.zeros(2, "int64"))
     assert write_model(net).source == done.stdout.decode()
     net.backward()  # its last pass is still there
+
+
+def test_an_index_is_not_cut_off_its_fraction() -> None:
+    inputs = {"x": {"shape": [2, 3], "dtype": "int64"}}
+    net = Net.from_config(
+        {"inputs": inputs, "net": [{"name": "e", "type": "Embedding", "num_embeddings": 5, "embedding_dim": 2}]}
+    )
+    written = loaded(write_model(net))
+    x = np.array([[0, 4, 2]], "uint8")
+    np.testing.assert_array_equal(written.forward(x), ours(net, ["e"], {"x": x.astype("int64")})[0])
+    with pytest.raises(TypeError, match="float64"):
+        written.forward(x + 0.5)
+    with pytest.raises(ValueError, match=r"index 7 at position 0, 1 is out of range for 5 embeddings"):
+        written.forward([[0, 7, 2]])
