@@ -25,7 +25,7 @@ from ...net import Net
 from ...schema.errors import ConfigError
 from ...schema.synonyms import did_you_mean
 from .checking import demand_same
-from .net_text import NetText, Part, settle_defaults
+from .net_text import NetText, Part, in_words, settle_defaults
 from .reach import Reach
 from .sources import Unwritable
 from .use_text import Use, use_of
@@ -173,8 +173,7 @@ def _arrays(net: Net, part: Part) -> dict[str, np.ndarray]:
 
 def _file(net: Net, writer: Writer, text: NetText, use: Use) -> str:
     """The text of the file."""
-    class_of = {cls: writer.called(item) for cls, item in writer.reach.items.items() if item.kind == "layer"}
-    layers = text.layers({cls: name for cls, name in class_of.items() if isinstance(cls, type)})
+    layers = text.layers({type(layer): writer.called(writer.reach.items[type(layer)]) for layer in text.part.layers})
     needed = ["import sys"] if use.single else []
     imports = sorted({*needed, "from pathlib import Path", "import numpy as np", *writer.imports()}, key=_rank)
     first_numpy = next(i for i, line in enumerate(imports) if _rank(line)[0])
@@ -202,21 +201,16 @@ def _rank(statement: str) -> tuple[bool, bool, str]:
 def _net_class(net: Net, text: NetText, use: Use, layers: list[str]) -> list[str]:
     inputs = ", ".join(["self", *text.inputs()])
     takes = f" of {text.said(text.part.inputs)}" if text.part.inputs else ""
-    title = f"{net.config.name}: {text.said(text.part.blobs)}{takes}"
+    title = f"{in_words(net.config.name)}: {text.said(text.part.blobs)}{takes}"
     lines = ["class Net:", f'    """{_short(title)}."""', "", "    def __init__(self, weights=None):"]
     lines += ['        """weights   arrays by name, or the path of their file; by default that beside this one"""']
     lines += ["        if weights is None or isinstance(weights, (str, Path)):"]
     lines += [f'            weights = dict(np.load(weights or HERE / "{ARRAYS}"))']
     lines += [*use.held(), *layers, "", f"    def forward({inputs}):"]
     lines += [f'        """{_short(text.said(text.part.blobs))}{use.ready}."""', *text.forward()]
-    if "carried" in text_of_base(text):
+    if any(layer.carries for layer in text.part.layers):
         lines += ["", *_forget(text)]
     return [*lines, *use.methods(text)]
-
-
-def text_of_base(text: NetText) -> set[str]:
-    """The services of the base of layers that make Net need a method of its own."""
-    return {"carried"} if any(layer.carries for layer in text.part.layers) else set()
 
 
 def _forget(text: NetText) -> list[str]:

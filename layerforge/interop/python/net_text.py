@@ -164,7 +164,12 @@ class NetText:
     def said(self, indices: Sequence[int]) -> str:
         """Blobs with their shapes, in words."""
         blobs = self.part.phase.blobs
-        return ", ".join(f"{blobs[i].name} {shape_of(blobs[i].spec)}" for i in indices)
+        return ", ".join(f"{in_words(blobs[i].name)} {shape_of(blobs[i].spec)}" for i in indices)
+
+
+def in_words(name: str) -> str:
+    """A name for a docstring, which it must not end."""
+    return re.sub(r'[\\"\s{}]+', "_", name)
 
 
 def _broken(call: str) -> list[str]:

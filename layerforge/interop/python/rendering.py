@@ -20,7 +20,7 @@ FOR_TOOLS = re.compile(r"\s*#\s*(type:|noqa|fmt:|pragma).*$")
 def shortened(docstring: str, indent: str) -> list[str]:
     """The lines of a docstring: what it computes, and the shapes."""
     found = FURTHER.search(docstring)
-    body = (docstring[: found.start()] if found else docstring).rstrip()
+    body = (docstring[: found.start()] if found else docstring).rstrip().replace('"""', "'''")
     lines = body.split("\n")
     margin = min((len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()), default=0)
     lines = [lines[0].strip(), *(line[margin:].rstrip() for line in lines[1:])]

@@ -12,7 +12,7 @@ from ...arrays.spec import Spec
 from ...data.transform import InputTransform
 from ...inference.model import Model
 from ...net import Net
-from .net_text import IN_FILE, NetText, Part, shape_of
+from .net_text import IN_FILE, NetText, Part, in_words, shape_of
 from .writing import filled, literal
 
 SCALED = '''\
@@ -72,7 +72,7 @@ class Use:
         """The docstring of the file."""
         names = ", ".join(text.inputs())
         call = f"net.predict({names})" if self.single else f"net.forward({names})"
-        lines = [f'"""{net.config.name}: a net of LayerForge, with NumPy alone.', ""]
+        lines = [f'"""{in_words(net.config.name)}: a net of LayerForge, with NumPy alone.', ""]
         lines += ["    from net import Net", "", "    net = Net()", f"    {call}", ""]
         return [*lines, "Its arrays are in weights.npz beside this file.", '"""']
 
@@ -98,7 +98,8 @@ class Use:
         lines: list[str] = []
         ready = asked
         if self.transform is not None:
-            raw = ", ".join(f"{name} {shape_of(_batched(self.specs[name]))}" for name in text.part.input_names())
+            names_in = text.part.input_names()
+            raw = ", ".join(f"{in_words(name)} {shape_of(_batched(self.specs[name]))}" for name in names_in)
             lines += ["", f"    def prepare({given}):", f'        """{raw}: from raw samples to what the net sees."""']
             for name, variable in pairs:
                 lines += self._prepared(name, variable, text.dtype)
@@ -122,7 +123,7 @@ class Use:
             differs = "!=" if kind.is_bytes else "=="
             lines.append(f"        if {variable}.dtype {differs} np.uint8 or {variable}.shape[1:] != {kind.shape}:")
             got = f"{{{variable}.dtype}} {{{variable}.shape}}"
-            told = f'f"{name}: training saw {kind}, {_of(kind.shape)}; got {got}"'
+            told = f'f"{in_words(name)}: training saw {kind}, {_of(kind.shape)}; got {got}"'
             lines += filled("raise ValueError(", [told], indent="            ")
         both = zip(WORDS, self.transform.affine[name], strict=True)
         factor, offset = (self._constant(f"{name}.{word}", array) for word, array in both)
@@ -185,7 +186,7 @@ class Use:
         names, keys = text.inputs(), [literal(name) for name in text.part.input_names()]
         files, loaded = "raw samples, .npy", "np.load(arguments[0])"
         if len(names) > 1:
-            files = f"raw samples, .npz with {', '.join(text.part.input_names())}"
+            files = f"raw samples, .npz with {', '.join(map(in_words, text.part.input_names()))}"
             loaded = f"map(np.load(arguments[0]).get, [{', '.join(keys)}])"
         if not names:
             return found

@@ -257,3 +257,19 @@ def test_an_index_is_not_cut_off_its_fraction() -> None:
         written.forward(x + 0.5)
     with pytest.raises(ValueError, match=r"index 7 at position 0, 1 is out of range for 5 embeddings"):
         written.forward([[0, 7, 2]])
+
+
+def test_names_that_python_has_not_become_others() -> None:
+    odd = '{a"""b\\'
+    inputs = {"x y": {"shape": [2, 3]}, "x_y": {"shape": [2, 3]}, odd: {"shape": [2, 3]}}
+    layers = [
+        {"name": "self", "type": "Add", "bottom": ["x y", "x_y", odd], "top": "np"},
+        {"name": "class", "type": "Linear", "out_features": 2},
+        {"name": "forward", "type": "ReLU", "top": 'out"""'},
+    ]
+    net = Net.from_config({"name": "odd", "engine": "reference", "inputs": inputs, "net": layers})
+    written = write_model(net)
+    rng = np.random.default_rng(0)
+    given = {name: rng.normal(size=(4, 3)).astype("float32") for name in inputs}
+    theirs = loaded(written).forward(*(given[name] for name in written.inputs))
+    np.testing.assert_array_equal(theirs, ours(net, ['out"""'], given)[0])
