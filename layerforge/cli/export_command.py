@@ -12,6 +12,7 @@ from typing import Any
 from . import formats
 
 FORMATS = {
+    "safetensors": ("export_safetensors", "weights under the names of torch's state_dict, in a .safetensors file"),
     "caffe": ("export_caffe", "a .prototxt and a .caffemodel, of a net that was imported from Caffe"),
 }
 
