@@ -203,8 +203,8 @@ def _in_own_units(graph: OnnxGraph, name: str, columns: Columns) -> None:
     for node in graph.nodes:
         node.outputs = [inner if one == name else one for one in node.outputs]
     std, mean = (np.array([getattr(c, word) for c in columns.targets], np.float32) for word in ("std", "mean"))
-    value = w.op("Mul", inner, std)
-    graph.nodes += [*w.nodes, Node("Add", [value, w.constant(mean)], [name], {}, w.unique("Add"))]
+    read = [w.op("Mul", inner, std), w.constant(mean)]
+    graph.nodes += [*w.nodes, Node("Add", read, [name], {}, w.unique("Add"))]
 
 
 # Checking -------------------------------------------------------------------------------------------------------------
