@@ -88,7 +88,7 @@ def drawn(shape: Sequence[int], seed: int = 0, dtype: str = "float32", high: int
     """Random numbers: normal, or whole from 0 on."""
     rng = np.random.default_rng([seed, *shape])
     if dtype == "float32":
-        return rng.normal(size=shape).astype(np.float32)
+        return np.asarray(rng.normal(size=shape), np.float32)
     return rng.integers(0, 2 if dtype == "bool" else high, shape).astype(dtype)
 
 

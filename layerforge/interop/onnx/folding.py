@@ -20,7 +20,7 @@ from .graph import Node
 from .importing import Site
 from .values import Attributes, Known, Stream, Unsupported, called
 
-LARGEST = 1 << 26  # numbers that are made of fewer
+LARGEST = 1 << 24  # numbers that are made of fewer
 FAILURES = (ValueError, IndexError, TypeError, KeyError, OverflowError, ZeroDivisionError, MemoryError)
 OF_SHAPES = ("Shape", "Size", "EyeLike")  # operators that read lengths alone
 MOVES = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Concat", "Slice", "Split")

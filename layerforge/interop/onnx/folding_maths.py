@@ -29,7 +29,6 @@ TWO = {  # of two
     **{"Div": _quotient, "Equal": np.equal, "Less": np.less, "LessOrEqual": np.less_equal, "Greater": np.greater},
     **{"GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor},
     "Pow": lambda a, b: np.power(a, b).astype(a.dtype),
-    "MatMul": np.matmul,
 }
 MANY = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Min": np.minimum, "Max": np.maximum, "Sum": np.add}
 REDUCED = {"Sum": np.sum, "Prod": np.prod, "Max": np.max, "Min": np.min, "Mean": np.mean}
@@ -69,6 +68,15 @@ def _reduced(function: Callable[..., Any]) -> Callable[[Folding], Any]:
 
 
 FOLDS.update({f"Reduce{word}": _reduced(function) for word, function in REDUCED.items()})
+
+
+@folds("MatMul")
+def mat_mul(f: Folding) -> Any:
+    """A product of matrices."""
+    a, b = f.given(0), f.given(1)
+    if a.size * (b.shape[-1] if b.ndim > 1 else 1) > 1 << 31:
+        raise ValueError(f"a product of {a.shape} and {b.shape} is too large to be computed here")
+    return np.matmul(a, b)
 
 
 @folds("Mod")

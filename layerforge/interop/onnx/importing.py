@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ...arrays.spec import Spec
-from ...schema.errors import ConfigError
+from ...schema.errors import ConfigError, LayerError
 from ..emitting import Made, make, path_of
 from .graph import Node
 from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called
@@ -242,14 +242,12 @@ class Site:
         main = not part and not name
         name = name or (self.shared.unique(f"{self.own}.{part}") if part else self.own)
         names = list(tops) if tops is not None else self._named() if main else [name]
-        owner = f"node '{self.name}' ({self.node.op}), as {kind}"
         options = {**(given or {}), **options}
         variants = max((len(stream.specs) for stream in read), default=1)
-        made, specs = make(name, kind, options, [(one.name, one.spec) for one in read], names, owner=owner)
+        made, specs = self._make(name, kind, options, read, names, 0)
         every = [specs]
         for variant in range(1, variants):
-            blobs = [(one.name, one.specs[min(variant, len(one.specs) - 1)]) for one in read]
-            other, more = make(name, kind, options, blobs, names, owner=owner)
+            other, more = self._make(name, kind, options, read, names, variant)
             self._demand_same_parameters(made, other)
             every.append(more)
         for spec in specs:
@@ -262,6 +260,16 @@ class Site:
         ]
         self.streams.update({stream.name: stream for stream in streams})
         return streams
+
+    def _make(
+        self, name: str, kind: str, options: Mapping[str, Any], read: Sequence[Stream], tops: list[str], variant: int
+    ) -> tuple[Made, tuple[Spec, ...]]:
+        """A layer, set up for the sizes of a variant."""
+        blobs = [(one.name, one.specs[min(variant, len(one.specs) - 1)]) for one in read]
+        try:
+            return make(name, kind, options, blobs, tops, owner=f"node '{self.name}' ({self.node.op}), as {kind}")
+        except LayerError as error:
+            raise self.invalid(error.message, error.hint or "") from None
 
     def _named(self) -> list[str]:
         """The names of the outputs, up to the last one that is read."""

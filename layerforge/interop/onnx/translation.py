@@ -25,7 +25,7 @@ from . import (
 )
 from .branches import taken
 from .constants import held
-from .folding import FOLDS, MOVES, OF_SHAPES, fold, lengths
+from .folding import FAILURES, FOLDS, MOVES, OF_SHAPES, fold, lengths
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
 from .labels import without_labels
@@ -216,6 +216,8 @@ class _Walk:
                 raise site.unsupported(f"the attribute {unread[0]} is not supported")
         except LayerForgeError as error:
             self._failed(site, entry, error)
+        except FAILURES as problem:  # of a graph that is no valid one
+            self._failed(site, entry, site.invalid(f"it cannot be imported: {type(problem).__name__}: {problem}"))
         entry.becomes = [(made.name, str(made.item["type"])) for made in site.made]
         entry.notes += site.notes
         for j, name in enumerate(site.names):
@@ -231,7 +233,7 @@ class _Walk:
         if not name:
             return
         value = site.outputs.get(j)
-        if value is None and site.tops[j]:
+        if value is None and j < len(site.tops) and site.tops[j]:
             streams = [one for one in site.inputs if isinstance(one, Stream)]
             specs = streams[0].specs if streams else (Spec((1,)),) * self.count
             value = site.streams.get(site.tops[j], Stream(site.tops[j], specs, guessed=True))
@@ -260,7 +262,7 @@ class _Walk:
             return None
         name = f"{node.domain}.{node.op}" if node.domain else node.op
         conversion = IMPORTS.get(name)
-        if conversion is None and name in FOLDS:
+        if conversion is None and name in FOLDS and name not in REFUSED:
             raise site.unsupported("what it reads is computed by the net: it must be constant")
         if conversion is None:
             hint = REFUSED.get(name) or did_you_mean(name, IMPORTS)
@@ -295,7 +297,7 @@ class _Walk:
         done = self.done
         node = Node("Output", [], [])
         site = Site(self, node, "output", [], [], Attributes(node))
-        made_by_inputs = set(done.inputs)
+        read = {name for item in done.layers for name in _listed(item.get("bottom", []))}
         for info in done.graph.outputs:
             value = self.values.get(info.name)
             if value is None:
@@ -306,32 +308,30 @@ class _Walk:
             except LayerForgeError as error:
                 done.errors += flatten(error)
                 continue
-            if stream.name in done.outputs.values() or stream.name in made_by_inputs or self._is_read(stream.name):
+            if stream.name in {*done.outputs.values(), *done.inputs, *read}:
                 name = self.unique(self.names.blob(info.name))
                 (stream,) = site.emit("Identity", stream, name=name, dtype=stream.dtype)
             done.outputs[info.name] = stream.name
         done.layers += [made.item for made in site.made]
-        unused = [name for name in self._tops() if name not in done.outputs.values() and not self._is_read(name)]
-        if unused and not done.errors:
-            name = self.unique("silence")
-            done.layers.append({"name": name, "type": "Silence", "bottom": unused if len(unused) > 1 else unused[0]})
+        self._silence()
         done.report.layers = dict(self.names.renamed_layers)
-        done.report.blobs = {old: new for old, new in self.names.blobs.items() if old != new and new in self._known()}
+        there = {*_tops(done.layers), *done.inputs}
+        done.report.blobs = {old: new for old, new in self.names.blobs.items() if old != new and new in there}
 
-    def _tops(self) -> list[str]:
-        """What layers make."""
-        found: list[str] = []
-        for item in self.done.layers:
-            top = item.get("top", item["name"])
-            found += [top] if isinstance(top, str) else top
-        return found
+    def _silence(self) -> None:
+        """A Silence for what nobody reads, so that it is no output."""
+        layers, outputs = self.done.layers, self.done.outputs.values()
+        read = {name for item in layers for name in _listed(item.get("bottom", []))}
+        unused = [name for name in _tops(layers) if name not in outputs and name not in read]
+        if unused:
+            bottom = unused if len(unused) > 1 else unused[0]
+            layers.append({"name": self.unique("silence"), "type": "Silence", "bottom": bottom})
 
-    def _known(self) -> set[str]:
-        return {*self._tops(), *self.done.inputs}
 
-    def _is_read(self, name: str) -> bool:
-        """Whether a layer reads a blob."""
-        return any(name in _listed(item.get("bottom", [])) for item in self.done.layers)
+def _tops(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What layers make."""
+    makers = (item for item in layers if item["type"] != "Silence")
+    return [top for item in makers for top in _listed(item.get("top", item["name"]))]
 
 
 def _listed(bottom: str | list[str]) -> list[str]:

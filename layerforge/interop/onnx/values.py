@@ -97,6 +97,7 @@ class Known:
         """With the axes in another order."""
         name, order = self.origin
         order = tuple((order or tuple(range(self.ndim)))[axis] for axis in dims)
+        order = () if order == tuple(range(self.ndim)) else order
         turned = tuple(array.transpose(dims) for array in self.arrays)
         return Known(turned, self.learned, (name, order) if name else ("", ()))
 

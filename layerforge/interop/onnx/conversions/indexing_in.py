@@ -21,6 +21,7 @@ REFUSED.update(
         "ReverseSequence": "no layer turns each sample by a length of its own",
     }
 )
+MOST_PLACES = 1 << 18
 NEGATIVE = "indices from 0 on are read; negative ones are an error"
 
 
@@ -50,6 +51,8 @@ def gather(site: Site) -> None:
 
 
 def _known_places(site: Site, x: Stream, index: Known, axis: int) -> None:
+    if index.array.size > MOST_PLACES:
+        raise site.unsupported(f"{index.array.size} known places: up to {MOST_PLACES} are written down")
     places = [np.where(array < 0, array + n[axis], array) for array, n in _pairs(x, index)]
     if any(one.shape != places[0].shape or bool((one != places[0]).any()) for one in places):
         places = [array for array, _ in _pairs(x, index)]  # counted from the back, they may be the same
@@ -127,8 +130,8 @@ def scatter_nd(site: Site) -> None:
 def one_hot(site: Site) -> None:
     """An Embedding that does not learn, with a vector for each index."""
     depth, values = int(site.constant(1, "depth").reshape(-1)[0]), site.constant(2, "values")
-    if not 1 <= depth <= 1 << 12 or values.size != 2:
-        raise site.unsupported(f"depth {depth}: vectors of up to {1 << 12} numbers are supported")
+    if not 1 <= depth <= 1 << 11 or values.size != 2:
+        raise site.unsupported(f"depth {depth}: vectors of up to {1 << 11} numbers are supported")
     index = site.index(0)
     site.note(NEGATIVE)
     off, on = values.reshape(-1).astype(np.float32)

@@ -175,7 +175,7 @@ def _as_upsample(site: Site, x: Stream, rule: _Rule) -> bool:
     for options in _candidates(rule):
         layer = Upsample.from_config(options)
         try:
-            pairs = [(layer.matrix(s[i], i - 2), rule.matrix(i, s[i])) for s in x.shapes for i in (2, 3)]
+            pairs = [(rule.matrix(i, s[i]), layer.matrix(s[i], i - 2)) for s in x.shapes for i in (2, 3)]
         except LayerForgeError:
             continue
         if all(a.shape == b.shape and bool((abs(a - b) <= 1e-6).all()) for a, b in pairs):
