@@ -180,4 +180,6 @@ def signed(model: Model, net: Net, made: Preprocessing | None) -> tuple[dict[str
     labels = {
         model.first_version(one.tops[1]) for one in model.feedings if one.feed and one.feed.get("label") is not None
     }
-    return signing.signed(net, *((made.reader, made.transform) if made is not None else (None, None)), labels)
+    if made is None:
+        return signing.signed(net, labels=labels)
+    return signing.signed(net, made.reader, made.transform, labels)

@@ -107,9 +107,9 @@ def fold(
     for j, name in enumerate(node.outputs):
         if j >= len(made[0]):
             raise ConfigError(f"node '{called(node)}' ({node.op}) makes {len(made[0])} values, not {len(node.outputs)}")
-        arrays = tuple(one[j] for one in made)
-        real = arrays[0].dtype.kind == "f"
-        found.append(Known(arrays, learned if real else "", (name, ()) if real else ("", ())))
+        outputs = tuple(one[j] for one in made)
+        real = outputs[0].dtype.kind == "f"
+        found.append(Known(outputs, learned if real else "", (name, ()) if real else ("", ())))
     return found
 
 
@@ -118,7 +118,7 @@ def lengths(site: Site, x: Stream) -> Known:
     if site.node.op == "Size":
         return Known(tuple(np.asarray(math.prod(shape), np.int64) for shape in x.shapes))
     if site.node.op == "EyeLike":
-        usual = np.zeros((), {"int64": np.int64, "bool": np.bool_}.get(x.dtype, np.float32))
+        usual = np.zeros((), np.dtype(x.dtype))
         arrays = [np.broadcast_to(usual, shape) for shape in x.shapes]
         return Known(tuple(eye_like(Folding(site.attributes, [array], site.opset, 1)) for array in arrays))
     start, end = site.attributes.integer("start", 0), site.attributes.get("end", None, int)
@@ -312,8 +312,9 @@ def constant_of_shape(f: Folding) -> np.ndarray:
 def range_(f: Folding) -> np.ndarray:
     """Numbers at equal distances."""
     start, limit, delta = (f.given(i).reshape(()) for i in range(3))
-    f.bounded([max(0, math.ceil((float(limit) - float(start)) / float(delta)))])
-    return np.arange(start, limit, delta, dtype=start.dtype)
+    count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
+    f.bounded([count])
+    return (start + np.arange(count) * delta).astype(start.dtype)
 
 
 @folds("EyeLike")
@@ -321,7 +322,8 @@ def eye_like(f: Folding) -> np.ndarray:
     """1 on a diagonal."""
     x = f.given(0)
     dtype = DTYPES[f.attributes.integer("dtype", 1)] if f.attributes.has("dtype") else x.dtype
-    return np.eye(*x.shape, k=f.attributes.integer("k", 0), dtype=dtype)
+    rows, columns = x.shape
+    return np.eye(rows, columns, k=f.attributes.integer("k", 0)).astype(dtype)
 
 
 @folds("OneHot")
@@ -356,4 +358,6 @@ def pad(f: Folding) -> np.ndarray:
     f.bounded([n + low + high for n, (low, high) in zip(x.shape, pairs, strict=True)])
     if mode == "constant":
         return np.pad(x, pairs, constant_values=number)
-    return np.pad(x, pairs, mode=mode)  # type: ignore[call-overload]
+    if mode not in ("reflect", "edge"):
+        raise ValueError(f"mode is {mode}")
+    return np.pad(x, pairs, "reflect" if mode == "reflect" else "edge")

@@ -18,20 +18,22 @@ def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (np.sign(a) * np.sign(b) * (abs(a) // abs(b))).astype(a.dtype)
 
 
-ONE = {  # of one array
+ONE: dict[str, Callable[..., Any]] = {  # of one array
     **{"Neg": np.negative, "Abs": np.abs, "Sqrt": np.sqrt, "Exp": np.exp, "Log": np.log, "Floor": np.floor},
     **{"Ceil": np.ceil, "Round": np.round, "Sign": np.sign, "Sin": np.sin, "Cos": np.cos, "Tanh": np.tanh},
     **{"Not": np.logical_not, "Reciprocal": np.reciprocal, "IsNaN": np.isnan},
     "Relu": lambda x: np.maximum(x, 0),
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }
-TWO = {  # of two
+TWO: dict[str, Callable[..., Any]] = {  # of two
     **{"Div": _quotient, "Equal": np.equal, "Less": np.less, "LessOrEqual": np.less_equal, "Greater": np.greater},
     **{"GreaterOrEqual": np.greater_equal, "And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor},
     "Pow": lambda a, b: np.power(a, b).astype(a.dtype),
 }
-MANY = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Min": np.minimum, "Max": np.maximum, "Sum": np.add}
-REDUCED = {"Sum": np.sum, "Prod": np.prod, "Max": np.max, "Min": np.min, "Mean": np.mean}
+MANY: dict[str, Callable[..., Any]] = {  # of any number
+    **{"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Min": np.minimum, "Max": np.maximum, "Sum": np.add},
+}
+REDUCED: dict[str, Callable[..., Any]] = {"Sum": np.sum, "Prod": np.prod, "Max": np.max, "Min": np.min, "Mean": np.mean}
 
 
 def _one(function: Callable[..., Any]) -> Callable[[Folding], Any]:

@@ -245,6 +245,8 @@ class Site:
         options = {**(given or {}), **options}
         variants = max((len(stream.specs) for stream in read), default=1)
         made, specs = self._make(name, kind, options, read, names, 0)
+        if len(specs) < len(names):
+            raise self.invalid(f"{len(names)} of its outputs are used, {kind} makes {len(specs)}")
         every = [specs]
         for variant in range(1, variants):
             other, more = self._make(name, kind, options, read, names, variant)

@@ -48,5 +48,5 @@ def _is_label(name: str, makers: dict[str, Node]) -> bool:
 
 
 def _of(node: Node) -> str:
-    classes = next((node.attributes[key] for key in CLASSES if node.attributes.get(key)), [])
+    classes: list[Any] = next((node.attributes[key] for key in CLASSES if node.attributes.get(key)), [])
     return f" of {', '.join(map(str, classes))}" if classes else ""

@@ -81,9 +81,10 @@ def translate(
     except LayerForgeError as error:
         done.errors += flatten(error)
         return done
-    for node in needed(graph):
-        walk.convert(node)
-    walk.finish()
+    with np.errstate(all="ignore"):
+        for node in needed(graph):
+            walk.convert(node)
+        walk.finish()
     return done
 
 

@@ -5,7 +5,7 @@ Truth is real numbers 0 and 1; comparisons and logic are arithmetic with them, e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,9 +18,11 @@ FINITE = "exact where no number is infinite or NaN"
 REFUSED.update(dict.fromkeys(("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"), "no layer computes with bits"))
 
 
-def together(site: Site) -> list[Stream]:
-    """The inputs as real blobs that are broadcast."""
+def together(site: Site, number: int | None = None) -> list[Stream]:
+    """The inputs, of which there may have to be a number, as real blobs that are broadcast."""
     count = len(site.inputs)
+    if number is not None and count != number:
+        raise site.invalid(f"takes {number} inputs, it has {count}")
     shapes = _common(site, [site.input(i) for i in range(count)])
     return [site.as_real(operand(site, i, shapes)) for i in range(count)]
 
@@ -95,16 +97,19 @@ def mul(site: Site) -> None:
     _line(site, "Mul", lambda c, _: (c, 0.0))
 
 
-def _line(site: Site, kind: str, coefficients: object) -> None:
+def _line(site: Site, kind: str, coefficients: Callable[[float, bool], tuple[float, float]]) -> None:
+    """scale x + shift where one input is a number: `coefficients` says both, of it and whether it comes first."""
+    if len(site.inputs) != 2:
+        raise site.invalid(f"takes 2 inputs, it has {len(site.inputs)}")
     for i in (0, 1):
         value = scalar(site, i)
         if value is not None and np.isfinite(value) and isinstance(site.inputs[1 - i], Stream):
-            scale, shift = coefficients(value, i == 0)  # type: ignore[operator]
+            scale, shift = coefficients(value, i == 0)
             finish(site, "Pow", [site.real(1 - i)], exponent=1.0, scale=scale, shift=shift)
             return
     if kind in ("Add", "Mul") and _scaled(site, {"Add": "Bias", "Mul": "Scale"}[kind]):
         return
-    finish(site, kind, together(site))
+    finish(site, kind, together(site, 2))
 
 
 @imports("Div")
@@ -114,7 +119,7 @@ def div(site: Site) -> None:
     if value and np.isfinite(value) and site.input(0).dtype != "int64":
         site.emit("Pow", site.real(0), exponent=1.0, scale=number(1 / value))
         return
-    finish(site, "Div", together(site))
+    finish(site, "Div", together(site, 2))
 
 
 @imports("Pow")
@@ -124,7 +129,7 @@ def pow_(site: Site) -> None:
     named = {2.0: "Square", 0.5: "Sqrt", -1.0: "Reciprocal", -0.5: "Rsqrt"}
     whole = site.input(0).dtype == "int64"
     if value is None:
-        finish(site, "PowBinary", together(site))
+        finish(site, "PowBinary", together(site, 2))
     elif value in named and not whole:
         site.emit(named[value], site.real(0))
     else:
@@ -159,7 +164,7 @@ def mod(site: Site) -> None:
     """a - b Floor(a / b), which has the sign of b."""
     if site.attributes.flag("fmod"):
         raise site.unsupported("fmod: the rest with the sign of the dividend")
-    a, b = together(site)
+    a, b = together(site, 2)
     (quotient,) = site.emit("Div", [a, b], part="quotient")
     (floor,) = site.emit("Floor", quotient, part="floor")
     (less,) = site.emit("Mul", [floor, b], part="multiple")
@@ -184,35 +189,35 @@ def _opposite(site: Site, truth: Stream) -> None:
 @imports("Greater")
 def greater(site: Site) -> None:
     """Sign(ReLU(a - b))."""
-    a, b = together(site)
+    a, b = together(site, 2)
     _above(site, a, b)
 
 
 @imports("Less")
 def less(site: Site) -> None:
     """Sign(ReLU(b - a))."""
-    a, b = together(site)
+    a, b = together(site, 2)
     _above(site, b, a)
 
 
 @imports("GreaterOrEqual")
 def greater_or_equal(site: Site) -> None:
     """The opposite of Less."""
-    a, b = together(site)
+    a, b = together(site, 2)
     _opposite(site, _above(site, b, a, last=False))
 
 
 @imports("LessOrEqual")
 def less_or_equal(site: Site) -> None:
     """The opposite of Greater."""
-    a, b = together(site)
+    a, b = together(site, 2)
     _opposite(site, _above(site, a, b, last=False))
 
 
 @imports("Equal")
 def equal(site: Site) -> None:
     """1 where a - b is 0."""
-    a, b = together(site)
+    a, b = together(site, 2)
     (less,) = site.emit("Sub", [a, b], part="difference")
     site.note(FINITE)
     _opposite(site, truth(site, less, "opposite"))
@@ -221,19 +226,19 @@ def equal(site: Site) -> None:
 @imports("And")
 def and_(site: Site) -> None:
     """The product of 0 and 1."""
-    site.emit("Mul", [truth(site, one, f"truth{i}") for i, one in enumerate(together(site))], dtype=BOOL)
+    site.emit("Mul", [truth(site, one, f"truth{i}") for i, one in enumerate(together(site, 2))], dtype=BOOL)
 
 
 @imports("Or")
 def or_(site: Site) -> None:
     """The larger of 0 and 1."""
-    site.emit("Maximum", [truth(site, one, f"truth{i}") for i, one in enumerate(together(site))], dtype=BOOL)
+    site.emit("Maximum", [truth(site, one, f"truth{i}") for i, one in enumerate(together(site, 2))], dtype=BOOL)
 
 
 @imports("Xor")
 def xor(site: Site) -> None:
     """The distance of 0 and 1."""
-    both = [truth(site, one, f"truth{i}") for i, one in enumerate(together(site))]
+    both = [truth(site, one, f"truth{i}") for i, one in enumerate(together(site, 2))]
     (less,) = site.emit("Sub", both, part="difference")
     site.emit("Abs", less, dtype=BOOL)
 

@@ -14,7 +14,7 @@ from ..values import Known, Stream
 Shape = tuple[int, ...]
 
 
-def same(values: Sequence[int]) -> Any:
+def same(values: Sequence[float]) -> Any:
     """One number where all are the same."""
     return values[0] if len(set(values)) == 1 else list(values)
 

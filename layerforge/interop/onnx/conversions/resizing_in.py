@@ -7,7 +7,7 @@ Upsample, it becomes one; otherwise a product with the matrix.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ..values import Stream
 from .common_in import constant, fixed_shape, number, same
 
 REFUSED.update(dict.fromkeys(("RoiAlign", "AffineGrid", "Col2Im", "CenterCropPad"), "no layer computes the same"))
-NEAREST = {
+NEAREST: dict[str, Callable[..., Any]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
     "floor": np.floor,

@@ -87,10 +87,10 @@ def linear_classifier(site: Site) -> None:
     if rows != count:
         raise site.unsupported(f"{rows} scores for {count} classes")
     weight, bias = _coefficients(site, rows)
-    named = {"part": "scores"} if kinds[after] else {}
+    part = "scores" if kinds[after] else ""
     site.tops = site.tops[1:]
     site.names = site.names[1:]
-    scores = site.emit("Linear", site.real(0), **named, out_features=rows, bias=bias is not None)
+    scores = site.emit("Linear", site.real(0), part=part, out_features=rows, bias=bias is not None)
     site.param("weight", weight)
     if bias is not None:
         site.param("bias", bias)
