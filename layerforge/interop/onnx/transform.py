@@ -65,8 +65,9 @@ def save_trained(
             errors.append(error)
     raise_all(errors)
     columns = _scaled_targets(trained)
-    for name in _values(graph, trained, wanted) if columns is not None else ():
-        _in_own_units(graph, name, columns)
+    if columns is not None:
+        for name in _values(graph, trained, wanted):
+            _in_own_units(graph, name, columns)
     graph.metadata |= {"preprocessing": to_json(told)}
     classes = trained.signature.class_names
     graph.metadata |= {"classes": to_json(list(classes))} if classes else {}
