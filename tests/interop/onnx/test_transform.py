@@ -157,7 +157,7 @@ net:
     assert main(["export", "onnx", "runs/small/latest", "-o", "m.onnx", "--check"]) == 0
 
 
-def test_arrays_wide_cropped_and_of_a_mean_image(tmp_path: Path) -> None:
+def test_wide_numbers_are_scaled_in_float64() -> None:
     rng = np.random.default_rng(6)
     np.savez("wide.npz", x=1e6 + rng.normal(size=(12, 3)), label=np.arange(12) % 2)
     data = "data: {train: {type: NPZ, path: wide.npz, batch_size: 4}, transform: {mean: pixel, std: pixel}}"
@@ -165,6 +165,57 @@ def test_arrays_wide_cropped_and_of_a_mean_image(tmp_path: Path) -> None:
     assert exported()["preprocessing"]["x"]["dtype"] == "float64"
     samples = 1e6 + rng.normal(size=(3, 3))
     assert np.allclose(runtime(x=samples), model.scores(samples), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scaling", ["mean: channel", "mean: pixel", "mean_file: mean.npy, scale: 0.5"])
+def test_the_middle_of_images(scaling: str) -> None:
+    """Of a mean image the middle is taken afterwards, of other constants before."""
+    rng = np.random.default_rng(8)
+    images = rng.integers(0, 256, (12, 2, 9, 8)).astype(np.uint8)
+    np.savez("images.npz", x=images, label=np.arange(12) % 2)
+    np.save("mean.npy", images.mean(axis=0))
+    data = f"""data:
+  train: {{type: NPZ, path: images.npz, batch_size: 4, augment: {{random_crop: {{size: [6, 5]}}}}}}
+  transform: {{{scaling}}}
+"""
+    model = trained(HEAD + data + CLASSIFIER % "x")
+    assert exported()["preprocessing"]["x"]["shape"] == ["N", 2, 9, 8]
+    assert np.allclose(runtime(x=images), model.scores(images), rtol=1e-5, atol=1e-6)
+
+
+def test_both_sides_of_pairs() -> None:
+    data = """data:
+  train: {type: Pairs, source: Digits, split: "train[:40]", batch_size: 8}
+  transform: {mean: channel, std: channel}
+net:
+  - {name: flat_a, type: Flatten, bottom: image_a}
+  - {name: a,      type: Linear, out_features: 2}
+  - {name: flat_b, type: Flatten, bottom: image_b}
+  - {name: b,      type: Linear, out_features: 2, share: {weight: a.weight, bias: a.bias}}
+  - {name: loss,   type: ContrastiveLoss, bottom: [a, b, match]}
+"""
+    trained(HEAD + data)
+    told = exported()["preprocessing"]
+    assert [told[side]["dtype"] for side in ("image_a", "image_b")] == ["uint8", "uint8"]
+
+
+def test_the_folder_of_an_import_from_caffe() -> None:
+    """Images are scaled as OpenCV scales them, and stored in blue, green, red."""
+    Path("net.prototxt").write_text("""name: "small"
+input: "data" input_shape { dim: 1 dim: 3 dim: 6 dim: 7 }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 4 } }
+""")
+    from layerforge.interop import caffe
+
+    model = caffe.load_model("net.prototxt")
+    rng = np.random.default_rng(9)
+    model.set_blobs("fc", [rng.normal(size=(4, 126)), rng.normal(size=4)])
+    caffe.save_model(model.net(), "w.prototxt", "w.caffemodel")
+    words = ["import", "caffe", "net.prototxt", "w.caffemodel", "-o", "in", "--mean-value", "104,117,123", "-q"]
+    assert main(words) == 0
+    assert main(["export", "onnx", "in", "-o", "m.onnx", "--with-transform", "--check", "-q"]) == 0
+    image = rng.integers(0, 256, (20, 33, 3)).astype(np.uint8)
+    assert np.allclose(runtime(data=image[None])[0], load_model("in").scores(image), rtol=1e-5, atol=1e-3)
 
 
 def test_the_check_sees_a_wrong_transform(tmp_path: Path) -> None:
