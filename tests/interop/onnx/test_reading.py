@@ -137,6 +137,10 @@ def test_functions_become_their_nodes() -> None:
         ("LeakyRelu", ["m"], ["second/t"], {"alpha": 0.25}),
         ("Add", ["second/t", "m"], ["y"], {}),
     ]
+    usual = helper.make_function("own", "Inner", ["p"], ["q"], [leaky], own)
+    usual.attribute_proto.append(helper.make_attribute("slope", 0.5))
+    two = [node("Inner", ["x"], ["m"], domain="own"), node("Inner", ["m"], ["y"], domain="own", slope=0.75)]
+    assert [n.attributes for n in graph_of(model(two, functions=[usual])).nodes] == [{"alpha": 0.5}, {"alpha": 0.75}]
     itself = helper.make_function("own", "Outer", ["a"], ["o"], [node("Outer", ["a"], ["o"], domain="own")], own)
     assert "the function calls itself" in refused(lambda: graph_of(model(twice, functions=[itself])))
     older = helper.make_function(
