@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,18 @@ class Reader:
         self.kept = Kept()
 
     def __call__(self, path: Path) -> object:
+        if self.kept.process is None and not path.exists():
+            self._begin()
         with reused(self.kept):
             return load_model(path).net(keep="none")
+
+    def _begin(self) -> None:
+        """Start the process, and load what is loaded late: none of this belongs to a file."""
+        with tempfile.TemporaryDirectory() as folder:
+            for good in models():
+                path = Path(folder, "m.onnx")
+                path.write_bytes(good)
+                self(path)
 
 
 def models() -> list[bytes]:
