@@ -1,4 +1,4 @@
-"""docs/onnx.md: its commands and programs do what it says, in their order."""
+"""docs/onnx.md: its commands and programs do what it says, in their order, and its table is made from the exports."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.pages import DOCS, output_of
+from support import onnx_page
+from support.pages import output_of
 from support.tools import demand
 
 from layerforge.cli import main
 from layerforge.data.digits import Digits
 
-TEXT = (DOCS / "onnx.md").read_text(encoding="utf-8")
+TEXT = onnx_page.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_table_is_made_from_the_exports() -> None:
+    assert onnx_page.filled(TEXT) == TEXT, "run `python scripts/make_docs.py`"
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .counted import counted
 from .importing import Site, real
 from .values import BOOL, INDEX, Known, Stream
 
@@ -22,7 +23,10 @@ def held(site: Site, value: Known) -> Stream:
     if array.dtype.kind not in "fiub":
         raise site.unsupported(f"values of dtype {array.dtype} are no numbers")
     if not value.fixed:
-        raise site.unsupported(f"numbers of shape {array.shape} depend on the sizes of the net's inputs")
+        made = counted(site, value)
+        if made is None:
+            raise site.unsupported(f"numbers of shape {array.shape} depend on the sizes of the net's inputs")
+        return made
     if array.dtype.kind in "iu" and array.size and np.abs(array.astype(np.float64)).max() > EXACT:
         raise site.unsupported(f"integers beyond {EXACT} are no exact real numbers")
     base = value.learned or f"{site.own}.constant"

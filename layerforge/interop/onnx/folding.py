@@ -102,7 +102,8 @@ def fold(
         made.append([np.asarray(one) for one in several])
     if fixed:
         made *= count
-    learned = next((value.learned for value in values if value is not None and value.learned), "")
+    there = [value for value in values if value is not None]
+    learned = "" if vanishes(node, there) else next((value.learned for value in there if value.learned), "")
     found = []
     for j, name in enumerate(node.outputs):
         if j >= len(made[0]):
@@ -111,6 +112,12 @@ def fold(
         real = outputs[0].dtype.kind == "f"
         found.append(Known(outputs, learned if real else "", (name, ()) if real else ("", ())))
     return found
+
+
+def vanishes(node: Node, values: Sequence[Known]) -> bool:
+    """Whether a node is a product with zeros that nobody learns, so that the other factor has no gradient."""
+    zeros = any(not value.learned and not any(array.any() for array in value.arrays) for value in values)
+    return node.op in ("Mul", "MatMul") and zeros
 
 
 def lengths(site: Site, x: Stream) -> Known:

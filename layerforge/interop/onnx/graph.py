@@ -19,6 +19,7 @@ class Node:
     inputs, outputs   names of values; "" is an optional one that is not there
     attributes        integers, floats, texts, lists of these, arrays (tensors), and graphs
     domain            of the operator; "" is ONNX's own
+    note              what a report says of it: which nodes of the file it stands for
     """
 
     op: str
@@ -27,6 +28,7 @@ class Node:
     attributes: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     domain: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

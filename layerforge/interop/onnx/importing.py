@@ -32,7 +32,11 @@ class Shared(Protocol):
 
     arrays      weights and statistics, by the names of `net.arrays()`
     foreign     whether another program wrote the graph
+    constants_learn   whether constants are learned where layers have parameters, as the graph has nothing else
     count       how many variants there are
+    batch       how many samples there are in each; None where their number is fixed
+    sampled     an input with an axis of samples in front, where there is one
+    ones        a one for each sample, once somebody has asked for it
     casts       index and real versions of blobs that exist already: (blob, role) to stream
     constants   known values that are blobs already, by the identity of their arrays
     owners      (initializer, order of its axes) to the layer's parameter that has its numbers
@@ -44,7 +48,11 @@ class Shared(Protocol):
     constants: dict[int, tuple[Known, Stream]]
     owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]]
     foreign: bool
+    constants_learn: bool
     count: int
+    batch: tuple[int, ...] | None
+    sampled: Stream
+    ones: Stream | None
 
     def unique(self, name: str) -> str:
         """A name that no other blob or layer has."""
@@ -80,6 +88,7 @@ class Site:
     streams   what they make, by name
     names     ONNX's names of the outputs
     notes     what is to be known of it
+    fixed     parameters of layers whose numbers are constant
     """
 
     shared: Shared
@@ -93,6 +102,7 @@ class Site:
     outputs: dict[int, Value] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    fixed: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -252,6 +262,8 @@ class Site:
             other, more = self._make(name, kind, options, read, names, variant)
             self._demand_same_parameters(made, other)
             every.append(more)
+        if variants == 1:
+            every *= max(1, self.shared.count)
         for spec in specs:
             self.demand_size(spec)
         self.made.append(made)
@@ -305,6 +317,8 @@ class Site:
         """The numbers of a parameter of a layer, by default the last one; what several layers learn they share."""
         made = of or self.made[-1]
         known = value if isinstance(value, Known) else Known((value,))
+        if isinstance(value, Known) and not value.learned and not self.shared.constants_learn:
+            self.fixed.setdefault(made.name, []).append(name)
         self._demand_shape(made.layer.param_decls[name].shape, known.array, name)
         owner = self.shared.owners.get(known.origin) if known.learned and known.origin[0] else None
         if owner is not None and tuple(owner[0].layer.param_decls[owner[1]].shape) == known.shape:
@@ -313,6 +327,14 @@ class Site:
         if known.origin[0]:
             self.shared.owners.setdefault(known.origin, (made, name))
         self.shared.arrays[path_of("params", made.name, name)] = real(known.array)
+
+    def freeze(self) -> None:
+        """What is constant in the graph does not learn here."""
+        for made in self.made:
+            fixed = self.fixed.get(made.name, [])
+            if fixed and made.item.get("freeze") is not True:
+                whole = len(fixed) == len(made.layer.param_decls)
+                made.item.update({"freeze": True} if whole else {"lr_mult": dict.fromkeys(fixed, 0)})
 
     def state(self, name: str, array: np.ndarray, of: Made | None = None) -> None:
         """The numbers of an array of a layer's state, by default of the last one."""

@@ -8,7 +8,7 @@ model.outputs       # ONNX's names of what it gives, and what they are called he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...schema.errors import raise_all
 from ..fidelity import Report
 from .graph import OnnxGraph
 from .patterns import rewrite
+from .patterns.contrib import expanded
 from .reading import load_graph
 from .translation import Translation, translate
 
@@ -72,13 +73,22 @@ def of_graph(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] 
 
     Errors   ConfigError for everything that is invalid or not supported, all at once
     """
-    graph = rewrite(graph)
-    made = translate(graph, source, inputs)
-    if made.errors:
-        fixed = translate(graph, source, inputs, only_batch=True)
-        made = fixed if len(fixed.errors) < len(made.errors) else made
-    raise_all(made.errors)
-    return Model(made)
+    best: Translation | None = None
+    for made in _attempts(graph, source, inputs):
+        if not made.errors:
+            return Model(made)
+        best = made if best is None or len(made.errors) < len(best.errors) else best
+    raise_all(best.errors if best is not None else [])
+    raise AssertionError("a translation that has failed has errors")
+
+
+def _attempts(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] | None) -> Iterator[Translation]:
+    """Translations in the order in which they are wanted: patterns recognised, and all dynamic lengths left open."""
+    graph = expanded(graph)
+    for only_batch in (False, True):
+        plain = translate(graph, source, inputs, only_batch=only_batch)
+        yield translate(rewrite(graph, plain.values), source, inputs, only_batch=only_batch)
+        yield plain
 
 
 def load_model(path: str | Path, inputs: Mapping[str, Sequence[int]] | None = None) -> Model:

@@ -24,8 +24,8 @@ from . import (
     folding_maths,  # noqa: F401  # fills the table
 )
 from .branches import taken
-from .constants import held
-from .folding import FAILURES, FOLDS, MOVES, OF_SHAPES, fold, lengths
+from .constants import held, is_learned
+from .folding import FAILURES, FOLDS, MOVES, OF_SHAPES, fold, lengths, vanishes
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
 from .labels import without_labels
@@ -45,6 +45,7 @@ class Translation:
     outputs   ONNX's names of what the net gives, and what they are called here
     feeds     ONNX's names of what is given, and what they are called here
     arrays    weights and statistics by the names of `net.arrays()`
+    values    what is known of each value, by ONNX's names
     sites     each node with what became of it
     report    the account of it
     errors    everything that is wrong
@@ -57,6 +58,7 @@ class Translation:
     outputs: dict[str, str] = field(default_factory=dict)
     feeds: dict[str, str] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
     errors: list[LayerForgeError] = field(default_factory=list)
 
@@ -113,8 +115,11 @@ class _Walk:
     def __init__(self, done: Translation) -> None:
         self.done, graph = done, done.graph
         self.opset, self.foreign = graph.opset, not graph.producer.startswith("LayerForge")
+        stored = (array for array in graph.initializers.values() if array.dtype.kind == "f" and array.size > 1)
+        self.constants_learn = self.foreign and not any(True for _ in stored)
         self.arrays = done.arrays
-        self.values: dict[str, Value] = {"": Known((np.zeros(0),))}
+        self.values = done.values
+        self.values[""] = Known((np.zeros(0),))
         self.casts: dict[tuple[str, str], Stream] = {}
         self.constants: dict[int, tuple[Known, Stream]] = {}
         self.owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]] = {}
@@ -127,6 +132,8 @@ class _Walk:
         self.given = {info.name for info in graph.outputs}
         self.names = Names(graph, nodes, set(FORWARD_WORDS))
         self.count = 1  # of variants
+        self.batch: tuple[int, ...] | None = None
+        self.ones: Stream | None = None
         self.rounded = False
 
     # What sites ask for -------------------------------------------------------------------------------------------
@@ -161,7 +168,7 @@ class _Walk:
     def feed(self, shapes: dict[str, Sequence[int]], only_batch: bool) -> None:
         """The inputs of the net, and the numbers that are stored. Errors: ConfigError for lengths that nobody says."""
         graph = self.done.graph
-        sizes = shapes_of(graph.inputs, shapes, only_batch)
+        sizes, counts = shapes_of(graph.inputs, shapes, only_batch)
         self.count = max((len(one) for one in sizes.values()), default=1)
         read = {name for node in needed(graph) for name in {*node.inputs, *names_inside(node)}} | self.given
         for info in graph.inputs:
@@ -173,11 +180,14 @@ class _Walk:
                 raise Unsupported(f"the input '{info.name}' is of type {info.dtype}: tensors of numbers are supported")
             role = "real" if kind == REAL else "index"
             specs = tuple(Spec(shape, role=role) for shape in sizes[info.name])
-            self.values[info.name] = Stream(name, specs, kind)
+            self.values[info.name] = stream = Stream(name, specs, kind)
+            if self.batch is None and counts is not None and tuple(shape[:1] for shape in stream.shapes) == counts:
+                self.batch, self.sampled = tuple(n for (n,) in counts), stream
             self.done.feeds[info.name] = name
             self.done.inputs[name] = {"shape": list(specs[0].shape)} | ({} if role == "real" else {"dtype": "int64"})
         for name, array in graph.initializers.items():
-            learned = name if array.dtype.kind == "f" else ""
+            single = array.size == 1 and self.foreign  # a number of a formula, and what is made of it, too
+            learned = name if array.dtype.kind == "f" and not single else ""
             self.values[name] = Known((self._plain(array),) * self.count, learned, (name if learned else "", ()))
 
     def _plain(self, array: np.ndarray) -> np.ndarray:
@@ -212,6 +222,7 @@ class _Walk:
             if missing:
                 raise site.invalid(f"reads '{missing[0]}', which nothing before it makes")
             self._convert(site)
+            site.freeze()
             unread = attributes.unread()
             if unread:
                 raise site.unsupported(f"the attribute {unread[0]} is not supported")
@@ -220,7 +231,7 @@ class _Walk:
         except FAILURES as problem:  # of a graph that is no valid one
             self._failed(site, entry, site.invalid(f"it cannot be imported: {type(problem).__name__}: {problem}"))
         entry.becomes = [(made.name, str(made.item["type"])) for made in site.made]
-        entry.notes += site.notes
+        entry.notes += [node.note, *site.notes] if node.note else site.notes
         for j, name in enumerate(site.names):
             self._settle(site, j, name)
         self.done.layers += [made.item for made in site.made]
@@ -249,7 +260,7 @@ class _Walk:
         if node.op in OF_SHAPES and values and isinstance(values[0], Stream) and not node.domain:
             site.outputs[0] = lengths(site, values[0])
             return None
-        if node.op in FOLDS and not node.domain and all(isinstance(value, Known) for value in every):
+        if node.op in FOLDS and not node.domain and all(isinstance(v, Known) for v in every) and not self._ties(site):
             known = [value if isinstance(value, Known) else None for value in values]
             found = fold(node, site.attributes, known, self.opset, self.count)
             site.outputs.update(enumerate(found))
@@ -269,6 +280,14 @@ class _Walk:
             hint = REFUSED.get(name) or did_you_mean(name, IMPORTS)
             raise site.unsupported("this operator is not supported", hint=hint or "")
         return conversion(site)
+
+    def _ties(self, site: Site) -> bool:
+        """Whether a node computes with what others learn, too: folded, it would have numbers of its own."""
+        known = [value for value in site.inputs if isinstance(value, Known)]
+        if site.node.op in (*MOVES, *OF_SHAPES, "CastLike") or vanishes(site.node, known):
+            return False
+        learned = {value.learned for value in known if is_learned(site, value)}
+        return any(len(self.readers.get(name, ())) > 1 for name in learned)
 
     def _branch(self, site: Site) -> None:
         """The branch that a known condition takes, in the place of the node."""

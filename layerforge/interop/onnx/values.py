@@ -93,6 +93,10 @@ class Known:
         """float32 for all real numbers, int64 for all integers, or bool."""
         return kind_of(self.arrays[0].dtype)
 
+    def changed(self, array: np.ndarray) -> Known:
+        """The same numbers, perhaps some of them several times, in another form."""
+        return Known((array,), self.learned)
+
     def transposed(self, dims: tuple[int, ...]) -> Known:
         """With the axes in another order."""
         name, order = self.origin

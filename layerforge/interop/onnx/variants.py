@@ -9,14 +9,14 @@ from ...schema.synonyms import did_you_mean
 from .graph import ValueInfo
 
 BATCH = 2  # samples, where nobody says how many
-OTHER = 5  # the batch of the second variant: no length that nets often have
+OTHERS = (5, 9, 7)  # the batch of other variants: no lengths that nets often have
 LARGEST_AXIS = 1 << 31
 
 
 def shapes_of(
     inputs: Sequence[ValueInfo], given: Mapping[str, Sequence[int]], only_batch: bool
-) -> dict[str, list[tuple[int, ...]]]:
-    """The shape of each input, in each variant.
+) -> tuple[dict[str, list[tuple[int, ...]]], tuple[tuple[int, ...], ...] | None]:
+    """The shape of each input, in each variant, and in each as (N,) the number of samples, where that is dynamic.
 
     A length with a name, or without any, is dynamic. In front of all others it counts the batch; what else is dynamic
     must be given. Lengths of one name are the same.
@@ -47,17 +47,17 @@ def shapes_of(
     raise_all(errors)
     variants = [lengths]
     if batch:
-        variants.append({name: _other(n) if name in batch else n for name, n in lengths.items()})
+        others = [[n for n in OTHERS if n != lengths[symbol]][:2] for symbol in sorted(batch)]
+        pairs = zip(*others, strict=True)
+        variants += [{**lengths, **dict(zip(sorted(batch), each, strict=True))} for each in pairs]
     if not only_batch:
         variants += [{**lengths, symbol: 2 * n} for symbol, n in lengths.items() if symbol not in batch]
-    return {
+    shapes = {
         name: [tuple(variant[n] if isinstance(n, str) else n for n in shape) for variant in variants]
         for name, shape in symbols.items()
     }
-
-
-def _other(length: int) -> int:
-    return OTHER if length != OTHER else OTHER + 2
+    (symbol, *more) = sorted(batch) or [""]
+    return shapes, None if not symbol or more else tuple((variant[symbol],) for variant in variants)
 
 
 def _symbols(info: ValueInfo, given: Sequence[int] | None, errors: list[ConfigError]) -> tuple[int | str, ...]:

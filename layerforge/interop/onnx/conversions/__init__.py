@@ -2,20 +2,39 @@
 of exports and imports.
 """
 
-from . import (
-    arithmetic_in,  # noqa: F401
-    convolutions_in,  # noqa: F401
-    elementwise,  # noqa: F401
-    elementwise_in,  # noqa: F401
-    indexing_in,  # noqa: F401
-    linear,  # noqa: F401
-    linear_in,  # noqa: F401
-    losses_in,  # noqa: F401
-    norms_in,  # noqa: F401
-    poolings_in,  # noqa: F401
-    reductions_in,  # noqa: F401
-    resizing_in,  # noqa: F401
-    shapes,  # noqa: F401
-    shapes_in,  # noqa: F401
-    sklearn_in,  # noqa: F401
+from . import (  # noqa: F401
+    arithmetic_in,
+    attention_in,
+    broadcasting,
+    class_losses,
+    convolutions,
+    convolutions_in,
+    detection,
+    elementwise,
+    elementwise_in,
+    errors,
+    indexing,
+    indexing_in,
+    linear,
+    linear_in,
+    losses,
+    losses_in,
+    matrices,
+    metrics,
+    norms,
+    norms_in,
+    one_operator,
+    plumbing,
+    poolings,
+    poolings_in,
+    recurrent_in,
+    reductions,
+    reductions_in,
+    resampling,
+    resizing_in,
+    sequences,
+    shapes,
+    shapes_in,
+    sklearn_in,
+    vector_losses,
 )

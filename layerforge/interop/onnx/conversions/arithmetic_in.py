@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..constants import is_learned
+from ..graph import Node
 from ..importing import IMPORTS, REFUSED, Import, Site, imports
 from ..values import BOOL, Known, Stream
 from .common_in import Shape, number, operand, scalar, truth
@@ -52,31 +53,47 @@ def finish(site: Site, kind: str, bottoms: Sequence[Stream], **options: object) 
             raise site.unsupported(f"what it makes has shape {shape}, {spec.shape} here (sizes {variant})")
 
 
-def _per_axis(site: Site, i: int, x: Stream) -> tuple[int, Known] | None:
-    """The axis of x that a learned input belongs to, where it has one number for each place of that axis alone."""
-    if not site.is_known(i):
-        return None
-    value = site.known(i)
-    if not is_learned(site, value) or not value.fixed or value.ndim > x.ndim:
-        return None
+def _per_axis(site: Site, value: Known | None, x: Stream) -> int:
+    """The axis of x that a learned value belongs to, with one number for each place of that axis alone; -1: none."""
+    if value is None or not is_learned(site, value) or not value.fixed or value.ndim > x.ndim:
+        return -1
     long = [axis for axis, n in enumerate(value.shape) if n != 1]
     axis = x.ndim - value.ndim + long[0] if len(long) == 1 else -1
-    if axis < 1 or x.shape[axis] != value.array.size:
-        return None
-    return axis, value
+    return axis if axis > 0 and x.shape[axis] == value.array.size else -1
 
 
 def _scaled(site: Site, kind: str) -> bool:
-    """A factor or a summand for each place of one axis is a Scale or a Bias, which learns it."""
+    """A factor for each place of one axis is a Scale, with an Add behind it that has as many; a summand is a Bias."""
     for i, other in ((1, 0), (0, 1)):
-        x = site.inputs[other]
-        found = _per_axis(site, i, x) if isinstance(x, Stream) and x.dtype != "int64" else None
-        if found is not None:
-            axis, value = found
-            site.emit(kind, site.real(other), dim=axis)
-            site.param("weight" if kind == "Scale" else "bias", value.array.reshape(-1))
-            return True
+        x, value = site.inputs[other], site.inputs[i]
+        if not isinstance(x, Stream) or x.dtype == "int64" or not isinstance(value, Known):
+            continue
+        axis = _per_axis(site, value, x)
+        if axis < 0:
+            continue
+        node, bias = _summand(site, x, axis) if kind == "Scale" else (None, None)
+        if node is not None:
+            site.take_over(node)
+        options = {"bias": True} if bias is not None else {}
+        site.emit(kind, site.real(other), dim=axis, given=options)
+        site.param("weight" if kind == "Scale" else "bias", _row(value))
+        if bias is not None:
+            site.param("bias", _row(bias))
+        return True
     return False
+
+
+def _row(value: Known) -> Known:
+    return value if value.ndim == 1 else value.changed(value.array.reshape(-1))
+
+
+def _summand(site: Site, x: Stream, axis: int) -> tuple[Node | None, Known | None]:
+    """The Add behind a factor which adds something learned for each place of the same axis."""
+    node = site.shared.alone(site.node.outputs[0], "Add")
+    if node is None or node.domain:
+        return None, None
+    bias = site.shared.known(node.inputs[1 - node.inputs.index(site.node.outputs[0])])
+    return (node, bias) if _per_axis(site, bias, x) == axis else (None, None)
 
 
 @imports("Add")

@@ -47,7 +47,7 @@ def reshaped(site: Site, x: Stream, shapes: Sequence[Shape], part: str = "") -> 
         raise site.unsupported(f"lengths {shapes[0]} depend on the sizes of the net's inputs in more than one place")
     if part:
         return site.emit("Reshape", x, part=part, dtype=x.dtype, shape=target)[0]
-    if all(shape == _joined(one.shape) for shape, one in zip(shapes, x.specs, strict=True)) and x.ndim > 2:
+    if x.ndim > 2 and all(shape == _joined(one.shape) for shape, one in zip(shapes, x.specs, strict=True)):
         return site.emit("Flatten", x, dtype=x.dtype)[0]
     return site.emit("Reshape", x, dtype=x.dtype, shape=target)[0]
 

@@ -4,59 +4,52 @@ from __future__ import annotations
 
 import numpy as np
 
+from ....schema.registry import LAYERS
 from ..importing import IMPORTS, REFUSED, Import, Site, imports
 from ..values import BOOL, INDEX, REAL, Known, Stream
 from .common_in import number, scalar, truth
+from .one_operator import TABLE, OneOperator
 
-ONE = {  # operators without attributes: the layer
-    **{"Relu": "ReLU", "Sigmoid": "Sigmoid", "Tanh": "Tanh", "Exp": "Exp", "Log": "Log", "Sqrt": "Sqrt", "Abs": "Abs"},
-    **{"Neg": "Neg", "Floor": "Floor", "Sign": "Sign", "Reciprocal": "Reciprocal", "Erf": "Erf", "Sin": "Sin"},
-    **{"Cos": "Cos", "Tan": "Tan", "Asin": "Asin", "Acos": "Acos", "Atan": "Atan", "Sinh": "Sinh", "Cosh": "Cosh"},
-    **{"Softsign": "Softsign", "HardSwish": "HardSwish", "Mish": "Mish", "Softplus": "Softplus"},
-}
-WITH_A_NUMBER = {  # operators with one attribute: its default, the layer, and what the attribute is there
-    "LeakyRelu": (0.01, "LeakyReLU", "negative_slope"),
-    "Elu": (1.0, "ELU", "alpha"),
-    "Celu": (1.0, "CELU", "alpha"),
-    "Swish": (1.0, "SiLU", "beta"),
-}
+ONLY_READ = (  # operators that nothing is exported as: the layer, and its hyper-parameter that alpha is
+    OneOperator("Mish", "Mish"),
+    OneOperator("SiLU", "Swish", {"beta": "alpha"}),
+)
 CASTS = {  # dtypes of ONNX by number: what they are here
     **dict.fromkeys((1, 10, 11, 16), "real"),
     **dict.fromkeys((2, 3, 4, 5, 6, 7, 12, 13), "index"),
     9: "bool",
 }
+LARGEST = 3.4028234663852886e38  # number of float32
 REFUSED.update(
     {
-        "IsInf": "no layer looks for numbers that are not finite",
-        "IsNaN": "no layer looks for numbers that are not finite",
         "Bernoulli": "what it draws is not said by the graph",
     }
 )
 
 
-def _one(kind: str) -> Import:
+def _of_row(row: OneOperator) -> Import:
+    """The import of an operator that is one layer: its attributes have the defaults of the layer's hyper-parameters."""
+    fields = LAYERS.get(row.type).fields
+
     def convert(site: Site) -> None:
-        numeric(site, kind)
+        given = {
+            ours: number(site.attributes.number(theirs, fields[ours].default))
+            for ours, theirs in row.attributes.items()
+        }
+        numeric(site, row.type, given)
 
     return convert
 
 
-def _with_a_number(default: float, kind: str, name: str) -> Import:
-    def convert(site: Site) -> None:
-        value = number(site.attributes.number("alpha", default))
-        site.emit(kind, site.real(0), given={name: value})
-
-    return convert
+for _row in (*TABLE, *ONLY_READ):
+    if ".elementwise." in LAYERS.get(_row.type).__module__ and not _row.fixed:
+        IMPORTS.setdefault(_row.op, _of_row(_row))
 
 
-IMPORTS.update({op: _one(kind) for op, kind in ONE.items()})
-IMPORTS.update({op: _with_a_number(*entry) for op, entry in WITH_A_NUMBER.items()})
-
-
-def numeric(site: Site, kind: str) -> None:
+def numeric(site: Site, kind: str, given: dict[str, float]) -> None:
     """A layer of one input, whose output is integers where the input is."""
     whole = site.input(0).dtype == "int64"
-    (y,) = site.emit(kind, site.real(0), part=kind.lower() if whole else "")
+    (y,) = site.emit(kind, site.real(0), part=kind.lower() if whole else "", given=given)
     if whole:
         site.emit("Cast", y, role="index")
 
@@ -105,7 +98,7 @@ def p_relu(site: Site) -> None:
         behind = (channels,) + (1,) * (x.ndim - 2)
         if count == 1 or (x.ndim > 1 and shape in (behind, (1, *behind))):
             site.emit("PReLU", x, num_parameters=count)
-            site.param("weight", slope.array.reshape(count))
+            site.param("weight", slope.changed(slope.array.reshape(count)))
             return
     (above,) = site.emit("ReLU", x, part="above")
     (turned,) = site.emit("Neg", x, part="turned")
@@ -227,6 +220,31 @@ def atanh(site: Site) -> None:
     (above,) = site.emit("Log", x, part="above", shift=1.0)
     (below,) = site.emit("Log", x, part="below", scale=-1.0, shift=1.0)
     site.emit("Add", [above, below], coeff=[0.5, -0.5])
+
+
+@imports("IsNaN")
+def is_nan(site: Site) -> None:
+    """1 where a Threshold of sizes, which a NaN does not pass, has put -1."""
+    (size,) = site.emit("Abs", site.real(0), part="size")
+    (known,) = site.emit("Threshold", size, part="number", threshold=-1.0, value=-1.0)
+    (turned,) = site.emit("Neg", known, part="turned")
+    (there,) = site.emit("ReLU", turned, part="there")
+    site.emit("Sign", there, dtype=BOOL)
+
+
+@imports("IsInf")
+def is_inf(site: Site) -> None:
+    """1 where the size is above the largest number; with an attribute that is 0 one sign alone counts."""
+    below, above = site.attributes.flag("detect_negative", True), site.attributes.flag("detect_positive", True)
+    x = site.real(0)
+    if below and above:
+        (x,) = site.emit("Abs", x, part="size")
+    elif below:
+        (x,) = site.emit("Neg", x, part="turned")
+    elif not above:
+        (x,) = site.emit("Pow", x, part="none", exponent=0.0)
+    (beyond,) = site.emit("Threshold", x, part="beyond", threshold=LARGEST, value=0.0)
+    site.emit("Sign", beyond, dtype=BOOL)
 
 
 @imports("Not")

@@ -9,7 +9,7 @@ import numpy as np
 from ..constants import is_learned
 from ..importing import REFUSED, Site, imports
 from ..values import Known, Stream
-from .common_in import reshaped
+from .common_in import constant, fixed_shape, reshaped
 from .reductions_in import one_hot as vectors
 
 REFUSED.update(
@@ -79,12 +79,42 @@ def gather_elements(site: Site) -> None:
 def gather_nd(site: Site) -> None:
     """Index with a list for each axis that the tuples name."""
     x, batch = site.stream(0), site.attributes.integer("batch_dims", 0)
+    if batch or not site.is_known(1):
+        return _at_tuples(site, x, site.index(1), batch)
     index = site.constant(1, "the places that it reads")
-    if batch:
-        raise site.unsupported(f"batch_dims {batch}: indices of all samples together are supported")
-    if not index.ndim or index.shape[-1] > x.ndim:
+    if not index.ndim or index.shape[-1] > x.ndim or index.size > MOST_PLACES:
         raise site.invalid(f"indices of shape {index.shape} for a value of shape {x.shape}")
     site.emit("Index", x, dtype=x.dtype, index=np.moveaxis(index, -1, 0).tolist())
+    return None
+
+
+def _at_tuples(site: Site, x: Stream, index: Stream, batch: int) -> None:
+    """An IndexSelect, or of each sample a Gather, at places that are counted through the axes that tuples name."""
+    depth = index.shape[-1] if index.ndim else 0
+    last = batch + depth
+    if batch > 1 or not 1 <= depth <= x.ndim - batch or (batch and index.ndim < 2):
+        raise site.unsupported(f"batch_dims {batch} with indices of shape {index.shape} for a value of {x.shape}")
+    sizes = fixed_shape(site, x, range(batch + 1, last), "where a tuple points")
+    steps = [float(math.prod(sizes[i:])) for i in range(depth)]
+    site.note(NEGATIVE)
+    weight = constant(site, np.asarray(steps, np.float32))
+    (terms,) = site.emit("Mul", [site.as_real(index), weight], part="terms")
+    (total,) = site.emit("Sum", terms, part="places", dim=index.ndim - 1)
+    (places,) = site.emit("Cast", total, part="flat_places", role="index")
+    inner = fixed_shape(site, x, range(last, x.ndim), "what a tuple points at") if batch else []
+    wanted = [(*one[:-1], *shape[last:]) for one, shape in zip(index.shapes, x.shapes, strict=True)]
+    if not batch:
+        flat = reshaped(site, x, [(math.prod(s[:last]), *s[last:]) for s in x.shapes], "flat")
+        row = reshaped(site, places, [(math.prod(one[:-1]),) for one in index.shapes], "row")
+        (picked,) = site.emit("IndexSelect", [flat, row], part="picked", dtype=x.dtype, dim=0)
+        return site.pass_on(reshaped(site, picked, wanted))
+    size = math.prod(inner)
+    flat = reshaped(site, x, [(s[0], math.prod(s[1:last]), size) for s in x.shapes], "flat")
+    column = reshaped(site, places, [(one[0], math.prod(one[1:-1]), 1) for one in index.shapes], "column")
+    if size != 1:
+        (column,) = site.emit("Expand", column, part="wide", shape=[-1, -1, size])
+    (picked,) = site.emit("Gather", [flat, column], part="picked", dtype=x.dtype, dim=1)
+    return site.pass_on(reshaped(site, picked, wanted))
 
 
 @imports("ScatterElements", "Scatter")

@@ -24,13 +24,15 @@ def gemm(site: Site) -> None:
     weight = site.known(1, "B") if b_turned else site.known(1, "B").transposed((1, 0))
     bias = _bias(site, weight.shape[0]) if site.has(2) else None
     rest = site.has(2) and bias is None
-    linear(site, a, weight, None if bias is None else bias * beta, alpha, part="product" if rest else "")
+    if bias is not None and beta != 1:
+        bias = bias.changed(bias.array * beta)
+    linear(site, a, weight, bias, alpha, part="product" if rest else "")
     if rest:
         _add(site, beta)
     return None
 
 
-def _bias(site: Site, count: int) -> np.ndarray | None:
+def _bias(site: Site, count: int) -> Known | None:
     """What is added to each feature; None where it is something else."""
     if not site.is_known(2) or not site.known(2).fixed:
         return None
@@ -39,11 +41,12 @@ def _bias(site: Site, count: int) -> np.ndarray | None:
         return None
     if array.ndim > 1 and array.shape[0] != 1:
         return None
-    return np.broadcast_to(array.reshape(-1), (count,))
+    whole = np.broadcast_to(array.reshape(-1), (count,))
+    return site.known(2) if array.shape == (count,) else site.known(2).changed(whole)
 
 
 def linear(
-    site: Site, x: Stream, weight: Known, bias: np.ndarray | None, factor: float = 1.0, part: str = ""
+    site: Site, x: Stream, weight: Known, bias: Known | None, factor: float = 1.0, part: str = ""
 ) -> list[Stream]:
     """A Linear with numbers that are known: weight is (features out, features in), times a factor."""
     if weight.array.dtype.kind != "f" or not weight.fixed:
@@ -97,7 +100,7 @@ def mat_mul(site: Site) -> None:
     site.emit("Matmul", [site.real(0), site.real(1)])
 
 
-def _following(site: Site, count: int) -> tuple[Node, np.ndarray] | None:
+def _following(site: Site, count: int) -> tuple[Node, Known] | None:
     """The Add behind a product, and what it adds to each feature, where that is known."""
     node = site.shared.alone(site.node.outputs[0], "Add")
     if node is None or node.domain:
@@ -109,7 +112,7 @@ def _following(site: Site, count: int) -> tuple[Node, np.ndarray] | None:
     x = site.input(0)
     if value.shape[-1:] != (count,) or value.ndim > (x.ndim if isinstance(x, Stream) else 0):
         return None
-    return node, value.array.reshape(count)
+    return node, value if value.ndim == 1 else value.changed(value.array.reshape(count))
 
 
 @imports("Einsum")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..importing import Site, imports
@@ -16,6 +18,12 @@ def _eps(site: Site, default: float = 1e-5) -> float:
     if eps <= 0:
         raise site.unsupported(f"epsilon is {eps:g}: layers have a positive one")
     return eps
+
+
+def _is_plain(site: Site) -> bool:
+    """Whether its factor and summand are constants that change nothing: the layer has none then."""
+    known = site.is_known(1) and site.is_known(2)
+    return known and _is_constant(site, 1, 1) and _is_constant(site, 2, 0)
 
 
 def _affine(site: Site, count: int, first: int = 1) -> None:
@@ -36,8 +44,10 @@ def batch_normalization(site: Site) -> None:
         raise site.unsupported("spatial is 0: statistics of each place")
     site.count(1)
     site.tops = site.tops[:1]
-    site.emit("BatchNorm", x, eps=eps, momentum=round(momentum, 7), use_batch_stats=by_batch)
-    _affine(site, x.shape[1])
+    learns = not _is_plain(site)
+    site.emit("BatchNorm", x, eps=eps, momentum=round(momentum, 7), affine=learns, use_batch_stats=by_batch)
+    if learns:
+        _affine(site, x.shape[1])
     site.state("running_mean", site.constant(3, "its mean"))
     site.state("running_var", site.constant(4, "its variance"))
     if by_batch:
@@ -46,30 +56,50 @@ def batch_normalization(site: Site) -> None:
 
 @imports("InstanceNormalization")
 def instance_normalization(site: Site) -> None:
-    """InstanceNorm."""
-    x = site.real(0)
-    site.emit("InstanceNorm", x, eps=_eps(site), affine=True)
-    _affine(site, x.shape[1])
+    """InstanceNorm; of one position, whose variance is 0, a GroupNorm with a group for each channel."""
+    x, eps = site.real(0), _eps(site)
+    learns = not _is_plain(site)
+    if any(math.prod(shape[2:]) == 1 for shape in x.shapes):
+        site.emit("GroupNorm", x, num_groups=x.shape[1], eps=eps, affine=learns)
+    else:
+        site.emit("InstanceNorm", x, eps=eps, affine=learns)
+    if learns:
+        _affine(site, x.shape[1])
 
 
 @imports("LayerNormalization")
 def layer_normalization(site: Site) -> None:
-    """LayerNorm over the axes from `axis` on."""
+    """LayerNorm over the axes from `axis` on; ones and zeros that are constants are neither scale nor bias."""
     x, eps = site.real(0), _eps(site)
-    axis = site.axis(site.attributes.integer("axis", -1), x.ndim)
-    site.attributes.has("stash_type")
+    over = _over(site, x)
     site.count(1)
     site.tops = site.tops[:1]
+    if any(site.has(i) and not site.is_known(i) for i in (1, 2)):
+        raise site.unsupported("its scale or bias is computed by the net")
+    bias = site.has(2) and not _is_constant(site, 2, 0)
+    affine = bias or (site.has(1) and not _is_constant(site, 1, 1))
+    options = {"bias": bias} if affine else {"elementwise_affine": False}
+    site.emit("LayerNorm", x, normalized_shape=over[0] if len(over) == 1 else list(over), eps=eps, given=options)
+    if affine:
+        _spread(site, "weight", site.known(1), over)
+    if bias:
+        _spread(site, "bias", site.known(2), over)
+
+
+def _over(site: Site, x: Stream) -> tuple[int, ...]:
+    """The lengths that a normalisation goes over: from `axis` on."""
+    axis = site.axis(site.attributes.integer("axis", -1), x.ndim)
+    site.attributes.has("stash_type")
     over = x.shape[axis:]
     if any(shape[axis:] != over for shape in x.shapes):
         raise site.unsupported(f"the axes that it normalises, {over}, have dynamic lengths")
-    scale, bias = site.is_known(1), site.has(2)
-    if not scale or (bias and not site.is_known(2)):
-        raise site.unsupported("its scale or bias is computed by the net")
-    site.emit("LayerNorm", x, normalized_shape=same(over) if len(over) == 1 else list(over), eps=eps, bias=bias)
-    _spread(site, "weight", site.known(1), over)
-    if bias:
-        _spread(site, "bias", site.known(2), over)
+    return over
+
+
+def _is_constant(site: Site, i: int, number: float) -> bool:
+    """Whether an input is this number everywhere, and not learned."""
+    value = site.known(i)
+    return not value.learned and not site.shared.constants_learn and bool((value.array == number).all())
 
 
 def _spread(site: Site, name: str, value: Known, shape: tuple[int, ...]) -> None:
@@ -78,7 +108,7 @@ def _spread(site: Site, name: str, value: Known, shape: tuple[int, ...]) -> None
         site.param(name, value)
         return
     try:
-        site.param(name, np.broadcast_to(value.array, shape))
+        site.param(name, value.changed(np.broadcast_to(value.array, shape)))
     except ValueError:
         raise site.invalid(f"its {name} has shape {value.shape}, expected {shape}") from None
 
@@ -95,20 +125,19 @@ def group_normalization(site: Site) -> None:
         return
     site.note("the factor and summand of a group are learned for each of its channels here")
     for i, name in ((1, "weight"), (2, "bias")):
-        site.param(name, np.repeat(site.constant(i), x.shape[1] // max(1, groups)))
+        site.param(name, site.known(i).changed(np.repeat(site.constant(i), x.shape[1] // max(1, groups))))
 
 
 @imports("RMSNormalization", "SimplifiedLayerNormalization")
 def rms_normalization(site: Site) -> None:
-    """RMSNorm over the axes from `axis` on."""
+    """RMSNorm over the axes from `axis` on; a scale of constant ones is none."""
     x, eps = site.real(0), _eps(site)
-    axis = site.axis(site.attributes.integer("axis", -1), x.ndim)
-    site.attributes.has("stash_type")
-    over = x.shape[axis:]
-    if any(shape[axis:] != over for shape in x.shapes):
-        raise site.unsupported(f"the axes that it normalises, {over}, have dynamic lengths")
-    site.emit("RMSNorm", x, normalized_shape=same(over) if len(over) == 1 else list(over), eps=eps)
-    _spread(site, "weight", site.known(1, "its scale"), over)
+    over = _over(site, x)
+    affine = site.has(1) and not (site.is_known(1) and _is_constant(site, 1, 1))
+    shape = over[0] if len(over) == 1 else list(over)
+    site.emit("RMSNorm", x, normalized_shape=shape, eps=eps, elementwise_affine=affine)
+    if affine:
+        _spread(site, "weight", site.known(1, "its scale"), over)
 
 
 @imports("LRN")

@@ -134,14 +134,19 @@ def _place(site: Site, x: Stream) -> None:
 def top_k(site: Site) -> None:
     """TopK."""
     x = site.real(0)
-    k = site.attributes.integer("k", 0) if not site.has(1) else int(site.constant(1, "k").reshape(-1)[0])
     axis = site.axis(site.attributes.integer("axis", -1), x.ndim)
     largest = site.attributes.flag("largest", True)
     site.attributes.has("sorted")
     tops = [top or site.shared.unique(f"{site.own}.unused{j}") for j, top in enumerate(site.tops)]
-    options: dict[str, Any] = {"k": k, "dim": axis, "largest": largest}
     whole = site.input(0).dtype == "int64"
-    values, *places = site.emit("TopK", x, tops=tops, given=options)
+    if site.has(1) and not site.known(1, "k").fixed:
+        ks = [int(array.reshape(-1)[0]) for array in site.known(1).arrays]
+        if any(k != shape[axis] for k, shape in zip(ks, x.shapes, strict=False)):
+            raise site.unsupported("k depends on the sizes of the net's inputs, and is not the length of the axis")
+        values, *places = site.emit("Sort", x, tops=tops, dim=axis, descending=largest)
+    else:
+        k = int(site.constant(1, "k").reshape(-1)[0]) if site.has(1) else site.attributes.integer("k", 0)
+        values, *places = site.emit("TopK", x, tops=tops, given={"k": k, "dim": axis, "largest": largest})
     site.pass_on(site.emit("Cast", values, part="index", role="index")[0] if whole else values)
     if places:
         site.pass_on(places[0], 1)

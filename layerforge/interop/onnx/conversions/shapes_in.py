@@ -113,9 +113,9 @@ def concat(site: Site) -> None:
     x = [site.stream(i) for i in range(len(site.inputs))]
     if len({one.spec.role for one in x}) > 1:
         x = [site.as_real(one) for one in x]
+    axis = site.axis(site.attributes.integer("axis", 1), x[0].ndim)
     if len(x) == 1:
         return site.pass_on(x[0])
-    axis = site.axis(site.attributes.integer("axis", 1), x[0].ndim)
     site.emit("Concat", x, dtype=x[0].dtype, dim=axis)
     return None
 
