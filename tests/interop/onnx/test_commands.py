@@ -81,6 +81,27 @@ def test_start_values_and_blobs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "all 2 are equal" in out.out
 
 
+def test_indices_are_drawn_from_what_is_accepted_and_norms_fold(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("more.yaml").write_text("""name: more
+inputs: {image: {shape: [4, 1, 6, 6]}, word: {shape: [4, 3], dtype: int64}}
+net:
+  - {name: conv, type: Conv2d, bottom: image, out_channels: 3, kernel_size: 3}
+  - {name: bn, type: BatchNorm}
+  - {name: flat, type: Flatten}
+  - {name: embed, type: Embedding, bottom: word, num_embeddings: 7, embedding_dim: 2}
+  - {name: words, type: Flatten}
+  - {name: both, type: Concat, bottom: [flat, words]}
+""")
+    counts = []
+    for more in ([], ["--fold-batch-norm"]):
+        assert run("export", "onnx", "more.yaml", "-o", "m.onnx", "--check", "-q", "--json", *more) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert [one["dtype"] for one in told["inputs"]] == ["float32", "int64"]
+        assert told["check"]["equal"]
+        counts.append(told["nodes"])
+    assert counts[1] < counts[0]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [

@@ -157,6 +157,21 @@ net:
     assert main(["export", "onnx", "runs/small/latest", "-o", "m.onnx", "--check"]) == 0
 
 
+def test_texts_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "t.txt").write_text("some words and some more words, and so on and so forth")
+    data = """data:
+  train: {type: Text, path: t.txt, sequence_length: 4, batch_size: 2}
+net:
+  - {name: embed, type: Embedding, bottom: x, num_embeddings: 30, embedding_dim: 30}
+  - {name: axes,  type: Permute, dims: [0, 2, 1]}
+  - {name: loss,  type: SoftmaxCrossEntropy, bottom: [axes, y]}
+"""
+    Path("net.yaml").write_text(HEAD + data)
+    assert main(["train", "net.yaml", "-q", "--progress=off"]) == 0, capsys.readouterr().err
+    assert main(["export", "onnx", "runs/small/latest", "-o", "m.onnx", "--with-transform"]) == 2
+    assert "'x' is made of texts, which cannot be read in ONNX" in capsys.readouterr().err
+
+
 def test_wide_numbers_are_scaled_in_float64() -> None:
     rng = np.random.default_rng(6)
     np.savez("wide.npz", x=1e6 + rng.normal(size=(12, 3)), label=np.arange(12) % 2)
