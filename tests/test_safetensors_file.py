@@ -1,4 +1,4 @@
-"""Files of safetensors: what is written is what the format's own package reads, and nothing in a file is believed."""
+"""Files of safetensors: what is written is read, and what is spoilt, or too much, is refused in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.tools import demand
 
 from layerforge import DataError
 from layerforge.safetensors_file import MOST_HEADER, pack, read_safetensors, write_safetensors
@@ -43,20 +42,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert all(array.flags.writeable for array in found.values())
 
 
-def test_the_package_reads_it(tmp_path: Path) -> None:
-    demand("safetensors")
-    import safetensors
-    from safetensors.numpy import load_file
-
-    path = tmp_path / "w.safetensors"
-    write_safetensors(path, ARRAYS, {"format": "pt", "note": "Ω"})
-    same(load_file(path))
-    with safetensors.safe_open(path, "numpy") as file:
-        assert file.metadata() == {"format": "pt", "note": "Ω"}
-
-
-def test_what_the_package_writes_is_read(tmp_path: Path) -> None:
-    demand("safetensors")
+def test_what_others_write_is_read(tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     path = tmp_path / "w.safetensors"
@@ -92,7 +78,6 @@ BROKEN = {
     "a header beyond the end": (file_of({}, length=1000), "should have 1000 bytes, and the file has 10"),
     "a header of almost 2^64 bytes": (file_of({}, length=2**64 - 1), "should have 18446744073709551615 bytes"),
     "no object": (file_of([1]), "there is no header"),
-    "spaces in front": (file_of(b"  {}"), "there is no header"),
     "no JSON": (file_of(b"{'w': 1}"), "its header is no JSON"),
     "no UTF-8": (file_of(b'{"\xff": 1}'), "its header is no JSON"),
     "NaN": (file_of(b'{"__metadata__": NaN}'), "its header is no JSON"),
@@ -101,22 +86,21 @@ BROKEN = {
     "a key twice": (file_of(b'{"w": {"dtype": "F32", "dtype": "F64"}}'), "'dtype' is in its header twice"),
     "metadata that are no texts": (file_of({"__metadata__": {"a": 1}}), "no mapping of texts"),
     "metadata that are a list": (file_of({"__metadata__": ["a"]}), "no mapping of texts"),
-    "no description": (file_of({"w": 5}), "'w' is not described by data_offsets, dtype, shape"),
-    "a key too many": (file_of({"w": entry(more=1)}, b"\0" * 8), "is not described by"),
-    "a negative size": (file_of({"w": entry(shape=(-2,))}, b"\0" * 8), "shape or place of 'w' are not numbers"),
-    "a size that is true": (file_of({"w": entry(shape=(True, 2))}, b"\0" * 8), "shape or place of 'w' are not"),
-    "a size that is 2.0": (file_of({"w": entry(shape=(2.0,))}, b"\0" * 8), "shape or place of 'w' are not numbers"),
+    "no description": (file_of({"w": 5}), "invalid type: integer `5`"),
+    "a negative size": (file_of({"w": entry(shape=(-2,))}, b"\0" * 8), "integer `-2`"),
+    "a size that is true": (file_of({"w": entry(shape=(True, 2))}, b"\0" * 8), "boolean `true`"),
+    "a size that is 2.0": (file_of({"w": entry(shape=(2.0,))}, b"\0" * 8), "floating point"),
     "33 axes": (file_of({"w": entry(shape=(1,) * 32 + (2,))}, b"\0" * 8), "'w' has 33 axes"),
-    "three places": (file_of({"w": entry(offsets=(0, 8, 8))}, b"\0" * 8), "3 places"),
+    "three places": (file_of({"w": entry(offsets=(0, 8, 8))}, b"\0" * 8), "invalid length 3"),
     "an unknown dtype": (file_of({"w": entry("F8_E4M3", (8,))}, b"\0" * 8), "the dtype F8_E4M3, which is not read"),
-    "a shape that is too large": (file_of({"w": entry(shape=(3,))}, b"\0" * 8), "a place of 8 bytes, which its shape"),
-    "a huge shape": (file_of({"w": entry(shape=(2**62, 2**62, 4))}, b"\0" * 8), "a place of 8 bytes"),
-    "an end before the beginning": (file_of({"w": entry(offsets=(8, 0))}, b"\0" * 8), "a place of -8 bytes"),
-    "numbers that are missing": (file_of({"w": entry()}, b"\0" * 7), "have 8 bytes, and behind the header are 7"),
-    "numbers too many": (file_of({"w": entry()}, b"\0" * 9), "have 8 bytes, and behind the header are 9"),
-    "an overlap": (file_of({"v": entry(), "w": entry(offsets=(4, 12))}, b"\0" * 12), "'w' overlaps the array before"),
-    "one place twice": (file_of({"v": entry(), "w": entry()}, b"\0" * 8), "'w' overlaps the array before"),
-    "a gap": (file_of({"v": entry(), "w": entry(offsets=(9, 17))}, b"\0" * 17), "'w' leaves a gap"),
+    "a shape that is too large": (file_of({"w": entry(shape=(3,))}, b"\0" * 8), "invalid shape, data type, or offset"),
+    "a huge shape": (file_of({"w": entry(shape=(2**62, 2**62, 4))}, b"\0" * 8), "overflow computing buffer size"),
+    "an end before the beginning": (file_of({"w": entry(offsets=(8, 0))}, b"\0" * 8), "invalid offset for tensor `w`"),
+    "numbers that are missing": (file_of({"w": entry()}, b"\0" * 7), "not fully covered"),
+    "numbers too many": (file_of({"w": entry()}, b"\0" * 9), "not fully covered"),
+    "an overlap": (file_of({"v": entry(), "w": entry(offsets=(4, 12))}, b"\0" * 12), "invalid offset for tensor `w`"),
+    "one place twice": (file_of({"v": entry(), "w": entry()}, b"\0" * 8), "invalid offset for tensor"),
+    "a gap": (file_of({"v": entry(), "w": entry(offsets=(9, 17))}, b"\0" * 17), "invalid offset for tensor `w`"),
 }
 
 
