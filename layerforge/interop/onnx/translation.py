@@ -186,8 +186,8 @@ class _Walk:
             self.done.feeds[info.name] = name
             self.done.inputs[name] = {"shape": list(specs[0].shape)} | ({} if role == "real" else {"dtype": "int64"})
         for name, array in graph.initializers.items():
-            single = array.size == 1 and self.foreign  # a number of a formula, and what is made of it, too
-            learned = name if array.dtype.kind == "f" and not single else ""
+            of_formula = array.ndim == 0 and self.foreign  # so is what is made of it, such as zeros
+            learned = name if array.dtype.kind == "f" and not of_formula else ""
             self.values[name] = Known((self._plain(array),) * self.count, learned, (name if learned else "", ()))
 
     def _plain(self, array: np.ndarray) -> np.ndarray:

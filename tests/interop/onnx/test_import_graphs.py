@@ -324,3 +324,34 @@ def test_regressors_of_scikit_learn() -> None:
     nodes = [node("Normalizer", "x", "n", domain=ml, norm="L2")]
     nodes.append(node("LinearRegressor", "n", "y", domain=ml, **numbers))
     compare(model(nodes, {"x": [None, 4]}, ["y"], domains={ml: 1}), {"x": drawn([6, 4])})
+
+
+def test_zeros_that_are_made_of_a_single_stored_number_are_constant() -> None:
+    """As torch.export writes the first state of an RNN: of h₀ W + b, b is the same as in later steps."""
+    nodes = [
+        node("Expand", "zero shape", "first"),
+        *(node("MatMul", "first w", "m0"), node("Add", "m0 b", "a0"), node("Add", "a0 x", "h0")),
+        *(node("MatMul", "h0 w", "m1"), node("Add", "m1 b", "a1"), node("Add", "a1 x", "h1")),
+    ]
+    arrays = {"zero": np.float32(0), "shape": whole(2, 3), "w": w(3, 3), "b": w(3)}
+    made = compare(model(nodes, {"x": [2, 3]}, ["h1"], arrays), {"x": w(2, 3, seed=2)})
+    assert "Matmul" not in [item["type"] for item in made.config["net"]]
+    net, dy = made.net(), w(2, 3, seed=3)
+    net.forward(phase="eval", backward=True, x=w(2, 3, seed=2))
+    net.backward({"h1": dy})
+    owned = {item["name"]: item.get("share", {}) for item in made.config["net"]}
+    grads = [
+        layer.grads[name]
+        for layer in net.layers.values()
+        for name, values in layer.params.items()
+        if np.array_equal(values, arrays["b"]) and name not in owned[layer.name]
+    ]
+    assert len(grads) == 1
+    assert np.allclose(grads[0], (dy + dy @ arrays["w"].T).sum(0), atol=1e-5)
+
+
+def test_a_bias_of_one_number_learns() -> None:
+    arrays = {"w": w(1, 3), "b": w(1)}
+    made = compare(model([node("Gemm", "x w b", transB=1)], {"x": ["N", 3]}, ["y"], arrays), {"x": w(2, 3, seed=2)})
+    (layer,) = made.config["net"]
+    assert not {"freeze", "lr_mult"} & set(layer)

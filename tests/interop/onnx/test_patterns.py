@@ -30,7 +30,7 @@ def graph(lines: str, outputs: str = "y", opset: int = 17, inputs: dict[str, Any
         told = dict(word.split("=") for word in words if "=" in word)
         names = [word for word in words if "=" not in word]
         for word in names:
-            if word.replace(".", "").replace("-", "").replace("e", "").isdigit():
+            if word not in weights and word.replace(".", "").replace("-", "").replace("e", "").isdigit():
                 weights[word] = np.float32(word)
         attributes = {key: _attribute(value) for key, value in told.items()}
         nodes.append(node(op, " ".join(names), made.replace(",", " "), **attributes))
@@ -190,6 +190,7 @@ def test_rms_norm() -> None:
         LAYER_NORM.replace("axes=-1,", "axes=1,"),
         LAYER_NORM.replace("Sub x m", "Sub m x"),
         LAYER_NORM.replace("Pow d 2.0", "Pow d 4.0"),
+        LAYER_NORM.replace("Pow d 2.0", "Pow x 2.0"),
         LAYER_NORM.replace("n = Div d s", "n = Div x s"),
         LAYER_NORM.replace("ReduceMean x", "ReduceMean z").replace("m =", "z = Abs x\nm ="),
     ],
@@ -280,6 +281,16 @@ def test_multi_head_attention() -> None:
     assert np.array_equal(layer.params["out_proj_weight"], arrays["wo"].T)
 
 
+@pytest.mark.parametrize("twice", [("x wk", "x wq"), ("lk ok", "lk oq"), ("f wo", "f wv")])
+def test_what_is_learned_for_two_purposes_stays_one(twice: tuple[str, str]) -> None:
+    demand("onnxruntime")
+    lines = multihead().replace(*twice)
+    arrays = {name: array for name, array in multihead_arrays().items() if f" {name}" in lines}
+    made = compare(graph(lines, inputs={"x": ["N", 5, 6]}, **arrays), {"x": drawn((2, 5, 6))})
+    assert "MultiheadAttention" not in types(made)
+    assert sum("share" in layer for layer in made.config["net"]) == 1
+
+
 def test_heads_that_are_cut_otherwise_are_found() -> None:
     demand("onnxruntime")
     arrays = multihead_arrays() | {"parted": np.array([0, 0, 3, 2]), "joined": np.array([0, 0, 6])}
@@ -319,6 +330,21 @@ def test_movements_after_one_another_shorten(lines: str, left: list[str]) -> Non
     assert found == left
 
 
+def test_several_lengths_stay_open() -> None:
+    demand("onnxruntime")
+    lines = "a = Transpose x perm=1,0,2\nb = Unsqueeze a first\nc = Transpose b perm=2,0,1,3\ny = Neg c"
+    proto = graph(lines, inputs={"x": ["N", "T", 4]}, first=np.array([0]))
+    made = compare(proto, {"x": drawn((2, 3, 4))}, {"x": drawn((5, 4, 4))}, inputs={"x": (2, 3, 4)})
+    assert [layer.get("shape") for layer in made.config["net"]] == [[0, 1, -1, 4], None]
+
+
+@pytest.mark.parametrize("parts", ["p q", "q p", "p p", "p q p", "q q"])
+def test_parts_that_are_joined_again(parts: str) -> None:
+    arrays = {"0": np.array([0]), "2": np.array([2]), "4": np.array([4])}
+    lines = f"p = Slice x 0 2 2\nq = Slice x 2 4 2\nc = Concat {parts} axis=2\ny = Neg c"
+    assert ("Concat" in checked(graph(lines, **arrays))) is (parts != "p q")
+
+
 def test_a_linear_map_of_rows_is_one_over_the_last_axis() -> None:
     arrays = {"w": drawn((5, 4)), "b": drawn((5,)), "rows": np.array([-1, 4]), "back": np.array([-1, 3, 5])}
     lines = "a = Reshape x rows\nc = Gemm a w b transB=1\ny = Reshape c back"
@@ -333,7 +359,9 @@ def test_products_of_products_take_no_time() -> None:
     assert checked(graph(f"a1 = Sigmoid x\n{lines}\ny = Sigmoid a60")) == ["Sigmoid", *["Mul"] * 59, "Sigmoid"]
 
 
-@pytest.mark.parametrize("op", ["Mul", "Div", "Add", "MatMul", "Concat", "Reshape", "Transpose", "LSTM", "Gemm"])
+@pytest.mark.parametrize(
+    "op", ["Mul", "Div", "Add", "MatMul", "Concat", "Identity", "Cast", "Transpose", "LSTM", "Gemm"]
+)
 @pytest.mark.parametrize("names", ["", "x", "x - x", "x x x x"])
 def test_operators_with_other_inputs_than_they_have_are_told_of(op: str, names: str) -> None:
     demand("onnx")

@@ -137,6 +137,46 @@ def test_operators_with_the_same_numbers_share_them(op: str) -> None:
     assert all(owner == f"{first['name']}.{name}" for name, owner in second["share"].items())
 
 
+def step_by_step(befores: str = "first h0 h1", places: str = "012", op: str = "Tanh", joined: str = "h0 h1 h2") -> Any:
+    """A graph of an RNN of three steps as torch.export writes it."""
+    nodes = [node("MatMul", "x W", "p"), node("Add", "p a", "u")]
+    for t, (before, place) in enumerate(zip(befores.split(), places, strict=True)):
+        nodes += [node("Slice", f"u {place} {int(place) + 1} zero", f"s{t}"), node("MatMul", f"{before} R", f"m{t}")]
+        nodes += [node("Add", f"m{t} b", f"l{t}"), node("Add", f"l{t} s{t}", f"t{t}"), node(op, f"t{t}", f"h{t}")]
+    arrays: dict[str, Any] = {"W": drawn((D, H), 1), "R": drawn((H, H), 2), "a": drawn((H,), 3), "b": drawn((H,), 4)}
+    arrays |= {str(t): np.array([t]) for t in range(4)} | {"zero": np.array([0])}
+    return model(
+        [*nodes, node("Concat", joined, "y", axis=0)], {"x": [3, N, D], "first": [1, N, H]}, ["y", "h2"], arrays
+    )
+
+
+@pytest.mark.parametrize("op", ["Tanh", "Relu"])
+def test_an_rnn_that_is_written_step_by_step(op: str) -> None:
+    demand("onnxruntime")
+    made = compare(step_by_step(op=op), {"x": drawn((3, N, D)), "first": drawn((1, N, H))})
+    kinds = [layer["type"] for layer in made.config["net"]]
+    assert kinds.count("RNN") == 1
+    assert not {"Linear", "Tanh", "ReLU", "Concat"} & set(kinds)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"befores": "first h0 h0"},
+        {"befores": "first first h1"},
+        {"places": "021"},
+        {"places": "011"},
+        {"joined": "h0 h2 h1"},
+        {"joined": "h0 h1"},
+        {"op": "Sigmoid"},
+    ],
+)
+def test_what_is_nearly_an_rnn_is_computed_as_it_is_written(told: dict[str, str]) -> None:
+    demand("onnxruntime")
+    made = compare(step_by_step(**told), {"x": drawn((3, N, D)), "first": drawn((1, N, H))})
+    assert "RNN" not in [layer["type"] for layer in made.config["net"]]
+
+
 def test_lengths_that_are_known() -> None:
     demand("onnxruntime")
     proto = graph("GRU", "bidirectional", "x W R B fixed")

@@ -63,8 +63,6 @@ def over_last_axis(look: Look, node: Node) -> list[Node] | None:
     x, out = look.shapes(before.inputs[0]), look.shapes(node.outputs[0])
     if x is None or out is None or [(*one[:-1], len(linear.weight)) for one in x] != list(out):
         return None
-    if any(one[-1] != linear.weight.shape[1] for one in x):
-        return None
     turned, product = [], look.fresh(node.outputs[0], "product")
     weight = linear.names[0]
     if below is not None and below.op == "Gemm" and below.attributes.get("transB", 0):

@@ -89,9 +89,6 @@ def rejoined(look: Look, node: Node) -> list[Node] | None:
         return None
     axis = node.attributes.get("axis", 0)
     joined = tuple(np.concatenate(one, axis) for one in zip(*found, strict=True))
-    shapes = look.shapes(source) or ()
-    if any(one.size != math.prod(shape) for one, shape in zip(joined, shapes, strict=True)):
-        return None
     return _moved(look, source, joined, node)
 
 

@@ -26,7 +26,7 @@ def bypassed(graph: OnnxGraph, values: dict[str, Value]) -> None:
 
 
 def _is_nothing(node: Node, values: dict[str, Value]) -> bool:
-    if node.domain or node.op not in ("Identity", "Cast"):
+    if node.domain or node.op not in ("Identity", "Cast") or not node.inputs or not node.outputs:
         return False
     before, after = values.get(node.inputs[0]), values.get(node.outputs[0])
     return node.op == "Identity" or (before is not None and after is not None and before.dtype == after.dtype)
