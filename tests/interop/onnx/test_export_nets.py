@@ -82,7 +82,7 @@ def test_a_published_definition(name: str) -> None:
     net = caffe.load_model(folder() / "prototxt" / f"{name}.prototxt", inputs=inputs).net(keep="none")
     specs = dict(net.graph.inputs)
     seed_weights(net)
-    settle(net, specs, 2)
+    settle(net, specs, len(sizes))
     assert [one.told for one in judged(net, [given(specs, n) for n in sizes]) if one.told] == []
 
 

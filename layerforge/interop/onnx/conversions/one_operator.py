@@ -1,4 +1,4 @@
-"""Layers that are one operator of ONNX with renamed attributes: a table that exports and imports both read."""
+"""Layers that are one operator of ONNX with renamed attributes: a table, which can be read in both directions."""
 
 from __future__ import annotations
 
