@@ -60,21 +60,19 @@ def run(args: argparse.Namespace) -> int:
         check.demand_runtime()
     net, trained = open_net(args)
     outputs = args.blob or list(predicted(net))
-    if args.with_transform:
-        if trained is None:
-            hint = "name a run, or add --weights FILE"
-            raise ConfigError("--with-transform needs what training saw, which a config does not hold", hint=hint)
-        exported = transform.save_trained(trained, path, outputs=outputs, fold_batch_norm=args.fold_batch_norm)
-    else:
-        exported = saving.save_model(net, path, outputs=outputs, fold_batch_norm=args.fold_batch_norm)
+    options: dict[str, Any] = {"outputs": outputs, "fold_batch_norm": args.fold_batch_norm}
     compared = None
-    if args.check:
-        cases = (
-            transform.raw_cases(trained, exported, outputs)
-            if args.with_transform
-            else check.cases_of_export(net, exported, outputs)
-        )
-        compared = check.against_runtime(path, cases)
+    if not args.with_transform:
+        exported = saving.save_model(net, path, **options)
+        if args.check:
+            compared = check.against_runtime(path, check.cases_of_export(net, exported, outputs))
+    elif trained is not None:
+        exported = transform.save_trained(trained, path, **options)
+        if args.check:
+            compared = check.against_runtime(path, transform.raw_cases(trained, exported, outputs))
+    else:
+        hint = "name a run, or add --weights FILE"
+        raise ConfigError("--with-transform needs what training saw, which a config does not hold", hint=hint)
     return tell(args, path, exported, compared)
 
 

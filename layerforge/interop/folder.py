@@ -18,9 +18,9 @@ NET, WEIGHTS = "net.yaml", "weights.h5"  # as `layerforge.load_model` expects th
 FIDELITY = "fidelity"
 
 
-def accounts(report: Report, compared: Comparison | None) -> dict[str, bytes]:
-    """fidelity.md and fidelity.json."""
-    plain = report.plain() | ({} if compared is None else {"check": compared.plain})
+def accounts(report: Report, compared: Comparison | None, more: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+    """fidelity.md and fidelity.json; `more` is for fidelity.json."""
+    plain = report.plain() | ({} if compared is None else {"check": compared.plain}) | dict(more or {})
     return {
         f"{FIDELITY}.md": (report.markdown() + _checked(compared)).encode("utf-8", errors="replace"),
         f"{FIDELITY}.json": (to_json(plain, indent=1, words=True) + "\n").encode(),

@@ -17,6 +17,8 @@ from ..comparison import Comparison
 from ..folder import NET, WEIGHTS, accounts, imported_files, on_a_line, write_files
 from .model import Model
 from .preprocessing import Preprocessing, signed
+from .reopening import DEFINITION, kept
+from .saving import whole_definition
 from .training import Training
 
 TRAIN = "train.yaml"
@@ -56,7 +58,8 @@ def write_folder(
     start = None if training is None else _start(model, training)
     if training is not None:
         texts[TRAIN] = training.text(model.name, path.absolute(), start, imported_files(imports, path))
-    texts |= accounts(model.report, compared)
+    texts |= accounts(model.report, compared, {"definition": kept(model)})
+    texts[DEFINITION] = whole_definition(model)
     snapshots: dict[str, tuple[Mapping[str, np.ndarray], dict[str, Any]]] = {}
     if net is not None:
         snapshots[WEIGHTS] = signed(model, net, preprocessing)
@@ -79,4 +82,3 @@ def net_yaml(model: Model, imports: Mapping[str, list[str]] | None = None) -> st
     lines += [f"# layer {on_a_line(old)} of Caffe is {new}" for old, new in model.report.layers.items()]
     lines += [f"# blob {on_a_line(old)} of Caffe is {new}" for old, new in model.report.blobs.items()]
     return "\n".join(lines) + "\n" + dump_yaml({**(imports or {}), **model.config})
-

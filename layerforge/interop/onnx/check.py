@@ -21,6 +21,7 @@ from ...schema.errors import LayerForgeError
 from ...schema.optional import require
 from ..comparison import OUTPUT, Comparison, Row, row
 from .graph import ValueInfo
+from .model import Model
 from .runtime_child import CHECKER
 from .saving import Exported
 
@@ -49,7 +50,7 @@ class Case:
 
     tag     what the rows of a comparison begin with
     given   arrays by the names of the file's inputs
-    made    arrays by the names of the file's outputs, in their order
+    made    arrays by the names of the file's outputs
     """
 
     tag: str
@@ -62,7 +63,7 @@ def cases_of(net: Net, given: Sequence[ValueInfo], inputs: Names, outputs: Names
 
     given     the inputs of the file
     inputs    what the net calls them
-    outputs   of each output of the file, in its order, the blob of the net
+    outputs   of each output of the file the blob of the net
     fixed     the number of samples is that of the net's declaration, and no other
 
     Integers are drawn from what the layers accept that read them.
@@ -92,6 +93,13 @@ def cases_of_export(net: Net, exported: Exported, outputs: Sequence[str]) -> lis
     return cases_of(net, given, {info.name: info.name for info in given}, named, fixed=not follows_batch(exported))
 
 
+def cases_of_import(model: Model) -> list[Case]:
+    """Those of a model that was opened; of its own number of samples where the file takes no other."""
+    given = model.graph.inputs
+    fixed = any(isinstance((info.shape or ("N",))[0], int) for info in given[:1])
+    return cases_of(model.net(keep="none"), given, model.inputs, model.outputs, fixed=fixed)
+
+
 def follows_batch(exported: Exported) -> bool:
     """Whether a file that was written takes any number of samples."""
     return any(isinstance(length, str) for info in exported.graph.inputs for length in info.shape or ())
@@ -115,11 +123,13 @@ def against_runtime(path: str | Path, cases: Sequence[Case]) -> Comparison:
     given: dict[str, Any] = {f"{number}/": np.zeros(0) for number in range(len(cases))}  # also those without inputs
     given |= {f"{number}/{name}": array for number, case in enumerate(cases) for name, array in case.given.items()}
     theirs = _run(path, given)
+    places = {str(name): place for place, name in enumerate(theirs["names"])}
     rows = []
     for number, case in enumerate(cases):
-        for place, (name, ours) in enumerate(case.made.items()):
-            if f"{number}/{place}" in theirs:
-                rows.append(row(case.tag, name, ours, theirs[f"{number}/{place}"], OUTPUT, BESIDE))
+        for name, ours in case.made.items():
+            key = f"{number}/{places.get(name)}"
+            if key in theirs:
+                rows.append(row(case.tag, name, ours, theirs[key], OUTPUT, BESIDE))
             else:
                 rows.append(Row(case.tag, name, np.nan, OUTPUT, "not compared: it is no tensor of numbers"))
     return Comparison(f"ONNX Runtime {_version()}", rows)

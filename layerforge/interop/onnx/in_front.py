@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,13 @@ class InFront:
         array = np.asarray(value, np.int64) if isinstance(value, list) else np.asarray(value)
         self.nodes.append(Node("Constant", [], [name], {"value": array}, name))
         return name
+
+    def branch(self, write: Callable[[InFront], str]) -> OnnxGraph:
+        """A graph within, whose one output is what `write` writes of values of this one."""
+        within = copy(self)  # whose names are taken here, too
+        within.nodes = []
+        value = write(within)
+        return OnnxGraph(self.unique("branch"), within.nodes, [], [ValueInfo(value, "float64", None)])
 
     def cast(self, value: str, dtype: str) -> str:
         """A value in another dtype, by NumPy's name."""

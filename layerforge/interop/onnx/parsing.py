@@ -5,6 +5,9 @@ It is a part of the program reading_child.py, which loads nothing of the framewo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from ...schema.process_limits import Unreadable
@@ -15,7 +18,12 @@ LONGEST = 1 << 31  # of an axis of an input
 
 
 class Reading(Stored):
-    """One file while it is read."""
+    """One file while it is read.
+
+    versions   of the operators, by domain
+    """
+
+    versions: Mapping[str, int] = MappingProxyType({})
 
     def model(self, proto: Any) -> dict[str, Any]:
         """A ModelProto as plain values."""
@@ -29,6 +37,7 @@ class Reading(Stored):
             domains["" if domain == "ai.onnx" else domain] = opset.version
         if "" not in domains and any(node.domain in ("", "ai.onnx") for node in proto.graph.node):
             raise Unreadable("does not say which version of ONNX's operators it has (opset_import)")
+        self.versions = domains
         producer = " ".join(filter(None, (proto.producer_name, proto.producer_version)))
         return {
             "ir": proto.ir_version,
@@ -74,6 +83,8 @@ class Reading(Stored):
         """A FunctionProto as plain values."""
         name = self.name(proto.name, "function")
         where = f"function '{short(name)}', "
+        domains = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
+        self.versions = domains
         return {
             "name": name,
             "domain": self.name(proto.domain, where),
@@ -82,7 +93,7 @@ class Reading(Stored):
             "outputs": self.names(proto.output, where),
             "attributes": self.names(proto.attribute, where),
             "defaults": self.attributes(proto.attribute_proto, where, 0),
-            "domains": {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import},
+            "domains": domains,
             "nodes": self.nodes(proto.node, where, 0),
         }
 
@@ -93,9 +104,11 @@ class Reading(Stored):
     def node(self, proto: Any, number: str, depth: int) -> dict[str, Any]:
         where = f"{number} ({short(proto.op_type)} '{short(proto.name)}')" if proto.name else number
         domain = self.name(proto.domain, where)
+        domain = "" if domain == "ai.onnx" else domain
+        demand_signature(proto, domain, self.versions.get(domain, 0), where)
         return {
             "op": self.name(proto.op_type, where),
-            "domain": "" if domain == "ai.onnx" else domain,
+            "domain": domain,
             "overload": self.name(getattr(proto, "overload", ""), where),
             "name": self.name(proto.name, where),
             "inputs": self.names(proto.input, where),
@@ -165,6 +178,44 @@ class Reading(Stored):
         if kind == "TENSORS":
             return ["tensors", [self.tensor(each, where) for each in proto.tensors]]
         raise Unsupported(f"{where} is of the kind {kind}, which is not read")
+
+
+def demand_signature(proto: Any, domain: str, version: int, where: str) -> None:
+    """Refuse a node with other numbers of inputs and outputs, or other kinds of attributes, than its operator has.
+
+    An operator that onnx does not know is left to whoever translates it.
+    """
+    schema = schema_of(proto.op_type, domain, version)
+    if schema is None:
+        return
+    for word, have, least, most in (
+        ("inputs", len(proto.input), schema.min_input, schema.max_input),
+        ("outputs", len(proto.output), schema.min_output, schema.max_output),
+    ):
+        if not least <= have <= most:
+            told = (
+                f"{least} to {most}" if least < most < 1 << 30 else f"{least} or more" if most > least else f"{least}"
+            )
+            raise Unreadable(f"{where}: {proto.op_type} has {told} {word}, this one has {have}")
+    given = {attribute.name: attribute for attribute in proto.attribute}
+    for name, declared in schema.attributes.items():
+        if name not in given and declared.required:
+            raise Unreadable(f"{where}: {proto.op_type} has no '{name}', which it must have")
+        if name in given and not given[name].ref_attr_name:
+            kind, wanted = attribute_kind(given[name]), declared.type.name
+            if kind != wanted:
+                raise Unreadable(f"{where}: '{name}' of {proto.op_type} is of the kind {kind}, expected is {wanted}")
+
+
+@cache
+def schema_of(op: str, domain: str, version: int) -> Any:
+    """What onnx knows of an operator; None where it does not."""
+    import onnx
+
+    try:
+        return onnx.defs.get_schema(op, version, domain)
+    except (onnx.defs.SchemaError, TypeError):
+        return None
 
 
 def attribute_kind(proto: Any) -> str:

@@ -3,22 +3,24 @@
     y[i] = floor(1/2 + sum over j of k[i, j] x[j])      k[i, j] = w((j + 1/2 - c[i]) / s) / (their sum)
     c[i] = b + (i + 1/2) r    r = (length of the box) / (wanted)    s = max(r, 1)
 
-along the width and then the height, between which numbers are bytes as in Pillow. b is where the box begins, w the
-filter of the interpolation; j runs over the pixels within its support around c[i], whose ends Pillow rounds. Pillow
-counts k in multiples of 2⁻²², and so do these nodes, in float64: sums are exact.
+along the width and then the height, between which numbers are bytes as in Pillow; late Pillows begin with the height
+where it loses more pixels than twice those that the width loses (found by experiments). b is where the box begins, w
+the filter of the interpolation; j runs over the pixels within its support around c[i], whose ends Pillow rounds.
+Pillow counts k in multiples of 2⁻²², and so do these nodes, in float64: sums are exact.
 
-Source     ImagingResample of Pillow (Resample.c, Geometry.c for nearest)
+Source     ImagingResample of Pillow (Resample.c; Geometry.c for nearest, which adds up r step by step)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
-from ...data.image_form import ImageForm
+from ...data.image_form import ImageForm, pillow, resample
 from ...data.linear_scaling import ONE
 from .in_front import InFront
 
@@ -64,9 +66,8 @@ def _resized(w: InFront, image: Image, form: ImageForm) -> Image:
     if not form.antialias:
         return Image(_linear(w, image, height, width), height, width)
     nothing = w.constant(np.zeros(1))
-    value = _along(w, image.value, 3, image.width, width, nothing, w.cast(image.width, "float64"), form.interpolation)
-    value = _along(w, value, 2, image.height, height, nothing, w.cast(image.height, "float64"), form.interpolation)
-    return Image(value, height, width)
+    boxes = [(nothing, w.cast(length, "float64")) for length in (image.height, image.width)]
+    return _of_box(w, image, (height, width), boxes, form.interpolation)
 
 
 def _scaled_middle(w: InFront, image: Image, form: ImageForm) -> Image:
@@ -74,17 +75,15 @@ def _scaled_middle(w: InFront, image: Image, form: ImageForm) -> Image:
     wanted = [w.constant(np.array([n], np.float64)) for n in form.size]
     have = [w.cast(image.height, "float64"), w.cast(image.width, "float64")]
     ratio = w.op("Max", w.op("Div", wanted[0], have[0]), w.op("Div", wanted[1], have[1]))
-    value = image.value
-    sizes = [w.constant([n]) for n in form.size]
-    lengths = (image.height, image.width)
-    for axis in (1, 0):
-        length = w.op("Min", have[axis], w.op("Div", wanted[axis], ratio))
-        begin = w.op("Div", w.op("Sub", have[axis], length), np.array([2.0]))
-        end = w.op("Min", w.op("Add", begin, length), have[axis])
+    boxes = []
+    for length, want in zip(have, wanted, strict=True):
+        size = w.op("Min", length, w.op("Div", want, ratio))
+        begin = w.op("Div", w.op("Sub", length, size), np.array([2.0]))
+        end = w.op("Min", w.op("Add", begin, size), length)
         first, last = (w.cast(each, "float32") for each in (begin, end))  # Pillow's boxes are of float32
-        begin, length = w.cast(first, "float64"), w.cast(w.op("Sub", last, first), "float64")
-        value = _along(w, value, axis + 2, lengths[axis], sizes[axis], begin, length, form.interpolation)
-    return Image(value, sizes[0], sizes[1])
+        boxes.append((w.cast(first, "float64"), w.cast(w.op("Sub", last, first), "float64")))
+    height, width = (w.constant([n]) for n in form.size)
+    return _of_box(w, image, (height, width), boxes, form.interpolation)
 
 
 def _middle(w: InFront, image: Image, size: tuple[int, int]) -> Image:
@@ -106,8 +105,54 @@ def _middle(w: InFront, image: Image, size: tuple[int, int]) -> Image:
 # Between pixels -------------------------------------------------------------------------------------------------------
 
 
-def _along(w: InFront, x: str, axis: int, have: str, wanted: str, begin: str, length: str, interpolation: str) -> str:
-    """Scale an axis: 3, the width, or 2, the height.
+def _of_box(
+    w: InFront, image: Image, size: tuple[str, str], boxes: Sequence[tuple[str, str]], interpolation: str
+) -> Image:
+    """A box of an image, where it begins and how long it is along height and width, scaled to a size."""
+    lengths = image.height, image.width
+    if interpolation == "nearest":
+        value = image.value
+        for axis in (0, 1):
+            value = w.op("Gather", value, _nearest(w, lengths[axis], size[axis], *boxes[axis]), axis=axis + 2)
+        return Image(value, *size)
+    rows, columns = (_weights(w, lengths[k], size[k], *boxes[k], interpolation) for k in (0, 1))
+    columns = w.op("Transpose", columns, perm=[1, 0])
+
+    def width_first(into: InFront) -> str:
+        return _bytes(into, into.op("MatMul", rows, _bytes(into, into.op("MatMul", image.value, columns))))
+
+    def height_first(into: InFront) -> str:
+        return _bytes(into, into.op("MatMul", _bytes(into, into.op("MatMul", rows, image.value)), columns))
+
+    if not begins_with_height():
+        return Image(width_first(w), *size)
+    lost = [w.op("Sub", have, wanted) for have, wanted in zip(lengths, size, strict=True)]
+    is_high = w.op("Greater", lost[0], w.op("Max", [0], w.op("Mul", lost[1], [2])))
+    branches = {"then_branch": w.branch(height_first), "else_branch": w.branch(width_first)}
+    return Image(w.op("If", is_high, **branches), *size)
+
+
+@cache
+def begins_with_height() -> bool:
+    """Whether this Pillow scales the height first where that loses more pixels."""
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 10)).astype(np.uint8)
+    image, how = pillow().fromarray(pixels), resample("bilinear")
+    one, other = image.resize((15, 12), how), image.resize((10, 12), how).resize((15, 12), how)
+    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+
+
+def _nearest(w: InFront, have: str, wanted: str, begin: str, length: str) -> str:
+    """The pixel of each place along an axis."""
+    step = w.op("Div", length, w.cast(wanted, "float64"))
+    first = w.op("Add", begin, w.op("Mul", step, np.array([0.5])))
+    is_first = w.op("Equal", _range(w, wanted), [0])
+    place = w.op("CumSum", w.op("Where", is_first, first, step), np.int64(0))
+    last = w.op("Sub", have, [1])
+    return w.op("Max", [0], w.op("Min", last, w.cast(w.op("Floor", place), "int64")))
+
+
+def _weights(w: InFront, have: str, wanted: str, begin: str, length: str, interpolation: str) -> str:
+    """k (wanted, have) in multiples of 2⁻²² along an axis.
 
     have, wanted    lengths of the axis
     begin, length   the box that is scaled, in float64
@@ -115,10 +160,6 @@ def _along(w: InFront, x: str, axis: int, have: str, wanted: str, begin: str, le
     step = w.op("Div", length, w.cast(wanted, "float64"))
     place = w.cast(_range(w, wanted), "float64")
     centre = w.op("Add", begin, w.op("Mul", w.op("Add", place, np.array([0.5])), step))
-    if interpolation == "nearest":
-        last = w.op("Sub", have, [1])
-        at = w.op("Max", [0], w.op("Min", last, w.cast(w.op("Floor", centre), "int64")))
-        return w.op("Gather", x, at, axis=axis)
     stretch = w.op("Max", step, np.array([1.0]))
     support = w.op("Mul", stretch, np.array([SUPPORT[interpolation]]))
     first = w.op("Max", np.array([0.0]), _whole(w, w.op("Add", w.op("Sub", centre, support), np.array([0.5]))))
@@ -130,12 +171,12 @@ def _along(w: InFront, x: str, axis: int, have: str, wanted: str, begin: str, le
     inside = w.op("And", w.op("GreaterOrEqual", pixel, first), w.op("Less", pixel, stop))
     weight = w.op("Where", inside, FILTERS[interpolation](w, away), np.array([0.0]))
     weight = w.op("Div", weight, w.op("ReduceSum", weight, [1], keepdims=1))
-    counted = _half_away(w, w.op("Mul", weight, np.array([float(BITS)])))
-    if axis == 3:
-        product = w.op("MatMul", x, w.op("Transpose", counted, perm=[1, 0]))
-    else:
-        product = w.op("MatMul", counted, x)
-    y = w.op("Floor", w.op("Add", w.op("Div", product, np.array([float(BITS)])), np.array([0.5])))
+    return _half_away(w, w.op("Mul", weight, np.array([float(BITS)])))
+
+
+def _bytes(w: InFront, sums: str) -> str:
+    """Sums of weights times bytes, as bytes again."""
+    y = w.op("Floor", w.op("Add", w.op("Div", sums, np.array([float(BITS)])), np.array([0.5])))
     return w.op("Max", np.array([0.0]), w.op("Min", y, np.array([255.0])))
 
 

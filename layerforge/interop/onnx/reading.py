@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,31 @@ SECONDS = 4  # of processor time, to read what is small
 BYTES_PER_SECOND = 20 << 20  # slower reading is taken for a damaged file
 REMEDY = "onnx.checker.check_model says whether it is a good one"
 
-_kept: list[ReadingProcess | None] = []  # the process of the innermost `reused`
+
+@dataclass
+class Kept:
+    """The process that reads files, where it is kept for the next one."""
+
+    process: ReadingProcess | None = None
+
+
+_kept: list[Kept] = []  # those of `reused`, the innermost last
 
 
 @contextmanager
-def reused() -> Iterator[None]:
-    """Let one process read all files within: starting one takes longer than reading a small file."""
-    _kept.append(None)
+def reused(kept: Kept | None = None) -> Iterator[None]:
+    """Let one process read all files within: starting one takes longer than reading a small file.
+
+    kept   has the process beyond that
+    """
+    own = kept or Kept()
+    _kept.append(own)
     try:
         yield
     finally:
-        child = _kept.pop()
-        if child is not None:
-            child.end()
+        _kept.pop()
+        if kept is None and own.process is not None:
+            own.process.end()
 
 
 def load_graph(path: str | Path) -> OnnxGraph:
@@ -93,9 +106,9 @@ def _refused(path: str | Path, told: str, unsupported: bool) -> LayerForgeError:
 
 def _read(path: str, size: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     """What the process finds in a file."""
-    child = (_kept[-1] if _kept else None) or ReadingProcess(Path(reading_child.__file__))
-    if _kept:
-        _kept[-1] = None  # unless it ends
+    kept = _kept[-1] if _kept else Kept()
+    child = kept.process or ReadingProcess(Path(reading_child.__file__))
+    kept.process = None
     try:
         stream = child.ask([path, SECONDS + size // BYTES_PER_SECOND, size])
         line = stream.readline()
@@ -105,9 +118,8 @@ def _read(path: str, size: int) -> tuple[dict[str, Any], list[np.ndarray]]:
         arrays = [_array(stream, *form) for form in answer.get("arrays", ())]
     except BrokenPipeError:
         raise _ended(path, *child.ending()) from None
-    if _kept:
-        _kept[-1] = child
-    else:
+    kept.process = child  # which did not end
+    if not _kept:
         child.end()
     if "error" in answer:
         raise _refused(path, answer["error"], answer["unsupported"])

@@ -2,9 +2,9 @@
 
     MODEL INPUTS.npz OUTPUTS.npz
 
-INPUTS.npz has arrays `<case>/<input>`. OUTPUTS.npz gets `<case>/<number of the output>` for each case. First
-onnx.checker looks at the file. What either refuses is a line on stderr, with exit code 3 of the checker, 4 of ONNX
-Runtime. One thread computes. A crash ends this process only.
+INPUTS.npz has arrays `<case>/<input>`. OUTPUTS.npz gets `<case>/<number of the output>` for each case, and `names`,
+those of the outputs. First onnx.checker looks at the file. What either refuses is a line on stderr, with exit code 3 of
+the checker, 4 of ONNX Runtime. One thread computes. A crash ends this process only.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def main(model: str, inputs: str, outputs: str) -> int:
     made: dict[str, Any] = {}
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        made["names"] = np.array([output.name for output in session.get_outputs()])
         with np.load(inputs, allow_pickle=False) as given:
             cases: dict[str, dict[str, Any]] = {}
             for key in given.files:

@@ -28,6 +28,8 @@ from ...check.harness import draw
 from ...data.array_reader import ArrayReader
 from ...data.columns import NUMBER, Columns
 from ...data.image_reader import ImageReader
+from ...data.pairs import PairReader
+from ...data.reader import Reader
 from ...data.table_reader import TableReader
 from ...data.transform import InputTransform
 from ...inference.answers import scores_blob
@@ -65,8 +67,9 @@ def save_trained(
             errors.append(error)
     raise_all(errors)
     columns = _scaled_targets(trained)
-    for name in _values(graph, trained, wanted) if columns is not None else ():
-        _in_own_units(graph, name, columns)
+    if columns is not None:
+        for name in _values(graph, trained, wanted):
+            _in_own_units(graph, name, columns)
     graph.metadata |= {"preprocessing": to_json(told)}
     classes = trained.signature.class_names
     graph.metadata |= {"classes": to_json(list(classes))} if classes else {}
@@ -88,25 +91,27 @@ class _Input:
 
     def __init__(self, graph: OnnxGraph, trained: Trained, info: ValueInfo) -> None:
         self.graph, self.info, self.name = graph, info, info.name
-        self.reader, self.transform = trained.demand_reader(), trained.transform or InputTransform({})
+        self.reader, self.blob = side_of(trained.demand_reader(), info.name)
+        self.transform = trained.transform or InputTransform({})
         self.w = InFront(graph, info.name)
         self.working = "float32"
 
     def put(self) -> dict[str, Any]:
         """Write the nodes. Returns   what is told of the input in the metadata"""
         reader, w, transform = self.reader, self.w, self.transform
-        if self.name not in reader.specs:
+        if self.blob not in reader.specs:
             hint = "--blob names what can be computed without it"
             raise ConfigError(f"the data of training have no '{self.name}'", hint=hint)
-        if isinstance(reader, ImageReader) and self.name == reader.blob:
+        if isinstance(reader, ImageReader) and self.blob == reader.blob:
             value, dtype, shape, told = self.image(reader)
         elif isinstance(reader, TableReader):
             value, dtype, shape, told = self.table(reader.columns)
         elif isinstance(reader, ArrayReader):
-            value, dtype, shape = self.name, self.dtype(), reader.specs[self.name].shape
+            value, dtype, shape = self.name, self.dtype(), reader.specs[self.blob].shape
             told = {"takes": "samples as they were before scaling"}
         else:
-            message = f"'{self.name}' is made of texts ({reader.kind}), which cannot be read in ONNX"
+            what = "texts" if reader.kind.startswith("text") else f"samples of the kind '{reader.kind}'"
+            message = f"'{self.name}' is made of {what}, which cannot be read in ONNX"
             raise ConfigError(message, hint="export without --with-transform: the file takes numbers then")
         if self.name in transform.affine:
             pair = zip(("factor", "offset"), transform.affine[self.name], strict=True)
@@ -147,7 +152,7 @@ class _Input:
 
     def dtype(self) -> str:
         """That of a raw array."""
-        if not self.reader.specs[self.name].is_real:
+        if not self.reader.specs[self.blob].is_real:
             return "int64"
         kind = self.transform.kinds.get(self.name)
         found = np.dtype("float32" if kind is None else kind.dtype)
@@ -179,6 +184,13 @@ class _Input:
         return self.w.op("Slice", value, starts, ends, [2, 3])
 
 
+def side_of(reader: Reader, name: str) -> tuple[Reader, str]:
+    """Who reads an input, and what it is called there: of a side of pairs the reader of single samples."""
+    if isinstance(reader, PairReader) and name in reader.specs:
+        return reader.inner, name.removesuffix("_a").removesuffix("_b")
+    return reader, name
+
+
 # Outputs --------------------------------------------------------------------------------------------------------------
 
 
@@ -203,8 +215,8 @@ def _in_own_units(graph: OnnxGraph, name: str, columns: Columns) -> None:
     for node in graph.nodes:
         node.outputs = [inner if one == name else one for one in node.outputs]
     std, mean = (np.array([getattr(c, word) for c in columns.targets], np.float32) for word in ("std", "mean"))
-    value = w.op("Mul", inner, std)
-    graph.nodes += [*w.nodes, Node("Add", [value, w.constant(mean)], [name], {}, w.unique("Add"))]
+    read = [w.op("Mul", inner, std), w.constant(mean)]
+    graph.nodes += [*w.nodes, Node("Add", read, [name], {}, w.unique("Add"))]
 
 
 # Checking -------------------------------------------------------------------------------------------------------------
@@ -231,7 +243,8 @@ def raw_cases(trained: Trained, exported: Exported, outputs: Sequence[str]) -> l
 
 def _raw(trained: Trained, info: ValueInfo, lengths: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
     """Raw samples of an input; `lengths` are a number of them, and a height and width of images."""
-    reader, transform = trained.demand_reader(), trained.transform
+    reader, _ = side_of(trained.demand_reader(), info.name)
+    transform = trained.transform
     named = {"N": lengths[0], "H": lengths[1], "W": lengths[2]}
     shape = [lengths[0], *(named[n] if isinstance(n, str) else int(n or 1) for n in (info.shape or ())[1:])]
     if info.dtype == "uint8":
@@ -251,9 +264,10 @@ def _raw(trained: Trained, info: ValueInfo, lengths: tuple[int, int, int], rng: 
 
 def _prepared(trained: Trained, name: str, raw: np.ndarray) -> Any:
     """Raw samples as a prediction prepares them, but for its judgement of their units."""
-    reader, transform = trained.demand_reader(), trained.transform or InputTransform({})
-    if isinstance(reader, ImageReader) and name == reader.blob:
-        raw = np.concatenate([reader.convert(image, [name], {})[0][name] for image in raw])
+    transform = trained.transform or InputTransform({})
+    reader, blob = side_of(trained.demand_reader(), name)
+    if isinstance(reader, ImageReader) and blob == reader.blob:
+        raw = np.concatenate([reader.convert(image, [blob], {})[0][blob] for image in raw])
     elif isinstance(reader, TableReader):
-        raw = reader.convert(raw, [name], {})[0][name]
+        raw = reader.convert(raw, [blob], {})[0][blob]
     return transform(name, raw, trained.net.dtype)

@@ -137,6 +137,10 @@ def test_functions_become_their_nodes() -> None:
         ("LeakyRelu", ["m"], ["second/t"], {"alpha": 0.25}),
         ("Add", ["second/t", "m"], ["y"], {}),
     ]
+    usual = helper.make_function("own", "Inner", ["p"], ["q"], [leaky], own)
+    usual.attribute_proto.append(helper.make_attribute("slope", 0.5))
+    two = [node("Inner", ["x"], ["m"], domain="own"), node("Inner", ["m"], ["y"], domain="own", slope=0.75)]
+    assert [n.attributes for n in graph_of(model(two, functions=[usual])).nodes] == [{"alpha": 0.5}, {"alpha": 0.75}]
     itself = helper.make_function("own", "Outer", ["a"], ["o"], [node("Outer", ["a"], ["o"], domain="own")], own)
     assert "the function calls itself" in refused(lambda: graph_of(model(twice, functions=[itself])))
     older = helper.make_function(
@@ -245,8 +249,8 @@ def test_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             assert "holds more than" in refused(lambda: graph_of(chain))
     graph = helper.make_graph([node("Abs", ["x"], ["r"])], "g", [], [helper.make_empty_tensor_value_info("r")])
     for _ in range(parsing.DEEPEST + 1):
-        graph = helper.make_graph([node("Loop", ["x"], ["r"], body=graph)], "g", [], graph.output)
-    told = refused(lambda: graph_of(model([node("Loop", ["x"], ["y"], body=graph)])))
+        graph = helper.make_graph([node("Loop", ["x", "x"], ["r"], body=graph)], "g", [], graph.output)
+    told = refused(lambda: graph_of(model([node("Loop", ["x", "x"], ["y"], body=graph)])))
     assert "graphs lie within graphs more than 16 deep" in told
 
 
@@ -262,3 +266,18 @@ def test_a_reader_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest
     assert "crashed or did not come to an end" in refused(lambda: load_graph(path))
     spoilt.write_text(text.replace("    proto = onnx.ModelProto()\n", "    bytearray(1 << 30)\n"))
     assert "MemoryError" in refused(lambda: load_graph(path))
+
+
+def test_operators_have_their_inputs_and_attributes() -> None:
+    node = helper.make_node
+    for wrong, words in (
+        (node("Add", ["x"], ["y"], "sum"), "node 0 (Add 'sum'): Add has 2 inputs, this one has 1"),
+        (node("Add", ["x", "x", "x"], ["y"]), "Add has 2 inputs, this one has 3"),
+        (node("Relu", ["x"], ["y", "z"]), "Relu has 1 outputs, this one has 2"),
+        (node("Conv", ["x"], ["y"]), "Conv has 2 to 3 inputs, this one has 1"),
+        (node("Concat", [], ["y"], axis=0), "Concat has 1 or more inputs"),
+        (node("Concat", ["x"], ["y"]), "Concat has no 'axis', which it must have"),
+        (node("Softmax", ["x"], ["y"], axis=1.5), "'axis' of Softmax is of the kind FLOAT, expected is INT"),
+    ):
+        assert words in refused(lambda wrong=wrong: graph_of(model([wrong])))
+    assert graph_of(model([node("Unheard", ["x"], ["y"], anything=3)])).nodes[0].op == "Unheard"
