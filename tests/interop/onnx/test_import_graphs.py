@@ -355,3 +355,29 @@ def test_a_bias_of_one_number_learns() -> None:
     made = compare(model([node("Gemm", "x w b", transB=1)], {"x": ["N", 3]}, ["y"], arrays), {"x": w(2, 3, seed=2)})
     (layer,) = made.config["net"]
     assert not {"freeze", "lr_mult"} & set(layer)
+
+
+def test_what_is_constant_does_not_learn() -> None:
+    import onnx
+
+    def constant(name: str, array: np.ndarray) -> Any:
+        return onnx.helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(array))
+
+    nodes = [
+        constant("k", w(4, 3, 2, 2)), constant("ones", np.ones(4, np.float32)),
+        constant("zeros", np.zeros(4, np.float32)), node("Conv", "x k b", "c"),
+        node("InstanceNormalization", "c ones zeros", "y"),
+    ]  # fmt: skip
+    made = compare(model(nodes, {"x": ["N", 3, 5, 5]}, ["y"], {"b": w(4)}), {"x": drawn([3, 3, 5, 5])})
+    assert layers(made)["c"]["lr_mult"] == {"weight": 0}
+    assert layers(made)["y"] == {"name": "y", "type": "InstanceNorm", "bottom": "c"}
+    # An old file keeps all its numbers in such nodes: they are learned.
+    old = model([constant("k", w(4, 3, 2, 2)), node("Conv", "x k", "y")], {"x": ["N", 3, 5, 5]}, ["y"])
+    assert "lr_mult" not in layers(imported(old))["y"]
+
+
+def test_a_factor_and_a_summand_for_each_channel_are_a_scale() -> None:
+    nodes = [node("Mul", "x s", "m"), node("Add", "m b", "y")]
+    proto = model(nodes, {"x": ["N", 4, 5, 5]}, ["y"], {"s": w(4, 1, 1), "b": w(1, 4, 1, 1)})
+    made = compare(proto, {"x": drawn([3, 4, 5, 5])})
+    assert made.config["net"] == [{"name": "m", "type": "Scale", "bottom": "x", "top": "y", "bias": True}]

@@ -612,3 +612,41 @@ def test_losses(reduction: str, weighted: bool) -> None:
     check([("SoftmaxCrossEntropyLoss", names, "y l", attributes)], inputs, weights, output="y l")
     logs = ("LogSoftmax", "x", "l", {"axis": 1})
     check([logs, ("NegativeLogLikelihoodLoss", names.replace("x", "l"), "y", attributes)], inputs, weights)
+
+
+# What depends on the batch, and what is not finite ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nodes", [
+    [("ReduceSum", "x", "s", {"keepdims": 0}), ("Div", "s n", "y")],
+    [("ReduceSum", "x", "s", {"keepdims": 0}), ("Reciprocal", "n", "r"), ("Mul", "s r", "y")],
+    [("Mul", "n three", "m"), ("Sub", "m three", "k"), ("Add", "x k", "y")],
+])  # fmt: skip
+def test_numbers_of_samples_are_counted_by_the_net(nodes: list[tuple[Any, ...]]) -> None:
+    count = [("Shape", "x", "l"), ("Gather", "l zero", "i"), ("Cast", "i", "n", {"to": 1})]
+    check([*count, *nodes], ROWS, {"zero": np.array(0), "three": np.float32(3)})
+
+
+def test_a_vector_for_each_sample() -> None:
+    nodes = [
+        ("Shape", "x", "l"), ("Slice", "l zero one", "n"), ("Concat", "n one one", "s", {"axis": 0}),
+        ("Expand", "token s", "tokens"), ("Concat", "tokens x", "y", {"axis": 1}),
+    ]  # fmt: skip
+    check(nodes, {"x": ["N", 3, 6]}, {"token": w(1, 1, 6), "zero": whole(0), "one": whole(1)})
+
+
+@pytest.mark.parametrize("attributes", [None, {}, {"detect_negative": 0}, {"detect_positive": 0}])
+def test_what_is_not_finite(attributes: dict[str, int] | None) -> None:
+    demand("onnxruntime")
+    op = node("IsNaN", "x", "t") if attributes is None else node("IsInf", "x", "t", **attributes)
+    proto = model([op, node("Cast", "t", "y", to=1)], {"x": ["N", 6]}, ["y"])
+    compare(proto, {"x": np.array([[np.nan, np.inf, -np.inf, 3.4e38, 0.0, -2.0]] * 2, np.float32)})
+
+
+@pytest.mark.parametrize("batch", [0, 1])
+def test_places_by_computed_tuples(batch: int) -> None:
+    if batch:
+        check([("GatherND", "x i", "y", {"batch_dims": 1})], {"x": ["N", 3, 4, 2], "i": (["N", 5, 2], "int64")})
+        check([("GatherND", "x i", "y", {"batch_dims": 1})], {"x": ["N", 3], "i": (["N", 1], "int64")})
+    else:
+        check([("GatherND", "x i", "y")], {"x": [3, 4, 2], "i": (["N", 2], "int64")})

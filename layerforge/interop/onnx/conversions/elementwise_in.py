@@ -224,12 +224,18 @@ def atanh(site: Site) -> None:
 
 @imports("IsNaN")
 def is_nan(site: Site) -> None:
-    """1 where a Threshold of sizes, which a NaN does not pass, has put -1."""
-    (size,) = site.emit("Abs", site.real(0), part="size")
-    (known,) = site.emit("Threshold", size, part="number", threshold=-1.0, value=-1.0)
-    (turned,) = site.emit("Neg", known, part="turned")
-    (there,) = site.emit("ReLU", turned, part="there")
-    site.emit("Sign", there, dtype=BOOL)
+    """1 where ArgMax, for which a NaN is the largest number, prefers it to infinity."""
+    _nan(site, site.real(0), "")
+
+
+def _nan(site: Site, x: Stream, part: str) -> Stream:
+    """1 where a number is NaN."""
+    (one,) = site.emit("Pow", x, part="one", exponent=0.0)
+    infinity = site.as_stream(Known((np.asarray(np.inf, np.float32),) * site.shared.count))
+    (above,) = site.emit("Mul", [one, infinity], part="infinite")
+    (both,) = site.emit("Stack", [above, x], part="both", dim=x.ndim)
+    (larger,) = site.emit("ArgMax", both, part="larger", dim=x.ndim)
+    return site.emit("Cast", larger, part=part, dtype=BOOL, role="real")[0]
 
 
 @imports("IsInf")
@@ -237,6 +243,8 @@ def is_inf(site: Site) -> None:
     """1 where the size is above the largest number; with an attribute that is 0 one sign alone counts."""
     below, above = site.attributes.flag("detect_negative", True), site.attributes.flag("detect_positive", True)
     x = site.real(0)
+    zero = site.as_stream(Known((np.zeros((), np.float32),) * site.shared.count))
+    (x,) = site.emit("Where", [_nan(site, x, "nan"), zero, x], part="number")
     if below and above:
         (x,) = site.emit("Abs", x, part="size")
     elif below:
