@@ -29,6 +29,7 @@ from .folding import FAILURES, FOLDS, MOVES, OF_SHAPES, fold, lengths, vanishes
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
 from .labels import without_labels
+from .learning import of_layer
 from .naming import Names
 from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
 from .variants import shapes_of
@@ -234,7 +235,8 @@ class _Walk:
         entry.notes += [node.note, *site.notes] if node.note else site.notes
         for j, name in enumerate(site.names):
             self._settle(site, j, name)
-        self.done.layers += [made.item for made in site.made]
+        for made in site.made:
+            self.done.layers.append(of_layer(self.done.graph.metadata, made.layer) | made.item)
 
     def _top(self, name: str) -> str:
         """What an output is called here; "" where nobody reads it."""

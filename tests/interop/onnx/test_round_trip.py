@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support.onnx_nets import compared, examples_of, inputs_of, randomize
+from support.onnx_whole import given
 from support.tools import demand
 
-from layerforge import Net
+from layerforge import Net, Solver
+from layerforge.interop.onnx import learning
 from layerforge.interop.onnx.model import of_graph
-from layerforge.interop.onnx.netgraph import graph_of_net, known_types
+from layerforge.interop.onnx.netgraph import graph_of_net, known_types, predicted
+from layerforge.plan.planner import needed
 from layerforge.schema.errors import ConfigError
 from layerforge.schema.registry import LAYERS
 
@@ -82,3 +86,45 @@ def test_a_net_trains_to_the_same_losses() -> None:
     after = trained(model.config, model.outputs["fc2"], model, {})
     assert before[0] != before[-1]
     assert np.abs(np.array(before) - after).max() <= 1e-5 * max(before)
+
+
+CONFIGS = [p for p in sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")) if p.stem != "circuit"]
+SAMPLES = 2  # circuit has no solver
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_net_that_ships_trains_to_the_same_losses(path: Path) -> None:
+    """With its own solver and losses; the learning rate is a hundredth, as the start is not the file's own data."""
+    demand("onnx")
+    net = Net.from_yaml(path, keep="none")
+    graph, _ = graph_of_net(net)
+    graph.metadata |= learning.told(net)
+    model = of_graph(graph, "net.onnx")
+    again = Net.from_config(with_losses_of(net, model.config["net"], model.outputs), keep="none")
+    model.fill(again)
+    specs, losses = net.graph.inputs, []
+    for one in (net, again):
+        solver = Solver.from_config(one, net.config.solver)
+        solver.lr = 0.01 * solver.base_lr
+        solver.total_iterations, solver.total_epochs = 1000, 10
+        losses.append([solver.step(**given(specs, SAMPLES, step)) for step in range(20)])
+    before, after = np.array(losses)
+    assert np.ptp(before) > 1e-3
+    assert np.abs(before - after).max() <= 1e-5 * np.abs(before).max()
+
+
+def with_losses_of(net: Net, layers: list[dict[str, Any]], outputs: dict[str, str]) -> dict[str, Any]:
+    """The configuration of an import with those layers of the net that the export left out: losses and metrics."""
+    phase = net.graph.phases["eval"]
+    wanted = {phase.current[name].index for name in predicted(net)}
+    exported = {step.node.name for step in needed(phase.steps, wanted)}
+    own = [
+        {**node.item, "bottom": [outputs.get(name, name) for name in node.bottoms], "top": list(node.tops)}
+        for node in net.graph.nodes
+        if node.name not in exported
+    ]
+    inputs = {
+        name: {"shape": list(spec.shape), **({} if spec.is_real else {"dtype": spec.dtype})}
+        for name, spec in net.graph.inputs.items()
+    }
+    return {"seed": net.seed, "inputs": inputs, "net": [*layers, *own]}
