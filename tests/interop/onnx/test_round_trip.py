@@ -128,3 +128,13 @@ def with_losses_of(net: Net, layers: list[dict[str, Any]], outputs: dict[str, st
         for name, spec in net.graph.inputs.items()
     }
     return {"seed": net.seed, "inputs": inputs, "net": [*layers, *own]}
+
+
+def test_a_layer_norm_is_one_layer_again() -> None:
+    demand("onnx")
+    layers = [
+        {"name": "one", "type": "LayerNorm", "bottom": "x", "normalized_shape": 4},
+        {"name": "two", "type": "LayerNorm", "bottom": "one", "normalized_shape": [3, 4], "eps": 0.001},
+    ]
+    net = Net.from_config({"inputs": {"x": {"shape": [2, 3, 4]}}, "net": layers}, keep="none")
+    assert of_graph(graph_of_net(net)[0], "net.onnx").config["net"] == layers

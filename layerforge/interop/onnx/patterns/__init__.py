@@ -25,6 +25,7 @@ PASSES: list[Patterns] = [
         "Div": [norms.layer_norm, norms.rms_norm, activations.hard_swish],
         "Add": [norms.layer_norm_spread, norms.bias],
         "MatMul": [attention.attention],
+        "LayerNormalization": [norms.centred_before],
         "Concat": [recurrent.unrolled],
         **{op: [recurrent.batch_first] for op in recurrent.STATES},
     },

@@ -19,6 +19,19 @@ def layer_norm(look: Look, node: Node) -> list[Node] | None:
     return [Node("LayerNormalization", [x], node.outputs, {"axis": axes[0], "epsilon": eps}, node.name)]
 
 
+def centred_before(look: Look, node: Node) -> list[Node] | None:
+    """LayerNormalization(x - mean(x)), which is LayerNormalization(x): an export of ours keeps digits so."""
+    ndim = look.ndim(node.inputs[0])
+    axis = int(node.attributes.get("axis", -1))
+    if ndim < 0 or len(node.outputs) > 1:
+        return None
+    axes = list(range(axis if axis < 0 else axis - ndim, 0))
+    x = _centred(look, node.inputs[0], axes)
+    if x is None:
+        return None
+    return [Node(node.op, [x, *node.inputs[1:]], node.outputs, node.attributes, node.name)]
+
+
 def rms_norm(look: Look, node: Node) -> list[Node] | None:
     """RMSNormalization without scale: x / √(mean(x²) + eps), the mean over the last axes."""
     found = _over_root(look, node)
