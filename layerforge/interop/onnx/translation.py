@@ -235,8 +235,8 @@ class _Walk:
         entry.notes += [node.note, *site.notes] if node.note else site.notes
         for j, name in enumerate(site.names):
             self._settle(site, j, name)
-        for made in site.made:
-            self.done.layers.append(of_layer(self.done.graph.metadata, made.layer) | made.item)
+        for layer in site.made:
+            self.done.layers.append(of_layer(self.done.graph.metadata, layer.layer) | layer.item)
 
     def _top(self, name: str) -> str:
         """What an output is called here; "" where nobody reads it."""
