@@ -1,13 +1,12 @@
-"""Operators of ONNX whose numbers are easily wrong at an edge: the import computes what ONNX Runtime does, or says so."""
+"""Operators of ONNX whose numbers go wrong easily: the import computes what ONNX Runtime does, or says so."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from support.onnx_graphs import compare, drawn, imported, judged, model, node
+from support.onnx_graphs import compare, drawn, imported, model, node
 from support.tools import demand
 
 from layerforge.interop.onnx.model import Model
@@ -53,3 +52,25 @@ def test_a_fractional_scale_of_an_open_length_is_right_at_each_length_or_refused
         made = imported(proto, {"x": [2, 2, 12, 12]})
         for size in (12,) if made.config["inputs"]["x"]["shape"][2] == 12 and "Upsample" not in types(made) else (3, 6):
             compare(proto, {"x": drawn([3, 2, size, size])}, inputs={"x": [2, 2, 12, 12]})
+
+
+# Equations --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("equation", ["...ij,...jk", "...ij,...jk->...ik", "nij,njk", "...ji,...ik", "b...j,b...k"])
+def test_equations_without_an_arrow_keep_the_batch(equation: str) -> None:
+    proto = model([node("Einsum", "x z", "y", equation=equation)], {"x": ["N", 4, 4], "z": ["N", 4, 4]}, ["y"])
+    compare(proto, *({"x": drawn([n, 4, 4]), "z": drawn([n, 4, 4], 1)} for n in (2, 7)))
+
+
+@pytest.mark.parametrize("equation", ["...ij", "...ji", "ba", "...i->i...", "...ij->...j"])
+def test_equations_of_one_factor(equation: str) -> None:
+    shape = ["N", 4, 3] if "..." in equation else ["N", 4]
+    proto = model([node("Einsum", "x", "y", equation=equation)], {"x": shape}, ["y"])
+    compare(proto, *({"x": drawn([n, *shape[1:]])} for n in (2, 7)))
+
+
+@pytest.mark.parametrize("equation", ["...ij->ij", "ij,jk->ik", "nijk", "nij->nn"])
+def test_equations_that_do_not_fit_are_refused(equation: str) -> None:
+    with pytest.raises(LayerForgeError, match="Einsum"):
+        imported(model([node("Einsum", "x", "y", equation=equation)], {"x": ["N", 4, 4]}, ["y"]))
