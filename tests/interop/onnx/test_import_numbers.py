@@ -74,3 +74,38 @@ def test_equations_of_one_factor(equation: str) -> None:
 def test_equations_that_do_not_fit_are_refused(equation: str) -> None:
     with pytest.raises(LayerForgeError, match="Einsum"):
         imported(model([node("Einsum", "x", "y", equation=equation)], {"x": ["N", 4, 4]}, ["y"]))
+
+
+# Other batches than those that it is tried with -------------------------------------------------------------------
+
+FAR = np.iinfo(np.int64).max
+CUTS = [(0, 16, 1), (16, FAR, 1), (-16, FAR, 1), (0, -16, 1), (30, 2, -1), (-1, -FAR, -1), (FAR, 20, -1), (-40, 20, 2)]
+BATCHES = (2, 20, 40, 1)
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+def test_a_slice_of_samples_cuts_as_the_file_has_it(cut: tuple[int, int, int]) -> None:
+    start, end, step = (whole(n) for n in cut)
+    weights = {"s": start, "e": end, "a": whole(0), "step": step}
+    nodes = [node("Relu", "x", "h"), node("Slice", "h s e a step", "y")]
+    proto = model(nodes, {"x": ["N", 3]}, ["y"], weights)
+    compare(proto, *({"x": drawn([n, 3])} for n in BATCHES))
+
+
+@pytest.mark.parametrize("op", ["Min", "Max", "Mod", "Div"])
+def test_a_number_that_follows_the_batch_up_to_a_limit_is_refused(op: str) -> None:
+    nodes = [
+        node("Shape", "x", "l"), node("Gather", "l zero", "n"), node(op, "n limit", "m"),
+        node("Cast", "m", "r", to=1), node("Mul", "x r", "y"),
+    ]  # fmt: skip
+    proto = model(nodes, {"x": ["N", 3]}, ["y"], {"zero": np.array(0), "limit": np.array(1000)})
+    with pytest.raises(LayerForgeError, match="depend on the sizes"):
+        imported(proto)
+
+
+def test_a_slice_up_to_the_smaller_of_the_batch_and_a_number_is_refused() -> None:
+    nodes = [node("Shape", "x", "l"), node("Min", "n limit", "e"), node("Slice", "x zero e zero", "y")]
+    nodes.insert(1, node("Slice", "l zero one", "n"))
+    weights = {"zero": whole(0), "one": whole(1), "limit": whole(100)}
+    with pytest.raises(LayerForgeError, match="where it cuts depends"):
+        imported(model(nodes, {"x": ["N", 3]}, ["y"], weights))
