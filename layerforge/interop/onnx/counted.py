@@ -9,7 +9,7 @@ import numpy as np
 from .importing import Site
 from .values import INDEX, Known, Stream
 
-ROOM = 1e-6  # of the largest number, for a rule that three batches show
+ROOM = 1e-6  # of the largest number, for a rule that the batches of all variants show
 
 
 def counted(site: Site, value: Known) -> Stream | None:

@@ -32,6 +32,10 @@ DTYPES = {
 }
 
 
+class NotComputed(Unsupported):
+    """A node whose inputs are known cannot be computed; too many numbers may be the reason."""
+
+
 @dataclass
 class Folding:
     """A node whose inputs are known, in one variant; None is an input that is not there."""
@@ -82,12 +86,10 @@ def folds(*ops: str) -> Callable[[Fold], Fold]:
     return enter
 
 
-def fold(
-    node: Node, attributes: Attributes, values: Sequence[Known | None], opset: int, count: int
-) -> list[Known]:
+def fold(node: Node, attributes: Attributes, values: Sequence[Known | None], opset: int, count: int) -> list[Known]:
     """The outputs of a node whose inputs are all known, in each variant.
 
-    Errors   ConfigError where they do not fit each other; Unsupported where too much would be made
+    Errors   ConfigError where they do not fit each other; NotComputed where too much would be made
     """
     made: list[list[np.ndarray]] = []
     fixed = all(value is None or value.fixed for value in values)
@@ -97,7 +99,7 @@ def fold(
             with np.errstate(all="ignore"):
                 result = FOLDS[node.op](Folding(attributes, arrays, opset, len(node.outputs)))
         except FAILURES as problem:
-            raise Unsupported(f"node '{called(node)}' ({node.op}) cannot be computed: {problem}") from None
+            raise NotComputed(f"node '{called(node)}' ({node.op}) cannot be computed: {problem}") from None
         several = result if isinstance(result, list) else [result]
         made.append([np.asarray(one) for one in several])
     if fixed:

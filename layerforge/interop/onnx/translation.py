@@ -25,14 +25,14 @@ from . import (
 )
 from .branches import taken
 from .constants import held, is_learned
-from .folding import FAILURES, FOLDS, MOVES, OF_SHAPES, fold, lengths, vanishes
+from .folding import FAILURES, FOLDS, MOVES, OF_SHAPES, NotComputed, fold, lengths, vanishes
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
 from .labels import without_labels
 from .learning import of_layer
 from .naming import Names
 from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
-from .variants import shapes_of
+from .variants import MANY, shapes_of
 
 OPSETS = range(7, 24)  # versions of ONNX's own operators that are known
 
@@ -71,7 +71,22 @@ def translate(
 
     shapes      of inputs by name, for lengths that the graph leaves open
     only_batch  of dynamic lengths only that of the batch stays open; the others are fixed to what they are given as
+
+    One variant has a large batch, unless the numbers that are known become too many there.
     """
+    done = _translated(graph, source, shapes or {}, only_batch, many=True)
+    if any(isinstance(error, NotComputed) for error in done.errors):
+        fewer = _translated(graph, source, shapes or {}, only_batch, many=False)
+        if len(fewer.errors) < len(done.errors):
+            fewer.report.notes.append(f"what is known was computed for small batches alone, not for {MANY} samples")
+            return fewer
+    return done
+
+
+def _translated(
+    graph: OnnxGraph, source: str, shapes: Mapping[str, Sequence[int]], only_batch: bool, many: bool
+) -> Translation:
+    """A translation with a large batch among its variants, or without."""
     graph, notes = without_labels(graph)
     done = Translation(graph, Report("ONNX", source, notes=notes))
     if graph.opset not in OPSETS:
@@ -80,7 +95,7 @@ def translate(
         return done
     walk = _Walk(done)
     try:
-        walk.feed(dict(shapes or {}), only_batch)
+        walk.feed(shapes, only_batch, many)
     except LayerForgeError as error:
         done.errors += flatten(error)
         return done
@@ -166,10 +181,10 @@ class _Walk:
 
     # What is given ------------------------------------------------------------------------------------------------
 
-    def feed(self, shapes: dict[str, Sequence[int]], only_batch: bool) -> None:
+    def feed(self, shapes: Mapping[str, Sequence[int]], only_batch: bool, many: bool) -> None:
         """The inputs of the net, and the numbers that are stored. Errors: ConfigError for lengths that nobody says."""
         graph = self.done.graph
-        sizes, counts = shapes_of(graph.inputs, shapes, only_batch)
+        sizes, counts = shapes_of(graph.inputs, shapes, only_batch, many)
         self.count = max((len(one) for one in sizes.values()), default=1)
         read = {name for node in needed(graph) for name in {*node.inputs, *names_inside(node)}} | self.given
         for info in graph.inputs:

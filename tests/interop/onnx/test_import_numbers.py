@@ -109,3 +109,12 @@ def test_a_slice_up_to_the_smaller_of_the_batch_and_a_number_is_refused() -> Non
     weights = {"zero": whole(0), "one": whole(1), "limit": whole(100)}
     with pytest.raises(LayerForgeError, match="where it cuts depends"):
         imported(model(nodes, {"x": ["N", 3]}, ["y"], weights))
+
+
+def test_known_numbers_that_are_many_for_each_sample_are_tried_with_small_batches_alone() -> None:
+    nodes = [
+        node("Shape", "x", "l"), node("Slice", "l zero one", "n"), node("Concat", "n wide", "s", axis=0),
+        node("Expand", "mask s", "m"), node("Mul", "x m", "y"),
+    ]  # fmt: skip
+    weights = {"zero": whole(0), "one": whole(1), "wide": whole(80, 80), "mask": np.tri(80, dtype=np.float32)[None]}
+    compare(model(nodes, {"x": ["N", 80, 80]}, ["y"], weights), {"x": drawn([7, 80, 80])})
