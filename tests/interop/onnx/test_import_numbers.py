@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.onnx_graphs import compare, drawn, imported, model, node
+from support.onnx_graphs import compare, computed, drawn, imported, judged, model, node
 from support.tools import demand
 
 from layerforge.interop.onnx.model import Model
@@ -118,3 +118,86 @@ def test_known_numbers_that_are_many_for_each_sample_are_tried_with_small_batche
     ]  # fmt: skip
     weights = {"zero": whole(0), "one": whole(1), "wide": whole(80, 80), "mask": np.tri(80, dtype=np.float32)[None]}
     compare(model(nodes, {"x": ["N", 80, 80]}, ["y"], weights), {"x": drawn([7, 80, 80])})
+
+
+# Formulas that lose nothing ---------------------------------------------------------------------------------------
+
+SIGNED = [[1e20, 3e38, 1e10, 1e5, 1.0, 0.3, 1e-3, 1e-5, 1e-9, 0.0, np.inf]]
+EDGES = {
+    "Asinh": np.array([SIGNED[0], [-n for n in SIGNED[0]]], np.float32),
+    "Acosh": np.array([[1e20, 3e38, 1e10, 1.00001, 1.0000001, 1.0, 2.0, 0.5, np.inf]], np.float32),
+    "Atanh": np.array([[1e-5, -1e-9, 1e-3, 0.0, 0.5, -0.99, 0.99999, 1.0, -1.0, 1.5]], np.float32),
+}
+
+
+@pytest.mark.parametrize("op", EDGES)
+def test_inverse_hyperbolic_functions_are_right_for_each_number(op: str) -> None:
+    x = EDGES[op]
+    proto = model([node(op, "x", "y")], {"x": ["N", x.shape[1]]}, ["y"])
+    with np.errstate(all="ignore"):
+        mine = computed(imported(proto), {"x": x})["y"].astype(np.float64)
+        wanted = {"Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh}[op](x.astype(np.float64))
+    np.testing.assert_allclose(mine, wanted, rtol=2e-6)
+
+
+@pytest.mark.parametrize("reverse", [0, 1])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_exclusive_running_sum_adds_only_what_it_has(reverse: int, axis: int) -> None:
+    x = np.array([[[1, 1e8, 2], [1e8, 3, 4]], [[5, 1, 1e9], [7, 8, 1]]], np.float32)
+    cumsum = node("CumSum", "x a", "y", exclusive=1, reverse=reverse)
+    proto = model([cumsum], {"x": ["N", 2, 3]}, ["y"], {"a": np.array(axis)})
+    assert np.array_equal(computed(imported(proto), {"x": x})["y"], judged(proto, {"x": x})["y"])
+
+
+@pytest.mark.parametrize("norm", ["MAX", "L1", "L2"])
+def test_a_sample_of_zeros_has_no_norm(norm: str) -> None:
+    x = np.array([[0, 0, 0], [-2, -4, -1], [1, 2, -8], [-3, 0, -1]], np.float32)
+    scale = node("Normalizer", "x", "y", domain="ai.onnx.ml", norm=norm)
+    compare(model([scale], {"x": ["N", 3]}, ["y"], domains={"ai.onnx.ml": 3}), {"x": x})
+
+
+# Attention --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [-1e4, -1e9])
+@pytest.mark.parametrize("factor", [1e-4, -1.0, 0.5, 2.0])
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_mask_in_front_of_a_factor_hides_as_much_as_is_left_of_it(hidden: float, factor: float, chosen: bool) -> None:
+    mask = np.where(np.tri(3, dtype=bool), 0, hidden).astype(np.float32)
+    masked = node("Where", "seen s hidden", "m") if chosen else node("Add", "s mask", "m")
+    nodes = [
+        node("Transpose", "k", "kt", perm=[0, 1, 3, 2]), node("MatMul", "q kt", "s"), masked,
+        node("Mul", "m factor", "f"), node("Softmax", "f", "p", axis=-1), node("MatMul", "p v", "y"),
+    ]  # fmt: skip
+    weights = {"mask": mask, "seen": mask == 0, "hidden": np.float32(hidden), "factor": np.float32(factor)}
+    proto = model(nodes, {name: ["N", 2, 3, 4] for name in "qkv"}, ["y"], weights)
+    made = compare(proto, {name: drawn([2, 2, 3, 4], seed) for seed, name in enumerate("qkv")})
+    whole_layer = "ScaledDotProductAttention" in types(made)
+    assert whole_layer == (factor > 0 and hidden * factor <= -1e4)
+
+
+# Integers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [2, 3, 4, 5, 6, 12, 13])
+@pytest.mark.parametrize("source", ["float32", "int64"])
+def test_a_cast_to_integers_with_narrower_limits_is_noted(dtype: int, source: str) -> None:
+    nodes = [node("Cast", "x", "i", to=dtype), node("Cast", "i", "y", to=1)]
+    made = imported(model(nodes, {"x": (["N", 3], source)}, ["y"]))
+    assert "beyond its limits they do not wrap" in notes(made)
+
+
+# Places that are not there ----------------------------------------------------------------------------------------
+
+
+def test_places_that_are_not_read_are_noted() -> None:
+    index = {"i": (["N", 3], "int64")}
+    table = model([node("Gather", "w i", "y")], index, ["y"], {"w": drawn([5, 4])})
+    assert "negative ones are an error" in notes(imported(table))
+    hot = model([node("OneHot", "i d v", "y")], index, ["y"], {"d": np.array(4), "v": np.float32([0, 1])})
+    assert "indices from 0 to 3 are read" in notes(imported(hot))
+
+
+def test_one_hot_vectors_along_an_axis_that_is_dynamic_are_refused() -> None:
+    with pytest.raises(LayerForgeError, match="dynamic"):
+        imported(model([node("Hardmax", "x", "y", axis=0)], {"x": ["N", 3]}, ["y"]))
