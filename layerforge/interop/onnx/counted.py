@@ -80,7 +80,7 @@ def ones(site: Site) -> Stream:
     """A one for each sample: the zeroth power of a number of each, which is 1 whatever that is."""
     made = site.shared.ones
     if made is None:
-        x = site.as_real(site.shared.sampled)
+        x = site.as_real(site.shared.sampled, computing=False)
         entries = [":", *[0] * (x.ndim - 1)]
         if x.ndim > 1:
             (x,) = site.emit("Index", x, name=site.shared.unique("samples.first"), index=entries)

@@ -179,6 +179,31 @@ def test_a_mask_in_front_of_a_factor_hides_as_much_as_is_left_of_it(hidden: floa
 # Integers ---------------------------------------------------------------------------------------------------------
 
 
+OF_INTEGERS: list[tuple[str, str, dict[str, Any]]] = [
+    ("Add", "x c", {}), ("Mul", "x x", {}), ("Sub", "x c", {}), ("Pow", "x c", {}), ("Clip", "x c", {}),
+    ("Mod", "x c", {}), ("Div", "x c", {}), ("ReduceSum", "x", {}), ("ReduceMax", "x", {}), ("Greater", "x c", {}),
+    ("Equal", "x c", {}), ("LessOrEqual", "x z", {}), ("Max", "x z", {}), ("Abs", "x", {}), ("Neg", "x", {}),
+    ("CumSum", "x c", {}), ("TopK", "x k", {}), ("ArgMax", "x", {"axis": 1}), ("Sum", "x z", {}), ("Sign", "x", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "inputs", "attributes"), OF_INTEGERS, ids=lambda one: str(one))
+def test_integers_that_are_computed_as_float32_are_noted(op: str, inputs: str, attributes: dict[str, Any]) -> None:
+    given = {name: (["N", 3], "int64") for name in "xz" if name in inputs}
+    weights = {name: array for name, array in (("c", np.array(1)), ("k", whole(2))) if name in inputs}
+    made = imported(model([node(op, inputs, "y places" if op == "TopK" else "y", **attributes)], given, ["y"], weights))
+    assert "exact up to 2^24" in notes(made)
+    assert "infinite" not in notes(made)
+
+
+def test_integers_that_are_only_moved_or_cast_are_exact() -> None:
+    big = np.array([[20000001, 33554435, 5], [1, 2, 16777217]])
+    nodes = [node("Transpose", "x", "t", perm=[1, 0]), node("Concat", "t t", "y", axis=0), node("Cast", "x", "f", to=1)]
+    made = imported(model(nodes, {"x": (["N", 3], "int64")}, ["y", "f"]))
+    assert notes(made) == ""
+    assert np.array_equal(computed(made, {"x": big})["y"], np.concatenate([big.T, big.T]))
+
+
 @pytest.mark.parametrize("dtype", [2, 3, 4, 5, 6, 12, 13])
 @pytest.mark.parametrize("source", ["float32", "int64"])
 def test_a_cast_to_integers_with_narrower_limits_is_noted(dtype: int, source: str) -> None:
@@ -201,3 +226,24 @@ def test_places_that_are_not_read_are_noted() -> None:
 def test_one_hot_vectors_along_an_axis_that_is_dynamic_are_refused() -> None:
     with pytest.raises(LayerForgeError, match="dynamic"):
         imported(model([node("Hardmax", "x", "y", axis=0)], {"x": ["N", 3]}, ["y"]))
+
+
+# Numbers of the file that several layers have ---------------------------------------------------------------------
+
+
+def test_tied_weights_that_come_apart_are_noted() -> None:
+    nodes = [node("MatMul", "x w", "a"), node("Transpose", "w", "wt", perm=[1, 0]), node("MatMul", "a wt", "y")]
+    made = compare(model(nodes, {"x": ["N", 3]}, ["y"], {"w": drawn([3, 4])}), {"x": drawn([2, 3])})
+    assert "'w' is in a.weight, too: from here on y.weight learns numbers of its own" in notes(made)
+    held = [node("MatMul", "x w", "a"), node("Mul", "w two", "v"), node("Mul", "w v", "s"), node("MatMul", "a s", "y")]
+    made = imported(model(held, {"x": ["N", 3]}, ["y"], {"w": drawn([3, 3]), "two": np.float32(2)}))
+    assert "'w' is in a.weight, too" in notes(made)
+
+
+def test_parts_of_an_initializer_are_not_tied() -> None:
+    nodes = [node("Split", "w", "a b", axis=1), node("MatMul", "x a", "c"), node("MatMul", "x b", "d")]
+    nodes.append(node("Add", "c d", "y"))
+    made = compare(model(nodes, {"x": ["N", 3]}, ["y"], {"w": drawn([3, 8])}), {"x": drawn([2, 3])})
+    assert "of its own" not in notes(made)
+    twice = [node("MatMul", "x w", "c"), node("MatMul", "x w", "d"), node("Add", "c d", "y")]
+    assert "of its own" not in notes(imported(model(twice, {"x": ["N", 3]}, ["y"], {"w": drawn([3, 8])})))

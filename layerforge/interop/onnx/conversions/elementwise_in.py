@@ -318,7 +318,7 @@ def _cast_to(site: Site, x: Stream, to: str) -> None:
     if to == "bool":
         made = truth(site, x, "truth")
     else:
-        made = site.as_real(x) if to == "real" else site.as_index(x)
+        made = site.as_real(x, computing=False) if to == "real" else site.as_index(x)
     site.pass_on(Stream(made.name, made.specs, {"real": REAL, "index": INDEX, "bool": BOOL}[to], made.guessed))
 
 
