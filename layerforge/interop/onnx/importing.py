@@ -41,7 +41,6 @@ class Shared(Protocol):
     casts       index and real versions of blobs that exist already: (blob, role) to stream
     constants   known values that are blobs already, by the identity of their arrays
     owners      (initializer, order of its axes) to the layer's parameter that has its numbers
-    filled      initializer to the parameters that have numbers of it, and these
     """
 
     opset: int
@@ -49,7 +48,6 @@ class Shared(Protocol):
     casts: dict[tuple[str, str], Stream]
     constants: dict[int, tuple[Known, Stream]]
     owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]]
-    filled: dict[str, list[tuple[str, np.ndarray]]]
     foreign: bool
     constants_learn: bool
     count: int
@@ -334,18 +332,7 @@ class Site:
             return
         if known.origin[0]:
             self.shared.owners.setdefault(known.origin, (made, name))
-        if known.learned:
-            self._tell_ties(known, f"{made.name}.{name}")
         self.shared.arrays[path_of("params", made.name, name)] = real(known.array)
-
-    def _tell_ties(self, value: Known, parameter: str) -> None:
-        """Note that numbers are also in a parameter that is not shared, as that of a transposed matrix is not."""
-        whole, filled = self.shared.known(value.learned), self.shared.filled.setdefault(value.learned, [])
-        for other, array in filled:
-            if tied(value.array, array, whole.array.size if whole is not None else 0):
-                self.note(f"'{value.learned}' is in {other}, too: from here on {parameter} learns numbers of its own")
-                break
-        filled.append((parameter, value.array))
 
     def freeze(self) -> None:
         """What is constant in the graph does not learn here."""
@@ -364,16 +351,6 @@ class Site:
     def _demand_shape(self, shape: Sequence[int], array: np.ndarray, name: str) -> None:
         if tuple(shape) != array.shape:
             raise self.invalid(f"{name} has shape {array.shape}, expected {tuple(shape)}")
-
-
-def tied(a: np.ndarray, b: np.ndarray, whole: int) -> bool:
-    """Whether two arrays have numbers of the same elements of an initializer of so many, and not each a part of it."""
-    if a.size == b.size == whole:
-        return True
-    try:
-        return np.shares_memory(a, b, max_work=1000)
-    except np.exceptions.TooHardError:
-        return True
 
 
 def real(array: np.ndarray) -> np.ndarray:

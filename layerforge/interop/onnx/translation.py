@@ -136,7 +136,6 @@ class _Walk:
         self.arrays = done.arrays
         self.values = done.values
         self.values[""] = Known((np.zeros(0),))
-        self.filled: dict[str, list[tuple[str, np.ndarray]]] = {}
         self.casts: dict[tuple[str, str], Stream] = {}
         self.constants: dict[int, tuple[Known, Stream]] = {}
         self.owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]] = {}

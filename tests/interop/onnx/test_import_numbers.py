@@ -228,22 +228,7 @@ def test_one_hot_vectors_along_an_axis_that_is_dynamic_are_refused() -> None:
         imported(model([node("Hardmax", "x", "y", axis=0)], {"x": ["N", 3]}, ["y"]))
 
 
-# Numbers of the file that several layers have ---------------------------------------------------------------------
-
-
-def test_tied_weights_that_come_apart_are_noted() -> None:
-    nodes = [node("MatMul", "x w", "a"), node("Transpose", "w", "wt", perm=[1, 0]), node("MatMul", "a wt", "y")]
-    made = compare(model(nodes, {"x": ["N", 3]}, ["y"], {"w": drawn([3, 4])}), {"x": drawn([2, 3])})
-    assert "'w' is in a.weight, too: from here on y.weight learns numbers of its own" in notes(made)
-    held = [node("MatMul", "x w", "a"), node("Mul", "w two", "v"), node("Mul", "w v", "s"), node("MatMul", "a s", "y")]
-    made = imported(model(held, {"x": ["N", 3]}, ["y"], {"w": drawn([3, 3]), "two": np.float32(2)}))
-    assert "'w' is in a.weight, too" in notes(made)
-
-
-def test_parts_of_an_initializer_are_not_tied() -> None:
-    nodes = [node("Split", "w", "a b", axis=1), node("MatMul", "x a", "c"), node("MatMul", "x b", "d")]
-    nodes.append(node("Add", "c d", "y"))
-    made = compare(model(nodes, {"x": ["N", 3]}, ["y"], {"w": drawn([3, 8])}), {"x": drawn([2, 3])})
-    assert "of its own" not in notes(made)
-    twice = [node("MatMul", "x w", "c"), node("MatMul", "x w", "d"), node("Add", "c d", "y")]
-    assert "of its own" not in notes(imported(model(twice, {"x": ["N", 3]}, ["y"], {"w": drawn([3, 8])})))
+def test_axes_that_nobody_names_are_noted_where_one_sample_would_lose_its_own() -> None:
+    squeezed = node("Squeeze", "x", "y")
+    assert "one sample" in notes(imported(model([squeezed], {"x": ["N", 1, 3]}, ["y"])))
+    assert notes(imported(model([squeezed], {"x": [2, 1, 3]}, ["y"]))) == ""

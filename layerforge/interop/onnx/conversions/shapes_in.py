@@ -71,6 +71,8 @@ def squeeze(site: Site) -> None:
         axes = [axis for axis in range(x.ndim) if all(shape[axis] == 1 for shape in x.shapes)]
         if any(len([n for n in shape if n != 1]) != x.ndim - len(axes) for shape in x.shapes):
             raise site.unsupported("without axes it depends on the batch which of them there are")
+        if len(set(x.shapes)) > 1:
+            site.note("without axes: an axis that is dynamic stays here where it is 1 long, as with one sample")
     gone = {site.axis(axis, x.ndim, "axes") for axis in axes}
     if any(shape[axis] != 1 for shape in x.shapes for axis in gone):
         raise site.invalid(f"axes {axes} of shape {x.shape} are not of length 1")
