@@ -210,6 +210,8 @@ def test_a_cast_to_integers_with_narrower_limits_is_noted(dtype: int, source: st
     nodes = [node("Cast", "x", "i", to=dtype), node("Cast", "i", "y", to=1)]
     made = imported(model(nodes, {"x": (["N", 3], source)}, ["y"]))
     assert "beyond its limits they do not wrap" in notes(made)
+    truth = [node("Greater", "x x", "b"), node("Cast", "b", "i", to=dtype), node("Cast", "i", "y", to=1)]
+    assert "wrap" not in notes(imported(model(truth, {"x": (["N", 3], source)}, ["y"])))
 
 
 # Places that are not there ----------------------------------------------------------------------------------------

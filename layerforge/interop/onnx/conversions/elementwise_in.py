@@ -295,7 +295,7 @@ def cast(site: Site) -> None:
     number = site.attributes.integer("to", 1)
     if number not in CASTS:
         raise site.unsupported(f"a cast to dtype {number}")
-    if number in NARROW:
+    if number in NARROW and site.input(0).dtype != BOOL:
         site.note(f"a cast to {DTYPES[number]}, whose integers are int64 here: beyond its limits they do not wrap")
     _cast_to(site, site.stream(0), CASTS[number])
 
