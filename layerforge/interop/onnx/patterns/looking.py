@@ -1,7 +1,8 @@
 """How patterns are looked for: who makes a value, who reads it, what is known of it, and what takes a pattern's place.
 
-    @pattern("Mul")
     def silu(look: Look, node: Node) -> list[Node] | None: ...
+
+    PASSES = [{"Mul": [silu]}]      in __init__.py: by the operator of its last node
 
 A pattern gets the node that makes what the pattern makes, its last, and returns the nodes that take its place: None
 where it is not the pattern. The last node and all that only it needs are then gone.
@@ -19,7 +20,7 @@ import numpy as np
 from ..folding import FAILURES
 from ..graph import Node, OnnxGraph
 from ..naming import base_of
-from ..ordering import put_in_order, used
+from ..ordering import needed, put_in_order, used
 from ..values import Known, Value
 
 OWN = "layerforge"  # the domain of operators that are layers of ours, and none of ONNX's
@@ -233,17 +234,12 @@ class Look:
 
     def drop_unread(self) -> None:
         """Leave out the nodes that no output needs."""
-        needed = {value.name for value in self.graph.outputs}
-        kept = []
-        for node in reversed(self.graph.nodes):
-            if any(name in needed for name in node.outputs):
-                kept.append(node)
-                needed.update(used(node))
-        dropped = {id(node) for node in self.graph.nodes} - {id(node) for node in kept}
+        kept = needed(self.graph)
+        there = {id(node) for node in kept}
         for node in self.graph.nodes:
-            if id(node) in dropped:
+            if id(node) not in there:
                 self._leave(node)
-        self.graph.nodes = kept[::-1]
+        self.graph.nodes = kept
 
 
 def turned(value: Value, order: Sequence[int]) -> Value:
