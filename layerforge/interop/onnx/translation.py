@@ -25,7 +25,7 @@ from . import (
 )
 from .branches import taken
 from .constants import held, is_learned
-from .folding import FAILURES, FOLDS, MOVES, OF_SHAPES, fold, lengths, vanishes
+from .folding import FOLDS, MOVES, OF_SHAPES, Room, fold, lengths, vanishes
 from .functions import Copying
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
@@ -52,6 +52,7 @@ class Translation:
     sites     each node with what became of it
     report    the account of it
     errors    everything that is wrong
+    widened   lengths beside those of the batch are left open
     """
 
     graph: OnnxGraph
@@ -64,6 +65,7 @@ class Translation:
     values: dict[str, Value] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
     errors: list[LayerForgeError] = field(default_factory=list)
+    widened: bool = False
 
 
 def translate(
@@ -107,6 +109,8 @@ class _Walk:
         self.casts: dict[tuple[str, str], Stream] = {}
         self.constants: dict[int, tuple[Known, Stream]] = {}
         self.owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]] = {}
+        self.filled: dict[str, list[tuple[str, int]]] = {}
+        self.room = Room.of(graph)
         self.branches = Copying(done.report.source, graph)
         self.absorbed: dict[int, Site] = {}  # by id of the node, what it is part of
         self.readers: dict[str, list[Node]] = {}
@@ -158,6 +162,7 @@ class _Walk:
         """The inputs of the net, and the numbers that are stored. Errors: ConfigError for lengths that nobody says."""
         graph = self.done.graph
         sizes, counts = shapes_of(graph.inputs, shapes, only_batch)
+        self.done.widened = sizes != shapes_of(graph.inputs, shapes, True)[0]
         self.count = max((len(one) for one in sizes.values()), default=1)
         for info in graph.inputs:
             if info.name not in self.readers and info.name not in self.given:
@@ -220,8 +225,6 @@ class _Walk:
                 raise site.unsupported(f"the attribute {unread[0]} is not supported")
         except LayerForgeError as error:
             self._failed(site, entry, error)
-        except FAILURES as problem:  # of a graph that is no valid one
-            self._failed(site, entry, site.invalid(f"it cannot be imported: {type(problem).__name__}: {problem}"))
         entry.becomes = [(made.name, str(made.item["type"])) for made in site.made]
         entry.notes += [node.note, *site.notes] if node.note else site.notes
         for j, name in enumerate(site.names):
@@ -255,7 +258,7 @@ class _Walk:
             return None
         if node.op in FOLDS and not node.domain and all(isinstance(v, Known) for v in every) and not self._ties(site):
             known = [value if isinstance(value, Known) else None for value in values]
-            found = fold(node, site.attributes, known, self.opset, self.count)
+            found = fold(node, site.attributes, known, self.opset, self.count, self.room)
             site.outputs.update(enumerate(found))
             if node.op == "Transpose" and isinstance(values[0], Known):
                 dims = site.attributes.integers("perm") or list(range(values[0].ndim))[::-1]

@@ -92,7 +92,7 @@ def hardmax(site: Site) -> None:
     x, back = _along(site)
     axis = x.ndim - 1 if back is not None else site.axis(site.attributes.integer("axis", _usual(site)), x.ndim)
     (best,) = site.emit("ArgMax", x, part="best", dim=axis)
-    y = one_hot(site, best, np.eye(x.shape[axis]), axis, "" if back is None else "of_rows")
+    y = one_hot(site, best, site.eye(x.shape[axis]), axis, "" if back is None else "of_rows")
     if back is not None:
         site.pass_on(reshaped(site, y, back))
 

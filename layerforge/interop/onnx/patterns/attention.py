@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from ..graph import Node
+from ..graph import OWN, Node
 from ..values import Known, Stream
 from .activations import near
-from .looking import OWN, Look
+from .looking import Look
 from .movements import transposed
 
 HIDDEN = -1e4  # scores of what may not be seen, or less

@@ -17,13 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from ..folding import FAILURES
-from ..graph import Node, OnnxGraph
+from ..graph import OWN, Node, OnnxGraph
 from ..naming import base_of
 from ..ordering import needed, put_in_order, used
 from ..values import Known, Value
 
-OWN = "layerforge"  # the domain of operators that are layers of ours, and none of ONNX's
 DEPTH = 5  # products within one another that are taken apart
 FREE = ("Identity", "Transpose", "Reshape")  # cost nothing: what they take the place of may have other readers
 
@@ -195,10 +193,7 @@ class Look:
         if node.domain not in ("", OWN):
             return None
         for pattern in patterns.get(node.op, ()):
-            try:
-                made = pattern(self, node)
-            except FAILURES:  # no valid node: the translation says why
-                continue
+            made = pattern(self, node)
             if made is None:
                 continue
             inner = [node] if all(one.op in FREE for one in made) else self._inside(node, made)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import Node
+from ..graph import OWN, Node
 from .linear import Linear, linear_of
-from .looking import OWN, Look, reshaped, shape_of
+from .looking import Look, reshaped, shape_of
 from .movements import Places, places, source_of, transposed
 
 Orders = set[str]  # in which rows may stand: "batch", all steps of a sample after one another, or "time"

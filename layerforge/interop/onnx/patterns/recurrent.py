@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import Node
+from ..graph import OWN, Node
 from .linear import Linear, linear_of
-from .looking import OWN, Look, reshaped, shape_of, turned
+from .looking import Look, reshaped, shape_of, turned
 from .movements import places, source_of, transposed
 
 STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
