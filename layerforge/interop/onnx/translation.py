@@ -77,7 +77,7 @@ def translate(
     only_batch  of dynamic lengths only that of the batch stays open; the others are fixed to what they are given as
     """
     graph, notes = without_labels(graph)
-    done = Translation(graph, Report("ONNX", source, notes=notes))
+    done = Translation(graph, Report("ONNX", source, notes=notes, unit="node"))
     if graph.opset not in OPSETS:
         told = f"{source} uses version {graph.opset} of ONNX's operators"
         done.errors.append(Unsupported(told, hint=f"versions {OPSETS[0]} to {OPSETS[-1]} are read: convert it"))

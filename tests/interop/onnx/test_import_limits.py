@@ -11,6 +11,7 @@ from support.onnx_graphs import compare, drawn, imported, model, node
 from support.tools import demand
 
 from layerforge.interop.onnx import folding, importing
+from layerforge.interop.onnx import model as onnx_model
 from layerforge.schema.errors import ConfigError, LayerForgeError, flatten
 
 
@@ -123,3 +124,44 @@ def test_faults_of_the_program_are_not_told_as_those_of_a_file(monkeypatch: pyte
 def test_what_does_not_fit_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="EyeLike"):
         imported(model([node("EyeLike", "x", "e"), node("Add", "x e")], {"x": [20, 3, 3]}, ["y"]))
+
+
+def test_names_of_a_file_stay_in_their_place_in_the_report() -> None:
+    from onnx import helper
+
+    between = "a|b\nc"
+    nodes = [helper.make_node("Relu", ["x"], [between], "one\n# two|3"), helper.make_node("Neg", [between], ["y"])]
+    made = imported(model(nodes, {"x": [2, 3]}, ["y"]))
+    told = made.report.markdown()
+    assert "2 nodes of ONNX: 2 exact." in told
+    assert "## Nodes with other names" in told and "\n# two" not in told and "\nc`" not in told
+    (row,) = (line for line in told.splitlines() if "Relu" in line)
+    assert row.count("|") - row.count("\\|") == 5
+
+
+def test_lengths_beside_the_batch_are_fixed_only_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[bool] = []
+
+    def counted(*given: Any, only_batch: bool = False) -> Any:
+        tried.append(only_batch)
+        return translate(*given, only_batch=only_batch)
+
+    translate = onnx_model.translate
+    monkeypatch.setattr(onnx_model, "translate", counted)
+    wrong = [node("NonZero", "x")]
+    refused(model(wrong, {"x": ["N", 3]}, ["y"]))
+    assert tried == [False, False]
+    refused(model(wrong, {"x": ["N", "L"]}, ["y"]), {"x": [2, 3]})
+    assert tried[2:] == [False, False, True, True]
+
+
+def test_patterns_leave_graphs_that_cannot_be_run_to_the_translation() -> None:
+    """An attention whose mask does not fit its scores; parts that cannot be joined."""
+    nodes = [
+        node("Transpose", "x", "t", perm=[0, 1, 3, 2]), node("MatMul", "x t", "s"), node("Add", "s mask", "m"),
+        node("Softmax", "m", "p", axis=-1), node("MatMul", "p x"),
+    ]  # fmt: skip
+    masks = np.triu(np.full((3, 2), -np.inf, np.float32), 1)
+    assert "do not broadcast" in refused(model(nodes, {"x": ["N", 2, 3, 4]}, ["y"], {"mask": masks}))
+    parts = [node("Split", "x sizes", "a b", axis=2), node("Concat", "a b", axis=1)]
+    assert "(Concat)" in refused(model(parts, {"x": ["N", 2, 3]}, ["y"], {"sizes": np.array([1, 2])}))

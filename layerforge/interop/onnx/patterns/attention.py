@@ -98,7 +98,8 @@ def _causal(masks: list[Known], sizes: list[tuple[int, int]]) -> bool | None:
         seen = np.ones((queries, keys), bool)
         for mask in masks:
             one = mask.arrays[min(variant, len(mask.arrays) - 1)]
-            if any(length != 1 for length in one.shape[:-2]):
+            fits = all(n in (1, length) for n, length in zip(one.shape[::-1], (keys, queries), strict=False))
+            if not fits or any(length != 1 for length in one.shape[:-2]):
                 return None
             seen = seen & one.reshape(one.shape[-2:])
         earlier = np.array_equal(seen, np.tri(queries, keys, dtype=bool))
