@@ -23,7 +23,8 @@ from .values import Attributes, Known, Stream, Unsupported, called
 LARGEST = 1 << 24  # numbers that are made of fewer
 MOST_MADE = 8 * LARGEST  # numbers that all nodes make, beside four times those that are stored
 MOST_WORK = 64 * LARGEST  # numbers that they read and make, beside sixteen times those
-FAILURES = (ValueError, IndexError, TypeError, KeyError, OverflowError, ZeroDivisionError, MemoryError)
+# What NumPy says of arrays that do not fit.
+FAILURES = (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError, RuntimeError)
 OF_SHAPES = ("Shape", "Size", "EyeLike")  # operators that read lengths alone
 MOVES = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Concat", "Slice", "Split")
 

@@ -165,3 +165,13 @@ def test_patterns_leave_graphs_that_cannot_be_run_to_the_translation() -> None:
     assert "do not broadcast" in refused(model(nodes, {"x": ["N", 2, 3, 4]}, ["y"], {"mask": masks}))
     parts = [node("Split", "x sizes", "a b", axis=2), node("Concat", "a b", axis=1)]
     assert "(Concat)" in refused(model(parts, {"x": ["N", 2, 3]}, ["y"], {"sizes": np.array([1, 2])}))
+
+
+def test_invalid_graphs_are_told_of_as_such() -> None:
+    gemm = model([node("Gemm", "x w")], {"x": ["N", 3]}, ["y"], {"w": np.ones((1, 3, 4), np.float32)})
+    assert "B has shape (1, 3, 4)" in refused(gemm)
+    shape = np.ones(64, np.int64)
+    assert "cannot be expanded" in refused(model([node("Expand", "x s")], {"x": ["N", 3]}, ["y"], {"s": shape}))
+    recurrent = [node("NonZero", "z", "h"), node("RNN", "x w r - - h", "y", hidden_size=2)]
+    weights = {"w": np.ones((1, 2, 3), np.float32), "r": np.ones((1, 2, 2), np.float32)}
+    assert "(NonZero)" in refused(model(recurrent, {"x": [4, "N", 3], "z": ["M"]}, ["y"], weights), {"x": [4, 2, 3]})

@@ -25,6 +25,10 @@ from ..values import Known, Value
 DEPTH = 5  # products within one another that are taken apart
 FREE = ("Identity", "Transpose", "Reshape")  # cost nothing: what they take the place of may have other readers
 
+class NotThis(Exception):
+    """Nodes are not the pattern that one looks for: what it must know of a value is not known, or does not fit."""
+
+
 Pattern = Callable[["Look", Node], list[Node] | None]
 Patterns = dict[str, list[Pattern]]
 
@@ -77,6 +81,12 @@ class Look:
         """The node that makes a value, if it is one of these operators."""
         node = self.makers.get(name)
         return node if node is not None and node.op in ops else None
+
+    def value(self, name: str) -> Value:
+        """What is known of a value. Errors: NotThis where it cannot be imported"""
+        if name not in self.values:
+            raise NotThis(name)
+        return self.values[name]
 
     def known(self, name: str) -> Known | None:
         """A value whose numbers are known."""
@@ -193,7 +203,10 @@ class Look:
         if node.domain not in ("", OWN):
             return None
         for pattern in patterns.get(node.op, ()):
-            made = pattern(self, node)
+            try:
+                made = pattern(self, node)
+            except NotThis:
+                continue
             if made is None:
                 continue
             inner = [node] if all(one.op in FREE for one in made) else self._inside(node, made)
@@ -238,16 +251,18 @@ class Look:
 
 
 def turned(value: Value, order: Sequence[int]) -> Value:
-    """What is known of a value with its axes in another order."""
+    """What is known of a value with its axes in another order. Errors: NotThis where it has not so many"""
+    if value.ndim != len(order):
+        raise NotThis(f"{value.ndim} axes")
     if isinstance(value, Known):
         return value.transposed(tuple(order))
     return replace(value, specs=tuple(spec.with_shape([spec.shape[i] for i in order]) for spec in value.specs))
 
 
 def reshaped(value: Value, shapes: Sequence[tuple[int, ...]]) -> Value:
-    """What is known of a blob in another shape, given for each variant. Errors: ValueError where sizes differ."""
+    """What is known of a blob in another shape, given for each variant. Errors: NotThis where sizes differ"""
     if isinstance(value, Known) or any(s.size != math.prod(one) for s, one in zip(value.specs, shapes, strict=True)):
-        raise ValueError(f"a value of shape {shapes} is no blob with as many numbers")
+        raise NotThis(f"a value of shape {shapes} is no blob with as many numbers")
     return replace(value, specs=tuple(spec.with_shape(one) for spec, one in zip(value.specs, shapes, strict=True)))
 
 

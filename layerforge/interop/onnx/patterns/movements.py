@@ -129,5 +129,5 @@ def transposed(look: Look, name: str, order: tuple[int, ...], output: str = "", 
     """A Transpose, with what is known of its output where that is a new value."""
     if not output:
         output = look.fresh(name, "transposed")
-        look.values[output] = turned(look.values[name], order)
+        look.values[output] = turned(look.value(name), order)
     return Node("Transpose", [name], [output], {"perm": list(order)}, called or output)
