@@ -295,8 +295,10 @@ def unguarded_l2_norm(xp: Any, flat: Array) -> float:
     """`l2_norm` for a caller whose own np.errstate lets an overflow pass, as a solver's does in every step."""
     whole = flat.size - flat.size % ROW
     rows, rest = flat[:whole].reshape(-1, ROW), flat[whole:]
-    products = np.vecdot(rows, rows) if xp is np else xp.matmul(rows[:, None], rows[:, :, None])
-    squares = float(products.sum(dtype=np.float64)) + float(xp.dot(rest, rest))
+    if xp is np:
+        squares = float(np.vecdot(rows, rows).sum(dtype=np.float64)) + float(np.dot(rest, rest))
+    else:  # a product of a row and a column is a launch for a single number there, a reduction is one for all
+        squares = float(xp.square(flat).sum(dtype=np.float64))
     if not 1e-20 < squares < math.inf:
         double = flat.astype("float64")
         squares = float(xp.dot(double, double))
