@@ -103,6 +103,10 @@ def augment(array, value):
     array += value
 
 
+def augment_at(array, index, value):
+    array[index] += value
+
+
 # Every line of the dicts below is an expression in x, h (device and host array of the same values) and i (an index).
 MIXING = {
     "device + host": lambda x, h, i: x + h,
@@ -399,17 +403,48 @@ def test_random():
     assert cp.random.default_rng(0).standard_normal((2,), dtype=cp.float32).dtype == cp.float32
 
 
-def test_allocations_are_counted():
-    x, y = device(), device()
-    cp.reset_counts()
-    cp.add(x, y, out=x)
-    x += y.T.reshape(-1)[:3]  # one copy, by reshape
-    x[0, 1:].T.squeeze()
-    assert cp.counts == {"allocations": 1, "syncs": 0}
-    x + y
-    x.sum()
-    cp.split(x, 3, axis=1)
-    assert cp.counts == {"allocations": 3, "syncs": 0}
+def counted(use):
+    """What a use of a device array counts, without what is zero."""
+    x = device()
+    with cp.counting() as found:
+        use(x)
+    return {name: count for name, count in found.items() if count}
+
+
+COUNTED = {  # launches, uploads, views, allocations
+    "operator": (lambda x: x + x, (1, 0, 0, 1)),
+    "out=": (lambda x: cp.exp(x, out=x), (1, 0, 0, 0)),
+    "out= of a reduction": (lambda x: x.sum(out=x[0, 0]), (1, 0, 1, 0)),
+    "in place": (lambda x: augment(x, 1), (1, 0, 0, 0)),
+    "into a view": (lambda x: augment_at(x, 0, 1), (1, 0, 1, 0)),
+    "assignment": (lambda x: assign(x, 0, 1), (1, 0, 0, 0)),
+    "assignment of a view elsewhere": (lambda x: assign(x, 0, x[1]), (1, 0, 1, 0)),
+    "reduction": (lambda x: x.sum(axis=0), (1, 0, 0, 1)),
+    "function": (lambda x: cp.where(x, x, 0.0), (1, 0, 0, 1)),
+    "function in place": (lambda x: cp.copyto(x, 0), (1, 0, 0, 0)),
+    "view": (lambda x: x.T[0], (0, 0, 2, 0)),
+    "views": (lambda x: cp.split(x, 3, axis=1), (0, 0, 3, 0)),
+    "reshape": (lambda x: x.reshape(-1), (0, 0, 1, 0)),
+    "reshape that copies": (lambda x: x.T.reshape(-1), (1, 0, 1, 1)),
+    "nothing to do": (lambda x: cp.ascontiguousarray(x).astype(x.dtype, copy=False), (0, 0, 0, 0)),
+    "question": (lambda x: cp.shares_memory(x, x), (0, 0, 0, 0)),
+    "memory": (lambda x: cp.empty(3), (0, 0, 0, 1)),
+    "zeros": (lambda x: cp.zeros(3), (1, 0, 0, 1)),
+    "fill": (lambda x: x.fill(3), (1, 0, 0, 0)),
+    "scatter": (lambda x: cp.add.at(x, 0, 1), (1, 0, 0, 0)),
+    "copy": (lambda x: cp.array(x), (1, 0, 0, 1)),
+    "stack of a list": (lambda x: cp.array([x, x]), (1, 0, 0, 1)),
+    "host array": (lambda x: cp.asarray(host()), (0, 1, 0, 1)),
+    "number": (lambda x: cp.asarray(1.0), (0, 1, 0, 1)),
+    "set": (lambda x: x.set(host()), (0, 1, 0, 0)),
+    "list as an index": (lambda x: x[[0, 0]], (1, 1, 0, 1)),
+}
+
+
+@pytest.mark.parametrize(("use", "expected"), COUNTED.values(), ids=COUNTED)
+def test_what_costs_is_counted(use, expected):
+    names = ("launches", "uploads", "views", "allocations")
+    assert counted(use) == {name: count for name, count in zip(names, expected, strict=True) if count}
 
 
 WAITING = {
@@ -432,20 +467,13 @@ WAITING = {
 
 @pytest.mark.parametrize("use", WAITING.values(), ids=WAITING)
 def test_waiting_is_counted(use):
-    x = device()
-    cp.reset_counts()
-    use(x)
-    assert cp.counts["syncs"] == 1
+    assert counted(use)["waits"] == 1
 
 
 def test_masks_wait_but_where_does_not():
-    x = device()
-    mask = x > 1
-    cp.reset_counts()
-    cp.where(mask, x, 0)
-    assert cp.counts["syncs"] == 0
-    x[mask] = x[mask]
-    assert cp.counts["syncs"] == 2
+    mask = device() > 1
+    assert "waits" not in counted(lambda x: cp.where(mask, x, 0))
+    assert counted(lambda x: assign(x, mask, x[mask]))["waits"] == 2
 
 
 def test_cuda_is_there():

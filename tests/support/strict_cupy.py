@@ -9,9 +9,16 @@ as a second backend. It refuses what CuPy refuses:
 * names, methods and keywords that CuPy lacks (`block`, `errstate`, `sum(where=)`, `einsum(out=)`, `add(where=)`);
 * lists of numbers as operands, dtypes unknown to CUDA, ufunc methods that CuPy has not written.
 
-Reductions give 0-d device arrays, `x[0]` is a view, `a += b` keeps `a`. `counts` holds the allocations (one for each
-returned array that is no view; temporaries inside a function stay unseen) and the times the host waits for the
-device, functions that do so inside included (`nonzero`, boolean masks, `sliding_window_view`).
+Reductions give 0-d device arrays, `x[0]` is a view, `a += b` keeps `a`. `counts` holds what costs time on a device:
+
+* launches: calls of ufuncs, functions and methods, and assignments, that are not views. Each counts as one, though CuPy
+  may launch several kernels for it. `x[s] += v` is one: CuPy leaves out the assignment of a view to itself;
+* waits of the host for the device, in functions that do so inside, too (`nonzero`, masks, `sliding_window_view`);
+* uploads of host data, a number that becomes an array included;
+* views: arrays over the memory of another, for which the host alone has to work;
+* allocations: a returned array that is no view. Temporaries inside a function stay unseen.
+
+`counting()` has those of a block.
 
 Where CuPy would silently do something slow or undefined, this module raises: NumPy arrays as indices (an upload),
 `sum(host)` (stays on the host), indices out of range (CuPy wraps), `x[i] = v` where an index occurs twice with
@@ -22,6 +29,7 @@ this module does not model say so. Not modelled: time, the order of work on stre
 """
 
 # Imports are underscored: whatever has a public name here is `xp.<name>` to the code under test.
+import contextlib as _contextlib
 import functools as _functools
 import inspect as _inspect
 import pathlib as _pathlib
@@ -33,11 +41,17 @@ import numpy as _np
 
 __version__ = "14.2.0+strict"
 
-counts = {"allocations": 0, "syncs": 0}
+counts = dict.fromkeys(("launches", "waits", "uploads", "views", "allocations"), 0)
 
 
-def reset_counts():
-    counts.update(allocations=0, syncs=0)
+@_contextlib.contextmanager
+def counting():
+    """Yield a dict that holds, when the block ends, what was counted in it."""
+    before, found = counts.copy(), {}
+    try:
+        yield found
+    finally:
+        found.update({name: count - before[name] for name, count in counts.items()})
 
 
 def _read_table(text):
@@ -124,10 +138,18 @@ def _wrap(raw, sources=()):
         raise ValueError(f"Unsupported dtype {raw.dtype}")
     # Live allocations never overlap, so overlapping bounds mean the same allocation: no need to look at elements.
     owner = next((source for source in sources if _np.may_share_memory(raw, source._raw)), None)
-    counts["allocations"] += owner is None
+    counts["allocations" if owner is None else "views"] += 1
     array = object.__new__(ndarray)
     array._raw, array.base = raw, owner if owner is None or owner.base is None else owner.base
     return array
+
+
+def _launched(result, seen, out=None):
+    """Count the call that had this result, unless it only made views, or gave back what it was given."""
+    arrays = [leaf for leaf in _leaves(result) if isinstance(leaf, ndarray)]
+    made = [array for array in arrays if array.base is None and all(array is not one for one in seen)]
+    counts["launches"] += bool(made) or out is not None or (result is None and bool(seen))
+    return result
 
 
 def _refuse_race(stored, wanted):
@@ -158,16 +180,29 @@ def _adapt(name, spec, host):
                 fits = parameter in _NUMBERS or not isinstance(item, (list, tuple, range))
                 if not fits and (parameter not in _ARRAYS or not all(isinstance(one, ndarray) for one in item)):
                     raise TypeError(f"{name}(): {parameter!r} must be made of device arrays, not {type(item)}")
+        return bound.arguments
 
     def call(*args, **kwargs):
         seen = []
         raw_args, raw_kwargs = _lower(args, seen), {key: _lower(value, seen) for key, value in kwargs.items()}
-        check(args, kwargs)
-        counts["syncs"] += syncs and not (name == "where" and len(args) + len(kwargs) > 1)
-        return _lift(host(*raw_args, **raw_kwargs), seen, (bool, int) if name in _DEVICE_SCALARS else ())
+        bound = check(args, kwargs)
+        counts["waits"] += syncs and not (name == "where" and len(args) + len(kwargs) > 1)
+        result = _lift(host(*raw_args, **raw_kwargs), seen, (bool, int) if name in _DEVICE_SCALARS else ())
+        return result if name in ("empty", "empty_like") else _launched(result, seen, bound.get("out"))
 
     call.__name__ = call.__qualname__ = name
     return call
+
+
+def _count_index(index, arrays):
+    """What an index costs by itself: lists are uploaded, and of masks CuPy fetches how many are True."""
+    counts["uploads"] += sum(isinstance(item, list) for item in index)
+    counts["waits"] += any(array.dtype == bool for array in arrays)
+
+
+def _is_same_view(one, other):
+    """Whether two of NumPy's arrays are the same numbers at the same places."""
+    return isinstance(one, _np.ndarray) and one.__array_interface__ == other.__array_interface__
 
 
 class _Ufunc:
@@ -190,6 +225,7 @@ class _Ufunc:
             options["out"] = outs if self.nout > 1 else outs[0]
         if isinstance(self._host, _np.ufunc):  # some are ufuncs in CuPy only: `fix`, `sinc`
             options["casting"] = casting
+        counts["launches"] += 1
         return _lift(self._host(*inputs, **options), seen)
 
     def at(self, a, indices, b=None):
@@ -198,6 +234,7 @@ class _Ufunc:
         if _device(a).dtype not in _SCATTER[self.__name__]:
             dtypes = ", ".join(_SCATTER[self.__name__])
             raise TypeError(f"cupy.{self.__name__}.at only supports {dtypes} as data type")
+        counts["launches"] += 1
         self._host.at(a._raw, _lower(indices, []), _operand(b, []))
 
     def outer(self, A, B, **kwargs):
@@ -311,7 +348,7 @@ class ndarray:
         return _types.SimpleNamespace(**values, owndata=self.base is None)
 
     def get(self, stream=None, order="C", out=None, blocking=True):
-        counts["syncs"] += 1
+        counts["waits"] += 1
         if out is None:
             return _np.array(self._raw, order=order)
         if (out.shape, out.dtype) != (self.shape, self.dtype):
@@ -324,6 +361,7 @@ class ndarray:
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
         if (arr.shape, arr.dtype) != (self.shape, self.dtype) or not self.flags.forc:
             raise ValueError(f"{arr.shape} {arr.dtype} cannot be set to {self.shape} {self.dtype}, contiguous only")
+        counts["uploads"] += 1
         self._raw[...] = arr
 
     def item(self):
@@ -332,20 +370,24 @@ class ndarray:
         return self.get().item()
 
     def fill(self, value):
+        counts["launches"] += 1
         self._raw.fill(_operand(value, []))
 
     def __getitem__(self, index):
         seen = [self]
         index = _lower(index if isinstance(index, tuple) else (index,), seen)
-        counts["syncs"] += any(array.dtype == bool for array in seen[1:])  # CuPy fetches how many are True
+        _count_index(index, seen[1:])
         if not any(item is Ellipsis for item in index):
             index += (Ellipsis,)  # NumPy then returns a 0-d view where it would return a scalar
-        return _lift(self._raw[index], seen)
+        return _launched(_lift(self._raw[index], seen), seen)
 
     def __setitem__(self, index, value):
         seen = []
         index, raw_value = _lower(index, seen), _operand(value, [])
-        counts["syncs"] += any(array.dtype == bool for array in seen)
+        _count_index(index if isinstance(index, tuple) else (index,), seen)
+        if isinstance(value, ndarray) and not seen and _is_same_view(self._raw[index], raw_value):
+            return  # the second half of `x[s] += v`
+        counts["launches"] += 1
         if not seen or not isinstance(value, ndarray):
             self._raw[index] = raw_value
             return
@@ -419,7 +461,9 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
         raise TypeError("device arrays and host values are mixed in one list")
     if True in on_device:
         obj = _lower(obj, seen)
-    return _lift(_np.array(obj, dtype=dtype, copy=copy if seen else True, order=order, ndmin=ndmin), seen)
+    made = _lift(_np.array(obj, dtype=dtype, copy=copy if seen else True, order=order, ndmin=ndmin), seen)
+    counts["uploads"] += not seen
+    return _launched(made, seen) if seen else made
 
 
 def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
@@ -461,7 +505,7 @@ class _Idle:
         pass
 
     def synchronize(self):
-        counts["syncs"] += 1
+        counts["waits"] += 1
 
     def use(self, *args):
         return self
