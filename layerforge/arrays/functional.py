@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..schema.errors import LayerError
+from .awaited import refuse_where
 from .spec import Spec
 
 
@@ -217,11 +218,14 @@ def refuse_labels(labels: Any, bad: Any, why: str, hint: str, word: str = "label
 
     word says what the labels are.
     """
-    if bool(bad.any()):
+
+    def error() -> LayerError:
         first = int(bad.argmax())
         position = ", ".join(str(int(i)) for i in np.unravel_index(first, labels.shape))
         label = int(labels.reshape(-1)[first])
-        raise LayerError(f"{word} {label} at position {position} is {why}", hint=hint, exit_code=3)
+        return LayerError(f"{word} {label} at position {position} is {why}", hint=hint, exit_code=3)
+
+    refuse_where(bad.any(), error)
 
 
 def check_index(xp: Any, index: Any, size: int, what: str) -> None:
