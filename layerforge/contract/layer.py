@@ -32,7 +32,7 @@ from ..arrays.spec import Spec
 from ..schema.errors import LayerError
 from ..schema.params import Declared
 from ..schema.settled import from_within
-from ..schema.synonyms import did_you_mean
+from .assigning import unknown_attribute
 from .declarations import ParamDecl, StateDecl
 from .fillers import as_filler
 from .namespaces import Flags, Grads, Params, Rows, Saved, State
@@ -211,7 +211,7 @@ class Layer(Declared):
         elif "run" not in own or own["run"].tuning is None or _may_have(self, name):
             object.__setattr__(self, name, value)
         else:
-            raise _unknown(self, name)
+            raise unknown_attribute(self, name)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.run.tuning is not None:
@@ -429,32 +429,12 @@ def _written_for_its_forward(cls: type[Layer], method: str) -> bool:
     return writer is not Layer and getattr(writer, "forward", Layer.forward) in (Layer.forward, cls.forward)
 
 
-FOREIGN = {
-    "frozen": "freeze = True keeps its parameters as they are",
-    "requires_grad": "freeze = True keeps its parameters as they are",
-    "trainable": "freeze = True keeps its parameters as they are",
-    "training": 'a phase is named for each pass: net.forward(phase="eval", ...)',
-    "phase": 'a phase is named for each pass: net.forward(phase="eval", ...)',
-    "lr": "the learning rate is the solver's; lr_mult is its factor for this layer",
-    "weight_decay": "weight decay is the solver's; decay_mult is its factor for this layer",
-}
-
-
 def _may_have(layer: Layer, name: str) -> bool:
     """Whether an attribute that a layer in a net does not have yet may be assigned."""
     known = inspect.getattr_static(type(layer), name, None)  # without asking a `Wired`
     settable = hasattr(known, "__set__") and not isinstance(known, property)
     declared = known is not None and not hasattr(Layer, name)  # by a class of the user's, which reads it
     return settable or declared or callable(known) or from_within(layer, depth=3)
-
-
-def _unknown(layer: Layer, name: str) -> LayerError:
-    params = layer.param_decls.keys() | layer.state_decls.keys()
-    known = [*layer.fields, "freeze", "lr_mult", "decay_mult"]
-    held = "params" if name in layer.param_decls else "state"
-    hint = f"net.{held}[{layer.name!r}][{name!r}] has its numbers" if name in params else FOREIGN.get(name)
-    message = f"layer '{layer.name}' ({layer.type_name}) in a net has no attribute '{name}' to assign"
-    return LayerError(message, hint=hint or did_you_mean(name, known) or f"there are: {', '.join(known)}")
 
 
 Layer.framework_names = frozenset(dir(Layer)) | frozenset(vars(Layer.__new__(Layer)))
