@@ -21,6 +21,7 @@ docs/layers_of_your_own.md is the guide; the checks of `layerforge test` prove e
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -189,6 +190,7 @@ class Layer(Declared):
     param_decls: dict[str, ParamDecl]
     state_decls: dict[str, StateDecl]
     memory: Memory
+    constants: dict[str, tuple[Any, Array]]  # by name: what they depend on, and they themselves
 
     framework_names: ClassVar[frozenset[str]] = frozenset()  # filled in below: no hyper-parameter may shadow them
 
@@ -200,7 +202,7 @@ class Layer(Declared):
         self.params, self.grads, self.state, self.needs_param_grad = Params(), Grads(), State(), Flags()
         self.grad_rows, self.carried = Rows(), {}
         self.param_decls, self.state_decls = {}, {}
-        self.memory, self.kept, self.draws = Memory(), None, 0
+        self.memory, self.kept, self.draws, self.constants = Memory(), None, 0, {}
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -380,6 +382,18 @@ class Layer(Declared):
             self.memory.lives[name] = life
         return array
 
+    def constant(self, name: str, of: Any, make: Callable[[], Any] | None = None, dtype: Any = None) -> Array:
+        """Numbers of the host, or lists of them, as an array that is read-only and made once, not in every pass.
+
+        of    what they depend on, such as hyper-parameters and sizes: where that is not what it was they are made anew.
+              Without `make` they are these numbers themselves
+        """
+        key, held = (of, dtype or self.dtype), self.constants.get(name)
+        if held is None or held[0] != key:
+            numbers = of if make is None else make()
+            held = self.constants[name] = (copy.deepcopy(key), self.xp.asarray(numbers, dtype=dtype or self.dtype))
+        return held[1]
+
     def random(self, shape: Sequence[int], *, by_sample: bool = True, **memory: Any) -> Any:
         """Uniform float32 in [0, 1). The first axis counts samples; what a sample gets does not depend on its batch.
 
@@ -457,6 +471,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "carried": (),  # the mapping is the layer's; run clears and fills it
     "param_decls": (),  # by add_param and add_state
     "state_decls": (),
+    "constants": (),
     "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place
     "kept": ("run", "engines"),  # by save; forgotten by whoever recomputes, put back by who replays a script
     "draws": ("engines",),

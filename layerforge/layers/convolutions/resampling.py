@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,10 @@ class Resampling(LinearMap):
 
     def matrices(self, size: Sequence[int], dtype: Any) -> list[Any]:
         """The matrices of all axes, on the device."""
-        return [self.xp.asarray(self.matrix(length, axis).astype(str(dtype))) for axis, length in enumerate(size)]
+        return [
+            self.constant(f"axis {axis}", (length, self.config), partial(self.matrix, length, axis), dtype)
+            for axis, length in enumerate(size)
+        ]
 
     def apply(self, x: Any) -> Any:
         return self.product(self.matrices(x.shape[2:], x.dtype), x)
