@@ -2,4 +2,25 @@
 of exports and imports.
 """
 
-from . import elementwise, linear, shapes  # noqa: F401
+from . import (  # noqa: F401
+    broadcasting,
+    class_losses,
+    convolutions,
+    detection,
+    elementwise,
+    errors,
+    indexing,
+    linear,
+    losses,
+    matrices,
+    metrics,
+    norms,
+    one_operator,
+    plumbing,
+    poolings,
+    reductions,
+    resampling,
+    sequences,
+    shapes,
+    vector_losses,
+)
