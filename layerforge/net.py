@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from . import snapshot
 from .arrays import threads
 from .arrays.backend import Array, Backend, get_backend
 from .config.document import Config
@@ -31,12 +30,13 @@ from .run.advice import Advice
 from .run.counting import Count, Counts, LossPart
 from .run.observer import Observer
 from .run.parameters import Parameters, allocate
-from .run.partial_load import fitting
 from .run.passes import Passes
+from .run.state_dict import StateDict, plain_arrays
 from .run.stored_arrays import stored_arrays, take_over, weights_meta
 from .run.summary import headline, summary
 from .run.turns import Turns, begin_turn, in_turn, reading_in_turn
 from .run.views import Members, Named
+from .run.weights_file import Weights, read_weights, write_weights
 from .schema import registry, user_modules
 from .schema.errors import ConfigError, LayerForgeError, raise_all
 
@@ -434,15 +434,50 @@ class Net(access.Settled):
         mine = dict(stored_arrays(self.parameters, self.state))
         take_over(mine, arrays, self.backend.from_host, source)
 
+    @reading_in_turn
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of parameters and running statistics by the names, and in the layouts, of torch, on the host.
+
+        fc1.weight, bn1.running_mean, layer1.0.conv1.weight: a "/" in a layer's name is a "."; a shared parameter is
+        there under the name of each layer that has it.
+
+        Errors   ConfigError where two layers have one name in this way of writing
+        """
+        return StateDict.of(self).arrays
+
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        *,
+        allow_missing: Iterable[str] = (),
+        rename: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """Take over the state_dict of a model of torch: tensors, of any device and any float type, or arrays.
+
+        allow_missing  as `load` has it; ["*"] is torch's strict=False, and lets also layers of other shapes be
+        rename         {name there: name in this net} of modules with all that is in them ("encoder": "body"), of
+                       arrays ("cls_token": "cls.weight"), or of many ("module.*": "*")
+
+        Returns   in words, what was not taken
+        Errors    those of `load`, and DataError for what holds no real numbers
+        """
+        given = Weights("the state_dict", {}, {}, plain_arrays(state_dict, "the state_dict"))
+        return self._take(given, allow_missing, rename)
+
     def save(self, path: str | Path) -> None:
-        """Write parameters and running statistics to a snapshot file, atomically."""
-        snapshot.write_snapshot(path, self.arrays(), weights_meta(self))
+        """Write parameters and running statistics, atomically: to a snapshot, or for .safetensors as `state_dict` says.
+
+        Errors   DataError where the file cannot be written; ConfigError for .pt and .pth, which are pickles
+        """
+        write_weights(path, self, weights_meta(self))
 
     def load(
         self, path: str | Path, *, allow_missing: Iterable[str] = (), rename: Mapping[str, str] | None = None
     ) -> list[str]:
-        """Read parameters and running statistics from a snapshot or checkpoint, by layer and name.
+        """Read parameters and running statistics, by layer and name.
 
+        path           a snapshot or checkpoint, a .safetensors file, or a .pt or .pth of torch.save, which torch reads
+                       (weights_only): the latter two by torch's names
         allow_missing  patterns (`*`, `?`, `[...]`) of layers that may be missing there, have other shapes, or be there
                        only: these keep the values that they have
         rename         {name in the file: name in this net} of layers ("fc1": "head"), of arrays ("fc1.weight":
@@ -452,8 +487,9 @@ class Net(access.Settled):
         Errors    DataError naming every missing, unexpected and mis-shaped array of other layers; nothing is changed
                   then. ConfigError for a pattern or name that matches nothing
         """
-        arrays, _ = snapshot.read_snapshot(path)
-        mine = self.arrays()
-        chosen, differences = fitting(mine, arrays, str(path), allow_missing, rename)
-        self.load_arrays(mine | chosen, str(path))
+        return self._take(read_weights(path), allow_missing, rename)
+
+    def _take(self, given: Weights, allow_missing: Iterable[str], rename: Mapping[str, str] | None) -> list[str]:
+        chosen, differences = given.fitting(self, allow_missing, rename)
+        self.load_arrays(self.arrays() | chosen, given.file)
         return differences

@@ -1,11 +1,12 @@
-"""Make docs/layers.md, the page of all built-in layers, from what they declare; fill in the tables of docs/textbook.md
-and docs/caffe.md.
+"""Make docs/layers.md, the page of all built-in layers, from what they declare; fill in the tables of docs/textbook.md,
+docs/caffe.md and docs/onnx.md.
 
     python scripts/make_docs.py
 
 tests/layers/test_layer_docs.py fails where the page of layers is not what this script would write,
-tests/test_textbook_page.py where the textbook is not, and tests/test_caffe_page.py where the tables of Caffe's types
-are not. torch's numbers in the textbook are those of tests/golden/textbook.json, which scripts/textbook_torch.py makes.
+tests/test_textbook_page.py where the textbook is not, and tests/test_caffe_page.py and tests/test_onnx_page.py where
+the tables of Caffe's types and of ONNX's operators are not. torch's numbers in the textbook are those of
+tests/golden/textbook.json, which scripts/textbook_torch.py makes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support import caffe_page, textbook
+from support import caffe_page, onnx_page, textbook
 
 from layerforge.cli.layers_command import common_keys, headline, layer_example, parameters
 from layerforge.contract.layer import Layer
@@ -116,8 +117,21 @@ def page_of_caffe() -> str:
     return caffe_page.filled(caffe_page.PAGE.read_text(encoding="utf-8"))
 
 
+def page_of_onnx() -> str:
+    """The page on ONNX with its table filled in."""
+    return onnx_page.filled(onnx_page.PAGE.read_text(encoding="utf-8"))
+
+
+PAGES = (
+    (PAGE, page),
+    (textbook.PAGE, textbook_page),
+    (caffe_page.PAGE, page_of_caffe),
+    (onnx_page.PAGE, page_of_onnx),
+)
+
+
 def main() -> None:
-    for path, make in ((PAGE, page), (textbook.PAGE, textbook_page), (caffe_page.PAGE, page_of_caffe)):
+    for path, make in PAGES:
         text = make()
         path.write_text(text, encoding="utf-8", newline="\n")
         print(f"{path.name}: {len(text.splitlines())} lines")

@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("target", metavar="RUN|CONFIG", help="a run's folder, or a YAML file together with --weights")
     parser.add_argument("assignments", nargs="*", default=[], metavar="KEY=VALUE", help="overrides, as for train")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same; may be repeated")
-    parser.add_argument("--weights", metavar="FILE", help="a snapshot or checkpoint; by default the run's best")
+    parser.add_argument("--weights", metavar="FILE", help="a file of weights or a run; by default the run's best")
     parser.add_argument("--data", default="val", choices=("train", "val", "test"), help="which data (default val)")
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
     add_json_option(parser)

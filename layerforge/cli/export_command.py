@@ -12,7 +12,10 @@ from typing import Any
 from . import formats
 
 FORMATS = {
+    "onnx": ("export_onnx", "a .onnx file, for ONNX Runtime and what else reads ONNX"),
+    "safetensors": ("export_safetensors", "weights under the names of torch's state_dict, in a .safetensors file"),
     "caffe": ("export_caffe", "a .prototxt and a .caffemodel, of a net that was imported from Caffe"),
+    "python": ("export_python", "one readable Python file that needs NumPy alone, and its arrays"),
 }
 
 

@@ -18,12 +18,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_json_option, positive
-from .output import print_json
-from .terminal import note
+from .arguments import add_json_option
+from .exchange import add_folder_option, add_input_option, demand_new, tell_import
 
 if TYPE_CHECKING:
-    from ..interop.caffe.against import Comparison
     from ..interop.caffe.model import Model
     from ..interop.caffe.solver import SolverDefinition
 
@@ -39,7 +37,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("definition", metavar="NET", help="a .prototxt, or a .caffemodel with the definition inside")
     words = "a .caffemodel or .caffemodel.h5 (default: those that the solver names)"
     parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help=words)
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
+    add_folder_option(parser)
     parser.add_argument("--solver", metavar="FILE", help="a solver.prototxt, for train.yaml")
     words = "a .solverstate or .solverstate.h5 to go on from: state.h5; needs --solver"
     parser.add_argument("--state", metavar="FILE", help=words)
@@ -49,8 +47,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--stage", action="append", default=[], metavar="NAME", help=words)
     words = "the level that rules of layers ask for (default 0; train.yaml: that of the solver, or of the net)"
     parser.add_argument("--level", type=int, metavar="N", help=words)
-    words = "the shape of an input, such as data=1,3,224,224; may be repeated"
-    parser.add_argument("--input", action="append", default=[], type=shaped, metavar="NAME=SHAPE", help=words)
+    add_input_option(parser, "data=1,3,224,224")
     words = "a folder that files which the definition names may be in, beside its own"
     parser.add_argument("--data-root", metavar="DIR", help=words)
     words = "a Python file that registers layers for those of type Python; may be repeated"
@@ -68,15 +65,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_json_option(parser)
     parser.set_defaults(run=run)
     return parser
-
-
-def shaped(text: str) -> tuple[str, tuple[int, ...]]:
-    """An argument NAME=1,3,224,224."""
-    name, found, shape = text.partition("=")
-    with contextlib.suppress(argparse.ArgumentTypeError):
-        if name and found:
-            return name, tuple(positive(length.strip()) for length in shape.split(","))
-    raise argparse.ArgumentTypeError(f"must be NAME=1,3,224,224, got '{text}'")
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -133,8 +121,7 @@ def run(args: argparse.Namespace) -> int:
         compared = opencv.against_opencv(model)
     parts = {"training": learning, "preprocessing": images, "compared": compared, "imports": args.imports}
     writing.write_folder(model, folder, more, **parts)
-    _tell(args, model, folder, compared)
-    return 0 if compared is None or compared.equal else 1
+    return tell_import(args, model.report, folder, compared)
 
 
 def _demand(args: argparse.Namespace, folder: Path) -> None:
@@ -142,9 +129,7 @@ def _demand(args: argparse.Namespace, folder: Path) -> None:
     from ..interop.caffe.opencv import demand_opencv
     from ..schema.errors import ConfigError
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "is not empty" if folder.is_dir() else "is no folder"
-        raise ConfigError(f"{folder} {what}", hint="name a new folder with -o")
+    demand_new(folder)
     if args.reference and not args.check:
         raise ConfigError("--reference is what --check compares with", hint="add --check")
     if args.state and not args.solver:
@@ -215,31 +200,3 @@ def _solver(args: argparse.Namespace) -> Any:
     from ..interop.caffe.solver import read_solver
 
     return None if args.solver is None else read_solver(args.solver)
-
-
-def _tell(args: argparse.Namespace, model: Model, folder: Path, compared: Comparison | None) -> None:
-    """What was written, and what it is worth."""
-    files = sorted(path.name for path in folder.iterdir())
-    if args.json:
-        made = {"folder": str(folder), "files": files, "fidelity": model.report.plain()}
-        print_json(made if compared is None else {**made, "check": compared.plain})
-        return
-    print(f"{folder}: {', '.join(files)}")
-    print(model.report.summary())
-    for text in () if args.quiet else model.report.notes:
-        note(text)
-    if compared is not None:
-        for line in table(compared):
-            print(line)
-
-
-def table(compared: Comparison) -> list[str]:
-    """The result of --check for people."""
-    from .net_table import align
-
-    rows = [("layer", "largest difference", "")]
-    for row in compared.rows:
-        number = "" if row.largest != row.largest else f"{row.largest:.1e}"
-        rows.append((f"{row.tag}/{row.name}" if row.tag else row.name, number, row.verdict))
-    measure = "differences are shares of the largest number"
-    return ["", *align(rows), f"{compared.result}, compared with {compared.against}; {measure}"]

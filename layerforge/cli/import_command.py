@@ -8,6 +8,7 @@ from typing import Any
 from . import formats
 
 FORMATS = {
+    "onnx": ("import_onnx", "a .onnx file, as torch, Keras and scikit-learn write them"),
     "caffe": ("import_caffe", "a .prototxt, with a .caffemodel or .caffemodel.h5"),
 }
 

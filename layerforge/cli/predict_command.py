@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--blob", help="the blob to write; by default the scores that the loss reads")
     words = "the net's input that the files are for (default: all that the blob needs)"
     parser.add_argument("--input", metavar="NAME", help=words)
-    parser.add_argument("--weights", metavar="FILE", help="a snapshot or checkpoint; by default the run's best")
+    parser.add_argument("--weights", metavar="FILE", help="a file of weights or a run; by default the run's best")
     parser.add_argument("--batch-size", type=positive, default=500, metavar="N", help="samples at a time (default 500)")
     parser.add_argument("--describe", action="store_true", help="say what the net takes and gives, and predict nothing")
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")

@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--top-k", type=positive, metavar="K", help="draw from the K best tokens only")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="another seed writes another text (default 0)")
     parser.add_argument("-o", "--output", type=output_file, metavar="FILE", help="a file for the text; else stdout")
-    parser.add_argument("--weights", metavar="FILE", help="a snapshot or checkpoint; by default the run's best")
+    parser.add_argument("--weights", metavar="FILE", help="a file of weights or a run; by default the run's best")
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
     parser.set_defaults(run=run)
     return parser

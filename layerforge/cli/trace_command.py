@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_config_arguments(parser)
     words = "the file to write, such as trace.h5"
     parser.add_argument("-o", "--output", type=output_file, required=True, metavar="FILE", help=words)
-    parser.add_argument("--weights", metavar="FILE", help="a snapshot or run to take the weights from")
+    parser.add_argument("--weights", metavar="FILE", help="a file of weights or a run to take them from")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of parameters and blobs (dtype)")
     parser.add_argument("--backend", choices=("numpy", "cupy"), help="where arrays live (backend)")
     parser.add_argument("--against", choices=("torch",), help="what torch computes of the same net and batch instead")

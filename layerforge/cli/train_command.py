@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="go on with the newest run of that name, or with the RUN")
     start.add_argument("--resume-from", metavar="PATH", help="go on from this run or checkpoint")
-    start.add_argument("--init-weights", metavar="FILE", help="a new run from the weights of a snapshot")
+    start.add_argument("--init-weights", metavar="FILE", help="a new run from the weights of a file or a run")
     words = "a layer that the weights may lack or not fit, as a name or a pattern; may be repeated"
     parser.add_argument("--allow-missing", metavar="PATTERN", action="append", default=[], help=words)
     words = "cross-validation: a run for each of K parts of the training data (data.split says how they are made)"

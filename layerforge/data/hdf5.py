@@ -25,6 +25,7 @@ from .hdf5_list import RolesRule, in_role, is_list, listed
 from .hdf5_stream import Child, Stored, StreamedDataset
 from .npz import chosen, input_name, spec_of
 from .reader import Reader
+from .reading_process import fill
 from .source import Source
 from .streaming import is_streamed
 
@@ -263,14 +264,6 @@ def demand_stored(path: str, names: list[str], small: int) -> int:
         listed = ", ".join(f"'{name}'" for name in names[:5])
         raise file_error(path, f"{listed} should have {count} bytes, but only {stored} are stored", REMEDY)
     return count
-
-
-def fill(stream: Any, array: np.ndarray) -> bool:
-    """Read an array's bytes from a stream; whether there were enough."""
-    view, done = array.reshape(-1).view(np.uint8).data, 0
-    while done < len(view) and (got := stream.readinto(view[done:])):
-        done += got
-    return done == len(view)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Run as a program in a process of its own: read a foreign HDF5 file, with limits on time and memory.
 
 The HDF5 library can loop for ever on damaged files, and takes memory as their headers say; here that ends this process
-and not the training. It imports nothing of the framework.
+and not the training. It imports nothing of the framework but the limits.
 
     describe FILE...             a line of JSON each: {"arrays": {name: [shape, dtype, stored bytes, rows of a chunk]},
                                  "refused": {name: why}}
@@ -19,13 +19,18 @@ import io
 import json
 import math
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
-DESCRIBE_SECONDS = 4
+if not __package__:  # run as a program, perhaps where the package is not installed
+    sys.path.append(str(Path(__file__).parents[2]))
+
+from layerforge.schema.process_limits import START_SECONDS, Unreadable, more_time, no_alarm, one_thread
+from layerforge.schema.process_limits import limit as limit_process
+
 MEMORY = 1 << 30  # of address space, beyond that of the libraries
 MOST_OBJECTS = 10_000
 MOST_NAMES = 1 << 20  # characters of all paths together
@@ -39,10 +44,6 @@ LONGEST_TEXT = 1 << 16  # bytes
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError, NotImplementedError)
 
 
-class Unreadable(Exception):
-    """A file that cannot be read, and why."""
-
-
 @contextmanager
 def library() -> Iterator[None]:
     """Turn what the HDF5 library raises into Unreadable. Around calls of the library only."""
@@ -53,32 +54,12 @@ def library() -> Iterator[None]:
 
 
 def limit(seconds: int) -> None:
-    """Load the libraries; then let the system end this process when it uses more processor time or memory.
-
-    On a machine that is busy, or a disk that is slow, it may take somewhat longer by the clock.
-    """
-    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # threads take address space
+    """Load the libraries; then let the system end this process when it uses more processor time or memory."""
+    one_thread()
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # a file must not choose libraries to be loaded
     import h5py  # noqa: F401
 
-    if hasattr(signal, "SIGALRM"):
-        signal.alarm(7 + 20 * (seconds - DESCRIBE_SECONDS))  # unlike Python's handlers it ends loops of libhdf5 too
-    try:
-        import resource
-
-        with open("/proc/self/statm") as file:
-            taken = int(file.read().split()[0]) * resource.getpagesize()
-    except ImportError:  # Windows
-        return
-    except OSError:  # macOS does not limit address space
-        taken = 0
-    for kind, value in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, taken + MEMORY)):
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        try:
-            resource.setrlimit(kind, (value, hard))
-        except (ValueError, OSError):
-            continue
+    limit_process(seconds, MEMORY)
 
 
 def stepwise(items: Any) -> Iterator[Any]:
@@ -229,21 +210,7 @@ def serve(requests: Any, out: Any) -> None:
                 raise Unreadable(f"'{name}' changed while it was read")
             out.write(content)
             out.flush()
-            if hasattr(signal, "SIGALRM"):
-                signal.alarm(0)  # the next request may take its time
-
-
-def more_time(seconds: int) -> None:
-    """Let the system end this process when it uses so much more processor time than until now."""
-    if hasattr(signal, "SIGALRM"):
-        signal.alarm(7 + 20 * seconds)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    used, hard = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)[1]
-    value = int(used.ru_utime + used.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+            no_alarm()
 
 
 def snapshot(content: bytes) -> dict[str, Any]:
@@ -290,20 +257,20 @@ def main(arguments: list[str]) -> int:
     command, *rest = arguments
     try:
         if command == "describe":
-            limit(DESCRIBE_SECONDS)
+            limit(START_SECONDS)
             for number, path in enumerate(rest):
                 if number:
-                    more_time(DESCRIBE_SECONDS)
+                    more_time(START_SECONDS)
                 print(json.dumps(describe(path)), flush=True)
         elif command == "text":
-            limit(DESCRIBE_SECONDS)
+            limit(START_SECONDS)
             print(json.dumps(text(rest[0], rest[1])))
         elif command == "snapshot":
             content = sys.stdin.buffer.read()
-            limit(DESCRIBE_SECONDS)
+            limit(START_SECONDS)
             print(json.dumps(snapshot(content)))
         elif command == "serve":
-            limit(DESCRIBE_SECONDS)
+            limit(START_SECONDS)
             serve(sys.stdin.buffer, sys.stdout.buffer)
         else:
             limit(int(rest[0]))

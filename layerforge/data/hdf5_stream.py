@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..arrays.spec import Spec
 from .hdf5_list import in_role
+from .reading_process import ReadingProcess, fill
 from .source import check_array
 from .streaming import Chunked
 
@@ -64,17 +59,11 @@ class StreamedDataset(Chunked):
         return in_role(owner, array, self.spec, start - begin).astype(self.dtype, copy=False)
 
 
-class Child:
-    """The reading process (hdf5_child.py). It ends with whoever has it."""
+class Child(ReadingProcess):
+    """The reading process (hdf5_child.py)."""
 
     def __init__(self) -> None:
-        program = Path(__file__).with_name("hdf5_child.py")
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", str(program), "serve"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-        )  # fmt: skip
-        self.end = weakref.finalize(self, end, self.process, self.errors)
+        super().__init__(Path(__file__).with_name("hdf5_child.py"), "serve")
 
     def fill(self, array: np.ndarray, path: str, name: str, start: int = 0) -> None:
         """Read rows of a dataset into an array, some at a time.
@@ -88,29 +77,12 @@ class Child:
             self._fill(array[first : first + rows], path, name, start + first)
 
     def _fill(self, array: np.ndarray, path: str, name: str, start: int) -> None:
-        from .hdf5 import failure, fill
+        from .hdf5 import failure
 
-        stdin, stdout = self.process.stdin, self.process.stdout
-        assert stdin is not None and stdout is not None
         try:
-            request = [path, name, start, start + len(array), array.nbytes, SECONDS]
-            stdin.write((json.dumps(request) + "\n").encode())
-            stdin.flush()
-            whole = fill(stdout, array)
+            whole = fill(self.ask([path, name, start, start + len(array), array.nbytes, SECONDS]), array)
         except BrokenPipeError:
             whole = False
         if not whole:
-            stdin.close()
-            code = self.process.wait()
-            self.errors.seek(0)
-            text = self.errors.read().decode(errors="replace")
+            code, text = self.ending()
             raise failure(path, code, text or "it changed while it was read")
-
-
-def end(process: subprocess.Popen[bytes], errors: Any) -> None:
-    """Let the process go, and its files."""
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
-    process.wait()
-    errors.close()

@@ -30,6 +30,7 @@ from ..data.transform import InputTransform
 from ..graph.uses import uses_of
 from ..inference.trained import transform_of
 from ..net import Net
+from ..run.weights_file import read_weights
 from ..schema.errors import ConfigError, DataError
 from ..training.environment import environment
 from ..training.rundir import weights_of
@@ -61,7 +62,7 @@ def trace(config: Config, *, weights: str | Path | None = None, reference: Refer
     """One step of the net of a configuration: forward and backward in train, no update.
 
     The batch is the first that training would see; without a data section it is random. Start values are those of
-    training, or `weights`, a snapshot or run. With a `reference`, that makes the step instead.
+    training, or `weights`, a file of weights or a run. With a `reference`, that makes the step instead.
 
     Errors   ConfigError, DataError, BackendError; LayerForgeError where the reference lacks a layer
     """
@@ -69,9 +70,9 @@ def trace(config: Config, *, weights: str | Path | None = None, reference: Refer
     described, transform = "start values", None
     if weights is not None:
         file = weights_of(weights)
-        arrays, meta = snapshot.read_snapshot(file)
-        net.load_arrays(arrays, str(file))
-        described, transform = str(file), transform_of(arrays, meta, str(file))
+        given = read_weights(file)
+        net.load_arrays(given.whole(net), str(file))
+        described, transform = str(file), transform_of(given.arrays, given.meta, str(file))
     if reference is not None:
         _demand_all(net, reference)
     inputs, batch, samples = first_batch(net, config, transform)

@@ -17,6 +17,11 @@ from ..schema.locations import place_of
 from ..schema.params import Declared, param
 from ..schema.synonyms import did_you_mean
 
+DTYPES = (
+    "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "int", "uint",
+    "float64", "float32", "float16", "float", "bool",
+)  # fmt: skip
+
 
 class InputSection(Declared):
     """An input of a net that has no data section."""
@@ -29,6 +34,9 @@ class InputSection(Declared):
     )
 
     def validate(self) -> None:
+        if self.dtype is not None and self.dtype not in DTYPES:
+            hint = did_you_mean(self.dtype, DTYPES) or f"one of {', '.join(DTYPES)}"
+            raise ConfigError(f"dtype '{self.dtype}' is no type of numbers", hint=hint)
         if self.sparse and (len(self.shape) != 2 or Spec((), self.dtype or "").role != "real"):
             raise ConfigError("a sparse input has two axes, [N, D], and real numbers", hint="remove sparse")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .. import snapshot
 from ..config.document import Config
 from ..config.yaml_dump import dump_yaml
 from ..graph.signature import Signature
+from ..run.weights_file import write_weights
 from ..schema.errors import DataError
 from ..training.checkpoints import TRANSFORM
 from .trained import NET, WEIGHTS, Trained
@@ -20,21 +23,35 @@ OF_TRAINING = ("data", "solver", "train", "checkpoint")  # sections that a train
 
 def save_model(trained: Trained, folder: Path) -> Path:
     """Write the folder. Errors   DataError where it cannot be written"""
-    signature, transform = _whole(trained), trained.transform
     files = _named_files(trained.net.config.imports)
-    text = dump_yaml({**_tree(trained, signature), **({"import": list(files)} if files else {})})
-    meta: dict[str, Any] = {"kind": "weights", "config": text, "signature": signature.plain}
-    arrays = trained.net.arrays()
-    if transform is not None:
-        meta["kinds"] = {name: kind.plain for name, kind in transform.kinds.items()}
-        arrays |= {TRANSFORM + name: array for name, array in transform.state().items()}
+    text, meta, constants = _described(trained, list(files))
     with snapshot.writing(folder, "choose another place"):
         folder.mkdir(parents=True, exist_ok=True)
     for name, path in files.items():
         snapshot.atomic_write(folder / name, _content(path))
-    snapshot.write_snapshot(folder / WEIGHTS, arrays, meta)
+    write_weights(folder / WEIGHTS, trained.net, meta, constants)
     snapshot.atomic_write(folder / NET, text.encode())
     return folder
+
+
+def save_weights(trained: Trained, path: Path) -> None:
+    """Write one file, as its suffix says: the weights, and all that `open_trained` needs but for imported Python files.
+
+    Errors   those of `write_weights`
+    """
+    _, meta, constants = _described(trained, trained.net.config.imports)
+    write_weights(path, trained.net, meta, constants)
+
+
+def _described(trained: Trained, imports: Sequence[str]) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+    """The net's configuration, what a file of its weights says of it, and the constants of its input transform."""
+    signature, transform = _whole(trained), trained.transform
+    text = dump_yaml({**_tree(trained, signature), **({"import": list(imports)} if imports else {})})
+    meta: dict[str, Any] = {"kind": "weights", "config": text, "signature": signature.plain}
+    if transform is None:
+        return text, meta, {}
+    meta["kinds"] = {name: kind.plain for name, kind in transform.kinds.items()}
+    return text, meta, {TRANSFORM + name: array for name, array in transform.state().items()}
 
 
 def _whole(trained: Trained) -> Signature:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import snapshot
 from ..arrays.backend import Backend
 from ..config.document import Config
 from ..config.text_file import read_text
@@ -31,6 +30,7 @@ from ..data.transform import InputTransform
 from ..graph.signature import Signature, signature_of
 from ..graph.uses import uses_of
 from ..net import Net
+from ..run.weights_file import read_weights
 from ..schema import user_modules
 from ..schema.errors import ConfigError, DataError
 from ..schema.locations import PlacedDict
@@ -147,7 +147,7 @@ def open_trained(
     """The trained net of a run (its best checkpoint), a checkpoint, a file of weights, or a folder of `Model.save`.
 
     overrides   texts such as "data.val.path=new.csv", for a run or a configuration
-    weights     a snapshot or a run whose weights are taken, also for a configuration that is no run
+    weights     a file of weights or a run whose weights are taken, also for a configuration that is no run
 
     Errors   DataError for a file that is damaged, or does not say what its net is; ConfigError for what is nothing of
              these, and for one that would run Python files without `allow_import`
@@ -167,7 +167,8 @@ def open_trained(
     if whole and weights is None and not (folder / WEIGHTS).exists():
         raise _without_weights(folder)
     file = weights_of(weights or (folder / WEIGHTS if whole else run.path if run is not None else folder))
-    arrays, meta = snapshot.read_snapshot(file)
+    given = read_weights(file)
+    meta = given.meta
     name = str(folder / NET) if whole else f"{file} (config)"
     text = read_text(folder / NET) if whole else meta.get("config") if config is None else dump_yaml(config.resolved())
     if not isinstance(text, str):
@@ -182,8 +183,8 @@ def open_trained(
     own = _config(tree, name, signature)
     with _needing_data(file, signature):
         net = Net(own, keep="none", backend=backend)
-    net.load_arrays(arrays, str(file))
-    transform = transform_of(arrays, meta, str(file))
+    net.load_arrays(given.whole(net), str(file))
+    transform = transform_of(given.arrays, meta, str(file))
     if signature is not None and signature.reader is not None:
         reader: Reader | None = reader_of(signature.reader, str(file))
     elif tree.get("data") is None:

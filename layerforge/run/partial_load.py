@@ -16,20 +16,31 @@ KINDS = ("params", "state")
 
 
 class Words:
-    """What a caller calls the two choices: keywords of Python, or flags of a command line."""
+    """What a caller calls the two choices: keywords of Python, or flags of a command line; without `allow` neither is
+    offered.
+    """
 
     def __init__(self, allow: str, rename: str, allowing: str) -> None:
         self.allow, self.rename, self.allowing = allow, rename, allowing
 
     def allowed(self, layers: Iterable[str]) -> str:
         """How one says that these layers need not fit."""
+        if not self.allow:
+            return ""
         separator = " " if self.allowing else ", "
         listed = separator.join(f"{self.allowing}'{layer}'" for layer in layers)
         return listed if self.allowing else f"{self.allow}=[{listed}]"
 
+    def renamed(self, old: str, new: str) -> str:
+        """How one says that something has another name."""
+        if not self.rename:
+            return f"'{old}' there is '{new}' here"
+        return f"{self.rename} '{old}={new}'" if self.allowing else f"{self.rename}={{'{old}': '{new}'}}"
+
 
 PYTHON = Words("allow_missing", "rename", "")
 FLAGS = Words("--allow-missing", "--rename", "--allow-missing ")
+WHOLE = Words("", "", "")  # all of it or an error
 
 
 def fitting(
@@ -57,7 +68,7 @@ def fitting(
     if not theirs and mine:
         raise ConfigError(f"{source} holds no weights", hint="give a checkpoint, a run or a file of net.save()")
     theirs = _renamed(theirs, rename or {}, mine, words)
-    free = _matching(allow_missing, {_layer(name) for name in [*mine, *theirs]}, words)
+    free = matching(allow_missing, {_layer(name) for name in [*mine, *theirs]}, words)
     differences = _differences(mine, theirs)
     wrong = {name: text for name, text in differences.items() if _layer(name) not in free}
     if wrong:
@@ -134,7 +145,8 @@ def _demand_names(old: str, new: str, theirs: Mapping[str, np.ndarray], mine: Ma
         raise ConfigError(f"{words.rename}: the net has nothing that is called '{new}'", hint=hint)
 
 
-def _matching(patterns: Iterable[str], layers: Iterable[str], words: Words) -> set[str]:
+def matching(patterns: Iterable[str], layers: Iterable[str], words: Words) -> set[str]:
+    """The layers that the patterns match. ConfigError for a pattern that matches none"""
     if isinstance(patterns, str):
         raise ConfigError(f"{words.allow} is a list of patterns, got '{patterns}'", hint=f"['{patterns}']")
     found: set[str] = set()

@@ -5,27 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .. import snapshot
 from ..net import Net
-from ..run.partial_load import FLAGS, fitting
+from ..run.partial_load import FLAGS
+from ..run.weights_file import read_weights
 from .rundir import weights_of
 
 
 def init_weights(
     net: Net, path: str | Path, allow_missing: Iterable[str] = (), rename: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Take parameters and running statistics from a snapshot or run; return what is to be said about it, as lines.
+    """Take parameters and running statistics from a file of weights or a run; return what is to be said, as lines.
 
     allow_missing, rename   as `Net.load` has them; a layer that is not taken starts as it would without the file
 
     Errors   those of `Net.load`
     """
     file = weights_of(path)
-    arrays, meta = snapshot.read_snapshot(file)
-    mine = net.arrays()
-    chosen, differences = fitting(mine, arrays, str(file), allow_missing, rename, FLAGS)
-    net.load_arrays(mine | chosen, str(file))
-    return _remarks(file, meta, differences)
+    given = read_weights(file)
+    chosen, differences = given.fitting(net, allow_missing, rename, FLAGS)
+    net.load_arrays(net.arrays() | chosen, str(file))
+    return _remarks(file, given.meta, differences)
 
 
 def _remarks(file: Path, meta: Mapping[str, object], differences: Iterable[str]) -> list[str]:

@@ -40,6 +40,8 @@ from layerforge.training.resume import demand_checkpoint
 from layerforge.training.rundir import read_metrics
 
 from . import caffe_files as caffe
+from . import onnx_files as onnx
+from . import weights_files as weights
 from .image_files import WORDS as IMAGE_WORDS
 from .image_files import image_files
 from .models import MODEL_WORDS, from_model, model_files, read_model, to_model
@@ -526,6 +528,14 @@ FORMATS: dict[str, Callable[[], Format]] = {
     ),
     "snapshot": lambda: Format(golden(2), read_checkpoint, JSON_WORDS, (from_snapshot, to_snapshot)),
     "model": lambda: Format(model_files(), read_model, MODEL_WORDS, (from_model, to_model)),
+    "safetensors": lambda: Format(
+        weights.safetensors_files(),
+        weights.read_safetensors_file,
+        weights.WORDS,
+        (weights.header_of, weights.with_header),
+        name=weights.NAME,
+        **weights.LIMITS,
+    ),
     "snapshot1": lambda: Format(
         golden(1), read_old_snapshot, JSON_WORDS, (from_snapshot, to_snapshot), front=read_checkpoint
     ),
@@ -538,6 +548,9 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "caffemodel": lambda: Format(caffe.models(), caffe.read_caffemodel, caffe.BINARY_WORDS, **caffe.LIMITS),
     "solverstate": lambda: Format(caffe.states(), caffe.read_solverstate, caffe.BINARY_WORDS, **caffe.LIMITS),
     "binaryproto": lambda: Format(caffe.means(), caffe.read_binaryproto, caffe.BINARY_WORDS, **caffe.LIMITS),
+    "onnx": lambda: Format(
+        onnx.models(), onnx.Reader(), onnx.WORDS, (onnx.same, onnx.spoilt), name="m.onnx", needs="onnx", **onnx.LIMITS
+    ),
     "caffe_h5": lambda: Format(
         caffe.hdf5_files(), caffe.read_hdf5, (b"OHDR", b"TREE", b"SNOD", b"HEAP"), front=caffe.read_front
     ),

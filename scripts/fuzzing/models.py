@@ -84,7 +84,7 @@ def to_model(rng: random.Random, good: bytes, content: bytes) -> bytes:
         wrong = {name: meta[name] for name in TEXTS}
         for _ in range(rng.choice((1, 1, 1, 2, 4))):
             name = rng.choice(TEXTS[:2])
-            wrong[name] = _changed(rng, wrong[name])
+            wrong[name] = changed(rng, wrong[name])
         texts = {name: json.dumps(value).encode() for name, value in wrong.items()}
     chosen = {snapshot.META + name: np.array(text or b" ") for name, text in texts.items()}
     rest = {name: value for name, value in meta.items() if name not in texts and name != "format"}
@@ -98,7 +98,7 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def _changed(rng: random.Random, value: Any) -> Any:
+def changed(rng: random.Random, value: Any) -> Any:
     """A value with one of its parts replaced, taken out, doubled or exchanged with another."""
     places = list(_places(value))
     if not places or rng.random() < 0.02:

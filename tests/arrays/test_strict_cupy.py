@@ -200,6 +200,21 @@ REFUSED = {
         ValueError,
         lambda x, i: cp.put_along_axis(x[0], cp.asarray([1, 1]), cp.asarray([1.0, 2.0]), 0),
     ),
+    "copy onto a part of itself": (ValueError, lambda x, i: assign(x[0], slice(1, None), x[0, :-1])),
+    "copy of a row onto rows": (ValueError, lambda x, i: assign(x, ..., x[0])),
+    "copyto a part of itself": (ValueError, lambda x, i: cp.copyto(x[:, 1:], x[:, :-1])),
+    "copy at places onto itself": (ValueError, lambda x, i: assign(x, cp.asarray([1, 0]), x)),
+    "NaN as an integer": (ValueError, lambda x, i: (x / x).astype(int)),
+    "infinity as an integer": (ValueError, lambda x, i: assign(i, 0, 1 / x[0, 0])),
+    "a negative number without a sign": (ValueError, lambda x, i: (-x).astype(cp.uint8)),
+    "a number out of range": (ValueError, lambda x, i: (x + 2**31).astype(cp.int32)),
+    "copyto integers": (ValueError, lambda x, i: cp.copyto(i, x[0, :2] / 0, casting="unsafe")),
+    "shift by all bits": (ValueError, lambda x, i: i << 64),
+    "shift by less than none": (ValueError, lambda x, i: i >> (i - 1)),
+    "integers by 0": (ValueError, lambda x, i: i // (i - i)),
+    "mergesort": (ValueError, lambda x, i: cp.argsort(x, kind="mergesort")),
+    "quicksort in place": (ValueError, lambda x, i: x.sort(kind="quicksort")),
+    "two masks": (NotImplementedError, lambda x, i: x[x[:, 0] > 1, x[0] > 1]),
     "broadcast view written": (ValueError, lambda x, i: assign(cp.broadcast_to(x, (2, 2, 3)), 0, 0)),
     "writeable windows": (ValueError, lambda x, i: assign(WINDOWS(x, (1, 1)), 0, 0)),
     "np.block": (TypeError, lambda x, i: np.block([x])),
@@ -245,6 +260,75 @@ ORDINARY = {  # the same expression on both sides, with `p` the module
     "outer": lambda p, x, i: p.multiply.outer(x[0], x[1]),
     "numpy functions": lambda p, x, i: np.exp(np.sum(np.concatenate([x, x]), axis=0)),
 }
+
+# What NumPy raises, and CuPy answers.
+ANSWERED = {
+    "index beyond the end": (lambda x, i: x[:, i + 2], [[2, 0], [5, 3]]),
+    "index before the beginning": (lambda x, i: x[..., i - 7], [[2, 0], [5, 3]]),
+    "list of indices": (lambda x, i: x[[5]], [[3, 4, 5]]),
+    "index behind a new axis": (lambda x, i: x[None, 0, i + 2], [[2, 0]]),
+    "index behind a mask": (lambda x, i: x[x[:, 0] > 1, i + 2], [5, 3]),
+    "take": (lambda x, i: x.take(i + 2, axis=1), [[2, 0], [5, 3]]),
+    "take of numbers in a row": (lambda x, i: cp.take(x, i + 5), [5, 0]),
+    "take_along_axis": (lambda x, i: cp.take_along_axis(x, i[None] + 2, axis=1), [[2, 0], [5, 3]]),
+    "assignment": (lambda x, i: assigned(x, i + 2, 9), [[9, 9, 9], [9, 9, 9]]),
+    "add.at": (lambda x, i: added(x, i + 1, 1), [[1, 2, 3], [4, 5, 6]]),
+    "put_along_axis": (lambda x, i: put(x, i[:, None] + 3, 9), [[9, 1, 2], [3, 9, 5]]),
+    "inverse of a singular matrix": (lambda x, i: cp.linalg.inv(cp.ones((2, 2))), np.full((2, 2), np.nan)),
+    "inverse, one of two singular": (lambda x, i: cp.linalg.inv(squares(x))[1], [[1, 0], [0, 1]]),
+    "the other": (lambda x, i: cp.linalg.inv(squares(x))[0], np.full((2, 2), np.nan)),
+    "solution of a singular system": (lambda x, i: cp.linalg.solve(squares(x), squares(x))[0], np.full((2, 2), np.nan)),
+    "factor of a negative matrix": (lambda x, i: cp.linalg.cholesky(-cp.eye(2)), np.full((2, 2), np.nan)),
+    "division by zero, whatever errstate says": (lambda x, i: strictly(lambda: 1 / (x[0] * 0)), [np.inf] * 3),
+    "overflow of a function": (lambda x, i: strictly(lambda: cp.sum(x * 3e38)), np.inf),
+}
+
+
+def assigned(array, index, value):
+    array[index] = value
+    return array
+
+
+def added(array, index, value):
+    cp.add.at(array, index, value)
+    return array
+
+
+def put(array, index, value):
+    cp.put_along_axis(array, index, value, 1)
+    return array
+
+
+def squares(x):
+    """A singular matrix, and the identity."""
+    return cp.stack([cp.ones((2, 2)), cp.eye(2)])
+
+
+def strictly(compute):
+    with np.errstate(all="raise"):
+        return compute()
+
+
+@pytest.mark.parametrize(("use", "expected"), ANSWERED.values(), ids=ANSWERED)
+def test_what_cupy_answers_where_numpy_raises(use, expected):
+    same(use(device(), cp.asarray([0, 1])), expected)
+
+
+def test_what_both_refuse():
+    x = device()
+    with pytest.raises(IndexError):  # a number, not an array of them
+        x[2]
+    with pytest.raises(np.linalg.LinAlgError):
+        cp.linalg.inv(x)
+
+
+def test_what_overlaps_no_element_is_copied():
+    x = device()
+    x[:, ::2] = x[:, 1:2]
+    x[0] = x[1]
+    x[cp.asarray([1])] = x[0]
+    same(x, [[4, 4, 4], [4, 4, 4]])
+
 
 WINDOWS = cp.lib.stride_tricks.sliding_window_view
 

@@ -521,3 +521,11 @@ def test_the_device_backend_gives_the_same_step(device_backend: Any) -> None:
     grad = device_backend.to_host(device.parameters.grad)
     np.testing.assert_allclose(grad, host.parameters.grad, rtol=1e-12, atol=1e-14)
     assert device.total_loss() == pytest.approx(host.total_loss())
+
+
+@pytest.mark.parametrize("dtype", ["int65", "int>4", "int32,int8", "i8", "S4"])
+def test_an_input_has_a_dtype_of_numbers(dtype: str) -> None:
+    """Found by scripts/fuzz.py: what begins like an integer was one, and NumPy did not know it."""
+    layers = [{"name": "y", "type": "Identity", "bottom": "x"}]
+    with pytest.raises(ConfigError, match="is no type of numbers"):
+        Net.from_config({"inputs": {"x": {"shape": [2], "dtype": dtype}}, "net": layers})

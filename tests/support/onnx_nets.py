@@ -50,7 +50,7 @@ def randomize(net: Net, seed: int = 0) -> None:
     rng = np.random.default_rng([seed, 16])
     arrays = net.arrays()
     for path, array in arrays.items():
-        about_one = path.startswith("state") and ("var" in path or "std" in path)
+        about_one = path.startswith("state") and any(word in path for word in ("var", "std", "correction"))
         drawn = rng.uniform(0.5, 1.5, array.shape) if about_one else rng.normal(0, 0.5, array.shape)
         if array.dtype.kind == "f":
             arrays[path] = drawn.astype(array.dtype)
@@ -77,9 +77,14 @@ def session(graph: OnnxGraph) -> Any:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def differences(net: Net, specs: Mapping[str, Spec], outputs: Sequence[str] | None = None) -> list[str]:
-    """What ONNX Runtime computes otherwise than the net, for several numbers of samples where it takes them."""
-    graph, notes = graph_of_net(net, outputs)
+def differences(
+    net: Net, specs: Mapping[str, Spec], outputs: Sequence[str] | None = None, **options: bool
+) -> list[str]:
+    """What ONNX Runtime computes otherwise than the net, for several numbers of samples where it takes them.
+
+    options   of `graph_of_net`
+    """
+    graph, notes = graph_of_net(net, outputs, **options)
     names = [info.name for info in graph.outputs]
     wanted = [name.removesuffix("/output") for name in names]
     run = session(graph)
@@ -109,10 +114,10 @@ def compared(what: str, ours: Any, theirs: Any) -> list[str]:
     if not ours.size:
         return []
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
-    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-        return [f"{what}: not finite in other places"]
     finite = np.isfinite(a)
+    if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return [f"{what}: not finite in other places, or otherwise"]
     if not finite.any():
         return []
-    error, size = np.abs(a - b)[finite].max(), np.abs(a[finite]).max()
+    error, size = np.abs(a[finite] - b[finite]).max(), np.abs(a[finite]).max()
     return [] if error <= RTOL * size + ATOL else [f"{what}: differs by {error:.2e}, the largest is {size:.2e}"]

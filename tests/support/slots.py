@@ -8,7 +8,7 @@ SLOTS = [
     ["_version"],
     ["schema"],
     ["arrays"],
-    ["contract", "snapshot"],
+    ["contract", "snapshot", "safetensors_file"],
     ["layers"],
     ["engines"],
     ["config"],

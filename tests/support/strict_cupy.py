@@ -21,8 +21,12 @@ Reductions give 0-d device arrays, `x[0]` is a view, `a += b` keeps `a`. `counts
 `counting()` has those of a block.
 
 Where CuPy would silently do something slow or undefined, this module raises: NumPy arrays as indices (an upload),
-`sum(host)` (stays on the host), indices out of range (CuPy wraps), `x[i] = v` where an index occurs twice with
-different values (a race), writing to a broadcast view, `np.add.at(device)`. And `empty` holds poison, not zeros.
+`sum(host)` (stays on the host), `x[i] = v` where an index occurs twice with different values (a race), `x[1:] = x[:-1]`
+(a copy over itself), NaN or a number out of range as an integer, shifts by all bits, writing to a broadcast view,
+`np.add.at(device)`. And `empty` holds poison, not zeros.
+
+Where NumPy raises and CuPy does not, it answers as CuPy does: arrays of indices that are out of range wrap, matrices
+that are singular or not positive definite give NaN, and np.errstate means nothing (strict_rules.py has all of that).
 
 What CuPy has is read from cupy_names.txt, which test_strict_cupy.py writes from a real CuPy; names that CuPy has but
 this module does not model say so. Not modelled: time, the order of work on streams, the rounding of GPU kernels.
@@ -38,6 +42,8 @@ import sys as _sys
 import types as _types
 
 import numpy as _np
+
+from . import strict_rules as _rules
 
 __version__ = "14.2.0+strict"
 
@@ -152,10 +158,11 @@ def _launched(result, seen, out=None):
     return result
 
 
-def _refuse_race(stored, wanted):
-    """An index that occurs twice with different values: NumPy keeps the last, a device any of them."""
-    if ((stored != wanted) & (wanted == wanted)).any():
-        raise ValueError("duplicate indices are assigned different values: undefined on a device")
+def _check_copy(array, source=None, dtype=None):
+    """Refuse a conversion, or a copy into an array, that a device does not define."""
+    if source is not None:
+        _rules.refuse_overlap(array._raw, source._raw)
+    _rules.refuse_cast((array if source is None else source)._raw, array.dtype if dtype is None else dtype)
 
 
 def _adapt(name, spec, host):
@@ -165,6 +172,7 @@ def _adapt(name, spec, host):
         order = list(_inspect.signature(host).parameters)
     except ValueError:  # a function in C that does not tell
         order = []
+    host = _rules.silent(_rules.INSTEAD.get(name, host))
 
     def check(args, kwargs):
         try:
@@ -176,6 +184,7 @@ def _adapt(name, spec, host):
             theirs = order[i] if i < min(len(args), len(order)) and kind is kind.POSITIONAL_OR_KEYWORD else parameter
             if theirs != parameter and (theirs in signature.parameters or parameter in order):
                 raise TypeError(f"{name}(): in this place NumPy takes {theirs!r}, CuPy {parameter!r}: pass it by name")
+            _rules.check_value(parameter, value)
             for item in value if kind is kind.VAR_POSITIONAL else (value,):
                 fits = parameter in _NUMBERS or not isinstance(item, (list, tuple, range))
                 if not fits and (parameter not in _ARRAYS or not all(isinstance(one, ndarray) for one in item)):
@@ -187,6 +196,8 @@ def _adapt(name, spec, host):
         raw_args, raw_kwargs = _lower(args, seen), {key: _lower(value, seen) for key, value in kwargs.items()}
         bound = check(args, kwargs)
         counts["waits"] += syncs and not (name == "where" and len(args) + len(kwargs) > 1)
+        if name in ("astype", "copyto"):
+            _check_copy(*seen[:2], dtype=bound.get("dtype"))
         result = _lift(host(*raw_args, **raw_kwargs), seen, (bool, int) if name in _DEVICE_SCALARS else ())
         return result if name in ("empty", "empty_like") else _launched(result, seen, bound.get("out"))
 
@@ -196,13 +207,8 @@ def _adapt(name, spec, host):
 
 def _count_index(index, arrays):
     """What an index costs by itself: lists are uploaded, and of masks CuPy fetches how many are True."""
-    counts["uploads"] += sum(isinstance(item, list) for item in index)
+    counts["uploads"] += sum(isinstance(item, list) for item in _rules.as_tuple(index))
     counts["waits"] += any(array.dtype == bool for array in arrays)
-
-
-def _is_same_view(one, other):
-    """Whether two of NumPy's arrays are the same numbers at the same places."""
-    return isinstance(one, _np.ndarray) and one.__array_interface__ == other.__array_interface__
 
 
 class _Ufunc:
@@ -226,7 +232,8 @@ class _Ufunc:
         if isinstance(self._host, _np.ufunc):  # some are ufuncs in CuPy only: `fix`, `sinc`
             options["casting"] = casting
         counts["launches"] += 1
-        return _lift(self._host(*inputs, **options), seen)
+        _rules.refuse_operand(self.__name__, inputs)
+        return _lift(_rules.silent(self._host)(*inputs, **options), seen)
 
     def at(self, a, indices, b=None):
         if self.__name__ not in _SCATTER:
@@ -235,7 +242,8 @@ class _Ufunc:
             dtypes = ", ".join(_SCATTER[self.__name__])
             raise TypeError(f"cupy.{self.__name__}.at only supports {dtypes} as data type")
         counts["launches"] += 1
-        self._host.at(a._raw, _lower(indices, []), _operand(b, []))
+        places = _rules.wrapped(_lower(indices, []), a.shape)
+        _rules.silent(self._host.at)(a._raw, places, _operand(b, []))
 
     def outer(self, A, B, **kwargs):
         return self(_device(A).reshape(A.shape + (1,) * _device(B).ndim), B, **kwargs)
@@ -375,8 +383,9 @@ class ndarray:
 
     def __getitem__(self, index):
         seen = [self]
-        index = _lower(index if isinstance(index, tuple) else (index,), seen)
+        index = _lower(index, seen)
         _count_index(index, seen[1:])
+        index = _rules.wrapped(index, self.shape)
         if not any(item is Ellipsis for item in index):
             index += (Ellipsis,)  # NumPy then returns a 0-d view where it would return a scalar
         return _launched(_lift(self._raw[index], seen), seen)
@@ -384,15 +393,19 @@ class ndarray:
     def __setitem__(self, index, value):
         seen = []
         index, raw_value = _lower(index, seen), _operand(value, [])
-        _count_index(index if isinstance(index, tuple) else (index,), seen)
-        if isinstance(value, ndarray) and not seen and _is_same_view(self._raw[index], raw_value):
-            return  # the second half of `x[s] += v`
+        _count_index(index, seen)
+        index = _rules.wrapped(index, self.shape)
+        if isinstance(value, ndarray):
+            if not seen and _rules.is_same_view(self._raw[index], raw_value):
+                return  # the second half of `x[s] += v`
+            _rules.refuse_overlap(self._raw, raw_value, index)
+            _rules.refuse_cast(raw_value, self.dtype)
         counts["launches"] += 1
         if not seen or not isinstance(value, ndarray):
-            self._raw[index] = raw_value
+            _rules.silent(self._raw.__setitem__)(index, raw_value)
             return
-        wanted = self._raw[index] = raw_value.astype(self.dtype)
-        _refuse_race(self._raw[index], wanted)
+        wanted = self._raw[index] = _rules.silent(raw_value.astype)(self.dtype)
+        _rules.refuse_race(self._raw[index], wanted)
 
     def __iter__(self):
         if self.ndim == 0:
@@ -484,7 +497,7 @@ def asfortranarray(a, dtype=None):
 def put_along_axis(arr, indices, values, axis):
     _TOP.put_along_axis(arr, indices, values, axis)
     if isinstance(values, ndarray):
-        _refuse_race(_np.take_along_axis(arr._raw, indices._raw, axis), values._raw.astype(arr.dtype))
+        _rules.refuse_race(_np.take_along_axis(arr._raw, indices._raw, axis), values._raw.astype(arr.dtype))
 
 
 def asnumpy(a, stream=None, order="C", out=None, *, blocking=True):

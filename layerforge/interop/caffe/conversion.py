@@ -23,12 +23,9 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...contract.fillers import Filler
-from ...contract.layer import Layer
-from ...graph.trial import set_up
 from ...schema.errors import ConfigError
 from ...schema.locations import Place
-from ...schema.registry import LAYERS
-from ...snapshot import escape
+from ..emitting import Made, make, path_of
 from .fillers import filler_of
 from .message import Message
 from .paths import below
@@ -58,11 +55,6 @@ class Stream:
     @property
     def ndim(self) -> int:
         return len(self.spec.shape)
-
-
-def path_of(namespace: str, layer: str, name: str) -> str:
-    """What an array of a layer is called in `net.arrays()`; there a / in the layer's name is not one."""
-    return f"{namespace}/{escape(layer)}/{name}"
 
 
 @dataclass(frozen=True)
@@ -117,19 +109,6 @@ class BlobMap:
             return array.reshape(self.shape)
         blocks = array.reshape(len(order), -1, *self.shape[1:])
         return blocks[list(order)].reshape(self.shape)
-
-
-@dataclass
-class Made:
-    """A layer that was emitted: its mapping as in net.yaml, itself, set up, and the names of its tops."""
-
-    item: dict[str, Any]
-    layer: Layer
-    tops: list[str]
-
-    @property
-    def name(self) -> str:
-        return str(self.item["name"])
 
 
 @dataclass
@@ -280,22 +259,15 @@ class Site:
         if name != self.own and tops is None:
             tops = [name]
         names = list(self.tops if tops is None else tops)
-        cls = LAYERS.get(kind)
-        usual = {key: declared.default for key, declared in cls.fields.items()}
-        options = {key: value for key, value in options.items() if key not in usual or value != usual[key]}
-        item: dict[str, Any] = {"name": name, "type": kind}
-        if read:
-            item["bottom"] = read[0].name if len(read) == 1 else [stream.name for stream in read]
-        if names not in ([name], []):
-            item["top"] = names[0] if len(names) == 1 else names
-        specs_read, owner = [stream.spec for stream in read], f"layer '{self.name}' ({self.type}), as {kind}"
-        layer, specs = set_up(name, kind, options, specs_read, tops=len(names), owner=owner, place=self.layer.place())
+        owner, place = f"layer '{self.name}' ({self.type}), as {kind}", self.layer.place()
+        blobs = [(stream.name, stream.spec) for stream in read]
+        made, specs = make(name, kind, options, blobs, names, owner=owner, place=place)
         for spec in specs:
             self.demand_size(spec)
-        self.made.append(Made({**item, **options}, layer, names))
-        made = [Stream(top, spec, self.guessed) for top, spec in zip(names, specs, strict=False)]
-        self.streams.update({stream.name: stream for stream in made})
-        return made
+        self.made.append(made)
+        streams = [Stream(top, spec, self.guessed) for top, spec in zip(names, specs, strict=False)]
+        self.streams.update({stream.name: stream for stream in streams})
+        return streams
 
     def demand_size(self, spec: Spec) -> None:
         """Refuse a blob with more numbers than Caffe's can have."""

@@ -11,7 +11,8 @@ from math import prod
 from typing import Any
 
 from ...schema.errors import ConfigError
-from .conversion import BlobMap, Made, Site, Unsupported
+from ..emitting import Made
+from .conversion import BlobMap, Site, Unsupported
 from .message import Message
 
 # By parameter, the hyper-parameters that say how it starts: of a shared one its owner says it.

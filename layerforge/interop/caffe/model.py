@@ -19,9 +19,10 @@ import numpy as np
 from ...net import Net
 from ...schema.errors import ConfigError, DataError, LayerForgeError, raise_all
 from ...schema.synonyms import did_you_mean
+from ..emitting import path_of
 from ..fidelity import Report
 from . import rules
-from .conversion import BlobMap, path_of
+from .conversion import BlobMap
 from .feeding import Feeding, feedings, shapes_of, tell
 from .message import Message
 from .names import Version, split_names
@@ -48,6 +49,7 @@ class Model:
     report       how exact each layer is, what was ignored, what things are called
     feedings     its layers that read data
     taken        the files of weights that were taken
+    asked        how it was opened: `level` and `stages`, as load_model takes them
     """
 
     def __init__(self, translation: Translation, whole: Message, roots: Sequence[Path] = ()) -> None:
@@ -56,6 +58,7 @@ class Model:
         self.roots = roots
         self.feedings: list[Feeding] = []
         self.taken: list[Weights] = []
+        self.asked: dict[str, Any] = {"level": 0, "stages": []}
         self.definition: Message = translation.net
         self.whole = whole
         self.name: str = whole.peek("name") or Path(translation.report.source).stem
@@ -137,6 +140,18 @@ class Model:
             hint = did_you_mean(layer, known) or f"layers with blobs: {', '.join(known) or 'none'}"
             raise ConfigError(f"there is no layer '{layer}' with blobs", hint=hint)
         return self.blob_maps[layer]
+
+    def holds(self, place: BlobMap, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Whether the arrays of a net have a blob, in its shape."""
+        path = self._owners.get(place.path, place.path)
+        return path in arrays and arrays[path].shape == tuple(self._shapes[path])
+
+    def foreign(self, name: str) -> str:
+        """Caffe's name of an input; any other name stays what it is."""
+        for blob, versions in self.translation.names.versions.items():
+            if versions[0].name == name:
+                return str(blob)
+        return name
 
     def owned(self) -> list[BlobMap]:
         """The blobs of all layers in Caffe's order, those of shared parameters once, at their owner."""
@@ -263,7 +278,7 @@ def load_model(
     level: int = 0,
     stages: Iterable[str] = (),
     inputs: Mapping[str, Sequence[int]] | None = None,
-    data_root: str | Path | None = None,
+    data_root: str | Path | Sequence[str | Path] | None = None,
 ) -> Model:
     """Open a net of Caffe.
 
@@ -274,7 +289,7 @@ def load_model(
                  with nothing that feeds a TEST net, as a snapshot of a training is
     level, stages   what the rules of layers ask for; stages beside those of the net's own `state`
     inputs       shapes of inputs by name, in the place of those of the definition
-    data_root    a folder that files which the definition names may be in, beside its own
+    data_root    a folder that files which the definition names may be in, beside its own, or several
 
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with file, line and
              column, and for weights of another net; DataError (exit 3) for a damaged file
@@ -282,15 +297,16 @@ def load_model(
     asked = "test" if phase is None else str(phase).lower()
     if asked not in SPELLINGS:
         raise ConfigError(f"phase must be train or test, got '{phase}'")
-    wanted = SPELLINGS[asked]
+    wanted, stages = SPELLINGS[asked], tuple(stages)
     problems: list[LayerForgeError] = []
     whole = read_definition(definition, problems)
     inside = taken_out(whole, str(definition))
-    net = rules.selected(whole, wanted, level, tuple(stages))
+    net = rules.selected(whole, wanted, level, stages)
     stored = phase is None and Path(definition).suffix in SUFFIXES and not is_fed(net)
-    if stored and is_fed(train := rules.selected(whole, "TRAIN", level, tuple(stages))):
+    if stored and is_fed(train := rules.selected(whole, "TRAIN", level, stages)):
         wanted, net = "TRAIN", train
-    roots = [Path(definition).parent, *([] if data_root is None else [Path(data_root)])]
+    more_roots = [data_root] if isinstance(data_root, str | Path) else data_root or ()
+    roots = [Path(definition).parent, *map(Path, more_roots)]
     fed, wrong = feedings(net, roots, wanted, inputs)
     raise_all(error for error in wrong if isinstance(error, DataError))  # shapes are not known either then
     translation = translate(net, wanted, str(definition), shapes=shapes_of(fed, inputs or {}), roots=roots)
@@ -298,6 +314,7 @@ def load_model(
     tell(translation.report, fed)
     model = Model(translation, whole, roots)
     model.feedings = fed
+    model.asked = {"level": level, "stages": list(stages)}
     if stored and wanted == "TRAIN":
         model.report.notes.append(f"the net inside of {definition} is that of TRAIN: it has no data for TEST")
     files = [weights] if isinstance(weights, str | Path) else weights or ()

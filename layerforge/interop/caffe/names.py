@@ -8,16 +8,14 @@ made them. Only an input keeps its name though it is overwritten: what is given 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ...net import FORWARD_WORDS
 from ...schema.errors import ConfigError
 from ...schema.synonyms import did_you_mean
+from ..emitting import free_name
 from .message import Message
-
-ILLEGAL = re.compile(r"[^A-Za-z0-9_./-]")
 
 
 @dataclass
@@ -70,12 +68,7 @@ class Names:
 
     def _free(self, name: str, used: set[str]) -> str:
         """A legal name that is not used yet, which is used then."""
-        legal = made = legal_name(name)
-        while made in used:
-            self.counts[legal] = number = self.counts.get(legal, 1) + 1
-            made = f"{legal}_{number}"
-        used.add(made)
-        return made
+        return free_name(name, used, self.counts)
 
     # Wiring -------------------------------------------------------------------------------------------------------
 
@@ -131,12 +124,6 @@ class Names:
                 continue
             own = self.layers[version.maker]
             version.name = own if own not in self.versions and version.top == 0 else self.unique(f"{own}.out")
-
-
-def legal_name(name: str) -> str:
-    """A name that a layer may have: letters, digits, _ . / and -, no digit in front."""
-    made = ILLEGAL.sub("_", name) or "_"
-    return made if made[0].isalpha() or made[0] == "_" else f"_{made}"
 
 
 def split_names(version: Version, layer: str) -> list[str]:

@@ -15,8 +15,9 @@ import numpy as np
 from ...net import Net
 from ...schema.errors import ConfigError
 from ...schema.optional import require
+from ..comparison import INNER, OUTPUT, Comparison, Row, row
 from . import binary, text
-from .against import INNER, OUTPUT, Comparison, Row, forward, outputs, row
+from .against import forward, outputs
 from .inputs import FEEDING
 from .model import Model
 from .opencv_child import NO_OPENCV

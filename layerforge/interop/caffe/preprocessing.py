@@ -7,7 +7,7 @@ trained on without antialiasing, as OpenCV does, and Caffe's tools with it; colo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,14 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...config.scaling import Transform
-from ...data.array_reader import ArrayReader
 from ...data.image_form import ImageForm
 from ...data.image_reader import ImageReader
 from ...data.kinds import Kind
 from ...data.mean_image import read_mean_image
-from ...data.reader import Reader
 from ...data.transform import InputTransform
-from ...graph.signature import Signature
 from ...net import Net
-from ...run.stored_arrays import weights_meta
 from ...schema.errors import ConfigError
-from ...training.checkpoints import TRANSFORM
+from .. import signing
 from .feeding import Feeding
 from .model import Model
 
@@ -181,21 +177,9 @@ def signed(model: Model, net: Net, made: Preprocessing | None) -> tuple[dict[str
     Where that is not known arrays are taken as the net sees them, and images are refused. Labels are said to be
     indices, as the data sections of train.yaml give them.
     """
-    meta, arrays = weights_meta(net), net.arrays()
-    raw = {name: spec.with_shape(spec.shape[1:]) for name, spec in net.graph.inputs.items()}
-    reader = ArrayReader(raw, images=False) if made is None else made.reader
-    found = Signature.of(net.graph, (), reader.plain())
     labels = {
         model.first_version(one.tops[1]) for one in model.feedings if one.feed and one.feed.get("label") is not None
     }
-    inputs = {name: Spec(spec.shape, role="index") if name in labels else spec for name, spec in found.inputs.items()}
-    meta["signature"] = replace(found, inputs=inputs).plain
-    transform = _as_given(reader) if made is None else made.transform
-    meta["kinds"] = {name: kind.plain for name, kind in transform.kinds.items()}
-    return arrays | {TRANSFORM + name: array for name, array in transform.state().items()}, meta
-
-
-def _as_given(reader: Reader) -> InputTransform:
-    """That of arrays which are what the net sees."""
-    same = np.asarray(1.0), np.asarray(0.0)
-    return InputTransform({name: same for name, spec in reader.specs.items() if spec.is_real})
+    if made is None:
+        return signing.signed(net, labels=labels)
+    return signing.signed(net, made.reader, made.transform, labels)

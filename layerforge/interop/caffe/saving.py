@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +29,25 @@ def save_model(net: Net, definition: str | Path, weights: str | Path) -> None:
     Errors   ConfigError for a net that was not imported; DataError where a file cannot be written
     """
     model = model_of(net)
+    write(model, net.arrays(), definition, weights)
+
+
+def write(model: Model, arrays: Mapping[str, np.ndarray], definition: str | Path, weights: str | Path) -> None:
+    """Write a model with the arrays of a net. Errors   DataError for an array that is missing"""
+    stored = stored_net(model, arrays)
+    in_hdf5 = str(weights).endswith((".h5", ".hdf5"))
+    blobs = hdf5.model_bytes(stored) if in_hdf5 else binary.serialize(stored)
+    atomic_write(weights, blobs)
+    atomic_write(definition, whole_definition(model))
+
+
+def whole_definition(model: Model) -> bytes:
+    """The definition with the layers of all phases, brought up to date, as a prototxt without blobs."""
     whole = model.whole.copy()
     for layer in whole.get("layer"):
         layer.clear("blobs")
     whole.set("name", model.name)
-    written = text.render(whole).encode("utf-8", errors="surrogateescape")
-    stored = net_of(model, net)
-    in_hdf5 = str(weights).endswith((".h5", ".hdf5"))
-    blobs = hdf5.model_bytes(stored) if in_hdf5 else binary.serialize(stored)
-    atomic_write(weights, blobs)
-    atomic_write(definition, written)
+    return text.render(whole).encode("utf-8", errors="surrogateescape")
 
 
 def model_of(net: Net) -> Model:
@@ -51,7 +61,11 @@ def model_of(net: Net) -> Model:
 
 def net_of(model: Model, net: Net) -> Message:
     """The NetParameter that Caffe would store: every layer with its blobs."""
-    arrays = net.arrays()
+    return stored_net(model, net.arrays())
+
+
+def stored_net(model: Model, arrays: Mapping[str, np.ndarray]) -> Message:
+    """The same of the arrays of a net."""
     stored = Message("NetParameter")
     stored.set("name", model.name)
     written = set()

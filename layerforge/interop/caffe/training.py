@@ -22,8 +22,9 @@ from ...config.yaml_dump import dump_yaml
 from ...schema.errors import DataError, raise_all
 from ...solvers.solver import Solver
 from ...training.checkpoints import state_bytes
+from ..emitting import Made
 from . import rules
-from .conversion import Made, Unsupported
+from .conversion import Unsupported
 from .feeding import Feeding, feedings, list_read, mapping_of, shapes_of
 from .filled import TOLD, filled
 from .learning import START_VALUES

@@ -43,15 +43,7 @@ class Twin:
 
 def foreign_inputs(model: Model) -> list[str]:
     """Caffe's names of the inputs."""
-    return [foreign(model, name) for name in model.config.get("inputs", {})]
-
-
-def foreign(model: Model, name: str) -> str:
-    """Caffe's name of an input."""
-    for blob, versions in model.translation.names.versions.items():
-        if versions[0].name == name:
-            return str(blob)
-    return name
+    return [model.foreign(name) for name in model.config.get("inputs", {})]
 
 
 def predicting(model: Model) -> Twin:
@@ -69,7 +61,7 @@ def predicting(model: Model) -> Twin:
             kept.append((number, layer))
     read = {blob for _, layer in kept for blob in layer.get("bottom")}
     for name, section in model.config.get("inputs", {}).items():
-        blob = foreign(model, name)
+        blob = model.foreign(name)
         if blob in read:
             twin.inputs[blob] = name
             made = twin.net.add("layer", Message("LayerParameter", name=blob, type="Input", top=[blob]))

@@ -6,23 +6,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from ... import snapshot
+import numpy as np
+
 from ...config.yaml_dump import dump_yaml
 from ...net import Net
-from ...schema.texts import to_json
-from .against import Comparison
+from ..comparison import Comparison
+from ..folder import NET, WEIGHTS, accounts, imported_files, on_a_line, write_files
 from .model import Model
 from .preprocessing import Preprocessing, signed
+from .reopening import DEFINITION, kept
+from .saving import whole_definition
 from .training import Training
 
-NET, WEIGHTS = "net.yaml", "weights.h5"  # as `layerforge.load_model` expects them in a folder
 TRAIN = "train.yaml"
 START = "train_weights.h5"  # where the net that is trained has layers with weights that net.yaml has not
-FIDELITY = "fidelity"
 
 
 def write_folder(
@@ -54,40 +54,19 @@ def write_folder(
         model.report.preprocessing |= preprocessing.told
     if net is not None:
         model.fill(net)
-    texts = {NET: net_yaml(model, _imports(imports, path)).encode("utf-8", errors="replace"), **(more or {})}
+    texts = {NET: net_yaml(model, imported_files(imports, path)).encode("utf-8", errors="replace"), **(more or {})}
     start = None if training is None else _start(model, training)
     if training is not None:
-        texts[TRAIN] = training.text(model.name, path.absolute(), start, _imports(imports, path))
-    texts |= {
-        f"{FIDELITY}.md": (model.report.markdown() + _checked(compared)).encode("utf-8", errors="replace"),
-        f"{FIDELITY}.json": (to_json(_plain(model, compared), indent=1, words=True) + "\n").encode(),
-    }
-    with snapshot.writing(path, "choose another place"):
-        path.mkdir(parents=True, exist_ok=True)
+        texts[TRAIN] = training.text(model.name, path.absolute(), start, imported_files(imports, path))
+    texts |= accounts(model.report, compared, {"definition": kept(model)})
+    texts[DEFINITION] = whole_definition(model)
+    snapshots: dict[str, tuple[Mapping[str, np.ndarray], dict[str, Any]]] = {}
     if net is not None:
-        arrays, meta = signed(model, net, preprocessing)
-        snapshot.write_snapshot(path / WEIGHTS, arrays, meta)
+        snapshots[WEIGHTS] = signed(model, net, preprocessing)
     if training is not None and start == START:
-        snapshot.write_snapshot(path / START, training.arrays, {"kind": "weights"})
-    for name, content in texts.items():
-        snapshot.atomic_write(path / name, content)
+        snapshots[START] = training.arrays, {"kind": "weights"}
+    write_files(path, texts, snapshots)
     return path
-
-
-def _plain(model: Model, compared: Comparison | None) -> dict[str, Any]:
-    """fidelity.json."""
-    return model.report.plain() | ({} if compared is None else {"check": compared.plain})
-
-
-def _checked(compared: Comparison | None) -> str:
-    """What --check found, for fidelity.md."""
-    if compared is None:
-        return ""
-    lines = ["", f"## Compared with {compared.against}", "", "| layer | largest difference | |", "|---|---|---|"]
-    for row in compared.rows:
-        number = "" if row.largest != row.largest else f"{row.largest:.1e}"
-        lines.append(f"| `{_line(row.name)}` | {number} | {_line(row.verdict)} |")
-    return "\n".join([*lines, "", f"{compared.result[0].upper()}{compared.result[1:]}."]) + "\n"
 
 
 def _start(model: Model, training: Training) -> str | None:
@@ -97,19 +76,9 @@ def _start(model: Model, training: Training) -> str | None:
     return WEIGHTS if training.arrays.keys() <= model.arrays.keys() else START
 
 
-def _imports(files: Sequence[str | Path], folder: Path) -> dict[str, list[str]]:
-    """The section `import` of a configuration in a folder; nothing where there are no files."""
-    return {"import": [relpath(file, folder) for file in files]} if files else {}
-
-
 def net_yaml(model: Model, imports: Mapping[str, list[str]] | None = None) -> str:
     """The configuration as a file, with a comment for every name of Caffe's that is another one here."""
-    lines = [f"# {_line(model.name)}, a net of Caffe in phase {model.phase}, from {_line(model.report.source)}"]
-    lines += [f"# layer {_line(old)} of Caffe is {new}" for old, new in model.report.layers.items()]
-    lines += [f"# blob {_line(old)} of Caffe is {new}" for old, new in model.report.blobs.items()]
+    lines = [f"# {on_a_line(model.name)}, a net of Caffe in phase {model.phase}, from {on_a_line(model.report.source)}"]
+    lines += [f"# layer {on_a_line(old)} of Caffe is {new}" for old, new in model.report.layers.items()]
+    lines += [f"# blob {on_a_line(old)} of Caffe is {new}" for old, new in model.report.blobs.items()]
     return "\n".join(lines) + "\n" + dump_yaml({**(imports or {}), **model.config})
-
-
-def _line(text: str) -> str:
-    """A text that stays on its line, as a comment."""
-    return text if text.isprintable() else repr(text)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 PUBLIC = {
-    "save_model": "saving",
+    **{"load_model": "model", "Model": "model", "save_model": "saving", "write_folder": "writing"},
 }
 
 

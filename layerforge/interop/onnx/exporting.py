@@ -18,9 +18,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...contract import call
-from ...contract.layer import Layer
 from ...schema.errors import ConfigError
 from .graph import Node, OnnxGraph
+
+SIZES = (2, 3, 5)  # numbers of samples that shapes are looked at with
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,18 @@ class Building:
     arrays   parameters and statistics on the host, by (layer, name); those of a shared parameter under its owner
     owners   from a shared parameter to its owner
     notes    what is to be known of the graph
+    host     an array of the net's device as NumPy's
     """
 
     graph: OnnxGraph
     arrays: dict[tuple[str, str], np.ndarray]
     owners: dict[tuple[str, str], tuple[str, str]]
     batch: tuple[str, int, Length] = ("", 0, 0)
-    fold_batch_norm: bool = False
     names: set[str] = field(default_factory=set)
     node_names: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     samples: Value | None = None
+    host: Callable[[Any], np.ndarray] = np.asarray
 
     def unique(self, name: str, taken: set[str] | None = None) -> str:
         """A name that no other value has, as close to this one as may be; of nodes with their names as `taken`."""
@@ -104,7 +106,7 @@ class Export:
     """
 
     building: Building
-    layer: Layer
+    layer: Any  # a Layer, with the hyper-parameters of its type
     bottoms: list[Value]
     tops: list[Value]
     first: int = 0  # its first node
@@ -145,16 +147,16 @@ class Export:
         """A value as it is; a constant for an array, a float (float32), an integer or a list of them (int64)."""
         return given if isinstance(given, Value) else self.constant(given)
 
-    def constant(self, given: Any) -> Value:
-        """A constant that is no parameter: float32 for real numbers, int64 for integers, bool."""
-        array = np.asarray(given)
-        if array.dtype.kind == "f":
+    def constant(self, given: Any, dtype: str = "") -> Value:
+        """A constant that is no parameter: float32 for real numbers, int64 for integers, bool; or of that dtype."""
+        array = np.asarray(given, dtype=dtype or None)
+        if array.dtype.kind == "f" and not dtype:
             array = array.astype(np.float32)
         elif array.dtype.kind in "iu":
             array = array.astype(np.int64)
         name = self.building.unique(f"{self.layer.name}/constant")
         node = self.building.unique(name, self.building.node_names)
-        self.building.graph.nodes.append(Node("Constant", [], [name], {"value": np.ascontiguousarray(array)}, node))
+        self.building.graph.nodes.append(Node("Constant", [], [name], {"value": np.asarray(array, order="C")}, node))
         return Value(name, array.dtype.name, array.shape)
 
     def param(self, name: str) -> Value:
@@ -175,7 +177,7 @@ class Export:
         A shared parameter is called as its owner's.
         """
         owner, own = self._owner(name)
-        array = np.ascontiguousarray(values, dtype=np.float32)
+        array = np.asarray(values, dtype=np.float32, order="C")
         path, initializers = f"{owner}.{own}", self.building.graph.initializers
         if path not in initializers or not np.array_equal(initializers[path], array, equal_nan=True):
             path = self.building.unique(path)
@@ -199,7 +201,8 @@ class Export:
         """
         varying = [length for length in shape if isinstance(length, Extent)]
         if not varying or (of is not None and len(varying) == 1 and 0 not in shape):
-            return self.constant([-1 if isinstance(length, Extent) else length for length in shape])
+            fixed = [-1 if isinstance(length, Extent) else length for length in shape]
+            return self.constant(np.array(fixed, dtype=np.int64))
         parts = [self.length(length) for length in shape]
         return self.op("Concat", *parts, axis=0, dtype="int64")
 

@@ -19,6 +19,7 @@ class Node:
     inputs, outputs   names of values; "" is an optional one that is not there
     attributes        integers, floats, texts, lists of these, arrays (tensors), and graphs
     domain            of the operator; "" is ONNX's own
+    note              what a report says of it: which nodes of the file it stands for
     """
 
     op: str
@@ -27,6 +28,7 @@ class Node:
     attributes: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     domain: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class OnnxGraph:
     initializers  arrays by the names of their values
     metadata      texts by their keys
     opset         the version of ONNX's own operators
+    domains       the versions of other operators, by their domain
     producer      who wrote it, in words
     """
 
@@ -57,3 +60,4 @@ class OnnxGraph:
     metadata: dict[str, str] = field(default_factory=dict)
     opset: int = OPSET
     producer: str = ""
+    domains: dict[str, int] = field(default_factory=dict)

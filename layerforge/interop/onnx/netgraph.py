@@ -16,25 +16,32 @@ from ...plan.plan import Plan
 from ...plan.planner import with_shapes
 from ...schema.errors import ConfigError, LayerForgeError, raise_all
 from . import conversions  # noqa: F401  # fills the tables
-from .exporting import EXPORTS, REFUSED, Building, Export, Extent, Length, Unexportable, Value
+from .batch_norms import fold_batch_norms
+from .exporting import EXPORTS, REFUSED, SIZES, Building, Export, Extent, Length, Unexportable, Value
 from .graph import Node, OnnxGraph, ValueInfo
-
-SIZES = (2, 3, 5)  # numbers of samples that shapes are looked at with
 
 
 def predicted(net: Net) -> tuple[str, ...]:
-    """What a net gives in eval without its targets: the tops that only losses, metrics and what is behind them read."""
+    """What a net gives in eval without its targets: the tops that only losses, metrics and what is behind them read.
+
+    Of these those that something learned has a part in, if any: data that were only prepared to be a target, as for an
+    autoencoder, are no prediction.
+    """
     phase = net.graph.phases["eval"]
     uses = uses_of(net.graph)
     barred = {b.index for b in phase.blobs if b.producer is None and uses.get(b.name) == TARGET}
     left: list[Step] = []
+    learned: set[int] = set()
     for step in phase.steps:
+        if step.node.layer.param_decls or learned & set(step.bottoms):
+            learned |= set(step.tops)
         if barred & set(step.bottoms) or step.node.layer.loss:
             barred |= set(step.tops)
         else:
             left.append(step)
     read = {i for step in left for i in step.bottoms}
     found = [i for step in left for i in step.tops if i not in read and phase.current[phase.blobs[i].name].index == i]
+    found = [i for i in found if i in learned] or found
     return tuple(phase.blobs[i].name for i in found) or tuple(b.name for b in phase.outputs())
 
 
@@ -51,10 +58,18 @@ def graph_of_net(
     wanted = tuple(predicted(net) if outputs is None else outputs)
     plans, notes = _plans(net, phase, wanted)
     graph = OnnxGraph(net.config.name or "net", producer=f"LayerForge {__version__}")
-    building = Building(graph, _arrays(net), dict(net.graph.shared), fold_batch_norm=fold_batch_norm, notes=notes)
+    building = Building(
+        graph,
+        _arrays(net),
+        dict(net.graph.shared),
+        notes=notes,
+        host=net.backend.to_host,
+    )
     if net.dtype != "float32":
         building.notes.append(f"the net computes in {net.dtype}, the file in float32")
     _Walk(net, phase, plans, building).run(wanted)
+    if fold_batch_norm:
+        fold_batch_norms(graph)
     return graph, building.notes
 
 
@@ -62,7 +77,10 @@ def _plans(net: Net, phase: PhaseGraph, outputs: tuple[str, ...]) -> tuple[list[
     """The steps with the shapes of several numbers of samples; of the declared one where no other will do."""
     given = dict(net.graph.inputs)
     try:
-        return [with_shapes(phase, with_batch(given, n), outputs, None, False) for n in SIZES], []
+        plans = [with_shapes(phase, with_batch(given, n), outputs, None, False) for n in SIZES]
+        for specs in zip(*(plan.specs for plan in plans), strict=True):
+            lengths(specs)
+        return plans, []
     except LayerForgeError as error:
         plan = with_shapes(phase, given, outputs, None, False)
         why = f"the number of samples is fixed: with another one {error.message}"

@@ -10,6 +10,7 @@ from ...net import Net
 from ...snapshot import atomic_write
 from .files import model_bytes, package
 from .graph import OnnxGraph
+from .learning import told
 from .netgraph import graph_of_net
 
 
@@ -33,7 +34,7 @@ def save_model(
 
     outputs          blobs by name; None: what the net gives without its targets
     fold_batch_norm  multiply each BatchNorm into the Linear or convolution below it where nothing else reads that
-    metadata         texts to be kept in the file
+    metadata         texts to be kept in the file, beside what learning.py keeps there
 
     Inputs, blobs, layers and parameters keep their names: a node is called as its layer, or begins so.
 
@@ -42,6 +43,6 @@ def save_model(
     """
     package()
     graph, notes = graph_of_net(net, outputs, fold_batch_norm=fold_batch_norm)
-    graph.metadata.update(metadata or {})
+    graph.metadata.update({**told(net), **(metadata or {})})
     atomic_write(path, model_bytes(graph))
     return Exported(graph, tuple(notes))

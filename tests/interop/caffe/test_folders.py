@@ -37,7 +37,8 @@ def test_what_is_in_it(tmp_path: Path) -> None:
     definition.write_text(DEFINITION)
     model = caffe.load_model(definition)
     made = caffe.write_folder(model, tmp_path / "out")
-    assert sorted(file.name for file in made.iterdir()) == ["fidelity.json", "fidelity.md", "net.yaml"]
+    files = sorted(file.name for file in made.iterdir())
+    assert files == ["definition.prototxt", "fidelity.json", "fidelity.md", "net.yaml"]
     text = (made / "net.yaml").read_text()
     assert "# layer 1x1 of Caffe is _1x1" in text
     assert Net.from_yaml(made / "net.yaml").layers.keys() == {"_1x1", "relu", "prob"}

@@ -15,12 +15,12 @@ from support.pages import run_apart
 from support.tools import demand
 
 from layerforge.cli import main
-from layerforge.cli.import_caffe import table
+from layerforge.cli.exchange import table
 from layerforge.config.document import Config
 from layerforge.config.yaml_file import parse_yaml
 from layerforge.data.lmdb_writing import write_lmdb, write_mean_image
 from layerforge.interop.caffe import opencv_child
-from layerforge.interop.caffe.against import Comparison, Row
+from layerforge.interop.comparison import Comparison, Row
 from layerforge.net import Net
 from layerforge.schema.registry import LAYERS
 from layerforge.snapshot import read_snapshot

@@ -1,0 +1,107 @@
+"""What the commands of `import` and `export` have in common: options, and how --check is told."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import open_config, positive
+from .output import print_json
+from .terminal import note
+
+if TYPE_CHECKING:
+    from ..inference.trained import Trained
+    from ..interop.comparison import Comparison
+    from ..interop.fidelity import Report
+    from ..net import Net
+
+MODEL = "a run's folder, a checkpoint, a file of weights, a folder of model.save() or of an import, or a config"
+
+
+def add_folder_option(parser: argparse.ArgumentParser) -> None:
+    """-o, the folder of an import."""
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
+
+
+def add_input_option(parser: argparse.ArgumentParser, example: str) -> None:
+    """--input NAME=SHAPE; `example` is one."""
+    words = f"the shape of an input, such as {example}; may be repeated"
+    parser.add_argument("--input", action="append", default=[], type=shaped, metavar="NAME=SHAPE", help=words)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL of an export, and what belongs to it."""
+    parser.add_argument("target", metavar="MODEL", help=MODEL)
+    words = "a snapshot or checkpoint; by default the run's best"
+    parser.add_argument("--weights", metavar="FILE", help=words)
+    parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
+
+
+def open_net(args: argparse.Namespace) -> tuple[Net, Trained | None]:
+    """The net of MODEL, and what it was trained with; a config without --weights has start values, which is told.
+
+    Errors   those of open_trained
+    """
+    from ..inference.trained import YAML, open_trained
+    from ..net import Net
+
+    if args.weights is None and Path(args.target).suffix in YAML:
+        net = Net(open_config(args.target, (), args.allow_import), keep="none")
+        if not args.quiet:
+            note(f"{args.target} is a config: its parameters have their start values; --weights FILE names others")
+        return net, None
+    trained = open_trained(args.target, (), args.weights, args.allow_import)
+    return trained.net, trained
+
+
+def demand_new(folder: Path) -> None:
+    """Refuse a folder with something in it. Errors: ConfigError"""
+    from ..schema.errors import ConfigError
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is no folder"
+        raise ConfigError(f"{folder} {what}", hint="name a new folder with -o")
+
+
+def shaped(text: str) -> tuple[str, tuple[int, ...]]:
+    """An argument NAME=1,3,224,224."""
+    name, found, shape = text.rpartition("=")
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        if name and found:
+            return name, tuple(positive(length.strip()) for length in shape.split(","))
+    raise argparse.ArgumentTypeError(f"must be NAME=1,3,224,224, got '{text}'")
+
+
+def tell_import(args: argparse.Namespace, report: Report, folder: Path, compared: Comparison | None) -> int:
+    """Say what was written, and what it is worth. Returns   the exit code"""
+    files = sorted(path.name for path in folder.iterdir())
+    if args.json:
+        made = {"folder": str(folder), "files": files, "fidelity": report.plain()}
+        print_json(made if compared is None else {**made, "check": compared.plain})
+    else:
+        print(f"{folder}: {', '.join(files)}")
+        print(report.summary())
+        for text in () if args.quiet else report.notes:
+            note(text)
+        tell_comparison(compared)
+    return 0 if compared is None or compared.equal else 1
+
+
+def tell_comparison(compared: Comparison | None) -> None:
+    """The result of --check, where it was asked for."""
+    for line in [] if compared is None else table(compared):
+        print(line)
+
+
+def table(compared: Comparison) -> list[str]:
+    """The result of --check for people."""
+    from .net_table import align
+
+    rows: list[Any] = [("layer", "largest difference", "")]
+    for row in compared.rows:
+        number = "" if row.largest != row.largest else f"{row.largest:.1e}"
+        rows.append((f"{row.tag}/{row.name}" if row.tag else row.name, number, row.verdict))
+    measure = "differences are shares of the largest number"
+    return ["", *align(rows), f"{compared.result}, compared with {compared.against}; {measure}"]
