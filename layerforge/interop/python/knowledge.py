@@ -29,7 +29,7 @@ COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 # What a layer has besides what it is told and what set-up found out: it changes from pass to pass.
 CHANGING = frozenset([
     *("params", "grads", "state", "saved", "carried", "run", "memory", "kept", "draws", "xp", "script", "place"),
-    *("needs_grad", "needs_param_grad", "grad_rows", "runs_in_place", "overwrites_grad"),
+    *("constants", "needs_grad", "needs_param_grad", "grad_rows", "runs_in_place", "overwrites_grad"),
     *("freeze", "lr_mult", "decay_mult", "loss_weight", "recompute", "engine"),
 ])  # fmt: skip
 UNKNOWN = (False, None)
