@@ -130,8 +130,8 @@ def asked(number: Any) -> Later:
 
 def refuse_where(flag: Any, error: Callable[[], Exception]) -> None:
     """Raise an error where a flag is set: at once, or where numbers are gathered when they are fetched."""
-    awaited = _present.awaited
-    if awaited is not None:
-        awaited.refuse_where(flag, error)
+    gathered = present()
+    if gathered is not None:
+        gathered.refuse_where(flag, error)
     elif bool(flag):
         raise error()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from ...arrays.awaited import present
 from ...arrays.sparse import CSR
 from ...contract.layer import Layer
 from .sources import Unwritable, plain_function, text_of
@@ -144,6 +145,8 @@ class Knowledge:
         return all(known for known, _ in parts), not settles
 
     def _called(self, node: ast.Call) -> tuple[bool, Any]:
+        if isinstance(node.func, ast.Name) and self.module.get(node.func.id) is present:
+            return True, None  # NumPy's numbers are there at once
         if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and len(node.args) == 2:
             return self._instance(*node.args)
         if node.keywords or not isinstance(node.func, ast.Attribute) or not _is_self(node.func.value):
