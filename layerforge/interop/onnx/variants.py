@@ -95,7 +95,8 @@ def _told(shape: Sequence[int | str | None]) -> str:
 
 
 def _example(name: str, shape: Sequence[int | str]) -> str:
-    return f"{name}={','.join('1' if i == 0 else '64' if isinstance(n, str) else str(n) for i, n in enumerate(shape))}"
+    lengths = ("64" if isinstance(n, str) and i else "1" if isinstance(n, str) else str(n) for i, n in enumerate(shape))
+    return f"{name}={','.join(lengths)}"
 
 
 def _listed(inputs: Sequence[ValueInfo]) -> str:

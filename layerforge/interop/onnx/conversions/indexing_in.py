@@ -167,7 +167,7 @@ def one_hot(site: Site) -> None:
     off, on = values.reshape(-1).astype(np.float32)
     axis = site.axis(site.attributes.integer("axis", -1), index.ndim + 1)
     whole = values.dtype.kind in "iu"
-    table = np.where(np.eye(depth, dtype=bool), on, off)
+    table = np.where(site.eye(depth) != 0, on, off)
     made = vectors(site, index, table, axis, "real" if whole else "")
     if whole:
         site.emit("Cast", made, role="index")

@@ -23,6 +23,8 @@ def gemm(site: Site) -> None:
         (a,) = site.emit("Permute", a, part="turned", dims=[1, 0])
     if not site.is_known(1):
         return _product(site, a, alpha, beta, b_turned)
+    if site.known(1).ndim != 2:
+        raise site.invalid(f"B has shape {site.known(1).shape}: Gemm multiplies matrices")
     weight = site.known(1, "B") if b_turned else site.known(1, "B").transposed((1, 0))
     bias = _bias(site, weight.shape[0]) if site.has(2) else None
     rest = site.has(2) and bias is None

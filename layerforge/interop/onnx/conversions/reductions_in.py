@@ -93,7 +93,7 @@ def hardmax(site: Site) -> None:
     axis = x.ndim - 1 if back is not None else site.axis(site.attributes.integer("axis", _usual(site)), x.ndim)
     (best,) = site.emit("ArgMax", x, part="best", dim=axis)
     (count,) = fixed_shape(site, x, [axis], "how long its vectors are")
-    y = one_hot(site, best, np.eye(count), axis, "" if back is None else "of_rows")
+    y = one_hot(site, best, site.eye(count), axis, "" if back is None else "of_rows")
     if back is not None:
         site.pass_on(reshaped(site, y, back))
 

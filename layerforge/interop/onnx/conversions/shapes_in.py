@@ -227,7 +227,7 @@ def expand(site: Site) -> None:
     wanted = lengths(site, 1, "shape")
     try:
         shapes = [np.broadcast_shapes(one, tuple(shape)) for one, shape in zip(x.shapes, wanted, strict=False)]
-    except ValueError:
+    except (ValueError, RuntimeError):  # of more axes than NumPy has
         raise site.invalid(f"shape {x.shape} cannot be expanded to {wanted[0]}") from None
     if all(shape == one for shape, one in zip(shapes, x.shapes, strict=True)):
         return site.pass_on(x)

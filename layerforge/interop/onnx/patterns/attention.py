@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from ..graph import Node
+from ..graph import OWN, Node
 from ..values import Known, Stream
 from .activations import near
-from .looking import OWN, Look
+from .looking import Look
 from .movements import transposed
 
 HIDDEN = -1e4  # scores of what may not be seen, or less
@@ -104,7 +104,8 @@ def _causal(masks: list[Known], sizes: list[tuple[int, int]]) -> bool | None:
         seen = np.ones((queries, keys), bool)
         for mask in masks:
             one = mask.arrays[min(variant, len(mask.arrays) - 1)]
-            if any(length != 1 for length in one.shape[:-2]):
+            fits = all(n in (1, length) for n, length in zip(one.shape[::-1], (keys, queries), strict=False))
+            if not fits or any(length != 1 for length in one.shape[:-2]):
                 return None
             seen = seen & one.reshape(one.shape[-2:])
         earlier = np.array_equal(seen, np.tri(queries, keys, dtype=bool))
