@@ -12,7 +12,7 @@ import numpy as np
 from .. import snapshot
 from ..schema.texts import to_json
 from .comparison import Comparison
-from .fidelity import Report
+from .fidelity import Report, on_a_line
 
 NET, WEIGHTS = "net.yaml", "weights.h5"  # as `layerforge.load_model` expects them in a folder
 FIDELITY = "fidelity"
@@ -41,11 +41,6 @@ def _checked(compared: Comparison | None) -> str:
 def imported_files(files: Sequence[str | Path], folder: Path) -> dict[str, list[str]]:
     """The section `import` of a configuration in a folder; nothing where there are no files."""
     return {"import": [relpath(file, folder) for file in files]} if files else {}
-
-
-def on_a_line(text: str) -> str:
-    """A text that stays on its line, as a comment."""
-    return text if text.isprintable() else repr(text)
 
 
 def write_files(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 OPSET, IR = 17, 8  # what is written
+OWN = "layerforge"  # the domain of operators that are layers of ours, which patterns write and no file has
 
 Dims = tuple[int | str | None, ...]  # lengths; a name stands for one that is known at run time, None for any
 

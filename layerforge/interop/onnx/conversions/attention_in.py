@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from ..graph import OWN
 from ..importing import Site, imports
 from ..values import BOOL, Known, Stream
 from .common_in import number, reshaped
-
-OWN = "layerforge"  # the domain of operators that are our layers: patterns write them
 
 
 @imports(f"{OWN}.ScaledDotProductAttention")

@@ -101,5 +101,5 @@ def truth(site: Site, stream: Stream, part: str) -> Stream:
     """0 and 1: 1 where a number is not 0."""
     if stream.dtype == "bool":
         return site.as_real(stream)
-    (size,) = site.emit("Abs", site.as_real(stream), part=f"{part}.size")
+    (size,) = site.emit("Abs", site.as_real(stream, computing=False), part=f"{part}.size")
     return site.emit("Sign", size, part=part, dtype="bool")[0]

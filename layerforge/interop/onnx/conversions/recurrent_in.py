@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..graph import OWN
 from ..importing import Site, imports
 from ..values import Known, Stream
 from .common_in import constant, fixed_shape, reshaped
-
-OWN = "layerforge"  # the domain of operators that are our layers: patterns write them
 
 
 @dataclass(frozen=True)
