@@ -126,7 +126,7 @@ def cum_sum(f: Folding) -> Any:
 def non_zero(f: Folding) -> Any:
     """Where numbers are not 0."""
     x = f.given(0)
-    f.bounded([x.ndim, np.count_nonzero(x)])
+    f.bounded([x.ndim, int(np.count_nonzero(x))])
     return np.asarray(np.nonzero(x), dtype=np.int64)
 
 
