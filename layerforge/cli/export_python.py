@@ -5,7 +5,7 @@ whose weights --weights names.
 
 DIR gets net.py and weights.npz. The layers in net.py are their own source, of which forward in eval is left; prepare,
 scores and predict have the scaling and the class names of training. What was written is compared with the net on random
-inputs before it is kept.
+inputs before it is kept; a net that takes none is warned of.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     sizes = {name: (folder / name).stat().st_size for name in (FILE, ARRAYS)}
     if args.json:
         told = {"folder": str(folder), "weights": str(model.weights), "inputs": written.inputs, "blobs": written.blobs}
-        print_json({**told, "files": sizes})
+        print_json({**told, "files": sizes, "checked": not written.unchecked})
         return 0
     listed = ", ".join(f"{name} ({size / 1024:.0f} KiB)" for name, size in sizes.items())
     print(f"{folder}: {listed}")

@@ -9,6 +9,7 @@ python.save_model(load_model("runs/mnist_mlp/latest"), "mlp")      # mlp/net.py,
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from ...inference.model import Model
 from ...net import Net
 from ...schema.errors import ConfigError
 from ...schema.synonyms import did_you_mean
+from ...schema.user_modules import level_of_user
 from .checking import demand_same
 from .net_text import NetText, Part, in_words, settle_defaults
 from .reach import Reach
@@ -39,16 +41,18 @@ RULE = "# {title} {line}"
 class Written:
     """A net as text and arrays.
 
-    source   the text of the Python file
-    arrays   its parameters, statistics and constants by name, such as "fc1.weight"
-    inputs   the inputs that its forward takes, in order
-    blobs    the blobs that it returns
+    source     the text of the Python file
+    arrays     its parameters, statistics and constants by name, such as "fc1.weight"
+    inputs     the inputs that its forward takes, in order
+    blobs      the blobs that it returns
+    unchecked  why it was not compared with the net, "" where it was
     """
 
     source: str
     arrays: dict[str, np.ndarray]
     inputs: list[str]
     blobs: list[str]
+    unchecked: str = ""
 
     def npz(self) -> bytes:
         """The arrays as the content of a .npz file."""
@@ -69,6 +73,8 @@ def save_model(model: Model | Net, folder: str | Path, *, blobs: Sequence[str] =
     model    a `Model`, as `load_model` gives it, or a `Net`
     folder   a new or an empty one
     blobs    the blobs that forward returns; by default the scores that predictions are made of
+
+    A net that takes no random inputs cannot be compared with what is written, which is warned of.
 
     Returns   the folder
     Errors    ConfigError for a folder with something in it, for blobs that eval has not, and for layers that cannot be
@@ -114,10 +120,14 @@ def write_model(model: Model | Net, blobs: Sequence[str] = ()) -> Written:
         except Unwritable as problem:
             raise ConfigError(f"the net cannot be written as Python: {problem}", hint=HINT) from None
     arrays = {**_arrays(net, part), **text.arrays, **use.arrays}
-    demand_same(net, source, arrays, part.input_names(), names)
-    return Written(source, arrays, part.input_names(), names)
+    unchecked = demand_same(net, source, arrays, part.input_names(), names)
+    if unchecked:
+        told = f"what is written was not compared with the net, which takes no random inputs: {unchecked}"
+        warnings.warn(f"{told}; {BOUNDS}", stacklevel=level_of_user())
+    return Written(source, arrays, part.input_names(), names, unchecked)
 
 
+BOUNDS = "low, high or draw of the Specs in a layer's examples say what it takes"
 HINT = "`layerforge predict` needs no such file; or name a blob before these layers with --blob"
 
 
