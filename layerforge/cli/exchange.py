@@ -97,11 +97,9 @@ def tell_comparison(compared: Comparison | None) -> None:
 
 def table(compared: Comparison) -> list[str]:
     """The result of --check for people."""
+    from ..interop.comparison import HEADINGS
     from .net_table import align
 
-    rows: list[Any] = [("layer", "largest difference", "")]
-    for row in compared.rows:
-        number = "" if row.largest != row.largest else f"{row.largest:.1e}"
-        rows.append((f"{row.tag}/{row.name}" if row.tag else row.name, number, row.verdict))
+    rows: list[Any] = [HEADINGS, *(row.cells for row in compared.rows)]
     measure = "differences are shares of the largest number"
     return ["", *align(rows), f"{compared.result}, compared with {compared.against}; {measure}"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import snapshot
 from ..schema.texts import to_json
-from .comparison import Comparison
+from .comparison import HEADINGS, Comparison
 from .fidelity import Report
 
 NET, WEIGHTS = "net.yaml", "weights.h5"  # as `layerforge.load_model` expects them in a folder
@@ -31,10 +31,10 @@ def _checked(compared: Comparison | None) -> str:
     """What --check found, for fidelity.md."""
     if compared is None:
         return ""
-    lines = ["", f"## Compared with {compared.against}", "", "| layer | largest difference | |", "|---|---|---|"]
+    lines = ["", f"## Compared with {compared.against}", "", f"| {' | '.join(HEADINGS)} |", "|---|---|---|"]
     for row in compared.rows:
-        number = "" if row.largest != row.largest else f"{row.largest:.1e}"
-        lines.append(f"| `{on_a_line(row.name)}` | {number} | {on_a_line(row.verdict)} |")
+        name, number, verdict = (on_a_line(text).replace("|", "\\|") for text in row.cells)
+        lines.append(f"| `{name}` | {number} | {verdict} |")
     return "\n".join([*lines, "", f"{compared.result[0].upper()}{compared.result[1:]}."]) + "\n"
 
 
