@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..net import Net
 
 MODEL = "a run's folder, a checkpoint, a file of weights, a folder of model.save() or of an import, or a config"
+WEIGHTS = "a snapshot, a checkpoint or a run; by default the run's best, and the start values of a config"
 
 
 def add_folder_option(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +35,7 @@ def add_input_option(parser: argparse.ArgumentParser, example: str) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL of an export, and what belongs to it."""
     parser.add_argument("target", metavar="MODEL", help=MODEL)
-    words = "a snapshot or checkpoint; by default the run's best"
-    parser.add_argument("--weights", metavar="FILE", help=words)
+    parser.add_argument("--weights", metavar="FILE", help=WEIGHTS)
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
 
 
