@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .dtypes import NUMBERS
 from .graph import Node, OnnxGraph, ValueInfo
 from .ordering import subgraphs
 
@@ -47,7 +48,7 @@ class InFront:
 
     def cast(self, value: str, dtype: str) -> str:
         """A value in another dtype, by NumPy's name."""
-        return self.op("Cast", value, to=CODES[dtype])
+        return self.op("Cast", value, to=NUMBERS[dtype])
 
     def length(self, value: str, axis: int) -> str:
         """The length of an axis, as a value of one axis."""
@@ -77,6 +78,3 @@ def rename(graph: OnnxGraph, old: str, new: str) -> None:
         node.inputs = [new if name == old else name for name in node.inputs]
         for inner in subgraphs(node):
             rename(inner, old, new)
-
-
-CODES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9, "float64": 11}  # of ONNX's dtypes
