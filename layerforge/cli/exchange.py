@@ -56,15 +56,6 @@ def open_net(args: argparse.Namespace) -> tuple[Net, Trained | None]:
     return trained.net, trained
 
 
-def demand_new(folder: Path) -> None:
-    """Refuse a folder with something in it. Errors: ConfigError"""
-    from ..schema.errors import ConfigError
-
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "is not empty" if folder.is_dir() else "is no folder"
-        raise ConfigError(f"{folder} {what}", hint="name a new folder with -o")
-
-
 def shaped(text: str) -> tuple[str, tuple[int, ...]]:
     """An argument NAME=1,3,224,224."""
     name, found, shape = text.rpartition("=")

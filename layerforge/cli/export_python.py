@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import add_json_option
-from .exchange import add_model_arguments, demand_new, open_net
+from .exchange import add_model_arguments, open_net
 from .output import print_json
 
 EPILOG = """\
@@ -33,6 +33,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from ..inference.model import Model
+    from ..interop.folder import demand_new
     from ..interop.python.model import ARRAYS, FILE, keep, write_model
 
     folder = Path(args.output)

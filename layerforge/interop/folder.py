@@ -1,4 +1,4 @@
-"""The folder that an imported model becomes: what the importers of all formats write in the same way."""
+"""The folder that an imported model becomes: what the importers of all formats write in the same way, and where."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from typing import Any
 import numpy as np
 
 from .. import snapshot
+from ..schema.errors import ConfigError
 from ..schema.texts import to_json
 from .comparison import HEADINGS, Comparison
 from .fidelity import Report
 
 NET, WEIGHTS = "net.yaml", "weights.h5"  # as `layerforge.load_model` expects them in a folder
 FIDELITY = "fidelity"
+
+
+def demand_new(folder: Path) -> None:
+    """Refuse a folder with something in it, and what is none. Errors: ConfigError"""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is no folder"
+        raise ConfigError(f"{folder} {what}", hint="name a new folder, on the command line with -o")
 
 
 def accounts(report: Report, compared: Comparison | None, more: Mapping[str, Any] | None = None) -> dict[str, bytes]:

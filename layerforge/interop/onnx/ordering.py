@@ -61,7 +61,8 @@ def put_in_order(path: Any, graph: OnnxGraph, around: Sequence[Container[str]] =
         for name in made(node):
             if name in makers:
                 first = makers[name]
-                other = f"is made by {told(first)} already" if first else "is an input of the graph already"
+                given = "an initializer" if name in graph.initializers else "an input"
+                other = f"is made by {told(first)} already" if first else f"is {given} of the graph already"
                 raise file_error(path, f"{told(node)}: its output '{name}' {other}", REMEDY)
             makers[name] = node
     known = [makers, *around]

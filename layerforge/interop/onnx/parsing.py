@@ -41,7 +41,6 @@ class Reading(Stored):
         self.versions = domains
         producer = " ".join(filter(None, (proto.producer_name, proto.producer_version)))
         return {
-            "ir": proto.ir_version,
             "domains": domains,
             "producer": self.text(producer, "producer_name"),
             "metadata": self.metadata(proto.metadata_props),
@@ -110,7 +109,6 @@ class Reading(Stored):
         return {
             "op": self.name(proto.op_type, where),
             "domain": domain,
-            "overload": self.name(getattr(proto, "overload", ""), where),
             "name": self.name(proto.name, where),
             "inputs": self.names(proto.input, where),
             "outputs": self.names(proto.output, where),

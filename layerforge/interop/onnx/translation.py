@@ -131,7 +131,7 @@ class _Walk:
             for name in {*node.inputs, *names_inside(node)}:
                 self.readers.setdefault(name, []).append(node)
         self.given = {info.name for info in graph.outputs}
-        self.names = Names(graph, nodes, set(FORWARD_WORDS))
+        self.names = Names(graph, set(FORWARD_WORDS))
         self.count = 1  # of variants
         self.batch: tuple[int, ...] | None = None
         self.ones: Stream | None = None

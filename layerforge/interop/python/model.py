@@ -26,6 +26,7 @@ from ...net import Net
 from ...schema.errors import ConfigError
 from ...schema.synonyms import did_you_mean
 from ...schema.user_modules import level_of_user
+from ..folder import demand_new
 from .checking import demand_same
 from .net_text import NetText, Part, in_words, settle_defaults
 from .reach import Reach
@@ -34,7 +35,6 @@ from .use_text import Use, use_of
 from .writing import Writer
 
 FILE, ARRAYS = "net.py", "weights.npz"
-RULE = "# {title} {line}"
 
 
 @dataclass
@@ -82,7 +82,7 @@ def save_model(model: Model | Net, folder: str | Path, *, blobs: Sequence[str] =
               DataError where the folder cannot be written
     """
     folder = Path(folder)
-    demand_empty(folder)
+    demand_new(folder)
     return keep(write_model(model, blobs), folder)
 
 
@@ -93,13 +93,6 @@ def keep(written: Written, folder: Path) -> Path:
     snapshot.atomic_write(folder / ARRAYS, written.npz())
     snapshot.atomic_write(folder / FILE, written.source.encode())
     return folder
-
-
-def demand_empty(folder: Path) -> None:
-    """ConfigError for a folder that has something in it, or that is none."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "is not empty" if folder.is_dir() else "is no folder"
-        raise ConfigError(f"{folder} {what}", hint="name a new folder with -o")
 
 
 def write_model(model: Model | Net, blobs: Sequence[str] = ()) -> Written:
@@ -192,7 +185,7 @@ def _file(net: Net, writer: Writer, text: NetText, use: Use) -> str:
     parts += [_rule("The layers, and what they compute with"), *writer.parts()]
     parts += [_rule("The net"), _net_class(net, text, use, layers), *use.functions(text)]
     head = use.head(net, text)
-    lines = [*head, "", *imports, "", *use.constants(text)]
+    lines = [*head, "", *imports, "", *use.constants()]
     for part in parts:
         lines += ["", "", *part]
     return "\n".join(lines) + "\n"

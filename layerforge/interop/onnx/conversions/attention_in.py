@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ..constants import number
 from ..importing import Site, imports
 from ..values import BOOL, Known, Stream
-from .common_in import number, reshaped
+from .common_in import reshaped
 
 OWN = "layerforge"  # the domain of operators that are our layers: patterns write them
 

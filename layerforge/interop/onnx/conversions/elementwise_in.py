@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ....schema.registry import LAYERS
+from ..constants import number
 from ..importing import IMPORTS, REFUSED, Import, Site, imports
 from ..values import BOOL, INDEX, REAL, Known, Stream
-from .common_in import number, scalar, truth
+from .common_in import scalar, truth
 from .one_operator import TABLE, OneOperator
 
 ONLY_READ = (  # operators that nothing is exported as: the layer, and its hyper-parameter that alpha is

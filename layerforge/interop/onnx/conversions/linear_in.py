@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..constants import number
 from ..graph import Node
 from ..importing import Site, imports
 from ..values import INDEX, Known, Stream
-from .common_in import number
 
 
 @imports("Gemm")

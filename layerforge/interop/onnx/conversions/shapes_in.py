@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..constants import number
 from ..importing import Site, imports
 from ..values import Known, Stream
-from .common_in import Shape, number, reshaped
+from .common_in import Shape, reshaped
 
 
 def lengths(site: Site, i: int, name: str) -> list[list[int]]:

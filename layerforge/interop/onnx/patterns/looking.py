@@ -1,10 +1,10 @@
 """How patterns are looked for: who makes a value, who reads it, what is known of it, and what takes a pattern's place.
 
-    @pattern("Mul")
     def silu(look: Look, node: Node) -> list[Node] | None: ...
 
 A pattern gets the node that makes what the pattern makes, its last, and returns the nodes that take its place: None
-where it is not the pattern. The last node and all that only it needs are then gone.
+where it is not the pattern. The last node and all that only it needs are then gone. The table of `patterns/__init__.py`
+says which operators a pattern is tried at.
 """
 
 from __future__ import annotations
