@@ -21,6 +21,11 @@ class Cell:
     states: int
     functions: tuple[str, ...]
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Its blocks in the order of ours."""
+        return tuple(int(i) for i in np.argsort(self.blocks))
+
 
 CELLS = {
     "LSTM": Cell((0, 2, 3, 1), 2, ("sigmoid", "tanh", "tanh")),  # ONNX: i, o, f, c

@@ -10,9 +10,8 @@ import numpy as np
 
 from ..exporting import Export, Length, Value, exports
 from .loops import scan
+from .recurrent_in import CELLS
 from .reductions import reduced
-
-GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}  # ONNX's order, of our blocks of rows
 
 
 @exports("LSTM", "GRU", "RNN")
@@ -64,7 +63,7 @@ def _through(w: Export, number: int, x: Value, first: Sequence[Value]) -> tuple[
 def _blocks(w: Export, array: np.ndarray) -> np.ndarray:
     """Rows in ONNX's order of the gates."""
     blocks = np.split(array, w.layer.gates)
-    return np.concatenate([blocks[i] for i in GATES[w.layer.type_name]])
+    return np.concatenate([blocks[i] for i in CELLS[w.layer.type_name].order])
 
 
 def _stacked(w: Export, name: str) -> Value:
@@ -146,7 +145,7 @@ def _pass(
             before = [w.op("Where", mark, one, 0.0, dtype="float32") for one in before]
         a_h = w.op("MatMul", before[0], recurrent)
         a_h = a_h if bias is None else w.op("Add", a_h, bias)
-        new = CELLS[layer.type_name](w, now, a_h, before)
+        new = STEPS[layer.type_name](w, now, a_h, before)
         if cont:
             return new, [new[0]]
         kept = [w.op("Where", mark, one, old, dtype="float32") for one, old in zip(new, before, strict=True)]
@@ -174,7 +173,7 @@ def _rnn(w: Export, a_x: Value, a_h: Value, before: Sequence[Value]) -> list[Val
     return [w.op("Tanh" if w.layer.nonlinearity == "tanh" else "Relu", w.op("Add", a_x, a_h))]
 
 
-CELLS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
+STEPS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
 
 # Attention ----------------------------------------------------------------------------------------------------------
 
@@ -185,7 +184,6 @@ def attention(w: Export, q: Value, k: Value, v: Value, mask: Value | None = None
     if w.layer.scale is not None:
         return _attend(w, q, k, v, w.layer.scale, mask)
     return _attend(w, q, k, v, 1 / math.sqrt(w.demand_fixed(q.shape[-1], "features")), mask)
-
 
 
 def _attend(w: Export, q: Value, k: Value, v: Value, scale: float, mask: Value | None) -> Value:
