@@ -111,7 +111,7 @@ class Knowledge:
         if node.attr == "phase":
             return True, "eval"
         layer = self.layer
-        if layer is None or node.attr in CHANGING or node.attr in moved_by_forward(type(layer)):
+        if layer is None or node.attr in CHANGING or node.attr in moved_by_forward(_class_of(layer)):
             return UNKNOWN
         try:
             return True, getattr(layer, node.attr)
@@ -156,7 +156,7 @@ class Knowledge:
         if (
             self.layer is None
             or not all(known for known, _ in arguments)
-            or not asks_only(type(self.layer), method)
+            or not asks_only(_class_of(self.layer), method)
         ):
             return UNKNOWN
         try:
@@ -172,6 +172,11 @@ class Knowledge:
         names = kind.elts if isinstance(kind, ast.Tuple) else [kind]
         types = tuple(TYPES[n.id] for n in names if isinstance(n, ast.Name) and n.id in TYPES)
         return (True, isinstance(found, types)) if known and len(types) == len(names) else UNKNOWN
+
+
+def _class_of(layer: Layer) -> Any:
+    """Its class, as what can be a key: checkers of types do not believe that of a Layer's."""
+    return type(layer)
 
 
 def is_self(node: Any) -> bool:
