@@ -20,7 +20,7 @@ import numpy as np
 from ...contract import call
 from ...schema.errors import ConfigError
 from .dtypes import NUMBERS
-from .graph import Node, OnnxGraph
+from .graph import Node, OnnxGraph, free_name
 
 SIZES = (2, 3, 5)  # numbers of samples that shapes are looked at with
 BEFORE, BEHIND = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)  # of Slice: beyond the ends of every axis
@@ -89,13 +89,7 @@ class Building:
 
     def unique(self, name: str, taken: set[str] | None = None) -> str:
         """A name that no other value has, as close to this one as may be; of nodes with their names as `taken`."""
-        used = self.names if taken is None else taken
-        made, number = name, 1
-        while made in used:
-            number += 1
-            made = f"{name}_{number}"
-        used.add(made)
-        return made
+        return free_name(name, self.names if taken is None else taken)
 
 
 @dataclass

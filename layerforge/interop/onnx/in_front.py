@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import NUMBERS
-from .graph import Node, OnnxGraph, ValueInfo
+from .graph import Node, OnnxGraph, ValueInfo, free_name
 from .ordering import subgraphs
 
 
@@ -55,12 +55,7 @@ class InFront:
         return self.op("Slice", self.op("Shape", value), [axis], [axis + 1])
 
     def unique(self, kind: str) -> str:
-        name, number = f"{self.prefix}/{kind}", 1
-        while name in self.taken:
-            number += 1
-            name = f"{self.prefix}/{kind}_{number}"
-        self.taken.add(name)
-        return name
+        return free_name(f"{self.prefix}/{kind}", self.taken)
 
     def put(self, graph: OnnxGraph, value: str, info: ValueInfo) -> None:
         """Let the net read a value in the place of its input, which becomes a raw one.

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..folding import FAILURES
-from ..graph import Node, OnnxGraph
+from ..graph import Node, OnnxGraph, free_name
 from ..naming import base_of
 from ..ordering import put_in_order, used
 from ..values import Known, Value
@@ -135,13 +135,7 @@ class Look:
 
     def fresh(self, name: str, part: str) -> str:
         """A name that no value has, for a part of what another one becomes."""
-        like = f"{base_of(name)}.{part}"
-        made, number = like, 1
-        while made in self.taken:
-            number += 1
-            made = f"{like}_{number}"
-        self.taken.add(made)
-        return made
+        return free_name(f"{base_of(name)}.{part}", self.taken)
 
     def constant(self, array: Any, name: str, part: str) -> str:
         """A constant of these numbers."""
