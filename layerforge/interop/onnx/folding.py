@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...schema.errors import ConfigError
+from .dtypes import NAMES
 from .graph import Node, OnnxGraph
 from .importing import Site
 from .values import Attributes, Known, Stream, Unsupported, called
@@ -28,11 +29,7 @@ FAILURES = (ValueError, IndexError, TypeError, KeyError, ArithmeticError, Memory
 OF_SHAPES = ("Shape", "Size", "EyeLike")  # operators that read lengths alone
 MOVES = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Concat", "Slice", "Split")
 
-# What ONNX's numbers of dtypes are in NumPy.
-DTYPES = {
-    **{1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool"},
-    **{10: "float16", 11: "float64", 12: "uint32", 13: "uint64"},
-}
+DTYPES = {number: name for number, name in NAMES.items() if name != "bfloat16"}  # those of NumPy
 
 
 class NotComputed(Unsupported):

@@ -17,9 +17,9 @@ from ...data.files import file_error, size_of
 from ...data.reading_process import ReadingProcess, fill
 from ...schema.errors import ConfigError, DataError, LayerForgeError
 from ...schema.locations import Place
-from ...schema.optional import require
 from ...schema.process_limits import Unreadable
 from . import reading_child
+from .files import package
 from .functions import Function, Reference, expand
 from .graph import OPSET, OWN, Node, OnnxGraph, ValueInfo
 from .ordering import put_in_order, subgraphs, told
@@ -64,7 +64,7 @@ def load_graph(path: str | Path, reader: Reader | None = None) -> OnnxGraph:
              ConfigError for what is not read, such as float8, and where the package onnx is missing
     """
     if importlib.util.find_spec("onnx") is None:
-        require("onnx", extra="onnx", why="the format ONNX")
+        package()
     size = size_of(path, REMEDY)
     if size > LARGEST:
         raise file_error(path, f"has more than {LARGEST >> 30} GiB, which no ONNX file can have", REMEDY)

@@ -132,7 +132,7 @@ class _Walk:
         nodes = needed(graph)
         self._read_by(nodes)
         self.given = {info.name for info in graph.outputs}
-        self.names = Names(graph, nodes, set(FORWARD_WORDS))
+        self.names = Names(graph, set(FORWARD_WORDS))
         self.count = 1  # of variants
         self.batch: tuple[int, ...] | None = None
         self.ones: Stream | None = None

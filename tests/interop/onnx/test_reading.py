@@ -11,6 +11,7 @@ import pytest
 from support.tools import demand
 
 from layerforge.interop.onnx import parsing, reading, reading_child, stored
+from layerforge.interop.onnx.dtypes import NAMES, TEXTS
 from layerforge.interop.onnx.files import model_bytes
 from layerforge.interop.onnx.graph import Node, OnnxGraph, ValueInfo
 from layerforge.interop.onnx.reading import graph_of, load_graph
@@ -120,6 +121,16 @@ def test_what_cannot_be_run_is_refused() -> None:
     assert "nobody makes the graph's output 'y'" in refused(lambda: graph_of(model([node("Abs", ["x"], ["q"])])))
     over = [node("Abs", ["x"], ["x"]), node("Abs", ["x"], ["y"])]
     assert "'x' is an input of the graph already" in refused(lambda: graph_of(model(over)))
+    stored = model([node("Abs", ["x"], ["w"]), node("Abs", ["w"], ["y"])])
+    stored.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(2, np.float32), "w"))
+    assert "'w' is an initializer of the graph already" in refused(lambda: graph_of(stored))
+
+
+def test_dtypes_have_the_numbers_of_onnx() -> None:
+    words = {"FLOAT": "float32", "DOUBLE": "float64", "STRING": ""}
+    types = {number: words.get(word, word.lower()) for word, number in onnx.TensorProto.DataType.items()}
+    assert {number: types[number] for number in NAMES} == NAMES
+    assert types[TEXTS] == ""
 
 
 def test_functions_become_their_nodes() -> None:

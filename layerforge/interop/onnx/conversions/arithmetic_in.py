@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..constants import is_learned
+from ..constants import is_learned, number
 from ..graph import Node
 from ..importing import IMPORTS, REFUSED, Import, Site, imports
 from ..values import BOOL, INDEX, Known, Stream
-from .common_in import Shape, number, operand, scalar, truth
+from .common_in import Shape, operand, scalar, truth
 
 FINITE = "exact where no number is infinite or NaN"
 QUOTIENT = "quotients of integers are float32 here: exact up to 2^23"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ..constants import number
 from ..graph import OWN
 from ..importing import Site, imports
 from ..values import BOOL, Known, Stream
-from .common_in import number, reshaped
+from .common_in import reshaped
 
 
 @imports(f"{OWN}.ScaledDotProductAttention")

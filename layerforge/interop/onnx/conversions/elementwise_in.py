@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ....layers.elementwise.rectifiers import SELU_ALPHA, SELU_SCALE
 from ....schema.registry import LAYERS
+from ..constants import number
 from ..folding import DTYPES
 from ..importing import IMPORTS, REFUSED, Import, Site, imports
 from ..values import BOOL, INDEX, NARROW, REAL, Known, Stream
-from .common_in import number, scalar, truth
-from .one_operator import TABLE, OneOperator
+from .common_in import scalar, truth
+from .one_operator import BOTH_WAYS, OneOperator
 
 ONLY_READ = (  # operators that nothing is exported as: the layer, and its hyper-parameter that alpha is
     OneOperator("Mish", "Mish"),
@@ -43,9 +45,8 @@ def _of_row(row: OneOperator) -> Import:
     return convert
 
 
-for _row in (*TABLE, *ONLY_READ):
-    if ".elementwise." in LAYERS.get(_row.type).__module__ and not _row.fixed:
-        IMPORTS.setdefault(_row.op, _of_row(_row))
+for _row in (*BOTH_WAYS, *ONLY_READ):
+    IMPORTS.setdefault(_row.op, _of_row(_row))
 
 
 def numeric(site: Site, kind: str, given: dict[str, float]) -> None:
@@ -59,8 +60,8 @@ def numeric(site: Site, kind: str, given: dict[str, float]) -> None:
 @imports("Selu")
 def selu(site: Site) -> None:
     """SELU, or ELU times a number."""
-    alpha, gamma = site.attributes.number("alpha", 1.6732632), site.attributes.number("gamma", 1.050701)
-    if abs(alpha - 1.6732632423543772) < 1e-5 and abs(gamma - 1.0507009873554805) < 1e-5:
+    alpha, gamma = site.attributes.number("alpha", SELU_ALPHA), site.attributes.number("gamma", SELU_SCALE)
+    if abs(alpha - SELU_ALPHA) < 1e-5 and abs(gamma - SELU_SCALE) < 1e-5:
         site.emit("SELU", site.real(0))
         return
     (y,) = site.emit("ELU", site.real(0), part="elu", alpha=number(alpha))

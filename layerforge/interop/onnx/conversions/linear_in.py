@@ -6,10 +6,10 @@ from string import ascii_letters
 
 import numpy as np
 
+from ..constants import number
 from ..graph import Node
 from ..importing import Site, imports
 from ..values import INDEX, Known, Stream
-from .common_in import number
 
 
 @imports("Gemm")

@@ -20,6 +20,11 @@ class Cell:
     states: int
     functions: tuple[str, ...]
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Its blocks in the order of ours."""
+        return tuple(int(i) for i in np.argsort(self.blocks))
+
 
 CELLS = {
     "LSTM": Cell((0, 2, 3, 1), 2, ("sigmoid", "tanh", "tanh")),  # ONNX: i, o, f, c
@@ -136,9 +141,9 @@ def _mask(site: Site, x: Stream) -> Stream | None:
         if all((one == steps).all() for one in lengths.arrays):
             return None
         counted = site.constant(LENGTHS, "sequence_lens").reshape(-1, 1) > np.arange(steps)
-        return constant(site, counted.astype(np.int64), "mask")
+        return constant(site, counted.astype(np.int64))
     (column,) = site.emit("Unsqueeze", site.as_real(lengths), part="lengths", dim=1)
-    numbers = constant(site, np.arange(steps, dtype=np.float32), "steps")
+    numbers = constant(site, np.arange(steps, dtype=np.float32))
     (left,) = site.emit("Sub", [column, numbers], part="left")
     (positive,) = site.emit("ReLU", left, part="positive")
     return site.emit("Sign", positive, part="mask")[0]

@@ -9,17 +9,13 @@ import numpy as np
 from ..importing import IMPORTS, Import, Site, imports
 from ..values import Stream
 from .common_in import fixed_shape, reshaped
+from .reductions import REDUCTIONS
 
 REDUCED: dict[str, tuple[str, dict[str, Any]]] = {  # operators: the layer, and what it is told
-    "ReduceSum": ("Sum", {}),
-    "ReduceMean": ("Mean", {}),
+    **{op: (kind, {}) for kind, op in REDUCTIONS.items()},
     "ReduceMax": ("Max", {}),
     "ReduceMin": ("Min", {}),
-    "ReduceProd": ("Prod", {}),
-    "ReduceL1": ("AbsSum", {}),
     "ReduceL2": ("Norm", {"p": 2.0}),
-    "ReduceLogSumExp": ("LogSumExp", {}),
-    "ReduceSumSquare": ("SumSquare", {}),
     "ReduceLogSum": ("Sum", {}),
 }
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from ....layers.convolutions.upsample import Upsample
 from ....schema.errors import LayerForgeError
+from ..constants import number
 from ..importing import REFUSED, Site, imports
 from ..values import Stream
-from .common_in import constant, fixed_shape, number, same
+from .common_in import constant, fixed_shape, same
 from .resampling import PLACES, places
 
 REFUSED.update(dict.fromkeys(("RoiAlign", "AffineGrid", "Col2Im", "CenterCropPad"), "no layer computes the same"))

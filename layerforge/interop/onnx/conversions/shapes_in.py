@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..constants import number
 from ..importing import Site, imports
 from ..values import Known, Stream
 from ..variants import LARGEST_AXIS
-from .common_in import Shape, number, reshaped
+from .common_in import Shape, reshaped
 
 FAR = LARGEST_AXIS - 1  # a place that no axis has
 

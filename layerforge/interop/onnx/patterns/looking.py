@@ -5,7 +5,8 @@
     PASSES = [{"Mul": [silu]}]      in __init__.py: by the operator of its last node
 
 A pattern gets the node that makes what the pattern makes, its last, and returns the nodes that take its place: None
-where it is not the pattern. The last node and all that only it needs are then gone.
+where it is not the pattern. The last node and all that only it needs are then gone. The table of `patterns/__init__.py`
+says which operators a pattern is tried at.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import OWN, Node, OnnxGraph
+from ..graph import OWN, Node, OnnxGraph, free_name
 from ..naming import base_of
 from ..ordering import needed, put_in_order, used
 from ..values import Known, Value
@@ -144,13 +145,7 @@ class Look:
 
     def fresh(self, name: str, part: str) -> str:
         """A name that no value has, for a part of what another one becomes."""
-        like = f"{base_of(name)}.{part}"
-        made, number = like, 1
-        while made in self.taken:
-            number += 1
-            made = f"{like}_{number}"
-        self.taken.add(made)
-        return made
+        return free_name(f"{base_of(name)}.{part}", self.taken)
 
     def constant(self, array: Any, name: str, part: str) -> str:
         """A constant of these numbers."""

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..conversions.recurrent_in import CELLS, STATES
 from ..graph import OWN, Node
 from .linear import Linear, linear_of
 from .looking import Look, reshaped, shape_of, turned
 from .movements import places, source_of, transposed
-
-STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
 
 def batch_first(look: Look, node: Node) -> list[Node] | None:
@@ -29,7 +28,7 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
         return None
     before = transposed(look, node.inputs[0], (1, 0, 2))
     inputs, made = [before.outputs[0], *node.inputs[1:]], [before]
-    for i in range(5, min(len(inputs), 5 + STATES[node.op])):
+    for i in range(STATES, min(len(inputs), STATES + CELLS[node.op].states)):
         known = look.known(inputs[i]) if inputs[i] else None
         if known is not None and not any(one.any() for one in known.arrays):
             inputs[i] = ""
