@@ -25,6 +25,7 @@ from ...net import Net
 from ...schema.errors import ConfigError
 from ...schema.synonyms import did_you_mean
 from .checking import demand_same
+from .checking_use import demand_same_use
 from .net_text import NetText, Part, in_words, settle_defaults
 from .reach import Reach
 from .sources import Unwritable
@@ -43,12 +44,14 @@ class Written:
     arrays   its parameters, statistics and constants by name, such as "fc1.weight"
     inputs   the inputs that its forward takes, in order
     blobs    the blobs that it returns
+    why_prepared   why it takes no raw samples, where it is of a trained model that does; "" otherwise
     """
 
     source: str
     arrays: dict[str, np.ndarray]
     inputs: list[str]
     blobs: list[str]
+    why_prepared: str = ""
 
     def npz(self) -> bytes:
         """The arrays as the content of a .npz file."""
@@ -115,7 +118,9 @@ def write_model(model: Model | Net, blobs: Sequence[str] = ()) -> Written:
             raise ConfigError(f"the net cannot be written as Python: {problem}", hint=HINT) from None
     arrays = {**_arrays(net, part), **text.arrays, **use.arrays}
     demand_same(net, source, arrays, part.input_names(), names)
-    return Written(source, arrays, part.input_names(), names)
+    if isinstance(model, Model) and use.single:
+        demand_same_use(model, source, arrays, part.input_names(), use)
+    return Written(source, arrays, part.input_names(), names, why_prepared=use.why)
 
 
 HINT = "`layerforge predict` needs no such file; or name a blob before these layers with --blob"
@@ -206,7 +211,7 @@ def _net_class(net: Net, text: NetText, use: Use, layers: list[str]) -> list[str
     lines += ['        """weights   arrays by name, or the path of their file; by default that beside this one"""']
     lines += ["        if weights is None or isinstance(weights, (str, Path)):"]
     lines += [f'            weights = dict(np.load(weights or HERE / "{ARRAYS}"))']
-    lines += [*use.held(), *layers, "", f"    def forward({inputs}):"]
+    lines += [*use.held(text), *layers, "", f"    def forward({inputs}):"]
     lines += [f'        """{_short(text.said(text.part.blobs))}{use.ready}."""', *text.forward()]
     if any(layer.carries for layer in text.part.layers):
         lines += ["", *_forget(text)]

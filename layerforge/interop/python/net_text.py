@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from ...graph.graph import PhaseGraph, Step
 from .knowledge import is_plain
 from .reach import Reach
 from .sources import Unwritable
-from .writing import WIDTH, filled, literal
+from .writing import TAKEN, WIDTH, filled, literal
 
 IN_FILE = 4  # numbers of an array that are written into the file, as those of channels; more are in weights.npz
 
@@ -77,10 +78,13 @@ class Names:
         self._taken = set(taken)
         self._known: dict[str, str] = {}
 
-    def __call__(self, name: str) -> str:
+    def __call__(self, name: str, wanted: str = "") -> str:
+        """The name of `name`, as near to it, or to `wanted`, as Python allows."""
         if name not in self._known:
-            plain = re.sub(r"\W", "_", name)
-            plain = f"_{plain}" if not plain[:1].isalpha() and not plain.startswith("_") else plain
+            plain = unicodedata.normalize("NFKC", wanted or name)  # as Python reads it
+            plain = "".join(c if f"_{c}".isidentifier() else "_" for c in plain)
+            plain = plain if plain.isidentifier() else f"_{plain}"
+            plain = f"_{plain.lstrip('_')}" if plain.startswith("__") else plain  # others mean something in a class
             plain += "_" if keyword.iskeyword(plain) or plain in self._taken else ""
             found, n = plain, 2
             while found in self._taken:
@@ -100,7 +104,7 @@ class NetText:
         self.dtype = dtype
         self.arrays: dict[str, np.ndarray] = {}  # that layers hold beside their parameters
         self.attribute = Names(["forward", "prepare", "scores", "predict", "forget", "blobs"])
-        self.variable = Names(["self", "np"])
+        self.variable = Names(["self", "ValueError", *TAKEN])
 
     def layers(self, class_of: Mapping[type, str]) -> list[str]:
         """The lines that make the layers."""
@@ -164,12 +168,16 @@ class NetText:
     def said(self, indices: Sequence[int]) -> str:
         """Blobs with their shapes, in words."""
         blobs = self.part.phase.blobs
-        return ", ".join(f"{in_words(blobs[i].name)} {shape_of(blobs[i].spec)}" for i in indices)
+        return ", ".join(f"{in_words(blobs[i].name)} {self.shape(i)}" for i in indices)
+
+    def shape(self, index: int) -> str:
+        """The shape of a blob."""
+        return shape_of(self.part.phase.blobs[index].spec)
 
 
-def in_words(name: str) -> str:
-    """A name for a docstring, which it must not end."""
-    return re.sub(r'[\\"\s{}]+', "_", name)
+def in_words(name: str, instead: str = "_") -> str:
+    """A name, or a text, for a docstring, which it must not end."""
+    return re.sub(r'[\\"\s{}]+', instead, name)
 
 
 def _broken(call: str) -> list[str]:

@@ -18,7 +18,10 @@ from .reach import Reach, needed
 from .rendering import STEP, WIDTH, Renderer, formula_of, shortened
 from .sources import Unwritable, short_name
 
-TAKEN = frozenset(["np", "Net", "Layer", "Arrays", "HERE", "Path", "sys", "main", "net", "self"])
+TAKEN = frozenset([
+    *("np", "Net", "Layer", "Arrays", "HERE", "CLASSES", "Path", "sys", "net", "self"),
+    *("numbers", "encoded", "scaled", "cropped", "loaded", "main"),  # use_functions.py
+])  # fmt: skip
 RESERVED = TAKEN | frozenset(dir(builtins)) | frozenset(keyword.kwlist)
 
 
