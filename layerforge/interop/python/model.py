@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ...inference.model import Model
 from ...net import Net
 from ...schema.errors import ConfigError
 from ...schema.synonyms import did_you_mean
+from ..predicted import predicted
 from .checking import demand_same
 from .checking_use import demand_same_use
 from .net_text import NetText, Part, in_words, settle_defaults
@@ -44,6 +45,7 @@ class Written:
     arrays   its parameters, statistics and constants by name, such as "fc1.weight"
     inputs   the inputs that its forward takes, in order
     blobs    the blobs that it returns
+    apart    what the net predicts of other inputs, which is left out
     why_prepared   why it takes no raw samples, where it is of a trained model that does; "" otherwise
     """
 
@@ -51,6 +53,7 @@ class Written:
     arrays: dict[str, np.ndarray]
     inputs: list[str]
     blobs: list[str]
+    apart: list[str] = field(default_factory=list)
     why_prepared: str = ""
 
     def npz(self) -> bytes:
@@ -71,7 +74,7 @@ def save_model(model: Model | Net, folder: str | Path, *, blobs: Sequence[str] =
 
     model    a `Model`, as `load_model` gives it, or a `Net`
     folder   a new or an empty one
-    blobs    the blobs that forward returns; by default the scores that predictions are made of
+    blobs    the blobs that forward returns; by default all that the net predicts from the inputs of the scores
 
     Returns   the folder
     Errors    ConfigError for a folder with something in it, for blobs that eval has not, and for layers that cannot be
@@ -102,17 +105,18 @@ def demand_empty(folder: Path) -> None:
 def write_model(model: Model | Net, blobs: Sequence[str] = ()) -> Written:
     """A net as text and arrays. Errors   those of `save_model`, but for the folder's"""
     net = model if isinstance(model, Net) else model.net
-    names = list(blobs) or [scores_blob(net.graph)[0]]
+    names, apart = (list(blobs), []) if blobs else _predicted(net)
     part = _part(net, names)
     reach = Reach()
     with in_eval(part.layers):
         reach.add(part.layers)
         _refuse(net, part, reach)
         use = use_of(model, part, names) if isinstance(model, Model) else Use()
+        use.apart = apart
         try:
             settle_defaults(reach, part.layers)
             writer = Writer(reach, net.dtype, net.seed)
-            text = NetText(part, reach, net.graph.shared, net.dtype)
+            text = NetText(part, reach, net.graph, net.dtype)
             source = _file(net, writer, text, use)
         except Unwritable as problem:
             raise ConfigError(f"the net cannot be written as Python: {problem}", hint=HINT) from None
@@ -120,10 +124,23 @@ def write_model(model: Model | Net, blobs: Sequence[str] = ()) -> Written:
     demand_same(net, source, arrays, part.input_names(), names)
     if isinstance(model, Model) and use.single:
         demand_same_use(model, source, arrays, part.input_names(), use)
-    return Written(source, arrays, part.input_names(), names, why_prepared=use.why)
+    return Written(source, arrays, part.input_names(), names, apart, use.why)
 
 
 HINT = "`layerforge predict` needs no such file; or name a blob before these layers with --blob"
+
+
+def _predicted(net: Net) -> tuple[list[str], list[str]]:
+    """The blobs that forward returns where nobody names others, and what the net predicts of other inputs.
+
+    All predictions, and the scores if they are none: those that are computed from the inputs that the scores are of.
+    """
+    scores = scores_blob(net.graph)[0]
+    found = list(predicted(net))
+    found = found if scores in found else [scores, *found]
+    inputs = set(_part(net, [scores]).inputs)
+    apart = [name for name in found if not set(_part(net, [name]).inputs) <= inputs]
+    return [name for name in found if name not in apart], apart
 
 
 def _part(net: Net, names: Sequence[str]) -> Part:

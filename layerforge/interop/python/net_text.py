@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from ...arrays.spec import Spec
+from ...check.draws import with_batch
 from ...contract.layer import Layer
-from ...graph.graph import PhaseGraph, Step
+from ...graph.graph import Graph, PhaseGraph, Step
+from ...plan.planner import with_shapes
+from ...schema.errors import LayerForgeError
 from .knowledge import is_plain
 from .reach import Reach
 from .sources import Unwritable
@@ -97,10 +100,11 @@ class Names:
 class NetText:
     """Writes the methods of Net that hold the net."""
 
-    def __init__(self, part: Part, reach: Reach, shared: Mapping[Any, Any], dtype: str) -> None:
+    def __init__(self, part: Part, reach: Reach, graph: Graph, dtype: str) -> None:
         self.part = part
         self.reach = reach
-        self.shared = shared
+        self.shared = graph.shared
+        self.shapes = _shapes(part, graph)
         self.dtype = dtype
         self.arrays: dict[str, np.ndarray] = {}  # that layers hold beside their parameters
         self.attribute = Names(["forward", "prepare", "scores", "predict", "forget", "blobs"])
@@ -172,7 +176,7 @@ class NetText:
 
     def shape(self, index: int) -> str:
         """The shape of a blob."""
-        return shape_of(self.part.phase.blobs[index].spec)
+        return _tuple(self.shapes[index])
 
 
 def in_words(name: str, instead: str = "_") -> str:
@@ -194,5 +198,39 @@ def shape_of(spec: Spec | None) -> str:
     """The shape of a blob of N samples."""
     if spec is None or not spec.shape:
         return "()"
-    parts = ["N", *map(str, spec.shape[1:])]
-    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    return _tuple(["N", *map(str, spec.shape[1:])])
+
+
+def _tuple(lengths: Sequence[str]) -> str:
+    return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
+
+
+SIZES = (2, 3, 5)  # numbers of samples that shapes are looked at with
+
+
+def _shapes(part: Part, graph: Graph) -> list[list[str]]:
+    """The lengths of all blobs, by how they follow the number of samples N; as declared where it must be that one."""
+    names = tuple(part.phase.blobs[i].name for i in part.blobs)
+    given = dict(graph.inputs)
+    try:
+        found = [with_shapes(part.phase, with_batch(given, n), names, None, False).specs for n in SIZES]
+    except LayerForgeError:
+        found = []
+    finally:
+        declared = with_shapes(part.phase, given, names, None, False).specs  # layers are set up as they were
+    if not found:
+        return [[str(length) for length in spec.shape] for spec in declared]
+    return [
+        [_length(seen) for seen in zip(*(spec.shape for spec in specs), strict=True)]
+        for specs in zip(*found, strict=True)
+    ]
+
+
+def _length(seen: Sequence[int]) -> str:
+    """A length that was `seen` with SIZES: 12, N, 4 N, 2 N + 1."""
+    per, rest = divmod(seen[1] - seen[0], SIZES[1] - SIZES[0])
+    plus = seen[0] - per * SIZES[0]
+    if rest or any(per * n + plus != length for n, length in zip(SIZES, seen, strict=True)):
+        return "..."
+    follows = "N" if per == 1 else f"{per} N"
+    return str(plus) if not per else f"{follows} {'-' if plus < 0 else '+'} {abs(plus)}" if plus else follows

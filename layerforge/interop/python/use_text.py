@@ -34,6 +34,7 @@ class Use:
     single     whether the file takes raw samples: it has `scores` and `predict` then
     scored     the blob that these are about
     several    whether it says yes or no to several labels that do not depend on each other
+    apart      what the net predicts of other inputs, and the file does not
     why        why it takes none, where it is of a trained model
     ready      how forward's inputs come to be, for its docstring
     """
@@ -48,6 +49,7 @@ class Use:
     single: bool = False
     scored: str = ""
     several: bool = False
+    apart: list[str] = field(default_factory=list)
     why: str = ""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -71,6 +73,9 @@ class Use:
         lines += [f"    {call}", "", *([*told, ""] if told else [])]
         if self.why:
             lines += [f"It takes no raw samples, and has no `predict`: {in_words(self.why, ' ')}.", ""]
+        if self.apart:
+            listed = ", ".join(map(in_words, self.apart))
+            lines += [f"Of other inputs the net computes {listed} as well, which can be had by --blob.", ""]
         return [*lines, "Its arrays are in weights.npz beside this file.", '"""']
 
     def told(self, text: NetText) -> list[str]:

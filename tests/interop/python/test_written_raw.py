@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from support.written_nets import loaded
 
-from layerforge import ConfigError, load_model, train
+from layerforge import ConfigError, Net, load_model, train
+from layerforge.config.yaml_file import parse_yaml
 from layerforge.interop.python import write_model
 from layerforge.interop.python.raw import Table
 from layerforge.training.console import Console
@@ -148,3 +149,45 @@ def _summed(folder: Path, arrays: dict[str, np.ndarray], names: dict[str, str], 
     net = [*net, *({"name": name, "type": "Tanh"} for name in between), FC, LOSS]
     labels = np.arange(30) % 2
     return trained(folder, {"type": "Arrays", "arrays": {**arrays, "label": labels}}, net, transform=AFFINE)
+
+
+HEADS = """
+name: heads
+net:
+  - {name: x, type: Input, shape: [4, 3, 5], top: x}
+  - {name: boxes, type: Linear, bottom: x, out_features: 2}
+  - {name: all, type: Reshape, bottom: boxes, shape: [1, -1, 2], top: all}
+  - {name: side, type: Linear, bottom: x, out_features: 4}
+"""
+
+
+def test_all_that_a_net_predicts_comes_and_lengths_follow_the_number_of_samples() -> None:
+    net = Net.from_dict(parse_yaml(HEADS, "heads"))
+    written = write_model(net)
+    assert written.blobs == ["all", "side"]
+    assert "all (1, 3 N, 2), side (N, 3, 4) of x (N, 3, 5)" in written.source
+    x = np.random.default_rng(1).normal(size=(6, 3, 5)).astype("float32")
+    boxes, side = loaded(written).forward(x)
+    mine = net.forward(phase="eval", outputs=("all", "side"), x=x)
+    np.testing.assert_allclose(boxes, mine["all"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(side, mine["side"], rtol=0, atol=1e-6)
+
+
+def test_of_several_heads_scores_and_predict_are_those_of_the_model(tmp_path: Path) -> None:
+    x = np.random.default_rng(7).normal(3, 2, (40, 3))
+    net = [{**FC, "bottom": "x"}, {"name": "value", "type": "Linear", "bottom": "x", "out_features": 1}]
+    net += [LOSS, {"name": "more", "type": "MSELoss", "bottom": ["value", "height"]}]
+    arrays = {"x": x, "label": np.arange(40) % 2, "height": x[:, :1]}
+    transform = {**AFFINE, "blobs": ["x"]}
+    model = trained(tmp_path, {"type": "Arrays", "arrays": arrays}, net, transform=transform)
+    written = write_model(model)
+    assert sorted(written.blobs) == ["fc", "value"]
+    np.testing.assert_allclose(loaded(written).scores(x), model.scores(x), rtol=0, atol=1e-6)
+    assert loaded(written).predict(x).tolist() == model.predict(x).tolist()
+
+
+def test_a_prediction_of_another_input_is_told_of(tmp_path: Path) -> None:
+    net = Net.from_yaml("configs/mnist_siamese.yaml", keep="none")
+    written = write_model(net)
+    assert written.inputs == ["image_a"] and written.apart == ["eb"]
+    assert "Of other inputs the net computes eb as well" in written.source
