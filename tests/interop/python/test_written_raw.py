@@ -11,11 +11,11 @@ import pytest
 from support.written_nets import loaded
 
 from layerforge import ConfigError, Net, load_model, train
-from layerforge.config.yaml_file import parse_yaml
 from layerforge.interop.python import write_model
 from layerforge.interop.python.raw import Table
 from layerforge.training.console import Console
 
+CONFIGS = Path(__file__).parents[3] / "configs"
 QUIET = Console(progress="off", quiet=True)
 FC = {"name": "fc", "type": "Linear", "out_features": 2}
 LOSS = {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "label"]}
@@ -161,8 +161,9 @@ net:
 """
 
 
-def test_all_that_a_net_predicts_comes_and_lengths_follow_the_number_of_samples() -> None:
-    net = Net.from_dict(parse_yaml(HEADS, "heads"))
+def test_all_that_a_net_predicts_comes_and_lengths_follow_the_number_of_samples(tmp_path: Path) -> None:
+    (tmp_path / "heads.yaml").write_text(HEADS)
+    net = Net.from_yaml(tmp_path / "heads.yaml", keep="none")
     written = write_model(net)
     assert written.blobs == ["all", "side"]
     assert "all (1, 3 N, 2), side (N, 3, 4) of x (N, 3, 5)" in written.source
@@ -186,8 +187,8 @@ def test_of_several_heads_scores_and_predict_are_those_of_the_model(tmp_path: Pa
     assert loaded(written).predict(x).tolist() == model.predict(x).tolist()
 
 
-def test_a_prediction_of_another_input_is_told_of(tmp_path: Path) -> None:
-    net = Net.from_yaml("configs/mnist_siamese.yaml", keep="none")
+def test_a_prediction_of_another_input_is_told_of() -> None:
+    net = Net.from_yaml(CONFIGS / "mnist_siamese.yaml", keep="none")
     written = write_model(net)
-    assert written.inputs == ["image_a"] and written.apart == ["eb"]
-    assert "Of other inputs the net computes eb as well" in written.source
+    assert written.inputs == ["image_a"] and written.apart == ["feat_b"]
+    assert "Of other inputs the net computes feat_b as well" in written.source
