@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("target", metavar="MODEL", help=words)
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
     parser.add_argument("--weights", metavar="FILE", help="a snapshot or checkpoint; by default the run's best")
-    words = "a blob that forward returns, in the place of the scores that the loss reads; may be repeated"
+    words = "a blob that forward returns, in the place of all that the net predicts; may be repeated"
     parser.add_argument("--blob", action="append", default=[], metavar="NAME", help=words)
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
     add_json_option(parser)
@@ -48,10 +48,22 @@ def run(args: argparse.Namespace) -> int:
     keep(written, folder)
     sizes = {name: (folder / name).stat().st_size for name in (FILE, ARRAYS)}
     if args.json:
-        told = {"folder": str(folder), "weights": str(model.weights), "inputs": written.inputs, "blobs": written.blobs}
+        told: dict[str, Any] = {
+            "folder": str(folder),
+            "weights": str(model.weights),
+            "inputs": written.inputs,
+            "blobs": written.blobs,
+        }
+        told |= {"apart": written.apart}
+        told |= {"why_prepared": written.why_prepared}
         print_json({**told, "files": sizes})
         return 0
     listed = ", ".join(f"{name} ({size / 1024:.0f} KiB)" for name, size in sizes.items())
     print(f"{folder}: {listed}")
-    print(f"{', '.join(written.blobs)} of {', '.join(written.inputs) or 'nothing'}, as the net computes them")
+    print(f"It computes {', '.join(written.blobs)} from {', '.join(written.inputs) or 'nothing'}.")
+    if written.apart:
+        print(f"Left out is what it computes from other inputs: {', '.join(written.apart)}. --blob names others.")
+    if written.why_prepared:
+        print(f"It takes inputs as training made them, no raw samples: {written.why_prepared}.")
+    print(f"How it is called is said at the top of {folder / FILE}.")
     return 0

@@ -9,6 +9,9 @@ python.save_model(load_model("runs/mnist_mlp/latest"), "mlp")      # mlp/net.py,
 from __future__ import annotations
 
 import io
+import os
+import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -87,11 +90,30 @@ def save_model(model: Model | Net, folder: str | Path, *, blobs: Sequence[str] =
 
 
 def keep(written: Written, folder: Path) -> Path:
-    """Write the two files. Errors   DataError"""
+    """Write the two files: a folder beside the place, which takes it when both are whole.
+
+    An empty folder that is there already stays the same one, and gets them one after the other, net.py at last.
+
+    Errors   DataError where the folder cannot be written
+    """
+    files = {ARRAYS: written.npz(), FILE: written.source.encode()}
+    place = folder.resolve()
     with snapshot.writing(folder, "choose another place"):
-        folder.mkdir(parents=True, exist_ok=True)
-    snapshot.atomic_write(folder / ARRAYS, written.npz())
-    snapshot.atomic_write(folder / FILE, written.source.encode())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+        beside.mkdir()
+    try:
+        for name, content in files.items():
+            snapshot.atomic_write(beside / name, content)
+        with snapshot.writing(folder, "choose another place"):
+            if place.exists():
+                for name in files:
+                    os.replace(beside / name, place / name)
+            else:
+                os.rename(beside, place)
+            snapshot.sync_folder(place.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 
