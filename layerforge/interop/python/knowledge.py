@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from ...arrays.awaited import present
 from ...arrays.sparse import CSR
 from ...contract.layer import Layer
 from .sources import Unwritable, plain_function, text_of
@@ -29,7 +30,7 @@ COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 # What a layer has besides what it is told and what set-up found out: it changes from pass to pass.
 CHANGING = frozenset([
     *("params", "grads", "state", "saved", "carried", "run", "memory", "kept", "draws", "xp", "script", "place"),
-    *("needs_grad", "needs_param_grad", "grad_rows", "runs_in_place", "overwrites_grad"),
+    *("constants", "needs_grad", "needs_param_grad", "grad_rows", "runs_in_place", "overwrites_grad"),
     *("freeze", "lr_mult", "decay_mult", "loss_weight", "recompute", "engine"),
 ])  # fmt: skip
 UNKNOWN = (False, None)
@@ -144,6 +145,8 @@ class Knowledge:
         return all(known for known, _ in parts), not settles
 
     def _called(self, node: ast.Call) -> tuple[bool, Any]:
+        if isinstance(node.func, ast.Name) and self.module.get(node.func.id) is present:
+            return True, None  # NumPy's numbers are there at once
         if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and len(node.args) == 2:
             return self._instance(*node.args)
         if node.keywords or not isinstance(node.func, ast.Attribute) or not _is_self(node.func.value):
