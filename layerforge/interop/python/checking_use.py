@@ -82,4 +82,5 @@ def _read(trained: Any, name: str, raw: np.ndarray) -> np.ndarray:
     columns = columns_of(trained, name)
     if columns is None or columns.is_plain:
         return raw
-    return np.asarray(side_of(trained.reader, name).convert(raw, ["x"], {})[0]["x"])  # as a table's reader calls it
+    reader: Any = side_of(trained.reader, name)
+    return np.asarray(reader.convert(raw, ["x"], {})[0]["x"])  # as a table's reader calls it
