@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from ..interop.onnx import check, saving, transform
-    from ..interop.onnx.netgraph import predicted
+    from ..interop.predicted import predicted
     from ..schema.errors import ConfigError
 
     path = Path(args.output)

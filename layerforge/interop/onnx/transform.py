@@ -37,12 +37,13 @@ from ...inference.trained import Trained
 from ...schema.errors import ConfigError, LayerForgeError, raise_all
 from ...schema.texts import to_json
 from ...snapshot import atomic_write
+from ..predicted import predicted
 from . import pixels
 from .check import SEED, SIZES, Case, eval_of
 from .files import model_bytes, package
 from .graph import Node, OnnxGraph, ValueInfo
 from .in_front import InFront, rename
-from .netgraph import graph_of_net, predicted
+from .netgraph import graph_of_net
 from .saving import Exported
 
 DRAWN = ((40, 28), (33, 57))  # heights and widths of the images of a check
