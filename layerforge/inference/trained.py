@@ -1,7 +1,7 @@
 """A trained net, opened from a run, a checkpoint, a file of weights or a folder, without the data that it learned from.
 
-    layerforge train ...    runs/<name>/<time>/checkpoints/best.h5    configuration, signature, transform, weights
-    model.save(folder)      <folder>/net.yaml, <folder>/weights.h5    the same, in two files
+layerforge train ...    runs/<name>/<time>/checkpoints/best.h5    configuration, signature, transform, weights
+model.save(folder)      <folder>/net.yaml, <folder>/weights.h5    the same, in two files
 """
 
 from __future__ import annotations
@@ -66,6 +66,17 @@ class Trained:
     reader: Reader | None
     transform: InputTransform | None
     allow_import: bool = False
+
+    @property
+    def knows_preprocessing(self) -> bool:
+        """Whether it is known what becomes of samples; of many imports only what the net itself takes is."""
+        if self.transform is None or self.reader is None:
+            return False
+        if self.tree.get("data") is not None or self.transform.kinds or not isinstance(self.reader, ArrayReader):
+            return True
+        constants = self.transform.affine.values()
+        changes = any(np.any(factor != 1) or np.any(offset != 0) for factor, offset in constants)
+        return changes or not any(spec.is_real for spec in self.reader.specs.values())
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the configuration of the data: what a copy predicts with."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ...schema.optional import require
 from ..comparison import OUTPUT, Comparison, Row, row
 from .graph import ValueInfo
 from .model import Model
+from .netgraph import distinct
 from .runtime_child import CHECKER
 from .saving import Exported
 
@@ -51,11 +52,20 @@ class Case:
     tag     what the rows of a comparison begin with
     given   arrays by the names of the file's inputs
     made    arrays by the names of the file's outputs
+    units   of outputs that are in units of their own the standard deviation and the mean: they are compared without
     """
 
     tag: str
     given: Mapping[str, np.ndarray]
     made: Mapping[str, np.ndarray]
+    units: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def unscaled(self, name: str, values: np.ndarray) -> np.ndarray:
+        """An output as the net computed it, however far its mean is from zero."""
+        if name not in self.units or values.ndim > 2:
+            return values
+        std, mean = self.units[name]
+        return (values - mean) / np.where(std == 0, 1.0, std)
 
 
 def cases_of(net: Net, given: Sequence[ValueInfo], inputs: Names, outputs: Names, *, fixed: bool = False) -> list[Case]:
@@ -89,7 +99,7 @@ def cases_of(net: Net, given: Sequence[ValueInfo], inputs: Names, outputs: Names
 def cases_of_export(net: Net, exported: Exported, outputs: Sequence[str]) -> list[Case]:
     """Those of a net that was written: `outputs` are the blobs that were asked for."""
     given = exported.graph.inputs
-    named = dict(zip((info.name for info in exported.graph.outputs), outputs, strict=True))
+    named = dict(zip((info.name for info in exported.graph.outputs), distinct(outputs), strict=True))
     return cases_of(net, given, {info.name: info.name for info in given}, named, fixed=not follows_batch(exported))
 
 
@@ -129,7 +139,8 @@ def against_runtime(path: str | Path, cases: Sequence[Case]) -> Comparison:
         for name, ours in case.made.items():
             key = f"{number}/{places.get(name)}"
             if key in theirs:
-                rows.append(row(case.tag, name, ours, theirs[key], OUTPUT, BESIDE))
+                both = (case.unscaled(name, array) for array in (ours, theirs[key]))
+                rows.append(row(case.tag, name, *both, OUTPUT, BESIDE))
             else:
                 rows.append(Row(case.tag, name, np.nan, OUTPUT, "not compared: it is no tensor of numbers"))
     return Comparison(f"ONNX Runtime {_version()}", rows)

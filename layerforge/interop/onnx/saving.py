@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...net import Net
-from ...snapshot import atomic_write
+from ...snapshot import atomic_write, writing
 from .files import model_bytes, package
 from .graph import OnnxGraph
 from .learning import told
@@ -41,8 +41,33 @@ def save_model(
     Errors   ConfigError naming all layers that have no counterpart, and where the package onnx is missing; DataError
              where the file cannot be written
     """
+    exported = net_graph(net, outputs, fold_batch_norm=fold_batch_norm)
+    exported.graph.metadata.update(metadata or {})
+    return kept(exported, path)
+
+
+def net_graph(net: Net, outputs: Sequence[str] | None = None, *, fold_batch_norm: bool = False) -> Exported:
+    """What save_model writes. Errors: those of save_model, but for the file's"""
     package()
     graph, notes = graph_of_net(net, outputs, fold_batch_norm=fold_batch_norm)
-    graph.metadata.update({**told(net), **(metadata or {})})
-    atomic_write(path, model_bytes(graph))
+    graph.metadata.update(told(net))
     return Exported(graph, tuple(notes))
+
+
+def kept(exported: Exported, path: str | Path) -> Exported:
+    """Write the file. Errors: those of `content` and `write`"""
+    write(content(exported), path)
+    return exported
+
+
+def content(exported: Exported) -> bytes:
+    """The bytes of the file. Errors: ConfigError beyond what a file of ONNX holds"""
+    return model_bytes(exported.graph)
+
+
+def write(content: bytes, path: str | Path) -> None:
+    """Write a file, and the folder that it is in. Errors: DataError where that cannot be done"""
+    folder = Path(path).parent
+    with writing(folder, "choose another place"):
+        folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, content)
