@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...net import Net
+from ...schema.errors import ConfigError
 from ...snapshot import atomic_write, writing
+from . import scores
 from .files import model_bytes, package
 from .graph import OnnxGraph
 from .learning import told
 from .netgraph import graph_of_net
+from .ordering import drop_unread
+
+MOST = (2 << 30) - (16 << 20)  # bytes of parameters: Protocol Buffers end at 2 GiB, nodes included
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ def save_model(
 
     outputs          blobs by name; None: what the net gives without its targets
     fold_batch_norm  multiply each BatchNorm into the Linear or convolution below it where nothing else reads that
-    metadata         texts to be kept in the file, beside what learning.py keeps there
+    metadata         texts to be kept in the file, beside what learning.py and scores.py keep there
 
     Inputs, blobs, layers and parameters keep their names: a node is called as its layer, or begins so.
 
@@ -50,7 +55,7 @@ def net_graph(net: Net, outputs: Sequence[str] | None = None, *, fold_batch_norm
     """What save_model writes. Errors: those of save_model, but for the file's"""
     package()
     graph, notes = graph_of_net(net, outputs, fold_batch_norm=fold_batch_norm)
-    graph.metadata.update(told(net))
+    graph.metadata.update({**told(net), **scores.told(net, graph, outputs)})
     return Exported(graph, tuple(notes))
 
 
@@ -61,8 +66,15 @@ def kept(exported: Exported, path: str | Path) -> Exported:
 
 
 def content(exported: Exported) -> bytes:
-    """The bytes of the file. Errors: ConfigError beyond what a file of ONNX holds"""
-    return model_bytes(exported.graph)
+    """The bytes of the file, without what nothing reads. Errors: ConfigError beyond what a file of ONNX holds"""
+    graph = exported.graph
+    drop_unread(graph)
+    size = sum(array.nbytes for array in graph.initializers.values())
+    if size > MOST:
+        hint = "layerforge export safetensors has no such limit; --blob names a blob that fewer layers are needed for"
+        told = f"the parameters take {size / 2**30:.1f} GiB, and a file of ONNX holds less than 2 GiB"
+        raise ConfigError(told, hint=hint)
+    return model_bytes(graph)
 
 
 def write(content: bytes, path: str | Path) -> None:
