@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import add_json_option
+from .arguments import add_json_option, output_path
 from .output import print_json
 
 EPILOG = """\
@@ -26,7 +26,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser("python", description=__doc__, epilog=EPILOG)
     words = "a run's folder, a checkpoint, a file of weights, a folder of model.save(), or a config"
     parser.add_argument("target", metavar="MODEL", help=words)
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
+    words = "the folder, which must be new or empty"
+    parser.add_argument("-o", "--output", type=output_path, required=True, metavar="DIR", help=words)
     parser.add_argument("--weights", metavar="FILE", help="a snapshot or checkpoint; by default the run's best")
     words = "a blob that forward returns, in the place of the scores that the loss reads; may be repeated"
     parser.add_argument("--blob", action="append", default=[], metavar="NAME", help=words)

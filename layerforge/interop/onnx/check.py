@@ -122,6 +122,19 @@ def eval_of(net: Net, outputs: Names, arrays: Mapping[str, Any]) -> dict[str, np
     return {name: np.array(net.backend.to_host(made[blob])) for name, blob in outputs.items()}
 
 
+def of_bytes(content: bytes, path: Path, cases: Sequence[Case]) -> Comparison:
+    """`against_runtime` for a file before it is written; `path` is where it is going to be."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, path.name)
+        file.write_bytes(content)
+        try:
+            return against_runtime(file, cases)
+        except Refused as error:
+            error.message = error.message.replace(str(file), str(path))
+            error.hint = f"{path} is not written; this is a fault of LayerForge: please report it"
+            raise
+
+
 def against_runtime(path: str | Path, cases: Sequence[Case]) -> Comparison:
     """Let onnx.checker look at a file, and compare what ONNX Runtime makes of it.
 
