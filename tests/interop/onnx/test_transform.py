@@ -374,3 +374,23 @@ layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_p
     assert ("--mean-file" in told) == caffe
     assert not Path("whole.onnx").exists()
     assert main(["export", "onnx", "in", "-o", "plain.onnx", "--check", "-q"]) == 0
+
+
+def test_targets_of_a_list_of_images_have_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(12)
+    for number in range(4):
+        pillow().fromarray(rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)).save(f"{number}.png")
+    lines = [f"{number}.png,{number},{3 - number}" for number in range(4)]
+    Path("list.csv").write_text("\n".join(["path,left,top", *lines]) + "\n")
+    data = """data: {train: {type: ImageList, path: list.csv, size: 8, target: [left, top], batch_size: 2}}
+net:
+  - {name: flat, type: Flatten, bottom: image}
+  - {name: fc,   type: Linear, out_features: 2}
+  - {name: loss, type: MSELoss, bottom: [fc, target]}
+"""
+    model = trained(HEAD + data)
+    assert exported()["targets"] == ["left", "top"]
+    assert model.targets == ("left", "top")
+    capsys.readouterr()
+    assert main(["predict", "runs/small/latest", "1.png"]) == 0
+    assert "left" in capsys.readouterr().out
