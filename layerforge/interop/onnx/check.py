@@ -152,8 +152,8 @@ def against_runtime(path: str | Path, cases: Sequence[Case]) -> Comparison:
         for name, ours in case.made.items():
             key = f"{number}/{places.get(name)}"
             if key in theirs:
-                both = (case.unscaled(name, array) for array in (ours, theirs[key]))
-                rows.append(row(case.tag, name, *both, OUTPUT, BESIDE))
+                found, expected = (case.unscaled(name, array) for array in (ours, theirs[key]))
+                rows.append(row(case.tag, name, found, expected, OUTPUT, BESIDE))
             else:
                 rows.append(Row(case.tag, name, np.nan, OUTPUT, "not compared: it is no tensor of numbers"))
     return Comparison(f"ONNX Runtime {_version()}", rows)

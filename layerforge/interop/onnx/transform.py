@@ -148,7 +148,7 @@ class _Input:
 
     def target(self, columns: Sequence[Column]) -> dict[str, Any]:
         """What the net is compared with: as it takes it, or columns that were standardised in their own units."""
-        info = self.info
+        info, told = self.info, dict[str, Any]()
         if not columns:
             told = {"takes": "labels or targets as the net takes them"}
         else:
