@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import open_config, positive
+from .arguments import open_config, output_path, positive
 from .output import print_json
 from .terminal import note
 
@@ -23,7 +23,8 @@ WEIGHTS = "a snapshot, a checkpoint or a run; by default the run's best, and the
 
 def add_folder_option(parser: argparse.ArgumentParser) -> None:
     """-o, the folder of an import."""
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
+    words = "the folder, which must be new or empty"
+    parser.add_argument("-o", "--output", type=output_path, required=True, metavar="DIR", help=words)
 
 
 def add_input_option(parser: argparse.ArgumentParser, example: str) -> None:

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import add_json_option
+from .arguments import add_json_option, output_path
 from .exchange import add_model_arguments, open_net
 from .output import print_json
 
@@ -23,7 +23,8 @@ EPILOG = """\
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser("python", description=__doc__, epilog=EPILOG)
     add_model_arguments(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
+    words = "the folder, which must be new or empty"
+    parser.add_argument("-o", "--output", type=output_path, required=True, metavar="DIR", help=words)
     words = "a blob that forward returns, in the place of all that the net predicts; may be repeated"
     parser.add_argument("--blob", action="append", default=[], metavar="NAME", help=words)
     add_json_option(parser)
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     sizes = {name: (folder / name).stat().st_size for name in (FILE, ARRAYS)}
     if args.json:
         weights = None if trained is None else str(trained.weights)
-        told = {"folder": str(folder), "weights": weights, "inputs": written.inputs, "blobs": written.blobs}
+        told: dict[str, Any] = {"folder": str(folder), "weights": weights, "inputs": written.inputs, "blobs": written.blobs}
         told |= {"apart": written.apart, "why_prepared": written.why_prepared, "checked": not written.unchecked}
         print_json({**told, "files": sizes})
         return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,17 +21,22 @@ from .exporting import EXPORTS, REFUSED, SIZES, Building, Export, Extent, Length
 from .graph import Node, OnnxGraph, ValueInfo
 
 
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, in the order of the first: the outputs of a file."""
+    return tuple(dict.fromkeys(names))
+
+
 def graph_of_net(
     net: Net, outputs: Sequence[str] | None = None, *, fold_batch_norm: bool = False
 ) -> tuple[OnnxGraph, list[str]]:
     """The graph, and what is to be known of it.
 
-    outputs   blobs by name; None: what the net gives without its targets
+    outputs   blobs by name, each once; None: what the net gives without its targets
 
     Errors   ConfigError naming all layers that have no counterpart in ONNX, and for names that are no blobs
     """
     phase = net.graph.phases["eval"]
-    wanted = tuple(predicted(net) if outputs is None else outputs)
+    wanted = distinct(predicted(net) if outputs is None else outputs)
     plans, notes = _plans(net, phase, wanted)
     graph = OnnxGraph(net.config.name or "net", producer=f"LayerForge {__version__}")
     building = Building(
@@ -202,5 +207,3 @@ def _info(value: Value) -> ValueInfo:
 def known_types() -> Mapping[str, str]:
     """Every type of the tables: "" for one that is exported, otherwise why it is not."""
     return {**dict.fromkeys(EXPORTS, ""), **REFUSED}
-
-
