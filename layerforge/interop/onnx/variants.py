@@ -43,7 +43,7 @@ def shapes_of(
         open_ = [symbol for symbol in shape if isinstance(symbol, str) and symbol not in lengths]
         if open_:
             told = f"input '{name}' has lengths that are not known: {', '.join(map(_said, open_))} of {_told(shape)}"
-            errors.append(ConfigError(told, hint=f"say its shape, such as {_example(name, shape)}"))
+            errors.append(ConfigError(told, hint=_example(name, shape)))
     raise_all(errors)
     variants = [lengths]
     if batch:
@@ -91,7 +91,9 @@ def _told(shape: Sequence[int | str | None]) -> str:
 
 
 def _example(name: str, shape: Sequence[int | str]) -> str:
-    return f"{name}={','.join('1' if i == 0 else '64' if isinstance(n, str) else str(n) for i, n in enumerate(shape))}"
+    """The hint that says how a shape is given."""
+    given = [1 if i == 0 else 64 if isinstance(n, str) else n for i, n in enumerate(shape)]
+    return f"say its shape, such as --input {name}={','.join(map(str, given))}, in Python {{'{name}': {tuple(given)}}}"
 
 
 def _listed(inputs: Sequence[ValueInfo]) -> str:
