@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 
 from ..schema.errors import LayerError
+from .awaited import refuse_where
 from .spec import Spec
 
 
 def rows(x: Any) -> Any:
     """(..., D) as a matrix (N, D): every position is a row."""
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def map_rows(x: Any, matrix: Any) -> Any:
+    """x @ matrix for x (..., D): one product for all positions, where a library would make one for each sample."""
+    return x @ matrix if x.ndim <= 2 else (rows(x) @ matrix).reshape(*x.shape[:-1], matrix.shape[1])
 
 
 def unbroadcast(dy: Any, shape: tuple[int, ...]) -> Any:
@@ -58,6 +64,7 @@ def cumulative_sum(x: Any, axis: int) -> Any:
 
 MANY = 2**13  # rows of a product of matrices that is one sum, as the library makes it: for small matrices a running one
 TERMS = 2**8  # rows of each part of a sum over more
+TERMS_ON_A_DEVICE = 2**12  # whose library adds up in many places at once: these are no running sums
 
 
 def product_over_rows(a: Any, b: Any) -> Any:
@@ -67,8 +74,21 @@ def product_over_rows(a: Any, b: Any) -> Any:
     """
     if a.shape[-2] <= MANY:
         return a.swapaxes(-1, -2) @ b
+    if not isinstance(a, np.ndarray):
+        return _all_parts_at_once(a, b)
     parts = (slice(start, start + TERMS) for start in range(0, a.shape[-2], TERMS))
     total = sum((a[..., part, :].swapaxes(-1, -2) @ b[..., part, :]).astype("float64") for part in parts)
+    return total.astype(b.dtype)
+
+
+def _all_parts_at_once(a: Any, b: Any) -> Any:
+    """The same on a device, where each part would be launches of its own: all parts as one product of many matrices."""
+    count, left = divmod(a.shape[-2], TERMS_ON_A_DEVICE)
+    whole = a.shape[-2] - left
+    of_a, of_b = (m[..., :whole, :].reshape(*m.shape[:-2], count, -1, m.shape[-1]) for m in (a, b))
+    total = (of_a.swapaxes(-1, -2) @ of_b).sum(axis=-3, dtype="float64")
+    if left:
+        total += a[..., whole:, :].swapaxes(-1, -2) @ b[..., whole:, :]
     return total.astype(b.dtype)
 
 
@@ -198,11 +218,14 @@ def refuse_labels(labels: Any, bad: Any, why: str, hint: str, word: str = "label
 
     word says what the labels are.
     """
-    if bool(bad.any()):
+
+    def error() -> LayerError:
         first = int(bad.argmax())
         position = ", ".join(str(int(i)) for i in np.unravel_index(first, labels.shape))
         label = int(labels.reshape(-1)[first])
-        raise LayerError(f"{word} {label} at position {position} is {why}", hint=hint, exit_code=3)
+        return LayerError(f"{word} {label} at position {position} is {why}", hint=hint, exit_code=3)
+
+    refuse_where(bad.any(), error)
 
 
 def check_index(xp: Any, index: Any, size: int, what: str) -> None:

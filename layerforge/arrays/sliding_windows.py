@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..schema.errors import LayerError
 from .functional import expect_role, shape_mismatch
 from .spec import Spec
 
 COLUMNS_AT_MOST = 2**21  # bytes of columns made at a time, for use while they are in the cache; 2**19 to 2**22 do alike
+ON_A_DEVICE = 2**28  # where each piece costs launches, and no cache is as large as a piece worth launching for
 
 
 @dataclass(frozen=True)
@@ -175,13 +178,14 @@ def batch_first(xp: Any, x: Any) -> Any:
 
 
 def chunks(windows: Windows, x: Any) -> Iterator[tuple[range, slice]]:
-    """All windows over x (C, *S, N), so many at a time that their columns stay within COLUMNS_AT_MOST.
+    """All windows over x (C, *S, N), so many at a time that their columns stay within the bound of x's backend.
 
     A chunk is whole rows of the first axis (at least one), and the places of its columns among all.
     """
     per_row = math.prod(windows.counts[1:]) * x.shape[-1]
     row_bytes = x.shape[0] * windows.elements * per_row * x.itemsize
-    step = max(1, COLUMNS_AT_MOST // max(1, row_bytes))
+    at_most = COLUMNS_AT_MOST if isinstance(x, np.ndarray) else ON_A_DEVICE
+    step = max(1, at_most // max(1, row_bytes))
     for start in range(0, windows.counts[0], step):
         rows = range(start, min(start + step, windows.counts[0]))
         yield rows, slice(rows.start * per_row, rows.stop * per_row)

@@ -49,7 +49,9 @@ class Case:
     @property
     def checks(self) -> dict[str, Check]:
         """The checks of its contract."""
-        return CHECKS if reference_of(self.cls) is self.cls else ENGINE_CHECKS
+        if reference_of(self.cls) is not self.cls:
+            return ENGINE_CHECKS
+        return CHECKS if self.backend.xp is np else CHECKS | DEVICE_CHECKS
 
     @property
     def tolerance(self) -> float:
@@ -94,6 +96,7 @@ class Check:
 
 CHECKS: dict[str, Check] = {}  # of layers
 ENGINE_CHECKS: dict[str, Check] = {}  # of engines' layers, against the reference
+DEVICE_CHECKS: dict[str, Check] = {}  # of layers, where the arrays are not NumPy's
 
 
 def check(*conditions: Condition) -> Callable[[Proof], Proof]:
@@ -109,6 +112,11 @@ def layer_check(*conditions: Condition) -> Callable[[Proof], Proof]:
 def engine_check(*conditions: Condition) -> Callable[[Proof], Proof]:
     """Add a check that only engines' layers need."""
     return _adder((ENGINE_CHECKS,), conditions)
+
+
+def device_check(*conditions: Condition) -> Callable[[Proof], Proof]:
+    """Add a check of what cannot be seen on NumPy."""
+    return _adder((DEVICE_CHECKS,), conditions)
 
 
 def _adder(contracts: Sequence[dict[str, Check]], conditions: tuple[Condition, ...]) -> Callable[[Proof], Proof]:

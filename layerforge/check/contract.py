@@ -14,13 +14,16 @@ from ..arrays.backend import NUMPY, Backend
 from ..contract import call
 from ..contract.layer import Bad, Example, Layer
 from ..schema.errors import LayerForgeError
-from . import accuracy, engines, formulas, memory, merging, phases, values  # each adds its checks to the two tables
-from .case import CHECKS, ENGINE_CHECKS, Case, CheckFailed, close, compare, demand, outputs
+
+# Each of these adds its checks to the tables.
+from . import accuracy, costs, engines, formulas, indices, memory, merging, phases, values
+from .case import CHECKS, DEVICE_CHECKS, ENGINE_CHECKS, Case, CheckFailed, close, compare, demand, outputs
 from .engines import engine_cases
 from .harness import Probe
 
 __all__ = [
     "CHECKS",
+    "DEVICE_CHECKS",
     "ENGINE_CHECKS",
     "Case",
     "CheckFailed",
@@ -33,7 +36,7 @@ __all__ = [
     "run",
     "why_not",
 ]
-CHECK_MODULES = (values, formulas, memory, phases, merging, engines, accuracy)
+CHECK_MODULES = (values, formulas, memory, phases, merging, engines, accuracy, costs, indices)
 
 
 def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:

@@ -183,9 +183,9 @@ def check_new_batch_size(case: Case) -> None:
     compare(outputs(probe, probe.forward()), want, case.close, remark)
 
 
-def grow(example: Example, spec: Any) -> Any:
-    """The Spec with one more sample, where it has the batch axis."""
-    return spec.with_shape((spec.shape[0] + 1, *spec.shape[1:])) if has_batch(example, spec.shape) else spec
+def grow(example: Example, spec: Any, extra: int = 1) -> Any:
+    """The Spec with one more sample, or so many, where it has the batch axis."""
+    return spec.with_shape((spec.shape[0] + extra, *spec.shape[1:])) if has_batch(example, spec.shape) else spec
 
 
 @check(computes)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_json_option
-from .exchange import add_folder_option, add_image_options, add_input_option, demand_new, stated_of, tell_import
+from .exchange import add_folder_option, add_image_options, add_input_option, stated_of, tell_import
 
 if TYPE_CHECKING:
     from ..interop.caffe.model import Model
@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
 def _demand(args: argparse.Namespace, folder: Path) -> None:
     """Refuse what cannot be done before anything is read."""
     from ..interop.caffe.opencv import demand_opencv
+    from ..interop.folder import demand_new
     from ..schema.errors import ConfigError
 
     demand_new(folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_json_option
-from .exchange import add_folder_option, add_image_options, add_input_option, demand_new, stated_of, tell_import
+from .exchange import add_folder_option, add_image_options, add_input_option, stated_of, tell_import
 
 if TYPE_CHECKING:
     from ..interop.comparison import Comparison
@@ -44,6 +44,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from ..interop import images
+    from ..interop.folder import demand_new
     from ..interop.onnx import check, model, writing
 
     folder = Path(args.output)

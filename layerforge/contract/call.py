@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..arrays.awaited import present
 from ..arrays.spec import Spec
 from ..schema.errors import LayerError, LayerForgeError
 from ..schema.registry import LAYERS
 from ..schema.user_modules import described
 from .layer import Layer, describe_count, within
+
+
+class Shaped(NamedTuple):
+    """The shape of an array that an error may tell of later."""
+
+    shape: tuple[int, ...]
 
 
 def owner(layer: Layer) -> str:
@@ -91,6 +101,8 @@ def _call(layer: Layer, doing: str, arrays: Sequence[Any], none: tuple[Any, ...]
         result = layer.perform(doing, arrays)
     except (Exception, SystemExit) as error:
         raise failure(layer, doing, arrays, error) from error
+    if layer.xp is not np and (awaited := present()) is not None:
+        awaited.own(partial(failure, layer, doing, [None if a is None else Shaped(a.shape) for a in arrays]))
     if result is None:
         return none
     return result if isinstance(result, tuple) else tuple(result) if isinstance(result, list) else (result,)

@@ -21,6 +21,7 @@ docs/layers_of_your_own.md is the guide; the checks of `layerforge test` prove e
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from ..arrays.spec import Spec
 from ..schema.errors import LayerError
 from ..schema.params import Declared
 from ..schema.settled import from_within
-from ..schema.synonyms import did_you_mean
+from .assigning import unknown_attribute
 from .declarations import ParamDecl, StateDecl
 from .fillers import as_filler
 from .namespaces import Flags, Grads, Params, Rows, Saved, State
@@ -189,6 +190,7 @@ class Layer(Declared):
     param_decls: dict[str, ParamDecl]
     state_decls: dict[str, StateDecl]
     memory: Memory
+    constants: dict[str, tuple[Any, Array]]  # by name: what they depend on, and they themselves
 
     framework_names: ClassVar[frozenset[str]] = frozenset()  # filled in below: no hyper-parameter may shadow them
 
@@ -200,7 +202,7 @@ class Layer(Declared):
         self.params, self.grads, self.state, self.needs_param_grad = Params(), Grads(), State(), Flags()
         self.grad_rows, self.carried = Rows(), {}
         self.param_decls, self.state_decls = {}, {}
-        self.memory, self.kept, self.draws = Memory(), None, 0
+        self.memory, self.kept, self.draws, self.constants = Memory(), None, 0, {}
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -211,7 +213,7 @@ class Layer(Declared):
         elif "run" not in own or own["run"].tuning is None or _may_have(self, name):
             object.__setattr__(self, name, value)
         else:
-            raise _unknown(self, name)
+            raise unknown_attribute(self, name)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.run.tuning is not None:
@@ -380,6 +382,18 @@ class Layer(Declared):
             self.memory.lives[name] = life
         return array
 
+    def constant(self, name: str, of: Any, make: Callable[[], Any] | None = None, dtype: Any = None) -> Array:
+        """Numbers of the host, or lists of them, as an array that is read-only and made once, not in every pass.
+
+        of    what they depend on, such as hyper-parameters and sizes: where that is not what it was they are made anew.
+              Without `make` they are these numbers themselves
+        """
+        key, held = (of, dtype or self.dtype), self.constants.get(name)
+        if held is None or held[0] != key:
+            numbers = of if make is None else make()
+            held = self.constants[name] = (copy.deepcopy(key), self.xp.asarray(numbers, dtype=dtype or self.dtype))
+        return held[1]
+
     def random(self, shape: Sequence[int], *, by_sample: bool = True, **memory: Any) -> Any:
         """Uniform float32 in [0, 1). The first axis counts samples; what a sample gets does not depend on its batch.
 
@@ -429,32 +443,12 @@ def _written_for_its_forward(cls: type[Layer], method: str) -> bool:
     return writer is not Layer and getattr(writer, "forward", Layer.forward) in (Layer.forward, cls.forward)
 
 
-FOREIGN = {
-    "frozen": "freeze = True keeps its parameters as they are",
-    "requires_grad": "freeze = True keeps its parameters as they are",
-    "trainable": "freeze = True keeps its parameters as they are",
-    "training": 'a phase is named for each pass: net.forward(phase="eval", ...)',
-    "phase": 'a phase is named for each pass: net.forward(phase="eval", ...)',
-    "lr": "the learning rate is the solver's; lr_mult is its factor for this layer",
-    "weight_decay": "weight decay is the solver's; decay_mult is its factor for this layer",
-}
-
-
 def _may_have(layer: Layer, name: str) -> bool:
     """Whether an attribute that a layer in a net does not have yet may be assigned."""
     known = inspect.getattr_static(type(layer), name, None)  # without asking a `Wired`
     settable = hasattr(known, "__set__") and not isinstance(known, property)
     declared = known is not None and not hasattr(Layer, name)  # by a class of the user's, which reads it
     return settable or declared or callable(known) or from_within(layer, depth=3)
-
-
-def _unknown(layer: Layer, name: str) -> LayerError:
-    params = layer.param_decls.keys() | layer.state_decls.keys()
-    known = [*layer.fields, "freeze", "lr_mult", "decay_mult"]
-    held = "params" if name in layer.param_decls else "state"
-    hint = f"net.{held}[{layer.name!r}][{name!r}] has its numbers" if name in params else FOREIGN.get(name)
-    message = f"layer '{layer.name}' ({layer.type_name}) in a net has no attribute '{name}' to assign"
-    return LayerError(message, hint=hint or did_you_mean(name, known) or f"there are: {', '.join(known)}")
 
 
 Layer.framework_names = frozenset(dir(Layer)) | frozenset(vars(Layer.__new__(Layer)))
@@ -477,6 +471,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "carried": (),  # the mapping is the layer's; run clears and fills it
     "param_decls": (),  # by add_param and add_state
     "state_decls": (),
+    "constants": (),
     "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place
     "kept": ("run", "engines"),  # by save; forgotten by whoever recomputes, put back by who replays a script
     "draws": ("engines",),

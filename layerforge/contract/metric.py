@@ -80,7 +80,7 @@ class Metric(Layer):
 
     def number(self, value: float) -> Any:
         """A number as an array of float64, for a tally."""
-        return self.xp.asarray(float(value))
+        return self.xp.full((), float(value))
 
 
 Metric.framework_names = frozenset(dir(Metric)) | Layer.framework_names | {"tally"}

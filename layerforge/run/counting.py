@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arrays.awaited import asked, present
 from ..arrays.backend import Array
 from ..arrays.spec import Spec
 from ..contract.layer import Layer
@@ -104,11 +105,24 @@ def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
 def losses_of(executor: Executor) -> list[LossPart]:
     """The losses of the last pass: name, loss_weight, value (0 of a mean over nothing), and its count."""
     found, plan = [], executor.plan
+    if present() is not None:
+        ask_losses(executor)
     for (i, weight), count in zip(plan.losses, loss_counts(executor), strict=True):
-        top = executor.values[i]
-        value = float(top.sum(dtype=np.float64) if top.shape else top)
+        value = executor.loss_values[i].value if i in executor.loss_values else float(_sum(executor.values[i]))
         found.append(LossPart(plan.names[i], weight, 0.0 if count == 0 else value, count))
     return found
+
+
+def ask_losses(executor: Executor) -> None:
+    """Ask for the values of the losses of the last pass: those that are not known yet come with the next fetch."""
+    for i, _ in executor.plan.losses:
+        if i not in executor.loss_values:
+            executor.loss_values[i] = asked(_sum(executor.values[i]))
+
+
+def _sum(top: Any) -> Any:
+    """A loss as one number: it is one, or the sum of its elements."""
+    return top.sum(dtype=np.float64) if top.shape else top
 
 
 def together(counts: tuple[Count, ...]) -> Counts:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.awaited import Later, awaiting
 from ..arrays.sparse import CSR
 from ..contract import call
 from ..contract.layer import Memory
@@ -32,6 +33,7 @@ class Executor:
 
     values, grads  the arrays of the present pass by blob, None where there is none or none any more
     loss_seeds     the last scale that backward from the losses was asked for, and the upstream gradients for it
+    loss_values    the values of the losses of the present pass, by number, once somebody asked (counting.py)
     loss_counts    what the losses of the present pass are means over, once that was counted (counting.py)
     spent          a backward has reused the memory of the forward
     unusable       why no backward can follow; "" where one can
@@ -71,6 +73,7 @@ class Executor:
         self.values: list[Any] = [None] * len(plan.specs)
         self.grads: list[Any] = []
         self.loss_counts: tuple[Any, ...] | None = None
+        self.loss_values: dict[int, Later] = {}
         self.starts: dict[int, Start] = {}  # by the last step of a segment
         self.overwrite_grad = False
         self.spent = False
@@ -103,6 +106,7 @@ class Executor:
         self.values = [None] * len(self.plan.specs)
         self.grads = []
         self.loss_counts = None
+        self.loss_values = {}
         self.starts = {}
         self.spent = False
         self.unusable = "it did not come to its end"
@@ -168,6 +172,13 @@ class Executor:
 
     def forward(self, inputs: Mapping[str, Any], *, keep: bool = True) -> None:
         """Run every step. `inputs` are arrays by name; keep says whether a backward follows."""
+        if self.xp is np:
+            self._forward(inputs, keep)
+            return
+        with awaiting(self.xp):
+            self._forward(inputs, keep)
+
+    def _forward(self, inputs: Mapping[str, Any], keep: bool) -> None:
         plan, values, capture = self.plan, self.values, self._capture("forward")
         firsts = {first: last for last, first in plan.segments.items()} if keep else {}
         for index, name in plan.inputs:

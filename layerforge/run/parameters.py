@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import philox
+from ..arrays.awaited import Later
 from ..arrays.backend import Array, Backend
 from ..arrays.host_memory import memory_of_this_machine
 from ..arrays.row_set import RowSet
@@ -291,12 +292,21 @@ def l2_norm(xp: Any, flat: Array) -> float:
         return unguarded_l2_norm(xp, flat)
 
 
-def unguarded_l2_norm(xp: Any, flat: Array) -> float:
-    """`l2_norm` for a caller whose own np.errstate lets an overflow pass, as a solver's does in every step."""
+def sum_of_squares(xp: Any, flat: Array) -> Any:
+    """Of a 1-D array, a number of its backend's; `l2_norm` says how exact it is."""
+    if xp is not np:  # a product of a row and a column is a launch for one number there, a reduction one for all
+        return xp.square(flat).sum(dtype=np.float64)
     whole = flat.size - flat.size % ROW
     rows, rest = flat[:whole].reshape(-1, ROW), flat[whole:]
-    products = np.vecdot(rows, rows) if xp is np else xp.matmul(rows[:, None], rows[:, :, None])
-    squares = float(products.sum(dtype=np.float64)) + float(xp.dot(rest, rest))
+    return float(np.vecdot(rows, rows).sum(dtype=np.float64)) + float(np.dot(rest, rest))
+
+
+def unguarded_l2_norm(xp: Any, flat: Array, asked: Later | None = None) -> float:
+    """`l2_norm` for a caller whose own np.errstate lets an overflow pass, as a solver's does in every step.
+
+    asked   the sum of the squares, where it is known or on its way
+    """
+    squares = float(sum_of_squares(xp, flat)) if asked is None else asked.value
     if not 1e-20 < squares < math.inf:
         double = flat.astype("float64")
         squares = float(xp.dot(double, double))

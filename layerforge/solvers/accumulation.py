@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.awaited import Later
 from ..arrays.backend import Array
 from ..run.counting import LossPart
 from ..run.splitting import REMEDY
@@ -25,6 +26,7 @@ class Accumulation:
     weights       what its micro-batches are weighted by
     samples       in the last micro-batch: the next one begins behind them
     loss          the sum of the losses, each times its weight; None before the first
+    squares       the sum of the squares of the gradients, where it is fetched with the loss
     alone         in words, losses that no second micro-batch can be added to
     """
 
@@ -34,11 +36,13 @@ class Accumulation:
     samples: int = 0
     loss: float | None = None
     alone: list[str] = field(default_factory=list)
+    squares: Later | None = None
 
     def moved(self, convert: Callable[[Array], Array]) -> Accumulation:
         """The same, with its arrays on another side: for copies of a solver."""
         statistics = {key: convert(array) for key, array in self.statistics.items()}
-        return replace(self, statistics=statistics, weights=copy.deepcopy(self.weights), alone=list(self.alone))
+        weights, alone = copy.deepcopy(self.weights), list(self.alone)
+        return replace(self, statistics=statistics, weights=weights, alone=alone, squares=None)
 
 
 def refuse_parts(whys: Sequence[str]) -> None:

@@ -11,9 +11,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from ..arrays.awaited import Later, asked
 from ..config.sections import SolverSection
 from ..run.net_parts import NetParts
-from ..run.parameters import Parameters, Slot, unguarded_l2_norm
+from ..run.parameters import Parameters, Slot, sum_of_squares, unguarded_l2_norm
 from ..schema.errors import ConfigError, raise_all
 from ..schema.registry import SOLVERS
 from .rules import Rule, RuleStep
@@ -39,13 +40,20 @@ def refusals(net: NetParts, section: SolverSection) -> Iterator[ConfigError]:
             yield ConfigError(message, place=net.layers[slot.layer].place, hint=hint)
 
 
-def gradient_norm(xp: Any, flat: Parameters) -> float:
+def asked_squares(xp: Any, flat: Parameters) -> Later | None:
+    """The sum of the squares of all gradients, on its way; None where some are sparse, whose norm is made of parts."""
+    return None if flat.rows else asked(sum_of_squares(xp, flat.grad))
+
+
+def gradient_norm(xp: Any, flat: Parameters, squares: Later | None = None) -> float:
     """The Euclidean norm of all gradients together. Of sparse ones only the rows that have one are read.
+
+    squares   their sum, where somebody asked for it before
 
     Called where np.errstate lets an overflow pass.
     """
     if not flat.rows:
-        return unguarded_l2_norm(xp, flat.grad)
+        return unguarded_l2_norm(xp, flat.grad, squares)
     sparse = (slot.view(flat.grad)[flat.rows[slot.key].numbers].reshape(-1) for slot in flat.by_rows())
     return math.hypot(*(unguarded_l2_norm(xp, part) for part in (*flat.dense_parts(), *sparse)))
 

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
+from ..arrays.awaited import Awaited, awaiting
 from ..arrays.backend import Array
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
@@ -39,7 +40,7 @@ from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
 from ..schema.errors import ConfigError, DivergedError, LayerError, LayerForgeError
 from ..schema.locations import PlacedDict
 from .accumulation import Accumulation, counts_differ, refuse_parts, samples_in
-from .rows import gradient_norm, refuse_rows
+from .rows import asked_squares, gradient_norm, refuse_rows
 from .schedules import Progress
 from .settings import Adjustable
 from .state import demand_fit, demand_type, history_views, in_words
@@ -201,8 +202,8 @@ class Solver(Adjustable, Generic[Driven]):
         Errors   those of `update`
         """
         self._abandon()
-        with np.errstate(**NOT_SAID):
-            loss = self._accumulate(batch)
+        with np.errstate(**NOT_SAID), awaiting(self.net.backend.xp) as awaited:
+            loss = self._accumulate(batch, awaited)
             self._update(check=True)
         return loss
 
@@ -220,7 +221,8 @@ class Solver(Adjustable, Generic[Driven]):
         with np.errstate(**NOT_SAID):
             return self._accumulate(batch)
 
-    def _accumulate(self, batch: Mapping[str, Any]) -> float:
+    def _accumulate(self, batch: Mapping[str, Any], awaited: Awaited | None = None) -> float:
+        """`awaited`: the step ends with this batch, and the squares of its gradients are fetched with its loss."""
         net, step = self.net, self._pending or self._begin()
         try:
             if step.samples:
@@ -236,6 +238,8 @@ class Solver(Adjustable, Generic[Driven]):
             if weight is None:
                 raise counts_differ(net.losses())
             self._backward(weight, overwrite_grad=step.loss is None)
+            if awaited is not None:
+                step.squares = asked_squares(net.backend.xp, net.parameters)
             loss = net.total_loss()
             weighted = net.total_loss(weight) if isinstance(weight, tuple) else weight * loss
         except BaseException:  # an interrupt too must not leave half a step in the running statistics
@@ -358,7 +362,8 @@ class Solver(Adjustable, Generic[Driven]):
         net, pending = self.net, self._pending
         average = 1.0 if pending is None else pending.weights.average
         loss = None if pending is None or pending.loss is None else pending.loss * average
-        norm = average * gradient_norm(net.backend.xp, net.parameters)
+        squares = None if pending is None else pending.squares
+        norm = average * gradient_norm(net.backend.xp, net.parameters, squares)
         vars(self).update(average=average, loss=loss, grad_norm=norm)
 
     @property

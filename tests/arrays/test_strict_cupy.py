@@ -103,6 +103,10 @@ def augment(array, value):
     array += value
 
 
+def augment_at(array, index, value):
+    array[index] += value
+
+
 # Every line of the dicts below is an expression in x, h (device and host array of the same values) and i (an index).
 MIXING = {
     "device + host": lambda x, h, i: x + h,
@@ -196,6 +200,21 @@ REFUSED = {
         ValueError,
         lambda x, i: cp.put_along_axis(x[0], cp.asarray([1, 1]), cp.asarray([1.0, 2.0]), 0),
     ),
+    "copy onto a part of itself": (ValueError, lambda x, i: assign(x[0], slice(1, None), x[0, :-1])),
+    "copy of a row onto rows": (ValueError, lambda x, i: assign(x, ..., x[0])),
+    "copyto a part of itself": (ValueError, lambda x, i: cp.copyto(x[:, 1:], x[:, :-1])),
+    "copy at places onto itself": (ValueError, lambda x, i: assign(x, cp.asarray([1, 0]), x)),
+    "NaN as an integer": (ValueError, lambda x, i: (x / x).astype(int)),
+    "infinity as an integer": (ValueError, lambda x, i: assign(i, 0, 1 / x[0, 0])),
+    "a negative number without a sign": (ValueError, lambda x, i: (-x).astype(cp.uint8)),
+    "a number out of range": (ValueError, lambda x, i: (x + 2**31).astype(cp.int32)),
+    "copyto integers": (ValueError, lambda x, i: cp.copyto(i, x[0, :2] / 0, casting="unsafe")),
+    "shift by all bits": (ValueError, lambda x, i: i << 64),
+    "shift by less than none": (ValueError, lambda x, i: i >> (i - 1)),
+    "integers by 0": (ValueError, lambda x, i: i // (i - i)),
+    "mergesort": (ValueError, lambda x, i: cp.argsort(x, kind="mergesort")),
+    "quicksort in place": (ValueError, lambda x, i: x.sort(kind="quicksort")),
+    "two masks": (NotImplementedError, lambda x, i: x[x[:, 0] > 1, x[0] > 1]),
     "broadcast view written": (ValueError, lambda x, i: assign(cp.broadcast_to(x, (2, 2, 3)), 0, 0)),
     "writeable windows": (ValueError, lambda x, i: assign(WINDOWS(x, (1, 1)), 0, 0)),
     "np.block": (TypeError, lambda x, i: np.block([x])),
@@ -241,6 +260,75 @@ ORDINARY = {  # the same expression on both sides, with `p` the module
     "outer": lambda p, x, i: p.multiply.outer(x[0], x[1]),
     "numpy functions": lambda p, x, i: np.exp(np.sum(np.concatenate([x, x]), axis=0)),
 }
+
+# What NumPy raises, and CuPy answers.
+ANSWERED = {
+    "index beyond the end": (lambda x, i: x[:, i + 2], [[2, 0], [5, 3]]),
+    "index before the beginning": (lambda x, i: x[..., i - 7], [[2, 0], [5, 3]]),
+    "list of indices": (lambda x, i: x[[5]], [[3, 4, 5]]),
+    "index behind a new axis": (lambda x, i: x[None, 0, i + 2], [[2, 0]]),
+    "index behind a mask": (lambda x, i: x[x[:, 0] > 1, i + 2], [5, 3]),
+    "take": (lambda x, i: x.take(i + 2, axis=1), [[2, 0], [5, 3]]),
+    "take of numbers in a row": (lambda x, i: cp.take(x, i + 5), [5, 0]),
+    "take_along_axis": (lambda x, i: cp.take_along_axis(x, i[None] + 2, axis=1), [[2, 0], [5, 3]]),
+    "assignment": (lambda x, i: assigned(x, i + 2, 9), [[9, 9, 9], [9, 9, 9]]),
+    "add.at": (lambda x, i: added(x, i + 1, 1), [[1, 2, 3], [4, 5, 6]]),
+    "put_along_axis": (lambda x, i: put(x, i[:, None] + 3, 9), [[9, 1, 2], [3, 9, 5]]),
+    "inverse of a singular matrix": (lambda x, i: cp.linalg.inv(cp.ones((2, 2))), np.full((2, 2), np.nan)),
+    "inverse, one of two singular": (lambda x, i: cp.linalg.inv(squares(x))[1], [[1, 0], [0, 1]]),
+    "the other": (lambda x, i: cp.linalg.inv(squares(x))[0], np.full((2, 2), np.nan)),
+    "solution of a singular system": (lambda x, i: cp.linalg.solve(squares(x), squares(x))[0], np.full((2, 2), np.nan)),
+    "factor of a negative matrix": (lambda x, i: cp.linalg.cholesky(-cp.eye(2)), np.full((2, 2), np.nan)),
+    "division by zero, whatever errstate says": (lambda x, i: strictly(lambda: 1 / (x[0] * 0)), [np.inf] * 3),
+    "overflow of a function": (lambda x, i: strictly(lambda: cp.sum(x * 3e38)), np.inf),
+}
+
+
+def assigned(array, index, value):
+    array[index] = value
+    return array
+
+
+def added(array, index, value):
+    cp.add.at(array, index, value)
+    return array
+
+
+def put(array, index, value):
+    cp.put_along_axis(array, index, value, 1)
+    return array
+
+
+def squares(x):
+    """A singular matrix, and the identity."""
+    return cp.stack([cp.ones((2, 2)), cp.eye(2)])
+
+
+def strictly(compute):
+    with np.errstate(all="raise"):
+        return compute()
+
+
+@pytest.mark.parametrize(("use", "expected"), ANSWERED.values(), ids=ANSWERED)
+def test_what_cupy_answers_where_numpy_raises(use, expected):
+    same(use(device(), cp.asarray([0, 1])), expected)
+
+
+def test_what_both_refuse():
+    x = device()
+    with pytest.raises(IndexError):  # a number, not an array of them
+        x[2]
+    with pytest.raises(np.linalg.LinAlgError):
+        cp.linalg.inv(x)
+
+
+def test_what_overlaps_no_element_is_copied():
+    x = device()
+    x[:, ::2] = x[:, 1:2]
+    x[0] = x[1]
+    x[cp.asarray([1])] = x[0]
+    same(x, [[4, 4, 4], [4, 4, 4]])
+
 
 WINDOWS = cp.lib.stride_tricks.sliding_window_view
 
@@ -399,17 +487,48 @@ def test_random():
     assert cp.random.default_rng(0).standard_normal((2,), dtype=cp.float32).dtype == cp.float32
 
 
-def test_allocations_are_counted():
-    x, y = device(), device()
-    cp.reset_counts()
-    cp.add(x, y, out=x)
-    x += y.T.reshape(-1)[:3]  # one copy, by reshape
-    x[0, 1:].T.squeeze()
-    assert cp.counts == {"allocations": 1, "syncs": 0}
-    x + y
-    x.sum()
-    cp.split(x, 3, axis=1)
-    assert cp.counts == {"allocations": 3, "syncs": 0}
+def counted(use):
+    """What a use of a device array counts, without what is zero."""
+    x = device()
+    with cp.counting() as found:
+        use(x)
+    return {name: count for name, count in found.items() if count}
+
+
+COUNTED = {  # launches, uploads, views, allocations
+    "operator": (lambda x: x + x, (1, 0, 0, 1)),
+    "out=": (lambda x: cp.exp(x, out=x), (1, 0, 0, 0)),
+    "out= of a reduction": (lambda x: x.sum(out=x[0, 0]), (1, 0, 1, 0)),
+    "in place": (lambda x: augment(x, 1), (1, 0, 0, 0)),
+    "into a view": (lambda x: augment_at(x, 0, 1), (1, 0, 1, 0)),
+    "assignment": (lambda x: assign(x, 0, 1), (1, 0, 0, 0)),
+    "assignment of a view elsewhere": (lambda x: assign(x, 0, x[1]), (1, 0, 1, 0)),
+    "reduction": (lambda x: x.sum(axis=0), (1, 0, 0, 1)),
+    "function": (lambda x: cp.where(x, x, 0.0), (1, 0, 0, 1)),
+    "function in place": (lambda x: cp.copyto(x, 0), (1, 0, 0, 0)),
+    "view": (lambda x: x.T[0], (0, 0, 2, 0)),
+    "views": (lambda x: cp.split(x, 3, axis=1), (0, 0, 3, 0)),
+    "reshape": (lambda x: x.reshape(-1), (0, 0, 1, 0)),
+    "reshape that copies": (lambda x: x.T.reshape(-1), (1, 0, 1, 1)),
+    "nothing to do": (lambda x: cp.ascontiguousarray(x).astype(x.dtype, copy=False), (0, 0, 0, 0)),
+    "question": (lambda x: cp.shares_memory(x, x), (0, 0, 0, 0)),
+    "memory": (lambda x: cp.empty(3), (0, 0, 0, 1)),
+    "zeros": (lambda x: cp.zeros(3), (1, 0, 0, 1)),
+    "fill": (lambda x: x.fill(3), (1, 0, 0, 0)),
+    "scatter": (lambda x: cp.add.at(x, 0, 1), (1, 0, 0, 0)),
+    "copy": (lambda x: cp.array(x), (1, 0, 0, 1)),
+    "stack of a list": (lambda x: cp.array([x, x]), (1, 0, 0, 1)),
+    "host array": (lambda x: cp.asarray(host()), (0, 1, 0, 1)),
+    "number": (lambda x: cp.asarray(1.0), (0, 1, 0, 1)),
+    "set": (lambda x: x.set(host()), (0, 1, 0, 0)),
+    "list as an index": (lambda x: x[[0, 0]], (1, 1, 0, 1)),
+}
+
+
+@pytest.mark.parametrize(("use", "expected"), COUNTED.values(), ids=COUNTED)
+def test_what_costs_is_counted(use, expected):
+    names = ("launches", "uploads", "views", "allocations")
+    assert counted(use) == {name: count for name, count in zip(names, expected, strict=True) if count}
 
 
 WAITING = {
@@ -432,20 +551,13 @@ WAITING = {
 
 @pytest.mark.parametrize("use", WAITING.values(), ids=WAITING)
 def test_waiting_is_counted(use):
-    x = device()
-    cp.reset_counts()
-    use(x)
-    assert cp.counts["syncs"] == 1
+    assert counted(use)["waits"] == 1
 
 
 def test_masks_wait_but_where_does_not():
-    x = device()
-    mask = x > 1
-    cp.reset_counts()
-    cp.where(mask, x, 0)
-    assert cp.counts["syncs"] == 0
-    x[mask] = x[mask]
-    assert cp.counts["syncs"] == 2
+    mask = device() > 1
+    assert "waits" not in counted(lambda x: cp.where(mask, x, 0))
+    assert counted(lambda x: assign(x, mask, x[mask]))["waits"] == 2
 
 
 def test_cuda_is_there():

@@ -12,7 +12,6 @@ from layerforge.schema.registry import LAYERS
 
 TYPES = [LAYERS.get(name) for name in LAYERS.names()]
 CASES = [pytest.param(case, id=name) for cls in TYPES for name, case in cases(cls)]
-HOST_ONLY = "in_place"  # maps the host's memory twice
 BAD = [pytest.param(cls, bad, id=f"{cls.type_name}-{i}") for cls in TYPES for i, bad in enumerate(cls.bad_examples)]
 
 
@@ -23,8 +22,8 @@ def test_numpy(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_device(case: Case, device_backend: Backend) -> None:
-    checks = [check for check in applicable(case) if check != HOST_ONLY]
-    assert broken(Case(case.cls, case.example, device_backend), checks) == {}
+    on_device = Case(case.cls, case.example, device_backend)
+    assert broken(on_device, applicable(on_device)) == {}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -9,19 +9,31 @@ as a second backend. It refuses what CuPy refuses:
 * names, methods and keywords that CuPy lacks (`block`, `errstate`, `sum(where=)`, `einsum(out=)`, `add(where=)`);
 * lists of numbers as operands, dtypes unknown to CUDA, ufunc methods that CuPy has not written.
 
-Reductions give 0-d device arrays, `x[0]` is a view, `a += b` keeps `a`. `counts` holds the allocations (one for each
-returned array that is no view; temporaries inside a function stay unseen) and the times the host waits for the
-device, functions that do so inside included (`nonzero`, boolean masks, `sliding_window_view`).
+Reductions give 0-d device arrays, `x[0]` is a view, `a += b` keeps `a`. `counts` holds what costs time on a device:
+
+* launches: calls of ufuncs, functions and methods, and assignments, that are not views. Each counts as one, though CuPy
+  may launch several kernels for it. `x[s] += v` is one: CuPy leaves out the assignment of a view to itself;
+* waits of the host for the device, in functions that do so inside, too (`nonzero`, masks, `sliding_window_view`);
+* uploads of host data, a number that becomes an array included;
+* views: arrays over the memory of another, for which the host alone has to work;
+* allocations: a returned array that is no view. Temporaries inside a function stay unseen.
+
+`counting()` has those of a block.
 
 Where CuPy would silently do something slow or undefined, this module raises: NumPy arrays as indices (an upload),
-`sum(host)` (stays on the host), indices out of range (CuPy wraps), `x[i] = v` where an index occurs twice with
-different values (a race), writing to a broadcast view, `np.add.at(device)`. And `empty` holds poison, not zeros.
+`sum(host)` (stays on the host), `x[i] = v` where an index occurs twice with different values (a race), `x[1:] = x[:-1]`
+(a copy over itself), NaN or a number out of range as an integer, shifts by all bits, writing to a broadcast view,
+`np.add.at(device)`. And `empty` holds poison, not zeros.
+
+Where NumPy raises and CuPy does not, it answers as CuPy does: arrays of indices that are out of range wrap, matrices
+that are singular or not positive definite give NaN, and np.errstate means nothing (strict_rules.py has all of that).
 
 What CuPy has is read from cupy_names.txt, which test_strict_cupy.py writes from a real CuPy; names that CuPy has but
 this module does not model say so. Not modelled: time, the order of work on streams, the rounding of GPU kernels.
 """
 
 # Imports are underscored: whatever has a public name here is `xp.<name>` to the code under test.
+import contextlib as _contextlib
 import functools as _functools
 import inspect as _inspect
 import pathlib as _pathlib
@@ -31,13 +43,21 @@ import types as _types
 
 import numpy as _np
 
+from . import strict_rules as _rules
+
 __version__ = "14.2.0+strict"
 
-counts = {"allocations": 0, "syncs": 0}
+counts = dict.fromkeys(("launches", "waits", "uploads", "views", "allocations"), 0)
 
 
-def reset_counts():
-    counts.update(allocations=0, syncs=0)
+@_contextlib.contextmanager
+def counting():
+    """Yield a dict that holds, when the block ends, what was counted in it."""
+    before, found = counts.copy(), {}
+    try:
+        yield found
+    finally:
+        found.update({name: count - before[name] for name, count in counts.items()})
 
 
 def _read_table(text):
@@ -124,16 +144,25 @@ def _wrap(raw, sources=()):
         raise ValueError(f"Unsupported dtype {raw.dtype}")
     # Live allocations never overlap, so overlapping bounds mean the same allocation: no need to look at elements.
     owner = next((source for source in sources if _np.may_share_memory(raw, source._raw)), None)
-    counts["allocations"] += owner is None
+    counts["allocations" if owner is None else "views"] += 1
     array = object.__new__(ndarray)
     array._raw, array.base = raw, owner if owner is None or owner.base is None else owner.base
     return array
 
 
-def _refuse_race(stored, wanted):
-    """An index that occurs twice with different values: NumPy keeps the last, a device any of them."""
-    if ((stored != wanted) & (wanted == wanted)).any():
-        raise ValueError("duplicate indices are assigned different values: undefined on a device")
+def _launched(result, seen, out=None):
+    """Count the call that had this result, unless it only made views, or gave back what it was given."""
+    arrays = [leaf for leaf in _leaves(result) if isinstance(leaf, ndarray)]
+    made = [array for array in arrays if array.base is None and all(array is not one for one in seen)]
+    counts["launches"] += bool(made) or out is not None or (result is None and bool(seen))
+    return result
+
+
+def _check_copy(array, source=None, dtype=None):
+    """Refuse a conversion, or a copy into an array, that a device does not define."""
+    if source is not None:
+        _rules.refuse_overlap(array._raw, source._raw)
+    _rules.refuse_cast((array if source is None else source)._raw, array.dtype if dtype is None else dtype)
 
 
 def _adapt(name, spec, host):
@@ -143,6 +172,7 @@ def _adapt(name, spec, host):
         order = list(_inspect.signature(host).parameters)
     except ValueError:  # a function in C that does not tell
         order = []
+    host = _rules.silent(_rules.INSTEAD.get(name, host))
 
     def check(args, kwargs):
         try:
@@ -154,20 +184,31 @@ def _adapt(name, spec, host):
             theirs = order[i] if i < min(len(args), len(order)) and kind is kind.POSITIONAL_OR_KEYWORD else parameter
             if theirs != parameter and (theirs in signature.parameters or parameter in order):
                 raise TypeError(f"{name}(): in this place NumPy takes {theirs!r}, CuPy {parameter!r}: pass it by name")
+            _rules.check_value(parameter, value)
             for item in value if kind is kind.VAR_POSITIONAL else (value,):
                 fits = parameter in _NUMBERS or not isinstance(item, (list, tuple, range))
                 if not fits and (parameter not in _ARRAYS or not all(isinstance(one, ndarray) for one in item)):
                     raise TypeError(f"{name}(): {parameter!r} must be made of device arrays, not {type(item)}")
+        return bound.arguments
 
     def call(*args, **kwargs):
         seen = []
         raw_args, raw_kwargs = _lower(args, seen), {key: _lower(value, seen) for key, value in kwargs.items()}
-        check(args, kwargs)
-        counts["syncs"] += syncs and not (name == "where" and len(args) + len(kwargs) > 1)
-        return _lift(host(*raw_args, **raw_kwargs), seen, (bool, int) if name in _DEVICE_SCALARS else ())
+        bound = check(args, kwargs)
+        counts["waits"] += syncs and not (name == "where" and len(args) + len(kwargs) > 1)
+        if name in ("astype", "copyto"):
+            _check_copy(*seen[:2], dtype=bound.get("dtype"))
+        result = _lift(host(*raw_args, **raw_kwargs), seen, (bool, int) if name in _DEVICE_SCALARS else ())
+        return result if name in ("empty", "empty_like") else _launched(result, seen, bound.get("out"))
 
     call.__name__ = call.__qualname__ = name
     return call
+
+
+def _count_index(index, arrays):
+    """What an index costs by itself: lists are uploaded, and of masks CuPy fetches how many are True."""
+    counts["uploads"] += sum(isinstance(item, list) for item in _rules.as_tuple(index))
+    counts["waits"] += any(array.dtype == bool for array in arrays)
 
 
 class _Ufunc:
@@ -190,7 +231,9 @@ class _Ufunc:
             options["out"] = outs if self.nout > 1 else outs[0]
         if isinstance(self._host, _np.ufunc):  # some are ufuncs in CuPy only: `fix`, `sinc`
             options["casting"] = casting
-        return _lift(self._host(*inputs, **options), seen)
+        counts["launches"] += 1
+        _rules.refuse_operand(self.__name__, inputs)
+        return _lift(_rules.silent(self._host)(*inputs, **options), seen)
 
     def at(self, a, indices, b=None):
         if self.__name__ not in _SCATTER:
@@ -198,7 +241,9 @@ class _Ufunc:
         if _device(a).dtype not in _SCATTER[self.__name__]:
             dtypes = ", ".join(_SCATTER[self.__name__])
             raise TypeError(f"cupy.{self.__name__}.at only supports {dtypes} as data type")
-        self._host.at(a._raw, _lower(indices, []), _operand(b, []))
+        counts["launches"] += 1
+        places = _rules.wrapped(_lower(indices, []), a.shape)
+        _rules.silent(self._host.at)(a._raw, places, _operand(b, []))
 
     def outer(self, A, B, **kwargs):
         return self(_device(A).reshape(A.shape + (1,) * _device(B).ndim), B, **kwargs)
@@ -311,7 +356,7 @@ class ndarray:
         return _types.SimpleNamespace(**values, owndata=self.base is None)
 
     def get(self, stream=None, order="C", out=None, blocking=True):
-        counts["syncs"] += 1
+        counts["waits"] += 1
         if out is None:
             return _np.array(self._raw, order=order)
         if (out.shape, out.dtype) != (self.shape, self.dtype):
@@ -324,6 +369,7 @@ class ndarray:
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
         if (arr.shape, arr.dtype) != (self.shape, self.dtype) or not self.flags.forc:
             raise ValueError(f"{arr.shape} {arr.dtype} cannot be set to {self.shape} {self.dtype}, contiguous only")
+        counts["uploads"] += 1
         self._raw[...] = arr
 
     def item(self):
@@ -332,25 +378,34 @@ class ndarray:
         return self.get().item()
 
     def fill(self, value):
+        counts["launches"] += 1
         self._raw.fill(_operand(value, []))
 
     def __getitem__(self, index):
         seen = [self]
-        index = _lower(index if isinstance(index, tuple) else (index,), seen)
-        counts["syncs"] += any(array.dtype == bool for array in seen[1:])  # CuPy fetches how many are True
+        index = _lower(index, seen)
+        _count_index(index, seen[1:])
+        index = _rules.wrapped(index, self.shape)
         if not any(item is Ellipsis for item in index):
             index += (Ellipsis,)  # NumPy then returns a 0-d view where it would return a scalar
-        return _lift(self._raw[index], seen)
+        return _launched(_lift(self._raw[index], seen), seen)
 
     def __setitem__(self, index, value):
         seen = []
         index, raw_value = _lower(index, seen), _operand(value, [])
-        counts["syncs"] += any(array.dtype == bool for array in seen)
+        _count_index(index, seen)
+        index = _rules.wrapped(index, self.shape)
+        if isinstance(value, ndarray):
+            if not seen and _rules.is_same_view(self._raw[index], raw_value):
+                return  # the second half of `x[s] += v`
+            _rules.refuse_overlap(self._raw, raw_value, index)
+            _rules.refuse_cast(raw_value, self.dtype)
+        counts["launches"] += 1
         if not seen or not isinstance(value, ndarray):
-            self._raw[index] = raw_value
+            _rules.silent(self._raw.__setitem__)(index, raw_value)
             return
-        wanted = self._raw[index] = raw_value.astype(self.dtype)
-        _refuse_race(self._raw[index], wanted)
+        wanted = self._raw[index] = _rules.silent(raw_value.astype)(self.dtype)
+        _rules.refuse_race(self._raw[index], wanted)
 
     def __iter__(self):
         if self.ndim == 0:
@@ -419,7 +474,9 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
         raise TypeError("device arrays and host values are mixed in one list")
     if True in on_device:
         obj = _lower(obj, seen)
-    return _lift(_np.array(obj, dtype=dtype, copy=copy if seen else True, order=order, ndmin=ndmin), seen)
+    made = _lift(_np.array(obj, dtype=dtype, copy=copy if seen else True, order=order, ndmin=ndmin), seen)
+    counts["uploads"] += not seen
+    return _launched(made, seen) if seen else made
 
 
 def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
@@ -440,7 +497,7 @@ def asfortranarray(a, dtype=None):
 def put_along_axis(arr, indices, values, axis):
     _TOP.put_along_axis(arr, indices, values, axis)
     if isinstance(values, ndarray):
-        _refuse_race(_np.take_along_axis(arr._raw, indices._raw, axis), values._raw.astype(arr.dtype))
+        _rules.refuse_race(_np.take_along_axis(arr._raw, indices._raw, axis), values._raw.astype(arr.dtype))
 
 
 def asnumpy(a, stream=None, order="C", out=None, *, blocking=True):
@@ -461,7 +518,7 @@ class _Idle:
         pass
 
     def synchronize(self):
-        counts["syncs"] += 1
+        counts["waits"] += 1
 
     def use(self, *args):
         return self

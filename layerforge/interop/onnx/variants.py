@@ -10,16 +10,19 @@ from .graph import ValueInfo
 
 BATCH = 2  # samples, where nobody says how many
 OTHERS = (5, 9, 7)  # the batch of other variants: no lengths that nets often have
+MANY = 4099  # the batch of one more: what a graph limits, as the smaller of N and 1024 does, is seen there
 LARGEST_AXIS = 1 << 31
 
 
 def shapes_of(
-    inputs: Sequence[ValueInfo], given: Mapping[str, Sequence[int]], only_batch: bool
+    inputs: Sequence[ValueInfo], given: Mapping[str, Sequence[int]], only_batch: bool, many: bool = True
 ) -> tuple[dict[str, list[tuple[int, ...]]], tuple[tuple[int, ...], ...] | None]:
     """The shape of each input, in each variant, and in each as (N,) the number of samples, where that is dynamic.
 
     A length with a name, or without any, is dynamic. In front of all others it counts the batch; what else is dynamic
     must be given. Lengths of one name are the same.
+
+    many   whether one of the variants has a large batch
 
     Errors   ConfigError for inputs that are not there, shapes that do not fit, and lengths that nobody says
     """
@@ -47,7 +50,8 @@ def shapes_of(
     raise_all(errors)
     variants = [lengths]
     if batch:
-        others = [[n for n in OTHERS if n != lengths[symbol]][:2] for symbol in sorted(batch)]
+        large = [MANY] if many else []
+        others = [[*[n for n in OTHERS if n != lengths[symbol]][:2], *large] for symbol in sorted(batch)]
         pairs = zip(*others, strict=True)
         variants += [{**lengths, **dict(zip(sorted(batch), each, strict=True))} for each in pairs]
     if not only_batch:
@@ -63,7 +67,7 @@ def shapes_of(
 def _symbols(info: ValueInfo, given: Sequence[int] | None, errors: list[ConfigError]) -> tuple[int | str, ...]:
     """The lengths of an input: numbers, and names for those that are dynamic."""
     if info.shape is None and given is None:
-        errors.append(ConfigError(f"input '{info.name}' has no shape", hint=f"say it, such as {info.name}=1,3,224,224"))
+        errors.append(ConfigError(f"input '{info.name}' has no shape", hint=f"say it, such as --input {info.name}=1,3,224,224"))
         return ()
     declared = (None,) * len(given or ()) if info.shape is None else info.shape
     symbols: list[int | str] = []
@@ -92,7 +96,7 @@ def _told(shape: Sequence[int | str | None]) -> str:
 
 def _example(name: str, shape: Sequence[int | str]) -> str:
     """The hint that says how a shape is given."""
-    given = [1 if i == 0 else 64 if isinstance(n, str) else n for i, n in enumerate(shape)]
+    given = [n if not isinstance(n, str) else 64 if i else 1 for i, n in enumerate(shape)]
     return f"say its shape, such as --input {name}={','.join(map(str, given))}, in Python {{'{name}': {tuple(given)}}}"
 
 

@@ -43,6 +43,10 @@ BUF = '''    def buf(self, name, shape, dtype=None, *, over=None, like=None):
             return np.empty_like(model, dtype=dtype)
         return np.empty(shape, dtype=dtype)'''
 
+CONSTANT = '''    def constant(self, name, of, make=None, dtype=None):
+        """An array of what `make` gives, or of the numbers that it depends on."""
+        return np.asarray(of if make is None else make(), dtype=dtype or self.dtype)'''
+
 RANDOM = '''    def random(self, shape, *, by_sample=True):
         """Uniform float32 in [0, 1), the same at every call. The first axis counts samples."""
         key = {stream_key}({seed}, self.name, self.draws)
@@ -63,5 +67,6 @@ def layer_base(dtype: str, read: Iterable[str], random: dict[str, object]) -> li
             text = text.replace("    dtype = ", f"    {word} = {value}\n    dtype = ")
     parts = [text]
     parts += [BUF] if "buf" in read else []
+    parts += [CONSTANT] if "constant" in read else []
     parts += [RANDOM.format(**random)] if "random" in read else []
     return "\n\n".join(parts).split("\n")

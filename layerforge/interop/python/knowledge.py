@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from ...arrays.awaited import present
 from ...arrays.sparse import CSR
 from ...contract.layer import Layer
 from .sources import Unwritable, plain_function, text_of
@@ -29,7 +30,7 @@ COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 # What a layer has besides what it is told and what set-up found out: it changes from pass to pass.
 CHANGING = frozenset([
     *("params", "grads", "state", "saved", "carried", "run", "memory", "kept", "draws", "xp", "script", "place"),
-    *("needs_grad", "needs_param_grad", "grad_rows", "runs_in_place", "overwrites_grad"),
+    *("constants", "needs_grad", "needs_param_grad", "grad_rows", "runs_in_place", "overwrites_grad"),
     *("freeze", "lr_mult", "decay_mult", "loss_weight", "recompute", "engine"),
 ])  # fmt: skip
 UNKNOWN = (False, None)
@@ -103,9 +104,9 @@ class Knowledge:
 
     def _attribute(self, node: ast.Attribute) -> tuple[bool, Any]:
         inner = node.value
-        if isinstance(inner, ast.Attribute) and _is_self(inner.value) and (inner.attr, node.attr) == ("run", "keep"):
+        if isinstance(inner, ast.Attribute) and is_self(inner.value) and (inner.attr, node.attr) == ("run", "keep"):
             return True, False
-        if not _is_self(inner):
+        if not is_self(inner):
             return UNKNOWN
         if node.attr == "phase":
             return True, "eval"
@@ -131,7 +132,7 @@ class Knowledge:
 
     def _names(self, node: ast.expr) -> tuple[bool, Any] | None:
         """The names of the layer's parameters or statistics, where the node is these."""
-        if self.layer is None or not isinstance(node, ast.Attribute) or not _is_self(node.value):
+        if self.layer is None or not isinstance(node, ast.Attribute) or not is_self(node.value):
             return None
         held = {"params": [*self.layer.param_decls], "state": [*self.layer.state_decls]}.get(node.attr)
         return None if held is None else (True, held)
@@ -144,9 +145,11 @@ class Knowledge:
         return all(known for known, _ in parts), not settles
 
     def _called(self, node: ast.Call) -> tuple[bool, Any]:
+        if isinstance(node.func, ast.Name) and self.module.get(node.func.id) is present:
+            return True, None  # NumPy's numbers are there at once
         if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and len(node.args) == 2:
             return self._instance(*node.args)
-        if node.keywords or not isinstance(node.func, ast.Attribute) or not _is_self(node.func.value):
+        if node.keywords or not isinstance(node.func, ast.Attribute) or not is_self(node.func.value):
             return UNKNOWN
         arguments = [self.value(argument) for argument in node.args]
         method = node.func.attr
@@ -172,10 +175,12 @@ class Knowledge:
 
 
 def _class_of(layer: Layer) -> Any:
+    """Its class, as what can be a key: checkers of types do not believe that of a Layer's."""
     return type(layer)
 
 
-def _is_self(node: ast.expr) -> bool:
+def is_self(node: Any) -> bool:
+    """Whether a node is the name self."""
     return isinstance(node, ast.Name) and node.id == "self"
 
 
@@ -190,7 +195,7 @@ def moved_by_forward(layer: Any) -> frozenset[str]:
         for name, member in vars(owner).items():
             node = None if name in SETTING_UP else _node(member)
             if node is not None:
-                found |= {n.attr for n in _stores(node) if isinstance(n, ast.Attribute) and _is_self(n.value)}
+                found |= {n.attr for n in _stores(node) if isinstance(n, ast.Attribute) and is_self(n.value)}
     return frozenset(found)
 
 

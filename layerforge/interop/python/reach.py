@@ -21,10 +21,13 @@ from .sources import Foreign, Made, Unwritable, meaning, origin, plain_function,
 Meaning = Item | str | ModuleType  # of a name: what stands in the file, a text in its place, a module of ours
 Alias = Callable[[FunctionType], str]  # of a function: the name that it has for the layer
 # What the written base of layers has, and what there is in a net alone.
-OF_BASE = frozenset(["name", "params", "state", "buf", "dtype", "carried", "save", "xp", "phase", "random", "draws"])
-OF_NET = frozenset(
-    ["run", "grads", "saved", "kept", "memory", "needs_grad", "needs_param_grad", "grad_rows", "runs_in_place"]
+OF_BASE = frozenset(
+    ["name", "params", "state", "buf", "constant", "dtype", "carried", "save", "xp", "phase", "random", "draws"]
 )
+OF_NET = frozenset([
+    *("run", "grads", "saved", "kept", "memory", "constants", "needs_grad", "needs_param_grad", "grad_rows"),
+    "runs_in_place",
+])  # fmt: skip
 
 
 class Reach:

@@ -15,6 +15,7 @@ windows costs more than multiplying them. The same three are then sums over the 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ...arrays.functional import product_over_rows
@@ -31,7 +32,7 @@ def correlate(xp: Any, kernels: Any, x: Any, windows: Windows, bias: Any = None)
     y = xp.empty((kernels.shape[0], *windows.counts, x.shape[-1]), dtype=x.dtype)
     for rows, places in chunks(windows, x):
         part = grouped(y, groups)[:, :, places]
-        xp.matmul(weight, grouped(unfold(xp, x, windows, rows), groups), out=part)
+        group_products(xp, weight, grouped(unfold(xp, x, windows, rows), groups), out=part)
         if bias is not None:
             part += grouped(bias, groups)
     return y
@@ -45,7 +46,7 @@ def spread(xp: Any, kernels: Any, y: Any, windows: Windows, channels: int) -> An
     groups = channels // kernels.shape[1]
     weight = grouped(kernels, groups)
     # With one output channel in a group Wᵀ y is an outer product, at which NumPy's matmul is slow.
-    product = xp.multiply if weight.shape[1] == 1 else xp.matmul
+    product = xp.multiply if weight.shape[1] == 1 else partial(group_products, xp)
     for rows, places in chunks(windows, x):
         fold(product(weight.swapaxes(1, 2), grouped(y, groups)[:, :, places]), x, windows, rows)
     return x
@@ -59,8 +60,18 @@ def weigh(xp: Any, y: Any, x: Any, windows: Windows, kernels: Any) -> Any:
     total = xp.zeros_like(grouped(kernels, groups), dtype="float64")  # of very many chunks float32 would lose digits
     for rows, places in chunks(windows, x):
         columns = grouped(y, groups)[:, :, places], grouped(unfold(xp, x, windows, rows), groups)
-        total += product_over_rows(*(matrix.swapaxes(1, 2) for matrix in columns))
+        if groups == 1:
+            total[0] += product_over_rows(*(matrix[0].T for matrix in columns))
+        else:
+            total += product_over_rows(*(matrix.swapaxes(1, 2) for matrix in columns))
     return total.astype(kernels.dtype).reshape(kernels.shape)
+
+
+def group_products(xp: Any, a: Any, b: Any, out: Any = None) -> Any:
+    """a @ b of (groups, rows, columns), group by group; one group as matrices, which a device takes as they lie."""
+    if len(a) > 1:
+        return xp.matmul(a, b, out=out)
+    return xp.matmul(a[0], b[0], out=None if out is None else out[0])[None]
 
 
 def grouped(array: Any, groups: int) -> Any:

@@ -33,7 +33,8 @@ class Resampling(LinearMap):
 
     def matrices(self, size: Sequence[int], dtype: Any) -> list[Any]:
         """The matrices of all axes, on the device."""
-        return [self.xp.asarray(self.matrix(length, axis).astype(str(dtype))) for axis, length in enumerate(size)]
+        host = [self.matrix(length, axis).astype(str(dtype)) for axis, length in enumerate(size)]
+        return [self.constant(f"axis {i}", (m.shape, m.tobytes()), m.copy, dtype) for i, m in enumerate(host)]
 
     def apply(self, x: Any) -> Any:
         return self.product(self.matrices(x.shape[2:], x.dtype), x)

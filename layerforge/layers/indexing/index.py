@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
+
+import numpy as np
 
 from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example
@@ -106,6 +109,10 @@ class Index(LinearMap):
         """What is picked of a bottom of that shape."""
         return select(self.index, shape)
 
+    def on_device(self, shape: tuple[int, ...]) -> Callable[[str, np.ndarray], Any]:
+        """What moves numbers that follow from the index and a bottom's shape to where the bottom is."""
+        return lambda name, numbers: self.constant(name, (self.index, shape), lambda: numbers, numbers.dtype)
+
     def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return self.selection(shape).shape
 
@@ -113,9 +120,9 @@ class Index(LinearMap):
         return self.selection(x.shape).keeps_samples
 
     def apply(self, x: Any) -> Any:
-        return self.selection(x.shape).pick(self.xp, x)
+        return self.selection(x.shape).pick(x, self.on_device(x.shape))
 
     def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
         dx = self.xp.zeros(shape, dtype=dy.dtype)
-        self.selection(shape).put_back(self.xp, dy, dx)
+        self.selection(shape).put_back(self.xp, dy, dx, self.on_device(shape))
         return dx

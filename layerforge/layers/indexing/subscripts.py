@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,14 +117,14 @@ class Selection:
         own = range(self.place, self.place + self.lists[0].ndim)
         return (*own, *(i for i in range(len(self.shape)) if i not in own))
 
-    def pick(self, xp: Any, x: Any) -> Any:
-        """The elements of x: a view of it, a copy where there are lists."""
+    def pick(self, x: Any, on_device: Callable[[str, np.ndarray], Any]) -> Any:
+        """The elements of x: a view of it, a copy where there are lists, which `on_device` moves to where x is."""
         if not self.lists:
             return x[(*self.basic, Ellipsis)]
-        found = self.in_front(x)[tuple(xp.asarray(places) for places in self.lists)]
+        found = self.in_front(x)[tuple(on_device(f"list {i}", places) for i, places in enumerate(self.lists))]
         return found.transpose(tuple(int(i) for i in np.argsort(self.order())))
 
-    def put_back(self, xp: Any, dy: Any, dx: Any) -> None:
+    def put_back(self, xp: Any, dy: Any, dx: Any, on_device: Callable[[str, np.ndarray], Any]) -> None:
         """Add dy to the zeros dx where its elements were picked; what was picked several times gets the sum."""
         if not self.lists:
             dx[self.basic] = dy
@@ -137,11 +137,12 @@ class Selection:
         dy = dy.transpose(self.order()).reshape(len(flat), *sizes[count:])
         if len(first) < len(flat):
             sums = xp.zeros((len(first), *sizes[count:]), dtype=dy.dtype)
-            scatter_add(xp, sums, xp.asarray(which.reshape(-1, *(1,) * (sums.ndim - 1))), 0, dy)
+            scatter_add(xp, sums, on_device("which", which).reshape(-1, *(1,) * (sums.ndim - 1)), 0, dy)
             dy = sums
         else:  # no place twice
             first = np.arange(len(flat))
-        target[tuple(xp.asarray(places.reshape(-1)[first]) for places in self.lists)] = dy
+        lists = (places.reshape(-1)[first] for places in self.lists)
+        target[tuple(on_device(f"list {i} once", places) for i, places in enumerate(lists))] = dy
 
 
 def select(entries: Sequence[Any], shape: tuple[int, ...]) -> Selection:

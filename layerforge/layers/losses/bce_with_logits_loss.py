@@ -22,7 +22,7 @@ def check_pos_weight(self: Any, x: Spec) -> None:
 def pos_weight(self: Any) -> Any:
     """The weight of the positive answers, 1 where none is given."""
     if isinstance(self.pos_weight, list):
-        return self.xp.asarray(self.pos_weight, dtype=self.dtype)
+        return self.constant("pos_weight", self.pos_weight)
     return 1.0 if self.pos_weight is None else self.pos_weight
 
 

@@ -118,7 +118,7 @@ class ClassLoss(LabelLoss):
         """The weight of each position: that of its label, 0 where it is ignored. Labels and valid of any one shape."""
         if self.weight is None:
             return valid.astype(self.dtype)
-        return self.xp.asarray(self.weight, dtype=self.dtype)[labels * valid] * valid
+        return self.constant("weight", self.weight)[labels * valid] * valid
 
     def counted(self, x: Any, labels: Any) -> float | None:
         """The weights of the positions that count. Of labels that are real only the shape does."""

@@ -99,7 +99,7 @@ class FocalLoss(LabelLoss):
     def factors(self, classes: Any) -> Any:
         """alpha of each label."""
         if isinstance(self.alpha, list):
-            return self.xp.asarray(self.alpha, dtype=self.dtype)[classes]
+            return self.constant("alpha", self.alpha)[classes]
         return self.alpha
 
     def partial(self, i: int) -> Any:

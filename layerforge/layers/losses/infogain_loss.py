@@ -93,7 +93,7 @@ class InfogainLoss(SoftmaxLoss):
 
     def forward(self, x: Any, labels: Any, *matrix: Any) -> Any:
         classes, valid = self.targets(x, labels)
-        h = matrix[0] if matrix else self.xp.asarray(self.matrix, dtype=self.dtype)
+        h = matrix[0] if matrix else self.constant("matrix", self.matrix)
         n, weights = self.divisor(x, labels), self.weights(classes, valid)
         a = self.xp.moveaxis(h[classes[:, 0]], -1, 1) * weights
         log_p = log_softmax(self.xp, x, 1)

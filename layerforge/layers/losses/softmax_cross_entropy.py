@@ -148,7 +148,7 @@ class SoftmaxCrossEntropy(SoftmaxLoss):
         """The weights of the classes along axis 1, or 1."""
         if self.weight is None:
             return 1
-        return self.xp.asarray(self.weight, dtype=self.dtype).reshape(1, -1, *(1,) * (ndim - 2))
+        return self.constant("weight", self.weight).reshape(1, -1, *(1,) * (ndim - 2))
 
     def partial(self, i: int) -> Any:
         log_p = self.saved.log_p

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import product_over_rows, rows, sum_of
+from ...arrays.functional import map_rows, product_over_rows, rows, sum_of
 from ...arrays.sparse import CSR
 from ...arrays.spec import Spec
 from ...contract.fillers import ChosenFiller, Filler
@@ -87,7 +87,7 @@ class Linear(Layer):
 
     def forward(self, x: Any) -> Any:
         self.save(x=x)
-        y = x @ self.params.weight.T
+        y = map_rows(x, self.params.weight.T)
         if self.bias:
             y += self.params.bias
         return y
@@ -100,7 +100,7 @@ class Linear(Layer):
             self.grads.bias += sum_of(dy_rows, 0)
         if self.needs_param_grad.weight:
             self.grads.weight += product_over_rows(dy_rows, rows(x))
-        return dy @ self.params.weight if self.needs_grad[0] else None
+        return map_rows(dy, self.params.weight) if self.needs_grad[0] else None
 
     def sparse_backward(self, x: CSR, dy: Any) -> CSR | None:
         """dW in the columns that x has numbers in, and dx at the places where it has them.
@@ -116,11 +116,11 @@ class Linear(Layer):
         return x.at_stored_places(dy, self.params.weight) if self.needs_grad[0] else None
 
     def jvp(self, dx: Any) -> Any:
-        return dx @ self.params.weight.T
+        return map_rows(dx, self.params.weight.T)
 
     def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:
         x = self.saved.x
-        moved = [] if weight is None else [x @ weight.T]
+        moved = [] if weight is None else [map_rows(x, weight.T)]
         moved += [] if bias is None else [bias]
         return self.xp.broadcast_to(sum(moved), (*x.shape[:-1], self.out_features))
 

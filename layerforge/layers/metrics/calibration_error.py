@@ -84,7 +84,7 @@ class CalibrationError(Compared):
         xp, (x, labels, weight) = self.xp, self.positions(x, labels, weight)
         weight, bins = ones_or(xp, weight, len(x)), self.n_bins
         stated, true = self.stated(x, labels)
-        edges = xp.asarray(np.linspace(0, 1, bins + 1)[1:-1])
+        edges = self.constant("edges", bins, lambda: np.linspace(0, 1, bins + 1)[1:-1], "float64")
         weight = xp.where(xp.isnan(stated), xp.nan, weight)
         where = xp.searchsorted(edges, xp.where(xp.isnan(stated), 0.0, stated), side="left")
         sums = {"weight": weight, "stated": weight * stated, "true": weight * true}

@@ -85,7 +85,7 @@ class Ranked(Compared):
         """`area` of one class; NaN where a score is, and where there are none."""
         xp = self.xp
         if not len(scores) or bool(xp.isnan(scores).any()):
-            return xp.asarray(xp.nan)
+            return xp.full((), xp.nan)
         return self.area(xp, *curve(xp, scores, positive, weight))
 
 

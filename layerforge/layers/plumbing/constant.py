@@ -56,9 +56,9 @@ class Constant(Layer):
         return Spec(own if self.shape is None else self.shape, self.dtype)
 
     def forward(self) -> Any:
-        # Made anew each time: the layer above may have written its own top over y.
+        # A new array each time: the layer above may have written its own top over y.
         if isinstance(self.value, list):
-            y = self.xp.asarray(self.value, dtype=self.dtype)
+            y = self.constant("value", self.value).copy()
             return y if self.shape is None else y.reshape(self.shape)
         return self.xp.full(self.shape or (), self.value, dtype=self.dtype)
 

@@ -45,10 +45,11 @@ def _added_up(out: Any, x: Any, pairs: Iterable[tuple[Any, Any]]) -> Any:
     return out if total is None else (total + out).astype(out.dtype)
 
 
-def counted(xp: Any, windows: Windows, dtype: Any, *, with_padding: bool = True) -> Any:
+def counted(windows: Windows, *, with_padding: bool = True) -> np.ndarray:
     """How many elements count in each window: those in the input, and in the padding where that counts."""
-    per_axis = [[axis.covered(o, with_padding=with_padding) for o in range(axis.count)] for axis in windows.axes]
-    return xp.asarray(np.asarray(reduce(np.multiply.outer, per_axis), dtype=dtype))
+    places = [(axis, range(axis.count)) for axis in windows.axes]
+    per_axis = (np.array([axis.covered(o, with_padding=with_padding) for o in every]) for axis, every in places)
+    return reduce(np.multiply.outer, per_axis)
 
 
 class AvgPooling(PaddedPooling, LinearMap):
@@ -68,7 +69,8 @@ class AvgPooling(PaddedPooling, LinearMap):
 
     def divisor(self, windows: Windows, dtype: Any) -> Any:
         """What the sum of each window is divided by."""
-        return counted(self.xp, windows, dtype, with_padding=self.count_include_pad)
+        padded = self.count_include_pad
+        return self.constant("divisor", (windows, padded), lambda: counted(windows, with_padding=padded), dtype)
 
 
 @register

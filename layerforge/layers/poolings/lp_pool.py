@@ -94,7 +94,7 @@ class LPPool2d(Pooling, axes=Pair):
 
     def made_up(self, windows: Windows, dtype: Any) -> Any:
         """w of each window: its elements over those that are in the input."""
-        return windows.elements / counted(self.xp, windows, dtype)
+        return windows.elements / self.constant("counted", windows, lambda: counted(windows), dtype)
 
     def slopes(self, windows: Windows) -> Iterator[tuple[Tap, tuple[slice, ...], Any]]:
         """Each tap, where its windows are in y, and the derivative of their y by the element seen through it."""

@@ -76,7 +76,11 @@ class SpatialPyramidPool(Layer):
 
     def means(self, x: Any, windows: Windows) -> Any:
         """The mean of each window."""
-        return window_sums(self.xp, x, windows) / counted(self.xp, windows, x.dtype)
+        return window_sums(self.xp, x, windows) / self.divisor(windows, x.dtype)
+
+    def divisor(self, windows: Windows, dtype: Any) -> Any:
+        """How many elements of the input each window has."""
+        return self.constant(f"elements of {windows.counts}", windows, lambda: counted(windows), dtype)
 
     def forward(self, x: Any) -> Any:
         tops, winners = [], []
@@ -100,7 +104,7 @@ class SpatialPyramidPool(Layer):
             part = dy[:, start:stop].reshape(n, channels, bins, bins)
             start = stop
             if self.pool == "avg":
-                dx += to_windows(self.xp, part / counted(self.xp, windows, dy.dtype), windows)
+                dx += to_windows(self.xp, part / self.divisor(windows, dy.dtype), windows)
             else:
                 dx += to_winners(self.xp, part, self.saved.winners[level], windows)
         return dx

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...arrays.functional import filled, product_over_rows, rows, sum_of
+from ...arrays.functional import filled, map_rows, product_over_rows, rows, sum_of
 from ...arrays.spec import Spec, index
 from ...contract.fillers import Filler
 from ...contract.layer import Bad, Example, Layer
@@ -118,7 +118,7 @@ class MultiheadAttention(Layer):
         z, weights = attend(self.xp, q, k, v, self.scale_of(q), seen)
         z = joined(z)
         self.save(xs=xs, q=q, k=k, v=v, z=z, weights=weights)
-        y = z @ self.params.out_proj_weight.T
+        y = map_rows(z, self.params.out_proj_weight.T)
         if self.bias:
             y += self.params.out_proj_bias
         return y
@@ -127,7 +127,7 @@ class MultiheadAttention(Layer):
         """q, k and v (N, heads, L, E/heads), with or without a bias."""
         parts: list[Any] = []
         for x, block in self.blocks(xs):
-            a = x @ weight[block].T
+            a = map_rows(x, weight[block].T)
             if bias is not None:
                 a += bias[block]
             parts += self.xp.split(a, a.shape[-1] // x.shape[-1], axis=-1)
@@ -145,14 +145,14 @@ class MultiheadAttention(Layer):
     def backward(self, dy: Any) -> tuple[Any, ...]:
         kept = self.saved
         self.learn("out_proj", slice(None), dy, kept.z)
-        dz = heads(dy @ self.params.out_proj_weight, self.num_heads)
+        dz = heads(map_rows(dy, self.params.out_proj_weight), self.num_heads)
         parts = [joined(d) for d in attend_back(dz, kept.q, kept.k, kept.v, kept.weights, self.scale_of(kept.q))]
         if len(kept.xs) == 1:
             parts = [self.xp.concatenate(parts, axis=-1)]
         dxs = []
         for (x, block), da in zip(self.blocks(kept.xs), parts, strict=True):
             self.learn("in_proj", block, da, x)
-            dxs.append(da @ self.params.in_proj_weight[block])
+            dxs.append(map_rows(da, self.params.in_proj_weight[block]))
         return (*dxs, None)[: len(self.needs_grad)]
 
     def learn(self, name: str, block: slice, da: Any, x: Any) -> None:
@@ -173,12 +173,12 @@ class MultiheadAttention(Layer):
         """The tangent of y from those of q, k and v."""
         kept = self.saved
         dz = attend_along(*dqkv, kept.q, kept.k, kept.v, kept.weights, self.scale_of(kept.q))
-        return joined(dz) @ self.params.out_proj_weight.T
+        return map_rows(joined(dz), self.params.out_proj_weight.T)
 
     def jvp_params(self, **moved: Any) -> Any:
         kept = self.saved
         d = {name: moved.get(name, self.xp.zeros_like(w)) for name, w in self.params.items()}
-        dy = kept.z @ d["out_proj_weight"].T + d.get("out_proj_bias", 0)
+        dy = map_rows(kept.z, d["out_proj_weight"].T) + d.get("out_proj_bias", 0)
         if "in_proj_weight" in moved or "in_proj_bias" in moved:
             dy += self.along(self.project(kept.xs, d["in_proj_weight"], d.get("in_proj_bias")))
         return dy

@@ -93,7 +93,7 @@ class RepeatInterleave(LinearMap):
 
     def places(self, counts: np.ndarray) -> Any:
         """Where in x each place of y was read."""
-        return self.xp.asarray(np.arange(len(counts)).repeat(counts))
+        return self.constant("places", counts.tolist(), lambda: np.arange(len(counts)).repeat(counts), "int64")
 
     def top_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         (sizes, axis), counts = self.along(shape), self.counts(shape)
