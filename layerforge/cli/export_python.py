@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     sizes = {name: (folder / name).stat().st_size for name in (FILE, ARRAYS)}
     if args.json:
         weights = None if trained is None else str(trained.weights)
-        told: dict[str, Any] = {"folder": str(folder), "weights": weights, "inputs": written.inputs, "blobs": written.blobs}
-        told |= {"apart": written.apart, "why_prepared": written.why_prepared, "checked": not written.unchecked}
-        print_json({**told, "files": sizes})
+        told: dict[str, Any] = {"folder": str(folder), "weights": weights, "inputs": written.inputs}
+        told |= {"blobs": written.blobs, "apart": written.apart, "why_prepared": written.why_prepared}
+        print_json({**told, "checked": not written.unchecked, "files": sizes})
         return 0
     listed = ", ".join(f"{name} ({size / 1024:.0f} KiB)" for name, size in sizes.items())
     print(f"{folder}: {listed}")
