@@ -32,6 +32,7 @@ class Shared(Protocol):
 
     arrays      weights and statistics, by the names of `net.arrays()`
     foreign     whether another program wrote the graph
+    surely      initializers that are learned even where they are a single number
     constants_learn   whether constants are learned where layers have parameters, as the graph has nothing else
     count       how many variants there are
     batch       how many samples there are in each; None where their number is fixed
@@ -48,6 +49,7 @@ class Shared(Protocol):
     constants: dict[int, tuple[Known, Stream]]
     owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]]
     foreign: bool
+    surely: frozenset[str]
     constants_learn: bool
     count: int
     batch: tuple[int, ...] | None

@@ -31,6 +31,7 @@ from .importing import IMPORTS, REFUSED, Site
 from .labels import without_labels
 from .learning import of_layer
 from .naming import Names
+from .parameters import learned
 from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
 from .variants import shapes_of
 
@@ -118,6 +119,9 @@ class _Walk:
         self.opset, self.foreign = graph.opset, not graph.producer.startswith("LayerForge")
         stored = (array for array in graph.initializers.values() if array.dtype.kind == "f" and array.size > 1)
         self.constants_learn = self.foreign and not any(True for _ in stored)
+        self.learned = graph.learned or learned(graph)
+        self.surely = self.learned.surely
+        done.report.notes += self.learned.notes
         self.arrays = done.arrays
         self.values = done.values
         self.values[""] = Known((np.zeros(0),))
@@ -187,8 +191,9 @@ class _Walk:
             self.done.feeds[info.name] = name
             self.done.inputs[name] = {"shape": list(specs[0].shape)} | ({} if role == "real" else {"dtype": "int64"})
         for name, array in graph.initializers.items():
-            of_formula = array.ndim == 0 and self.foreign  # so is what is made of it, such as zeros
-            learned = name if array.dtype.kind == "f" and not of_formula else ""
+            of_formula = array.ndim == 0 and self.foreign and name not in self.surely  # and what is made of it
+            learnable = array.dtype.kind == "f" and not of_formula and name not in self.learned.constants
+            learned = name if learnable else ""
             self.values[name] = Known((self._plain(array),) * self.count, learned, (name if learned else "", ()))
 
     def _plain(self, array: np.ndarray) -> np.ndarray:
