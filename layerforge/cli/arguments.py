@@ -33,6 +33,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, self.format_usage())
 
+    def takes_value(self, option: str) -> bool:
+        """Whether the word behind an option belongs to it."""
+        action = self._option_string_actions.get(option)
+        return action is not None and action.nargs != 0
+
     def options(self) -> list[str]:
         """All option strings."""
         return list(self._option_string_actions)

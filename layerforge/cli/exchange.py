@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..net import Net
 
 MODEL = "a run's folder, a checkpoint, a file of weights, a folder of model.save() or of an import, or a config"
+WEIGHTS = "a snapshot, a checkpoint or a run; by default the run's best, and the start values of a config"
 
 
 def add_folder_option(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +35,7 @@ def add_input_option(parser: argparse.ArgumentParser, example: str) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL of an export, and what belongs to it."""
     parser.add_argument("target", metavar="MODEL", help=MODEL)
-    words = "a snapshot or checkpoint; by default the run's best"
-    parser.add_argument("--weights", metavar="FILE", help=words)
+    parser.add_argument("--weights", metavar="FILE", help=WEIGHTS)
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
 
 
@@ -54,15 +54,6 @@ def open_net(args: argparse.Namespace) -> tuple[Net, Trained | None]:
         return net, None
     trained = open_trained(args.target, (), args.weights, args.allow_import)
     return trained.net, trained
-
-
-def demand_new(folder: Path) -> None:
-    """Refuse a folder with something in it. Errors: ConfigError"""
-    from ..schema.errors import ConfigError
-
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "is not empty" if folder.is_dir() else "is no folder"
-        raise ConfigError(f"{folder} {what}", hint="name a new folder with -o")
 
 
 def shaped(text: str) -> tuple[str, tuple[int, ...]]:
@@ -97,11 +88,9 @@ def tell_comparison(compared: Comparison | None) -> None:
 
 def table(compared: Comparison) -> list[str]:
     """The result of --check for people."""
+    from ..interop.comparison import HEADINGS
     from .net_table import align
 
-    rows: list[Any] = [("layer", "largest difference", "")]
-    for row in compared.rows:
-        number = "" if row.largest != row.largest else f"{row.largest:.1e}"
-        rows.append((f"{row.tag}/{row.name}" if row.tag else row.name, number, row.verdict))
+    rows: list[Any] = [HEADINGS, *(row.cells for row in compared.rows)]
     measure = "differences are shares of the largest number"
     return ["", *align(rows), f"{compared.result}, compared with {compared.against}; {measure}"]

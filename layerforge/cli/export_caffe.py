@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import add_json_option
-from .exchange import add_model_arguments, demand_new, open_net
+from .exchange import add_model_arguments, open_net
 from .output import print_json
 
 EPILOG = """\
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 def files(output: Path) -> tuple[Path, Path]:
     """The definition and the weights that -o names. Errors: ConfigError for a folder with something in it"""
+    from ..interop.folder import demand_new
+
     name = output.name
     for suffix in (BINARY, *HDF5):
         if name.endswith(suffix) and name != suffix:

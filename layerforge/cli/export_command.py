@@ -1,7 +1,7 @@
 """`layerforge export FORMAT MODEL ... -o FILE`: a trained net for another program.
 
 MODEL is what `layerforge predict` takes: the folder of a run, a checkpoint, a file of weights, a folder of model.save()
-or of an import; or a config with --weights.
+or of an import; or a config, of start values without --weights.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import add_json_option, output_file
+from .exchange import add_model_arguments, open_net
 from .output import print_json
 
 EPILOG = """\
@@ -22,13 +23,9 @@ EPILOG = """\
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     words = "weights under the names of torch's state_dict"
     parser = subparsers.add_parser("safetensors", help=words, description=__doc__, epilog=EPILOG)
-    words = "a run's folder, a checkpoint, a file of weights, a folder of model.save(), or a config with --weights"
-    parser.add_argument("target", metavar="MODEL", help=words)
+    add_model_arguments(parser)
     words = "the file to write, which ends in .safetensors"
     parser.add_argument("-o", "--output", type=output_file, required=True, metavar="FILE", help=words)
-    words = "a file of weights or a run; by default the run's best"
-    parser.add_argument("--weights", metavar="FILE", help=words)
-    parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
     add_json_option(parser)
     parser.set_defaults(run=run)
     return parser
@@ -36,19 +33,21 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     from ..inference.saving import save_weights
-    from ..inference.trained import open_trained
     from ..safetensors_file import SUFFIX
     from ..schema.errors import ConfigError
 
     path = Path(args.output)
     if path.suffix != SUFFIX:
         raise ConfigError(f"{path} does not end in {SUFFIX}", hint=f"-o {path.with_suffix(SUFFIX)}")
-    trained = open_trained(args.target, (), args.weights, args.allow_import)
-    save_weights(trained, path)
-    arrays = trained.net.state_dict()
+    net, trained = open_net(args)
+    if trained is None:
+        net.save(path)
+    else:
+        save_weights(trained, path)
+    arrays, weights = net.state_dict(), None if trained is None else str(trained.weights)
     if args.json:
         shapes = {name: list(array.shape) for name, array in arrays.items()}
-        print_json({"file": str(path), "weights": str(trained.weights), "arrays": shapes})
+        print_json({"file": str(path), "weights": weights, "arrays": shapes})
     else:
-        print(f"{path}: {len(arrays)} arrays of {trained.weights}")
+        print(f"{path}: {len(arrays)} arrays of {weights or args.target}")
     return 0

@@ -27,19 +27,34 @@ def add_parser(subparsers: Any, command: str, doc: str | None, formats: Formats)
 
 
 def parser_of(command: str, formats: Formats, arguments: Sequence[str]) -> tuple[Parser, list[str]] | None:
-    """The parser of the format that is the first word, and the other arguments; None where there is no word.
+    """The parser of the format that is named, and the other arguments; None where there is no word.
 
-    Errors   UsageError for a format that does not exist
+    The format is the first word that is one, options may stand before it; the value of an option is none.
+
+    Errors   UsageError for a format that does not exist, and where none is named
     """
-    at = next((i for i, word in enumerate(arguments) if not word.startswith("-")), len(arguments))
-    if at == len(arguments):
+    before = ["", *arguments]  # the word before each
+    words = [i for i, word in enumerate(arguments) if not word.startswith("-")]
+    for at in words:
+        name = arguments[at]
+        parser = _parser(command, name, formats) if name in formats else None
+        if parser is not None and not parser.takes_value(before[at]):
+            return parser, [*arguments[:at], *arguments[at + 1 :]]
+    if not words:
         return None
-    name, others = arguments[at], [*arguments[:at], *arguments[at + 1 :]]
-    if name not in formats:
-        raise UsageError(f"unknown format '{name}'", f"usage: {_usage(command)}\n", name, formats)
+    usage = f"usage: {_usage(command)}\n"
+    alone = next((arguments[at] for at in words if not before[at].startswith("-")), None)
+    if alone is None:
+        raise UsageError(f"{command} names no format", usage)
+    raise UsageError(f"unknown format '{alone}'", usage, alone, formats)
+
+
+def _parser(command: str, name: str, formats: Formats) -> Parser:
+    """The parser of a format."""
     subparsers = Parser(prog=f"layerforge {command}", add_help=False).add_subparsers()
     importlib.import_module(f".{formats[name][0]}", __package__).add_parser(subparsers)
-    return subparsers.choices[name], others
+    parser: Parser = subparsers.choices[name]
+    return parser
 
 
 def _usage(command: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_json_option
-from .exchange import add_folder_option, add_input_option, demand_new, tell_import
+from .exchange import add_folder_option, add_input_option, tell_import
 
 if TYPE_CHECKING:
     from ..interop.caffe.model import Model
@@ -127,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
 def _demand(args: argparse.Namespace, folder: Path) -> None:
     """Refuse what cannot be done before anything is read."""
     from ..interop.caffe.opencv import demand_opencv
+    from ..interop.folder import demand_new
     from ..schema.errors import ConfigError
 
     demand_new(folder)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_json_option
-from .exchange import add_folder_option, add_input_option, demand_new, tell_import
+from .exchange import add_folder_option, add_input_option, tell_import
 
 if TYPE_CHECKING:
     from ..interop.comparison import Comparison
@@ -40,6 +40,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..interop.folder import demand_new
     from ..interop.onnx import check, model, writing
 
     folder = Path(args.output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -38,8 +39,7 @@ class ReadingProcess:
 
     def ending(self) -> tuple[int, str]:
         """The exit code of a process that failed, and its words."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        _close(self.process.stdin)
         code = self.process.wait()
         self.errors.seek(0)
         return code, self.errors.read().decode(errors="replace")
@@ -56,7 +56,13 @@ def fill(stream: Any, array: np.ndarray) -> bool:
 def end(process: subprocess.Popen[bytes], errors: Any) -> None:
     """Let the process go, and its files."""
     for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
+        _close(stream)
     process.wait()
     errors.close()
+
+
+def _close(stream: Any) -> None:
+    """Close a pipe. It sends what a failed request has left, which fails again where the process has ended."""
+    if stream is not None:
+        with contextlib.suppress(OSError):
+            stream.close()

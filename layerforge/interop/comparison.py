@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 OUTPUT, INNER = 1e-5, 1e-4  # of the largest number
+HEADINGS = ("layer", "largest difference", "")  # of a table of rows
 NOT_FINITE = "no number is finite"  # on both sides, which shows nothing
 
 
@@ -45,6 +46,12 @@ class Row:
     def wrong(self) -> bool:
         """Whether it differs."""
         return not np.isnan(self.largest) and not self.largest <= self.room
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """A line of a table for people: what was compared, the largest difference, the verdict."""
+        number = "" if np.isnan(self.largest) else f"{self.largest:.1e}"
+        return f"{self.tag}/{self.name}" if self.tag else self.name, number, self.verdict
 
     @property
     def plain(self) -> dict[str, Any]:

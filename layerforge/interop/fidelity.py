@@ -50,9 +50,10 @@ class Report:
     """The fidelity of an imported model.
 
     format, source   what kind of model it was, and its file
-    entries          its layers in their order
+    unit             what its parts are called there: layer, node
+    entries          these parts in their order
     ignored          (path of a field, where it is written, why): what was read and changes nothing
-    blobs, layers    the names that are not the same here: foreign name to ours
+    blobs, layers    the names of blobs and parts that are not the same here: foreign name to ours
     preprocessing    what the model's data layers do with samples, as far as it is known
     notes            what concerns the whole model, such as weights that it has no layer for
     """
@@ -65,6 +66,7 @@ class Report:
     layers: dict[str, str] = field(default_factory=dict)
     preprocessing: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unit: str = "layer"
 
     def entry(self, name: str) -> Entry:
         """The layer of that name. Errors: KeyError."""
@@ -92,34 +94,39 @@ class Report:
 
     def markdown(self) -> str:
         """As a page: a table of the layers, and lists of the rest."""
-        lines = [f"# {self.source}: how exact the import is", "", self.summary(), ""]
-        lines += ["| layer | type | here | |", "|---|---|---|---|"]
+        lines = [f"# {on_a_line(self.source)}: how exact the import is", "", self.summary(), ""]
+        lines += [f"| {self.unit} | type | here | |", "|---|---|---|---|"]
         for entry in self.entries:
             here = ", ".join(f"{kind} `{name}`" for name, kind in entry.becomes)
             told = "; ".join([entry.verdict, *entry.problems, *entry.notes])
             lines.append(f"| `{_cell(entry.name)}` | {_cell(entry.type)} | {_cell(here)} | {_cell(told)} |")
         lines += _listed("Notes", self.notes)
         lines += _listed("Ignored fields", (f"`{path}` ({place}): {why}" for path, place, why in self.ignored))
-        lines += _listed("Layers with other names", (f"`{old}` is `{new}`" for old, new in self.layers.items()))
-        lines += _listed("Blobs with other names", (f"`{old}` is `{new}`" for old, new in self.blobs.items()))
+        for what, names in ((self.unit.capitalize(), self.layers), ("Blob", self.blobs)):
+            lines += _listed(f"{what}s with other names", (f"`{on_a_line(a)}` is `{b}`" for a, b in names.items()))
         lines += _listed("Preprocessing", (f"{key}: {value}" for key, value in self.preprocessing.items()))
         return "\n".join(lines) + "\n"
 
     def summary(self) -> str:
-        """One sentence: how many layers are of which kind."""
+        """One sentence: how many parts are of which kind."""
         counts = dict.fromkeys((EXACT, NOTED, UNSUPPORTED), 0)
         for entry in self.entries:
             counts[entry.verdict] += 1
         told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-        return f"{len(self.entries)} layers of {self.format}: {told or 'none'}."
+        return f"{len(self.entries)} {self.unit}s of {self.format}: {told or 'none'}."
 
 
 def _cell(text: str) -> str:
     """A text in a table's cell."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    return on_a_line(text).replace("|", "\\|")
+
+
+def on_a_line(text: str) -> str:
+    """A text that stays on its line."""
+    return text if text.isprintable() else repr(text)
 
 
 def _listed(title: str, items: Iterable[str]) -> list[str]:
     """A heading and a list, or nothing where there are no items."""
-    lines = [f"- {item}" for item in items]
+    lines = [f"- {on_a_line(item)}" for item in items]
     return ["", f"## {title}", "", *lines] if lines else []

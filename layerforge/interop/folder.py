@@ -1,4 +1,4 @@
-"""The folder that an imported model becomes: what the importers of all formats write in the same way."""
+"""The folder that an imported model becomes: what the importers of all formats write in the same way, and where."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from typing import Any
 import numpy as np
 
 from .. import snapshot
+from ..schema.errors import ConfigError
 from ..schema.texts import to_json
-from .comparison import Comparison
-from .fidelity import Report
+from .comparison import HEADINGS, Comparison
+from .fidelity import Report, on_a_line
 
 NET, WEIGHTS = "net.yaml", "weights.h5"  # as `layerforge.load_model` expects them in a folder
 FIDELITY = "fidelity"
+
+
+def demand_new(folder: Path) -> None:
+    """Refuse a folder with something in it, and what is none. Errors: ConfigError"""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "is not empty" if folder.is_dir() else "is no folder"
+        raise ConfigError(f"{folder} {what}", hint="name a new folder, on the command line with -o")
 
 
 def accounts(report: Report, compared: Comparison | None, more: Mapping[str, Any] | None = None) -> dict[str, bytes]:
@@ -31,21 +39,16 @@ def _checked(compared: Comparison | None) -> str:
     """What --check found, for fidelity.md."""
     if compared is None:
         return ""
-    lines = ["", f"## Compared with {compared.against}", "", "| layer | largest difference | |", "|---|---|---|"]
+    lines = ["", f"## Compared with {compared.against}", "", f"| {' | '.join(HEADINGS)} |", "|---|---|---|"]
     for row in compared.rows:
-        number = "" if row.largest != row.largest else f"{row.largest:.1e}"
-        lines.append(f"| `{on_a_line(row.name)}` | {number} | {on_a_line(row.verdict)} |")
+        name, number, verdict = (on_a_line(text).replace("|", "\\|") for text in row.cells)
+        lines.append(f"| `{name}` | {number} | {verdict} |")
     return "\n".join([*lines, "", f"{compared.result[0].upper()}{compared.result[1:]}."]) + "\n"
 
 
 def imported_files(files: Sequence[str | Path], folder: Path) -> dict[str, list[str]]:
     """The section `import` of a configuration in a folder; nothing where there are no files."""
     return {"import": [relpath(file, folder) for file in files]} if files else {}
-
-
-def on_a_line(text: str) -> str:
-    """A text that stays on its line, as a comment."""
-    return text if text.isprintable() else repr(text)
 
 
 def write_files(

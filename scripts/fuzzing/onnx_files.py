@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from layerforge.interop.onnx import reading
 from layerforge.interop.onnx.model import load_model
-from layerforge.interop.onnx.reading import Kept, reused
 
 from .mutations import NUMBERS
 
@@ -30,13 +30,12 @@ class Reader:
     """Opens a file as `layerforge import onnx` does; one process reads them all."""
 
     def __init__(self) -> None:
-        self.kept = Kept()
+        self.reader = reading.Reader()
 
     def __call__(self, path: Path) -> object:
-        if self.kept.process is None and not path.exists():
+        if self.reader.process is None and not path.exists():
             self._begin()
-        with reused(self.kept):
-            return load_model(path).net(keep="none")
+        return load_model(path, reader=self.reader).net(keep="none")
 
     def _begin(self) -> None:
         """Start the process, and load what is loaded late: none of this belongs to a file."""

@@ -977,3 +977,23 @@ def test_check_refuses_the_path_that_a_run_could_not_write_down(
     told = refused(capsys, "check", "c.yaml")
     assert "control character U+0001" in told and "rename the file or folder" in told
     assert "control character U+0001" in refused(capsys, "train", "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-o", "out", "onnx", "none.onnx"], "none.onnx"),
+        (["--output", "caffe", "onnx", "none.onnx"], "none.onnx"),  # a folder that is called as a format
+        (["-o", "onnx", "caffe", "none.prototxt"], "none.prototxt"),
+        (["--check", "onnx", "none.onnx", "-o", "caffe"], "none.onnx"),
+        (["-o", "out", "onxn", "none.onnx"], "unknown format 'onxn'"),
+        (["-o", "onnx"], "import names no format"),
+        (["-o", "out"], "import names no format"),
+    ],
+)
+def test_options_may_stand_before_the_format(
+    words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["import", *words]) in (2, 3)
+    assert told in capsys.readouterr().err

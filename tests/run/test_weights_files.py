@@ -121,6 +121,22 @@ def test_the_command_says_what_it_wants(run: Path, capsys: pytest.CaptureFixture
     assert not Path("w.safetensors").exists()
 
 
+def test_a_config_is_exported_with_its_start_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.yaml").write_text("inputs: {x: {shape: [2, 3]}}\nnet:\n  - {name: fc, type: Linear, out_features: 4}\n")
+    assert main(["export", "safetensors", "net.yaml", "-o", "w.safetensors", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "start values; --weights FILE names others" in told.err
+    assert json.loads(told.out)["weights"] is None
+    net = Net.from_yaml("net.yaml")
+    wanted = {name: array.copy() for name, array in net.state_dict().items()}
+    net.load("w.safetensors")
+    for name, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, wanted[name])
+
+
 @pytest.mark.parametrize(
     ("key", "text", "words"),
     [

@@ -11,11 +11,11 @@ float64, kept in float32.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 
 from .graph import Node, OnnxGraph
+from .ordering import used_within
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm")
 Affine = tuple[np.ndarray, np.ndarray]  # factor and summand of each channel
@@ -32,7 +32,7 @@ class _Folding:
         self.graph = graph
         self.arrays = dict(graph.initializers)
         self.arrays |= {node.outputs[0]: node.attributes["value"] for node in graph.nodes if node.op == "Constant"}
-        self.read = Counter(read_names(graph))
+        self.read = _reads(graph)
         self.readers = {name: node for node in graph.nodes for name in node.inputs}
         self.outputs = {info.name for info in graph.outputs}
 
@@ -110,11 +110,6 @@ def scaled(weight: np.ndarray, factor: np.ndarray, op: str, groups: int) -> np.n
     return (parts * factor.reshape(groups, 1, -1, *(1,) * (weight.ndim - 2))).reshape(weight.shape)
 
 
-def read_names(graph: OnnxGraph) -> Iterator[str]:
-    """The value that each input of each node names, those in graphs inside of nodes included."""
-    for node in graph.nodes:
-        yield from node.inputs
-        for value in node.attributes.values():
-            if isinstance(value, OnnxGraph):
-                yield from read_names(value)
-                yield from (info.name for info in value.outputs)
+def _reads(graph: OnnxGraph) -> Counter[str]:
+    """How often each value is read, by graphs inside of nodes, too."""
+    return Counter(name for node in graph.nodes for name in (*node.inputs, *used_within(node)))

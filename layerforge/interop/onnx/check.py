@@ -22,7 +22,7 @@ from ...schema.optional import require
 from ..comparison import OUTPUT, Comparison, Row, row
 from .graph import ValueInfo
 from .model import Model
-from .runtime_child import CHECKER
+from .runtime_child import CHECKER, REFUSED
 from .saving import Exported
 
 PROGRAM = Path(__file__).with_name("runtime_child.py")
@@ -50,12 +50,14 @@ class Case:
 
     tag     what the rows of a comparison begin with
     given   arrays by the names of the file's inputs
-    made    arrays by the names of the file's outputs
+    made    arrays by the names of the file's outputs; none where the net failed
+    failed  how it failed, "" where it did not
     """
 
     tag: str
     given: Mapping[str, np.ndarray]
     made: Mapping[str, np.ndarray]
+    failed: str = ""
 
 
 def cases_of(net: Net, given: Sequence[ValueInfo], inputs: Names, outputs: Names, *, fixed: bool = False) -> list[Case]:
@@ -66,7 +68,8 @@ def cases_of(net: Net, given: Sequence[ValueInfo], inputs: Names, outputs: Names
     outputs   of each output of the file the blob of the net
     fixed     the number of samples is that of the net's declaration, and no other
 
-    Integers are drawn from what the layers accept that read them.
+    Integers are drawn from what the layers accept that read them. A number of samples that the net fails with is a
+    case, too: the file may take it.
 
     Errors   those of the net, where it takes none of the numbers of samples
     """
@@ -74,14 +77,14 @@ def cases_of(net: Net, given: Sequence[ValueInfo], inputs: Names, outputs: Names
     problem: LayerForgeError | None = None
     for samples in (None,) if fixed else SIZES:
         arrays = _drawn(specs, samples, [inputs[info.name] for info in given])
+        made, failed = {}, ""
         try:
             made = eval_of(net, outputs, arrays)
         except LayerForgeError as error:
-            problem = error
-            continue
+            problem, failed = error, error.message
         passed = {info.name: np.asarray(arrays[inputs[info.name]], np.dtype(info.dtype)) for info in given}
-        cases.append(Case(f"{_count(arrays)} samples", passed, made))
-    if not cases and problem is not None:
+        cases.append(Case(f"{_count(arrays)} samples", passed, made, failed))
+    if problem is not None and all(case.failed for case in cases):
         raise problem
     return cases
 
@@ -115,7 +118,8 @@ def eval_of(net: Net, outputs: Names, arrays: Mapping[str, Any]) -> dict[str, np
 def against_runtime(path: str | Path, cases: Sequence[Case]) -> Comparison:
     """Let onnx.checker look at a file, and compare what ONNX Runtime makes of it.
 
-    A blob agrees within 1e-5 of its largest number, and 1e-6 beside that.
+    A blob agrees within 1e-5 of its largest number, and 1e-6 beside that. Inputs that the net fails with, and ONNX
+    Runtime does not, are a difference.
 
     Errors   Refused where either does not take the file; ConfigError where one is missing
     """
@@ -126,6 +130,11 @@ def against_runtime(path: str | Path, cases: Sequence[Case]) -> Comparison:
     places = {str(name): place for place, name in enumerate(theirs["names"])}
     rows = []
     for number, case in enumerate(cases):
+        refused = theirs.get(f"{number}/{REFUSED}")
+        if case.failed:
+            rows.append(_failed(case, refused is not None))
+        elif refused is not None:
+            raise Refused(f"ONNX Runtime {_version()} does not take {path}: {str(refused)[:600]}")
         for name, ours in case.made.items():
             key = f"{number}/{places.get(name)}"
             if key in theirs:
@@ -133,6 +142,14 @@ def against_runtime(path: str | Path, cases: Sequence[Case]) -> Comparison:
             else:
                 rows.append(Row(case.tag, name, np.nan, OUTPUT, "not compared: it is no tensor of numbers"))
     return Comparison(f"ONNX Runtime {_version()}", rows)
+
+
+def _failed(case: Case, refused: bool) -> Row:
+    """The result for inputs that the net fails with; `refused` where ONNX Runtime does not take them either."""
+    told = " ".join(case.failed.split())
+    if refused:
+        return Row(case.tag, "(the net)", np.nan, OUTPUT, f"not compared: neither takes it: {told}")
+    return Row(case.tag, "(the net)", np.inf, OUTPUT, f"the net fails, ONNX Runtime does not: {told}")
 
 
 def _drawn(specs: Mapping[str, Spec], samples: int | None, names: Sequence[str]) -> dict[str, Any]:

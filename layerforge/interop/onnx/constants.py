@@ -66,12 +66,17 @@ def _said(numbers: np.ndarray) -> dict[str, Any]:
         return {"value": plain(numbers)}
     if _uniform(numbers):
         return {"value": plain(numbers.flat[0]), "shape": list(numbers.shape)}
-    values = [plain(number) for number in numbers.reshape(-1)]
+    values = [plain(one) for one in numbers.reshape(-1)]
     return {"value": values, **({"shape": list(numbers.shape)} if numbers.ndim != 1 else {})}
 
 
-def plain(number: Any) -> float | int:
-    """A number as a file shows it: the shortest that is the same in float32, without a point where it is whole."""
-    value = float(str(np.float32(number)))
+def number(value: Any) -> float:
+    """A number as a file shows it: the shortest that is the same in float32."""
+    return float(str(np.float32(value)))
+
+
+def plain(given: Any) -> float | int:
+    """The same, without a point where it is whole."""
+    value = number(given)
     whole = value.is_integer() and abs(value) < EXACT and (value != 0 or not np.signbit(value))
     return int(value) if whole else value

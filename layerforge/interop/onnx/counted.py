@@ -9,7 +9,7 @@ import numpy as np
 from .importing import Site
 from .values import INDEX, Known, Stream
 
-ROOM = 1e-6  # of the largest number, for a rule that three batches show
+ROOM = 1e-6  # of the largest number, for a rule that the batches of all variants show
 
 
 def counted(site: Site, value: Known) -> Stream | None:
@@ -80,7 +80,7 @@ def ones(site: Site) -> Stream:
     """A one for each sample: the zeroth power of a number of each, which is 1 whatever that is."""
     made = site.shared.ones
     if made is None:
-        x = site.as_real(site.shared.sampled)
+        x = site.as_real(site.shared.sampled, computing=False)
         entries = [":", *[0] * (x.ndim - 1)]
         if x.ndim > 1:
             (x,) = site.emit("Index", x, name=site.shared.unique("samples.first"), index=entries)

@@ -19,9 +19,11 @@ import numpy as np
 
 from ...contract import call
 from ...schema.errors import ConfigError
-from .graph import Node, OnnxGraph
+from .dtypes import NUMBERS
+from .graph import Node, OnnxGraph, free_name
 
 SIZES = (2, 3, 5)  # numbers of samples that shapes are looked at with
+BEFORE, BEHIND = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)  # of Slice: beyond the ends of every axis
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,7 @@ class Building:
 
     def unique(self, name: str, taken: set[str] | None = None) -> str:
         """A name that no other value has, as close to this one as may be; of nodes with their names as `taken`."""
-        used = self.names if taken is None else taken
-        made, number = name, 1
-        while made in used:
-            number += 1
-            made = f"{name}_{number}"
-        used.add(made)
-        return made
+        return free_name(name, self.names if taken is None else taken)
 
 
 @dataclass
@@ -142,6 +138,10 @@ class Export:
         graph.nodes.append(Node(kind, given, names, kept, name, domain))
         made = tuple(Value(one, dtype, tuple(shape or ())) for one in names)
         return made if outputs > 1 else made[0]
+
+    def cast(self, x: Value, dtype: str) -> Value:
+        """A value in another dtype, by NumPy's name: truth values are 1 and 0, what is behind a point is cut off."""
+        return self.op("Cast", x, to=NUMBERS[dtype], dtype=dtype)
 
     def value(self, given: Any) -> Value:
         """A value as it is; a constant for an array, a float (float32), an integer or a list of them (int64)."""
@@ -231,6 +231,12 @@ class Export:
     def refuse(self, told: str, hint: str = "") -> NoReturn:
         """Stop here: ONNX has no words for what the layer does."""
         raise Unexportable(f"{call.owner(self.layer)}: {told}", place=self.layer.place, hint=hint or None)
+
+    def demand_fixed(self, length: Length, what: str) -> int:
+        """A length that must not follow the batch: the number of `what`. Errors: Unexportable where it does."""
+        if isinstance(length, Extent):
+            self.refuse(f"the number of {what} is that of the samples, of which there may be any number")
+        return length
 
     def note(self, told: str) -> None:
         """Something that is to be known of this layer in ONNX."""

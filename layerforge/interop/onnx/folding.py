@@ -10,26 +10,56 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ...schema.errors import ConfigError
-from .graph import Node
+from .dtypes import NAMES
+from .graph import Node, OnnxGraph
 from .importing import Site
 from .values import Attributes, Known, Stream, Unsupported, called
 
 LARGEST = 1 << 24  # numbers that are made of fewer
-FAILURES = (ValueError, IndexError, TypeError, KeyError, OverflowError, ZeroDivisionError, MemoryError)
+MOST_MADE = 8 * LARGEST  # numbers that all nodes make, beside four times those that are stored
+MOST_WORK = 64 * LARGEST  # numbers that they read and make, beside sixteen times those
+# What NumPy says of arrays that do not fit.
+FAILURES = (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError, RuntimeError)
 OF_SHAPES = ("Shape", "Size", "EyeLike")  # operators that read lengths alone
 MOVES = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Cast", "Concat", "Slice", "Split")
 
-# What ONNX's numbers of dtypes are in NumPy.
-DTYPES = {
-    **{1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool"},
-    **{10: "float16", 11: "float64", 12: "uint32", 13: "uint64"},
-}
+DTYPES = {number: name for number, name in NAMES.items() if name != "bfloat16"}  # those of NumPy
+
+
+class NotComputed(Unsupported):
+    """A node whose inputs are known cannot be computed; too many numbers may be the reason."""
+
+
+@dataclass
+class Room:
+    """What may still be computed of a graph: a small file must not take all memory, or all time.
+
+    made   numbers that may be made
+    work   numbers that may be read and made; of a product of matrices WIDTH multiplications count as one
+    """
+
+    made: int = MOST_MADE
+    work: int = MOST_WORK
+
+    @classmethod
+    def of(cls, graph: OnnxGraph) -> Room:
+        """That of a graph: more where it has many numbers of its own."""
+        tensors = [one for node in graph.nodes for one in node.attributes.values() if isinstance(one, np.ndarray)]
+        stored = sum(array.size for array in (*graph.initializers.values(), *tensors))
+        return cls(MOST_MADE + 4 * stored, MOST_WORK + 16 * stored)
+
+    def take(self, read: Sequence[np.ndarray | None], made: Sequence[np.ndarray]) -> None:
+        """Count what a node has read and made; what shares memory with its inputs was not made."""
+        inputs = [array for array in read if array is not None]
+        new = sum(array.size for array in made if not any(np.may_share_memory(array, one) for one in inputs))
+        self.made -= new
+        self.work -= new + sum(array.size for array in inputs) if new else 0
 
 
 @dataclass
@@ -40,6 +70,7 @@ class Folding:
     arrays: list[np.ndarray | None]
     opset: int
     outputs: int
+    room: Room = field(default_factory=Room)
 
     def given(self, i: int) -> np.ndarray:
         """An input. Errors: ValueError where it is not there."""
@@ -60,11 +91,26 @@ class Folding:
         return [int(n) for n in array.reshape(-1)]
 
     def bounded(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """A shape that is to be made. Errors: ValueError for a negative length, or more than LARGEST numbers."""
+        """A shape that is to be made.
+
+        Errors   ValueError for a negative length, and for more than LARGEST numbers, where the inputs have not so many
+        """
         shape = tuple(int(n) for n in shape)
-        if min(shape, default=0) < 0 or math.prod(shape) > LARGEST:
-            raise ValueError(f"an array of shape {shape} is not made: up to {LARGEST} numbers are")
+        most = max(LARGEST, sum({id(array): array.size for array in self.arrays if array is not None}.values()))
+        most = min(most, max(0, self.room.made))
+        if min(shape, default=0) < 0 or math.prod(shape) > most:
+            raise ValueError(f"an array of shape {shape} is not made: up to {most} numbers are")
         return shape
+
+    def broadcast(self, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that shapes have together, which is to be made. Errors: ValueError as `bounded`."""
+        return self.bounded(np.broadcast_shapes(*shapes))
+
+    def together(self, count: int) -> list[np.ndarray]:
+        """The first inputs, of which something of their common shape is to be made."""
+        arrays = [self.given(i) for i in range(count)]
+        self.broadcast(*(array.shape for array in arrays))
+        return arrays
 
 
 Fold = Callable[[Folding], Any]
@@ -83,23 +129,34 @@ def folds(*ops: str) -> Callable[[Fold], Fold]:
 
 
 def fold(
-    node: Node, attributes: Attributes, values: Sequence[Known | None], opset: int, count: int
+    node: Node,
+    attributes: Attributes,
+    values: Sequence[Known | None],
+    opset: int,
+    count: int,
+    room: Room | None = None,
 ) -> list[Known]:
     """The outputs of a node whose inputs are all known, in each variant.
 
-    Errors   ConfigError where they do not fit each other; Unsupported where too much would be made
+    room   what the graph may still compute; by default that of a node alone
+
+    Errors   ConfigError where they do not fit each other; NotComputed where too much would be made
     """
     made: list[list[np.ndarray]] = []
+    room = room or Room()
     fixed = all(value is None or value.fixed for value in values)
     for variant in range(1 if fixed else count):
         arrays = [None if value is None else value.arrays[variant] for value in values]
         try:
+            if min(room.made, room.work) < 0:
+                raise ValueError("all that is constant in the graph would be more numbers than are computed here")
             with np.errstate(all="ignore"):
-                result = FOLDS[node.op](Folding(attributes, arrays, opset, len(node.outputs)))
+                result = FOLDS[node.op](Folding(attributes, arrays, opset, len(node.outputs), room))
         except FAILURES as problem:
-            raise Unsupported(f"node '{called(node)}' ({node.op}) cannot be computed: {problem}") from None
-        several = result if isinstance(result, list) else [result]
-        made.append([np.asarray(one) for one in several])
+            raise NotComputed(f"node '{called(node)}' ({node.op}) cannot be computed: {problem}") from None
+        made.append([np.asarray(one) for one in (result if isinstance(result, list) else [result])])
+        if node.op != "Constant":
+            room.take(arrays, made[-1])
     if fixed:
         made *= count
     there = [value for value in values if value is not None]
@@ -126,8 +183,11 @@ def lengths(site: Site, x: Stream) -> Known:
         return Known(tuple(np.asarray(math.prod(shape), np.int64) for shape in x.shapes))
     if site.node.op == "EyeLike":
         usual = np.zeros((), np.dtype(x.dtype))
-        arrays = [np.broadcast_to(usual, shape) for shape in x.shapes]
-        return Known(tuple(eye_like(Folding(site.attributes, [array], site.opset, 1)) for array in arrays))
+        try:
+            arrays = [np.broadcast_to(usual, shape) for shape in x.shapes]
+            return Known(tuple(eye_like(Folding(site.attributes, [array], site.opset, 1)) for array in arrays))
+        except FAILURES as problem:
+            raise NotComputed(site.said(f"it cannot be computed: {problem}")) from None
     start, end = site.attributes.integer("start", 0), site.attributes.get("end", None, int)
     return Known(tuple(np.asarray(shape[start:end], np.int64) for shape in x.shapes))
 
@@ -169,11 +229,15 @@ def identity(f: Folding) -> np.ndarray:
 @folds("Cast")
 def cast(f: Folding) -> np.ndarray:
     """In another dtype."""
-    number = f.attributes.integer("to", 1)
     f.attributes.has("saturate")
+    return f.given(0).astype(numpy_dtype(f.attributes.integer("to", 1)))
+
+
+def numpy_dtype(number: int) -> str:
+    """What a dtype of ONNX is in NumPy. Errors: ValueError."""
     if number not in DTYPES:
         raise ValueError(f"dtype {number} is not known")
-    return f.given(0).astype(DTYPES[number])
+    return DTYPES[number]
 
 
 @folds("CastLike")
@@ -222,7 +286,9 @@ def unsqueeze(f: Folding) -> np.ndarray:
 @folds("Concat")
 def concat(f: Folding) -> np.ndarray:
     """Joined."""
-    return np.concatenate([f.given(i) for i in range(len(f.arrays))], axis=f.attributes.integer("axis", 0))
+    arrays = [f.given(i) for i in range(len(f.arrays))]
+    f.bounded([sum(array.size for array in arrays)])
+    return np.concatenate(arrays, axis=f.attributes.integer("axis", 0))
 
 
 @folds("Split")
@@ -261,7 +327,9 @@ def slice_(f: Folding) -> np.ndarray:
 @folds("Gather")
 def gather(f: Folding) -> np.ndarray:
     """Slices in the order of indices."""
-    return f.given(0).take(f.given(1), axis=f.attributes.integer("axis", 0))
+    x, index, axis = f.given(0), f.given(1), f.attributes.integer("axis", 0)
+    f.bounded([index.size, *(n for i, n in enumerate(x.shape) if i != axis % x.ndim)])
+    return x.take(index, axis=axis)
 
 
 @folds("GatherElements")
@@ -276,6 +344,7 @@ def gather_nd(f: Folding) -> np.ndarray:
     x, index = f.given(0), f.given(1)
     if f.attributes.integer("batch_dims", 0):
         raise ValueError("batch_dims is not 0")
+    f.bounded([*index.shape[:-1], *x.shape[index.shape[-1] :]])
     return x[tuple(np.moveaxis(index, -1, 0))]
 
 
@@ -328,8 +397,8 @@ def range_(f: Folding) -> np.ndarray:
 def eye_like(f: Folding) -> np.ndarray:
     """1 on a diagonal."""
     x = f.given(0)
-    dtype = DTYPES[f.attributes.integer("dtype", 1)] if f.attributes.has("dtype") else x.dtype
-    rows, columns = x.shape
+    dtype = numpy_dtype(f.attributes.integer("dtype", 1)) if f.attributes.has("dtype") else x.dtype
+    rows, columns = f.bounded(x.shape)
     return np.eye(rows, columns, k=f.attributes.integer("k", 0)).astype(dtype)
 
 

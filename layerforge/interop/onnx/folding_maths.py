@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from .folding import FOLDS, Folding, folds
+
+MOST_PRODUCTS = 1 << 31  # of numbers, in a product of matrices
+WIDTH = 16  # of them take as long as to read a number
 
 
 def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -46,11 +50,11 @@ def _result(f: Folding, function: Callable[..., Any]) -> Any:
 
 
 def _two(function: Callable[..., Any]) -> Callable[[Folding], Any]:
-    return lambda f: function(f.given(0), f.given(1))
+    return lambda f: function(*f.together(2))
 
 
 def _many(function: Callable[..., Any]) -> Callable[[Folding], Any]:
-    return lambda f: reduce(function, (f.given(i) for i in range(len(f.arrays))))
+    return lambda f: reduce(function, f.together(len(f.arrays)))
 
 
 FOLDS.update({op: _one(function) for op, function in ONE.items()})
@@ -76,21 +80,24 @@ FOLDS.update({f"Reduce{word}": _reduced(function) for word, function in REDUCED.
 def mat_mul(f: Folding) -> Any:
     """A product of matrices."""
     a, b = f.given(0), f.given(1)
-    if a.size * (b.shape[-1] if b.ndim > 1 else 1) > 1 << 31:
+    rows = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *a.shape[-2:-1])
+    products = math.prod(f.bounded([*rows, *(b.shape[-1:] if b.ndim > 1 else ())])) * a.shape[-1]
+    if products > MOST_PRODUCTS:
         raise ValueError(f"a product of {a.shape} and {b.shape} is too large to be computed here")
+    f.room.work -= products // WIDTH
     return np.matmul(a, b)
 
 
 @folds("Mod")
 def mod(f: Folding) -> Any:
     """The rest of a division, with the sign of the divisor, or with fmod that of the dividend."""
-    return (np.fmod if f.attributes.flag("fmod") else np.mod)(f.given(0), f.given(1))
+    return (np.fmod if f.attributes.flag("fmod") else np.mod)(*f.together(2))
 
 
 @folds("Where")
 def where(f: Folding) -> Any:
     """One of two."""
-    return np.where(f.given(0), f.given(1), f.given(2))
+    return np.where(*f.together(3))
 
 
 @folds("Clip")
@@ -99,6 +106,7 @@ def clip(f: Folding) -> Any:
     x, low, high = f.given(0), f.optional(1), f.optional(2)
     low = np.asarray(f.attributes.number("min", 0)) if f.attributes.has("min") else low
     high = np.asarray(f.attributes.number("max", 0)) if f.attributes.has("max") else high
+    f.broadcast(x.shape, *(limit.shape for limit in (low, high) if limit is not None))
     x = x if low is None else np.maximum(x, low.astype(x.dtype))
     return x if high is None else np.minimum(x, high.astype(x.dtype))
 
@@ -117,7 +125,9 @@ def cum_sum(f: Folding) -> Any:
 @folds("NonZero")
 def non_zero(f: Folding) -> Any:
     """Where numbers are not 0."""
-    return np.asarray(np.nonzero(f.given(0)), dtype=np.int64)
+    x = f.given(0)
+    f.bounded([x.ndim, int(np.count_nonzero(x))])
+    return np.asarray(np.nonzero(x), dtype=np.int64)
 
 
 @folds("ArgMax", "ArgMin")

@@ -11,7 +11,7 @@ from ...data.files import file_error
 from ...schema.errors import ConfigError
 from ...schema.locations import Place
 from .graph import Node, OnnxGraph, ValueInfo
-from .ordering import subgraphs, told
+from .ordering import outer, subgraphs, told
 
 DEEPEST = 32  # calls within calls
 MOST = 300_000  # nodes, values and attributes that calls become
@@ -56,14 +56,95 @@ def expand(path: Any, graph: OnnxGraph, functions: Sequence[Function]) -> None:
         _Expansion(path, graph, functions).run(graph, frozenset(), 0)
 
 
-class _Expansion:
-    def __init__(self, path: Any, graph: OnnxGraph, functions: Sequence[Function]) -> None:
+class Copying:
+    """Graphs from within others, and what takes the place of a call, with names that no value has.
+
+    path      the file, for errors
+    written   in what is copied, for errors
+    """
+
+    written = "branches"
+
+    def __init__(self, path: Any, graph: OnnxGraph) -> None:
         self.path = path
+        self.taken = dict.fromkeys(_own_names(graph), 1)
+        self.characters = MOST_TEXT
+
+    def put(self, graph: OnnxGraph) -> OnnxGraph:
+        """A graph from within, as part of the one around it: its values keep their names where they are free."""
+        return self.copied(graph, "", {name: name for name in outer(graph)}, {})
+
+    def copy(self, node: Node, prefix: str, values: MutableMapping[str, str], given: Mapping[str, Any]) -> Node:
+        """A node of a function with its values renamed."""
+        inputs = [self.renamed(name, prefix, values) for name in node.inputs]
+        attributes = {}
+        for key, value in node.attributes.items():
+            if isinstance(value, Reference):
+                if value.name in given:
+                    attributes[key] = given[value.name]
+            elif isinstance(value, OnnxGraph):
+                attributes[key] = self.copied(value, prefix, values, given)
+            elif isinstance(value, list) and value and isinstance(value[0], OnnxGraph):
+                attributes[key] = [self.copied(each, prefix, values, given) for each in value]
+            else:
+                attributes[key] = value
+        outputs = [self.renamed(name, prefix, values) for name in node.outputs]
+        name = f"{prefix}/{node.name}" if prefix and node.name else node.name
+        return Node(node.op, inputs, outputs, attributes, name, node.domain)
+
+    def copied(
+        self, graph: OnnxGraph, prefix: str, values: MutableMapping[str, str], given: Mapping[str, Any]
+    ) -> OnnxGraph:
+        """A graph within a function with its values renamed; those of its own do not leave it."""
+        inner = ChainMap({}, values)
+        for name in (*(info.name for info in graph.inputs), *graph.initializers):
+            inner[name] = self._own(prefix, name)
+
+        def infos(those: list[ValueInfo]) -> list[ValueInfo]:
+            return [ValueInfo(self.renamed(info.name, prefix, inner), info.dtype, info.shape) for info in those]
+
+        return OnnxGraph(
+            graph.name,
+            [self.copy(node, prefix, inner, given) for node in graph.nodes],
+            infos(graph.inputs),
+            infos(graph.outputs),
+            {inner[name]: array for name, array in graph.initializers.items()},
+            opset=graph.opset,
+        )
+
+    def renamed(self, name: str, prefix: str, values: MutableMapping[str, str]) -> str:
+        if not name:
+            return ""
+        if name not in values:
+            values[name] = self._own(prefix, name)
+        return values[name]
+
+    def _own(self, prefix: str, name: str) -> str:
+        return self.unique(f"{prefix}/{name}" if prefix else name)
+
+    def unique(self, name: str) -> str:
+        """A name that no value has."""
+        made = name
+        while made in self.taken:
+            self.taken[name] += 1
+            made = f"{name}_{self.taken[name]}"
+        self.taken[made] = 1
+        self.characters -= len(made)
+        if self.characters < 0:
+            raise file_error(self.path, f"its {self.written} become names of more than {MOST_TEXT} characters", REMEDY)
+        return made
+
+
+class _Expansion(Copying):
+    written = "functions"
+
+    def __init__(self, path: Any, graph: OnnxGraph, functions: Sequence[Function]) -> None:
+        super().__init__(path, graph)
         self.opset = graph.opset
         self.known = {(each.domain, each.name): each for each in functions}
         self.taken = dict.fromkeys(_names(graph), 1)
+        self.left = MOST
         self.sizes = {key: _size(each.nodes) + len(each.inputs) + len(each.outputs) for key, each in self.known.items()}
-        self.left, self.characters = MOST, MOST_TEXT
 
     def run(self, graph: OnnxGraph, above: frozenset[tuple[str, str]], depth: int) -> None:
         graph.nodes = [made for node in graph.nodes for made in self.node(node, above, depth)]
@@ -76,8 +157,10 @@ class _Expansion:
         function = self.known.get(key)
         if function is None:
             return [node]
-        if key in above or depth >= DEEPEST:
+        if key in above:
             raise file_error(self.path, f"{told(node)}: the function calls itself", REMEDY)
+        if depth >= DEEPEST:
+            raise file_error(self.path, f"{told(node)}: functions call one another more than {DEEPEST} deep", REMEDY)
         self._demand(node, function)
         return [made for each in self.called(node, function) for made in self.node(each, above | {key}, depth + 1)]
 
@@ -108,63 +191,6 @@ class _Expansion:
                 nodes.append(Node("Identity", [values[inner]], [out], {}, self.unique(f"{prefix}/{inner}")))
         return nodes
 
-    def copy(self, node: Node, prefix: str, values: MutableMapping[str, str], given: Mapping[str, Any]) -> Node:
-        """A node of a function with its values renamed."""
-        inputs = [self.renamed(name, prefix, values) for name in node.inputs]
-        attributes = {}
-        for key, value in node.attributes.items():
-            if isinstance(value, Reference):
-                if value.name in given:
-                    attributes[key] = given[value.name]
-            elif isinstance(value, OnnxGraph):
-                attributes[key] = self.copied(value, prefix, values, given)
-            elif isinstance(value, list) and value and isinstance(value[0], OnnxGraph):
-                attributes[key] = [self.copied(each, prefix, values, given) for each in value]
-            else:
-                attributes[key] = value
-        outputs = [self.renamed(name, prefix, values) for name in node.outputs]
-        name = f"{prefix}/{node.name}" if node.name else ""
-        return Node(node.op, inputs, outputs, attributes, name, node.domain)
-
-    def copied(
-        self, graph: OnnxGraph, prefix: str, values: MutableMapping[str, str], given: Mapping[str, Any]
-    ) -> OnnxGraph:
-        """A graph within a function with its values renamed; those of its own do not leave it."""
-        inner = ChainMap({}, values)
-        for name in (*(info.name for info in graph.inputs), *graph.initializers):
-            inner[name] = self.unique(f"{prefix}/{name}")
-
-        def infos(those: list[ValueInfo]) -> list[ValueInfo]:
-            return [ValueInfo(self.renamed(info.name, prefix, inner), info.dtype, info.shape) for info in those]
-
-        return OnnxGraph(
-            graph.name,
-            [self.copy(node, prefix, inner, given) for node in graph.nodes],
-            infos(graph.inputs),
-            infos(graph.outputs),
-            {inner[name]: array for name, array in graph.initializers.items()},
-            opset=graph.opset,
-        )
-
-    def renamed(self, name: str, prefix: str, values: MutableMapping[str, str]) -> str:
-        if not name:
-            return ""
-        if name not in values:
-            values[name] = self.unique(f"{prefix}/{name}")
-        return values[name]
-
-    def unique(self, name: str) -> str:
-        """A name that no value has."""
-        made = name
-        while made in self.taken:
-            self.taken[name] += 1
-            made = f"{name}_{self.taken[name]}"
-        self.taken[made] = 1
-        self.characters -= len(made)
-        if self.characters < 0:
-            raise file_error(self.path, f"its functions become names of more than {MOST_TEXT} characters", REMEDY)
-        return made
-
 
 def _size(nodes: Sequence[Node]) -> int:
     """Nodes, values and attributes, also of the graphs within."""
@@ -173,11 +199,13 @@ def _size(nodes: Sequence[Node]) -> int:
     return own + sum(_size(g.nodes) + len(g.inputs) + len(g.outputs) + len(g.initializers) for g in inner)
 
 
+def _own_names(graph: OnnxGraph) -> list[str]:
+    """All names of values in a graph."""
+    infos = (info.name for info in (*graph.inputs, *graph.outputs))
+    return [*graph.initializers, *infos, *(name for node in graph.nodes for name in (*node.inputs, *node.outputs))]
+
+
 def _names(graph: OnnxGraph) -> list[str]:
     """All names of values in a graph and those within."""
-    found = [*graph.initializers, *(info.name for info in (*graph.inputs, *graph.outputs))]
-    for node in graph.nodes:
-        found += [*node.inputs, *node.outputs]
-        for inner in subgraphs(node):
-            found += _names(inner)
-    return found
+    inner = (each for node in graph.nodes for each in subgraphs(node))
+    return [*_own_names(graph), *(name for each in inner for name in _names(each))]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 OPSET, IR = 17, 8  # what is written
+OWN = "layerforge"  # the domain of operators that are layers of ours, which patterns write and no file has
 
 Dims = tuple[int | str | None, ...]  # lengths; a name stands for one that is known at run time, None for any
 
@@ -79,3 +80,13 @@ class OnnxGraph:
     domains: dict[str, int] = field(default_factory=dict)
     folded: dict[str, str] = field(default_factory=dict)
     learned: Learned | None = None
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """A name that is not taken, as close to this one as may be; it is taken then."""
+    made, number = name, 1
+    while made in taken:
+        number += 1
+        made = f"{name}_{number}"
+    taken.add(made)
+    return made

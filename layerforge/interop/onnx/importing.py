@@ -25,6 +25,8 @@ from .graph import Node
 from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called
 
 LARGEST_BLOB = (1 << 31) - 1  # numbers
+WHOLE = "integers are computed as float32 here: exact up to 2^24"
+LARGEST_TABLE = 1 << 26  # numbers that an import makes up
 
 
 class Shared(Protocol):
@@ -40,6 +42,7 @@ class Shared(Protocol):
     ones        a one for each sample, once somebody has asked for it
     casts       index and real versions of blobs that exist already: (blob, role) to stream
     constants   known values that are blobs already, by the identity of their arrays
+    filled      initializer to the parameters that have numbers of it, and how many
     owners      (initializer, order of its axes) to the layer's parameter that has its numbers
     """
 
@@ -48,6 +51,7 @@ class Shared(Protocol):
     casts: dict[tuple[str, str], Stream]
     constants: dict[int, tuple[Known, Stream]]
     owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]]
+    filled: dict[str, list[tuple[str, int]]]
     foreign: bool
     surely: frozenset[str]
     constants_learn: bool
@@ -200,8 +204,13 @@ class Site:
         """An input as a blob of integers."""
         return self.as_index(self.stream(i))
 
-    def as_real(self, stream: Stream) -> Stream:
-        """A blob as real numbers."""
+    def as_real(self, stream: Stream, *, computing: bool = True) -> Stream:
+        """A blob as real numbers.
+
+        computing   integers are computed with, which ONNX does exactly: the report says how far that is so here
+        """
+        if computing and stream.dtype == INDEX:
+            self.note(WHOLE)
         return self._cast(stream, "real")
 
     def as_index(self, stream: Stream) -> Stream:
@@ -304,6 +313,12 @@ class Site:
         if spec.size > LARGEST_BLOB:
             raise self.invalid(f"a value of shape {spec.shape} has more than {LARGEST_BLOB} numbers")
 
+    def eye(self, n: int) -> np.ndarray:
+        """A one-hot vector for each of n indices. Errors: Unsupported where they are too many for a table."""
+        if n * n > LARGEST_TABLE:
+            raise self.unsupported(f"a table of {n} one-hot vectors has more than {LARGEST_TABLE} numbers")
+        return np.eye(n, dtype=np.float32)
+
     def take_over(self, node: Node) -> None:
         """A node behind this one, which alone reads its output, is part of what this one becomes."""
         self.tops = self.shared.absorb(node, self)
@@ -322,6 +337,7 @@ class Site:
         if isinstance(value, Known) and not value.learned and not self.shared.constants_learn:
             self.fixed.setdefault(made.name, []).append(name)
         self._demand_shape(made.layer.param_decls[name].shape, known.array, name)
+        filled = self.shared.filled.setdefault(known.learned, []) if known.learned else []
         owner = self.shared.owners.get(known.origin) if known.learned and known.origin[0] else None
         if owner is not None and tuple(owner[0].layer.param_decls[owner[1]].shape) == known.shape:
             made.item.setdefault("share", {})[name] = f"{owner[0].name}.{owner[1]}"
@@ -329,6 +345,15 @@ class Site:
         if known.origin[0]:
             self.shared.owners.setdefault(known.origin, (made, name))
         self.shared.arrays[path_of("params", made.name, name)] = real(known.array)
+        filled.append((f"{made.name}.{name}", known.array.size))
+        self._tell_apart(known.learned, filled)
+
+    def _tell_apart(self, learned: str, filled: list[tuple[str, int]]) -> None:
+        """Note that an initializer is learned several times here; layers that take different parts of it share none."""
+        whole = self.shared.known(learned)
+        if len(filled) > 1 and whole is not None and sum(size for _, size in filled) > whole.array.size:
+            names = " and ".join(f"'{name}'" for name, _ in filled)
+            self.note(f"{names} are copies of the one initializer '{learned}': when they are trained they come apart")
 
     def freeze(self) -> None:
         """What is constant in the graph does not learn here."""

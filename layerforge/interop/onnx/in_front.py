@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Node, OnnxGraph, ValueInfo
+from .dtypes import NUMBERS
+from .graph import Node, OnnxGraph, ValueInfo, free_name
 from .ordering import subgraphs
 
 
@@ -47,19 +48,14 @@ class InFront:
 
     def cast(self, value: str, dtype: str) -> str:
         """A value in another dtype, by NumPy's name."""
-        return self.op("Cast", value, to=CODES[dtype])
+        return self.op("Cast", value, to=NUMBERS[dtype])
 
     def length(self, value: str, axis: int) -> str:
         """The length of an axis, as a value of one axis."""
         return self.op("Slice", self.op("Shape", value), [axis], [axis + 1])
 
     def unique(self, kind: str) -> str:
-        name, number = f"{self.prefix}/{kind}", 1
-        while name in self.taken:
-            number += 1
-            name = f"{self.prefix}/{kind}_{number}"
-        self.taken.add(name)
-        return name
+        return free_name(f"{self.prefix}/{kind}", self.taken)
 
     def put(self, graph: OnnxGraph, value: str, info: ValueInfo) -> None:
         """Let the net read a value in the place of its input, which becomes a raw one.
@@ -77,6 +73,3 @@ def rename(graph: OnnxGraph, old: str, new: str) -> None:
         node.inputs = [new if name == old else name for name in node.inputs]
         for inner in subgraphs(node):
             rename(inner, old, new)
-
-
-CODES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9, "float64": 11}  # of ONNX's dtypes

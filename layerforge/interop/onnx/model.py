@@ -22,7 +22,7 @@ from .graph import OnnxGraph
 from .parameters import learned
 from .patterns import rewrite
 from .patterns.contrib import expanded
-from .reading import load_graph
+from .reading import Reader, load_graph
 from .translation import Translation, translate
 
 
@@ -91,11 +91,16 @@ def _attempts(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]]
         plain = translate(graph, source, inputs, only_batch=only_batch)
         yield translate(rewrite(graph, plain.values), source, inputs, only_batch=only_batch)
         yield plain
+        if not plain.widened:
+            return
 
 
-def load_model(path: str | Path, inputs: Mapping[str, Sequence[int]] | None = None) -> Model:
+def load_model(
+    path: str | Path, inputs: Mapping[str, Sequence[int]] | None = None, *, reader: Reader | None = None
+) -> Model:
     """Open a model of ONNX (versions 7 to 23 of its operators).
 
+    reader   reads the file, as it may read others
     inputs   shapes of inputs by name, where the file leaves lengths open: the first, of the batch, need not be said
 
     The file is read by a process of its own, as in `reading.load_graph`.
@@ -103,4 +108,4 @@ def load_model(path: str | Path, inputs: Mapping[str, Sequence[int]] | None = No
     Errors   ConfigError (exit 2) for everything that is invalid or not supported, all at once with node and operator,
              and for lengths that nobody says; DataError (exit 3) for a damaged file
     """
-    return of_graph(load_graph(path), str(path), inputs)
+    return of_graph(load_graph(path, reader), str(path), inputs)

@@ -29,7 +29,7 @@ class Names:
     renamed_layers  nodes that are called otherwise
     """
 
-    def __init__(self, graph: OnnxGraph, nodes: Sequence[Node], taken: set[str]) -> None:
+    def __init__(self, graph: OnnxGraph, taken: set[str]) -> None:
         self.graph = graph
         self.blobs: dict[str, str] = {}
         self.renamed_layers: dict[str, str] = {}

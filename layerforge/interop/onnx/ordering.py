@@ -34,7 +34,23 @@ def subgraphs(node: Node) -> Iterator[OnnxGraph]:
 
 def used(node: Node) -> list[str]:
     """The values that a node needs: its inputs, and what its graphs take from outside."""
-    return list(dict.fromkeys([name for name in node.inputs if name] + [n for g in subgraphs(node) for n in outer(g)]))
+    return list(dict.fromkeys([*(name for name in node.inputs if name), *used_within(node)]))
+
+
+def used_within(node: Node) -> list[str]:
+    """The values that each graph in a node takes from outside."""
+    return [name for graph in subgraphs(node) for name in outer(graph)]
+
+
+def needed(graph: OnnxGraph) -> list[Node]:
+    """The nodes that an output depends on."""
+    wanted = {info.name for info in graph.outputs}
+    found = []
+    for node in reversed(graph.nodes):
+        if wanted.intersection(made(node)):
+            found.append(node)
+            wanted.update(used(node))
+    return found[::-1]
 
 
 def outer(graph: OnnxGraph) -> list[str]:
@@ -61,7 +77,8 @@ def put_in_order(path: Any, graph: OnnxGraph, around: Sequence[Container[str]] =
         for name in made(node):
             if name in makers:
                 first = makers[name]
-                other = f"is made by {told(first)} already" if first else "is an input of the graph already"
+                stored = "an initializer" if name in graph.initializers else "an input"
+                other = f"is made by {told(first)} already" if first else f"is {stored} of the graph already"
                 raise file_error(path, f"{told(node)}: its output '{name}' {other}", REMEDY)
             makers[name] = node
     known = [makers, *around]

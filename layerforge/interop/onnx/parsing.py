@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ...schema.process_limits import Unreadable
-from .stored import DTYPES, MOST_AXES, TEXTS, Stored, Unsupported, short, type_name
+from .dtypes import NAMES, TEXTS
+from .stored import MOST_AXES, Stored, Unsupported, short, type_name
 
 DEEPEST = 16  # graphs within graphs
 LONGEST = 1 << 31  # of an axis of an input
@@ -44,7 +45,6 @@ class Reading(Stored):
         self.versions = domains
         producer = " ".join(filter(None, (proto.producer_name, proto.producer_version)))
         return {
-            "ir": proto.ir_version,
             "domains": domains,
             "producer": self.text(producer, "producer_name"),
             "metadata": self.metadata(proto.metadata_props) | self.signature(proto.graph),
@@ -128,7 +128,6 @@ class Reading(Stored):
         return {
             "op": self.name(proto.op_type, where),
             "domain": domain,
-            "overload": self.name(getattr(proto, "overload", ""), where),
             "name": self.name(proto.name, where),
             "inputs": self.names(proto.input, where),
             "outputs": self.names(proto.output, where),
@@ -143,7 +142,7 @@ class Reading(Stored):
         if kind != "tensor_type":
             return [name, (kind or "unknown").removesuffix("_type"), None]
         tensor = proto.type.tensor_type
-        dtype = "str" if tensor.elem_type == TEXTS else DTYPES.get(tensor.elem_type, (type_name(tensor.elem_type),))[0]
+        dtype = "str" if tensor.elem_type == TEXTS else NAMES.get(tensor.elem_type, type_name(tensor.elem_type))
         if not tensor.HasField("shape"):
             return [name, dtype, None]
         if len(tensor.shape.dim) > MOST_AXES:

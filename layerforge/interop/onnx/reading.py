@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from ...data.files import file_error, size_of
 from ...data.reading_process import ReadingProcess, fill
 from ...schema.errors import ConfigError, DataError, LayerForgeError
 from ...schema.locations import Place
-from ...schema.optional import require
 from ...schema.process_limits import Unreadable
 from . import reading_child
+from .files import package
 from .functions import Function, Reference, expand
-from .graph import Node, OnnxGraph, ValueInfo
-from .ordering import put_in_order
+from .graph import OPSET, OWN, Node, OnnxGraph, ValueInfo
+from .ordering import put_in_order, subgraphs, told
 from .parsing import Reading, Unsupported
 from .stored import WORDS
 
@@ -33,33 +33,29 @@ REMEDY = "onnx.checker.check_model says whether it is a good one"
 
 
 @dataclass
-class Kept:
-    """The process that reads files, where it is kept for the next one."""
+class Reader:
+    """One process that reads file after file: starting one takes longer than reading a small file.
+
+    with Reader() as reader:
+        graphs = [load_graph(path, reader) for path in paths]
+
+    process   None before the first file, and after one that it did not survive
+    """
 
     process: ReadingProcess | None = None
 
+    def __enter__(self) -> Reader:
+        return self
 
-_kept: list[Kept] = []  # those of `reused`, the innermost last
-
-
-@contextmanager
-def reused(kept: Kept | None = None) -> Iterator[None]:
-    """Let one process read all files within: starting one takes longer than reading a small file.
-
-    kept   has the process beyond that
-    """
-    own = kept or Kept()
-    _kept.append(own)
-    try:
-        yield
-    finally:
-        _kept.pop()
-        if kept is None and own.process is not None:
-            own.process.end()
+    def __exit__(self, *problem: object) -> None:
+        if self.process is not None:
+            self.process.end()
 
 
-def load_graph(path: str | Path) -> OnnxGraph:
+def load_graph(path: str | Path, reader: Reader | None = None) -> OnnxGraph:
     """The graph of an ONNX file, its nodes in an order in which they can be run, without functions of its own.
+
+    reader   reads it; without one a process is started for this file alone
 
     Numbers of 16 bits whose exponent has 8 (bfloat16) become float32. What lies in other files is read from below the
     file's folder.
@@ -68,11 +64,12 @@ def load_graph(path: str | Path) -> OnnxGraph:
              ConfigError for what is not read, such as float8, and where the package onnx is missing
     """
     if importlib.util.find_spec("onnx") is None:
-        require("onnx", extra="onnx", why="the format ONNX")
+        package()
     size = size_of(path, REMEDY)
     if size > LARGEST:
         raise file_error(path, f"has more than {LARGEST >> 30} GiB, which no ONNX file can have", REMEDY)
-    model, arrays = _read(str(path), size)
+    with contextlib.nullcontext(reader) if reader else Reader() as reading:
+        model, arrays = _read(reading, str(path), size)
     return _whole(path, model, arrays)
 
 
@@ -95,20 +92,19 @@ def graph_of(proto: Any, path: str = "model.onnx") -> OnnxGraph:
     return _whole(path, json.loads(json.dumps(model)), arrays)
 
 
-def _refused(path: str | Path, told: str, unsupported: bool) -> LayerForgeError:
+def _refused(path: str | Path, words: str, unsupported: bool) -> LayerForgeError:
     if unsupported:
-        return ConfigError(told, place=Place(str(path), 0, 0))
-    return file_error(path, told, REMEDY)
+        return ConfigError(words, place=Place(str(path), 0, 0))
+    return file_error(path, words, REMEDY)
 
 
 # The process ----------------------------------------------------------------------------------------------------------
 
 
-def _read(path: str, size: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+def _read(reader: Reader, path: str, size: int) -> tuple[dict[str, Any], list[np.ndarray]]:
     """What the process finds in a file."""
-    kept = _kept[-1] if _kept else Kept()
-    child = kept.process or ReadingProcess(Path(reading_child.__file__))
-    kept.process = None
+    child = reader.process or ReadingProcess(Path(reading_child.__file__))
+    reader.process = None
     try:
         stream = child.ask([path, SECONDS + size // BYTES_PER_SECOND, size])
         line = stream.readline()
@@ -118,9 +114,7 @@ def _read(path: str, size: int) -> tuple[dict[str, Any], list[np.ndarray]]:
         arrays = [_array(stream, *form) for form in answer.get("arrays", ())]
     except BrokenPipeError:
         raise _ended(path, *child.ending()) from None
-    kept.process = child  # which did not end
-    if not _kept:
-        child.end()
+    reader.process = child  # which did not end
     if "error" in answer:
         raise _refused(path, answer["error"], answer["unsupported"])
     return answer["model"], arrays
@@ -161,15 +155,26 @@ def _ended(path: str, code: int, text: str) -> DataError:
 
 def _whole(path: str | Path, model: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> OnnxGraph:
     """The graph of a model: functions expanded, nodes in order."""
-    opset = model["domains"].get("", 0)
-    build = _Build(path, arrays, opset)
+    versions = [each["domains"][""] for each in (model, *model["functions"]) if "" in each["domains"]]
+    build = _Build(path, arrays, versions[0] if versions else OPSET)  # without one there are other operators alone
     graph = build.graph(model["graph"])
     graph.metadata, graph.producer = model["metadata"], model["producer"]
     graph.folded = model["folded"]
     graph.domains = {domain: version for domain, version in model["domains"].items() if domain}
     expand(path, graph, [build.function(each) for each in model["functions"]])
     put_in_order(path, graph)
+    _demand_foreign(path, graph)
     return graph
+
+
+def _demand_foreign(path: str | Path, graph: OnnxGraph) -> None:
+    """Refuse the domain of operators that only patterns write: nobody has checked such a node."""
+    for node in graph.nodes:
+        if node.domain == OWN:
+            words = f"{told(node)}: operators of the domain '{OWN}' are in no file"
+            raise ConfigError(words, place=Place(str(path), 0, 0), hint="export the net again")
+        for inner in subgraphs(node):
+            _demand_foreign(path, inner)
 
 
 class _Build:

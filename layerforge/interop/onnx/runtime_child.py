@@ -2,9 +2,10 @@
 
     MODEL INPUTS.npz OUTPUTS.npz
 
-INPUTS.npz has arrays `<case>/<input>`. OUTPUTS.npz gets `<case>/<number of the output>` for each case, and `names`,
-those of the outputs. First onnx.checker looks at the file. What either refuses is a line on stderr, with exit code 3 of
-the checker, 4 of ONNX Runtime. One thread computes. A crash ends this process only.
+INPUTS.npz has arrays `<case>/<input>`. OUTPUTS.npz gets `<case>/<number of the output>` for each case, or
+`<case>/refused`, why ONNX Runtime does not take its inputs; and `names`, those of the outputs. First onnx.checker looks
+at the file. What either refuses is a line on stderr, with exit code 3 of the checker, 4 of ONNX Runtime. One thread
+computes. A crash ends this process only.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from typing import Any
 
 CHECKER, RUNTIME = 3, 4  # exit codes: who refused the file
+REFUSED = "refused"
 
 
 def main(model: str, inputs: str, outputs: str) -> int:
@@ -38,13 +40,18 @@ def main(model: str, inputs: str, outputs: str) -> int:
             for key in given.files:
                 case, _, name = key.partition("/")
                 cases.setdefault(case, {})[name] = given[key]
-        for case, arrays in cases.items():
-            for number, array in enumerate(session.run(None, {n: a for n, a in arrays.items() if n})):
-                if isinstance(array, np.ndarray) and array.dtype.kind in "biuf":
-                    made[f"{case}/{number}"] = array
     except Exception as problem:  # ONNX Runtime has classes of its own for each kind of failure
         print(" ".join(str(problem).split()), file=sys.stderr)
         return RUNTIME
+    for case, arrays in cases.items():
+        try:
+            found = session.run(None, {name: array for name, array in arrays.items() if name})
+        except Exception as problem:
+            made[f"{case}/{REFUSED}"] = np.array(" ".join(str(problem).split()))
+            continue
+        for number, array in enumerate(found):
+            if isinstance(array, np.ndarray) and array.dtype.kind in "biuf":
+                made[f"{case}/{number}"] = array
     np.savez(outputs, **made)
     return 0
 

@@ -11,6 +11,7 @@ import stat
 from typing import Any
 
 from ...schema.process_limits import Unreadable
+from .dtypes import NAMES, TEXTS
 
 MOST_NODES = 100_000  # of all graphs together
 MOST_TENSORS = 100_000
@@ -22,23 +23,14 @@ DENSE = 64 << 20  # bytes of all sparse tensors together, once they are dense
 PIECE = 16 << 20  # bytes that are copied at a time
 REUSED = 4  # times that what lies outside may be asked for
 
-# ONNX's types of tensors that are read: what NumPy calls them, and the field that has them where they are not raw.
-DTYPES = {
-    1: ("float32", "float_data"),
-    2: ("uint8", "int32_data"),
-    3: ("int8", "int32_data"),
-    4: ("uint16", "int32_data"),
-    5: ("int16", "int32_data"),
-    6: ("int32", "int32_data"),
-    7: ("int64", "int64_data"),
-    9: ("bool", "int32_data"),
-    10: ("float16", "int32_data"),
-    11: ("float64", "double_data"),
-    12: ("uint32", "uint64_data"),
-    13: ("uint64", "uint64_data"),
-    16: ("bfloat16", "int32_data"),
+# The field of a tensor that has numbers of a dtype where they are not raw; the others are in int32_data.
+FIELDS = {
+    "float32": "float_data",
+    "int64": "int64_data",
+    "float64": "double_data",
+    "uint32": "uint64_data",
+    "uint64": "uint64_data",
 }
-TEXTS = 8  # the type of a tensor of texts
 WORDS = {"float16": "uint16", "bfloat16": "uint16"}  # numbers of 16 bits, as int32_data has them
 
 
@@ -51,7 +43,8 @@ class Stored:
 
     def __init__(self, path: str) -> None:
         self.folder = os.path.realpath(os.path.dirname(path) or ".")
-        self.left = {"nodes": MOST_NODES, "tensors": MOST_TENSORS, "characters": MOST_TEXT, "numbers": MOST_NUMBERS}
+        self.most = {"nodes": MOST_NODES, "tensors": MOST_TENSORS, "characters": MOST_TEXT, "numbers": MOST_NUMBERS}
+        self.left = dict(self.most)
         self.dense = DENSE
         self.arrays: list[list[Any]] = []
         self.contents: list[Any] = []  # bytes, or (file, offset, length)
@@ -62,8 +55,7 @@ class Stored:
         """Count something. Errors   Unreadable where there is too much of it"""
         self.left[what] -= number
         if self.left[what] < 0:
-            most = {"nodes": MOST_NODES, "tensors": MOST_TENSORS, "characters": MOST_TEXT, "numbers": MOST_NUMBERS}
-            raise Unreadable(f"holds more than {most[what]} {what}")
+            raise Unreadable(f"holds more than {self.most[what]} {what}")
 
     def text(self, value: str | bytes, where: str) -> str:
         """A text of the file."""
@@ -97,10 +89,10 @@ class Stored:
             if len(proto.string_data) != count:
                 raise Unreadable(f"{where} has {len(proto.string_data)} texts, its shape {shape} wants {count}")
             return {"texts": [self.text(each, where) for each in proto.string_data], "shape": shape}
-        if proto.data_type not in DTYPES:
-            known = ", ".join([*(name for name, _ in DTYPES.values()), "texts"])
+        if proto.data_type not in NAMES:
+            known = ", ".join([*NAMES.values(), "texts"])
             raise Unsupported(f"{where} holds {type_name(proto.data_type)}, which is not read; read are {known}")
-        dtype, field = DTYPES[proto.data_type]
+        dtype = NAMES[proto.data_type]
         size = count * item_size(dtype)
         content: Any
         if proto.data_location == 1:
@@ -109,7 +101,7 @@ class Stored:
             content = proto.raw_data
             self.demand_size(where, dtype, shape, len(content), size)
         else:
-            content = self.typed(getattr(proto, field), dtype, count, where)
+            content = self.typed(getattr(proto, FIELDS.get(dtype, "int32_data")), dtype, count, where)
         return self.add(dtype, shape, content)
 
     def shape(self, dims: Any, where: str) -> list[int]:

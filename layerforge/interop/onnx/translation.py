@@ -25,15 +25,17 @@ from . import (
 )
 from .branches import taken
 from .constants import held, is_learned
-from .folding import FAILURES, FOLDS, MOVES, OF_SHAPES, fold, lengths, vanishes
+from .folding import FOLDS, MOVES, OF_SHAPES, NotComputed, Room, fold, lengths, vanishes
+from .functions import Copying
 from .graph import Node, OnnxGraph
 from .importing import IMPORTS, REFUSED, Site
 from .labels import without_labels
 from .learning import of_layer
 from .naming import Names
+from .ordering import needed, used
 from .parameters import learned
 from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
-from .variants import shapes_of
+from .variants import MANY, shapes_of
 
 OPSETS = range(7, 24)  # versions of ONNX's own operators that are known
 
@@ -51,6 +53,7 @@ class Translation:
     sites     each node with what became of it
     report    the account of it
     errors    everything that is wrong
+    widened   lengths beside those of the batch are left open
     """
 
     graph: OnnxGraph
@@ -63,6 +66,7 @@ class Translation:
     values: dict[str, Value] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
     errors: list[LayerForgeError] = field(default_factory=list)
+    widened: bool = False
 
 
 def translate(
@@ -72,16 +76,31 @@ def translate(
 
     shapes      of inputs by name, for lengths that the graph leaves open
     only_batch  of dynamic lengths only that of the batch stays open; the others are fixed to what they are given as
+
+    One variant has a large batch, unless the numbers that are known become too many there.
     """
+    done = _translated(graph, source, shapes or {}, only_batch, many=True)
+    if any(isinstance(error, NotComputed) for error in done.errors):
+        fewer = _translated(graph, source, shapes or {}, only_batch, many=False)
+        if len(fewer.errors) < len(done.errors):
+            fewer.report.notes.append(f"what is known was computed for small batches alone, not for {MANY} samples")
+            return fewer
+    return done
+
+
+def _translated(
+    graph: OnnxGraph, source: str, shapes: Mapping[str, Sequence[int]], only_batch: bool, many: bool
+) -> Translation:
+    """A translation with a large batch among its variants, or without."""
     graph, notes = without_labels(graph)
-    done = Translation(graph, Report("ONNX", source, notes=notes))
+    done = Translation(graph, Report("ONNX", source, notes=notes, unit="node"))
     if graph.opset not in OPSETS:
         told = f"{source} uses version {graph.opset} of ONNX's operators"
         done.errors.append(Unsupported(told, hint=f"versions {OPSETS[0]} to {OPSETS[-1]} are read: convert it"))
         return done
     walk = _Walk(done)
     try:
-        walk.feed(dict(shapes or {}), only_batch)
+        walk.feed(shapes, only_batch, many)
     except LayerForgeError as error:
         done.errors += flatten(error)
         return done
@@ -90,25 +109,6 @@ def translate(
             walk.convert(node)
         walk.finish()
     return done
-
-
-def needed(graph: OnnxGraph) -> list[Node]:
-    """The nodes that an output depends on."""
-    wanted = {info.name for info in graph.outputs}
-    found = []
-    for node in reversed(graph.nodes):
-        if wanted & set(node.outputs):
-            found.append(node)
-            wanted |= {*node.inputs, *names_inside(node)}
-    return found[::-1]
-
-
-def names_inside(node: Node) -> set[str]:
-    """What the graphs in a node's attributes read, or give."""
-    graphs = [value for value in node.attributes.values() if isinstance(value, OnnxGraph)]
-    inner = [one for graph in graphs for one in graph.nodes]
-    given = {info.name for graph in graphs for info in graph.outputs}
-    return given.union(*(set(one.inputs) | names_inside(one) for one in inner))
 
 
 class _Walk:
@@ -128,18 +128,25 @@ class _Walk:
         self.casts: dict[tuple[str, str], Stream] = {}
         self.constants: dict[int, tuple[Known, Stream]] = {}
         self.owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]] = {}
+        self.filled: dict[str, list[tuple[str, int]]] = {}
+        self.room = Room.of(graph)
+        self.branches = Copying(done.report.source, graph)
         self.absorbed: dict[int, Site] = {}  # by id of the node, what it is part of
         self.readers: dict[str, list[Node]] = {}
         nodes = needed(graph)
-        for node in nodes:
-            for name in {*node.inputs, *names_inside(node)}:
-                self.readers.setdefault(name, []).append(node)
+        self._read_by(nodes)
         self.given = {info.name for info in graph.outputs}
-        self.names = Names(graph, nodes, set(FORWARD_WORDS))
+        self.names = Names(graph, set(FORWARD_WORDS))
         self.count = 1  # of variants
         self.batch: tuple[int, ...] | None = None
         self.ones: Stream | None = None
         self.rounded = False
+
+    def _read_by(self, nodes: Sequence[Node]) -> None:
+        """Enter what nodes read."""
+        for node in nodes:
+            for name in used(node):
+                self.readers.setdefault(name, []).append(node)
 
     # What sites ask for -------------------------------------------------------------------------------------------
 
@@ -170,14 +177,14 @@ class _Walk:
 
     # What is given ------------------------------------------------------------------------------------------------
 
-    def feed(self, shapes: dict[str, Sequence[int]], only_batch: bool) -> None:
+    def feed(self, shapes: Mapping[str, Sequence[int]], only_batch: bool, many: bool) -> None:
         """The inputs of the net, and the numbers that are stored. Errors: ConfigError for lengths that nobody says."""
         graph = self.done.graph
-        sizes, counts = shapes_of(graph.inputs, shapes, only_batch)
+        sizes, counts = shapes_of(graph.inputs, shapes, only_batch, many)
+        self.done.widened = sizes != shapes_of(graph.inputs, shapes, True, many)[0]
         self.count = max((len(one) for one in sizes.values()), default=1)
-        read = {name for node in needed(graph) for name in {*node.inputs, *names_inside(node)}} | self.given
         for info in graph.inputs:
-            if info.name not in read:
+            if info.name not in self.readers and info.name not in self.given:
                 self.done.report.notes.append(f"the input '{info.name}' is not needed")
                 continue
             kind, name = kind_of(info.dtype), self.names.blob(info.name)
@@ -190,10 +197,14 @@ class _Walk:
                 self.batch, self.sampled = tuple(n for (n,) in counts), stream
             self.done.feeds[info.name] = name
             self.done.inputs[name] = {"shape": list(specs[0].shape)} | ({} if role == "real" else {"dtype": "int64"})
-        for name, array in graph.initializers.items():
-            of_formula = array.ndim == 0 and self.foreign and name not in self.surely  # and what is made of it
-            learnable = array.dtype.kind == "f" and not of_formula and name not in self.learned.constants
-            learned = name if learnable else ""
+        self._store(graph.initializers)
+
+    def _store(self, initializers: Mapping[str, np.ndarray]) -> None:
+        """Enter numbers that are stored: layers learn them, where they are real."""
+        for name, array in initializers.items():
+            of_formula = array.ndim == 0 and self.foreign and name not in self.surely  # so is what is made of it
+            constant = of_formula or name in self.learned.constants
+            learned = name if array.dtype.kind == "f" and not constant and np.isfinite(array).all() else ""
             self.values[name] = Known((self._plain(array),) * self.count, learned, (name if learned else "", ()))
 
     def _plain(self, array: np.ndarray) -> np.ndarray:
@@ -234,8 +245,6 @@ class _Walk:
                 raise site.unsupported(f"the attribute {unread[0]} is not supported")
         except LayerForgeError as error:
             self._failed(site, entry, error)
-        except FAILURES as problem:  # of a graph that is no valid one
-            self._failed(site, entry, site.invalid(f"it cannot be imported: {type(problem).__name__}: {problem}"))
         entry.becomes = [(made.name, str(made.item["type"])) for made in site.made]
         entry.notes += [node.note, *site.notes] if node.note else site.notes
         for j, name in enumerate(site.names):
@@ -269,7 +278,7 @@ class _Walk:
             return None
         if node.op in FOLDS and not node.domain and all(isinstance(v, Known) for v in every) and not self._ties(site):
             known = [value if isinstance(value, Known) else None for value in values]
-            found = fold(node, site.attributes, known, self.opset, self.count)
+            found = fold(node, site.attributes, known, self.opset, self.count, self.room)
             site.outputs.update(enumerate(found))
             if node.op == "Transpose" and isinstance(values[0], Known):
                 dims = site.attributes.integers("perm") or list(range(values[0].ndim))[::-1]
@@ -299,9 +308,12 @@ class _Walk:
     def _branch(self, site: Site) -> None:
         """The branch that a known condition takes, in the place of the node."""
         branch = taken(site)
-        for name, array in branch.initializers.items():
-            self.values[name] = Known((array,) * self.count)
-        for node in branch.nodes:
+        branch = self.branches.put(branch)
+        nodes = needed(branch)
+        self._read_by(nodes)
+        self.given |= {info.name for info in branch.outputs}
+        self._store(branch.initializers)
+        for node in nodes:
             self.convert(node)
         for j, info in enumerate(branch.outputs):
             if info.name in self.values:

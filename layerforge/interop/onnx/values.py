@@ -18,6 +18,8 @@ from .graph import Node, OnnxGraph
 
 BOOL, REAL, INDEX = "bool", "float32", "int64"  # dtypes of streams: truth is real numbers 0 and 1, or an index
 
+NARROW = (2, 3, 4, 5, 6, 12, 13)  # ONNX's numbers of the integers that have other limits than int64
+
 
 class Unsupported(ConfigError):
     """A graph asks for something that cannot be imported exactly."""

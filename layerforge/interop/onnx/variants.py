@@ -10,16 +10,19 @@ from .graph import ValueInfo
 
 BATCH = 2  # samples, where nobody says how many
 OTHERS = (5, 9, 7)  # the batch of other variants: no lengths that nets often have
+MANY = 4099  # the batch of one more: what a graph limits, as the smaller of N and 1024 does, is seen there
 LARGEST_AXIS = 1 << 31
 
 
 def shapes_of(
-    inputs: Sequence[ValueInfo], given: Mapping[str, Sequence[int]], only_batch: bool
+    inputs: Sequence[ValueInfo], given: Mapping[str, Sequence[int]], only_batch: bool, many: bool = True
 ) -> tuple[dict[str, list[tuple[int, ...]]], tuple[tuple[int, ...], ...] | None]:
     """The shape of each input, in each variant, and in each as (N,) the number of samples, where that is dynamic.
 
     A length with a name, or without any, is dynamic. In front of all others it counts the batch; what else is dynamic
     must be given. Lengths of one name are the same.
+
+    many   whether one of the variants has a large batch
 
     Errors   ConfigError for inputs that are not there, shapes that do not fit, and lengths that nobody says
     """
@@ -47,7 +50,8 @@ def shapes_of(
     raise_all(errors)
     variants = [lengths]
     if batch:
-        others = [[n for n in OTHERS if n != lengths[symbol]][:2] for symbol in sorted(batch)]
+        large = [MANY] if many else []
+        others = [[*[n for n in OTHERS if n != lengths[symbol]][:2], *large] for symbol in sorted(batch)]
         pairs = zip(*others, strict=True)
         variants += [{**lengths, **dict(zip(sorted(batch), each, strict=True))} for each in pairs]
     if not only_batch:
@@ -91,7 +95,8 @@ def _told(shape: Sequence[int | str | None]) -> str:
 
 
 def _example(name: str, shape: Sequence[int | str]) -> str:
-    return f"{name}={','.join('1' if i == 0 else '64' if isinstance(n, str) else str(n) for i, n in enumerate(shape))}"
+    lengths = ("64" if isinstance(n, str) and i else "1" if isinstance(n, str) else str(n) for i, n in enumerate(shape))
+    return f"{name}={','.join(lengths)}"
 
 
 def _listed(inputs: Sequence[ValueInfo]) -> str:

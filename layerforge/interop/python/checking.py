@@ -21,8 +21,10 @@ EXACT, BY_ENGINE = 1e-6, 1e-5  # of the largest number of an output
 
 def demand_same(
     net: Net, source: str, arrays: Mapping[str, np.ndarray], inputs: Sequence[str], blobs: Sequence[str]
-) -> None:
+) -> str:
     """Run both on random inputs. Nothing of the net's last pass is touched.
+
+    Returns  why nothing could be compared, "" where something was: a layer may take no random inputs
 
     Errors   ConfigError where they differ by more than 1e-6 of a blob's largest number (1e-5 where an engine computes
              for the net), or the written one fails where the net does not
@@ -33,21 +35,25 @@ def demand_same(
     space: dict[str, Any] = {"__name__": "net", "__file__": "net.py"}
     exec(compile(source, "net.py", "exec", dont_inherit=True), space)
     specs = {name: spec for name, spec in input_specs(net.graph).items() if name in inputs}
-    compared = [_compare(twin, space["Net"](dict(arrays)), specs, blobs, n) for n in SAMPLES]
-    if not any(compared):
-        _compare(twin, space["Net"](dict(arrays)), specs, blobs, None)
+    problems = [_compare(twin, space["Net"](dict(arrays)), specs, blobs, n) for n in SAMPLES]
+    if None in problems:
+        return ""
+    problem = _compare(twin, space["Net"](dict(arrays)), specs, blobs, None)
+    return "" if problem is None else problem.message
 
 
-def _compare(net: Net, written: Any, specs: Mapping[str, Spec], blobs: Sequence[str], samples: int | None) -> bool:
-    """Whether both could be run on so many samples."""
+def _compare(
+    net: Net, written: Any, specs: Mapping[str, Spec], blobs: Sequence[str], samples: int | None
+) -> LayerForgeError | None:
+    """Run both on so many samples. Returns why the net takes none of them, None where both were compared."""
     rng = np.random.default_rng([SEED, 2])
     wanted = dict(specs) if samples is None else with_batch(dict(specs), samples)
     given = {name: net.backend.to_host(draw(spec, rng)) for name, spec in wanted.items()}
     try:
         net.reset_carried("eval")
         ours = net.forward(phase="eval", outputs=tuple(blobs), **given)
-    except LayerForgeError:  # not what these layers take, or not so many samples
-        return False
+    except LayerForgeError as problem:  # not what these layers take, or not so many samples
+        return problem
     try:
         with np.errstate(all="ignore"):
             theirs = written.forward(*(given[name] for name in specs))
@@ -56,7 +62,7 @@ def _compare(net: Net, written: Any, specs: Mapping[str, Spec], blobs: Sequence[
     tolerance = EXACT if set(net.engines.values()) <= {REFERENCE} else BY_ENGINE
     for blob, other in zip(blobs, theirs if len(blobs) > 1 else (theirs,), strict=True):
         _demand_equal(blob, np.asarray(net.backend.to_host(ours[blob])), np.asarray(other), tolerance)
-    return True
+    return None
 
 
 def _demand_equal(blob: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> None:

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Mapping, Set
 from typing import Any
 
-from .knowledge import NP_NAMES, Knowledge
+from .knowledge import NP_NAMES, Knowledge, is_self
 from .scopes import FUNCTIONS
 
 KEPT_FOR_BACKWARD = "save"
@@ -177,8 +177,7 @@ def is_call_of_self(node: Any, method: str) -> bool:
 
 def is_of_self(node: Any, name: str = "") -> bool:
     """Whether a node is an attribute of self, with a name where one is given."""
-    own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
-    return own and name in ("", node.attr)
+    return isinstance(node, ast.Attribute) and is_self(node.value) and name in ("", node.attr)
 
 
 def replaced(node: ast.AST) -> str | None:

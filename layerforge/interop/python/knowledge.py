@@ -104,9 +104,9 @@ class Knowledge:
 
     def _attribute(self, node: ast.Attribute) -> tuple[bool, Any]:
         inner = node.value
-        if isinstance(inner, ast.Attribute) and _is_self(inner.value) and (inner.attr, node.attr) == ("run", "keep"):
+        if isinstance(inner, ast.Attribute) and is_self(inner.value) and (inner.attr, node.attr) == ("run", "keep"):
             return True, False
-        if not _is_self(inner):
+        if not is_self(inner):
             return UNKNOWN
         if node.attr == "phase":
             return True, "eval"
@@ -132,7 +132,7 @@ class Knowledge:
 
     def _names(self, node: ast.expr) -> tuple[bool, Any] | None:
         """The names of the layer's parameters or statistics, where the node is these."""
-        if self.layer is None or not isinstance(node, ast.Attribute) or not _is_self(node.value):
+        if self.layer is None or not isinstance(node, ast.Attribute) or not is_self(node.value):
             return None
         held = {"params": [*self.layer.param_decls], "state": [*self.layer.state_decls]}.get(node.attr)
         return None if held is None else (True, held)
@@ -149,7 +149,7 @@ class Knowledge:
             return True, None  # NumPy's numbers are there at once
         if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and len(node.args) == 2:
             return self._instance(*node.args)
-        if node.keywords or not isinstance(node.func, ast.Attribute) or not _is_self(node.func.value):
+        if node.keywords or not isinstance(node.func, ast.Attribute) or not is_self(node.func.value):
             return UNKNOWN
         arguments = [self.value(argument) for argument in node.args]
         method = node.func.attr
@@ -175,10 +175,12 @@ class Knowledge:
 
 
 def _class_of(layer: Layer) -> Any:
+    """Its class, as what can be a key: checkers of types do not believe that of a Layer's."""
     return type(layer)
 
 
-def _is_self(node: ast.expr) -> bool:
+def is_self(node: Any) -> bool:
+    """Whether a node is the name self."""
     return isinstance(node, ast.Name) and node.id == "self"
 
 
@@ -193,7 +195,7 @@ def moved_by_forward(layer: Any) -> frozenset[str]:
         for name, member in vars(owner).items():
             node = None if name in SETTING_UP else _node(member)
             if node is not None:
-                found |= {n.attr for n in _stores(node) if isinstance(n, ast.Attribute) and _is_self(n.value)}
+                found |= {n.attr for n in _stores(node) if isinstance(n, ast.Attribute) and is_self(n.value)}
     return frozenset(found)
 
 

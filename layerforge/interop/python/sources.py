@@ -112,9 +112,8 @@ class ModuleText:
             if getattr(node, "name", "<lambda>") == code.co_name
         ]
         if len(candidates) > 1:
-            spans = [place for place in code.co_positions() if None not in place and place[0] != place[1]]
-            ends = [p for p in code.co_positions() if None not in p and p[3]]
-            candidates = [n for n in candidates if _holds(n, ends or spans)]
+            places = [place for place in code.co_positions() if None not in place and place[3]]
+            candidates = [n for n in candidates if _holds(n, places)]
         if len(candidates) != 1:
             raise Unwritable(f"the source of its {code.co_name} cannot be found in {self.module.__name__}")
         return candidates[0]
@@ -127,7 +126,7 @@ def short_name(module: str) -> str:
 
 
 def _holds(node: Any, places: list[Any]) -> bool:
-    """Whether a lambda's body is where all instructions are, as far as these have places."""
+    """Whether one of these instructions is all of a lambda's body, as the last but its return is."""
     body = node.body
     begin, end = (body.lineno, body.col_offset), (body.end_lineno, body.end_col_offset)
     return any((p[0], p[2]) == begin and (p[1], p[3]) == end for p in places)

@@ -53,6 +53,8 @@ class Use:
     transform  of the training data; None where it is not known
     specs      of raw samples, by input
     own_units  mean and std of the values that it predicts, where training scaled them
+    single     whether forward gives the scores that predictions are made of: prepare, scores and predict are written
+    arrays     constants of the preprocessing, by their names in weights.npz
     ready      how forward's inputs come to be, for its docstring
     """
 
@@ -76,7 +78,7 @@ class Use:
         lines += ["    from net import Net", "", "    net = Net()", f"    {call}", ""]
         return [*lines, "Its arrays are in weights.npz beside this file.", '"""']
 
-    def constants(self, text: NetText) -> list[str]:
+    def constants(self) -> list[str]:
         """The constants of the file."""
         lines = ["HERE = Path(__file__).parent"]
         if self.classes:

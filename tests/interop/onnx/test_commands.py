@@ -56,6 +56,8 @@ def test_a_config_there_and_back(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("import", "onnx", "m.onnx", "-o", "back", "--check") == 0
     assert "all 2 are equal, compared with ONNX Runtime" in capsys.readouterr().out
     assert json.loads(Path("back/fidelity.json").read_text())["check"]["equal"]
+    page = Path("back/fidelity.md").read_text()
+    assert "| `2 samples/fc` |" in page and "| `5 samples/fc` |" in page
     rng = np.random.default_rng(1)
     given: dict[str, Any] = {"image": rng.normal(size=(4, 1, 6, 6))}
     again = Net.from_yaml("back/net.yaml")
@@ -156,6 +158,28 @@ def test_onnx_runtime_that_refuses_or_crashes(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(check, "SECONDS", 0.5)
         with pytest.raises(check.Refused, match=words):
             check.against_runtime("m.onnx", [case])
+
+
+def test_a_number_of_samples_that_the_net_alone_refuses_is_a_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = ValueInfo("x", "float32", ("N", 3)), ValueInfo("y", "float32", ("N", 3))
+    Path("m.onnx").write_bytes(model_bytes(OnnxGraph("g", [Node("Relu", ["x"], ["y"])], [x], [y])))
+    fixed = Net.from_config(
+        {"inputs": {"x": {"shape": [2, 3]}}, "net": [{"name": "y", "type": "Reshape", "shape": [2, 3]}]}
+    )
+    cases = check.cases_of(fixed, [x], {"x": "x"}, {"y": "y"})
+    assert [bool(case.failed) for case in cases] == [False, True]
+    found = check.against_runtime("m.onnx", cases)
+    assert not found.equal
+    (row,) = [row for row in found.rows if row.tag == "5 samples"]
+    assert row.wrong and "the net fails, ONNX Runtime does not" in row.verdict
+    # where ONNX Runtime refuses it, too, there is nothing to compare
+    nodes = [
+        Node("Constant", [], ["shape"], {"value": np.array([2, 3])}), Node("Reshape", ["x", "shape"], ["y"])
+    ]  # fmt: skip
+    Path("m.onnx").write_bytes(model_bytes(OnnxGraph("g", nodes, [x], [y])))
+    found = check.against_runtime("m.onnx", cases)
+    (row,) = [row for row in found.rows if row.tag == "5 samples"]
+    assert not row.wrong and "neither takes it" in row.verdict
 
 
 def test_an_import_whose_check_cannot_be_had(

@@ -16,7 +16,7 @@ from support.tools import demand
 
 from layerforge import Net
 from layerforge.interop.onnx.model import Model, load_model
-from layerforge.interop.onnx.reading import reused
+from layerforge.interop.onnx.reading import Reader
 
 FOLDER = Path(__file__).parent / "golden"
 FILES = sorted(path.name for path in FOLDER.glob("*.onnx"))
@@ -49,10 +49,12 @@ RECOGNISED = {
 }
 
 
+READER = Reader()  # one process that reads all files
+
+
 @pytest.fixture(autouse=True, scope="module")
-def one_reader() -> Iterator[None]:
-    """One process that reads all files."""
-    with reused():
+def _one_reader() -> Iterator[None]:
+    with READER:
         yield
 
 
@@ -64,7 +66,7 @@ def opened(name: str) -> tuple[Model, dict[str, np.ndarray]]:
     first = (
         {"x": recorded["input"].shape} if name.startswith(("gru", "rnn", "lstm_states")) else None
     )  # the batch is second
-    return load_model(FOLDER / name, first), recorded
+    return load_model(FOLDER / name, first, reader=READER), recorded
 
 
 def gradients_by_value(recorded: dict[str, np.ndarray]) -> dict[float, float]:

@@ -11,6 +11,7 @@ import pytest
 from support.tools import demand
 
 from layerforge.interop.onnx import parsing, reading, reading_child, stored
+from layerforge.interop.onnx.dtypes import NAMES, TEXTS
 from layerforge.interop.onnx.files import model_bytes
 from layerforge.interop.onnx.graph import Node, OnnxGraph, ValueInfo
 from layerforge.interop.onnx.reading import graph_of, load_graph
@@ -120,6 +121,16 @@ def test_what_cannot_be_run_is_refused() -> None:
     assert "nobody makes the graph's output 'y'" in refused(lambda: graph_of(model([node("Abs", ["x"], ["q"])])))
     over = [node("Abs", ["x"], ["x"]), node("Abs", ["x"], ["y"])]
     assert "'x' is an input of the graph already" in refused(lambda: graph_of(model(over)))
+    stored = model([node("Abs", ["x"], ["w"]), node("Abs", ["w"], ["y"])])
+    stored.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(2, np.float32), "w"))
+    assert "'w' is an initializer of the graph already" in refused(lambda: graph_of(stored))
+
+
+def test_dtypes_have_the_numbers_of_onnx() -> None:
+    words = {"FLOAT": "float32", "DOUBLE": "float64", "STRING": ""}
+    types = {number: words.get(word, word.lower()) for word, number in onnx.TensorProto.DataType.items()}
+    assert {number: types[number] for number in NAMES} == NAMES
+    assert types[TEXTS] == ""
 
 
 def test_functions_become_their_nodes() -> None:
@@ -187,7 +198,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         [helper.make_node("Add", ["x", "w"], ["y"])], {"w": np.ones((20, 3), np.float32)}
     ).SerializeToString()
     path = tmp_path / "m.onnx"
-    with reading.reused():
+    with reading.Reader() as reader:
         for spoilt, words in (
             (b"", "the file is empty"),
             (b"no model", "no ONNX file, or damaged"),
@@ -196,11 +207,11 @@ def test_damaged_files(tmp_path: Path) -> None:
             (content.replace(b"Add", b"\xff\xfe\xfd"), "no ONNX file|not UTF-8"),
         ):
             path.write_bytes(spoilt)
-            told = refused(lambda: load_graph(path))
+            told = refused(lambda: load_graph(path, reader))
             assert str(path) in told
             assert any(each in told for each in words.split("|")), told
         path.write_bytes(content)
-        assert load_graph(path).initializers["w"].shape == (20, 3)
+        assert load_graph(path, reader).initializers["w"].shape == (20, 3)
     assert "there is no such file" in refused(lambda: load_graph(tmp_path / "none.onnx"))
     assert "is a folder" in refused(lambda: load_graph(tmp_path))
 
@@ -224,9 +235,9 @@ def test_data_outside_lie_below_the_folder(tmp_path: Path) -> None:
         for key, value in {"location": location, **more}.items():
             tensor.external_data.add(key=key, value=str(value))
         path.write_bytes(proto.SerializeToString())
-        return load_graph(path)
+        return load_graph(path, reader)
 
-    with reading.reused():
+    with reading.Reader() as reader:
         assert np.array_equal(load("deep/w.bin", offset=4, length=48).initializers["w"], weight)
         assert np.array_equal(graph_of(proto, str(path)).initializers["w"], weight)
         assert np.array_equal(load("./deep/w.bin", offset=4).initializers["w"], weight)

@@ -216,6 +216,43 @@ def test_a_forward_that_depends_on_the_batch_of_setup_is_found_out(own: Any) -> 
         write_model(net_of({"name": "f", "type": "Frozen"}))
 
 
+FUSSY = """
+from layerforge import Example, Layer, Spec, register
+from layerforge.schema.errors import LayerError
+
+@register
+class Fussy(Layer):
+    examples = [Example({}, [Spec((2, 3), BOUNDS)])]
+
+    def setup(self, x):
+        return x
+
+    def forward(self, x):
+        if (x < 1000).any():
+            raise LayerError("numbers of 1000 or more, please")
+        return x * 2
+
+    def backward(self, dy):
+        return dy * 2
+"""
+
+
+def test_a_net_that_takes_no_random_inputs_is_warned_of(own: Any, tmp_path: Path) -> None:
+    own(FUSSY.replace(", BOUNDS", ""))
+    net = net_of({"name": "f", "type": "Fussy"})
+    with pytest.warns(UserWarning, match=r"was not compared with the net.*numbers of 1000 or more, please.*examples"):
+        assert write_model(net).unchecked
+
+
+def test_the_bounds_of_a_layers_example_are_kept_by_the_check(own: Any) -> None:
+    own(FUSSY.replace("BOUNDS", "low=1000.0, high=2000.0"))
+    made = write_model(net_of({"name": "f", "type": "Fussy"}))
+    assert not made.unchecked
+    written = loaded(made)
+    x = np.full((1, 3), 1500.0, "float32")
+    np.testing.assert_array_equal(written.forward(x), 2 * x)
+
+
 def test_a_stateful_layer_goes_on_from_call_to_call_until_it_is_told_to_forget() -> None:
     net = net_of({"name": "r", "type": "LSTM", "hidden_size": 2, "stateful": True}, shape=(2, 4, 3))
     written = loaded(write_model(net))

@@ -105,13 +105,15 @@ def test_the_command_writes_a_program(images: tuple[str, np.ndarray], tmp_path: 
     assert "is not empty" in capsys.readouterr().err
 
 
-def test_a_config_needs_weights_and_a_blob_must_be_there(
+def test_a_config_has_start_values_and_a_blob_must_be_there(
     images: tuple[str, np.ndarray], tmp_path: Path, capsys: Any
 ) -> None:
     run, _ = images
     config = Path(run) / "config.resolved.yaml"
-    assert main(["export", "python", str(config), "-o", str(tmp_path / "a")]) == 2
-    assert "--weights" in capsys.readouterr().err
+    assert main(["export", "python", str(config), "-o", str(tmp_path / "start"), "--json"]) == 0
+    told = capsys.readouterr()
+    assert "start values; --weights FILE names others" in told.err
+    assert json.loads(told.out)["weights"] is None
     assert main(["export", "python", run, "--blob", "flta", "-o", str(tmp_path / "a")]) == 2
     assert "did you mean 'flat'" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..constants import is_learned
+from ..constants import is_learned, number
 from ..graph import Node
 from ..importing import IMPORTS, REFUSED, Import, Site, imports
-from ..values import BOOL, Known, Stream
-from .common_in import Shape, number, operand, scalar, truth
+from ..values import BOOL, INDEX, Known, Stream
+from .common_in import Shape, operand, scalar, truth
 
 FINITE = "exact where no number is infinite or NaN"
+QUOTIENT = "quotients of integers are float32 here: exact up to 2^23"
 REFUSED.update(dict.fromkeys(("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor"), "no layer computes with bits"))
 
 
@@ -136,6 +137,8 @@ def div(site: Site) -> None:
     if value and np.isfinite(value) and site.input(0).dtype != "int64":
         site.emit("Pow", site.real(0), exponent=1.0, scale=number(1 / value))
         return
+    if site.input(0).dtype == INDEX:
+        site.note(QUOTIENT)
     finish(site, "Div", together(site, 2))
 
 
@@ -181,6 +184,7 @@ def mod(site: Site) -> None:
     """a - b Floor(a / b), which has the sign of b."""
     if site.attributes.flag("fmod"):
         raise site.unsupported("fmod: the rest with the sign of the dividend")
+    site.note(QUOTIENT)
     a, b = together(site, 2)
     (quotient,) = site.emit("Div", [a, b], part="quotient")
     (floor,) = site.emit("Floor", quotient, part="floor")
@@ -195,8 +199,14 @@ def _above(site: Site, a: Stream, b: Stream, last: bool = True) -> Stream:
     """1 where a > b."""
     (less,) = site.emit("Sub", [a, b], part="difference")
     (positive,) = site.emit("ReLU", less, part="positive")
-    site.note(FINITE)
+    _note_finite(site)
     return site.emit("Sign", positive, part="" if last else "opposite", dtype=BOOL)[0]
+
+
+def _note_finite(site: Site) -> None:
+    """What holds of real numbers; of integers another note tells already."""
+    if any(site.input(i).dtype not in (INDEX, BOOL) for i in range(len(site.inputs))):
+        site.note(FINITE)
 
 
 def _opposite(site: Site, truth: Stream) -> None:
@@ -236,7 +246,7 @@ def equal(site: Site) -> None:
     """1 where a - b is 0."""
     a, b = together(site, 2)
     (less,) = site.emit("Sub", [a, b], part="difference")
-    site.note(FINITE)
+    _note_finite(site)
     _opposite(site, truth(site, less, "opposite"))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ..constants import number
+from ..graph import OWN
 from ..importing import Site, imports
 from ..values import BOOL, Known, Stream
-from .common_in import number, reshaped
-
-OWN = "layerforge"  # the domain of operators that are our layers: patterns write them
+from .common_in import reshaped
 
 
 @imports(f"{OWN}.ScaledDotProductAttention")

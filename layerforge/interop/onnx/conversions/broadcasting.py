@@ -7,8 +7,6 @@ from functools import reduce
 from ..exporting import Export, Value, exports
 from .elementwise import scaled
 
-BOOL = 9  # ONNX's number of the dtype
-
 
 @exports("Add")
 def add(w: Export, *bottoms: Value) -> Value:
@@ -29,4 +27,4 @@ def multiply(w: Export, *bottoms: Value) -> Value:
 @exports("Where")
 def where(w: Export, condition: Value, a: Value, b: Value) -> Value:
     """Where, with the condition as truth values."""
-    return w.op("Where", w.op("Cast", condition, to=BOOL, dtype="bool"), a, b, dtype=a.dtype)
+    return w.op("Where", w.cast(condition, "bool"), a, b, dtype=a.dtype)

@@ -93,7 +93,7 @@ def cross_entropy(log_p: Term, a: Term) -> Term:
 @exports("SoftmaxCrossEntropy")
 def softmax_cross_entropy(w: Export, x: Value, t: Value, *weight: Value) -> Any:
     """LogSoftmax, times a target: OneHot of labels, or probabilities."""
-    layer, classes, weights = w.layer, _classes(w, x), None
+    layer, classes, weights = w.layer, w.demand_fixed(x.shape[1], "classes"), None
     if t.dtype == "int64":
         labels = Labels.of(w, t)
         q, weights = labels.one_hot(classes), labels.weights()
@@ -136,7 +136,7 @@ def nll(w: Export, x: Value, t: Value, *weight: Value) -> Any:
 def hinge(w: Export, x: Value, t: Value, *weight: Value) -> Any:
     """The margins of all classes: Relu, summed."""
     labels = Labels.of(w, t)
-    sign, weights = labels.one_hot(_classes(w, x)) * 2 - 1, labels.weights()
+    sign, weights = labels.one_hot(w.demand_fixed(x.shape[1], "classes")) * 2 - 1, labels.weights()
     margin = (1 - sign * Term(w, x)).at_least(0)
     losses = (margin if w.layer.norm == "L1" else margin * margin).sum(1)
     return of_labels(w, losses if weights is None else losses * weights, weights, weight)
@@ -147,7 +147,7 @@ def focal(w: Export, x: Value, t: Value, *weight: Value) -> Any:
     """LogSoftmax of the labels, times a power of what the other classes have."""
     layer, labels = w.layer, Labels.of(w, t)
     log_p = log_softmax(Term(w, x))
-    others = log_p.op("Exp", log_p) * (1 - labels.one_hot(_classes(w, x)))
+    others = log_p.op("Exp", log_p) * (1 - labels.one_hot(w.demand_fixed(x.shape[1], "classes")))
     q = others.sum(1)
     small = q.at_most(0.5)
     log_rest = small.op("Atanh", -small / (2 - small)) * 2  # log(1 - q), with all digits where q is small
@@ -167,7 +167,7 @@ def dice(w: Export, x: Value, t: Value) -> Any:
     layer, counts = w.layer, None
     if t.dtype == "int64":
         labels = Labels.of(w, t)
-        q = labels.one_hot(_classes(w, x))
+        q = labels.one_hot(w.demand_fixed(x.shape[1], "classes"))
         counts = None if labels.valid is None else labels.valid.unsqueezed(1)
         q = q if counts is None else q * counts
     else:
@@ -177,7 +177,7 @@ def dice(w: Export, x: Value, t: Value) -> Any:
     apart = (p - q) ** 2 if layer.squares else p * (1 - q) + q * (1 - p)
     size = _positions(p * p + q * q if layer.squares else p + q, x.ndim) + layer.smooth
     missing = _positions(apart, x.ndim) / size.or_one()
-    losses = missing.sum(1) / _classes(w, x)
+    losses = missing.sum(1) / w.demand_fixed(x.shape[1], "classes")
     return reduced(w, losses, count(w, x.shape[0]) if layer.reduction == "mean" else 1.0)
 
 
@@ -193,11 +193,3 @@ def _positions(term: Term, ndim: int) -> Term:
     for axis in reversed(range(2, ndim)):
         term = term.sum(axis)
     return term
-
-
-def _classes(w: Export, x: Value) -> int:
-    """How many classes there are."""
-    classes = x.fixed(1)
-    if classes is None:
-        w.refuse("the number of classes follows the number of samples")
-    return classes

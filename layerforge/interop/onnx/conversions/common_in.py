@@ -29,11 +29,6 @@ def scalar(site: Site, i: int) -> float | int | None:
     return plain(value.array.reshape(-1)[0])
 
 
-def number(value: Any) -> float:
-    """A number as a file shows it: the shortest that is the same in float32."""
-    return float(str(np.float32(value)))
-
-
 def reshaped(site: Site, x: Stream, shapes: Sequence[Shape], part: str = "") -> Stream:
     """A blob in another shape, which is given in each variant.
 
@@ -72,7 +67,7 @@ def fixed_shape(site: Site, x: Stream, axes: Sequence[int], why: str) -> list[in
     return [x.shape[axis] for axis in axes]
 
 
-def constant(site: Site, array: np.ndarray, part: str = "constant") -> Stream:
+def constant(site: Site, array: np.ndarray) -> Stream:
     """Numbers as a blob."""
     return site.as_stream(Known((np.asarray(array),) * max(1, site.shared.count)))
 
@@ -104,5 +99,5 @@ def truth(site: Site, stream: Stream, part: str) -> Stream:
     """0 and 1: 1 where a number is not 0."""
     if stream.dtype == "bool":
         return site.as_real(stream)
-    (size,) = site.emit("Abs", site.as_real(stream), part=f"{part}.size")
+    (size,) = site.emit("Abs", site.as_real(stream, computing=False), part=f"{part}.size")
     return site.emit("Sign", size, part=part, dtype="bool")[0]

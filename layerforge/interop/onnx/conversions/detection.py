@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from ....layers.detection.psroi_pooling import SHORTEST
 from ..exporting import Export, Extent, Value, exports
 from .loops import scan
 from .reductions import reduced
-
-FLOAT, INT32, INT64, BOOL, DOUBLE = 1, 6, 7, 9, 11  # ONNX's numbers of dtypes
-BEHIND = int(np.iinfo(np.int64).max)  # the end of every axis
 
 
 @exports("PriorBox")
@@ -41,7 +37,7 @@ def roi_pooling(w: Export, x: Value, regions: Value) -> Value:
 @exports("PSROIPooling")
 def psroi_pooling(w: Export, x: Value, regions: Value) -> Value:
     """Sums over all rectangles from a corner, by CumSum in float64, of which GatherND takes four for each part."""
-    channels, height, width = (_fixed(w, length) for length in x.shape[1:])
+    channels, height, width = (w.demand_fixed(length, "channels or positions") for length in x.shape[1:])
     down, across = w.layer.output_size
     outputs = channels // (down * across)
     if regions.ndim > 2:
@@ -51,7 +47,7 @@ def psroi_pooling(w: Export, x: Value, regions: Value) -> Value:
     left, top, right, bottom = sides
     first_down, behind_down = _parts(w, top, bottom, down, height)
     first_across, behind_across = _parts(w, left, right, across, width)
-    sample = w.op("Cast", sample, to=INT64, dtype="int64")
+    sample = w.cast(sample, "int64")
 
     def corner(row: Value, column: Value) -> Value:
         """The sums (R, P₁, P₂, outputs) of rectangles that end in front of these positions (R, P)."""
@@ -71,14 +67,14 @@ def psroi_pooling(w: Export, x: Value, regions: Value) -> Value:
         w.op("Unsqueeze", w.op("Sub", behind_down, first_down), [2]),
         w.op("Unsqueeze", w.op("Sub", behind_across, first_across), [1]),
     )
-    counts = w.op("Cast", w.op("Unsqueeze", w.op("Max", counts, 1), [3]), to=DOUBLE, dtype="float64")
-    mean = w.op("Cast", w.op("Div", total, counts), to=FLOAT, dtype="float32")
+    counts = w.cast(w.op("Unsqueeze", w.op("Max", counts, 1), [3]), "float64")
+    mean = w.cast(w.op("Div", total, counts), "float32")
     return w.op("Transpose", mean, perm=[0, 3, 1, 2])
 
 
 def _sums(w: Export, x: Value, shape: tuple[int, ...]) -> Value:
     """Sums over all positions above and left of one, (N, P₁, P₂, H + 1, W + 1, outputs)."""
-    parts = w.op("Cast", w.reshape(x, [x.shape[0], *shape]), to=DOUBLE, dtype="float64")
+    parts = w.cast(w.reshape(x, [x.shape[0], *shape]), "float64")
     parts = w.op("CumSum", w.op("CumSum", parts, 4), 5)
     parts = w.op("Pad", parts, [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0])
     return w.op("Transpose", parts, perm=[0, 2, 3, 4, 5, 1])
@@ -94,7 +90,7 @@ def _parts(w: Export, low: Value, high: Value, count: int, size: int) -> tuple[V
     edges = []
     for kind, number in (("Floor", numbers), ("Ceil", numbers + 1)):
         edge = w.op(kind, w.op("Add", w.op("Mul", part, number), start))
-        edges.append(w.op("Cast", w.op("Clip", edge, 0.0, float(size)), to=INT64, dtype="int64"))
+        edges.append(w.cast(w.op("Clip", edge, 0.0, float(size)), "int64"))
     return edges[0], w.op("Max", edges[0], edges[1])
 
 
@@ -105,20 +101,13 @@ def _rounded(w: Export, x: Value) -> Value:
     return w.op("Add", whole, w.op("Where", far, w.op("Sign", x), 0.0, dtype="float32"))
 
 
-def _fixed(w: Export, length: Any) -> int:
-    """A length that must not follow the batch."""
-    if isinstance(length, Extent):
-        w.refuse("positions or channels that are as many as there are samples")
-    return int(length)
-
-
 # Objects ------------------------------------------------------------------------------------------------------------
 
 
 @exports("DetectionOutput")
 def detection_output(w: Export, offsets: Value, scores: Value, priors: Value) -> Value:
     """Boxes by arithmetic; TopK; NonMaxSuppression, or a Scan where eta makes its threshold smaller; NonZero."""
-    layer, count = w.layer, _fixed(w, priors.shape[2]) // 4
+    layer, count = w.layer, w.demand_fixed(priors.shape[2], "boxes") // 4
     most, objects, samples = layer.most(count), layer.objects, offsets.shape[0]
     classes = [k for k in range(layer.num_classes) if k != layer.background_label_id]
     of_classes = w.reshape(scores, [samples, count, layer.num_classes])
@@ -239,7 +228,7 @@ def _rows(w: Export, kept: Value, scores: Value, boxes: Value, classes: Sequence
     sample, number, _ = w.op("Split", places, axis=1, outputs=3)
     of_class = w.op("Gather", np.array(classes), number)
     score = w.op("Unsqueeze", w.op("GatherND", scores, places), [1])
-    columns = [w.op("Cast", one, to=FLOAT, dtype="float32") for one in (sample, of_class)]
+    columns = [w.cast(one, "float32") for one in (sample, of_class)]
     table = w.op("Concat", *columns, score, w.op("GatherND", boxes, places), axis=1)
     found = w.op("Slice", w.op("Shape", table, dtype="int64"), [0], [1], [0])
     missing = w.op("Concat", w.op("Sub", w.length(w.tops[0].shape[2]), found), [7], axis=0)

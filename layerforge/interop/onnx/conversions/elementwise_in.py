@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ....layers.elementwise.rectifiers import SELU_ALPHA, SELU_SCALE
 from ....schema.registry import LAYERS
+from ..constants import number
+from ..folding import DTYPES
 from ..importing import IMPORTS, REFUSED, Import, Site, imports
-from ..values import BOOL, INDEX, REAL, Known, Stream
-from .common_in import number, scalar, truth
-from .one_operator import TABLE, OneOperator
+from ..values import BOOL, INDEX, NARROW, REAL, Known, Stream
+from .common_in import scalar, truth
+from .one_operator import BOTH_WAYS, OneOperator
 
 ONLY_READ = (  # operators that nothing is exported as: the layer, and its hyper-parameter that alpha is
     OneOperator("Mish", "Mish"),
@@ -19,6 +22,7 @@ CASTS = {  # dtypes of ONNX by number: what they are here
     **dict.fromkeys((2, 3, 4, 5, 6, 7, 12, 13), "index"),
     9: "bool",
 }
+FAR = float(1 << 30)  # whose square is a number of float32, and next to it that square plus or less 1
 LARGEST = 3.4028234663852886e38  # number of float32
 REFUSED.update(
     {
@@ -41,9 +45,8 @@ def _of_row(row: OneOperator) -> Import:
     return convert
 
 
-for _row in (*TABLE, *ONLY_READ):
-    if ".elementwise." in LAYERS.get(_row.type).__module__ and not _row.fixed:
-        IMPORTS.setdefault(_row.op, _of_row(_row))
+for _row in (*BOTH_WAYS, *ONLY_READ):
+    IMPORTS.setdefault(_row.op, _of_row(_row))
 
 
 def numeric(site: Site, kind: str, given: dict[str, float]) -> None:
@@ -57,8 +60,8 @@ def numeric(site: Site, kind: str, given: dict[str, float]) -> None:
 @imports("Selu")
 def selu(site: Site) -> None:
     """SELU, or ELU times a number."""
-    alpha, gamma = site.attributes.number("alpha", 1.6732632), site.attributes.number("gamma", 1.050701)
-    if abs(alpha - 1.6732632423543772) < 1e-5 and abs(gamma - 1.0507009873554805) < 1e-5:
+    alpha, gamma = site.attributes.number("alpha", SELU_ALPHA), site.attributes.number("gamma", SELU_SCALE)
+    if abs(alpha - SELU_ALPHA) < 1e-5 and abs(gamma - SELU_SCALE) < 1e-5:
         site.emit("SELU", site.real(0))
         return
     (y,) = site.emit("ELU", site.real(0), part="elu", alpha=number(alpha))
@@ -190,36 +193,61 @@ def shrink(site: Site) -> None:
 
 @imports("Asinh")
 def asinh(site: Site) -> None:
-    """sign(x) log(|x| + √(x² + 1))."""
+    """sign(x) log(1 + |x| + x² / (1 + √(x² + 1))); beyond FAR it is log(2 FAR) + log(|x| / FAR)."""
     x = site.real(0)
     (size,) = site.emit("Abs", x, part="size")
     (sign,) = site.emit("Sign", x, part="sign")
-    (log,) = _log_of_sum(site, size, 1.0, "log")
+    (near,) = site.emit("Clamp", size, part="near", max=FAR)
+    (square,) = site.emit("Square", near, part="square")
+    (shifted,) = site.emit("Pow", square, part="shifted", exponent=1.0, shift=1.0)
+    (root,) = site.emit("Sqrt", shifted, part="root")
+    (below,) = site.emit("Pow", root, part="below", exponent=1.0, shift=1.0)
+    (share,) = site.emit("Div", [square, below], part="share")
+    (above_one,) = site.emit("Add", [near, share], part="above_one")
+    (log,) = site.emit("Add", [_log_1p(site, above_one, "log"), _far(site, size)], part="of_size")
     site.emit("Mul", [sign, log])
 
 
 @imports("Acosh")
 def acosh(site: Site) -> None:
-    """log(x + √(x² - 1))."""
-    _log_of_sum(site, site.real(0), -1.0, "")
-
-
-def _log_of_sum(site: Site, x: Stream, shift: float, part: str) -> list[Stream]:
-    """log(x + √(x² + shift))."""
-    (square,) = site.emit("Square", x, part="square")
-    (shifted,) = site.emit("Pow", square, part="shifted", exponent=1.0, shift=shift)
-    (root,) = site.emit("Sqrt", shifted, part="root")
-    (total,) = site.emit("Add", [x, root], part="sum")
-    return site.emit("Log", total, part=part)
+    """log(1 + t + √(t (t + 2))) with t = x - 1; beyond FAR as Asinh."""
+    x = site.real(0)
+    (near,) = site.emit("Clamp", x, part="near", max=FAR)
+    (less,) = site.emit("Pow", near, part="less_one", exponent=1.0, shift=-1.0)
+    (more,) = site.emit("Pow", near, part="and_one", exponent=1.0, shift=1.0)
+    (square,) = site.emit("Mul", [less, more], part="square")
+    (root,) = site.emit("Sqrt", square, part="root")
+    (above_one,) = site.emit("Add", [less, root], part="above_one")
+    site.emit("Add", [_log_1p(site, above_one, "log"), _far(site, x)])
 
 
 @imports("Atanh")
 def atanh(site: Site) -> None:
     """(log(1 + x) - log(1 - x)) / 2."""
     x = site.real(0)
-    (above,) = site.emit("Log", x, part="above", shift=1.0)
-    (below,) = site.emit("Log", x, part="below", scale=-1.0, shift=1.0)
-    site.emit("Add", [above, below], coeff=[0.5, -0.5])
+    (turned,) = site.emit("Neg", x, part="turned")
+    logs = [_log_1p(site, one, part, near=True) for one, part in ((x, "above"), (turned, "below"))]
+    site.emit("Add", logs, coeff=[0.5, -0.5])
+
+
+def _log_1p(site: Site, u: Stream, part: str, near: bool = False) -> Stream:
+    """log(1 + u) of w = 1 + u as log w - ((w - 1) - u) / w, where w - 1 is not u, but what is left of it in float32.
+
+    near   u is at most 1: the division by w, which is 0 for -1, makes no difference
+    """
+    (w,) = site.emit("Pow", u, part=f"{part}.w", exponent=1.0, shift=1.0)
+    (log,) = site.emit("Log", w, part=f"{part}.rounded")
+    (left,) = site.emit("Pow", w, part=f"{part}.left", exponent=1.0, shift=-1.0)
+    (lost,) = site.emit("Sub", [left, u], part=f"{part}.lost")
+    if not near:
+        (lost,) = site.emit("Div", [lost, w], part=f"{part}.share")
+    return site.emit("Sub", [log, lost], part=part)[0]
+
+
+def _far(site: Site, x: Stream) -> Stream:
+    """log(x / FAR), and 0 up to FAR."""
+    (far,) = site.emit("Clamp", x, part="far", min=FAR)
+    return site.emit("Log", far, part="far.log", scale=1 / FAR)[0]
 
 
 @imports("IsNaN")
@@ -268,6 +296,8 @@ def cast(site: Site) -> None:
     number = site.attributes.integer("to", 1)
     if number not in CASTS:
         raise site.unsupported(f"a cast to dtype {number}")
+    if number in NARROW and site.input(0).dtype != BOOL:
+        site.note(f"a cast to {DTYPES[number]}, whose integers are int64 here: beyond its limits they do not wrap")
     _cast_to(site, site.stream(0), CASTS[number])
 
 
@@ -289,7 +319,7 @@ def _cast_to(site: Site, x: Stream, to: str) -> None:
     if to == "bool":
         made = truth(site, x, "truth")
     else:
-        made = site.as_real(x) if to == "real" else site.as_index(x)
+        made = site.as_real(x, computing=False) if to == "real" else site.as_index(x)
     site.pass_on(Stream(made.name, made.specs, {"real": REAL, "index": INDEX, "bool": BOOL}[to], made.guessed))
 
 
@@ -312,4 +342,3 @@ def dropout(site: Site) -> None:
     if site.attributes.has("seed"):
         site.note("its seed is the net's here")
     site.emit("Dropout", site.real(0), p=number(share))
-

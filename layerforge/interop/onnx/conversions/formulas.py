@@ -10,8 +10,6 @@ from typing import Any
 
 from ..exporting import Export, Extent, Length, Value
 
-NUMBERS = {"float32": 1, "int64": 7, "bool": 9, "float64": 11}  # ONNX's, of dtypes
-
 
 @dataclass(frozen=True)
 class Term:
@@ -87,7 +85,7 @@ class Term:
 
     def cast(self, dtype: str) -> Term:
         """In another dtype: truth values are 1 and 0."""
-        return self if self.value.dtype == dtype else self.op("Cast", self, to=NUMBERS[dtype], dtype=dtype)
+        return self if self.value.dtype == dtype else Term(self.w, self.w.cast(self.value, dtype))
 
     def real(self) -> Term:
         """As real numbers."""

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....arrays.functional import normalize_dim
-from ..exporting import SIZES, Export, Extent, Length, Value, exports
-
-FURTHEST = np.iinfo(np.int64)  # beyond the ends of every axis
+from ..exporting import BEFORE, BEHIND, SIZES, Export, Extent, Length, Value, exports
 
 
 @exports("Embedding")
@@ -28,7 +26,7 @@ def filtered(w: Export, *bottoms: Value) -> list[Value]:
     """TopK for the order of the samples, then Gather, and Where for those that are not selected."""
     *xs, selector = bottoms
     left_out = w.op("Equal", selector, 0, dtype="bool")
-    numbers = w.op("Cast", left_out, to=7, dtype="int64")
+    numbers = w.cast(left_out, "int64")
     _, order = w.op("TopK", numbers, w.length(selector.shape[0]), axis=0, largest=0, outputs=2)
     order = Value(order.name, "int64")
     empty = w.op("Gather", left_out, order, axis=0)
@@ -92,8 +90,8 @@ def _sliced(w: Export, x: Value, basic: Sequence[int | slice]) -> Value:
     starts, ends, steps = [], [], []
     for _, entry in cut:
         step = 1 if entry.step is None else entry.step
-        starts.append(entry.start if entry.start is not None else 0 if step > 0 else FURTHEST.max)
-        ends.append(entry.stop if entry.stop is not None else FURTHEST.max if step > 0 else FURTHEST.min)
+        starts.append(entry.start if entry.start is not None else 0 if step > 0 else BEHIND)
+        ends.append(entry.stop if entry.stop is not None else BEHIND if step > 0 else BEFORE)
         steps.append(step)
     return w.op("Slice", x, starts, ends, [axis for axis, _ in cut], steps)
 

@@ -32,13 +32,13 @@ def gather(site: Site) -> None:
     axis = site.axis(site.attributes.integer("axis", 0), data.ndim)
     if isinstance(index, Known):
         return _known_places(site, site.stream(0), index, axis)
+    site.note(NEGATIVE)
     if isinstance(data, Known) and axis == 0 and data.ndim == 2 and data.array.dtype.kind == "f" and data.fixed:
         site.emit("Embedding", site.index(1), num_embeddings=data.shape[0], embedding_dim=data.shape[1])
         if not is_learned(site, data):
             site.made[-1].item["freeze"] = True
         site.param("weight", data)
         return None
-    site.note(NEGATIVE)
     x, places = site.stream(0), site.index(1)
     if places.ndim == 1:
         site.emit("IndexSelect", [x, places], dtype=x.dtype, dim=axis)
@@ -163,11 +163,11 @@ def one_hot(site: Site) -> None:
     if not 1 <= depth <= 1 << 11 or values.size != 2:
         raise site.unsupported(f"depth {depth}: vectors of up to {1 << 11} numbers are supported")
     index = site.index(0)
-    site.note(NEGATIVE)
+    site.note(f"indices from 0 to {depth - 1} are read; negative and larger ones are an error")
     off, on = values.reshape(-1).astype(np.float32)
     axis = site.axis(site.attributes.integer("axis", -1), index.ndim + 1)
     whole = values.dtype.kind in "iu"
-    table = np.where(np.eye(depth, dtype=bool), on, off)
+    table = np.where(site.eye(depth) != 0, on, off)
     made = vectors(site, index, table, axis, "real" if whole else "")
     if whole:
         site.emit("Cast", made, role="index")

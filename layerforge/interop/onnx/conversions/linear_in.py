@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from string import ascii_letters
+
 import numpy as np
 
+from ..constants import number
 from ..graph import Node
 from ..importing import Site, imports
 from ..values import INDEX, Known, Stream
-from .common_in import number
 
 
 @imports("Gemm")
@@ -21,6 +23,8 @@ def gemm(site: Site) -> None:
         (a,) = site.emit("Permute", a, part="turned", dims=[1, 0])
     if not site.is_known(1):
         return _product(site, a, alpha, beta, b_turned)
+    if site.known(1).ndim != 2:
+        raise site.invalid(f"B has shape {site.known(1).shape}: Gemm multiplies matrices")
     weight = site.known(1, "B") if b_turned else site.known(1, "B").transposed((1, 0))
     bias = _bias(site, weight.shape[0]) if site.has(2) else None
     rest = site.has(2) and bias is None
@@ -117,27 +121,21 @@ def _following(site: Site, count: int) -> tuple[Node, Known] | None:
 
 @imports("Einsum")
 def einsum(site: Site) -> None:
-    """Einsum of two blobs."""
-    equation = site.attributes.text("equation", "").replace(" ", "")
-    if len(site.inputs) == 1:
-        return _of_one(site, equation)
-    if len(site.inputs) != 2:
+    """Einsum of two blobs, or a sum of one whose axes are put in another order."""
+    if len(site.inputs) > 2:
         raise site.unsupported(f"{len(site.inputs)} factors: Einsum has two here")
-    if "->" not in equation:
-        letters = sorted({c for c in equation if c.isalpha() and equation.count(c) == 1})
-        equation += "->" + "".join(letters)
-    x = [site.real(0), site.real(1)]
-    site.emit("Einsum", x, equation=_spelled(equation, [one.ndim for one in x]))
+    x = [site.real(i) for i in range(len(site.inputs))]
+    terms, right = _letters(site, site.attributes.text("equation", "").replace(" ", ""), [one.ndim for one in x])
+    if len(x) == 1:
+        return _of_one(site, x[0], terms[0], right)
+    site.emit("Einsum", x, equation=",".join(terms) + "->" + right)
     return None
 
 
-def _of_one(site: Site, equation: str) -> None:
+def _of_one(site: Site, x: Stream, left: str, right: str) -> None:
     """A sum over the axes that are missing behind the arrow, and the others in their order there."""
-    x = site.real(0)
-    left, arrow, right = _spelled(equation, [x.ndim]).partition("->")
-    right = right if arrow else "".join(sorted(left))
-    if len(set(left)) != len(left) or not set(right) <= set(left) or len(left) != x.ndim:
-        raise site.unsupported(f"the equation {equation} of one factor of {x.ndim} axes")
+    if len(set(left)) != len(left) or len(set(right)) != len(right) or not set(right) <= set(left):
+        raise site.unsupported(f"the equation {left}->{right} of one factor")
     gone = [i for i, letter in enumerate(left) if letter not in right]
     kept = [letter for letter in left if letter in right]
     dims = [kept.index(letter) for letter in right]
@@ -156,14 +154,23 @@ def det(site: Site) -> None:
     site.emit("Det", site.real(0))
 
 
-def _spelled(equation: str, axes: list[int]) -> str:
-    """An equation without "...": letters that it does not have stand for the axes."""
-    if "..." not in equation:
-        return equation
-    free = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in equation]
-    left, _, right = equation.partition("->")
-    terms = left.split(",")
-    hidden = [n - len(term.replace("...", "")) if "..." in term else 0 for term, n in zip(terms, axes, strict=True)]
-    letters = "".join(free[: max(hidden)])
-    spelled = [t.replace("...", letters[len(letters) - n :]) for t, n in zip(terms, hidden, strict=True)]
-    return ",".join(spelled) + "->" + right.replace("...", letters)
+def _letters(site: Site, equation: str, axes: list[int]) -> tuple[list[str], str]:
+    """The letters of each factor, and those behind the arrow, where others stand for the axes that "..." hides.
+
+    Without an arrow these axes stand in front, and behind them in their order the letters that occur once.
+    """
+    left, arrow, right = equation.partition("->")
+    terms, dots = left.split(","), "..."
+    if len(terms) != len(axes):
+        raise site.invalid(f"the equation {equation} for {len(axes)} factors")
+    hidden = [n - len(term.replace(dots, "")) for term, n in zip(terms, axes, strict=True)]
+    if any(more < 0 or (more and dots not in term) for term, more in zip(terms, hidden, strict=True)):
+        raise site.invalid(f"the equation {equation} for factors of {', '.join(map(str, axes))} axes")
+    if not arrow:
+        named = sorted(set(left) - {",", "."})
+        right = dots * (dots in left) + "".join(letter for letter in named if left.count(letter) == 1)
+    if max(hidden) and dots not in right:
+        raise site.invalid(f"the equation {equation}: the axes of ... are missing behind the arrow")
+    letters = "".join(c for c in ascii_letters if c not in equation)[: max(hidden)]
+    spelled = [term.replace(dots, letters[len(letters) - n :]) for term, n in zip(terms, hidden, strict=True)]
+    return spelled, right.replace(dots, letters)

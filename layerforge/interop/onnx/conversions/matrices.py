@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..exporting import REFUSED, Export, Extent, Length, Value, exports
+from ..exporting import BEHIND, REFUSED, Export, Length, Value, exports
 from .loops import scan
 from .reductions import reduced
 
@@ -66,17 +66,10 @@ def _places(w: Export, length: Length) -> Value:
     return w.op("Range", w.constant(0), w.op("Squeeze", w.length(length)), w.constant(1))
 
 
-def _length(w: Export, length: Length) -> int:
-    """A length that must not follow the batch."""
-    if isinstance(length, Extent):
-        w.refuse("the columns of a matrix are the samples, of which there may be any number")
-    return length
-
-
 @exports("LogDet")
 def log_det(w: Export, x: Value) -> Value:
     """Log of Det, of matrices over the root of the mean of their squares: its size is at most 1 then."""
-    size = _length(w, x.shape[-1])
+    size = w.demand_fixed(x.shape[-1], "columns")
     root = w.op("Div", reduced(w, "ReduceL2", x, [-2, -1]), math.sqrt(size))
     root = w.op("Where", w.op("Equal", root, 0.0, dtype="bool"), 1.0, root, dtype="float32")
     logs = w.op("Mul", w.op("Log", w.op("Squeeze", root, [-2, -1])), float(size))
@@ -90,7 +83,7 @@ def log_det(w: Export, x: Value) -> Value:
 @exports("Inverse")
 def inverse(w: Export, x: Value) -> Value:
     """Gauss and Jordan's elimination, a Scan over the columns."""
-    size = _length(w, x.shape[-1])
+    size = w.demand_fixed(x.shape[-1], "columns")
     ones = w.op("Expand", np.eye(size, dtype=np.float32), w.op("Shape", x, dtype="int64"), dtype="float32")
     return _solved(w, x, ones, size)
 
@@ -99,7 +92,7 @@ def inverse(w: Export, x: Value) -> Value:
 def solve(w: Export, a: Value, b: Value) -> Value:
     """Gauss and Jordan's elimination, a Scan over the columns."""
     vector = w.layer.is_vector(a.shape, b.shape)
-    size = _length(w, a.shape[-1])
+    size = w.demand_fixed(a.shape[-1], "columns")
     if vector:
         b = w.op("Unsqueeze", b, [-1], shape=[*b.shape, 1])
     if a.shape[:-2] != b.shape[:-2]:  # the batches broadcast
@@ -133,7 +126,7 @@ def _solved(w: Export, a: Value, b: Value, size: int) -> Value:
 
     beside = w.op("Concat", a, b, axis=-1)
     (state,) = scan(w, body, [beside], [columns], made=0)
-    return w.op("Slice", state, [size], [np.iinfo(np.int64).max], [-1])
+    return w.op("Slice", state, [size], [BEHIND], [-1])
 
 
 def _where(w: Export, condition: Value, x: Value) -> Any:
@@ -144,7 +137,7 @@ def _where(w: Export, condition: Value, x: Value) -> Any:
 def cholesky(w: Export, x: Value) -> Value:
     """Cholesky's factor, a Scan over its columns."""
     w.note("a matrix that is not positive definite gives NaN, and no error")
-    size, last = _length(w, x.shape[-1]), x.ndim - 1
+    size, last = w.demand_fixed(x.shape[-1], "columns"), x.ndim - 1
     transpose = [*range(x.ndim - 2), last, last - 1]
     state = w.op("Mul", w.op("Add", x, w.op("Transpose", x, perm=transpose)), 0.5)
     rows = w.constant(np.arange(size))

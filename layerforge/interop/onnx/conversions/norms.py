@@ -71,24 +71,17 @@ def batch_norm(w: Export, x: Value) -> Any:
         mean, var = mean * share, var * share
         if BIAS_CORRECTION not in w.building.notes:
             w.building.notes.append(BIAS_CORRECTION)
-    weight, bias = affine_inputs(w, _channels(w, x))
+    weight, bias = affine_inputs(w, w.demand_fixed(x.shape[1], "channels"))
     statistics = w.array("running_mean", mean), w.array("running_var", var)
     return w.op("BatchNormalization", x, weight, bias, *statistics, epsilon=layer.eps, momentum=1 - layer.momentum)
-
-
-def _channels(w: Export, x: Value) -> int:
-    """The number of channels, which no net has follow its samples."""
-    channels = x.fixed(1)
-    if channels is None:
-        w.refuse("the number of channels follows the number of samples")
-    return channels
 
 
 @exports("InstanceNorm")
 def instance_norm(w: Export, x: Value) -> Any:
     """InstanceNormalization, of what is centred before."""
     y = centred(w, x, range(2, x.ndim), times=1)
-    return w.op("InstanceNormalization", y, *affine_inputs(w, _channels(w, x)), epsilon=w.layer.eps)
+    scale, shift = affine_inputs(w, w.demand_fixed(x.shape[1], "channels"))
+    return w.op("InstanceNormalization", y, scale, shift, epsilon=w.layer.eps)
 
 
 @exports("GroupNorm")

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from ..constants import number
 from ..importing import Site, imports
 from ..values import Known, Stream
-from .common_in import number, same
+from .common_in import same
 
 SMALLEST = 1.1754944e-38  # normal number of float32
 

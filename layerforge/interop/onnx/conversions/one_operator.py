@@ -1,4 +1,4 @@
-"""Layers that are one operator of ONNX with renamed attributes: a table, which can be read in both directions."""
+"""Layers that are one operator of ONNX with renamed attributes: a table, a part of which is read in both directions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ....contract.layer import Layer
+from ....layers.elementwise.rectifiers import SELU_ALPHA, SELU_SCALE
 from ..exporting import EXPORTS, Export, Value
 
 
@@ -47,15 +48,15 @@ PLAIN = {"scale": 1.0, "shift": 0.0, "base": None}
 
 # Of several rows with one operator the first is the one that it is imported as; of several with one type the first
 # that fits is the one that it is exported as.
-TABLE = (
+
+# Element-wise layers of one bottom, which are imported by their rows, too.
+BOTH_WAYS = (
     # rectifiers
     OneOperator("ReLU", "Relu", when={"negative_slope": 0.0}),
     OneOperator("LeakyReLU", "LeakyRelu", {"negative_slope": "alpha"}),
     OneOperator("ReLU", "LeakyRelu", {"negative_slope": "alpha"}),
     OneOperator("ELU", "Elu", {"alpha": "alpha"}),
     OneOperator("CELU", "Celu", {"alpha": "alpha"}),
-    OneOperator("SELU", "Selu", fixed={"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}),
-    OneOperator("HardSigmoid", "HardSigmoid", fixed={"alpha": 1 / 6, "beta": 0.5}),
     OneOperator("HardSwish", "HardSwish"),
     # activations
     OneOperator("Sigmoid", "Sigmoid"),
@@ -80,6 +81,12 @@ TABLE = (
     OneOperator("Atan", "Atan"),
     OneOperator("Sinh", "Sinh"),
     OneOperator("Cosh", "Cosh"),
+)
+
+# Those whose operators say more than the layers, or want more of what they read: the modules *_in.py import them.
+EXPORTED = (
+    OneOperator("SELU", "Selu", fixed={"alpha": SELU_ALPHA, "gamma": SELU_SCALE}),
+    OneOperator("HardSigmoid", "HardSigmoid", fixed={"alpha": 1 / 6, "beta": 0.5}),
     # of two bottoms or more
     OneOperator("Sub", "Sub"),
     OneOperator("Div", "Div"),
@@ -103,6 +110,7 @@ TABLE = (
     OneOperator("Identity", "Identity"),
     OneOperator("Detach", "Identity"),
 )
+TABLE = (*BOTH_WAYS, *EXPORTED)
 
 
 def row_of(layer: Layer) -> OneOperator | None:

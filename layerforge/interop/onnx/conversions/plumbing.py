@@ -8,8 +8,6 @@ import numpy as np
 
 from ..exporting import REFUSED, Export, Value, exports
 
-NUMBERS = {"float32": 1, "int64": 7}  # of ONNX's dtypes
-
 REFUSED["Random"] = (
     "ONNX's random numbers are other ones than ours, which a seed, a layer and an iteration give again: give the "
     "values to the net as an input"
@@ -21,7 +19,7 @@ REFUSED["Silence"] = "it has no top, so no output needs it: it is left out"
 def cast(w: Export, x: Value) -> Any:
     """Cast, which cuts what is behind the point."""
     dtype = w.tops[0].dtype
-    return w.op("Identity", x) if dtype == x.dtype else w.op("Cast", x, to=NUMBERS[dtype], dtype=dtype)
+    return w.op("Identity", x) if dtype == x.dtype else w.cast(x, dtype)
 
 
 @exports("Constant")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..constants import number
 from ..importing import REFUSED, Site, imports
 from ..values import Stream
-from .common_in import constant, fixed_shape, number, same
+from .common_in import constant, fixed_shape, same
 from .windows_in import Windows, kernel_of, padded, windows
 
 REFUSED["MaxUnpool"] = "its places count through all samples; ours are those of one image"

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..graph import OWN
 from ..importing import Site, imports
 from ..values import Known, Stream
 from .common_in import constant, fixed_shape, reshaped
-
-OWN = "layerforge"  # the domain of operators that are our layers: patterns write them
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,11 @@ class Cell:
     blocks: tuple[int, ...]
     states: int
     functions: tuple[str, ...]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Its blocks in the order of ours."""
+        return tuple(int(i) for i in np.argsort(self.blocks))
 
 
 CELLS = {
@@ -137,9 +141,9 @@ def _mask(site: Site, x: Stream) -> Stream | None:
         if all((one == steps).all() for one in lengths.arrays):
             return None
         counted = site.constant(LENGTHS, "sequence_lens").reshape(-1, 1) > np.arange(steps)
-        return constant(site, counted.astype(np.int64), "mask")
+        return constant(site, counted.astype(np.int64))
     (column,) = site.emit("Unsqueeze", site.as_real(lengths), part="lengths", dim=1)
-    numbers = constant(site, np.arange(steps, dtype=np.float32), "steps")
+    numbers = constant(site, np.arange(steps, dtype=np.float32))
     (left,) = site.emit("Sub", [column, numbers], part="left")
     (positive,) = site.emit("ReLU", left, part="positive")
     return site.emit("Sign", positive, part="mask")[0]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....arrays.functional import normalize_dim
-from ..exporting import EXPORTS, Export, Extent, Value, exports
+from ..exporting import BEFORE, EXPORTS, Export, Extent, Value, exports
 from .loops import scan
 
 REDUCTIONS = {  # layers with dim and keepdim: the operator, with axes and keepdims
@@ -20,7 +20,6 @@ REDUCTIONS = {  # layers with dim and keepdim: the operator, with axes and keepd
     "AbsSum": "ReduceL1",
     "LogSumExp": "ReduceLogSumExp",
 }
-MOST = int(np.iinfo(np.int64).max)  # behind the end of every axis
 
 
 def reduced(w: Export, operator: str, x: Value, axes: Sequence[int] | None, keepdims: bool = True) -> Value:
@@ -54,7 +53,7 @@ def number_along(w: Export, x: Value, axes: Sequence[int]) -> Any:
     number = varying[0]
     for other in varying[1:]:
         number = w.op("Mul", number, other)
-    number = w.op("Cast", number, to=1, dtype="float32")
+    number = w.cast(number, "float32")
     return number if fixed == 1 else w.op("Mul", number, fixed)
 
 
@@ -113,7 +112,7 @@ def arg_max(w: Export, x: Value) -> list[Value]:
         places = w.op("ArgMax", x, axis=axis, keepdims=1, select_last_index=1 if caffe else None, dtype="int64")
     elif caffe:  # the first from the back
         length = x.shape[axis]
-        backwards = w.op("Slice", x, [-1], [-MOST], [axis], [-1])
+        backwards = w.op("Slice", x, [-1], [BEFORE], [axis], [-1])
         _, found = w.op("TopK", backwards, [layer.top_k], axis=axis, outputs=2)
         last = w.constant(length - 1) if isinstance(length, int) else w.op("Sub", w.length(length), [1])
         places = w.op("Sub", last, Value(found.name, "int64"))

@@ -8,18 +8,14 @@ import numpy as np
 
 from ..importing import IMPORTS, Import, Site, imports
 from ..values import Stream
-from .common_in import reshaped
+from .common_in import fixed_shape, reshaped
+from .reductions import REDUCTIONS
 
 REDUCED: dict[str, tuple[str, dict[str, Any]]] = {  # operators: the layer, and what it is told
-    "ReduceSum": ("Sum", {}),
-    "ReduceMean": ("Mean", {}),
+    **{op: (kind, {}) for kind, op in REDUCTIONS.items()},
     "ReduceMax": ("Max", {}),
     "ReduceMin": ("Min", {}),
-    "ReduceProd": ("Prod", {}),
-    "ReduceL1": ("AbsSum", {}),
     "ReduceL2": ("Norm", {"p": 2.0}),
-    "ReduceLogSumExp": ("LogSumExp", {}),
-    "ReduceSumSquare": ("SumSquare", {}),
     "ReduceLogSum": ("Sum", {}),
 }
 
@@ -92,7 +88,8 @@ def hardmax(site: Site) -> None:
     x, back = _along(site)
     axis = x.ndim - 1 if back is not None else site.axis(site.attributes.integer("axis", _usual(site)), x.ndim)
     (best,) = site.emit("ArgMax", x, part="best", dim=axis)
-    y = one_hot(site, best, np.eye(x.shape[axis]), axis, "" if back is None else "of_rows")
+    (count,) = fixed_shape(site, x, [axis], "how long its vectors are")
+    y = one_hot(site, best, site.eye(count), axis, "" if back is None else "of_rows")
     if back is not None:
         site.pass_on(reshaped(site, y, back))
 
@@ -154,17 +151,19 @@ def top_k(site: Site) -> None:
 
 @imports("CumSum")
 def cum_sum(site: Site) -> None:
-    """Cumsum; in reverse of what is flipped, exclusive without the element itself."""
+    """Cumsum; in reverse of what is flipped, exclusive of what is moved by one place, with a 0 in front."""
     x, axis = site.real(0), int(site.constant(1, "axis").reshape(-1)[0])
     axis = site.axis(axis, x.ndim)
     reverse, exclusive = site.attributes.flag("reverse"), site.attributes.flag("exclusive")
     whole = site.input(0).dtype == "int64"
-    steps = [name for name, there in (("flip", reverse), ("less", exclusive), ("cast", whole)) if there]
-    y = site.emit("Flip", x, part="flipped", dims=[axis])[0] if reverse else x
-    (y,) = site.emit("Cumsum", y, part="sum" if steps else "", dim=axis)
     if reverse:
-        (y,) = site.emit("Flip", y, part="back" if steps[-1] != "flip" else "", dims=[axis])
+        (x,) = site.emit("Flip", x, part="flipped", dims=[axis])
     if exclusive:
-        (y,) = site.emit("Sub", [y, x], part="without" if steps[-1] != "less" else "")
+        in_front = [0, 0] * (x.ndim - 1 - axis) + [1, 0]
+        (x,) = site.emit("Pad", x, part="zero_in_front", padding=in_front)
+        (x,) = site.emit("Index", x, part="moved", index=[*[":"] * axis, ":-1"])
+    (y,) = site.emit("Cumsum", x, part="sum" if reverse or whole else "", dim=axis)
+    if reverse:
+        (y,) = site.emit("Flip", y, part="back" if whole else "", dims=[axis])
     if whole:
         site.emit("Cast", y, role="index")

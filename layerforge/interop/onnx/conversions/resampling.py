@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,15 +61,38 @@ def float32_scale(layer: Any, axis: int, size: int, count: int, wanted: float) -
     return None
 
 
+def places(how: str, scale: np.float32, size: int, count: int) -> np.ndarray:
+    """Where on an axis of `size` positions Resize reads each of `count`, as it computes that: in float32.
+
+    how   its coordinate_transformation_mode. Errors: KeyError for one that is not in PLACES
+    """
+    return PLACES[how](np.arange(count, dtype=np.float32), np.float32(scale), np.float32(size), np.float32(count))
+
+
+def _half_pixel(p: np.ndarray, scale: np.float32) -> np.ndarray:
+    return (p + HALF) / scale - HALF
+
+
+def _symmetric(p: np.ndarray, scale: np.float32, size: np.float32, count: np.float32) -> np.ndarray:
+    """Half pixels around the centre of what is whole in the output."""
+    return size / 2 * (1 - count / (scale * size)) + _half_pixel(p, scale)
+
+
+HALF = np.float32(0.5)
+PLACES: dict[str, Callable[..., np.ndarray]] = {
+    "half_pixel": lambda p, scale, size, count: _half_pixel(p, scale),
+    "pytorch_half_pixel": lambda p, scale, size, count: _half_pixel(p, scale) if count > 1 else 0 * p,
+    "asymmetric": lambda p, scale, size, count: p / scale,
+    "align_corners": lambda p, scale, size, count: p * (size - 1) / max(np.float32(1), count - 1),
+    "half_pixel_symmetric": _symmetric,
+}
+
+
 def resized(layer: Any, size: int, count: int, scale: np.float32) -> np.ndarray:
     """The matrix of what Resize does with an axis, computed as it does: in float32."""
-    p = np.arange(count, dtype=np.float32)
-    if layer.mode == "nearest":
-        source = np.floor(p / scale)
-    elif layer.align_corners:
-        source = p * np.float32(size - 1) / np.float32(max(1, count - 1))
-    else:
-        source = np.maximum((p + np.float32(0.5)) / scale - np.float32(0.5), 0)
+    how = "asymmetric" if layer.mode == "nearest" else "align_corners" if layer.align_corners else "half_pixel"
+    source = places(how, scale, size, count)
+    source = np.floor(source) if layer.mode == "nearest" else np.maximum(source, 0)
     source = np.minimum(source, size - 1)
     return np.maximum(0, 1 - abs(source[:, None] - np.arange(size)))
 

@@ -6,7 +6,6 @@ Upsample, it becomes one; otherwise a product with the matrix.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,11 +13,15 @@ import numpy as np
 
 from ....layers.convolutions.upsample import Upsample
 from ....schema.errors import LayerForgeError
+from ..constants import number
 from ..importing import REFUSED, Site, imports
 from ..values import Stream
-from .common_in import constant, fixed_shape, number, same
+from .common_in import constant, fixed_shape, same
+from .resampling import PLACES, places
 
 REFUSED.update(dict.fromkeys(("RoiAlign", "AffineGrid", "Col2Im", "CenterCropPad"), "no layer computes the same"))
+SMALL = 65
+EPS = float(np.finfo(np.float32).eps)
 NEAREST: dict[str, Callable[..., Any]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
@@ -124,43 +127,33 @@ class _Rule:
         if near not in NEAREST:
             raise site.invalid(f"nearest_mode is {near}")
 
+    def count(self, axis: int, n: int) -> int:
+        """The positions of the output, of n."""
+        return int(np.float32(n) * np.float32(self.scales[axis])) if self.scales else (self.sizes or [])[axis]
+
     def matrix(self, axis: int, n: int) -> np.ndarray:
-        """A row for each position of the output, over the n of the input."""
-        scale = self.scales[axis] if self.scales else (self.sizes or [])[axis] / n
-        count = math.floor(n * scale) if self.scales else (self.sizes or [])[axis]
+        """A row for each position of the output, over the n of the input, with places in float32, as in ONNX."""
+        count = self.count(axis, n)
+        scale = np.float32(self.scales[axis]) if self.scales else np.float32(count) / np.float32(n)
         if count < 1 or count * n > 1 << 24:
             raise self.site.unsupported(f"a resize of {n} to {count} positions")
-        places = self._places(np.arange(count), scale, n, count)
+        if self.how not in PLACES:
+            raise self.site.unsupported(f"coordinate_transformation_mode {self.how}")
+        read = places(self.how, scale, n, count)
         if self.mode == "nearest":
-            return np.eye(n)[np.clip(NEAREST[self.near](places).astype(int), 0, n - 1)]
-        return self._weights(places, n)
+            return np.eye(n)[np.clip(NEAREST[self.near](read).astype(int), 0, n - 1)]
+        return self._weights(read, n)
 
-    def _places(self, p: np.ndarray, scale: float, n: int, count: int) -> np.ndarray:
-        """Where in the input a position of the output is."""
-        half = (p + 0.5) / scale - 0.5
-        if self.how == "half_pixel":
-            return half
-        if self.how == "pytorch_half_pixel":
-            return half if count > 1 else np.zeros(count)
-        if self.how == "asymmetric":
-            return p / scale
-        if self.how == "align_corners":
-            return p * ((n - 1) / (count - 1)) if count > 1 else np.zeros(count)
-        if self.how == "half_pixel_symmetric":
-            adjusted = count / (scale * n)
-            return n / 2 * (1 - adjusted) + half
-        raise self.site.unsupported(f"coordinate_transformation_mode {self.how}")
-
-    def _weights(self, places: np.ndarray, n: int) -> np.ndarray:
+    def _weights(self, read: np.ndarray, n: int) -> np.ndarray:
         """Of neighbours by their distance; what is outside of the input counts as the element at its end."""
-        first, reach = np.floor(places).astype(int), 1 if self.mode == "linear" else 2
-        matrix = np.zeros((len(places), n))
+        first, reach = np.floor(read).astype(int), 1 if self.mode == "linear" else 2
+        matrix = np.zeros((len(read), n))
         for k in range(1 - reach, reach + 1):
-            at, distance = first + k, np.abs(places - (first + k))
+            at, distance = first + k, np.abs(read - (first + k))
             weight = np.maximum(0, 1 - distance) if reach == 1 else self._kernel(distance)
             if self.outside:
                 weight = np.where((at >= 0) & (at < n), weight, 0)
-            np.add.at(matrix, (np.arange(len(places)), np.clip(at, 0, n - 1)), weight)
+            np.add.at(matrix, (np.arange(len(read)), np.clip(at, 0, n - 1)), weight)
         return matrix / matrix.sum(1, keepdims=True) if self.outside else matrix
 
     def _kernel(self, d: np.ndarray) -> np.ndarray:
@@ -174,14 +167,26 @@ def _as_upsample(site: Site, x: Stream, rule: _Rule) -> bool:
     """Emit the Upsample that has the same matrices, if there is one."""
     for options in _candidates(rule):
         layer = Upsample.from_config(options)
-        try:
-            pairs = [(rule.matrix(i, s[i]), layer.matrix(s[i], i - 2)) for s in x.shapes for i in (2, 3)]
-        except LayerForgeError:
-            continue
-        if all(a.shape == b.shape and bool((abs(a - b) <= 1e-6).all()) for a, b in pairs):
+        if all(_alike(rule, layer, axis, n) for axis in (2, 3) for n in _lengths(x, axis)):
             site.emit("Upsample", x, given=options)
             return True
     return False
+
+
+def _lengths(x: Stream, axis: int) -> set[int]:
+    """The lengths of an axis for which a rule must hold: where it is dynamic also small ones, at which rules part."""
+    found = {shape[axis] for shape in x.shapes}
+    return found if len(found) == 1 else found | set(range(1, SMALL))
+
+
+def _alike(rule: _Rule, layer: Upsample, axis: int, n: int) -> bool:
+    """Whether a layer reads an axis of n positions as the rule does."""
+    try:
+        theirs = layer.matrix(n, axis - 2)
+    except LayerForgeError:
+        return rule.count(axis, n) < 1
+    mine = rule.matrix(axis, n)
+    return mine.shape == theirs.shape and bool((abs(mine - theirs) <= 2 * n * EPS).all())
 
 
 def _candidates(rule: _Rule) -> list[dict[str, Any]]:

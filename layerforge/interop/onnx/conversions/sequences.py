@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..exporting import Export, Extent, Length, Value, exports
+from ..exporting import Export, Length, Value, exports
 from .loops import scan
+from .recurrent_in import CELLS
 from .reductions import reduced
-
-GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}  # ONNX's order, of our blocks of rows
-FLOAT, INT32, BOOL = 1, 6, 9  # ONNX's numbers of dtypes
 
 
 @exports("LSTM", "GRU", "RNN")
@@ -65,7 +63,7 @@ def _through(w: Export, number: int, x: Value, first: Sequence[Value]) -> tuple[
 def _blocks(w: Export, array: np.ndarray) -> np.ndarray:
     """Rows in ONNX's order of the gates."""
     blocks = np.split(array, w.layer.gates)
-    return np.concatenate([blocks[i] for i in GATES[w.layer.type_name]])
+    return np.concatenate([blocks[i] for i in CELLS[w.layer.type_name].order])
 
 
 def _stacked(w: Export, name: str) -> Value:
@@ -102,7 +100,7 @@ def _marked(w: Export, second: Value) -> Through:
         if not (cont and reverse):
             return told
         # Backwards the state comes from step t + 1, and whether these belong together is told there.
-        length = _fixed(w, second.shape[1])
+        length = w.demand_fixed(second.shape[1], "steps")
         later = w.op("Slice", told, [1], [length], [0])
         last = w.op("Slice", told, [0], [1], [0])
         always = w.op("Or", last, w.op("Not", last))
@@ -147,7 +145,7 @@ def _pass(
             before = [w.op("Where", mark, one, 0.0, dtype="float32") for one in before]
         a_h = w.op("MatMul", before[0], recurrent)
         a_h = a_h if bias is None else w.op("Add", a_h, bias)
-        new = CELLS[layer.type_name](w, now, a_h, before)
+        new = STEPS[layer.type_name](w, now, a_h, before)
         if cont:
             return new, [new[0]]
         kept = [w.op("Where", mark, one, old, dtype="float32") for one, old in zip(new, before, strict=True)]
@@ -175,7 +173,7 @@ def _rnn(w: Export, a_x: Value, a_h: Value, before: Sequence[Value]) -> list[Val
     return [w.op("Tanh" if w.layer.nonlinearity == "tanh" else "Relu", w.op("Add", a_x, a_h))]
 
 
-CELLS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
+STEPS = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
 
 # Attention ----------------------------------------------------------------------------------------------------------
 
@@ -185,14 +183,7 @@ def attention(w: Export, q: Value, k: Value, v: Value, mask: Value | None = None
     """MatMul, Softmax and MatMul; Where what may not be seen."""
     if w.layer.scale is not None:
         return _attend(w, q, k, v, w.layer.scale, mask)
-    return _attend(w, q, k, v, 1 / math.sqrt(_fixed(w, q.shape[-1])), mask)
-
-
-def _fixed(w: Export, length: Length) -> int:
-    """A length that must not follow the batch."""
-    if isinstance(length, Extent):
-        w.refuse("a formula with a length that is the number of samples, of which there may be any")
-    return length
+    return _attend(w, q, k, v, 1 / math.sqrt(w.demand_fixed(q.shape[-1], "features")), mask)
 
 
 def _attend(w: Export, q: Value, k: Value, v: Value, scale: float, mask: Value | None) -> Value:
@@ -204,11 +195,11 @@ def _attend(w: Export, q: Value, k: Value, v: Value, scale: float, mask: Value |
         return _product(w, w.op("Softmax", scores, axis=-1), v)
     if mask is None:  # the first key at least is seen
         return _product(w, w.op("Softmax", w.op("Where", seen, scores, -math.inf, dtype="float32"), axis=-1), v)
-    counts = w.op("Cast", seen, to=INT32, dtype="int32")
-    sighted = w.op("Cast", reduced(w, "ReduceMax", counts, [-1]), to=BOOL, dtype="bool")
+    counts = w.cast(seen, "int32")
+    sighted = w.cast(reduced(w, "ReduceMax", counts, [-1]), "bool")
     hidden = w.op("Where", sighted, -math.inf, 0.0, dtype="float32")
     weights = w.op("Softmax", w.op("Where", seen, scores, hidden, dtype="float32"), axis=-1)
-    return _product(w, w.op("Mul", weights, w.op("Cast", sighted, to=FLOAT, dtype="float32")), v)
+    return _product(w, w.op("Mul", weights, w.cast(sighted, "float32")), v)
 
 
 def _product(w: Export, weights: Value, v: Value) -> Value:
@@ -224,7 +215,7 @@ def _seen(w: Export, q: Value, k: Value, mask: Value | None) -> Value | None:
         if mask.ndim < q.ndim:
             seen = w.op("Unsqueeze", seen, list(range(1, 1 + q.ndim - mask.ndim)))
     if w.layer.causal:
-        queries, keys = _fixed(w, q.shape[-2]), _fixed(w, k.shape[-2])
+        queries, keys = (w.demand_fixed(one.shape[-2], "positions") for one in (q, k))
         past = w.constant(np.arange(queries)[:, None] >= np.arange(keys))
         seen = past if seen is None else w.op("And", seen, past)
     return seen
@@ -234,7 +225,7 @@ def _seen(w: Export, q: Value, k: Value, mask: Value | None) -> Value | None:
 def multihead_attention(w: Export, *bottoms: Value) -> Value:
     """MatMul and Add, Split, Reshape and Transpose into heads, attention, and back."""
     xs, mask = bottoms[: 1 if len(bottoms) < 3 else 3], bottoms[-1] if len(bottoms) % 2 == 0 else None
-    features, heads = _fixed(w, xs[0].shape[2]), w.layer.num_heads
+    features, heads = w.demand_fixed(xs[0].shape[2], "features"), w.layer.num_heads
     weight = w.numbers("in_proj_weight")
     bias = w.numbers("in_proj_bias") if w.layer.bias else None
     size = len(weight) // len(xs)  # of the rows that act on a bottom
@@ -263,5 +254,6 @@ def positional_embedding(w: Export, x: Value) -> Value:
         weight = w.param("weight")
         places = weight if weight.shape[0] == steps else w.op("Slice", weight, [0], w.length(steps), [0])
     else:
-        places = w.constant(w.building.host(w.layer.waves(_fixed(w, steps), _fixed(w, x.shape[2]))))
+        lengths = w.demand_fixed(steps, "positions"), w.demand_fixed(x.shape[2], "features")
+        places = w.constant(w.building.host(w.layer.waves(*lengths)))
     return w.op("Add", x, places)

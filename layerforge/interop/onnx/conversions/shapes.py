@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....arrays.functional import normalize_dim, normalize_dims
-from ..exporting import Export, Extent, Length, Value, exports
-
-LAST = np.iinfo(np.int64).min  # as the end of a slice that runs backwards: the beginning included
+from ..exporting import BEFORE, Export, Extent, Length, Value, exports
 
 
 @exports("Flatten", "Reshape")
@@ -55,7 +53,7 @@ def permute(w: Export, x: Value) -> Any:
 def flip(w: Export, x: Value) -> Any:
     """Slice with steps of -1."""
     dims = list(normalize_dims(w.layer.dims, x.ndim))
-    return w.op("Slice", x, [-1] * len(dims), [LAST] * len(dims), dims, [-1] * len(dims))
+    return w.op("Slice", x, [-1] * len(dims), [BEFORE] * len(dims), dims, [-1] * len(dims))
 
 
 @exports("Concat")

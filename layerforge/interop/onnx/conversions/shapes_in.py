@@ -7,9 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..constants import number
 from ..importing import Site, imports
 from ..values import Known, Stream
-from .common_in import Shape, number, reshaped
+from ..variants import LARGEST_AXIS
+from .common_in import Shape, reshaped
+
+FAR = LARGEST_AXIS - 1  # a place that no axis has
 
 
 def lengths(site: Site, i: int, name: str) -> list[list[int]]:
@@ -68,6 +72,8 @@ def squeeze(site: Site) -> None:
         axes = [axis for axis in range(x.ndim) if all(shape[axis] == 1 for shape in x.shapes)]
         if any(len([n for n in shape if n != 1]) != x.ndim - len(axes) for shape in x.shapes):
             raise site.unsupported("without axes it depends on the batch which of them there are")
+        if len(set(x.shapes)) > 1:
+            site.note("without axes: an axis that is dynamic stays here where it is 1 long, as with one sample")
     gone = {site.axis(axis, x.ndim, "axes") for axis in axes}
     if any(shape[axis] != 1 for shape in x.shapes for axis in gone):
         raise site.invalid(f"axes {axes} of shape {x.shape} are not of length 1")
@@ -169,7 +175,8 @@ def slice_(site: Site) -> None:
         for v, shape in enumerate(x.shapes):
             stop = None if steps[k] < 0 and ends[v][k] < -shape[axis] else ends[v][k]
             cuts.append((shape[axis], *slice(starts[v][k], stop, steps[k]).indices(shape[axis])))
-        entries[axis] = _entry(site, cuts)
+        told = [{places[k] for places in starts}, {places[k] for places in ends}]
+        entries[axis] = _entry(site, cuts, told)
     if all(entry == ":" for entry in entries):
         return site.pass_on(x)
     while entries[-1] == ":":
@@ -178,14 +185,30 @@ def slice_(site: Site) -> None:
     return None
 
 
-def _entry(site: Site, cuts: Sequence[tuple[int, int, int, int]]) -> str:
-    """A slice in words that mean the same in all variants: (length, start, stop, step)."""
+def _entry(site: Site, cuts: Sequence[tuple[int, int, int, int]], told: Sequence[set[int]]) -> str:
+    """A slice in words that mean the same for all sizes: (length, start, stop, step) in each variant.
+
+    told   the starts and the ends that the file has; one that is the same in all variants of an axis that is dynamic is
+           written as it is: where it cuts, or whether it does, may differ at other lengths
+    """
     step = cuts[0][3]
-    whole = all(start == (0 if step > 0 else n - 1) for n, start, _, _ in cuts)
-    to_the_end = all(stop == (n if step > 0 else -1) for n, _, stop, _ in cuts)
-    begin = "" if whole else _place(site, cuts, [start for _, start, _, _ in cuts])
-    end = "" if to_the_end else _place(site, cuts, [stop for _, _, stop, _ in cuts])
+    dynamic = len({n for n, *_ in cuts}) > 1
+    if dynamic and len(told[0]) == 1:
+        begin = _literal(min(told[0]), [0, -FAR] if step > 0 else [-1, FAR])
+    else:
+        whole = all(start == (0 if step > 0 else n - 1) for n, start, _, _ in cuts)
+        begin = "" if whole else _place(site, cuts, [start for _, start, _, _ in cuts])
+    if dynamic and len(told[1]) == 1:
+        end = _literal(min(told[1]), [FAR] if step > 0 else [-FAR])
+    else:
+        to_the_end = all(stop == (n if step > 0 else -1) for n, _, stop, _ in cuts)
+        end = "" if to_the_end else _place(site, cuts, [stop for _, _, stop, _ in cuts])
     return f"{begin}:{end}" + (f":{step}" if step != 1 else "")
+
+
+def _literal(place: int, usual: Sequence[int]) -> str:
+    """A place as the file has it; nothing where it is the usual one, as what lies beyond every axis is."""
+    return "" if max(-FAR, min(place, FAR)) in usual else str(place)
 
 
 def _place(site: Site, cuts: Sequence[tuple[int, int, int, int]], places: Sequence[int]) -> str:
@@ -205,7 +228,7 @@ def expand(site: Site) -> None:
     wanted = lengths(site, 1, "shape")
     try:
         shapes = [np.broadcast_shapes(one, tuple(shape)) for one, shape in zip(x.shapes, wanted, strict=False)]
-    except ValueError:
+    except (ValueError, RuntimeError):  # of more axes than NumPy has
         raise site.invalid(f"shape {x.shape} cannot be expanded to {wanted[0]}") from None
     if all(shape == one for shape, one in zip(shapes, x.shapes, strict=True)):
         return site.pass_on(x)

@@ -17,11 +17,17 @@ REFUSED.update(
 
 @imports("ai.onnx.ml.Normalizer")
 def normalizer(site: Site) -> None:
-    """A division by a norm of each sample: of the sums of sizes (L1), of squares (L2), or of the largest (MAX)."""
+    """A division by a norm of each sample: of the sums of sizes (L1), of squares (L2), or of the largest (MAX).
+
+    Where the norm is 0 the sample stays as it is: one is added to it there.
+    """
     x, kind = site.real(0), site.attributes.text("norm", "MAX")
     if kind == "MAX":
         (norm,) = site.emit("Max", x, part="norm", dim=x.ndim - 1, keepdim=True)
-        site.emit("Div", [x, norm])
+        (there,) = site.emit("Sign", site.emit("Abs", norm, part="size"), part="not_zero")
+        (divisor,) = site.emit("Add", [norm, there], part="divisor_less_one", coeff=[1.0, -1.0])
+        (divisor,) = site.emit("Pow", divisor, part="divisor", exponent=1.0, shift=1.0)
+        site.emit("Div", [x, divisor])
     elif kind in ("L1", "L2"):
         normalized(site, x, x.ndim - 1, float(kind[1]))
     else:

@@ -10,7 +10,6 @@ from ....layers.convolutions.interpolation import REACH
 from ..exporting import Export, Value
 from .windows import spatial
 
-INT64 = 7  # ONNX's number of the dtype
 Neighbours = list[tuple[Value, Value | None]]  # positions (N, P, 1), integers from the border on, and their weights
 
 
@@ -74,4 +73,4 @@ def settled(w: Export, i: Value, size: int) -> Value:
     border = w.layer.reading.border
     inside = w.op("Clip", i, float(-border), float(size - 1 + border))
     shifted = w.op("Add", inside, float(border)) if border else inside
-    return w.op("Cast", shifted, to=INT64, dtype="int64")
+    return w.cast(shifted, "int64")

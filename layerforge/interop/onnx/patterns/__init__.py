@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ....schema.errors import DataError
+from ..conversions.recurrent_in import CELLS
 from ..graph import OnnxGraph
 from ..values import Value
 from . import activations, attention, linear, movements, multihead, norms, plumbing, recurrent
@@ -27,7 +28,7 @@ PASSES: list[Patterns] = [
         "MatMul": [attention.attention],
         "LayerNormalization": [norms.centred_before],
         "Concat": [recurrent.unrolled],
-        **{op: [recurrent.batch_first] for op in recurrent.STATES},
+        **{op: [recurrent.batch_first] for op in CELLS},
     },
     {op: [multihead.multihead] for op in ("Gemm", "MatMul", "Add")},
     {"Reshape": [linear.over_last_axis]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ....layers.elementwise.activations import GELU_CUBE, GELU_SLOPE
 from ..graph import Node
 from .looking import Look
 
@@ -50,7 +51,7 @@ def scaled(look: Look, name: str, by: float) -> str | None:
 def _cubic(look: Look, name: str, x: str) -> bool:
     """√(2/π) (x + 0.044715 x³), or √(2/π) x (1 + 0.044715 x²)."""
     number, values = look.factors(name)
-    if not near(number, math.sqrt(2 / math.pi)):
+    if not near(number, GELU_SLOPE):
         return False
     if len(values) == 1:
         node = look.maker(values[0], "Add")
@@ -77,7 +78,7 @@ def _power(look: Look, name: str, x: str) -> tuple[float, bool]:
             power += look.number(node.inputs[1]) or math.nan
         else:
             return math.nan, False
-    return power, near(number, 0.044715)
+    return power, near(number, GELU_CUBE)
 
 
 def silu(look: Look, node: Node) -> list[Node] | None:

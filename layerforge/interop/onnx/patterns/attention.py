@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from ..graph import Node
+from ..graph import OWN, Node
 from ..values import Known, Stream
 from .activations import near
-from .looking import OWN, Look
+from .looking import Look
 from .movements import transposed
 
 HIDDEN = -1e4  # scores of what may not be seen, or less
@@ -32,7 +32,7 @@ def attention(look: Look, node: Node) -> list[Node] | None:
                 return None
             number, name = number * by, rest[0]
             continue
-        masked = _masked(look, scores)
+        masked = _masked(look, scores, number)
         if masked is None:
             return None
         masks.append(masked[1])
@@ -72,21 +72,27 @@ def _over_last(look: Look, softmax: Node) -> bool:
     return axis == -1 or axis == look.ndim(softmax.inputs[0]) - 1
 
 
-def _masked(look: Look, node: Node) -> tuple[str, Known] | None:
-    """Scores before they were masked, and what may be seen: by a known mask that is added, or that chooses."""
+def _masked(look: Look, node: Node, factor: float) -> tuple[str, Known] | None:
+    """Scores before they were masked, and what may be seen: by a known mask that is added, or that chooses.
+
+    What it hides must be so after the factor behind it, too.
+    """
+    if factor <= 0:
+        return None
+    hidden = HIDDEN / factor
     if node.op == "Add":
         for name, mask in (node.inputs, node.inputs[::-1]):
             known = look.known(mask)
-            if known is None or (known.learned and not (known.array <= HIDDEN).any()):
+            if known is None or (known.learned and not (known.array <= hidden).any()):
                 continue
-            if all(((one == 0) | (one <= HIDDEN)).all() for one in known.arrays):
+            if all(((one == 0) | (one <= hidden)).all() for one in known.arrays):
                 return name, Known(tuple(one == 0 for one in known.arrays))
         return None
     condition, *branches = node.inputs
     known = look.known(condition)
     for i, name in enumerate(branches):
         number = look.number(branches[1 - i])
-        if known is not None and number is not None and number <= HIDDEN:
+        if known is not None and number is not None and number <= hidden:
             return name, Known(tuple(one.astype(bool) == (i == 0) for one in known.arrays))
     return None
 
@@ -98,7 +104,8 @@ def _causal(masks: list[Known], sizes: list[tuple[int, int]]) -> bool | None:
         seen = np.ones((queries, keys), bool)
         for mask in masks:
             one = mask.arrays[min(variant, len(mask.arrays) - 1)]
-            if any(length != 1 for length in one.shape[:-2]):
+            fits = all(n in (1, length) for n, length in zip(one.shape[::-1], (keys, queries), strict=False))
+            if not fits or any(length != 1 for length in one.shape[:-2]):
                 return None
             seen = seen & one.reshape(one.shape[-2:])
         earlier = np.array_equal(seen, np.tri(queries, keys, dtype=bool))

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..folding import FAILURES
-from ..graph import Node, OnnxGraph
-from .looking import OWN
+from ..graph import OWN, Node, OnnxGraph
 
 DOMAIN = "com.microsoft"
 
@@ -48,19 +46,11 @@ def expanded(graph: OnnxGraph) -> OnnxGraph:
     for node in graph.nodes:
         writing = Writing(node)
         expand = EXPANSIONS.get(node.op) if node.domain == DOMAIN and node.inputs and node.outputs else None
-        if expand is not None and _succeeds(expand, writing):
+        if expand is not None and expand(writing):
             nodes += [replace(one, note=f"written as {DOMAIN}.{node.op}") for one in writing.nodes]
         else:
             nodes.append(node)
     return replace(graph, nodes=nodes)
-
-
-def _succeeds(expand: Callable[[Writing], bool], writing: Writing) -> bool:
-    """Whether a node was expanded: one with attributes of another kind stays, and is told of as unknown."""
-    try:
-        return expand(writing)
-    except FAILURES:
-        return False
 
 
 def _gelu(w: Writing) -> bool:

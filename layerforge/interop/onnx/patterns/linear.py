@@ -68,8 +68,8 @@ def over_last_axis(look: Look, node: Node) -> list[Node] | None:
     if below is not None and below.op == "Gemm" and below.attributes.get("transB", 0):
         turned = [Node("Transpose", [weight], [look.fresh(weight, "transposed")], {"perm": [1, 0]})]
         weight = turned[0].outputs[0]
-        look.values[weight] = axes_turned(look.values[linear.names[0]], (1, 0))
-    look.values[product] = look.values[node.outputs[0]]
+        look.values[weight] = axes_turned(look.value(linear.names[0]), (1, 0))
+    look.values[product] = look.value(node.outputs[0])
     name = linear.names[0] if linear.bias is None else linear.names[1]
     if linear.bias is None:
         return [*turned, Node("MatMul", [before.inputs[0], weight], node.outputs, {}, node.name)]

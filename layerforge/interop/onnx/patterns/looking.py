@@ -1,10 +1,12 @@
 """How patterns are looked for: who makes a value, who reads it, what is known of it, and what takes a pattern's place.
 
-    @pattern("Mul")
     def silu(look: Look, node: Node) -> list[Node] | None: ...
 
+    PASSES = [{"Mul": [silu]}]      in __init__.py: by the operator of its last node
+
 A pattern gets the node that makes what the pattern makes, its last, and returns the nodes that take its place: None
-where it is not the pattern. The last node and all that only it needs are then gone.
+where it is not the pattern. The last node and all that only it needs are then gone. The table of `patterns/__init__.py`
+says which operators a pattern is tried at.
 """
 
 from __future__ import annotations
@@ -16,15 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from ..folding import FAILURES
-from ..graph import Node, OnnxGraph
+from ..graph import OWN, Node, OnnxGraph, free_name
 from ..naming import base_of
-from ..ordering import put_in_order, used
+from ..ordering import needed, put_in_order, used
 from ..values import Known, Value
 
-OWN = "layerforge"  # the domain of operators that are layers of ours, and none of ONNX's
 DEPTH = 5  # products within one another that are taken apart
 FREE = ("Identity", "Transpose", "Reshape")  # cost nothing: what they take the place of may have other readers
+
+class NotThis(Exception):
+    """Nodes are not the pattern that one looks for: what it must know of a value is not known, or does not fit."""
+
 
 Pattern = Callable[["Look", Node], list[Node] | None]
 Patterns = dict[str, list[Pattern]]
@@ -78,6 +82,12 @@ class Look:
         """The node that makes a value, if it is one of these operators."""
         node = self.makers.get(name)
         return node if node is not None and node.op in ops else None
+
+    def value(self, name: str) -> Value:
+        """What is known of a value. Errors: NotThis where it cannot be imported"""
+        if name not in self.values:
+            raise NotThis(name)
+        return self.values[name]
 
     def known(self, name: str) -> Known | None:
         """A value whose numbers are known."""
@@ -135,13 +145,7 @@ class Look:
 
     def fresh(self, name: str, part: str) -> str:
         """A name that no value has, for a part of what another one becomes."""
-        like = f"{base_of(name)}.{part}"
-        made, number = like, 1
-        while made in self.taken:
-            number += 1
-            made = f"{like}_{number}"
-        self.taken.add(made)
-        return made
+        return free_name(f"{base_of(name)}.{part}", self.taken)
 
     def constant(self, array: Any, name: str, part: str) -> str:
         """A constant of these numbers."""
@@ -196,7 +200,7 @@ class Look:
         for pattern in patterns.get(node.op, ()):
             try:
                 made = pattern(self, node)
-            except FAILURES:  # no valid node: the translation says why
+            except NotThis:
                 continue
             if made is None:
                 continue
@@ -233,30 +237,27 @@ class Look:
 
     def drop_unread(self) -> None:
         """Leave out the nodes that no output needs."""
-        needed = {value.name for value in self.graph.outputs}
-        kept = []
-        for node in reversed(self.graph.nodes):
-            if any(name in needed for name in node.outputs):
-                kept.append(node)
-                needed.update(used(node))
-        dropped = {id(node) for node in self.graph.nodes} - {id(node) for node in kept}
+        kept = needed(self.graph)
+        there = {id(node) for node in kept}
         for node in self.graph.nodes:
-            if id(node) in dropped:
+            if id(node) not in there:
                 self._leave(node)
-        self.graph.nodes = kept[::-1]
+        self.graph.nodes = kept
 
 
 def turned(value: Value, order: Sequence[int]) -> Value:
-    """What is known of a value with its axes in another order."""
+    """What is known of a value with its axes in another order. Errors: NotThis where it has not so many"""
+    if value.ndim != len(order):
+        raise NotThis(f"{value.ndim} axes")
     if isinstance(value, Known):
         return value.transposed(tuple(order))
     return replace(value, specs=tuple(spec.with_shape([spec.shape[i] for i in order]) for spec in value.specs))
 
 
 def reshaped(value: Value, shapes: Sequence[tuple[int, ...]]) -> Value:
-    """What is known of a blob in another shape, given for each variant. Errors: ValueError where sizes differ."""
+    """What is known of a blob in another shape, given for each variant. Errors: NotThis where sizes differ"""
     if isinstance(value, Known) or any(s.size != math.prod(one) for s, one in zip(value.specs, shapes, strict=True)):
-        raise ValueError(f"a value of shape {shapes} is no blob with as many numbers")
+        raise NotThis(f"a value of shape {shapes} is no blob with as many numbers")
     return replace(value, specs=tuple(spec.with_shape(one) for spec, one in zip(value.specs, shapes, strict=True)))
 
 

@@ -85,7 +85,8 @@ def rejoined(look: Look, node: Node) -> list[Node] | None:
     (source,) = sources
     parts = [places(look, name, source) for name in node.inputs]
     found = [part for part in parts if part is not None]
-    if len(found) < len(parts) or look.known(source) is not None:
+    valid = look.shapes(node.outputs[0]) is not None
+    if not valid or len(found) < len(parts) or look.known(source) is not None:
         return None
     axis = node.attributes.get("axis", 0)
     joined = tuple(np.concatenate(one, axis) for one in zip(*found, strict=True))
@@ -95,6 +96,8 @@ def rejoined(look: Look, node: Node) -> list[Node] | None:
 def _moved(look: Look, source: str, found: Places, node: Node) -> list[Node] | None:
     """A Transpose, a Reshape or both that put the numbers of the source where they were found."""
     shapes = look.shapes(source) or ()
+    if any(one.size != math.prod(shape) for one, shape in zip(found, shapes, strict=True)):
+        return None
     ndim = len(shapes[0])
     counted = [np.arange(one.size, dtype=np.int32).reshape(shape) for one, shape in zip(found, shapes, strict=True)]
     for order in permutations(range(ndim)) if ndim <= AXES else [tuple(range(ndim))]:
@@ -126,5 +129,5 @@ def transposed(look: Look, name: str, order: tuple[int, ...], output: str = "", 
     """A Transpose, with what is known of its output where that is a new value."""
     if not output:
         output = look.fresh(name, "transposed")
-        look.values[output] = turned(look.values[name], order)
+        look.values[output] = turned(look.value(name), order)
     return Node("Transpose", [name], [output], {"perm": list(order)}, called or output)

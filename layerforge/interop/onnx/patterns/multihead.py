@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import Node
+from ..graph import OWN, Node
 from .linear import Linear, linear_of
-from .looking import OWN, Look, reshaped, shape_of
+from .looking import Look, reshaped, shape_of
 from .movements import Places, places, source_of, transposed
 
 Orders = set[str]  # in which rows may stand: "batch", all steps of a sample after one another, or "time"
@@ -144,7 +144,7 @@ def _nodes(look: Look, node: Node, attention: Node, parts: list[Projection], out
     y = name if order == "batch" and look.shapes(name) == tuple(shapes) else look.fresh(name, "batch_first")
     made.append(Node("MultiheadAttention", [*(inputs * 3)[:3], *names], [y], attributes, base, OWN))
     if y != name:
-        look.values[y] = reshaped(look.values[name], shapes)
+        look.values[y] = reshaped(look.value(name), shapes)
         back = _back(look, y, name, order)
         if back is None:
             return None
@@ -162,7 +162,7 @@ def _samples_in_front(
         if shape is None:
             return None
         target, name = look.constant(np.array(shape, np.int64), x, "shape"), look.fresh(x, "rows")
-        look.values[name] = reshaped(look.values[x], steps_first)
+        look.values[name] = reshaped(look.value(x), steps_first)
         made.append(Node("Reshape", [x, target], [name], {}, name))
         x = name
     if order == "time":

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 from ..graph import Node, OnnxGraph
 from ..ordering import outer, subgraphs
-from ..values import Value
+from ..values import NARROW, Value
 
 
 def bypassed(graph: OnnxGraph, values: dict[str, Value]) -> None:
-    """Leave out each Identity, and each Cast between dtypes that are one here, such as float16 and float32."""
+    """Leave out each Identity, and each Cast between dtypes that are one here, such as float16 and float32.
+
+    A Cast to integers with other limits than int64 stays, as it may change them.
+    """
     outputs = {value.name for value in graph.outputs}
     fixed = outputs | {name for node in graph.nodes for inner in subgraphs(node) for name in outer(inner)}
     instead: dict[str, str] = {}
@@ -27,6 +30,8 @@ def bypassed(graph: OnnxGraph, values: dict[str, Value]) -> None:
 
 def _is_nothing(node: Node, values: dict[str, Value]) -> bool:
     if node.domain or node.op not in ("Identity", "Cast") or not node.inputs or not node.outputs:
+        return False
+    if node.op == "Cast" and node.attributes.get("to") in NARROW:
         return False
     before, after = values.get(node.inputs[0]), values.get(node.outputs[0])
     return node.op == "Identity" or (before is not None and after is not None and before.dtype == after.dtype)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import Node
+from ..conversions.recurrent_in import CELLS, STATES
+from ..graph import OWN, Node
 from .linear import Linear, linear_of
-from .looking import OWN, Look, reshaped, shape_of, turned
+from .looking import Look, reshaped, shape_of, turned
 from .movements import places, source_of, transposed
-
-STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
 
 def batch_first(look: Look, node: Node) -> list[Node] | None:
@@ -29,7 +28,7 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
         return None
     before = transposed(look, node.inputs[0], (1, 0, 2))
     inputs, made = [before.outputs[0], *node.inputs[1:]], [before]
-    for i in range(5, min(len(inputs), 5 + STATES[node.op])):
+    for i in range(STATES, min(len(inputs), STATES + CELLS[node.op].states)):
         known = look.known(inputs[i]) if inputs[i] else None
         if known is not None and not any(one.any() for one in known.arrays):
             inputs[i] = ""
@@ -44,7 +43,7 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
     for j, name in enumerate(outputs):
         if j and name:
             made.append(Node("Transpose", [own[j]], [name], {"perm": [1, 0, 2]}, name))
-            look.values[own[j]] = turned(look.values[name], (1, 0, 2))
+            look.values[own[j]] = turned(look.value(name), (1, 0, 2))
     if outputs[0]:
         made += _unfolded(look, own[0], outputs[0], [(n, t, passes, size) for t, passes, n, size in of_y or ()])
     return made
@@ -53,10 +52,10 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
 def _unfolded(look: Look, name: str, output: str, shapes: list[tuple[int, ...]]) -> list[Node]:
     """(N, T, directions · H) as (T, directions, N, H)."""
     joined = [(n, t, passes * size) for n, t, passes, size in shapes]
-    look.values[name] = reshaped(look.values[output], joined)
+    look.values[name] = reshaped(look.value(output), joined)
     target = look.constant(np.array(shape_of(look, shapes, name), np.int64), output, "shape")
     middle = look.fresh(output, "unfolded")
-    look.values[middle] = reshaped(look.values[output], shapes)
+    look.values[middle] = reshaped(look.value(output), shapes)
     reshape = Node("Reshape", [name, target], [middle], {}, middle)
     return [reshape, Node("Transpose", [middle], [output], {"perm": [1, 2, 0, 3]}, output)]
 
@@ -132,8 +131,8 @@ def _as_layer(look: Look, node: Node, first: UnrolledStep, inputs: Linear) -> li
         made.append(transposed(look, initial, (1, 0, 2)))
         read += ["", made[-1].outputs[0]]
     y, last = look.fresh(base, "y"), look.fresh(base, "h")
-    look.values[y] = turned(look.values[name], (1, 0, 2))
-    look.values[last] = turned(look.values[node.inputs[-1]], (1, 0, 2))
+    look.values[y] = turned(look.value(name), (1, 0, 2))
+    look.values[last] = turned(look.value(node.inputs[-1]), (1, 0, 2))
     attributes = {"hidden_size": len(along.weight), "activations": [first.op]}
     made.append(Node("RNN", read, [y, last], attributes, base, OWN))
     made.append(Node("Transpose", [y], [name], {"perm": [1, 0, 2]}, name))
