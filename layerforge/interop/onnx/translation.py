@@ -98,6 +98,9 @@ def _translated(
         told = f"{source} uses version {graph.opset} of ONNX's operators"
         done.errors.append(Unsupported(told, hint=f"versions {OPSETS[0]} to {OPSETS[-1]} are read: convert it"))
         return done
+    if not graph.outputs:
+        done.errors.append(ConfigError(f"{source}: the graph has no outputs", hint="a net is what its outputs need"))
+        return done
     walk = _Walk(done)
     try:
         walk.feed(shapes, only_batch, many)

@@ -10,6 +10,8 @@ import pytest
 from support.onnx_graphs import compare, drawn, imported, model, node
 from support.tools import demand
 
+from layerforge.schema.errors import ConfigError
+
 SIGNATURE = "pkg.torch.export.ExportedProgram.graph_signature"
 FOLDED = "pkg.onnxscript.optimizer.folded_from"
 
@@ -150,3 +152,56 @@ def test_states_that_start_from_zeros_for_each_sample_are_computed_with() -> Non
     ]  # fmt: skip
     weights = {"w": w(4, 4), "b": w(4), "zero": np.array([0]), "rest": np.array([4])}
     compare(graph(nodes, weights, ("N", 4)), {"x": drawn((2, 4))}, {"x": drawn((5, 4))})
+
+
+ROWS = {"w": w(1, 20, 5), "r": w(1, 20, 5, seed=2), "b": np.zeros((1, 40), np.float32)}
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_learned_states_of_a_recurrent_layer_are_learned_from_zeros_on_too(zeros: bool) -> None:
+    nodes = [
+        node("Shape", "x", "s"), node("Gather", "s zero", "n"), node("Concat", "one n five", "to", axis=0),
+        node("Expand", "h0 to", "hh"), node("Expand", "c0 to", "cc"),
+        node("Transpose", "x", "t", perm=[1, 0, 2]), node("LSTM", "t w r b - hh cc", "z", hidden_size=5),
+        node("Transpose", "z", "y", perm=[2, 0, 1, 3]),
+    ]  # fmt: skip
+    states = {name: w(1, 1, 5, seed=seed) * (not zeros) for seed, name in enumerate(("h0", "c0"))}
+    weights = {**ROWS, **states, "zero": np.array([0]), "one": np.array([1]), "five": np.array([5])}
+    made = compare(graph(nodes, weights, ("N", 4, 5)), {"x": drawn((2, 4, 5))}, {"x": drawn((3, 4, 5))})
+    assert {"h0.weight", "c0.weight"} <= learnable(made)
+
+
+def refused(proto: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        imported(proto)
+    return f"{caught.value} {caught.value.hint}"
+
+
+def test_initial_states_of_another_shape_are_refused() -> None:
+    weights = {**ROWS, "h": np.zeros((1, 9, 5), np.float32)}
+    proto = graph([node("LSTM", "x w r b - h", "y", hidden_size=5)], weights, (4, 2, 5))
+    assert "an initial state has shape (1, 9, 5), expected (1, 2, 5)" in refused(proto)
+
+
+def test_a_weight_that_the_net_computes_names_the_remedy() -> None:
+    nodes = [node("ReduceMean", "x", "m", axes=[0], keepdims=1), node("Mul", "w m", "v"), node("Conv", "x v")]
+    told = refused(graph(nodes, {"w": w(2, 3, 3)}, (2, 3, 3)))
+    assert "its weight is computed by the net" in told
+    assert "remove_weight_norm" in told
+    assert "do_constant_folding=True" in told
+
+
+def test_what_cannot_be_computed_is_told_in_words_of_the_graph() -> None:
+    whole = {"a": np.array([4]), "b": np.array([0]), "c": np.array([-3, 4])}
+    assert "an integer is divided by 0" in refused(graph([node("Div", "a b", "s"), node("Reshape", "x s")], whole))
+    told = refused(graph([node("ConstantOfShape", "c", "s"), node("Add", "x s")], whole))
+    assert "the shape (-3, 4) has a negative length" in told
+    floats = {"a": w(3), "b": w(4), "c": w(3)}
+    told = refused(graph([node("Range", "a b c", "s"), node("Add", "x s")], floats))
+    assert "unpack" not in told
+
+
+def test_a_graph_without_outputs_says_so() -> None:
+    proto = graph([node("Relu", "x")], {})
+    del proto.graph.output[:]
+    assert "the graph has no outputs" in refused(proto)
