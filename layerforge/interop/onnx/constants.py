@@ -52,7 +52,8 @@ def is_learned(site: Site, value: Known) -> bool:
 
     Exporters of others store single numbers of formulas as initializers, too: those are taken for constants.
     """
-    return bool(value.learned) and (value.array.size != 1 or not site.shared.foreign)
+    single = value.array.size == 1 and site.shared.foreign and value.learned not in site.shared.surely
+    return bool(value.learned) and not single
 
 
 def _uniform(numbers: np.ndarray) -> bool:

@@ -22,7 +22,7 @@ def counted(site: Site, value: Known) -> Stream | None:
         return None
     arrays = [array.astype(np.float64) for array in value.arrays]
     if len({array.shape for array in arrays}) > 1:
-        return _for_each(site, arrays, batch)
+        return _for_each(site, value, arrays, batch)
     for inverse in (False, True):
         with np.errstate(all="ignore"):
             line = _line([1 / array if inverse else array for array in arrays], batch)
@@ -58,8 +58,8 @@ def _by_line(site: Site, value: Known, a: np.ndarray, b: np.ndarray, inverse: bo
     return site.as_index(Stream(made.name, made.specs, INDEX)) if value.array.dtype.kind in "iu" else made
 
 
-def _for_each(site: Site, arrays: Sequence[np.ndarray], batch: Sequence[int]) -> Stream | None:
-    """The same numbers for each sample, along the one axis whose length is that of the batch."""
+def _for_each(site: Site, value: Known, arrays: Sequence[np.ndarray], batch: Sequence[int]) -> Stream | None:
+    """The same numbers for each sample, along the one axis whose length is that of the batch, learned as they are."""
     if len({array.ndim for array in arrays}) > 1:
         return None
     axes = [axis for axis in range(arrays[0].ndim) if len({array.shape[axis] for array in arrays}) > 1]
@@ -72,7 +72,7 @@ def _for_each(site: Site, arrays: Sequence[np.ndarray], batch: Sequence[int]) ->
     shape = [1] * each.ndim
     shape[axis] = -1
     (many,) = site.emit("Reshape", ones(site), name=site.shared.unique(f"{site.own}.samples"), shape=shape)
-    numbers = site.as_stream(Known((each.astype(np.float32),) * site.shared.count))
+    numbers = site.as_stream(Known((each.astype(np.float32),) * site.shared.count, value.learned))
     return site.emit("Mul", [many, numbers], name=site.shared.unique(f"{site.own}.for_each"))[0]
 
 

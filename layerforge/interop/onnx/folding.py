@@ -98,7 +98,9 @@ class Folding:
         shape = tuple(int(n) for n in shape)
         most = max(LARGEST, sum({id(array): array.size for array in self.arrays if array is not None}.values()))
         most = min(most, max(0, self.room.made))
-        if min(shape, default=0) < 0 or math.prod(shape) > most:
+        if min(shape, default=0) < 0:
+            raise ValueError(f"the shape {shape} has a negative length")
+        if math.prod(shape) > most:
             raise ValueError(f"an array of shape {shape} is not made: up to {most} numbers are")
         return shape
 
@@ -153,7 +155,7 @@ def fold(
             with np.errstate(all="ignore"):
                 result = FOLDS[node.op](Folding(attributes, arrays, opset, len(node.outputs), room))
         except FAILURES as problem:
-            raise NotComputed(f"node '{called(node)}' ({node.op}) cannot be computed: {problem}") from None
+            raise NotComputed(f"node '{called(node)}' ({node.op}) cannot be computed: {_why(problem)}") from None
         made.append([np.asarray(one) for one in (result if isinstance(result, list) else [result])])
         if node.op != "Constant":
             room.take(arrays, made[-1])
@@ -177,6 +179,16 @@ def vanishes(node: Node, values: Sequence[Known]) -> bool:
     return node.op in ("Mul", "MatMul") and zeros
 
 
+def _why(problem: Exception) -> str:
+    """What to say of a failure; Python's own words say nothing about a graph."""
+    if isinstance(problem, ZeroDivisionError):
+        return "a number is divided by 0"
+    said = str(problem)
+    if isinstance(problem, TypeError | KeyError) or "unpack" in said or not said:
+        return "its inputs are not of the kinds, or not as many numbers, as the operator takes"
+    return said
+
+
 def lengths(site: Site, x: Stream) -> Known:
     """What Shape, Size and EyeLike give of a blob."""
     if site.node.op == "Size":
@@ -187,7 +199,7 @@ def lengths(site: Site, x: Stream) -> Known:
             arrays = [np.broadcast_to(usual, shape) for shape in x.shapes]
             return Known(tuple(eye_like(Folding(site.attributes, [array], site.opset, 1)) for array in arrays))
         except FAILURES as problem:
-            raise NotComputed(site.said(f"it cannot be computed: {problem}")) from None
+            raise NotComputed(site.said(f"it cannot be computed: {_why(problem)}")) from None
     start, end = site.attributes.integer("start", 0), site.attributes.get("end", None, int)
     return Known(tuple(np.asarray(shape[start:end], np.int64) for shape in x.shapes))
 

@@ -19,6 +19,8 @@ def _quotient(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """A quotient; of integers without what is behind the point."""
     if a.dtype.kind == "f":
         return a / b
+    if not np.all(b):
+        raise ValueError("an integer is divided by 0")
     return (np.sign(a) * np.sign(b) * (abs(a) // abs(b))).astype(a.dtype)
 
 

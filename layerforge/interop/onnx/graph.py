@@ -41,6 +41,20 @@ class ValueInfo:
     shape: Dims | None
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What is known of a file's initializers.
+
+    constants  those that nobody learns, and why
+    surely     those that are parameters for sure, single numbers included
+    notes      what the report tells of it
+    """
+
+    constants: dict[str, str] = field(default_factory=dict)
+    surely: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
 @dataclass
 class OnnxGraph:
     """A model: nodes in an order in which they can be run.
@@ -50,6 +64,8 @@ class OnnxGraph:
     metadata      texts by their keys
     opset         the version of ONNX's own operators
     domains       the versions of other operators, by their domain
+    learned       what is known of its initializers; None before somebody asked (parameters.py)
+    folded        what values were computed of by the exporter, as it says it, by their names
     producer      who wrote it, in words
     """
 
@@ -62,6 +78,8 @@ class OnnxGraph:
     opset: int = OPSET
     producer: str = ""
     domains: dict[str, int] = field(default_factory=dict)
+    folded: dict[str, str] = field(default_factory=dict)
+    learned: Learned | None = None
 
 
 def free_name(name: str, taken: set[str]) -> str:

@@ -34,6 +34,7 @@ class Shared(Protocol):
 
     arrays      weights and statistics, by the names of `net.arrays()`
     foreign     whether another program wrote the graph
+    surely      initializers that are learned even where they are a single number
     constants_learn   whether constants are learned where layers have parameters, as the graph has nothing else
     count       how many variants there are
     batch       how many samples there are in each; None where their number is fixed
@@ -52,6 +53,7 @@ class Shared(Protocol):
     owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]]
     filled: dict[str, list[tuple[str, int]]]
     foreign: bool
+    surely: frozenset[str]
     constants_learn: bool
     count: int
     batch: tuple[int, ...] | None

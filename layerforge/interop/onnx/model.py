@@ -9,6 +9,7 @@ model.outputs       # ONNX's names of what it gives, and what they are called he
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ...net import Net
 from ...schema.errors import raise_all
 from ..fidelity import Report
 from .graph import OnnxGraph
+from .parameters import learned
 from .patterns import rewrite
 from .patterns.contrib import expanded
 from .reading import Reader, load_graph
@@ -84,7 +86,7 @@ def of_graph(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] 
 
 def _attempts(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] | None) -> Iterator[Translation]:
     """Translations in the order in which they are wanted: patterns recognised, and all dynamic lengths left open."""
-    graph = expanded(graph)
+    graph = replace(expanded(graph), learned=learned(graph))
     for only_batch in (False, True):
         plain = translate(graph, source, inputs, only_batch=only_batch)
         yield translate(rewrite(graph, plain.values), source, inputs, only_batch=only_batch)

@@ -17,6 +17,10 @@ from .stored import MOST_AXES, Stored, Unsupported, short, type_name
 DEEPEST = 16  # graphs within graphs
 LONGEST = 1 << 31  # of an axis of an input
 
+# What torch's exporter by torch.export says of numbers, as keys of metadata.
+SIGNATURE = "pkg.torch.export.ExportedProgram.graph_signature"  # of a graph: its parameters
+FOLDED = "pkg.onnxscript.optimizer.folded_from"  # of a value: what it was computed of
+
 
 class Reading(Stored):
     """One file while it is read.
@@ -43,7 +47,8 @@ class Reading(Stored):
         return {
             "domains": domains,
             "producer": self.text(producer, "producer_name"),
-            "metadata": self.metadata(proto.metadata_props),
+            "metadata": self.metadata(proto.metadata_props) | self.signature(proto.graph),
+            "folded": self.folded(proto.graph),
             "graph": self.graph(proto.graph, "", 0),
             "functions": [self.function(each) for each in proto.functions],
         }
@@ -55,6 +60,20 @@ class Reading(Stored):
             if key in found:
                 raise Unreadable(f"metadata_props has '{short(key)}' twice")
             found[key] = self.text(item.value, "metadata_props")
+        return found
+
+    def signature(self, proto: Any) -> dict[str, str]:
+        """What torch.export says of a graph's parameters."""
+        items = [item for item in getattr(proto, "metadata_props", ()) if item.key == SIGNATURE]
+        return self.metadata(items[:1])
+
+    def folded(self, proto: Any) -> dict[str, str]:
+        """What values were computed of, as torch's exporter says it."""
+        found = {}
+        for value in proto.value_info:
+            for item in getattr(value, "metadata_props", ()):
+                if item.key == FOLDED:
+                    found[self.name(value.name, "value_info")] = self.text(item.value, "metadata_props")
         return found
 
     def graph(self, proto: Any, where: str, depth: int) -> dict[str, Any]:

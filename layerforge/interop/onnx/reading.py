@@ -159,6 +159,7 @@ def _whole(path: str | Path, model: Mapping[str, Any], arrays: Sequence[np.ndarr
     build = _Build(path, arrays, versions[0] if versions else OPSET)  # without one there are other operators alone
     graph = build.graph(model["graph"])
     graph.metadata, graph.producer = model["metadata"], model["producer"]
+    graph.folded = model["folded"]
     graph.domains = {domain: version for domain, version in model["domains"].items() if domain}
     expand(path, graph, [build.function(each) for each in model["functions"]])
     put_in_order(path, graph)

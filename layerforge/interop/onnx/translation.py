@@ -33,6 +33,7 @@ from .labels import without_labels
 from .learning import of_layer
 from .naming import Names
 from .ordering import needed, used
+from .parameters import learned
 from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called, kind_of
 from .variants import MANY, shapes_of
 
@@ -97,6 +98,9 @@ def _translated(
         told = f"{source} uses version {graph.opset} of ONNX's operators"
         done.errors.append(Unsupported(told, hint=f"versions {OPSETS[0]} to {OPSETS[-1]} are read: convert it"))
         return done
+    if not graph.outputs:
+        done.errors.append(ConfigError(f"{source}: the graph has no outputs", hint="a net is what its outputs need"))
+        return done
     walk = _Walk(done)
     try:
         walk.feed(shapes, only_batch, many)
@@ -118,6 +122,9 @@ class _Walk:
         self.opset, self.foreign = graph.opset, not graph.producer.startswith("LayerForge")
         stored = (array for array in graph.initializers.values() if array.dtype.kind == "f" and array.size > 1)
         self.constants_learn = self.foreign and not any(True for _ in stored)
+        self.learned = graph.learned or learned(graph)
+        self.surely = self.learned.surely
+        done.report.notes += self.learned.notes
         self.arrays = done.arrays
         self.values = done.values
         self.values[""] = Known((np.zeros(0),))
@@ -198,8 +205,9 @@ class _Walk:
     def _store(self, initializers: Mapping[str, np.ndarray]) -> None:
         """Enter numbers that are stored: layers learn them, where they are real."""
         for name, array in initializers.items():
-            of_formula = array.ndim == 0 and self.foreign  # so is what is made of it, such as zeros
-            learned = name if array.dtype.kind == "f" and not of_formula else ""
+            of_formula = array.ndim == 0 and self.foreign and name not in self.surely  # so is what is made of it
+            constant = of_formula or name in self.learned.constants
+            learned = name if array.dtype.kind == "f" and not constant and np.isfinite(array).all() else ""
             self.values[name] = Known((self._plain(array),) * self.count, learned, (name if learned else "", ()))
 
     def _plain(self, array: np.ndarray) -> np.ndarray:

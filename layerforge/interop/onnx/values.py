@@ -88,7 +88,8 @@ class Known:
     def fixed(self) -> bool:
         """Whether they are the same in all variants."""
         first = self.arrays[0]
-        return all(one is first or (one.shape == first.shape and bool((one == first).all())) for one in self.arrays)
+        nan = first.dtype.kind == "f"  # which is the same here, though it is not equal to itself
+        return all(one is first or np.array_equal(one, first, equal_nan=nan) for one in self.arrays)
 
     @property
     def dtype(self) -> str:

@@ -67,7 +67,8 @@ def shapes_of(
 def _symbols(info: ValueInfo, given: Sequence[int] | None, errors: list[ConfigError]) -> tuple[int | str, ...]:
     """The lengths of an input: numbers, and names for those that are dynamic."""
     if info.shape is None and given is None:
-        errors.append(ConfigError(f"input '{info.name}' has no shape", hint=f"say it, such as --input {info.name}=1,3,224,224"))
+        hint = f"say it, such as --input {info.name}=1,3,224,224"
+        errors.append(ConfigError(f"input '{info.name}' has no shape", hint=hint))
         return ()
     declared = (None,) * len(given or ()) if info.shape is None else info.shape
     symbols: list[int | str] = []

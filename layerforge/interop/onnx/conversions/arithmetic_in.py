@@ -25,8 +25,8 @@ def together(site: Site, number: int | None = None) -> list[Stream]:
     count = len(site.inputs)
     if number is not None and count != number:
         raise site.invalid(f"takes {number} inputs, it has {count}")
-    shapes = _common(site, [site.input(i) for i in range(count)])
-    return [site.as_real(operand(site, i, shapes)) for i in range(count)]
+    _common(site, [site.input(i) for i in range(count)])
+    return [site.as_real(operand(site, i)) for i in range(count)]
 
 
 def _common(site: Site, values: Sequence[Stream | Known]) -> list[Shape]:
@@ -273,8 +273,8 @@ def xor(site: Site) -> None:
 @imports("Where")
 def where(site: Site) -> None:
     """Where; its condition is real or an index."""
-    shapes = _common(site, [site.input(i) for i in range(3)])
-    c, a, b = (operand(site, i, shapes) for i in range(3))
+    _common(site, [site.input(i) for i in range(3)])
+    c, a, b = (operand(site, i) for i in range(3))
     if a.spec.role != b.spec.role:
         a, b = site.as_real(a), site.as_real(b)
     site.emit("Where", [c, a, b], dtype=BOOL if a.dtype == b.dtype == BOOL else "")

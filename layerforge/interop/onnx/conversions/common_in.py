@@ -72,16 +72,19 @@ def constant(site: Site, array: np.ndarray) -> Stream:
     return site.as_stream(Known((np.asarray(array),) * max(1, site.shared.count)))
 
 
-def operand(site: Site, i: int, shapes: Sequence[Shape]) -> Stream:
-    """An input that is broadcast against blobs of these shapes.
+def operand(site: Site, i: int) -> Stream:
+    """An input that is broadcast against the others.
 
-    Numbers that depend on the sizes of the net's inputs in their number alone are given along an axis of length 1.
+    Numbers that depend on the sizes of the net's inputs in their number alone are given along an axis of length 1,
+    where another input is a blob that has the length.
     """
     value = site.input(i)
-    if isinstance(value, Stream) or value.fixed:
+    blobs = [one for one in site.inputs if isinstance(one, Stream)]
+    if isinstance(value, Stream) or value.fixed or not blobs:
         return site.as_stream(value)
     arrays = []
-    for array, shape in zip(value.arrays, shapes, strict=False):
+    for v, array in enumerate(value.arrays):
+        shape = np.broadcast_shapes(*(one.shapes[min(v, len(one.shapes) - 1)] for one in blobs))
         for axis in range(array.ndim):
             behind = array.ndim - axis
             long = behind <= len(shape) and shape[-behind] == array.shape[axis]

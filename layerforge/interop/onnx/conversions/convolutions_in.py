@@ -13,10 +13,16 @@ from .windows_in import SAME, Windows, padded, per_axis, windows
 
 REFUSED.update(dict.fromkeys(("ConvInteger", "QLinearConv", "MatMulInteger", "QLinearMatMul"), "quantised nets"))
 REFUSED.update(dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"), "quantised nets"))
+REMEDY = (
+    "of torch: call torch.nn.utils.parametrize.remove_parametrizations (or remove_weight_norm) before the export, "
+    "or export with do_constant_folding=True"
+)
 REFUSED["DeformConv"] = "no layer convolves at places that are computed"
 
 
 def _weight(site: Site) -> Known:
+    if site.has(1) and not site.is_known(1):
+        raise site.unsupported("its weight is computed by the net: it must be constant", REMEDY)
     weight = site.known(1, "its weight")
     if not 3 <= weight.ndim <= 5 or not weight.fixed or weight.array.dtype.kind != "f":
         raise site.unsupported(f"a weight of shape {weight.shape}: real numbers for one to three axes are supported")

@@ -54,7 +54,8 @@ def linear(
 ) -> list[Stream]:
     """A Linear with numbers that are known: weight is (features out, features in), times a factor."""
     if weight.array.dtype.kind != "f" or not weight.fixed:
-        raise site.unsupported("its weight is integers, or depends on the sizes of the net's inputs")
+        its = "is of integers" if weight.array.dtype.kind != "f" else "depends on the sizes of the net's inputs"
+        raise site.unsupported(f"its weight {its}: real numbers that are fixed are supported")
     if factor != 1:
         site.note(f"its factor {number(factor):g} is part of the weight")
         weight = Known(tuple(array * factor for array in weight.arrays), weight.learned)

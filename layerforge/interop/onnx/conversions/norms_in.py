@@ -37,10 +37,12 @@ def _affine(site: Site, count: int, first: int = 1) -> None:
 
 @imports("BatchNormalization")
 def batch_normalization(site: Site) -> None:
-    """BatchNorm with its statistics; momentum m is 1 - m here. In training_mode eval normalises by the batch, too."""
+    """BatchNorm with its statistics; momentum m is 1 - m here. In training_mode, which before version 14
+    more than one output stands for, eval normalises by the batch, too.
+    """
     x, eps = site.real(0), _eps(site)
     momentum = number(1 - number(site.attributes.number("momentum", 0.9)))
-    by_batch = site.attributes.flag("training_mode")
+    by_batch = site.attributes.flag("training_mode") or (site.opset < 14 and any(site.node.outputs[1:]))
     if not site.attributes.flag("spatial", True):
         raise site.unsupported("spatial is 0: statistics of each place")
     site.count(1)
@@ -52,7 +54,7 @@ def batch_normalization(site: Site) -> None:
     site.state("running_mean", site.constant(3, "its mean"))
     site.state("running_var", site.constant(4, "its variance"))
     if by_batch:
-        site.note("training_mode is set: eval normalises by the batch, as the file does")
+        site.note("it has the form of training: eval normalises by the batch, as the file does")
 
 
 @imports("InstanceNormalization")

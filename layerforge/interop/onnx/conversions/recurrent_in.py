@@ -109,22 +109,34 @@ def _bottoms(site: Site, cell: Cell, layout: int, reverse: bool) -> list[Stream]
     if reverse:
         (x,) = site.emit("Flip", x, part="reversed", dims=1)
         mask = None if mask is None else site.emit("Flip", mask, part="mask.reversed", dims=1)[0]
-    return [x, *([] if mask is None else [mask]), *_states(site, cell, layout)]
+    return [x, *([] if mask is None else [mask]), *_states(site, cell, layout, x)]
 
 
-def _states(site: Site, cell: Cell, layout: int) -> list[Stream]:
-    """The initial states as (N, directions, H); none where all are 0."""
+def _states(site: Site, cell: Cell, layout: int, x: Stream) -> list[Stream]:
+    """The initial states as (N, directions, H); none where all are 0 and nobody learns them."""
     found: list[Stream | None] = []
     for i in range(cell.states):
         place = STATES + i
         known = site.known(place) if site.is_known(place) else None
-        if not site.has(place) or (known is not None and not any(one.any() for one in known.arrays)):
+        if known is not None:
+            _demand_shape(site, known, layout, x)
+        zeros = known is not None and not known.learned and not any(one.any() for one in known.arrays)
+        if not site.has(place) or zeros:
             found.append(None)
             continue
         state = site.real(place)
         found.append(state if layout else site.emit("Permute", state, part=f"state{i}", dims=[1, 0, 2])[0])
     there = [one for one in found if one is not None]
     return [one or _zeros(site, there[0]) for one in found] if there else []
+
+
+def _demand_shape(site: Site, state: Known, layout: int, x: Stream) -> None:
+    """Refuse an initial state that is not one of each sample and direction."""
+    passes, _, size = site.known(2).shape
+    for array, (samples, *_) in zip(state.arrays, x.shapes, strict=False):
+        wanted = (samples, passes, size) if layout else (passes, samples, size)
+        if array.shape != wanted:
+            raise site.invalid(f"an initial state has shape {array.shape}, expected {wanted}")
 
 
 def _zeros(site: Site, like: Stream) -> Stream:

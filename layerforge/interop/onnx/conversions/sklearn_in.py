@@ -13,6 +13,12 @@ REFUSED.update(
         for op in ("TreeEnsembleClassifier", "TreeEnsembleRegressor", "SVMClassifier", "SVMRegressor", "LabelEncoder")
     }
 )
+REFUSED.update(
+    {
+        f"ai.onnx.ml.{op}": "it prepares samples: do it before the net, and export the model without this step"
+        for op in ("Imputer", "Binarizer", "OneHotEncoder", "FeatureVectorizer", "CategoryMapper", "DictVectorizer")
+    }
+)
 
 
 @imports("ai.onnx.ml.Normalizer")
