@@ -148,7 +148,9 @@ class Writer:
         body += ([""] if body and values else []) + values
         for name in _by_place(item.members):
             body += ([""] if body else []) + self._method(item, name)
-        return [*lines, *(without_slope(body) if "negative_slope" in getattr(item.cls, "fields", {}) else body or [f"{STEP}pass"])]
+        if "negative_slope" in getattr(item.cls, "fields", {}):
+            body = without_slope(body)
+        return [*lines, *(body or [f"{STEP}pass"])]
 
     def _value(self, item: Item, name: str) -> str:
         """A class attribute of a layer."""

@@ -89,9 +89,9 @@ def test_tables_of_one_hot_vectors_are_bounded(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_shape_that_an_error_proposes_can_be_said() -> None:
     graph = model([node("Relu", "x")], {"x": [4, "L", 3]}, ["y"])
-    assert "such as x=4,64,3" in refused(graph)
+    assert "such as --input x=4,64,3" in refused(graph)
     assert imported(graph, {"x": [4, 64, 3]}).config
-    assert "such as x=1,64,3" in refused(model([node("Relu", "x")], {"x": ["N", "L", 3]}, ["y"]))
+    assert "such as --input x=1,64,3" in refused(model([node("Relu", "x")], {"x": ["N", "L", 3]}, ["y"]))
 
 
 def test_a_file_of_other_operators_alone_needs_no_version_of_onnx_own() -> None:
