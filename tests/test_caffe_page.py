@@ -64,6 +64,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_mean_image(root / "mean.binaryproto", images[:3500].mean(axis=0))
     Image.fromarray(images[19].transpose(1, 2, 0)).save(place / "frog.png")
     assert labels[19] == 6
+    lines = []
+    for i in [n for n in range(200) if labels[n] in (6, 8)]:
+        (place / "mine").mkdir(exist_ok=True)
+        Image.fromarray(images[i].transpose(1, 2, 0)).save(place / "mine" / f"{i}.png")
+        lines.append(f"{i}.png {int(labels[i] == 8)}\n")
+    (place / "mine" / "train.txt").write_text("".join(lines))
     return place
 
 
@@ -116,3 +122,19 @@ def test_what_was_tuned_is_written_back(said: dict[str, str], workplace: Path) -
     weights = [model.get_blobs("ip2")[0] for model in models]
     difference = abs(weights[0] - weights[1]).max()
     assert 0 < difference < 0.1
+
+
+def test_images_of_ones_own_are_learned(said: dict[str, str], workplace: Path) -> None:
+    assert "ip2" in printed(said, "--allow-missing")
+    run = next(path for path in (workplace / "runs" / "mine").iterdir() if path.is_dir())
+    rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["train/loss"] for row in rows if "train/loss" in row][-1] < 0.6  # of two classes, at first 0.69
+    shutil.copytree(workplace / "images", workplace / "copy")
+    definition = workplace / "copy" / "definition.prototxt"
+    before = definition.read_text()
+    definition.write_text(before.replace("num_output: 10", "num_output: 2"))
+    assert definition.read_text() != before
+    told = ["export", "caffe", "runs/mine/latest", "--definition", "copy", "--phase", "test", "-o", "mine.caffemodel"]
+    run_apart([sys.executable, "-m", "layerforge", *told], workplace)
+    model = caffe.load_model(workplace / "mine.prototxt", workplace / "mine.caffemodel")
+    assert model.get_blobs("ip2")[0].shape == (2, 64)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.pages import DOCS, run_apart
 
 from layerforge import load_model
@@ -22,6 +23,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The folder in which everything on the page was run, and what it printed."""
     folder = tmp_path_factory.mktemp("page")
     (folder / "configs").symlink_to(DOCS.parent / "configs")
+    Image.new("L", (60, 40), 255).save(folder / "seven.png")
     printed = []
     for kind, block in BLOCKS:
         if kind == "python" and block not in EXCERPTS:
@@ -36,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 def test_the_commands_and_programs_run(place: tuple[Path, list[str]]) -> None:
     folder, printed = place
-    assert len(printed) == 6
+    assert len(printed) == 7
     classes = load_model(folder / "runs/digits_mlp/latest").classes
     said = printed[4].split()
     assert len(said) == 3 and set(said) <= set(classes)

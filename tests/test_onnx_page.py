@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import onnx_page
 from support.pages import output_of
 from support.tools import demand
@@ -34,6 +35,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / f"{re.match('name: (.*)', block)[1]}.yaml").write_text(block)
     images = Digits.from_config({"split": "test[:3]"}).load()["image"]
     np.save(place / "images.npy", (images / 255).astype(np.float32))
+    Image.fromarray(images[0, 0]).save(place / "seven.png")
     return place
 
 
@@ -77,6 +79,18 @@ def test_what_was_taken_in_predicts_and_trains(said: dict[str, str], workplace: 
     assert losses[0] < 1.2, "training began anew"
 
 
-def _metrics(workplace: Path) -> list[str]:
-    [run] = [path for path in (workplace / "runs" / "tuned").iterdir() if path.is_dir() and not path.is_symlink()]
+def test_an_image_is_taken_where_its_scale_was_said(said: dict[str, str]) -> None:
+    as_arrays, as_image = (printed(said, f"predict {name}").splitlines()[1] for name in ("digits", "scaled"))
+    ours, theirs = ([float(number) for number in line.split(",")[2:]] for line in (as_arrays, as_image))
+    assert theirs == pytest.approx(ours, abs=1e-3)
+
+
+def test_it_learns_other_classes(said: dict[str, str], workplace: Path) -> None:
+    assert "fc2" in printed(said, "--allow-missing")
+    rows = [json.loads(row) for row in _metrics(workplace, "odd")]
+    assert [row["val/accuracy"] for row in rows if "val/accuracy" in row][-1] > 0.85
+
+
+def _metrics(workplace: Path, name: str = "tuned") -> list[str]:
+    [run] = [path for path in (workplace / "runs" / name).iterdir() if path.is_dir() and not path.is_symlink()]
     return (run / "metrics.jsonl").read_text().splitlines()

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..schema.errors import ConfigError
@@ -89,12 +90,28 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
 
 
+def output_path(text: str) -> str:
+    """An argument that is a file or folder to be written: it has a name."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must be a name, got ''")
+    return text
+
+
 def output_file(text: str) -> str:
     """An argument that is a file to be written: a pipe or device would be replaced by a file."""
+    output_path(text)
     kind = irregular(text)
     if kind is not None:
         raise argparse.ArgumentTypeError(f"{text} is {kind}, which a file would replace: write a file, and pass it on")
     return text
+
+
+def demand_suffix(path: Path, suffix: str) -> None:
+    """Refuse a file that is called otherwise. Errors: ConfigError"""
+    if path.name == suffix:
+        raise ConfigError(f"{path} is a suffix without a name", hint=f"-o {path.with_name(f'net{suffix}')}")
+    if path.suffix != suffix:
+        raise ConfigError(f"{path} does not end in {suffix}", hint=f"-o {path.with_suffix(suffix)}")
 
 
 def positive(text: str) -> int:

@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import open_config, positive
+from .arguments import open_config, output_path, positive
 from .output import print_json
 from .terminal import note
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..inference.trained import Trained
     from ..interop.comparison import Comparison
     from ..interop.fidelity import Report
+    from ..interop.images import Stated
     from ..net import Net
 
 MODEL = "a run's folder, a checkpoint, a file of weights, a folder of model.save() or of an import, or a config"
@@ -23,13 +24,35 @@ WEIGHTS = "a snapshot, a checkpoint or a run; by default the run's best, and the
 
 def add_folder_option(parser: argparse.ArgumentParser) -> None:
     """-o, the folder of an import."""
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
+    words = "the folder, which must be new or empty"
+    parser.add_argument("-o", "--output", type=output_path, required=True, metavar="DIR", help=words)
 
 
 def add_input_option(parser: argparse.ArgumentParser, example: str) -> None:
     """--input NAME=SHAPE; `example` is one."""
     words = f"the shape of an input, such as {example}; may be repeated"
     parser.add_argument("--input", action="append", default=[], type=shaped, metavar="NAME=SHAPE", help=words)
+
+
+def add_image_options(parser: argparse.ArgumentParser, order: str, scale: str = "1") -> None:
+    """--scale, --mean-value, --mean-file and --color: how images become the input of an imported net.
+
+    order, scale   what holds where they are not given, in words
+    """
+    words = f"images are scaled by this after the mean is subtracted (default: {scale})"
+    parser.add_argument("--scale", type=factor, metavar="X", help=words)
+    words = "the mean that is subtracted from images: a number, or one per channel, such as 104,117,123"
+    parser.add_argument("--mean-value", type=numbers, default=(), metavar="X,...", help=words)
+    parser.add_argument("--mean-file", metavar="FILE", help="a mean image in the place of that: .binaryproto or .npy")
+    words = f"the order of the channels of images (default {order})"
+    parser.add_argument("--color", choices=("bgr", "rgb", "gray"), help=words)
+
+
+def stated_of(args: argparse.Namespace) -> Stated:
+    """What the options of `add_image_options` state."""
+    from ..interop.images import Stated
+
+    return Stated(args.scale, args.mean_value, args.mean_file, args.color)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +86,24 @@ def shaped(text: str) -> tuple[str, tuple[int, ...]]:
         if name and found:
             return name, tuple(positive(length.strip()) for length in shape.split(","))
     raise argparse.ArgumentTypeError(f"must be NAME=1,3,224,224, got '{text}'")
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """An argument of finite numbers."""
+    with contextlib.suppress(ValueError):
+        found = tuple(float(number) for number in text.split(","))
+        if all(abs(number) < float("inf") for number in found):
+            return found
+    raise argparse.ArgumentTypeError(f"must be numbers such as 104,117,123, got '{text}'")
+
+
+def factor(text: str) -> float:
+    """An argument that is one finite number other than 0."""
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        found = numbers(text)
+        if len(found) == 1 and found[0]:
+            return found[0]
+    raise argparse.ArgumentTypeError(f"must be a finite number other than 0, such as 0.00390625, got '{text}'")
 
 
 def tell_import(args: argparse.Namespace, report: Report, folder: Path, compared: Comparison | None) -> int:

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import add_json_option
+from .arguments import add_json_option, output_path
 from .exchange import add_model_arguments, open_net
 from .output import print_json
 
@@ -21,6 +21,7 @@ EPILOG = """\
   layerforge export caffe runs/tuned/latest --definition going_on -o tuned
   layerforge export caffe runs/tuned/latest --definition train_test.prototxt -o tuned.caffemodel.h5"""
 BINARY, HDF5 = ".caffemodel", (".caffemodel.h5", ".h5", ".hdf5")
+OTHERS = (".prototxt", ".pbtxt", ".onnx", ".safetensors", ".pt", ".pth", ".npz", ".yaml")  # no names of folders
 PHASES = ("TRAIN", "TEST")
 
 
@@ -28,7 +29,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("caffe", description=__doc__, epilog=EPILOG)
     add_model_arguments(parser)
     words = "a .caffemodel or .caffemodel.h5, beside which the .prototxt is written, or a new folder for both"
-    parser.add_argument("-o", "--output", required=True, metavar="FILE|DIR", help=words)
+    parser.add_argument("-o", "--output", type=output_path, required=True, metavar="FILE|DIR", help=words)
     words = "the folder of the import, or the .prototxt (default: MODEL, or the folder of the config)"
     parser.add_argument("--definition", metavar="DIR|FILE", help=words)
     words = "of the layers that are written (default: see above)"
@@ -60,13 +61,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def files(output: Path) -> tuple[Path, Path]:
-    """The definition and the weights that -o names. Errors: ConfigError for a folder with something in it"""
+    """The definition and the weights that -o names.
+
+    Errors   ConfigError for a folder with something in it, and for the name of another file
+    """
     from ..interop.folder import demand_new
+    from ..schema.errors import ConfigError
 
     name = output.name
     for suffix in (BINARY, *HDF5):
         if name.endswith(suffix) and name != suffix:
             return output.with_name(f"{name.removesuffix(suffix)}.prototxt"), output
+    if output.suffix in OTHERS or name in (BINARY, *HDF5):
+        hint = (
+            f"-o {output.with_name((output.stem.strip('.') or 'net') + BINARY)}, beside which the .prototxt is written"
+        )
+        raise ConfigError(f"{output} ends in {output.suffix or name}: the weights name the files", hint=hint)
     demand_new(output)
     return output / "net.prototxt", output / "net.caffemodel"
 

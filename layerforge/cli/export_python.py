@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .arguments import add_json_option
+from .arguments import add_json_option, output_path
 from .exchange import add_model_arguments, open_net
 from .output import print_json
 
@@ -23,8 +23,9 @@ EPILOG = """\
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser("python", description=__doc__, epilog=EPILOG)
     add_model_arguments(parser)
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder, which must be new or empty")
-    words = "a blob that forward returns, in the place of the scores that the loss reads; may be repeated"
+    words = "the folder, which must be new or empty"
+    parser.add_argument("-o", "--output", type=output_path, required=True, metavar="DIR", help=words)
+    words = "a blob that forward returns, in the place of all that the net predicts; may be repeated"
     parser.add_argument("--blob", action="append", default=[], metavar="NAME", help=words)
     add_json_option(parser)
     parser.set_defaults(run=run)
@@ -44,10 +45,16 @@ def run(args: argparse.Namespace) -> int:
     sizes = {name: (folder / name).stat().st_size for name in (FILE, ARRAYS)}
     if args.json:
         weights = None if trained is None else str(trained.weights)
-        told = {"folder": str(folder), "weights": weights, "inputs": written.inputs, "blobs": written.blobs}
-        print_json({**told, "files": sizes, "checked": not written.unchecked})
+        told: dict[str, Any] = {"folder": str(folder), "weights": weights, "inputs": written.inputs}
+        told |= {"blobs": written.blobs, "apart": written.apart, "why_prepared": written.why_prepared}
+        print_json({**told, "checked": not written.unchecked, "files": sizes})
         return 0
     listed = ", ".join(f"{name} ({size / 1024:.0f} KiB)" for name, size in sizes.items())
     print(f"{folder}: {listed}")
-    print(f"{', '.join(written.blobs)} of {', '.join(written.inputs) or 'nothing'}, as the net computes them")
+    print(f"It computes {', '.join(written.blobs)} from {', '.join(written.inputs) or 'nothing'}.")
+    if written.apart:
+        print(f"Left out is what it computes from other inputs: {', '.join(written.apart)}. --blob names others.")
+    if written.why_prepared:
+        print(f"It takes inputs as training made them, no raw samples: {written.why_prepared}.")
+    print(f"How it is called is said at the top of {folder / FILE}.")
     return 0

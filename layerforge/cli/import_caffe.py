@@ -13,13 +13,12 @@ was compared.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_json_option
-from .exchange import add_folder_option, add_input_option, tell_import
+from .exchange import add_folder_option, add_image_options, add_input_option, stated_of, tell_import
 
 if TYPE_CHECKING:
     from ..interop.caffe.model import Model
@@ -52,37 +51,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--data-root", metavar="DIR", help=words)
     words = "a Python file that registers layers for those of type Python; may be repeated"
     parser.add_argument("--import", action="append", default=[], dest="imports", metavar="FILE.py", help=words)
-    words = "images are scaled by this after the mean is subtracted (default: as the data layers say, or 1)"
-    parser.add_argument("--scale", type=factor, metavar="X", help=words)
-    words = "the mean that is subtracted from images: a number, or one per channel, such as 104,117,123"
-    parser.add_argument("--mean-value", type=numbers, default=(), metavar="X,...", help=words)
-    parser.add_argument("--mean-file", metavar="FILE", help="a mean image in the place of that: .binaryproto or .npy")
-    words = "the order of the channels of images (default bgr, as Caffe's tools have them)"
-    parser.add_argument("--color", choices=("bgr", "rgb", "gray"), help=words)
+    add_image_options(parser, "bgr, as Caffe's tools have them", scale="as the data layers say, or 1")
     words = "compare with OpenCV, or with --reference"
     parser.add_argument("--check", action="store_true", help=words)
     parser.add_argument("--reference", metavar="FILE", help="inputs and what they give, as .npz; with --check")
     add_json_option(parser)
     parser.set_defaults(run=run)
     return parser
-
-
-def numbers(text: str) -> tuple[float, ...]:
-    """An argument of finite numbers."""
-    with contextlib.suppress(ValueError):
-        found = tuple(float(number) for number in text.split(","))
-        if all(abs(number) < float("inf") for number in found):
-            return found
-    raise argparse.ArgumentTypeError(f"must be numbers such as 104,117,123, got '{text}'")
-
-
-def factor(text: str) -> float:
-    """An argument that is one finite number other than 0."""
-    with contextlib.suppress(argparse.ArgumentTypeError):
-        found = numbers(text)
-        if len(found) == 1 and found[0]:
-            return found[0]
-    raise argparse.ArgumentTypeError(f"must be a finite number other than 0, such as 0.00390625, got '{text}'")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         names = ", ".join(map(str, named))
         model.report.notes.append(f"solver: its weights {names} are left aside, as others were given")
     _demand_inputs(model, inputs)
-    stated = preprocessing.Stated(args.scale, args.mean_value, args.mean_file, args.color)
+    stated = stated_of(args)
     images = preprocessing.preprocessing_of(model, stated)
     asked = State(args.level, tuple(args.stage))
     learning = training.training_of(model, asked=asked, inputs=inputs, solver=solver, stated=stated)

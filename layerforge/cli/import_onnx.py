@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_json_option
-from .exchange import add_folder_option, add_input_option, tell_import
+from .exchange import add_folder_option, add_image_options, add_input_option, stated_of, tell_import
 
 if TYPE_CHECKING:
     from ..interop.comparison import Comparison
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 EPILOG = """\
   layerforge import onnx resnet18.onnx -o resnet18 --check
   layerforge import onnx encoder.onnx -o encoder --input tokens=1,128
-  layerforge predict resnet18 images.npy"""
+  layerforge predict resnet18 images.npy
+  layerforge import onnx resnet18.onnx -o photos --mean-value 123.7,116.3,103.5 --scale 0.0171
+  layerforge predict photos photo.jpg"""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -33,6 +35,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL", help="a .onnx file; data that it keeps outside lie below its folder")
     add_folder_option(parser)
     add_input_option(parser, "image=1,3,224,224, where the file leaves lengths open")
+    add_image_options(parser, "rgb, as torch and Keras have them")
     parser.add_argument("--check", action="store_true", help="compare with ONNX Runtime")
     add_json_option(parser)
     parser.set_defaults(run=run)
@@ -40,6 +43,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..interop import images
     from ..interop.folder import demand_new
     from ..interop.onnx import check, model, writing
 
@@ -48,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         check.demand_runtime()
     opened = model.load_model(args.model, dict(args.input))
+    made = images.of_statement(writing.shapes(opened), stated_of(args), "rgb")
     compared = checked(opened, args.model) if args.check else None
-    writing.write_folder(opened, folder, compared=compared)
+    writing.write_folder(opened, folder, preprocessing=made, compared=compared)
     return tell_import(args, opened.report, folder, compared)
 
 

@@ -25,6 +25,7 @@ from .source import check_array
 GREY = np.array([299, 587, 114])  # thousandths of red, green and blue in luminance (ITU-R BT.601)
 
 
+AT_IMPORT = "say so at import with --scale, --mean-value, --mean-file or --color"  # of both formats
 HDF5 = (".h5", ".hdf5", ".hdf")  # suffixes
 
 
@@ -44,7 +45,7 @@ class ArrayReader(Reader):
 
     names    what the blobs are called in files, where that is not their own name
     images   whether an image is what the net sees as it is; where it is not, and nothing says what it would become,
-             images are refused, in files and in Python
+             images are refused, in files and in Python, and so are integers, which raw pixels are
     """
 
     kind = "array"
@@ -91,6 +92,8 @@ class ArrayReader(Reader):
         except LayerForgeError as error:
             error.hint = WITHOUT_KEYS.get(error.hint or "", error.hint)
             raise
+        if path.suffix.lower() != ".csv":
+            self._demand_prepared(array, blob, Place(str(path), 0, 0))
         samples = array if spec.sparse else _as_samples(str(path), array, spec)
         if not len(samples):
             raise file_error(path, "holds no samples")
@@ -128,6 +131,8 @@ class ArrayReader(Reader):
         spec, kind = self.specs[blob], value.dtype.kind
         if value.shape != spec.shape or not spec.shape or not spec.is_real or spec.sparse:
             return None
+        if kind != "f":
+            self._demand_prepared(value, blob)
         if kind == "u" or (kind in "if" and np.isfinite(value).all()):
             return value[None]
         return None
@@ -146,13 +151,26 @@ class ArrayReader(Reader):
         if spec.sparse:
             return NUMPY.csr_from(who, value, spec.shape[0], "float64"), False
         array = as_numbers(who, value)
+        if not isinstance(value, (list, tuple, int)):  # numbers as they are written have no dtype
+            self._demand_prepared(array, blob)
         array, single = with_channels_first(array, spec)
         return checked(who, spec, _as_samples(who, array, spec), None), single
+
+    def _demand_prepared(self, array: Any, blob: str, place: Place | None = None) -> None:
+        """Refuse integers, most often raw pixels, where nothing says what the net sees of them."""
+        spec = self.specs[blob]
+        if self.images or not spec.is_real or spec.sparse or array.dtype.kind not in "iu":
+            return
+        image = spec.ndim == 3 and spec.shape[0] in (1, 3)
+        known = f"; or {AT_IMPORT}, and give images" if image else ""
+        hint = f"give samples as the net sees them, as float32: scaled as in training where that scaled them{known}"
+        told = f"input '{blob}' is given as {array.dtype}, and how that becomes the net's samples is not known"
+        raise ConfigError(told, place=place, hint=hint)
 
 
 def _unprepared(told: str, blob: str, place: Place | None = None) -> ConfigError:
     """The error for an image where nothing is known of what the net sees of it."""
-    hint = "say so at import with --scale, --mean-value, --mean-file or --color; or give prepared arrays: .npy, .npz"
+    hint = f"{AT_IMPORT}; or give prepared arrays: .npy, .npz"
     return ConfigError(f"{told}, and how images become the input '{blob}' is not known", place=place, hint=hint)
 
 

@@ -190,6 +190,11 @@ class ImageList(ImageSource):
             raise lines.error(row, *unknown_class(word, words))
         return numbers[word]
 
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        columns = self.target if isinstance(self.target, list) else [] if self.target is None else [self.target]
+        return tuple(map(str, columns))
+
     def _targets(self, lines: Lines, target: str | int | list[str | int]) -> np.ndarray:
         """The numbers of some columns (N, D); of a single one that is not in a list (N,)."""
         columns = target if isinstance(target, list) else [target]

@@ -26,21 +26,38 @@ class ImageReader(Reader):
     form    size, colours and scaling
     words   of each label that has words, these by number
     blob    that of the pixels
+    named   the names of the values of `target`
     """
 
     kind = "image"
 
     def __init__(
-        self, specs: Mapping[str, Spec], form: ImageForm, words: Mapping[str, Sequence[str]], blob: str = IMAGE
+        self,
+        specs: Mapping[str, Spec],
+        form: ImageForm,
+        words: Mapping[str, Sequence[str]],
+        blob: str = IMAGE,
+        named: Sequence[str] = (),
     ) -> None:
         super().__init__(specs)
         self.form = form
         self.blob = blob
         self.words = {name: tuple(each) for name, each in words.items()}
+        self.named = tuple(named)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self.named
 
     def plain(self) -> dict[str, Any]:
         words = {name: list(each) for name, each in self.words.items()}
-        return {**super().plain(), "form": self.form.plain, "words": words, "blob": self.blob}
+        return {
+            **super().plain(),
+            "form": self.form.plain,
+            "words": words,
+            "blob": self.blob,
+            "targets": list(self.named),
+        }
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
@@ -48,7 +65,8 @@ class ImageReader(Reader):
         specs, blob = parse_specs(values["blobs"]), str(values.get("blob", IMAGE))
         if blob not in specs:
             raise ValueError(blob)
-        return cls(specs, ImageForm.parse(values["form"]), words, blob)
+        named = parse_as(list[str], values.get("targets", []))
+        return cls(specs, ImageForm.parse(values["form"]), words, blob, named)
 
     def read(self, path: Path, blobs: Sequence[str], seen: Mapping[str, Kind]) -> Blobs:
         """The image of a file; of a .npz, .h5 or IDX file images that have training's size already."""

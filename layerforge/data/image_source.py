@@ -132,7 +132,12 @@ class ImageSource(Source):
         self._listings = {}
 
     def reader(self) -> Reader:
-        return ImageReader(self.specs(), self.form, self._listed(self.part).words, self.blob)
+        return ImageReader(self.specs(), self.form, self._listed(self.part).words, self.blob, self.target_names)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the numbers of `target`, where they have names."""
+        return ()
 
     def _listed(self, part: str) -> Listing:
         if part not in self._listings:

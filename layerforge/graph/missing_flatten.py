@@ -1,7 +1,8 @@
 """A forgotten Flatten shows far from where it belongs: Linear takes the last axis of an image, and the loss fails.
 
 Where scores with more axes than labels meet a loss or a metric, the way up from them leads to the layer that should
-have had the Flatten: the highest Linear that reads more than a vector for each sample.
+have had the Flatten: the highest Linear that reads more than a vector for each sample. Where the labels have the axes
+of the scores without the last one it is the classes that stand in the wrong place: they are axis 1.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ def named(error: LayerForgeError, graph: PhaseGraph, node: Node, bottoms: list[B
     if not judges or len(bottoms) < 2 or any(b.spec is None for b in bottoms):
         return error
     scores, labels = bottoms[0].spec, bottoms[1].spec
-    if scores is None or labels is None or not (scores.ndim > 2 >= labels.ndim and scores.ndim > labels.ndim):
+    if scores is None or labels is None:
+        return error
+    if scores.ndim == labels.ndim + 1 > 2 and scores.shape[:-1] == labels.shape:
+        error.hint = _classes_last(graph, bottoms[0], scores.ndim, node)
+        return error
+    if not (scores.ndim > 2 >= labels.ndim and scores.ndim > labels.ndim):
         return error
     found = _linear_above(graph, bottoms[0])
     if found is None:
@@ -52,9 +58,18 @@ def _linear_above(graph: PhaseGraph, blob: Blob) -> tuple[Node, Blob] | None:
     return found
 
 
-def _name(graph: PhaseGraph) -> str:
-    """A name for the Flatten that no blob has."""
-    return next(n for n in ("flat", *(f"flat{i}" for i in range(2, len(graph.blobs) + 3))) if n not in graph.current)
+def _classes_last(graph: PhaseGraph, scores: Blob, ndim: int, node: Node) -> str:
+    """The hint where scores (N, ..., K) meet labels (N, ...)."""
+    dims = [0, ndim - 1, *range(1, ndim - 1)]
+    order = "type: Transpose, dim0: 1, dim1: 2" if ndim == 3 else f"type: Permute, dims: {dims}"
+    name = _name(graph, "classes_first")
+    line = f"- {{name: {name}, {order}, bottom: {scores.name}}}"
+    return f"the classes are axis 1 of scores: add `{line}`, and let '{node.name}' read '{name}'"
+
+
+def _name(graph: PhaseGraph, name: str = "flat") -> str:
+    """A name for a layer, and its top, that no blob has."""
+    return next(n for n in (name, *(f"{name}{i}" for i in range(2, len(graph.blobs) + 3))) if n not in graph.current)
 
 
 def _line(graph: PhaseGraph, read: Blob) -> str:

@@ -1,7 +1,7 @@
 """A trained net, opened from a run, a checkpoint, a file of weights or a folder, without the data that it learned from.
 
-    layerforge train ...    runs/<name>/<time>/checkpoints/best.h5    configuration, signature, transform, weights
-    model.save(folder)      <folder>/net.yaml, <folder>/weights.h5    the same, in two files
+layerforge train ...    runs/<name>/<time>/checkpoints/best.h5    configuration, signature, transform, weights
+model.save(folder)      <folder>/net.yaml, <folder>/weights.h5    the same, in two files
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from ..training.preparation import signature_for
 from ..training.rundir import find_run, load_config, weights_of
 
 YAML = (".yaml", ".yml")
+HOLDING = (".h5", ".safetensors", ".pt", ".pth")  # of files that hold weights, and may hold their net
 NET, WEIGHTS = "net.yaml", "weights.h5"  # the files of a folder that holds a model
 FIDELITY = "fidelity.json"  # of one that was imported
 
@@ -66,6 +67,17 @@ class Trained:
     reader: Reader | None
     transform: InputTransform | None
     allow_import: bool = False
+
+    @property
+    def knows_preprocessing(self) -> bool:
+        """Whether it is known what becomes of samples; of many imports only what the net itself takes is."""
+        if self.transform is None or self.reader is None:
+            return False
+        if self.tree.get("data") is not None or self.transform.kinds or not isinstance(self.reader, ArrayReader):
+            return True
+        constants = self.transform.affine.values()
+        changes = any(np.any(factor != 1) or np.any(offset != 0) for factor, offset in constants)
+        return changes or not any(spec.is_real for spec in self.reader.specs.values())
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the configuration of the data: what a copy predicts with."""
@@ -147,7 +159,8 @@ def open_trained(
     """The trained net of a run (its best checkpoint), a checkpoint, a file of weights, or a folder of `Model.save`.
 
     overrides   texts such as "data.val.path=new.csv", for a run or a configuration
-    weights     a file of weights or a run whose weights are taken, also for a configuration that is no run
+    weights     a file of weights or a run whose weights are taken, also for a configuration that is no run; `target`
+                says what the net is, and weights that do not fit it are refused
 
     Errors   DataError for a file that is damaged, or does not say what its net is; ConfigError for what is nothing of
              these, and for one that would run Python files without `allow_import`
@@ -157,23 +170,28 @@ def open_trained(
         raise DataError(f"{str(target)!r} is no path: it has a NUL in it", hint="check the path")
     run, overrides = find_run(folder), tuple(overrides)
     whole = run is None and (folder / NET).is_file()
-    if run is None and not whole and (weights is not None or folder.suffix in YAML or not folder.is_file()):
+    by_itself = run is None and not whole and folder.is_file() and folder.suffix not in YAML
+    if by_itself and weights is not None:
+        by_itself = folder.suffix in HOLDING  # a configuration may be called as it likes
+    if run is None and not whole and not by_itself:
         config, _ = load_config(str(target), overrides, allow_import, wants_run=weights is None)
         if weights is None:
             hint = "add --weights FILE, or give a run's folder"
             raise ConfigError(f"{target} is a config: which weights?", hint=hint)
-    elif run is not None and overrides:
+    elif run is not None and (overrides or weights is not None):
         config, _ = load_config(str(target), overrides, allow_import)
     if whole and weights is None and not (folder / WEIGHTS).exists():
         raise _without_weights(folder)
     file = weights_of(weights or (folder / WEIGHTS if whole else run.path if run is not None else folder))
     given = read_weights(file)
     meta = given.meta
-    name = str(folder / NET) if whole else f"{file} (config)"
-    text = read_text(folder / NET) if whole else meta.get("config") if config is None else dump_yaml(config.resolved())
-    if not isinstance(text, str):
-        hint = "give its configuration, too: in Python Net.from_yaml(...) and net.load(...), otherwise --weights"
-        raise DataError(f"{file} holds weights only, and does not say what their net is", hint=hint)
+    if whole:
+        name, text = str(folder / NET), read_text(folder / NET)
+    elif config is not None:
+        name, text = f"{folder if weights is not None else file} (config)", dump_yaml(config.resolved())
+    else:
+        own_file = folder if by_itself else file
+        name, text = f"{own_file} (config)", _net_of(own_file, meta if weights is None else read_weights(own_file).meta)
     tree, signature = parse_yaml(text, name), signature_of(meta, str(file))
     if config is None:
         _refuse_imports(tree, name, allow_import)
@@ -196,6 +214,15 @@ def open_trained(
             signature, reader = _from_data(net, with_data, signature)
     place = None if run is None else str(run.path)
     return Trained(config, tree, place, net, file, signature, reader, transform, allow_import)
+
+
+def _net_of(file: Path, meta: Mapping[str, Any]) -> str:
+    """The configuration that a file of weights holds. Errors: DataError where it holds none"""
+    text = meta.get("config")
+    if not isinstance(text, str):
+        hint = "give its configuration, too: in Python Net.from_yaml(...) and net.load(...), otherwise --weights"
+        raise DataError(f"{file} holds weights only, and does not say what their net is", hint=hint)
+    return text
 
 
 def _without_weights(folder: Path) -> DataError:

@@ -74,7 +74,7 @@ class Position:
     best, metrics   the best value of the monitored metric, and all metrics when it was seen
     latest          the newest value of every metric
     window          what the next row of metrics has so far
-    recent          the steps since the last row or evaluation: the loss beside the next evaluation
+    recent          the steps since the last evaluation, or line without one: the loss beside the next one
     stop_best, stop_waited   early stopping: the best value, and the evaluations since
     ending          why the run ends before its last step; "" while it does not
     hooks, logged   the state of users' hooks by name, and what they have logged for the next row of metrics

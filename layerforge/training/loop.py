@@ -29,7 +29,6 @@ from .evaluation import score
 from .final_test import final_test
 from .hooks import Hooks, Running, imported
 from .layer_metrics import LayerMetrics
-from .monitors import TRAIN_LOSS
 from .overfit import SameBatches
 from .preparation import Parts, lengths
 from .resume import Resume, begin_segment, check_same, in_words, take_over
@@ -293,7 +292,7 @@ class Trainer:
         row = {"train/loss": window.loss, "lr": self.lr, "grad_norm": self.solver.grad_norm}
         counts = dict.fromkeys(self.counted, self.solver.nonfinite)
         self.log.add({**self._row(), **row, "time/step_ms": window.milliseconds, **counts, **self.position.logged})
-        self.position.window, self.position.recent, self.position.logged = Window(), Window(), {}
+        self.position.window, self.position.logged = Window(), {}
 
     def _evaluate(self, val: Loader) -> bool:
         """Score the val data; True when the monitored metric is the best so far."""
@@ -305,9 +304,7 @@ class Trainer:
         self.position.latest |= values
         self.log.add({**self._row(), **values})
         watched = self.solver.schedule.monitor
-        if watched == TRAIN_LOSS and self.position.window.steps:
-            self.solver.schedule.observe(self.position.window.loss)
-        elif watched is not None and watched in self.position.latest:
+        if watched is not None and watched in self.position.latest:
             self.solver.schedule.observe(self.position.latest[watched])
         improved = self.position.improves(values.get(self.monitor), self.higher)
         self._tell("  best" if improved else "")

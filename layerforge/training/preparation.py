@@ -59,6 +59,7 @@ def prepare(config: Config, backend: str | Backend | None = None, resume: Resume
     _demand_sections(config)
     net = Net(config, keep="none", backend=backend)
     assert config.solver is not None  # building the net has raised what is wrong with the configuration
+    _demand_loss(net)
     refuse_rows(net, config.solver)  # before anything is fetched
     data = open_data(
         config.data,
@@ -88,6 +89,24 @@ def _demand_sections(config: Config) -> None:
             message = f"training needs a '{key}' section"
             example = {"data": "data: {train: {type: Digits}}", "solver": "solver: {lr: 0.1}"}[key]
             config.errors.append(ConfigError(message, hint=f"for example `{example}`"))
+
+
+def _demand_loss(net: Net) -> None:
+    """ConfigError where nothing in phase train says what to learn."""
+    phase = net.graph.phases["train"]
+    if phase.has_losses():
+        return
+    read = {i for step in phase.steps for i in step.bottoms}
+    given = [b for b in phase.blobs if b.producer is None and b.index not in read]
+    label = next((b.name for b in given if b.spec is not None and not b.spec.is_real), "")
+    kind, target = "SoftmaxCrossEntropy", label or "label"
+    if given and not label:  # the targets are numbers
+        kind, target = "MSELoss", given[0].name
+    scores = phase.steps[-1].node.tops[0] if phase.steps else "scores"
+    line = f"- {{type: {kind}, bottom: [{scores}, {target}]}}"
+    elsewhere = any(any(node.loss_weights) for node in net.graph.nodes)
+    told = "the net has no loss in phase train" if elsewhere else "the net has no loss"
+    raise ConfigError(f"{told}: nothing says what to learn", hint=f"add a layer to net, for example `{line}`")
 
 
 def _resolved(config: Config, data: OpenData) -> str:

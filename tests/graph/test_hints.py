@@ -11,6 +11,7 @@ from layerforge import Net
 from layerforge.arrays.spec import Spec
 from layerforge.check.case import Case, CheckFailed
 from layerforge.check.memory import check_backward_reads
+from layerforge.config.yaml_file import parse_yaml
 from layerforge.contract.layer import Example, Layer
 from layerforge.schema.errors import LayerForgeError
 
@@ -78,6 +79,22 @@ def test_a_sequence_may_be_meant_otherwise() -> None:
     told = refused({**FC1, "bottom": "x"}, loss("fc1"), x={"shape": [4, 5, 3]}, label=IMAGES["label"])
     assert "the labels, has shape (4,), expected (4, 16)" in told
     assert "bottom: x}` before 'fc1', or take one step of it" in told
+
+
+@pytest.mark.parametrize("judge", ["SoftmaxCrossEntropy", "Accuracy"])
+@pytest.mark.parametrize(
+    ("places", "order"),
+    [([6], "type: Transpose, dim0: 1, dim1: 2"), ([6, 7], "type: Permute, dims: [0, 3, 1, 2]")],
+)
+def test_classes_behind_the_places_are_moved_in_front_of_them(judge: str, places: list[int], order: str) -> None:
+    shapes: Any = {"x": {"shape": [4, *places, 3]}, "label": {"shape": [4, *places], "dtype": "int64"}}
+    scores = {**FC1, "bottom": "x"}
+    told = refused(scores, loss("fc1", judge), **shapes)
+    assert "Flatten" not in told
+    line = f"{{name: classes_first, {order}, bottom: fc1}}"
+    assert f"add `- {line}`, and let 'loss' read 'classes_first'" in told
+    cured = [scores, dict(parse_yaml(line, "line")), loss("classes_first", judge)]
+    Net.from_config({"inputs": shapes, "net": cured})
 
 
 def test_other_errors_stay_as_they_are() -> None:

@@ -88,6 +88,28 @@ def test_a_class_can_be_watched(pets: dict[str, Any], capsys: pytest.CaptureFixt
     assert "did you mean 'val/recall/cat'?" in str(caught.value)
 
 
+@pytest.mark.parametrize("epochs", [5, 6])
+def test_the_loss_beside_an_evaluation_is_that_of_its_epoch(
+    epochs: int, pets: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows of metrics lie within epochs and at their ends; none takes steps away from what is printed."""
+    one = {**pets, "train": {"epochs": epochs, "log_every": 1}}
+    rows = [row for row in read_metrics(train(one).run) if "train/loss" in row]
+    per_epoch = len(rows) // epochs
+    samples = [7, 7, 7, 7, 2]  # of the 30 in batches of 7
+    own = [
+        np.average([row["train/loss"] for row in rows[start : start + per_epoch]], weights=samples)
+        for start in range(0, len(rows), per_epoch)
+    ]
+    for log_every in (2, 7, 25):
+        capsys.readouterr()
+        result = train({**pets, "train": {"epochs": epochs, "log_every": log_every}})
+        lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+        told = [float(line[line.index("train/loss") + 1]) for line in lines]
+        assert told == pytest.approx(own, abs=6e-5), log_every
+        assert result.final["train/loss"] == pytest.approx(own[-1], rel=1e-6)
+
+
 def test_a_resumed_run_keeps_the_tables_of_its_last_evaluation(pets: dict[str, Any]) -> None:
     Path("pets.yaml").write_text(dump_yaml(pets))
     result = train("pets.yaml")

@@ -15,7 +15,7 @@ import pytest
 
 from layerforge import snapshot, train
 from layerforge.cli import main
-from layerforge.schema.errors import DataError, DivergedError
+from layerforge.schema.errors import ConfigError, DataError, DivergedError
 from layerforge.training.console import Console
 from layerforge.training.resume import open_checkpoint
 from layerforge.training.rundir import RunDir, find_run
@@ -88,6 +88,27 @@ def test_a_new_run_does_not_redirect_a_resumed_one(target: str) -> None:
     assert (first / "STATUS").read_text() == "finished\n"
     assert [p.name for p in other[0].path.iterdir() if p.name != "STATUS"] == ["checkpoints"]
     assert not list(other[0].checkpoints.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({}, "the net has no loss: nothing"), ({"phase": "eval"}, "the net has no loss in phase train: nothing")],
+)
+def test_a_net_without_a_loss_makes_no_folder(
+    change: dict[str, str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    net: list[dict[str, Any]] = [
+        {"name": "flat", "type": "Flatten", "bottom": "image"},
+        {"name": "fc", "type": "Linear", "out_features": 10},
+    ]
+    if change:
+        net.append({"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "label"], **change})
+    data = {"train": {"type": "Digits", "split": "train[:64]", "batch_size": 32}}
+    with pytest.raises(ConfigError, match=told) as caught:
+        train({"name": "a", "data": data, "net": net, "solver": {"lr": 0.1}, "train": {"max_steps": 1}})
+    assert "`- {type: SoftmaxCrossEntropy, bottom: [" in (caught.value.hint or "")
+    assert not Path("runs").exists()
 
 
 def test_what_is_found_does_not_follow_latest() -> None:

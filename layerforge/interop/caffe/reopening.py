@@ -11,12 +11,14 @@ import numpy as np
 
 from ...config.text_file import read_text
 from ...data.files import file_error
-from ...schema.errors import ConfigError, DataError
+from ...schema.errors import ConfigError, DataError, LayerForgeError, flatten
 from ..folder import FIDELITY
 from .feeding import shapes_of
 from .model import Model, load_model
 
 DEFINITION = "definition.prototxt"  # in the folder of an import
+OF_IMPORT = ("--input", "--data-root")  # options that hints of `load_model` name, and the export has not
+IMPORT = "layerforge import caffe {} ... -o DIR; then --definition DIR"
 
 
 def kept(model: Model) -> dict[str, Any]:
@@ -44,7 +46,14 @@ def reopened(definition: str | Path, phases: Sequence[str] = ()) -> Iterator[Mod
     said = _said(path)
     options = {"level": said.get("level", 0), "stages": said.get("stages", ()), "data_root": said.get("roots")}
     for phase in phases or (said.get("phase", "TEST"),):
-        yield load_model(path, phase=phase, inputs=said.get("inputs") or None, **options)
+        try:
+            model = load_model(path, phase=phase, inputs=said.get("inputs") or None, **options)
+        except LayerForgeError as problem:
+            for error in flatten(problem):
+                if any(option in (error.hint or "") for option in OF_IMPORT):
+                    error.hint = f"import it first, with --input or --data-root: {IMPORT.format(definition)}"
+            raise
+        yield model
 
 
 def _said(path: Path) -> dict[str, Any]:
@@ -70,7 +79,10 @@ def fitting(definition: str | Path, arrays: Mapping[str, np.ndarray], phases: Se
         if not missing:
             return model
         told = told or f"in phase {model.phase} it has {', '.join(missing[:8])}"
-    hint = "--definition names the prototxt that the net was imported from"
+    hint = (
+        "--definition names the prototxt that the net was imported from; where layers have other sizes since, copy the"
+        f" folder of the import, change num_output in the copy's {DEFINITION}, and name the copy"
+    )
     raise ConfigError(
         f"the net is not that of {definition}: {told}, which the net has not, or in other shapes", hint=hint
     )

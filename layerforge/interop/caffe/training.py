@@ -23,6 +23,7 @@ from ...schema.errors import DataError, raise_all
 from ...solvers.solver import Solver
 from ...training.checkpoints import state_bytes
 from ..emitting import Made
+from ..images import Stated
 from . import rules
 from .conversion import Unsupported
 from .feeding import Feeding, feedings, list_read, mapping_of, shapes_of
@@ -30,7 +31,7 @@ from .filled import TOLD, filled
 from .learning import START_VALUES
 from .message import Message
 from .model import Model
-from .preprocessing import Stated
+from .preprocessing import hold_for
 from .reading import SUFFIXES
 from .rules import State, demand_phase, state_of
 from .solver import SolverDefinition
@@ -128,7 +129,7 @@ def training_of(
     if not any(one.feed for found, _ in fed.values() for one in found):
         _take_dummies(made, fed, notes)
     sources = [one for found, _ in fed.values() for one in found]
-    if stated is not None and [one for one in sources if stated.hold_for(one)]:
+    if stated is not None and [one for one in sources if hold_for(stated, one)]:
         notes.append(f"Images are prepared as the import says with {', '.join(stated.options)}.")
     data = _section(fed, notes)
     if data is not None and data[1] is None:

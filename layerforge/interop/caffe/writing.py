@@ -15,8 +15,9 @@ from ...config.yaml_dump import dump_yaml
 from ...net import Net
 from ..comparison import Comparison
 from ..folder import NET, WEIGHTS, accounts, imported_files, on_a_line, write_files
+from ..images import Preprocessing
 from .model import Model
-from .preprocessing import Preprocessing, signed
+from .preprocessing import signed
 from .reopening import DEFINITION, kept
 from .saving import whole_definition
 from .training import Training

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ...schema.optional import require
 from ..comparison import OUTPUT, Comparison, Row, row
 from .graph import ValueInfo
 from .model import Model
+from .netgraph import distinct
 from .runtime_child import CHECKER, REFUSED
 from .saving import Exported
 
@@ -52,12 +53,21 @@ class Case:
     given   arrays by the names of the file's inputs
     made    arrays by the names of the file's outputs; none where the net failed
     failed  how it failed, "" where it did not
+    units   of outputs that are in units of their own the standard deviation and the mean: they are compared without
     """
 
     tag: str
     given: Mapping[str, np.ndarray]
     made: Mapping[str, np.ndarray]
     failed: str = ""
+    units: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def unscaled(self, name: str, values: np.ndarray) -> np.ndarray:
+        """An output as the net computed it, however far its mean is from zero."""
+        if name not in self.units or values.ndim > 2:
+            return values
+        std, mean = self.units[name]
+        return (values - mean) / np.where(std == 0, 1.0, std)
 
 
 def cases_of(net: Net, given: Sequence[ValueInfo], inputs: Names, outputs: Names, *, fixed: bool = False) -> list[Case]:
@@ -92,7 +102,7 @@ def cases_of(net: Net, given: Sequence[ValueInfo], inputs: Names, outputs: Names
 def cases_of_export(net: Net, exported: Exported, outputs: Sequence[str]) -> list[Case]:
     """Those of a net that was written: `outputs` are the blobs that were asked for."""
     given = exported.graph.inputs
-    named = dict(zip((info.name for info in exported.graph.outputs), outputs, strict=True))
+    named = dict(zip((info.name for info in exported.graph.outputs), distinct(outputs), strict=True))
     return cases_of(net, given, {info.name: info.name for info in given}, named, fixed=not follows_batch(exported))
 
 
@@ -113,6 +123,19 @@ def eval_of(net: Net, outputs: Names, arrays: Mapping[str, Any]) -> dict[str, np
     net.reset_carried("eval")
     made = net.forward(phase="eval", outputs=list(dict.fromkeys(outputs.values())), **arrays)
     return {name: np.array(net.backend.to_host(made[blob])) for name, blob in outputs.items()}
+
+
+def of_bytes(content: bytes, path: Path, cases: Sequence[Case]) -> Comparison:
+    """`against_runtime` for a file before it is written; `path` is where it is going to be."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, path.name)
+        file.write_bytes(content)
+        try:
+            return against_runtime(file, cases)
+        except Refused as error:
+            error.message = error.message.replace(str(file), str(path))
+            error.hint = f"{path} is not written; this is a fault of LayerForge: please report it"
+            raise
 
 
 def against_runtime(path: str | Path, cases: Sequence[Case]) -> Comparison:
@@ -138,7 +161,8 @@ def against_runtime(path: str | Path, cases: Sequence[Case]) -> Comparison:
         for name, ours in case.made.items():
             key = f"{number}/{places.get(name)}"
             if key in theirs:
-                rows.append(row(case.tag, name, ours, theirs[key], OUTPUT, BESIDE))
+                found, expected = (case.unscaled(name, array) for array in (ours, theirs[key]))
+                rows.append(row(case.tag, name, found, expected, OUTPUT, BESIDE))
             else:
                 rows.append(Row(case.tag, name, np.nan, OUTPUT, "not compared: it is no tensor of numbers"))
     return Comparison(f"ONNX Runtime {_version()}", rows)

@@ -151,7 +151,7 @@ class Export:
         """A constant that is no parameter: float32 for real numbers, int64 for integers, bool; or of that dtype."""
         array = np.asarray(given, dtype=dtype or None)
         if array.dtype.kind == "f" and not dtype:
-            array = array.astype(np.float32)
+            array = self._float32(array, "a constant")
         elif array.dtype.kind in "iu":
             array = array.astype(np.int64)
         name = self.building.unique(f"{self.layer.name}/constant")
@@ -177,12 +177,21 @@ class Export:
         A shared parameter is called as its owner's.
         """
         owner, own = self._owner(name)
-        array = np.asarray(values, dtype=np.float32, order="C")
         path, initializers = f"{owner}.{own}", self.building.graph.initializers
+        array = self._float32(np.asarray(values, order="C"), path)
         if path not in initializers or not np.array_equal(initializers[path], array, equal_nan=True):
             path = self.building.unique(path)
             initializers[path] = array
         return Value(path, "float32", array.shape)
+
+    def _float32(self, array: np.ndarray, what: str) -> np.ndarray:
+        """An array in float32; one with numbers that become infinite there is refused."""
+        with np.errstate(over="ignore"):
+            made = array.astype(np.float32)
+        if array.dtype.itemsize > 4 and not np.array_equal(np.isinf(made), np.isinf(array)):
+            largest = np.abs(array[np.isfinite(array)]).max()
+            self.refuse(f"{what} has numbers as large as {largest:.3g}, which float32 does not hold")
+        return made
 
     def _owner(self, name: str) -> tuple[str, str]:
         key = (self.layer.name, name)

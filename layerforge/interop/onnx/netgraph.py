@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,39 +10,20 @@ from ..._version import __version__
 from ...arrays.spec import Spec
 from ...check.draws import with_batch
 from ...graph.graph import PhaseGraph, Step
-from ...graph.uses import TARGET, uses_of
 from ...net import Net
 from ...plan.plan import Plan
 from ...plan.planner import with_shapes
 from ...schema.errors import ConfigError, LayerForgeError, raise_all
+from ..predicted import predicted
 from . import conversions  # noqa: F401  # fills the tables
 from .batch_norms import fold_batch_norms
 from .exporting import EXPORTS, REFUSED, SIZES, Building, Export, Extent, Length, Unexportable, Value
 from .graph import Node, OnnxGraph, ValueInfo
 
 
-def predicted(net: Net) -> tuple[str, ...]:
-    """What a net gives in eval without its targets: the tops that only losses, metrics and what is behind them read.
-
-    Of these those that something learned has a part in, if any: data that were only prepared to be a target, as for an
-    autoencoder, are no prediction.
-    """
-    phase = net.graph.phases["eval"]
-    uses = uses_of(net.graph)
-    barred = {b.index for b in phase.blobs if b.producer is None and uses.get(b.name) == TARGET}
-    left: list[Step] = []
-    learned: set[int] = set()
-    for step in phase.steps:
-        if step.node.layer.param_decls or learned & set(step.bottoms):
-            learned |= set(step.tops)
-        if barred & set(step.bottoms) or step.node.layer.loss:
-            barred |= set(step.tops)
-        else:
-            left.append(step)
-    read = {i for step in left for i in step.bottoms}
-    found = [i for step in left for i in step.tops if i not in read and phase.current[phase.blobs[i].name].index == i]
-    found = [i for i in found if i in learned] or found
-    return tuple(phase.blobs[i].name for i in found) or tuple(b.name for b in phase.outputs())
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, in the order of the first: the outputs of a file."""
+    return tuple(dict.fromkeys(names))
 
 
 def graph_of_net(
@@ -50,12 +31,12 @@ def graph_of_net(
 ) -> tuple[OnnxGraph, list[str]]:
     """The graph, and what is to be known of it.
 
-    outputs   blobs by name; None: what the net gives without its targets
+    outputs   blobs by name, each once; None: what the net gives without its targets
 
     Errors   ConfigError naming all layers that have no counterpart in ONNX, and for names that are no blobs
     """
     phase = net.graph.phases["eval"]
-    wanted = tuple(predicted(net) if outputs is None else outputs)
+    wanted = distinct(predicted(net) if outputs is None else outputs)
     plans, notes = _plans(net, phase, wanted)
     graph = OnnxGraph(net.config.name or "net", producer=f"LayerForge {__version__}")
     building = Building(
@@ -226,5 +207,3 @@ def _info(value: Value) -> ValueInfo:
 def known_types() -> Mapping[str, str]:
     """Every type of the tables: "" for one that is exported, otherwise why it is not."""
     return {**dict.fromkeys(EXPORTS, ""), **REFUSED}
-
-

@@ -60,6 +60,19 @@ def outer(graph: OnnxGraph) -> list[str]:
     return [name for name in dict.fromkeys(needed) if name not in own]
 
 
+def drop_unread(graph: OnnxGraph) -> None:
+    """Leave out the nodes and initializers that nothing reads, also of the graphs within."""
+    needed, left = {info.name for info in graph.outputs}, []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            for inner in subgraphs(node):
+                drop_unread(inner)
+            needed.update(used(node))
+            left.append(node)
+    graph.nodes = left[::-1]
+    graph.initializers = {name: array for name, array in graph.initializers.items() if name in needed}
+
+
 def put_in_order(path: Any, graph: OnnxGraph, around: Sequence[Container[str]] = ()) -> None:
     """Sort the nodes, and those of the graphs within, so that each comes after what it needs.
 

@@ -8,7 +8,8 @@
                           missing, in training's order
 
 and then  y = x factor + offset, as training scaled it. Values that were learned standardised are given in their own
-units. Metadata, each as JSON:
+units, in float64, and the `target` of such a table is taken in them; other targets, and labels, are taken as the net
+takes them. Metadata beside those of saving.py, each as JSON:
 
     classes          the names of the classes, by number
     targets          the names of the values that the net predicts
@@ -18,6 +19,7 @@ units. Metadata, each as JSON:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +28,25 @@ import numpy as np
 from ...check.draws import input_specs
 from ...check.harness import draw
 from ...data.array_reader import ArrayReader
-from ...data.columns import NUMBER, Columns
+from ...data.columns import NUMBER, Column, Columns
 from ...data.image_reader import ImageReader
 from ...data.pairs import PairReader
 from ...data.reader import Reader
 from ...data.table_reader import TableReader
 from ...data.transform import InputTransform
+from ...graph.uses import TARGET, uses_of
 from ...inference.answers import scores_blob
 from ...inference.trained import Trained
 from ...schema.errors import ConfigError, LayerForgeError, raise_all
 from ...schema.texts import to_json
-from ...snapshot import atomic_write
+from ..predicted import predicted
 from . import pixels
 from .check import SEED, SIZES, Case, eval_of
-from .files import model_bytes, package
+from .files import package
 from .graph import Node, OnnxGraph, ValueInfo
 from .in_front import InFront, rename
-from .netgraph import graph_of_net, predicted
-from .saving import Exported
+from .netgraph import distinct
+from .saving import Exported, kept, net_graph
 
 DRAWN = ((40, 28), (33, 57))  # heights and widths of the images of a check
 
@@ -53,11 +56,19 @@ def save_trained(
 ) -> Exported:
     """Write a net with the preprocessing of its training to an ONNX file, as saving.save_model writes one without.
 
-    Errors   ConfigError for inputs whose samples are neither numbers nor images, such as texts, all at once
+    Errors   ConfigError for inputs whose samples are neither numbers nor images, such as texts, all at once, and where
+             it is not known what training made of its samples
     """
+    return kept(trained_graph(trained, outputs, fold_batch_norm=fold_batch_norm), path)
+
+
+def trained_graph(trained: Trained, outputs: Sequence[str] | None = None, *, fold_batch_norm: bool = False) -> Exported:
+    """What save_trained writes. Errors: those of save_trained, but for the file's"""
     package()
-    wanted = tuple(predicted(trained.net) if outputs is None else outputs)
-    graph, notes = graph_of_net(trained.net, wanted, fold_batch_norm=fold_batch_norm)
+    _demand_preprocessing(trained)
+    wanted = distinct(predicted(trained.net) if outputs is None else outputs)
+    exported = net_graph(trained.net, wanted, fold_batch_norm=fold_batch_norm)
+    graph = exported.graph
     told: dict[str, Any] = {}
     errors: list[LayerForgeError] = []
     for info in list(graph.inputs):
@@ -68,15 +79,26 @@ def save_trained(
     raise_all(errors)
     columns = _scaled_targets(trained)
     if columns is not None:
-        for name in _values(graph, trained, wanted):
+        for name in _values(graph, trained, wanted, columns):
             _in_own_units(graph, name, columns)
     graph.metadata |= {"preprocessing": to_json(told)}
     classes = trained.signature.class_names
     graph.metadata |= {"classes": to_json(list(classes))} if classes else {}
     targets = trained.demand_reader().targets
     graph.metadata |= {"targets": to_json(list(targets))} if targets else {}
-    atomic_write(path, model_bytes(graph))
-    return Exported(graph, tuple(notes))
+    return exported
+
+
+def _demand_preprocessing(trained: Trained) -> None:
+    """Refuse a net whose file does not say what was made of samples. Errors: ConfigError with what can be done"""
+    if trained.knows_preprocessing:
+        return
+    from ..caffe.reopening import DEFINITION
+
+    hint = "export without --with-transform: the file takes what the net takes"
+    if trained.weights.with_name(DEFINITION).is_file():
+        hint = f"import it again with --mean-file, --mean-value or --scale (layerforge import caffe), or {hint}"
+    raise ConfigError(f"{trained.weights} does not say how samples were prepared", hint=hint)
 
 
 # Inputs ---------------------------------------------------------------------------------------------------------------
@@ -95,10 +117,13 @@ class _Input:
         self.transform = trained.transform or InputTransform({})
         self.w = InFront(graph, info.name)
         self.working = "float32"
+        self.answer = answer_of(trained, info.name)
 
     def put(self) -> dict[str, Any]:
         """Write the nodes. Returns   what is told of the input in the metadata"""
         reader, w, transform = self.reader, self.w, self.transform
+        if self.answer is not None:
+            return self.target(self.answer)
         if self.blob not in reader.specs:
             hint = "--blob names what can be computed without it"
             raise ConfigError(f"the data of training have no '{self.name}'", hint=hint)
@@ -122,6 +147,20 @@ class _Input:
         w.put(self.graph, value, raw)
         return {**told, "dtype": raw.dtype, "shape": list(raw.shape or ())}
 
+    def target(self, columns: Sequence[Column]) -> dict[str, Any]:
+        """What the net is compared with: as it takes it, or columns that were standardised in their own units."""
+        info, told = self.info, dict[str, Any]()
+        if not columns:
+            told = {"takes": "labels or targets as the net takes them"}
+        else:
+            w, shape = self.w, info.shape or ("N", len(columns))
+            mean, inverse = (np.array(numbers) for numbers in zip(*map(_standard, columns), strict=True))
+            value = w.cast(w.op("Mul", w.op("Sub", self.name, mean), inverse), "float32")
+            info = ValueInfo(self.name, "float64", shape)
+            w.put(self.graph, value, info)
+            told = {"takes": "targets in their own units", "columns": [c.name or str(c.place) for c in columns]}
+        return {**told, "dtype": info.dtype, "shape": list(info.shape or ())}
+
     def image(self, reader: ImageReader) -> tuple[str, str, tuple[int, ...], dict[str, Any]]:
         """Decoded images (N, H, W, C)."""
         form = reader.form
@@ -143,8 +182,8 @@ class _Input:
             if column.fill is not None:
                 cells = w.op("Where", absent, np.array([column.fill]), cells)
             if (column.mean, column.std) != (0.0, 1.0):
-                inverse = np.array([1 / column.std if column.std else 0.0])
-                cells = w.op("Mul", w.op("Sub", cells, np.array([column.mean])), inverse)
+                mean, inverse = _standard(column)
+                cells = w.op("Mul", w.op("Sub", cells, np.array([mean])), np.array([inverse]))
             parts += [cells, w.cast(absent, "float64")] if column.indicator else [cells]
         names = [column.name or str(column.place) for column in columns.in_x]
         told = {"takes": "columns of numbers, NaN where one is missing", "columns": names}
@@ -184,6 +223,35 @@ class _Input:
         return self.w.op("Slice", value, starts, ends, [2, 3])
 
 
+def _standard(column: Column) -> tuple[float, float]:
+    """The mean that is taken from a column, and what it is multiplied with; see Column.scaled."""
+    return column.mean, 1 / column.std if column.std else 0.0
+
+
+def answer_of(trained: Trained, name: str) -> tuple[Column, ...] | None:
+    """None of an input that is to be prepared; () of a label, target or weight that is taken as the net takes it.
+
+    Otherwise the columns of the target, which were standardised.
+    """
+    reader, blob = side_of(trained.demand_reader(), name)
+    if isinstance(reader, TableReader):
+        columns = reader.columns
+        if blob == "target":
+            return columns.targets if _scaled_targets(trained) is not None and not _is_scaled(trained, name) else ()
+        features = {"x", *(column.name for column in columns.indices)}
+        return () if blob not in features and blob in columns.specs() else None
+    prepared = isinstance(reader, ArrayReader) or (isinstance(reader, ImageReader) and blob == reader.blob)
+    is_target = not prepared or blob not in reader.specs
+    return () if is_target and uses_of(trained.net.graph).get(name) == TARGET else None
+
+
+def _is_scaled(trained: Trained, name: str) -> bool:
+    """Whether training's `transform` changes an input."""
+    affine = {} if trained.transform is None else trained.transform.affine
+    factor, offset = affine.get(name, (1.0, 0.0))
+    return bool(np.any(np.asarray(factor) != 1) or np.any(np.asarray(offset) != 0))
+
+
 def side_of(reader: Reader, name: str) -> tuple[Reader, str]:
     """Who reads an input, and what it is called there: of a side of pairs the reader of single samples."""
     if isinstance(reader, PairReader) and name in reader.specs:
@@ -201,22 +269,34 @@ def _scaled_targets(trained: Trained) -> Columns | None:
     return None if columns is None or all(column.is_plain for column in columns.targets) else columns
 
 
-def _values(graph: OnnxGraph, trained: Trained, outputs: Sequence[str]) -> list[str]:
-    """The outputs of the file that are the values which the net predicts."""
+def _values(graph: OnnxGraph, trained: Trained, outputs: Sequence[str], columns: Columns) -> list[str]:
+    """The outputs of the file that are the values which the net predicts, one for each target."""
     blob, kind = scores_blob(trained.net.graph)
-    return [] if kind else [info.name for info, name in zip(graph.outputs, outputs, strict=True) if name == blob]
+    if kind:
+        return []
+    count = len(columns.targets)
+    fitting = [(count,), ()] if count == 1 else [(count,)]  # as Columns.in_own_units has it
+    named = zip(graph.outputs, outputs, strict=True)
+    return [info.name for info, name in named if name == blob and (info.shape or ())[1:] in fitting]
 
 
 def _in_own_units(graph: OnnxGraph, name: str, columns: Columns) -> None:
-    """Let an output be in the units of the target: y std + mean."""
+    """Let an output be in the units of the target: y std + mean, in float64 as Columns.in_own_units has it."""
     w = InFront(graph, name)
     inner = w.unique("standardised")
     rename(graph, name, inner)
     for node in graph.nodes:
         node.outputs = [inner if one == name else one for one in node.outputs]
-    std, mean = (np.array([getattr(c, word) for c in columns.targets], np.float32) for word in ("std", "mean"))
-    read = [w.op("Mul", inner, std), w.constant(mean)]
+    std, mean = units_of(columns)
+    read = [w.op("Mul", w.cast(inner, "float64"), std), w.constant(mean)]
     graph.nodes += [*w.nodes, Node("Add", read, [name], {}, w.unique("Add"))]
+    graph.outputs = [replace(info, dtype="float64") if info.name == name else info for info in graph.outputs]
+
+
+def units_of(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """The standard deviations and means of the targets."""
+    std, mean = (np.array([getattr(c, word) for c in columns.targets]) for word in ("std", "mean"))
+    return std, mean
 
 
 # Checking -------------------------------------------------------------------------------------------------------------
@@ -224,10 +304,12 @@ def _in_own_units(graph: OnnxGraph, name: str, columns: Columns) -> None:
 
 def raw_cases(trained: Trained, exported: Exported, outputs: Sequence[str]) -> list[Case]:
     """Random raw samples of two numbers, and what the trained net makes of them, read and scaled as in a prediction."""
+    outputs = distinct(outputs)
     named = dict(zip((info.name for info in exported.graph.outputs), outputs, strict=True))
     cases = []
     own = _scaled_targets(trained)
-    values = [] if own is None else _values(exported.graph, trained, outputs)
+    values = [] if own is None else _values(exported.graph, trained, outputs, own)
+    units = {name: units_of(own) for name in values if own is not None}
     for number, samples in enumerate(SIZES):
         rng = np.random.default_rng([SEED, samples])
         infos = exported.graph.inputs
@@ -237,7 +319,7 @@ def raw_cases(trained: Trained, exported: Exported, outputs: Sequence[str]) -> l
         ready = {name: _prepared(trained, name, raw) for name, raw in given.items()}
         made = eval_of(trained.net, named, ready)
         made |= {name: own.in_own_units(made[name]) for name in values if own is not None}
-        cases.append(Case(f"{samples} samples", given, made))
+        cases.append(Case(f"{samples} samples", given, made, units=units))
     return cases
 
 
@@ -247,6 +329,14 @@ def _raw(trained: Trained, info: ValueInfo, lengths: tuple[int, int, int], rng: 
     transform = trained.transform
     named = {"N": lengths[0], "H": lengths[1], "W": lengths[2]}
     shape = [lengths[0], *(named[n] if isinstance(n, str) else int(n or 1) for n in (info.shape or ())[1:])]
+    answer = answer_of(trained, info.name)
+    if answer is not None:
+        spec = input_specs(trained.net.graph)[info.name].with_shape(tuple(shape))
+        drawn = np.asarray(draw(spec, rng), np.dtype(info.dtype))
+        if not answer:
+            return drawn
+        mean, std = (np.array([getattr(column, word) for column in answer]) for word in ("mean", "std"))
+        return drawn * std + mean
     if info.dtype == "uint8":
         return rng.integers(0, 256, shape).astype(np.uint8)
     if info.dtype == "int64":
@@ -266,6 +356,10 @@ def _prepared(trained: Trained, name: str, raw: np.ndarray) -> Any:
     """Raw samples as a prediction prepares them, but for its judgement of their units."""
     transform = trained.transform or InputTransform({})
     reader, blob = side_of(trained.demand_reader(), name)
+    answer = answer_of(trained, name)
+    if answer is not None:
+        scaled = [column.scaled(raw[:, j]) for j, column in enumerate(answer)]
+        return np.stack(scaled, axis=1).astype(trained.net.dtype) if scaled else raw
     if isinstance(reader, ImageReader) and blob == reader.blob:
         raw = np.concatenate([reader.convert(image, [blob], {})[0][blob] for image in raw])
     elif isinstance(reader, TableReader):

@@ -46,7 +46,7 @@ def shapes_of(
         open_ = [symbol for symbol in shape if isinstance(symbol, str) and symbol not in lengths]
         if open_:
             told = f"input '{name}' has lengths that are not known: {', '.join(map(_said, open_))} of {_told(shape)}"
-            errors.append(ConfigError(told, hint=f"say its shape, such as {_example(name, shape)}"))
+            errors.append(ConfigError(told, hint=_example(name, shape)))
     raise_all(errors)
     variants = [lengths]
     if batch:
@@ -67,7 +67,8 @@ def shapes_of(
 def _symbols(info: ValueInfo, given: Sequence[int] | None, errors: list[ConfigError]) -> tuple[int | str, ...]:
     """The lengths of an input: numbers, and names for those that are dynamic."""
     if info.shape is None and given is None:
-        errors.append(ConfigError(f"input '{info.name}' has no shape", hint=f"say it, such as {info.name}=1,3,224,224"))
+        hint = f"say it, such as --input {info.name}=1,3,224,224"
+        errors.append(ConfigError(f"input '{info.name}' has no shape", hint=hint))
         return ()
     declared = (None,) * len(given or ()) if info.shape is None else info.shape
     symbols: list[int | str] = []
@@ -95,8 +96,9 @@ def _told(shape: Sequence[int | str | None]) -> str:
 
 
 def _example(name: str, shape: Sequence[int | str]) -> str:
-    lengths = ("64" if isinstance(n, str) and i else "1" if isinstance(n, str) else str(n) for i, n in enumerate(shape))
-    return f"{name}={','.join(lengths)}"
+    """The hint that says how a shape is given."""
+    given = [n if not isinstance(n, str) else 64 if i else 1 for i, n in enumerate(shape)]
+    return f"say its shape, such as --input {name}={','.join(map(str, given))}, in Python {{'{name}': {tuple(given)}}}"
 
 
 def _listed(inputs: Sequence[ValueInfo]) -> str:

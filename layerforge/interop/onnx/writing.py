@@ -5,20 +5,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...config.yaml_dump import dump_yaml
 from ...net import Net
 from ..comparison import Comparison
 from ..folder import NET, WEIGHTS, accounts, on_a_line, write_files
+from ..images import UNKNOWN, Preprocessing, image_of
 from ..signing import signed
 from .model import Model
 
 
-def write_folder(model: Model, folder: str | Path, *, compared: Comparison | None = None) -> Path:
+def write_folder(
+    model: Model,
+    folder: str | Path,
+    *,
+    preprocessing: Preprocessing | None = None,
+    compared: Comparison | None = None,
+) -> Path:
     """Write a model into a folder, which is made where there is none.
 
-    compared   what --check found
+    preprocessing   how images become an input: `layerforge predict` takes images then
+    compared        what --check found
 
     Nothing is written before all of it is known to be right: the net is built and filled first.
     Errors   DataError where the folder cannot be written
@@ -26,9 +35,20 @@ def write_folder(model: Model, folder: str | Path, *, compared: Comparison | Non
     path = Path(folder)
     net = Net.from_config(model.config, keep="none")
     model.fill(net)
+    if preprocessing is not None:
+        model.report.preprocessing |= preprocessing.told
+    elif (image := image_of(shapes(model))) is not None:
+        model.report.preprocessing |= {f"images of {image}": UNKNOWN}
+    reader, transform = (None, None) if preprocessing is None else (preprocessing.reader, preprocessing.transform)
     texts = {NET: net_yaml(model).encode("utf-8", errors="replace"), **accounts(model.report, compared)}
-    write_files(path, texts, {WEIGHTS: signed(net)})
+    write_files(path, texts, {WEIGHTS: signed(net, reader, transform)})
     return path
+
+
+def shapes(model: Model) -> dict[str, Sequence[int]]:
+    """Of the inputs that are numbers, with the batch axis."""
+    sections = model.config.get("inputs", {}).items()
+    return {name: section["shape"] for name, section in sections if "int" not in section.get("dtype", "")}
 
 
 def net_yaml(model: Model) -> str:

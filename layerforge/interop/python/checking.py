@@ -29,17 +29,33 @@ def demand_same(
     Errors   ConfigError where they differ by more than 1e-6 of a blob's largest number (1e-5 where an engine computes
              for the net), or the written one fails where the net does not
     """
-    state = copies.state_of(net)  # without attributes that somebody gave the net, which need not be copied
-    twin = Net(net.config, keep="none", backend=net.backend, like=state)
-    twin.iteration = twin.first_sample = 0
-    space: dict[str, Any] = {"__name__": "net", "__file__": "net.py"}
-    exec(compile(source, "net.py", "exec", dont_inherit=True), space)
+    twin, space = twin_of(net), run_alone(source)
     specs = {name: spec for name, spec in input_specs(net.graph).items() if name in inputs}
     problems = [_compare(twin, space["Net"](dict(arrays)), specs, blobs, n) for n in SAMPLES]
     if None in problems:
         return ""
     problem = _compare(twin, space["Net"](dict(arrays)), specs, blobs, None)
     return "" if problem is None else problem.message
+
+
+def twin_of(net: Net) -> Net:
+    """A net with the same numbers, at its first iteration."""
+    state = copies.state_of(net)  # without attributes that somebody gave the net, which need not be copied
+    twin = Net(net.config, keep="none", backend=net.backend, like=state)
+    twin.iteration = twin.first_sample = 0
+    return twin
+
+
+def run_alone(source: str) -> dict[str, Any]:
+    """What there is in a written file."""
+    space: dict[str, Any] = {"__name__": "net", "__file__": "net.py"}
+    exec(compile(source, "net.py", "exec", dont_inherit=True), space)
+    return space
+
+
+def tolerance_of(net: Net) -> float:
+    """How far apart numbers may be, of the largest of an output."""
+    return EXACT if set(net.engines.values()) <= {REFERENCE} else BY_ENGINE
 
 
 def _compare(
@@ -58,17 +74,18 @@ def _compare(
         with np.errstate(all="ignore"):
             theirs = written.forward(*(given[name] for name in specs))
     except Exception as problem:
-        raise _unlike(f"it fails where the net does not: {type(problem).__name__}: {problem}") from problem
-    tolerance = EXACT if set(net.engines.values()) <= {REFERENCE} else BY_ENGINE
+        raise unlike(f"it fails where the net does not: {type(problem).__name__}: {problem}") from problem
+    tolerance = tolerance_of(net)
     for blob, other in zip(blobs, theirs if len(blobs) > 1 else (theirs,), strict=True):
-        _demand_equal(blob, np.asarray(net.backend.to_host(ours[blob])), np.asarray(other), tolerance)
+        demand_equal(blob, np.asarray(net.backend.to_host(ours[blob])), np.asarray(other), tolerance)
     return None
 
 
-def _demand_equal(blob: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> None:
+def demand_equal(blob: str, ours: np.ndarray, theirs: np.ndarray, tolerance: float) -> None:
+    """ConfigError where a blob is not the same."""
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         had, has = (f"{a.dtype} {a.shape}" for a in (ours, theirs))
-        raise _unlike(f"blob '{blob}' comes as {has}, and is {had}")
+        raise unlike(f"blob '{blob}' comes as {has}, and is {had}")
     if not ours.size or np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
         return
     one, other = ours.astype(np.float64), theirs.astype(np.float64)
@@ -77,9 +94,10 @@ def _demand_equal(blob: str, ours: np.ndarray, theirs: np.ndarray, tolerance: fl
     size = float(np.abs(one[finite]).max(initial=0.0))
     error = float(np.abs(one - other)[finite].max(initial=0.0))
     if not same_kind or not error <= tolerance * max(1.0, size):
-        raise _unlike(f"blob '{blob}' differs by {error:.2g}, its largest number is {size:.2g}")
+        raise unlike(f"blob '{blob}' differs by {error:.2g}, its largest number is {size:.2g}")
 
 
-def _unlike(what: str) -> ConfigError:
+def unlike(what: str) -> ConfigError:
+    """The error for a file that says something else than the net."""
     hint = "does a layer of your own depend on the size of the batch at set-up, or on calls before? Otherwise report it"
     return ConfigError(f"the written file does not compute what the net does: {what}", hint=hint)

@@ -9,10 +9,13 @@ python.save_model(load_model("runs/mnist_mlp/latest"), "mlp")      # mlp/net.py,
 from __future__ import annotations
 
 import io
+import os
+import secrets
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,9 @@ from ...schema.errors import ConfigError
 from ...schema.synonyms import did_you_mean
 from ...schema.user_modules import level_of_user
 from ..folder import demand_new
+from ..predicted import predicted
 from .checking import demand_same
+from .checking_use import demand_same_use
 from .net_text import NetText, Part, in_words, settle_defaults
 from .reach import Reach
 from .sources import Unwritable
@@ -45,6 +50,8 @@ class Written:
     arrays     its parameters, statistics and constants by name, such as "fc1.weight"
     inputs     the inputs that its forward takes, in order
     blobs      the blobs that it returns
+    apart      what the net predicts of other inputs, which is left out
+    why_prepared   why it takes no raw samples, where it is of a trained model that does; "" otherwise
     unchecked  why it was not compared with the net, "" where it was
     """
 
@@ -52,6 +59,8 @@ class Written:
     arrays: dict[str, np.ndarray]
     inputs: list[str]
     blobs: list[str]
+    apart: list[str] = field(default_factory=list)
+    why_prepared: str = ""
     unchecked: str = ""
 
     def npz(self) -> bytes:
@@ -72,7 +81,7 @@ def save_model(model: Model | Net, folder: str | Path, *, blobs: Sequence[str] =
 
     model    a `Model`, as `load_model` gives it, or a `Net`
     folder   a new or an empty one
-    blobs    the blobs that forward returns; by default the scores that predictions are made of
+    blobs    the blobs that forward returns; by default all that the net predicts from the inputs of the scores
 
     A net that takes no random inputs cannot be compared with what is written, which is warned of.
 
@@ -87,28 +96,48 @@ def save_model(model: Model | Net, folder: str | Path, *, blobs: Sequence[str] =
 
 
 def keep(written: Written, folder: Path) -> Path:
-    """Write the two files. Errors   DataError"""
+    """Write the two files: a folder beside the place, which takes it when both are whole.
+
+    An empty folder that is there already stays the same one, and gets them one after the other, net.py at last.
+
+    Errors   DataError where the folder cannot be written
+    """
+    files = {ARRAYS: written.npz(), FILE: written.source.encode()}
+    place = folder.resolve()
     with snapshot.writing(folder, "choose another place"):
-        folder.mkdir(parents=True, exist_ok=True)
-    snapshot.atomic_write(folder / ARRAYS, written.npz())
-    snapshot.atomic_write(folder / FILE, written.source.encode())
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+        beside.mkdir()
+    try:
+        for name, content in files.items():
+            snapshot.atomic_write(beside / name, content)
+        with snapshot.writing(folder, "choose another place"):
+            if place.exists():
+                for name in files:
+                    os.replace(beside / name, place / name)
+            else:
+                os.rename(beside, place)
+            snapshot.sync_folder(place.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 
 def write_model(model: Model | Net, blobs: Sequence[str] = ()) -> Written:
     """A net as text and arrays. Errors   those of `save_model`, but for the folder's"""
     net = model if isinstance(model, Net) else model.net
-    names = list(blobs) or [scores_blob(net.graph)[0]]
+    names, apart = (list(blobs), []) if blobs else _predicted(net)
     part = _part(net, names)
     reach = Reach()
     with in_eval(part.layers):
         reach.add(part.layers)
         _refuse(net, part, reach)
         use = use_of(model, part, names) if isinstance(model, Model) else Use()
+        use.apart = apart
         try:
             settle_defaults(reach, part.layers)
             writer = Writer(reach, net.dtype, net.seed)
-            text = NetText(part, reach, net.graph.shared, net.dtype)
+            text = NetText(part, reach, net.graph, net.dtype)
             source = _file(net, writer, text, use)
         except Unwritable as problem:
             raise ConfigError(f"the net cannot be written as Python: {problem}", hint=HINT) from None
@@ -117,11 +146,26 @@ def write_model(model: Model | Net, blobs: Sequence[str] = ()) -> Written:
     if unchecked:
         told = f"what is written was not compared with the net, which takes no random inputs: {unchecked}"
         warnings.warn(f"{told}; {BOUNDS}", stacklevel=level_of_user())
-    return Written(source, arrays, part.input_names(), names, unchecked)
+    if isinstance(model, Model) and use.single:
+        demand_same_use(model, source, arrays, part.input_names(), use)
+    return Written(source, arrays, part.input_names(), names, apart, use.why, unchecked)
 
 
 BOUNDS = "low, high or draw of the Specs in a layer's examples say what it takes"
 HINT = "`layerforge predict` needs no such file; or name a blob before these layers with --blob"
+
+
+def _predicted(net: Net) -> tuple[list[str], list[str]]:
+    """The blobs that forward returns where nobody names others, and what the net predicts of other inputs.
+
+    All predictions, and the scores if they are none: those that are computed from the inputs that the scores are of.
+    """
+    scores = scores_blob(net.graph)[0]
+    found = list(predicted(net))
+    found = found if scores in found else [scores, *found]
+    inputs = set(_part(net, [scores]).inputs)
+    apart = [name for name in found if not set(_part(net, [name]).inputs) <= inputs]
+    return [name for name in found if name not in apart], apart
 
 
 def _part(net: Net, names: Sequence[str]) -> Part:
@@ -209,7 +253,7 @@ def _net_class(net: Net, text: NetText, use: Use, layers: list[str]) -> list[str
     lines += ['        """weights   arrays by name, or the path of their file; by default that beside this one"""']
     lines += ["        if weights is None or isinstance(weights, (str, Path)):"]
     lines += [f'            weights = dict(np.load(weights or HERE / "{ARRAYS}"))']
-    lines += [*use.held(), *layers, "", f"    def forward({inputs}):"]
+    lines += [*use.held(text), *layers, "", f"    def forward({inputs}):"]
     lines += [f'        """{_short(text.said(text.part.blobs))}{use.ready}."""', *text.forward()]
     if any(layer.carries for layer in text.part.layers):
         lines += ["", *_forget(text)]

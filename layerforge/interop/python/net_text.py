@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from ...arrays.spec import Spec
+from ...check.draws import with_batch
 from ...contract.layer import Layer
-from ...graph.graph import PhaseGraph, Step
+from ...graph.graph import Graph, PhaseGraph, Step
+from ...plan.planner import with_shapes
+from ...schema.errors import LayerForgeError
 from .knowledge import is_plain
 from .reach import Reach
 from .sources import Unwritable
-from .writing import WIDTH, filled, literal
+from .writing import TAKEN, WIDTH, filled, literal
 
 IN_FILE = 4  # numbers of an array that are written into the file, as those of channels; more are in weights.npz
 
@@ -77,10 +81,13 @@ class Names:
         self._taken = set(taken)
         self._known: dict[str, str] = {}
 
-    def __call__(self, name: str) -> str:
+    def __call__(self, name: str, wanted: str = "") -> str:
+        """The name of `name`, as near to it, or to `wanted`, as Python allows."""
         if name not in self._known:
-            plain = re.sub(r"\W", "_", name)
-            plain = f"_{plain}" if not plain[:1].isalpha() and not plain.startswith("_") else plain
+            plain = unicodedata.normalize("NFKC", wanted or name)  # as Python reads it
+            plain = "".join(c if f"_{c}".isidentifier() else "_" for c in plain)
+            plain = plain if plain.isidentifier() else f"_{plain}"
+            plain = f"_{plain.lstrip('_')}" if plain.startswith("__") else plain  # others mean something in a class
             plain += "_" if keyword.iskeyword(plain) or plain in self._taken else ""
             found, n = plain, 2
             while found in self._taken:
@@ -93,14 +100,15 @@ class Names:
 class NetText:
     """Writes the methods of Net that hold the net."""
 
-    def __init__(self, part: Part, reach: Reach, shared: Mapping[Any, Any], dtype: str) -> None:
+    def __init__(self, part: Part, reach: Reach, graph: Graph, dtype: str) -> None:
         self.part = part
         self.reach = reach
-        self.shared = shared
+        self.shared = graph.shared
+        self.shapes = _shapes(part, graph)
         self.dtype = dtype
         self.arrays: dict[str, np.ndarray] = {}  # that layers hold beside their parameters
         self.attribute = Names(["forward", "prepare", "scores", "predict", "forget", "blobs"])
-        self.variable = Names(["self", "np"])
+        self.variable = Names(["self", "ValueError", *TAKEN])
 
     def layers(self, class_of: Mapping[type, str]) -> list[str]:
         """The lines that make the layers."""
@@ -164,12 +172,16 @@ class NetText:
     def said(self, indices: Sequence[int]) -> str:
         """Blobs with their shapes, in words."""
         blobs = self.part.phase.blobs
-        return ", ".join(f"{in_words(blobs[i].name)} {shape_of(blobs[i].spec)}" for i in indices)
+        return ", ".join(f"{in_words(blobs[i].name)} {self.shape(i)}" for i in indices)
+
+    def shape(self, index: int) -> str:
+        """The shape of a blob."""
+        return _tuple(self.shapes[index])
 
 
-def in_words(name: str) -> str:
-    """A name for a docstring, which it must not end."""
-    return re.sub(r'[\\"\s{}]+', "_", name)
+def in_words(name: str, instead: str = "_") -> str:
+    """A name, or a text, for a docstring, which it must not end."""
+    return re.sub(r'[\\"\s{}]+', instead, name)
 
 
 def _broken(call: str) -> list[str]:
@@ -186,5 +198,39 @@ def shape_of(spec: Spec | None) -> str:
     """The shape of a blob of N samples."""
     if spec is None or not spec.shape:
         return "()"
-    parts = ["N", *map(str, spec.shape[1:])]
-    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+    return _tuple(["N", *map(str, spec.shape[1:])])
+
+
+def _tuple(lengths: Sequence[str]) -> str:
+    return f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
+
+
+SIZES = (2, 3, 5)  # numbers of samples that shapes are looked at with
+
+
+def _shapes(part: Part, graph: Graph) -> list[list[str]]:
+    """The lengths of all blobs, by how they follow the number of samples N; as declared where it must be that one."""
+    names = tuple(part.phase.blobs[i].name for i in part.blobs)
+    given = dict(graph.inputs)
+    try:
+        found = [with_shapes(part.phase, with_batch(given, n), names, None, False).specs for n in SIZES]
+    except LayerForgeError:
+        found = []
+    finally:
+        declared = with_shapes(part.phase, given, names, None, False).specs  # layers are set up as they were
+    if not found:
+        return [[str(length) for length in spec.shape] for spec in declared]
+    return [
+        [_length(seen) for seen in zip(*(spec.shape for spec in specs), strict=True)]
+        for specs in zip(*found, strict=True)
+    ]
+
+
+def _length(seen: Sequence[int]) -> str:
+    """A length that was `seen` with SIZES: 12, N, 4 N, 2 N + 1."""
+    per, rest = divmod(seen[1] - seen[0], SIZES[1] - SIZES[0])
+    plus = seen[0] - per * SIZES[0]
+    if rest or any(per * n + plus != length for n, length in zip(SIZES, seen, strict=True)):
+        return "..."
+    follows = "N" if per == 1 else f"{per} N"
+    return str(plus) if not per else f"{follows} {'-' if plus < 0 else '+'} {abs(plus)}" if plus else follows

@@ -6,7 +6,8 @@ import ast
 import builtins
 import inspect
 import keyword
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...contract.layer import Layer
@@ -18,7 +19,10 @@ from .reach import Reach, needed
 from .rendering import STEP, WIDTH, Renderer, formula_of, shortened
 from .sources import Unwritable, short_name
 
-TAKEN = frozenset(["np", "Net", "Layer", "Arrays", "HERE", "Path", "sys", "main", "net", "self"])
+TAKEN = frozenset([
+    *("np", "Net", "Layer", "Arrays", "HERE", "CLASSES", "Path", "sys", "net", "self"),
+    *("numbers", "encoded", "scaled", "cropped", "loaded", "main"),  # use_functions.py
+])  # fmt: skip
 RESERVED = TAKEN | frozenset(dir(builtins)) | frozenset(keyword.kwlist)
 
 
@@ -144,7 +148,7 @@ class Writer:
         body += ([""] if body and values else []) + values
         for name in _by_place(item.members):
             body += ([""] if body else []) + self._method(item, name)
-        return [*lines, *(body or [f"{STEP}pass"])]
+        return [*lines, *(without_slope(body) if "negative_slope" in getattr(item.cls, "fields", {}) else body or [f"{STEP}pass"])]
 
     def _value(self, item: Item, name: str) -> str:
         """A class attribute of a layer."""
@@ -152,6 +156,23 @@ class Writer:
         if not is_plain(value):
             raise Unwritable(f"{item.wanted}.{name} is of type {type(value).__name__}, which cannot be written down")
         return f"{STEP}{name} = {literal(value)}"
+
+
+SLOPELESS = [
+    (", leaky where negative_slope is not 0", ""),
+    ("otherwise negative_slope x", "otherwise 0"),
+    ("x above zero and a x below: max(x, a x) for slopes a from 0 to 1, min(x, a x) for larger ones.", "max(x, 0)."),
+]
+
+
+def without_slope(lines: Sequence[str]) -> list[str]:
+    """The class of a rectifier: where the slope is 0, and none of its code reads it, its words do not speak of it."""
+    text = "\n".join(lines)
+    if "self.negative_slope" in text or "negative_slope = " in text:
+        return list(lines)
+    for words, instead in SLOPELESS:
+        text = text.replace(words, instead)
+    return re.sub(r"\n +[^\n]*negative_slope[^\n]*\n", "", text).split("\n")
 
 
 def comments_above(editor: Editor, node: ast.stmt) -> list[str]:

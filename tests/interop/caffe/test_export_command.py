@@ -140,3 +140,31 @@ def test_what_is_no_net_of_caffe(here: Path, folder: Path, capsys: pytest.Captur
     assert main(["export", "caffe", "in", "--definition", "in", "-o", "a.caffemodel"]) == 3
     assert "holds no definition.prototxt" in capsys.readouterr().err
     assert not Path("a.caffemodel").exists()
+
+
+def test_what_only_an_import_can_be_told_is_hinted_at_as_that(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("train.prototxt").write_text(
+        'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "nowhere" batch_size: 2 } }\n'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }\n'
+    )
+    assert main(["export", "caffe", "in", "--definition", "train.prototxt", "-o", "a.caffemodel"]) == 2
+    error = capsys.readouterr().err
+    assert "import it first, with --input or --data-root: layerforge import caffe train.prototxt" in error
+    assert "= say it" not in error
+
+
+def test_other_classes_are_told_to_be_changed_in_the_definition(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from layerforge import Net
+
+    text = (folder / "net.yaml").read_text().replace("out_features: 5", "out_features: 3")
+    Path("three.yaml").write_text(text)
+    Net.from_yaml("three.yaml").save("three.h5")
+    three = ["export", "caffe", "three.yaml", "--weights", "three.h5", "-o", "three.caffemodel"]
+    assert main([*three, "--definition", "in"]) == 2
+    assert "change num_output in the copy's definition.prototxt" in capsys.readouterr().err
+    changed = (folder / "definition.prototxt").read_text().replace("num_output: 5", "num_output: 3")
+    (folder / "definition.prototxt").write_text(changed)
+    assert main([*three, "--definition", "in", "--phase", "test"]) == 0
+    assert blobs("three.caffemodel")["fc"][0].shape[0] == 3

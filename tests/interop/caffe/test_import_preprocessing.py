@@ -102,6 +102,13 @@ def test_arrays_go_on_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[
             np.testing.assert_allclose(file["values"], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_bytes_are_refused_where_no_scaling_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert imported(*deployed(tmp_path), "-o", tmp_path / "out") == 0
+    np.save(tmp_path / "x.npy", IMAGES)
+    assert predicted(tmp_path / "out", tmp_path / "x.npy") == 2
+    assert "input 'data' is given as uint8" in capsys.readouterr().err
+
+
 def test_images_in_python_are_refused_too_and_by_a_copy_of_the_model(tmp_path: Path) -> None:
     demand("PIL")
     from PIL import Image

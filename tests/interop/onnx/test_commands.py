@@ -109,6 +109,15 @@ net:
     [
         (("export", "onnx", "net.yaml", "-o", "m.txt"), 2, "does not end in .onnx"),
         (("export", "onnx", "net.yaml", "-o", "m.onnx", "--blob", "none"), 2, "none"),
+        (("export", "onnx", "net.yaml", "-o", ""), 2, "must be a name"),
+        (("export", "safetensors", "net.yaml", "-o", ""), 2, "must be a name"),
+        (("export", "caffe", "net.yaml", "-o", ""), 2, "must be a name"),
+        (("export", "python", "net.yaml", "-o", " "), 2, "must be a name"),
+        (("import", "onnx", "net.yaml", "-o", ""), 2, "must be a name"),
+        (("import", "caffe", "net.yaml", "-o", ""), 2, "must be a name"),
+        (("export", "onnx", "net.yaml", "-o", ".onnx"), 2, ".onnx is a suffix without a name"),
+        (("export", "caffe", "net.yaml", "-o", "m.prototxt"), 2, "-o m.caffemodel"),
+        (("export", "caffe", "net.yaml", "-o", "m.onnx"), 2, "-o m.caffemodel"),
         (("export", "onnx", "nothing", "-o", "m.onnx"), 3, "nothing"),
         (("export", "onnx", "net.yaml", "-o", "m.onnx", "--with-transform"), 2, "which a config does not hold"),
         (("import", "onnx", "none.onnx", "-o", "in"), 3, "there is no such file"),
@@ -139,6 +148,80 @@ def test_a_file_that_says_another_thing_differs(
     assert run("export", "onnx", "net.yaml", "-o", "m.onnx", "--check", "-q") == 1
     out = capsys.readouterr().out
     assert "2 of 2 differ, compared with ONNX Runtime" in out
+    assert "m.onnx is not written" in out
+    assert not Path("m.onnx").exists()
+    Path("m.onnx").write_text("of before")
+    assert run("export", "onnx", "net.yaml", "-o", "m.onnx", "--check", "-q", "--json") == 1
+    assert not json.loads(capsys.readouterr().out)["written"]
+    assert Path("m.onnx").read_text() == "of before"
+
+
+def test_a_check_that_cannot_be_had_leaves_no_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("child.py").write_text(f"import sys; print('no such op', file=sys.stderr); sys.exit({runtime_child.RUNTIME})")
+    monkeypatch.setattr(check, "PROGRAM", Path("child.py"))
+    assert run("export", "onnx", "net.yaml", "-o", "new/m.onnx", "--check", "-q") == 1
+    told = capsys.readouterr().err
+    assert "does not take new/m.onnx: no such op" in told
+    assert "new/m.onnx is not written" in told
+    assert not Path("new").exists()
+
+
+def test_folders_that_are_not_there_are_made() -> None:
+    assert run("export", "onnx", "net.yaml", "-o", "a/b/m.onnx", "-q") == 0
+    assert Path("a/b/m.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "kind", "made"),
+    [
+        ("{name: fc, type: Linear, out_features: 5}", "SoftmaxCrossEntropy", "logits", "probabilities"),
+        ("{name: fc, type: LogSoftmax}", "NLLLoss", "log_probabilities", "probabilities"),
+        ("{name: fc, type: Softmax}", "", "probabilities", "probabilities"),
+        ("{name: fc, type: Linear, out_features: 1}", "BCEWithLogitsLoss", "binary_logits", "binary_probabilities"),
+        ("{name: fc, type: Sigmoid}", "BCELoss", "binary_probabilities", "binary_probabilities"),
+        ("{name: fc, type: Linear, out_features: 2}", "MSELoss", "values", ""),
+    ],
+)
+def test_scores_are_told_and_become_probabilities(
+    last: str, loss: str, kind: str, made: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnx
+    import onnxruntime
+
+    label = "label: {shape: [4], dtype: int64}"
+    if kind.startswith("binary") or kind == "values":
+        width = {"binary_logits": 1, "values": 2}.get(kind, 5)
+        label = f"label: {{shape: [4, {width}]}}"
+    head = "name: s\ninputs: {x: {shape: [4, 3]}, %s}\nnet:\n"
+    config = head + "  - {name: h, type: Linear, bottom: x, out_features: 5}\n"
+    end = f"  - {{name: loss, type: {loss}, bottom: [fc, label]}}\n" if loss else ""
+    Path("net.yaml").write_text((config % label if loss else config.replace(", %s", "")) + f"  - {last}\n" + end)
+
+    def told() -> dict[str, str]:
+        return json.loads({one.key: one.value for one in onnx.load("m.onnx").metadata_props}["scores"])
+
+    assert run("export", "onnx", "net.yaml", "-o", "m.onnx", "--check", "-q") == 0
+    assert told() == {"output": "fc", "blob": "fc", "kind": kind}
+    plain = onnxruntime.InferenceSession("m.onnx")
+    words = ("export", "onnx", "net.yaml", "-o", "m.onnx", "--probabilities", "--check", "-q")
+    if not made:
+        capsys.readouterr()
+        assert run(*words) == 2
+        assert "'fc' gives values, no probabilities" in capsys.readouterr().err
+        return
+    assert run(*words) == 0
+    assert told() == {"output": "fc", "blob": "fc", "kind": made}
+    x = np.random.default_rng(2).normal(size=(3, 3)).astype(np.float32)
+    scores, found = (one.run(None, {"x": x})[0] for one in (plain, onnxruntime.InferenceSession("m.onnx")))
+    expected = {
+        "logits": lambda s: np.exp(s) / np.exp(s).sum(axis=1, keepdims=True),
+        "log_probabilities": np.exp,
+        "binary_logits": lambda s: 1 / (1 + np.exp(-s)),
+    }.get(kind, lambda s: s)(scores)
+    assert np.allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert run("export", "onnx", "net.yaml", "-o", "m.onnx", "--probabilities", "--blob", "h", "-q") == 2
 
 
 def test_onnx_runtime_that_refuses_or_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

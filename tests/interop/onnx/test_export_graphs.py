@@ -11,7 +11,8 @@ from support.tools import demand
 
 from layerforge import Net
 from layerforge.interop.onnx.graph import OnnxGraph
-from layerforge.interop.onnx.netgraph import graph_of_net, predicted
+from layerforge.interop.onnx.netgraph import graph_of_net
+from layerforge.interop.predicted import predicted
 from layerforge.schema.errors import ConfigError, flatten
 
 X = {"x": {"shape": [4, 6]}}

@@ -128,7 +128,9 @@ def test_a_length_that_is_given_stays_open_where_it_can() -> None:
     ]
     weights = {"zero": whole(0), "two": whole(2), "axis": whole(0), "parts": whole(2, 3)}
     proto = model(heads, {"x": ["N", "T", 6]}, ["y"], weights)
-    assert "lengths that are not known: T" in refused(proto)
+    told = refused(proto)
+    assert "lengths that are not known: T" in told
+    assert "say its shape, such as --input " in told
     made = compare(proto, {"x": drawn([3, 4, 6])}, {"x": drawn([2, 9, 6])}, inputs={"x": [2, 4, 6]})
     assert made.config["inputs"]["x"]["shape"] == [2, 4, 6]
     # The same where the length becomes a weight's: only the batch stays open.

@@ -14,7 +14,8 @@ from support.tools import demand
 from layerforge import Net, Solver
 from layerforge.interop.onnx import learning
 from layerforge.interop.onnx.model import of_graph
-from layerforge.interop.onnx.netgraph import graph_of_net, known_types, predicted
+from layerforge.interop.onnx.netgraph import graph_of_net, known_types
+from layerforge.interop.predicted import predicted
 from layerforge.plan.planner import needed
 from layerforge.schema.errors import ConfigError
 from layerforge.schema.registry import LAYERS

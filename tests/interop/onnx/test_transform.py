@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,137 @@ def test_a_config_holds_no_transform(capsys: pytest.CaptureFixture[str]) -> None
     )
     assert main(["export", "onnx", "net.yaml", "-o", "m.onnx", "--with-transform"]) == 2
     assert "which a config does not hold" in capsys.readouterr().err
+
+
+TWO_TARGETS = """data:
+  train: {type: CSV, path: t.csv, target: {column: [time, price], standardize: true}, standardize: true,
+          missing: {strategy: median, indicator: true}, batch_size: 8}
+net:
+  - {name: fc,   type: Linear, bottom: x, out_features: 2}
+  - {name: loss, type: MSELoss, bottom: [fc, target]}
+"""
+
+
+def table_of_times() -> None:
+    rng = np.random.default_rng(11)
+    rows = [f"{a:.3f},{'' if i % 5 == 0 else f'{b:.3f}'},{1.7e9 + 10 * a:.3f},{20 + 3 * a - b:.3f}"
+            for i, (a, b) in enumerate(rng.normal(size=(40, 2)))]  # fmt: skip
+    Path("t.csv").write_text("\n".join(["a,b,time,price", *rows]) + "\n")
+
+
+def test_targets_of_a_table_are_taken_in_their_own_units() -> None:
+    """With their own mean and std, not with those of the features."""
+    table_of_times()
+    model = trained(HEAD + TWO_TARGETS)
+    told = exported("--blob", "loss")["preprocessing"]["target"]
+    assert (told["columns"], told["dtype"], told["shape"]) == (["time", "price"], "float64", ["N", 2])
+    x, target = np.array([[0.5, -0.2], [-1.0, np.nan]]), np.array([[1.7e9 + 4, 21.0], [1.7e9 - 9, 17.5]])
+    columns = model._trained.reader.columns
+    mean, std = (np.array([getattr(c, word) for c in columns.targets]) for word in ("mean", "std"))
+    values = model.predict({"a": [0.5, -1.0], "b": [-0.2, None]})
+    assert runtime(x=x, target=target) == pytest.approx(np.square((values - target) / std).mean(), rel=1e-5)
+    assert mean[0] > 1.6e9
+
+
+def test_large_values_keep_their_differences(capsys: pytest.CaptureFixture[str]) -> None:
+    """In float32 all times of some minutes are one number; --check looks at them in units of their spread."""
+    table_of_times()
+    model = trained(HEAD + TWO_TARGETS)
+    exported()
+    x, frame = np.array([[0.5, -0.2], [-1.0, 0.7]]), {"a": [0.5, -1.0], "b": [-0.2, 0.7]}
+    found, expected = runtime(x=x), model.predict(frame)
+    assert found.dtype == np.float64
+    assert np.abs(found - expected).max() < 1e-4
+    assert abs(found[0, 0] - found[1, 0]) > 0.01
+    made = save_trained(model._trained, "m.onnx", outputs=["fc"])
+    cases = raw_cases(model._trained, made, ["fc"])
+    columns = model._trained.reader.columns
+    wrong = [replace(case, made={"fc": case.made["fc"] + 0.01 * columns.targets[0].std}) for case in cases]
+    assert against_runtime("m.onnx", cases).equal
+    assert not against_runtime("m.onnx", wrong).equal
+
+
+def test_labels_are_taken_as_the_net_takes_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for word in ("cats", "dogs"):
+        (tmp_path / "pets" / word).mkdir(parents=True)
+        for number in range(3):
+            pillow().fromarray(rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)).save(f"pets/{word}/{number}.png")
+    data = "data: {train: {type: ImageFolder, path: pets, size: 8, batch_size: 2}, transform: {mean: channel}}\n"
+    trained(HEAD + data + CLASSIFIER % "image")
+    told = exported("--blob", "loss")["preprocessing"]["label"]
+    assert told == {"takes": "labels or targets as the net takes them", "dtype": "int64", "shape": ["N"]}
+
+
+@pytest.mark.parametrize("scaled", ["false", "true"])
+def test_labels_and_weights_of_a_table(scaled: str) -> None:
+    Path("t.csv").write_text("\n".join(["a,b,w,y", *(f"{i},{i * i},{1 + i % 3},{i % 2}" for i in range(24))]) + "\n")
+    data = f"""data:
+  train: {{type: CSV, path: t.csv, label: y, weight: w, standardize: {scaled}, batch_size: 8}}
+net:
+  - {{name: fc,   type: Linear, bottom: x, out_features: 2}}
+  - {{name: loss, type: SoftmaxCrossEntropy, bottom: [fc, label, weight]}}
+"""
+    trained(HEAD + data)
+    told = exported("--blob", "loss", "--blob", "fc")["preprocessing"]
+    assert [told[name]["dtype"] for name in ("label", "weight")] == ["int64", "float32"]
+
+
+def test_a_blob_that_is_named_twice_is_given_once() -> None:
+    table_of_times()
+    model = trained(HEAD + TWO_TARGETS)
+    exported("--blob", "fc", "--blob", "fc")
+    found = runtime(x=np.array([[0.5, -0.2]]))
+    assert np.allclose(found, model.predict({"a": [0.5], "b": [-0.2]}), rtol=1e-12, atol=1e-4)
+    import onnx
+
+    assert [output.name for output in onnx.load("m.onnx").graph.output] == ["fc"]
+
+
+@pytest.mark.parametrize("caffe", [True, False])
+def test_where_no_preprocessing_is_known_there_is_none_to_put_in_front(
+    caffe: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("net.yaml").write_text(
+        "name: small\ninputs: {x: {shape: [4, 3]}}\nnet: [{name: fc, type: Linear, bottom: x, out_features: 2}]\n"
+    )
+    assert main(["export", "onnx", "net.yaml", "-o", "m.onnx", "-q"]) == 0
+    words = ["import", "onnx", "m.onnx"]
+    if caffe:
+        Path("net.prototxt").write_text("""name: "small"
+input: "data" input_shape { dim: 1 dim: 3 dim: 6 dim: 7 }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 4 } }
+""")
+        from layerforge.interop import caffe as package
+
+        package.save_model(package.load_model("net.prototxt").net(), "w.prototxt", "w.caffemodel")
+        words = ["import", "caffe", "net.prototxt", "w.caffemodel"]
+    assert main([*words, "-o", "in", "-q"]) == 0
+    capsys.readouterr()
+    assert main(["export", "onnx", "in", "-o", "whole.onnx", "--with-transform"]) == 2
+    told = capsys.readouterr().err
+    assert "does not say how samples were prepared" in told
+    assert "export without --with-transform" in told
+    assert ("--mean-file" in told) == caffe
+    assert not Path("whole.onnx").exists()
+    assert main(["export", "onnx", "in", "-o", "plain.onnx", "--check", "-q"]) == 0
+
+
+def test_targets_of_a_list_of_images_have_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(12)
+    for number in range(4):
+        pillow().fromarray(rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)).save(f"{number}.png")
+    lines = [f"{number}.png,{number},{3 - number}" for number in range(4)]
+    Path("list.csv").write_text("\n".join(["path,left,top", *lines]) + "\n")
+    data = """data: {train: {type: ImageList, path: list.csv, size: 8, target: [left, top], batch_size: 2}}
+net:
+  - {name: flat, type: Flatten, bottom: image}
+  - {name: fc,   type: Linear, out_features: 2}
+  - {name: loss, type: MSELoss, bottom: [fc, target]}
+"""
+    model = trained(HEAD + data)
+    assert exported()["targets"] == ["left", "top"]
+    assert model.targets == ("left", "top")
+    capsys.readouterr()
+    assert main(["predict", "runs/small/latest", "1.png"]) == 0
+    assert "left" in capsys.readouterr().out

@@ -310,3 +310,12 @@ def test_names_that_python_has_not_become_others() -> None:
     given = {name: rng.normal(size=(4, 3)).astype("float32") for name in inputs}
     theirs = loaded(written).forward(*(given[name] for name in written.inputs))
     np.testing.assert_array_equal(theirs, ours(net, ['out"""'], given)[0])
+
+
+def test_a_rectifier_speaks_of_its_slope_where_it_has_one() -> None:
+    inputs = {"x": {"name": "x", "type": "Input", "shape": [2, 3], "top": "x"}}
+    for slope, speaks in ((0.0, False), (0.1, True), (1.0, True), (2.0, True)):
+        net = Net.from_config({"net": [inputs["x"], {"name": "act", "type": "ReLU", "negative_slope": slope}]})
+        source = write_model(net).source
+        assert ("slope" in source) is speaks, source
+        assert ("otherwise 0" in source) is not speaks

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from support.written_nets import loaded
 
-from layerforge import ConfigError, load_model, train
+from layerforge import ConfigError, load_model, snapshot, train
 from layerforge.cli import main
 from layerforge.interop.python import save_model, write_model
 from layerforge.training.console import Console
@@ -138,3 +138,56 @@ def test_a_folder_that_cannot_be_made_is_told_of(images: tuple[str, np.ndarray],
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is no folder"):
         save_model(load_model(images[0]), tmp_path / "file")
+
+
+def test_the_folder_is_there_whole_or_not_at_all(
+    images: tuple[str, np.ndarray], tmp_path: Path, monkeypatch: Any
+) -> None:
+    model = load_model(images[0])
+    seen: list[bool] = []
+    right = snapshot.atomic_write
+
+    def watched(path: Path, content: bytes) -> None:
+        seen.append((tmp_path / "new").exists())
+        right(path, content)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(snapshot, "atomic_write", watched)
+    assert save_model(model, tmp_path / "new") == tmp_path / "new"
+    assert seen == [False, False] and sorted(p.name for p in (tmp_path / "new").iterdir()) == ["net.py", "weights.npz"]
+    with pytest.raises(KeyboardInterrupt):
+        save_model(model, tmp_path / "other")
+    assert [p.name for p in tmp_path.iterdir()] == ["new"]
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    save_model(model, ".")
+    assert sorted(p.name for p in Path.cwd().iterdir()) == ["net.py", "weights.npz"]
+
+
+def test_the_program_says_what_is_wrong_in_a_line(images: tuple[str, np.ndarray], tmp_path: Path) -> None:
+    run, x = images
+    save_model(load_model(run), tmp_path / "small")
+    np.savez(tmp_path / "named.npz", image=x[:3])
+    np.savez(tmp_path / "other.npz", picture=x[:3])
+    np.save(tmp_path / "object.npy", np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "floats.npy", x / 255)
+    np.save(tmp_path / "nan.npy", np.full(x.shape, np.nan))
+    (tmp_path / "text.npy").write_text("not an array")
+    wrong = {
+        "other.npz": "no array image, but picture",
+        "object.npy": "cannot be read",
+        "text.npy": "cannot be read",
+        "none.npy": "cannot be read",
+        "floats.npy": "training saw uint8",
+        "nan.npy": "sample 0 is not finite",
+    }
+    for arguments, code, said in [
+        (["-h"], 0, "usage"),
+        (["named.npz"], 0, ""),
+        *(([k], 1, v) for k, v in wrong.items()),
+    ]:
+        command = [sys.executable, str(tmp_path / "small" / "net.py"), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == code and said in done.stdout + done.stderr, done
+        assert "Traceback" not in done.stderr
