@@ -179,8 +179,11 @@ def refused(proto: Any) -> str:
 
 def test_initial_states_of_another_shape_are_refused() -> None:
     weights = {**ROWS, "h": np.zeros((1, 9, 5), np.float32)}
-    proto = graph([node("LSTM", "x w r b - h", "y", hidden_size=5)], weights, (4, 2, 5))
+    proto = graph([node("LSTM", "x w r b - h", "y", hidden_size=5)], weights, (4, 2, 5), "pytorch")
     assert "an initial state has shape (1, 9, 5), expected (1, 2, 5)" in refused(proto)
+    weights = {**ROWS, "val_1": weights["h"]}  # which nobody learns
+    proto = graph([node("LSTM", "x w r b - val_1", "y", hidden_size=5)], weights, (4, 2, 5), "pytorch")
+    assert "an initial state has shape" in refused(proto)
 
 
 def test_a_weight_that_the_net_computes_names_the_remedy() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..conversions.recurrent_in import CELLS, STATES
 from ..graph import OWN, Node
+from ..values import Known
 from .linear import Linear, linear_of
 from .looking import Look, reshaped, shape_of, turned
 from .movements import places, source_of, transposed
@@ -30,7 +31,7 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
     inputs, made = [before.outputs[0], *node.inputs[1:]], [before]
     for i in range(STATES, min(len(inputs), STATES + CELLS[node.op].states)):
         known = look.known(inputs[i]) if inputs[i] else None
-        if known is not None and not any(one.any() for one in known.arrays):
+        if known is not None and _none(known, look.known(node.inputs[2]), [shape[1] for shape in shapes]):
             inputs[i] = ""
         elif inputs[i]:
             made.append(transposed(look, inputs[i], (1, 0, 2)))
@@ -47,6 +48,13 @@ def batch_first(look: Look, node: Node) -> list[Node] | None:
     if outputs[0]:
         made += _unfolded(look, own[0], outputs[0], [(n, t, passes, size) for t, passes, n, size in of_y or ()])
     return made
+
+
+def _none(state: Known, r: Known | None, samples: list[int]) -> bool:
+    """Whether an initial state is as good as none: zeros of the right shape that nobody learns."""
+    passes, size = (r.shape[0], r.shape[-1]) if r is not None and r.ndim else (0, 0)
+    fits = all(one.shape == (passes, n, size) for one, n in zip(state.arrays, samples, strict=False))
+    return fits and not state.learned and not any(one.any() for one in state.arrays)
 
 
 def _unfolded(look: Look, name: str, output: str, shapes: list[tuple[int, ...]]) -> list[Node]:
@@ -125,7 +133,7 @@ def _as_layer(look: Look, node: Node, first: UnrolledStep, inputs: Linear) -> li
     made = [transposed(look, inputs.x, (1, 0, 2))]
     arrays = {"W": inputs.weight[None], "R": along.weight[None], "B": np.concatenate([inputs.bias, along.bias])[None]}
     read = [made[0].outputs[0], *(look.learned(array, base, key) for key, array in arrays.items())]
-    if known is None or any(one.any() for one in known.arrays):
+    if known is None or known.learned or any(one.any() for one in known.arrays):
         if look.ndim(initial) != 3:
             return None
         made.append(transposed(look, initial, (1, 0, 2)))
