@@ -26,6 +26,7 @@ from ...contract.fillers import Filler
 from ...schema.errors import ConfigError
 from ...schema.locations import Place
 from ..emitting import Made, make, path_of
+from ..tables import entering
 from .fillers import filler_of
 from .message import Message
 from .paths import below
@@ -340,12 +341,4 @@ REFUSED: dict[str, str] = {}  # known types that are not imported, and why
 
 def converts(*types: str) -> Callable[[Conversion], Conversion]:
     """Enter a conversion into the table under Caffe's types."""
-
-    def enter(conversion: Conversion) -> Conversion:
-        for kind in types:
-            if kind in CONVERSIONS:
-                raise KeyError(f"there are two conversions for {kind}")
-            CONVERSIONS[kind] = conversion
-        return conversion
-
-    return enter
+    return entering(CONVERSIONS, types, "conversions for")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ from ...net import Net
 from ...schema.errors import ConfigError
 from ...schema.optional import require
 from ..comparison import INNER, OUTPUT, Comparison, Row, row
+from ..judge import Failed, run_judge
 from . import binary, text
 from .against import forward, outputs
 from .inputs import FEEDING
@@ -135,20 +134,13 @@ def _run(definition: bytes, weights: bytes, inputs: Mapping[str, np.ndarray]) ->
         files[1].write_bytes(weights)
         with files[2].open("wb") as file:
             np.savez(file, **given)
-        command = [sys.executable, "-P", str(PROGRAM), *map(str, files)]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise _refused(f"did not come to an end within {SECONDS} s") from None
-        if done.returncode < 0:
-            raise _refused(f"crashed (signal {-done.returncode})")
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][-400:]
-            if done.returncode == NO_OPENCV:
-                raise ConfigError(f"OpenCV {_version()} cannot be imported: {last}", hint=INSTALL)
-            raise _refused(f"does not take this net: {last}")
+            run_judge(PROGRAM, *files, seconds=SECONDS)
+        except Failed as failed:
+            last = failed.told[-400:]
+            if failed.code == NO_OPENCV:
+                raise ConfigError(f"OpenCV {_version()} cannot be imported: {last}", hint=INSTALL) from None
+            raise _refused(f"does not take this net: {last}" if failed.code else failed.told) from None
         with np.load(files[3], allow_pickle=False) as made:
             arrays = {key: made[key] for key in made.files}
     return [str(name) for name in arrays.pop("names")], arrays

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from ...net import Net
 from ...schema.errors import LayerForgeError
 from ...schema.optional import require
 from ..comparison import OUTPUT, Comparison, Row, row
+from ..judge import Failed, run_judge
 from .graph import ValueInfo
 from .model import Model
 from .netgraph import distinct
@@ -195,19 +194,13 @@ def _run(path: str | Path, cases: Mapping[str, Any]) -> dict[str, np.ndarray]:
         given, found = Path(folder, "in.npz"), Path(folder, "out.npz")
         with given.open("wb") as file:
             np.savez(file, **cases)
-        command = [sys.executable, "-P", str(PROGRAM), str(path), str(given), str(found)]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise Refused(f"ONNX Runtime did not come to an end within {SECONDS} s") from None
-        if done.returncode < 0:
-            raise Refused(f"ONNX Runtime crashed (signal {-done.returncode})")
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:600]
-            who = "onnx.checker" if done.returncode == CHECKER else f"ONNX Runtime {_version()}"
-            raise Refused(f"{who} does not take {path}: {last}")
+            run_judge(PROGRAM, path, given, found, seconds=SECONDS)
+        except Failed as failed:
+            if not failed.code:
+                raise Refused(f"ONNX Runtime {failed.told}") from None
+            who = "onnx.checker" if failed.code == CHECKER else f"ONNX Runtime {_version()}"
+            raise Refused(f"{who} does not take {path}: {failed.told[:600]}") from None
         with np.load(found, allow_pickle=False) as made:
             return {key: made[key] for key in made.files}
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...contract import call
 from ...schema.errors import ConfigError
+from ..tables import entering
 from .dtypes import NUMBERS
 from .graph import Node, OnnxGraph, free_name
 
@@ -259,12 +260,4 @@ REFUSED: dict[str, str] = {}  # types without a counterpart, and why
 
 def exports(*types: str) -> Callable[[Exporter], Exporter]:
     """Enter an export into the table, under types of layers."""
-
-    def enter(exporter: Exporter) -> Exporter:
-        for kind in types:
-            if kind in EXPORTS:
-                raise KeyError(f"there are two exports of {kind}")
-            EXPORTS[kind] = exporter
-        return exporter
-
-    return enter
+    return entering(EXPORTS, types, "exports of")

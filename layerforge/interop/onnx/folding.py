@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...schema.errors import ConfigError
+from ..tables import entering
 from .dtypes import NAMES
 from .graph import Node, OnnxGraph
 from .importing import Site
@@ -121,13 +122,7 @@ FOLDS: dict[str, Fold] = {}
 
 def folds(*ops: str) -> Callable[[Fold], Fold]:
     """Enter a fold into the table, under operators."""
-
-    def enter(fold: Fold) -> Fold:
-        for op in ops:
-            FOLDS[op] = fold
-        return fold
-
-    return enter
+    return entering(FOLDS, ops, "folds of")
 
 
 def fold(

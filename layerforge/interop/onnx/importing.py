@@ -21,6 +21,7 @@ import numpy as np
 from ...arrays.spec import Spec
 from ...schema.errors import ConfigError, LayerError
 from ..emitting import Made, make, path_of
+from ..tables import entering
 from .graph import Node
 from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, Value, called
 
@@ -386,12 +387,4 @@ REFUSED: dict[str, str] = {}  # known operators that are not imported, and why
 
 def imports(*ops: str) -> Callable[[Import], Import]:
     """Enter an import into the table, under operators."""
-
-    def enter(conversion: Import) -> Import:
-        for op in ops:
-            if op in IMPORTS:
-                raise KeyError(f"there are two imports of {op}")
-            IMPORTS[op] = conversion
-        return conversion
-
-    return enter
+    return entering(IMPORTS, ops, "imports of")

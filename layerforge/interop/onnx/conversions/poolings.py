@@ -55,29 +55,30 @@ def averages(w: Export, x: Value, windows: Windows, counted: bool) -> Value:
 @exports("AdaptiveAvgPool2d")
 def adaptive_avg_pool(w: Export, x: Value) -> Any:
     """GlobalAveragePool or AveragePool where all parts are as large; otherwise a matrix product along each axis."""
-    size, wanted = spatial(w, x), w.layer.output_size
-    if wanted == (1, 1):
-        return w.op("GlobalAveragePool", x)
-    kernel = whole(size, wanted)
-    if kernel:
-        return w.op("AveragePool", x, kernel_shape=kernel, strides=kernel)
-    return resampled(w, x)
+    return even(w, x, "AveragePool") or resampled(w, x)
 
 
 @exports("AdaptiveMaxPool2d")
 def adaptive_max_pool(w: Export, x: Value) -> Any:
     """GlobalMaxPool or MaxPool where all parts are as large; otherwise ReduceMax of each part of an axis."""
+    y = even(w, x, "MaxPool")
+    if y is not None:
+        return y
     size, wanted = spatial(w, x), w.layer.output_size
-    if wanted == (1, 1):
-        return w.op("GlobalMaxPool", x)
-    kernel = whole(size, wanted)
-    if kernel:
-        return w.op("MaxPool", x, kernel_shape=kernel, strides=kernel)
     for axis, (length, count) in enumerate(zip(size, wanted, strict=True), start=2):
         pieces = [w.op("Slice", x, [part.start], [part.stop], [axis]) for part in parts(length, count)]
         largest = [w.op("ReduceMax", piece, axes=[axis]) for piece in pieces]
         x = w.op("Concat", *largest, axis=axis)
     return x
+
+
+def even(w: Export, x: Value, op: str) -> Value | None:
+    """That pooling with windows side by side, where all parts are as large; None where they are not."""
+    size, wanted = spatial(w, x), w.layer.output_size
+    if wanted == (1, 1):
+        return w.op(f"Global{op}", x)
+    kernel = whole(size, wanted)
+    return w.op(op, x, kernel_shape=kernel, strides=kernel) if kernel else None
 
 
 def whole(size: tuple[int, ...], wanted: tuple[int, ...]) -> list[int] | None:
