@@ -147,6 +147,7 @@ def order_along(xp: Any, x: Any, dim: int, largest: bool = True) -> Any:
     return xp.flip(x.shape[dim] - 1 - backwards, dim)
 
 
+@fused
 def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     """x - log sum exp x along dim, written into `out` (which may be x) or a new array.
 
@@ -158,6 +159,7 @@ def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     return y
 
 
+@fused
 def softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     """exp x / sum exp x along dim, shifted by the maximum; written into `out` (which may be x) or a new array."""
     y = xp.subtract(x, x.max(axis=dim, keepdims=True), out=out)
@@ -169,6 +171,7 @@ def softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
 EXP_LIMIT = 87.0  # e**87 is within float32, and so is its inverse
 
 
+@fused
 def sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
     """1 / (1 + exp(-x)), written into `out` (which may be x) or a new array.
 
@@ -182,6 +185,7 @@ def sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
     return xp.divide(1, y, out=out)
 
 
+@fused
 def softplus(xp: Any, x: Any, out: Any = None) -> Any:
     """log(1 + exp x) = max(x, 0) + log(1 + exp(-|x|)), written into `out` (which may be x) or a new array.
 
