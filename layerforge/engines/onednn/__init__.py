@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .fork import refuse_after_fork as refuse_after_fork
 
 
@@ -16,6 +18,11 @@ def missing() -> str | None:
     from . import library
 
     return library.missing()
+
+
+def computes_on(xp: Any) -> bool:
+    """Whether the arrays are on the host."""
+    return xp is np
 
 
 def describe() -> str:
