@@ -27,7 +27,7 @@ FLOOR = 8 * float(np.finfo("float32").eps)  # what is left of values that cancel
 def obstacle(kind: str, backend: Backend) -> str | None:
     """Why an engine computes no layer on a backend here; None where it can."""
     engine = registry.engine(kind)
-    if not engine.computes_on(backend.xp):
+    if engine.on_device() != (backend.xp is not np):
         return f"the backend is {backend.name}"
     why: str | None = engine.missing()
     return why
@@ -49,12 +49,11 @@ def engine_cases(cls: type[Layer], kind: str = FAST, backend: Backend = NUMPY) -
 
 def refused_examples(cls: type[Layer], kind: str, backend: Backend) -> Iterator[tuple[str, str]]:
     """(id, why) for every example of a layer that the engine leaves to the reference."""
-    theirs = stand_in_of(cls, kind)
+    theirs, why = stand_in_of(cls, kind), "it has no such layer"
     for i, example in enumerate(cls.examples):
-        probe = Probe(cls, example, dtype="float32", backend=backend)
-        why = "it has no such layer" if theirs is None else refusal(theirs, probe)
-        if why is not None:
-            yield f"{cls.type_name}-{i}", why
+        refused = why if theirs is None else refusal(theirs, Probe(cls, example, dtype="float32", backend=backend))
+        if refused is not None:
+            yield f"{cls.type_name}-{i}", refused
 
 
 def refusal(theirs: Any, probe: Probe) -> str | None:
