@@ -44,7 +44,7 @@ def engine_cases(cls: type[Layer], kind: str = FAST, backend: Backend = NUMPY) -
     theirs = None if obstacle(kind, backend) else stand_in_of(cls, kind)
     for i, example in enumerate(cls.examples if theirs is not None else ()):
         if refusal(theirs, Probe(cls, example, dtype="float32", backend=backend)) is None:
-            yield f"{kind}-{cls.type_name}-{i}", Case(theirs, example, backend)
+            yield f"{cls.type_name}-{i}-{kind}", Case(theirs, example, backend)
 
 
 def refused_examples(cls: type[Layer], kind: str, backend: Backend) -> Iterator[tuple[str, str]]:

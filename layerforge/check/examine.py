@@ -54,6 +54,8 @@ def examine(
         report += _of_reference(cls, effort, only, tick, where)
     for kind in where.engines:
         report += _of_engine(cls, only, kind, where, tick)
+    if not (where.reference or any(report.engines.values())):
+        report.layers = []
     return report
 
 

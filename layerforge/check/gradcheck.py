@@ -55,7 +55,7 @@ def gradcheck(
     samples     elements of each array that are judged alone, beside random directions; exhaustive: all of them
     dtype       of the backward under test
     inputs      arrays for a net's inputs instead of random numbers
-    backend     what computes: numpy, cupy, or in a clone strict, its stand-in for CuPy; by default what the configuration
+    backend     what computes: numpy, cupy, or in a clone strict, a stand-in for CuPy; by default what the configuration
                 says, and of a layer NumPy
     engine      who computes the layers of a net whose backward is under test, in place of what the configuration says;
                 engines compute in float32

@@ -1,7 +1,7 @@
 """What layers are checked on: a backend, and engines that compute on it.
 
-Beside the backends of nets there is `strict`, a stand-in for CuPy on the host, which refuses what CuPy refuses and counts
-what costs time on a device. It belongs to the tests, so that only a clone has it (tests/support/strict_cupy.py).
+Beside the backends of nets there is `strict`, a stand-in for CuPy on the host, which refuses what CuPy refuses and
+counts what costs time on a device. It belongs to the tests, so that only a clone has it (tests/support/strict_cupy.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ..arrays.backend import NAMES, NUMPY, Backend, get_backend
 from ..plan.plan import REFERENCE
 from ..schema import registry
 from ..schema.errors import BackendError, ConfigError
+from ..schema.synonyms import did_you_mean
 from .engines import obstacle
 
 STRICT, AUTO = "strict", "auto"
@@ -56,10 +57,10 @@ def ground(backend: str | Backend = NUMPY, engine: str = AUTO) -> Ground:
              (exit 5) where the backend or the engine cannot be had
     """
     if engine not in engines():
-        raise ConfigError(f"unknown engine '{engine}'", hint=f"one of {', '.join(engines())}")
-    named = engine not in (AUTO, REFERENCE)
-    name = backend if isinstance(backend, str) else backend.name
-    if named and registry.engine(engine).on_device() == (name == NUMPY.name):
+        hint = did_you_mean(engine, engines()) or f"one of {', '.join(engines())}"
+        raise ConfigError(f"unknown engine '{engine}'", hint=hint)
+    named, name = engine not in (AUTO, REFERENCE), getattr(backend, "name", backend)
+    if named and name in BACKENDS and registry.engine(engine).on_device() == (name == NUMPY.name):
         others = "cupy or strict" if name == NUMPY.name else NUMPY.name
         raise ConfigError(f"engine '{engine}' computes nothing on backend {name}", hint=f"--backend {others}")
     there = backend_of(backend)
@@ -78,6 +79,9 @@ def backend_of(name: str | Backend) -> Backend:
 
     Errors   ConfigError for a name that does not exist; BackendError (exit 5) where it cannot be had
     """
+    if isinstance(name, str) and name not in BACKENDS:
+        hint = did_you_mean(name, BACKENDS) or f"one of {', '.join(BACKENDS)}"
+        raise ConfigError(f"unknown backend '{name}'", hint=hint)
     return stand_in() if name == STRICT else get_backend(name)
 
 
