@@ -42,7 +42,9 @@ def stand_in_of(cls: type[Layer], kind: str) -> Any:
 def engine_cases(cls: type[Layer], kind: str = FAST, backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:
     """(id, case) for every example of a layer that the engine does not refuse; none where it can compute nothing."""
     theirs = None if obstacle(kind, backend) else stand_in_of(cls, kind)
-    for i, example in enumerate(cls.examples if theirs is not None else ()):
+    if theirs is None:
+        return
+    for i, example in enumerate(cls.examples):
         if refusal(theirs, Probe(cls, example, dtype="float32", backend=backend)) is None:
             yield f"{cls.type_name}-{i}-{kind}", Case(theirs, example, backend)
 

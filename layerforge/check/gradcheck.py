@@ -23,7 +23,7 @@ from .gradients import Effort, layer_gradients
 from .grounds import backend_of, title
 from .harness import SEED
 from .net_gradients import NetCheck, Progress
-from .report import Report
+from .report import Grounds, Report
 
 DTYPES = ("float32", "float64")
 SAMPLES_NET, SAMPLES_LAYER = 2, 4
@@ -76,8 +76,8 @@ def gradcheck(
     check = NetCheck(config, effort, source=source, inputs=inputs, backend=there, engine=engine)
     rows = check.run(layer, progress)
     names = [s.node.name for s in check.plan.steps] if layer is None else [layer]
-    grounds = {"backends": {title(check.net.backend): {}}, "engines": check.engines()}
-    return Report(rows=rows, layers=names, limits=effort.limits, **grounds)
+    backends: Grounds = {title(check.net.backend): {}}
+    return Report(rows=rows, layers=names, limits=effort.limits, backends=backends, engines=check.engines())
 
 
 def make_effort(
