@@ -29,6 +29,7 @@ FUSED: dict[str, Callable[..., Any]] = {}  # by name: the text
 
 class _Present(threading.local):
     as_text = False
+    used: set[str] | None = None
 
 
 _present = _Present()
@@ -52,7 +53,11 @@ def fused(function: Function) -> Function:
         if kernel is None:
             return function(first, *more, **options)
         result = kernel(xp, *more, **options) if xp is first else kernel(xp, first, *more, **options)
-        return function(first, *more, **options) if result is NotImplemented else result
+        if result is NotImplemented:
+            return function(first, *more, **options)
+        if _present.used is not None:
+            _present.used.add(name)
+        return result
 
     return cast(Function, computed)
 
@@ -61,6 +66,16 @@ def namespace_of(first: Any) -> Any:
     """The namespace of a device that can run kernels: the argument itself, or that of an array; None for all else."""
     xp = first if hasattr(first, "ndarray") else sys.modules.get(type(first).__module__)
     return xp if xp is not np and hasattr(xp, "ElementwiseKernel") else None
+
+
+@contextmanager
+def watched() -> Iterator[set[str]]:
+    """Collect the names of the functions that kernels compute in this thread, while it lasts."""
+    before, _present.used = _present.used, set()
+    try:
+        yield _present.used
+    finally:
+        _present.used = before
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ..contract.layer import Bad, Layer
 from ..schema.errors import LayerForgeError
 
 # Each of these adds its checks to the tables.
-from . import accuracy, backends, costs, engines, formulas, indices, memory, merging, phases, values
+from . import accuracy, backends, costs, engines, formulas, indices, kernels, memory, merging, phases, values
 from .case import CHECKS, DEVICE_CHECKS, ENGINE_CHECKS, Case, CheckFailed, demand
 from .engines import engine_cases
 
@@ -34,7 +34,7 @@ __all__ = [
     "run",
     "why_not",
 ]
-CHECK_MODULES = (values, formulas, memory, phases, merging, engines, accuracy, backends, costs, indices)
+CHECK_MODULES = (values, formulas, memory, phases, merging, engines, accuracy, backends, kernels, costs, indices)
 
 
 def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:

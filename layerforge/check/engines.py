@@ -29,8 +29,15 @@ def obstacle(kind: str, backend: Backend) -> str | None:
     engine = registry.engine(kind)
     if engine.on_device() != (backend.xp is not np):
         return f"the backend is {backend.name}"
+    if has_kernels(kind) and not hasattr(backend.xp, "ElementwiseKernel"):
+        return "the stand-in for CuPy finds no C++ compiler to make kernels with"
     why: str | None = engine.missing()
     return why
+
+
+def has_kernels(kind: str) -> bool:
+    """Whether an engine computes by kernels, which stand in for functions that layers call, and not by layers."""
+    return hasattr(registry.engine(kind), "kernels")
 
 
 def stand_in_of(cls: type[Layer], kind: str) -> Any:

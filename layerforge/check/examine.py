@@ -6,9 +6,11 @@ It is run on a Ground: on a backend, and where an engine computes the layer as w
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 
 import numpy as np
 
+from ..arrays.fused import as_text
 from ..contract.layer import Layer
 from ..schema.errors import LayerForgeError
 from . import contract
@@ -25,8 +27,8 @@ ON_NUMPY = "nothing is computed; on numpy it is checked"
 
 def checks_on(where: Ground) -> tuple[str, ...]:
     """The checks that there are on a Ground."""
-    chosen = dict.fromkeys(contract.ENGINE_CHECKS if where.engines else ())
-    if where.reference:
+    chosen = dict.fromkeys(contract.ENGINE_CHECKS if where.stand_ins else ())
+    if where.runs_layers:
         device = {} if where.backend.xp is np else contract.DEVICE_CHECKS
         chosen = dict.fromkeys((*contract.CHECKS, *device, *chosen, *WITHOUT_ARRAYS))
     return tuple(chosen)
@@ -46,13 +48,14 @@ def examine(
     """
     where = where or ground()
     metrics = [] if cls.is_differentiable() else [cls.type_name]
-    report = Report(layers=[cls.type_name], metrics=metrics if where.reference else [], limits=effort.limits)
+    report = Report(layers=[cls.type_name], metrics=metrics if where.runs_layers else [], limits=effort.limits)
     if not cls.examples:
         remedy = "add `examples = [Example(...)]`"
         report.warnings.append(f"{cls.type_name} has no examples, so nothing of it was run; {remedy}")
-    if where.reference:
-        report += _of_reference(cls, effort, only, tick, where)
-    for kind in where.engines:
+    if where.runs_layers:
+        with nullcontext() if where.kernels else as_text():
+            report += _of_reference(cls, effort, only, tick, where)
+    for kind in where.stand_ins:
         report += _of_engine(cls, only, kind, where, tick)
     if not (where.reference or any(report.engines.values())):
         report.layers = []
@@ -62,10 +65,20 @@ def examine(
 def _of_reference(
     cls: type[Layer], effort: Effort, only: Collection[str], tick: Callable[[str], None], where: Ground
 ) -> Report:
-    """The contract of the layer itself, on the backend."""
-    report, name = Report(limits=effort.limits), title(where.backend)
+    """The contract of the layer itself, on the backend.
+
+    Where an engine of kernels is asked for by name, of the examples that its kernels compute in.
+    """
+    report, name = Report(limits=effort.limits, backends={title(where.backend): {}}), cls.type_name
     for number, (example, case) in enumerate(contract.cases(cls, where.backend)):
-        report.backends.setdefault(name, {})[cls.type_name] = number + 1
+        if where.kernels:
+            why = contract.why_not("kernels_agree", case)
+            if why is None:
+                _count(report.engines.setdefault(where.kernels, {}), name)
+            elif not where.reference:
+                report.inapplicable.append(Inapplicable(example, f"engine {where.kernels}", why))
+                continue
+        _count(report.backends[title(where.backend)], name)
         if "gradients" in only and cls.is_differentiable():
             try:
                 report.rows += example_rows(cls, number, effort, where.backend)
@@ -75,16 +88,20 @@ def _of_reference(
             report += _on_case(example, check, case)
         tick(example)
     if where.backend.xp is not np:
-        left_out = [("bad_examples", f"{cls.type_name}-bad-{i}") for i in range(len(cls.bad_examples))]
-        left_out.append(("documentation", cls.type_name))
-        report.inapplicable += [Inapplicable(name, check, ON_NUMPY) for check, name in left_out if check in only]
+        left_out = [("bad_examples", f"{name}-bad-{i}") for i in range(len(cls.bad_examples))]
+        left_out.append(("documentation", name))
+        report.inapplicable += [Inapplicable(what, check, ON_NUMPY) for check, what in left_out if check in only]
         return report
     if "bad_examples" in only:
         for i, bad in enumerate(cls.bad_examples):
-            report += _one(f"{cls.type_name}-bad-{i}", "bad_examples", _sentence(contract.check_bad, cls, bad))
+            report += _one(f"{name}-bad-{i}", "bad_examples", _sentence(contract.check_bad, cls, bad))
     if "documentation" in only:
-        report += _one(cls.type_name, "documentation", _sentence(contract.check_documented, cls))
+        report += _one(name, "documentation", _sentence(contract.check_documented, cls))
     return report
+
+
+def _count(examples: dict[str, int], layer: str) -> None:
+    examples[layer] = examples.get(layer, 0) + 1
 
 
 def _of_engine(
@@ -97,8 +114,7 @@ def _of_engine(
     checks = [check for check in contract.ENGINE_CHECKS if check in only]
     report = Report(backends={} if where.reference else {title(where.backend): {}})
     for name, case in contract.engine_cases(cls, kind, where.backend) if checks else ():
-        computed = report.engines.setdefault(kind, {})
-        computed[cls.type_name] = computed.get(cls.type_name, 0) + 1
+        _count(report.engines.setdefault(kind, {}), cls.type_name)
         for check in checks:
             report += _on_case(name, check, case)
         tick(name)

@@ -17,7 +17,7 @@ from ..plan.plan import REFERENCE
 from ..schema import registry
 from ..schema.errors import BackendError, ConfigError
 from ..schema.synonyms import did_you_mean
-from .engines import obstacle
+from .engines import has_kernels, obstacle
 
 STRICT, AUTO = "strict", "auto"
 BACKENDS = (*NAMES, STRICT)
@@ -27,9 +27,10 @@ PACKAGE = "layerforge_stand_in"  # what the stand-in is imported as: its folder'
 
 @dataclass(frozen=True)
 class Ground:
-    """A backend, the engines whose layers are held against the reference's there, and the reference itself.
+    """A backend, and the engines that compute there.
 
-    reference   whether its own contract is run: not where an engine is asked for by name
+    reference   whether the contract of the layers' own code is run: where an engine is asked for by name, only of what
+                that engine's kernels compute in
     """
 
     backend: Backend = NUMPY
@@ -40,6 +41,21 @@ class Ground:
     def engine(self) -> str | None:
         """The engine that is asked for by name."""
         return None if self.reference else self.engines[0]
+
+    @property
+    def kernels(self) -> str | None:
+        """The engine whose kernels compute functions of the layers' own code; None where its text is run."""
+        return next((kind for kind in self.engines if has_kernels(kind)), None)
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        """The engines that have layers, which are held against the reference's."""
+        return tuple(kind for kind in self.engines if not has_kernels(kind))
+
+    @property
+    def runs_layers(self) -> bool:
+        """Whether the layers' own code is run at all."""
+        return self.reference or self.kernels is not None
 
     def __str__(self) -> str:
         return f"engine {self.engine}" if self.engine else f"backend {self.backend.name}"

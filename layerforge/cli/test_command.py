@@ -93,9 +93,10 @@ def run(args: argparse.Namespace) -> int:
     args.ground = ground(args.backend or "numpy", args.engine or "auto")
     if args.against:
         _refuse_beside_against(args)
-    args.dtype = args.dtype or ("float32" if args.ground.engine else "float64")
-    if args.ground.engine and args.dtype != "float32":
-        hint = "engines compute in float32"
+    in_float32 = args.ground.engine and not args.ground.kernels
+    args.dtype = args.dtype or ("float32" if in_float32 else "float64")
+    if in_float32 and args.dtype != "float32":
+        hint = "its layers compute in float32"
         raise ConfigError(f"--dtype {args.dtype} has no meaning with --engine {args.engine}", hint=hint)
     jobs = [job for target in args.targets or [None] for job in resolve(target, args, only)]
     with progress_bar(len(jobs)) as show:
@@ -129,7 +130,7 @@ def _refuse_without_engine(report: Any, engine: str) -> None:
 
 def _refuse_beside_against(args: argparse.Namespace) -> None:
     """ConfigError for options that say how gradients are checked against differences, or what computes in float32."""
-    if args.ground.engine:
+    if args.ground.engine and not args.ground.kernels:
         hint = "everything is compared in float64, which engines do not know"
         raise ConfigError(f"--engine {args.engine} has no meaning with --against {args.against}", hint=hint)
     given = {"--only": args.only, "--eps": args.eps, "--samples": args.samples, "--layer": args.layer}
@@ -228,7 +229,7 @@ def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ..
     for name in args.only or ():
         if name not in there:
             raise ConfigError(f"{cls.type_name}: there is no check '{name}' on {where}", hint=_remedy(name))
-    if where.engine:
+    if not where.runs_layers:
         _refuse_beside_engine(args)
     samples = SAMPLES_LAYER if args.samples is None else args.samples
     effort = make_effort(args.rtol, args.atol, args.eps, samples, args.exhaustive, args.seed, args.dtype)
@@ -238,7 +239,7 @@ def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ..
 
         def tick(name: str) -> None:
             done.append(name)
-            show(len(done), len(cls.examples) * (where.reference + len(where.engines)))
+            show(len(done), len(cls.examples) * (where.runs_layers + len(where.stand_ins)))
 
         return examine(cls, effort, only, tick, where)
 

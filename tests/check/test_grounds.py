@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from support.broken_layers import HEALTHY
 from support.strict_backend import STRICT
-from support.tools import demand_engine
+from support.tools import demand_compiler, demand_engine
 
 from layerforge import Net, gradcheck, register
 from layerforge.arrays.backend import NUMPY
+from layerforge.arrays.fused import DEVICE
 from layerforge.check import contract, examine, grounds
 from layerforge.check.gradients import Effort
 from layerforge.check.grounds import Ground, ground
@@ -81,6 +82,7 @@ def written(folder: Path, line: str) -> str:
 
 def found(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
     """The exit code of `layerforge test` and what it says for machines."""
+    capsys.readouterr()
     code = main(["test", *arguments, "--json"])
     return code, json.loads(capsys.readouterr().out)
 
@@ -158,7 +160,8 @@ def test_a_net_is_checked_on_the_stand_in(config: str, capsys: pytest.CaptureFix
             return super().backward(dy) * NUMPY.xp.ones(dy.shape, dy.dtype)
 
     code, report = found(capsys, config, "--backend", "strict")
-    assert (code, list(report["backends"]), report["engines"]) == (0, [grounds.title(STRICT)], {})
+    assert (code, report["backends"]) == (0, {grounds.title(STRICT): {}})
+    assert set(report["engines"]) <= {DEVICE}
     Path(config).write_text(json.dumps(NET).replace("ReLU", "OnTheHost"))
     assert main(["gradcheck", config]) == 0
     assert main(["test", config, "--backend", "strict"]) == 1
@@ -170,7 +173,7 @@ def test_a_net_is_checked_on_the_stand_in(config: str, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("cls", HEALTHY[:4], ids=lambda cls: cls.__name__)
 def test_the_command_runs_the_checks_that_the_tests_run(cls: type[Layer]) -> None:
-    report = examine.examine(cls, Effort(), where=Ground(STRICT))
+    report = examine.examine(cls, Effort(), where=ground(STRICT))
     applicable = [set(contract.applicable(case)) - {"gradients"} for _, case in contract.cases(cls, STRICT)]
     assert report.ok, report
     assert report.checks == sum(map(len, applicable))
@@ -266,13 +269,44 @@ def test_an_engine_of_devices_appears_by_itself(
     monkeypatch.setattr(registry, "engine", lambda kind: fake_engine(cls) if kind == "fake" else engine(kind))
     assert ground(NUMPY).engines == ground(NUMPY, "auto").engines
     assert "fake" not in ground(NUMPY).engines
-    assert ground(STRICT).engines == ("fake",)
+    assert set(ground(STRICT).engines) - {DEVICE} == {"fake"}
     code, report = found(capsys, "ReLU", "--backend", "strict", "--engine", "fake")
     assert (code, report["engines"]) == (0 if right else 1, {"fake": {"ReLU": len(ReLU.examples) - 1}})
     assert [each["layer"] for each in report["inapplicable"] if each["reason"] == "it is empty"] != []
     assert {f["check"] for f in report["failures"]} == (set() if right else {"agrees", "jvp"})
     with pytest.raises(ConfigError, match="engine 'fake' computes nothing on backend numpy"):
         ground(NUMPY, "fake")
+
+
+def test_a_wrong_kernel_of_a_device_fails(
+    config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demand_compiler()
+    arguments = ["Linear", "ReLU", "--backend", "strict", "--engine"]
+    code, report = found(capsys, *arguments, DEVICE, "--only", "kernels_agree")
+    assert (code, report["layers"]) == (0, ["Linear"])  # no kernel computes in a ReLU's text
+    assert report["checks"] == report["engines"][DEVICE]["Linear"] > 0
+    code, report = found(capsys, *arguments, "auto", "--only", "views")
+    assert (code, set(report["engines"][DEVICE]), report["layers"]) == (0, {"Linear"}, ["Linear", "ReLU"])
+    kernels = registry.engine(DEVICE).kernels()
+    right = kernels["sum_of"]
+    monkeypatch.setitem(kernels, "sum_of", lambda *given, **options: 1.01 * right(*given, **options))
+    for check in ("kernels_agree", "agrees_with_numpy", "gradients"):
+        assert main(["test", *arguments, DEVICE, "--only", check]) == 1
+        assert capsys.readouterr().out.splitlines()[-1].endswith("failed (Linear)")
+    assert main(["gradcheck", config, "--backend", "strict", "--engine", DEVICE]) == 1
+    code, report = found(capsys, *arguments, "reference", "--only", "agrees_with_numpy")
+    assert (code, report["engines"]) == (0, {})
+    assert main(["gradcheck", config, "--backend", "strict", "--engine", "reference"]) == 0
+
+
+def test_the_stand_in_without_a_compiler_has_no_kernels(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(STRICT.xp, "ElementwiseKernel", raising=False)
+    assert ground(STRICT).engines == ()
+    assert main(["test", "Linear", "--backend", "strict", "--engine", DEVICE]) == 5
+    assert "finds no C++ compiler" in capsys.readouterr().err
 
 
 # What is refused ------------------------------------------------------------------------------------------------------

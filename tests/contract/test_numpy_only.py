@@ -53,7 +53,12 @@ SEEN_BY = {
 }
 
 
-@pytest.mark.parametrize("check", DEVICE_CHECKS)
+def test_checks_of_devices_are_those_of_layers_and_that_of_kernels() -> None:
+    """What a kernel does wrong is no layer's mistake: tests/check/test_grounds.py has one."""
+    assert {*SEEN_BY, "kernels_agree"} == set(DEVICE_CHECKS)
+
+
+@pytest.mark.parametrize("check", SEEN_BY)
 def test_every_check_of_devices_sees_a_mistake(check: str) -> None:
     cls = MISTAKES[SEEN_BY[check]].cls
     assert any(contract.run(check, case) for _, case in contract.cases(cls, STRICT))

@@ -17,9 +17,19 @@ def missing() -> str | None:
     return None
 
 
+def on_device() -> bool:
+    """It computes on a device's arrays."""
+    return True
+
+
 def describe() -> str:
     """Which library was loaded."""
     return "CuPy's kernels"
+
+
+def layers() -> Mapping[str, Any]:
+    """None: kernels stand in for functions."""
+    return {}
 
 
 @functools.cache
