@@ -13,19 +13,19 @@ from support.kernel_calls import CALLS, calls_of
 from support.tools import demand_compiler
 
 from layerforge import Net
-from layerforge.arrays.fused import FUSED, as_text
+from layerforge.arrays.formula import FORMULAS, as_text
 from layerforge.engines import cuda
 from layerforge.schema import registry
 from layerforge.schema.errors import BackendError
 
-OTHERWISE = {"uniform"}  # compared bit by bit in tests/arrays/test_fused.py
+OTHERWISE = {"uniform"}  # compared bit by bit in tests/arrays/test_formula.py
 ROUNDINGS = {"float32": 3e-6, "float64": 1e-13}  # of each element, or of 1
 
 
 @pytest.fixture(autouse=True)
 def compiler() -> None:
     demand_compiler()
-    registry.LAYERS.names()  # imports them all, and what they mark as fused
+    registry.LAYERS.names()  # imports them all, and their formulas
 
 
 def on_device(value: Any) -> Any:
@@ -37,8 +37,8 @@ def on_host(result: Any) -> list[np.ndarray]:
 
 
 def run(name: str, args: Any, options: Any) -> tuple[list[np.ndarray], int]:
-    """The results of a fused function on the stand-in, as it is called in a layer, and its launches."""
-    text = FUSED[name]
+    """The results of a formula on the stand-in, as it is called in a layer, and its launches."""
+    text = FORMULAS[name]
     function = getattr(importlib.import_module(text.__module__), name)
     wants_namespace = text.__code__.co_varnames[0] == "xp"
     arrays = [on_device(a) for a in args]

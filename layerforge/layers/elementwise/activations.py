@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from ...arrays.erf import erf
+from ...arrays.formula import formula
 from ...arrays.functional import EXP_LIMIT, sigmoid, softplus
-from ...arrays.fused import fused
 from ...contract.layer import Bad
 from ...schema.params import param
 from .elementwise import elementwise, gated
@@ -44,13 +44,13 @@ def softened_slope(self: Any, dy: Any, x: Any) -> Any:
     return dy * self.xp.where(u > self.threshold, 1, sigmoid(self.xp, u))
 
 
-@fused
+@formula
 def silu(xp: Any, x: Any, beta: float, out: Any = None) -> Any:
     """x σ(beta x)."""
     return gated(xp, x, logistic(xp, beta * x), out=out)
 
 
-@fused
+@formula
 def silu_back(xp: Any, dy: Any, x: Any, beta: float) -> Any:
     """dy (σ + x σ' beta), with σ' = σ (1 - σ)."""
     u = near(xp, beta * x)
@@ -73,13 +73,13 @@ def gate_slope(xp: Any, x: Any, phi: Any, approximate: str) -> Any:
     return INV_SQRT_2PI * xp.exp(-0.5 * (x * x))
 
 
-@fused
+@formula
 def gelu(xp: Any, x: Any, approximate: str, out: Any = None) -> Any:
     """x Φ(x)."""
     return gated(xp, x, gate(xp, x, approximate), out=out)
 
 
-@fused
+@formula
 def gelu_back(xp: Any, dy: Any, x: Any, approximate: str) -> Any:
     """dy (Φ + x Φ')."""
     x = near(xp, x)
@@ -87,13 +87,13 @@ def gelu_back(xp: Any, dy: Any, x: Any, approximate: str) -> Any:
     return dy * (phi + x * gate_slope(xp, x, phi, approximate))
 
 
-@fused
+@formula
 def mish(xp: Any, x: Any, out: Any = None) -> Any:
     """x tanh(softplus x)."""
     return gated(xp, x, xp.tanh(softplus(xp, x)), out=out)
 
 
-@fused
+@formula
 def mish_back(xp: Any, dy: Any, x: Any) -> Any:
     """dy (t + x t'), with t = tanh(softplus x) and softplus' = σ."""
     x = near(xp, x)

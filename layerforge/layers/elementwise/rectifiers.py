@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...arrays.fused import fused
+from ...arrays.formula import formula
 from ...contract.layer import Bad
 from ...schema.errors import ConfigError
 from ...schema.params import param
@@ -28,7 +28,7 @@ def rectify(self: Any, x: Any, y: Any) -> None:
         self.xp.maximum(x, a * x if a else 0, out=y)
 
 
-@fused
+@formula
 def rectify_back(xp: Any, dy: Any, kept: Any, negative_slope: float) -> Any:
     """By y, which has the sign of x, or is zero for x < 0 when the slope is; of a slope below 0, by x."""
     dx = (kept > 0).astype(dy.dtype)  # a product of masks: choosing by `where` branches at each element and is slower

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ...arrays.formula import formula
 from ...arrays.functional import expect_role, filled, shape_mismatch, softmax, sum_of
-from ...arrays.fused import fused
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
@@ -117,7 +117,7 @@ def attend(xp: Any, q: Any, k: Any, v: Any, scale: float, seen: Any = None) -> t
     return weights @ v, weights
 
 
-@fused
+@formula
 def softmax_back(xp: Any, weights: Any, dweights: Any, scale: float) -> Any:
     """The gradient of s from that of the weights softmax(scale s), sums along the last axis."""
     return weights * (dweights - sum_of(dweights * weights, -1, keepdims=True)) * scale

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.formula import formula
 from ...arrays.functional import sigmoid
-from ...arrays.fused import fused
 from ...schema.registry import register
 from .recurrent import Recurrent
 from .recurrent_examples import BAD_EXAMPLES, EXAMPLES, from_initial_states
 
 
-@fused
+@formula
 def gru_step(xp: Any, u: Any, w: Any, h_before: Any) -> tuple[Any, ...]:
     """h, and what backward needs: r, z, g, w_g and h before."""
     u_r, u_z, u_g = xp.split(u, 3, axis=1)
@@ -21,7 +21,7 @@ def gru_step(xp: Any, u: Any, w: Any, h_before: Any) -> tuple[Any, ...]:
     return (1 - z) * g + z * h_before, r, z, g, w_g, h_before
 
 
-@fused
+@formula
 def gru_step_back(xp: Any, dh: Any, r: Any, z: Any, g: Any, w_g: Any, h_before: Any) -> tuple[Any, Any, Any]:
     """The gradients of u and w, the three parts side by side, and the direct one of h before."""
     du_g = dh * (1 - z) * (1 - g * g)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.formula import formula
 from ...arrays.functional import sigmoid
-from ...arrays.fused import fused
 from ...arrays.spec import Spec, index
 from ...contract.layer import Example
 from ...schema.registry import register
@@ -13,7 +13,7 @@ from .recurrent import Recurrent
 from .recurrent_examples import BAD_EXAMPLES, EXAMPLES, from_initial_states
 
 
-@fused
+@formula
 def lstm_step(xp: Any, a_x: Any, a_h: Any, c_before: Any) -> tuple[Any, ...]:
     """h and c, and what backward needs: i, f, g, o, c before and tanh c."""
     a_i, a_f, a_g, a_o = xp.split(a_x + a_h, 4, axis=1)
@@ -23,7 +23,7 @@ def lstm_step(xp: Any, a_x: Any, a_h: Any, c_before: Any) -> tuple[Any, ...]:
     return o * tanh_c, c, i, f, g, o, c_before, tanh_c
 
 
-@fused
+@formula
 def lstm_step_back(
     xp: Any, dh: Any, dc: Any, i: Any, f: Any, g: Any, o: Any, c_before: Any, tanh_c: Any
 ) -> tuple[Any, Any]:
