@@ -1,8 +1,8 @@
 """The engine of a device: kernels that do in one launch what a text in the layers and in `arrays` does in several.
 
 A kernel stands in for a function that is marked `@formula` (arrays/formula.py), under its name, and for nothing else:
-the layer files, their parameters and what they save are the same. Kernels are CuPy's ElementwiseKernel and ReductionKernel;
-their texts are in the language of the device, and are compiled by CuPy at their first use.
+the layer files, their parameters and what they save are the same. Kernels are CuPy's ElementwiseKernel and
+ReductionKernel; their texts are in the language of the device, and are compiled by CuPy at their first use.
 """
 
 from __future__ import annotations
