@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.uploading import uploads_to
 from ..config.document import Config
 from ..data.loader import Batch
 from ..schema.errors import ConfigError, DivergedError
@@ -101,7 +102,7 @@ def _run(parts: Parts, rates: list[float], smoothing: float) -> tuple[list[Tried
         group = next(groups)
         try:
             if len(group) > 1:
-                solver.begin_step([batch.blobs for batch in group])
+                solver.begin_step([batch.host for batch in group])
             for batch in group:
                 solver.accumulate(**batch.blobs)
             solver.update()
@@ -122,7 +123,8 @@ def _groups(parts: Parts) -> Iterator[list[Batch]]:
     feed = SameBatches(parts.train, section.overfit_batches) if section.overfit_batches else parts.train
     while True:
         parts.solver.epoch = epoch
-        yield from grouped(feed.epoch(epoch), section.accumulate_grad_batches)
+        with uploads_to(parts.net.xp) as uploads:
+            yield from grouped(feed.epoch(epoch, uploads=uploads), section.accumulate_grad_batches)
         epoch += 1
 
 
