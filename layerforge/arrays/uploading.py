@@ -88,7 +88,7 @@ class _Batch:
         self.arrived: Any = None
         self.begun = False
         self.ended = False
-        self.problem: Exception | None = None
+        self.problem: BaseException | None = None
 
 
 class _Locked:
@@ -201,16 +201,21 @@ class Uploads:
     # The thread ---------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        with self.device, self.computing:
-            while (batch := self._next()) is not None:
-                try:
-                    self._copy(batch)
-                except Exception as problem:
-                    if not self._is_want_of_memory(problem):  # without a batch ahead there may be enough
-                        batch.problem = problem
-                with self.changed:
-                    batch.ended = True
-                    self.changed.notify_all()
+        try:
+            with self.device, self.computing:
+                while (batch := self._next()) is not None:
+                    try:
+                        self._copy(batch)
+                    except BaseException as problem:
+                        if not _is_want_of_memory(problem):  # without a batch ahead there may be enough
+                            batch.problem = problem
+                    with self.changed:
+                        batch.ended = True
+                        self.changed.notify_all()
+        finally:  # nobody waits for a thread that is no more
+            with self.changed:
+                self.closed = True
+                self.changed.notify_all()
 
     def _next(self) -> _Batch | None:
         """The next to be copied; None at the end."""
@@ -227,11 +232,6 @@ class Uploads:
             assert batch is not None
             batch.begun = True
             return batch
-
-    @staticmethod
-    def _is_want_of_memory(problem: Exception) -> bool:
-        """Whether the device has none left (a MemoryError), or the host none that could be page-locked."""
-        return isinstance(problem, MemoryError) or getattr(problem, "status", None) == NO_MEMORY
 
     def _copy(self, batch: _Batch) -> None:
         """Rules 1 and 3, and the copies."""
@@ -277,6 +277,11 @@ def _parts(array: Any) -> list[np.ndarray]:
     if isinstance(array, CSR):
         return [array.data, array.indices, array.indptr] if array.xp is np else []
     return [array] if isinstance(array, np.ndarray) else []
+
+
+def _is_want_of_memory(problem: BaseException) -> bool:
+    """Whether the device has none left (a MemoryError), or the host none that could be page-locked."""
+    return isinstance(problem, MemoryError) or getattr(problem, "status", None) == NO_MEMORY
 
 
 def _order(array: np.ndarray) -> Any:

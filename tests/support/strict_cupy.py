@@ -367,7 +367,7 @@ class ndarray:
 
     def get(self, stream=None, order="C", out=None, blocking=True):
         counts["waits"] += 1
-        (stream or _streams.get_current_stream()).is_done()
+        (stream or _streams.get_current_stream())._is_done()
         if out is None:
             return _np.array(self._raw, order=order)
         if (out.shape, out.dtype) != (self.shape, self.dtype):

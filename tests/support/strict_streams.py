@@ -84,7 +84,7 @@ _current = _Current()
 
 
 class Stream:
-    """A stream. waited: by number of another stream, until when of it this one has waited."""
+    """A stream. _waited: by number of another stream, until when of it this one has waited."""
 
     null: Stream
     ptds: Stream
@@ -95,7 +95,7 @@ class Stream:
         self.ptr = 0 if null else 2 if ptds else 16 * next(_moments)
         self.is_non_blocking = non_blocking
         self.device_id = -1 if null or ptds else 0
-        self.waited: dict[int, int] = {}
+        self._waited: dict[int, int] = {}
         self._before: list[Stream] = []
 
     def __eq__(self, other: object) -> bool:
@@ -115,9 +115,9 @@ class Stream:
     def __exit__(self, *error: Any) -> None:
         self._before.pop().use()
 
-    def has_waited(self, stream: int, moment: int) -> bool:
+    def _has_waited(self, stream: int, moment: int) -> bool:
         """Whether what is begun on this stream now comes after what another did until then."""
-        known = max(self.waited.get(stream, 0), _seen_by_host.get(stream, 0))
+        known = max(self._waited.get(stream, 0), _seen_by_host.get(stream, 0))
         return stream == self.ptr or known >= moment
 
     def record(self, event: Event | None = None) -> Event:
@@ -128,8 +128,8 @@ class Stream:
     def wait_event(self, event: Event) -> None:
         with _lock:
             _raise_faults()
-            for stream, moment in event.behind().items():
-                self.waited[stream] = max(moment, self.waited.get(stream, 0))
+            for stream, moment in event._moments_behind().items():
+                self._waited[stream] = max(moment, self._waited.get(stream, 0))
 
     @property
     def done(self) -> bool:
@@ -137,12 +137,12 @@ class Stream:
 
     def synchronize(self) -> None:
         counts["waits"] += 1
-        self.is_done()
+        self._is_done()
 
-    def is_done(self) -> None:
+    def _is_done(self) -> None:
         """The host knows that all is done that this stream was given."""
         with _lock:
-            _see({**self.waited, self.ptr: next(_moments)})
+            _see({**self._waited, self.ptr: next(_moments)})
 
 
 Stream.null, Stream.ptds = Stream(null=True), Stream(ptds=True)
@@ -164,9 +164,9 @@ class Event:
         stream = stream or get_current_stream()
         with _lock:
             _raise_faults()
-            self._behind = {**stream.waited, stream.ptr: next(_moments)}
+            self._behind = {**stream._waited, stream.ptr: next(_moments)}
 
-    def behind(self) -> dict[int, int]:
+    def _moments_behind(self) -> dict[int, int]:
         """By stream, until when of it this event is behind."""
         if self._behind is None:
             raise StreamError("an event is waited for that nobody recorded: nothing waits")
@@ -180,7 +180,7 @@ class Event:
     def synchronize(self) -> None:
         counts["waits"] += 1
         with _lock:
-            _see(self.behind())
+            _see(self._moments_behind())
 
 
 class Device:
@@ -316,7 +316,7 @@ def write(array: Any, source: np.ndarray, stream: Stream | None) -> None:
         if tracked is None:
             tracked = _tracked[id(owner)] = _Tracked(home, moment, owner._memory)
             weakref.finalize(owner, _dropped, id(owner)).atexit = False
-        if not all(stream.has_waited(*use) for use in (*tracked.used.items(), *tracked.written.items())):
+        if not all(stream._has_waited(*use) for use in (*tracked.used.items(), *tracked.written.items())):
             raise StreamError("an array is written while another stream may still use it, or the memory it is made of")
         copy = _Copy(stream.ptr, block, source)
         _copies.append(copy)
@@ -334,7 +334,7 @@ def use(owner: Any) -> None:
         if tracked is None:
             return
         stream = get_current_stream()
-        if not all(stream.has_waited(*write) for write in tracked.written.items()):
+        if not all(stream._has_waited(*write) for write in tracked.written.items()):
             raise StreamError("an array is used before the stream waits for the copy that another one makes into it")
         tracked.used[stream.ptr] = next(_moments)
         if tracked.waiting is not None:
@@ -344,14 +344,14 @@ def use(owner: Any) -> None:
 def _dropped(key: int) -> None:
     with _lock:
         tracked = _tracked.pop(key)
-        if not all(tracked.home.has_waited(*each) for each in (*tracked.used.items(), *tracked.written.items())):
+        if not all(tracked.home._has_waited(*each) for each in (*tracked.used.items(), *tracked.written.items())):
             _faults.append("an array is dropped while another stream may still write or read its memory")
 
 
 def settled() -> None:
     """StreamError where something went wrong that nobody was told of yet."""
     with _lock:
-        Stream.null.is_done()
+        Stream.null._is_done()
         _raise_faults()
 
 
