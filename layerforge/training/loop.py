@@ -14,6 +14,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from ..arrays.awaited import awaiting
 from ..arrays.uploading import uploads_to
 from ..data.loader import Batch, Loader
 from ..run.counting import LossPart
@@ -242,13 +243,14 @@ class Trainer:
             measured.begin()
         losses: list[LossPart] = []
         try:
-            if len(group) > 1:
-                self.solver.begin_step([batch.host for batch in group])
-            for batch in group:
-                self.solver.accumulate(**batch.blobs)
-                losses += self.net.losses()
-            self.lr = self.solver.lr
-            self.solver.update(check=self.config.train.on_nonfinite != "ignore")
+            with awaiting(self.net.xp):
+                if len(group) > 1:
+                    self.solver.begin_step([batch.host for batch in group])
+                for batch in group:
+                    self.solver.accumulate(**batch.blobs)
+                    losses += self.net.losses()
+                self.lr = self.solver.lr
+                self.solver.update(check=self.config.train.on_nonfinite != "ignore")
         except DivergedError as error:
             self._refused(group, error)
             return None

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.awaited import awaiting
 from ..arrays.uploading import uploads_to
 from ..config.document import Config
 from ..data.loader import Batch
@@ -101,11 +102,12 @@ def _run(parts: Parts, rates: list[float], smoothing: float) -> tuple[list[Tried
         solver.base_lr = lr
         group = next(groups)
         try:
-            if len(group) > 1:
-                solver.begin_step([batch.host for batch in group])
-            for batch in group:
-                solver.accumulate(**batch.blobs)
-            solver.update()
+            with awaiting(parts.net.xp):
+                if len(group) > 1:
+                    solver.begin_step([batch.host for batch in group])
+                for batch in group:
+                    solver.accumulate(**batch.blobs)
+                solver.update()
         except DivergedError:
             return tried, f"loss or gradient were not finite in step {step}, at lr {lr:.3g}"
         loss = float(solver.loss or 0.0)

@@ -162,6 +162,46 @@ def test_a_step_uploads_each_input_once() -> None:
     assert cost["uploads"] - less["uploads"] == 2 * 2 * batches
 
 
+class Counting:
+    """A hook that notes what was counted until the end of each step."""
+
+    def __init__(self) -> None:
+        self.counts: list[dict[str, int]] = []
+
+    def on_step_end(self, run: Any) -> None:
+        self.counts.append(strict_cupy.counts.copy())
+
+
+def test_every_step_waits_once_and_costs_what_the_one_before_did() -> None:
+    counting = Counting()
+    data = {"train": {"type": "Digits", "split": "train[:120]", "batch_size": 6}}
+    train(
+        {**IMAGES, "data": data},
+        ["train.epochs=1", "train.log_every=99"],
+        backend=STRICT,
+        console=QUIET,
+        hooks=[counting],
+    )
+    steps = zip(counting.counts[2:-1], counting.counts[3:-1], strict=False)
+    costs = [{name: after[name] - before[name] for name in after} for before, after in steps]
+    assert len(costs) == 16
+    assert {cost["waits"] for cost in costs} == {1}
+    for what in ("launches", "views"):
+        assert len({cost[what] for cost in costs}) == 1
+    # The thread may be ahead of a step, or behind; it never makes more than the inputs.
+    for what in ("uploads", "allocations"):
+        assert max(cost[what] for cost in costs) - min(cost[what] for cost in costs) <= 2 * 2 * uploading.AHEAD
+
+
+def test_a_step_of_several_batches_waits_once_for_each() -> None:
+    counting = Counting()
+    options = ["train.accumulate_grad_batches=2", "train.log_every=99", "train.epochs=1", "solver.micro_batches=mean"]
+    data = {"train": IMAGES["data"]["train"]}
+    train({**IMAGES, "data": data}, options, backend=STRICT, console=QUIET, hooks=[counting])
+    first, second, third, *_ = (counts["waits"] for counts in counting.counts)
+    assert second - first == third - second == 2
+
+
 def test_a_run_goes_on_where_it_stopped() -> None:
     whole, _, _ = run(IMAGES)
     first, _, stopped = run(IMAGES, "train.max_steps=4")
