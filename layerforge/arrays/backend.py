@@ -42,8 +42,8 @@ class Backend:
         What is on its way already, an `Upload`, is waited for, by the device alone.
         """
         if isinstance(array, Upload):
-            parts = array.parts()
-            return self.from_host(self.csr(*parts, array.shape) if len(parts) > 1 else parts[0], dtype)
+            first, *rest = array.parts()
+            return self.from_host(self.csr(first, rest[0], rest[1], array.shape) if rest else first, dtype)
         if isinstance(array, CSR):
             moved = array if array.xp is self.xp else self.csr(array.data, array.indices, array.indptr, array.shape)
             return moved if dtype is None else moved.astype(dtype)
