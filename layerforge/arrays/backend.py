@@ -16,6 +16,7 @@ from ..schema import optional
 from ..schema.errors import BackendError, ConfigError, DataError
 from ..schema.synonyms import did_you_mean
 from .sparse import CSR, checked, flaw, in_order
+from .uploading import Upload
 
 NAMES = ("numpy", "cupy")
 
@@ -36,7 +37,13 @@ class Backend:
     sparse: str = "cupyx.scipy.sparse"
 
     def from_host(self, array: Any, dtype: Any = None) -> Array:
-        """An array of this backend with the values of a NumPy array (or list); a copy only where one is needed."""
+        """An array of this backend with the values of a NumPy array (or list); a copy only where one is needed.
+
+        What is on its way already, an `Upload`, is waited for, by the device alone.
+        """
+        if isinstance(array, Upload):
+            first, *rest = array.parts()
+            return self.from_host(self.csr(first, rest[0], rest[1], array.shape) if rest else first, dtype)
         if isinstance(array, CSR):
             moved = array if array.xp is self.xp else self.csr(array.data, array.indices, array.indptr, array.shape)
             return moved if dtype is None else moved.astype(dtype)
@@ -63,6 +70,8 @@ class Backend:
 
         Errors   ConfigError for anything else, and for arrays that do not fit together
         """
+        if isinstance(value, Upload) and isinstance(value.host, CSR):
+            value = self.from_host(value)
         if isinstance(value, CSR):
             if value.shape[1] != columns:
                 raise ConfigError(f"{what} has the shape {value.shape}, expected (N, {columns})")

@@ -26,13 +26,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     from ..inference.trained import open_trained
     from ..training.console import show_metric
-    from ..training.evaluation import score
+    from ..training.evaluation import score_all
     from .score_tables import lines
 
     overrides = [*args.assignments, *args.set]
     trained = open_trained(args.target, overrides, args.weights, args.allow_import)
     loader = trained.open_data(args.data)
-    scores = score(trained.net, loader.epoch(0), loader.class_names)
+    scores = score_all(trained.net, loader)
     for text in loader.feed.source.notes():
         note(text)
     if args.json:

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from ..arrays.philox import host_generator
 from ..arrays.spec import Spec
 from ..arrays.threads import cores
+from ..arrays.uploading import Upload, Uploads
 from ..config.data_section import SOFT, Feed, is_image
 from ..schema.errors import ConfigError
 from .augment import Augmenter
@@ -36,16 +37,22 @@ MOST_WORKERS = 16  # where the configuration does not say how many
 class Batch:
     """Some samples, ready for the net.
 
-    blobs    reals in the loader's dtype, indices in int64; read-only by convention
+    blobs    reals in the loader's dtype, indices in int64; read-only by convention. Where the batch is on its way to a
+             device, an `Upload` of each
     count    how many samples; less than batch_size in the last batch of an epoch
     index    position of its first sample in the epoch
     samples  which samples of the split these are (count,)
     """
 
-    blobs: dict[str, np.ndarray]
+    blobs: dict[str, Any]
     count: int
     index: int
     samples: np.ndarray
+
+    @property
+    def host(self) -> dict[str, Any]:
+        """The arrays on the host."""
+        return {name: blob.host if isinstance(blob, Upload) else blob for name, blob in self.blobs.items()}
 
 
 class Loader:
@@ -157,16 +164,17 @@ class Loader:
             self._mixer(blobs, epoch, samples, self.dtype)
         return blobs
 
-    def epoch(self, number: int = 0, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int = 0, start: int = 0, uploads: Uploads | None = None) -> Iterator[Batch]:
         """The batches of an epoch from batch `start` on (those before are not prepared).
+
+        uploads   takes them to a device, ahead of a net that is given them in this order (`uploads_to`)
 
         An exception of the thread is raised here. Leaving the loop early, or `close()`, ends the thread.
         """
         ready: queue.Queue[Any] = queue.Queue(AHEAD)
         stop = threading.Event()
-        thread = threading.Thread(
-            target=self._prepare, args=(number, start, ready, stop), daemon=True, name=f"layerforge-{self.feed.section}"
-        )
+        args = number, start, ready, stop, uploads
+        thread = threading.Thread(target=self._prepare, args=args, daemon=True, name=f"layerforge-{self.feed.section}")
         thread.start()
         try:
             while (item := ready.get()) is not None:
@@ -208,10 +216,12 @@ class Loader:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, epoch: int, start: int, ready: queue.Queue[Any], stop: threading.Event) -> None:
+    def _prepare(
+        self, epoch: int, start: int, ready: queue.Queue[Any], stop: threading.Event, uploads: Uploads | None
+    ) -> None:
         try:
             for batch in self._prepared(epoch, start, stop):
-                ready.put(batch)
+                ready.put(batch if uploads is None else replace(batch, blobs=uploads.begin(batch.blobs)))
             if not stop.is_set():
                 ready.put(None)
         except BaseException as problem:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
-from ..arrays.awaited import Awaited, awaiting
+from ..arrays.awaited import Awaited, awaiting, present
 from ..arrays.backend import Array
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
@@ -219,10 +219,10 @@ class Solver(Adjustable, Generic[Driven]):
                  refuses what a loss that is not finite sends down
         """
         with np.errstate(**NOT_SAID):
-            return self._accumulate(batch)
+            return self._accumulate(batch, present())
 
     def _accumulate(self, batch: Mapping[str, Any], awaited: Awaited | None = None) -> float:
-        """`awaited`: the step ends with this batch, and the squares of its gradients are fetched with its loss."""
+        """`awaited`: the step may end with this batch, and the squares of its gradients are fetched with its loss."""
         net, step = self.net, self._pending or self._begin()
         try:
             if step.samples:

@@ -54,7 +54,7 @@ def write_capsule(run: Path, net: Net, solver: Solver, batches: Sequence[Batch],
     """
     arrays: dict[str, np.ndarray] = {**net.arrays(), **carried.stored(net), **solver.arrays()}
     for k, batch in enumerate(batches):
-        for name, array in batch.blobs.items():
+        for name, array in batch.host.items():
             arrays |= _stored_as(f"batch/{k}/{snapshot.escape(name)}", array)
         arrays[f"samples/{k}"] = batch.samples
     places = {node.name: asdict(node.place) for node in net.graph.nodes if node.place is not None}

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arrays.uploading import uploads_to
 from ..contract.metric import Merging, Metric
+from ..data.loader import Loader
 from ..net import Net
 from ..plan.plan import Plan
 from ..run.counting import Count, Total
@@ -47,6 +49,12 @@ class Scores(NamedTuple):
 def evaluate(net: Net, batches: Iterable[Any]) -> dict[str, float]:
     """The numbers of `score`."""
     return score(net, batches).numbers
+
+
+def score_all(net: Net, loader: Loader) -> Scores:
+    """The `score` of all batches of a loader."""
+    with uploads_to(net.xp) as uploads:
+        return score(net, loader.epoch(0, uploads=uploads), loader.class_names)
 
 
 def score(net: Net, batches: Iterable[Any], classes: Sequence[str] = ()) -> Scores:

@@ -8,7 +8,7 @@ from .. import snapshot
 from ..data.opening import OpenData
 from ..net import Net
 from .console import Console, show_metric
-from .evaluation import score
+from .evaluation import score_all
 from .rundir import RunDir
 
 
@@ -28,7 +28,7 @@ def final_test(
         return {}, {}
     arrays, _ = snapshot.read_snapshot(file)
     net.load_arrays(arrays, str(file))
-    scores = score(net, data.test.epoch(0), data.test.class_names)
+    scores = score_all(net, data.test)
     words = "  ".join(f"test/{name} {show_metric(name, value)}" for name, value in scores.numbers.items())
     console.note(f"done: {folder.path}")
     console.result(f"{words}  ({file.name}, {data.test.samples} samples of {where})")

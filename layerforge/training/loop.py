@@ -14,6 +14,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from ..arrays.awaited import awaiting
+from ..arrays.uploading import uploads_to
 from ..data.loader import Batch, Loader
 from ..run.counting import LossPart
 from ..schema.errors import DivergedError
@@ -25,7 +27,7 @@ from .console import Console, show_metric
 from .divergence import RefusedStep, refused, warn
 from .ending import TrainResult, conclude, earlier_tables
 from .environment import write_down
-from .evaluation import score
+from .evaluation import score_all
 from .final_test import final_test
 from .hooks import Hooks, Running, imported
 from .layer_metrics import LayerMetrics
@@ -209,23 +211,27 @@ class Trainer:
         while not self._over:
             self.solver.epoch = position.epoch
             begin_epoch(self.net, position.batch)
-            batches = self.reading = self.feed.epoch(position.epoch, position.batch)
-            for group in grouped(batches, section.accumulate_grad_batches):
-                started = time.perf_counter()
-                losses = self._step(group)
-                if losses is not None:
-                    seconds = time.perf_counter() - started
-                    for window in (position.window, position.recent):
-                        window.add(losses, seconds)
-                position.batch += len(group)
-                self._after_step(asked)
-                if self._over:
-                    break
+            with uploads_to(self.net.xp) as uploads:
+                batches = self.reading = self.feed.epoch(position.epoch, position.batch, uploads)
+                for group in grouped(batches, section.accumulate_grad_batches):
+                    self._timed_step(group)
+                    position.batch += len(group)
+                    self._after_step(asked)
+                    if self._over:
+                        break
             position.epoch, position.batch = position.epoch + 1, 0
 
     @property
     def _over(self) -> bool:
         return self.solver.iteration >= self.total or bool(self.position.ending)
+
+    def _timed_step(self, group: list[Batch]) -> None:
+        started = time.perf_counter()
+        losses = self._step(group)
+        if losses is not None:
+            seconds = time.perf_counter() - started
+            for window in (self.position.window, self.position.recent):
+                window.add(losses, seconds)
 
     def _step(self, group: list[Batch]) -> list[LossPart] | None:
         """One step of the solver on one or more batches; their losses, or None where it did not update the weights.
@@ -237,13 +243,14 @@ class Trainer:
             measured.begin()
         losses: list[LossPart] = []
         try:
-            if len(group) > 1:
-                self.solver.begin_step([batch.blobs for batch in group])
-            for batch in group:
-                self.solver.accumulate(**batch.blobs)
-                losses += self.net.losses()
-            self.lr = self.solver.lr
-            self.solver.update(check=self.config.train.on_nonfinite != "ignore")
+            with awaiting(self.net.xp):
+                if len(group) > 1:
+                    self.solver.begin_step([batch.host for batch in group])
+                for batch in group:
+                    self.solver.accumulate(**batch.blobs)
+                    losses += self.net.losses()
+                self.lr = self.solver.lr
+                self.solver.update(check=self.config.train.on_nonfinite != "ignore")
         except DivergedError as error:
             self._refused(group, error)
             return None
@@ -297,7 +304,7 @@ class Trainer:
     def _evaluate(self, val: Loader) -> bool:
         """Score the val data; True when the monitored metric is the best so far."""
         with self.average.in_place() if self.average is not None else nullcontext():
-            scores = score(self.net, val.epoch(0), val.class_names)
+            scores = score_all(self.net, val)
         values = {f"val/{k}": v for k, v in scores.values.items()}
         self.tables = scores.named_tables("val")
         self.position.renew_loss()

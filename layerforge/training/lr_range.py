@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.awaited import awaiting
+from ..arrays.uploading import uploads_to
 from ..config.document import Config
 from ..data.loader import Batch
 from ..schema.errors import ConfigError, DivergedError
@@ -100,11 +102,12 @@ def _run(parts: Parts, rates: list[float], smoothing: float) -> tuple[list[Tried
         solver.base_lr = lr
         group = next(groups)
         try:
-            if len(group) > 1:
-                solver.begin_step([batch.blobs for batch in group])
-            for batch in group:
-                solver.accumulate(**batch.blobs)
-            solver.update()
+            with awaiting(parts.net.xp):
+                if len(group) > 1:
+                    solver.begin_step([batch.host for batch in group])
+                for batch in group:
+                    solver.accumulate(**batch.blobs)
+                solver.update()
         except DivergedError:
             return tried, f"loss or gradient were not finite in step {step}, at lr {lr:.3g}"
         loss = float(solver.loss or 0.0)
@@ -122,7 +125,8 @@ def _groups(parts: Parts) -> Iterator[list[Batch]]:
     feed = SameBatches(parts.train, section.overfit_batches) if section.overfit_batches else parts.train
     while True:
         parts.solver.epoch = epoch
-        yield from grouped(feed.epoch(epoch), section.accumulate_grad_batches)
+        with uploads_to(parts.net.xp) as uploads:
+            yield from grouped(feed.epoch(epoch, uploads=uploads), section.accumulate_grad_batches)
         epoch += 1
 
 

@@ -71,6 +71,8 @@ def describe(cupy):
     """The text of cupy_names.txt for an installed CuPy."""
     parts = {"cupy": cupy, "cupy.ndarray": cupy.ndarray, "cupy.linalg": cupy.linalg, "cupy.random": cupy.random}
     parts |= {"cupy.random.Generator": cupy.random.Generator, "cupy.lib.stride_tricks": cupy.lib.stride_tricks}
+    parts |= {f"cupy.cuda.{name}": getattr(cupy.cuda, name) for name in ("Stream", "Event", "Device")}
+    parts["cupy.cuda"] = cupy.cuda
     lines = [HEAD.format(version=cupy.__version__)]
     for path, owner in parts.items():
         names = [name for name in dir(owner) if not name.startswith("_") and name not in ("annotations", "np")]
@@ -567,6 +569,20 @@ def test_cuda_is_there():
         assert chosen.id == 0
     assert cp.__version__ == "14.2.0+strict"
     assert cp.get_default_memory_pool().used_bytes() == 0
+
+
+@pytest.mark.parametrize("name", ["Stream", "Event", "Device"])
+def test_streams_have_the_names_and_parameters_of_cupys(name):
+    table, own = cp._TABLE[f"cupy.cuda.{name}"], getattr(cp.cuda, name)
+    for member in (each for each in dir(own) if not each.startswith("_")):
+        known = table[member]
+        if known not in ("", "-"):
+            assert parameters(getattr(own, member), member) == known, member
+
+
+def test_functions_of_streams_have_the_parameters_of_cupys():
+    for name in ("alloc_pinned_memory", "get_current_stream"):
+        assert parameters(getattr(cp.cuda, name), name) == cp._TABLE["cupy.cuda"][name]
 
 
 def test_a_class_may_ask_for_its_own_operator():

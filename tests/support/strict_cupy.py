@@ -30,7 +30,8 @@ that are singular or not positive definite give NaN, and np.errstate means nothi
 Kernels that are written in CUDA C++ are compiled for the host and run (strict_kernels.py).
 
 What CuPy has is read from cupy_names.txt, which test_strict_cupy.py writes from a real CuPy; names that CuPy has but
-this module does not model say so. Not modelled: time, the order of work on streams, the rounding of GPU kernels.
+this module does not model say so. Streams, events and page-locked memory are in strict_streams.py, which refuses what
+depends on the order of work on two streams. Not modelled: time, the rounding of GPU kernels.
 """
 
 # Imports are underscored: whatever has a public name here is `xp.<name>` to the code under test.
@@ -46,10 +47,11 @@ import numpy as _np
 
 from . import strict_kernels as _kernels
 from . import strict_rules as _rules
+from . import strict_streams as _streams
 
 __version__ = "14.2.0+strict"
 
-counts = dict.fromkeys(("launches", "waits", "uploads", "views", "allocations"), 0)
+counts = _streams.counts
 
 
 @_contextlib.contextmanager
@@ -59,7 +61,7 @@ def counting():
     try:
         yield found
     finally:
-        found.update({name: count - before[name] for name, count in counts.items()})
+        found.update({name: count - before[name] for name, count in counts.copy().items()})
 
 
 def _read_table(text):
@@ -135,7 +137,7 @@ def _lift(result, seen, scalars=()):
     if isinstance(result, (list, tuple)):
         return (list if isinstance(result, list) else tuple)([_lift(item, seen) for item in result])
     if isinstance(result, (_np.ndarray, _np.generic, *scalars)):
-        same = next((array for array in seen if array._raw is result), None)
+        same = next((array for array in seen if array._memory is result), None)
         return _wrap(_np.asarray(result), seen) if same is None else same
     return result
 
@@ -145,10 +147,11 @@ def _wrap(raw, sources=()):
     if not raw.dtype.isnative or (raw.dtype.char not in "?bhilqBHILQefdFD" and raw.dtype.name != "bfloat16"):
         raise ValueError(f"Unsupported dtype {raw.dtype}")
     # Live allocations never overlap, so overlapping bounds mean the same allocation: no need to look at elements.
-    owner = next((source for source in sources if _np.may_share_memory(raw, source._raw)), None)
+    owner = next((source for source in sources if _np.may_share_memory(raw, source._memory)), None)
     counts["allocations" if owner is None else "views"] += 1
     array = object.__new__(ndarray)
-    array._raw, array.base = raw, owner if owner is None or owner.base is None else owner.base
+    array._memory, array.base = raw, owner if owner is None or owner.base is None else owner.base
+    array._born = _streams.born() if owner is None else None
     return array
 
 
@@ -322,7 +325,7 @@ class ndarray:
     waits for the device at every element, and a device array is no index of a list.
     """
 
-    __slots__ = ("__weakref__", "_raw", "base")
+    __slots__ = ("__weakref__", "_born", "_memory", "base")
     __array_priority__ = 100
     __hash__ = None
 
@@ -352,13 +355,21 @@ class ndarray:
         return NotImplemented if function is func else function(*args, **kwargs)
 
     @property
+    def _raw(self):
+        """The numbers, for whoever computes with them."""
+        if _streams.is_tracking():
+            _streams.use(self if self.base is None else self.base)
+        return self._memory
+
+    @property
     def flags(self):
         names = ("c_contiguous", "f_contiguous", "fnc", "forc")  # CuPy's have no `writeable`
-        values = {name: getattr(self._raw.flags, name) for name in names}
+        values = {name: getattr(self._memory.flags, name) for name in names}
         return _types.SimpleNamespace(**values, owndata=self.base is None)
 
     def get(self, stream=None, order="C", out=None, blocking=True):
         counts["waits"] += 1
+        (stream or _streams.get_current_stream())._is_done()
         if out is None:
             return _np.array(self._raw, order=order)
         if (out.shape, out.dtype) != (self.shape, self.dtype):
@@ -372,7 +383,7 @@ class ndarray:
         if (arr.shape, arr.dtype) != (self.shape, self.dtype) or not self.flags.forc:
             raise ValueError(f"{arr.shape} {arr.dtype} cannot be set to {self.shape} {self.dtype}, contiguous only")
         counts["uploads"] += 1
-        self._raw[...] = arr
+        _streams.write(self, arr, stream)
 
     def item(self):
         if self.size != 1:
@@ -438,8 +449,8 @@ _BINARY = {
 def _complete_ndarray():
     """Add attributes, conversions (which wait for the device), operators, and the methods in the table."""
     for name in ("shape", "dtype", "ndim", "size", "nbytes", "strides", "itemsize"):
-        setattr(ndarray, name, property(lambda self, name=name: getattr(self._raw, name)))
-    ndarray.__len__ = lambda self: len(self._raw)
+        setattr(ndarray, name, property(lambda self, name=name: getattr(self._memory, name)))
+    ndarray.__len__ = lambda self: len(self._memory)
     conversions = ("__bool__", "__int__", "__float__", "__complex__", "__repr__", "__str__", "__format__")
     for name in (*conversions, "tolist", "tobytes"):
         setattr(ndarray, name, lambda self, *args, name=name: getattr(self.get(), name)(*args))
@@ -515,30 +526,11 @@ def get_array_module(*args):
     return _sys.modules[__name__] if any(isinstance(item, ndarray) for item in args) else _np
 
 
-class _Idle:
-    """A device, stream or event on which all work is always done."""
-
-    id = ptr = 0
-    done, compute_capability, mem_info = True, "90", (2**33, 2**33)
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def synchronize(self):
-        counts["waits"] += 1
-
-    def use(self, *args):
-        return self
-
-    record = wait_event = __enter__ = use
-
-    def __exit__(self, *error):
-        return None
-
-
-_Idle.null = _Idle()
-cuda = _types.SimpleNamespace(Device=_Idle, Stream=_Idle, Event=_Idle, is_available=lambda: True)
-cuda.get_current_stream = lambda device_id=-1: _Idle.null
+cuda = _types.SimpleNamespace(
+    **{name: getattr(_streams, name) for name in ("Device", "Stream", "Event", "alloc_pinned_memory")},
+    get_current_stream=_streams.get_current_stream,
+    is_available=lambda: True,
+)
 cuda.runtime = _types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: 0)
 is_available = cuda.is_available
 

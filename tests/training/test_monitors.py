@@ -100,7 +100,7 @@ def test_a_metric_of_any_name_that_is_a_loss_falls(run: Run, monkeypatch: pytest
     run["net"][1]["name"] = "score"
     told = iter([1.0, 2.0, 3.0, 4.0])
     scores = (Scores(dict.fromkeys(("score", "loss"), value)) for value in told)
-    monkeypatch.setattr("layerforge.training.loop.score", lambda *_: next(scores))
+    monkeypatch.setattr("layerforge.training.loop.score_all", lambda *_: next(scores))
     run["train"] = {"epochs": 4, "early_stopping": {"monitor": "val/score", "patience": 2}}
     run["checkpoint"] = {"monitor": "val/score"}
     result = train(run)
@@ -109,7 +109,7 @@ def test_a_metric_of_any_name_that_is_a_loss_falls(run: Run, monkeypatch: pytest
 
 def test_the_plateau_lowers_lr_when_the_accuracy_stops_rising(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     told = iter([0.1, 0.2, 0.3, 0.3, 0.3])
-    monkeypatch.setattr("layerforge.training.loop.score", lambda *_: Scores({"accuracy": next(told), "loss": 1.0}))
+    monkeypatch.setattr("layerforge.training.loop.score_all", lambda *_: Scores({"accuracy": next(told), "loss": 1.0}))
     run["train"] = {"epochs": 5, "log_every": 3}
     result = train(watching(run, "solver.schedule", monitor="val/accuracy", factor=0.5))
     rows = Path(result.run, "metrics.csv").read_text().splitlines()

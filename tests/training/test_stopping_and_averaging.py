@@ -115,14 +115,14 @@ def test_when_it_stops(
     """With patience 2: after the second evaluation in a row that is no improvement by more than min_delta."""
     told = iter(values)
     names = ("loss", "accuracy")
-    monkeypatch.setattr("layerforge.training.loop.score", lambda *_: Scores(dict.fromkeys(names, next(told))))
+    monkeypatch.setattr("layerforge.training.loop.score_all", lambda *_: Scores(dict.fromkeys(names, next(told))))
     stopping = f"train.early_stopping={{patience: 2, mode: {mode}, min_delta: {min_delta}, monitor: val/loss}}"
     assert run("train.eval_every={steps: 1}", stopping, "train.max_steps=6").steps == steps
 
 
 def test_the_metric_is_that_of_the_best_checkpoint_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     told = iter([0.5, 0.4, 0.3, 0.2])
-    monkeypatch.setattr("layerforge.training.loop.score", lambda *_: Scores({"loss": 1.0, "accuracy": next(told)}))
+    monkeypatch.setattr("layerforge.training.loop.score_all", lambda *_: Scores({"loss": 1.0, "accuracy": next(told)}))
     result = run("train.eval_every={steps: 1}", "train.early_stopping={patience: 2}", "train.max_steps=4")
     assert result.steps == 3
     assert "val/accuracy" in result.reason
