@@ -86,28 +86,50 @@ def taken(site: Site) -> OnnxGraph:
 def repeat(walk: Walk, site: Site) -> None:
     """A Loop whose number of runs is known: its body as often, one after the other, in the place of the node."""
     count, body = repeated(site)
-    carried = [walk.values.get(name) for name in site.node.inputs[2:]]
+    carried = {k: walk.values.get(name) for k, name in enumerate(site.node.inputs[2:])}
     stacked: list[list[str]] = [[] for _ in body.outputs[1 + len(carried) :]]
     body = walk.copies.put(body)
     stored, body.initializers = body.initializers, {}  # one for all runs: what learns them learns them once
     walk.store(stored)
+    moving = _take_out_what_stays(walk, body, carried)
     _move_out(walk, body)
+    if count > 1:
+        walk.read_by(body.nodes)  # of what each run reads the first one must know that it is not alone
     for number in range(count):
         graph = walk.copies.put(body)
-        begins = [_same(walk, np.int64(number)), _same(walk, np.bool_(True)), *carried]
+        begins = [_same(walk, np.int64(number)), _same(walk, np.bool_(True)), *(carried[k] for k in moving)]
         known = zip(graph.inputs, begins, strict=True)
         walk.values |= {info.name: value for info, value in known if value is not None}
         _within(walk, graph)
         condition, *ends = [info.name for info in graph.outputs]
-        carried = [walk.values.get(name) for name in ends[: len(carried)]]
-        for names, name in zip(stacked, ends[len(carried) :], strict=True):
+        carried |= {k: walk.values.get(name) for k, name in zip(moving, ends, strict=False)}
+        for names, name in zip(stacked, ends[len(moving) :], strict=True):
             names.append(name)
         if not still_true(site, walk.values.get(condition)):
             break
-    site.outputs.update({j: value for j, value in enumerate(carried) if value is not None})
+    site.outputs.update({k: value for k, value in carried.items() if value is not None})
     for j, names in enumerate(stacked, start=len(carried)):
         if j < len(site.node.outputs) and site.node.outputs[j]:
             site.outputs[j] = _stack(walk, site, names, site.node.outputs[j])
+
+
+def _take_out_what_stays(walk: Walk, body: OnnxGraph, carried: Mapping[int, Value | None]) -> list[int]:
+    """Which states move: what a body passes on as it is, such as weights, is a value from outside for it."""
+    makers = {name: node for node in body.nodes for name in node.outputs if node.op == "Identity"}
+    moving = []
+    for k, value in carried.items():
+        name = body.outputs[1 + k].name
+        while name in makers:
+            name = makers[name].inputs[0]
+        if value is None or name != body.inputs[2 + k].name:
+            moving.append(k)
+        else:
+            walk.values[name] = value
+    count = len(carried)
+    states, ends = body.inputs[2:], body.outputs[1 : 1 + count]
+    body.inputs = [*body.inputs[:2], *(states[k] for k in moving)]
+    body.outputs = [body.outputs[0], *(ends[k] for k in moving), *body.outputs[1 + count :]]
+    return moving
 
 
 def _move_out(walk: Walk, body: OnnxGraph) -> None:
