@@ -20,10 +20,10 @@ from ...schema.synonyms import did_you_mean
 from ..emitting import Made
 from ..fidelity import Entry, Report
 from . import (
+    branches,
     conversions,  # noqa: F401  # fills the table
     folding_maths,  # noqa: F401  # fills the table
 )
-from .branches import taken
 from .constants import held, is_learned
 from .folding import FOLDS, MOVES, OF_SHAPES, NotComputed, Room, fold, lengths, vanishes
 from .functions import Copying
@@ -133,11 +133,11 @@ class _Walk:
         self.owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]] = {}
         self.filled: dict[str, list[tuple[str, int]]] = {}
         self.room = Room.of(graph)
-        self.branches = Copying(done.report.source, graph)
+        self.copies = Copying(done.report.source, graph)
         self.absorbed: dict[int, Site] = {}  # by id of the node, what it is part of
         self.readers: dict[str, list[Node]] = {}
         nodes = needed(graph)
-        self._read_by(nodes)
+        self.read_by(nodes)
         self.given = {info.name for info in graph.outputs}
         self.names = Names(graph, set(FORWARD_WORDS))
         self.count = 1  # of variants
@@ -145,7 +145,7 @@ class _Walk:
         self.ones: Stream | None = None
         self.rounded = False
 
-    def _read_by(self, nodes: Sequence[Node]) -> None:
+    def read_by(self, nodes: Sequence[Node]) -> None:
         """Enter what nodes read."""
         for node in nodes:
             for name in used(node):
@@ -200,9 +200,9 @@ class _Walk:
                 self.batch, self.sampled = tuple(n for (n,) in counts), stream
             self.done.feeds[info.name] = name
             self.done.inputs[name] = {"shape": list(specs[0].shape)} | ({} if role == "real" else {"dtype": "int64"})
-        self._store(graph.initializers)
+        self.store(graph.initializers)
 
-    def _store(self, initializers: Mapping[str, np.ndarray]) -> None:
+    def store(self, initializers: Mapping[str, np.ndarray]) -> None:
         """Enter numbers that are stored: layers learn them, where they are real."""
         for name, array in initializers.items():
             of_formula = array.ndim == 0 and self.foreign and name not in self.surely  # so is what is made of it
@@ -274,7 +274,9 @@ class _Walk:
     def _convert(self, site: Site) -> None:
         node, values = site.node, site.inputs
         if node.op == "If" and not node.domain:
-            return self._branch(site)
+            return branches.take(self, site)
+        if node.op == "Loop" and not node.domain:
+            return branches.repeat(self, site)
         every = [value for value in values if value is not None]
         if node.op in OF_SHAPES and values and isinstance(values[0], Stream) and not node.domain:
             site.outputs[0] = lengths(site, values[0])
@@ -307,20 +309,6 @@ class _Walk:
             return False
         learned = {value.learned for value in known if is_learned(site, value)}
         return any(len(self.readers.get(name, ())) > 1 for name in learned)
-
-    def _branch(self, site: Site) -> None:
-        """The branch that a known condition takes, in the place of the node."""
-        branch = taken(site)
-        branch = self.branches.put(branch)
-        nodes = needed(branch)
-        self._read_by(nodes)
-        self.given |= {info.name for info in branch.outputs}
-        self._store(branch.initializers)
-        for node in nodes:
-            self.convert(node)
-        for j, info in enumerate(branch.outputs):
-            if info.name in self.values:
-                site.outputs[j] = self.values[info.name]
 
     def _failed(self, site: Site, entry: Entry, error: LayerForgeError) -> None:
         """Keep the errors of a node; where its inputs are guesses only what does not depend on them."""

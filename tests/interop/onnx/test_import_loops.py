@@ -1,0 +1,111 @@
+"""A Loop whose number of runs is known becomes its body as often, as for recurrent layers that exporters write so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from support.onnx_graphs import compare, drawn, imported, model, node
+from support.tools import demand
+
+from layerforge.schema.errors import ConfigError
+
+T, H = 4, 5
+WEIGHTS = {"w": drawn((3, H), 1), "u": drawn((H, H), 2), "b": drawn((H,), 3)}
+WEIGHTS |= {"runs": np.array(T), "yes": np.array(True)}
+
+
+@pytest.fixture(autouse=True)
+def _tools() -> None:
+    demand("onnx")
+    demand("onnxruntime")
+
+
+def body(condition: list[Any], *more: Any, outputs: tuple[str, ...] = ("h", "shown")) -> Any:
+    """h = tanh(x[t] w + h u + b), of x (T, N, 3); it is also shown in each run."""
+    from onnx import TensorProto, helper
+
+    inputs = [
+        helper.make_tensor_value_info("t", TensorProto.INT64, []),
+        helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+        helper.make_tensor_value_info("h_before", TensorProto.FLOAT, None),
+    ]
+    nodes = [
+        node("Gather", "x t", "x_t", axis=0),
+        node("MatMul", "x_t w", "from_x"),
+        node("MatMul", "h_before u", "from_h"),
+        node("Add", "from_x from_h", "sum"),
+        node("Add", "sum b", "a"),
+        node("Tanh", "a", "h"),
+        node("Identity", "h", "shown"),
+        *condition,
+        *more,
+    ]
+    condition_out = helper.make_tensor_value_info("go_on", TensorProto.BOOL, [])
+    made = [condition_out, *map(helper.make_empty_tensor_value_info, outputs)]
+    return helper.make_graph(nodes, "body", inputs, made)
+
+
+def loop(graph: Any, inputs: str = "runs yes h0", outputs: str = "last all", opset: int = 17, **more: Any) -> Any:
+    nodes = [node("Loop", inputs, outputs, body=graph)]
+    shapes = {"x": [T, "N", 3], "h0": ["N", H]}
+    return model(nodes, shapes, outputs.split(), {**WEIGHTS, **more}, opset=opset)
+
+
+ON = [node("Identity", "go", "go_on")]
+GIVEN = [{"x": drawn((T, n, 3), n), "h0": drawn((n, H), 10 + n)} for n in (2, 7)]
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+def test_a_recurrent_loop_computes_the_same_and_its_weights_stay_one(opset: int) -> None:
+    made = compare(loop(body(ON), opset=opset), *GIVEN)
+    net = made.net(keep="none")
+    assert len(net.parameters.slots) == 3  # w, u and b, whatever T is
+    rng = np.random.default_rng(0)
+    cotangents = {made.outputs["all"]: rng.normal(size=(T, 2, H))}
+    net.forward(phase="eval", backward=True, **{made.inputs[name]: array for name, array in GIVEN[0].items()})
+    net.backward(cotangents)
+    found = {tuple(slot.shape): slot.view(net.parameters.grad) for slot in net.parameters.slots.values()}
+    w, u, b = (WEIGHTS[name].astype(np.float64) for name in "wub")
+    for wanted in gradients(GIVEN[0]["x"], GIVEN[0]["h0"], w, u, b, cotangents[made.outputs["all"]]):
+        np.testing.assert_allclose(found[wanted.T.shape], wanted.T, atol=1e-4)
+
+
+def gradients(x: Any, h: Any, w: Any, u: Any, b: Any, dall: Any) -> list[np.ndarray]:
+    """Those of w, u and b, by the chain rule, step after step."""
+    states = [np.asarray(h, np.float64)]
+    for x_t in x:
+        states.append(np.tanh(x_t @ w + states[-1] @ u + b))
+    dw, du, db, dh = np.zeros_like(w), np.zeros_like(u), np.zeros_like(b), np.zeros_like(states[0])
+    for t in reversed(range(len(x))):
+        da = (dh + dall[t]) * (1 - states[t + 1] ** 2)
+        dw, du, db, dh = dw + x[t].T @ da, du + states[t].T @ da, db + da.sum(0), da @ u.T
+    return [dw, du, db]
+
+
+def test_a_known_condition_ends_it_early() -> None:
+    until = [node("Less", "t two", "go_on")]
+    compare(loop(body(until), two=np.array(2)), *GIVEN)
+
+
+def test_a_loop_that_does_not_run_gives_what_it_began_with() -> None:
+    made = loop(body(ON, outputs=("h",)), outputs="last", runs=np.array(0))
+    compare(made, *GIVEN)
+
+
+def until_it_is_small() -> Any:
+    return loop(body([node("ReduceSum", "h", "s", keepdims=0), node("Greater", "s zero", "go_on")]), zero=np.array(0.0))
+
+
+@pytest.mark.parametrize(
+    ("graph", "told"),
+    [
+        (until_it_is_small, "whether it goes on"),
+        (lambda: loop(body(ON), runs=np.array(10**7)), "would become more than"),
+        (lambda: loop(body(ON), inputs="- yes h0"), "how often it runs"),
+    ],
+)
+def test_what_is_not_known_is_refused(graph: Any, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        imported(graph())
