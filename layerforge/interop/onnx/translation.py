@@ -8,7 +8,7 @@ wrong is told of in the same run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, V
 from .variants import MANY, shapes_of
 
 OPSETS = range(7, 24)  # versions of ONNX's own operators that are known
+TOLD = 1 << 12  # numbers of an input that says how another one is moved
 
 
 @dataclass
@@ -132,6 +133,7 @@ class _Walk:
         self.constants: dict[int, tuple[Known, Stream]] = {}
         self.owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]] = {}
         self.filled: dict[str, list[tuple[str, int]]] = {}
+        self.parts: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
         self.room = Room.of(graph)
         self.copies = Copying(done.report.source, graph)
         self.absorbed: dict[int, Site] = {}  # by id of the node, what it is part of
@@ -283,7 +285,7 @@ class _Walk:
             return None
         if node.op in FOLDS and not node.domain and all(isinstance(v, Known) for v in every) and not self._ties(site):
             known = [value if isinstance(value, Known) else None for value in values]
-            found = fold(node, site.attributes, known, self.opset, self.count, self.room)
+            found = self._same_parts(site, fold(node, site.attributes, known, self.opset, self.count, self.room))
             site.outputs.update(enumerate(found))
             if node.op == "Transpose" and isinstance(values[0], Known):
                 dims = site.attributes.integers("perm") or list(range(values[0].ndim))[::-1]
@@ -302,13 +304,25 @@ class _Walk:
             raise site.unsupported("this operator is not supported", hint=hint or "")
         return conversion(site)
 
+    def _same_parts(self, site: Site, found: list[Known]) -> list[Known]:
+        """Outputs of a node; what another one has moved in the same way has the origin of that one."""
+        known = [value for value in site.inputs if isinstance(value, Known)]
+        told = [value for value in known if not value.learned]
+        if site.node.op not in MOVES or len(told) == len(known) or any(one.array.size > TOLD for one in told):
+            return found
+        key = [site.node.op, str(sorted(site.node.attributes.items()))]
+        key += [str(one.origin if one.learned else (one.shape, one.array.tolist(), one.fixed)) for one in known]
+        origins = self.parts.setdefault("|".join(key), [one.origin for one in found])
+        return [replace(one, origin=origin) for one, origin in zip(found, origins, strict=False)]
+
     def _ties(self, site: Site) -> bool:
         """Whether a node computes with what others learn, too: folded, it would have numbers of its own."""
         known = [value for value in site.inputs if isinstance(value, Known)]
         if site.node.op in (*MOVES, *OF_SHAPES, "CastLike") or vanishes(site.node, known):
             return False
-        learned = {value.learned for value in known if is_learned(site, value)}
-        return any(len(self.readers.get(name, ())) > 1 for name in learned)
+        read = zip(site.node.inputs, site.inputs, strict=True)
+        learned = [(name, one.learned) for name, one in read if isinstance(one, Known) and is_learned(site, one)]
+        return any(len(self.readers.get(name, ())) > 1 for names in learned for name in names)
 
     def _failed(self, site: Site, entry: Entry, error: LayerForgeError) -> None:
         """Keep the errors of a node; where its inputs are guesses only what does not depend on them."""

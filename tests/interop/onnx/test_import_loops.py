@@ -22,10 +22,11 @@ def _tools() -> None:
     demand("onnxruntime")
 
 
-def body(condition: list[Any], *more: Any, outputs: tuple[str, ...] = ("h", "shown")) -> Any:
+def body(condition: list[Any], *more: Any, outputs: tuple[str, ...] = ("h", "shown"), steps: Any = None) -> Any:
     """h = tanh(x[t] w + h u + b), of x (T, N, 3); it is also shown in each run."""
     from onnx import TensorProto, helper
 
+    usual = [node("MatMul", "h_before u", "from_h"), node("Add", "from_x from_h", "a"), node("Add", "a b", "sum")]
     inputs = [
         helper.make_tensor_value_info("t", TensorProto.INT64, []),
         helper.make_tensor_value_info("go", TensorProto.BOOL, []),
@@ -34,10 +35,8 @@ def body(condition: list[Any], *more: Any, outputs: tuple[str, ...] = ("h", "sho
     nodes = [
         node("Gather", "x t", "x_t", axis=0),
         node("MatMul", "x_t w", "from_x"),
-        node("MatMul", "h_before u", "from_h"),
-        node("Add", "from_x from_h", "sum"),
-        node("Add", "sum b", "a"),
-        node("Tanh", "a", "h"),
+        *(steps or usual),
+        node("Tanh", "sum", "h"),
         node("Identity", "h", "shown"),
         *condition,
         *more,
@@ -48,9 +47,12 @@ def body(condition: list[Any], *more: Any, outputs: tuple[str, ...] = ("h", "sho
 
 
 def loop(graph: Any, inputs: str = "runs yes h0", outputs: str = "last all", opset: int = 17, **more: Any) -> Any:
-    nodes = [node("Loop", inputs, outputs, body=graph)]
-    shapes = {"x": [T, "N", 3], "h0": ["N", H]}
-    return model(nodes, shapes, outputs.split(), {**WEIGHTS, **more}, opset=opset)
+    zeros = node("ConstantOfShape", "zeros_shape", "zeros")
+    nodes = [zeros, node("Loop", inputs, outputs, body=graph)]
+    n = 2 if "zeros" in inputs else "N"
+    weights = {**WEIGHTS, "zeros_shape": np.array([2, H]), **more}
+    wanted = [name for name in outputs.split() if name != "unused"]
+    return model(nodes, {"x": [T, n, 3], "h0": [n, H]}, wanted, weights, opset=opset)
 
 
 ON = [node("Identity", "go", "go_on")]
@@ -70,6 +72,19 @@ def test_a_recurrent_loop_computes_the_same_and_its_weights_stay_one(opset: int)
     w, u, b = (WEIGHTS[name].astype(np.float64) for name in "wub")
     for wanted in gradients(GIVEN[0]["x"], GIVEN[0]["h0"], w, u, b, cotangents[made.outputs["all"]]):
         np.testing.assert_allclose(found[wanted.T.shape], wanted.T, atol=1e-4)
+
+
+def test_what_the_first_run_makes_of_zeros_and_a_bias_stays_that_bias() -> None:
+    from onnx import TensorProto, helper
+
+    steps = [node("MatMul", "h_before u", "from_h"), node("Squeeze", "state first", "bias")]
+    steps += [node("Add", "from_h bias", "a"), node("Add", "from_x a", "sum")]
+    graph = body([node("Identity", "state", "kept")], *ON, steps=steps, outputs=("h", "kept", "shown"))
+    graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, None))
+    held = {"row": WEIGHTS["b"][None], "first": np.array([0])}
+    made = compare(loop(graph, "runs yes zeros row", "last unused all", **held), GIVEN[0])
+    slots = made.net(keep="none").parameters.slots.values()
+    assert sorted(tuple(slot.shape) for slot in slots) == [(H,), (H, 3), (H, H)]
 
 
 def gradients(x: Any, h: Any, w: Any, u: Any, b: Any, dall: Any) -> list[np.ndarray]:
@@ -109,3 +124,17 @@ def until_it_is_small() -> Any:
 def test_what_is_not_known_is_refused(graph: Any, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         imported(graph())
+
+
+# The same part of an initializer ---------------------------------------------------------------------------------
+
+
+def test_the_same_part_of_an_initializer_is_one_parameter_for_all_who_take_it() -> None:
+    halves = [node("Slice", "w zero two zero", "first"), node("Slice", "w zero two zero", "again")]
+    nodes = [*halves, node("MatMul", "x first", "p"), node("Tanh", "p", "q"), node("MatMul", "q again")]
+    made = compare(
+        model(nodes, {"x": ["N", 2]}, ["y"], {"w": drawn((4, 2)), "zero": np.array([0]), "two": np.array([2])}),
+        {"x": drawn((3, 2), 1)},
+    )
+    (slot,) = made.net(keep="none").parameters.slots.values()
+    assert tuple(slot.shape) == (2, 2)
