@@ -239,3 +239,41 @@ def test_weights_that_do_not_fit_are_told_of(changed: dict[str, tuple[int, ...]]
     arrays = weights("LSTM", 1) | {name: drawn(shape) for name, shape in changed.items()}
     with pytest.raises(LayerForgeError, match=message):
         imported(model([node("LSTM", "x W R B", "y", hidden_size=H)], {"x": [T, N, D]}, ["y"], arrays))
+
+
+# Time, backwards ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [5, 3, 1, 0])
+@pytest.mark.parametrize("axes", [{}, {"time_axis": 1, "batch_axis": 0}])
+def test_samples_that_are_as_long_are_turned(axes: dict[str, int], length: int) -> None:
+    shape = [4, 5, 2] if axes else [5, 4, 2]
+    proto = model([node("ReverseSequence", "x lengths", **axes)], {"x": shape}, ["y"], {"lengths": np.full(4, length)})
+    given = {"x": drawn(shape)}
+    if length:
+        compare(proto, given)
+    else:  # which ONNX Runtime refuses
+        assert np.array_equal(computed(imported(proto), given)["y"], given["x"])
+
+
+def test_all_of_a_batch_of_any_size_is_turned() -> None:
+    ends = [node("Shape", "x", "shape"), node("Slice", "shape zero one zero", "n"), node("Expand", "five n", "lengths")]
+    turn = node("ReverseSequence", "x lengths", time_axis=1, batch_axis=0)
+    held = {"zero": np.array([0]), "one": np.array([1]), "five": np.array([5])}
+    compare(model([*ends, turn], {"x": ["N", 5, 2]}, ["y"], held), {"x": drawn((3, 5, 2))}, {"x": drawn((7, 5, 2))})
+
+
+@pytest.mark.parametrize(
+    ("lengths", "told"),
+    [
+        ([5, 4, 5, 5], "lengths of their own"),
+        ([5, 6, 5, 5], r"\[5, 6, 5, 5\] of 4 samples do not fit"),
+        ([5, 5, 5], "of 3 samples do not fit"),
+        (None, "the length of each sample is computed by the net"),
+    ],
+)
+def test_samples_of_several_lengths_are_refused(lengths: list[int] | None, told: str) -> None:
+    held = {} if lengths is None else {"lengths": np.array(lengths)}
+    given: dict[str, Any] = {"x": [5, 4, 2]} | ({} if held else {"lengths": ([4], "int64")})
+    with pytest.raises(LayerForgeError, match=f"ReverseSequence.*{told}"):
+        imported(model([node("ReverseSequence", "x lengths")], given, ["y"], held))
