@@ -13,7 +13,7 @@ from ....schema.errors import DataError
 from ..conversions.recurrent_in import CELLS
 from ..graph import OnnxGraph
 from ..values import Value
-from . import activations, attention, linear, movements, multihead, norms, plumbing, recurrent
+from . import activations, attention, linear, loops, movements, multihead, norms, plumbing, recurrent
 from .looking import Look, Patterns
 
 SHORTER: Patterns = {**{op: [movements.shortened] for op in movements.ALL}, "Concat": [movements.rejoined]}
@@ -28,6 +28,7 @@ PASSES: list[Patterns] = [
         "MatMul": [attention.attention],
         "LayerNormalization": [norms.centred_before],
         "Concat": [recurrent.unrolled],
+        "Loop": [loops.as_layer],
         **{op: [recurrent.batch_first] for op in CELLS},
     },
     {op: [multihead.multihead] for op in ("Gemm", "MatMul", "Add")},
