@@ -1,8 +1,8 @@
 """Cells of recurrent layers, recognised in the formulas of a step (terms.py): GRU, LSTM, and the RNN of Elman.
 
-    RNN    h' = f(u + w)                     f is tanh or ReLU; u is linear in the step's input x, w in the state h
-    GRU    h' = (1 - z) g + z h              z, r = σ(u + w),  g = tanh(u + r w)
-    LSTM   h' = o tanh(c'),  c' = f c + i g  i, f, o = σ(u + w),  g = tanh(u + w)
+RNN    h' = f(u + w)                     f is tanh or ReLU; u is linear in the step's input x, w in the state h
+GRU    h' = (1 - z) g + z h              z, r = σ(u + w),  g = tanh(u + r w)
+LSTM   h' = o tanh(c'),  c' = f c + i g  i, f, o = σ(u + w),  g = tanh(u + w)
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Gate:
     before: tuple[int, int]
     b: int | None
     rb: int | None
+
+
+def _two(biases: Sequence[int]) -> tuple[int | None, int | None]:
+    """Two biases, of which one or both may be missing."""
+    return (biases[0] if biases else None), (biases[1] if len(biases) > 1 else None)
 
 
 class Feature:
@@ -106,8 +111,7 @@ class Feature:
         columns, biases = self.linear(self.terms.parts(one))
         if set(columns) != {X, self.state} or len(biases) > 2:
             raise NotThis("no gate")
-        b, rb = [*biases, None, None][:2]
-        return Gate(columns[X], columns[self.state], b, rb)
+        return Gate(columns[X], columns[self.state], *_two(biases))
 
     def squashed(self, one: int) -> Gate:
         """σ(u + w)."""
@@ -134,7 +138,7 @@ class Feature:
         before, rb = self.linear(self.terms.parts(w))
         if set(below) != {X} or set(before) != {self.state} or max(len(b), len(rb)) > 1:
             raise NotThis("no new state")
-        new = Gate(below[X], before[self.state], (b or [None])[0], (rb or [None])[0])
+        new = Gate(below[X], before[self.state], _two(b)[0], _two(rb)[0])
         return [self.squashed(z), self.squashed(r), new]
 
     def lstm(self, one: int, _: str) -> list[Gate]:

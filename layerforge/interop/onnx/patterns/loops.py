@@ -20,7 +20,7 @@ from ..naming import base_of
 from ..ordering import needed, subgraphs, used
 from ..values import BOOL, INDEX, Attributes, Known, Stream, Value
 from . import recurrent
-from .cells import X, Found, found
+from .cells import Found, X, found
 from .looking import Look, NotThis
 from .terms import Terms
 

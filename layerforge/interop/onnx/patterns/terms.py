@@ -112,7 +112,9 @@ class Terms:
 
     # Operators ----------------------------------------------------------------------------------------------------
 
-    def run(self, node: Node, read: Sequence[np.ndarray], known: Sequence[Known | None], opset: int) -> list[np.ndarray]:
+    def run(
+        self, node: Node, read: Sequence[np.ndarray], known: Sequence[Known | None], opset: int
+    ) -> list[np.ndarray]:
         """What a node makes of formulas.
 
         read    the formulas of its inputs
@@ -133,7 +135,7 @@ class Terms:
         if node.op == "Sub":
             return [self._joined(read[0], self._each(read[1], self.minus), self.plus)]
         if node.op in ("Add", "Mul") and len(read) == 2:
-            return [self._joined(*read, self.plus if node.op == "Add" else self.times)]
+            return [self._joined(read[0], read[1], self.plus if node.op == "Add" else self.times)]
         if node.op == "MatMul":
             return [self._product(*read)]
         if node.op == "Gemm":
@@ -156,10 +158,10 @@ class Terms:
         return np.array([function(*pair) for pair in pairs], np.int64).reshape(shape)
 
     def _gemm(self, node: Node, read: Sequence[np.ndarray]) -> np.ndarray:
-        usual = not node.attributes.get("transA", 0) and all(node.attributes.get(k, 1.0) == 1 for k in ("alpha", "beta"))
-        if not usual:
+        told = node.attributes
+        if told.get("transA", 0) or any(told.get(factor, 1.0) != 1 for factor in ("alpha", "beta")):
             raise NotThis("Gemm")
-        product = self._product(read[0], read[1].T if node.attributes.get("transB", 0) else read[1])
+        product = self._product(read[0], read[1].T if told.get("transB", 0) else read[1])
         return self._joined(product, read[2], self.plus) if len(read) > 2 else product
 
     def _product(self, rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
