@@ -14,11 +14,11 @@ import numpy as np
 from .functions import Copying
 from .graph import Node, OnnxGraph
 from .importing import REFUSED, Site
-from .ordering import needed, used
+from .ordering import needed, subgraphs, used
 from .values import Known, Value
 
 REFUSED.update(dict.fromkeys(("Scan", "SequenceMap"), "a graph that is run several times is no net"))
-MOST = 50_000  # nodes that a Loop becomes
+MOST = 10_000  # nodes that the Loops of a graph become
 
 
 class Walk(Protocol):
@@ -29,6 +29,7 @@ class Walk(Protocol):
     opset    the version of the operators
     count    of variants
     copies   graphs from within, with names of their own
+    repeated nodes that Loops have become, those of Loops within them included
     """
 
     values: dict[str, Value]
@@ -36,6 +37,7 @@ class Walk(Protocol):
     opset: int
     count: int
     copies: Copying
+    repeated: int
 
     def store(self, initializers: Mapping[str, np.ndarray]) -> None: ...
     def read_by(self, nodes: Sequence[Node]) -> None: ...
@@ -86,6 +88,11 @@ def taken(site: Site) -> OnnxGraph:
 def repeat(walk: Walk, site: Site) -> None:
     """A Loop whose number of runs is known: its body as often, one after the other, in the place of the node."""
     count, body = repeated(site)
+    walk.repeated += count * max(1, _size(walk, body))
+    if walk.repeated > MOST:
+        hint = "what is a step of an LSTM, a GRU or an RNN is that layer, however long it is"
+        raise site.unsupported(f"it runs {count} times: Loops would become more than {MOST} nodes", hint=hint)
+    site.note(f"its body is imported {count} times, one after the other")
     carried = {k: walk.values.get(name) for k, name in enumerate(site.node.inputs[2:])}
     stacked: list[list[str]] = [[] for _ in body.outputs[1 + len(carried) :]]
     body = walk.copies.put(body)
@@ -105,7 +112,7 @@ def repeat(walk: Walk, site: Site) -> None:
         carried |= {k: walk.values.get(name) for k, name in zip(moving, ends, strict=False)}
         for names, name in zip(stacked, ends[len(moving) :], strict=True):
             names.append(name)
-        if not still_true(site, walk.values.get(condition)):
+        if not still_true(site, walk.values.get(condition)) or walk.repeated > MOST:  # of a Loop within
             break
     site.outputs.update({k: value for k, value in carried.items() if value is not None})
     for j, names in enumerate(stacked, start=len(carried)):
@@ -135,13 +142,14 @@ def _take_out_what_stays(walk: Walk, body: OnnxGraph, carried: Mapping[int, Valu
 def _move_out(walk: Walk, body: OnnxGraph) -> None:
     """Convert, once, the nodes of a body that are the same in each run: what is made of weights stays one parameter."""
     inside = {info.name for info in body.inputs}
-    staying, nodes = [], needed(body)
-    for node in nodes:
-        if inside & set(used(node)):
-            inside |= set(node.outputs)
-            staying.append(node)
-            continue
-        walk.read_by([node])
+    staying, moved = list[Node](), list[Node]()
+    for node in needed(body):
+        within = bool(inside & set(used(node)))
+        inside |= set(node.outputs) if within else set()
+        (staying if within else moved).append(node)
+    walk.read_by(moved)
+    walk.given |= {name for node in staying for name in used(node)} & {name for node in moved for name in node.outputs}
+    for node in moved:
         walk.convert(node)
         for name in node.outputs:
             value = walk.values.get(name)
@@ -192,10 +200,18 @@ def repeated(site: Site) -> tuple[int, OnnxGraph]:
     count = max(0, int(most.array.reshape(-1)[0]))
     if len(site.inputs) > 1 and site.inputs[1] is not None and not still_true(site, site.inputs[1]):
         count = 0
-    if count * max(1, len(body.nodes)) > MOST:
-        raise site.unsupported(f"it runs {count} times: its body would become more than {MOST} nodes")
-    site.note(f"its body is imported {count} times, one after the other")
     return count, body
+
+
+def _size(walk: Walk, graph: OnnxGraph) -> int:
+    """The nodes of a graph with those of the graphs within, of Loops as often as they are known to run."""
+    size = 0
+    for node in graph.nodes:
+        most = walk.values.get(node.inputs[0]) if node.op == "Loop" and node.inputs else None
+        known = most.array.reshape(-1) if isinstance(most, Known) else np.zeros(0)
+        times = max(1, int(known[0])) if known.size == 1 else 1
+        size += 1 + times * sum(_size(walk, inner) for inner in subgraphs(node))
+    return size
 
 
 def still_true(site: Site, condition: Value | None) -> bool:

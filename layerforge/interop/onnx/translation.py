@@ -136,6 +136,7 @@ class _Walk:
         self.parts: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
         self.room = Room.of(graph)
         self.copies = Copying(done.report.source, graph)
+        self.repeated = 0
         self.absorbed: dict[int, Site] = {}  # by id of the node, what it is part of
         self.readers: dict[str, list[Node]] = {}
         nodes = needed(graph)

@@ -56,12 +56,19 @@ def loop(graph: Any, inputs: str = "runs yes h0", outputs: str = "last all", ops
 
 
 ON = [node("Identity", "go", "go_on")]
+DIVIDED = [  # which is no RNN to those who look for one
+    *(node("MatMul", "h_before u", "from_h"), node("Add", "from_x from_h", "a"), node("Add", "a b", "ab")),
+    node("Div", "ab single", "sum"),
+]
 GIVEN = [{"x": drawn((T, n, 3), n), "h0": drawn((n, H), 10 + n)} for n in (2, 7)]
 
 
 @pytest.mark.parametrize("opset", [11, 17])
-def test_a_recurrent_loop_computes_the_same_and_its_weights_stay_one(opset: int) -> None:
-    made = compare(loop(body(ON), opset=opset), *GIVEN)
+@pytest.mark.parametrize("op", ["RNN", "Tanh"])
+def test_a_recurrent_loop_computes_the_same_and_its_weights_stay_one(op: str, opset: int) -> None:
+    graph = body(ON, steps=None if op == "RNN" else DIVIDED)
+    made = compare(loop(graph, opset=opset, single=np.array(1.0)), *GIVEN)
+    assert [layer["type"] for layer in made.config["net"]].count(op) == (1 if op == "RNN" else T)
     net = made.net(keep="none")
     assert len(net.parameters.slots) == 3  # w, u and b, whatever T is
     rng = np.random.default_rng(0)
@@ -113,12 +120,29 @@ def until_it_is_small() -> Any:
     return loop(body([node("ReduceSum", "h", "s", keepdims=0), node("Greater", "s zero", "go_on")]), zero=np.array(0.0))
 
 
+def nested(runs: int) -> Any:
+    """Loops within one another, each of a few nodes: together they run runs³ times."""
+    from onnx import TensorProto, helper
+
+    held = {"runs": np.array(runs), "yes": np.array(True)}
+    graph = None
+    for depth in range(3):
+        names = f"t{depth} go{depth} h{depth}".split()
+        kinds = (TensorProto.INT64, TensorProto.BOOL, TensorProto.FLOAT)
+        inputs = [helper.make_tensor_value_info(*one, None) for one in zip(names, kinds, strict=True)]
+        made = [helper.make_empty_tensor_value_info(name) for name in (f"on{depth}", f"out{depth}")]
+        step = node("Loop", f"runs yes h{depth}", f"out{depth}", body=graph) if depth else node("Tanh", "h0", "out0")
+        graph = helper.make_graph([node("Identity", f"go{depth}", f"on{depth}"), step], "body", inputs, made)
+    return model([node("Loop", "runs yes x", body=graph)], {"x": ["N", 2]}, ["y"], held)
+
+
 @pytest.mark.parametrize(
     ("graph", "told"),
     [
         (until_it_is_small, "whether it goes on"),
         (lambda: loop(body(ON), runs=np.array(10**7)), "would become more than"),
         (lambda: loop(body(ON), inputs="- yes h0"), "how often it runs"),
+        (lambda: nested(30), "would become more than 10000 nodes"),
     ],
 )
 def test_what_is_not_known_is_refused(graph: Any, told: str) -> None:
