@@ -15,7 +15,7 @@ import numpy as np
 
 from ....schema.errors import LayerForgeError
 from ..folding import FOLDS, fold
-from ..graph import Node, OnnxGraph
+from ..graph import Node, OnnxGraph, ValueInfo
 from ..naming import base_of
 from ..ordering import needed, subgraphs, used
 from ..values import BOOL, INDEX, Attributes, Known, Stream, Value
@@ -37,14 +37,14 @@ def as_layer(look: Look, node: Node) -> list[Node] | None:
     if not states < len(body.outputs) == len(node.outputs) + 1:
         return None
     try:
-        step = Step(look, node, body)
-        step.count()
-        return _made(step, *step.cell())
+        loop = Body(look, node, body)
+        loop.count()
+        return _made(loop, *loop.cell())
     except LayerForgeError:  # what cannot be computed
         return None
 
 
-class Step:
+class Body:
     """A Loop, taken apart.
 
     same      what its body calls values that are the same in each run, and what they are called outside
@@ -98,7 +98,7 @@ class Step:
             else:
                 self.computing.append(node)
 
-    def _states(self, places: Sequence[int]) -> list[Any]:
+    def _states(self, places: Sequence[int]) -> list[ValueInfo]:
         return [self.body.inputs[2 + k] for k in places]
 
     def _find_x(self) -> None:
@@ -148,7 +148,7 @@ class Step:
             raise NotThis("it is too long to be counted")
         for number in range(max(lengths)):
             condition, turns, states = self._run(number, states)
-            for v, length in enumerate(lengths[: number + 1] if len(lengths) == 1 else lengths):
+            for v, length in enumerate(lengths):
                 if number >= length:
                     continue
                 goes_on = bool(condition.arrays[v].all()) and number + 1 < limits[v]
@@ -257,30 +257,30 @@ def _alike(number: Any, variants: int) -> Known:
 # The layer ------------------------------------------------------------------------------------------------------------
 
 
-def _made(step: Step, layer: Found, formulas: dict[str, np.ndarray]) -> list[Node] | None:
+def _made(loop: Body, layer: Found, formulas: dict[str, np.ndarray]) -> list[Node] | None:
     """The operator, and what the Loop makes of it: its last states, and hₜ of all steps."""
-    look, node = step.look, step.node
+    look, node = loop.look, loop.node
     states, size = len(node.inputs) - 2, len(layer.r[0])
-    h, *others = (step.moving[i] for i in layer.order)
+    h, *others = (loop.moving[i] for i in layer.order)
     y, *ends = (look.fresh(node.outputs[k], "layer") for k in (0, h, *others))
-    x = look.value(step.x)
+    x = look.value(loop.x)
     made, squeezed = list[Node](), list[Node]()
     for j, name in enumerate(node.outputs):
         if not look.uses[name] and not any(info.name == name for info in look.graph.outputs):
             continue
         if j >= states and np.array_equal(
-            formulas.get(step.body.outputs[1 + j].name, layer.r), formulas[step.body.outputs[1 + h].name]
+            formulas.get(loop.body.outputs[1 + j].name, layer.r), formulas[loop.body.outputs[1 + h].name]
         ):
-            look.values[y] = _shaped(x, [(t, 1, n, size) for t, n, _ in look.shapes(step.x) or ()])
+            look.values[y] = _shaped(x, [(t, 1, n, size) for t, n, _ in look.shapes(loop.x) or ()])
             squeezed.append(_axis(look, "Squeeze", y, name, 1))
         elif j in (h, *others):
             end = ends[0 if j == h else 1]
-            look.values[end] = _shaped(x, [(1, n, size) for _, n, _ in look.shapes(step.x) or ()])
+            look.values[end] = _shaped(x, [(1, n, size) for _, n, _ in look.shapes(loop.x) or ()])
             squeezed.append(_axis(look, "Squeeze", end, name, 0))
         else:
             return None
     base = base_of(node.name).removesuffix("/while_loop") or base_of(node.outputs[0])
-    read = [step.x, *_numbers(look, step, layer, base)]
+    read = [loop.x, *_numbers(look, loop, layer, base)]
     for k in (h, *others):
         outside = node.inputs[2 + k]
         begin, shapes = look.fresh(outside, "begin"), [(1, *shape) for shape in look.shapes(outside) or ()]
@@ -295,13 +295,13 @@ def _made(step: Step, layer: Found, formulas: dict[str, np.ndarray]) -> list[Nod
         return None
     for one in own:
         if one.op == layer.op:
-            one.note = f"stands for a Loop whose body, of {len(step.body.nodes)} nodes, is a step of it"
+            one.note = f"stands for a Loop whose body, of {len(loop.body.nodes)} nodes, is a step of it"
     return [*made, *own, *squeezed]
 
 
-def _numbers(look: Look, step: Step, layer: Found, base: str) -> list[str]:
+def _numbers(look: Look, loop: Body, layer: Found, base: str) -> list[str]:
     """W, R, B, and no lengths."""
-    table = np.concatenate([array.reshape(-1) for _, _, array in step.terms.held])
+    table = np.concatenate([array.reshape(-1) for _, _, array in loop.terms.held])
     arrays = {"W": table[layer.w], "R": table[layer.r]}
     if layer.b is not None:
         second = np.zeros(len(layer.b), table.dtype) if layer.rb is None else table[layer.rb]
