@@ -29,7 +29,7 @@ class Walk(Protocol):
     opset    the version of the operators
     count    of variants
     copies   graphs from within, with names of their own
-    repeated nodes that Loops have become, those of Loops within them included
+    left     how many nodes Loops may still become, those of Loops within them included
     """
 
     values: dict[str, Value]
@@ -37,7 +37,7 @@ class Walk(Protocol):
     opset: int
     count: int
     copies: Copying
-    repeated: int
+    left: int
 
     def store(self, initializers: Mapping[str, np.ndarray]) -> None: ...
     def read_by(self, nodes: Sequence[Node]) -> None: ...
@@ -88,8 +88,8 @@ def taken(site: Site) -> OnnxGraph:
 def repeat(walk: Walk, site: Site) -> None:
     """A Loop whose number of runs is known: its body as often, one after the other, in the place of the node."""
     count, body = repeated(site)
-    walk.repeated += count * max(1, _size(walk, body))
-    if walk.repeated > MOST:
+    walk.left -= count * max(1, _size(walk, body))
+    if walk.left < 0:
         hint = "what is a step of an LSTM, a GRU or an RNN is that layer, however long it is"
         raise site.unsupported(f"it runs {count} times: Loops would become more than {MOST} nodes", hint=hint)
     site.note(f"its body is imported {count} times, one after the other")
@@ -112,7 +112,7 @@ def repeat(walk: Walk, site: Site) -> None:
         carried |= {k: walk.values.get(name) for k, name in zip(moving, ends, strict=False)}
         for names, name in zip(stacked, ends[len(moving) :], strict=True):
             names.append(name)
-        if not still_true(site, walk.values.get(condition)) or walk.repeated > MOST:  # of a Loop within
+        if not still_true(site, walk.values.get(condition)) or walk.left < 0:  # as of a Loop within
             break
     site.outputs.update({k: value for k, value in carried.items() if value is not None})
     for j, names in enumerate(stacked, start=len(carried)):

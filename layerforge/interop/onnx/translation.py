@@ -71,18 +71,24 @@ class Translation:
 
 
 def translate(
-    graph: OnnxGraph, source: str, shapes: Mapping[str, Sequence[int]] | None = None, *, only_batch: bool = False
+    graph: OnnxGraph,
+    source: str,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    only_batch: bool = False,
+    loops: bool = True,
 ) -> Translation:
     """Translate a graph; look at `errors` before using the result.
 
     shapes      of inputs by name, for lengths that the graph leaves open
     only_batch  of dynamic lengths only that of the batch stays open; the others are fixed to what they are given as
+    loops       whether the bodies of Loops are imported as often as they run; without it that is an error
 
     One variant has a large batch, unless the numbers that are known become too many there.
     """
-    done = _translated(graph, source, shapes or {}, only_batch, many=True)
+    done = _translated(graph, source, shapes or {}, only_batch, loops, many=True)
     if any(isinstance(error, NotComputed) for error in done.errors):
-        fewer = _translated(graph, source, shapes or {}, only_batch, many=False)
+        fewer = _translated(graph, source, shapes or {}, only_batch, loops, many=False)
         if len(fewer.errors) < len(done.errors):
             fewer.report.notes.append(f"what is known was computed for small batches alone, not for {MANY} samples")
             return fewer
@@ -90,7 +96,7 @@ def translate(
 
 
 def _translated(
-    graph: OnnxGraph, source: str, shapes: Mapping[str, Sequence[int]], only_batch: bool, many: bool
+    graph: OnnxGraph, source: str, shapes: Mapping[str, Sequence[int]], only_batch: bool, loops: bool, many: bool
 ) -> Translation:
     """A translation with a large batch among its variants, or without."""
     graph, notes = without_labels(graph)
@@ -102,7 +108,7 @@ def _translated(
     if not graph.outputs:
         done.errors.append(ConfigError(f"{source}: the graph has no outputs", hint="a net is what its outputs need"))
         return done
-    walk = _Walk(done)
+    walk = _Walk(done, branches.MOST if loops else 0)
     try:
         walk.feed(shapes, only_batch, many)
     except LayerForgeError as error:
@@ -118,7 +124,7 @@ def _translated(
 class _Walk:
     """The state of a translation, which all sites share: what each value is."""
 
-    def __init__(self, done: Translation) -> None:
+    def __init__(self, done: Translation, left: int) -> None:
         self.done, graph = done, done.graph
         self.opset, self.foreign = graph.opset, not graph.producer.startswith("LayerForge")
         stored = (array for array in graph.initializers.values() if array.dtype.kind == "f" and array.size > 1)
@@ -136,7 +142,7 @@ class _Walk:
         self.parts: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
         self.room = Room.of(graph)
         self.copies = Copying(done.report.source, graph)
-        self.repeated = 0
+        self.left = left
         self.absorbed: dict[int, Site] = {}  # by id of the node, what it is part of
         self.readers: dict[str, list[Node]] = {}
         nodes = needed(graph)

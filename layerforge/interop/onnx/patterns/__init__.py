@@ -6,7 +6,7 @@ same: patterns make nets that are read more easily, and layers whose parameters 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ....schema.errors import DataError
@@ -17,6 +17,7 @@ from . import activations, attention, linear, loops, movements, multihead, norms
 from .looking import Look, Patterns
 
 SHORTER: Patterns = {**{op: [movements.shortened] for op in movements.ALL}, "Concat": [movements.rejoined]}
+LAYERS: Patterns = {"Loop": [loops.as_layer]}
 PASSES: list[Patterns] = [
     {
         "Mul": [
@@ -28,7 +29,7 @@ PASSES: list[Patterns] = [
         "MatMul": [attention.attention],
         "LayerNormalization": [norms.centred_before],
         "Concat": [recurrent.unrolled],
-        "Loop": [loops.as_layer],
+        **LAYERS,
         **{op: [recurrent.batch_first] for op in CELLS},
     },
     {op: [multihead.multihead] for op in ("Gemm", "MatMul", "Add")},
@@ -37,10 +38,11 @@ PASSES: list[Patterns] = [
 ]
 
 
-def rewrite(graph: OnnxGraph, values: Mapping[str, Value]) -> OnnxGraph:
+def rewrite(graph: OnnxGraph, values: Mapping[str, Value], passes: Sequence[Patterns] = PASSES) -> OnnxGraph:
     """The same function with the operators that groups of nodes stand for.
 
     values   what is known of the graph's values, as `translate` has found out
+    passes   the patterns
 
     A graph that cannot be run stays as it is: the translation says why.
     """
@@ -48,7 +50,7 @@ def rewrite(graph: OnnxGraph, values: Mapping[str, Value]) -> OnnxGraph:
     plumbing.bypassed(own, dict(values))
     look = Look(own, dict(values))
     try:
-        for patterns in PASSES:
+        for patterns in passes:
             look.replace(patterns)
     except DataError:
         return graph
