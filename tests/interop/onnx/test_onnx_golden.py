@@ -32,6 +32,7 @@ RECOGNISED = {
     "keras_mlp.onnx": {"Linear": 3, "ReLU": 1, "SiLU": 1, "Softmax": 1},
     "keras_lstm.onnx": {"LSTM": 2, "Permute": 1, "Index": 1, "Squeeze": 1, "Linear": 1},
     "keras_gru.onnx": {"GRU": 2, "Permute": 1, "Index": 1, "Squeeze": 1, "Linear": 1},
+    "keras_bigru.onnx": {"GRU": 1, "Linear": 1},
     "lstm.dynamo.onnx": {"Embedding": 1, "LSTM": 2, "Index": 1, "Linear": 1},
     "lstm.script.onnx": {"Embedding": 1, "LSTM": 2, "Index": 1, "Linear": 1},
     "rnn.dynamo.onnx": {"Permute": 2, "RNN": 1, "Reshape": 1, "Linear": 1},

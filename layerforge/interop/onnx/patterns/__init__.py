@@ -13,7 +13,7 @@ from ....schema.errors import DataError
 from ..conversions.recurrent_in import CELLS
 from ..graph import OnnxGraph
 from ..values import Value
-from . import activations, attention, linear, loops, movements, multihead, norms, plumbing, recurrent
+from . import activations, attention, directions, linear, loops, movements, multihead, norms, plumbing, recurrent
 from .looking import Look, Patterns
 
 SHORTER: Patterns = {**{op: [movements.shortened] for op in movements.ALL}, "Concat": [movements.rejoined]}
@@ -33,7 +33,7 @@ PASSES: list[Patterns] = [
         **{op: [recurrent.batch_first] for op in CELLS},
     },
     {op: [multihead.multihead] for op in ("Gemm", "MatMul", "Add")},
-    {"Reshape": [linear.over_last_axis]},
+    {"Reshape": [linear.over_last_axis], "Concat": [directions.both_ways]},
     {**SHORTER, "MatMul": [linear.called_as_bias]},
 ]
 
