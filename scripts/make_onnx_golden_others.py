@@ -1,7 +1,9 @@
 """Make the files of tests/interop/onnx/golden that Keras and scikit-learn write.
 
-    python scripts/make_onnx_golden_others.py keras       needs keras 3, tensorflow and tf2onnx
-    python scripts/make_onnx_golden_others.py sklearn     needs scikit-learn and skl2onnx
+    python scripts/make_onnx_golden_others.py keras [NAME ...]   needs keras 3, tensorflow and tf2onnx
+    python scripts/make_onnx_golden_others.py sklearn            needs scikit-learn and skl2onnx
+
+With names only those are made: exporters number what they write, so all of it is other text each time.
 
 NAME.onnx is the model, and NAME.npz what the library itself computes: of Keras in the form that make_onnx_golden.py
 says, of scikit-learn as `input` and `output` alone.
@@ -26,15 +28,23 @@ def keras_nets(keras: Any) -> dict[str, Any]:
     cnn = [(10, 10, 2), layers.Conv2D(4, 3, padding="same", activation="relu"), layers.MaxPooling2D()]
     cnn += [layers.DepthwiseConv2D(3), layers.Conv2D(5, 1, activation="tanh"), layers.AveragePooling2D(3, strides=1)]
     lstm = [(5, 3), layers.Bidirectional(layers.LSTM(4, return_sequences=True)), layers.LSTM(5)]
+    gru = [(5, 3), layers.GRU(4, return_sequences=True), layers.Dropout(0.3), layers.GRU(5)]
+    gated = layers.GRU(3, dropout=0.2, return_sequences=True, name="gru")
+    cho = [(3, 2), layers.GRU(3, reset_after=False, return_sequences=True), layers.GRU(2, activation="relu")]
     chosen = {
         "keras_mlp": [*mlp, layers.Dense(3, activation="softmax")],
         "keras_cnn": [*cnn, layers.Flatten(), layers.Dense(3)],
         "keras_lstm": [*lstm, layers.Dense(2)],
+        "keras_bilstm": [(4, 3), layers.Bidirectional(layers.LSTM(3)), layers.Dense(2)],
+        "keras_gru": [*gru, layers.Dense(2)],
+        "keras_bigru": [(4, 3), layers.Bidirectional(gated, name="both"), layers.Dense(2)],
+        "keras_rnn": [(4, 3), layers.Bidirectional(layers.SimpleRNN(3, name="rnn"), name="both"), layers.Dense(2)],
+        "keras_cho": cho,
         "keras_norm": [(5, 3), layers.Dense(4), layers.LayerNormalization(), layers.Dense(2)],
     }
     for part in chosen["keras_norm"][1:2]:
         part.activation = lambda x: keras.activations.gelu(x, approximate=True)
-    nets = {name: keras.Sequential([layers.Input(shape), *rest]) for name, (shape, *rest) in chosen.items()}
+    nets = {name: keras.Sequential([layers.Input(shape), *rest], name="net") for name, (shape, *rest) in chosen.items()}
     x = layers.Input((5, 8))
     y = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 4)(x, x))
     return nets | {"keras_attention": keras.Model(x, layers.Dense(2)(y))}
@@ -50,13 +60,14 @@ def draw(net: Any, rng: np.random.Generator) -> None:
         values = values[size:]
 
 
-def make_keras() -> None:
-    """A model and its gradients by TensorFlow."""
+def make_keras(*names: str) -> None:
+    """Models and their gradients by TensorFlow; all of them without names."""
     os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
     import keras
     import tensorflow as tf
 
-    for name, net in keras_nets(keras).items():
+    nets = keras_nets(keras)
+    for name, net in ((name, nets[name]) for name in names or nets):
         rng = np.random.default_rng(sum(name.encode()))
         draw(net, rng)
         x = tf.constant(rng.standard_normal((3, *net.input_shape[1:])).astype(np.float32))
@@ -69,8 +80,20 @@ def make_keras() -> None:
         found = {"input": x.numpy(), "output.0": y.numpy(), "cotangent.0": dy, "grad": dx.numpy()}
         for weight, grad in zip(weights, grads, strict=True):
             found |= {f"param.{weight.path}": weight.numpy(), f"grad.{weight.path}": np.asarray(grad)}
-        np.savez_compressed(FOLDER / f"{name}.npz", **found)
         net.export(FOLDER / f"{name}.onnx", format="onnx", verbose=False)
+        found["trained.0"] = trained(tf, net, x, dy)
+        np.savez_compressed(FOLDER / f"{name}.npz", **found)
+
+
+def trained(tf: Any, net: Any, x: Any, dy: np.ndarray) -> np.ndarray:
+    """What a net computes after three steps down the gradients of its outputs times dy."""
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            y = net(x, training=False)
+        grads = tape.gradient(y, net.trainable_weights, output_gradients=tf.constant(dy))
+        for weight, grad in zip(net.trainable_weights, grads, strict=True):
+            weight.assign_sub(0.01 * tf.convert_to_tensor(grad))
+    return np.asarray(net(x, training=False))
 
 
 def make_sklearn() -> None:
@@ -103,7 +126,8 @@ def make_sklearn() -> None:
 
 if __name__ == "__main__":
     made = {"keras": make_keras, "sklearn": make_sklearn}
-    if len(sys.argv) != 2 or sys.argv[1] not in made:
+    which, *names = sys.argv[1:] or [""]
+    if which not in made or (names and which != "keras"):
         sys.exit(f"error: say one of {', '.join(made)}")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    made[sys.argv[1]]()
+    made[which](*names)

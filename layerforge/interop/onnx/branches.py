@@ -1,12 +1,69 @@
-"""Graphs within a node: of an If whose condition is known the branch that it takes is part of the net."""
+"""Graphs within a node, as part of the net: the branch that an If takes, and the body of a Loop as often as it runs.
+
+What decides must be known: the condition of an If, and how often a Loop runs, as where the length of sequences is said.
+"""
 
 from __future__ import annotations
 
-from .graph import OnnxGraph
-from .importing import REFUSED, Site
-from .values import Known
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
-REFUSED.update(dict.fromkeys(("Loop", "Scan", "SequenceMap"), "a graph that is run several times is no net"))
+import numpy as np
+
+from .functions import Copying
+from .graph import Node, OnnxGraph
+from .importing import REFUSED, Site
+from .ordering import needed, subgraphs, used
+from .values import Known, Value
+
+REFUSED.update(dict.fromkeys(("Scan", "SequenceMap"), "a graph that is run several times is no net"))
+MOST = 10_000  # nodes that the Loops of a graph become
+
+
+class Walk(Protocol):
+    """What is known of a translation here.
+
+    values   what is known of each value
+    given    the values that are to be had by name
+    opset    the version of the operators
+    count    of variants
+    copies   graphs from within, with names of their own
+    left     how many nodes Loops may still become, those of Loops within them included
+    """
+
+    values: dict[str, Value]
+    given: set[str]
+    opset: int
+    count: int
+    copies: Copying
+    left: int
+
+    def store(self, initializers: Mapping[str, np.ndarray]) -> None: ...
+    def read_by(self, nodes: Sequence[Node]) -> None: ...
+    def convert(self, node: Node) -> None: ...
+
+
+def _within(walk: Walk, graph: OnnxGraph) -> None:
+    """Convert the nodes of a graph whose inputs are known by now."""
+    nodes = needed(graph)
+    walk.read_by(nodes)
+    walk.given |= {info.name for info in graph.outputs}
+    walk.store(graph.initializers)
+    for node in nodes:
+        walk.convert(node)
+
+
+# If -------------------------------------------------------------------------------------------------------------------
+
+
+def take(walk: Walk, site: Site) -> None:
+    """The branch that a known condition takes, in the place of the node."""
+    branch = walk.copies.put(taken(site))
+    _within(walk, branch)
+    for j, info in enumerate(branch.outputs):
+        if info.name in walk.values:
+            site.outputs[j] = walk.values[info.name]
 
 
 def taken(site: Site) -> OnnxGraph:
@@ -23,3 +80,142 @@ def taken(site: Site) -> OnnxGraph:
         raise site.invalid(f"{word} is missing")
     site.note(f"its condition is known: {word} alone is imported")
     return branch
+
+
+# Loop -----------------------------------------------------------------------------------------------------------------
+
+
+def repeat(walk: Walk, site: Site) -> None:
+    """A Loop whose number of runs is known: its body as often, one after the other, in the place of the node."""
+    count, body = repeated(site)
+    walk.left -= count * max(1, _size(walk, body))
+    if walk.left < 0:
+        hint = "what is a step of an LSTM, a GRU or an RNN is that layer, however long it is"
+        raise site.unsupported(f"it runs {count} times: Loops would become more than {MOST} nodes", hint=hint)
+    site.note(f"its body is imported {count} times, one after the other")
+    carried = {k: walk.values.get(name) for k, name in enumerate(site.node.inputs[2:])}
+    stacked: list[list[str]] = [[] for _ in body.outputs[1 + len(carried) :]]
+    body = walk.copies.put(body)
+    stored, body.initializers = body.initializers, {}  # one for all runs: what learns them learns them once
+    walk.store(stored)
+    moving = _take_out_what_stays(walk, body, carried)
+    _move_out(walk, body)
+    if count > 1:
+        walk.read_by(body.nodes)  # of what each run reads the first one must know that it is not alone
+    for number in range(count):
+        graph = walk.copies.put(body)
+        begins = [_same(walk, np.int64(number)), _same(walk, np.bool_(True)), *(carried[k] for k in moving)]
+        known = zip(graph.inputs, begins, strict=True)
+        walk.values |= {info.name: value for info, value in known if value is not None}
+        _within(walk, graph)
+        condition, *ends = [info.name for info in graph.outputs]
+        carried |= {k: walk.values.get(name) for k, name in zip(moving, ends, strict=False)}
+        for names, name in zip(stacked, ends[len(moving) :], strict=True):
+            names.append(name)
+        if not still_true(site, walk.values.get(condition)) or walk.left < 0:  # as of a Loop within
+            break
+    site.outputs.update({k: value for k, value in carried.items() if value is not None})
+    for j, names in enumerate(stacked, start=len(carried)):
+        if j < len(site.node.outputs) and site.node.outputs[j]:
+            site.outputs[j] = _stack(walk, site, names, site.node.outputs[j])
+
+
+def _take_out_what_stays(walk: Walk, body: OnnxGraph, carried: Mapping[int, Value | None]) -> list[int]:
+    """Which states move: what a body passes on as it is, such as weights, is a value from outside for it."""
+    makers = {name: node for node in body.nodes for name in node.outputs if node.op == "Identity"}
+    moving = []
+    for k, value in carried.items():
+        name = body.outputs[1 + k].name
+        while name in makers:
+            name = makers[name].inputs[0]
+        if value is None or name != body.inputs[2 + k].name:
+            moving.append(k)
+        else:
+            walk.values[name] = value
+    count = len(carried)
+    states, ends = body.inputs[2:], body.outputs[1 : 1 + count]
+    body.inputs = [*body.inputs[:2], *(states[k] for k in moving)]
+    body.outputs = [body.outputs[0], *(ends[k] for k in moving), *body.outputs[1 + count :]]
+    return moving
+
+
+def _move_out(walk: Walk, body: OnnxGraph) -> None:
+    """Convert, once, the nodes of a body that are the same in each run: what is made of weights stays one parameter."""
+    inside = {info.name for info in body.inputs}
+    staying, moved = list[Node](), list[Node]()
+    for node in needed(body):
+        within = bool(inside & set(used(node)))
+        inside |= set(node.outputs) if within else set()
+        (staying if within else moved).append(node)
+    walk.read_by(moved)
+    walk.given |= {name for node in staying for name in used(node)} & {name for node in moved for name in node.outputs}
+    for node in moved:
+        walk.convert(node)
+        for name in node.outputs:
+            value = walk.values.get(name)
+            if isinstance(value, Known) and value.learned and not value.origin[0]:
+                walk.values[name] = replace(value, origin=(name, ()))
+    body.nodes = staying
+
+
+def _same(walk: Walk, number: Any) -> Known:
+    """A number that is the same whatever the sizes are."""
+    return Known((np.asarray(number),) * walk.count)
+
+
+def _stack(walk: Walk, site: Site, names: Sequence[str], name: str) -> Value:
+    """Values of the runs of a Loop, along a new first axis."""
+    if not names:
+        raise site.unsupported("it runs not once: what it gives has no shape")
+    axes, whole = (walk.copies.unique(f"{name}/{word}") for word in ("axes", "rows"))
+    rows = [walk.copies.unique(f"{name}/row") for _ in names]
+    walk.values[axes] = _same(walk, np.array([0]))
+    before = walk.opset < 13  # axes are an attribute
+    nodes = [
+        Node("Unsqueeze", [one] if before else [one, axes], [row], {"axes": [0]} if before else {}, row)
+        for one, row in zip(names, rows, strict=True)
+    ]
+    nodes.append(Node("Concat", rows, [whole], {"axis": 0}, whole))
+    walk.read_by(nodes)
+    walk.given.add(whole)
+    for node in nodes:
+        walk.convert(node)
+    return walk.values[whole]
+
+
+def repeated(site: Site) -> tuple[int, OnnxGraph]:
+    """How often a Loop runs, at most, and its body. Errors: Unsupported where that is not known, or too often."""
+    site.attributes.read.add("body")
+    body, most = site.node.attributes.get("body"), site.inputs[0] if site.inputs else None
+    if not isinstance(body, OnnxGraph):
+        raise site.invalid("body is missing")
+    if not isinstance(most, Known) or most.array.size != 1:
+        raise site.unsupported("the net computes how often it runs: only a number that is known can be imported")
+    if not most.fixed:
+        hint = "say the lengths of the inputs: --input NAME=SHAPE"
+        raise site.unsupported("how often it runs depends on the sizes of the net's inputs", hint=hint)
+    states = len(site.node.inputs) - 2
+    if states < 0 or len(body.inputs) != states + 2 or len(body.outputs) < states + 1:
+        raise site.invalid("its body does not take and give what it should")
+    count = max(0, int(most.array.reshape(-1)[0]))
+    if len(site.inputs) > 1 and site.inputs[1] is not None and not still_true(site, site.inputs[1]):
+        count = 0
+    return count, body
+
+
+def _size(walk: Walk, graph: OnnxGraph) -> int:
+    """The nodes of a graph with those of the graphs within, of Loops as often as they are known to run."""
+    size = 0
+    for node in graph.nodes:
+        most = walk.values.get(node.inputs[0]) if node.op == "Loop" and node.inputs else None
+        known = most.array.reshape(-1) if isinstance(most, Known) else np.zeros(0)
+        times = max(1, int(known[0])) if known.size == 1 else 1
+        size += 1 + times * sum(_size(walk, inner) for inner in subgraphs(node))
+    return size
+
+
+def still_true(site: Site, condition: Value | None) -> bool:
+    """Whether a Loop goes on. Errors: Unsupported where the net computes that."""
+    if not isinstance(condition, Known) or not condition.fixed or condition.array.size != 1:
+        raise site.unsupported("the net computes whether it goes on: that must be known")
+    return bool(condition.array.reshape(-1)[0])

@@ -124,6 +124,16 @@ def cum_sum(f: Folding) -> Any:
     return np.cumsum(x, axis, dtype=x.dtype)
 
 
+@folds("ReverseSequence")
+def reverse_sequence(f: Folding) -> Any:
+    """Samples with their first steps turned round, as many as each has."""
+    time, batch = f.attributes.integer("time_axis", 0), f.attributes.integer("batch_axis", 1)
+    x = np.moveaxis(f.given(0), (batch, time), (0, 1)).copy()
+    for sample, length in zip(x, f.given(1).reshape(-1).tolist(), strict=True):
+        sample[:length] = sample[:length][::-1].copy()
+    return np.moveaxis(x, (0, 1), (batch, time))
+
+
 @folds("NonZero")
 def non_zero(f: Folding) -> Any:
     """Where numbers are not 0."""

@@ -20,10 +20,12 @@ from ...schema.errors import raise_all
 from ..fidelity import Report
 from .graph import OnnxGraph
 from .parameters import learned
-from .patterns import rewrite
+from .patterns import LAYERS, rewrite
 from .patterns.contrib import expanded
 from .reading import Reader, load_graph
 from .translation import Translation, translate
+
+STACKED = 12  # Loops behind one another that are layers
 
 
 class Model:
@@ -88,11 +90,31 @@ def _attempts(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]]
     """Translations in the order in which they are wanted: patterns recognised, and all dynamic lengths left open."""
     graph = replace(expanded(graph), learned=learned(graph))
     for only_batch in (False, True):
-        plain = translate(graph, source, inputs, only_batch=only_batch)
-        yield translate(rewrite(graph, plain.values), source, inputs, only_batch=only_batch)
+        shorter = _without_loops(graph, source, inputs, only_batch)
+        plain = translate(shorter, source, inputs, only_batch=only_batch)
+        yield translate(rewrite(shorter, plain.values), source, inputs, only_batch=only_batch)
         yield plain
         if not plain.widened:
             return
+
+
+def _without_loops(
+    graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]] | None, only_batch: bool
+) -> OnnxGraph:
+    """A graph with layers in the place of the Loops that are recognised, before any is imported run after run.
+
+    What one reads that stands behind another is known once that is a layer.
+    """
+    for _ in range(STACKED):
+        loops = [node for node in graph.nodes if node.op == "Loop"]
+        if not loops:
+            break
+        values = translate(graph, source, inputs, only_batch=only_batch, loops=False).values
+        shorter = rewrite(graph, values, [LAYERS])
+        if sum(node.op == "Loop" for node in shorter.nodes) == len(loops):
+            break
+        graph = shorter
+    return graph
 
 
 def load_model(

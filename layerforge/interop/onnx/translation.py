@@ -8,7 +8,7 @@ wrong is told of in the same run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,10 @@ from ...schema.synonyms import did_you_mean
 from ..emitting import Made
 from ..fidelity import Entry, Report
 from . import (
+    branches,
     conversions,  # noqa: F401  # fills the table
     folding_maths,  # noqa: F401  # fills the table
 )
-from .branches import taken
 from .constants import held, is_learned
 from .folding import FOLDS, MOVES, OF_SHAPES, NotComputed, Room, fold, lengths, vanishes
 from .functions import Copying
@@ -38,6 +38,7 @@ from .values import BOOL, INDEX, REAL, Attributes, Known, Stream, Unsupported, V
 from .variants import MANY, shapes_of
 
 OPSETS = range(7, 24)  # versions of ONNX's own operators that are known
+TOLD = 1 << 12  # numbers of an input that says how another one is moved
 
 
 @dataclass
@@ -70,18 +71,24 @@ class Translation:
 
 
 def translate(
-    graph: OnnxGraph, source: str, shapes: Mapping[str, Sequence[int]] | None = None, *, only_batch: bool = False
+    graph: OnnxGraph,
+    source: str,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    *,
+    only_batch: bool = False,
+    loops: bool = True,
 ) -> Translation:
     """Translate a graph; look at `errors` before using the result.
 
     shapes      of inputs by name, for lengths that the graph leaves open
     only_batch  of dynamic lengths only that of the batch stays open; the others are fixed to what they are given as
+    loops       whether the bodies of Loops are imported as often as they run; without it that is an error
 
     One variant has a large batch, unless the numbers that are known become too many there.
     """
-    done = _translated(graph, source, shapes or {}, only_batch, many=True)
+    done = _translated(graph, source, shapes or {}, only_batch, loops, many=True)
     if any(isinstance(error, NotComputed) for error in done.errors):
-        fewer = _translated(graph, source, shapes or {}, only_batch, many=False)
+        fewer = _translated(graph, source, shapes or {}, only_batch, loops, many=False)
         if len(fewer.errors) < len(done.errors):
             fewer.report.notes.append(f"what is known was computed for small batches alone, not for {MANY} samples")
             return fewer
@@ -89,7 +96,7 @@ def translate(
 
 
 def _translated(
-    graph: OnnxGraph, source: str, shapes: Mapping[str, Sequence[int]], only_batch: bool, many: bool
+    graph: OnnxGraph, source: str, shapes: Mapping[str, Sequence[int]], only_batch: bool, loops: bool, many: bool
 ) -> Translation:
     """A translation with a large batch among its variants, or without."""
     graph, notes = without_labels(graph)
@@ -101,7 +108,7 @@ def _translated(
     if not graph.outputs:
         done.errors.append(ConfigError(f"{source}: the graph has no outputs", hint="a net is what its outputs need"))
         return done
-    walk = _Walk(done)
+    walk = _Walk(done, branches.MOST if loops else 0)
     try:
         walk.feed(shapes, only_batch, many)
     except LayerForgeError as error:
@@ -117,7 +124,7 @@ def _translated(
 class _Walk:
     """The state of a translation, which all sites share: what each value is."""
 
-    def __init__(self, done: Translation) -> None:
+    def __init__(self, done: Translation, left: int) -> None:
         self.done, graph = done, done.graph
         self.opset, self.foreign = graph.opset, not graph.producer.startswith("LayerForge")
         stored = (array for array in graph.initializers.values() if array.dtype.kind == "f" and array.size > 1)
@@ -132,12 +139,14 @@ class _Walk:
         self.constants: dict[int, tuple[Known, Stream]] = {}
         self.owners: dict[tuple[str, tuple[int, ...]], tuple[Made, str]] = {}
         self.filled: dict[str, list[tuple[str, int]]] = {}
+        self.parts: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
         self.room = Room.of(graph)
-        self.branches = Copying(done.report.source, graph)
+        self.copies = Copying(done.report.source, graph)
+        self.left = left
         self.absorbed: dict[int, Site] = {}  # by id of the node, what it is part of
         self.readers: dict[str, list[Node]] = {}
         nodes = needed(graph)
-        self._read_by(nodes)
+        self.read_by(nodes)
         self.given = {info.name for info in graph.outputs}
         self.names = Names(graph, set(FORWARD_WORDS))
         self.count = 1  # of variants
@@ -145,7 +154,7 @@ class _Walk:
         self.ones: Stream | None = None
         self.rounded = False
 
-    def _read_by(self, nodes: Sequence[Node]) -> None:
+    def read_by(self, nodes: Sequence[Node]) -> None:
         """Enter what nodes read."""
         for node in nodes:
             for name in used(node):
@@ -200,9 +209,9 @@ class _Walk:
                 self.batch, self.sampled = tuple(n for (n,) in counts), stream
             self.done.feeds[info.name] = name
             self.done.inputs[name] = {"shape": list(specs[0].shape)} | ({} if role == "real" else {"dtype": "int64"})
-        self._store(graph.initializers)
+        self.store(graph.initializers)
 
-    def _store(self, initializers: Mapping[str, np.ndarray]) -> None:
+    def store(self, initializers: Mapping[str, np.ndarray]) -> None:
         """Enter numbers that are stored: layers learn them, where they are real."""
         for name, array in initializers.items():
             of_formula = array.ndim == 0 and self.foreign and name not in self.surely  # so is what is made of it
@@ -274,14 +283,16 @@ class _Walk:
     def _convert(self, site: Site) -> None:
         node, values = site.node, site.inputs
         if node.op == "If" and not node.domain:
-            return self._branch(site)
+            return branches.take(self, site)
+        if node.op == "Loop" and not node.domain:
+            return branches.repeat(self, site)
         every = [value for value in values if value is not None]
         if node.op in OF_SHAPES and values and isinstance(values[0], Stream) and not node.domain:
             site.outputs[0] = lengths(site, values[0])
             return None
         if node.op in FOLDS and not node.domain and all(isinstance(v, Known) for v in every) and not self._ties(site):
             known = [value if isinstance(value, Known) else None for value in values]
-            found = fold(node, site.attributes, known, self.opset, self.count, self.room)
+            found = self._same_parts(site, fold(node, site.attributes, known, self.opset, self.count, self.room))
             site.outputs.update(enumerate(found))
             if node.op == "Transpose" and isinstance(values[0], Known):
                 dims = site.attributes.integers("perm") or list(range(values[0].ndim))[::-1]
@@ -300,27 +311,25 @@ class _Walk:
             raise site.unsupported("this operator is not supported", hint=hint or "")
         return conversion(site)
 
+    def _same_parts(self, site: Site, found: list[Known]) -> list[Known]:
+        """Outputs of a node; what another one has moved in the same way has the origin of that one."""
+        known = [value for value in site.inputs if isinstance(value, Known)]
+        told = [value for value in known if not value.learned]
+        if site.node.op not in MOVES or len(told) == len(known) or any(one.array.size > TOLD for one in told):
+            return found
+        key = [site.node.op, str(sorted(site.node.attributes.items()))]
+        key += [str(one.origin if one.learned else (one.shape, one.array.tolist(), one.fixed)) for one in known]
+        origins = self.parts.setdefault("|".join(key), [one.origin for one in found])
+        return [replace(one, origin=origin) for one, origin in zip(found, origins, strict=False)]
+
     def _ties(self, site: Site) -> bool:
         """Whether a node computes with what others learn, too: folded, it would have numbers of its own."""
         known = [value for value in site.inputs if isinstance(value, Known)]
         if site.node.op in (*MOVES, *OF_SHAPES, "CastLike") or vanishes(site.node, known):
             return False
-        learned = {value.learned for value in known if is_learned(site, value)}
-        return any(len(self.readers.get(name, ())) > 1 for name in learned)
-
-    def _branch(self, site: Site) -> None:
-        """The branch that a known condition takes, in the place of the node."""
-        branch = taken(site)
-        branch = self.branches.put(branch)
-        nodes = needed(branch)
-        self._read_by(nodes)
-        self.given |= {info.name for info in branch.outputs}
-        self._store(branch.initializers)
-        for node in nodes:
-            self.convert(node)
-        for j, info in enumerate(branch.outputs):
-            if info.name in self.values:
-                site.outputs[j] = self.values[info.name]
+        read = zip(site.node.inputs, site.inputs, strict=True)
+        learned = [(name, one.learned) for name, one in read if isinstance(one, Known) and is_learned(site, one)]
+        return any(len(self.readers.get(name, ())) > 1 for names in learned for name in names)
 
     def _failed(self, site: Site, entry: Entry, error: LayerForgeError) -> None:
         """Keep the errors of a node; where its inputs are guesses only what does not depend on them."""

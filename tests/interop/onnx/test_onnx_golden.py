@@ -31,6 +31,8 @@ RECOGNISED = {
     "keras_norm.onnx": {"Linear": 2, "GELU": 1, "LayerNorm": 1},
     "keras_mlp.onnx": {"Linear": 3, "ReLU": 1, "SiLU": 1, "Softmax": 1},
     "keras_lstm.onnx": {"LSTM": 2, "Permute": 1, "Index": 1, "Squeeze": 1, "Linear": 1},
+    "keras_gru.onnx": {"GRU": 2, "Permute": 1, "Index": 1, "Squeeze": 1, "Linear": 1},
+    "keras_bigru.onnx": {"GRU": 1, "Linear": 1},
     "lstm.dynamo.onnx": {"Embedding": 1, "LSTM": 2, "Index": 1, "Linear": 1},
     "lstm.script.onnx": {"Embedding": 1, "LSTM": 2, "Index": 1, "Linear": 1},
     "rnn.dynamo.onnx": {"Permute": 2, "RNN": 1, "Reshape": 1, "Linear": 1},
@@ -111,6 +113,22 @@ def test_outputs_and_all_gradients_are_those_of_the_framework(name: str) -> None
             assert np.abs(mine - theirs).max() <= room, f"{layer.name}.{key}"
             seen.update(values.reshape(-1).tolist())
     assert seen == set(wanted), "numbers of the framework's parameters are not learned here"
+
+
+@pytest.mark.parametrize("name", [f"keras_{name}.onnx" for name in ("gru", "bigru", "bilstm", "rnn", "cho")])
+def test_three_steps_of_training_lead_where_the_framework_is_led(name: str) -> None:
+    model, recorded = opened(name)
+    net = model.net(engine="reference")
+    (given,), (output,) = model.inputs.values(), model.outputs.values()
+    for _ in range(3):
+        net.zero_grad()
+        net.forward(phase="eval", backward=True, **{given: recorded["input"]})
+        net.backward({output: recorded["cotangent.0"]})
+        for slot in net.parameters.slots.values():
+            slot.view(net.parameters.data)[...] -= 0.01 * slot.view(net.parameters.grad)
+    found = np.asarray(net.forward(phase="eval", **{given: recorded["input"]})[output])
+    same(found, recorded["trained.0"], OUTPUTS)
+    assert np.abs(found - recorded["output.0"]).max() > 0.01
 
 
 @pytest.mark.parametrize("name", SKLEARN)

@@ -239,3 +239,80 @@ def test_weights_that_do_not_fit_are_told_of(changed: dict[str, tuple[int, ...]]
     arrays = weights("LSTM", 1) | {name: drawn(shape) for name, shape in changed.items()}
     with pytest.raises(LayerForgeError, match=message):
         imported(model([node("LSTM", "x W R B", "y", hidden_size=H)], {"x": [T, N, D]}, ["y"], arrays))
+
+
+# Time, backwards ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [5, 3, 1, 0])
+@pytest.mark.parametrize("axes", [{}, {"time_axis": 1, "batch_axis": 0}])
+def test_samples_that_are_as_long_are_turned(axes: dict[str, int], length: int) -> None:
+    shape = [4, 5, 2] if axes else [5, 4, 2]
+    proto = model([node("ReverseSequence", "x lengths", **axes)], {"x": shape}, ["y"], {"lengths": np.full(4, length)})
+    given = {"x": drawn(shape)}
+    if length:
+        compare(proto, given)
+    else:  # which ONNX Runtime refuses
+        assert np.array_equal(computed(imported(proto), given)["y"], given["x"])
+
+
+def test_all_of_a_batch_of_any_size_is_turned() -> None:
+    ends = [node("Shape", "x", "shape"), node("Slice", "shape zero one zero", "n"), node("Expand", "five n", "lengths")]
+    turn = node("ReverseSequence", "x lengths", time_axis=1, batch_axis=0)
+    held = {"zero": np.array([0]), "one": np.array([1]), "five": np.array([5])}
+    compare(model([*ends, turn], {"x": ["N", 5, 2]}, ["y"], held), {"x": drawn((3, 5, 2))}, {"x": drawn((7, 5, 2))})
+
+
+def test_constants_are_turned_by_lengths_of_their_own() -> None:
+    held = {"w": drawn((5, 4, 2)), "lengths": np.array([5, 1, 3, 4])}
+    made = compare(
+        model([node("ReverseSequence", "w lengths", "turned"), node("Add", "x turned")], {"x": [5, 4, 2]}, ["y"], held),
+        {"x": drawn((5, 4, 2), 1)},
+    )
+    assert "Flip" not in [layer["type"] for layer in made.config["net"]]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "told"),
+    [
+        ([5, 4, 5, 5], "lengths of their own"),
+        ([5, 6, 5, 5], r"\[5, 6, 5, 5\] of 4 samples do not fit"),
+        ([5, 5, 5], "of 3 samples do not fit"),
+        (None, "the length of each sample is computed by the net"),
+    ],
+)
+def test_samples_of_several_lengths_are_refused(lengths: list[int] | None, told: str) -> None:
+    held = {} if lengths is None else {"lengths": np.array(lengths)}
+    given: dict[str, Any] = {"x": [5, 4, 2]} | ({} if held else {"lengths": ([4], "int64")})
+    with pytest.raises(LayerForgeError, match=f"ReverseSequence.*{told}"):
+        imported(model([node("ReverseSequence", "x lengths")], given, ["y"], held))
+
+
+def two_ways(op: str = "RNN", read: str = "x_back", back: str = "y_back", axis: int = 2, other: str = "2") -> Any:
+    """Two layers of one direction, the second of the sequence backwards, turned back and joined."""
+    told = {"linear_before_reset": 1} if op == "GRU" else {}
+    nodes = [node("ReverseSequence", "x ends", "x_back"), node(op, "x W R B", "y1", hidden_size=H, **told)]
+    nodes += [
+        node(op, f"{read} W{other} R{other} B{other}", "y2", hidden_size=H, **told),
+        node("Squeeze", "y1 one", "y"),
+    ]
+    nodes += [node("Squeeze", "y2 one", "y_turned"), node("ReverseSequence", "y_turned ends", "y_back")]
+    arrays: dict[str, Any] = {"ends": np.full(N, T), "one": np.array([1]), **weights(op, 1)}
+    arrays |= {f"{name}2": drawn(array.shape, 9) for name, array in weights(op, 1).items()}
+    return model([*nodes, node("Concat", f"y {back}", "both", axis=axis)], {"x": [T, N, D]}, ["both"], arrays)
+
+
+@pytest.mark.parametrize("op", GATES)
+def test_two_directions_that_are_joined_are_one_layer(op: str) -> None:
+    demand("onnxruntime")
+    made = compare(two_ways(op), {"x": drawn((T, N, D))})
+    assert [layer["type"] for layer in made.config["net"]] == ["Permute", op, "Permute"]
+
+
+@pytest.mark.parametrize(
+    "told", [{"read": "x"}, {"back": "y_turned"}, {"read": "x", "back": "y_turned"}, {"axis": 1}, {"other": ""}]
+)
+def test_what_is_nearly_two_directions_stays_two_layers(told: dict[str, Any]) -> None:
+    demand("onnxruntime")
+    made = compare(two_ways(**told), {"x": drawn((T, N, D))})
+    assert [layer["type"] for layer in made.config["net"]].count("RNN") == 2

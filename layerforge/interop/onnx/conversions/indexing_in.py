@@ -18,7 +18,6 @@ REFUSED.update(
         "Compress": "how much it gives depends on the numbers of its input",
         "Unique": "how much it gives depends on the numbers of its input",
         "NonMaxSuppression": "how many boxes it gives depends on the scores: see DetectionOutput",
-        "ReverseSequence": "no layer turns each sample by a length of its own",
     }
 )
 MOST_PLACES = 1 << 18
@@ -64,6 +63,34 @@ def _known_places(site: Site, x: Stream, index: Known, axis: int) -> None:
 def _pairs(x: Stream, index: Known) -> list[tuple[np.ndarray, tuple[int, ...]]]:
     """The indices and the shape of the blob, in each variant."""
     return list(zip(index.arrays, x.shapes, strict=False))
+
+
+@imports("ReverseSequence")
+def reverse_sequence(site: Site) -> None:
+    """A Flip of time where all samples are as long; of its first steps alone, where they end before it does."""
+    x, lengths = site.stream(0), site.known(1, "the length of each sample")
+    time = site.axis(site.attributes.integer("time_axis", 0), x.ndim, "time_axis")
+    batch = site.axis(site.attributes.integer("batch_axis", 1), x.ndim, "batch_axis")
+    if time == batch:
+        raise site.invalid(f"time_axis and batch_axis are both {time}")
+    for array, shape in zip(lengths.arrays, x.shapes, strict=False):
+        if array.shape != (shape[batch],) or not bool(((array >= 0) & (array <= shape[time])).all()):
+            told = f"the lengths {array.reshape(-1)[:8].tolist()} of {array.size} samples"
+            raise site.invalid(f"{told} do not fit a value of shape {shape}")
+    if all(bool((array == shape[time]).all()) for array, shape in zip(lengths.arrays, x.shapes, strict=False)):
+        site.emit("Flip", x, dtype=x.dtype, dims=time)
+        return None
+    turned = {int(n) for array in lengths.arrays for n in array}
+    if len(turned) > 1:
+        raise site.unsupported("samples are turned by lengths of their own: here all are turned by the same one")
+    (length,) = turned or {0}
+    if length < 2:
+        return site.pass_on(x)
+    names = [site.shared.unique(f"{site.own}.{word}") for word in ("first", "rest")]
+    first, rest = site.emit("Slice", x, part="parts", dtype=x.dtype, tops=names, dim=time, points=[length])
+    (first,) = site.emit("Flip", first, part="turned", dtype=x.dtype, dims=time)
+    site.emit("Concat", [first, rest], dtype=x.dtype, dim=time)
+    return None
 
 
 @imports("GatherElements")

@@ -55,6 +55,8 @@ def recurrent(site: Site) -> None:
     biases = _biases(site, passes, len(cell.blocks) * size)
     options |= {"hidden_size": size, "bidirectional": passes == 2, "bias": biases is not None}
     both = biases is None or bool(biases[1].any() or not biases[0].any())  # else as Keras, which has one
+    if own:
+        both = site.attributes.flag("recurrent_bias", both)
     options["recurrent_bias"] = both
     bottoms = _bottoms(site, cell, layout, direction == "reverse")
     options["initial_states"] = len(bottoms) > 2 or (len(bottoms) == 2 and bottoms[1].ndim == 3)

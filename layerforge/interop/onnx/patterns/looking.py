@@ -12,6 +12,7 @@ says which operators a pattern is tried at.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,6 +42,7 @@ class Look:
     values    what is known of its values, from one walk through it
     makers    which node makes a value
     readers   which nodes read it, of those that the net computes
+    uses      how many nodes of the file read it, whatever they are
     taken     names of values
     first     constants that patterns have made, which come before all nodes
     variants  in how many sizes of the inputs values are known
@@ -51,6 +53,7 @@ class Look:
     values: dict[str, Value]
     makers: dict[str, Node] = field(default_factory=dict)
     readers: dict[str, list[Node]] = field(default_factory=dict)
+    uses: Counter[str] = field(default_factory=Counter)
     taken: set[str] = field(default_factory=set)
     first: list[Node] = field(default_factory=list)
     variants: int = 1
@@ -62,6 +65,7 @@ class Look:
         self.taken |= {*self.graph.initializers, *(value.name for value in self.graph.inputs)}
         for node in self.graph.nodes:
             self._enter(node)
+            self.uses.update(used(node))
 
     def _enter(self, node: Node) -> None:
         for name in node.outputs:
