@@ -7,6 +7,7 @@ Exit codes of the command line: 0 ok, 1 the thing checked is not so or the run f
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from .locations import Place
 
@@ -80,6 +81,23 @@ class BackendError(LayerForgeError):
     """A backend or engine was asked for that this machine cannot give."""
 
     exit_code = 5
+
+
+class OutOfMemory(LayerForgeError, MemoryError):
+    """Arrays do not fit into memory. Whoever knows what was to be computed adds what that needs, once (`explain`)."""
+
+    explained = False
+    meant: Any = None  # the executor of the pass that was to begin, where that is not the net's last
+
+    def explain(self, needs: str, memory: str, remedies: str) -> None:
+        """Say what is needed, what there is, and what needs less; "" for what is not known."""
+        lines = (f"needed: {needs}" if needs else "", f"there is: {memory}" if memory else "", remedies)
+        self.hint = "\n     = ".join(line for line in lines if line) or self.hint
+        self.explained = True
+
+
+class DeviceOutOfMemory(OutOfMemory, BackendError):
+    """The same of a GPU's memory."""
 
 
 def exit_code(problem: BaseException) -> int:

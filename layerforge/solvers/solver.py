@@ -35,6 +35,7 @@ from ..arrays.backend import Array
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..run import copies, tuning
+from ..run.explained import explaining
 from ..run.splitting import reasons
 from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
 from ..schema.errors import ConfigError, DivergedError, LayerError, LayerForgeError
@@ -125,7 +126,10 @@ class Solver(Adjustable, Generic[Driven]):
         self.average = 1.0
         self._turns = turns_of(net) or Turns("the net", lambda: None)
         self._pending: Accumulation | None = None
-        self._updater = Updater(net, section)
+        flat = net.parameters
+        needed = {"parameters": flat.data.nbytes, "gradients": flat.grad.nbytes}
+        with explaining(net.backend, {**needed, "each history of the solver": flat.grad.nbytes}):
+            self._updater = Updater(net, section)
         self.rule.hold()
         self._settle()
 
