@@ -19,17 +19,17 @@ from .cuda_packages import library_line
 OUT_OF_MEMORY = frozenset(["outofmemory", "memoryallocation", "allocfailed"])
 LATE = frozenset(
     [
-        *("illegaladdress", "launchfailure", "launchfailed", "launchtimeout", "illegalinstruction", "misalignedaddress"),
-        *("invalidaddressspace", "invalidpc", "hardwarestackerror", "assert", "eccuncorrectable", "unknown"),
-        *("executionfailed", "contextisdestroyed", "externaldevice", "tensormemoryleak"),
+        *("illegaladdress", "launchfailure", "launchfailed", "launchtimeout", "illegalinstruction"),
+        *("misalignedaddress", "invalidaddressspace", "invalidpc", "hardwarestackerror", "assert"),
+        *("eccuncorrectable", "externaldevice", "tensormemoryleak", "contextisdestroyed", "executionfailed", "unknown"),
     ]
 )
 UNUSABLE = frozenset(
     [
-        *("nodevice", "insufficientdriver", "devicesunavailable", "deviceunavailable", "nokernelimagefordevice"),
-        *("nobinaryforgpu", "systemdrivermismatch", "systemnotready", "compatnotsupportedondevice", "notinitialized"),
-        *("initializationerror", "startupfailure", "devicenotlicensed", "invaliddevice", "stublibrary", "deinitialized"),
-        *("cudartunloading", "unsupportedptxversion"),
+        *("nodevice", "invaliddevice", "devicesunavailable", "deviceunavailable", "devicenotlicensed"),
+        *("insufficientdriver", "stublibrary", "systemdrivermismatch", "compatnotsupportedondevice", "systemnotready"),
+        *("initializationerror", "startupfailure", "notinitialized", "deinitialized", "cudartunloading"),
+        *("nokernelimagefordevice", "nobinaryforgpu", "unsupportedptxversion"),
     ]
 )
 CODE = re.compile(r"^(?:cudaError|CUDA_ERROR_|CU[A-Z]+_STATUS_|NVRTC_ERROR_)(\w+)")
@@ -49,7 +49,7 @@ def told(problem: BaseException, doing: str = "") -> LayerForgeError | None:
     if isinstance(problem, LayerForgeError):
         return None
     code, text = _code(problem), first_line(problem)
-    if code in OUT_OF_MEMORY or _is_of_cuda(problem) and isinstance(problem, MemoryError):
+    if code in OUT_OF_MEMORY or (_is_of_cuda(problem) and isinstance(problem, MemoryError)):
         who = f", asked for by {doing}" if doing else ""
         return DeviceOutOfMemory(f"the GPU is out of memory: {text}{who}", hint=SMALLER)
     if isinstance(problem, MemoryError):
@@ -64,12 +64,20 @@ def told(problem: BaseException, doing: str = "") -> LayerForgeError | None:
     return _of_library(problem)
 
 
+def is_lack(problem: BaseException) -> bool:
+    """Whether a problem is that the machine lacks something, told or not."""
+    return isinstance(problem, (OutOfMemory, BackendError)) or told(problem) is not None
+
+
 def raise_told(problem: Exception) -> NoReturn:
     """Raise what `told` makes of a problem that is being handled, or the problem itself."""
     error = told(problem)
-    if error is None:
-        raise problem
-    raise error from problem
+    try:
+        if error is None:
+            raise problem
+        raise error from problem
+    finally:
+        del problem, error  # their tracebacks hold this frame: a cycle, which would keep arrays alive
 
 
 def first_line(problem: BaseException) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ..contract.layer import Layer
-from ..schema.errors import LayerForgeError
+from ..schema.errors import BackendError, LayerForgeError
 from . import contract
 from .gradcheck import example_rows
 from .gradients import Effort
@@ -69,9 +69,11 @@ def _one(layer: str, check: str, sentence: str | None) -> Report:
 
 
 def _sentence(check: Callable[..., None], *args: object) -> str | None:
-    """What a check has to say against something; None where it passes."""
+    """What a check has to say against something; None where it passes. Errors: BackendError, as `contract.run`"""
     try:
         check(*args)
+    except BackendError:
+        raise
     except LayerForgeError as error:
         return str(error)
     except Exception as error:  # a user's setup may raise anything instead of a LayerError

@@ -41,9 +41,12 @@ def raise_explained(problem: Exception, of: Any) -> NoReturn:
         error.explain(needs(net, getattr(of, "history", ()), executor), memory(net.backend), remedies(net, plan))
         if last is not None:
             last.give_up()
-    if error is problem:
-        raise problem
-    raise error from problem
+    try:
+        if error is problem:
+            raise problem
+        raise error from problem
+    finally:
+        del problem, error  # their tracebacks hold this frame: a cycle, which would keep the arrays of the pass alive
 
 
 def raise_for_inputs(error: OutOfMemory, net: Any, phase: str, inputs: Mapping[str, Any], backward: bool) -> NoReturn:
@@ -51,7 +54,10 @@ def raise_for_inputs(error: OutOfMemory, net: Any, phase: str, inputs: Mapping[s
     with suppress(Exception):  # of lists, and of shapes that the net does not take, no pass is known
         shapes = {name: tuple(array.shape) for name, array in inputs.items()}
         error.meant = net.passes.executor_for(phase, shapes, backward=backward)
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # as above
 
 
 @contextmanager

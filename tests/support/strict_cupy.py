@@ -540,9 +540,8 @@ _Idle.null = _Idle()
 cuda = _types.SimpleNamespace(Device=_Idle, Stream=_Idle, Event=_Idle, is_available=lambda: True)
 cuda.get_current_stream = lambda device_id=-1: _Idle.null
 cuda.runtime = _types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: 0, memGetInfo=_faults.memory)
-cuda.runtime.getDeviceProperties = lambda device: dict(
-    name=b"Strict stand-in", totalGlobalMem=_faults.memory()[1], major=9, minor=0
-)
+_PROPERTIES = {"name": b"Strict stand-in", "major": 9, "minor": 0}
+cuda.runtime.getDeviceProperties = lambda device: {**_PROPERTIES, "totalGlobalMem": _faults.memory()[1]}
 cuda.runtime.driverGetVersion, cuda.runtime.runtimeGetVersion = lambda: 13000, lambda: 12090
 is_available = cuda.is_available
 
