@@ -430,7 +430,8 @@ class Net(access.Settled):
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of parameters (shared ones once, under their owner) and running statistics by path, on the host."""
         host = self.backend.to_host
-        return {path: np.array(host(array)) for path, array in stored_arrays(self.parameters, self.state)}
+        flat = host(self.parameters.data)  # once, and not each parameter by itself
+        return {path: np.array(host(array)) for path, array in stored_arrays(self.parameters, self.state, flat)}
 
     @in_turn
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
@@ -498,5 +499,6 @@ class Net(access.Settled):
 
     def _take(self, given: Weights, allow_missing: Iterable[str], rename: Mapping[str, str] | None) -> list[str]:
         chosen, differences = given.fitting(self, allow_missing, rename)
-        self.load_arrays(self.arrays() | chosen, given.file)
+        mine = dict(stored_arrays(self.parameters, self.state))
+        self.load_arrays(mine | chosen, given.file)
         return differences

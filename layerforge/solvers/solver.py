@@ -403,8 +403,9 @@ class Solver(Adjustable, Generic[Driven]):
     @reading_in_turn
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of the history on the host, by path: history/<number>/<layer>/<parameter>."""
-        to_host = self.net.backend.to_host
-        return {path: np.array(to_host(view)) for path, view in self._history_views().items()}
+        self._updater.follow()
+        flat = [self.net.backend.to_host(array) for array in self.history]  # each once, and not by parameters
+        return {path: np.array(view) for path, view in history_views(self.net.parameters, flat).items()}
 
     @in_turn
     def load_state(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import strict_cupy
 from support import strict_faults as faults
 from support.strict_backend import STRICT
 from support.tools import MISSING, without_engine
@@ -149,6 +150,22 @@ def test_a_kernel_that_went_wrong_shows_wherever_the_host_waits(look: Callable[[
     with faults.bad_kernel(after=0):
         STRICT.xp.exp(STRICT.xp.zeros(3))
         assert "cudaErrorIllegalAddress" in refusal(lambda: look(tested), BackendError)
+
+
+def test_weights_and_histories_are_fetched_in_one_piece_each() -> None:
+    solver = Solver(net(), type="Adam", lr=0.1)
+    given = batch(8)
+    solver.step(**given)
+    with strict_cupy.counting() as counts:
+        weights, histories = solver.net.arrays(), solver.arrays()
+    assert counts["waits"] == 1 + 2
+    assert len(weights) == 4
+    assert len(histories) == 8
+    other = net(seed=5)
+    with strict_cupy.counting() as counts:
+        other.load_arrays(weights, "the other")
+    assert counts["waits"] == 0
+    assert np.array_equal(other.arrays()["params/fc2/weight"], weights["params/fc2/weight"])
 
 
 # NumPy ----------------------------------------------------------------------------------------------------------------

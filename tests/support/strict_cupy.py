@@ -225,7 +225,7 @@ class _Ufunc:
     def __call__(self, *args, out=None, dtype=None, casting="same_kind", **wrong):
         if wrong:
             raise TypeError(f"Wrong arguments {list(wrong)}")
-        _faults.launched(self.__name__)
+        _faults.launched(self.__name__, is_kernel=self.__name__ != "matmul")
         if not self.nin <= len(args) <= self.nargs:
             raise TypeError(f"Wrong number of arguments for {self.name!r}.")
         seen, options = [], {} if dtype is None else {"dtype": dtype}

@@ -97,12 +97,12 @@ def _freed(size: int) -> None:
     PLANTED.held -= size
 
 
-def launched(name: str) -> None:
-    """A function is called."""
+def launched(name: str, is_kernel: bool = False) -> None:
+    """A function is called. `is_kernel`: CuPy compiles a kernel for it, and not for what only looks at memory."""
     library, _, number = PLANTED.missing.partition(".so.")
     if library and name in USERS.get(library, ()):
         raise ImportError(f'Failure finding "{library}.so.{number}": No such file: {library}.so.{number}\n')
-    if library == "libnvrtc" and name not in ("empty", "empty_like"):
+    if library == "libnvrtc" and is_kernel:
         raise DynamicLibNotFoundError(f'Failure finding "{library}.so.{number}": No such file: {library}.so.{number}\n')
     if PLANTED.launches is not None:
         PLANTED.launches -= 1
