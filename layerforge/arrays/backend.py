@@ -15,7 +15,7 @@ import numpy as np
 from ..schema import optional
 from ..schema.errors import BackendError, ConfigError, DataError
 from ..schema.synonyms import did_you_mean
-from . import cuda_device, host_memory
+from . import cuda_device, cuda_driver, cuda_packages, host_memory
 from .device_errors import raise_told
 from .sparse import CSR, checked, flaw, in_order
 
@@ -127,10 +127,12 @@ def get_backend(name: str | Backend) -> Backend:
 def _cupy() -> ModuleType:
     cupy = optional.require("cupy", extra="cuda12", why="backend 'cupy'", error=BackendError)
     if not cupy.cuda.is_available():
+        found = cuda_packages.obstacle(cuda_packages.installed(), cuda_driver.find())
+        why, remedy = found or ("CuPy does not say why", f"check `nvidia-smi`, {cuda_packages.pip_line()}")
         raise BackendError(
-            f"backend 'cupy' needs an NVIDIA GPU with its driver; CuPy {cupy.__version__} is installed but finds none",
-            hint="check `nvidia-smi`, install the extra that fits the driver (layerforge[cuda12] or [cuda13]),"
-            " or set `backend: numpy`",
+            f"backend 'cupy' needs an NVIDIA GPU with its driver; CuPy {cupy.__version__} is installed but finds none:"
+            f" {why}",
+            hint=f"{remedy}; or set `backend: numpy`. `layerforge doctor` says what is there",
         )
     return cupy
 

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from ..schema.texts import bytes_in_words
+from .cuda_packages import in_words
 
 VARIABLES = ("CUPY_TF32", "CUPY_ACCELERATORS")  # they change the last bits of numbers
 
@@ -16,8 +17,8 @@ def describe(xp: Any) -> str:
     facts = properties(xp, runtime.getDevice())
     words = [
         f"{facts['name']} ({bytes_in_words(facts['memory'])}, compute capability {facts['capability']})",
-        f"driver for CUDA {version(runtime.driverGetVersion())}",
-        f"CUDA {version(runtime.runtimeGetVersion())}",
+        f"driver for CUDA {in_words(runtime.driverGetVersion())}",
+        f"CUDA {in_words(runtime.runtimeGetVersion())}",
         *(f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ),
     ]
     return ", ".join(words)
@@ -32,11 +33,6 @@ def properties(xp: Any, number: int) -> dict[str, Any]:
         "memory": int(found["totalGlobalMem"]),
         "capability": f"{found['major']}.{found['minor']}",
     }
-
-
-def version(number: int) -> str:
-    """CUDA's number of a version, 12090, as 12.9."""
-    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def memory(xp: Any) -> dict[str, int]:

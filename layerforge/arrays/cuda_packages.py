@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib import metadata
+
+from .cuda_driver import Driver
 
 CUPY = re.compile(r"(?:amd-)?cupy(?:-(?:cuda|rocm)[\w.-]*)?")
 EXTRAS = {12: "cuda12", 13: "cuda13"}  # by the major version of CUDA that its CuPy is built for
@@ -42,3 +45,44 @@ def library_line(library: str) -> str:
     cudas = [cuda_of(name) for name in installed()]
     line = pip_line(cudas[0] if len(cudas) == 1 else None)
     return f"{line}: it brings CUDA's libraries, too; or set `backend: numpy`"
+
+
+def obstacle(distributions: Mapping[str, str], driver: Driver) -> tuple[str, str] | None:
+    """Why the CuPy that is installed cannot work with this driver, and what helps; None where nothing is known of it."""
+    names = list(distributions)
+    if len(names) > 1:
+        listed = ", ".join(f"{name} {version}" for name, version in distributions.items())
+        line = pip_line(driver.cuda // 1000 or None)
+        message = f"several distributions of CuPy are installed, which overwrite each other's files: {listed}"
+        return message, f"pip uninstall -y {' '.join(names)}; then {line}"
+    if not names:
+        return None
+    if driver.problem:
+        away = f"or pip uninstall -y {names[0]}: nothing else needs it"
+        return f"{names[0]} is installed, but {driver.problem}", f"install the driver, {away}"
+    built, runs = cuda_of(names[0]), driver.cuda // 1000
+    if not runs or built is None or built <= runs:
+        return None
+    message = f"{names[0]} needs a driver for CUDA {built}, and this one is for CUDA {in_words(driver.cuda)}"
+    if runs < min(EXTRAS):
+        return message, f"install a driver for CUDA {min(EXTRAS)} or newer"
+    return message, f"pip uninstall -y {names[0]}; then {pip_line(runs)}; or install a newer driver"
+
+
+def advice(distributions: Mapping[str, str], driver: Driver) -> tuple[str, str] | None:
+    """What would fit this driver better, and the line that installs it; None where nothing would."""
+    if driver.problem or not driver.gpus:
+        return None
+    runs, names = driver.cuda // 1000, list(distributions)
+    if not names:
+        return "there is a GPU, and no CuPy to use it with", pip_line(runs or None)
+    built = cuda_of(names[0])
+    if len(names) == 1 and built is not None and built < runs and built < max(EXTRAS):
+        message = f"the driver is for CUDA {in_words(driver.cuda)}; {names[0]} works with it, but is made for an older one"
+        return message, f"pip uninstall -y {names[0]}; then {pip_line(runs)}"
+    return None
+
+
+def in_words(number: int) -> str:
+    """CUDA's number of a version, 12090, as 12.9."""
+    return f"{number // 1000}.{number % 1000 // 10}"
