@@ -48,7 +48,7 @@ def library_line(library: str) -> str:
 
 
 def obstacle(distributions: Mapping[str, str], driver: Driver) -> tuple[str, str] | None:
-    """Why the CuPy that is installed cannot work with this driver, and what helps; None where nothing is known of it."""
+    """Why the CuPy that is installed cannot work with this driver, and what helps; None where it can."""
     names = list(distributions)
     if len(names) > 1:
         listed = ", ".join(f"{name} {version}" for name, version in distributions.items())
@@ -78,7 +78,7 @@ def advice(distributions: Mapping[str, str], driver: Driver) -> tuple[str, str] 
         return "there is a GPU, and no CuPy to use it with", pip_line(runs or None)
     built = cuda_of(names[0])
     if len(names) == 1 and built is not None and built < runs and built < max(EXTRAS):
-        message = f"the driver is for CUDA {in_words(driver.cuda)}; {names[0]} works with it, but is made for an older one"
+        message = f"the driver is for CUDA {in_words(driver.cuda)}; {names[0]} works with it, but is for an older one"
         return message, f"pip uninstall -y {names[0]}; then {pip_line(runs)}"
     return None
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "verify": ("verify_command", "put promises to the test: resume, and gradients of parts of a batch"),
     "import": ("import_command", "a model of another program as a folder: net, weights, and how exact it is"),
     "export": ("export_command", "a trained net for another program"),
+    "doctor": ("doctor_command", "what is there to compute with, and what of it does not work"),
     "data": ("data_command", "data sets: list, info, verify, download"),
 }
 
