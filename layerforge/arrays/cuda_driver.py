@@ -91,7 +91,7 @@ def _gpus(library: Any, count: int) -> Iterator[Gpu]:
 
 def _release() -> str:
     try:
-        found = re.search(r"Kernel Module\D*?([\d.]+\d)", KERNEL_MODULE.read_text())
+        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", KERNEL_MODULE.read_text())
     except OSError:
         return ""
     return found[1] if found else ""

@@ -29,7 +29,7 @@ UNUSABLE = frozenset(
         *("nodevice", "invaliddevice", "devicesunavailable", "deviceunavailable", "devicenotlicensed"),
         *("insufficientdriver", "stublibrary", "systemdrivermismatch", "compatnotsupportedondevice", "systemnotready"),
         *("initializationerror", "startupfailure", "notinitialized", "deinitialized", "cudartunloading"),
-        *("nokernelimagefordevice", "nobinaryforgpu", "unsupportedptxversion"),
+        *("nokernelimagefordevice", "nobinaryforgpu", "unsupportedptxversion", "callrequiresnewerdriver"),
     ]
 )
 CODE = re.compile(r"^(?:cudaError|CUDA_ERROR_|CU[A-Z]+_STATUS_|NVRTC_ERROR_)(\w+)")

@@ -21,7 +21,7 @@ from .terminal import note, tell
 EPILOG = """\
 Exit code 0 where all that is installed works, 5 where something does not: a package that everybody needs is missing, or
 one that is installed cannot be imported or used. That holds for CuPy without a driver, too. What is not installed, but
-could be, is no fault."""
+could be, is no fault. With -q only what does not work is said."""
 
 WIDTH = 12
 
@@ -40,14 +40,14 @@ def run(args: argparse.Namespace) -> int:
     found = examine()
     if args.json:
         print_json(found)
-    else:
+        return 0 if found["ok"] else 5
+    if not args.quiet:
         for label, text in rows(found):
-            print(f"{label:{WIDTH}}{text}")
-        if not args.quiet:
-            for remark in found["notes"]:
-                note(f"{remark['message']}\n     = {remark['fix']}")
-        for problem in found["problems"]:
-            tell(f"error: {problem['message']}\n     = {problem['fix']}")
+            print(f"{label:{WIDTH}}{text}".rstrip())
+        for remark in found["notes"]:
+            note(f"{remark['message']}\n     = {remark['fix']}")
+    for problem in found["problems"]:
+        tell(f"error: {problem['message']}\n     = {problem['fix']}")
     return 0 if found["ok"] else 5
 
 

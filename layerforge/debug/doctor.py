@@ -20,7 +20,7 @@ from ..arrays import cgroups, cuda_driver, cuda_packages, host_memory, processor
 from ..engines.onednn import library
 from ..schema.errors import BackendError
 from ..schema.packages import Wanted, satisfies, version_of, wanted
-from .importing import problems_of
+from .importing import Found, problems_of
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 HIDING = ("CUDA_VISIBLE_DEVICES", "CUPY_TF32", "CUPY_ACCELERATORS")
@@ -60,7 +60,7 @@ def examine() -> dict[str, Any]:
                 found = _wrong(package, extra["install"]) if package["version"] is not None else []
                 (problems if package["problem"] else notes).extend(found)
     driver = cuda_driver.find()
-    cupy_problems, cupy_notes = _of_cupy(distributions, driver, broken.get("cupy", ""))
+    cupy_problems, cupy_notes = _of_cupy(distributions, driver, broken.get("cupy", Found()))
     onednn, onednn_problem = _onednn()
     cpu, cpu_notes = _processor()
     problems += cupy_problems + onednn_problem
@@ -94,9 +94,9 @@ def _is_there(one: Wanted) -> bool:
     return version_of(one.name) is not None
 
 
-def _package(one: Wanted, broken: Mapping[str, str]) -> dict[str, Any]:
+def _package(one: Wanted, broken: Mapping[str, Found]) -> dict[str, Any]:
     version = version_of(one.name)
-    problem = "" if version is None else broken.get(one.module, "")
+    problem = "" if version is None else broken.get(one.module, Found()).problem
     return {"name": one.name, "wanted": one.versions, "version": version, "problem": problem}
 
 
@@ -113,7 +113,7 @@ def _wrong(package: Mapping[str, Any], install: str) -> list[dict[str, str]]:
     return []
 
 
-def _extras(asked: Iterable[Wanted], broken: Mapping[str, str]) -> dict[str, Any]:
+def _extras(asked: Iterable[Wanted], broken: Mapping[str, Found]) -> dict[str, Any]:
     """The extras by name: their packages, whether all of them are there and work, and what installs them."""
     found: dict[str, Any] = {}
     for one in asked:
@@ -148,23 +148,19 @@ def _onednn() -> tuple[dict[str, Any] | None, list[dict[str, str]]]:
 
 
 def _of_cupy(
-    distributions: Mapping[str, str], driver: cuda_driver.Driver, broken: str
+    distributions: Mapping[str, str], driver: cuda_driver.Driver, broken: Found
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """What is wrong with CuPy, and what could be better. CuPy that is installed is meant to be used."""
     obstacle = cuda_packages.obstacle(distributions, driver)
     if obstacle is not None:
         return [finding(*obstacle)], []
-    if broken:
+    if broken.problem:
         listed = ", ".join(f"{name} {version}" for name, version in distributions.items())
-        message, _, fix = broken.partition(": pip install ")
-        runs = driver.cuda // 1000 or None
-        return [finding(f"{listed} cannot compute: {message}", f"pip install {fix}" if fix else _again(runs))], []
+        again = cuda_packages.pip_line(driver.cuda // 1000 or None)
+        again = again.replace("pip install ", "pip install --force-reinstall ")
+        return [finding(f"{listed} cannot be used: {broken.problem}", broken.fix or again)], []
     better = cuda_packages.advice(distributions, driver)
     return [], [finding(*better)] if better is not None else []
-
-
-def _again(cuda: int | None) -> str:
-    return cuda_packages.pip_line(cuda).replace("pip install ", "pip install --force-reinstall ")
 
 
 # The machine ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Importing packages in a process of its own: what is broken may raise anything, and end the process.
 
-    python -m layerforge.debug.importing numpy cupy      a line of JSON for each: {"module": ..., "problem": ...}
+    python -m layerforge.debug.importing numpy cupy      a line of JSON for each: its name, the problem, what helps
 """
 
 from __future__ import annotations
@@ -15,29 +15,37 @@ import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from ..schema.optional import reason
 
 LONGEST = 120.0  # seconds, for all of them
 
 
-def problems_of(modules: Iterable[str], longest: float = LONGEST) -> dict[str, str]:
-    """Why modules cannot be imported, in a line each; those that can be are not among them.
+class Found(NamedTuple):
+    """Why a module cannot be used, "" where it can, and the line that helps, where one is known."""
+
+    problem: str = ""
+    fix: str = ""
+
+
+def problems_of(modules: Iterable[str], longest: float = LONGEST) -> dict[str, Found]:
+    """Why modules cannot be imported, and what helps; those that can be are not among them.
 
     One that ends the process, or takes too long, is told of, and the others are tried without it.
     """
-    left, found = list(dict.fromkeys(modules)), {}
+    left, found = list(dict.fromkeys(modules)), dict[str, Found]()
     while left:
         done, ended = _tried(left, longest)
-        found |= {module: problem for module, problem in done.items() if problem}
+        found |= {module: told for module, told in done.items() if told.problem}
         left = [module for module in left if module not in done]
         if left:
-            found[left[0]] = ended
+            found[left[0]] = Found(ended)
             left = left[1:]
     return found
 
 
-def _tried(modules: list[str], longest: float) -> tuple[dict[str, str], str]:
+def _tried(modules: list[str], longest: float) -> tuple[dict[str, Found], str]:
     """What a process says of the modules that it came to, and how it ended."""
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -53,7 +61,7 @@ def _tried(modules: list[str], longest: float) -> tuple[dict[str, str], str]:
     for line in output.decode(errors="replace").splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
             told = json.loads(line)
-            done[told["module"]] = told["problem"]
+            done[told["module"]] = Found(*told["found"])
     return {module: done[module] for module in modules if module in done}, ended
 
 
@@ -61,24 +69,23 @@ def _end(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def tried(module: str) -> str:
-    """Why a module cannot be imported in this process; "" where it can. CuPy is also made to compute."""
+def tried(module: str) -> Found:
+    """Why a module cannot be imported in this process. CuPy is also made to compute."""
+    from ..arrays.device_errors import told
+
     try:
         imported = importlib.import_module(module)
-        if module == "cupy" and imported.cuda.is_available():
+        if module == "cupy" and not imported.cuda.runtime.getDeviceCount():  # where there is no driver it raises
+            return Found("it finds no GPU")
+        if module == "cupy":
             square = imported.ones((2, 2), dtype="float32")
             imported.asnumpy(imported.exp(square) @ square)  # CUDA's libraries are loaded when they are needed
     except Exception as problem:
-        return _told(problem)
-    return ""
-
-
-def _told(problem: Exception) -> str:
-    """Why it is so, in a line; in the words of device_errors.py where they fit."""
-    from ..arrays.device_errors import told
-
-    error = told(problem)
-    return reason(problem) if error is None else f"{error.message}: {error.hint}" if error.hint else error.message
+        error = told(problem)
+        if error is None:
+            return Found(reason(problem))
+        return Found(error.message, error.hint if error.hint and error.hint.startswith("pip ") else "")
+    return Found()
 
 
 def main(modules: Iterable[str]) -> None:
@@ -87,8 +94,8 @@ def main(modules: Iterable[str]) -> None:
     for module in modules:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            problem = tried(module)
-        print(json.dumps({"module": module, "problem": problem}), file=stdout, flush=True)
+            found = tried(module)
+        print(json.dumps({"module": module, "found": found}), file=stdout, flush=True)
 
 
 if __name__ == "__main__":
