@@ -48,7 +48,7 @@ EXIT_CODES = (
     ("2", "usage or configuration"),
     ("3", "a data set, checkpoint or other file is missing or damaged"),
     ("4", "training diverged"),
-    ("5", "a backend or engine was asked for and is not available"),
+    ("5", "a backend or engine was asked for and cannot be used, or its device fails"),
     ("130, 143", "stopped by SIGINT, by SIGTERM or SIGUSR1; training saves first"),
 )
 
