@@ -9,6 +9,7 @@ Source   cupy/cuda/memory.pyx, cupy_backends/cuda/{api,libs}, cuda.pathfinder of
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NoReturn
 
@@ -37,7 +38,8 @@ LIBRARY = re.compile(r"lib(?:cu\w+|nv\w+|nccl)\.so(?:\.\d+)*|\b(?:cu|nv)\w+\.dll
 OURS = ("cupy", "cupy_backends", "cuda")  # the packages whose exceptions are CUDA's
 
 SMALLER = "a smaller batch_size needs less"
-FIND = "CUDA_LAUNCH_BLOCKING=1 lets every kernel end before the next is asked for: run again with it, and what fails is"
+BLOCKING = "CUDA_LAUNCH_BLOCKING"
+LOST = "this process cannot use the GPU any more"
 DOCTOR = "`layerforge doctor` says what is there"
 
 
@@ -56,12 +58,20 @@ def told(problem: BaseException, doing: str = "") -> LayerForgeError | None:
         who = f", asked for by {doing}" if doing else ""
         return OutOfMemory(f"out of memory{f': {text}' if text else ''}{who}", hint=SMALLER)
     if code in LATE:
-        seen = f", seen in {doing}, which need not be where it happened" if doing else ""
-        message = f"the GPU failed in work that it had been given before: {text}{seen}"
-        return BackendError(message, hint=f"{FIND} at fault. This process cannot use the GPU any more")
+        return _of_kernel(text, doing)
     if code in UNUSABLE:
         return BackendError(f"the GPU cannot be used: {text}", hint=DOCTOR)
     return _of_library(problem)
+
+
+def _of_kernel(text: str, doing: str) -> LayerForgeError:
+    """The error for a kernel that went wrong: whoever waits is told of it, unless every launch waits for its kernel."""
+    if os.environ.get(BLOCKING, "0") not in ("", "0"):
+        return BackendError(f"the GPU failed{f' for {doing}' if doing else ''}: {text}", hint=LOST)
+    seen = f", seen in {doing}, which need not be where it happened" if doing else ""
+    message = f"the GPU failed in work that it had been given before: {text}{seen}"
+    find = f"{BLOCKING}=1 lets every kernel end before the next is asked for: run again with it to see which fails"
+    return BackendError(message, hint=f"{find}. {LOST[0].upper()}{LOST[1:]}")
 
 
 def is_lack(problem: BaseException) -> bool:

@@ -117,7 +117,7 @@ def is_too_large(error: BaseException) -> bool:
 
 def failure(
     layer: Layer, doing: str, arrays: Sequence[Any], error: BaseException, exit_code: int | None = None
-) -> LayerError:
+) -> LayerForgeError:
     """The error of a layer with everything needed to find it: name, type, shapes and the line of the configuration.
 
     What the machine lacks while a layer is run, such as memory, is told as that (device_errors.py).

@@ -49,7 +49,8 @@ def examine() -> dict[str, Any]:
     distributions = cuda_packages.installed()
     modules = [one.module for one in own if one.module and _is_there(one)]
     broken = problems_of([*modules, *(["cupy"] if distributions else [])])
-    problems, notes = [], []
+    problems: list[dict[str, str]] = []
+    notes: list[dict[str, str]] = []
     packages = [_package(one, broken) for one in own if not one.extra]
     extras = _extras([one for one in asked if one.extra], broken)
     for package in packages:
@@ -168,7 +169,7 @@ def _of_cupy(
 
 def _processor() -> tuple[dict[str, Any], list[dict[str, str]]]:
     cores, quota = threads.cores(), cgroups.cores()
-    known = {"name": processor.name(), "features": processor.features()}
+    known: dict[str, Any] = {"name": processor.name(), "features": processor.features()}
     known |= {"cores": cores, "all": os.cpu_count(), "quota": quota}
     if quota is None or quota >= threads.CURRENT.count:
         return known, []

@@ -1,7 +1,8 @@
 """What can go wrong, in words. Every error that a user may see is one of these and knows its exit code.
 
 Exit codes of the command line: 0 ok, 1 the thing checked is not so or the run failed, 2 usage or configuration,
-3 data or file, 4 training diverged, 5 backend or engine cannot be used or fails, 130/143 stopped by a signal after saving.
+3 data or file, 4 training diverged, 5 backend or engine unavailable or failing, 130/143 stopped by a signal
+after saving.
 """
 
 from __future__ import annotations

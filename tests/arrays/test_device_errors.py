@@ -83,6 +83,14 @@ def test_what_the_device_did_earlier_is_not_told_of_who_waited(problem: Exceptio
     assert "CUDA_LAUNCH_BLOCKING=1" in str(error)
 
 
+def test_where_every_launch_waits_it_is_where_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+    error = told(CUDARuntimeError("cudaErrorIllegalAddress: an illegal access"), "layer 'fc1' (Linear) in forward")
+    assert isinstance(error, BackendError)
+    assert error.message.startswith("the GPU failed for layer 'fc1' (Linear) in forward: cudaErrorIllegalAddress: ")
+    assert "CUDA_LAUNCH_BLOCKING" not in str(error)
+
+
 def test_a_driver_that_is_too_old() -> None:
     error = told(CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient"))
     assert isinstance(error, BackendError)

@@ -10,7 +10,7 @@ import pytest
 from support import strict_cupy
 from support import strict_faults as faults
 from support.strict_backend import STRICT
-from support.tools import MISSING, without_engine
+from support.tools import demand_that, without_engine
 
 from layerforge import Net, Solver
 from layerforge.layers.matrices.linear import Linear
@@ -200,9 +200,10 @@ def test_sizes_that_no_machine_has_are_the_layers(monkeypatch: pytest.MonkeyPatc
     assert "layer 'fc1' (Linear): an array in its forward would be too large for memory" in text
 
 
-@pytest.mark.skipif(bool(without_engine()), reason=f"{MISSING}{without_engine()}")
 def test_the_memory_of_a_plan_with_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The workspace of all blobs is one array, which nobody but the net asks for."""
+    why = without_engine()
+    demand_that(why is None, str(why))
     tested = net(backend="numpy", engine="auto")
     monkeypatch.setattr(memory_layout, "allocate", fails(MemoryError("Unable to allocate 1.00 TiB")))
     text = refusal(lambda: tested.forward(**batch(32)), OutOfMemory)
