@@ -42,9 +42,14 @@ def library_line(library: str) -> str:
     """What brings a library of CUDA."""
     if library.startswith(DRIVER + ".") or library == "nvcuda.dll":
         return "it comes with NVIDIA's driver: install that, or set `backend: numpy`"
+    return cuda_line()
+
+
+def cuda_line() -> str:
+    """What brings all that CuPy needs of CUDA."""
     cudas = [cuda_of(name) for name in installed()]
     line = pip_line(cudas[0] if len(cudas) == 1 else None)
-    return f"{line}: it brings CUDA's libraries, too; or set `backend: numpy`"
+    return f"{line}: it brings CUDA's libraries and headers, too; or set `backend: numpy`"
 
 
 def obstacle(distributions: Mapping[str, str], driver: Driver) -> tuple[str, str] | None:

@@ -14,7 +14,7 @@ import re
 from typing import NoReturn
 
 from ..schema.errors import BackendError, DeviceOutOfMemory, LayerForgeError, OutOfMemory
-from .cuda_packages import library_line
+from .cuda_packages import cuda_line, library_line
 
 # The words that CUDA's libraries use, without their prefixes and underscores.
 OUT_OF_MEMORY = frozenset(["outofmemory", "memoryallocation", "allocfailed"])
@@ -34,6 +34,7 @@ UNUSABLE = frozenset(
     ]
 )
 CODE = re.compile(r"^(?:cudaError|CUDA_ERROR_|CU[A-Z]+_STATUS_|NVRTC_ERROR_)(\w+)")
+HEADER = re.compile(r"cannot open source file [\"']?([\w./-]+)")
 LIBRARY = re.compile(r"lib(?:cu\w+|nv\w+|nccl)\.so(?:\.\d+)*|\b(?:cu|nv)\w+\.dll")
 OURS = ("cupy", "cupy_backends", "cuda")  # the packages whose exceptions are CUDA's
 
@@ -61,6 +62,9 @@ def told(problem: BaseException, doing: str = "") -> LayerForgeError | None:
         return _of_kernel(text, doing)
     if code in UNUSABLE:
         return BackendError(f"the GPU cannot be used: {text}", hint=DOCTOR)
+    if _is_of_cuda(problem) and (header := HEADER.search(str(problem))):
+        message = f"CuPy cannot compile its kernels: {header[1]}, a file of CUDA, is missing"
+        return BackendError(message, hint=cuda_line())
     return _of_library(problem)
 
 

@@ -91,6 +91,15 @@ def test_where_every_launch_waits_it_is_where_it_shows(monkeypatch: pytest.Monke
     assert "CUDA_LAUNCH_BLOCKING" not in str(error)
 
 
+def test_headers_that_a_kernel_needs() -> None:
+    compiling = named("CompileException", "cupy.cuda.compiler", Exception)
+    text = '/tmp/x.cubin.cu(1): catastrophic error: cannot open source file "cuda_fp16.h"\n  #include <cuda_fp16.h>'
+    error = told(compiling(text), "layer 'act' (Tanh) in forward")
+    assert isinstance(error, BackendError)
+    assert error.message == "CuPy cannot compile its kernels: cuda_fp16.h, a file of CUDA, is missing"
+    assert told(compiling("x.cu(36): error: identifier tt is undefined")) is None
+
+
 def test_a_driver_that_is_too_old() -> None:
     error = told(CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient"))
     assert isinstance(error, BackendError)
