@@ -197,3 +197,14 @@ def test_a_check_of_a_layer_has_no_verdict_without_a_library() -> None:
     assert contract.run("deterministic", case) is None
     with strict_faults.library_missing("libcublas.so.12"), pytest.raises(BackendError, match="CuPy cannot load"):
         contract.run("deterministic", case)
+
+
+def test_what_a_hook_meets_is_told_too(folder: Path) -> None:
+    class Greedy:
+        def on_step_end(self, run: Any) -> None:
+            with strict_faults.memory_limited(10):
+                strict_cupy.zeros(1000)
+
+    with pytest.raises(DeviceOutOfMemory, match="the GPU is out of memory"):
+        train("small.yaml", console=Console(progress="off", quiet=True), hooks=[Greedy()])
+    assert json.loads((last() / "summary.json").read_text())["exit_code"] == 5
