@@ -199,12 +199,12 @@ def test_a_check_of_a_layer_has_no_verdict_without_a_library() -> None:
         contract.run("deterministic", case)
 
 
-def test_what_a_hook_meets_is_told_too(folder: Path) -> None:
-    class Greedy:
-        def on_step_end(self, run: Any) -> None:
-            with strict_faults.memory_limited(10):
-                strict_cupy.zeros(1000)
+def test_outside_of_a_net_it_is_told_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(self: Trainer) -> None:
+        with strict_faults.memory_limited(10):
+            strict_cupy.zeros(1000)
 
+    monkeypatch.setattr(Trainer, "_log_step", greedy)
     with pytest.raises(DeviceOutOfMemory, match="the GPU is out of memory"):
-        train("small.yaml", console=Console(progress="off", quiet=True), hooks=[Greedy()])
+        train("small.yaml", console=Console(progress="off", quiet=True))
     assert json.loads((last() / "summary.json").read_text())["exit_code"] == 5
