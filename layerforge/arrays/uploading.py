@@ -24,7 +24,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -166,8 +166,9 @@ class Uploads:
         self.thread.join()
         while self.line:
             self._let_go(self.line.popleft())
-        for locked in self.ring:
-            locked.wait()
+        with ExitStack() as all_of_them:
+            for locked in self.ring:
+                all_of_them.callback(locked.wait)
 
     # Whoever computes ---------------------------------------------------------------------------------------------
 
@@ -268,8 +269,11 @@ def uploads_to(xp: Any) -> Iterator[Uploads | None]:
     uploads = Uploads(xp)
     try:
         yield uploads
-    finally:
-        uploads.close()
+    except BaseException:
+        with suppress(Exception):  # what went wrong first is what is told
+            uploads.close()
+        raise
+    uploads.close()
 
 
 def _parts(array: Any) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ from .batches import begin_epoch, check_batches, grouped
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console, show_metric
 from .divergence import RefusedStep, refused, warn
-from .ending import TrainResult, conclude, earlier_tables
+from .ending import TrainResult, about_last_checkpoint, conclude, earlier_tables
 from .environment import write_down
 from .evaluation import score_all
 from .final_test import final_test
@@ -349,6 +349,8 @@ class Trainer:
         hurry = isinstance(problem, KeyboardInterrupt) and signalled
         failed = not isinstance(problem, (DivergedError, Stop)) and not hurry
         if not failed or self.solver.iteration == self.saved or self.solver.in_step:
+            if said := about_last_checkpoint(problem, self.saved):
+                self.console.note(said)
             return
         try:
             self._checkpoint(best=False, numbered=False, failure=described(problem) or type(problem).__name__)

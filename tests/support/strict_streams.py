@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from . import strict_faults
+
 POISON = 0xA5
 _moments = itertools.count(1)
 _lock = threading.RLock()
@@ -138,6 +140,7 @@ class Stream:
     def synchronize(self) -> None:
         counts["waits"] += 1
         self._is_done()
+        strict_faults.waited()
 
     def _is_done(self) -> None:
         """The host knows that all is done that this stream was given."""
@@ -181,6 +184,7 @@ class Event:
         counts["waits"] += 1
         with _lock:
             _see(self._moments_behind())
+        strict_faults.waited()
 
 
 class Device:
@@ -204,6 +208,7 @@ class Device:
         with _lock:
             now = next(_moments)
             _see(dict.fromkeys({Stream.null.ptr, *(copy.stream for copy in _copies)}, now))
+        strict_faults.waited()
 
 
 def _see(behind: dict[int, int]) -> None:
