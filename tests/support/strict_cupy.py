@@ -119,8 +119,11 @@ def _lower(value, seen):
 
 def _operand(value, seen):
     """As `_lower`, where only a device array or a scalar may stand."""
-    if isinstance(value, (ndarray, bool, int, float, complex, _np.bool_, _np.number)):
-        return _lower(value, seen)
+    if isinstance(value, ndarray):
+        seen.append(value)
+        return value._raw
+    if isinstance(value, (bool, int, float, complex, _np.bool_, _np.number)):
+        return value
     raise _unsupported(value)
 
 
@@ -135,7 +138,7 @@ def _lift(result, seen, scalars=()):
     """Turn what NumPy returned into device arrays; a result that is one of the arguments stays that argument."""
     if isinstance(result, (list, tuple)):
         return (list if isinstance(result, list) else tuple)([_lift(item, seen) for item in result])
-    if isinstance(result, (_np.ndarray, _np.generic, *scalars)):
+    if isinstance(result, (_np.ndarray, _np.generic)) or isinstance(result, scalars):
         for array in seen:
             if array._raw is result:
                 return array
