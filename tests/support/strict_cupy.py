@@ -140,7 +140,7 @@ def _lift(result, seen, scalars=()):
     """Turn what NumPy returned into device arrays; a result that is one of the arguments stays that argument."""
     if isinstance(result, (list, tuple)):
         return (list if isinstance(result, list) else tuple)([_lift(item, seen) for item in result])
-    if isinstance(result, (_np.ndarray, _np.generic)) or isinstance(result, scalars):
+    if isinstance(result, (_np.ndarray, _np.generic, *scalars)):
         for array in seen:
             if array._raw is result:
                 return array
