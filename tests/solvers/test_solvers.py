@@ -62,7 +62,7 @@ def test_nesterov_is_caffes_formula(dtype: str) -> None:
         solver.update()
         old, h = h, 0.8 * h + 0.1 * g.astype("float64")
         w -= (1 + 0.8) * h - 0.8 * old
-    assert net.data() == pytest.approx(w, rel=0, abs=8 * np.finfo(dtype).eps * abs(w).max())
+    np.testing.assert_allclose(net.data(), w, rtol=0, atol=8 * np.finfo(dtype).eps * abs(w).max())
     assert not np.array_equal(net.data(), start)
 
 

@@ -38,6 +38,7 @@ depends on the order of work on two streams. Not modelled: time, the rounding of
 import contextlib as _contextlib
 import functools as _functools
 import inspect as _inspect
+import operator as _operator
 import pathlib as _pathlib
 import re as _re
 import sys as _sys
@@ -108,6 +109,8 @@ def _unsupported(value):
 
 def _lower(value, seen):
     """`value` with NumPy arrays in place of device arrays, which are appended to `seen`; host arrays are refused."""
+    if type(value) in _rules.PLAIN:
+        return value
     if isinstance(value, ndarray):
         seen.append(value)
         return value._raw
@@ -121,8 +124,11 @@ def _lower(value, seen):
 
 def _operand(value, seen):
     """As `_lower`, where only a device array or a scalar may stand."""
-    if isinstance(value, (ndarray, bool, int, float, complex, _np.bool_, _np.number)):
-        return _lower(value, seen)
+    if isinstance(value, ndarray):
+        seen.append(value)
+        return value._raw
+    if isinstance(value, (bool, int, float, complex, _np.bool_, _np.number)):
+        return value
     raise _unsupported(value)
 
 
@@ -138,8 +144,10 @@ def _lift(result, seen, scalars=()):
     if isinstance(result, (list, tuple)):
         return (list if isinstance(result, list) else tuple)([_lift(item, seen) for item in result])
     if isinstance(result, (_np.ndarray, _np.generic, *scalars)):
-        same = next((array for array in seen if array._memory is result), None)
-        return _wrap(_np.asarray(result), seen) if same is None else same
+        for array in seen:
+            if array._memory is result:
+                return array
+        return _wrap(_np.asarray(result), seen)
     return result
 
 
@@ -148,7 +156,8 @@ def _wrap(raw, sources=()):
     if not raw.dtype.isnative or (raw.dtype.char not in "?bhilqBHILQefdFD" and raw.dtype.name != "bfloat16"):
         raise ValueError(f"Unsupported dtype {raw.dtype}")
     # Live allocations never overlap, so overlapping bounds mean the same allocation: no need to look at elements.
-    owner = next((source for source in sources if _np.may_share_memory(raw, source._memory)), None)
+    shared = () if raw.base is None else sources  # without a base, it is in no memory but its own
+    owner = next((source for source in shared if _np.may_share_memory(raw, source._memory)), None)
     counts["allocations" if owner is None else "views"] += 1
     array = object.__new__(ndarray)
     array._memory, array.base = raw, owner if owner is None or owner.base is None else owner.base
@@ -160,7 +169,8 @@ def _wrap(raw, sources=()):
 
 def _launched(result, seen, out=None):
     """Count the call that had this result, unless it only made views, or gave back what it was given."""
-    arrays = [leaf for leaf in _leaves(result) if isinstance(leaf, ndarray)]
+    leaves = (result,) if isinstance(result, ndarray) else _leaves(result)
+    arrays = [leaf for leaf in leaves if isinstance(leaf, ndarray)]
     made = [array for array in arrays if array.base is None and all(array is not one for one in seen)]
     counts["launches"] += bool(made) or out is not None or (result is None and bool(seen))
     return result
@@ -182,22 +192,32 @@ def _adapt(name, spec, host):
         order = []
     host = _rules.silent(_rules.INSTEAD.get(name, host))
 
-    def check(args, kwargs):
+    @_functools.cache
+    def places(count, *keywords):
+        """(parameter, its place or keyword) of each argument, of so many arguments by place and these by keyword."""
         try:
-            bound = signature.bind(*args, **kwargs)
+            bound = signature.bind(*range(count), **{keyword: keyword for keyword in keywords})
         except TypeError as error:
             raise TypeError(f"{name}(): {error}") from None
-        for i, (parameter, value) in enumerate(bound.arguments.items()):
+        found = []
+        for i, (parameter, place) in enumerate(bound.arguments.items()):
             kind = signature.parameters[parameter].kind
-            theirs = order[i] if i < min(len(args), len(order)) and kind is kind.POSITIONAL_OR_KEYWORD else parameter
+            theirs = order[i] if i < min(count, len(order)) and kind is kind.POSITIONAL_OR_KEYWORD else parameter
             if theirs != parameter and (theirs in signature.parameters or parameter in order):
                 raise TypeError(f"{name}(): in this place NumPy takes {theirs!r}, CuPy {parameter!r}: pass it by name")
-            _rules.check_value(parameter, value)
-            for item in value if kind is kind.VAR_POSITIONAL else (value,):
-                fits = parameter in _NUMBERS or not isinstance(item, (list, tuple, range))
-                if not fits and (parameter not in _ARRAYS or not all(isinstance(one, ndarray) for one in item)):
-                    raise TypeError(f"{name}(): {parameter!r} must be made of device arrays, not {type(item)}")
-        return bound.arguments
+            if kind is not kind.VAR_KEYWORD:
+                found += [(parameter, one) for one in (place if kind is kind.VAR_POSITIONAL else (place,))]
+        return found
+
+    def check(args, kwargs):
+        bound = {}
+        for parameter, place in places(len(args), *kwargs):
+            bound[parameter] = item = kwargs[place] if isinstance(place, str) else args[place]
+            _rules.check_value(parameter, item)
+            fits = parameter in _NUMBERS or not isinstance(item, (list, tuple, range))
+            if not fits and (parameter not in _ARRAYS or not all(isinstance(one, ndarray) for one in item)):
+                raise TypeError(f"{name}(): {parameter!r} must be made of device arrays, not {type(item)}")
+        return bound
 
     def call(*args, **kwargs):
         _faults.launched(name)
@@ -216,8 +236,9 @@ def _adapt(name, spec, host):
 
 def _count_index(index, arrays):
     """What an index costs by itself: lists are uploaded, and of masks CuPy fetches how many are True."""
-    counts["uploads"] += sum(isinstance(item, list) for item in _rules.as_tuple(index))
-    counts["waits"] += any(array.dtype == bool for array in arrays)
+    if not _rules.is_plain(index):
+        counts["uploads"] += sum(isinstance(item, list) for item in _rules.as_tuple(index))
+        counts["waits"] += any(array.dtype == bool for array in arrays)
 
 
 class _Ufunc:
@@ -226,6 +247,7 @@ class _Ufunc:
     def __init__(self, name, nin, nout, host):
         self.__name__, self.name, self._host = name, f"cupy_{name}", host
         self.nin, self.nout, self.nargs = nin, nout, nin + nout
+        self._compute = _rules.silent(host)
 
     def __call__(self, *args, out=None, dtype=None, casting="same_kind", **wrong):
         if wrong:
@@ -235,15 +257,15 @@ class _Ufunc:
             raise TypeError(f"Wrong number of arguments for {self.name!r}.")
         seen, options = [], {} if dtype is None else {"dtype": dtype}
         inputs = [_operand(item, seen) for item in args[: self.nin]]
-        outs = args[self.nin :] or (out if isinstance(out, tuple) else (out,))
-        if any(item is not None for item in outs):
+        if out is not None or len(args) > self.nin:
+            outs = args[self.nin :] or (out if isinstance(out, tuple) else (out,))
             outs = tuple(item if item is None else _lower(_device(item), seen) for item in outs)
             options["out"] = outs if self.nout > 1 else outs[0]
         if isinstance(self._host, _np.ufunc):  # some are ufuncs in CuPy only: `fix`, `sinc`
             options["casting"] = casting
         counts["launches"] += 1
         _rules.refuse_operand(self.__name__, inputs)
-        return _lift(_rules.silent(self._host)(*inputs, **options), seen)
+        return _lift(self._compute(*inputs, **options), seen)
 
     def at(self, a, indices, b=None):
         if self.__name__ not in _SCATTER:
@@ -405,7 +427,7 @@ class ndarray:
         index = _lower(index, seen)
         _count_index(index, seen[1:])
         index = _rules.wrapped(index, self.shape)
-        if not any(item is Ellipsis for item in index):
+        if _types.EllipsisType not in map(type, index):
             index += (Ellipsis,)  # NumPy then returns a 0-d view where it would return a scalar
         return _launched(_lift(self._raw[index], seen), seen)
 
@@ -455,7 +477,7 @@ _BINARY = {
 def _complete_ndarray():
     """Add attributes, conversions (which wait for the device), operators, and the methods in the table."""
     for name in ("shape", "dtype", "ndim", "size", "nbytes", "strides", "itemsize"):
-        setattr(ndarray, name, property(lambda self, name=name: getattr(self._memory, name)))
+        setattr(ndarray, name, property(_operator.attrgetter(f"_memory.{name}")))
     ndarray.__len__ = lambda self: len(self._memory)
     conversions = ("__bool__", "__int__", "__float__", "__complex__", "__repr__", "__str__", "__format__")
     for name in (*conversions, "tolist", "tobytes"):
@@ -464,7 +486,7 @@ def _complete_ndarray():
 
         def forward(self, *other, name=name):
             # A class with __array_ufunc__ = None asks for its own reflected operator to be used.
-            yields = any(getattr(item, "__array_ufunc__", 0) is None for item in other)
+            yields = None in [getattr(item, "__array_ufunc__", 0) for item in other]
             return NotImplemented if yields else getattr(_TOP, name)(self, *other)
 
         setattr(ndarray, f"__{word}__", forward)

@@ -116,7 +116,7 @@ class Place(ctypes.Structure):
     @classmethod
     def of(cls, array: np.ndarray) -> Place:
         longs = ctypes.c_int64 * max(1, array.ndim)
-        made = cls(array.ctypes.data, array.ndim, longs(*array.shape), longs(*array.strides))
+        made = cls(array.__array_interface__["data"][0], array.ndim, longs(*array.shape), longs(*array.strides))
         made.held = array
         return made
 
@@ -239,7 +239,7 @@ class ElementwiseKernel:
         for parameter, value in zip(parameters, values, strict=True):
             dtype = dtype_of(parameter, letters)
             array = value if isinstance(value, np.ndarray) else np.array(value).astype(dtype)
-            arrays.append(array if parameter.raw else np.broadcast_to(array, shape))
+            arrays.append(array if parameter.raw or array.shape == shape else np.broadcast_to(array, shape))
         run = compiled(self._text(parameters, letters))
         places = (Place * len(arrays))(*[Place.of(a) for a in arrays])
         longs = (ctypes.c_int64 * max(1, len(shape)))(*shape)

@@ -16,12 +16,15 @@ import numpy as np
 def silent(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, which tells nothing of overflows and invalid numbers: no device does, whatever np.errstate says."""
 
-    @functools.wraps(function)
     def computed(*args: Any, **kwargs: Any) -> Any:
         with np.errstate(all="ignore"):
             return function(*args, **kwargs)
 
     return computed
+
+
+# Most arguments are of these types, which hold no array, so that nothing else need be asked of them.
+PLAIN = frozenset(map(type, (None, ..., False, 0, 0.0, "", slice(None))))
 
 
 # Indices --------------------------------------------------------------------------------------------------------------
@@ -32,6 +35,11 @@ def as_tuple(index: Any) -> tuple[Any, ...]:
     return index if isinstance(index, tuple) else (index,)
 
 
+def is_plain(index: Any) -> bool:
+    """Whether there is no array or list in an index."""
+    return PLAIN.issuperset(map(type, as_tuple(index)))
+
+
 def is_mask(item: Any) -> bool:
     """Whether a part of an index is an array of booleans."""
     return isinstance(item, np.ndarray) and item.dtype == bool
@@ -40,6 +48,8 @@ def is_mask(item: Any) -> bool:
 def wrapped(index: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
     """An index whose arrays and lists count on from the beginning where they leave an axis, as CuPy's do."""
     parts = as_tuple(index)
+    if is_plain(parts):
+        return parts
     masks = [part for part in parts if is_mask(part)]
     if len(masks) > 1:
         raise NotImplementedError("CuPy takes one array of booleans in an index")
@@ -128,7 +138,10 @@ def check_value(parameter: str, value: Any) -> None:
 
 def is_same_view(one: Any, other: Any) -> bool:
     """Whether two arrays are the same numbers at the same places."""
-    return isinstance(one, np.ndarray) and one.__array_interface__ == other.__array_interface__
+    if not isinstance(one, np.ndarray) or one.shape != other.shape:
+        return False
+    elsewhere = one.size and not np.may_share_memory(one, other)
+    return not elsewhere and one.__array_interface__ == other.__array_interface__
 
 
 def refuse_overlap(array: np.ndarray, source: np.ndarray, index: Any = ...) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -75,9 +76,17 @@ def assert_same(one: Path, two: Path) -> None:
     assert all(np.array_equal(best[0][k], best[1][k]) for k in best[0])
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody kills."""
+    place = tmp_path_factory.mktemp("whole")
+    with contextlib.chdir(place):
+        Path("small.yaml").write_text(CONFIG)
+        return place / run("name=whole")
+
+
 @pytest.mark.parametrize("step", [5, 8, 11, 12, 23, 43])
-def test_killed_and_resumed_is_uninterrupted(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    whole = run("name=whole")
+def test_killed_and_resumed_is_uninterrupted(monkeypatch: pytest.MonkeyPatch, whole: Path, step: int) -> None:
     broken = killed(monkeypatch, step)
     assert run(resume_from=broken) == broken
     assert_same(whole, broken)
@@ -94,8 +103,7 @@ def test_killed_twice_with_accumulated_batches(monkeypatch: pytest.MonkeyPatch) 
     assert segments == {0, 1, 2}
 
 
-def test_a_torn_last_line_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run("name=whole")
+def test_a_torn_last_line_is_dropped(monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
     broken = killed(monkeypatch, 23)
     for name in ("metrics.jsonl", "metrics.csv"):
         with (broken / name).open("a") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -321,15 +322,29 @@ def test_overfitting_repeats_the_first_batches_of_the_first_epoch(monkeypatch: p
 # Killed and resumed -------------------------------------------------------------------------------------------------
 
 
+EVERYTHING = ("train.epochs=50", STOPS, AVERAGES, "train.log_layers=true")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A run that nobody kills: why it ended, and its folder."""
+    place = tmp_path_factory.mktemp("whole")
+    with contextlib.chdir(place):
+        Path("small.yaml").write_text(CONFIG)
+        result = run("name=whole", *EVERYTHING)
+    assert result.steps > 30
+    return result.reason, place / result.run
+
+
 @pytest.mark.parametrize("step", [5, 7, 12, 23, 29])
-def test_resumed_with_early_stopping_and_averages(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    more = ("train.epochs=50", STOPS, AVERAGES, "train.log_layers=true")
-    whole = run("name=whole", *more)
-    assert whole.steps > 30
-    broken = killed(monkeypatch, step, *more)
-    resumed = run(*more, resume_from=broken)
-    assert resumed.reason == whole.reason
-    assert_same(whole.run, broken)
+def test_resumed_with_early_stopping_and_averages(
+    monkeypatch: pytest.MonkeyPatch, whole: tuple[str, Path], step: int
+) -> None:
+    reason, folder = whole
+    broken = killed(monkeypatch, step, *EVERYTHING)
+    resumed = run(*EVERYTHING, resume_from=broken)
+    assert resumed.reason == reason
+    assert_same(folder, broken)
 
 
 def test_resumed_where_it_had_just_decided_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
