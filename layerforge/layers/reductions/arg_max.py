@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import expect_role, normalize_dim, order_along, part_along, scatter_add
+from ...arrays.functional import expect_role, normalize_dim, order_along, part_along
+from ...arrays.scattering import scatter_add
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import ConfigError, LayerError
