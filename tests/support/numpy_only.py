@@ -53,6 +53,19 @@ class HostOperand(Noise):
         return x * np.ones(x.shape, x.dtype)
 
 
+@mistake("a sum in the order of its numbers", "in any order: scatter_add")
+class SumInOrder(Gather):
+    def backward(self, dy: Any) -> tuple[Any, None]:
+        if not self.needs_grad[0]:
+            return None, None
+        xp, index = self.xp, self.saved.index
+        dx = xp.zeros(self.saved.shape, dtype=dy.dtype)
+        own = [xp.arange(n).reshape((-1,) + (1,) * (index.ndim - 1 - axis)) for axis, n in enumerate(index.shape)]
+        own[self.axis(index.ndim)] = index
+        xp.add.at(dx, tuple(xp.broadcast_to(one, index.shape) for one in own), dy)
+        return dx, None
+
+
 def widths(x: Any) -> Any:
     """How wide each row is: made on the host, wherever x is."""
     return np.full((len(x), 1), x.shape[1], x.dtype)

@@ -22,7 +22,7 @@ Reductions give 0-d device arrays, `x[0]` is a view, `a += b` keeps `a`. `counts
 
 Where CuPy would silently do something slow or undefined, this module raises: NumPy arrays as indices (an upload),
 `sum(host)` (stays on the host), `x[i] = v` where an index occurs twice with different values (a race), `x[1:] = x[:-1]`
-(a copy over itself), NaN or a number out of range as an integer, shifts by all bits, writing to a broadcast view,
+(a copy over itself), `add.at` of real numbers where an index occurs twice (a sum in any order), NaN or a number out of range as an integer, shifts by all bits, writing to a broadcast view,
 `np.add.at(device)`. And `empty` holds poison, not zeros.
 
 Where NumPy raises and CuPy does not, it answers as CuPy does: arrays of indices that are out of range wrap, matrices
@@ -243,6 +243,8 @@ class _Ufunc:
             raise TypeError(f"cupy.{self.__name__}.at only supports {dtypes} as data type")
         counts["launches"] += 1
         places = _rules.wrapped(_lower(indices, []), a.shape)
+        if self.__name__ == "add" and a.dtype.kind == "f":
+            _rules.refuse_order(_np.arange(a.size).reshape(a.shape)[places], _operand(b, []))
         _rules.silent(self._host.at)(a._raw, places, _operand(b, []))
 
     def outer(self, A, B, **kwargs):

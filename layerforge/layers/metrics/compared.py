@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...arrays.functional import check_index, check_labels, expect_role, shape_mismatch, softmax
+from ...arrays.scattering import placed_sums
 from ...arrays.spec import Spec
 from ...contract.metric import Metric
 from ...schema.errors import LayerError
@@ -169,6 +172,8 @@ def ones_or(xp: Any, weight: Any, count: int) -> Any:
 
 def counts(xp: Any, classes: Any, weight: Any, among: int) -> Any:
     """How much each of so many classes weighs: (K) in float64."""
+    if xp is not np:
+        return placed_sums(xp, weight, classes, among, len(classes))
     return xp.bincount(classes, weights=weight, minlength=among).astype("float64")
 
 

@@ -131,7 +131,7 @@ class ArgMax(Layer):
         dx = self.xp.zeros(self.saved.shape, dtype=dvalues.dtype)
         rows, dim = self.searched(dx)
         places = self.listed(self.saved.places, rows.ndim)
-        scatter_add(self.xp, rows, places, dim, dvalues.reshape(places.shape))
+        scatter_add(self.xp, rows, places, dim, dvalues.reshape(places.shape), distinct=True)
         return dx
 
     def jvp(self, dx: Any) -> Any:

@@ -53,7 +53,7 @@ class Ordering(Layer):
         if not self.needs_grad[0]:
             return None
         dx = self.xp.zeros(self.saved.shape, dtype=dy.dtype)
-        scatter_add(self.xp, dx, self.saved.places, normalize_dim(self.dim, dx.ndim), dy)
+        scatter_add(self.xp, dx, self.saved.places, normalize_dim(self.dim, dx.ndim), dy, distinct=True)
         return dx
 
     def jvp(self, dx: Any) -> tuple[Any, ...]:
