@@ -20,6 +20,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from ..arrays.awaited import awaiting
 from .case import Case, computes, demand, device_check
 from .phases import batch_size, grow
 
@@ -79,11 +80,11 @@ def measured(case: Case, phase: str) -> dict[str, dict[str, int]]:
     probe, found = case.probe(phase=phase, dtype=case.dtypes[0]), {}
     probe.layer.run.keep = case.differentiable and phase == "train"
     for _ in range(2):
-        with probe.xp.counting() as found["forward"]:
+        with awaiting(probe.xp), probe.xp.counting() as found["forward"]:
             tops = probe.forward()
         if probe.layer.run.keep:
             dys = probe.draw_cotangents(tops)
-            with probe.xp.counting() as found["backward"]:
+            with awaiting(probe.xp), probe.xp.counting() as found["backward"]:
                 probe.backward(dys)
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...arrays.awaited import refuse_where
 from ...arrays.functional import exact_sum, expect_role, shape_mismatch
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
@@ -63,6 +64,11 @@ class RegressionLoss(SampleWeights, Loss):
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 3 * bottoms[0].size
+
+
+def refuse_outside(x: Any, message: str, hint: str) -> None:
+    """LayerError for a number that is no probability. NaN is for the solver to name, and passes."""
+    refuse_where(((x < 0) | (x > 1)).any(), lambda: LayerError(message, hint=hint))
 
 
 DOC = """{name}: {what}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ...arrays.awaited import refuse_where
 from ...arrays.functional import exact_sum, expect_role, shape_mismatch, sum_of
 from ...arrays.spec import Spec
 from ...schema.errors import LayerError
@@ -64,8 +65,8 @@ class SampleWeights(Reduction):
 
     def spread_weight(self, weight: Any, losses: Any) -> Any:
         """ω for each single loss; LayerError (exit 3) for one below 0. NaN is for the solver to name, and passes."""
-        if bool((weight < 0).any()):
-            raise LayerError("a weight of a sample is below 0", hint="weights say how often a sample counts: 0 or more")
+        message, hint = "a weight of a sample is below 0", "weights say how often a sample counts: 0 or more"
+        refuse_where((weight < 0).any(), lambda: LayerError(message, hint=hint))
         over = weight.reshape(*weight.shape, *(1,) * (losses.ndim - weight.ndim))
         return over + self.xp.zeros_like(losses)
 

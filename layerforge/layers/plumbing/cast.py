@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ...arrays.awaited import refuse_where
 from ...arrays.spec import ROLES, Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
@@ -59,9 +62,10 @@ class Cast(Layer):
             return x.astype(self.dtype)
         if x.dtype.kind != "f":
             return x.copy()
-        if not bool((abs(x) < 2.0**63).all()):
-            raise LayerError("a number that is to be an integer is NaN, infinite or too large", exit_code=3)
-        return x.astype("int64")
+        xp, wrong = self.xp, ~(abs(x) < 2.0**63)
+        message = "a number that is to be an integer is NaN, infinite or too large"
+        refuse_where(wrong.any(), lambda: LayerError(message, exit_code=3))
+        return (x if xp is np else xp.where(wrong, 0, x)).astype("int64")  # a device tells of it afterwards
 
     def backward(self, dy: Any) -> Any:
         return dy.copy() if self.needs_grad[0] else None
