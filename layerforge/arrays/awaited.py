@@ -128,6 +128,11 @@ def asked(number: Any) -> Later:
     return Later(None, float(number)) if awaited is None else awaited.ask(number)
 
 
+def number_of(array: Any) -> Any:
+    """An array of one element as a number of Python's; one of a device as it is, which nobody waits for here."""
+    return array.item() if isinstance(array, np.ndarray | np.generic) else array
+
+
 def refuse_where(flag: Any, error: Callable[[], Exception]) -> None:
     """Raise an error where a flag is set: at once, or where numbers are gathered when they are fetched."""
     gathered = present()
