@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from .fused import fused
+
 BITS = 62  # of a sum of whole numbers in int64: the sign takes one, and one is to spare
 LEAST = -1100  # an exponent below those of all numbers but 0
 ROOM = 4  # so many times the memory of what is added may be taken
@@ -47,7 +49,7 @@ def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any, *, distinc
     distinct   no place is named twice, so that there is nothing to add up
     """
     if xp is not np and out.dtype.kind == "f" and not distinct:
-        _scatter_add_on_a_device(xp, out, index, dim, values)
+        scatter_add_there(xp, out, index, dim, values)
         return
     places = flat_places(xp, index, dim, values.shape, out.shape)
     # Flat places: NumPy adds at rows of a matrix several times more slowly than at single elements.
@@ -63,7 +65,8 @@ def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any, *, distinc
 # On a device ----------------------------------------------------------------------------------------------------------
 
 
-def _scatter_add_on_a_device(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
+@fused
+def scatter_add_there(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
     """`scatter_add` of real numbers, in memory of the size of values, or of `out` where that is not much more."""
     if not values.size:
         return
@@ -89,6 +92,7 @@ def last_to_same_place(xp: Any, index: Any, dim: int, shape: Sequence[int]) -> A
     return last[places].reshape(index.shape)
 
 
+@fused
 def placed_sums(xp: Any, values: Any, places: Any, count: int, most: int) -> Any:
     """The sums of the values that go to each of `count` places, in float64; of no value 0. Both are (n) alike.
 

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from . import random as random
+from . import scattering as scattering
 from . import sums as sums
 from .kernel import KERNELS as KERNELS
