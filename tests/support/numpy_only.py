@@ -251,7 +251,7 @@ class ErrstateReliedOn(Layer):
 # Waits ----------------------------------------------------------------------------------------------------------------
 
 
-@mistake("a float() for each number", "may 2 times")
+@mistake("a float() for each number", "may 0 times")
 class FloatForEach(MSELoss):
     def forward(self, *bottoms: Any) -> Any:
         y = super().forward(*bottoms)
@@ -286,7 +286,7 @@ class LaunchMore(Softmax):
         return super().forward(x)
 
 
-@mistake("an array of booleans as an index", "may 2 times")
+@mistake("an array of booleans as an index", "may 0 times")
 class MaskedAssignment(KLDivLoss):
     def forward(self, x: Any, q: Any, *more: Any) -> Any:
         own, positive = q.copy(), q > 0
