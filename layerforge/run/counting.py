@@ -101,14 +101,16 @@ def samples_of(plan: Plan) -> int:
 
 
 def loss_counts(executor: Executor) -> tuple[Count, ...]:
-    """What each loss of the last pass is a mean over."""
-    if begun_counts(executor):
-        executor.loss_counts = tuple([at_hand(count) for count in executor.loss_counts or ()])
-    return executor.loss_counts or ()
+    """What each loss of the last pass is a mean over: counted once, as a backward may reuse the memory looked at."""
+    if executor.loss_counts is None:
+        executor.loss_counts = late_counts_of(executor.plan, executor.values)
+    if executor.xp is not np:
+        executor.loss_counts = tuple([at_hand(count) for count in executor.loss_counts])
+    return executor.loss_counts
 
 
 def begun_counts(executor: Executor) -> bool:
-    """Count them, once, as a backward may reuse the memory looked at; whether some are on their way from a device."""
+    """Have a device count them, as a backward may reuse the memory looked at; whether some are on their way."""
     if executor.loss_counts is None:
         executor.loss_counts = late_counts_of(executor.plan, executor.values)
     return any(isinstance(count, Later) for count in executor.loss_counts)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.awaited import refuse_where
+from ...arrays.awaited import refuse_unless
 from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
@@ -103,12 +103,12 @@ class Cholesky(OfSquares):
         try:
             lower = np.linalg.cholesky(x) if xp is np else where_finite(xp, xp.linalg.cholesky, x)
         except np.linalg.LinAlgError:
-            bad = np.array([has_no_factor(matrix) for matrix in x.reshape(-1, *x.shape[-2:])])
-            raise not_definite(bad.reshape(x.shape[:-2])) from None
-        bad = ~(lower.diagonal(axis1=-2, axis2=-1) > 0).all(axis=-1)  # CuPy stops at such a matrix without a word
+            refused = np.array([has_no_factor(matrix) for matrix in x.reshape(-1, *x.shape[-2:])])
+            raise not_definite(refused.reshape(x.shape[:-2])) from None
+        good = lower.diagonal(axis1=-2, axis2=-1) > 0  # CuPy stops at such a matrix without a word
         if xp is not np:
-            bad &= xp.isfinite(x).all(axis=(-2, -1))  # of the others the solver tells
-        refuse_where(bad.any(), lambda: not_definite(bad))
+            good |= ~xp.isfinite(x).all(axis=(-2, -1))[..., None]  # of the others the solver tells
+        refuse_unless(good.all(), lambda: not_definite(~good.all(axis=-1)))
         return lower
 
     def lower(self) -> Any:
