@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .fused import fused
+from .formula import formula
 
 BITS = 62  # of a sum of whole numbers in int64: the sign takes one, and one is to spare
 LEAST = -1100  # an exponent below those of all numbers but 0
@@ -65,20 +65,21 @@ def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any, *, distinc
 # On a device ----------------------------------------------------------------------------------------------------------
 
 
-@fused
-def scatter_add_there(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
-    """`scatter_add` of real numbers, in memory of the size of values, or of `out` where that is not much more."""
+@formula
+def scatter_add_there(xp: Any, out: Any, index: Any, dim: int, values: Any) -> Any:
+    """`scatter_add` of real numbers, in memory of the size of values, or of `out` where that is not much more: `out`."""
     if not values.size:
-        return
+        return out
     places = flat_places(xp, index, dim, values.shape, out.shape).reshape(-1)
     flat, most = out.reshape(-1), values.shape[dim]
     if out.size <= ROOM * values.size:
         flat += placed_sums(xp, values.reshape(-1), places, out.size, most).astype(out.dtype)
-        return
+        return out
     last = last_to_same_place(xp, index, dim, out.shape)
     meeting = flat_places(xp, last, dim, values.shape, values.shape).reshape(-1)
     sums = placed_sums(xp, values.reshape(-1), meeting, values.size, most).astype(out.dtype)
     flat[places] += sums[meeting]  # those that go to one place have one sum, and write the same number
+    return out
 
 
 def last_to_same_place(xp: Any, index: Any, dim: int, shape: Sequence[int]) -> Any:
@@ -92,7 +93,7 @@ def last_to_same_place(xp: Any, index: Any, dim: int, shape: Sequence[int]) -> A
     return last[places].reshape(index.shape)
 
 
-@fused
+@formula
 def placed_sums(xp: Any, values: Any, places: Any, count: int, most: int) -> Any:
     """The sums of the values that go to each of `count` places, in float64; of no value 0. Both are (n) alike.
 

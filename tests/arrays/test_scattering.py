@@ -10,7 +10,7 @@ import pytest
 from support import strict_cupy
 from support.tools import demand_compiler
 
-from layerforge.arrays.fused import as_text
+from layerforge.arrays.formula import as_text
 from layerforge.arrays.scattering import placed_sums, scatter_add
 
 Shape = tuple[int, ...]

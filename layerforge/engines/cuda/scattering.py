@@ -73,7 +73,7 @@ def placed_sums(xp: Any, values: Any, places: Any, count: int, most: int) -> Any
 
 
 @stands_in
-def scatter_add_there(xp: Any, out: Any, index: Any, dim: int, values: Any) -> bool:
+def scatter_add_there(xp: Any, out: Any, index: Any, dim: int, values: Any) -> Any:
     """Sums added to an array."""
     shape, part = out.shape, values.shape
     if not values.size or any(n != shape[axis] for axis, n in enumerate(part) if axis != dim):
@@ -83,11 +83,11 @@ def scatter_add_there(xp: Any, out: Any, index: Any, dim: int, values: Any) -> b
     if out.size <= scattering.ROOM * values.size:
         sums = summed(xp, values, index, (inner, many, shape[dim]), shape, bits)
         ADDED(xp, *sums, bits, out)
-        return True
+        return out
     last = xp.broadcast_to(scattering.last_to_same_place(xp, index, dim, shape), part)
     sums = summed(xp, values, last, (inner, many, many), part, bits)
     ADDED_BY_LAST(xp, last, index, inner, many, shape[dim], bits, *sums, out)
-    return True
+    return out
 
 
 def summed(xp: Any, values: Any, index: Any, sizes: tuple[int, int, int], shape: Any, bits: int) -> tuple[Any, ...]:
