@@ -67,7 +67,7 @@ def scatter_add(xp: Any, out: Any, index: Any, dim: int, values: Any, *, distinc
 
 @formula
 def scatter_add_there(xp: Any, out: Any, index: Any, dim: int, values: Any) -> Any:
-    """`scatter_add` of real numbers, in memory of the size of values, or of `out` where that is not much more: `out`."""
+    """`scatter_add` of real numbers, in memory of the size of values, or of `out` where that is little more: `out`."""
     if not values.size:
         return out
     places = flat_places(xp, index, dim, values.shape, out.shape).reshape(-1)
