@@ -104,9 +104,10 @@ def loss_counts(executor: Executor) -> tuple[Count, ...]:
     """What each loss of the last pass is a mean over: counted once, as a backward may reuse the memory looked at."""
     if executor.loss_counts is None:
         executor.loss_counts = late_counts_of(executor.plan, executor.values)
+    counts: tuple[Any, ...] = executor.loss_counts
     if executor.xp is not np:
-        executor.loss_counts = tuple([at_hand(count) for count in executor.loss_counts])
-    return executor.loss_counts
+        executor.loss_counts = counts = tuple([at_hand(count) for count in counts])
+    return counts
 
 
 def begun_counts(executor: Executor) -> bool:
