@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+HOST = (np.generic, np.ndarray)
+
 
 class Later:
     """A number on its way to the host: `value` is it, and fetches what was asked for if it is not there yet."""
@@ -128,10 +130,24 @@ def asked(number: Any) -> Later:
     return Later(None, float(number)) if awaited is None else awaited.ask(number)
 
 
+def number_of(array: Any) -> Any:
+    """An array of one element as a number of Python's; one of a device as it is, which nobody waits for here."""
+    return array.item() if isinstance(array, HOST) else array
+
+
 def refuse_where(flag: Any, error: Callable[[], Exception]) -> None:
     """Raise an error where a flag is set: at once, or where numbers are gathered when they are fetched."""
-    gathered = present()
+    gathered = _present.awaited
     if gathered is not None:
         gathered.refuse_where(flag, error)
-    elif bool(flag):
+    elif flag:
+        raise error()
+
+
+def refuse_unless(flag: Any, error: Callable[[], Exception]) -> None:
+    """Raise an error unless a flag is set; when, as `refuse_where` says."""
+    gathered = _present.awaited
+    if gathered is not None:
+        gathered.refuse_where(~flag, error)
+    elif not flag:
         raise error()

@@ -7,7 +7,8 @@ backend that counts them, whose `xp.counting()` has the counts of a block.
 
 Limits are for a pass that is not the first, in float32:
 
-waits      for each index bottom one in forward, which holds it against its range; or what WAITS says
+waits      none, or what WAITS says. What a layer refuses, and what it has been asked for, the host fetches when a step
+           is done, all of it in one wait (arrays/awaited.py)
 uploads    none
 launches   what launches.json says of built-in layers, as many as they had when `scripts/make_launches.py` was run; and
            with a larger batch no more than with a smaller one, but for those of GROWING
@@ -20,6 +21,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from ..arrays.awaited import awaiting
 from .case import Case, computes, demand, device_check
 from .phases import batch_size, grow
 
@@ -27,36 +29,19 @@ RECORD = Path(__file__).with_name("launches.json")
 PASSES = ("forward", "backward")
 
 WAITS: dict[str, tuple[int, int]] = {  # by type: in forward, in backward
-    # Whether matrices are finite, or singular.
-    **dict.fromkeys(("Inverse",), (1, 0)),
-    **dict.fromkeys(("LogDet", "Solve", "SVDVals"), (1, 1)),
-    **{"Cholesky": (1, 2), "Det": (1, 3)},
-    # What samples, or labels, weigh: whether weights are negative, and their sum.
-    **dict.fromkeys(("BCEWithLogitsLoss", "DiceLoss", "HuberLoss", "KLDivLoss", "L1Loss"), (2, 0)),
-    **dict.fromkeys(("MSELoss", "SmoothL1Loss"), (2, 0)),
-    **dict.fromkeys(("CosineEmbeddingLoss", "EuclideanLoss", "MarginRankingLoss"), (1, 0)),
-    # Labels, what is counted of them where some are ignored, and weights.
-    **dict.fromkeys(("InfogainLoss", "MultinomialLogisticLoss"), (2, 0)),
-    **dict.fromkeys(("BCELoss", "FocalLoss", "HingeLoss", "NLLLoss", "SigmoidFocalLoss"), (3, 0)),
-    **{"MultiBoxLoss": (3, 0), "SoftmaxCrossEntropy": (3, 0), "CTCLoss": (4, 0), "ContrastiveLoss": (1, 0)},
-    # Numbers that no integer holds; windows that hold NaN alone.
-    **{"Cast": (1, 0), "MaxPool1d": (1, 0), "MaxPool2d": (1, 0), "MaxPool3d": (1, 0)},
-    # Regions, one size after the other, and detections, whose number depends on their values.
-    **{"DetectionOutput": (1, 0), "ROIPooling": (5, 0), "PSROIPooling": (6, 5)},
+    # How many objects there are, how large regions are, and how many detections, whose number depends on their values.
+    **{"MultiBoxLoss": (1, 0), "DetectionOutput": (1, 0), "ROIPooling": (4, 0), "PSROIPooling": (4, 4)},
     # How many numbers the rows and columns of a sparse matrix hold.
     **{"Linear": (2, 1), "SparseMatmul": (3, 1)},
-    # Metrics look at labels, weights and scores, and compute what they are from counts.
-    **dict.fromkeys(("MAE", "MAPE", "R2", "RMSE"), (1, 0)),
-    **dict.fromkeys(("Accuracy", "CohenKappa", "ConfusionMatrix"), (5, 0)),
-    **dict.fromkeys(("BalancedAccuracy", "CalibrationError", "Dice", "F1", "IoU", "MatthewsCorrelation"), (7, 0)),
-    **{"Perplexity": (4, 0), "Precision": (7, 0), "Recall": (7, 0)},
-    **dict.fromkeys(("AUROC", "AveragePrecision"), (33, 0)),
+    # Metrics leave positions out, and rank the rest of each class by itself.
+    **dict.fromkeys(("Accuracy", "BalancedAccuracy", "CalibrationError", "CohenKappa", "ConfusionMatrix"), (2, 0)),
+    **dict.fromkeys(("Dice", "F1", "IoU", "MatthewsCorrelation", "Perplexity", "Precision", "Recall"), (2, 0)),
+    **dict.fromkeys(("AUROC", "AveragePrecision"), (32, 0)),
 }
 
 GROWING = {  # why what a pass costs depends on the size of a batch, or on its values
     "CTCLoss": "time is its first axis, and a step of time needs the one before it",
     "Cumprod": "a place along the axis needs the one after it, also where that is the axis of samples",
-    "Embedding": "where many rows are summed up in one they are in float64",
     "MultiBoxLoss": "boxes are matched one after the other",
     "DetectionOutput": "boxes are dropped one after the other",
     "ROIPooling": "a part of a region has as many positions as its values say, and they are taken one by one",
@@ -83,11 +68,11 @@ def measured(case: Case, phase: str) -> dict[str, dict[str, int]]:
     probe.layer.run.keep = case.differentiable and phase == "train"
     probe.layer.run.as_text = frozenset([probe.layer.name])
     for _ in range(2):
-        with probe.xp.counting() as found["forward"]:
+        with awaiting(probe.xp), probe.xp.counting() as found["forward"]:
             tops = probe.forward()
         if probe.layer.run.keep:
             dys = probe.draw_cotangents(tops)
-            with probe.xp.counting() as found["backward"]:
+            with awaiting(probe.xp), probe.xp.counting() as found["backward"]:
                 probe.backward(dys)
     return found
 
@@ -99,8 +84,7 @@ def types(case: Case) -> list[str]:
 
 def limits(case: Case) -> dict[str, tuple[int, int]]:
     """How often the host may wait in each pass, and how many launches there may be; no limit is -1."""
-    indices = sum(not spec.is_real for spec in case.example.bottoms)
-    waits = next((WAITS[name] for name in types(case) if name in WAITS), (indices, 0))
+    waits = next((WAITS[name] for name in types(case) if name in WAITS), (0, 0))
     launches = recorded().get(case.cls.type_name, (-1, -1))
     return {each: (waits[i], launches[i]) for i, each in enumerate(PASSES)}
 

@@ -33,7 +33,7 @@ from ..graph.graph import PhaseGraph, Step
 from ..net import Net
 from ..plan.plan import Plan
 from ..plan.planner import make_plan
-from ..run.counting import Count, loss_count
+from ..run.counting import Count, at_hand, loss_count
 from ..schema.errors import ConfigError
 from ..solvers.solver import Solver
 from .trace import first_batch
@@ -232,7 +232,7 @@ def _specs(net: Net, batch: Batch) -> dict[str, Spec]:
 def _counts(replay: Replay) -> dict[str, Count]:
     """What each loss is a mean over."""
     steps = (step for step in replay.plan.steps if any(step.node.loss_weights))
-    return {s.node.name: loss_count(replay.plan, s, s.tops[0], replay.values) for s in steps}
+    return {s.node.name: at_hand(loss_count(replay.plan, s, s.tops[0], replay.values)) for s in steps}
 
 
 def depends_on_batch(replay: Replay) -> list[Step]:

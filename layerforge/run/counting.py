@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays.awaited import asked, present
+from ..arrays.awaited import Later, asked, present
 from ..arrays.backend import Array
 from ..arrays.spec import Spec
 from ..contract.layer import Layer
@@ -55,8 +55,10 @@ class Total:
         return self.sum / self.count if self.count else self.sum
 
 
-def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
+def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count | Later:
     """What the top of a step is a mean over in this batch. `arrays` are all blobs by number.
+
+    A `Later` where a device has counted: `at_hand` waits for it.
 
     The layer knows, from its bottoms. A function of scalars, such as a scaled loss, has the count of those scalars.
     Where the value for a whole batch does not follow from those for its parts, the count is a `Whole` (splitting.py).
@@ -67,15 +69,23 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count:
     layer = step.node.layer
     if type(layer).mean_over is Layer.mean_over and all(not plan.specs[i].shape for i in fed):
         makers = plan.makers
-        counts = [count_of(plan, makers[i], arrays) if makers.get(i, step) is not step else 1 for i in fed]
+        counts = [at_hand(count_of(plan, makers[i], arrays)) if makers.get(i, step) is not step else 1 for i in fed]
         return function_count(plan, step, fed, counts, samples_of(plan))
-    count = layer.mean_over(*[arrays[i] for i in step.bottoms])
+    count: Any = layer.mean_over(*[arrays[i] for i in step.bottoms])
+    if count is not None and not isinstance(count, (int, float)):
+        count = asked(count)
     if not layer.adds_up and count is not None:
-        return Whole(count, f"'{step.node.name}' ({layer.type_name}) of all samples is no mean and no sum over them")
+        why = f"'{step.node.name}' ({layer.type_name}) of all samples is no mean and no sum over them"
+        return Whole(at_hand(count), why)
     return count
 
 
-def loss_count(plan: Plan, step: Step, top: int, arrays: Sequence[Any]) -> Count:
+def at_hand(count: Count | Later) -> Any:
+    """A count, which is waited for where a device has it."""
+    return count.value if isinstance(count, Later) else count
+
+
+def loss_count(plan: Plan, step: Step, top: int, arrays: Sequence[Any]) -> Count | Later:
     """`count_of` for a loss. One that has a number for each sample counts as their sum, which is what is minimised."""
     if plan.specs[top].shape and type(step.node.layer).mean_over is Layer.mean_over and step.bottoms:
         layer, specs = step.node.layer, [plan.specs[i] for i in step.bottoms]
@@ -93,12 +103,27 @@ def samples_of(plan: Plan) -> int:
 def loss_counts(executor: Executor) -> tuple[Count, ...]:
     """What each loss of the last pass is a mean over: counted once, as a backward may reuse the memory looked at."""
     if executor.loss_counts is None:
-        executor.loss_counts = counts_of(executor.plan, executor.values)
-    return executor.loss_counts
+        executor.loss_counts = late_counts_of(executor.plan, executor.values)
+    counts: tuple[Any, ...] = executor.loss_counts
+    if executor.xp is not np:
+        executor.loss_counts = counts = tuple([at_hand(count) for count in counts])
+    return counts
+
+
+def begun_counts(executor: Executor) -> bool:
+    """Have a device count them, as a backward may reuse the memory looked at; whether some are on their way."""
+    if executor.loss_counts is None:
+        executor.loss_counts = late_counts_of(executor.plan, executor.values)
+    return any(isinstance(count, Later) for count in executor.loss_counts)
 
 
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
     """What each loss of a plan, in the order of `plan.losses`, is a mean over."""
+    return tuple([at_hand(count) for count in late_counts_of(plan, arrays)])
+
+
+def late_counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count | Later, ...]:
+    """The same, of which some may be on their way."""
     return tuple([loss_count(plan, step, top, arrays) for step, top in plan.makers_of_losses])
 
 
@@ -137,7 +162,8 @@ def metric_counts(plan: Plan, arrays: Sequence[Any]) -> dict[str, Count]:
     """What each metric among the outputs of a plan is a mean over: the scalars, and what is summed up in any shape."""
     names = {i: name for name, i in plan.outputs.items()}
     made = ((step, top) for step in plan.steps for top in step.tops if top in names)
-    return {names[top]: count_of(plan, s, arrays) for s, top in made if _is_metric(plan, s, plan.specs[top], arrays)}
+    found = {names[top]: count_of(plan, s, arrays) for s, top in made if _is_metric(plan, s, plan.specs[top], arrays)}
+    return {name: at_hand(count) for name, count in found.items()}
 
 
 def _is_metric(plan: Plan, step: Step, spec: Spec, arrays: Sequence[Any]) -> bool:

@@ -295,6 +295,11 @@ def l2_norm(xp: Any, flat: Array) -> float:
         return unguarded_l2_norm(xp, flat)
 
 
+def norm_there(xp: Any, flat: Array) -> Array:
+    """The same on a device, in float64: a number that stays there."""
+    return xp.sqrt(xp.square(flat, dtype="float64").sum())
+
+
 def sum_of_squares(xp: Any, flat: Array) -> Any:
     """Of a 1-D array, a number of its backend's; `l2_norm` says how exact it is."""
     if xp is not np:  # a product of a row and a column is a launch for one number there, a reduction one for all

@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..run.parameters import l2_norm
+import numpy as np
+
+from ..run.parameters import l2_norm, norm_there
 from ..schema.errors import ConfigError
 from ..schema.params import Declared, param
 from ..schema.registry import SOLVERS
@@ -304,8 +306,12 @@ class LARS(Rule):
         v += rate * (grad if step.pull is None else grad + step.pull)
         data -= v
 
-    def trust(self, xp: Any, data: Any, grad: Any, pull: Any) -> float:
-        """r of the formulas."""
+    def trust(self, xp: Any, data: Any, grad: Any, pull: Any) -> Any:
+        """r of the formulas; a number of the device's on a device, as nobody has to know it here."""
+        if xp is not np:
+            length, slope, pulled = (0.0 if a is None else norm_there(xp, a) for a in (data, grad, pull))
+            r = self.trust_coefficient * length / (slope + pulled)
+            return xp.where((length == 0) | (slope == 0), 1.0, r).astype(grad.dtype)
         length, slope = l2_norm(xp, data), l2_norm(xp, grad)
         if length == 0 or slope == 0:
             return 1.0

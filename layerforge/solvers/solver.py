@@ -35,6 +35,7 @@ from ..arrays.backend import Array
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..run import copies, tuning
+from ..run.counting import begun_counts
 from ..run.explained import explaining
 from ..run.splitting import reasons
 from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
@@ -47,7 +48,7 @@ from .settings import Adjustable
 from .state import demand_fit, demand_type, history_views, in_words
 from .trainable import Trainable
 from .updater import Updater
-from .weighting import Equals, weighting
+from .weighting import Equals, Weight, weighting
 
 if TYPE_CHECKING:  # every checker knows typing_extensions; a plain `Solver` is that of a Net
     from typing_extensions import TypeVar
@@ -233,14 +234,7 @@ class Solver(Adjustable, Generic[Driven]):
                 net.first_sample += step.samples
             net.forward(phase="train", copy=False, **batch)
             step.samples = net.batch_size
-            counts = net.mean_over()
-            if step.weights.of_one_batch:
-                step.alone += reasons(counts)
-                if step.loss is not None:
-                    refuse_parts(step.alone)
-            weight = step.weights.weigh(counts)
-            if weight is None:
-                raise counts_differ(net.losses())
+            weight = self._weight(step, whole=awaited is not None)
             self._backward(weight, overwrite_grad=step.loss is None)
             if awaited is not None:
                 step.squares = asked_squares(net.backend.xp, net.parameters)
@@ -251,6 +245,25 @@ class Solver(Adjustable, Generic[Driven]):
             raise
         step.loss = (step.loss or 0.0) + weighted
         return loss
+
+    def _weight(self, step: Accumulation, whole: bool) -> Weight:
+        """The weight of the micro-batch that was forwarded. `whole`: it is all of the step.
+
+        Then no count is waited for that a device has: the weight is 1, and where nothing counts the gradient is 0.
+        """
+        net = self.net
+        passes = getattr(net, "passes", None) if whole else None
+        if passes is not None and passes.last is not None and begun_counts(passes.last):
+            return 1.0
+        counts = net.mean_over()
+        if step.weights.of_one_batch:
+            step.alone += reasons(counts)
+            if step.loss is not None:
+                refuse_parts(step.alone)
+        weight = step.weights.weigh(counts)
+        if weight is None:
+            raise counts_differ(net.losses())
+        return weight
 
     @in_turn
     def begin_step(self, parts: Sequence[Mapping[str, Any]]) -> None:

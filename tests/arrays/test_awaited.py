@@ -122,3 +122,96 @@ def test_each_thread_gathers_its_own() -> None:
         thread.join()
     assert seen[0] is not None
     assert seen[1] is None
+
+
+# What losses divide by ------------------------------------------------------------------------------------------------
+
+
+def loss_net(backend: Any, loss: dict[str, Any], **more: Any) -> Net:
+    """A Linear of x (4, 3) below a loss of its top and t; `more` are further inputs, which the loss reads."""
+    shapes = {"x": {"shape": [4, 3]}} | more
+    layers = [
+        {"name": "fc", "type": "Linear", "out_features": 3, "bottom": "x"},
+        {"name": "loss", "bottom": ["fc", *more], **loss},
+    ]
+    return Net.from_config({"seed": 3, "inputs": shapes, "net": layers}, keep="none", backend=backend)
+
+
+LABELS = {"shape": [4], "dtype": "int64"}
+COUNTING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "labels that are ignored": (
+        {"type": "SoftmaxCrossEntropy", "ignore_index": -1}, {"t": LABELS}, {"t": np.array([0, -1, 2, -1])},
+    ),
+    "nothing that counts": (
+        {"type": "SoftmaxCrossEntropy", "ignore_index": 1}, {"t": LABELS}, {"t": np.array([1, 1, 1, 1])},
+    ),
+    "weights of classes": (
+        {"type": "NLLLoss", "weight": [0.5, 2.0, 1.0], "ignore_index": 0}, {"t": LABELS}, {"t": np.array([0, 1, 2, 1])},
+    ),
+    "weights of samples": (
+        {"type": "MSELoss"}, {"t": {"shape": [4, 3]}, "w": {"shape": [4]}},
+        {"t": np.full((4, 3), 0.5), "w": np.array([0.0, 1.0, 3.0, 0.5])},
+    ),
+    "targets that are ignored": (
+        {"type": "BCEWithLogitsLoss", "ignore_index": -1}, {"t": {"shape": [4, 3]}},
+        {"t": np.array([[0.0, 1.0, -1.0]] * 4)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", COUNTING)
+def test_what_a_mean_is_over_is_not_waited_for(what: str) -> None:
+    loss, inputs, given = COUNTING[what]
+    x = np.random.default_rng(5).normal(size=(4, 3))
+    solvers = [Solver(loss_net(backend, loss, **inputs), lr=0.3) for backend in (STRICT, None)]
+    for _ in range(2):
+        there, here = [solver.step(x=x, **given) for solver in solvers]
+        assert there == pytest.approx(here, rel=1e-6)
+        assert solvers[0].grad_norm == pytest.approx(solvers[1].grad_norm, rel=1e-5)
+    for path, array in solvers[0].net.arrays().items():
+        np.testing.assert_allclose(array, solvers[1].net.arrays()[path], rtol=1e-5, atol=1e-7)
+    once_more = solvers[0].grad_norm == 0  # whose squares may have been too small for float32
+    assert waits_of(lambda: solvers[0].step(x=x, **given)) == 1 + once_more
+    assert solvers[0].net.mean_over() == pytest.approx(solvers[1].net.mean_over())
+
+
+def test_micro_batches_are_weighted_by_what_a_device_counted() -> None:
+    loss, inputs, _ = COUNTING["labels that are ignored"]
+    x, labels = np.random.default_rng(5).normal(size=(4, 3)), [np.array([0, -1, -1, -1]), np.array([1, 2, 0, -1])]
+    solvers = [Solver(loss_net(backend, loss, **inputs), lr=0.3) for backend in (STRICT, None)]
+    for solver in solvers:
+        for t in labels:
+            solver.accumulate(x=x, t=t)
+        solver.update()
+    assert solvers[0].loss == pytest.approx(solvers[1].loss, rel=1e-6)
+    assert solvers[0].grad_norm == pytest.approx(solvers[1].grad_norm, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "inputs", "given", "told"),
+    [
+        ({"type": "BCELoss"}, {"t": {"shape": [4, 3]}}, {"t": np.zeros((4, 3))}, "x is outside of 0 to 1"),
+        (
+            {"type": "MSELoss"}, {"t": {"shape": [4, 3]}, "w": {"shape": [4]}},
+            {"t": np.zeros((4, 3)), "w": -np.ones(4)}, "a weight of a sample is below 0",
+        ),
+        (
+            {"type": "SigmoidFocalLoss"}, {"t": {"shape": [4, 3]}},
+            {"t": np.full((4, 3), 2.0)}, "t is outside of 0 to 1",
+        ),
+        ({"type": "DiceLoss"}, {"t": {"shape": [4, 3]}}, {"t": np.full((4, 3), 2.0)}, "the masks is outside of 0 to 1"),
+    ],
+)  # fmt: skip
+def test_losses_refuse_what_they_refuse_on_numpy(
+    loss: dict[str, Any], inputs: dict[str, Any], given: dict[str, Any], told: str
+) -> None:
+    for backend in (STRICT, None):
+        solver = Solver(loss_net(backend, loss, **inputs), lr=0.3)
+        with pytest.raises(LayerError, match=rf"layer 'loss' \({loss['type']}\): {told}"):
+            solver.step(x=np.full((4, 3), 9.0), **given)
+
+
+def test_lars_measures_parameters_without_waiting() -> None:
+    solver = Solver(Net.from_config(CONFIG, keep="none", backend=STRICT), type="LARS", lr=0.1, weight_decay=0.01)
+    solver.step(**batch())
+    assert waits_of(lambda: solver.step(**batch())) == 1

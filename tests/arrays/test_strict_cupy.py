@@ -197,6 +197,8 @@ REFUSED = {
     "list index": (TypeError, lambda x, i: ["a", "b"][i[0]]),
     "hash": (TypeError, lambda x, i: hash(x)),
     "set with another dtype": (ValueError, lambda x, i: x.set(np.zeros((2, 3)))),
+    "fractions for one place": (ValueError, lambda x, i: cp.add.at(x[0], cp.asarray([0, 0]), x[0, :2] + 0.5)),
+    "weights for one place": (ValueError, lambda x, i: cp.bincount(cp.asarray([1, 1]), x[0, :2] + 0.5)),
     "race": (ValueError, lambda x, i: assign(x[0], cp.asarray([0, 0]), cp.asarray([1.0, 2.0]))),
     "race along an axis": (
         ValueError,
@@ -436,6 +438,10 @@ def test_scatter():
     x = cp.zeros(4, cp.float32)
     cp.add.at(x, cp.asarray([0, 0, 2]), cp.asarray([1, 2, 3], dtype=cp.float32))
     same(x, [3, 0, 3, 0])
+    cp.add.at(x, cp.asarray([1, 3]), cp.asarray([0.5, 0.5], dtype=cp.float32))
+    cp.add.at(x, cp.asarray([1, 1, 3, 3]), cp.asarray([0, -0.0, cp.inf, cp.inf], dtype=cp.float32))
+    same(x, [3, 0.5, 3, cp.inf])
+    x[3] = 0
     cp.maximum.at(x, [1, 1], 5)
     same(x, [3, 5, 3, 0])
     y = cp.zeros((2, 3))

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from support.alone import Alone
 
 from layerforge import Net
-from layerforge.arrays.functional import scatter_add
+from layerforge.arrays.scattering import scatter_add
 from layerforge.check.harness import Probe
 from layerforge.contract.layer import Example, Layer
 from layerforge.schema.errors import LayerError

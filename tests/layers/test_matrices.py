@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from support import strict_cupy
 from support.alone import Alone
+from support.strict_backend import STRICT
 
-from layerforge.schema.errors import LayerError, LayerForgeError
+from layerforge import Net, Solver
+from layerforge.arrays.backend import NUMPY, Backend
+from layerforge.schema.errors import DivergedError, LayerError, LayerForgeError
 
 # Matmul ---------------------------------------------------------------------------------------------------------------
 
@@ -283,3 +288,82 @@ def test_a_factor_of_cholesky_that_a_device_left_unfinished_is_refused(monkeypat
     monkeypatch.setattr(np.linalg, "cholesky", lambda x: np.tril(x))
     with pytest.raises(LayerError, match="not positive definite"):
         Alone("Cholesky", [[1.0, 2.0], [2.0, -3.0]]).forward()
+
+
+# On a device, whose library refuses nothing ---------------------------------------------------------------------------
+
+SINGULAR = np.array([[1.0, 2.0], [2.0, 4.0]])
+REGULAR = np.array([[2.0, 1.0], [1.0, 3.0]])
+REFUSING = {
+    "Inverse": (SINGULAR, r"'y' \(Inverse\): a matrix is singular \(at position 1, 0\)"),
+    "Solve": (SINGULAR, r"'y' \(Solve\): a matrix is singular \(at position 1, 0\)"),
+    "LogDet": (SINGULAR, r"'y' \(LogDet\): a matrix is singular \(at position 1, 0\)"),
+    "Cholesky": (-REGULAR, r"'y' \(Cholesky\): a matrix is not positive definite \(at position 1, 0\)"),
+    "SVDVals": (np.nan * REGULAR, r"'y' \(SVDVals\): a matrix holds NaN or infinity.* \(at position 1, 0\)"),
+}
+
+
+BACKENDS = pytest.mark.parametrize("backend", [NUMPY, STRICT], ids=lambda backend: backend.name)
+
+
+def net_of(name: str, backend: Backend) -> Net:
+    """A net of a layer of matrices (3, 1, 2, 2), which pass a Linear as they are; the sum of its top is the loss."""
+    inputs = {"x": {"shape": [3, 1, 2, 2]}} | ({"b": {"shape": [3, 1, 2, 1]}} if name == "Solve" else {})
+    layers = [
+        {"name": "same", "type": "Linear", "out_features": 2, "bias": False, "bottom": "x"},
+        {"name": "y", "type": name, "bottom": ["same", *list(inputs)[1:]]},
+        {"name": "loss", "type": "Sum", "bottom": "y", "loss_weight": 1.0},
+    ]
+    net = Net.from_config({"seed": 1, "inputs": inputs, "net": layers}, keep="none", backend=backend)
+    net.params["same"]["weight"].data = np.eye(2)
+    return net
+
+
+def batch_with(wrong: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """Three matrices, of which the second one is wrong; its right side, where there is one, would do."""
+    x = np.stack([REGULAR, wrong, 2 * REGULAR])[:, None]
+    return {"x": x} | ({"b": np.array([[[[1.0], [2.0]]]] * 3)} if name == "Solve" else {})
+
+
+@BACKENDS
+@pytest.mark.parametrize(
+    ("name", "act"),
+    # The logarithm of 0 is -inf: only its gradient is refused.
+    [(name, act) for name in REFUSING for act in ("step", "eval") if (name, act) != ("LogDet", "eval")],
+)
+def test_the_matrix_that_cannot_be_is_named(name: str, act: str, backend: Backend) -> None:
+    net, (wrong, told) = net_of(name, backend), REFUSING[name]
+    solver, before = Solver(net, lr=0.1), net.arrays()
+    with pytest.raises((LayerError, DivergedError)) as caught:
+        if act == "step":
+            solver.step(**batch_with(wrong, name))
+        else:
+            net.forward(phase="eval", **batch_with(wrong, name))
+    # On the host backward of LogDet is refused when the loss is known to be -inf.
+    error = caught.value.__cause__ if isinstance(caught.value, DivergedError) else caught.value
+    assert isinstance(error, LayerError)
+    assert re.search(told, str(error))
+    assert all(np.array_equal(array, before[path]) for path, array in net.arrays().items())
+    assert np.isfinite(solver.step(**batch_with(3 * REGULAR, name)))
+
+
+@BACKENDS
+@pytest.mark.parametrize("name", ["Inverse", "Solve", "LogDet", "Det"])
+def test_a_matrix_that_is_not_finite_is_not_called_singular(name: str, backend: Backend) -> None:
+    net = net_of(name, backend)
+    y = np.asarray(net.backend.to_host(net.forward(phase="eval", outputs="y", **batch_with(REGULAR, name))["y"])).copy()
+    with pytest.raises(DivergedError):
+        Solver(net, lr=0.1).step(**batch_with(np.nan * REGULAR, name))
+    broken = net.forward(phase="eval", outputs="y", **batch_with(np.inf * REGULAR, name))["y"]
+    broken = np.asarray(net.backend.to_host(broken))
+    assert np.isnan(broken[1]).all()
+    assert_allclose(broken[[0, 2]], y[[0, 2]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*REFUSING, "Det"])
+def test_layers_of_matrices_add_no_wait_to_a_step(name: str) -> None:
+    solver = Solver(net_of(name, STRICT), lr=1e-3)
+    solver.step(**batch_with(3 * REGULAR, name))
+    with strict_cupy.counting() as counts:
+        solver.step(**batch_with(3 * REGULAR, name))
+    assert counts["waits"] == 1

@@ -12,7 +12,8 @@ from support.tools import demand_engine
 
 import layerforge
 from layerforge import Net
-from layerforge.arrays.functional import cumulative_sum, exact_sum, mean_of, scatter_add, sum_of
+from layerforge.arrays.functional import cumulative_sum, exact_sum, mean_of, sum_of
+from layerforge.arrays.scattering import scatter_add
 from layerforge.plan.engines import FAST
 
 ROWS = 1_000_000

@@ -138,3 +138,21 @@ def calls_of(name: str, dtype: str) -> Iterator[Call]:
     for args, options in CALLS[name](np.random.default_rng(5), dtype):
         for more in MORE.get(name, ((),)):
             yield (*args, *more), options
+
+
+@calls("placed_sums")
+def of_places(rng: np.random.Generator, dtype: str) -> Iterator[Call]:
+    """Many numbers for few places; some for none; sizes far apart."""
+    values = (rng.normal(size=60) * 10.0 ** rng.integers(-9, 9, 60)).astype(dtype)
+    yield (values, rng.integers(0, 7, 60), 9, 60), {}
+    yield (values[::3], rng.integers(0, 900, 20), 900, 20), {}
+
+
+@calls("scatter_add_there")
+def of_scatter(rng: np.random.Generator, dtype: str) -> Iterator[Call]:
+    """Into an array with few places, and with many."""
+    values = rng.normal(size=(4, 6, 3)).astype(dtype)
+    for size in (5, 300):
+        out = rng.normal(size=(4, size, 3)).astype(dtype)
+        for shape in ((4, 6, 3), (1, 6, 1)):
+            yield (out, rng.integers(0, size, shape), 1, values), {}

@@ -53,6 +53,19 @@ class HostOperand(Noise):
         return x * np.ones(x.shape, x.dtype)
 
 
+@mistake("a sum in the order of its numbers", "in any order: scatter_add")
+class SumInOrder(Gather):
+    def backward(self, dy: Any) -> tuple[Any, None]:
+        if not self.needs_grad[0]:
+            return None, None
+        xp, index = self.xp, self.saved.index
+        dx = xp.zeros(self.saved.shape, dtype=dy.dtype)
+        own = [xp.arange(n).reshape((-1,) + (1,) * (index.ndim - 1 - axis)) for axis, n in enumerate(index.shape)]
+        own[self.axis(index.ndim)] = index
+        xp.add.at(dx, tuple(xp.broadcast_to(one, index.shape) for one in own), dy)
+        return dx, None
+
+
 def widths(x: Any) -> Any:
     """How wide each row is: made on the host, wherever x is."""
     return np.full((len(x), 1), x.shape[1], x.dtype)
@@ -238,7 +251,7 @@ class ErrstateReliedOn(Layer):
 # Waits ----------------------------------------------------------------------------------------------------------------
 
 
-@mistake("a float() for each number", "may 2 times")
+@mistake("a float() for each number", "may 0 times")
 class FloatForEach(MSELoss):
     def forward(self, *bottoms: Any) -> Any:
         y = super().forward(*bottoms)
@@ -273,7 +286,7 @@ class LaunchMore(Softmax):
         return super().forward(x)
 
 
-@mistake("an array of booleans as an index", "may 2 times")
+@mistake("an array of booleans as an index", "may 0 times")
 class MaskedAssignment(KLDivLoss):
     def forward(self, x: Any, q: Any, *more: Any) -> Any:
         own, positive = q.copy(), q > 0

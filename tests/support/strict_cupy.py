@@ -21,9 +21,10 @@ Reductions give 0-d device arrays, `x[0]` is a view, `a += b` keeps `a`. `counts
 `counting()` has those of a block. What a device may lack, such as memory, is planted by strict_faults.py.
 
 Where CuPy would silently do something slow or undefined, this module raises: NumPy arrays as indices (an upload),
-`sum(host)` (stays on the host), `x[i] = v` where an index occurs twice with different values (a race), `x[1:] = x[:-1]`
-(a copy over itself), NaN or a number out of range as an integer, shifts by all bits, writing to a broadcast view,
-`np.add.at(device)`. And `empty` holds poison, not zeros.
+`sum(host)` (stays on the host), `x[i] = v` where an index occurs twice with different values (a race), `add.at` and
+`bincount` of several real numbers for one place (a sum in any order), `x[1:] = x[:-1]` (a copy over itself), NaN or a
+number out of range as an integer, shifts by all bits, writing to a broadcast view, `np.add.at(device)`. And
+`empty` holds poison, not zeros.
 
 Where NumPy raises and CuPy does not, it answers as CuPy does: arrays of indices that are out of range wrap, matrices
 that are singular or not positive definite give NaN, and np.errstate means nothing (strict_rules.py has all of that).
@@ -275,6 +276,8 @@ class _Ufunc:
             raise TypeError(f"cupy.{self.__name__}.at only supports {dtypes} as data type")
         counts["launches"] += 1
         places = _rules.wrapped(_lower(indices, []), a.shape)
+        if self.__name__ == "add" and a.dtype.kind == "f":
+            _rules.refuse_order(_np.arange(a.size).reshape(a.shape)[places], _operand(b, []))
         _rules.silent(self._host.at)(a._raw, places, _operand(b, []))
 
     def outer(self, A, B, **kwargs):

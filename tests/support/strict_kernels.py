@@ -2,8 +2,9 @@
 
 The text is the one that a device would be given, so a wrong index, sign or type is wrong here, too. Elements are
 computed one after the other, once forwards and once backwards: where that makes a difference, the threads of a device
-would race, and ValueError says so. Arguments are refused as CuPy refuses them: host arrays, dtypes that do not fit the
-parameters, shapes that do not broadcast. Not modelled: shared memory, atomics, the rounding of a device's exp and tanh.
+would race, and ValueError says so; of atomic additions of fractions, too. Arguments are refused as CuPy refuses them:
+host arrays, dtypes that do not fit the parameters, shapes that do not broadcast. Not modelled: shared memory, the
+rounding of a device's exp and tanh.
 
 The compiler is `c++`, or what $CXX names. Where there is none, the stand-in has no kernels: everything runs as text.
 """
@@ -59,6 +60,8 @@ template <class T> struct Raw {
     }
     ptrdiff_t size() const { return n; }
 };
+template <class T> static inline T atomicAdd(T *at, T v) { const T old = *at; *at = old + v; return old; }
+static inline int atomicMax(int *at, int v) { const int old = *at; *at = max(old, v); return old; }
 struct Indexer { const Long n; ptrdiff_t size() const { return n; } };
 """
 

@@ -112,8 +112,30 @@ def or_nan(function: Callable[..., Any]) -> Callable[..., Any]:
     return computed
 
 
+# Sums of numbers at places -------------------------------------------------------------------------------------------
+
+
+def refuse_order(places: np.ndarray, values: Any) -> None:
+    """Several numbers that are added to one place, of which a float holds a fraction: each order rounds otherwise.
+
+    A device adds in any order. Whole numbers, 0, infinity and NaN add up to the same in each.
+    """
+    numbers = np.broadcast_to(values, places.shape)
+    fractions = np.isfinite(numbers) & (numbers != np.trunc(numbers))
+    found, counts = np.unique(places, return_counts=True)
+    if np.isin(places[fractions], found[counts > 1]).any():
+        raise ValueError("several real numbers are added to one place, a device does so in any order: scatter_add")
+
+
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    if weights is not None:
+        refuse_order(x, weights)
+    return np.bincount(x, weights, minlength)
+
+
 # What CuPy's function of a name does, where that is something else. Methods have the same names.
 INSTEAD: dict[str, Callable[..., Any]] = {
+    "bincount": bincount,
     "take": take,
     "put": put,
     "take_along_axis": take_along_axis,

@@ -121,6 +121,9 @@ class Knowledge:
     def _compared(self, node: ast.Compare) -> tuple[bool, Any]:
         if len(node.ops) != 1:
             return UNKNOWN
+        sides = (node.left, node.comparators[0])
+        if isinstance(node.ops[0], ast.Is | ast.IsNot) and all(getattr(side, "id", "") in NP_NAMES for side in sides):
+            return True, isinstance(node.ops[0], ast.Is)  # the file computes with NumPy
         known, left = self.value(node.left)
         right = self._names(node.comparators[0]) or self.value(node.comparators[0])
         if not known or not right[0]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-from ...arrays.functional import exact_sum, expect_role, scatter_add, shape_mismatch
+from ...arrays.functional import exact_sum, expect_role, shape_mismatch
+from ...arrays.scattering import scatter_add
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import scatter_add
+from ...arrays.scattering import scatter_add
 from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError

@@ -9,10 +9,12 @@ float32, as Caffe does, whatever the dtype of the net: a quotient rounded otherw
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ...arrays.awaited import refuse_where
 from ...arrays.functional import expect_role, shape_mismatch
 from ...arrays.sliding_windows import spatial
 from ...arrays.spec import Spec
@@ -90,11 +92,10 @@ class RegionPooling(Layer):
         regions = regions.reshape(len(regions), 5)
         sample = regions[:, 0]
         bad = ~((sample >= 0) & (sample < samples) & (sample == xp.floor(sample)) & xp.isfinite(regions).all(axis=1))
-        if bool(bad.any()):
-            first = int(bad.argmax())
-            found = ", ".join(f"{float(number):g}" for number in regions[first])
-            hint = f"a region is the number of a sample, 0 to {samples - 1}, then left, top, right and bottom"
-            raise LayerError(f"region {first} is [{found}], with {samples} samples", hint=hint, exit_code=3)
+        refuse_where(bad.any(), partial(first_bad_region, regions, bad, samples))
+        if xp is not np:  # a device tells of it afterwards
+            regions = xp.where(bad[:, None], 0, regions)
+            sample = regions[:, 0]
         sides = regions[:, 1:].astype(PRECISION)
         whole = self.whole_positions
         down = parts_of(xp, *self.stretch(sides[:, 1], sides[:, 3]), self.output_size[0], height, whole)
@@ -110,6 +111,14 @@ class RegionPooling(Layer):
                 inside = (i < down.counts)[:, :, None] & (j < across.counts)[:, None, :]
                 place = (down.first + i)[:, :, None] * width + (across.first + j)[:, None, :]
                 yield self.xp.where(inside, place, 0), inside
+
+
+def first_bad_region(regions: Any, bad: Any, samples: int) -> LayerError:
+    """The error for the first of the regions that are nowhere."""
+    i = int(bad.argmax())
+    found = ", ".join(f"{float(number):g}" for number in regions[i])
+    hint = f"a region is the number of a sample, 0 to {samples - 1}, then left, top, right and bottom"
+    return LayerError(f"region {i} is [{found}], with {samples} samples", hint=hint, exit_code=3)
 
 
 def regions_in(samples: int, size: float) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import scatter_add
+from ...arrays.scattering import scatter_add
 from ...arrays.spec import Spec
 from ...contract.layer import Example
 from ...schema.registry import register

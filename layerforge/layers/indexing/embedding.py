@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import check_index, expect_role, scatter_add
+from ...arrays.functional import check_index, expect_role
+from ...arrays.scattering import scatter_add
 from ...arrays.spec import Spec, index
 from ...contract.fillers import Filler
 from ...contract.layer import Bad, Example, Layer

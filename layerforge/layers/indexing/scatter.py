@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import check_index, expect_role, filled, flat_places, normalize_dim, scatter_add
+from ...arrays.functional import check_index, expect_role, filled, normalize_dim
+from ...arrays.scattering import flat_places, scatter_add
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError

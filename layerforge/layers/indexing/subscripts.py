@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.functional import broadcast_shape, scatter_add
+from ...arrays.functional import broadcast_shape
+from ...arrays.scattering import scatter_add
 from ...schema.errors import ConfigError, LayerError
 from ...schema.params import show
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...schema.errors import LayerError
-from .regression_loss import regression
+from .regression_loss import refuse_outside, regression
 
 LEAST_LOG, LEAST_PRODUCT = -100.0, 1e-12  # torch's limits for log x, and for x (1 - x) as a divisor
 
@@ -18,8 +17,7 @@ def log_at_least(xp: Any, x: Any, least: float) -> Any:
 
 def binary_cross_entropy(self: Any, x: Any, t: Any) -> Any:
     """The loss of BCELoss; LayerError for an x that is no probability. NaN is for the solver to name, and passes."""
-    if bool(((x < 0) | (x > 1)).any()):
-        raise LayerError("x is outside of 0 to 1", hint="put a Sigmoid before it, or take BCEWithLogitsLoss")
+    refuse_outside(x, "x is outside of 0 to 1", "put a Sigmoid before it, or take BCEWithLogitsLoss")
     return -t * log_at_least(self.xp, x, LEAST_LOG) - (1 - t) * log_at_least(self.xp, 1 - x, LEAST_LOG)
 
 

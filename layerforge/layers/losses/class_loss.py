@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.awaited import number_of
 from ...arrays.functional import exact_sum, sum_of
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
@@ -12,7 +13,7 @@ from ...schema.params import param
 from .labels import BAD_EXAMPLES as BAD_LABELS
 from .labels import EXAMPLES as LABELLED_EXAMPLES
 from .labels import Labelled
-from .loss import reduction_param
+from .loss import divisor_of, reduction_param
 from .sample_weights import SampleWeights
 
 
@@ -60,7 +61,7 @@ class LabelLoss(SampleWeights, Labelled):
             return None
         if weight and self.normalization == "valid":
             share = self.share(x, labels)
-            return float(exact_sum(self.spread_weight(weight[0], share) * share))
+            return number_of(exact_sum(self.spread_weight(weight[0], share) * share))
         if self.normalization != "valid":
             return labels.size if self.normalization == "full" else len(labels)
         return self.counted(x, labels)
@@ -69,11 +70,12 @@ class LabelLoss(SampleWeights, Labelled):
         """What normalization valid counts."""
         return super().mean_over(x, labels)
 
-    def divisor(self, x: Any, labels: Any) -> float:
+    def divisor(self, x: Any, labels: Any) -> Any:
         """What the sum of the single losses is divided by; 1 where no position counts."""
-        return self.mean_over(x, labels) or 1
+        count = self.mean_over(x, labels)
+        return 1 if count is None else divisor_of(self.xp, count, x.dtype)
 
-    def total(self, x: Any, t: Any) -> float:
+    def total(self, x: Any, t: Any) -> Any:
         return self.divisor(x, t)
 
     def share(self, x: Any, labels: Any) -> Any:
@@ -124,7 +126,7 @@ class ClassLoss(LabelLoss):
         """The weights of the positions that count. Of labels that are real only the shape does."""
         if self.weight is None or labels.dtype.kind == "f":
             return super().counted(x, labels)
-        return float(exact_sum(self.weights(labels, self.valid(labels))))
+        return number_of(exact_sum(self.weights(labels, self.valid(labels))))
 
     def positions(self, x: Any, labels: Any) -> Any:
         """The weights of the positions that count. Of labels that are real only the shape does."""

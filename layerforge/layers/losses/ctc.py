@@ -11,10 +11,10 @@ from ...arrays.functional import (
     exact_sum,
     expect_role,
     refuse_labels,
-    scatter_add,
     shape_mismatch,
     sum_of,
 )
+from ...arrays.scattering import scatter_add
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError

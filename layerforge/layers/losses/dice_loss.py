@@ -13,6 +13,7 @@ from ...schema.params import param
 from ...schema.registry import register
 from .labels import BAD_EXAMPLES, EXAMPLES, Labelled
 from .loss import Reduction, reduction_param
+from .regression_loss import refuse_outside
 
 MASKS = [Spec((2, 3, 2, 3), low=0.05, high=0.95), Spec((2, 3, 2, 3), low=0, high=1)]
 
@@ -131,8 +132,7 @@ class DiceLoss(Reduction, Labelled):
     @staticmethod
     def expect_probabilities(what: str, x: Any) -> None:
         """LayerError for a number outside of 0 to 1. NaN is for the solver to name, and passes."""
-        if bool(((x < 0) | (x > 1)).any()):
-            raise LayerError(f"{what} is outside of 0 to 1", hint="for scores, activation: softmax or sigmoid")
+        refuse_outside(x, f"{what} is outside of 0 to 1", "for scores, activation: softmax or sigmoid")
 
     def sums(self, terms: Any) -> Any:
         """Over the positions of each sample and class: (N, K, 1, ...)."""

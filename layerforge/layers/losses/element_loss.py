@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.awaited import number_of
 from ...arrays.functional import exact_sum
 from ...schema.params import param
 from .class_loss import expect_mean, normalization_param
+from .loss import divisor_of
 from .regression_loss import RegressionLoss
 
 
@@ -40,14 +42,14 @@ class CountedLoss(RegressionLoss):
         slope, valid = super().partial(i), self.saved.valid
         return slope if valid is None else self.xp.where(valid, slope, 0)
 
-    def total(self, x: Any, t: Any) -> float:
+    def total(self, x: Any, t: Any) -> Any:
         """m; 1 where no element counts."""
         if self.reduction != "mean" or (self.normalization == "valid" and self.ignore_index is None):
             return super().total(x, t)
         counts = {"full": t.size, "batch_size": len(t), "none": 1}
         if self.normalization in counts:
             return counts[self.normalization]
-        return int(self.xp.count_nonzero(self.valid(t))) or 1
+        return divisor_of(self.xp, number_of(self.xp.count_nonzero(self.valid(t))), x.dtype)
 
     def share(self, x: Any, t: Any) -> Any:
         if self.reduction != "mean" or self.normalization != "valid":
@@ -62,4 +64,4 @@ class CountedLoss(RegressionLoss):
         if self.reduction != "mean" or self.ignore_index is None:
             return super().mean_over(x, t, *weight)
         share = self.share(x, t)
-        return float(exact_sum(self.spread_weight(weight[0], share) * share if weight else share))
+        return number_of(exact_sum(self.spread_weight(weight[0], share) * share if weight else share))

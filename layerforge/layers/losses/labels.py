@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ...arrays.awaited import number_of
 from ...arrays.functional import check_labels, expect_role, shape_mismatch
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer
@@ -44,7 +45,7 @@ class Labelled(Layer):
 
     def mean_over(self, x: Any, labels: Any) -> float | None:
         """The number of positions whose label is not ignore_index."""
-        return labels.size if self.ignore_index is None else int((labels != self.ignore_index).sum())
+        return labels.size if self.ignore_index is None else number_of((labels != self.ignore_index).sum())
 
     def valid(self, labels: Any) -> Any:
         """Whether each position counts."""

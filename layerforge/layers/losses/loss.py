@@ -27,6 +27,13 @@ def reduction_param(default: str = "mean", *more: str, help: str = REDUCTION_HEL
     return param(default, help=help, choices=(*REDUCTIONS, *more))
 
 
+def divisor_of(xp: Any, count: Any, dtype: Any) -> Any:
+    """What a sum is divided by for the mean over so many things; 1 where there are none. A device's count stays one."""
+    if isinstance(count, (int, float)):
+        return count or 1
+    return xp.where(count == 0, 1, count).astype(dtype)
+
+
 class Reduction:
     """What a loss does with its single losses. The layer saves m, what their sum is divided by, as n, and
     brings `partial`.

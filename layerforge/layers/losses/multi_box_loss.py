@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...arrays.awaited import number_of
 from ...arrays.boxes import CODES, decode, encode, overlap
 from ...arrays.functional import exact_sum, log_softmax, shape_mismatch, sigmoid, softplus
 from ...arrays.spec import Spec
@@ -14,6 +15,7 @@ from ...schema.params import param
 from ...schema.registry import register
 from ..detection.predictions import expect_predictions, split_offsets, split_priors
 from .huber_loss import huber
+from .loss import divisor_of
 from .multi_box_examples import BAD_EXAMPLES, EXAMPLES
 from .multi_box_targets import NONE, Objects, hardest, matches, objects_of
 
@@ -167,7 +169,7 @@ class MultiBoxLoss(Layer):
         by_offset = size * size / 2 if self.loc_loss_type == "l2" else huber(xp, u, 1.0)
         by_prior, slope = self.of_scores(scores, told, matched)
         counting = self.counting(by_prior, matched, most)
-        m = self.divisor(matched)
+        m = self.divisor(matched, offsets.dtype)
         self.save(u=u, scale=scale, slope=slope * counting[..., None], m=m, shapes=(offsets.shape, scores.shape))
         total = self.loc_weight * exact_sum(by_offset) + exact_sum(xp.where(counting, by_prior, 0))
         return (total / m).astype(offsets.dtype)
@@ -211,11 +213,11 @@ class MultiBoxLoss(Layer):
         candidates = (matched[:, 0] == NONE) & (most[:, 0] < self.neg_overlap)
         return is_matched | hardest(xp, by_prior, candidates, counts)
 
-    def divisor(self, matched: Any) -> float:
+    def divisor(self, matched: Any, dtype: Any) -> Any:
         """m."""
         samples, _, priors = matched.shape
         if self.normalization == "valid":
-            return max(1, int(self.xp.count_nonzero(matched >= 0)))
+            return divisor_of(self.xp, number_of(self.xp.count_nonzero(matched >= 0)), dtype)
         return max(1, {"full": samples * priors, "batch_size": samples, "none": 1}[self.normalization])
 
     def mean_over(self, offsets: Any, scores: Any, priors: Any, rows: Any) -> float | None:
@@ -223,7 +225,7 @@ class MultiBoxLoss(Layer):
         if self.normalization != "valid":
             counts = {"full": len(offsets) * (priors.shape[2] // 4), "batch_size": len(offsets)}
             return counts.get(self.normalization)
-        return int(self.xp.count_nonzero(self.targets(offsets, priors, rows)[1] >= 0))
+        return number_of(self.xp.count_nonzero(self.targets(offsets, priors, rows)[1] >= 0))
 
     # Derivatives ------------------------------------------------------------------------------------------------------
 

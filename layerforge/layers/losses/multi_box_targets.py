@@ -5,10 +5,12 @@ All of it is constant for backward: a match jumps or stands still.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...arrays.awaited import refuse_where
 from ...arrays.functional import order_along
 from ...schema.errors import LayerError
 
@@ -38,8 +40,9 @@ def objects_of(xp: Any, rows: Any, samples: int, classes: int, background: int, 
     good = (sample >= 0) & (sample < samples) & (sample == xp.floor(sample)) & xp.isfinite(rows[:, 3:7]).all(axis=1)
     good &= (label >= 0) & (label < classes) & (label == xp.floor(label)) & (label != background)
     bad = used & ~good
-    if bool(bad.any()):
-        raise bad_row(rows, int(bad.argmax()), samples, classes, background)
+    refuse_where(bad.any(), partial(first_bad_row, rows, bad, samples, classes, background))
+    if xp is not np:  # a device tells of it afterwards
+        rows, used = xp.where(bad[:, None], NONE, rows), used & good
     if not use_difficult:
         used = used & (rows[:, 7] == 0)
     own = used & (sample == xp.arange(samples)[:, None])
@@ -49,8 +52,9 @@ def objects_of(xp: Any, rows: Any, samples: int, classes: int, background: int, 
     return Objects(found[..., 3:7], found[..., 1].astype("int64"), xp.take_along_axis(own, order, axis=1))
 
 
-def bad_row(rows: Any, i: int, samples: int, classes: int, background: int) -> LayerError:
-    """The error for a row that tells of nothing that may be."""
+def first_bad_row(rows: Any, bad: Any, samples: int, classes: int, background: int) -> LayerError:
+    """The error for the first of the rows that tell of nothing that may be."""
+    i = int(bad.argmax())
     found = ", ".join(f"{float(number):g}" for number in rows[i])
     but = f" but {background}, the background" if background >= 0 else ""
     hint = f"a row is {ROW}, with samples 0 to {samples - 1} (-1: no object) and classes 0 to {classes - 1}{but}"

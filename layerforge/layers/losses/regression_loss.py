@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...arrays.awaited import number_of, refuse_where
 from ...arrays.functional import exact_sum, expect_role, shape_mismatch
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
@@ -46,7 +47,7 @@ class RegressionLoss(SampleWeights, Loss):
     def single(self, x: Any, t: Any) -> tuple[Any, dict[str, Any]]:
         return self.f(x, t), {"x": x, "t": t}
 
-    def total(self, x: Any, t: Any) -> float:
+    def total(self, x: Any, t: Any) -> Any:
         return self.divisor(x.shape)
 
     def share(self, x: Any, t: Any) -> Any:
@@ -55,7 +56,7 @@ class RegressionLoss(SampleWeights, Loss):
     def mean_over(self, x: Any, t: Any, *weight: Any) -> float | None:
         """The batch size, where the top is a mean; the sum of the weights where they are what it is a mean over."""
         if weight and self.reduction == "mean":
-            return float(exact_sum(weight[0]))
+            return number_of(exact_sum(weight[0]))
         return super().mean_over(x, t)
 
     def partial(self, i: int) -> Any:
@@ -63,6 +64,11 @@ class RegressionLoss(SampleWeights, Loss):
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 3 * bottoms[0].size
+
+
+def refuse_outside(x: Any, message: str, hint: str) -> None:
+    """LayerError for a number that is no probability. NaN is for the solver to name, and passes."""
+    refuse_where(((x < 0) | (x > 1)).any(), lambda: LayerError(message, hint=hint))
 
 
 DOC = """{name}: {what}

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ...arrays.awaited import number_of, refuse_where
 from ...arrays.functional import exact_sum, expect_role, shape_mismatch, sum_of
 from ...arrays.spec import Spec
 from ...schema.errors import LayerError
-from .loss import Reduction
+from .loss import Reduction, divisor_of
 
 
 class SampleWeights(Reduction):
@@ -38,7 +39,7 @@ class SampleWeights(Reduction):
     def share(self, x: Any, t: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no share(self, x, t)")
 
-    def total(self, x: Any, t: Any) -> float:
+    def total(self, x: Any, t: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no total(self, x, t)")
 
     @staticmethod
@@ -57,22 +58,21 @@ class SampleWeights(Reduction):
             self.save(**kept, n=n, factor=None)
             return self.reduce(losses, n)
         factor, share = self.spread_weight(weight[0], losses), self.share(x, t)
-        n = self.weighted_total(factor, share) or self.total(x, t)
+        n = self.total(x, t) if isinstance(share, int) else self.weighted_total(factor, share)
         y = self.reduce(factor * losses, n)
         self.save(**kept, n=n, factor=factor, slope=losses - y * share, ndim=weight[0].ndim)
         return y
 
     def spread_weight(self, weight: Any, losses: Any) -> Any:
         """ω for each single loss; LayerError (exit 3) for one below 0. NaN is for the solver to name, and passes."""
-        if bool((weight < 0).any()):
-            raise LayerError("a weight of a sample is below 0", hint="weights say how often a sample counts: 0 or more")
+        message, hint = "a weight of a sample is below 0", "weights say how often a sample counts: 0 or more"
+        refuse_where((weight < 0).any(), lambda: LayerError(message, hint=hint))
         over = weight.reshape(*weight.shape, *(1,) * (losses.ndim - weight.ndim))
         return over + self.xp.zeros_like(losses)
 
-    @staticmethod
-    def weighted_total(factor: Any, share: Any) -> float | None:
-        """Σ ω v, at least where that is not 0: of a mean over nothing m is 1; None where m is fixed."""
-        return None if isinstance(share, int) else float(exact_sum(factor * share)) or 1.0
+    def weighted_total(self, factor: Any, share: Any) -> Any:
+        """Σ ω v, at least where that is not 0: of a mean over nothing m is 1."""
+        return divisor_of(self.xp, number_of(exact_sum(factor * share)), share.dtype)
 
     def gradient(self, i: int, up: Any) -> Any:
         kept = self.saved

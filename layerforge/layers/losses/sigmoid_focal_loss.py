@@ -6,9 +6,8 @@ from typing import Any
 
 from ...arrays.functional import sigmoid, softplus
 from ...contract.layer import Bad
-from ...schema.errors import LayerError
 from ...schema.params import param
-from .regression_loss import ANY, regression
+from .regression_loss import ANY, refuse_outside, regression
 
 
 def balance(self: Any, t: Any) -> Any:
@@ -28,8 +27,7 @@ def entropy(self: Any, x: Any, t: Any) -> Any:
 
 def focal(self: Any, x: Any, t: Any) -> Any:
     """The loss; LayerError for a t that is no probability. NaN is for the solver to name."""
-    if bool(((t < 0) | (t > 1)).any()):
-        raise LayerError("t is outside of 0 to 1", hint="the targets are labels 0 and 1, or probabilities")
+    refuse_outside(t, "t is outside of 0 to 1", "the targets are labels 0 and 1, or probabilities")
     return balance(self, t) * unlikely(self, x, t) ** self.gamma * entropy(self, x, t)
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.awaited import refuse_unless
 from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
 from ...schema.params import param
 from ...schema.registry import register
 from .solve import solve
-from .square import SQUARE_BAD, OfSquares, transposed
+from .square import SQUARE_BAD, OfSquares, transposed, where_finite, wrong_matrix
 
 
 def positive_definite(rng: Any, shape: tuple[int, ...]) -> Any:
@@ -31,6 +32,20 @@ def lopsided(rng: Any, shape: tuple[int, ...]) -> Any:
 def symmetric(x: Any) -> Any:
     """(x + xᵀ) / 2."""
     return (x + transposed(x)) / 2
+
+
+def has_no_factor(x: np.ndarray) -> bool:
+    """Whether a matrix on the host is not positive definite."""
+    try:
+        np.linalg.cholesky(x)
+    except np.linalg.LinAlgError:
+        return True
+    return False
+
+
+def not_definite(bad: Any) -> LayerError:
+    """The error for matrices of which some have no factor."""
+    return wrong_matrix("is not positive definite", bad, "adding a small multiple of the identity may make it so")
 
 
 @register
@@ -84,13 +99,16 @@ class Cholesky(OfSquares):
 
     def factor(self, x: Any) -> Any:
         """The lower factors of symmetric matrices; LayerError when one is not positive definite."""
-        message, hint = "a matrix is not positive definite", "adding a small multiple of the identity may make it so"
+        xp = self.xp
         try:
-            lower = self.xp.linalg.cholesky(x)
+            lower = np.linalg.cholesky(x) if xp is np else where_finite(xp, xp.linalg.cholesky, x)
         except np.linalg.LinAlgError:
-            raise LayerError(message, hint=hint) from None
-        if not bool((lower.diagonal(axis1=-2, axis2=-1) > 0).all()):  # CuPy stops at such a matrix without a word
-            raise LayerError(message, hint=hint)
+            refused = np.array([has_no_factor(matrix) for matrix in x.reshape(-1, *x.shape[-2:])])
+            raise not_definite(refused.reshape(x.shape[:-2])) from None
+        good = lower.diagonal(axis1=-2, axis2=-1) > 0  # CuPy stops at such a matrix without a word
+        if xp is not np:
+            good |= ~xp.isfinite(x).all(axis=(-2, -1))[..., None]  # of the others the solver tells
+        refuse_unless(good.all(), lambda: not_definite(~good.all(axis=-1)))
         return lower
 
     def lower(self) -> Any:

@@ -12,20 +12,20 @@ from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
 from ...schema.registry import register
-from .square import check_square, matrices, singular, transposed, where_finite
+from .square import check_square, is_singular, matrices, refuse_singular, singular, transposed, where_finite
 
 
 def solve(xp: Any, a: Any, b: Any) -> Any:
     """x with a x = b for matrices whose batches broadcast.
 
-    Errors   LayerError when a matrix of `a` is singular (CuPy returns NaN instead)
+    Errors   LayerError when NumPy finds that a matrix of `a` is singular; of a device `refuse_singular` asks that
     """
     batch = broadcast_shape(a.shape[:-2], b.shape[:-2])
     a, b = (xp.broadcast_to(m, (*batch, *m.shape[-2:])) for m in (a, b))
     try:
         return where_finite(xp, lambda a: xp.linalg.solve(a, b), a)
     except np.linalg.LinAlgError:
-        raise singular() from None
+        raise singular(is_singular(xp, a)) from None
 
 
 @register
@@ -90,6 +90,7 @@ class Solve(Layer):
 
     def forward(self, a: Any, b: Any) -> Any:
         vector = self.is_vector(a.shape, b.shape)
+        refuse_singular(self.xp, a)
         y = solve(self.xp, a, b[..., None] if vector else b)
         self.save(a=a, y=y, shape=b.shape, vector=vector)
         return y[..., 0] if vector else y

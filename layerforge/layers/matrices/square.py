@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.awaited import refuse_unless, refuse_where
 from ...arrays.functional import expect_role
 from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
+
+LOOK_BELOW = "look at the layer below"
 
 
 def near_identity(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -42,7 +45,7 @@ def where_finite(xp: Any, compute: Callable[[Any], Any], x: Any) -> Any:
     search for ever (the singular values of one that holds infinity). They do not see it: they get the identity instead.
     """
     finite = xp.isfinite(x).all(axis=(-2, -1))
-    if bool(finite.all()):
+    if xp is np and bool(finite.all()):  # what a device could not tell without being waited for
         return compute(x)
     found = compute(xp.where(finite[..., None, None], x, xp.eye(*x.shape[-2:], dtype=x.dtype)))
     if not isinstance(found, tuple):
@@ -57,11 +60,24 @@ def _or_nan(xp: Any, finite: Any, array: Any) -> Any:
 
 
 def inverse(xp: Any, x: Any) -> Any:
-    """x⁻¹ for each matrix; LayerError when one is singular (CuPy returns NaN instead)."""
+    """x⁻¹ for each matrix; LayerError when one is singular."""
+    refuse_singular(xp, x)
     try:
         return where_finite(xp, xp.linalg.inv, x)
     except np.linalg.LinAlgError:
-        raise singular() from None
+        raise singular(is_singular(xp, x)) from None
+
+
+def refuse_singular(xp: Any, x: Any) -> None:
+    """LayerError for a singular matrix on a device, whose library makes something or other of it without a word."""
+    if xp is not np:
+        bad = is_singular(xp, x)
+        refuse_where(bad.any(), lambda: singular(bad))
+
+
+def is_singular(xp: Any, x: Any) -> Any:
+    """Whether each matrix has a pivot of 0, by which NumPy refuses it; those that are not finite have none."""
+    return where_finite(xp, lambda x: xp.linalg.slogdet(x)[0], x) == 0
 
 
 def decomposed(xp: Any, x: Any) -> tuple[Any, Any, Any]:
@@ -78,25 +94,32 @@ def singular_values(xp: Any, x: Any) -> Any:
 
     Errors   LayerError when a matrix holds NaN or infinity
     """
-    if not bool(xp.isfinite(x).all()):
-        message = "a matrix holds NaN or infinity: it has no singular values"
-        raise LayerError(message, hint="look at the layer below")
+    finite = xp.isfinite(x)
+    what = "holds NaN or infinity: it has no singular values"
+    refuse_unless(finite.all(), lambda: wrong_matrix(what, ~finite.all(axis=(-2, -1)), LOOK_BELOW))
     try:
-        return xp.linalg.svd(x, compute_uv=False)
+        if xp is np:
+            return np.linalg.svd(x, compute_uv=False)
+        return where_finite(xp, lambda x: xp.linalg.svd(x, compute_uv=False), x)
     except np.linalg.LinAlgError:
         raise not_found() from None
 
 
 def not_found() -> LayerError:
     """The error for a matrix whose singular values are not found, which is rare."""
-    return LayerError(
-        "the search for the singular values of a matrix does not converge", hint="look at the layer below"
-    )
+    return LayerError("the search for the singular values of a matrix does not converge", hint=LOOK_BELOW)
 
 
-def singular() -> LayerError:
-    """The error for a matrix without an inverse."""
-    return LayerError("a matrix is singular", hint="adding a small multiple of the identity keeps matrices regular")
+def singular(bad: Any) -> LayerError:
+    """The error for matrices of which some have no inverse."""
+    return wrong_matrix("is singular", bad, "adding a small multiple of the identity keeps matrices regular")
+
+
+def wrong_matrix(what: str, bad: Any, hint: str) -> LayerError:
+    """The error for matrices of which some are bad, which says what the first of them is, and where."""
+    position = np.unravel_index(int(bad.argmax()), bad.shape) if bad.shape else ()
+    where = f" (at position {', '.join(str(int(i)) for i in position)})" if position else ""
+    return LayerError(f"a matrix {what}{where}", hint=hint)
 
 
 SQUARE_BAD = [

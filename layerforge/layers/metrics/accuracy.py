@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.awaited import number_of
 from ...arrays.functional import take_class
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
@@ -82,8 +83,8 @@ class Accuracy(Decided):
         if labels.shape == x.shape and single(x.shape) == x.shape and x.ndim > 1:
             valid = valid.any(axis=1)
         if weight is None:
-            return int(valid.sum())
-        return float(self.spread(weight, single(valid.shape)) @ valid.reshape(-1).astype("float64"))
+            return number_of(valid.sum())
+        return number_of(self.spread(weight, single(valid.shape)) @ valid.reshape(-1).astype("float64"))
 
     def update(self, x: Any, labels: Any, weight: Any = None) -> Tally:
         """What is right, and what there is: of each class, of several labels together."""

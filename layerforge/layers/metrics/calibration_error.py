@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.awaited import refuse_where
 from ...arrays.functional import sigmoid
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
@@ -98,9 +99,9 @@ class CalibrationError(Compared):
         x = x.astype("float64")
         if self.from_logits:
             return sigmoid(self.xp, x), labels == 1
-        if bool(((x < 0) | (x > 1)).any()):
-            hint = "put a Sigmoid before it, or from_logits: true"
-            raise LayerError("bottom[0] holds numbers outside of 0 to 1, no probabilities", hint=hint, exit_code=3)
+        message = "bottom[0] holds numbers outside of 0 to 1, no probabilities"
+        hint = "put a Sigmoid before it, or from_logits: true"
+        refuse_where(((x < 0) | (x > 1)).any(), lambda: LayerError(message, hint=hint, exit_code=3))
         return x, labels == 1
 
     def compute(self, tally: Tally) -> Any:

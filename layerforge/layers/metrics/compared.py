@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ...arrays.awaited import refuse_where
 from ...arrays.functional import check_index, check_labels, expect_role, shape_mismatch, softmax
+from ...arrays.scattering import placed_sums
 from ...arrays.spec import Spec
 from ...contract.metric import Metric
 from ...schema.errors import LayerError
@@ -133,23 +138,32 @@ class Compared(Metric):
         """Labels as integers, 0 where they do not count; LayerError for what is no class."""
         if labels.dtype.kind == "f":
             odd = (labels != 0) & (labels != 1) & valid
-            if bool(odd.any()):
-                found = float(labels.reshape(-1)[int(odd.argmax())])
-                raise LayerError(f"label {found:g} is neither 0 nor 1", hint="check the data", exit_code=3)
+            refuse_where(odd.any(), partial(odd_label, labels, odd))
         labels = (self.xp.where(valid, labels, 0)).astype("int64")
         check_labels(self.xp, labels, 2 if self.form in (ONE, SEVERAL) else self.classes, valid)
         return labels
 
     def spread(self, weight: Any, places: tuple[int, ...]) -> Any:
         """Weights of samples or of positions as one for each position, flat."""
-        if bool((weight < 0).any()):
-            raise LayerError("a weight is negative", hint="check the data", exit_code=3)
+        refuse_negative(weight)
         shape = single(weight.shape)
         weight = weight.astype("float64").reshape((*shape, *(1,) * (len(places) - len(shape))))
         return self.xp.broadcast_to(weight, places).reshape(-1)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 2 * bottoms[0].size
+
+
+def odd_label(labels: Any, odd: Any) -> LayerError:
+    """The error for the first label that is odd."""
+    found = float(labels.reshape(-1)[int(odd.argmax())])
+    return LayerError(f"label {found:g} is neither 0 nor 1", hint="check the data", exit_code=3)
+
+
+def refuse_negative(weight: Any) -> None:
+    """LayerError (exit 3) for a weight below 0."""
+    message, hint = "a weight is negative", "check the data"
+    refuse_where((weight < 0).any(), lambda: LayerError(message, hint=hint, exit_code=3))
 
 
 def single(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -169,6 +183,8 @@ def ones_or(xp: Any, weight: Any, count: int) -> Any:
 
 def counts(xp: Any, classes: Any, weight: Any, among: int) -> Any:
     """How much each of so many classes weighs: (K) in float64."""
+    if xp is not np:
+        return placed_sums(xp, weight, classes, among, len(classes))
     return xp.bincount(classes, weights=weight, minlength=among).astype("float64")
 
 
@@ -190,14 +206,23 @@ def probabilities(xp: Any, x: Any, from_logits: bool) -> Any:
     x = x.astype("float64")
     fits = (x >= 0).all(axis=1) & (x <= 1).all(axis=1) & (abs(x.sum(axis=1) - 1) <= EPS)
     if from_logits:
-        if len(x) >= ENOUGH and bool(fits.all()):
-            hint = "from_logits: false takes them as they are; or let it read the scores below the Softmax"
-            raise LayerError("bottom[0] holds probabilities, not scores: each row sums up to 1", hint=hint, exit_code=3)
+        if len(x) >= ENOUGH:
+            refuse_where(fits.all(), are_probabilities)
         return softmax(xp, x, 1)
-    if not bool((fits | xp.isnan(x).any(axis=1)).all()):
-        hint = "put a Softmax before it, or let it take the scores: from_logits: true"
-        raise LayerError("bottom[0] holds no probabilities: a row does not sum up to 1", hint=hint, exit_code=3)
+    refuse_where(~(fits | xp.isnan(x).any(axis=1)).all(), are_no_probabilities)
     return x
+
+
+def are_probabilities() -> LayerError:
+    """The error for probabilities in the place of scores."""
+    hint = "from_logits: false takes them as they are; or let it read the scores below the Softmax"
+    return LayerError("bottom[0] holds probabilities, not scores: each row sums up to 1", hint=hint, exit_code=3)
+
+
+def are_no_probabilities() -> LayerError:
+    """The error for scores in the place of probabilities."""
+    hint = "put a Softmax before it, or let it take the scores: from_logits: true"
+    return LayerError("bottom[0] holds no probabilities: a row does not sum up to 1", hint=hint, exit_code=3)
 
 
 def some_probabilities(rng: Any, shape: tuple[int, ...]) -> Any:

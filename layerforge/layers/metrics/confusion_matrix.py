@@ -11,7 +11,7 @@ from ...contract.metric import Tally
 from ...schema.params import param
 from ...schema.registry import register
 from ..losses.labels import BAD_EXAMPLES, some_ignored
-from .compared import CLASSES, ONE, PREDICTED
+from .compared import CLASSES, ONE, PREDICTED, counts
 from .decided import Decided
 
 
@@ -92,6 +92,5 @@ class ConfusionMatrix(Decided):
 
 def matrix_of(xp: Any, labels: Any, predicted: Any, weight: Any, classes: int) -> Any:
     """What the positions of each label (rows) and prediction (columns) weigh: (K, K). With one NaN its row is NaN."""
-    sums = xp.bincount(labels * classes + predicted, weights=weight, minlength=classes * classes)
-    sums = sums.astype("float64").reshape(classes, classes)
+    sums = counts(xp, labels * classes + predicted, weight, classes * classes).reshape(classes, classes)
     return xp.where(xp.isnan(sums).any(axis=1, keepdims=True), math.nan, sums)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...arrays.spec import Spec
 from ...contract.metric import Tally
 from ...schema.errors import LayerError
@@ -65,7 +67,7 @@ class Decided(Compared):
         lost = xp.isnan(x)
         if self.form in (CLASSES, SEVERAL):
             lost = lost.any(axis=1)
-        if bool(lost.any()):
+        if xp is not np or bool(lost.any()):
             weight = xp.where(lost, math.nan, weight)
         predicted = x.argmax(axis=1) if self.form == CLASSES else (x > self.threshold).astype("int64")
         return Decisions(labels, predicted, weight)

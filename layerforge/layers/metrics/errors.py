@@ -14,7 +14,7 @@ from ...schema.errors import LayerError
 from ...schema.params import param
 from ...schema.registry import register
 from ..tables import add_member
-from .compared import ratio, single
+from .compared import ratio, refuse_negative, single
 
 EPS = 2.0**-52  # the least |t| that MAPE divides by: float64's eps, as in scikit-learn
 
@@ -50,8 +50,8 @@ class OfOutputs(Metric):
         xp, n = self.xp, len(x)
         if weight is None:
             weight = xp.ones(n)
-        elif bool((weight < 0).any()):
-            raise LayerError("a weight is negative", hint="check the data", exit_code=3)
+        else:
+            refuse_negative(weight)
         shape = n, math.prod(x.shape[1:])
         return (*[a.astype("float64").reshape(shape) for a in (x, t)], weight.astype("float64").reshape(n, 1))
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ...arrays.awaited import refuse_unless
 from ...arrays.spec import ROLES, Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
 from ...schema.params import param
 from ...schema.registry import register
+
+
+def no_integer() -> LayerError:
+    """The error for a number that no integer is."""
+    return LayerError("a number that is to be an integer is NaN, infinite or too large", exit_code=3)
 
 
 @register
@@ -59,9 +67,9 @@ class Cast(Layer):
             return x.astype(self.dtype)
         if x.dtype.kind != "f":
             return x.copy()
-        if not bool((abs(x) < 2.0**63).all()):
-            raise LayerError("a number that is to be an integer is NaN, infinite or too large", exit_code=3)
-        return x.astype("int64")
+        fits = abs(x) < 2.0**63
+        refuse_unless(fits.all(), no_integer)
+        return (x if self.xp is np else self.xp.where(fits, x, 0)).astype("int64")  # a device tells of it afterwards
 
     def backward(self, dy: Any) -> Any:
         return dy.copy() if self.needs_grad[0] else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import part_along, scatter_add
+from ...arrays.functional import part_along
+from ...arrays.scattering import scatter_add
 from ...arrays.sliding_windows import spatial
 from ...arrays.spec import Spec
 from ...contract.layer import Example, Layer

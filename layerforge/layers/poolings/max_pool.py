@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ...arrays.sliding_windows import Windows
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
@@ -63,7 +65,7 @@ def of_winners(xp: Any, dx: Any, winner: Any, windows: Windows) -> Any:
 def places_of_maxima(xp: Any, x: Any, y: Any, winner: Any, windows: Windows) -> Any:
     """Where each window's winner is in x, counted in row-major order over the spatial axes; of NaN the first one."""
     nan = xp.isnan(y)
-    if bool(nan.any()):
+    if xp is not np or bool(nan.any()):
         winner = winner + nan * find_winners(xp, xp.isnan(x), nan, windows)
     numbers = xp.arange(math.prod(windows.size)).reshape(windows.size)
     places = xp.zeros(y.shape, dtype="int64")

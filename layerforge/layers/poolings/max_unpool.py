@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...arrays.functional import check_index, expect_role, flat_places, shape_mismatch
+from ...arrays.functional import check_index, expect_role, shape_mismatch
+from ...arrays.scattering import flat_places
 from ...arrays.sliding_windows import spatial
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer

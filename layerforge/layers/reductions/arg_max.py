@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import expect_role, normalize_dim, order_along, part_along, scatter_add
+from ...arrays.functional import expect_role, normalize_dim, order_along, part_along
+from ...arrays.scattering import scatter_add
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import ConfigError, LayerError
@@ -130,7 +131,7 @@ class ArgMax(Layer):
         dx = self.xp.zeros(self.saved.shape, dtype=dvalues.dtype)
         rows, dim = self.searched(dx)
         places = self.listed(self.saved.places, rows.ndim)
-        scatter_add(self.xp, rows, places, dim, dvalues.reshape(places.shape))
+        scatter_add(self.xp, rows, places, dim, dvalues.reshape(places.shape), distinct=True)
         return dx
 
     def jvp(self, dx: Any) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...arrays.functional import expect_role, normalize_dim, order_along, part_along, scatter_add
+from ...arrays.functional import expect_role, normalize_dim, order_along, part_along
+from ...arrays.scattering import scatter_add
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
@@ -52,7 +53,7 @@ class Ordering(Layer):
         if not self.needs_grad[0]:
             return None
         dx = self.xp.zeros(self.saved.shape, dtype=dy.dtype)
-        scatter_add(self.xp, dx, self.saved.places, normalize_dim(self.dim, dx.ndim), dy)
+        scatter_add(self.xp, dx, self.saved.places, normalize_dim(self.dim, dx.ndim), dy, distinct=True)
         return dx
 
     def jvp(self, dx: Any) -> tuple[Any, ...]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.functional import normalize_dim, scatter_add, sum_of
+from ...arrays.functional import normalize_dim, sum_of
+from ...arrays.scattering import scatter_add
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
 from ...schema.errors import ConfigError, LayerError
