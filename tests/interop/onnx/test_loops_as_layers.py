@@ -158,6 +158,17 @@ def test_not_all_steps_are_no_layer(most: int) -> None:
         assert "GRU" not in kinds(gru(end=np.array(most)))
 
 
+@pytest.mark.parametrize(
+    ("states", "step"),
+    [
+        ("", "MatMul x_t w > p; Tanh p > h_next"),
+        ("h s k", f"{RNN}; Add s p > s_next; Add k p > k_next"),
+    ],
+)
+def test_a_loop_without_a_state_or_with_more_than_a_cell_has(states: str, step: str) -> None:
+    assert not {"RNN", "GRU", "LSTM"} & set(kinds(loop(f"{READ}; {step}", states)))
+
+
 def test_weights_that_others_learn_too_stay_theirs() -> None:
     proto = gru(more="MatMul last_h u > z")
     made = compare(proto, feeds(proto))

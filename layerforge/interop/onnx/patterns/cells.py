@@ -154,6 +154,16 @@ class Feature:
         return [*gates, self.gate(self.argument(g, "Tanh"))]
 
 
+GatesOf = Callable[[Feature, int, str], list[Gate]]
+
+# By the number of states: the cells, what reads their gates, and the activation of an RNN; which state is h, which c.
+CELLS: dict[int, list[tuple[str, GatesOf, str]]] = {
+    1: [("GRU", Feature.gru, ""), ("RNN", Feature.rnn, "Tanh"), ("RNN", Feature.rnn, "Relu")],
+    2: [("LSTM", Feature.lstm, "")],
+}
+ORDERS: dict[int, list[tuple[int, ...]]] = {1: [(0,)], 2: [(0, 1), (1, 0)]}
+
+
 def found(terms: Terms, states: Sequence[str], befores: Sequence[np.ndarray], afters: Sequence[np.ndarray]) -> Found:
     """The layer whose step makes states of those before it, each (samples, H): h, or h and c in any order.
 
@@ -161,22 +171,17 @@ def found(terms: Terms, states: Sequence[str], befores: Sequence[np.ndarray], af
 
     Errors   NotThis where it is none
     """
-    kinds: list[tuple[str, Callable[[Feature, int, str], list[Gate]], str]] = [
-        ("LSTM", Feature.lstm, ""),
-        ("GRU", Feature.gru, ""),
-        *(("RNN", Feature.rnn, activation) for activation in ("Tanh", "Relu")),
-    ]
-    for order in ((0, 1), (1, 0)) if len(states) == 2 else ((0,),):
-        for op, gates_of, activation in kinds[:1] if len(states) == 2 else kinds[1:]:
+    if len(states) not in CELLS or any(one.shape != befores[0].shape for one in (*befores, *afters)):
+        raise NotThis("no states of one size")
+    for order in ORDERS[len(states)]:
+        samples = _features(terms, states, befores, afters, order)
+        for op, gates_of, activation in CELLS[len(states)]:
             try:
-                rows = [
-                    [gates_of(feature, after, activation) for feature, after in features]
-                    for features in _features(terms, states, befores, afters, order)
-                ]
+                gates = [[gates_of(one, after, activation) for one, after in features] for features in samples]
             except NotThis:
                 continue
-            if all(row == rows[0] for row in rows):
-                return _layer(terms, op, order, rows[0], activation)
+            if all(of_sample == gates[0] for of_sample in gates):
+                return _layer(terms, op, order, gates[0], activation)
     raise NotThis("no cell")
 
 
@@ -187,16 +192,15 @@ def _features(
     afters: Sequence[np.ndarray],
     order: tuple[int, ...],
 ) -> list[list[tuple[Feature, int]]]:
-    """Each feature of each sample, and what becomes of its h."""
-    samples, size = befores[0].shape
-    if any(one.shape != (samples, size) for one in (*befores, *afters)):
-        raise NotThis("states of several sizes")
+    """Of each sample its features, each with what becomes of its h."""
     h, *others = order
-    arrays = [befores[h], *(side[c] for c in others for side in (befores, afters))]
-    return [
-        [(Feature(terms, n, states[h], *(int(one[n, j]) for one in arrays)), int(afters[h][n, j])) for j in range(size)]
-        for n in range(samples)
-    ]
+    samples, size = befores[h].shape
+
+    def feature(n: int, j: int) -> Feature:
+        cell = [int(side[c][n, j]) for c in others for side in (befores, afters)]
+        return Feature(terms, n, states[h], int(befores[h][n, j]), *cell)
+
+    return [[(feature(n, j), int(afters[h][n, j])) for j in range(size)] for n in range(samples)]
 
 
 def _layer(terms: Terms, op: str, order: tuple[int, ...], features: list[list[Gate]], activation: str) -> Found:
