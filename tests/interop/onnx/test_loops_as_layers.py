@@ -42,8 +42,10 @@ def nodes(text: str) -> list[Any]:
     return made
 
 
-def loop(step: str, states: str = "h", shown: str = "h_next", gates: int = 1, more: str = "", **held: Any) -> Any:
-    """A model that runs a step for each of x (T, N, D).
+def loop(
+    step: str, states: str = "h", shown: str = "h_next", gates: int = 1, more: str = "", n: int = N, **held: Any
+) -> Any:
+    """A model that runs a step for each of x (T, n, D).
 
     states   that move, beside the number of the step; s is the cell of an LSTM
     shown    what is given for each step
@@ -67,7 +69,7 @@ def loop(step: str, states: str = "h", shown: str = "h_next", gates: int = 1, mo
     arrays |= {"t0": np.array(0), "most": np.array(T), "yes": np.array(True)} | held
     behind = nodes(more) if more else []
     whole = [node("Loop", f"most yes {' '.join(begins)}", f"{' '.join(ends)} y", body=body), *behind]
-    given = {"x": [T, N, D]} | {f"{name}0": [N, H] for name in states.split()}
+    given = {"x": [T, n, D]} | {f"{name}0": [n, H] for name in states.split()}
     return model(whole, given, [*ends[1:], "y", *(["z"] if more else [])], arrays)
 
 
@@ -148,6 +150,28 @@ def test_what_is_nearly_a_gru_is_computed_as_it_is_written(changes: list[tuple[s
     held = {"half": np.float32(0.5), "last": np.array(T - 1)}
     held |= {"zero": np.array([0]), "first": np.array([1]), "two": np.array([2])}
     assert "GRU" not in kinds(gru(*changes, **held))
+
+
+@pytest.mark.parametrize("step", [RNN, GRU])
+def test_a_loop_over_the_second_axis_is_not_one_over_the_first(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch with as many samples as steps shapes do not tell."""
+    monkeypatch.setitem(AXES, "Gather", {"axis": 1})
+    proto = loop(f"{READ}; {step}", gates=1 if step == RNN else 3, n=T)
+    assert not {"RNN", "GRU"} & set(kinds(proto))
+
+
+@pytest.mark.parametrize(
+    ("read", "place", "is_layer"),
+    [
+        ("Add t place > tt; Gather x tt > x_t", [0], False),
+        ("Add t place > tt; Gather x tt > x_t", [[0]], False),
+        ("Add t place > tt; Gather x tt > x_t", [0, 0], False),
+        ("Add t place > tt; Gather x tt > x_u; Squeeze x_u front > x_t", [0], True),
+    ],
+)
+def test_the_axes_of_a_step_are_those_of_its_number(read: str, place: Any, is_layer: bool) -> None:
+    proto = loop(f"{read}; {RNN}", place=np.array(place), front=np.array([0]))
+    assert kinds(proto).count("RNN") == is_layer
 
 
 @pytest.mark.parametrize("most", [2, 5])

@@ -53,7 +53,7 @@ class Body:
     counting  the nodes that only count
     computing the others
     x         the sequence
-    turns     what the body calls the number of the step that is read
+    turns     what the body calls the number of the step that is read, and how many axes that has
     """
 
     def __init__(self, look: Look, node: Node, body: OnnxGraph) -> None:
@@ -67,7 +67,7 @@ class Body:
         self.counting: list[Node] = []
         self.computing: list[Node] = []
         self.x = ""
-        self.turns: list[str] = []
+        self.turns: dict[str, int] = {}
         self.terms = Terms()
         self._part_states()
         self._part_nodes()
@@ -103,13 +103,18 @@ class Body:
 
     def _find_x(self) -> None:
         for node in self.computing:
-            outside = self.same.get(node.inputs[0], node.inputs[0]) if node.op == "Gather" else ""
+            outside = self._taken_from(node)
             value = self.outside(node.inputs[0]) if outside else None
             if isinstance(value, Stream) and value.ndim == 3 and not value.guessed and self.x in ("", outside):
                 self.x = outside
-                self.turns.append(node.inputs[1])
+                self.turns[node.inputs[1]] = 0
         if not self.x or not all(all(shape) for shape in self.look.shapes(self.x) or ()):
             raise NotThis("no sequence")
+
+    def _taken_from(self, node: Node) -> str:
+        """What a node takes a step of, time being in front; "" for another node."""
+        takes = node.op == "Gather" and node.attributes.get("axis", 0) in (0, -3)
+        return self.same.get(node.inputs[0], node.inputs[0]) if takes else ""
 
     # What is known ------------------------------------------------------------------------------------------------
 
@@ -148,11 +153,16 @@ class Body:
             raise NotThis("it is too long to be counted")
         for number in range(max(lengths)):
             condition, turns, states = self._run(number, states)
+            axes = [turn.ndim for turn in turns]
+            if number and axes != list(self.turns.values()):
+                raise NotThis("steps of several shapes")
+            self.turns = dict(zip(self.turns, axes, strict=True))
             for v, length in enumerate(lengths):
                 if number >= length:
                     continue
                 goes_on = bool(condition.arrays[v].all()) and number + 1 < limits[v]
-                if goes_on != (number + 1 < length) or any((turn.arrays[v] != number).any() for turn in turns):
+                read = [turn.arrays[v].reshape(-1).tolist() for turn in turns]
+                if goes_on != (number + 1 < length) or any(one != [number] for one in read):
                     raise NotThis("not each step in its turn")
 
     def _run(self, number: int, states: Sequence[Value]) -> tuple[Known, list[Known], list[Value]]:
@@ -184,9 +194,8 @@ class Body:
             name = self.body.inputs[2 + k].name
             formulas[name] = self.terms.source(name, (SAMPLES, self._last(self.node.inputs[2 + k])))
         for node in self.computing:
-            if node.op == "Gather" and self.same.get(node.inputs[0], node.inputs[0]) == self.x:
-                turn = self.constant(node.inputs[1])  # one that is counted is a single number
-                formulas[node.outputs[0]] = step if turn is None or not turn.ndim else step[None]
+            if self._taken_from(node) == self.x:
+                formulas[node.outputs[0]] = step.reshape(*[1] * self.turns[node.inputs[1]], *step.shape)
                 continue
             read = [self._formula(name, formulas) for name in node.inputs]
             known = [self.constant(name) for name in node.inputs]
