@@ -174,6 +174,14 @@ def test_the_axes_of_a_step_are_those_of_its_number(read: str, place: Any, is_la
     assert kinds(proto).count("RNN") == is_layer
 
 
+def test_a_state_that_all_samples_begin_with_is_no_layers() -> None:
+    from onnx import helper
+
+    proto = loop(f"{READ}; {RNN}")
+    proto.graph.input[1].CopyFrom(helper.make_tensor_value_info("h0", 1, [1, H]))
+    assert "RNN" not in kinds(proto)
+
+
 @pytest.mark.parametrize("most", [2, 5])
 def test_not_all_steps_are_no_layer(most: int) -> None:
     """With 5 runs at most the condition ends it at T."""

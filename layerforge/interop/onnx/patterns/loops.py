@@ -189,10 +189,12 @@ class Body:
     def cell(self) -> tuple[Found, dict[str, np.ndarray]]:
         """The cell whose step it is, and the formulas of what the body makes."""
         formulas = self._begin()
-        step = self.terms.source(X, (SAMPLES, self._last(self.x)))
+        step, samples = self.terms.source(X, (SAMPLES, self._last(self.x))), self._in_front(self.x, 1)
         for k in self.moving:
-            name = self.body.inputs[2 + k].name
-            formulas[name] = self.terms.source(name, (SAMPLES, self._last(self.node.inputs[2 + k])))
+            name, outside = self.body.inputs[2 + k].name, self.node.inputs[2 + k]
+            if self._in_front(outside, 0) != samples:
+                raise NotThis("a state that is not one of each sample")
+            formulas[name] = self.terms.source(name, (SAMPLES, self._last(outside)))
         for node in self.computing:
             if self._taken_from(node) == self.x:
                 formulas[node.outputs[0]] = step.reshape(*[1] * self.turns[node.inputs[1]], *step.shape)
@@ -238,6 +240,10 @@ class Body:
             raise NotThis(name)
         return lengths.pop()
 
+    def _in_front(self, name: str, first: int) -> list[tuple[int, ...]]:
+        """The axes from `first` to the last but one, for all sizes."""
+        return [shape[first:-1] for shape in self.look.shapes(name) or ()]
+
     def _formula(self, name: str, formulas: dict[str, np.ndarray]) -> np.ndarray:
         if name not in formulas:
             known = self.constant(name)
@@ -277,9 +283,8 @@ def _made(loop: Body, layer: Found, formulas: dict[str, np.ndarray]) -> list[Nod
     for j, name in enumerate(node.outputs):
         if not look.uses[name] and not any(info.name == name for info in look.graph.outputs):
             continue
-        if j >= states and np.array_equal(
-            formulas.get(loop.body.outputs[1 + j].name, layer.r), formulas[loop.body.outputs[1 + h].name]
-        ):
+        shown, state = (formulas.get(loop.body.outputs[1 + i].name) for i in (j, h))
+        if j >= states and shown is not None and np.array_equal(shown, state):
             look.values[y] = _shaped(x, [(t, 1, n, size) for t, n, _ in look.shapes(loop.x) or ()])
             squeezed.append(_axis(look, "Squeeze", y, name, 1))
         elif j in (h, *others):
