@@ -90,7 +90,7 @@ class Net(access.Settled):
         dense = {name: spec for name, spec in self.graph.inputs.items() if not spec.sparse}
         self._dtypes = {name: np.dtype(spec.dtype) for name, spec in dense.items()}
         asks = any(self.engine_request.of(node) != REFERENCE for node in self.graph.nodes)
-        engine = registry.engine(FAST) if asks else None
+        engine = registry.engine(FAST) if asks and not self.engine_request.on_device else None
         self._turns = Turns(f"net '{config.name}'", partial(begin_turn, engine, self.threads))
         self.passes = Passes(
             self.graph, self.parameters, self.backend, self.dtype, run, engine=self.engine_request, turns=self._turns,

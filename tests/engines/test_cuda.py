@@ -14,7 +14,7 @@ from support.tools import demand_compiler
 
 from layerforge import Net
 from layerforge.arrays.formula import FORMULAS, as_text
-from layerforge.engines import cuda
+from layerforge.engines import cuda, onednn
 from layerforge.schema import registry
 from layerforge.schema.errors import BackendError
 
@@ -111,3 +111,15 @@ def test_an_engine_of_another_backend_is_refused() -> None:
     with pytest.raises(BackendError, match="engine 'cuda' is asked for, but the backend is numpy"):
         Net.from_config({**NET, "engine": "cuda"}).forward(x=np.zeros((4, 6), "float32"))
     assert launches({**NET, "engine": "cuda"}) == launches(NET)
+
+
+def test_the_engine_of_the_host_has_no_say_in_a_net_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as about forks: its threads are not waited for."""
+
+    def refuse() -> None:
+        raise BackendError("threads of the parent")
+
+    monkeypatch.setattr(onednn, "refuse_after_fork", refuse)
+    assert launches(NET)
+    with pytest.raises(BackendError, match="threads of the parent"):
+        Net.from_config(NET).forward(x=np.zeros((4, 6), "float32"))
