@@ -37,7 +37,7 @@ def obstacle(kind: str, backend: Backend) -> str | None:
 
 def has_kernels(kind: str) -> bool:
     """Whether an engine computes by kernels, which stand in for functions that layers call, and not by layers."""
-    return hasattr(registry.engine(kind), "kernels")
+    return bool(registry.engine(kind).kernels())
 
 
 def stand_in_of(cls: type[Layer], kind: str) -> Any:

@@ -12,23 +12,31 @@ from ..contract.layer import Layer
 class Engine(Protocol):
     """The package of an engine: layerforge/engines/<name>/__init__.py has these functions.
 
-    missing            why it cannot be used here; None where it can
-    on_device          whether it computes on a device's arrays, and not on the host's
-    describe           which library was loaded
-    layers             its layers by the type that they stand in for; none of an engine that has `kernels`, by the name
-                       of the function that each stands in for (arrays/formula.py)
-    updates            the solver's rules that it knows, by type: made of a rule, the flat arrays and the histories
-    adder              what makes the sums of two gradients: called with both and the array for the result
-    carrier            what makes the copies of an input: called with it and the array that it goes to
-    dry_run            whether this thread only plans: primitives are made, one of each kind; nothing is computed
-    refuse_after_fork  BackendError in a child of fork that could only wait for threads which its parent has
+    missing    why it cannot be used here; None where it can
+    on_device  whether it computes on a device's arrays, and not on the host's
+    describe   which library was loaded
+    layers     its layers by the type that they stand in for; none of an engine of kernels
+    kernels    by the name of the function that each stands in for (arrays/formula.py); none of an engine of layers
+    updates    the solver's rules that it knows, by type: made of a rule, the flat arrays and the histories
     """
 
     def missing(self) -> str | None: ...
     def on_device(self) -> bool: ...
     def describe(self) -> str: ...
     def layers(self) -> Mapping[str, type[EngineLayer]]: ...
+    def kernels(self) -> Mapping[str, Callable[..., Any]]: ...
     def updates(self) -> Mapping[str, Callable[..., Any]]: ...
+
+
+class LayerEngine(Engine, Protocol):
+    """An engine that has layers: it takes part in planning and in running, too.
+
+    adder              what makes the sums of two gradients: called with both and the array for the result
+    carrier            what makes the copies of an input: called with it and the array that it goes to
+    dry_run            whether this thread only plans: primitives are made, one of each kind; nothing is computed
+    refuse_after_fork  BackendError in a child of fork that could only wait for threads which its parent has
+    """
+
     def adder(self) -> Callable[[], Callable[[Any, Any, Any], Any]]: ...
     def carrier(self) -> Callable[[], Callable[[Any, Any], None]]: ...
     def dry_run(self, on: bool) -> None: ...

@@ -41,15 +41,13 @@ class EngineRequest:
         """The engine that `auto` means."""
         return DEVICE if self.on_device else FAST
 
-    def obstacle(self, engine: str = FAST) -> str | None:
+    def obstacle(self, engine: str) -> str | None:
         """Why no layer of the net can be computed by an engine; None where some may."""
         if (engine == DEVICE) != self.on_device:
             return f"the backend is {self.backend}"
-        if engine == DEVICE:
-            return None
-        if self.dtype != "float32":
+        if engine == FAST and self.dtype != "float32":
             return f"the numbers are {self.dtype}"
-        return registry.engine(FAST).missing()
+        return registry.engine(engine).missing()
 
     def of(self, node: Node) -> str:
         """The engine that a layer asks for: its own key, or the net's."""
@@ -86,7 +84,7 @@ def with_engines(plan: Plan, request: EngineRequest) -> Plan:
     if request.on_device:
         return replace(plan, choices={name: _on_device(engine) for name, engine in asked_for.items()})
     wanted = any(engine != REFERENCE for engine in asked_for.values())
-    obstacle = request.obstacle() if wanted else None
+    obstacle = request.obstacle(FAST) if wanted else None
     table = registry.engine(FAST).layers() if wanted and not obstacle else {}
     choices = {step.node.name: _choice(plan, step, asked_for[step.node.name], table, obstacle) for step in plan.steps}
     return replace(

@@ -17,7 +17,7 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 from ..arrays import threads
-from ..engines.protocol import Engine
+from ..engines.protocol import LayerEngine
 from ..schema.errors import ConcurrencyError
 from .explained import raise_explained
 
@@ -25,8 +25,8 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 REMEDY = "give each thread a net of its own (Net.from_config), or hold a threading.Lock from forward to backward"
 
 
-def begin_turn(engine: Engine | None, count: int) -> None:
-    """A thread is about to use a net that asks for an engine, or for none, and computes with so many threads."""
+def begin_turn(engine: LayerEngine | None, count: int) -> None:
+    """A thread is about to use a net, with its engine of layers if it asks for one, and with so many threads."""
     if engine is not None:
         engine.refuse_after_fork()
     threads.enter(count)

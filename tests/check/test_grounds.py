@@ -234,7 +234,9 @@ def test_what_a_real_device_cannot_show_is_left_out_with_a_reason(monkeypatch: p
 def fake_engine(cls: type[Any], name: str = "fake") -> types.SimpleNamespace:
     """An engine of devices with one layer in place of ReLU."""
     layers: Mapping[str, Any] = {"ReLU": cls}
-    return types.SimpleNamespace(missing=lambda: None, on_device=lambda: True, layers=lambda: layers, name=name)
+    return types.SimpleNamespace(
+        missing=lambda: None, on_device=lambda: True, layers=lambda: layers, kernels=lambda: {}, name=name
+    )
 
 
 class OnDevice(ReLU):  # type: ignore[misc, valid-type]

@@ -37,6 +37,11 @@ def layers() -> Mapping[str, Any]:
     return table.LAYERS
 
 
+def kernels() -> Mapping[str, Any]:
+    """None: it has layers."""
+    return {}
+
+
 def updates() -> Mapping[str, Any]:
     """The solver's rules that it knows, by type: made of a rule and the flat arrays, called on slices of them."""
     from . import update
