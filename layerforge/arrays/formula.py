@@ -1,4 +1,4 @@
-"""Formulas: pure functions of arrays, which a device may compute in one launch where their text would be several.
+"""Formulas: functions of their arguments alone, which a device may compute in one launch where their text is several.
 
     @formula
     def sigmoid(xp, x, out=None): ...      # the formula, in the words of NumPy

@@ -1,8 +1,9 @@
 """Sums at places that an index names, as whole numbers: the texts are in arrays/scattering.py, the bits are theirs.
 
 Three kernels, as a device has to be through with one step before another begins: the largest exponent of each place,
-the sums of whole numbers, and what these are worth. Whole numbers add up to the same in any order, so that atomic
-additions are in none. Indices out of range, which are told of afterwards, are left out.
+the sums of whole numbers, and what these are worth. Many threads go to one place, by atomic operations whose order
+changes nothing: the largest of integers, and sums of integers, or of what is not finite. Indices out of range, which
+are told of afterwards, are left out.
 """
 
 from __future__ import annotations
