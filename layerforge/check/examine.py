@@ -27,7 +27,7 @@ ON_NUMPY = "nothing is computed; on numpy it is checked"
 
 def checks_on(where: Ground) -> tuple[str, ...]:
     """The checks that there are on a Ground."""
-    chosen = dict.fromkeys(contract.ENGINE_CHECKS if where.stand_ins else ())
+    chosen = dict.fromkeys(contract.ENGINE_CHECKS if where.layer_engines else ())
     if where.runs_layers:
         device = {} if where.backend.xp is np else contract.DEVICE_CHECKS
         chosen = dict.fromkeys((*contract.CHECKS, *device, *chosen, *WITHOUT_ARRAYS))
@@ -53,9 +53,9 @@ def examine(
         remedy = "add `examples = [Example(...)]`"
         report.warnings.append(f"{cls.type_name} has no examples, so nothing of it was run; {remedy}")
     if where.runs_layers:
-        with nullcontext() if where.kernels else as_text():
+        with nullcontext() if where.kernel_engine else as_text():
             report += _of_reference(cls, effort, only, tick, where)
-    for kind in where.stand_ins:
+    for kind in where.layer_engines:
         report += _of_engine(cls, only, kind, where, tick)
     if not (where.reference or any(report.engines.values())):
         report.layers = []
@@ -71,12 +71,12 @@ def _of_reference(
     """
     report, name = Report(limits=effort.limits, backends={title(where.backend): {}}), cls.type_name
     for number, (example, case) in enumerate(contract.cases(cls, where.backend)):
-        if where.kernels:
+        if where.kernel_engine:
             why = contract.why_not("kernels_agree", case)
             if why is None:
-                _count(report.engines.setdefault(where.kernels, {}), name)
+                _count(report.engines.setdefault(where.kernel_engine, {}), name)
             elif not where.reference:
-                report.inapplicable.append(Inapplicable(example, f"engine {where.kernels}", why))
+                report.inapplicable.append(Inapplicable(example, f"engine {where.kernel_engine}", why))
                 continue
         _count(report.backends[title(where.backend)], name)
         if "gradients" in only and cls.is_differentiable():

@@ -43,19 +43,19 @@ class Ground:
         return None if self.reference else self.engines[0]
 
     @property
-    def kernels(self) -> str | None:
+    def kernel_engine(self) -> str | None:
         """The engine whose kernels compute functions of the layers' own code; None where its text is run."""
         return next((kind for kind in self.engines if has_kernels(kind)), None)
 
     @property
-    def stand_ins(self) -> tuple[str, ...]:
+    def layer_engines(self) -> tuple[str, ...]:
         """The engines that have layers, which are held against the reference's."""
         return tuple(kind for kind in self.engines if not has_kernels(kind))
 
     @property
     def runs_layers(self) -> bool:
         """Whether the layers' own code is run at all."""
-        return self.reference or self.kernels is not None
+        return self.reference or self.kernel_engine is not None
 
     def __str__(self) -> str:
         return f"engine {self.engine}" if self.engine else f"backend {self.backend.name}"

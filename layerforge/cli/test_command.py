@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     args.ground = ground(args.backend or "numpy", args.engine or "auto")
     if args.against:
         _refuse_beside_against(args)
-    in_float32 = args.ground.engine and not args.ground.kernels
+    in_float32 = args.ground.engine and not args.ground.kernel_engine
     args.dtype = args.dtype or ("float32" if in_float32 else "float64")
     if in_float32 and args.dtype != "float32":
         hint = "its layers compute in float32"
@@ -130,7 +130,7 @@ def _refuse_without_engine(report: Any, engine: str) -> None:
 
 def _refuse_beside_against(args: argparse.Namespace) -> None:
     """ConfigError for options that say how gradients are checked against differences, or what computes in float32."""
-    if args.ground.engine and not args.ground.kernels:
+    if args.ground.engine and not args.ground.kernel_engine:
         hint = "everything is compared in float64, which engines do not know"
         raise ConfigError(f"--engine {args.engine} has no meaning with --against {args.against}", hint=hint)
     given = {"--only": args.only, "--eps": args.eps, "--samples": args.samples, "--layer": args.layer}
@@ -239,7 +239,7 @@ def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ..
 
         def tick(name: str) -> None:
             done.append(name)
-            show(len(done), len(cls.examples) * (where.runs_layers + len(where.stand_ins)))
+            show(len(done), len(cls.examples) * (where.runs_layers + len(where.layer_engines)))
 
         return examine(cls, effort, only, tick, where)
 
