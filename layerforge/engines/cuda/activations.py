@@ -7,12 +7,11 @@ from typing import Any
 
 from ...arrays.functional import EXP_LIMIT
 from ...layers.elementwise.activations import FAR, GELU_CUBE, GELU_SLOPE, INV_SQRT_2PI
-from .kernel import Elementwise, stands_in
-from .recurrent import SIGMOID as SIGMOID_TEXT
-from .scores import given
+from .functions import SIGMOID as SIGMOID_FUNCTION
+from .kernel import Elementwise, given, stands_in
 
 GATES = f"""
-{SIGMOID_TEXT}
+{SIGMOID_FUNCTION}
 template <class T> __device__ T lf_near(T x) {{
     return x < T(-{FAR}) ? T(-{FAR}) : x > T({FAR}) ? T({FAR}) : x;  // NaN stays
 }}

@@ -14,6 +14,11 @@ def stands_in(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def given(*arrays: Any) -> tuple[Any, ...]:
+    """Those of the arrays that there are, as arguments of a kernel: memory for a result may be left out."""
+    return tuple(array for array in arrays if array is not None)
+
+
 class Elementwise:
     """One launch that computes every element of its results by itself.
 
@@ -44,14 +49,15 @@ class Elementwise:
 
 
 class Reduction:
-    """One launch that reduces over axes. Sums are made in float64, whatever the type of the arrays.
+    """One launch that reduces over axes.
 
     inputs   parameters as of `Elementwise`
     output   the one result
     mapped   what of each element is reduced, an expression
     reduced  how two of them, a and b, become one
-    after    a statement that makes the result of what is left, a
+    after    a statement that makes the result, y, of what is left, a
     start    what the reduction of nothing is
+    of       the type of a and b: sums are made in float64, whatever the type of the arrays
     """
 
     def __init__(

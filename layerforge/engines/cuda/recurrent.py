@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...arrays.functional import EXP_LIMIT
+from .functions import SIGMOID
 from .kernel import Elementwise, stands_in
-
-SIGMOID = f"""
-template <class T> __device__ T lf_sigmoid(T x) {{
-    T u = -x;
-    if (u > T({EXP_LIMIT})) u = T({EXP_LIMIT});  // NaN stays
-    return T(1) / (T(1) + exp(u));
-}}
-"""
 
 LSTM = Elementwise(
     "lstm_step",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .kernel import Elementwise, Reduction, stands_in
+from .kernel import Elementwise, Reduction, given, stands_in
+from .sums import SUM
 
 SUM_EXP = Reduction("sum_exp", "T x, T most", "T y", "(double)exp(x - most)")
 LOG_SUM_EXP = Reduction("log_sum_exp", "T x, T most", "T y", "(double)exp(x - most)", after="y = log(a)")
@@ -14,7 +15,6 @@ LOG_SOFTMAX = Elementwise("log_softmax", "T x, T most, T log_total", "T y", "y =
 CROSS_ENTROPY = Reduction(
     "cross_entropy", "T log_p, T a_", "T y", "(double)(a_ * (a_ == T(0) ? T(0) : log_p))", after="y = -(T)a"
 )
-SUM = Reduction("sum_of_targets", "T x", "T y", "(double)x")
 SLOPE = Elementwise(
     "cross_entropy_slope", "T log_p, T a, T total", "T dx", "dx = exp(log_p) * (total - a) + a * expm1(log_p)"
 )
@@ -59,8 +59,3 @@ def cross_entropy_slope(xp: Any, log_p: Any, a: Any) -> Any:
 def softmax_back(xp: Any, weights: Any, dweights: Any, scale: float) -> Any:
     """In two launches."""
     return SOFTMAX_BACK(xp, dweights, weights, WEIGHTED(xp, dweights, weights, axis=-1, keepdims=True), scale)
-
-
-def given(out: Any) -> tuple[Any, ...]:
-    """Memory for a result, where there is some, as arguments of a kernel."""
-    return () if out is None else (out,)
