@@ -30,10 +30,11 @@ from typing import Any
 
 import numpy as np
 
+from ..schema.errors import OutOfMemory
+from .device_errors import told
 from .sparse import CSR
 
 AHEAD = 2  # batches that are copied before they are asked for
-NO_MEMORY = 2  # cudaErrorMemoryAllocation, the `status` of what CuPy raises then
 ALIGNED = 512  # bytes between the beginnings of arrays in page-locked memory
 
 
@@ -208,7 +209,7 @@ class Uploads:
                     try:
                         self._copy(batch)
                     except BaseException as problem:
-                        if not _is_want_of_memory(problem):  # without a batch ahead there may be enough
+                        if not isinstance(told(problem), OutOfMemory):  # without a batch ahead there may be enough
                             batch.problem = problem
                     with self.changed:
                         batch.ended = True
@@ -281,11 +282,6 @@ def _parts(array: Any) -> list[np.ndarray]:
     if isinstance(array, CSR):
         return [array.data, array.indices, array.indptr] if array.xp is np else []
     return [array] if isinstance(array, np.ndarray) else []
-
-
-def _is_want_of_memory(problem: BaseException) -> bool:
-    """Whether the device has none left (a MemoryError), or the host none that could be page-locked."""
-    return isinstance(problem, MemoryError) or getattr(problem, "status", None) == NO_MEMORY
 
 
 def _order(array: np.ndarray) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from support import strict_cupy as cp
 from support import strict_streams
 from support.strict_backend import STRICT
+from support.strict_faults import CUDARuntimeError, OutOfMemoryError
 from support.strict_streams import Event, Stream, StreamError
 
 from layerforge import Net
@@ -247,11 +248,11 @@ def test_an_error_in_the_block_ends_the_thread() -> None:
     assert not thread.is_alive()
 
 
-class LockedMemoryError(RuntimeError):
-    status = 2  # as CuPy tells that cudaHostAlloc found none
+OF_DEVICE = OutOfMemoryError("Out of memory allocating 512 bytes (allocated so far: 512 bytes).")
+PAGE_LOCKED = CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")  # cudaHostAlloc found none
 
 
-@pytest.mark.parametrize("error", [MemoryError("out of memory"), LockedMemoryError("cudaErrorMemoryAllocation")])
+@pytest.mark.parametrize("error", [MemoryError("out of memory"), OF_DEVICE, PAGE_LOCKED])
 def test_where_memory_is_short_a_batch_is_uploaded_when_it_is_needed(
     uploads: Uploads, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
