@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# What the libraries read when they are loaded.
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 # What OpenBLAS's setter is called in the builds that are around; NumPy's wheels have the first two.
 BLAS_SETTERS = (
     "scipy_openblas_set_num_threads64_",
@@ -131,7 +134,7 @@ def blas_threads() -> int | None:
 
 def blas() -> dict[str, Any]:
     """Name and version of the BLAS that NumPy was built with, as far as it says."""
-    import numpy as np
+    import numpy as np  # not above: `layerforge doctor` looks at threads where NumPy is broken, too
 
     configuration = np.show_config(mode="dicts")
     found = configuration.get("Build Dependencies", {}).get("blas", {}) if isinstance(configuration, dict) else {}

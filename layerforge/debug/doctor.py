@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..arrays import cgroups, cuda_driver, cuda_packages, host_memory, processor, threads
+from ..arrays import cgroups, cuda_device, cuda_driver, cuda_packages, host_memory, processor, threads
 from ..engines.onednn import library
 from ..schema.errors import BackendError
 from ..schema.packages import Wanted, satisfies, version_of, wanted
 from .importing import Found, problems_of
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-HIDING = ("CUDA_VISIBLE_DEVICES", "CUPY_TF32", "CUPY_ACCELERATORS")
+VARIABLES = (*threads.VARIABLES, "CUDA_VISIBLE_DEVICES", *cuda_device.VARIABLES, library.VARIABLE)
 
 
 def examine() -> dict[str, Any]:
@@ -76,7 +75,7 @@ def examine() -> dict[str, Any]:
         "driver": asdict(driver),
         "packages": packages,
         "extras": extras,
-        "variables": {name: os.environ[name] for name in (*THREADS, *HIDING, library.VARIABLE) if name in os.environ},
+        "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
         "problems": problems,
         "notes": notes + cupy_notes + cpu_notes,
         "ok": not problems,

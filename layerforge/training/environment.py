@@ -6,20 +6,20 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .._version import __version__
-from ..arrays import processor
-from ..arrays.threads import blas
+from ..arrays import cuda_packages, processor, threads
 from ..config.document import Config
 from ..net import Net
+from ..schema.packages import version_of
 from .commit import commit
 from .rundir import RunDir
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-PACKAGES = ("numpy", "h5py", "PyYAML", "tqdm", "cupy-cuda12x", "cupy-cuda13x")
+PACKAGES = ("numpy", "h5py", "PyYAML", "tqdm")
 
 
 def write_down(
@@ -44,14 +44,20 @@ def environment(net: Net) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "backend": net.backend.describe(),
         "engine": net.engine_request.computing(net.graph.nodes),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
-        "blas": blas(),
-        "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "packages": _packages(net),
+        "blas": threads.blas(),
+        "threads": {name: os.environ[name] for name in threads.VARIABLES if name in os.environ},
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpu": processor.name(),
         "cpu_count": os.cpu_count(),
     }
+
+
+def _packages(net: Net) -> dict[str, str]:
+    """Versions by distribution; of CuPy's, whatever they are called, where it computes."""
+    found = {name: version for name in PACKAGES if (version := version_of(name))}
+    return found if net.xp is np else found | cuda_packages.installed()
 
 
 def command(argv: list[str], overrides: list[str]) -> dict[str, Any]:
@@ -62,10 +68,3 @@ def command(argv: list[str], overrides: list[str]) -> dict[str, Any]:
         here = None
     git = None if here is None else commit(here)
     return {"argv": argv, "cwd": None if here is None else str(here), "overrides": overrides, "git": git}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

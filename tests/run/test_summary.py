@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
+from support.strict_backend import STRICT
 from support.tools import demand_engine
 
 from layerforge import Net, Solver
-from layerforge.arrays import threads
+from layerforge.arrays import cuda_packages, threads
 from layerforge.engines import onednn
 from layerforge.training.environment import environment
 
@@ -63,6 +65,12 @@ def test_the_threads_are_those_that_the_net_was_made_with() -> None:
     finally:
         threads.use(before or 1)
         threads.CURRENT.asked = before
+
+
+def test_the_distribution_of_cupy_is_recorded_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_packages, "installed", lambda: {"cupy": "14.2.0"})
+    on_device = Net.from_config({"inputs": {"x": {"shape": [2]}}, "net": [{"type": "ReLU", "name": "y"}]}, backend=STRICT)
+    assert environment(on_device)["packages"].items() >= {"cupy": "14.2.0", "numpy": np.__version__}.items()
 
 
 def test_the_short_form_is_one_line() -> None:
