@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..schema.texts import bytes_in_words
-from .cuda_packages import in_words
+from .cuda_packages import cuda_in_words
 
 VARIABLES = ("CUPY_TF32", "CUPY_ACCELERATORS")  # they change the last bits of numbers
 
@@ -17,8 +17,8 @@ def describe(xp: Any) -> str:
     facts = properties(xp, runtime.getDevice())
     words = [
         f"{facts['name']} ({bytes_in_words(facts['memory'])}, compute capability {facts['capability']})",
-        f"driver for CUDA {in_words(runtime.driverGetVersion())}",
-        f"CUDA {in_words(runtime.runtimeGetVersion())}",
+        f"driver for CUDA {cuda_in_words(runtime.driverGetVersion())}",
+        f"CUDA {cuda_in_words(runtime.runtimeGetVersion())}",
         *(f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ),
     ]
     return ", ".join(words)

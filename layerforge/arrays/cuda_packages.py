@@ -68,7 +68,7 @@ def obstacle(distributions: Mapping[str, str], driver: Driver) -> tuple[str, str
     built, runs = cuda_of(names[0]), driver.cuda // 1000
     if not runs or built is None or built <= runs:
         return None
-    message = f"{names[0]} needs a driver for CUDA {built}, and this one is for CUDA {in_words(driver.cuda)}"
+    message = f"{names[0]} needs a driver for CUDA {built}, and this one is for CUDA {cuda_in_words(driver.cuda)}"
     if runs < min(EXTRAS):
         return message, f"install a driver for CUDA {min(EXTRAS)} or newer"
     return message, f"pip uninstall -y {names[0]}; then {pip_line(runs)}; or install a newer driver"
@@ -83,11 +83,12 @@ def advice(distributions: Mapping[str, str], driver: Driver) -> tuple[str, str] 
         return "there is a GPU, and no CuPy to use it with", pip_line(runs or None)
     built = cuda_of(names[0])
     if len(names) == 1 and built is not None and built < runs and built < max(EXTRAS):
-        message = f"the driver is for CUDA {in_words(driver.cuda)}; {names[0]} works with it, but is for an older one"
+        newest = cuda_in_words(driver.cuda)
+        message = f"the driver is for CUDA {newest}; {names[0]} works with it, but is for an older one"
         return message, f"pip uninstall -y {names[0]}; then {pip_line(runs)}"
     return None
 
 
-def in_words(number: int) -> str:
+def cuda_in_words(number: int) -> str:
     """CUDA's number of a version, 12090, as 12.9."""
     return f"{number // 1000}.{number % 1000 // 10}"

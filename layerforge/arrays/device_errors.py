@@ -14,6 +14,7 @@ import re
 from typing import NoReturn
 
 from ..schema.errors import BackendError, DeviceOutOfMemory, LayerForgeError, OutOfMemory
+from ..schema.texts import first_line
 from .cuda_packages import cuda_line, library_line
 
 # The words that CUDA's libraries use, without their prefixes and underscores.
@@ -51,7 +52,7 @@ def told(problem: BaseException, doing: str = "") -> LayerForgeError | None:
     """
     if isinstance(problem, LayerForgeError):
         return None
-    code, text = _code(problem), first_line(problem)
+    code, text = _code(problem), _said(problem)
     if code in OUT_OF_MEMORY or (_is_of_cuda(problem) and isinstance(problem, MemoryError)):
         who = f", asked for by {doing}" if doing else ""
         return DeviceOutOfMemory(f"the GPU is out of memory: {text}{who}", hint=SMALLER)
@@ -94,10 +95,9 @@ def raise_told(problem: Exception) -> NoReturn:
         del problem, error  # their tracebacks hold this frame: a cycle, which would keep arrays alive
 
 
-def first_line(problem: BaseException) -> str:
+def _said(problem: BaseException) -> str:
     """What an exception says, without the lines that follow; "" where it says nothing."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip(" =")]
-    return lines[0].rstrip(".") if lines else ""
+    return first_line(str(problem)).rstrip(".")
 
 
 def _is_of_cuda(problem: BaseException) -> bool:
@@ -117,5 +117,5 @@ def _of_library(problem: BaseException) -> LayerForgeError | None:
     library = LIBRARY.search(str(problem)) if loading else None
     if library is None:
         return None
-    message = f"CuPy cannot load {library[0]}, a library of CUDA ({first_line(problem)})"
+    message = f"CuPy cannot load {library[0]}, a library of CUDA ({_said(problem)})"
     return BackendError(message, hint=library_line(library[0]))

@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..arrays.cuda_packages import cuda_of
+from ..arrays.cuda_packages import cuda_in_words, cuda_of
 from ..engines.onednn.library import INSTALL
 from ..schema.texts import bytes_in_words
 from .arguments import add_json_option
@@ -105,7 +105,7 @@ def _gpus(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     release = f", release {driver['release']}" if driver["release"] else ""
     problem = f": {driver['problem']}" if driver["problem"] else ""
-    yield "driver", f"for CUDA {driver['cuda'] // 1000}.{driver['cuda'] % 1000 // 10}{release}{problem}"
+    yield "driver", f"for CUDA {cuda_in_words(driver['cuda'])}{release}{problem}"
     for number, gpu in enumerate(driver["gpus"]):
         yield "" if number else "gpu", f"{number}: {gpu['name']}, {bytes_in_words(gpu['memory'])}"
 

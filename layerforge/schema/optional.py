@@ -6,6 +6,7 @@ import importlib
 from types import ModuleType
 
 from .errors import ConfigError, LayerForgeError
+from .texts import first_line
 
 
 def require(module: str, *, extra: str, why: str, error: type[LayerForgeError] = ConfigError) -> ModuleType:
@@ -22,5 +23,5 @@ def require(module: str, *, extra: str, why: str, error: type[LayerForgeError] =
 def reason(problem: BaseException) -> str:
     """Why something cannot be imported, in a line: the first that says something, of the cause where one is named."""
     said = problem.__cause__ or problem
-    text = next((line.strip() for line in str(said).splitlines() if line.strip(" =")), "")
+    text = first_line(str(said))
     return text if type(said) in (ImportError, ModuleNotFoundError) else f"{type(said).__name__}: {text}"

@@ -38,6 +38,11 @@ def first_few(words: Iterable[str], most: int = 10) -> str:
     return ", ".join(every[:most]) + (", ..." if len(every) > most else "")
 
 
+def first_line(text: str) -> str:
+    """The first line that says something, and is no ruled line; "" where there is none."""
+    return next((line.strip() for line in text.splitlines() if line.strip(" =")), "")
+
+
 def bytes_in_words(count: int | None) -> str:
     """A number of bytes with its unit: 640 B, 12.3 KiB; "?" where it is not known."""
     if count is None:
