@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from ..schema.errors import BackendError, DeviceOutOfMemory, LayerForgeError, OutOfMemory
 from ..schema.texts import first_line
+from ..schema.user_modules import described
 from .cuda_packages import cuda_line, library_line
 
 # The words that CUDA's libraries use, without their prefixes and underscores.
@@ -63,7 +64,7 @@ def told(problem: BaseException, doing: str = "") -> LayerForgeError | None:
         return _of_kernel(text, doing)
     if code in UNUSABLE:
         return BackendError(f"the GPU cannot be used: {text}", hint=DOCTOR)
-    if _is_of_cuda(problem) and (header := HEADER.search(str(problem))):
+    if _is_of_cuda(problem) and (header := HEADER.search(described(problem))):
         message = f"CuPy cannot compile its kernels: {header[1]}, a file of CUDA, is missing"
         return BackendError(message, hint=cuda_line())
     return _of_library(problem)
@@ -97,7 +98,7 @@ def raise_told(problem: Exception) -> NoReturn:
 
 def _said(problem: BaseException) -> str:
     """What an exception says, without the lines that follow; "" where it says nothing."""
-    return first_line(str(problem)).rstrip(".")
+    return first_line(described(problem)).rstrip(".")
 
 
 def _is_of_cuda(problem: BaseException) -> bool:
@@ -106,15 +107,15 @@ def _is_of_cuda(problem: BaseException) -> bool:
 
 def _code(problem: BaseException) -> str:
     """CUDA's word for what went wrong, such as "illegaladdress"; "" where the problem is none of CUDA's."""
-    found = CODE.match(str(problem)) if _is_of_cuda(problem) else None
+    found = CODE.match(described(problem)) if _is_of_cuda(problem) else None
     return found[1].replace("_", "").lower() if found else ""
 
 
 def _of_library(problem: BaseException) -> LayerForgeError | None:
     """The error for a library of CUDA that is missing or cannot be loaded."""
     loading = isinstance(problem, (ImportError, OSError)) or _is_of_cuda(problem)
-    loading = loading or str(problem).startswith("CuPy failed to load")
-    library = LIBRARY.search(str(problem)) if loading else None
+    loading = loading or described(problem).startswith("CuPy failed to load")
+    library = LIBRARY.search(described(problem)) if loading else None
     if library is None:
         return None
     message = f"CuPy cannot load {library[0]}, a library of CUDA ({_said(problem)})"

@@ -154,3 +154,12 @@ def test_the_extra_that_fits_a_cuda(cuda: int | None, extra: str) -> None:
 )
 def test_the_cuda_of_a_distribution(name: str, cuda: int | None) -> None:
     assert cuda_packages.cuda_of(name) == cuda
+
+
+def test_an_error_without_a_text_is_told_as_nothing() -> None:
+    class Wordless(Exception):
+        def __str__(self) -> str:
+            raise KeyError
+
+    assert told(Wordless()) is None
+    assert isinstance(told(type("Wordless", (Wordless, MemoryError), {})()), OutOfMemory)

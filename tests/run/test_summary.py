@@ -69,7 +69,8 @@ def test_the_threads_are_those_that_the_net_was_made_with() -> None:
 
 def test_the_distribution_of_cupy_is_recorded_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_packages, "installed", lambda: {"cupy": "14.2.0"})
-    on_device = Net.from_config({"inputs": {"x": {"shape": [2]}}, "net": [{"type": "ReLU", "name": "y"}]}, backend=STRICT)
+    config = {"inputs": {"x": {"shape": [2]}}, "net": [{"type": "ReLU", "name": "y"}]}
+    on_device = Net.from_config(config, backend=STRICT)
     assert environment(on_device)["packages"].items() >= {"cupy": "14.2.0", "numpy": np.__version__}.items()
 
 
