@@ -142,12 +142,3 @@ def refuse_where(flag: Any, error: Callable[[], Exception]) -> None:
         gathered.refuse_where(flag, error)
     elif flag:
         raise error()
-
-
-def refuse_unless(flag: Any, error: Callable[[], Exception]) -> None:
-    """Raise an error unless a flag is set; when, as `refuse_where` says."""
-    gathered = _present.awaited
-    if gathered is not None:
-        gathered.refuse_where(~flag, error)
-    elif not flag:
-        raise error()

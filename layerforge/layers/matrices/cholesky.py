@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.awaited import refuse_unless
+from ...arrays.awaited import refuse_where
 from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
@@ -108,7 +108,7 @@ class Cholesky(OfSquares):
         good = lower.diagonal(axis1=-2, axis2=-1) > 0  # CuPy stops at such a matrix without a word
         if xp is not np:
             good |= ~xp.isfinite(x).all(axis=(-2, -1))[..., None]  # of the others the solver tells
-        refuse_unless(good.all(), lambda: not_definite(~good.all(axis=-1)))
+        refuse_where(~good.all(), lambda: not_definite(~good.all(axis=-1)))
         return lower
 
     def lower(self) -> Any:

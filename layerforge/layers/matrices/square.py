@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.awaited import refuse_unless, refuse_where
+from ...arrays.awaited import refuse_where
 from ...arrays.functional import expect_role
 from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example, Layer
@@ -96,7 +96,7 @@ def singular_values(xp: Any, x: Any) -> Any:
     """
     finite = xp.isfinite(x)
     what = "holds NaN or infinity: it has no singular values"
-    refuse_unless(finite.all(), lambda: wrong_matrix(what, ~finite.all(axis=(-2, -1)), LOOK_BELOW))
+    refuse_where(~finite.all(), lambda: wrong_matrix(what, ~finite.all(axis=(-2, -1)), LOOK_BELOW))
     try:
         if xp is np:
             return np.linalg.svd(x, compute_uv=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.awaited import refuse_unless
+from ...arrays.awaited import refuse_where
 from ...arrays.spec import ROLES, Spec, index
 from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import LayerError
@@ -68,7 +68,7 @@ class Cast(Layer):
         if x.dtype.kind != "f":
             return x.copy()
         fits = abs(x) < 2.0**63
-        refuse_unless(fits.all(), no_integer)
+        refuse_where(~fits.all(), no_integer)
         return (x if self.xp is np else self.xp.where(fits, x, 0)).astype("int64")  # a device tells of it afterwards
 
     def backward(self, dy: Any) -> Any:
