@@ -136,7 +136,10 @@ def number_of(array: Any) -> Any:
 
 
 def refuse_where(flag: Any, error: Callable[[], Exception]) -> None:
-    """Raise an error where a flag is set: at once, or where numbers are gathered when they are fetched."""
+    """Raise an error where a flag is set: at once, or where numbers are gathered when they are fetched.
+
+    flag   an array of one truth value, or one of NumPy's
+    """
     gathered = _present.awaited
     if gathered is not None:
         gathered.refuse_where(flag, error)

@@ -278,7 +278,8 @@ class Layer(Declared):
     def mean_over(self, *bottoms: Array) -> float | None:
         """How many things a scalar top is the mean of, in this batch: what ragged batches are weighted by.
 
-        None says that the top is a sum. By default the samples of the first bottom; 1 where there is none.
+        None says that the top is a sum. By default the samples of the first bottom; 1 where there is none. What a
+        device has counted may stay there, as an array of one element (`number_of`): it is fetched with the losses.
         """
         return len(bottoms[0]) if bottoms and bottoms[0].shape else 1
 

@@ -34,7 +34,7 @@ def examine() -> dict[str, Any]:
     memory       bytes: total, free, and machine, where a container has less
     numpy        version, blas, threads; None where NumPy cannot be imported
     onednn       version, path, runtime, threads; None where it is not there or cannot be loaded
-    cupy         distributions with versions; version that is imported (None: it cannot be)
+    cupy         distributions with versions; works: whether it can be used
     driver       NVIDIA's: cuda, release, gpus, problem ("" where it works)
     packages     that everybody needs: name, wanted, version (None: not there), problem ("" where there is none)
     extras       by name: packages as above, there (whether all are there and work), install
