@@ -62,8 +62,8 @@ def outcome(ended: BaseException | None, reason: str, signalled: bool) -> tuple[
 
 
 def as_failure(problem: BaseException) -> BaseException:
-    """What ended a run as the error that is raised: what would end another command silently is said here,
-    and what the machine lacks.
+    """What ended a run, as the error that is raised: what the machine lacks, and what ends other commands in silence,
+    is said in words.
     """
     if isinstance(problem, SystemExit):
         message = f"something that the run calls left the process: SystemExit({problem.code!r})"

@@ -14,7 +14,7 @@ import numpy as np
 from .functions import Copying
 from .graph import Node, OnnxGraph
 from .importing import REFUSED, Site
-from .ordering import needed, subgraphs, used
+from .ordering import needed, passed_on, subgraphs, used
 from .values import Known, Value
 
 REFUSED.update(dict.fromkeys(("Scan", "SequenceMap"), "a graph that is run several times is no net"))
@@ -122,12 +122,9 @@ def repeat(walk: Walk, site: Site) -> None:
 
 def _take_out_what_stays(walk: Walk, body: OnnxGraph, carried: Mapping[int, Value | None]) -> list[int]:
     """Which states move: what a body passes on as it is, such as weights, is a value from outside for it."""
-    makers = {name: node for node in body.nodes for name in node.outputs if node.op == "Identity"}
     moving = []
     for k, value in carried.items():
-        name = body.outputs[1 + k].name
-        while name in makers:
-            name = makers[name].inputs[0]
+        name = passed_on(body, body.outputs[1 + k].name)
         if value is None or name != body.inputs[2 + k].name:
             moving.append(k)
         else:

@@ -143,3 +143,11 @@ def _circle(path: Any, nodes: list[Node], left: list[int], makers: dict[str, Nod
         number = next(each for each in below if each in stuck)
     named = [told(nodes[each]) for each in [*list(trail)[trail[number] :], number]][:6]
     return file_error(path, f"nodes need each other in a circle: {' reads '.join(named)}", REMEDY)
+
+
+def passed_on(graph: OnnxGraph, name: str) -> str:
+    """What a value of a graph is: through the nodes that pass it on as it is, the name of the first."""
+    makers = {one: node for node in graph.nodes for one in node.outputs if node.op == "Identity"}
+    while name in makers:
+        name = makers[name].inputs[0]
+    return name

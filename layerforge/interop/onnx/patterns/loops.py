@@ -17,7 +17,7 @@ from ....schema.errors import LayerForgeError
 from ..folding import FOLDS, fold
 from ..graph import Node, OnnxGraph, ValueInfo
 from ..naming import base_of
-from ..ordering import needed, subgraphs, used
+from ..ordering import needed, passed_on, subgraphs, used
 from ..values import BOOL, INDEX, Attributes, Known, Stream, Value
 from . import recurrent
 from .cells import Found, X, found
@@ -74,11 +74,8 @@ class Body:
         self._find_x()
 
     def _part_states(self) -> None:
-        makers = {name: node for node in self.body.nodes for name in node.outputs if node.op == "Identity"}
         for k, outside in enumerate(self.node.inputs[2:]):
-            end, name = self.body.outputs[1 + k].name, self.body.inputs[2 + k].name
-            while end in makers:
-                end = makers[end].inputs[0]
+            end, name = passed_on(self.body, self.body.outputs[1 + k].name), self.body.inputs[2 + k].name
             known = self.look.known(outside)
             if end == name:
                 self.same[name] = outside
@@ -283,8 +280,8 @@ def _made(loop: Body, layer: Found, formulas: dict[str, np.ndarray]) -> list[Nod
     for j, name in enumerate(node.outputs):
         if not look.uses[name] and not any(info.name == name for info in look.graph.outputs):
             continue
-        shown, state = (formulas.get(loop.body.outputs[1 + i].name) for i in (j, h))
-        if j >= states and shown is not None and np.array_equal(shown, state):
+        shown = formulas.get(loop.body.outputs[1 + j].name)
+        if j >= states and shown is not None and np.array_equal(shown, formulas[loop.body.outputs[1 + h].name]):
             look.values[y] = _shaped(x, [(t, 1, n, size) for t, n, _ in look.shapes(loop.x) or ()])
             squeezed.append(_axis(look, "Squeeze", y, name, 1))
         elif j in (h, *others):
