@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import norms as norms
 from . import random as random
 from . import sums as sums
 from .kernel import KERNELS as KERNELS
