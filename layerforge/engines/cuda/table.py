@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from . import columns as columns
 from . import norms as norms
+from . import poolings as poolings
 from . import random as random
 from . import sums as sums
 from .kernel import KERNELS as KERNELS
