@@ -89,31 +89,43 @@ class Update:
 
 
 class OfSGD(Update):
+    """v <- momentum · v + lr · g,   w <- w - v"""
+
     kernel = SGD
     numbers = ("momentum",)
 
 
 class OfNesterov(Update):
+    """v <- momentum · v + lr · g,   w <- w - momentum · v - lr · g"""
+
     kernel = NESTEROV
     numbers = ("momentum",)
 
 
 class OfAdaGrad(Update):
+    """h <- h + g²,   w <- w - lr · g / (√h + eps)"""
+
     kernel = ADAGRAD
     numbers = ("eps",)
 
 
 class OfRMSProp(Update):
+    """h follows g²,   w <- w - lr · g / (√h + eps)"""
+
     kernel = RMSPROP
     numbers = ("rms_decay", "eps")
 
 
 class OfAdaDelta(Update):
+    """h follows g², k the square of the move   g √((k + eps) / (h + eps))"""
+
     kernel = ADADELTA
     numbers = ("momentum", "eps")
 
 
 class OfAdam(Update):
+    """m follows g, v its square,   w <- w - rate · m / (√(v / of_v) + eps)"""
+
     kernel = ADAM
     numbers = ("momentum", "momentum2", "eps")
 
@@ -127,6 +139,8 @@ class OfAdam(Update):
 
 
 class OfAdamW(OfAdam):
+    """Adam whose weight decay acts on the weights."""
+
     kernel = ADAMW
 
     def rate_and_divisor(self, lr: float, of_m: float, of_v: float) -> tuple[float, float]:
