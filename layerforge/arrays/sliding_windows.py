@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..schema.errors import LayerError
+from .formula import formula
 from .functional import expect_role, shape_mismatch
-from .fused import fused
 from .spec import Spec
 
 COLUMNS_AT_MOST = 2**21  # bytes of columns made at a time, for use while they are in the cache; 2**19 to 2**22 do alike
@@ -192,7 +192,7 @@ def chunks(windows: Windows, x: Any) -> Iterator[tuple[range, slice]]:
         yield rows, slice(rows.start * per_row, rows.stop * per_row)
 
 
-@fused
+@formula
 def unfold(xp: Any, x: Any, windows: Windows, rows: range) -> Any:
     """The windows in these rows as the columns of a matrix, known as im2col: x (C, *S, N) to (C elements, windows N).
 
@@ -205,7 +205,7 @@ def unfold(xp: Any, x: Any, windows: Windows, rows: range) -> Any:
     return columns.reshape(x.shape[0] * windows.elements, -1)
 
 
-@fused
+@formula
 def fold(columns: Any, x: Any, windows: Windows, rows: range) -> None:
     """The transpose of `unfold`: add every element of the columns to the place in x that it would be read from."""
     columns = columns.reshape(_columns_shape(x, windows, rows))

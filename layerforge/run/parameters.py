@@ -23,7 +23,7 @@ import numpy as np
 from ..arrays import philox
 from ..arrays.awaited import Later
 from ..arrays.backend import Array, Backend
-from ..arrays.fused import fused
+from ..arrays.formula import formula
 from ..arrays.host_memory import memory_of_this_machine
 from ..arrays.row_set import RowSet
 from ..contract.declarations import ParamDecl
@@ -293,7 +293,7 @@ def l2_norm(xp: Any, flat: Array) -> float:
         return unguarded_l2_norm(xp, flat)
 
 
-@fused
+@formula
 def sum_of_squares(xp: Any, flat: Array) -> Any:
     """Of a 1-D array, a number of its backend's; `l2_norm` says how exact it is."""
     if xp is not np:  # a product of a row and a column is a launch for one number there, a reduction one for all

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from ...arrays.fused import namespace_of
+from ...arrays.formula import namespace_of
 from .kernel import Elementwise
 
 SCALARS = "float64 factor, float64 bound, float64 decay"

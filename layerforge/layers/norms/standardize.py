@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from ...arrays.formula import formula
 from ...arrays.functional import mean_of, sum_of
-from ...arrays.fused import fused
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 
@@ -38,7 +38,7 @@ def mean_square(x: Any, over: Axes) -> Any:
     return mean_of(x * x, over, keepdims=True)
 
 
-@fused
+@formula
 def standardize(
     xp: Any,
     x: Any,
@@ -84,7 +84,7 @@ def follow(
     running_var[...] = of_batch * (var * unbiased).reshape(-1) + kept * running_var
 
 
-@fused
+@formula
 def standardize_by(
     xp: Any, x: Any, mean: Any, var: Any, eps: float, xhat: Any, y: Any, *, weight: Any = None, bias: Any = None
 ) -> Any:
@@ -106,20 +106,20 @@ def affine(xp: Any, xhat: Any, weight: Any, bias: Any, out: Any) -> None:
         out += bias
 
 
-@fused
+@formula
 def sum_of_products(xp: Any, d: Any, xhat: Any, over: Axes, terms: Any = None) -> Any:
     """Σ d x̂ over some axes, axes kept. `terms` is an array of their shape that may take the products."""
     return sum_of(xp.multiply(d, xhat, out=terms), over, keepdims=True)
 
 
-@fused
+@formula
 def add_sums(xp: Any, grads: Sequence[Any], sums: Sequence[Any]) -> None:
     """Add to each gradient its sum, which has as many elements."""
     for grad, total in zip(grads, sums, strict=True):
         grad += total.reshape(grad.shape)
 
 
-@fused
+@formula
 def standardize_backward(
     xp: Any,
     d: Any,

@@ -10,10 +10,9 @@ import pytest
 from support import strict_cupy
 from support.tools import demand_compiler
 
-from layerforge.arrays.fused import as_text
+from layerforge.arrays.formula import as_text
 from layerforge.arrays.sliding_windows import Windows, chunks, fold, slide, unfold
-from layerforge.layers.norms.local_response_norm import sum_along
-from layerforge.layers.norms.standardize import standardize, standardize_backward
+from layerforge.layers.norms.standardize import add_sums, standardize, standardize_backward, standardize_by
 from layerforge.layers.poolings.avg_pool import to_windows, window_sums
 from layerforge.layers.poolings.max_pool import find_winners, maxima, of_winners, places_of_maxima, to_winners
 
@@ -102,12 +101,6 @@ def test_more_than_three_axes_are_left_to_the_text() -> None:
     np.testing.assert_array_equal(y.get(), maxima(np, x.get(), windows))
 
 
-@pytest.mark.parametrize(("dim", "before", "after"), [(1, 2, 2), (1, 2, 1), (2, 9, 0), (3, 0, 1)])
-def test_sums_over_neighbours(dim: int, before: int, after: int) -> None:
-    x = draw(2, 5, 4, 3)
-    both(lambda: sum_along(x, dim, before, after), exactly=False)
-
-
 @pytest.mark.parametrize("mean", [0.0, 1000.0, -3e4])
 @pytest.mark.parametrize("over", [(0, 2), (1, 2), (2,)])
 def test_standardized_values_are_as_exact_as_those_of_the_text(over: tuple[int, ...], mean: float) -> None:
@@ -135,3 +128,37 @@ def test_slopes_of_standardized_values(weighted: bool, centred: bool) -> None:
             exactly=False,
             launches=1 if sums else 2 + centred,
         )
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_standardized_by_what_is_known(affine: bool) -> None:
+    x, mean = draw(6, 5, 7), draw(5, 1, seed=1)
+    var, weight, bias = abs(draw(5, 1, seed=2)), *(draw(5, 1, seed=seed) if affine else None for seed in (3, 4))
+
+    def written() -> Any:
+        xhat, y = xp.empty_like(x), xp.empty_like(x)
+        inv_std = standardize_by(xp, x, mean, var, 1e-3, xhat, y, weight=weight, bias=bias)
+        return xp.concatenate([inv_std.reshape(-1), xhat.reshape(-1), y.reshape(-1)])
+
+    both(written, exactly=False, launches=3)
+
+
+@pytest.mark.parametrize("shares", [(0.1, 0.9, 1.25), (1, 0.7, 1.0)])
+def test_running_statistics_follow(shares: tuple[float, float, float]) -> None:
+    x = draw(6, 5, 7) + 3
+
+    def followed() -> Any:
+        xhat, mean, var = xp.empty_like(x), draw(5, seed=1), draw(5, seed=2)
+        inv_std = standardize(xp, x, (0, 2), 1e-5, xhat, xhat.copy(), running=(mean, var, *shares))
+        return xp.concatenate([mean, var, inv_std.reshape(-1)])
+
+    both(followed, exactly=False, launches=6)
+
+
+def test_two_gradients_at_once() -> None:
+    def added() -> Any:
+        grads = [draw(5, seed=seed) for seed in (1, 2)]
+        add_sums(xp, grads, [draw(1, 5, 1, seed=seed) for seed in (3, 4)])
+        return xp.concatenate(grads)
+
+    both(added, launches=2)
