@@ -110,7 +110,7 @@ def test_standardized_values_are_as_exact_as_those_of_the_text(over: tuple[int, 
     centred = exact - exact.mean(axis=over, keepdims=True)
     want = centred / np.sqrt((centred**2).mean(axis=over, keepdims=True) + 1e-5)
     xhat, y = xp.empty_like(x), x.copy()
-    standardize(xp, y, over, 1e-5, xhat, y, bias=draw(5, 1, seed=2))
+    standardize(xp, y, over, 1e-5, xhat, out=y, bias=draw(5, 1, seed=2))
     np.testing.assert_allclose(xhat.get(), want, rtol=2e-6, atol=2e-6)
     np.testing.assert_allclose(y.get(), want + draw(5, 1, seed=2).get(), rtol=2e-6, atol=2e-6)
 
@@ -137,7 +137,7 @@ def test_standardized_by_what_is_known(affine: bool) -> None:
 
     def written() -> Any:
         xhat, y = xp.empty_like(x), xp.empty_like(x)
-        inv_std = standardize_by(xp, x, mean, var, 1e-3, xhat, y, weight=weight, bias=bias)
+        inv_std = standardize_by(xp, x, mean, var, 1e-3, xhat, out=y, weight=weight, bias=bias)
         return xp.concatenate([inv_std.reshape(-1), xhat.reshape(-1), y.reshape(-1)])
 
     both(written, exactly=False, launches=3)
@@ -149,7 +149,7 @@ def test_running_statistics_follow(shares: tuple[float, float, float]) -> None:
 
     def followed() -> Any:
         xhat, mean, var = xp.empty_like(x), draw(5, seed=1), draw(5, seed=2)
-        inv_std = standardize(xp, x, (0, 2), 1e-5, xhat, xhat.copy(), running=(mean, var, *shares))
+        inv_std = standardize(xp, x, (0, 2), 1e-5, xhat, out=xhat.copy(), running=(mean, var, *shares))
         return xp.concatenate([mean, var, inv_std.reshape(-1)])
 
     both(followed, exactly=False, launches=6)

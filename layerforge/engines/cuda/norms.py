@@ -67,14 +67,14 @@ def given(*arrays: Any) -> tuple[Any, ...]:
 
 @stands_in
 def standardize(
-    xp: Any, x: Any, over: tuple[int, ...], eps: float, xhat: Any, y: Any, *,
-    weight: Any = None, bias: Any = None, centred: bool = True, running: Any = None,
+    xp: Any, x: Any, over: tuple[int, ...], eps: float, xhat: Any, *,
+    out: Any, weight: Any = None, bias: Any = None, centred: bool = True, running: Any = None,
 ) -> Any:  # fmt: skip
     """x̂, y and 1/σ: two sums, the running statistics and one pass."""
-    if not over or not alike(x, xhat, y, weight, bias, *(running or ())[:2]):
+    if not over or not alike(x, xhat, out, weight, bias, *(running or ())[:2]):
         return NotImplemented
     share = 1 / math.prod(x.shape[axis] for axis in over)
-    mean = MEAN(xp, x, share, axis=over, keepdims=True) if centred else 0.0
+    mean: Any = MEAN(xp, x, share, axis=over, keepdims=True) if centred else 0.0
     if running is None:
         inv_std = INVERSE_STD(xp, x, mean, share, eps, axis=over, keepdims=True)
     else:
@@ -82,19 +82,19 @@ def standardize(
         var = VARIANCE(xp, x, mean, share, axis=over, keepdims=True)
         inv_std = xp.empty(var.shape, dtype=x.dtype)
         FOLLOW(xp, mean.reshape(-1), var.reshape(-1), eps, *factors, inv_std.reshape(-1), running_mean, running_var)
-    standardized(weight is not None, bias is not None, "float64")(xp, x, mean, inv_std, *given(weight, bias), xhat, y)
+    standardized(weight is not None, bias is not None, "float64")(xp, x, mean, inv_std, *given(weight, bias), xhat, out)
     return inv_std
 
 
 @stands_in
 def standardize_by(
-    xp: Any, x: Any, mean: Any, var: Any, eps: float, xhat: Any, y: Any, *, weight: Any = None, bias: Any = None
+    xp: Any, x: Any, mean: Any, var: Any, eps: float, xhat: Any, *, out: Any, weight: Any = None, bias: Any = None
 ) -> Any:
     """x̂, y and 1/σ of what is known."""
-    if not alike(x, mean, var, xhat, y, weight, bias):
+    if not alike(x, mean, var, xhat, out, weight, bias):
         return NotImplemented
     inv_std = INVERSE_ROOT(xp, var, eps)
-    standardized(weight is not None, bias is not None, "T")(xp, x, mean, inv_std, *given(weight, bias), xhat, y)
+    standardized(weight is not None, bias is not None, "T")(xp, x, mean, inv_std, *given(weight, bias), xhat, out)
     return inv_std
 
 

@@ -177,11 +177,11 @@ class BatchNorm(Layer):
             self.expect_several(values_per_channel(x))
             running = self.following(values_per_channel(x)) if self.phase == "train" else None
             inv_std = standardize(
-                self.xp, x, reduced_axes(x), self.eps, xhat, y, weight=weight, bias=bias, running=running
+                self.xp, x, reduced_axes(x), self.eps, xhat, out=y, weight=weight, bias=bias, running=running
             )
         else:
             mean, var = (per_channel(statistic, x.ndim) for statistic in self.running_statistics())
-            inv_std = standardize_by(self.xp, x, mean, var, self.eps, xhat, y, weight=weight, bias=bias)
+            inv_std = standardize_by(self.xp, x, mean, var, self.eps, xhat, out=y, weight=weight, bias=bias)
         self.save(xhat=xhat, inv_std=inv_std, by_batch=by_batch)
         return y
 

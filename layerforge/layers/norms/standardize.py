@@ -45,14 +45,14 @@ def standardize(
     over: Axes,
     eps: float,
     xhat: Any,
-    y: Any,
     *,
+    out: Any,
     weight: Any = None,
     bias: Any = None,
     centred: bool = True,
     running: tuple[Any, Any, float, float, float] | None = None,
 ) -> Any:
-    """Write x̂ into `xhat` and weight x̂ + bias into `y`, which may be x. Returns 1/σ, axes kept.
+    """Write x̂ into `xhat` and weight x̂ + bias into `out`, which may be x. Returns 1/σ, axes kept.
 
     over           the axes that make up a set
     weight, bias   broadcast against x; None for 1 and 0
@@ -68,7 +68,7 @@ def standardize(
     xhat *= inv_std
     if running is not None:
         follow(mean, var, *running)
-    affine(xp, xhat, weight, bias, out=y)
+    affine(xp, xhat, weight, bias, out=out)
     return inv_std
 
 
@@ -86,13 +86,13 @@ def follow(
 
 @formula
 def standardize_by(
-    xp: Any, x: Any, mean: Any, var: Any, eps: float, xhat: Any, y: Any, *, weight: Any = None, bias: Any = None
+    xp: Any, x: Any, mean: Any, var: Any, eps: float, xhat: Any, *, out: Any, weight: Any = None, bias: Any = None
 ) -> Any:
     """`standardize` by a mean and a variance that are known, and broadcast against x."""
     inv_std = 1 / xp.sqrt(var + eps)
     xp.subtract(x, mean, out=xhat)
     xhat *= inv_std
-    affine(xp, xhat, weight, bias, out=y)
+    affine(xp, xhat, weight, bias, out=out)
     return inv_std
 
 
@@ -210,7 +210,7 @@ class Standardized(Layer):
             over,
             self.epsilon(),
             xhat,
-            y.reshape(shape),  # axes are only split, so it is a view
+            out=y.reshape(shape),  # axes are only split, so it is a view
             weight=self.param_in_sets("weight", x.ndim),
             bias=self.param_in_sets("bias", x.ndim),
             centred=self.centred,
