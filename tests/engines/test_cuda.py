@@ -18,7 +18,12 @@ from layerforge.engines import cuda
 from layerforge.schema import registry
 from layerforge.schema.errors import BackendError
 
-OTHERWISE = {"uniform"}  # compared bit by bit in tests/arrays/test_formula.py
+OTHERWISE = {
+    "uniform",  # compared bit by bit in tests/arrays/test_formula.py
+    # and in tests/arrays/test_formulas_of_windows.py, as they take windows or write into arrays:
+    *("unfold", "fold", "maxima", "find_winners", "to_winners", "of_winners", "places_of_maxima", "window_sums"),
+    *("to_windows", "standardize", "standardize_by", "standardize_backward", "add_sums"),
+}
 ROUNDINGS = {"float32": 3e-6, "float64": 1e-13}  # of each element, or of 1
 
 

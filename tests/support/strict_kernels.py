@@ -46,8 +46,9 @@ HEAD = """
 #define __forceinline__ inline
 using namespace std;
 typedef int64_t Long;
-struct Place { void *at; int ndim; const Long *shape; const Long *strides; };
+struct Place { void *at; int ndim; const Long *shape; const Long *strides; Long dense; };
 static inline Long offset(const Place &p, Long i) {
+    if (p.dense) return i * p.dense;
     Long found = 0;
     for (int d = p.ndim - 1; d >= 0; --d) { found += i % p.shape[d] * p.strides[d]; i /= p.shape[d]; }
     return found;
@@ -114,12 +115,15 @@ class Place(ctypes.Structure):
         ("ndim", ctypes.c_int),
         ("shape", ctypes.POINTER(ctypes.c_int64)),
         ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("dense", ctypes.c_int64),  # where elements lie in their order without gaps, the bytes of each, otherwise 0
     )
 
     @classmethod
     def of(cls, array: np.ndarray) -> Place:
         longs = ctypes.c_int64 * max(1, array.ndim)
-        made = cls(array.__array_interface__["data"][0], array.ndim, longs(*array.shape), longs(*array.strides))
+        dense = array.itemsize if array.flags.c_contiguous else 0
+        at = array.__array_interface__["data"][0]
+        made = cls(at, array.ndim, longs(*array.shape), longs(*array.strides), dense)
         made.held = array
         return made
 

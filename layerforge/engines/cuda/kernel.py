@@ -14,6 +14,12 @@ def stands_in(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def alike(*arrays: Any) -> bool:
+    """Whether arrays hold something, all of them real numbers of one type; None among them are left out."""
+    given = [array for array in arrays if array is not None]
+    return all(array.size and array.dtype.kind == "f" and array.dtype == given[0].dtype for array in given)
+
+
 class Elementwise:
     """One launch that computes every element of its results by itself.
 
