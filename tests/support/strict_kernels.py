@@ -1,8 +1,8 @@
 """CuPy's ElementwiseKernel and ReductionKernel on NumPy's memory: their CUDA C++ is compiled for the host and run.
 
 The text is the one that a device would be given, so a wrong index, sign or type is wrong here, too. Elements are
-computed one after the other, once forwards and once backwards: where that makes a difference, the threads of a device
-would race, and ValueError says so; of atomic additions of fractions, too. Arguments are refused as CuPy refuses them:
+computed one after the other, few of them once forwards and once backwards: where that makes a difference, the threads
+of a device would race, and ValueError says so; of atomic additions of fractions, too. Arguments are refused as CuPy has it:
 host arrays, dtypes that do not fit the parameters, shapes that do not broadcast. Not modelled: shared memory, the
 rounding of a device's exp and tanh.
 
@@ -30,6 +30,8 @@ import numpy as np
 from . import strict_faults as faults
 
 COMPILER = shutil.which(os.environ.get("CXX", "c++"))
+
+FEW = 2**14  # threads that are also tried in the opposite order: with more, a race is no other
 
 WORDS = {
     **{"bool": "bool", "float32": "float", "float64": "double"},
@@ -139,7 +141,7 @@ def folder() -> Path:
 @functools.cache
 def compiled(text: str) -> Callable[..., None]:
     """The function `run` of a text."""
-    flags = ("-O1", "-ffp-contract=off", "-shared", "-fPIC", "-std=c++17", "-w")
+    flags = ("-O2", "-ffp-contract=off", "-shared", "-fPIC", "-std=c++17", "-w")
     library = folder() / f"{hashlib.sha256(f'{COMPILER} {flags} {text}'.encode()).hexdigest()[:24]}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder()) as work:
@@ -174,7 +176,13 @@ def lowered(values: Sequence[Any], device: type) -> list[Any]:
 
 
 def at_once(run: Callable[[bool], None], name: str, written: Sequence[np.ndarray]) -> None:
-    """Run twice, the second time in the opposite order. ValueError where the results are not the same bits."""
+    """Run twice, the second time in the opposite order. ValueError where the results are not the same bits.
+
+    Once where nothing is given that is written.
+    """
+    if not written:
+        run(False)
+        return
     before = [array.copy() for array in written]
     run(False)
     first = [array.tobytes() for array in written]
@@ -251,10 +259,9 @@ class ElementwiseKernel:
         places = (Place * len(arrays))(*[Place.of(a) for a in arrays])
         longs = (ctypes.c_int64 * max(1, len(shape)))(*shape)
         count = math.prod(shape)
+        written = values[len(self.ins) :] if count <= FEW else []
         at_once(
-            lambda backwards: run(ctypes.c_int64(count), len(shape), longs, places, int(backwards)),
-            self.name,
-            values[len(self.ins) :],
+            lambda backwards: run(ctypes.c_int64(count), len(shape), longs, places, int(backwards)), self.name, written
         )
 
     def _text(self, parameters: Sequence[Parameter], letters: dict[str, np.dtype]) -> str:
