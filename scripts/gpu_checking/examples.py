@@ -32,15 +32,19 @@ Batch = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Example:
-    """An example configuration and how many samples a batch has here; None: as many as the configuration says."""
+    """An example configuration, changed by `overrides`.
+
+    batch_size  how many samples a batch has here; None: as many as the configuration says
+    """
 
     name: str
     batch_size: int | None = None
+    overrides: tuple[str, ...] = ()
 
-    def config(self, *overrides: str) -> Config:
-        """The configuration, changed."""
-        own = [] if self.batch_size is None else [f"data.train.batch_size={self.batch_size}"]
-        return Config.load(ROOT / "configs" / f"{self.name}.yaml", (*own, *overrides))
+    def config(self, *more: str) -> Config:
+        """The configuration, changed by still more."""
+        size = [] if self.batch_size is None else [f"data.train.batch_size={self.batch_size}"]
+        return Config.load(ROOT / "configs" / f"{self.name}.yaml", (*size, *self.overrides, *more))
 
     def batches(self, count: int) -> tuple[list[Batch], str]:
         """So many batches and where they are from: the name of the data set, or "random"."""

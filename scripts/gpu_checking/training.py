@@ -25,17 +25,19 @@ from .device import same_bits
 from .examples import Batch, Example, Trajectory, follow
 from .stages import Check
 
+# With its own rate ResNet-20 is chaotic at first: in twenty steps roundings become as large as what it has learned.
+CALM = ("solver.lr=0.01",)
 NETS = [
     Example("mnist_mlp"),
     Example("mnist_lenet", 32),
-    Example("char_transformer", 8),
-    Example("cifar10_resnet20", 16),
+    Example("char_transformer", 4),
+    Example("cifar10_resnet20", 8, CALM),
 ]
 QUICK = [
     Example("mnist_mlp"),
     Example("mnist_lenet", 8),
     Example("char_transformer", 2),
-    Example("cifar10_resnet20", 4),
+    Example("cifar10_resnet20", 2, CALM),
 ]
 STEPS, QUICK_STEPS = 20, 4
 NOISE = 2e-6  # what is left of a sum of a thousand products in float32, whatever their order
