@@ -76,7 +76,8 @@ class Net(access.Settled):
         raise_all(errors + builder.errors)
         layers = {n.name: n.layer for n in self.graph.nodes}
         self.layers: dict[str, Layer] = Members("layer", "layers are those of the configuration", layers)
-        run = Run(seed=self.seed, tuning=tuning.Tuning(self))
+        texts = self.engine_request.as_text(self.graph.nodes)
+        run = Run(seed=self.seed, tuning=tuning.Tuning(self), as_text=texts)
         for layer in self.layers.values():
             layer.run = run
         self.parameters: Parameters = allocate(

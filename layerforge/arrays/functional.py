@@ -10,6 +10,7 @@ import numpy as np
 
 from ..schema.errors import LayerError
 from .awaited import refuse_where
+from .fused import fused
 from .spec import Spec
 
 
@@ -47,11 +48,13 @@ def exact_sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return x.sum(axis=axis, dtype="float64", keepdims=keepdims)
 
 
+@fused
 def sum_of(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Σ x over some axes, added up exactly and rounded once to the type of x. Layers add real numbers up with this."""
     return exact_sum(x, axis, keepdims).astype(x.dtype)
 
 
+@fused
 def mean_of(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The mean of x over some axes, added up exactly and rounded once to the type of x."""
     return x.mean(axis=axis, dtype="float64", keepdims=keepdims).astype(x.dtype)

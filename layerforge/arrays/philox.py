@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .fused import fused
+
 ROUNDS = 10
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)  # golden ratio and sqrt(3) - 1, the increments of the key
@@ -90,6 +92,7 @@ def workplace(shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], str]]:
     return [((4, rows, columns), "uint64"), ((2, rows, columns), "uint64")]
 
 
+@fused
 def uniform(
     xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration: int = 0, first_sample: int = 0,
     out: Any = None, memory: Sequence[Any] | None = None,

@@ -75,9 +75,13 @@ def recorded() -> dict[str, list[int]]:
 
 
 def measured(case: Case, phase: str) -> dict[str, dict[str, int]]:
-    """The counts of forward, and in train of backward where there is one, in the second of two passes."""
+    """The counts of forward, and in train of backward where there is one, in the second of two passes.
+
+    Of the layer's text: how many launches kernels make of it is theirs to say.
+    """
     probe, found = case.probe(phase=phase, dtype=case.dtypes[0]), {}
     probe.layer.run.keep = case.differentiable and phase == "train"
+    probe.layer.run.as_text = frozenset([probe.layer.name])
     for _ in range(2):
         with probe.xp.counting() as found["forward"]:
             tops = probe.forward()

@@ -309,7 +309,8 @@ def _start(name: str, start: Mapping[str, Any]) -> str:
 def _engine_line(engine: Mapping[str, Any]) -> str:
     if engine["library"] is None:
         return f"engine      reference: {engine['why']}"
-    return f"engine      {engine['library']}, {engine['threads']} thread{'s' if engine['threads'] > 1 else ''}"
+    threads = engine["threads"]
+    return f"engine      {engine['library']}" + (f", {threads} thread{'s' if threads > 1 else ''}" if threads else "")
 
 
 def _memory_line(memory: Mapping[str, Any] | None) -> list[str]:

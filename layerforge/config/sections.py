@@ -14,7 +14,7 @@ from ..schema.synonyms import hint_for_key
 
 DEFAULT_EPOCHS = 10
 MOST_THREADS = 4096  # more than any machine has cores
-ENGINES = ("auto", "reference", "onednn")
+ENGINES = ("auto", "reference", "onednn", "cuda")
 
 
 class Section(Declared):

@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from ..arrays import philox
 from ..arrays.backend import Array
+from ..arrays.fused import as_text
 from ..arrays.spec import Spec
 from ..schema.errors import LayerError
 from ..schema.params import Declared
@@ -71,6 +72,7 @@ class Run:
     iteration: int = 0
     first_sample: int = 0  # position of the batch's first sample in the global batch
     tuning: Any = None  # what changes multipliers of parameters (run/tuning.py); None outside of a net
+    as_text: frozenset[str] = frozenset()  # the layers that no kernel of a device computes for
 
 
 @dataclass
@@ -414,6 +416,9 @@ class Layer(Declared):
 
     def perform(self, doing: str, arrays: Sequence[Any]) -> Any:
         """Run forward, backward or jvp; an engine may know a shorter way to the same."""
+        if self.name in self.run.as_text:
+            with as_text():
+                return getattr(self, doing)(*arrays)
         return getattr(self, doing)(*arrays)
 
     @property

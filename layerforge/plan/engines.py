@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..arrays.fused import DEVICE
 from ..engines.protocol import EngineLayer
 from ..graph.graph import Node, Step
 from ..schema import registry
@@ -30,10 +31,22 @@ class EngineRequest:
     dtype: str
     threads: int
 
-    def obstacle(self) -> str | None:
-        """Why no layer of the net can be computed by the fast engine; None where some may."""
-        if self.backend != "numpy":
+    @property
+    def on_device(self) -> bool:
+        """Whether kernels compute, which stand in for functions and not for layers."""
+        return self.backend != "numpy"
+
+    @property
+    def fast(self) -> str:
+        """The engine that `auto` means."""
+        return DEVICE if self.on_device else FAST
+
+    def obstacle(self, engine: str = FAST) -> str | None:
+        """Why no layer of the net can be computed by an engine; None where some may."""
+        if (engine == DEVICE) != self.on_device:
             return f"the backend is {self.backend}"
+        if engine == DEVICE:
+            return None
         if self.dtype != "float32":
             return f"the numbers are {self.dtype}"
         return registry.engine(FAST).missing()
@@ -42,17 +55,23 @@ class EngineRequest:
         """The engine that a layer asks for: its own key, or the net's."""
         return node.wiring.engine or self.engine
 
+    def as_text(self, nodes: Iterable[Node]) -> frozenset[str]:
+        """The layers whose functions are not to be computed by kernels, which only a device has."""
+        return frozenset(node.name for node in nodes if self.on_device and self.of(node) == REFERENCE)
+
     def computing(self, nodes: Iterable[Node]) -> dict[str, Any]:
         """For tables and records: the `library` that computes in a net of these layers and with how many `threads`.
 
-        The threads are those that the net was made with, whatever other nets of the process have since.
+        The threads are those that the net was made with, whatever other nets of the process have since; None on a
+        device.
 
         Both are None where all is the reference's; then `why` says why.
         """
-        why = "asked for" if all(self.of(node) == REFERENCE for node in nodes) else self.obstacle()
+        why = "asked for" if all(self.of(node) == REFERENCE for node in nodes) else self.obstacle(self.fast)
         if why:
             return {"library": None, "threads": None, "why": why}
-        return {"library": registry.engine(FAST).describe(), "threads": self.threads, "why": None}
+        threads = None if self.on_device else self.threads
+        return {"library": registry.engine(self.fast).describe(), "threads": threads, "why": None}
 
 
 def with_engines(plan: Plan, request: EngineRequest) -> Plan:
@@ -61,11 +80,13 @@ def with_engines(plan: Plan, request: EngineRequest) -> Plan:
     Errors   BackendError (exit 5) where an engine is asked for by name and cannot be had
     """
     asked_for = {step.node.name: request.of(step.node) for step in plan.steps}
-    by_name = any(engine == FAST for engine in asked_for.values())
+    for engine in sorted({FAST, DEVICE}.intersection(asked_for.values())):
+        if why := request.obstacle(engine):
+            raise BackendError(f"engine '{engine}' is asked for, but {why}", hint="or set `engine: auto`")
+    if request.on_device:
+        return replace(plan, choices={name: _on_device(engine) for name, engine in asked_for.items()})
     wanted = any(engine != REFERENCE for engine in asked_for.values())
     obstacle = request.obstacle() if wanted else None
-    if by_name and obstacle:
-        raise BackendError(f"engine '{FAST}' is asked for, but {obstacle}", hint="or set `engine: auto`")
     table = registry.engine(FAST).layers() if wanted and not obstacle else {}
     choices = {step.node.name: _choice(plan, step, asked_for[step.node.name], table, obstacle) for step in plan.steps}
     return replace(
@@ -74,6 +95,10 @@ def with_engines(plan: Plan, request: EngineRequest) -> Plan:
         choices=choices,
         engine=FAST if table else "",
     )
+
+
+def _on_device(asked_for: str) -> EngineChoice:
+    return EngineChoice(REFERENCE, "asked for") if asked_for == REFERENCE else EngineChoice(DEVICE)
 
 
 def _choice(

@@ -27,6 +27,7 @@ Where CuPy would silently do something slow or undefined, this module raises: Nu
 
 Where NumPy raises and CuPy does not, it answers as CuPy does: arrays of indices that are out of range wrap, matrices
 that are singular or not positive definite give NaN, and np.errstate means nothing (strict_rules.py has all of that).
+Kernels that are written in CUDA C++ are compiled for the host and run (strict_kernels.py).
 
 What CuPy has is read from cupy_names.txt, which test_strict_cupy.py writes from a real CuPy; names that CuPy has but
 this module does not model say so. Not modelled: time, the order of work on streams, the rounding of GPU kernels.
@@ -43,6 +44,7 @@ import types as _types
 
 import numpy as _np
 
+from . import strict_kernels as _kernels
 from . import strict_rules as _rules
 
 __version__ = "14.2.0+strict"
@@ -538,3 +540,8 @@ is_available = cuda.is_available
 
 def get_default_memory_pool():
     return _types.SimpleNamespace(used_bytes=lambda: 0, total_bytes=lambda: 0, free_all_blocks=lambda: None)
+
+
+if _kernels.COMPILER:
+    ElementwiseKernel, ReductionKernel = _kernels.ElementwiseKernel, _kernels.ReductionKernel
+    ElementwiseKernel.strict = ReductionKernel.strict = _sys.modules[__name__]

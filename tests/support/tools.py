@@ -14,6 +14,8 @@ import pytest
 from layerforge.plan.engines import FAST
 from layerforge.schema.registry import engine
 
+from .strict_kernels import COMPILER
+
 MISSING = "tool missing: "
 TOOLS = 'pip install -e ".[dev,dev-full]"'
 HAS_WHEEL = platform.system() == "Linux" and platform.machine() == "x86_64"  # of the engine, which `dev` installs there
@@ -46,3 +48,8 @@ def demand_engine() -> None:
     """Go on where the fast engine is, or has to be."""
     why = without_engine()
     demand_that(why is None, f"{FAST}: {why}")
+
+
+def demand_compiler() -> None:
+    """Go on where the stand-in for CuPy can compile kernels."""
+    demand_that(COMPILER is not None, "a C++ compiler; apt install g++")

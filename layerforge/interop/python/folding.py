@@ -12,6 +12,7 @@ from typing import Any
 
 from .knowledge import NP_NAMES, Knowledge, is_self
 from .scopes import FUNCTIONS
+from .sources import is_meant
 
 KEPT_FOR_BACKWARD = "save"
 ENDS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
@@ -78,7 +79,7 @@ class Folded:
         if isinstance(node, ast.arg):
             return []
         if isinstance(node, ast.FunctionDef):
-            return self._left([node.args, *node.decorator_list, *node.body])
+            return self._left([node.args, *filter(is_meant, node.decorator_list), *node.body])
         if isinstance(node, ast.AnnAssign):
             return [n for n in (node.target, node.value) if n is not None]
         if isinstance(node, ast.Assign) and id(node) in self.untold:

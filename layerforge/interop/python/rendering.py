@@ -8,6 +8,7 @@ from typing import Any
 
 from .editing import Editor
 from .items import Written
+from .sources import is_meant
 
 WIDTH = 120
 STEP = " " * 4
@@ -83,7 +84,7 @@ class Renderer:
 
     def _definition(self, node: ast.FunctionDef, indent: str, name: str = "") -> list[str]:
         """A function with its decorators, without types."""
-        lines = [f"{indent}@{self.editor.written(d)}" for d in node.decorator_list if _is_meant(d)]
+        lines = [f"{indent}@{self.editor.written(d)}" for d in node.decorator_list if is_meant(d)]
         start = self.text.at(node.lineno, node.col_offset)
         end = self._colon(node, start)
         edits = self.editor.edits(node.args)
@@ -240,11 +241,6 @@ def _inner(node: Any) -> list[ast.AST]:
     """The parts of a compound statement that are blocks."""
     parts: list[Any] = [*node.body, *getattr(node, "orelse", ()), *getattr(node, "finalbody", ())]
     return [*parts, *getattr(node, "handlers", ())]
-
-
-def _is_meant(decorator: ast.expr) -> bool:
-    """Whether a decorator does something when the program runs."""
-    return not (isinstance(decorator, ast.Name) and decorator.id in ("any_arguments", "override"))
 
 
 def _flat(text: str) -> str:

@@ -119,6 +119,11 @@ class ModuleText:
         return candidates[0]
 
 
+def is_meant(decorator: ast.expr) -> bool:
+    """Whether a decorator does something when the program runs on NumPy."""
+    return not (isinstance(decorator, ast.Name) and decorator.id in ("any_arguments", "override", "fused"))
+
+
 def short_name(module: str) -> str:
     """What a module is called in a few letters: of a user's file its name, wherever it is."""
     file = getattr(sys.modules.get(module), "__file__", None)
