@@ -24,6 +24,7 @@ from layerforge.schema.errors import ConfigError, DataError
 
 from .device import ROOT
 
+EXAMPLES = ("mnist_mlp", "mnist_lenet", "cifar10_resnet20", "char_lstm", "char_transformer")
 OFFLINE = "LAYERFORGE_OFFLINE"
 SAMPLES = "[:2000]"  # of a data set of images: more need not be prepared
 LENGTH = {"total_iterations": 1000, "total_epochs": 10}  # of the run that the steps belong to, for schedules
@@ -55,7 +56,7 @@ class Example:
         try:
             return self._real(config, count)
         except DataError:
-            return self._random(config, count), "random"
+            return random_batches(config, count), "random"
 
     def _real(self, config: Config, count: int) -> tuple[list[Batch], str]:
         net = Net(config, keep="none")
@@ -69,9 +70,11 @@ class Example:
             found.append(dict(loader.batch(number // len(loader), number % len(loader)).blobs))
         return found, data.section.train.source.title
 
-    def _random(self, config: Config, count: int) -> list[Batch]:
-        inputs, rng = Net(config, keep="none").graph.inputs, np.random.default_rng(0)
-        return [{name: draw(spec, rng) for name, spec in inputs.items()} for _ in range(count)]
+
+def random_batches(config: Config, count: int) -> list[Batch]:
+    """So many batches of random numbers in the shapes of a configuration's inputs."""
+    inputs, rng = Net(config, keep="none").graph.inputs, np.random.default_rng(0)
+    return [{name: draw(spec, rng) for name, spec in inputs.items()} for _ in range(count)]
 
 
 @contextmanager
