@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,9 +72,20 @@ class Example:
 
 
 def random_batches(config: Config, count: int) -> list[Batch]:
-    """So many batches of random numbers in the shapes of a configuration's inputs."""
-    inputs, rng = Net(config, keep="none").graph.inputs, np.random.default_rng(0)
-    return [{name: draw(spec, rng) for name, spec in inputs.items()} for _ in range(count)]
+    """So many batches of random numbers in the shapes of a configuration's inputs; integers are classes, or words."""
+    net = Net(config, keep="none")
+    high, rng = classes(net), np.random.default_rng(0)
+    specs = {n: s if s.is_real else replace(s, low=0, high=high) for n, s in net.graph.inputs.items()}
+    return [{name: draw(spec, rng) for name, spec in specs.items()} for _ in range(count)]
+
+
+def classes(net: Net) -> int:
+    """How many classes the loss of a net tells apart."""
+    phase = net.graph.phases["train"]
+    loss = next(step for step in phase.steps if any(step.node.loss_weights))
+    scores = phase.blobs[loss.bottoms[0]].spec
+    assert scores is not None
+    return scores.shape[1]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 from layerforge.config.document import Config
 
 from .device import synchronize
-from .examples import EXAMPLES, Example, random_batches, trainer
+from .examples import EXAMPLES, Example, classes, random_batches, trainer
 from .stages import Check
 
 CHILD = Path(__file__).with_name("torch_times.py")
@@ -74,10 +74,10 @@ def measure(check: Check, config: Config, warm_up: int, counted: int, batches: i
 def problem(config: Config, steps: tuple[int, int]) -> dict[str, Any]:
     """What torch is to do: inputs by shape, and the update."""
     net, solver = trainer(config, "numpy")
-    section = solver.section
+    options = {name: value for name, value in solver.section.plain().items() if name != "schedule"}
     return {
-        "inputs": {name: [list(spec.shape), spec.dtype, int(spec.high or 10)] for name, spec in net.graph.inputs.items()},
-        "solver": {"type": solver.rule.type_name, **{k: v for k, v in section.plain().items() if k != "schedule"}},
+        "inputs": {name: [list(spec.shape), spec.dtype, classes(net)] for name, spec in net.graph.inputs.items()},
+        "solver": {"type": solver.rule.type_name, **options},
         "steps": list(steps),
     }
 

@@ -19,23 +19,11 @@ class CharLSTM(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.lstm, self.fc = nn.Embedding(WORDS, 64), OneBias(64, 256), nn.Linear(256, WORDS)
+        self.embed, self.lstm = nn.Embedding(WORDS, 64), nn.LSTM(64, 256, batch_first=True)
+        self.fc = nn.Linear(256, WORDS)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.lstm(self.embed(x))).transpose(1, 2)
-
-
-class OneBias(nn.Module):
-    """An LSTM with one vector of biases, as ours: torch's second one is zero and stays so."""
-
-    def __init__(self, inputs: int, hidden: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
-        nn.init.zeros_(self.lstm.bias_hh_l0)
-        self.lstm.bias_hh_l0.requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.lstm(x)[0]
+        return self.fc(self.lstm(self.embed(x))[0]).transpose(1, 2)
 
 
 class CharTransformer(nn.Module):
@@ -73,10 +61,9 @@ class Training:
         torch.manual_seed(0)
         self.device = device
         self.module = NETS[name]().to(device).train()
-        learned = [p for p in self.module.parameters() if p.requires_grad]
-        self.parameters = sum(p.numel() for p in learned)
-        self.learned, self.solver = learned, problem["solver"]
-        self.optimizer = optimizer(self.solver, learned, device)
+        self.learned, self.solver = list(self.module.parameters()), problem["solver"]
+        self.parameters = sum(p.numel() for p in self.learned)
+        self.optimizer = optimizer(self.solver, self.learned, device)
         rng = np.random.default_rng(0)
         self.batch = [drawn(rng, *spec).pin_memory() if device == "cuda" else drawn(rng, *spec)
                       for spec in problem["inputs"].values()]  # fmt: skip
