@@ -22,7 +22,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.read:
         return show(args, json.loads(args.read.read_text()))
     report: dict[str, Any] = {
-        "began": datetime.now(timezone.utc).isoformat(timespec="seconds"), "backend": args.backend,
+        "began": datetime.now(UTC).isoformat(timespec="seconds"), "backend": args.backend,
         "quick": args.quick, "asked_for": args.only, "surroundings": {}, "passed": False, "stages": [],
     }  # fmt: skip
 

@@ -16,7 +16,6 @@ sys.path[:0] = [str(SCRIPTS), str(SCRIPTS.parent)]
 
 from gpu_checking.device import opened  # noqa: E402
 from gpu_checking.runs import QUIET  # noqa: E402
-
 from layerforge import hook, train  # noqa: E402
 
 

@@ -1,5 +1,4 @@
-"""Numbers at the edge of what a library promises: reductions of nothing and of one number, NaN, ties, many to one place.
-"""
+"""Numbers at the edge of what a library promises: sums of nothing and of one number, NaN, ties, many to one place."""
 
 from __future__ import annotations
 
@@ -111,9 +110,7 @@ def scatters(check: Check) -> None:
 def embedding(backend: Backend, places: np.ndarray, values: np.ndarray) -> np.ndarray:
     """The gradient of an embedding's table."""
     layer = {"name": "rows", "type": "Embedding", "bottom": "i", "num_embeddings": 7, "embedding_dim": 2}
-    net = Net.from_config(
-        {"inputs": {"i": {"shape": [DUPLICATES], "dtype": "int64"}}, "net": [layer]}, backend=backend
-    )
+    net = Net.from_config({"inputs": {"i": {"shape": [DUPLICATES], "dtype": "int64"}}, "net": [layer]}, backend=backend)
     net.forward(i=places)
     net.backward(rows=values)
     return host(backend, net.params["rows"]["weight"].grad)

@@ -1,6 +1,6 @@
-"""One example of each type of layer on the device: the checks of the contract that a device can fail, and NumPy's numbers.
+"""One example of each type of layer on the device: checks of the contract that a device can fail, and NumPy's numbers.
 
-The whole contract on a device is `pytest --backend cupy`, which takes an hour where no kernel is compiled yet. Here each
+The whole contract on a device is `pytest --backend cupy`, which takes long where no kernel is compiled yet. Here each
 type has its first example, and the types that most nets are made of come first, in case that time is up.
 """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,7 @@ def cases() -> dict[str, Case]:
     """What is refused, by name."""
     two = {"inputs": {"x": {"shape": [2, 3, 3]}}, "net": [{"name": "m", "type": "Cholesky", "bottom": "x"}]}
     definite = {"x": np.stack([np.eye(3), 2 * np.eye(3)]).astype("float32")}
+    negative = {"x": -definite["x"]}
     return {
         "SoftmaxCrossEntropy": labels("SoftmaxCrossEntropy"),
         "HingeLoss": labels("HingeLoss"),
@@ -121,7 +122,7 @@ def cases() -> dict[str, Case]:
         "ScatterAdd": index("ScatterAdd", ["x", "i", "y"], [4, 3], 5, dim=0),
         "Inverse": matrices("Inverse"),
         "Solve": matrices("Solve", "b"),
-        "Cholesky": Case(two, definite, {"a matrix that is not positive definite": {"x": -definite["x"]}}, 1, "definite"),
+        "Cholesky": Case(two, definite, {"matrices that are not positive definite": negative}, 1, "definite"),
     }
 
 

@@ -1,4 +1,4 @@
-"""Runs on the device: killed and resumed, the step that diverged replayed, weights that go from NumPy to it and back."""
+"""Runs on the device: killed and resumed; a step that diverged, replayed; weights that go from NumPy to it and back."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def state(run: str | Path) -> Mapping[str, np.ndarray]:
 
 
 def capsule(check: Check, folder: Path) -> None:
-    """Demand that a run stops at the first NaN, and that its capsule, run again, names where that is on both backends."""
+    """Demand that a run stops at the first NaN, and that its capsule, on either backend, names where it came up."""
     code = 0
     try:
         train(config(folder, "cupy", "spoilt", spoilt=True), console=QUIET)
@@ -178,9 +178,7 @@ def net_of(folder: Path, backend: Backend) -> Net:
     """The net of the runs."""
     tree = config(folder, "numpy", "snapshot")
     inputs = {"x": [BATCH, 6], "word": [BATCH, 3], "label": [BATCH]}
-    declared = {
-        name: {"shape": shape, **({} if name == "x" else {"dtype": "int64"})} for name, shape in inputs.items()
-    }
+    declared = {name: {"shape": shape, **({} if name == "x" else {"dtype": "int64"})} for name, shape in inputs.items()}
     return Net.from_config({"seed": 3, "inputs": declared, "net": tree["net"]}, backend=backend)
 
 
@@ -190,4 +188,3 @@ def evaluated(net: Net, backend: Backend, trains: bool = False) -> np.ndarray:
     if trains:
         net.forward(phase="train", **batch)
     return host(backend, net.forward(phase="eval", outputs="fc2", **batch)["fc2"])
-

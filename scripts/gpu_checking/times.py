@@ -63,11 +63,11 @@ def measure(check: Check, config: Config, warm_up: int, counted: int, batches: i
         synchronize(check.backend)
         seconds.append(time.perf_counter() - began)
         check.reached(config.path)
-    low, median, high = 1e3 * np.percentile(seconds[1 + warm_up :], [25, 50, 75])
+    first, later = seconds[0], [1e3 * s for s in seconds[1 + warm_up :]]
+    low, median, high = np.percentile(later, [25, 50, 75]).tolist()
     return {
-        "first_s": seconds[0], "ms": float(median), "quartiles": [float(low), float(high)], "least": 1e3 * min(seconds[1 + warm_up :]),
-        "steps": counted, "parameters": net.parameters.count,
-        "batch": len(next(iter(given[0].values()))),
+        "first_s": first, "ms": median, "quartiles": [low, high], "least": min(later), "steps": counted,
+        "parameters": net.parameters.count, "batch": len(next(iter(given[0].values()))),
     }  # fmt: skip
 
 

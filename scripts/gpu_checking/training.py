@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 
-
 from .device import same_bits
-from .examples import Batch, Example, Trajectory, follow
+from .examples import Example, Trajectory, follow
 from .stages import Check
 
 # With its own rate ResNet-20 is chaotic at first: in twenty steps roundings become as large as what it has learned.
@@ -142,4 +141,3 @@ def share_of(off: float, moved: float, size: float) -> float:
     """The share of the bound that a deviation uses; infinite where it is no number."""
     allowed = FACTOR * moved + ROOM * EPS * size
     return (off / allowed if allowed else float(off > 0) * np.inf) if np.isfinite(off) else np.inf
-
