@@ -191,7 +191,7 @@ def out_of_memory(check: Check) -> None:
     """Demand that an array larger than the device is told of as a lack of memory, with exit code 5, of the machine."""
     good, plain = {"x": numbers(2, 1)}, {"inputs": {"x": {"shape": [2, 1]}}}
     with known_end_of_memory(check) as size:
-        layer = {"name": "wide", "type": "Tile", "bottom": "x", "repeats": [1, size // 8 + 1]}
+        layer = {"name": "wide", "type": "Tile", "bottom": "x", "dims": [1, size // 8 + 1]}
         case = Case({**plain, "net": [layer]}, good, {}, 5, "memory")
         said = told(case, check.backend, good)
     text = "nothing is said" if said is None else in_words(said)
@@ -200,5 +200,5 @@ def out_of_memory(check: Check) -> None:
     check.demand(code == case.exit_code, f"out of memory: exit code {code}, expected {case.exit_code}: {text}")
     blamed = str(said).startswith("layer 'wide'")
     check.demand("out of memory" in str(said).lower() and not blamed, f"out of memory is told as {text}")
-    small = Case({**plain, "net": [{**layer, "repeats": [1, 3]}]}, good, {}, 5, "memory")
+    small = Case({**plain, "net": [{**layer, "dims": [1, 3]}]}, good, {}, 5, "memory")
     agree(check, "after out of memory a small net", small.run(check.backend, good), small.run(NUMPY, good))
