@@ -44,17 +44,6 @@ class Silent(Console):
 QUIET = Silent()
 
 
-def runs(check: Check) -> None:
-    """Resume is exact after a kill, a capsule names the planted NaN, snapshots are exchanged with NumPy."""
-    with tempfile.TemporaryDirectory(prefix="layerforge-gpu-check-") as place:
-        folder = Path(place)
-        for name, part in {"resume": resume, "capsule": capsule, "snapshots": snapshots}.items():
-            check.reached(name)
-            with check.guarded(name):
-                part(check, folder)
-        check.reached("resume, capsule, snapshots")
-
-
 def arrays(spoilt: bool = False) -> dict[str, np.ndarray]:
     """The samples: positive numbers, words and labels; one of the numbers is negative, if that is asked for."""
     rng = np.random.default_rng(0)
@@ -188,3 +177,19 @@ def evaluated(net: Net, backend: Backend, trains: bool = False) -> np.ndarray:
     if trains:
         net.forward(phase="train", **batch)
     return host(backend, net.forward(phase="eval", outputs="fc2", **batch)["fc2"])
+
+
+# All of it -------------------------------------------------------------------------------------------------------------
+
+PARTS = {"resume": resume, "capsule": capsule, "snapshots": snapshots}
+
+
+def runs(check: Check) -> None:
+    """Resume is exact after a kill, a capsule names the planted NaN, snapshots are exchanged with NumPy."""
+    with tempfile.TemporaryDirectory(prefix="layerforge-gpu-check-") as place:
+        folder = Path(place)
+        for name, part in PARTS.items():
+            check.reached(name)
+            with check.guarded(name):
+                part(check, folder)
+        check.reached(", ".join(PARTS))
