@@ -179,7 +179,7 @@ def evaluated(net: Net, backend: Backend, trains: bool = False) -> np.ndarray:
     return host(backend, net.forward(phase="eval", outputs="fc2", **batch)["fc2"])
 
 
-# All of it -------------------------------------------------------------------------------------------------------------
+# All of it ------------------------------------------------------------------------------------------------------------
 
 PARTS = {"resume": resume, "capsule": capsule, "snapshots": snapshots}
 
