@@ -97,7 +97,8 @@ def test_the_worked_examples_are_proven_and_trained(workplace: Path) -> None:
     lines = commands(ROOT / "docs" / "layers_of_your_own.md")
     verbs = (("test", "py"), ("train", "yaml"))
     files = [*WORKED.values(), "within"]
-    assert lines == [f"layerforge {do} docs/examples/{f}.{kind}" for f in files for do, kind in verbs]
+    proofs = [f"layerforge {do} docs/examples/{f}.{kind}" for f in files for do, kind in verbs]
+    assert lines == [*proofs, "layerforge test docs/examples/snake.py --backend strict"]
     for line in lines:
         done = call(line, workplace)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

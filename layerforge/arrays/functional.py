@@ -10,7 +10,7 @@ import numpy as np
 
 from ..schema.errors import LayerError
 from .awaited import refuse_where
-from .fused import fused
+from .formula import formula
 from .spec import Spec
 
 
@@ -48,13 +48,13 @@ def exact_sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return x.sum(axis=axis, dtype="float64", keepdims=keepdims)
 
 
-@fused
+@formula
 def sum_of(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Σ x over some axes, added up exactly and rounded once to the type of x. Layers add real numbers up with this."""
     return exact_sum(x, axis, keepdims).astype(x.dtype)
 
 
-@fused
+@formula
 def mean_of(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The mean of x over some axes, added up exactly and rounded once to the type of x."""
     return x.mean(axis=axis, dtype="float64", keepdims=keepdims).astype(x.dtype)
@@ -147,6 +147,7 @@ def order_along(xp: Any, x: Any, dim: int, largest: bool = True) -> Any:
     return xp.flip(x.shape[dim] - 1 - backwards, dim)
 
 
+@formula
 def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     """x - log sum exp x along dim, written into `out` (which may be x) or a new array.
 
@@ -158,6 +159,7 @@ def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     return y
 
 
+@formula
 def softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     """exp x / sum exp x along dim, shifted by the maximum; written into `out` (which may be x) or a new array."""
     y = xp.subtract(x, x.max(axis=dim, keepdims=True), out=out)
@@ -169,6 +171,7 @@ def softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
 EXP_LIMIT = 87.0  # e**87 is within float32, and so is its inverse
 
 
+@formula
 def sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
     """1 / (1 + exp(-x)), written into `out` (which may be x) or a new array.
 
@@ -182,6 +185,7 @@ def sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
     return xp.divide(1, y, out=out)
 
 
+@formula
 def softplus(xp: Any, x: Any, out: Any = None) -> Any:
     """log(1 + exp x) = max(x, 0) + log(1 + exp(-|x|)), written into `out` (which may be x) or a new array.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .fused import fused
+from .formula import formula
 
 ROUNDS = 10
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -92,7 +92,7 @@ def workplace(shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], str]]:
     return [((4, rows, columns), "uint64"), ((2, rows, columns), "uint64")]
 
 
-@fused
+@formula
 def uniform(
     xp: Any, key: tuple[int, int], shape: tuple[int, ...], *, iteration: int = 0, first_sample: int = 0,
     out: Any = None, memory: Sequence[Any] | None = None,

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.backend import NUMPY, Backend
 from ..arrays.spec import Spec, index
 from ..contract.layer import Example
 from ..schema.registry import LAYERS
@@ -116,10 +117,10 @@ def drawn(use: Use, kind: str) -> list[np.ndarray]:
     return [HARD[kind](b).astype(b.dtype) if b.dtype.kind == "f" else b for b in probe.bottoms]
 
 
-def prepared(use: Use, cls: Any, bottoms: list[np.ndarray], dtype: str) -> Probe:
+def prepared(use: Use, cls: Any, bottoms: list[np.ndarray], dtype: str, backend: Backend = NUMPY) -> Probe:
     """A layer of a class on these bottoms, in a dtype, with parameters and statistics that are float32 values."""
-    probe = Probe(cls, use.example, dtype=dtype, seed=SEED)
-    probe.bottoms = [b.astype(dtype) if b.dtype.kind == "f" else b.copy() for b in bottoms]
+    probe = Probe(cls, use.example, dtype=dtype, backend=backend, seed=SEED)
+    probe.bottoms = [backend.from_host(b.astype(dtype) if b.dtype.kind == "f" else b.copy()) for b in bottoms]
     for _, array in (*probe.layer.params.items(), *probe.layer.state.items()):
         if array.dtype.kind == "f":
             array[...] = array.astype("float32")
@@ -132,16 +133,18 @@ def cotangents(tops: Any) -> list[np.ndarray]:
     return [(0.5 + rng.normal(size=t.shape)).astype("float32") for t in tops]
 
 
-def results(use: Use, cls: Any, bottoms: list[np.ndarray], dtype: str) -> dict[str, np.ndarray]:
+def results(
+    use: Use, cls: Any, bottoms: list[np.ndarray], dtype: str, backend: Backend = NUMPY
+) -> dict[str, np.ndarray]:
     """Tops, statistics and gradients, by name, of a training step."""
-    probe = prepared(use, cls, bottoms, dtype)
+    probe = prepared(use, cls, bottoms, dtype, backend)
     tops = probe.forward()
     found = {f"top[{i}]": probe.host(t) for i, t in enumerate(tops)}
-    grads = probe.gradients([dy.astype(dtype) for dy in cotangents(tops)])
+    grads = probe.gradients([probe.device(dy) for dy in cotangents(tops)])
     if dict(probe.layer.state.items()):
-        probe = prepared(use, cls, bottoms, dtype)  # the statistics have followed twice
+        probe = prepared(use, cls, bottoms, dtype, backend)  # the statistics have followed twice
         probe.forward()
-    found |= {name: array.copy() for name, array in probe.layer.state.items()}
+    found |= {name: probe.host(array) for name, array in probe.layer.state.items()}
     return found | {f"{name}.grad": grad for name, grad in grads.items()}
 
 
@@ -150,16 +153,17 @@ def errors(got: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> dict[str
     return {name: float(np.abs(got[name] - t).max(initial=0.0)) for name, t in truth.items() if name in got}
 
 
-def verdicts(cls: Any, type_name: str) -> Iterator[str]:
-    """A sentence about every array of the hard uses of a type that a class is too far from the truth with."""
+def verdicts(cls: Any, type_name: str, backend: Backend = NUMPY) -> Iterator[str]:
+    """A sentence about every array of the hard uses of a type that a class is too far from the truth with.
+
+    The truth is NumPy's, in float64; the class computes on the backend.
+    """
     reference = LAYERS.get(type_name)
     for use in (u for u in USES if u.type_name == type_name):
         for kind in (k for k in use.kinds if f"{use.name} {k}" in recorded()):
             bottoms = drawn(use, kind)
-            truth, theirs, mine = (
-                results(use, c, bottoms, dtype)
-                for c, dtype in ((reference, "float64"), (reference, "float32"), (cls, "float32"))
-            )
+            truth, theirs = (results(use, reference, bottoms, dtype) for dtype in ("float64", "float32"))
+            mine = results(use, cls, bottoms, "float32", backend)
             torchs, ours = recorded()[f"{use.name} {kind}"], errors(theirs, truth)
             for name, error in errors(mine, truth).items():
                 largest = float(np.abs(truth[name]).max(initial=0.0))
@@ -170,10 +174,11 @@ def verdicts(cls: Any, type_name: str) -> Iterator[str]:
 
 def has_hard_uses(case: Case) -> str | None:
     """Condition of the check of accuracy, whose inputs belong to no example."""
-    reference = reference_of(case.cls)
+    mine: Any = case.cls
+    reference = reference_of(mine)
     if not any(use.type_name == reference.type_name for use in USES):
         return "no inputs that cost digits are recorded for it"
-    first = next(engine_cases(reference), None)
+    first = next(engine_cases(reference, mine.engine, case.backend), None)
     once = first is not None and first[1].example is case.example
     return None if once else "once for a layer is enough"
 
@@ -181,5 +186,5 @@ def has_hard_uses(case: Case) -> str | None:
 @engine_check(differentiable, has_hard_uses)
 def check_accurate(case: Case) -> None:
     """On inputs that cost digits it is off by hardly more than the reference or torch, both in float32."""
-    sentence = next(verdicts(case.cls, reference_of(case.cls).type_name), None)
+    sentence = next(verdicts(case.cls, reference_of(case.cls).type_name, case.backend), None)
     demand(sentence is None, sentence or "")

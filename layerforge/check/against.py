@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..arrays.backend import NUMPY, Backend
 from ..config.document import Config
 from ..contract.layer import Layer
 from ..graph.graph import PHASES
@@ -21,6 +22,7 @@ from ..schema.errors import LayerForgeError
 from ..schema.optional import require
 from .agreement import EMPTY_MEAN, USUAL, Agreement, Allowed, Compared, compared
 from .draws import disturb, random_inputs
+from .grounds import title
 from .harness import SEED, Probe
 from .net_gradients import with_dtype
 from .one_step import OneStep, owner_of, statistics_of, take_step
@@ -111,9 +113,10 @@ def against(
     allowed: Allowed = USUAL,
     seed: int = 0,
     tick: Callable[[int], None] = lambda done: None,
+    backend: Backend = NUMPY,
 ) -> Agreement:
     """Compare all examples of a layer in both phases. `tick` is told how many examples are done."""
-    agreement = Agreement(reference.name, layers=[cls.type_name], allowed=allowed)
+    agreement = Agreement(reference.name, layers=[cls.type_name], allowed=allowed, backends=[title(backend)])
     if not reference.knows(cls.type_name):
         agreement.unknown.append(cls.type_name)
         return agreement
@@ -122,18 +125,16 @@ def against(
     for number in range(len(cls.examples)):
         for phase in PHASES:
             try:
-                agreement.rows += _example(cls, number, phase, reference, allowed, seed)
+                probe = Probe(cls, cls.examples[number], phase=phase, seed=SEED + seed, backend=backend)
+                agreement.rows += _example(probe, number, phase, reference, allowed)
             except Refusal as refusal:
                 agreement.refused[f"{cls.type_name}-{number}"] = refusal.message
         tick(number + 1)
     return agreement
 
 
-def _example(
-    cls: type[Layer], number: int, phase: str, reference: Reference, allowed: Allowed, seed: int
-) -> list[Compared]:
+def _example(probe: Probe, number: int, phase: str, reference: Reference, allowed: Allowed) -> list[Compared]:
     """The rows of one run of a layer."""
-    probe = Probe(cls, cls.examples[number], phase=phase, seed=SEED + seed)
     probe.layer.run.keep = True
     empty_mean = bool(probe.bottoms and probe.top_specs) and probe.layer.mean_over(*probe.bottoms) == 0
     asked = _question(probe, phase)
@@ -141,14 +142,15 @@ def _example(
     ours |= {name: probe.host(array) for name, array in probe.layer.state.items()}
     if asked.cotangents is not None:
         probe.zero_grad()
-        named = probe.named(probe.backward(asked.cotangents))
+        dys = [None if dy is None else probe.device(dy) for dy in asked.cotangents]
+        named = probe.named(probe.backward(dys))
         live = probe.arrays()
         ours |= {f"{k}.grad": np.zeros(live[k].shape) if g is None else g for k, g in named.items()}
     theirs, note = reference.layer(asked), ""
     if empty_mean and np.isnan(theirs["top[0]"]).all() and ours["top[0]"].ndim == 0:
         theirs, note = {name: np.zeros_like(array) for name, array in theirs.items()}, EMPTY_MEAN
     names = dict.fromkeys([*ours, *theirs])
-    run = (cls.type_name, str(number), phase)
+    run = (asked.type_name, str(number), phase)
     return [compared(run, name, ours.get(name), theirs.get(name), allowed, note) for name in names]
 
 
@@ -157,7 +159,7 @@ def _question(probe: Probe, phase: str) -> Asked:
     layer, before = probe.layer, {name: probe.host(array) for name, array in probe.layer.state.items()}
     tops = probe.forward()
     for name, array in before.items():
-        layer.state[name][...] = array
+        layer.state[name][...] = probe.backend.from_host(array)
     return Asked(
         layer.type_name,
         layer.name,
@@ -168,7 +170,7 @@ def _question(probe: Probe, phase: str) -> Asked:
         {name: probe.host(array) for name, array in layer.params.items()},
         before,
         len(tops),
-        probe.draw_cotangents(tops) if layer.is_differentiable() else None,
+        [probe.host(dy) for dy in probe.draw_cotangents(tops)] if layer.is_differentiable() else None,
         layer.run.seed,
     )
 
@@ -176,23 +178,26 @@ def _question(probe: Probe, phase: str) -> Asked:
 # Nets -----------------------------------------------------------------------------------------------------------------
 
 
-def against_net(config: Config, reference: Reference, allowed: Allowed = USUAL, seed: int = 0) -> Agreement:
+def against_net(
+    config: Config, reference: Reference, allowed: Allowed = USUAL, seed: int = 0, backend: Backend | None = None
+) -> Agreement:
     """Compare a whole net in float64, in both phases, on random inputs and at disturbed parameters.
 
+    It computes on the backend, by default on that of its configuration.
     Where the reference lacks some of the layers, the other types are compared on their own examples instead.
 
     Errors   LayerForgeError where the net does not run
     """
-    net = Net(with_dtype(config, "float64"))
+    net = Net(with_dtype(config, "float64"), backend=backend)
     types = list(dict.fromkeys(node.layer.type_name for node in net.graph.nodes))
-    agreement = Agreement(reference.name, layers=types, allowed=allowed)
+    agreement = Agreement(reference.name, layers=types, allowed=allowed, backends=[title(net.backend)])
     agreement.unknown = [name for name in types if not reference.knows(name)]
     if agreement.unknown:
         missing = ", ".join(agreement.unknown)
         words = f"{config.name}: {reference.name} does not have {missing}: each other layer is compared on its examples"
         agreement.warnings.append(words)
         for cls in {node.layer.type_name: type(node.layer) for node in net.graph.nodes}.values():
-            agreement += against(cls, reference, allowed, seed)
+            agreement += against(cls, reference, allowed, seed, backend=net.backend)
         return agreement
     disturb(net, SEED + seed)
     inputs = random_inputs(net, SEED + seed)

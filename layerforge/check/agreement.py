@@ -113,6 +113,7 @@ class Agreement:
     rows      a Compared for each array of each run; a run is an example in a phase
     unknown   layer types that the other implementation does not have
     refused   runs that it cannot do, and its words
+    backends  what computed here, each with its version
     """
 
     theirs: str
@@ -122,6 +123,7 @@ class Agreement:
     refused: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     allowed: Allowed = field(default_factory=Allowed)
+    backends: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -139,6 +141,7 @@ class Agreement:
             self.refused | other.refused,
             self.warnings + other.warnings,
             other.allowed,
+            list(dict.fromkeys(self.backends + other.backends)),
         )
 
     @property
@@ -167,6 +170,7 @@ class Agreement:
         cells = [_cells(max(group, key=_badness), group, each) for group in shown]
         lines = aligned(cells, COLUMNS, NUMBERS, [not all(row.ok for row in group) for group in shown], paint)
         lines += [LEGEND.format(theirs=self.theirs, **vars(self.allowed))] if self.rows else []
+        lines += [f"backend {name}" for name in self.backends]
         lines += [f"not in {self.theirs}: {', '.join(self.unknown)}"] if self.unknown else []
         lines += [f"{self.theirs} refuses {run}: {words}" for run, words in self.refused.items()]
         lines += [paint(row.explain(), "red") for row in self.rows if not row.ok]
@@ -191,6 +195,7 @@ class Agreement:
             "ok": self.ok,
             "summary": self.summary(),
             "against": self.theirs,
+            "backends": self.backends,
             "layers": self.layers,
             "unknown": self.unknown,
             "refused": self.refused,

@@ -56,7 +56,10 @@ class Case:
     @property
     def tolerance(self) -> float:
         """What rounding leaves of two ways to compute the same, relative to the largest element."""
-        return 1e-12 if self.dtypes[-1] == "float64" else rounding(self.probe().bottoms)
+        if self.dtypes[-1] == "float64":
+            return 1e-12
+        probe = self.probe()
+        return rounding([probe.host(b) for b in probe.bottoms])
 
     @property
     def close(self) -> Callable[[Any, Any], bool]:
@@ -151,6 +154,7 @@ def rounding(bottoms: Sequence[Any]) -> float:
     Where the elements of a bottom are far from zero and near to each other, x - μ has lost as many digits as their mean
     is larger than their spread, since μ itself is rounded to float32. The reference saves those digits by subtracting
     one of the elements before (`centre` in norms/standardize.py); an engine need not, so that much more is allowed.
+    The bottoms are host arrays.
     """
     allowed = 1e-5
     for x in (np.asarray(b, "float64") for b in bottoms if b.dtype.kind == "f" and b.size):

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 
 from ..arrays.backend import NUMPY, Backend
 from ..contract import call
-from ..contract.layer import Bad, Example, Layer
+from ..contract.layer import Bad, Layer
 from ..schema.errors import LayerForgeError
 
 # Each of these adds its checks to the tables.
-from . import accuracy, costs, engines, formulas, indices, memory, merging, phases, values
-from .case import CHECKS, DEVICE_CHECKS, ENGINE_CHECKS, Case, CheckFailed, close, compare, demand, outputs
+from . import accuracy, backends, costs, engines, formulas, indices, kernels, memory, merging, phases, values
+from .case import CHECKS, DEVICE_CHECKS, ENGINE_CHECKS, Case, CheckFailed, demand
 from .engines import engine_cases
-from .harness import Probe
 
 __all__ = [
     "CHECKS",
@@ -28,7 +27,6 @@ __all__ = [
     "Case",
     "CheckFailed",
     "applicable",
-    "backends_agree",
     "cases",
     "check_bad",
     "check_documented",
@@ -36,7 +34,7 @@ __all__ = [
     "run",
     "why_not",
 ]
-CHECK_MODULES = (values, formulas, memory, phases, merging, engines, accuracy, costs, indices)
+CHECK_MODULES = (values, formulas, memory, phases, merging, engines, accuracy, backends, kernels, costs, indices)
 
 
 def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:
@@ -64,14 +62,6 @@ def why_not(name: str, case: Case) -> str | None:
 def applicable(case: Case) -> list[str]:
     """The checks that have something to prove for a case."""
     return [name for name in case.checks if why_not(name, case) is None]
-
-
-def backends_agree(cls: type[Layer], example: Example, backend: Backend) -> None:
-    """Another backend gives NumPy's results, up to rounding; random masks are the same bits."""
-    here, there = Probe(cls, example), Probe(cls, example, backend=backend)
-    compare(outputs(there, there.forward()), outputs(here, here.forward()), close, f"differs on {backend.name}")
-    if cls.is_differentiable():
-        compare(there.gradients(), here.gradients(), close, f"gradient differs on {backend.name}")
 
 
 def check_bad(cls: type[Layer], bad: Bad) -> None:

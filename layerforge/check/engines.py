@@ -1,7 +1,7 @@
 """Checks of engines: an engine's layer gives what its reference gives, whatever memory it is handed, as often as asked.
 
-The checks of layers that need no float64 run on it, too (`ENGINE_CHECKS` has them all); finite differences, which
-float32 is too coarse for, are replaced by `agrees`.
+The reference computes on the same backend. The checks of layers that need no float64 run on the engine's, too
+(`ENGINE_CHECKS` has them all); finite differences, which float32 is too coarse for, are replaced by `agrees`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.backend import NUMPY, Backend
 from ..contract import call
 from ..contract.layer import Layer
 from ..plan.engines import FAST, SPARSE
@@ -23,16 +24,45 @@ from .phases import grow
 FLOOR = 8 * float(np.finfo("float32").eps)  # what is left of values that cancel, relative to the largest of them
 
 
-def engine_cases(cls: type[Layer]) -> Iterator[tuple[str, Case]]:
-    """(id, case) for every example of a layer that the fast engine does not refuse; none where it is not installed."""
-    engine = registry.engine(FAST)
-    if engine.missing():
+def obstacle(kind: str, backend: Backend) -> str | None:
+    """Why an engine computes no layer on a backend here; None where it can."""
+    engine = registry.engine(kind)
+    if engine.on_device() != (backend.xp is not np):
+        return f"the backend is {backend.name}"
+    if has_kernels(kind) and not hasattr(backend.xp, "ElementwiseKernel"):
+        return "the stand-in for CuPy finds no C++ compiler to make kernels with"
+    why: str | None = engine.missing()
+    return why
+
+
+def has_kernels(kind: str) -> bool:
+    """Whether an engine computes by kernels, which stand in for functions that layers call, and not by layers."""
+    return hasattr(registry.engine(kind), "kernels")
+
+
+def stand_in_of(cls: type[Layer], kind: str) -> Any:
+    """The engine's layer that stands in for this one, and not for a user's of that name; None where there is none."""
+    theirs = registry.engine(kind).layers().get(cls.type_name)
+    return theirs if theirs is not None and reference_of(theirs) is cls else None
+
+
+def engine_cases(cls: type[Layer], kind: str = FAST, backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:
+    """(id, case) for every example of a layer that the engine does not refuse; none where it can compute nothing."""
+    theirs = None if obstacle(kind, backend) else stand_in_of(cls, kind)
+    if theirs is None:
         return
-    theirs = engine.layers().get(cls.type_name)
-    stands_in = theirs is not None and reference_of(theirs) is cls  # and not for a user's layer of that name
-    for i, example in enumerate(cls.examples if stands_in else ()):
-        if refusal(theirs, Probe(cls, example, dtype="float32")) is None:
-            yield f"{FAST}-{cls.type_name}-{i}", Case(theirs, example)
+    for i, example in enumerate(cls.examples):
+        if refusal(theirs, Probe(cls, example, dtype="float32", backend=backend)) is None:
+            yield f"{cls.type_name}-{i}-{kind}", Case(theirs, example, backend)
+
+
+def refused_examples(cls: type[Layer], kind: str, backend: Backend) -> Iterator[tuple[str, str]]:
+    """(id, why) for every example of a layer that the engine leaves to the reference."""
+    theirs, why = stand_in_of(cls, kind), "it has no such layer"
+    for i, example in enumerate(cls.examples):
+        refused = why if theirs is None else refusal(theirs, Probe(cls, example, dtype="float32", backend=backend))
+        if refused is not None:
+            yield f"{cls.type_name}-{i}", refused
 
 
 def refusal(theirs: Any, probe: Probe) -> str | None:
@@ -50,7 +80,7 @@ def check_agrees(case: Case) -> None:
     """Tops, state and gradients are the reference's, in both phases: see `rounding` for what may be lost."""
     for phase in ("train", "eval"):
         mine = case.probe(phase=phase)
-        theirs = Probe(reference_of(case.cls), case.example, dtype="float32", phase=phase)
+        theirs = Probe(reference_of(case.cls), case.example, dtype="float32", backend=case.backend, phase=phase)
         mine.layer.run.keep = theirs.layer.run.keep = case.differentiable
         tops = theirs.forward()
         near = nearness(case.tolerance, ())
@@ -59,13 +89,15 @@ def check_agrees(case: Case) -> None:
         if case.differentiable:
             dys = theirs.draw_cotangents(tops)
             message = f"the gradient differs from the reference's ({phase})"
-            compare(mine.gradients(dys), theirs.gradients(dys), nearness(case.tolerance, dys), message)
+            near = nearness(case.tolerance, [theirs.host(dy) for dy in dys])
+            compare(mine.gradients(dys), theirs.gradients(dys), near, message)
 
 
 def nearness(tolerance: float, sources: Sequence[Any]) -> Callable[[Any, Any], bool]:
     """A comparison: equal up to `tolerance` of the largest element, or to the rounding of what they are made from.
 
-    The second counts where nearly everything cancels, as in the gradient of a softmax that is sure of itself.
+    All are host arrays. The second counts where nearly everything cancels, as in the gradient of a softmax that is sure
+    of itself.
     """
     floor = FLOOR * max((float(np.abs(s).max(initial=0.0)) for s in sources if s is not None), default=0.0)
 
@@ -78,56 +110,58 @@ def nearness(tolerance: float, sources: Sequence[Any]) -> Callable[[Any, Any], b
 
 
 def states(probe: Probe) -> dict[str, Any]:
-    """Its state by name, copied."""
-    return {name: array.copy() for name, array in probe.layer.state.items()}
+    """Its state by name, copied to the host."""
+    return {name: probe.host(array) for name, array in probe.layer.state.items()}
 
 
 # What it computes on --------------------------------------------------------------------------------------------------
 
 
-def channels_last(a: Any) -> Any:
+def channels_last(xp: Any, a: Any) -> Any:
     """The axis of channels innermost."""
-    return np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim > 2 else a
+    return xp.moveaxis(xp.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim > 2 else a
 
 
-def with_gaps(a: Any) -> Any:
+def with_gaps(xp: Any, a: Any) -> Any:
     """Every other element of memory."""
-    memory = np.full((*a.shape, 2), poisonous(a))
+    memory = xp.full((*a.shape, 2), poisonous(a))
     memory[..., 0] = a
     return memory[..., 0]
 
 
-def part_of_channels(a: Any) -> Any:
+def part_of_channels(xp: Any, a: Any) -> Any:
     """Some channels of an array that has more."""
     if a.ndim < 2:
         return a
-    memory = np.full((a.shape[0], a.shape[1] + 3, *a.shape[2:]), poisonous(a))
+    memory = xp.full((a.shape[0], a.shape[1] + 3, *a.shape[2:]), poisonous(a))
     memory[:, 1:-2] = a
     return memory[:, 1:-2]
 
 
-def backwards(a: Any) -> Any:
+def backwards(xp: Any, a: Any) -> Any:
     """Negative strides."""
-    return np.flip(np.flip(a).copy())
+    return xp.flip(xp.flip(a).copy())
 
 
-def unaligned(a: Any) -> Any:
-    """An odd address."""
+def unaligned(xp: Any, a: Any) -> Any:
+    """An odd address, which only the host has."""
+    if xp is not np:
+        return a
     array = np.ndarray(a.shape, a.dtype, np.empty(a.nbytes + 1, "uint8"), 1)
     array[...] = a
     return array
 
 
-def odd_strides(a: Any) -> Any:
+def odd_strides(xp: Any, a: Any) -> Any:
     """Meaningless strides where an axis has length 1, as slices of larger arrays have them."""
     strides = [s if n != 1 else 7 * a.itemsize for n, s in zip(a.shape, a.strides, strict=True)]
-    return np.lib.stride_tricks.as_strided(a, a.shape, strides)
+    return xp.lib.stride_tricks.as_strided(a, a.shape, strides)
 
 
-def zero_strides(a: Any) -> Any:
+def zero_strides(xp: Any, a: Any) -> Any:
     """Stride 0 where an axis has length 1, as broadcasting leaves it."""
     strides = [s if n != 1 else 0 for n, s in zip(a.shape, a.strides, strict=True)]
-    return np.lib.stride_tricks.as_strided(a, a.shape, strides)
+    return xp.lib.stride_tricks.as_strided(a, a.shape, strides)
 
 
 def poisonous(a: Any) -> Any:
@@ -141,20 +175,20 @@ LAYOUTS = (channels_last, with_gaps, part_of_channels, backwards, unaligned, odd
 @engine_check()
 def check_any_memory(case: Case) -> None:
     """Where the elements are stored does not matter: with gaps, backwards, unaligned, repeated by broadcasting."""
-    plain, equal = case.probe(), case.close
+    plain, equal, xp = case.probe(), case.close, case.backend.xp
     tops = plain.forward()
     want, dys = outputs(plain, tops), plain.draw_cotangents(tops)
     gradients = plain.gradients(dys) if case.differentiable else {}
     for layout in LAYOUTS:
         probe = case.probe()
-        probe.bottoms = [layout(b) for b in probe.bottoms]
+        probe.bottoms = [layout(xp, b) for b in probe.bottoms]
         message = f"is another with {layout.__name__.replace('_', ' ')}"
         compare(outputs(probe, probe.forward()), want, equal, f"the result {message}")
         if case.differentiable:
-            got = probe.gradients([None if d is None else layout(d) for d in dys])
+            got = probe.gradients([None if d is None else layout(xp, d) for d in dys])
             compare(got, gradients, equal, f"the gradient {message}")
     if case.differentiable:
-        repeated = [None if d is None else np.broadcast_to(d[..., :1] if d.ndim else d, d.shape) for d in dys]
+        repeated = [None if d is None else xp.broadcast_to(d[..., :1] if d.ndim else d, d.shape) for d in dys]
         want = plain.gradients([None if d is None else d.copy() for d in repeated])
         compare(plain.gradients(repeated), want, equal, "the gradient is another where dy is broadcast")
 
@@ -244,4 +278,4 @@ def _compare_with_new(case: Case, used: Probe, when: str) -> None:
 
 def _set_state(probe: Probe, arrays: dict[str, Any]) -> None:
     for name, array in arrays.items():
-        probe.layer.state[name][...] = array
+        probe.layer.state[name][...] = probe.backend.from_host(array)

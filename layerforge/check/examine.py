@@ -1,59 +1,126 @@
 """The whole contract of a layer, as a Report: gradients, all checks on all examples, bad examples, documentation.
 
-Where a fast engine computes the layer as well, its contract is run, too.
+It is run on a Ground: on a backend, and where an engine computes the layer as well, its contract is run, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 
+import numpy as np
+
+from ..arrays.formula import as_text
 from ..contract.layer import Layer
 from ..schema.errors import LayerForgeError
 from . import contract
+from .engines import refused_examples
 from .gradcheck import example_rows
 from .gradients import Effort
+from .grounds import Ground, ground, title
 from .report import Failure, Inapplicable, Report
 
-ALL = (*dict.fromkeys((*contract.CHECKS, *contract.ENGINE_CHECKS)), "bad_examples", "documentation")
+WITHOUT_ARRAYS = ("bad_examples", "documentation")  # checks that compute nothing
+ALL = (*dict.fromkeys((*contract.CHECKS, *contract.DEVICE_CHECKS, *contract.ENGINE_CHECKS)), *WITHOUT_ARRAYS)
+ON_NUMPY = "nothing is computed; on numpy it is checked"
+
+
+def checks_on(where: Ground) -> tuple[str, ...]:
+    """The checks that there are on a Ground."""
+    chosen = dict.fromkeys(contract.ENGINE_CHECKS if where.stand_ins else ())
+    if where.runs_layers:
+        device = {} if where.backend.xp is np else contract.DEVICE_CHECKS
+        chosen = dict.fromkeys((*contract.CHECKS, *device, *chosen, *WITHOUT_ARRAYS))
+    return tuple(chosen)
 
 
 def examine(
-    cls: type[Layer], effort: Effort, only: Collection[str] = ALL, tick: Callable[[str], None] = lambda what: None
+    cls: type[Layer],
+    effort: Effort,
+    only: Collection[str] = ALL,
+    tick: Callable[[str], None] = lambda what: None,
+    where: Ground | None = None,
 ) -> Report:
     """Run the checks named by `only` on all examples of a layer. `tick` is told what was finished.
 
-    A layer that cannot even run is a failure of the Report, never an error.
+    `where` is NumPy, by default, with all engines that can compute there. A layer that cannot even run is a failure of
+    the Report, never an error.
     """
+    where = where or ground()
     metrics = [] if cls.is_differentiable() else [cls.type_name]
-    report = Report(layers=[cls.type_name], metrics=metrics, limits=effort.limits)
+    report = Report(layers=[cls.type_name], metrics=metrics if where.runs_layers else [], limits=effort.limits)
     if not cls.examples:
         remedy = "add `examples = [Example(...)]`"
         report.warnings.append(f"{cls.type_name} has no examples, so nothing of it was run; {remedy}")
-    for number, (name, case) in enumerate(contract.cases(cls)):
-        if "gradients" in only and cls.is_differentiable():
-            try:
-                report.rows += example_rows(cls, number, effort)
-            except LayerForgeError as error:
-                report.failures.append(Failure(name, "gradients", str(error)))
-        for check in (c for c in contract.CHECKS if c in only and c != "gradients"):
-            report += _on_case(name, check, case)
-        tick(name)
-    report += _of_engine(cls, only)
-    if "bad_examples" in only:
-        for i, bad in enumerate(cls.bad_examples):
-            report += _one(f"{cls.type_name}-bad-{i}", "bad_examples", _sentence(contract.check_bad, cls, bad))
-    if "documentation" in only:
-        report += _one(cls.type_name, "documentation", _sentence(contract.check_documented, cls))
+    if where.runs_layers:
+        with nullcontext() if where.kernels else as_text():
+            report += _of_reference(cls, effort, only, tick, where)
+    for kind in where.stand_ins:
+        report += _of_engine(cls, only, kind, where, tick)
+    if not (where.reference or any(report.engines.values())):
+        report.layers = []
     return report
 
 
-def _of_engine(cls: type[Layer], only: Collection[str]) -> Report:
-    """The contract of the engine's layer that stands in for this one, if there is one."""
-    report, checks = Report(), [check for check in contract.ENGINE_CHECKS if check in only]
-    for name, case in contract.engine_cases(cls) if checks else ():
-        report.engine[cls.type_name] = report.engine.get(cls.type_name, 0) + 1
+def _of_reference(
+    cls: type[Layer], effort: Effort, only: Collection[str], tick: Callable[[str], None], where: Ground
+) -> Report:
+    """The contract of the layer itself, on the backend.
+
+    Where an engine of kernels is asked for by name, of the examples that its kernels compute in.
+    """
+    report, name = Report(limits=effort.limits, backends={title(where.backend): {}}), cls.type_name
+    for number, (example, case) in enumerate(contract.cases(cls, where.backend)):
+        if where.kernels:
+            why = contract.why_not("kernels_agree", case)
+            if why is None:
+                _count(report.engines.setdefault(where.kernels, {}), name)
+            elif not where.reference:
+                report.inapplicable.append(Inapplicable(example, f"engine {where.kernels}", why))
+                continue
+        _count(report.backends[title(where.backend)], name)
+        if "gradients" in only and cls.is_differentiable():
+            try:
+                report.rows += example_rows(cls, number, effort, where.backend)
+            except LayerForgeError as error:
+                report.failures.append(Failure(example, "gradients", str(error)))
+        for check in (c for c in case.checks if c in only and c != "gradients"):
+            report += _on_case(example, check, case)
+        tick(example)
+    if where.backend.xp is not np:
+        left_out = [("bad_examples", f"{name}-bad-{i}") for i in range(len(cls.bad_examples))]
+        left_out.append(("documentation", name))
+        report.inapplicable += [Inapplicable(what, check, ON_NUMPY) for check, what in left_out if check in only]
+        return report
+    if "bad_examples" in only:
+        for i, bad in enumerate(cls.bad_examples):
+            report += _one(f"{name}-bad-{i}", "bad_examples", _sentence(contract.check_bad, cls, bad))
+    if "documentation" in only:
+        report += _one(name, "documentation", _sentence(contract.check_documented, cls))
+    return report
+
+
+def _count(examples: dict[str, int], layer: str) -> None:
+    examples[layer] = examples.get(layer, 0) + 1
+
+
+def _of_engine(
+    cls: type[Layer], only: Collection[str], kind: str, where: Ground, tick: Callable[[str], None]
+) -> Report:
+    """The contract of the engine's layer that stands in for this one, if there is one.
+
+    What the engine leaves to the reference is told of where the engine is asked for by name.
+    """
+    checks = [check for check in contract.ENGINE_CHECKS if check in only]
+    report = Report(backends={} if where.reference else {title(where.backend): {}})
+    for name, case in contract.engine_cases(cls, kind, where.backend) if checks else ():
+        _count(report.engines.setdefault(kind, {}), cls.type_name)
         for check in checks:
             report += _on_case(name, check, case)
+        tick(name)
+    if not where.reference:
+        left = refused_examples(cls, kind, where.backend)
+        report.inapplicable += [Inapplicable(name, f"engine {kind}", why) for name, why in left]
     return report
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ..arrays.backend import NUMPY, Backend
 from ..config.document import Config
 from ..contract.layer import Layer
 from ..net import Net
@@ -19,9 +20,10 @@ from ..schema.synonyms import did_you_mean
 from .diagnosis import of_crash
 from .differences import STEPS, Tolerance
 from .gradients import Effort, layer_gradients
+from .grounds import backend_of, title
 from .harness import SEED
 from .net_gradients import NetCheck, Progress
-from .report import Report
+from .report import Grounds, Report
 
 DTYPES = ("float32", "float64")
 SAMPLES_NET, SAMPLES_LAYER = 2, 4
@@ -39,6 +41,8 @@ def gradcheck(
     seed: int = 0,
     dtype: str = "float64",
     inputs: Mapping[str, Any] | None = None,
+    backend: str | Backend | None = None,
+    engine: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Compare the gradients of a net or a layer with centred differences in float64.
@@ -51,7 +55,12 @@ def gradcheck(
     samples     elements of each array that are judged alone, beside random directions; exhaustive: all of them
     dtype       of the backward under test
     inputs      arrays for a net's inputs instead of random numbers
-    Errors      ConfigError (exit 2) for arguments that cannot be; LayerForgeError where the net does not run
+    backend     what computes: numpy, cupy, or in a clone strict, a stand-in for CuPy; by default what the configuration
+                says, and of a layer NumPy
+    engine      who computes the layers of a net whose backward is under test, in place of what the configuration says;
+                engines compute in float32
+    Errors      ConfigError (exit 2) for arguments that cannot be; BackendError (exit 5) where the backend or the engine
+                cannot be had; LayerForgeError where the net does not run
     """
     is_layer = isinstance(target, type) and issubclass(target, Layer)
     samples = samples if samples is not None else SAMPLES_LAYER if is_layer else SAMPLES_NET
@@ -59,12 +68,16 @@ def gradcheck(
     if is_layer:
         if layer is not None or inputs is not None:
             raise ConfigError("layer= and inputs= are for nets", hint="a layer is checked on its own examples")
-        return _check_layer(target, effort, progress)
+        if engine is not None:
+            raise ConfigError("engine= is for nets", hint="`layerforge test --engine` compares an engine's layers")
+        return _check_layer(target, effort, progress, NUMPY if backend is None else backend_of(backend))
     source = target if isinstance(target, Net) else None
-    check = NetCheck(_config(target), effort, source=source, inputs=inputs)
+    config, there = _config(target), None if backend is None else backend_of(backend)
+    check = NetCheck(config, effort, source=source, inputs=inputs, backend=there, engine=engine)
     rows = check.run(layer, progress)
     names = [s.node.name for s in check.plan.steps] if layer is None else [layer]
-    return Report(rows=rows, layers=names, limits=effort.limits)
+    backends: Grounds = {title(check.net.backend): {}}
+    return Report(rows=rows, layers=names, limits=effort.limits, backends=backends, engines=check.engines())
 
 
 def make_effort(
@@ -99,26 +112,27 @@ def _config(target: Any) -> Config:
     )
 
 
-def _check_layer(cls: type[Layer], effort: Effort, progress: Progress) -> Report:
+def _check_layer(cls: type[Layer], effort: Effort, progress: Progress, backend: Backend) -> Report:
     if not cls.is_differentiable():
         raise ConfigError(f"{cls.type_name} has no backward", hint="there is no gradient to check")
     if not cls.examples:
         raise ConfigError(f"{cls.type_name} has no examples to check it on", hint="add `examples = [Example(...)]`")
-    report = Report(layers=[cls.type_name], limits=effort.limits)
+    grounds = {title(backend): {cls.type_name: len(cls.examples)}}
+    report = Report(layers=[cls.type_name], limits=effort.limits, backends=grounds)
     for i in range(len(cls.examples)):
         progress(i, len(cls.examples))
-        report.rows += example_rows(cls, i, effort)
+        report.rows += example_rows(cls, i, effort, backend)
     return report
 
 
-def example_rows(cls: type[Layer], number: int, effort: Effort) -> list[Any]:
+def example_rows(cls: type[Layer], number: int, effort: Effort, backend: Backend = NUMPY) -> list[Any]:
     """The rows of one example of a layer.
 
     Errors   LayerForgeError where the layer does not even run
     """
     fields = {name: getattr(effort, name) for name in effort.__dataclass_fields__}
     try:
-        rows = layer_gradients(cls, cls.examples[number], **fields)
+        rows = layer_gradients(cls, cls.examples[number], backend=backend, **fields)
     except LayerForgeError as error:
         error.hint = error.hint or of_crash(error.__cause__)
         raise

@@ -131,9 +131,7 @@ def poison(array: Any) -> None:
 
 
 def says_inplace(case: Case) -> str | None:
-    """Condition of the check of in-place use, which maps the host's memory twice."""
-    if case.backend.name != "numpy":
-        return "only NumPy's memory can be mapped twice"
+    """Condition of the check of in-place use."""
     return None if case.cls.inplace and case.used[0].layer.inplace else "it does not say inplace"
 
 
@@ -156,8 +154,8 @@ def check_in_place(case: Case) -> None:
 
 
 def _run_in_place(probe: Probe, dys: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Forward and backward with the top written over the first bottom, hidden from NumPy's overlap detection."""
-    bottom, top = twin_arrays(probe.bottoms[0])
+    """Forward and backward with the top written over the first bottom, hidden from whoever detects overlaps."""
+    bottom, top = twins(probe)
     probe.bottoms[0] = bottom
     probe.layer.runs_in_place = True
     buf = probe.layer.buf
@@ -167,10 +165,25 @@ def _run_in_place(probe: Probe, dys: Any) -> tuple[dict[str, Any], dict[str, Any
 
     vars(probe.layer)["buf"] = over_twin
     tops = probe.forward()
-    written = np.shares_memory(tops[0], top) or not top.size
+    written = not top.size or probe.xp.shares_memory(tops[0], top)
     demand(written, "it says inplace, but its top is not `self.buf(..., over=x)`")
     result = outputs(probe, tops)
     return result, probe.named(probe.backward(dys)) if dys is not None else {}
+
+
+def twins(probe: Probe) -> tuple[Any, Any]:
+    """Two arrays over one memory that hold the first bottom.
+
+    The host's memory is mapped twice, and that of a stand-in for a device, which lies on the host. Of a real device
+    both are the bottom itself, as they are in a net: whatever its library makes of that is what a net gets.
+    """
+    if probe.xp is np:
+        return twin_arrays(probe.bottoms[0])
+    adopted = getattr(probe.xp, "adopted", None)  # a stand-in's: a device array over the memory of a host array
+    if adopted is None:
+        return probe.bottoms[0], probe.bottoms[0]
+    bottom, top = map(adopted, twin_arrays(probe.host(probe.bottoms[0])))
+    return bottom, top
 
 
 @check(computes)

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.backend import Backend
 from ..arrays.sparse import places, shape_of, stored
 from ..arrays.spec import Spec
 from ..config.document import Config
 from ..contract.layer import Example
 from ..graph.graph import Step
 from ..net import Net
-from ..plan.plan import Plan
+from ..plan.plan import REFERENCE, Plan
 from ..plan.planner import make_plan
 from ..run.access import input_array
 from ..schema.errors import ConfigError, LayerForgeError
@@ -56,12 +57,24 @@ class NetCheck:
     """A private copy of a net in float64, at disturbed parameters, and the check of its gradients.
 
     config   of the net; source: a net whose values are taken over; inputs: arrays to use instead of random ones
+    backend  what computes, in place of the source's, or the configuration's
+    engine   who computes the gradients under test, in place of what the configuration says
     """
 
     def __init__(
-        self, config: Config, effort: Effort, *, source: Net | None = None, inputs: Mapping[str, Any] | None = None
+        self,
+        config: Config,
+        effort: Effort,
+        *,
+        source: Net | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        backend: Backend | None = None,
+        engine: str | None = None,
     ) -> None:
-        backend = source.backend if source is not None else None
+        if backend is None and source is not None:
+            backend = source.backend
+        if engine is not None:
+            config = with_top(config, engine=engine)
         self.effort, self.given = effort, dict(inputs or {})
         self.net = Net(with_dtype(config, "float64"), backend=backend)
         if source is not None:
@@ -81,6 +94,15 @@ class NetCheck:
         self.replay, self.tested_state = Replay(self.net, self.plan), self.tested.snapshot_state()
         self.targets = self._targets()
         self.rows = {t: Row(t.owner, t.blob, t.shape) for t in self.targets}
+
+    def engines(self) -> dict[str, dict[str, int]]:
+        """The layers that an engine computed in the gradients under test, by engine."""
+        choices = {} if self.tested.passes.last is None else self.tested.passes.last.plan.choices
+        found: dict[str, dict[str, int]] = {}
+        for name, choice in choices.items():
+            if choice.engine != REFERENCE:
+                found.setdefault(choice.engine, {})[name] = 0
+        return found
 
     # What is differentiated ---------------------------------------------------------------------------------------
 
@@ -284,7 +306,13 @@ class NetCheck:
 
 def with_dtype(config: Config, dtype: str) -> Config:
     """A configuration that differs only in its dtype."""
+    return with_top(config, dtype=dtype)
+
+
+def with_top(config: Config, **values: str) -> Config:
+    """A configuration that differs only in these keys of its top level."""
     changed = copy.copy(config)
     changed.top = copy.copy(config.top)
-    changed.top.dtype = dtype
+    for name, value in values.items():
+        setattr(changed.top, name, value)
     return changed

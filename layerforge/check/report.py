@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..plan.engines import FAST
 from .differences import Tolerance
 from .gradients import Row
 
@@ -24,6 +23,7 @@ NUMBERS = ("gradients", "abs", "rel", "kinks")
 FEW = 30  # gradients that fit a screen
 FOLLOWING = ("eval_gradients", "jvp", "ties")  # checks that fail where the gradients of an example are wrong
 NUMBERED = re.compile(r"\([\d, ]*\)|\d+(\.\d+)?(e[+-]?\d+)?")  # shapes and numbers, in which one cause differs
+Grounds = dict[str, dict[str, int]]  # for each backend or engine, by layer: examples
 Paint = Callable[[str, str], str]  # (text, "red" | "green" | "bold") -> text
 
 
@@ -62,7 +62,8 @@ class Report:
     layers    names of what was checked, in order; metrics: those of them that have no backward
     checks    how many checks of the contract were run
     inapplicable   those that have nothing to prove for an example, which are not among them
-    engine    examples that the fast engine computes as well, by layer: its contract was run on them
+    backends  what computed, with its version, and by layer on how many examples of the reference's; of a net none
+    engines   the same of engines, whose layers were held against the reference's; of a net the layers that it computes
     limits    what the verdicts on gradients allow
     """
 
@@ -73,7 +74,8 @@ class Report:
     metrics: list[str] = field(default_factory=list)
     checks: int = 0
     limits: Tolerance = field(default_factory=Tolerance)
-    engine: dict[str, int] = field(default_factory=dict)
+    backends: Grounds = field(default_factory=dict)
+    engines: Grounds = field(default_factory=dict)
     inapplicable: list[Inapplicable] = field(default_factory=list)
 
     @property
@@ -104,7 +106,8 @@ class Report:
             self.metrics + other.metrics,
             self.checks + other.checks,
             other.limits if other.rows else self.limits,
-            self.engine | other.engine,
+            _both(self.backends, other.backends),
+            _both(self.engines, other.engines),
             self.inapplicable + other.inapplicable,
         )
 
@@ -122,17 +125,20 @@ class Report:
         lines = table([max(g, key=badness) for g in groups.values()] or rows, groups, paint)
         lines += [f"no backward: {', '.join(self.metrics)}"] if self.metrics else []
         lines += [line.format(**vars(self.limits)) for line in LEGEND] if self.rows else []
-        lines += [self.engine_line()] if self.engine else []
+        lines += self.ground_lines()
         lines += without_object(self.inapplicable, verbose)
         wrong = [row for row in self.rows if not row.ok and not row.cause]
         tell = [explain(row) for row in wrong] + [str(failure) for failure in self.failures]
         lines += [paint(words, "red") for words in (tell if verbose else causes(self.rows, self.failures))]
         return "\n".join([*lines, paint(self.summary(), "green" if self.ok else "red")])
 
-    def engine_line(self) -> str:
-        """One line: what the fast engine was compared with the reference on."""
-        count, examples = plural(len(self.engine), "layer"), plural(sum(self.engine.values()), "example")
-        return f"engine {FAST}: {count} on {examples}, against the reference"
+    def ground_lines(self) -> list[str]:
+        """A line for the backend, and one for each engine: what was checked on it."""
+        lines = [f"backend {name}{counted(layers)}" for name, layers in self.backends.items()]
+        return lines + [
+            f"engine {name}{counted(layers)}{', against the reference' if any(layers.values()) else ''}"
+            for name, layers in self.engines.items()
+        ]
 
     def summary(self) -> str:
         """One line: what was checked, and whether all of it passes."""
@@ -158,7 +164,8 @@ class Report:
             "layers": self.layers,
             "gradients": [row_dict(row) for row in self.rows],
             "checks": self.checks,
-            "engine": self.engine,
+            "backends": self.backends,
+            "engines": self.engines,
             "inapplicable": [{"layer": i.layer, "check": i.check, "reason": i.reason} for i in self.inapplicable],
             "failures": [{"layer": f.layer, "check": f.check, "message": f.message} for f in self.failures],
             "warnings": self.warnings,
@@ -173,6 +180,17 @@ def without_object(inapplicable: Sequence[Inapplicable], verbose: bool) -> list[
     checks = Counter(each.check for each in inapplicable)
     told = ", ".join(f"{check} on {plural(n, 'example')}" for check, n in checks.items())
     return [f"not applicable: {told} (--verbose says why)"] if told else []
+
+
+def counted(layers: Mapping[str, int]) -> str:
+    """How many layers on how many examples, after a colon; nothing where there are none."""
+    on = f" on {plural(sum(layers.values()), 'example')}" if any(layers.values()) else ""
+    return f": {plural(len(layers), 'layer')}{on}" if layers else ""
+
+
+def _both(some: Grounds, more: Grounds) -> Grounds:
+    """What was checked in either of two reports."""
+    return {name: some.get(name, {}) | more.get(name, {}) for name in some | more}
 
 
 def plural(count: int, noun: str) -> str:

@@ -6,9 +6,12 @@
     layerforge test configs/mlp.yaml     the gradients of a net, at random inputs; no data set is read
 
     layerforge test --against torch      every layer against what torch computes; also with types, files and configs
+    layerforge test --backend strict     every layer on a stand-in for CuPy, without a GPU; in a clone
+    layerforge test --backend cupy       every layer on a GPU
+    layerforge test --engine onednn      the engine's layers against the reference's
 
 `layerforge gradcheck` is `layerforge test --only gradients`. Exit code 0 when everything passes, 1 when something does
-not. `layerforge eval` scores a trained net.
+not, 5 when the backend or the engine cannot be had. `layerforge eval` scores a trained net.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arrays import threads
 from ..schema.errors import ConfigError
-from ..schema.registry import LAYERS
+from ..schema.registry import LAYERS, engine_names
 from ..schema.synonyms import did_you_mean
 from .arguments import add_json_option, open_config
 from .output import print_json
@@ -59,13 +62,18 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="LAYER|FILE.py|CONFIG", help="what to check; default: all layers")
     parser.add_argument("--layer", metavar="NAME", help="only this layer of a config or file")
     parser.add_argument("--against", choices=("torch",), help="compare with torch instead, where it is installed")
+    words = "numpy, cupy, or in a clone strict, a stand-in for CuPy (default numpy; of a config what it says)"
+    parser.add_argument("--backend", metavar="B", help=words)
+    names = ", ".join(engine_names())
+    words = f"reference: the layers' own code alone; {names}: that engine's layers; auto: both (default)"
+    parser.add_argument("--engine", metavar="E", help=words)
     parser.add_argument("--eps", type=float, metavar="H", help="step of the differences (default 1e-5)")
     words = "allowed: atol rms(gradient) + R |difference| (1e-5); against torch: atol + R max |b| (1e-10)"
     parser.add_argument("--rtol", type=float, metavar="R", help=words)
     parser.add_argument("--atol", type=float, metavar="A", help="the other term (1e-7; against torch 1e-12)")
     parser.add_argument("--samples", type=int, metavar="N", help="elements of each array judged alone (4; in nets 2)")
     parser.add_argument("--exhaustive", action="store_true", help="all elements, up to 4096 of each array")
-    parser.add_argument("--dtype", default="float64", metavar="T", help="of the backward under test (default float64)")
+    parser.add_argument("--dtype", metavar="T", help="of the backward under test (default float64; engines: float32)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="another seed draws other numbers (default 0)")
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for each gradient, not for each layer")
     add_json_option(parser)
@@ -75,18 +83,29 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the targets and print the report; 0 where all passes, otherwise 1.
 
-    Errors   ConfigError for names, files and options that do not exist or cannot be
+    Errors   ConfigError for names, files and options that do not exist or cannot be; BackendError (exit 5) where the
+             backend or the engine that is asked for cannot be had
     """
+    from ..check.grounds import ground
+
     threads.use(1)  # examples are small: several threads would only wait for each other
     only = chosen_checks(args.only)
+    args.ground = ground(args.backend or "numpy", args.engine or "auto")
     if args.against:
         _refuse_beside_against(args)
+    in_float32 = args.ground.engine and not args.ground.kernels
+    args.dtype = args.dtype or ("float32" if in_float32 else "float64")
+    if in_float32 and args.dtype != "float32":
+        hint = "its layers compute in float32"
+        raise ConfigError(f"--dtype {args.dtype} has no meaning with --engine {args.engine}", hint=hint)
     jobs = [job for target in args.targets or [None] for job in resolve(target, args, only)]
     with progress_bar(len(jobs)) as show:
         report = run_all(jobs, show)
     if report.is_empty:
         what = "; ".join(report.warnings) or f"{', '.join(report.layers)}: nothing to check"
         raise ConfigError(what, hint=report.why_empty)
+    if args.ground.engine:
+        _refuse_without_engine(report, args.ground.engine)
     if args.json:
         print_json(report.as_dict())
     else:
@@ -102,8 +121,18 @@ def run_all(jobs: Sequence[Job], show: Callable[[float], None]) -> Report | Agre
     return reduce(operator.add, reports)
 
 
+def _refuse_without_engine(report: Any, engine: str) -> None:
+    """ConfigError where an engine that is asked for by name computed nothing of what was to be checked."""
+    if not any(report.engines.values()):
+        reasons = dict.fromkeys(each.reason for each in report.inapplicable if each.check == f"engine {engine}")
+        raise ConfigError(f"engine '{engine}' computes nothing of what is asked for", hint="; ".join(reasons) or None)
+
+
 def _refuse_beside_against(args: argparse.Namespace) -> None:
-    """ConfigError for options that say how gradients are checked against differences."""
+    """ConfigError for options that say how gradients are checked against differences, or what computes in float32."""
+    if args.ground.engine and not args.ground.kernels:
+        hint = "everything is compared in float64, which engines do not know"
+        raise ConfigError(f"--engine {args.engine} has no meaning with --against {args.against}", hint=hint)
     given = {"--only": args.only, "--eps": args.eps, "--samples": args.samples, "--layer": args.layer}
     given |= {"--exhaustive": args.exhaustive or None, "--dtype": args.dtype if args.dtype != "float64" else None}
     for option in (option for option, value in given.items() if value is not None):
@@ -193,9 +222,15 @@ def layers_of_file(path: Path, chosen: str | None) -> list[type[Layer]]:
 def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ...]) -> Job:
     if args.against:
         return _comparison(cls, args)
-    from ..check.examine import examine
+    from ..check.examine import checks_on, examine
     from ..check.gradcheck import SAMPLES_LAYER, make_effort
 
+    where, there = args.ground, checks_on(args.ground)
+    for name in args.only or ():
+        if name not in there:
+            raise ConfigError(f"{cls.type_name}: there is no check '{name}' on {where}", hint=_remedy(name))
+    if not where.runs_layers:
+        _refuse_beside_engine(args)
     samples = SAMPLES_LAYER if args.samples is None else args.samples
     effort = make_effort(args.rtol, args.atol, args.eps, samples, args.exhaustive, args.seed, args.dtype)
 
@@ -204,11 +239,31 @@ def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ..
 
         def tick(name: str) -> None:
             done.append(name)
-            show(len(done), len(cls.examples))
+            show(len(done), len(cls.examples) * (where.runs_layers + len(where.stand_ins)))
 
-        return examine(cls, effort, only, tick)
+        return examine(cls, effort, only, tick, where)
 
     return job
+
+
+def _remedy(check: str) -> str:
+    """On what a check is run that another backend or engine does not have."""
+    from ..check.contract import DEVICE_CHECKS, ENGINE_CHECKS
+
+    if check in DEVICE_CHECKS:
+        return "it is of devices: --backend strict, or cupy"
+    if check in ENGINE_CHECKS:
+        return "it is of engines' layers, and no engine computes there"
+    return "it is of the layers' own code: --engine reference; --only agrees holds an engine's layers against that"
+
+
+def _refuse_beside_engine(args: argparse.Namespace) -> None:
+    """ConfigError for options that say how the reference's gradients are checked against differences."""
+    given = {name: getattr(args, name) for name in ("eps", "rtol", "atol", "samples")}
+    given |= {"exhaustive": args.exhaustive or None, "seed": args.seed or None}
+    for option in (option for option, value in given.items() if value is not None):
+        hint = "an engine's layers are compared with the reference's, of a config's net the gradients with differences"
+        raise ConfigError(f"--{option} has no meaning for layers with --engine {args.engine}", hint=hint)
 
 
 def _comparison(target: type[Layer] | str, args: argparse.Namespace) -> Job:
@@ -226,8 +281,10 @@ def _comparison(target: type[Layer] | str, args: argparse.Namespace) -> Job:
     reference = torch_reference()
     if isinstance(target, str):
         config = open_config(target, (), allow_import=True)
-        return lambda show: against_net(config, reference, allowed, args.seed)
-    return lambda show: against(target, reference, allowed, args.seed, lambda n: show(n, len(target.examples)))
+        chosen = args.ground.backend if args.backend else None
+        return lambda show: against_net(config, reference, allowed, args.seed, chosen)
+    examples, backend = len(target.examples), args.ground.backend
+    return lambda show: against(target, reference, allowed, args.seed, lambda n: show(n, examples), backend)
 
 
 def _net_check(path: str, args: argparse.Namespace, only: tuple[str, ...]) -> Job:
@@ -238,7 +295,9 @@ def _net_check(path: str, args: argparse.Namespace, only: tuple[str, ...]) -> Jo
     if "gradients" not in only:
         raise ConfigError(f"{path}: of a net the gradients are checked", hint="the contract is for layers: name types")
     options = {name: getattr(args, name) for name in ("layer", "rtol", "atol", "eps", "samples", "exhaustive")}
-    return lambda show: gradcheck(path, seed=args.seed, dtype=args.dtype, progress=show, **options)
+    options |= {"seed": args.seed, "dtype": args.dtype, "engine": args.engine}
+    backend = args.ground.backend if args.backend else None
+    return lambda show: gradcheck(path, backend=backend, progress=show, **options)
 
 
 # What is shown --------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from ..arrays import philox
 from ..arrays.backend import Array
-from ..arrays.fused import as_text
+from ..arrays.formula import as_text
 from ..arrays.spec import Spec
 from ..schema.errors import LayerError
 from ..schema.params import Declared

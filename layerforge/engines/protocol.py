@@ -13,8 +13,10 @@ class Engine(Protocol):
     """The package of an engine: layerforge/engines/<name>/__init__.py has these functions.
 
     missing            why it cannot be used here; None where it can
+    on_device          whether it computes on a device's arrays, and not on the host's
     describe           which library was loaded
-    layers             its layers by the type that they stand in for
+    layers             its layers by the type that they stand in for; none of an engine that has `kernels`, by the name
+                       of the function that each stands in for (arrays/formula.py)
     updates            the solver's rules that it knows, by type: made of a rule, the flat arrays and the histories
     adder              what makes the sums of two gradients: called with both and the array for the result
     carrier            what makes the copies of an input: called with it and the array that it goes to
@@ -23,6 +25,7 @@ class Engine(Protocol):
     """
 
     def missing(self) -> str | None: ...
+    def on_device(self) -> bool: ...
     def describe(self) -> str: ...
     def layers(self) -> Mapping[str, type[EngineLayer]]: ...
     def updates(self) -> Mapping[str, Callable[..., Any]]: ...

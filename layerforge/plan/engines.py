@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..arrays.fused import DEVICE
+from ..arrays.formula import DEVICE
 from ..engines.protocol import EngineLayer
 from ..graph.graph import Node, Step
 from ..schema import registry

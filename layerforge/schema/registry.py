@@ -138,6 +138,12 @@ SCHEDULES = Registry("schedule", "layerforge.solvers.schedules")
 SOURCES = Registry("data source", "layerforge.data")
 
 
+def engine_names() -> list[str]:
+    """The engines that there are, sorted: packages in the folder of engines. Whether one can be used it says itself."""
+    folder = importlib.import_module("layerforge.engines").__path__
+    return sorted(module.name for module in pkgutil.iter_modules(folder) if module.ispkg)
+
+
 def engine(kind: str) -> Any:
     """The package of an engine: `missing()` says why it cannot be used here, `layers()` what it does."""
     return importlib.import_module(f"layerforge.engines.{kind}")

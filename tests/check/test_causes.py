@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from layerforge.arrays.backend import NUMPY
 from layerforge.arrays.spec import Spec, index
 from layerforge.check.contract import CHECKS, cases, run
 from layerforge.check.examine import examine
@@ -14,6 +15,8 @@ from layerforge.check.gradients import Effort
 from layerforge.check.report import Failure, Report, listed
 from layerforge.contract.layer import Example, Layer
 from layerforge.schema.registry import LAYERS
+
+ON_NUMPY = f"backend {NUMPY.describe()}"
 
 
 class Affine(Layer):
@@ -89,7 +92,9 @@ def test_a_gradient_that_is_replaced_is_told_of_once() -> None:
     assert text.count("= add with += (self.grads.weight += ...)") == 1
     assert "and so in " in text
     assert "more places: " in text
-    assert len(text.splitlines()) <= 5
+    first, *rest = text.splitlines()
+    assert first == f"{ON_NUMPY}: 1 layer on {len(Replaces.examples)} examples"
+    assert len(rest) <= 5
     assert text_of(Replaces, verbose=True).count("the gradient 'weight' was replaced") > 20
 
 
@@ -167,9 +172,11 @@ def test_every_array_that_backward_reads_is_named() -> None:
 def test_checks_that_do_not_apply_are_told_of_and_not_counted() -> None:
     report = examine(Affine, Effort(), ["jvp", "in_place", "views"])
     assert report.checks == 2  # views, on two examples
-    lines = report.text().splitlines()
-    assert lines[0] == "not applicable: in_place on 2 examples, jvp on 2 examples (--verbose says why)"
-    assert lines[1] == "1 layer, 2 checks: all pass"
+    assert report.text().splitlines() == [
+        f"{ON_NUMPY}: 1 layer on 2 examples",
+        "not applicable: in_place on 2 examples, jvp on 2 examples (--verbose says why)",
+        "1 layer, 2 checks: all pass",
+    ]
     told = report.text(verbose=True).splitlines()
     assert "not applicable: in_place on 2 examples: it does not say inplace" in told
     assert "not applicable: jvp on 2 examples: it has no jvp of its own" in told
@@ -181,6 +188,7 @@ def test_a_layer_of_which_nothing_asked_can_be_proved() -> None:
     report = examine(Affine, Effort(), ["jvp"])
     assert not report.is_empty
     assert report.text().splitlines() == [
+        f"{ON_NUMPY}: 1 layer on 2 examples",
         "not applicable: jvp on 2 examples: it has no jvp of its own",
         "1 layer: nothing to prove",
     ]

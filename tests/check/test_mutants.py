@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.broken_layers import HEALTHY, MUTANTS, Noise, Softmax, SoftmaxWithoutGradient
+from support.strict_backend import STRICT
 
 from layerforge.arrays.backend import Backend
 from layerforge.check import contract
@@ -47,6 +48,22 @@ def test_a_gradient_of_ones_would_not_have_seen_the_softmax_mutant() -> None:
     healthy = Case(Softmax, Softmax.examples[0]).probe()
     ones = [np.ones_like(healthy.forward()[0])]
     assert np.allclose(healthy.gradients(ones)["bottom[0]"], probe.gradients(ones)["bottom[0]"], atol=1e-12)
+
+
+IN_PLACE = [mutant for check, mutant in MUTANTS if check == "in_place"]
+
+
+@pytest.mark.parametrize("mapped_twice", [True, False])
+@pytest.mark.parametrize("mutant", IN_PLACE, ids=lambda cls: cls.__name__)
+def test_in_place_use_is_proved_on_a_device(
+    mutant: type[Layer], mapped_twice: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not mapped_twice:  # as on a real device, whose memory has one address
+        monkeypatch.delattr(STRICT.xp, "adopted")
+    for cls, fails in ((mutant, True), (Softmax, False)):
+        cases = [case for _, case in contract.cases(cls, STRICT)]
+        assert all(contract.why_not("in_place", case) is None for case in cases)
+        assert any(contract.run("in_place", case) for case in cases) == fails
 
 
 def test_host_arrays_on_a_device_are_caught(device_backend: Backend) -> None:

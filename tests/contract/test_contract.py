@@ -6,7 +6,7 @@ import pytest
 from support.contract import broken
 
 from layerforge.arrays.backend import Backend
-from layerforge.check.contract import Case, applicable, backends_agree, cases, check_bad, check_documented
+from layerforge.check.contract import Case, applicable, cases, check_bad, check_documented
 from layerforge.contract.layer import Bad, Example, Layer
 from layerforge.schema.registry import LAYERS
 
@@ -24,11 +24,6 @@ def test_numpy(case: Case) -> None:
 def test_device(case: Case, device_backend: Backend) -> None:
     on_device = Case(case.cls, case.example, device_backend)
     assert broken(on_device, applicable(on_device)) == {}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_backends_agree(case: Case, device_backend: Backend) -> None:
-    backends_agree(case.cls, case.example, device_backend)
 
 
 @pytest.mark.parametrize(("cls", "bad"), BAD)

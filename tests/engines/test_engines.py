@@ -347,7 +347,8 @@ def test_what_onednn_cannot_be_told_of() -> None:
     assert all(map(describable, (a, a.T, a[:, ::2], a[:, 3:4], a[1], a[..., :1], np.float32(0) + a[0, 0, :1])))
     packed, windows = np.zeros(20, "uint8"), np.lib.stride_tricks.sliding_window_view(a, 2, axis=0)
     beside_a_byte = np.ndarray((3,), "float32", packed, 0, (5,))
-    assert not any(map(describable, (a[::-1], np.broadcast_to(a[:1], a.shape), windows, beside_a_byte, unaligned(a))))
+    repeated, odd = np.broadcast_to(a[:1], a.shape), unaligned(np, a)
+    assert not any(map(describable, (a[::-1], repeated, windows, beside_a_byte, odd)))
 
 
 @pytest.mark.parametrize("rows", [1, FEW, FEW + 1])

@@ -6,4 +6,4 @@ from layerforge.arrays.backend import Backend
 
 from . import strict_cupy
 
-STRICT = Backend("strict", strict_cupy, "support.strict_cupyx")
+STRICT = Backend("strict", strict_cupy, f"{__package__}.strict_cupyx")

@@ -496,6 +496,11 @@ def asfortranarray(a, dtype=None):
     return array(a, dtype, None, "F")
 
 
+def adopted(raw):
+    """A device array over the memory of a host array, for checks: CuPy has nothing of the kind."""
+    return _wrap(raw)
+
+
 def put_along_axis(arr, indices, values, axis):
     _TOP.put_along_axis(arr, indices, values, axis)
     if isinstance(values, ndarray):

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from support import strict_cupy
+
+from . import strict_cupy
 
 
 def _raw(array: Any) -> Any:

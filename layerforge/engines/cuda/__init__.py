@@ -1,7 +1,7 @@
 """The engine of a device: kernels that do in one launch what a text in the layers and in `arrays` does in several.
 
-A kernel stands in for a function that is marked `@fused` (arrays/fused.py), under its name, and for nothing else: the
-layer files, their parameters and what they save are the same. Kernels are CuPy's ElementwiseKernel and ReductionKernel;
+A kernel stands in for a function that is marked `@formula` (arrays/formula.py), under its name, and for nothing else:
+the layer files, their parameters and what they save are the same. Kernels are CuPy's ElementwiseKernel and ReductionKernel;
 their texts are in the language of the device, and are compiled by CuPy at their first use.
 """
 
@@ -17,9 +17,19 @@ def missing() -> str | None:
     return None
 
 
+def on_device() -> bool:
+    """It computes on a device's arrays."""
+    return True
+
+
 def describe() -> str:
     """Which library was loaded."""
     return "CuPy's kernels"
+
+
+def layers() -> Mapping[str, Any]:
+    """None: kernels stand in for functions."""
+    return {}
 
 
 @functools.cache

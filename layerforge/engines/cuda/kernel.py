@@ -9,7 +9,7 @@ KERNELS: dict[str, Callable[..., Any]] = {}  # by the function that each stands 
 
 
 def stands_in(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate what stands in for the fused function of the same name."""
+    """Decorate what stands in for the formula of the same name."""
     KERNELS[function.__name__] = function
     return function
 

@@ -18,6 +18,11 @@ def missing() -> str | None:
     return library.missing()
 
 
+def on_device() -> bool:
+    """It computes on the host's arrays."""
+    return False
+
+
 def describe() -> str:
     """Which library was loaded."""
     from . import library

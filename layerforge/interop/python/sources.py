@@ -121,7 +121,7 @@ class ModuleText:
 
 def is_meant(decorator: ast.expr) -> bool:
     """Whether a decorator does something when the program runs on NumPy."""
-    return not (isinstance(decorator, ast.Name) and decorator.id in ("any_arguments", "override", "fused"))
+    return not (isinstance(decorator, ast.Name) and decorator.id in ("any_arguments", "override", "formula"))
 
 
 def short_name(module: str) -> str:

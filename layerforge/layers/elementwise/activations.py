@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ...arrays.erf import erf
+from ...arrays.formula import formula
 from ...arrays.functional import EXP_LIMIT, sigmoid, softplus
 from ...contract.layer import Bad
 from ...schema.params import param
@@ -43,40 +44,61 @@ def softened_slope(self: Any, dy: Any, x: Any) -> Any:
     return dy * self.xp.where(u > self.threshold, 1, sigmoid(self.xp, u))
 
 
-def swish_slope(self: Any, dy: Any, x: Any) -> Any:
-    """σ + x σ' beta, with σ' = σ (1 - σ)."""
-    u = near(self.xp, self.beta * x)
-    s = logistic(self.xp, u)
+@formula
+def silu(xp: Any, x: Any, beta: float, out: Any = None) -> Any:
+    """x σ(beta x)."""
+    return gated(xp, x, logistic(xp, beta * x), out=out)
+
+
+@formula
+def silu_back(xp: Any, dy: Any, x: Any, beta: float) -> Any:
+    """dy (σ + x σ' beta), with σ' = σ (1 - σ)."""
+    u = near(xp, beta * x)
+    s = logistic(xp, u)
     return dy * (s * (1 + u * (1 - s)))
 
 
-def gate(self: Any, x: Any) -> Any:
+def gate(xp: Any, x: Any, approximate: str) -> Any:
     """Φ(x) of GELU, or the tanh that is close to it."""
-    x = near(self.xp, x)
-    if self.approximate == "tanh":
-        return 0.5 * (1 + self.xp.tanh(GELU_SLOPE * (x + GELU_CUBE * (x * x * x))))
-    return 0.5 * (1 + erf(self.xp, math.sqrt(0.5) * x))
+    x = near(xp, x)
+    if approximate == "tanh":
+        return 0.5 * (1 + xp.tanh(GELU_SLOPE * (x + GELU_CUBE * (x * x * x))))
+    return 0.5 * (1 + erf(xp, math.sqrt(0.5) * x))
 
 
-def gate_slope(self: Any, x: Any, phi: Any) -> Any:
+def gate_slope(xp: Any, x: Any, phi: Any, approximate: str) -> Any:
     """The derivative of the gate: the normal density, or that of g = (1 + tanh t)/2, which is 2 g (1 - g) t'."""
-    if self.approximate == "tanh":
+    if approximate == "tanh":
         return 2 * phi * (1 - phi) * (GELU_SLOPE * (1 + 3 * GELU_CUBE * (x * x)))
-    return INV_SQRT_2PI * self.xp.exp(-0.5 * (x * x))
+    return INV_SQRT_2PI * xp.exp(-0.5 * (x * x))
 
 
-def gelu_slope(self: Any, dy: Any, x: Any) -> Any:
-    """Φ + x Φ'."""
-    x = near(self.xp, x)
-    phi = gate(self, x)
-    return dy * (phi + x * gate_slope(self, x, phi))
+@formula
+def gelu(xp: Any, x: Any, approximate: str, out: Any = None) -> Any:
+    """x Φ(x)."""
+    return gated(xp, x, gate(xp, x, approximate), out=out)
 
 
-def mish_slope(self: Any, dy: Any, x: Any) -> Any:
-    """t + x t', with t = tanh(softplus x) and softplus' = σ."""
-    x = near(self.xp, x)
-    t = self.xp.tanh(softplus(self.xp, x))
-    return dy * (t + x * (1 - t * t) * logistic(self.xp, x))
+@formula
+def gelu_back(xp: Any, dy: Any, x: Any, approximate: str) -> Any:
+    """dy (Φ + x Φ')."""
+    x = near(xp, x)
+    phi = gate(xp, x, approximate)
+    return dy * (phi + x * gate_slope(xp, x, phi, approximate))
+
+
+@formula
+def mish(xp: Any, x: Any, out: Any = None) -> Any:
+    """x tanh(softplus x)."""
+    return gated(xp, x, xp.tanh(softplus(xp, x)), out=out)
+
+
+@formula
+def mish_back(xp: Any, dy: Any, x: Any) -> Any:
+    """dy (t + x t'), with t = tanh(softplus x) and softplus' = σ."""
+    x = near(xp, x)
+    t = xp.tanh(softplus(xp, x))
+    return dy * (t + x * (1 - t * t) * logistic(xp, x))
 
 
 def soft_sign(self: Any, x: Any, y: Any) -> None:
@@ -136,10 +158,10 @@ Erf = elementwise(
 GELU = elementwise(
     "GELU", "Gaussian error linear unit",
     y="x Φ(x),  Φ(x) = (1 + erf(x/√2)) / 2, or near that (1 + tanh t) / 2 with t = √(2/π) (x + 0.044715 x³)",
-    f=lambda self, x, y: gated(self.xp, x, gate(self, x), out=y),
+    f=lambda self, x, y: gelu(self.xp, x, self.approximate, out=y),
     dx="dy (Φ + x Φ'),  Φ' = exp(-x²/2) / √(2π), or (1 - tanh² t) t' / 2 with\n"
     "          t' = √(2/π) (1 + 3 · 0.044715 x²)",
-    df=gelu_slope,  reads="bottom",
+    df=lambda self, dy, x: gelu_back(self.xp, dy, x, self.approximate),  reads="bottom",
     note="Φ(x) is the probability that a standard normal value is below x.",
     params={"approximate": (str, param("none", help="how to compute Φ", choices=("none", "tanh")))},
     tried=({}, {"approximate": "tanh"}),
@@ -150,8 +172,9 @@ GELU = elementwise(
 SiLU = elementwise(
     "SiLU", "x times its own logistic function (Caffe: Swish)",
     y="x σ(beta x),  σ(u) = 1 / (1 + e⁻ᵘ)",
-    f=lambda self, x, y: gated(self.xp, x, logistic(self.xp, self.beta * x), out=y),
-    dx="dy (σ + beta x σ (1 - σ)), as σ' = σ (1 - σ)",           df=swish_slope,  reads="bottom",
+    f=lambda self, x, y: silu(self.xp, x, self.beta, out=y),
+    dx="dy (σ + beta x σ (1 - σ)), as σ' = σ (1 - σ)",
+    df=lambda self, dy, x: silu_back(self.xp, dy, x, self.beta),  reads="bottom",
     params={"beta": (float, param(1.0, help="the larger, the nearer to ReLU"))},
     tried=({}, {"beta": 0.5}, {"beta": -1.7}, {"beta": 0.0}),
     bad=[Bad({"beta": "x"}, "beta must be a number")],
@@ -161,9 +184,9 @@ SiLU = elementwise(
 Mish = elementwise(
     "Mish", "x times the hyperbolic tangent of Softplus",
     y="x tanh(log(1 + eˣ))",
-    f=lambda self, x, y: gated(self.xp, x, self.xp.tanh(softplus(self.xp, x)), out=y),
+    f=lambda self, x, y: mish(self.xp, x, out=y),
     dx="dy (t + x (1 - t²) σ(x)) with t = tanh(log(1 + eˣ)): tanh' = 1 - tanh², and log(1 + eˣ) has the slope\n"
     "          σ(x) = 1 / (1 + e⁻ˣ)",
-    df=mish_slope,  reads="bottom",
+    df=lambda self, dy, x: mish_back(self.xp, dy, x),  reads="bottom",
     source="Misra 2019; compare torch.nn.Mish",
 )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...arrays.formula import formula
 from ...contract.layer import Bad
 from ...schema.errors import ConfigError
 from ...schema.params import param
@@ -27,15 +28,21 @@ def rectify(self: Any, x: Any, y: Any) -> None:
         self.xp.maximum(x, a * x if a else 0, out=y)
 
 
-def rectified(self: Any, dy: Any, kept: Any) -> Any:
+@formula
+def rectify_back(xp: Any, dy: Any, kept: Any, negative_slope: float) -> Any:
     """By y, which has the sign of x, or is zero for x < 0 when the slope is; of a slope below 0, by x."""
     dx = (kept > 0).astype(dy.dtype)  # a product of masks: choosing by `where` branches at each element and is slower
-    if not 0 <= self.negative_slope <= 1:
-        return dy * self.xp.where(dx, dx, dx.dtype.type(self.negative_slope))
-    if self.negative_slope:
-        dx = self.xp.maximum(dx, self.negative_slope)
+    if not 0 <= negative_slope <= 1:
+        return dy * xp.where(dx, dx, dx.dtype.type(negative_slope))
+    if negative_slope:
+        dx = xp.maximum(dx, negative_slope)
     dx *= dy
     return dx
+
+
+def rectified(self: Any, dy: Any, kept: Any) -> Any:
+    """With the slope of the layer."""
+    return rectify_back(self.xp, dy, kept, self.negative_slope)
 
 
 def reads_what_tells_the_sign(self: Any) -> None:

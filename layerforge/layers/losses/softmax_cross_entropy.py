@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ...arrays.formula import formula
 from ...arrays.functional import log_softmax, one_hot, shape_mismatch, sum_of
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
@@ -15,11 +16,13 @@ from ...schema.registry import register
 from .class_loss import BAD_EXAMPLES, EXAMPLES, ClassLoss
 
 
+@formula
 def cross_entropy(xp: Any, log_p: Any, a: Any) -> Any:
     """-Σ a log p, sums along the classes. Where a is 0 a probability of 0 costs nothing."""
     return -sum_of(a * xp.where(a == 0, 0, log_p), 1)
 
 
+@formula
 def cross_entropy_slope(xp: Any, log_p: Any, a: Any) -> Any:
     """The derivative of -Σ a log softmax(x) by x, sums along the classes: p Σ a - a = (p - 1) a + p (Σ a - a).
 

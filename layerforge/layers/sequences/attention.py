@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ...arrays.formula import formula
 from ...arrays.functional import expect_role, filled, shape_mismatch, softmax, sum_of
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example, Layer
@@ -91,7 +92,7 @@ class ScaledDotProductAttention(Layer):
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
         kept = self.saved
-        grads = attend_back(dy, kept.q, kept.k, kept.v, kept.weights, kept.scale)
+        grads = attend_back(self.xp, dy, kept.q, kept.k, kept.v, kept.weights, kept.scale)
         return (*grads, None)[: len(self.needs_grad)]
 
     def jvp(self, *tangents: Any) -> Any:
@@ -116,11 +117,17 @@ def attend(xp: Any, q: Any, k: Any, v: Any, scale: float, seen: Any = None) -> t
     return weights @ v, weights
 
 
-def attend_back(dy: Any, q: Any, k: Any, v: Any, weights: Any, scale: float) -> tuple[Any, Any, Any]:
+@formula
+def softmax_back(xp: Any, weights: Any, dweights: Any, scale: float) -> Any:
+    """The gradient of s from that of the weights softmax(scale s), sums along the last axis."""
+    return weights * (dweights - sum_of(dweights * weights, -1, keepdims=True)) * scale
+
+
+def attend_back(xp: Any, dy: Any, q: Any, k: Any, v: Any, weights: Any, scale: float) -> tuple[Any, Any, Any]:
     """dq, dk, dv."""
     dv = weights.swapaxes(-1, -2) @ dy
     dweights = dy @ v.swapaxes(-1, -2)
-    dscores = weights * (dweights - sum_of(dweights * weights, -1, keepdims=True)) * scale
+    dscores = softmax_back(xp, weights, dweights, scale)
     return dscores @ k, dscores.swapaxes(-1, -2) @ q, dv
 
 

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.formula import formula
 from ...arrays.functional import sigmoid
 from ...schema.registry import register
 from .recurrent import Recurrent
 from .recurrent_examples import BAD_EXAMPLES, EXAMPLES, from_initial_states
+
+
+@formula
+def gru_step(xp: Any, u: Any, w: Any, h_before: Any) -> tuple[Any, ...]:
+    """h, and what backward needs: r, z, g, w_g and h before."""
+    u_r, u_z, u_g = xp.split(u, 3, axis=1)
+    w_r, w_z, w_g = xp.split(w, 3, axis=1)
+    r, z = sigmoid(xp, u_r + w_r), sigmoid(xp, u_z + w_z)
+    g = xp.tanh(u_g + r * w_g)
+    return (1 - z) * g + z * h_before, r, z, g, w_g, h_before
+
+
+@formula
+def gru_step_back(xp: Any, dh: Any, r: Any, z: Any, g: Any, w_g: Any, h_before: Any) -> tuple[Any, Any, Any]:
+    """The gradients of u and w, the three parts side by side, and the direct one of h before."""
+    du_g = dh * (1 - z) * (1 - g * g)
+    du_r = du_g * w_g * r * (1 - r)
+    du_z = dh * (h_before - g) * z * (1 - z)
+    du = xp.concatenate([du_r, du_z, du_g], axis=1)
+    dw = xp.concatenate([du_r, du_z, du_g * r], axis=1)
+    return du, dw, dh * z
 
 
 @register
@@ -59,21 +81,12 @@ class GRU(Recurrent):
     bad_examples = BAD_EXAMPLES
 
     def step(self, a_x: Any, a_h: Any, state: tuple[Any]) -> tuple[tuple[Any], tuple[Any, ...]]:
-        xp, (h_before,) = self.xp, state
-        u_r, u_z, u_g = xp.split(a_x, 3, axis=1)
-        w_r, w_z, w_g = xp.split(a_h, 3, axis=1)
-        r, z = sigmoid(xp, u_r + w_r), sigmoid(xp, u_z + w_z)
-        g = xp.tanh(u_g + r * w_g)
-        return ((1 - z) * g + z * h_before,), (r, z, g, w_g, h_before)
+        h, *kept = gru_step(self.xp, a_x, a_h, *state)
+        return (h,), tuple(kept)
 
     def step_back(self, dstate: tuple[Any], kept: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any]]:
-        (dh,), (r, z, g, w_g, h_before) = dstate, kept
-        du_g = dh * (1 - z) * (1 - g * g)
-        du_r = du_g * w_g * r * (1 - r)
-        du_z = dh * (h_before - g) * z * (1 - z)
-        du = self.xp.concatenate([du_r, du_z, du_g], axis=1)
-        dw = self.xp.concatenate([du_r, du_z, du_g * r], axis=1)
-        return du, dw, (dh * z,)
+        du, dw, dh = gru_step_back(self.xp, *dstate, *kept)
+        return du, dw, (dh,)
 
     def step_along(self, da_x: Any, da_h: Any, dstate: tuple[Any], kept: tuple[Any, ...]) -> tuple[Any]:
         (dh_before,), (r, z, g, w_g, h_before) = dstate, kept

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...arrays.formula import formula
 from ...arrays.functional import sigmoid
 from ...arrays.spec import Spec, index
 from ...contract.layer import Example
 from ...schema.registry import register
 from .recurrent import Recurrent
 from .recurrent_examples import BAD_EXAMPLES, EXAMPLES, from_initial_states
+
+
+@formula
+def lstm_step(xp: Any, a_x: Any, a_h: Any, c_before: Any) -> tuple[Any, ...]:
+    """h and c, and what backward needs: i, f, g, o, c before and tanh c."""
+    a_i, a_f, a_g, a_o = xp.split(a_x + a_h, 4, axis=1)
+    i, f, g, o = sigmoid(xp, a_i), sigmoid(xp, a_f), xp.tanh(a_g), sigmoid(xp, a_o)
+    c = f * c_before + i * g
+    tanh_c = xp.tanh(c)
+    return o * tanh_c, c, i, f, g, o, c_before, tanh_c
+
+
+@formula
+def lstm_step_back(
+    xp: Any, dh: Any, dc: Any, i: Any, f: Any, g: Any, o: Any, c_before: Any, tanh_c: Any
+) -> tuple[Any, Any]:
+    """The gradients of a, the four parts side by side, and of c before."""
+    dc = dc + dh * o * (1 - tanh_c * tanh_c)
+    da_i = dc * g * i * (1 - i)
+    da_f = dc * c_before * f * (1 - f)
+    da_g = dc * i * (1 - g * g)
+    da_o = dh * tanh_c * o * (1 - o)
+    return xp.concatenate([da_i, da_f, da_g, da_o], axis=1), dc * f
 
 
 @register
@@ -102,23 +126,12 @@ class LSTM(Recurrent):
     bad_examples = BAD_EXAMPLES
 
     def step(self, a_x: Any, a_h: Any, state: tuple[Any, Any]) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-        xp, (_, c_before) = self.xp, state
-        a_i, a_f, a_g, a_o = xp.split(a_x + a_h, 4, axis=1)
-        i, f, g, o = sigmoid(xp, a_i), sigmoid(xp, a_f), xp.tanh(a_g), sigmoid(xp, a_o)
-        c = f * c_before + i * g
-        tanh_c = xp.tanh(c)
-        return (o * tanh_c, c), (i, f, g, o, c_before, tanh_c)
+        h, c, *kept = lstm_step(self.xp, a_x, a_h, state[1])
+        return (h, c), tuple(kept)
 
     def step_back(self, dstate: tuple[Any, Any], kept: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, Any]]:
-        dh, dc = dstate
-        i, f, g, o, c_before, tanh_c = kept
-        dc = dc + dh * o * (1 - tanh_c * tanh_c)
-        da_i = dc * g * i * (1 - i)
-        da_f = dc * c_before * f * (1 - f)
-        da_g = dc * i * (1 - g * g)
-        da_o = dh * tanh_c * o * (1 - o)
-        da = self.xp.concatenate([da_i, da_f, da_g, da_o], axis=1)
-        return da, da, (0, dc * f)  # h reaches its step through a alone
+        da, dc = lstm_step_back(self.xp, *dstate, *kept)
+        return da, da, (0, dc)  # h reaches its step through a alone
 
     def step_along(self, da_x: Any, da_h: Any, dstate: tuple[Any, Any], kept: tuple[Any, ...]) -> tuple[Any, Any]:
         _, dc_before = dstate

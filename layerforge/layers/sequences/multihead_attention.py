@@ -146,7 +146,8 @@ class MultiheadAttention(Layer):
         kept = self.saved
         self.learn("out_proj", slice(None), dy, kept.z)
         dz = heads(map_rows(dy, self.params.out_proj_weight), self.num_heads)
-        parts = [joined(d) for d in attend_back(dz, kept.q, kept.k, kept.v, kept.weights, self.scale_of(kept.q))]
+        grads = attend_back(self.xp, dz, kept.q, kept.k, kept.v, kept.weights, self.scale_of(kept.q))
+        parts = [joined(grad) for grad in grads]
         if len(kept.xs) == 1:
             parts = [self.xp.concatenate(parts, axis=-1)]
         dxs = []

@@ -137,9 +137,11 @@ class Recurrent(Unrolled):
             else:  # where a step does not count, its gradient stays with the state, and the output is a constant
                 stays = tuple(d * ~marks.counts[t] for d in dstate)
                 dstate = tuple(d * marks.counts[t] for d in (dh + dout[t], *rest))
-            da_x[t], da_h[t], dbefore = self.step_back(dstate, trace.kept[t])
-            direct, *rest = (d + s for d, s in zip(dbefore, stays, strict=True))
-            dstate = (direct + da_h[t] @ w_hh, *rest)
+            da_x[t], through_h, dbefore = self.step_back(dstate, trace.kept[t])
+            if da_h is not da_x:
+                da_h[t] = through_h
+            direct, *rest = map(plus, dbefore, stays)
+            dstate = (plus(direct, da_h[t] @ w_hh), *rest)
             if marks.linked is not None:
                 dstate = tuple(d * marks.linked[t] for d in dstate)
         self.add_weight_gradients("ih", suffix, rows(da_x), rows(trace.x))
@@ -217,3 +219,8 @@ class Recurrent(Unrolled):
         if names[1] in moved:
             da += moved[names[1]]
         return da.reshape(*x.shape[:2], height)
+
+
+def plus(a: Any, b: Any) -> Any:
+    """a + b of arrays, either of which may be the number 0: nothing comes that way."""
+    return b if isinstance(a, int) else a if isinstance(b, int) else a + b

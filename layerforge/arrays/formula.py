@@ -1,6 +1,6 @@
-"""Functions that a device computes in one launch where their text would be several.
+"""Formulas: pure functions of arrays, which a device may compute in one launch where their text would be several.
 
-    @fused
+    @formula
     def sigmoid(xp, x, out=None): ...      # the formula, in the words of NumPy
 
 On NumPy, and wherever no kernel is known, that text runs. On a device the kernel of the same name in engines/cuda
@@ -24,24 +24,25 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEVICE = "cuda"  # the engine that has the kernels
 
-FUSED: dict[str, Callable[..., Any]] = {}  # by name: the text
+FORMULAS: dict[str, Callable[..., Any]] = {}  # by name: the text
 
 
 class _Present(threading.local):
     as_text = False
+    used: set[str] | None = None
 
 
 _present = _Present()
 
 
-def fused(function: Function) -> Function:
+def formula(function: Function) -> Function:
     """Decorate a function whose first argument is the namespace, or an array, and that has a kernel on a device.
 
     A kernel is called with the namespace and then with what the function is called with, but for a namespace. It gives
     NotImplemented for arguments that are not for it: the text does those.
     """
     name = function.__name__
-    FUSED[name] = function
+    FORMULAS[name] = function
 
     @functools.wraps(function)
     def computed(first: Any, *more: Any, **options: Any) -> Any:
@@ -52,7 +53,11 @@ def fused(function: Function) -> Function:
         if kernel is None:
             return function(first, *more, **options)
         result = kernel(xp, *more, **options) if xp is first else kernel(xp, first, *more, **options)
-        return function(first, *more, **options) if result is NotImplemented else result
+        if result is NotImplemented:
+            return function(first, *more, **options)
+        if _present.used is not None:
+            _present.used.add(name)
+        return result
 
     return cast(Function, computed)
 
@@ -61,6 +66,16 @@ def namespace_of(first: Any) -> Any:
     """The namespace of a device that can run kernels: the argument itself, or that of an array; None for all else."""
     xp = first if hasattr(first, "ndarray") else sys.modules.get(type(first).__module__)
     return xp if xp is not np and hasattr(xp, "ElementwiseKernel") else None
+
+
+@contextmanager
+def watched() -> Iterator[set[str]]:
+    """Collect the names of the functions that kernels compute in this thread, while it lasts."""
+    before, _present.used = _present.used, set()
+    try:
+        yield _present.used
+    finally:
+        _present.used = before
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from support import strict_cupy
 from support.strict_kernels import ElementwiseKernel
 from support.tools import demand_compiler
 
+from layerforge.arrays.formula import FORMULAS, as_text, namespace_of
 from layerforge.arrays.functional import sum_of
-from layerforge.arrays.fused import FUSED, as_text, namespace_of
 from layerforge.arrays.philox import stream_key, uniform
 from layerforge.engines import cuda
+from layerforge.schema import registry
 
 
 @pytest.fixture
@@ -23,9 +24,10 @@ kernels_run = pytest.mark.usefixtures("kernels")
 
 
 def test_every_kernel_stands_in_for_a_function_that_is_there() -> None:
+    registry.LAYERS.names()  # imports them all, and their formulas
     assert cuda.kernels()
     for name in cuda.kernels():
-        assert name in FUSED, f"no function is called {name}"
+        assert name in FORMULAS, f"no function is called {name}"
 
 
 @kernels_run

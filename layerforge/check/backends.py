@@ -1,0 +1,15 @@
+"""The check of backends: what one computes is what NumPy computes."""
+
+from __future__ import annotations
+
+from .case import Case, close, compare, computes, device_check, outputs
+from .harness import Probe
+
+
+@device_check(computes)
+def check_agrees_with_numpy(case: Case) -> None:
+    """Tops and gradients are NumPy's, up to rounding, in float64; random masks are the same bits."""
+    here, there, name = Probe(case.cls, case.example), case.probe(), case.backend.name
+    compare(outputs(there, there.forward()), outputs(here, here.forward()), close, f"differs on {name}")
+    if case.differentiable:
+        compare(there.gradients(), here.gradients(), close, f"gradient differs on {name}")

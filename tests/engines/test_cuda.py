@@ -1,0 +1,113 @@
+"""The kernels of a device give what their texts give, in fewer launches: on the stand-in, which compiles them."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from support import strict_cupy
+from support.kernel_calls import CALLS, calls_of
+from support.tools import demand_compiler
+
+from layerforge import Net
+from layerforge.arrays.formula import FORMULAS, as_text
+from layerforge.engines import cuda
+from layerforge.schema import registry
+from layerforge.schema.errors import BackendError
+
+OTHERWISE = {"uniform"}  # compared bit by bit in tests/arrays/test_formula.py
+ROUNDINGS = {"float32": 3e-6, "float64": 1e-13}  # of each element, or of 1
+
+
+@pytest.fixture(autouse=True)
+def compiler() -> None:
+    demand_compiler()
+    registry.LAYERS.names()  # imports them all, and their formulas
+
+
+def on_device(value: Any) -> Any:
+    return strict_cupy.asarray(value) if isinstance(value, np.ndarray) else value
+
+
+def on_host(result: Any) -> list[np.ndarray]:
+    return [r.get() for r in (result if isinstance(result, tuple) else (result,))]
+
+
+def run(name: str, args: Any, options: Any) -> tuple[list[np.ndarray], int]:
+    """The results of a formula on the stand-in, as it is called in a layer, and its launches."""
+    text = FORMULAS[name]
+    function = getattr(importlib.import_module(text.__module__), name)
+    wants_namespace = text.__code__.co_varnames[0] == "xp"
+    arrays = [on_device(a) for a in args]
+    with strict_cupy.counting() as counts, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = function(strict_cupy, *arrays, **options) if wants_namespace else function(*arrays, **options)
+    return on_host(result), counts["launches"]
+
+
+def test_every_kernel_is_tried() -> None:
+    assert set(CALLS) | OTHERWISE == set(cuda.kernels())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_kernel_gives_what_its_text_gives(name: str, dtype: str) -> None:
+    saved = 0
+    for args, options in calls_of(name, dtype):
+        got, launches = run(name, args, options)
+        with as_text():
+            want, of_text = run(name, args, options)
+        saved += of_text - launches
+        assert launches <= of_text
+        for mine, theirs in zip(got, want, strict=True):
+            assert mine.shape == theirs.shape and mine.dtype == theirs.dtype
+            np.testing.assert_allclose(mine, theirs, rtol=ROUNDINGS[dtype], atol=ROUNDINGS[dtype])
+    assert saved > 0
+
+
+def test_a_kernel_repeats_its_bits() -> None:
+    for name in CALLS:
+        for args, options in calls_of(name, "float32"):
+            first, _ = run(name, args, options)
+            again, _ = run(name, args, options)
+            assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again, strict=True))
+
+
+# Who computes --------------------------------------------------------------------------------------------------------
+
+NET = {
+    "seed": 3,
+    "inputs": {"x": {"shape": [4, 6]}},
+    "net": [
+        {"type": "Linear", "name": "fc", "out_features": 5},
+        {"type": "GELU", "name": "act"},
+        {"type": "Softmax", "name": "p"},
+    ],
+}
+
+
+def launches(config: dict[str, Any]) -> int:
+    from support.strict_backend import STRICT
+
+    net = Net.from_config(config, backend=STRICT)
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+    net.forward(x=x)
+    with strict_cupy.counting() as counts:
+        net.forward(x=x)
+    return counts["launches"]
+
+
+def test_the_reference_is_the_text() -> None:
+    by_kernels, by_text = launches(NET), launches({**NET, "engine": "reference"})
+    assert by_kernels < by_text
+    one = [layer | ({"engine": "reference"} if layer["name"] == "act" else {}) for layer in NET["net"]]
+    assert by_kernels < launches({**NET, "net": one}) < by_text
+
+
+def test_an_engine_of_another_backend_is_refused() -> None:
+    with pytest.raises(BackendError, match="engine 'cuda' is asked for, but the backend is numpy"):
+        Net.from_config({**NET, "engine": "cuda"}).forward(x=np.zeros((4, 6), "float32"))
+    assert launches({**NET, "engine": "cuda"}) == launches(NET)
