@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ import numpy as np
 
 from layerforge import __version__
 from layerforge.arrays.backend import Backend, get_backend
-from layerforge.schema.errors import BackendError
+from layerforge.check.grounds import STRICT, stand_in
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("cupy", "strict")
-STANDS_IN_FOR = {"cupy": "support.strict_cupy", "cupyx.scipy.sparse": "support.strict_cupyx"}
+NAMES = ("cupy", STRICT)
+MODULES = CUPY, SPARSE = "cupy", "cupyx.scipy.sparse"
 FAMILY = "cupy"  # distributions of CuPy begin with it: cupy-cuda12x, cupy-cuda13x, cupy
 
 
@@ -35,9 +35,9 @@ def opened(name: str) -> Iterator[Backend]:
 
     Errors   BackendError (exit 5) where there is no CuPy, no GPU, or no stand-in
     """
-    before = {module: sys.modules.get(module) for module in STANDS_IN_FOR} if name == "strict" else {}
+    before = {module: sys.modules.get(module) for module in MODULES} if name == STRICT else {}
     if before:
-        stand_in()
+        put_in_place()
     try:
         yield get_backend("cupy")
     finally:
@@ -48,20 +48,17 @@ def opened(name: str) -> Iterator[Backend]:
                 sys.modules[module] = known
 
 
-def stand_in() -> None:
-    """Put the stand-in in the place of CuPy.
+def put_in_place() -> None:
+    """Put the stand-in in the place of CuPy. Errors   BackendError (exit 5) where there is none"""
+    strict = stand_in()
+    sys.modules[CUPY] = strict.xp
+    with suppress(ImportError):  # it needs SciPy, which is there where sparse matrices are used
+        sys.modules[SPARSE] = importlib.import_module(strict.sparse)
 
-    Errors   BackendError (exit 5) where there is none
-    """
-    folder = ROOT / "tests"
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    for module, ours in STANDS_IN_FOR.items():
-        try:
-            sys.modules[module] = importlib.import_module(ours)
-        except ImportError as problem:
-            hint = "run this script in a clone of the repository, whose tests hold it"
-            raise BackendError(f"the stand-in for CuPy cannot be imported ({problem})", hint=hint) from None
+
+def beside_the_stand_in(backend: Backend, name: str) -> Any:
+    """A module of the tests that belongs to the stand-in."""
+    return importlib.import_module(f"{backend.xp.__name__.rpartition('.')[0]}.{name}")
 
 
 def host(backend: Backend, array: Any) -> np.ndarray:

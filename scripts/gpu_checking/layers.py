@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from layerforge.arrays.backend import NUMPY
 from layerforge.check import contract
-from layerforge.check.case import Case, close, compare, outputs
+from layerforge.check.case import Case, close, compare
 from layerforge.contract.layer import Layer
 from layerforge.schema.registry import LAYERS
 
 from .stages import Check
 
-CHECKS = ("shapes_and_dtypes", "deterministic", "noncontiguous", "float32", "indices")
+CHECKS = (
+    *("shapes_and_dtypes", "deterministic", "noncontiguous", "float32"),
+    *("indices", "kernels_agree", "agrees_with_numpy"),
+)
 FIRST = (
     "Linear", "SoftmaxCrossEntropy", "ReLU", "BatchNorm", "Conv2d", "MaxPool2d", "AvgPool2d", "GlobalAvgPool2d", "Add",
     "Flatten", "Embedding", "LayerNorm", "MultiheadAttention", "GELU", "Dropout", "LSTM", "MSELoss", "Softmax",
@@ -45,20 +48,18 @@ def examine(check: Check, cls: type[Layer]) -> None:
     for name in known:
         sentence = contract.run(name, case)
         check.demand(sentence is None, f"{cls.type_name}, {name}: {sentence}")
-    with check.guarded(f"{cls.type_name}, as on NumPy"):
-        agree(case)
+    with check.guarded(f"{cls.type_name}, running statistics"):
+        statistics(case)
         check.outcome.checks += 1
 
 
-def agree(case: Case) -> None:
-    """Tops, gradients and running statistics are NumPy's up to rounding, in float64.
+def statistics(case: Case) -> None:
+    """What a layer remembers of a forward in train is NumPy's up to rounding, in float64.
 
-    Errors   CheckFailed where they are not
+    Errors   CheckFailed where it is not
     """
     here, there = Case(case.cls, case.example, NUMPY).probe(), case.probe()
-    words = "is not what it is on NumPy"
-    compare(outputs(there, there.forward()), outputs(here, here.forward()), close, f"{words}, in train")
+    for probe in (here, there):
+        probe.forward()
     mine, right = ({name: probe.host(a) for name, a in probe.layer.state.items()} for probe in (there, here))
-    compare(mine, right, close, f"running statistic {words}")
-    if case.differentiable:
-        compare(there.gradients(), here.gradients(), close, f"the gradient {words}")
+    compare(mine, right, close, "not what it is on NumPy")

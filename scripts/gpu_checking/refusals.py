@@ -17,7 +17,7 @@ from layerforge import Net, Solver
 from layerforge.arrays.backend import NUMPY, Backend
 from layerforge.schema.errors import LayerForgeError
 
-from .device import host
+from .device import beside_the_stand_in, host
 from .stages import Check, in_words
 
 Inputs = dict[str, np.ndarray]
@@ -179,9 +179,7 @@ ROOM = 2**20  # bytes that the stand-in lets arrays have
 def known_end_of_memory(check: Check) -> Iterator[int]:
     """How many bytes are more than the device has; the stand-in is given an end for this block."""
     if check.strict:
-        from support import strict_faults
-
-        with strict_faults.memory_limited(ROOM):
+        with beside_the_stand_in(check.backend, "strict_faults").memory_limited(ROOM):
             yield 2 * ROOM
     else:
         yield 2 * int(check.xp.cuda.runtime.memGetInfo()[1])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import strict_cupy
+from support.strict_backend import STRICT
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
@@ -35,6 +36,7 @@ Patch = pytest.MonkeyPatch
 def backend() -> Iterator[Backend]:
     """The stand-in in the place of CuPy."""
     with opened("strict") as found:
+        assert found.xp is STRICT.xp
         yield found
 
 
@@ -274,8 +276,8 @@ FAULTS = [
     Fault(wait_more, "costs", "mnist_mlp: a step waits 3 times"),
     Fault(upload_more, "costs", "mnist_mlp: a step uploads 4 times"),
     Fault(wrong_statistic, "training", "state/bn1/running_var"),
-    Fault(wrong_statistic, "layers", "BatchNorm, as on NumPy"),
-    Fault(wrong_gradient, "layers", "Tanh, as on NumPy"),
+    Fault(wrong_statistic, "layers", "BatchNorm, running statistics"),
+    Fault(wrong_gradient, "layers", "Tanh, agrees_with_numpy"),
     Fault(wrong_gradient, "nets", "gradients"),
     Fault(not_twice_alike, "training", "two trainings differ"),
     Fault(capsule_without_its_batch, "runs", "names nothing", "capsule"),
