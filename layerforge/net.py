@@ -28,6 +28,7 @@ from .plan.plan import REFERENCE, Plan
 from .run import access, carried, copies, counting, curvature, derivatives, tuning
 from .run.advice import Advice
 from .run.counting import Count, Counts, LossPart
+from .run.explained import explained, raise_for_inputs
 from .run.observer import Observer
 from .run.parameters import Parameters, allocate
 from .run.passes import Passes
@@ -38,7 +39,7 @@ from .run.turns import Turns, begin_turn, in_turn, reading_in_turn
 from .run.views import Members, Named
 from .run.weights_file import Weights, read_weights, write_weights
 from .schema import registry, user_modules
-from .schema.errors import ConfigError, LayerForgeError, raise_all
+from .schema.errors import ConfigError, LayerForgeError, OutOfMemory, raise_all
 
 FORWARD_WORDS = ("phase", "backward", "copy", "outputs")  # no input can be called so: forward() has these parameters
 
@@ -181,8 +182,11 @@ class Net(access.Settled):
         named, phase = phase is not None, phase or PHASES[0]
         access.demand_phase(phase)
         targets = (outputs,) if isinstance(outputs, str) else None if outputs is None else tuple(outputs)
-        given = {name: self._input(name, value) for name, value in inputs.items()}
         keeping = (phase == "train") if backward is None else backward
+        try:
+            given = {name: self._input(name, value) for name, value in inputs.items()}
+        except OutOfMemory as error:
+            raise_for_inputs(error, self, phase, inputs, keeping)
         executor = passes.executor_for(phase, {n: a.shape for n, a in given.items()}, targets, backward=keeping)
         passes.begin(executor, keeping)
         executor.forward(executor.stage(given, inputs, keeping), keep=keeping)
@@ -315,11 +319,13 @@ class Net(access.Settled):
             return sum([p.weight * p.value for p in parts])
         return sum([p.weight * p.value * factor for p, factor in zip(parts, scales, strict=True)])
 
+    @explained
     def losses(self) -> list[LossPart]:
         """The losses of the last forward: name, loss_weight, value (0 of a mean over nothing), and its count."""
         executor = self.passes.last
         return [] if executor is None else counting.losses_of(executor)
 
+    @explained
     def mean_over(self) -> Counts:
         """How many things the losses of the last forward are means over; None for a sum.
 
@@ -352,6 +358,7 @@ class Net(access.Settled):
         executor = self.passes.last
         return 0 if executor is None else counting.samples_of(executor.plan)
 
+    @explained
     def metric_counts(self) -> dict[str, Count]:
         """For every metric among the outputs of the last forward, how many things it is a mean over (None: a sum).
 
@@ -424,7 +431,8 @@ class Net(access.Settled):
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of parameters (shared ones once, under their owner) and running statistics by path, on the host."""
         host = self.backend.to_host
-        return {path: np.array(host(array)) for path, array in stored_arrays(self.parameters, self.state)}
+        flat = host(self.parameters.data)  # once, and not each parameter by itself
+        return {path: np.array(host(array)) for path, array in stored_arrays(self.parameters, self.state, flat)}
 
     @in_turn
     def load_arrays(self, arrays: Mapping[str, np.ndarray], source: str) -> None:
@@ -492,5 +500,6 @@ class Net(access.Settled):
 
     def _take(self, given: Weights, allow_missing: Iterable[str], rename: Mapping[str, str] | None) -> list[str]:
         chosen, differences = given.fitting(self, allow_missing, rename)
-        self.load_arrays(self.arrays() | chosen, given.file)
+        mine = dict(stored_arrays(self.parameters, self.state))
+        self.load_arrays(mine | chosen, given.file)
         return differences

@@ -15,6 +15,8 @@ import numpy as np
 from ..schema import optional
 from ..schema.errors import BackendError, ConfigError, DataError
 from ..schema.synonyms import did_you_mean
+from . import cuda_device, cuda_driver, cuda_packages, host_memory
+from .device_errors import raise_told
 from .sparse import CSR, checked, flaw, in_order
 
 NAMES = ("numpy", "cupy")
@@ -42,14 +44,23 @@ class Backend:
             return moved if dtype is None else moved.astype(dtype)
         if isinstance(array, self.xp.ndarray):
             return array if dtype is None or array.dtype == np.dtype(dtype) else array.astype(dtype)
-        return self.xp.asarray(np.asarray(array, dtype=dtype))
+        host = np.asarray(array, dtype=dtype)
+        try:
+            return self.xp.asarray(host)
+        except Exception as problem:
+            raise_told(problem)
 
     def to_host(self, array: Array) -> Any:
         """The values as a NumPy array; on NumPy the array itself."""
         if isinstance(array, CSR):
             data, indices, indptr = (self.to_host(part) for part in (array.data, array.indices, array.indptr))
             return array if array.xp is np else NUMPY.csr(data, indices, indptr, array.shape)
-        return array if isinstance(array, (np.ndarray, np.generic)) else self.xp.asnumpy(array)
+        if isinstance(array, (np.ndarray, np.generic)):
+            return array
+        try:
+            return self.xp.asnumpy(array)
+        except Exception as problem:  # also of what the device was to do before
+            raise_told(problem)
 
     def csr(self, data: Any, indices: Any, indptr: Any, shape: tuple[int, ...]) -> CSR:
         """A CSR of three host arrays that are known to fit together. Errors   BackendError where SciPy is missing"""
@@ -85,8 +96,15 @@ class Backend:
         return self
 
     def describe(self) -> str:
-        """Name, version and device, for the run's record."""
-        return f"{self.name} {self.xp.__version__}"
+        """Name and version; of a GPU its name, memory, driver and CUDA, and what makes its numbers others. For the
+        run's record.
+        """
+        name = f"{self.name} {self.xp.__version__}"
+        return name if self.xp is np else f"{name} on {cuda_device.describe(self.xp)}"
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of memory where its arrays are: total, free, and of a GPU pooled; without what is not told."""
+        return host_memory.memory() if self.xp is np else cuda_device.memory(self.xp)
 
 
 NUMPY = Backend("numpy", np, "scipy.sparse")
@@ -109,10 +127,12 @@ def get_backend(name: str | Backend) -> Backend:
 def _cupy() -> ModuleType:
     cupy = optional.require("cupy", extra="cuda12", why="backend 'cupy'", error=BackendError)
     if not cupy.cuda.is_available():
+        found = cuda_packages.obstacle(cuda_packages.installed(), cuda_driver.find())
+        why, remedy = found or ("CuPy does not say why", f"check `nvidia-smi`, {cuda_packages.pip_line()}")
         raise BackendError(
-            f"backend 'cupy' needs an NVIDIA GPU with its driver; CuPy {cupy.__version__} is installed but finds none",
-            hint="check `nvidia-smi`, install the extra that fits the driver (layerforge[cuda12] or [cuda13]),"
-            " or set `backend: numpy`",
+            f"backend 'cupy' needs an NVIDIA GPU with its driver; CuPy {cupy.__version__} is installed but finds none:"
+            f" {why}",
+            hint=f"{remedy}; or set `backend: numpy`. `layerforge doctor` says what is there",
         )
     return cupy
 

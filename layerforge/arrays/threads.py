@@ -122,6 +122,22 @@ def blas_setters() -> Iterator[tuple[Any, str]]:
                 break
 
 
+def blas_threads() -> int | None:
+    """With how many threads NumPy's OpenBLAS computes; None where it is another library."""
+    for library, setter in blas_setters():
+        return int(getattr(library, setter.replace("_set_", "_get_"))())
+    return None
+
+
+def blas() -> dict[str, Any]:
+    """Name and version of the BLAS that NumPy was built with, as far as it says."""
+    import numpy as np
+
+    configuration = np.show_config(mode="dicts")
+    found = configuration.get("Build Dependencies", {}).get("blas", {}) if isinstance(configuration, dict) else {}
+    return {key: found[key] for key in ("name", "version") if key in found}
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """While this lasts, OpenMP is told of a single thread: what an engine makes now is for one."""

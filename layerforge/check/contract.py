@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from ..arrays.backend import NUMPY, Backend
 from ..contract import call
 from ..contract.layer import Bad, Layer
-from ..schema.errors import LayerForgeError
+from ..schema.errors import BackendError, LayerForgeError
 
 # Each of these adds its checks to the tables.
 from . import accuracy, backends, costs, engines, formulas, indices, kernels, memory, merging, phases, values
@@ -44,9 +44,14 @@ def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Cas
 
 
 def run(name: str, case: Case) -> str | None:
-    """Run one check: None when it passes, otherwise what is wrong, in a sentence; that it does not apply is wrong."""
+    """Run one check: None when it passes, otherwise what is wrong, in a sentence; that it does not apply is wrong.
+
+    Errors   BackendError for what the machine lacks, such as memory of the GPU: no layer is wrong then
+    """
     try:
         case.checks[name](case)
+    except BackendError:
+        raise
     except LayerForgeError as error:
         return str(error)
     except Exception as error:  # a broken layer may raise anything anywhere: that too is a verdict

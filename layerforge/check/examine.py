@@ -12,7 +12,7 @@ import numpy as np
 
 from ..arrays.formula import as_text
 from ..contract.layer import Layer
-from ..schema.errors import LayerForgeError
+from ..schema.errors import BackendError, LayerForgeError
 from . import contract
 from .engines import refused_examples
 from .gradcheck import example_rows
@@ -82,6 +82,8 @@ def _of_reference(
         if "gradients" in only and cls.is_differentiable():
             try:
                 report.rows += example_rows(cls, number, effort, where.backend)
+            except BackendError:  # no layer is wrong where the machine lacks something
+                raise
             except LayerForgeError as error:
                 report.failures.append(Failure(example, "gradients", str(error)))
         for check in (c for c in case.checks if c in only and c != "gradients"):
@@ -136,9 +138,11 @@ def _one(layer: str, check: str, sentence: str | None) -> Report:
 
 
 def _sentence(check: Callable[..., None], *args: object) -> str | None:
-    """What a check has to say against something; None where it passes."""
+    """What a check has to say against something; None where it passes. Errors: BackendError, as `contract.run`"""
     try:
         check(*args)
+    except BackendError:
+        raise
     except LayerForgeError as error:
         return str(error)
     except Exception as error:  # a user's setup may raise anything instead of a LayerError

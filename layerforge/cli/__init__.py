@@ -38,6 +38,7 @@ COMMANDS = {
     "verify": ("verify_command", "put promises to the test: resume, and gradients of parts of a batch"),
     "import": ("import_command", "a model of another program as a folder: net, weights, and how exact it is"),
     "export": ("export_command", "a trained net for another program"),
+    "doctor": ("doctor_command", "what is there to compute with, and what of it does not work"),
     "data": ("data_command", "data sets: list, info, verify, download"),
 }
 
@@ -47,7 +48,7 @@ EXIT_CODES = (
     ("2", "usage or configuration"),
     ("3", "a data set, checkpoint or other file is missing or damaged"),
     ("4", "training diverged"),
-    ("5", "a backend or engine was asked for and is not available"),
+    ("5", "a backend or engine was asked for and cannot be used, or its device fails"),
     ("130, 143", "stopped by SIGINT, by SIGTERM or SIGUSR1; training saves first"),
 )
 

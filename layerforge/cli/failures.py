@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..schema.errors import LayerForgeError, exit_code, flatten, report
+from ..schema.errors import BackendError, LayerForgeError, exit_code, flatten, report
 from ..schema.locations import Place
 from ..schema.user_modules import ProcessExit, described, line_of_user, staying
 from .arguments import UsageError
@@ -39,8 +39,20 @@ def _ended(command: Callable[[], int], debug: bool) -> int:
         flush_output()
         return code
     except BaseException as problem:
-        _tell_failure(problem, debug)
-        return exit_code(problem)
+        shown = as_told(problem)
+        _tell_failure(shown, debug)
+        return exit_code(shown)
+
+
+def as_told(problem: BaseException) -> BaseException:
+    """A problem; where a GPU or its libraries lack something, the error that says so."""
+    from ..arrays.device_errors import told  # with the list of installed packages: only where something fails
+
+    error = told(problem)
+    if not isinstance(error, BackendError):
+        return problem
+    error.__cause__ = problem
+    return error
 
 
 def _tell_failure(problem: BaseException, debug: bool) -> None:

@@ -19,16 +19,7 @@ from ..run.staging import dummy
 from ..run.summary import align, shape_in_words
 from ..schema.errors import LayerForgeError
 from ..schema.registry import FILLERS
-
-
-def bytes_in_words(count: int | None) -> str:
-    """A number of bytes with its unit: 640 B, 12.3 KiB; "?" where it is not known."""
-    if count is None:
-        return "?"
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"
+from ..schema.texts import bytes_in_words
 
 
 def mega(count: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays.awaited import present
+from ..arrays.device_errors import told
 from ..arrays.spec import Spec
 from ..schema.errors import LayerError, LayerForgeError
 from ..schema.registry import LAYERS
@@ -116,8 +117,14 @@ def is_too_large(error: BaseException) -> bool:
 
 def failure(
     layer: Layer, doing: str, arrays: Sequence[Any], error: BaseException, exit_code: int | None = None
-) -> LayerError:
-    """The error of a layer with everything needed to find it: name, type, shapes and the line of the configuration."""
+) -> LayerForgeError:
+    """The error of a layer with everything needed to find it: name, type, shapes and the line of the configuration.
+
+    What the machine lacks while a layer is run, such as memory, is told as that (device_errors.py).
+    """
+    lacking = None if doing == "setup" else told(error, f"{owner(layer)} in {doing}")
+    if lacking is not None:
+        return lacking
     shapes = ", ".join(str(tuple(a.shape)) if a is not None else "None" for a in arrays)
     what = {"backward": "top gradients", "jvp": "tangents", "jvp_params": "tangents"}.get(doing, "bottoms")
     code: int | None

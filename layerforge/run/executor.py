@@ -111,6 +111,14 @@ class Executor:
         self.spent = False
         self.unusable = "it did not come to its end"
 
+    def give_up(self) -> None:
+        """A pass found no memory: let go of all that it made, so that a smaller one finds some."""
+        self.let_go()
+        for step in self.plan.steps:
+            step.node.layer.kept = None
+            if self.layout is None:
+                step.node.layer.memory = Memory()
+
     def stage(self, arrays: Mapping[str, Any], given: Mapping[str, Any], keep: bool) -> Mapping[str, Any]:
         """The inputs where nobody changes them before the backward, or before they are read as blobs.
 

@@ -32,6 +32,7 @@ from ..graph.graph import StartingValue
 from ..graph.multipliers import Multipliers
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.user_modules import described
+from .explained import explaining
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 ROW = 4096  # elements per dot product in a norm; longer ones lose digits, and OpenBLAS spreads them over threads
@@ -182,8 +183,10 @@ def allocate(
     for slot in slots if fill else ():
         filler = owned[slot.key].filler or (starts[slot.key].filler if slot.key in starts else Msra())
         slot.view(host)[...] = _start_values(filler, slot, seed)
-    data = backend.from_host(host)
-    grad = backend.xp.zeros(trained, dtype=dtype)
+    size = np.dtype(dtype).itemsize
+    with explaining(backend, {"parameters": total * size, "gradients": trained * size}):
+        data = backend.from_host(host)
+        grad = backend.xp.zeros(trained, dtype=dtype)
     flat = Parameters(data, grad, {s.key: s for s in slots}, _groups(slots, dtype), trained, shared)
     flat.rows = {s.key: RowSet(backend.xp, s.shape[0]) for s in slots if s.sparse_grad}
     for layer in layers:

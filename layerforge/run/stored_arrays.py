@@ -15,10 +15,15 @@ from .net_parts import NetParts
 from .parameters import Parameters
 
 
-def stored_arrays(parameters: Parameters, state: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Path and live array of every parameter (shared ones once, under their owner) and running statistic."""
+def stored_arrays(
+    parameters: Parameters, state: Mapping[str, Mapping[str, Any]], data: Any = None
+) -> Iterator[tuple[str, Any]]:
+    """Path and live array of every parameter (shared ones once, under their owner) and running statistic.
+
+    data   the flat array that the parameters are shown in, where that is not the live one
+    """
     for (layer, name), slot in parameters.slots.items():
-        yield f"params/{snapshot.escape(layer)}/{name}", slot.view(parameters.data)
+        yield f"params/{snapshot.escape(layer)}/{name}", slot.view(parameters.data if data is None else data)
     for layer, arrays in state.items():
         for name, array in arrays.items():
             yield f"state/{snapshot.escape(layer)}/{name}", array

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from ..arrays import threads
 from ..engines.protocol import Engine
 from ..schema.errors import ConcurrencyError
+from .explained import raise_explained
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 REMEDY = "give each thread a net of its own (Net.from_config), or hold a threading.Lock from forward to backward"
@@ -116,7 +117,7 @@ def turns_of(net: Any) -> Turns | None:
 
 
 def in_turn(method: Method) -> Method:
-    """A method of something with `_turns` that takes one."""
+    """A method of something with `_turns` that takes one. What the machine lacks in it is explained (explained.py)."""
 
     @functools.wraps(method)
     def taken(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -124,7 +125,10 @@ def in_turn(method: Method) -> Method:
         if turns.holder == get_ident():  # called by what has taken it
             return method(self, *args, **kwargs)
         with turns:
-            return method(self, *args, **kwargs)
+            try:
+                return method(self, *args, **kwargs)
+            except Exception as problem:
+                raise_explained(problem, self)
 
     return taken  # type: ignore[return-value]
 
@@ -138,6 +142,9 @@ def reading_in_turn(method: Method) -> Method:
         if turns.holder == get_ident():
             return method(self, *args, **kwargs)
         with turns.reading():
-            return method(self, *args, **kwargs)
+            try:
+                return method(self, *args, **kwargs)
+            except Exception as problem:
+                raise_explained(problem, self)
 
     return taken  # type: ignore[return-value]

@@ -1,12 +1,14 @@
 """What can go wrong, in words. Every error that a user may see is one of these and knows its exit code.
 
 Exit codes of the command line: 0 ok, 1 the thing checked is not so or the run failed, 2 usage or configuration,
-3 data or file, 4 training diverged, 5 backend or engine unavailable, 130/143 stopped by a signal after saving.
+3 data or file, 4 training diverged, 5 backend or engine unavailable or failing, 130/143 stopped by a signal
+after saving.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from .locations import Place
 
@@ -80,6 +82,23 @@ class BackendError(LayerForgeError):
     """A backend or engine was asked for that this machine cannot give."""
 
     exit_code = 5
+
+
+class OutOfMemory(LayerForgeError, MemoryError):
+    """Arrays do not fit into memory. Whoever knows what was to be computed adds what that needs, once (`explain`)."""
+
+    explained = False
+    meant: Any = None  # the executor of the pass that was to begin, where that is not the net's last
+
+    def explain(self, needs: str, memory: str, remedies: str) -> None:
+        """Say what is needed, what there is, and what needs less; "" for what is not known."""
+        lines = (f"needed: {needs}" if needs else "", f"there is: {memory}" if memory else "", remedies)
+        self.hint = "\n     = ".join(line for line in lines if line) or self.hint
+        self.explained = True
+
+
+class DeviceOutOfMemory(OutOfMemory, BackendError):
+    """The same of a GPU's memory."""
 
 
 def exit_code(problem: BaseException) -> int:

@@ -38,6 +38,16 @@ def first_few(words: Iterable[str], most: int = 10) -> str:
     return ", ".join(every[:most]) + (", ..." if len(every) > most else "")
 
 
+def bytes_in_words(count: int | None) -> str:
+    """A number of bytes with its unit: 640 B, 12.3 KiB; "?" where it is not known."""
+    if count is None:
+        return "?"
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
 def to_json(value: Any, *, indent: int | None = None, words: bool = False, sort: bool = False) -> str:
     """A value as JSON (RFC 8259), which has no NaN, no infinities and no bytes that are not UTF-8.
 

@@ -35,6 +35,7 @@ from ..arrays.backend import Array
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
 from ..run import copies, tuning
+from ..run.explained import explaining
 from ..run.splitting import reasons
 from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
 from ..schema.errors import ConfigError, DivergedError, LayerError, LayerForgeError
@@ -125,7 +126,10 @@ class Solver(Adjustable, Generic[Driven]):
         self.average = 1.0
         self._turns = turns_of(net) or Turns("the net", lambda: None)
         self._pending: Accumulation | None = None
-        self._updater = Updater(net, section)
+        flat = net.parameters
+        needed = {"parameters": flat.data.nbytes, "gradients": flat.grad.nbytes}
+        with explaining(net.backend, {**needed, "each history of the solver": flat.grad.nbytes}):
+            self._updater = Updater(net, section)
         self.rule.hold()
         self._settle()
 
@@ -399,8 +403,9 @@ class Solver(Adjustable, Generic[Driven]):
     @reading_in_turn
     def arrays(self) -> dict[str, np.ndarray]:
         """Copies of the history on the host, by path: history/<number>/<layer>/<parameter>."""
-        to_host = self.net.backend.to_host
-        return {path: np.array(to_host(view)) for path, view in self._history_views().items()}
+        self._updater.follow()
+        flat = [self.net.backend.to_host(array) for array in self.history]  # each once, and not by parameters
+        return {path: np.array(view) for path, view in history_views(self.net.parameters, flat).items()}
 
     @in_turn
     def load_state(

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..arrays.device_errors import told
 from ..schema.errors import DivergedError, LayerForgeError, exit_code
 from ..schema.regular_files import regular
 from ..schema.texts import from_json
@@ -61,14 +62,19 @@ def outcome(ended: BaseException | None, reason: str, signalled: bool) -> tuple[
 
 
 def as_failure(problem: BaseException) -> BaseException:
-    """What ended a run as the error that is raised: what would end another command silently is said here."""
+    """What ended a run as the error that is raised: what would end another command silently is said here,
+    and what the machine lacks.
+    """
     if isinstance(problem, SystemExit):
         message = f"something that the run calls left the process: SystemExit({problem.code!r})"
         error = LayerForgeError(message, hint="raise an error instead of calling sys.exit")
     elif isinstance(problem, BrokenPipeError):  # none of our own streams: those do not end a run
         error = LayerForgeError(f"something that the run calls wrote to a closed pipe: {problem}")
     else:
-        return problem
+        lacking = told(problem)
+        if lacking is None:
+            return problem
+        error = lacking
     error.__cause__ = problem
     return error
 

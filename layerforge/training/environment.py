@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .._version import __version__
+from ..arrays import processor
+from ..arrays.threads import blas
 from ..config.document import Config
 from ..net import Net
 from .commit import commit
@@ -45,11 +45,11 @@ def environment(net: Net) -> dict[str, Any]:
         "backend": net.backend.describe(),
         "engine": net.engine_request.computing(net.graph.nodes),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
-        "blas": _blas(),
+        "blas": blas(),
         "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cpu": _cpu(),
+        "cpu": processor.name(),
         "cpu_count": os.cpu_count(),
     }
 
@@ -69,19 +69,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _blas() -> dict[str, Any]:
-    configuration = np.show_config(mode="dicts")
-    blas = configuration.get("Build Dependencies", {}).get("blas", {}) if isinstance(configuration, dict) else {}
-    return {key: blas[key] for key in ("name", "version") if key in blas}
-
-
-def _cpu() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.machine() or "unknown"  # platform.processor would start a program

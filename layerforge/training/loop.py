@@ -14,6 +14,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from ..arrays.device_errors import is_lack
 from ..data.loader import Batch, Loader
 from ..run.counting import LossPart
 from ..schema.errors import DivergedError
@@ -342,6 +343,8 @@ class Trainer:
         hurry = isinstance(problem, KeyboardInterrupt) and signalled
         failed = not isinstance(problem, (DivergedError, Stop)) and not hurry
         if not failed or self.solver.iteration == self.saved or self.solver.in_step:
+            if self.saved and is_lack(problem):
+                self.console.note(f"the last checkpoint is of step {self.saved}: --resume goes on from it")
             return
         try:
             self._checkpoint(best=False, numbered=False, failure=described(problem) or type(problem).__name__)

@@ -18,7 +18,7 @@ Reductions give 0-d device arrays, `x[0]` is a view, `a += b` keeps `a`. `counts
 * views: arrays over the memory of another, for which the host alone has to work;
 * allocations: a returned array that is no view. Temporaries inside a function stay unseen.
 
-`counting()` has those of a block.
+`counting()` has those of a block. What a device may lack, such as memory, is planted by strict_faults.py.
 
 Where CuPy would silently do something slow or undefined, this module raises: NumPy arrays as indices (an upload),
 `sum(host)` (stays on the host), `x[i] = v` where an index occurs twice with different values (a race), `x[1:] = x[:-1]`
@@ -44,6 +44,7 @@ import types as _types
 
 import numpy as _np
 
+from . import strict_faults as _faults
 from . import strict_kernels as _kernels
 from . import strict_rules as _rules
 
@@ -149,6 +150,8 @@ def _wrap(raw, sources=()):
     counts["allocations" if owner is None else "views"] += 1
     array = object.__new__(ndarray)
     array._raw, array.base = raw, owner if owner is None or owner.base is None else owner.base
+    if owner is None:
+        _faults.allocated(array)
     return array
 
 
@@ -194,6 +197,7 @@ def _adapt(name, spec, host):
         return bound.arguments
 
     def call(*args, **kwargs):
+        _faults.launched(name)
         seen = []
         raw_args, raw_kwargs = _lower(args, seen), {key: _lower(value, seen) for key, value in kwargs.items()}
         bound = check(args, kwargs)
@@ -223,6 +227,7 @@ class _Ufunc:
     def __call__(self, *args, out=None, dtype=None, casting="same_kind", **wrong):
         if wrong:
             raise TypeError(f"Wrong arguments {list(wrong)}")
+        _faults.launched(self.__name__, is_kernel=self.__name__ != "matmul")
         if not self.nin <= len(args) <= self.nargs:
             raise TypeError(f"Wrong number of arguments for {self.name!r}.")
         seen, options = [], {} if dtype is None else {"dtype": dtype}
@@ -359,6 +364,7 @@ class ndarray:
 
     def get(self, stream=None, order="C", out=None, blocking=True):
         counts["waits"] += 1
+        _faults.waited()
         if out is None:
             return _np.array(self._raw, order=order)
         if (out.shape, out.dtype) != (self.shape, self.dtype):
@@ -526,6 +532,7 @@ class _Idle:
 
     def synchronize(self):
         counts["waits"] += 1
+        _faults.waited()
 
     def use(self, *args):
         return self
@@ -539,12 +546,16 @@ class _Idle:
 _Idle.null = _Idle()
 cuda = _types.SimpleNamespace(Device=_Idle, Stream=_Idle, Event=_Idle, is_available=lambda: True)
 cuda.get_current_stream = lambda device_id=-1: _Idle.null
-cuda.runtime = _types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: 0)
+cuda.runtime = _types.SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: 0, memGetInfo=_faults.memory)
+_PROPERTIES = {"name": b"Strict stand-in", "major": 9, "minor": 0}
+cuda.runtime.getDeviceProperties = lambda device: {**_PROPERTIES, "totalGlobalMem": _faults.memory()[1]}
+cuda.runtime.driverGetVersion, cuda.runtime.runtimeGetVersion = lambda: 13000, lambda: 12090
 is_available = cuda.is_available
 
 
 def get_default_memory_pool():
-    return _types.SimpleNamespace(used_bytes=lambda: 0, total_bytes=lambda: 0, free_all_blocks=lambda: None)
+    held = _faults.held
+    return _types.SimpleNamespace(used_bytes=held, total_bytes=held, free_all_blocks=lambda: None)
 
 
 if _kernels.COMPILER:

@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from . import strict_faults as faults
+
 COMPILER = shutil.which(os.environ.get("CXX", "c++"))
 
 WORDS = {
@@ -204,6 +206,7 @@ class ElementwiseKernel:
             given = tuple(strict.empty(shape, dtype=dtype_of(p, types)) for p in self.outs)
             values += [array._raw for array in given]
         strict.counts["launches"] += 1
+        faults.launched(self.name, is_kernel=True)
         self._run(parameters, values, letters, shape)
         if self.no_return:
             return None
@@ -307,6 +310,7 @@ class ReductionKernel:
             raise ValueError(f"Output shape is mismatched: {out.shape}, expected {wanted}")
         letters = settled([*self.ins, *self.outs], [*values, out._raw], self.name)
         strict.counts["launches"] += 1
+        faults.launched(self.name, is_kernel=True)
         result = np.squeeze(out._raw, axis=over) if keepdims else out._raw
         self._run(values, letters, shape, left, over, result)
         return out

@@ -21,6 +21,7 @@ from ...schema.errors import BackendError
 MAJOR = 3
 VARIABLE = "LAYERFORGE_ONEDNN"
 INSTALL = "pip install 'layerforge[fast]' (Linux on x86-64), or name a libdnnl.so.3 in $LAYERFORGE_ONEDNN"
+NOT_INSTALLED = "oneDNN is not installed"
 GAIN = "with it training steps are several times faster"
 
 
@@ -73,7 +74,7 @@ def load() -> Library:
     named = os.environ.get(VARIABLE)
     if named and not problems:
         problems.append(f"${VARIABLE} names {named}, which does not exist")
-    raise BackendError("; ".join(problems) or "oneDNN is not installed", hint=INSTALL)
+    raise BackendError("; ".join(problems) or NOT_INSTALLED, hint=INSTALL)
 
 
 def missing() -> str | None:
