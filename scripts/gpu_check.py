@@ -38,17 +38,17 @@ from layerforge.arrays.backend import Backend  # noqa: E402
 from layerforge.schema.errors import LayerForgeError  # noqa: E402
 
 STAGES = {  # in the order in which they are run; together they may take five minutes
-    "versions": Entry(basics.versions, "device, driver, versions", 10),
-    "smoke": Entry(basics.smoke, "an operation of each library", 20),
+    "versions": Entry(basics.versions, "device, driver, versions", 5),
+    "smoke": Entry(basics.smoke, "an operation of each library", 15),
     "philox": Entry(basics.random_bits, "random numbers are NumPy's bits", 10),
-    "training": Entry(training.training, "example nets train as on NumPy, twice alike", 60),
-    "layers": Entry(layers.layers, "an example of each type of layer", 75),
-    "nets": Entry(nets.nets, "random nets agree with float64", 40),
+    "training": Entry(training.training, "example nets train as on NumPy, twice alike", 55),
+    "layers": Entry(layers.layers, "an example of each type of layer", 110),
+    "nets": Entry(nets.nets, "random nets agree with float64", 35),
     "refusals": Entry(refusals.refusals, "what is wrong is refused, the device goes on", 10),
     "corners": Entry(corners.corners, "nothing, one number, NaN, ties, duplicates", 10),
-    "runs": Entry(runs.runs, "kill and resume, capsule, snapshots", 25),
-    "costs": Entry(costs.costs, "waits, uploads and memory of a step", 15),
-    "times": Entry(times.times, "milliseconds of a step, beside torch", 25),
+    "runs": Entry(runs.runs, "kill and resume, capsule, snapshots", 20),
+    "costs": Entry(costs.costs, "waits, uploads and memory of a step", 10),
+    "times": Entry(times.times, "milliseconds of a step, beside torch", 20),
 }
 
 

@@ -22,7 +22,7 @@ from gpu_checking import costs, examples, layers, nets, refusals, runs, stages, 
 from gpu_checking.device import opened
 
 from layerforge import Net
-from layerforge.arrays import functional, philox, scattering
+from layerforge.arrays import functional, philox
 from layerforge.arrays.backend import Backend
 from layerforge.contract import call
 from layerforge.debug import replay
@@ -159,15 +159,13 @@ def float64_leak(monkeypatch: Patch) -> None:
     of_layer(monkeypatch, "Softplus", "forward", lambda layer, y: y.astype("float64"))
 
 
+def uneven(layer: Any, array: Any) -> Any:
+    """An array whose last bits are others each time, as where a device adds up in any order."""
+    return array * float(1 + 2.0**-22 * NOISE.integers(1, 99))
+
+
 def sums_in_any_order(monkeypatch: Patch) -> None:
-    """Sums at places are what a device's atomics make of them."""
-
-    def planted(xp: Any, out: Any, index: Any, dim: int, values: Any) -> None:
-        places = scattering.flat_places(xp, index, dim, values.shape, out.shape).reshape(-1)
-        order = NOISE.permutation(values.size)
-        np.add.at(out.reshape(-1)._raw, places._raw[order], values.reshape(-1)._raw[order])
-
-    monkeypatch.setattr(scattering, "scatter_add_there", planted)
+    of_layer(monkeypatch, "ScatterAdd", "forward", uneven)
 
 
 def labels_unchecked(monkeypatch: Patch) -> None:
@@ -222,8 +220,7 @@ def wrong_gradient(monkeypatch: Patch) -> None:
 
 
 def not_twice_alike(monkeypatch: Patch) -> None:
-    """The last bits of a gradient differ from training to training."""
-    of_layer(monkeypatch, "ReLU", "backward", lambda layer, dx: dx * float(1 + 2.0**-22 * NOISE.integers(1, 9)))
+    of_layer(monkeypatch, "ReLU", "backward", uneven)
 
 
 def capsule_without_its_batch(monkeypatch: Patch) -> None:
