@@ -9,24 +9,23 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from layerforge import __version__
+from layerforge.arrays import cuda_device, cuda_packages, processor
 from layerforge.arrays.backend import Backend, get_backend
 from layerforge.check.grounds import STRICT, stand_in
+from layerforge.training.commit import commit
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("cupy", STRICT)
 MODULES = CUPY, SPARSE = "cupy", "cupyx.scipy.sparse"
-FAMILY = "cupy"  # distributions of CuPy begin with it: cupy-cuda12x, cupy-cuda13x, cupy
 
 
 @contextmanager
@@ -82,71 +81,22 @@ def same_bits(a: Any, b: Any) -> bool:
 
 def surroundings(backend: Backend) -> dict[str, Any]:
     """Device, driver, libraries and versions, and the commit where this is a clone."""
+    runtime, git = backend.xp.cuda.runtime, commit(ROOT)
+    device = cuda_device.properties(backend.xp, runtime.getDevice())
     return {
+        "device": device["name"],
+        "capability": device["capability"],
+        "memory": device["memory"],
+        "driver": cuda_packages.in_words(runtime.driverGetVersion()),
+        "runtime": cuda_packages.in_words(runtime.runtimeGetVersion()),
+        "cupy": backend.xp.__version__,
+        "distributions": cuda_packages.installed(),
+        "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith("CUPY_")},
         "layerforge": __version__,
-        "commit": commit(),
+        "commit": None if git is None else git["commit"][:12],
         "python": sys.version.split()[0],
         "numpy": np.__version__,
-        "cupy": backend.xp.__version__,
-        "distributions": distributions(),
         "platform": platform.platform(),
-        "processor": processor(),
+        "processor": processor.name(),
         "cores": os.cpu_count(),
-        "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith("CUPY_")},
-        **(_no_device() if hasattr(backend.xp, "counting") else _device(backend.xp)),
     }
-
-
-def _no_device() -> dict[str, Any]:
-    return {"device": "none: the strict stand-in, on the host", "driver": None, "runtime": None, "memory": None}
-
-
-def _device(cupy: Any) -> dict[str, Any]:
-    runtime, device = cupy.cuda.runtime, cupy.cuda.Device()
-    name = runtime.getDeviceProperties(device.id)["name"]
-    return {
-        "device": name.decode() if isinstance(name, bytes) else str(name),
-        "capability": device.compute_capability,
-        "memory": device.mem_info[1],
-        "driver": as_version(runtime.driverGetVersion()),
-        "runtime": as_version(runtime.runtimeGetVersion()),
-    }
-
-
-def as_version(number: int) -> str:
-    """CUDA's number of a version, such as 12040, as people write it: 12.4."""
-    return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def distributions() -> dict[str, str]:
-    """The installed packages that bring CuPy; two of them hide each other's files."""
-    found = {}
-    for package in metadata.distributions():
-        name = package.metadata["Name"] or ""
-        if name.lower() == FAMILY or name.lower().startswith(f"{FAMILY}-"):
-            found[name] = package.version
-    return found
-
-
-def processor() -> str:
-    """The name of the host's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine() or "unknown"
-
-
-def commit() -> str | None:
-    """The commit of this clone, with a + where files were changed; None outside of one."""
-    try:
-        head = _git("rev-parse", "--short=12", "HEAD")
-        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True, timeout=20)
-    return done.stdout.strip()

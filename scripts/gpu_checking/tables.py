@@ -29,7 +29,7 @@ def render(report: Mapping[str, Any], markdown: bool) -> str:
 def where(report: Mapping[str, Any]) -> str:
     """Device, versions and commit in a line."""
     found = report["surroundings"]
-    words = [found.get("device"), found.get("driver") and f"driver {found['driver']}"]
+    words = [found.get("device"), found.get("driver") and f"driver for CUDA {found['driver']}"]
     words += [found.get("runtime") and f"CUDA {found['runtime']}", f"CuPy {found.get('cupy')}"]
     words += [f"NumPy {found.get('numpy')}", f"LayerForge {found.get('layerforge')}"]
     words += [found.get("commit") and f"commit {found['commit']}", report["began"][:10]]
