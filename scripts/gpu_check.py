@@ -50,6 +50,7 @@ STAGES = {  # in the order in which they are run; together they may take five mi
     "costs": Entry(costs.costs, "waits, uploads and memory of a step", 10),
     "times": Entry(times.times, "milliseconds of a step, beside torch", 20),
 }
+ON_THE_HOST = 5  # times the time, where the stand-in computes what a device would
 
 
 def chosen(text: str) -> list[str]:
@@ -116,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.quiet or outcome.status != "passed":
             print(tables.line(outcome.plain()), file=sys.stderr if args.json else sys.stdout, flush=True)
 
-    options = Options(args.quick, args.patience, args.torch_python)
+    patience = args.patience * (ON_THE_HOST if args.backend == device.STRICT else 1)
+    options = Options(args.quick, patience, args.torch_python)
     try:
         with warnings.catch_warnings(), device.opened(args.backend) as backend:
             warnings.simplefilter("ignore")

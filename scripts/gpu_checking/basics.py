@@ -40,7 +40,7 @@ def versions(check: Check) -> None:
     check.demand(len(found["distributions"]) <= 1, f"several distributions of CuPy are installed ({names}): keep one")
     tf32 = found["variables"].get("CUPY_TF32", "0")
     check.demand(tf32 in ("", "0"), f"CUPY_TF32={tf32}: products keep 11 bits of 24, so that nothing else can hold")
-    check.reached(found["device"])
+    check.finished(found["device"])
 
 
 def smoke(check: Check) -> None:
@@ -55,6 +55,7 @@ def smoke(check: Check) -> None:
             off = np.abs(mine - right).max() / np.abs(right).max() if equal else np.inf
             check.demand(off <= CLOSE, f"{what} is off by {off:.1g} of its largest number, or of another type")
         check.reached(what)
+    check.finished(f"{len(LIBRARIES)} operations")
 
 
 def random_bits(check: Check) -> None:
@@ -72,4 +73,4 @@ def random_bits(check: Check) -> None:
                     same_bits(mine, right), f"uniform numbers differ from NumPy's: {where_words}, {differ} of them"
                 )
                 check.reached(where_words)
-    check.reached(f"{check.outcome.checks} arrays")
+    check.finished(f"{check.outcome.checks} arrays")

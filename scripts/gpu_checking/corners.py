@@ -40,7 +40,7 @@ def corners(check: Check) -> None:
     arg_max(check)
     check.reached("ArgMax")
     scatters(check)
-    check.reached("scatters")
+    check.finished("reductions, ArgMax, scatters")
 
 
 def reductions(check: Check) -> None:

@@ -74,11 +74,12 @@ def costs(check: Check) -> None:
     """A step of each example configuration waits once, uploads its inputs alone, and takes no memory that is new."""
     found: dict[str, Counts] = {}
     for name in EXAMPLES:
+        check.reached(name)
         example = Example(name, QUICK_BATCH if check.options.quick or check.strict else None)
         with check.guarded(name):
             found[name] = hold(check, example)
         check.fact("costs", found)
-        check.reached(name)
+    check.finished(f"{len(found)} configurations")
 
 
 def hold(check: Check, example: Example) -> Counts:

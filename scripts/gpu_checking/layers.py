@@ -32,7 +32,7 @@ def layers(check: Check) -> None:
     for number, name in enumerate(names):
         check.reached(f"{number} of {len(names)} types")
         examine(check, LAYERS.get(name))
-    check.reached(f"{len(names)} types")
+    check.finished(f"{len(names)} types")
 
 
 def types() -> list[str]:

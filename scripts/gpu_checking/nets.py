@@ -30,4 +30,4 @@ def nets(check: Check) -> None:
         check.demand(not verdict.findings, f"net {number} of seed {SEED}: {'; '.join(verdict.findings[:2])}")
     check.fact("nets", {"nets": count, "arrays": compared, "undecided": undecided})
     check.demand(compared > 10 * count, f"hardly anything was compared: {compared} arrays in {count} nets")
-    check.reached(f"{count} nets, {compared} arrays")
+    check.finished(f"{count} nets, {compared} arrays")

@@ -192,4 +192,4 @@ def runs(check: Check) -> None:
             check.reached(name)
             with check.guarded(name):
                 part(check, folder)
-        check.reached(", ".join(PARTS))
+        check.finished(", ".join(PARTS))

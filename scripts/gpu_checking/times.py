@@ -48,7 +48,7 @@ def times(check: Check) -> None:
         ours = rows.get(name, {}).get("parameters")
         equal = row["parameters"] == ours
         check.demand(equal, f"{name}: torch's net has {row['parameters']} parameters, ours {ours}: not the same net")
-    check.reached("all steps" if theirs.get("nets") else f"our steps; {theirs['missing']}")
+    check.finished("all steps" if theirs.get("nets") else f"our steps; {theirs['missing']}")
 
 
 def measure(check: Check, config: Config, warm_up: int, counted: int, batches: int) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def training(check: Check) -> None:
         with check.guarded(example.name):
             rows.append(compare(check, example, QUICK_STEPS if quick else STEPS))
         check.fact("training", rows)
+    check.finished(f"{len(rows)} nets")
 
 
 def compare(check: Check, example: Example, steps: int) -> dict[str, Any]:

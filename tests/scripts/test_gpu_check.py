@@ -56,7 +56,7 @@ def report_of(capsys: pytest.CaptureFixture[str], folder: Path, *options: str) -
 
 
 def test_the_stand_in_passes_as_a_whole(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code, report = report_of(capsys, tmp_path, "--patience", "20")
+    code, report = report_of(capsys, tmp_path)
     assert {s["name"]: s["failures"] for s in report["stages"] if s["status"] != "passed"} == {}
     assert code == 0
     assert [stage["name"] for stage in report["stages"]] == list(gpu_check.STAGES)
