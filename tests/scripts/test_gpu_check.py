@@ -60,7 +60,7 @@ def test_the_stand_in_passes_as_a_whole(capsys: pytest.CaptureFixture[str], tmp_
     assert {s["name"]: s["failures"] for s in report["stages"] if s["status"] != "passed"} == {}
     assert code == 0
     assert [stage["name"] for stage in report["stages"]] == list(gpu_check.STAGES)
-    assert sum(stage["checks"] for stage in report["stages"]) > 1000
+    assert sum(stage["checks"] for stage in report["stages"]) > 900
     assert report["surroundings"]["cupy"].endswith("strict")
     assert gpu_check.main(["--read", str(tmp_path / "report.json"), "--markdown"]) == 0
     shown = capsys.readouterr().out
