@@ -1,10 +1,10 @@
 """CuPy's ElementwiseKernel and ReductionKernel on NumPy's memory: their CUDA C++ is compiled for the host and run.
 
 The text is the one that a device would be given, so a wrong index, sign or type is wrong here, too. Elements are
-computed one after the other, few of them once forwards and once backwards: where that makes a difference, threads
-of a device would race, and ValueError says so; of atomic additions of fractions, too. Arguments are refused as CuPy has it:
-host arrays, dtypes that do not fit the parameters, shapes that do not broadcast. Not modelled: shared memory, the
-rounding of a device's exp and tanh.
+computed one after the other, few of them once forwards and once backwards: where that makes a difference, the threads
+of a device would race, and ValueError says so; of atomic additions of fractions, too. Arguments are refused as CuPy
+has it: host arrays, dtypes that do not fit the parameters, shapes that do not broadcast. Not modelled: shared memory,
+the rounding of a device's exp and tanh.
 
 The compiler is `c++`, or what $CXX names. Where there is none, the stand-in has no kernels: everything runs as text.
 """
