@@ -103,13 +103,18 @@ class Body:
 
     def _find_x(self) -> None:
         for node in self.computing:
-            outside = self.same.get(node.inputs[0], node.inputs[0]) if node.op == "Gather" else ""
+            outside = self._read_in_steps(node)
             value = self.outside(node.inputs[0]) if outside else None
             if isinstance(value, Stream) and value.ndim == 3 and not value.guessed and self.x in ("", outside):
                 self.x = outside
                 self.turns.append(node.inputs[1])
         if not self.x or not all(all(shape) for shape in self.look.shapes(self.x) or ()):
             raise NotThis("no sequence")
+
+    def _read_in_steps(self, node: Node) -> str:
+        """What a node takes a step of, along the first of its axes; "" for another node."""
+        steps = node.op == "Gather" and Attributes(node).integer("axis", 0) in (0, -3)
+        return self.same.get(node.inputs[0], node.inputs[0]) if steps else ""
 
     # What is known ------------------------------------------------------------------------------------------------
 
@@ -179,12 +184,14 @@ class Body:
     def cell(self) -> tuple[Found, dict[str, np.ndarray]]:
         """The cell whose step it is, and the formulas of what the body makes."""
         formulas = self._begin()
+        if not self.moving:
+            raise NotThis("nothing moves")
         step = self.terms.source(X, (SAMPLES, self._last(self.x)))
         for k in self.moving:
             name = self.body.inputs[2 + k].name
-            formulas[name] = self.terms.source(name, (SAMPLES, self._last(self.node.inputs[2 + k])))
+            formulas[name] = self.terms.source(name, (SAMPLES, self._features(self.node.inputs[2 + k])))
         for node in self.computing:
-            if node.op == "Gather" and self.same.get(node.inputs[0], node.inputs[0]) == self.x:
+            if self._read_in_steps(node) == self.x:
                 turn = self.constant(node.inputs[1])  # one that is counted is a single number
                 formulas[node.outputs[0]] = step if turn is None or not turn.ndim else step[None]
                 continue
@@ -221,6 +228,13 @@ class Body:
             outside not in graph.initializers or given or self.look.uses[outside] > 1
         ):
             raise NotThis(f"'{outside}' is of others, too")
+
+    def _features(self, name: str) -> int:
+        """How many features a state has: of each sample of the sequence, and the same for all sizes."""
+        size, of_x = self._last(name), self.look.shapes(self.x) or ()
+        if self.look.shapes(name) != tuple((samples, size) for _, samples, _ in of_x):
+            raise NotThis(f"'{name}' is not of each sample")
+        return size
 
     def _last(self, name: str) -> int:
         """The length of the last axis, which must be the same for all sizes."""
