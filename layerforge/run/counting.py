@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays.awaited import Later, asked, present
+from ..arrays.awaited import Later, asked, number_of, present
 from ..arrays.backend import Array
 from ..arrays.spec import Spec
 from ..contract.layer import Layer
@@ -71,7 +71,7 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count | Later:
         makers = plan.makers
         counts = [at_hand(count_of(plan, makers[i], arrays)) if makers.get(i, step) is not step else 1 for i in fed]
         return function_count(plan, step, fed, counts, samples_of(plan))
-    count: Any = layer.mean_over(*[arrays[i] for i in step.bottoms])
+    count: Any = number_of(layer.mean_over(*[arrays[i] for i in step.bottoms]))
     if count is not None and not isinstance(count, (int, float)):
         count = asked(count)
     if not layer.adds_up and count is not None:
