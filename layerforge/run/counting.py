@@ -110,11 +110,16 @@ def loss_counts(executor: Executor) -> tuple[Count, ...]:
     return counts
 
 
-def begun_counts(executor: Executor) -> bool:
-    """Have a device count them, as a backward may reuse the memory looked at; whether some are on their way."""
+def begun_counts(executor: Executor) -> tuple[Any, ...] | None:
+    """Have a device count them, as a backward may reuse the memory looked at: for `known`; None where none is late."""
     if executor.loss_counts is None:
         executor.loss_counts = late_counts_of(executor.plan, executor.values)
-    return any(isinstance(count, Later) for count in executor.loss_counts)
+    return executor.loss_counts if any(isinstance(count, Later) for count in executor.loss_counts) else None
+
+
+def known(counts: Sequence[Count | Later]) -> Counts:
+    """Counts of losses, which are waited for where a device has them."""
+    return together(tuple([at_hand(count) for count in counts]))
 
 
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
