@@ -20,6 +20,7 @@ from ..graph.graph import Step
 from ..plan.plan import Plan
 from .executor import Executor
 from .splitting import Whole, function_count, reasons
+from .views import BlobError
 
 Count = float | None  # how many things a scalar is a mean over; None: it is a sum
 Counts = Count | tuple[Count, ...]  # of all losses together where they agree, otherwise of each
@@ -103,11 +104,21 @@ def samples_of(plan: Plan) -> int:
 def loss_counts(executor: Executor) -> tuple[Count, ...]:
     """What each loss of the last pass is a mean over: counted once, as a backward may reuse the memory looked at."""
     if executor.loss_counts is None:
+        demand_made(executor, [i for i, _ in executor.plan.losses])
         executor.loss_counts = late_counts_of(executor.plan, executor.values)
     counts: tuple[Any, ...] = executor.loss_counts
     if executor.xp is not np:
         executor.loss_counts = counts = tuple([at_hand(count) for count in counts])
     return counts
+
+
+def demand_made(executor: Executor, blobs: Sequence[int]) -> None:
+    """BlobError where the last pass met an error before it had made some of these losses or metrics."""
+    for i in blobs:
+        if executor.values[i] is None:
+            why = executor.unusable or "it was not kept"
+            message = f"the last forward has no '{executor.plan.names[i]}': {why}"
+            raise BlobError(message, hint="call net.forward(...) again")
 
 
 def begun_counts(executor: Executor) -> tuple[Any, ...] | None:
@@ -145,6 +156,7 @@ def losses_of(executor: Executor) -> list[LossPart]:
 
 def ask_losses(executor: Executor) -> None:
     """Ask for the values of the losses of the last pass: those that are not known yet come with the next fetch."""
+    demand_made(executor, [i for i, _ in executor.plan.losses])
     for i, _ in executor.plan.losses:
         if i not in executor.loss_values:
             executor.loss_values[i] = asked(_sum(executor.values[i]))
