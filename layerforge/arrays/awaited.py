@@ -99,12 +99,12 @@ class _Present(threading.local):
     awaited: Awaited | None = None
 
 
-_present = _Present()
+PRESENT = _Present()
 
 
 def present() -> Awaited | None:
     """Where this thread asks for numbers; None where none are gathered."""
-    return _present.awaited
+    return PRESENT.awaited
 
 
 @contextmanager
@@ -113,20 +113,20 @@ def awaiting(xp: Any) -> Iterator[Awaited | None]:
 
     What was not fetched at its end is fetched then.
     """
-    if xp is np or _present.awaited is not None:
-        yield _present.awaited
+    if xp is np or PRESENT.awaited is not None:
+        yield PRESENT.awaited
         return
-    _present.awaited = awaited = Awaited(xp)
+    PRESENT.awaited = awaited = Awaited(xp)
     try:
         yield awaited
         awaited.fetch()
     finally:
-        _present.awaited = None
+        PRESENT.awaited = None
 
 
 def asked(number: Any) -> Later:
     """A number of one element: on its way where numbers are gathered, otherwise known."""
-    awaited = _present.awaited
+    awaited = PRESENT.awaited
     return Later(None, float(number)) if awaited is None else awaited.ask(number)
 
 
@@ -137,7 +137,7 @@ def number_of(array: Any) -> Any:
 
 def refuse_where(flag: Any, error: Callable[[], Exception]) -> None:
     """Raise an error where a flag is set: at once, or where numbers are gathered when they are fetched."""
-    gathered = _present.awaited
+    gathered = PRESENT.awaited
     if gathered is not None:
         gathered.refuse_where(flag, error)
     elif flag:
@@ -146,7 +146,7 @@ def refuse_where(flag: Any, error: Callable[[], Exception]) -> None:
 
 def refuse_unless(flag: Any, error: Callable[[], Exception]) -> None:
     """Raise an error unless a flag is set; when, as `refuse_where` says."""
-    gathered = _present.awaited
+    gathered = PRESENT.awaited
     if gathered is not None:
         gathered.refuse_where(~flag, error)
     elif not flag:

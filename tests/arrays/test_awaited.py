@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -175,16 +176,26 @@ def test_what_a_mean_is_over_is_not_waited_for(what: str) -> None:
     assert solvers[0].net.mean_over() == pytest.approx(solvers[1].net.mean_over())
 
 
-def test_micro_batches_are_weighted_by_what_a_device_counted() -> None:
+@pytest.mark.parametrize("gathered", [False, True], ids=["one by one", "as in a run"])
+@pytest.mark.parametrize("begun", [False, True], ids=["fed", "begun"])
+@pytest.mark.parametrize("micro_batches", ["one_batch", "mean"])
+def test_micro_batches_are_weighted_by_what_a_device_counted(gathered: bool, begun: bool, micro_batches: str) -> None:
     loss, inputs, _ = COUNTING["labels that are ignored"]
-    x, labels = np.random.default_rng(5).normal(size=(4, 3)), [np.array([0, -1, -1, -1]), np.array([1, 2, 0, -1])]
-    solvers = [Solver(loss_net(backend, loss, **inputs), lr=0.3) for backend in (STRICT, None)]
-    for solver in solvers:
-        for t in labels:
-            solver.accumulate(x=x, t=t)
-        solver.update()
-    assert solvers[0].loss == pytest.approx(solvers[1].loss, rel=1e-6)
-    assert solvers[0].grad_norm == pytest.approx(solvers[1].grad_norm, rel=1e-5)
+    x = np.random.default_rng(5).normal(size=(4, 3))
+    parts = [{"x": x, "t": np.array(t)} for t in ([-1, -1, -1, -1], [0, -1, -1, -1], [1, 2, 0, -1])]
+    for first in (0, 1):
+        solvers = [
+            Solver(loss_net(backend, loss, **inputs), lr=0.3, micro_batches=micro_batches) for backend in (STRICT, None)
+        ]
+        for solver in solvers:
+            with awaiting(solver.net.xp) if gathered else nullcontext():
+                if begun:
+                    solver.begin_step(parts[first:])
+                for part in parts[first:]:
+                    solver.accumulate(**part)
+                solver.update()
+        assert solvers[0].loss == pytest.approx(solvers[1].loss, rel=1e-6)
+        assert solvers[0].grad_norm == pytest.approx(solvers[1].grad_norm, rel=1e-5)
 
 
 @pytest.mark.parametrize(
