@@ -234,11 +234,14 @@ class Solver(Adjustable, Generic[Driven]):
                 net.first_sample += step.samples
             net.forward(phase="train", copy=False, **batch)
             step.samples = net.batch_size
-            weight = self._weight(step, whole=awaited is not None)
+            late = awaited is not None and self._weighs_one(step)
+            weight = 1.0 if late else self._weight(step)
             self._backward(weight, overwrite_grad=step.loss is None)
             if awaited is not None:
                 step.squares = asked_squares(net.backend.xp, net.parameters)
             loss = net.total_loss()
+            if late:  # the counts have come with it
+                weight = self._weight(step)
             weighted = net.total_loss(weight) if isinstance(weight, tuple) else weight * loss
         except BaseException:  # an interrupt too must not leave half a step in the running statistics
             self._abandon()
@@ -246,15 +249,17 @@ class Solver(Adjustable, Generic[Driven]):
         step.loss = (step.loss or 0.0) + weighted
         return loss
 
-    def _weight(self, step: Accumulation, whole: bool) -> Weight:
-        """The weight of the micro-batch that was forwarded. `whole`: it is all of the step.
-
-        Then no count is waited for that a device has: the weight is 1, and where nothing counts the gradient is 0.
+    def _weighs_one(self, step: Accumulation) -> bool:
+        """Whether the micro-batch that was forwarded has the weight 1 whatever its losses are means over, and a device
+        is still counting that: the first of a step has, by which others are weighted, and where nothing counts the
+        gradient is 0 anyway.
         """
+        passes = getattr(self.net, "passes", None) if step.loss is None and step.weights.first_is_one else None
+        return passes is not None and passes.last is not None and begun_counts(passes.last)
+
+    def _weight(self, step: Accumulation) -> Weight:
+        """The weight of the micro-batch that was forwarded."""
         net = self.net
-        passes = getattr(net, "passes", None) if whole else None
-        if passes is not None and passes.last is not None and begun_counts(passes.last):
-            return 1.0
         counts = net.mean_over()
         if step.weights.of_one_batch:
             step.alone += reasons(counts)

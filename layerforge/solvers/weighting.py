@@ -27,12 +27,14 @@ class AsTheyCome:
     """Weights of micro-batches that are fed one by one. `unit` is the first one's count, `total` the sum of all.
 
     of_one_batch   they are one batch cut into pieces, and of a loss for which that cannot be there is one only
+    first_is_one   the first has the weight 1 whatever its counts are, unless nothing counts
     """
 
     unit: Counts = 0
     total: float = 0
     fed: int = 0
     of_one_batch: ClassVar[bool] = True
+    first_is_one: ClassVar[bool] = True
 
     def weigh(self, counts: Counts) -> Weight | None:
         """The weight of a micro-batch; None where the losses would need weights that only the whole step can tell."""
@@ -68,6 +70,7 @@ class Equals:
 
     fed: int = 0
     of_one_batch: ClassVar[bool] = False
+    first_is_one: ClassVar[bool] = True
 
     def weigh(self, counts: Counts) -> Weight:
         """The weight of a micro-batch."""
@@ -93,6 +96,7 @@ class Counted:
     parts: Sequence[tuple[Count, ...]]
     fed: int = 0
     of_one_batch: ClassVar[bool] = True
+    first_is_one: ClassVar[bool] = False
     totals: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
