@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from support.tools import demand_compiler
 
 from layerforge import Net
 from layerforge.arrays.formula import FORMULAS, as_text
+from layerforge.cli import main
 from layerforge.engines import cuda
 from layerforge.schema import registry
 from layerforge.schema.errors import BackendError
@@ -111,3 +115,20 @@ def test_an_engine_of_another_backend_is_refused() -> None:
     with pytest.raises(BackendError, match="engine 'cuda' is asked for, but the backend is numpy"):
         Net.from_config({**NET, "engine": "cuda"}).forward(x=np.zeros((4, 6), "float32"))
     assert launches({**NET, "engine": "cuda"}) == launches(NET)
+
+
+@pytest.mark.parametrize("engine", ["auto", "cuda", "reference"])
+def test_a_check_says_who_computes_on_the_device(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)  # a config may be checked where there is none
+    path = tmp_path / "net.yaml"
+    path.write_text(json.dumps({**NET, "backend": "cupy", "engine": engine}))
+    assert main(["check", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["files"][0]["net"]
+    who = "reference" if engine == "reference" else "cuda"
+    assert [layer["engine"] for layer in found["layers"]] == [who] * 3 and found["totals"]["kept_bytes"] > 0
+    assert found["engine"]["library"] == (None if engine == "reference" else "CuPy's kernels")
+    path.write_text(json.dumps({**NET, "backend": "cupy", "engine": "onednn"}))
+    assert main(["check", str(path)]) == 5
+    assert "engine 'onednn' is asked for, but the backend is cupy" in capsys.readouterr().err
