@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,40 @@ def test_a_kernel_repeats_its_bits() -> None:
             first, _ = run(name, args, options)
             again, _ = run(name, args, options)
             assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again, strict=True))
+
+
+def changed(value: Any, change: str, number: int) -> Any:
+    """An array of reals as other callers may have it."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return value
+    if change == "mixed":
+        return value.astype("float64") if number == 0 else value
+    if change == "whole":
+        return np.nan_to_num(value, posinf=4, neginf=-4).clip(-4, 4).astype("int64")
+    return np.asfortranarray(np.repeat(value, 2, axis=0))[::-2] if value.ndim > 1 else value[::-1].copy()[::-1]
+
+
+@pytest.mark.parametrize("change", ["mixed", "whole", "upside down"])
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_arrays_of_any_kind_become_what_the_text_makes_of_them(name: str, change: str) -> None:
+    some = [call for call in calls_of(name, "float32") if all(np.ndim(a) for a in call[0] if hasattr(a, "ndim"))]
+    for args, options in some[:6]:
+        if name == "scatter_add_there":  # whose first array is written, and is contiguous
+            args = (args[0], *(changed(a, change, k) for k, a in enumerate(args[1:], start=1)))
+        else:
+            args = tuple(changed(a, change, k) for k, a in enumerate(args))
+        found = []
+        for text in (as_text(), nullcontext()):
+            with text:
+                try:
+                    found.append(run(name, args, options)[0])
+                except TypeError:  # as NumPy has no such function of integers
+                    found.append([])
+        want, got = found
+        assert len(got) == len(want)
+        for mine, theirs in zip(got, want, strict=True):
+            assert mine.dtype == theirs.dtype
+            np.testing.assert_allclose(mine, theirs, rtol=3e-6, atol=3e-6)
 
 
 # Who computes --------------------------------------------------------------------------------------------------------
