@@ -88,6 +88,12 @@ def test_a_driver_that_does_not_work(
     assert found.release == ""
 
 
+def test_a_gpu_that_the_driver_does_not_tell_of(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
+    library = Library(gpus=(H200,))
+    monkeypatch.setattr(library, "cuDeviceGetName", lambda name, length, device: 101)
+    assert asked(monkeypatch, library).gpus == (Gpu("of which the driver does not tell (error 101)", 0),)
+
+
 def test_no_driver(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
     def missing(name: str) -> Any:
         raise OSError(f"{name}: cannot open shared object file")
