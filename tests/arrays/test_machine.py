@@ -177,6 +177,16 @@ def test_no_container(groups: Path) -> None:
     assert "total" in host_memory.memory()
 
 
+@pytest.mark.parametrize(
+    "mine", [b"", b"\n", b"0:x\n", b"nothing of it\n", b"0::/a\xff\n", b"3:cpu,cpuacct:/x:y\n0::/../..\n"]
+)
+def test_groups_that_are_called_anything(groups: Path, mine: bytes) -> None:
+    (groups / "mine").write_bytes(mine)
+    write(groups / "cgroup", memory_max="soon", cpu_max="max")
+    (groups / "cgroup" / "memory.max").write_bytes(b"\xff")
+    assert (cgroups.memory(), cgroups.cores()) == (None, None)
+
+
 def test_limits_of_version_2_hold_for_all_that_is_within(groups: Path) -> None:
     (groups / "mine").write_text("0::/slice/job\n")
     write(groups / "cgroup", memory_max="max", cpu_max="max 100000")
