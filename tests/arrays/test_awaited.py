@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import strict_cupy
+from support import strict_cupy, strict_faults
 from support.strict_backend import STRICT
 
 from layerforge import Net, Solver, train
@@ -109,6 +109,14 @@ def test_the_first_check_that_fails_is_told_and_numbers_arrive_all_the_same() ->
         refuse_where(xp.asarray([True]).any(), lambda: KeyError("first"))
         refuse_where(xp.asarray([True]).any(), lambda: KeyError("second"))
     assert number.value == 5.0
+
+
+def test_a_number_that_a_device_could_not_tell_is_told_later_and_is_not_0() -> None:
+    with pytest.raises(MemoryError), awaiting(strict_cupy):
+        later = asked(strict_cupy.asarray(np.float32(3)))
+        with strict_faults.memory_limited(2):
+            assert later.value == 3
+    assert later.value == 3
 
 
 def test_on_numpy_nothing_is_put_off() -> None:
