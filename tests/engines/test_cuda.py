@@ -146,6 +146,12 @@ def test_the_reference_is_the_text() -> None:
     assert by_kernels < launches({**NET, "net": one}) < by_text
 
 
+def test_a_net_says_that_kernels_compute() -> None:
+    from support.strict_backend import STRICT
+
+    assert "engine: CuPy's kernels\n" in f"{Net.from_config(NET, backend=STRICT)}\n"
+
+
 def test_an_engine_of_another_backend_is_refused() -> None:
     with pytest.raises(BackendError, match="engine 'cuda' is asked for, but the backend is numpy"):
         Net.from_config({**NET, "engine": "cuda"}).forward(x=np.zeros((4, 6), "float32"))
