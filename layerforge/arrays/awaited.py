@@ -70,13 +70,18 @@ class Awaited:
         self._unowned = len(self._asked)
 
     def fetch(self) -> None:
-        """Wait, once, for all that was asked for. Errors: that of the first check which does not hold."""
-        asked, self._asked, self._unowned = self._asked, [], 0
+        """Wait, once, for all that was asked for. Errors: that of the first check which does not hold.
+
+        Where the device cannot tell, for want of memory, all of it is still asked for.
+        """
+        asked = self._asked
         if not asked:
             return
         row = self.xp.stack([number.astype("float64").reshape(()) for number, _ in asked])
+        values = self.xp.asnumpy(row)
+        self._asked, self._unowned = [], 0
         problem: Exception | None = None
-        for value, (_, use) in zip(self.xp.asnumpy(row), asked, strict=True):
+        for value, (_, use) in zip(values, asked, strict=True):
             try:
                 use(float(value))
             except Exception as error:  # numbers that others wait for arrive all the same

@@ -299,8 +299,18 @@ class ReductionKernel:
         self.ins, self.outs = Parameter.all_of(in_params), Parameter.all_of(out_params)
         if len(self.outs) != 1 or any(p.raw for p in (*self.ins, *self.outs)):
             raise NotImplementedError("a reduction has one result here, and no raw parameters")
+        self._survives_cub(map_expr, post_map_expr)
         self.texts = map_expr, reduce_expr, post_map_expr, identity
         self.name, self.type, self.preamble = name, reduce_type, preamble
+
+    def _survives_cub(self, mapped: str, after: str) -> None:
+        """Where nvcc is found CuPy gives reductions of one array to CUB, and puts names of its own in the place of the
+        parameters', which it finds as letters and not as words: of `fmax(x, 0)` it would make `fmain0(in0, 0)`.
+        """
+        for parameters, text in ((self.ins, mapped), (self.outs, after)):
+            name = parameters[0].name
+            if len(self.ins) == 1 and text.count(name) != len(re.findall(rf"\b{name}\b", text)):
+                raise ValueError(f"the parameter {name!r} is a part of another word in {text!r}")
 
     def __call__(
         self, *args: Any, out: Any = None, axis: Any = None, keepdims: bool = False, stream: Any = None
@@ -369,7 +379,7 @@ extern "C" void run(Long _n, Long _m, const Place *_p) {{
             a = _reduce(a, static_cast<_type_reduce>({mapped}));
         }}
         {reference("", y, last, "_o")}
-        {after};
+        ({after});
     }}
 }}
 """
