@@ -15,10 +15,11 @@ from .functions import Copying
 from .graph import Node, OnnxGraph
 from .importing import REFUSED, Site
 from .ordering import needed, passed_on, subgraphs, used
-from .values import Known, Value
+from .values import Known, Unsupported, Value
 
 REFUSED.update(dict.fromkeys(("Scan", "SequenceMap"), "a graph that is run several times is no net"))
 MOST = 10_000  # nodes that the Loops of a graph become
+ENDLESS = 2**63 - 1  # runs of a Loop that says no number
 
 
 class Walk(Protocol):
@@ -88,11 +89,8 @@ def taken(site: Site) -> OnnxGraph:
 def repeat(walk: Walk, site: Site) -> None:
     """A Loop whose number of runs is known: its body as often, one after the other, in the place of the node."""
     count, body = repeated(site)
-    walk.left -= count * max(1, _size(walk, body))
-    if walk.left < 0:
-        hint = "what is a step of an LSTM, a GRU or an RNN is that layer, however long it is"
-        raise site.unsupported(f"it runs {count} times: Loops would become more than {MOST} nodes", hint=hint)
-    site.note(f"its body is imported {count} times, one after the other")
+    if _goes_on(body) and count * max(1, _size(walk, body)) > walk.left:  # before any of it is imported
+        raise _too_many(site, f"it runs {count} times")
     carried = {k: walk.values.get(name) for k, name in enumerate(site.node.inputs[2:])}
     stacked: list[list[str]] = [[] for _ in body.outputs[1 + len(carried) :]]
     body = walk.copies.put(body)
@@ -102,9 +100,13 @@ def repeat(walk: Walk, site: Site) -> None:
     _move_out(walk, body)
     if count > 1:
         walk.read_by(body.nodes)  # of what each run reads the first one must know that it is not alone
-    for number in range(count):
+    runs = 0
+    while runs < count:
+        walk.left -= max(1, len(body.nodes))
+        if walk.left < 0:
+            raise _too_many(site, f"it runs {runs} times and more" if runs else "it runs")
         graph = walk.copies.put(body)
-        begins = [_same(walk, np.int64(number)), _same(walk, np.bool_(True)), *(carried[k] for k in moving)]
+        begins = [_same(walk, np.int64(runs)), _same(walk, np.bool_(True)), *(carried[k] for k in moving)]
         known = zip(graph.inputs, begins, strict=True)
         walk.values |= {info.name: value for info, value in known if value is not None}
         _within(walk, graph)
@@ -112,12 +114,25 @@ def repeat(walk: Walk, site: Site) -> None:
         carried |= {k: walk.values.get(name) for k, name in zip(moving, ends, strict=False)}
         for names, name in zip(stacked, ends[len(moving) :], strict=True):
             names.append(name)
+        runs += 1
         if not still_true(site, walk.values.get(condition)) or walk.left < 0:  # as of a Loop within
             break
+    site.note(f"its body is imported {runs} times, one after the other")
     site.outputs.update({k: value for k, value in carried.items() if value is not None})
     for j, names in enumerate(stacked, start=len(carried)):
-        if j < len(site.node.outputs) and site.node.outputs[j]:
+        if j < len(site.tops) and site.tops[j]:
             site.outputs[j] = _stack(walk, site, names, site.node.outputs[j])
+
+
+def _goes_on(body: OnnxGraph) -> bool:
+    """Whether a body leaves it to the number of runs when a Loop ends."""
+    return passed_on(body, body.outputs[0].name) == body.inputs[1].name
+
+
+def _too_many(site: Site, told: str) -> Unsupported:
+    """The error of a Loop that runs too often."""
+    hint = "what is a step of an LSTM, a GRU or an RNN is that layer, however long it is"
+    return site.unsupported(f"{told}: Loops would become more than {MOST} nodes", hint=hint)
 
 
 def _take_out_what_stays(walk: Walk, body: OnnxGraph, carried: Mapping[int, Value | None]) -> list[int]:
@@ -186,7 +201,9 @@ def repeated(site: Site) -> tuple[int, OnnxGraph]:
     body, most = site.node.attributes.get("body"), site.inputs[0] if site.inputs else None
     if not isinstance(body, OnnxGraph):
         raise site.invalid("body is missing")
-    if not isinstance(most, Known) or most.array.size != 1:
+    if not site.has(0) or not site.node.inputs[0]:
+        most = Known((np.array(ENDLESS),))  # until its condition is false
+    if not isinstance(most, Known) or most.array.size != 1 or most.array.dtype.kind not in "iu":
         raise site.unsupported("the net computes how often it runs: only a number that is known can be imported")
     if not most.fixed:
         hint = "say the lengths of the inputs: --input NAME=SHAPE"

@@ -100,6 +100,14 @@ class Known:
         """The same numbers, perhaps some of them several times, in another form."""
         return Known((array,), self.learned)
 
+    def flattened(self) -> Known:
+        """All numbers along one axis. Whoever learns them so learns the same, as with the axes in another order."""
+        if self.ndim == 1:
+            return self
+        name, order = self.origin
+        name = f"{name}[{', '.join(map(str, order))}: flat]" if name else ""
+        return Known(tuple(array.reshape(-1) for array in self.arrays), self.learned, (name, ()))
+
     def transposed(self, dims: tuple[int, ...]) -> Known:
         """With the axes in another order."""
         name, order = self.origin

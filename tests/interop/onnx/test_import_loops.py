@@ -111,6 +111,52 @@ def test_a_known_condition_ends_it_early() -> None:
     compare(loop(body(until), two=np.array(2)), *GIVEN)
 
 
+@pytest.mark.parametrize("most", ["-", "endless"])
+def test_a_loop_that_ends_by_its_condition_alone_runs_until_then(most: str) -> None:
+    until = [node("Less", "t two", "go_on")]
+    graph = loop(body(until), inputs=f"{most} yes h0", two=np.array(2), endless=np.array(2**63 - 1))
+    made = compare(graph, *GIVEN)
+    assert len(made.net(keep="none").parameters.slots) == 3
+    assert any("imported 3 times" in note for entry in made.report.entries for note in entry.notes)
+
+
+def test_what_a_loop_that_does_not_run_would_show_need_not_be_known_where_nobody_reads_it() -> None:
+    compare(loop(body(ON), outputs="last unused", runs=np.array(0)), *GIVEN)
+
+
+def test_a_bias_of_several_axes_is_one_parameter_for_all_runs() -> None:
+    graph = loop(body(ON, steps=DIVIDED), b=drawn((1, H), 3), single=np.array(1.0))
+    slots = compare(graph, *GIVEN).net(keep="none").parameters.slots.values()
+    assert sorted(tuple(slot.shape) for slot in slots) == [(H,), (H, 3), (H, H)]
+
+
+def test_steps_along_the_second_axis_are_read_along_it_even_if_there_are_as_many_samples() -> None:
+    graph = body(ON)
+    graph.node[0].attribute[0].i = 1
+    nodes = [node("Loop", "runs yes h0", "last all", body=graph)]
+    proto = model(nodes, {"x": [T, T, 3], "h0": [T, H]}, ["last", "all"], WEIGHTS)
+    compare(proto, {"x": drawn((T, T, 3), 1), "h0": drawn((T, H), 2)})
+
+
+@pytest.mark.parametrize("shape", [(1, H), (H,)])
+def test_what_it_begins_with_may_be_the_same_for_all_samples(shape: tuple[int, ...]) -> None:
+    compare(loop(body(ON), "runs yes first", first=drawn(shape, 5)), *GIVEN, inputs={"x": (T, 2, 3), "h0": (2, H)})
+
+
+def test_a_loop_that_computes_each_step_apart_has_no_state() -> None:
+    from onnx import TensorProto, helper
+
+    kinds = {"t": TensorProto.INT64, "go": TensorProto.BOOL, "count": TensorProto.INT64}
+    inputs = [helper.make_tensor_value_info(name, kind, []) for name, kind in kinds.items()]
+    nodes = [node("Gather", "x t", "x_t", axis=0), node("MatMul", "x_t w", "shown"), node("Add", "count t", "counted")]
+    made = [helper.make_empty_tensor_value_info(name) for name in ("go_on", "counted", "shown")]
+    graph = helper.make_graph([*nodes, *ON], "body", inputs, made)
+    held = {**WEIGHTS, "zero": np.array(0)}
+    proto = model([node("Loop", "runs yes zero", "last all", body=graph)], {"x": [T, 2, 3]}, ["all"], held)
+    (slot,) = compare(proto, {"x": GIVEN[0]["x"]}).net(keep="none").parameters.slots.values()
+    assert tuple(slot.shape) == (H, 3)
+
+
 def test_a_loop_that_does_not_run_gives_what_it_began_with() -> None:
     made = loop(body(ON, outputs=("h",)), outputs="last", runs=np.array(0))
     compare(made, *GIVEN)
@@ -141,7 +187,8 @@ def nested(runs: int) -> Any:
     [
         (until_it_is_small, "whether it goes on"),
         (lambda: loop(body(ON), runs=np.array(10**7)), "would become more than"),
-        (lambda: loop(body(ON), inputs="- yes h0"), "how often it runs"),
+        (lambda: loop(body(ON), inputs="- yes h0"), "would become more than"),
+        (lambda: loop(body(ON), runs=np.array(3.5)), "how often it runs"),
         (lambda: nested(30), "would become more than 10000 nodes"),
     ],
 )

@@ -77,15 +77,11 @@ def _scaled(site: Site, kind: str) -> bool:
             site.take_over(node)
         options = {"bias": True} if bias is not None else {}
         site.emit(kind, site.real(other), dim=axis, given=options)
-        site.param("weight" if kind == "Scale" else "bias", _row(value))
+        site.param("weight" if kind == "Scale" else "bias", value.flattened())
         if bias is not None:
-            site.param("bias", _row(bias))
+            site.param("bias", bias.flattened())
         return True
     return False
-
-
-def _row(value: Known) -> Known:
-    return value if value.ndim == 1 else value.changed(value.array.reshape(-1))
 
 
 def _summand(site: Site, x: Stream, axis: int) -> tuple[Node | None, Known | None]:

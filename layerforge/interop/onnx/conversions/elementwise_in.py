@@ -101,7 +101,7 @@ def p_relu(site: Site) -> None:
         behind = (channels,) + (1,) * (x.ndim - 2)
         if count == 1 or (x.ndim > 1 and shape in (behind, (1, *behind))):
             site.emit("PReLU", x, num_parameters=count)
-            site.param("weight", slope.changed(slope.array.reshape(count)))
+            site.param("weight", slope.flattened())
             return
     (above,) = site.emit("ReLU", x, part="above")
     (turned,) = site.emit("Neg", x, part="turned")

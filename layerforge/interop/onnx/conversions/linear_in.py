@@ -46,7 +46,7 @@ def _bias(site: Site, count: int) -> Known | None:
     if array.ndim > 1 and array.shape[0] != 1:
         return None
     whole = np.broadcast_to(array.reshape(-1), (count,))
-    return site.known(2) if array.shape == (count,) else site.known(2).changed(whole)
+    return site.known(2).flattened() if array.size == count else site.known(2).changed(whole)
 
 
 def linear(
@@ -117,7 +117,7 @@ def _following(site: Site, count: int) -> tuple[Node, Known] | None:
     x = site.input(0)
     if value.shape[-1:] != (count,) or value.ndim > (x.ndim if isinstance(x, Stream) else 0):
         return None
-    return node, value if value.ndim == 1 else value.changed(value.array.reshape(count))
+    return node, value.flattened()
 
 
 @imports("Einsum")

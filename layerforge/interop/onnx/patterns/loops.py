@@ -100,7 +100,7 @@ class Body:
 
     def _find_x(self) -> None:
         for node in self.computing:
-            outside = self._taken_from(node)
+            outside = self._read_in_steps(node)
             value = self.outside(node.inputs[0]) if outside else None
             if isinstance(value, Stream) and value.ndim == 3 and not value.guessed and self.x in ("", outside):
                 self.x = outside
@@ -108,10 +108,10 @@ class Body:
         if not self.x or not all(all(shape) for shape in self.look.shapes(self.x) or ()):
             raise NotThis("no sequence")
 
-    def _taken_from(self, node: Node) -> str:
-        """What a node takes a step of, time being in front; "" for another node."""
-        takes = node.op == "Gather" and node.attributes.get("axis", 0) in (0, -3)
-        return self.same.get(node.inputs[0], node.inputs[0]) if takes else ""
+    def _read_in_steps(self, node: Node) -> str:
+        """What a node takes a step of, along the first of its axes; "" for another node."""
+        steps = node.op == "Gather" and Attributes(node).integer("axis", 0) in (0, -3)
+        return self.same.get(node.inputs[0], node.inputs[0]) if steps else ""
 
     # What is known ------------------------------------------------------------------------------------------------
 
@@ -186,14 +186,12 @@ class Body:
     def cell(self) -> tuple[Found, dict[str, np.ndarray]]:
         """The cell whose step it is, and the formulas of what the body makes."""
         formulas = self._begin()
-        step, samples = self.terms.source(X, (SAMPLES, self._last(self.x))), self._in_front(self.x, 1)
+        step = self.terms.source(X, (SAMPLES, self._last(self.x)))
         for k in self.moving:
-            name, outside = self.body.inputs[2 + k].name, self.node.inputs[2 + k]
-            if self._in_front(outside, 0) != samples:
-                raise NotThis("a state that is not one of each sample")
-            formulas[name] = self.terms.source(name, (SAMPLES, self._last(outside)))
+            name = self.body.inputs[2 + k].name
+            formulas[name] = self.terms.source(name, (SAMPLES, self._features(self.node.inputs[2 + k])))
         for node in self.computing:
-            if self._taken_from(node) == self.x:
+            if self._read_in_steps(node) == self.x:
                 formulas[node.outputs[0]] = step.reshape(*[1] * self.turns[node.inputs[1]], *step.shape)
                 continue
             read = [self._formula(name, formulas) for name in node.inputs]
@@ -230,16 +228,19 @@ class Body:
         ):
             raise NotThis(f"'{outside}' is of others, too")
 
+    def _features(self, name: str) -> int:
+        """How many features a state has: of each sample of the sequence, and the same for all sizes."""
+        size, of_x = self._last(name), self.look.shapes(self.x) or ()
+        if self.look.shapes(name) != tuple((samples, size) for _, samples, _ in of_x):
+            raise NotThis(f"'{name}' is not of each sample")
+        return size
+
     def _last(self, name: str) -> int:
         """The length of the last axis, which must be the same for all sizes."""
         lengths = {shape[-1] for shape in self.look.shapes(name) or () if shape}
         if len(lengths) != 1:
             raise NotThis(name)
         return lengths.pop()
-
-    def _in_front(self, name: str, first: int) -> list[tuple[int, ...]]:
-        """The axes from `first` to the last but one, for all sizes."""
-        return [shape[first:-1] for shape in self.look.shapes(name) or ()]
 
     def _formula(self, name: str, formulas: dict[str, np.ndarray]) -> np.ndarray:
         if name not in formulas:
