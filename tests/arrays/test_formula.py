@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 from support import strict_cupy
@@ -25,6 +27,7 @@ kernels_run = pytest.mark.usefixtures("kernels")
 
 def test_every_kernel_stands_in_for_a_function_that_is_there() -> None:
     registry.LAYERS.names()  # imports them all, and their formulas
+    importlib.import_module("layerforge.net")  # and those of what is around them
     assert cuda.kernels()
     for name in cuda.kernels():
         assert name in FORMULAS, f"no function is called {name}"
@@ -82,6 +85,13 @@ def test_parameters_are_checked() -> None:
         add(x, strict_cupy.zeros(2, dtype="float32"))
     with pytest.raises(RuntimeError, match="does not compile"):
         ElementwiseKernel("T x", "T y", "y = nothing(x)", "wrong")(x)
+
+
+@kernels_run
+@pytest.mark.parametrize("text", ["y = -(T)INFINITY", "y = NAN * x", "y = numeric_limits<T>::max()", "y = x * M_PI"])
+def test_words_of_the_host_are_refused(text: str) -> None:
+    with pytest.raises(RuntimeError, match="does not compile"):
+        ElementwiseKernel("T x", "T y", text, "of_the_host")(strict_cupy.zeros(3))
 
 
 @kernels_run

@@ -44,6 +44,13 @@ HEAD = """
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#undef INFINITY  // macros of headers that NVRTC has not
+#undef NAN
+#undef HUGE_VAL
+#undef HUGE_VALF
+#undef M_PI
+#undef M_E
+#define numeric_limits numeric_limits_are_of_the_host
 #define __device__
 #define __forceinline__ inline
 using namespace std;

@@ -12,8 +12,8 @@ from .windows import OUTPUT, fits, geometry, over_windows, seeing, seen
 ELEMENTS = "const int elements = kernel0 * kernel1 * kernel2;"
 
 MAXIMA = over_windows(
-    "maxima", "raw T x", "raw T y",
-    "T largest = -(T)INFINITY;"
+    "maxima", "raw T x, float64 least", "raw T y",  # least: the compiler of a device knows no word for infinity
+    "T largest = (T)least;"
     + seen("const T one = x[at]; if (!(largest >= one || largest != largest)) largest = one;")
     + "y[i] = largest;",
 )  # fmt: skip
@@ -77,7 +77,7 @@ def maxima(xp: Any, x: Any, windows: Windows) -> Any:
     y = _outputs(xp, x, windows)
     if not alike(x, y) or not fits(windows, x, y):
         return NotImplemented
-    return MAXIMA(xp, x, 1, *geometry(windows), y, size=y.size)
+    return MAXIMA(xp, x, -math.inf, 1, *geometry(windows), y, size=y.size)
 
 
 @stands_in
