@@ -209,3 +209,25 @@ def test_the_same_part_of_an_initializer_is_one_parameter_for_all_who_take_it() 
     )
     (slot,) = made.net(keep="none").parameters.slots.values()
     assert tuple(slot.shape) == (2, 2)
+
+
+@pytest.mark.parametrize("first", ["x", "row"])
+def test_a_matrix_and_what_it_is_turned_are_one_parameter(first: str) -> None:
+    """`row u` of two initializers is a Matmul of Parameters, and x u a Linear, whose weight is u turned."""
+    products = {"x": [node("MatMul", "x u", "p")], "row": [node("MatMul", "row u", "q")]}
+    nodes = [*products.pop(first), *next(iter(products.values())), node("Add", "p q", "r"), node("Tanh", "r", "s")]
+    nodes += [node("Transpose", "u", "v", perm=[1, 0]), node("MatMul", "s v")]
+    held = {"u": drawn((H, H), 2), "row": drawn((1, H), 3)}
+    made = compare(model(nodes, {"x": ["N", H]}, ["y"], held), {"x": drawn((3, H), 1)})
+    net = made.net(keep="none")
+    assert sorted(tuple(slot.shape) for slot in net.parameters.slots.values()) == [(1, H), (H, H)]
+    x, dy = drawn((3, H), 1).astype(np.float64), drawn((3, H), 4)
+    net.forward(phase="eval", backward=True, **{made.inputs["x"]: x.astype(np.float32)})
+    net.backward({made.outputs["y"]: dy})
+    u, row = held["u"].astype(np.float64), held["row"].astype(np.float64)
+    s = np.tanh(x @ u + row @ u)
+    dr = (dy @ u) * (1 - s**2)
+    wanted = x.T @ dr + row.T @ dr.sum(0, keepdims=True) + dy.T @ s
+    (found,) = (one.view(net.parameters.grad) for one in net.parameters.slots.values() if one.shape[0] == H)
+    turned = np.abs(found - wanted.T).max() < np.abs(found - wanted).max()
+    np.testing.assert_allclose(found, wanted.T if turned else wanted, atol=1e-4)
