@@ -9,6 +9,7 @@ import pytest
 from support.onnx_graphs import compare, drawn, imported, model, node
 from support.tools import demand
 
+from layerforge.interop.onnx import branches
 from layerforge.schema.errors import ConfigError
 
 T, H = 4, 5
@@ -195,6 +196,26 @@ def nested(runs: int) -> Any:
 def test_what_is_not_known_is_refused(graph: Any, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         imported(graph())
+
+
+@pytest.mark.parametrize(("axis", "told"), [(0, "first axis is open"), (1, "--input NAME=SHAPE")])
+def test_a_loop_over_an_open_length_is_refused_with_what_helps(axis: int, told: str) -> None:
+    lengths = [node("Shape", "h0", "lengths"), node("Gather", "lengths axis", "length", axis=0)]
+    proto = loop(body(ON, steps=DIVIDED), "length yes h0", single=np.array(1.0), axis=np.array(axis))
+    proto.graph.node.insert(0, lengths[0])
+    proto.graph.node.insert(1, lengths[1])
+    proto.graph.input[1].type.tensor_type.shape.dim[1].dim_param = "H"
+    with pytest.raises(ConfigError, match=told):
+        imported(proto, {"x": (T, 2, 3), "h0": (2, H)})
+
+
+def test_a_loop_whose_condition_stays_true_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branches, "MOST", 60)
+    until = [node("Less", "t far", "go_on")]
+    proto = loop(body(until, steps=DIVIDED), "- yes h0", far=np.array(10**9), single=np.array(1.0))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 100
+    with pytest.raises(ConfigError, match="runs 6 times and more: Loops would become more than 60 nodes"):
+        imported(proto)
 
 
 # The same part of an initializer ---------------------------------------------------------------------------------
