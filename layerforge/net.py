@@ -365,7 +365,10 @@ class Net(access.Settled):
         Metrics are scalars, and what layers without a gradient sum up in any shape, such as a ConfusionMatrix.
         """
         executor = self.passes.last
-        return {} if executor is None else counting.metric_counts(executor.plan, executor.values)
+        if executor is None:
+            return {}
+        counting.demand_made(executor, list(executor.plan.outputs.values()))
+        return counting.metric_counts(executor.plan, executor.values)
 
     # Names --------------------------------------------------------------------------------------------------------
 

@@ -70,13 +70,18 @@ class Awaited:
         self._unowned = len(self._asked)
 
     def fetch(self) -> None:
-        """Wait, once, for all that was asked for. Errors: that of the first check which does not hold."""
-        asked, self._asked, self._unowned = self._asked, [], 0
+        """Wait, once, for all that was asked for. Errors: that of the first check which does not hold.
+
+        Where the device cannot tell, for want of memory, all of it is still asked for.
+        """
+        asked = self._asked
         if not asked:
             return
         row = self.xp.stack([number.astype("float64").reshape(()) for number, _ in asked])
+        values = self.xp.asnumpy(row)
+        self._asked, self._unowned = [], 0
         problem: Exception | None = None
-        for value, (_, use) in zip(self.xp.asnumpy(row), asked, strict=True):
+        for value, (_, use) in zip(values, asked, strict=True):
             try:
                 use(float(value))
             except Exception as error:  # numbers that others wait for arrive all the same
@@ -99,12 +104,12 @@ class _Present(threading.local):
     awaited: Awaited | None = None
 
 
-_present = _Present()
+PRESENT = _Present()
 
 
 def present() -> Awaited | None:
     """Where this thread asks for numbers; None where none are gathered."""
-    return _present.awaited
+    return PRESENT.awaited
 
 
 @contextmanager
@@ -113,20 +118,20 @@ def awaiting(xp: Any) -> Iterator[Awaited | None]:
 
     What was not fetched at its end is fetched then.
     """
-    if xp is np or _present.awaited is not None:
-        yield _present.awaited
+    if xp is np or PRESENT.awaited is not None:
+        yield PRESENT.awaited
         return
-    _present.awaited = awaited = Awaited(xp)
+    PRESENT.awaited = awaited = Awaited(xp)
     try:
         yield awaited
         awaited.fetch()
     finally:
-        _present.awaited = None
+        PRESENT.awaited = None
 
 
 def asked(number: Any) -> Later:
     """A number of one element: on its way where numbers are gathered, otherwise known."""
-    awaited = _present.awaited
+    awaited = PRESENT.awaited
     return Later(None, float(number)) if awaited is None else awaited.ask(number)
 
 
@@ -137,7 +142,7 @@ def number_of(array: Any) -> Any:
 
 def refuse_where(flag: Any, error: Callable[[], Exception]) -> None:
     """Raise an error where a flag is set: at once, or where numbers are gathered when they are fetched."""
-    gathered = _present.awaited
+    gathered = PRESENT.awaited
     if gathered is not None:
         gathered.refuse_where(flag, error)
     elif flag:
@@ -146,7 +151,7 @@ def refuse_where(flag: Any, error: Callable[[], Exception]) -> None:
 
 def refuse_unless(flag: Any, error: Callable[[], Exception]) -> None:
     """Raise an error unless a flag is set; when, as `refuse_where` says."""
-    gathered = _present.awaited
+    gathered = PRESENT.awaited
     if gathered is not None:
         gathered.refuse_where(~flag, error)
     elif not flag:

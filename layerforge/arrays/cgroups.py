@@ -38,7 +38,8 @@ def cores() -> float | None:
 def _groups(controller: str) -> Iterator[Path]:
     """The folders of the groups that this process is in, from its own to the outermost, in both versions."""
     for line in _text(MINE).splitlines():
-        number, controllers, path = line.split(":", 2)
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
         if number == "0" or controller in controllers.split(","):
             top = ROOT if number == "0" else ROOT / controller
             folder = top / path.lstrip("/")
@@ -55,6 +56,6 @@ def _number(path: Path) -> int | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
-    except OSError:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")  # a group may be called anything
+    except (OSError, ValueError):
         return ""

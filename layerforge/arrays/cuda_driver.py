@@ -83,10 +83,10 @@ def _asked(library: Any, release: str) -> Driver:
 def _gpus(library: Any, count: int) -> Iterator[Gpu]:
     for i in range(count):
         device, name, size = ctypes.c_int(0), ctypes.create_string_buffer(256), ctypes.c_size_t(0)
-        library.cuDeviceGet(ctypes.byref(device), i)
-        library.cuDeviceGetName(name, len(name), device)
-        library.cuDeviceTotalMem_v2(ctypes.byref(size), device)
-        yield Gpu(name.value.decode(errors="replace"), size.value)
+        code = library.cuDeviceGet(ctypes.byref(device), i) or library.cuDeviceGetName(name, len(name), device)
+        code = code or library.cuDeviceTotalMem_v2(ctypes.byref(size), device)
+        told = name.value.decode(errors="replace")
+        yield Gpu(f"of which the driver does not tell (error {code})" if code else told, size.value)
 
 
 def _release() -> str:

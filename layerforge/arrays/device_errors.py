@@ -35,7 +35,8 @@ UNUSABLE = frozenset(
 )
 CODE = re.compile(r"^(?:cudaError|CUDA_ERROR_|CU[A-Z]+_STATUS_|NVRTC_ERROR_)(\w+)")
 HEADER = re.compile(r"cannot open source file [\"']?([\w./-]+)")
-LIBRARY = re.compile(r"lib(?:cu\w+|nv\w+|nccl)\.so(?:\.\d+)*|\b(?:cu|nv)\w+\.dll")
+FAMILIES = "cublas|cuda|cudnn|cufft|cufile|cupti|curand|cusolver|cusparse|cutensor|nccl|nvcuda|nvJitLink|nvrtc|nvvm"
+LIBRARY = re.compile(rf"\blib(?:{FAMILIES})\w*\.so(?:\.\d+)*|\b(?:{FAMILIES})\w*\.dll", re.IGNORECASE)
 OURS = ("cupy", "cupy_backends", "cuda")  # the packages whose exceptions are CUDA's
 
 SMALLER = "a smaller batch_size needs less"

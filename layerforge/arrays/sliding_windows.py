@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..schema.errors import LayerError
+from .formula import formula
 from .functional import expect_role, shape_mismatch
 from .spec import Spec
 
@@ -191,6 +192,7 @@ def chunks(windows: Windows, x: Any) -> Iterator[tuple[range, slice]]:
         yield rows, slice(rows.start * per_row, rows.stop * per_row)
 
 
+@formula
 def unfold(xp: Any, x: Any, windows: Windows, rows: range) -> Any:
     """The windows in these rows as the columns of a matrix, known as im2col: x (C, *S, N) to (C elements, windows N).
 
@@ -203,6 +205,7 @@ def unfold(xp: Any, x: Any, windows: Windows, rows: range) -> Any:
     return columns.reshape(x.shape[0] * windows.elements, -1)
 
 
+@formula
 def fold(columns: Any, x: Any, windows: Windows, rows: range) -> None:
     """The transpose of `unfold`: add every element of the columns to the place in x that it would be read from."""
     columns = columns.reshape(_columns_shape(x, windows, rows))

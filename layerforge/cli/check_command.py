@@ -10,7 +10,7 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..schema.errors import ConfigError, LayerForgeError, flatten
@@ -95,6 +95,7 @@ def all_is_kept() -> Iterator[None]:
 
 def examine(path: str, overrides: list[str], allow_import: bool = False) -> Finding:
     """Read a file and build its net, for both phases and all data sections, on NumPy whatever backend it names."""
+    from ..arrays.backend import NUMPY
     from ..config.yaml_dump import dump_yaml
     from ..net import Net
     from ..solvers.rows import refuse_rows
@@ -103,7 +104,8 @@ def examine(path: str, overrides: list[str], allow_import: bool = False) -> Find
 
     try:
         config = open_config(path, overrides, allow_import)
-        net = Net(config, keep="none", backend="numpy")
+        named = replace(NUMPY, name=config.top.backend)  # NumPy in its place: the table says who computes there
+        net = Net(config, keep="none", backend=named)
         dump_yaml(config.resolved())  # a run begins with that; the path of a folder may be what YAML cannot hold
         check_sections(net)
         if config.solver is not None:

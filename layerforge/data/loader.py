@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -164,7 +164,7 @@ class Loader:
             self._mixer(blobs, epoch, samples, self.dtype)
         return blobs
 
-    def epoch(self, number: int = 0, start: int = 0, uploads: Uploads | None = None) -> Iterator[Batch]:
+    def epoch(self, number: int = 0, start: int = 0, uploads: Uploads | None = None) -> Generator[Batch, None, None]:
         """The batches of an epoch from batch `start` on (those before are not prepared).
 
         uploads   takes them to a device, ahead of a net that is given them in this order (`uploads_to`)

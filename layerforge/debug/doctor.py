@@ -20,7 +20,7 @@ from ..arrays import cgroups, cuda_driver, cuda_packages, host_memory, processor
 from ..engines.onednn import library
 from ..schema.errors import BackendError
 from ..schema.packages import Wanted, satisfies, version_of, wanted
-from .importing import Found, problems_of
+from .importing import DRIVER, Found, problems_of
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 HIDING = ("CUDA_VISIBLE_DEVICES", "CUPY_TF32", "CUPY_ACCELERATORS")
@@ -48,7 +48,7 @@ def examine() -> dict[str, Any]:
     own = [one for one in asked if one.extra not in cuda_packages.EXTRAS.values()]
     distributions = cuda_packages.installed()
     modules = [one.module for one in own if one.module and _is_there(one)]
-    broken = problems_of([*modules, *(["cupy"] if distributions else [])])
+    broken = problems_of([DRIVER, *modules, *(["cupy"] if distributions else [])])
     problems: list[dict[str, str]] = []
     notes: list[dict[str, str]] = []
     packages = [_package(one, broken) for one in own if not one.extra]
@@ -60,7 +60,7 @@ def examine() -> dict[str, Any]:
             if package["name"] not in distributions:
                 found = _wrong(package, extra["install"]) if package["version"] is not None else []
                 (problems if package["problem"] else notes).extend(found)
-    driver = cuda_driver.find()
+    driver = _driver(broken.get(DRIVER, Found()))
     cupy_problems, cupy_notes = _of_cupy(distributions, driver, broken.get("cupy", Found()))
     onednn, onednn_problem = _onednn()
     cpu, cpu_notes = _processor()
@@ -146,6 +146,14 @@ def _onednn() -> tuple[dict[str, Any] | None, list[dict[str, str]]]:
         return None, [finding(error.message, error.hint or library.INSTALL)] if broken else []
     known = {"version": loaded.version, "path": loaded.path, "runtime": loaded.runtime}
     return {**known, "threads": threads.CURRENT.count}, []
+
+
+def _driver(broken: Found) -> cuda_driver.Driver:
+    """What NVIDIA's driver says, unless asking it would end this process, or never end."""
+    if not broken.problem:
+        return cuda_driver.find()
+    how = broken.problem.replace("importing it", f"loading {cuda_driver.library_name()} and asking it", 1)
+    return cuda_driver.Driver(problem=f"NVIDIA's driver fails: {how}")
 
 
 def _of_cupy(

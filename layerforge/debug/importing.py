@@ -1,6 +1,8 @@
 """Importing packages in a process of its own: what is broken may raise anything, and end the process.
 
     python -m layerforge.debug.importing numpy cupy      a line of JSON for each: its name, the problem, what helps
+
+NVIDIA's driver is asked there, too, before it is asked here.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 from ..schema.optional import reason
 
+DRIVER = "the driver"  # among the modules: that of NVIDIA
 LONGEST = 120.0  # seconds, for all of them
 
 
@@ -71,8 +74,12 @@ def _end(code: int) -> str:
 
 def tried(module: str) -> Found:
     """Why a module cannot be imported in this process. CuPy is also made to compute."""
+    from ..arrays import cuda_driver
     from ..arrays.device_errors import told
 
+    if module == DRIVER:
+        cuda_driver.find()  # whatever it says: the question is whether it comes back
+        return Found()
     try:
         imported = importlib.import_module(module)
         if module == "cupy" and not imported.cuda.runtime.getDeviceCount():  # where there is no driver it raises

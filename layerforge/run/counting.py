@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays.awaited import Later, asked, present
+from ..arrays.awaited import Later, asked, number_of, present
 from ..arrays.backend import Array
 from ..arrays.spec import Spec
 from ..contract.layer import Layer
@@ -20,6 +20,7 @@ from ..graph.graph import Step
 from ..plan.plan import Plan
 from .executor import Executor
 from .splitting import Whole, function_count, reasons
+from .views import BlobError
 
 Count = float | None  # how many things a scalar is a mean over; None: it is a sum
 Counts = Count | tuple[Count, ...]  # of all losses together where they agree, otherwise of each
@@ -71,7 +72,7 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count | Later:
         makers = plan.makers
         counts = [at_hand(count_of(plan, makers[i], arrays)) if makers.get(i, step) is not step else 1 for i in fed]
         return function_count(plan, step, fed, counts, samples_of(plan))
-    count: Any = layer.mean_over(*[arrays[i] for i in step.bottoms])
+    count: Any = number_of(layer.mean_over(*[arrays[i] for i in step.bottoms]))
     if count is not None and not isinstance(count, (int, float)):
         count = asked(count)
     if not layer.adds_up and count is not None:
@@ -103,6 +104,7 @@ def samples_of(plan: Plan) -> int:
 def loss_counts(executor: Executor) -> tuple[Count, ...]:
     """What each loss of the last pass is a mean over: counted once, as a backward may reuse the memory looked at."""
     if executor.loss_counts is None:
+        demand_made(executor, [i for i, _ in executor.plan.losses])
         executor.loss_counts = late_counts_of(executor.plan, executor.values)
     counts: tuple[Any, ...] = executor.loss_counts
     if executor.xp is not np:
@@ -110,11 +112,25 @@ def loss_counts(executor: Executor) -> tuple[Count, ...]:
     return counts
 
 
-def begun_counts(executor: Executor) -> bool:
-    """Have a device count them, as a backward may reuse the memory looked at; whether some are on their way."""
+def demand_made(executor: Executor, blobs: Sequence[int]) -> None:
+    """BlobError where the last pass met an error before it had made some of these losses or metrics."""
+    for i in blobs:
+        if executor.values[i] is None:
+            why = executor.unusable or "it was not kept"
+            message = f"the last forward has no '{executor.plan.names[i]}': {why}"
+            raise BlobError(message, hint="call net.forward(...) again")
+
+
+def begun_counts(executor: Executor) -> tuple[Any, ...] | None:
+    """Have a device count them, as a backward may reuse the memory looked at: for `known`; None where none is late."""
     if executor.loss_counts is None:
         executor.loss_counts = late_counts_of(executor.plan, executor.values)
-    return any(isinstance(count, Later) for count in executor.loss_counts)
+    return executor.loss_counts if any(isinstance(count, Later) for count in executor.loss_counts) else None
+
+
+def known(counts: Sequence[Count | Later]) -> Counts:
+    """Counts of losses, which are waited for where a device has them."""
+    return together(tuple([at_hand(count) for count in counts]))
 
 
 def counts_of(plan: Plan, arrays: Sequence[Any]) -> tuple[Count, ...]:
@@ -140,6 +156,7 @@ def losses_of(executor: Executor) -> list[LossPart]:
 
 def ask_losses(executor: Executor) -> None:
     """Ask for the values of the losses of the last pass: those that are not known yet come with the next fetch."""
+    demand_made(executor, [i for i, _ in executor.plan.losses])
     for i, _ in executor.plan.losses:
         if i not in executor.loss_values:
             executor.loss_values[i] = asked(_sum(executor.values[i]))

@@ -23,6 +23,7 @@ import numpy as np
 from ..arrays import philox
 from ..arrays.awaited import Later
 from ..arrays.backend import Array, Backend
+from ..arrays.formula import formula
 from ..arrays.host_memory import memory_of_this_machine
 from ..arrays.row_set import RowSet
 from ..contract.declarations import ParamDecl
@@ -300,6 +301,7 @@ def norm_there(xp: Any, flat: Array) -> Array:
     return xp.sqrt(xp.square(flat, dtype="float64").sum())
 
 
+@formula
 def sum_of_squares(xp: Any, flat: Array) -> Any:
     """Of a 1-D array, a number of its backend's; `l2_norm` says how exact it is."""
     if xp is not np:  # a product of a row and a column is a launch for one number there, a reduction one for all

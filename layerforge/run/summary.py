@@ -82,4 +82,5 @@ def _engine(computing: dict[str, Any]) -> str:
     if computing["library"] is None:
         return f"engine: reference ({computing['why']})"
     threads = computing["threads"]
-    return f"engine: {computing['library']}, {threads} thread{'' if threads == 1 else 's'}"
+    told = "" if threads is None else f", {threads} thread{'' if threads == 1 else 's'}"
+    return f"engine: {computing['library']}{told}"

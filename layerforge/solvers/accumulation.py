@@ -11,8 +11,8 @@ import numpy as np
 
 from ..arrays.awaited import Later
 from ..arrays.backend import Array
-from ..run.counting import LossPart
-from ..run.splitting import REMEDY
+from ..run.counting import LossPart, known
+from ..run.splitting import REMEDY, reasons
 from ..schema.errors import ConfigError
 from .weighting import AsTheyCome, Counted, Equals
 
@@ -28,6 +28,7 @@ class Accumulation:
     loss          the sum of the losses, each times its weight; None before the first
     squares       the sum of the squares of the gradients, where it is fetched with the loss
     alone         in words, losses that no second micro-batch can be added to
+    begun         what the losses of the first micro-batch are means over, where a device is still counting
     """
 
     statistics: Mapping[tuple[str, str], Array]
@@ -37,9 +38,19 @@ class Accumulation:
     loss: float | None = None
     alone: list[str] = field(default_factory=list)
     squares: Later | None = None
+    begun: tuple[Any, ...] | None = None
+
+    def settle(self) -> None:
+        """Wait for the counts of the first micro-batch, which alone did not need them: it is not alone."""
+        if self.begun is not None:
+            counts, self.begun = known(self.begun), None
+            if self.weights.of_one_batch:
+                self.alone += reasons(counts)
+            self.weights.weigh(counts)
 
     def moved(self, convert: Callable[[Array], Array]) -> Accumulation:
         """The same, with its arrays on another side: for copies of a solver."""
+        self.settle()
         statistics = {key: convert(array) for key, array in self.statistics.items()}
         weights, alone = copy.deepcopy(self.weights), list(self.alone)
         return replace(self, statistics=statistics, weights=weights, alone=alone, squares=None)

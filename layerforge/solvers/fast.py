@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from ..config.sections import SolverSection
 from ..schema import registry
 from .trainable import Trainable
 
-FastUpdate = Callable[[int, int, float, float, float], None]
+
+class FastUpdate(Protocol):
+    """A rule on the flat arrays: it steps along factor · grad + decay · data and agrees with the rule up to rounding.
+
+    Called with start and stop of a slice, lr, factor, decay and the number of the update, from 1 on.
+
+    bounds   whether it takes a bound on the elements of factor · grad, too
+    """
+
+    bounds: bool
+
+    def __call__(self, start: int, stop: int, /, *numbers: Any, **bound: Any) -> None: ...
 
 
 def fast_update(net: Trainable, section: SolverSection, history: Sequence[Any]) -> FastUpdate | None:
-    """update(start, stop, lr, factor, decay) of a slice of the flat arrays, or None where the rule has to do it.
-
-    It steps along factor · grad + decay · data and agrees with the rule up to rounding.
-    """
+    """The update of slices of the flat arrays, or None where the rule has to do it."""
     request = net.engine_request
     if request.engine == "reference" or request.obstacle(request.fast):
         return None

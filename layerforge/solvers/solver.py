@@ -48,7 +48,7 @@ from .settings import Adjustable
 from .state import demand_fit, demand_type, history_views, in_words
 from .trainable import Trainable
 from .updater import Updater
-from .weighting import Equals, Weight, weighting
+from .weighting import Counted, Equals, Weight, weighting
 
 if TYPE_CHECKING:  # every checker knows typing_extensions; a plain `Solver` is that of a Net
     from typing_extensions import TypeVar
@@ -234,7 +234,7 @@ class Solver(Adjustable, Generic[Driven]):
                 net.first_sample += step.samples
             net.forward(phase="train", copy=False, **batch)
             step.samples = net.batch_size
-            weight = self._weight(step, whole=awaited is not None)
+            weight = self._weight(step, late=awaited is not None)
             self._backward(weight, overwrite_grad=step.loss is None)
             if awaited is not None:
                 step.squares = asked_squares(net.backend.xp, net.parameters)
@@ -246,15 +246,19 @@ class Solver(Adjustable, Generic[Driven]):
         step.loss = (step.loss or 0.0) + weighted
         return loss
 
-    def _weight(self, step: Accumulation, whole: bool) -> Weight:
-        """The weight of the micro-batch that was forwarded. `whole`: it is all of the step.
+    def _weight(self, step: Accumulation, late: bool) -> Weight:
+        """The weight of the micro-batch that was forwarded. `late`: counts need not be there at once.
 
-        Then no count is waited for that a device has: the weight is 1, and where nothing counts the gradient is 0.
+        Of a first micro-batch none is waited for that a device has: it may be the only one. Its weight is 1, and where
+        nothing counts its gradient is 0. A step whose micro-batches were all counted has weights of its own.
         """
         net = self.net
-        passes = getattr(net, "passes", None) if whole else None
-        if passes is not None and passes.last is not None and begun_counts(passes.last):
-            return 1.0
+        if late and step.loss is None and not isinstance(step.weights, Counted):
+            last = getattr(getattr(net, "passes", None), "last", None)
+            step.begun = None if last is None else begun_counts(last)
+            if step.begun is not None:
+                return 1.0
+        step.settle()
         counts = net.mean_over()
         if step.weights.of_one_batch:
             step.alone += reasons(counts)

@@ -67,10 +67,11 @@ class Updater:
     def update(self, lr: float, factor: float, bound: float | None, number: int) -> None:
         """Update all groups: the gradient times `factor`, within ±bound, is what the rule gets. `number` counts."""
         self.follow()
-        fast, decay = self._fast if bound is None else None, self.section.weight_decay
-        if fast is not None:
+        fast, decay = self._fast, self.section.weight_decay
+        if fast is not None and (bound is None or fast.bounds):
+            more = {} if bound is None else {"bound": bound}
             for group in self.net.parameters.groups:
-                fast(group.start, group.stop, lr * group.lr_mult, factor, decay * group.decay_mult)
+                fast(group.start, group.stop, lr * group.lr_mult, factor, decay * group.decay_mult, number, **more)
             groups: list[Group] = []
         else:
             groups = self.net.parameters.groups

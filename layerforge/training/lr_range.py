@@ -7,7 +7,8 @@ rates between which a net learns; what is suggested here is the rate of the stee
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +96,14 @@ def _demand_fixed(parts: Parts) -> None:
 
 def _run(parts: Parts, rates: list[float], smoothing: float) -> tuple[list[Tried], str]:
     """The steps that were made, and why there are no more; "" after the last."""
-    solver, groups = parts.solver, _groups(parts)
+    with closing(_groups(parts)) as groups:  # and with them the threads that read ahead, whatever happens
+        return _steps(parts, groups, rates, smoothing)
+
+
+def _steps(
+    parts: Parts, groups: Iterator[list[Batch]], rates: list[float], smoothing: float
+) -> tuple[list[Tried], str]:
+    solver = parts.solver
     tried: list[Tried] = []
     average, lowest = 0.0, math.inf
     for step, lr in enumerate(rates):
@@ -119,14 +127,14 @@ def _run(parts: Parts, rates: list[float], smoothing: float) -> tuple[list[Tried
     return tried, ""
 
 
-def _groups(parts: Parts) -> Iterator[list[Batch]]:
+def _groups(parts: Parts) -> Generator[list[Batch], None, None]:
     """The batches of steps, one epoch after the other without end."""
     section, epoch = parts.config.train, 0
     feed = SameBatches(parts.train, section.overfit_batches) if section.overfit_batches else parts.train
     while True:
         parts.solver.epoch = epoch
-        with uploads_to(parts.net.xp) as uploads:
-            yield from grouped(feed.epoch(epoch, uploads=uploads), section.accumulate_grad_batches)
+        with uploads_to(parts.net.xp) as uploads, closing(feed.epoch(epoch, uploads=uploads)) as batches:
+            yield from grouped(batches, section.accumulate_grad_batches)
         epoch += 1
 
 

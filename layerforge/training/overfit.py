@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from ..arrays.uploading import Uploads
 from ..data.loader import Batch, Loader
@@ -32,7 +32,7 @@ class SameBatches:
         """Different samples in all."""
         return sum(batch.count for batch in self.batches)
 
-    def epoch(self, number: int = 0, start: int = 0, uploads: Uploads | None = None) -> Iterator[Batch]:
+    def epoch(self, number: int = 0, start: int = 0, uploads: Uploads | None = None) -> Generator[Batch, None, None]:
         """The batches of an epoch from batch `start` on. They stay on the host: there are few, and always the same."""
         for k in range(start, self.length):
             yield self.batches[k % len(self.batches)]

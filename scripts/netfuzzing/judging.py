@@ -11,6 +11,7 @@ much. Such a difference is counted as undecided; everything else is a finding.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -46,9 +47,9 @@ def variants(trial: Trial) -> list[Variant]:
     ]
 
 
-def judge(trial: Trial) -> Verdict:
-    """Do a trial with all of its nets and compare them."""
-    nets = [TRUTH, *variants(trial)]
+def judge(trial: Trial, others: Sequence[Variant] | None = None) -> Verdict:
+    """Do a trial with all of its nets, or the `others` that are named, and compare them with the truth."""
+    nets = [TRUTH, *(variants(trial) if others is None else others)]
     seen = _in_threads(trial, nets) if trial.threads else [_watched(trial, net) for net in nets]
     verdict, truth = Verdict(), seen[0]
     if isinstance(truth, str):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from layerforge import Net, Solver
+from layerforge.arrays.backend import NUMPY, Backend
 from layerforge.schema.errors import LayerForgeError
 
 from .trials import Action, Trial
@@ -24,6 +25,7 @@ class Variant:
     engine: str
     keep: str
     dtype: str = "float32"
+    backend: Backend = NUMPY
 
 
 @dataclass
@@ -40,8 +42,8 @@ class Seen:
     doing: str = ""
 
     def note(self, group: str, name: str, array: Any) -> None:
-        """A copy in float64."""
-        self.arrays[group, name] = np.array(array, np.float64)
+        """A copy in float64, on the host."""
+        self.arrays[group, name] = np.array(array.get() if hasattr(array, "get") else array, np.float64)
 
 
 def watch(trial: Trial, variant: Variant, noise: int | None = None) -> list[Seen]:
@@ -51,7 +53,7 @@ def watch(trial: Trial, variant: Variant, noise: int | None = None) -> list[Seen
     """
     config = {**trial.config, "dtype": variant.dtype, "engine": variant.engine}
     keep: Any = trial.watched if variant.keep == "watched" else variant.keep
-    net = Net.from_config(config, keep=keep)
+    net = Net.from_config(config, keep=keep, backend=variant.backend)
     start = Net.from_config({**trial.config, "engine": "reference"}).arrays()
     net.load_arrays({path: shaken(array, noise) for path, array in start.items()}, "the start")
     if noise is not None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support import strict_cupy
+from support import strict_cupy, strict_faults
 from support.strict_backend import STRICT
 
-from layerforge import Net, Solver
+from layerforge import Net, Solver, train
 from layerforge.arrays.awaited import asked, awaiting, present, refuse_where
 from layerforge.schema.errors import DivergedError, LayerError
+from layerforge.snapshot import read_snapshot
+from layerforge.training.console import Console
 
 CONFIG: dict[str, Any] = {
     "inputs": {"x": {"shape": [4, 3]}, "i": {"shape": [4], "dtype": "int64"}, "t": {"shape": [4], "dtype": "int64"}},
@@ -106,6 +111,14 @@ def test_the_first_check_that_fails_is_told_and_numbers_arrive_all_the_same() ->
     assert number.value == 5.0
 
 
+def test_a_number_that_a_device_could_not_tell_is_told_later_and_is_not_0() -> None:
+    with pytest.raises(MemoryError), awaiting(strict_cupy):
+        later = asked(strict_cupy.asarray(np.float32(3)))
+        with strict_faults.memory_limited(2):
+            assert later.value == 3
+    assert later.value == 3
+
+
 def test_on_numpy_nothing_is_put_off() -> None:
     with awaiting(np) as awaited:
         assert awaited is None
@@ -175,16 +188,49 @@ def test_what_a_mean_is_over_is_not_waited_for(what: str) -> None:
     assert solvers[0].net.mean_over() == pytest.approx(solvers[1].net.mean_over())
 
 
-def test_micro_batches_are_weighted_by_what_a_device_counted() -> None:
+@pytest.mark.parametrize("gathered", [False, True], ids=["one by one", "as in a run"])
+@pytest.mark.parametrize("begun", [False, True], ids=["fed", "begun"])
+@pytest.mark.parametrize("micro_batches", ["one_batch", "mean"])
+def test_micro_batches_are_weighted_by_what_a_device_counted(gathered: bool, begun: bool, micro_batches: str) -> None:
     loss, inputs, _ = COUNTING["labels that are ignored"]
-    x, labels = np.random.default_rng(5).normal(size=(4, 3)), [np.array([0, -1, -1, -1]), np.array([1, 2, 0, -1])]
-    solvers = [Solver(loss_net(backend, loss, **inputs), lr=0.3) for backend in (STRICT, None)]
-    for solver in solvers:
-        for t in labels:
-            solver.accumulate(x=x, t=t)
-        solver.update()
-    assert solvers[0].loss == pytest.approx(solvers[1].loss, rel=1e-6)
-    assert solvers[0].grad_norm == pytest.approx(solvers[1].grad_norm, rel=1e-5)
+    x = np.random.default_rng(5).normal(size=(4, 3))
+    parts = [{"x": x, "t": np.array(t)} for t in ([-1, -1, -1, -1], [0, -1, -1, -1], [1, 2, 0, -1])]
+    for first in (0, 1):
+        solvers = [
+            Solver(loss_net(backend, loss, **inputs), lr=0.3, micro_batches=micro_batches) for backend in (STRICT, None)
+        ]
+        for solver in solvers:
+            with awaiting(solver.net.xp) if gathered else nullcontext():
+                if begun:
+                    solver.begin_step(parts[first:])
+                for part in parts[first:]:
+                    solver.accumulate(**part)
+                solver.update()
+        assert solvers[0].loss == pytest.approx(solvers[1].loss, rel=1e-6)
+        assert solvers[0].grad_norm == pytest.approx(solvers[1].grad_norm, rel=1e-5)
+
+
+def test_micro_batches_of_a_run_are_weighted_as_on_numpy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
+    rng = np.random.default_rng(7)
+    np.savez("data.npz", x=rng.normal(size=(22, 3)).astype("float32"), label=rng.integers(0, 3, 22))
+    config: dict[str, Any] = {
+        "data": {"train": {"type": "NPZ", "path": str(tmp_path / "data.npz"), "batch_size": 4}},
+        "net": [
+            {"name": "fc", "type": "Linear", "out_features": 3, "bottom": "x"},
+            {"name": "loss", "type": "SoftmaxCrossEntropy", "bottom": ["fc", "label"], "weight": [1, 2, 3]},
+            {"name": "plain", "type": "HingeLoss", "bottom": ["fc", "label"]},
+        ],
+        "solver": {"lr": 0.1},
+        "train": {"epochs": 2, "accumulate_grad_batches": 2},
+    }
+    for layers in (config["net"], config["net"][:2]):
+        quiet = Console(progress="off", quiet=True)
+        runs = [train({**config, "backend": name, "net": layers}, console=quiet) for name in ("numpy", "cupy")]
+        here, there = (read_snapshot(Path(run.run) / "checkpoints" / "last.h5")[0] for run in runs)
+        for name in ("params/fc/weight", "params/fc/bias"):
+            np.testing.assert_allclose(there[name], here[name], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_memory_of_the_host_has_its_own_code() -> None:
         (OSError("libnvrtc.so.12: cannot open shared object file: No such file or directory"), "libnvrtc.so.12"),
         (RuntimeError("CuPy failed to load libcuda.so.1: OSError: libcuda.so.1: cannot open"), "libcuda.so.1"),
         (ImportError("DLL load failed: cublas64_12.dll not found"), "cublas64_12.dll"),
+        (OSError("nvJitLink_120_0.dll: not found"), "nvJitLink_120_0.dll"),
     ],
 )
 def test_a_library_is_named_with_what_brings_it(
@@ -115,6 +116,8 @@ def test_a_driver_that_is_too_old() -> None:
         CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument"),
         ImportError("No module named 'scipy'"),
         OSError("libfoo.so.1: cannot open shared object file"),
+        ImportError("libcurl.so.4: cannot open shared object file"),
+        ImportError("DLL load failed: custom.dll not found"),
         LayerError("labels out of range"),
     ],
     ids=str,

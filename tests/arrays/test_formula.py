@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support import strict_cupy
-from support.strict_kernels import ElementwiseKernel
+from support.strict_kernels import ElementwiseKernel, ReductionKernel
 from support.tools import demand_compiler
 
 from layerforge.arrays.formula import FORMULAS, as_text, namespace_of
@@ -82,6 +82,19 @@ def test_parameters_are_checked() -> None:
         add(x, strict_cupy.zeros(2, dtype="float32"))
     with pytest.raises(RuntimeError, match="does not compile"):
         ElementwiseKernel("T x", "T y", "y = nothing(x)", "wrong")(x)
+
+
+@kernels_run
+def test_reductions_are_written_as_cupy_takes_them() -> None:
+    x = strict_cupy.asarray(np.array([3.0, -5.0, 2.0]))
+    largest = ReductionKernel("T value", "T y", "fmax(value, T(0))", "a > b ? a : b", "y = a", "0")
+    assert float(largest(x)) == 3
+    with pytest.raises(ValueError, match="'x' is a part of another word"):  # CUB's name would be put into it
+        ReductionKernel("T x", "T y", "fmax(x, T(0))", "a > b ? a : b", "y = a", "0")
+    with pytest.raises(ValueError, match="'y' is a part of another word"):
+        ReductionKernel("T x", "T y", "x", "a + b", "y = a * my_factor", "0")
+    with pytest.raises(RuntimeError, match="does not compile"):  # an expression, of which CuPy makes a macro
+        ReductionKernel("T x", "T y", "x", "a + b", "y = a; y = 2 * y", "0")(x)
 
 
 @kernels_run

@@ -88,6 +88,12 @@ def test_a_driver_that_does_not_work(
     assert found.release == ""
 
 
+def test_a_gpu_that_the_driver_does_not_tell_of(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
+    library = Library(gpus=(H200,))
+    monkeypatch.setattr(library, "cuDeviceGetName", lambda name, length, device: 101)
+    assert asked(monkeypatch, library).gpus == (Gpu("of which the driver does not tell (error 101)", 0),)
+
+
 def test_no_driver(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
     def missing(name: str) -> Any:
         raise OSError(f"{name}: cannot open shared object file")
@@ -169,6 +175,16 @@ def write(folder: Path, **files: str) -> None:
 def test_no_container(groups: Path) -> None:
     assert (cgroups.memory(), cgroups.cores()) == (None, None)
     assert "total" in host_memory.memory()
+
+
+@pytest.mark.parametrize(
+    "mine", [b"", b"\n", b"0:x\n", b"nothing of it\n", b"0::/a\xff\n", b"3:cpu,cpuacct:/x:y\n0::/../..\n"]
+)
+def test_groups_that_are_called_anything(groups: Path, mine: bytes) -> None:
+    (groups / "mine").write_bytes(mine)
+    write(groups / "cgroup", memory_max="soon", cpu_max="max")
+    (groups / "cgroup" / "memory.max").write_bytes(b"\xff")
+    assert (cgroups.memory(), cgroups.cores()) == (None, None)
 
 
 def test_limits_of_version_2_hold_for_all_that_is_within(groups: Path) -> None:

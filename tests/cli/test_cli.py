@@ -460,7 +460,7 @@ def test_check_needs_no_gpu_and_says_so(
     monkeypatch.setitem(sys.modules, "cupy", None)
     code, out, err = run(capsys, "check", small, "backend=cupy")
     assert code == 0
-    assert "float32 on numpy" in out
+    assert "float32 on cupy" in out
     assert "backend 'cupy' needs the package 'cupy'" in err
     assert "pip install" in refused(capsys, "time", small, "backend=cupy", code=5)
 

@@ -17,7 +17,7 @@ from layerforge.arrays import cgroups, cuda_driver, cuda_packages
 from layerforge.arrays.cuda_driver import Driver, Gpu
 from layerforge.cli import main
 from layerforge.debug import doctor
-from layerforge.debug.importing import Found, problems_of
+from layerforge.debug.importing import DRIVER, Found, problems_of
 from layerforge.engines.onednn import library
 from layerforge.schema import packages
 from layerforge.schema.errors import BackendError
@@ -248,6 +248,29 @@ def test_an_import_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "sleeps.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert problems_of(["sleeps"], longest=1.5) == {"sleeps": Found("importing it takes more than 1.5 s")}
+
+
+DRIVER_ENDS = """
+import ctypes, os, time
+def load(name, *more):
+    if name == {name!r}:
+        {action}
+    return kept(name, *more)
+kept, ctypes.CDLL = ctypes.CDLL, load
+"""
+
+
+def test_a_driver_that_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = cuda_driver.library_name()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text(DRIVER_ENDS.format(name=library, action="time.sleep(60)"))
+    assert problems_of([DRIVER], longest=1.5) == {DRIVER: Found("importing it takes more than 1.5 s")}
+    (tmp_path / "sitecustomize.py").write_text(DRIVER_ENDS.format(name=library, action="os._exit(4)"))
+    main(["doctor"])
+    line = f"driver      NVIDIA's driver fails: loading {library} and asking it ends the process (exit code 4)"
+    assert line in capsys.readouterr().out
 
 
 CUPY = """

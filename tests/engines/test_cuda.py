@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
+import sys
 import warnings
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +18,17 @@ from support.tools import demand_compiler
 
 from layerforge import Net
 from layerforge.arrays.formula import FORMULAS, as_text
+from layerforge.cli import main
 from layerforge.engines import cuda
 from layerforge.schema import registry
 from layerforge.schema.errors import BackendError
 
-OTHERWISE = {"uniform"}  # compared bit by bit in tests/arrays/test_formula.py
+OTHERWISE = {
+    "uniform",  # compared bit by bit in tests/arrays/test_formula.py
+    # and in tests/arrays/test_formulas_of_windows.py, as they take windows or write into arrays:
+    *("unfold", "fold", "maxima", "find_winners", "to_winners", "of_winners", "places_of_maxima", "window_sums"),
+    *("to_windows", "standardize", "standardize_by", "standardize_backward", "add_sums"),
+}
 ROUNDINGS = {"float32": 3e-6, "float64": 1e-13}  # of each element, or of 1
 
 
@@ -76,6 +86,40 @@ def test_a_kernel_repeats_its_bits() -> None:
             assert all(a.tobytes() == b.tobytes() for a, b in zip(first, again, strict=True))
 
 
+def changed(value: Any, change: str, number: int) -> Any:
+    """An array of reals as other callers may have it."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return value
+    if change == "mixed":
+        return value.astype("float64") if number == 0 else value
+    if change == "whole":
+        return np.nan_to_num(value, posinf=4, neginf=-4).clip(-4, 4).astype("int64")
+    return np.asfortranarray(np.repeat(value, 2, axis=0))[::-2] if value.ndim > 1 else value[::-1].copy()[::-1]
+
+
+@pytest.mark.parametrize("change", ["mixed", "whole", "upside down"])
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_arrays_of_any_kind_become_what_the_text_makes_of_them(name: str, change: str) -> None:
+    some = [call for call in calls_of(name, "float32") if all(np.ndim(a) for a in call[0] if hasattr(a, "ndim"))]
+    for args, options in some[:6]:
+        if name == "scatter_add_there":  # whose first array is written, and is contiguous
+            args = (args[0], *(changed(a, change, k) for k, a in enumerate(args[1:], start=1)))
+        else:
+            args = tuple(changed(a, change, k) for k, a in enumerate(args))
+        found = []
+        for text in (as_text(), nullcontext()):
+            with text:
+                try:
+                    found.append(run(name, args, options)[0])
+                except TypeError:  # as NumPy has no such function of integers
+                    found.append([])
+        want, got = found
+        assert len(got) == len(want)
+        for mine, theirs in zip(got, want, strict=True):
+            assert mine.dtype == theirs.dtype
+            np.testing.assert_allclose(mine, theirs, rtol=3e-6, atol=3e-6)
+
+
 # Who computes --------------------------------------------------------------------------------------------------------
 
 NET = {
@@ -107,7 +151,30 @@ def test_the_reference_is_the_text() -> None:
     assert by_kernels < launches({**NET, "net": one}) < by_text
 
 
+def test_a_net_says_that_kernels_compute() -> None:
+    from support.strict_backend import STRICT
+
+    assert "engine: CuPy's kernels\n" in f"{Net.from_config(NET, backend=STRICT)}\n"
+
+
 def test_an_engine_of_another_backend_is_refused() -> None:
     with pytest.raises(BackendError, match="engine 'cuda' is asked for, but the backend is numpy"):
         Net.from_config({**NET, "engine": "cuda"}).forward(x=np.zeros((4, 6), "float32"))
     assert launches({**NET, "engine": "cuda"}) == launches(NET)
+
+
+@pytest.mark.parametrize("engine", ["auto", "cuda", "reference"])
+def test_a_check_says_who_computes_on_the_device(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)  # a config may be checked where there is none
+    path = tmp_path / "net.yaml"
+    path.write_text(json.dumps({**NET, "backend": "cupy", "engine": engine}))
+    assert main(["check", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["files"][0]["net"]
+    who = "reference" if engine == "reference" else "cuda"
+    assert [layer["engine"] for layer in found["layers"]] == [who] * 3 and found["totals"]["kept_bytes"] > 0
+    assert found["engine"]["library"] == (None if engine == "reference" else "CuPy's kernels")
+    path.write_text(json.dumps({**NET, "backend": "cupy", "engine": "onednn"}))
+    assert main(["check", str(path)]) == 5
+    assert "engine 'onednn' is asked for, but the backend is cupy" in capsys.readouterr().err

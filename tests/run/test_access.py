@@ -143,6 +143,21 @@ def test_after_a_forward_that_failed_there_is_no_backward(batch: dict[str, np.nd
     net.backward()
 
 
+@pytest.mark.parametrize("keep", ["all", "none"])
+def test_after_a_forward_that_failed_there_are_no_losses(keep: str, batch: dict[str, np.ndarray]) -> None:
+    net = built(keep=keep)
+    for phase in ("train", "eval"):
+        net.forward(phase=phase, **batch)
+        with pytest.raises(LayerForgeError, match="label"):
+            net.forward(phase=phase, x=batch["x"], t=batch["t"] + 100)
+        for asked in (net.losses, net.total_loss, net.mean_over, net.metric_counts):
+            with pytest.raises(BlobError, match="the last forward has no 'loss': it did not come to its end"):
+                asked()
+    net.forward(**batch)
+    assert net.mean_over() == 4
+    assert net.total_loss() == net.losses()[0].value > 0
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_blob_that_is_kept_is_not_overwritten_through_a_view_of_it(engine: str, batch: dict[str, np.ndarray]) -> None:
     layers = [

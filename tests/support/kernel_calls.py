@@ -43,6 +43,31 @@ def of_sums(rng: np.random.Generator, dtype: str) -> Iterator[Call]:
     yield (hard(dtype), None), {}
 
 
+@calls("sum_of_squares")
+def of_squares(rng: np.random.Generator, dtype: str) -> Iterator[Call]:
+    """Of few numbers and of many."""
+    for count in (1, 5000):
+        yield (rng.normal(size=count).astype(dtype),), {}
+
+
+@calls("sum_of_products")
+def of_products(rng: np.random.Generator, dtype: str) -> Iterator[Call]:
+    """Over some axes, also of views with gaps."""
+    x, y = rng.normal(size=(2, 3, 4, 5)).astype(dtype)
+    for over in ((0, 2), (1,), (0, 1, 2)):
+        yield (x, y, over), {}
+        yield (x[:, ::2], y[:, ::2], over), {}
+
+
+@calls("sum_along")
+def of_neighbours(rng: np.random.Generator, dtype: str) -> Iterator[Call]:
+    """Windows at the ends, and larger than the axis."""
+    x = rng.normal(size=(2, 5, 4, 3)).astype(dtype)
+    for more in ((1, 2, 2), (1, 2, 1), (2, 9, 0), (3, 0, 1)):
+        yield (x, *more), {}
+        yield (x.swapaxes(1, 3), *more), {}
+
+
 @calls("sigmoid", "softplus", "mish")
 def of_numbers(rng: np.random.Generator, dtype: str) -> Iterator[Call]:
     """Ordinary and hard numbers, a single one, none."""

@@ -1,10 +1,10 @@
 """CuPy's ElementwiseKernel and ReductionKernel on NumPy's memory: their CUDA C++ is compiled for the host and run.
 
 The text is the one that a device would be given, so a wrong index, sign or type is wrong here, too. Elements are
-computed one after the other, once forwards and once backwards: where that makes a difference, the threads of a device
-would race, and ValueError says so; of atomic additions of fractions, too. Arguments are refused as CuPy refuses them:
-host arrays, dtypes that do not fit the parameters, shapes that do not broadcast. Not modelled: shared memory, the
-rounding of a device's exp and tanh.
+computed one after the other, few of them once forwards and once backwards: where that makes a difference, the threads
+of a device would race, and ValueError says so; of atomic additions of fractions, too. Arguments are refused as CuPy
+has it: host arrays, dtypes that do not fit the parameters, shapes that do not broadcast. Not modelled: shared memory,
+the rounding of a device's exp and tanh.
 
 The compiler is `c++`, or what $CXX names. Where there is none, the stand-in has no kernels: everything runs as text.
 """
@@ -31,6 +31,8 @@ from . import strict_faults as faults
 
 COMPILER = shutil.which(os.environ.get("CXX", "c++"))
 
+FEW = 2**14  # threads that are also tried in the opposite order: with more, a race is no other
+
 WORDS = {
     **{"bool": "bool", "float32": "float", "float64": "double"},
     **{f"{sign}int{bits}": f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)},
@@ -46,8 +48,9 @@ HEAD = """
 #define __forceinline__ inline
 using namespace std;
 typedef int64_t Long;
-struct Place { void *at; int ndim; const Long *shape; const Long *strides; };
+struct Place { void *at; int ndim; const Long *shape; const Long *strides; Long dense; };
 static inline Long offset(const Place &p, Long i) {
+    if (p.dense) return i * p.dense;
     Long found = 0;
     for (int d = p.ndim - 1; d >= 0; --d) { found += i % p.shape[d] * p.strides[d]; i /= p.shape[d]; }
     return found;
@@ -114,12 +117,15 @@ class Place(ctypes.Structure):
         ("ndim", ctypes.c_int),
         ("shape", ctypes.POINTER(ctypes.c_int64)),
         ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("dense", ctypes.c_int64),  # where elements lie in their order without gaps, the bytes of each, otherwise 0
     )
 
     @classmethod
     def of(cls, array: np.ndarray) -> Place:
         longs = ctypes.c_int64 * max(1, array.ndim)
-        made = cls(array.__array_interface__["data"][0], array.ndim, longs(*array.shape), longs(*array.strides))
+        dense = array.itemsize if array.flags.c_contiguous else 0
+        at = array.__array_interface__["data"][0]
+        made = cls(at, array.ndim, longs(*array.shape), longs(*array.strides), dense)
         made.held = array
         return made
 
@@ -135,7 +141,7 @@ def folder() -> Path:
 @functools.cache
 def compiled(text: str) -> Callable[..., None]:
     """The function `run` of a text."""
-    flags = ("-O1", "-ffp-contract=off", "-shared", "-fPIC", "-std=c++17", "-w")
+    flags = ("-O2", "-ffp-contract=off", "-shared", "-fPIC", "-std=c++17", "-w")
     library = folder() / f"{hashlib.sha256(f'{COMPILER} {flags} {text}'.encode()).hexdigest()[:24]}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder()) as work:
@@ -170,7 +176,13 @@ def lowered(values: Sequence[Any], device: type) -> list[Any]:
 
 
 def at_once(run: Callable[[bool], None], name: str, written: Sequence[np.ndarray]) -> None:
-    """Run twice, the second time in the opposite order. ValueError where the results are not the same bits."""
+    """Run twice, the second time in the opposite order. ValueError where the results are not the same bits.
+
+    Once where nothing is given that is written.
+    """
+    if not written:
+        run(False)
+        return
     before = [array.copy() for array in written]
     run(False)
     first = [array.tobytes() for array in written]
@@ -247,10 +259,9 @@ class ElementwiseKernel:
         places = (Place * len(arrays))(*[Place.of(a) for a in arrays])
         longs = (ctypes.c_int64 * max(1, len(shape)))(*shape)
         count = math.prod(shape)
+        written = values[len(self.ins) :] if count <= FEW else []
         at_once(
-            lambda backwards: run(ctypes.c_int64(count), len(shape), longs, places, int(backwards)),
-            self.name,
-            values[len(self.ins) :],
+            lambda backwards: run(ctypes.c_int64(count), len(shape), longs, places, int(backwards)), self.name, written
         )
 
     def _text(self, parameters: Sequence[Parameter], letters: dict[str, np.dtype]) -> str:
@@ -288,8 +299,18 @@ class ReductionKernel:
         self.ins, self.outs = Parameter.all_of(in_params), Parameter.all_of(out_params)
         if len(self.outs) != 1 or any(p.raw for p in (*self.ins, *self.outs)):
             raise NotImplementedError("a reduction has one result here, and no raw parameters")
+        self._survives_cub(map_expr, post_map_expr)
         self.texts = map_expr, reduce_expr, post_map_expr, identity
         self.name, self.type, self.preamble = name, reduce_type, preamble
+
+    def _survives_cub(self, mapped: str, after: str) -> None:
+        """Where nvcc is found CuPy gives reductions of one array to CUB, and puts names of its own in the place of the
+        parameters', which it finds as letters and not as words: of `fmax(x, 0)` it would make `fmain0(in0, 0)`.
+        """
+        for parameters, text in ((self.ins, mapped), (self.outs, after)):
+            name = parameters[0].name
+            if len(self.ins) == 1 and text.count(name) != len(re.findall(rf"\b{name}\b", text)):
+                raise ValueError(f"the parameter {name!r} is a part of another word in {text!r}")
 
     def __call__(
         self, *args: Any, out: Any = None, axis: Any = None, keepdims: bool = False, stream: Any = None
@@ -358,7 +379,7 @@ extern "C" void run(Long _n, Long _m, const Place *_p) {{
             a = _reduce(a, static_cast<_type_reduce>({mapped}));
         }}
         {reference("", y, last, "_o")}
-        {after};
+        ({after});
     }}
 }}
 """

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,17 @@ def test_micro_batches_make_the_steps_of_whole_ones(config: Path) -> None:
     halves = loaded(config, "data.train.batch_size=20", "train.accumulate_grad_batches=2")
     parts = lr_range(halves, min_lr=1e-3, steps=4)
     assert [each.loss for each in parts.tried] == pytest.approx([each.loss for each in whole.tried], rel=1e-5)
+
+
+def test_no_thread_outlives_a_step_that_fails(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: Solver, **_: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(Solver, "update", fails)
+    with pytest.raises(RuntimeError, match="planted") as caught:  # which holds all frames
+        lr_range(loaded(config), min_lr=1e-3, steps=4)
+    assert caught.tb is not None
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("layerforge")]
 
 
 def test_it_ends_where_the_loss_explodes(config: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +298,8 @@ def test_a_step_takes_the_micro_batches_that_it_was_begun_with() -> None:
         solver.accumulate(**parts[2])
 
 
-def test_a_loss_that_fails_on_an_empty_part_spoils_nothing() -> None:
+@pytest.mark.parametrize("number", [int, np.int64, np.float32, np.array])
+def test_a_loss_that_fails_on_an_empty_part_spoils_nothing(number: Callable[[Any], Any]) -> None:
     @register
     class Naive(Layer):
         """Naive: the mean of the first bottom where the second is not negative, NaN of none"""
@@ -309,8 +310,8 @@ def test_a_loss_that_fails_on_an_empty_part_spoils_nothing() -> None:
         def setup(self, x: Any, t: Any) -> Any:
             return Spec((), x.dtype)
 
-        def mean_over(self, x: Any, t: Any) -> int:
-            return int((t >= 0).sum())
+        def mean_over(self, x: Any, t: Any) -> Any:
+            return number((t >= 0).sum())
 
         def forward(self, x: Any, t: Any) -> Any:
             self.save(w=((t >= 0) / np.float64((t >= 0).sum()))[:, None] * self.xp.ones_like(x))

@@ -42,4 +42,6 @@ def kernels() -> Mapping[str, Callable[..., Any]]:
 
 def updates() -> Mapping[str, Callable[..., Any]]:
     """The solver's rules that it knows, by type: made of a rule and the flat arrays, called on slices of them."""
-    return {}
+    from .update import UPDATES
+
+    return UPDATES

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...arrays.functional import EXP_LIMIT
 from ...layers.elementwise.activations import FAR, GELU_CUBE, GELU_SLOPE, INV_SQRT_2PI
-from .kernel import Elementwise, stands_in
+from .kernel import Elementwise, of_reals, stands_in
 from .recurrent import SIGMOID as SIGMOID_TEXT
 from .scores import given
 
@@ -70,54 +70,63 @@ MISH_BACK = Elementwise(
 
 
 @stands_in
+@of_reals
 def sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
     """The logistic function."""
     return SIGMOID(xp, x, *given(out))
 
 
 @stands_in
+@of_reals
 def softplus(xp: Any, x: Any, out: Any = None) -> Any:
     """log(1 + exp x)."""
     return SOFTPLUS(xp, x, *given(out))
 
 
 @stands_in
+@of_reals
 def rectify_back(xp: Any, dy: Any, kept: Any, negative_slope: float) -> Any:
     """The gradient of a rectifier."""
     return RECTIFY_BACK(xp, dy, kept, negative_slope)
 
 
 @stands_in
+@of_reals
 def gelu(xp: Any, x: Any, approximate: str, out: Any = None) -> Any:
     """x Φ(x)."""
     return GELU(xp, x, approximate == "tanh", *given(out))
 
 
 @stands_in
+@of_reals
 def gelu_back(xp: Any, dy: Any, x: Any, approximate: str) -> Any:
     """Its gradient."""
     return GELU_BACK(xp, dy, x, approximate == "tanh")
 
 
 @stands_in
+@of_reals
 def silu(xp: Any, x: Any, beta: float, out: Any = None) -> Any:
     """x σ(beta x)."""
     return SILU(xp, x, beta, *given(out))
 
 
 @stands_in
+@of_reals
 def silu_back(xp: Any, dy: Any, x: Any, beta: float) -> Any:
     """Its gradient."""
     return SILU_BACK(xp, dy, x, beta)
 
 
 @stands_in
+@of_reals
 def mish(xp: Any, x: Any, out: Any = None) -> Any:
     """x tanh(softplus x)."""
     return MISH(xp, x, *given(out))
 
 
 @stands_in
+@of_reals
 def mish_back(xp: Any, dy: Any, x: Any) -> Any:
     """Its gradient."""
     return MISH_BACK(xp, dy, x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,23 @@ def stands_in(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate what stands in for the formula of the same name."""
     KERNELS[function.__name__] = function
     return function
+
+
+def alike(*arrays: Any) -> bool:
+    """Whether arrays hold something, all of them real numbers of one type; None among them are left out."""
+    given = [array for array in arrays if array is not None]
+    return all(array.size and array.dtype.kind == "f" and array.dtype == given[0].dtype for array in given)
+
+
+def of_reals(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate what computes with real numbers of one type alone; of others the text knows what becomes of them."""
+
+    @functools.wraps(function)
+    def checked(xp: Any, *args: Any, **options: Any) -> Any:
+        arrays = [value for value in (*args, *options.values()) if isinstance(value, xp.ndarray)]
+        return function(xp, *args, **options) if alike(*arrays) else NotImplemented
+
+    return checked
 
 
 class Elementwise:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...arrays.functional import EXP_LIMIT
-from .kernel import Elementwise, stands_in
+from .kernel import Elementwise, of_reals, stands_in
 
 SIGMOID = f"""
 template <class T> __device__ T lf_sigmoid(T x) {{
@@ -73,6 +73,7 @@ GRU_BACK = Elementwise(
 
 
 @stands_in
+@of_reals
 def lstm_step(xp: Any, a_x: Any, a_h: Any, c_before: Any) -> Any:
     """One step of an LSTM."""
     h, c, i, f, g, o, tanh_c = LSTM(xp, *xp.split(a_x, 4, axis=1), *xp.split(a_h, 4, axis=1), c_before)
@@ -80,6 +81,7 @@ def lstm_step(xp: Any, a_x: Any, a_h: Any, c_before: Any) -> Any:
 
 
 @stands_in
+@of_reals
 def lstm_step_back(xp: Any, dh: Any, dc: Any, *kept: Any) -> Any:
     """Its gradients; the four parts of that of a are written side by side."""
     da, dc_before = xp.empty((len(dh), 4 * dh.shape[1]), dtype=dh.dtype), xp.empty_like(dc)
@@ -88,6 +90,7 @@ def lstm_step_back(xp: Any, dh: Any, dc: Any, *kept: Any) -> Any:
 
 
 @stands_in
+@of_reals
 def gru_step(xp: Any, u: Any, w: Any, h_before: Any) -> Any:
     """One step of a GRU."""
     w_r, w_z, w_g = xp.split(w, 3, axis=1)
@@ -96,6 +99,7 @@ def gru_step(xp: Any, u: Any, w: Any, h_before: Any) -> Any:
 
 
 @stands_in
+@of_reals
 def gru_step_back(xp: Any, dh: Any, *kept: Any) -> Any:
     """Its gradients; the three parts of those of u and w are written side by side."""
     du, dw = (xp.empty((len(dh), 3 * dh.shape[1]), dtype=dh.dtype) for _ in range(2))

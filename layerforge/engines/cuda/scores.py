@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .kernel import Elementwise, Reduction, stands_in
+from .kernel import Elementwise, Reduction, of_reals, stands_in
 
 SUM_EXP = Reduction("sum_exp", "T x, T most", "T y", "(double)exp(x - most)")
 LOG_SUM_EXP = Reduction("log_sum_exp", "T x, T most", "T y", "(double)exp(x - most)", after="y = log(a)")
@@ -26,6 +26,7 @@ SOFTMAX_BACK = Elementwise(
 
 
 @stands_in
+@of_reals
 def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     """In three launches."""
     if not x.shape[dim]:
@@ -35,6 +36,7 @@ def log_softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
 
 
 @stands_in
+@of_reals
 def softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
     """In three launches."""
     if not x.shape[dim]:
@@ -44,18 +46,21 @@ def softmax(xp: Any, x: Any, dim: int, out: Any = None) -> Any:
 
 
 @stands_in
+@of_reals
 def cross_entropy(xp: Any, log_p: Any, a: Any) -> Any:
     """In one launch."""
     return CROSS_ENTROPY(xp, log_p, a, axis=1)
 
 
 @stands_in
+@of_reals
 def cross_entropy_slope(xp: Any, log_p: Any, a: Any) -> Any:
     """In two launches."""
     return SLOPE(xp, log_p, a, SUM(xp, a, axis=1, keepdims=True))
 
 
 @stands_in
+@of_reals
 def softmax_back(xp: Any, weights: Any, dweights: Any, scale: float) -> Any:
     """In two launches."""
     return SOFTMAX_BACK(xp, dweights, weights, WEIGHTED(xp, dweights, weights, axis=-1, keepdims=True), scale)

@@ -9,6 +9,7 @@ from .kernel import Reduction, stands_in
 
 SUM = Reduction("sum", "T x", "T y", "(double)x")
 MEAN = Reduction("mean", "T x, float64 share", "T y", "(double)x * share")
+SQUARES = Reduction("sum_of_squares", "T x", "float64 y", "(double)x * (double)x")
 
 
 @stands_in
@@ -26,3 +27,9 @@ def mean_of(xp: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         return NotImplemented
     of = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     return MEAN(xp, x, 1 / math.prod(x.shape[a] for a in of), axis=axis, keepdims=keepdims)
+
+
+@stands_in
+def sum_of_squares(xp: Any, flat: Any) -> Any:
+    """The sum of the squares of all gradients."""
+    return SQUARES(xp, flat) if flat.size else NotImplemented

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from . import activations as activations
+from . import columns as columns
+from . import norms as norms
+from . import poolings as poolings
 from . import random as random
 from . import recurrent as recurrent
 from . import scattering as scattering

@@ -20,6 +20,8 @@ class Update:
     rule   the solver's rule, for its hyper-parameters
     """
 
+    bounds = False
+
     def __init__(self, rule: Any, data: Any, grad: Any, histories: Sequence[Any]) -> None:
         self.rule = rule
         self.data = data
@@ -32,8 +34,8 @@ class Update:
         self.back = np.zeros(1, "float32")
         self.scratch = np.empty(0, "float32")
 
-    def __call__(self, start: int, stop: int, lr: float, factor: float, decay: float) -> None:
-        """Update the slice start:stop along factor · grad + decay · data.
+    def __call__(self, start: int, stop: int, lr: float, factor: float, decay: float, number: int = 1) -> None:
+        """Update the slice start:stop along factor · grad + decay · data. No rule here asks for the `number` of it.
 
         The factors are read when the primitives run, so that a schedule costs nothing.
         """

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from ...arrays.awaited import present
+from ...arrays.awaited import PRESENT
 from ...arrays.sparse import CSR
 from ...contract.layer import Layer
 from .sources import Unwritable, plain_function, text_of
@@ -34,6 +34,7 @@ CHANGING = frozenset([
     *("freeze", "lr_mult", "decay_mult", "loss_weight", "recompute", "engine"),
 ])  # fmt: skip
 UNKNOWN = (False, None)
+Words = tuple[tuple[str, str], ...]
 
 
 def is_plain(value: Any) -> bool:
@@ -50,16 +51,18 @@ class Knowledge:
 
     layer   the layer that is `self`; None in a function that has none
     module  the names around the function
+    told    words that the function is called with, by the names of its parameters
     """
 
-    def __init__(self, layer: Layer | None, module: dict[str, Any]) -> None:
+    def __init__(self, layer: Layer | None, module: dict[str, Any], told: Words = ()) -> None:
         self.layer = layer
         self.module = module
+        self.told = dict(told)
         self.local: dict[str, tuple[bool, Any]] = {}
 
     def inside(self, function: ast.AST) -> Knowledge:
         """With the names that the function assigns once, to a value that is known."""
-        own = Knowledge(self.layer, self.module)
+        own = Knowledge(self.layer, self.module, tuple(self.told.items()))
         if isinstance(function, ast.Lambda):
             return own
         assigned = [n for n in ast.walk(function) if isinstance(n, ast.Name | ast.arg)]
@@ -69,6 +72,7 @@ class Knowledge:
                 name = node.arg if isinstance(node, ast.arg) else node.id
                 counts[name] = counts.get(name, 0) + 1
         own.local = dict.fromkeys(counts, UNKNOWN)
+        own.local |= {name: (True, word) for name, word in self.told.items() if counts.get(name) == 1}
         for node in getattr(function, "body", ()):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 name = node.targets[0].id
@@ -106,6 +110,8 @@ class Knowledge:
         inner = node.value
         if isinstance(inner, ast.Attribute) and is_self(inner.value) and (inner.attr, node.attr) == ("run", "keep"):
             return True, False
+        if isinstance(inner, ast.Name) and self.module.get(inner.id) is PRESENT and node.attr == "awaited":
+            return True, None  # NumPy's numbers are there at once
         if not is_self(inner):
             return UNKNOWN
         if node.attr == "phase":
@@ -148,8 +154,6 @@ class Knowledge:
         return all(known for known, _ in parts), not settles
 
     def _called(self, node: ast.Call) -> tuple[bool, Any]:
-        if isinstance(node.func, ast.Name) and self.module.get(node.func.id) is present:
-            return True, None  # NumPy's numbers are there at once
         if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and len(node.args) == 2:
             return self._instance(*node.args)
         if node.keywords or not isinstance(node.func, ast.Attribute) or not is_self(node.func.value):

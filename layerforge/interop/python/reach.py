@@ -6,6 +6,7 @@ import ast
 import builtins
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -14,12 +15,14 @@ from ...contract.layer import Layer
 from ...schema.errors import LayerForgeError
 from .folding import opinions
 from .items import Item, Written
-from .knowledge import Knowledge, is_plain
+from .knowledge import Knowledge, Words, is_plain
 from .scopes import free_names
 from .sources import Foreign, Made, Unwritable, meaning, origin, plain_function, text_of
 
 Meaning = Item | str | ModuleType  # of a name: what stands in the file, a text in its place, a module of ours
-Alias = Callable[[FunctionType], str]  # of a function: the name that it has for the layer
+Told = tuple[str, Words]  # what a call says: the function's name for the layer, and words by its parameters
+Telling = Callable[[FunctionType], Told]
+NOTHING: Told = ("", ())
 # What the written base of layers has, and what there is in a net alone.
 OF_BASE = frozenset(
     ["name", "params", "state", "buf", "constant", "dtype", "carried", "save", "xp", "phase", "random", "draws"]
@@ -28,6 +31,11 @@ OF_NET = frozenset([
     *("run", "grads", "saved", "kept", "memory", "constants", "needs_grad", "needs_param_grad", "grad_rows"),
     "runs_in_place",
 ])  # fmt: skip
+
+
+def tell_nothing(function: FunctionType) -> Told:
+    """To whom nothing is told."""
+    return NOTHING
 
 
 class Reach:
@@ -126,16 +134,16 @@ class Reach:
 
     # Functions --------------------------------------------------------------------------------------------------------
 
-    def _visit(self, function: FunctionType, alias: str = "", owner: type | None = None) -> None:
+    def _visit(self, function: FunctionType, alias: str = "", owner: type | None = None, told: Words = ()) -> None:
         """A function as it is run for the present layer, which it knows as `alias`; "" for one that does not."""
-        key = (function, alias, id(self._reading) if alias else None)
+        key = (function, alias, id(self._reading) if alias else None, told)
         if key in self._visited:
             if self._visited[key]:
                 raise Unwritable(self._visited[key])
             return
         self._visited[key] = ""
         try:
-            self._follow(self._written(function), alias, owner)
+            self._follow(self._written(function), alias, owner, told)
         except Unwritable as problem:
             self._visited[key] = str(problem)
             raise
@@ -146,17 +154,17 @@ class Reach:
             self.functions[function] = Written(function, text, text.function(function.__code__))
         return self.functions[function]
 
-    def _follow(self, written: Written, alias: str, owner: type | None) -> None:
-        who = (alias, id(self._reading)) if alias else None
+    def _follow(self, written: Written, alias: str, owner: type | None, told: Words) -> None:
+        who = (alias, id(self._reading) if alias else None, told) if alias or told else None
+        knowledge = Knowledge(self._layer if alias else None, written.function.__globals__, told)
         if who not in written.known:
-            knowledge = Knowledge(self._layer if alias else None, written.function.__globals__)
             written.known[who] = opinions(written.node, knowledge)
             written.hear(who)
-        view = written.view(who)
+        view, knowledge = written.view(who), knowledge.inside(written.node)
         for name, call in view.names:
-            if id(name) in written.names and not alias:
+            if id(name) in written.names and not alias and not told:
                 continue
-            found = self._resolve(written.function, name.id, partial(_known_as, call, alias))
+            found = self._resolve(written.function, name.id, partial(_told, call, alias, knowledge))
             if isinstance(found, Item):
                 found.taken |= view.own - {name.id}
             if found is not None:
@@ -164,20 +172,20 @@ class Reach:
         for node in view.attributes:
             self._attribute(written.names, node, alias, owner)
 
-    def _resolve(self, function: FunctionType, name: str, alias_in: Alias) -> Meaning | None:
-        """What a name in a function means; None for what is built in. alias_in: how functions call the layer."""
+    def _resolve(self, function: FunctionType, name: str, telling: Telling) -> Meaning | None:
+        """What a name in a function means; None for what is built in. telling: what functions are told."""
         code = function.__code__
         if name in code.co_freevars:
             cells = function.__closure__ or ()
             value = cells[code.co_freevars.index(name)].cell_contents
-            return self._closed(function, name, value, alias_in)
+            return self._closed(function, name, value, telling)
         if name in function.__globals__:
-            return self._item(meaning(function.__module__, name), alias_in)
+            return self._item(meaning(function.__module__, name), telling)
         if hasattr(builtins, name):
             return None
         raise Unwritable(f"nothing tells what '{name}' is in {function.__qualname__}")
 
-    def _closed(self, function: FunctionType, name: str, value: Any, alias_in: Alias) -> Meaning | None:
+    def _closed(self, function: FunctionType, name: str, value: Any, telling: Telling) -> Meaning | None:
         """What a function took along from the function that made it."""
         inner = plain_function(value)
         if name == "__class__":
@@ -189,7 +197,8 @@ class Reach:
         if inner not in self.items:
             wanted = name if inner.__name__ == "<lambda>" else inner.__name__
             self.items[inner] = Item("function", wanted, function=inner)
-        self._visit(inner, alias_in(inner))
+        alias, told = telling(inner)
+        self._visit(inner, alias, told=told)
         return self.items[inner]
 
     def _attribute(self, names: dict[int, Meaning], node: ast.Attribute, alias: str, owner: type | None) -> None:
@@ -211,7 +220,7 @@ class Reach:
 
     # What modules make ------------------------------------------------------------------------------------------------
 
-    def _item(self, found: Made | Foreign | ModuleType, alias_in: Alias = lambda function: "") -> Item | ModuleType:
+    def _item(self, found: Made | Foreign | ModuleType, telling: Telling = tell_nothing) -> Item | ModuleType:
         """The item of a name, with what it reaches itself."""
         if isinstance(found, ModuleType):
             return found
@@ -224,14 +233,15 @@ class Reach:
             return self.items.setdefault(value, Item("error", found.name, cls=value))
         if isinstance(value, type) and issubclass(value, Layer):
             raise Unwritable(f"its code names the layer {found.name}")
-        return self._made(found, value, alias_in)
+        return self._made(found, value, telling)
 
-    def _made(self, found: Made, value: Any, alias_in: Alias) -> Item:
+    def _made(self, found: Made, value: Any, telling: Telling) -> Item:
         key, node = (id(found.node), found.name), found.node
         function = plain_function(value) if isinstance(node, ast.FunctionDef) else None
         if function is not None:
             item = self.items.setdefault(key, Item("function", found.name, found, function=function))
-            self._visit(function, alias_in(function))
+            alias, told = telling(function)
+            self._visit(function, alias, told=told)
             return item
         if key not in self.items:
             kind = "class" if isinstance(node, ast.ClassDef) else "constant"
@@ -240,7 +250,7 @@ class Reach:
             if kind == "class":
                 self._helper(self.items[key])
             for name in self.items[key].assigned():  # one statement may make several constants
-                self._made(Made(found.text, name, node), getattr(found.text.module, name), alias_in)
+                self._made(Made(found.text, name, node), getattr(found.text.module, name), telling)
         return self.items[key]
 
     def _outside(self, item: Item) -> None:
@@ -270,13 +280,18 @@ class Reach:
             self._visit(function)
 
 
-def _known_as(call: Any, alias: str, function: FunctionType) -> str:
-    """How a function calls what its caller knows by another name; "" where it is not handed on."""
+def _told(call: Any, alias: str, knowledge: Knowledge, function: FunctionType) -> Told:
+    """What a call tells a function: how the function calls what its caller knows by another name ("" where it is not
+    handed on), and the words that are known.
+    """
     if call is None:
-        return ""
-    names = function.__code__.co_varnames
-    given = [*zip(names, call.args, strict=False), *((k.arg, k.value) for k in call.keywords)]
-    return next((name for name, value in given if isinstance(value, ast.Name) and value.id == alias), "")
+        return NOTHING
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    in_order = takewhile(lambda given: not isinstance(given, ast.Starred), call.args)
+    given = [*zip(names, in_order, strict=False), *((k.arg, k.value) for k in call.keywords if k.arg)]
+    known_as = next((name for name, value in given if alias and getattr(value, "id", None) == alias), "")
+    values = [(name, knowledge.value(value)[1]) for name, value in given]
+    return known_as, tuple((name, word) for name, word in values if isinstance(word, str))
 
 
 def needed(reach: Reach, item: Item) -> list[Item]:

@@ -57,14 +57,16 @@ def weigh(xp: Any, y: Any, x: Any, windows: Windows, kernels: Any) -> Any:
     if is_depthwise(kernels, x):
         return depthwise.weigh(xp, y, x, windows, kernels)
     groups = x.shape[0] // kernels.shape[1]
-    total = xp.zeros_like(grouped(kernels, groups), dtype="float64")  # of very many chunks float32 would lose digits
+    total: Any = None
     for rows, places in chunks(windows, x):
         columns = grouped(y, groups)[:, :, places], grouped(unfold(xp, x, windows, rows), groups)
         if groups == 1:
-            total[0] += product_over_rows(*(matrix[0].T for matrix in columns))
+            part = product_over_rows(*(matrix[0].T for matrix in columns))
         else:
-            total += product_over_rows(*(matrix.swapaxes(1, 2) for matrix in columns))
-    return total.astype(kernels.dtype).reshape(kernels.shape)
+            part = product_over_rows(*(matrix.swapaxes(1, 2) for matrix in columns))
+        # Of very many chunks float32 would lose digits.
+        total = part if total is None else total.astype("float64", copy=False) + part
+    return total.astype(kernels.dtype, copy=False).reshape(kernels.shape)
 
 
 def group_products(xp: Any, a: Any, b: Any, out: Any = None) -> Any:

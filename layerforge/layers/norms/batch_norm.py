@@ -12,7 +12,15 @@ from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import ConfigError, LayerError
 from ...schema.params import param
 from ...schema.registry import register
-from .standardize import along_affine, centre, mean_square, per_channel, standardize_backward
+from .standardize import (
+    add_sums,
+    along_affine,
+    per_channel,
+    standardize,
+    standardize_backward,
+    standardize_by,
+    sum_of_products,
+)
 
 
 @register
@@ -162,42 +170,33 @@ class BatchNorm(Layer):
         return self.track_running_stats and not self.use_batch_stats
 
     def forward(self, x: Any) -> Any:
-        xhat = self.buf("xhat", x.shape, life="saved", like=x)
+        xhat, y = self.buf("xhat", x.shape, life="saved", like=x), self.buf("y", x.shape, over=x)
         by_batch = self.uses_batch(self.phase)
-        inv_std = self.normalize_by_batch(x, xhat) if by_batch else self.normalize_by_running(x, xhat)
+        weight, bias = (self.by_channel(name, x.ndim) for name in ("weight", "bias"))
+        if by_batch:
+            self.expect_several(values_per_channel(x))
+            running = self.following(values_per_channel(x)) if self.phase == "train" else None
+            inv_std = standardize(
+                self.xp, x, reduced_axes(x), self.eps, xhat, out=y, weight=weight, bias=bias, running=running
+            )
+        else:
+            mean, var = (per_channel(statistic, x.ndim) for statistic in self.running_statistics())
+            inv_std = standardize_by(self.xp, x, mean, var, self.eps, xhat, out=y, weight=weight, bias=bias)
         self.save(xhat=xhat, inv_std=inv_std, by_batch=by_batch)
-        y = self.buf("y", x.shape, over=x)
-        if not self.affine:
-            y[...] = xhat
-            return y
-        self.xp.multiply(xhat, per_channel(self.params.weight, x.ndim), out=y)
-        y += per_channel(self.params.bias, x.ndim)
         return y
 
-    def normalize_by_batch(self, x: Any, xhat: Any) -> Any:
-        """Fill xhat from the statistics of the batch, which the running ones follow in train; returns 1/σ."""
-        m, over = values_per_channel(x), reduced_axes(x)
-        self.expect_several(m)
-        mean = centre(self.xp, x, over, out=xhat)
-        var = mean_square(xhat, over)
-        inv_std = 1 / self.xp.sqrt(var + self.eps)
-        xhat *= inv_std
-        if self.phase != "train":
-            return inv_std
-        if self.track_running_stats:
-            self.follow("running_mean", mean)
-            self.follow("running_var", var * unbiased(m))
-        if self.bias_correction:
-            self.follow("correction", self.xp.ones_like(self.state.correction))
-        return inv_std
+    def by_channel(self, name: str, ndim: int) -> Any:
+        """weight or bias, to broadcast against x with ndim axes; None where it is not learned."""
+        return per_channel(self.params[name], ndim) if self.affine else None
 
-    def normalize_by_running(self, x: Any, xhat: Any) -> Any:
-        """Fill xhat from the running statistics; returns 1/σ."""
-        mean, var = self.running_statistics()
-        inv_std = 1 / self.xp.sqrt(per_channel(var, x.ndim) + self.eps)
-        self.xp.subtract(x, per_channel(mean, x.ndim), out=xhat)
-        xhat *= inv_std
-        return inv_std
+    def following(self, m: int) -> tuple[Any, Any, float, float, float] | None:
+        """Which statistics follow those of a batch with m values per channel, and how; None where there are none."""
+        if not self.track_running_stats:
+            return None
+        of_batch, kept = 1 if self.bias_correction else self.momentum, 1 - self.momentum
+        if self.bias_correction:
+            self.state.correction[...] = 1 + kept * self.state.correction
+        return self.state.running_mean, self.state.running_var, of_batch, kept, unbiased(m)
 
     def running_statistics(self) -> tuple[Any, Any]:
         """The mean and the variance that eval normalises by."""
@@ -207,19 +206,18 @@ class BatchNorm(Layer):
         share = corrected_share(self.xp, self.state.correction)
         return mean * share, var * share
 
-    def follow(self, name: str, batch: Any) -> None:
-        """Move a running statistic towards that of the batch."""
-        of_batch = 1 if self.bias_correction else self.momentum
-        self.state[name][...] = of_batch * batch.reshape(-1) + (1 - self.momentum) * self.state[name]
-
     def backward(self, dy: Any) -> Any:
-        over, dx = reduced_axes(dy), dy * self.saved.xhat  # the terms of dweight; their memory then takes dx
-        dweight, dbias = sum_of(dx, over, keepdims=True), sum_of(dy, over, keepdims=True)
-        if self.affine and self.needs_param_grad.weight:
-            self.grads.weight += dweight.reshape(-1)
-        if self.affine and self.needs_param_grad.bias:
-            self.grads.bias += dbias.reshape(-1)
+        over, dx = reduced_axes(dy), self.xp.empty_like(dy)
+        dweight = sum_of_products(self.xp, dy, self.saved.xhat, over, terms=dx)  # their memory then takes dx
+        dbias = sum_of(dy, over, keepdims=True)
+        if self.affine:
+            self.add_param_grads(weight=dweight, bias=dbias)
         return self.through(dy, sums=(dbias, dweight), out=dx) if self.needs_grad[0] else None
+
+    def add_param_grads(self, **sums: Any) -> None:
+        """Add to the gradients of weight and bias, of those that are wanted."""
+        wanted = [name for name in sums if self.needs_param_grad[name]]
+        add_sums(self.xp, [self.grads[name] for name in wanted], [sums[name] for name in wanted])
 
     def jvp(self, dx: Any) -> Any:
         return self.through(dx)

@@ -98,6 +98,9 @@ class GroupNorm(OfChannels):
         split = (samples, self.num_groups, channels // self.num_groups, *positions)
         return split, tuple(range(2, len(split)))
 
+    def spread_in_sets(self, vector: Any, ndim: int) -> Any:
+        return vector.reshape(self.num_groups, -1, *(1,) * (ndim - 2))
+
 
 @register
 class InstanceNorm(OfChannels):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...arrays.formula import formula
 from ...arrays.functional import expect_role, part_along, shape_mismatch
 from ...arrays.sliding_windows import spatial
 from ...arrays.spec import Spec
@@ -127,6 +128,7 @@ class LocalResponseNorm(Layer):
         return bottoms[0].size * (self.size * (2 if self.within else 1) + 5)
 
 
+@formula
 def sum_along(a: Any, dim: int, before: int, after: int) -> Any:
     """For each place i on axis dim the sum over the places i - before ... i + after that there are."""
     total, length = a.copy(), a.shape[dim]

@@ -12,7 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ...arrays.functional import mean_of, sum_of, unbroadcast
+from ...arrays.formula import formula
+from ...arrays.functional import mean_of, sum_of
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 
@@ -37,29 +38,117 @@ def mean_square(x: Any, over: Axes) -> Any:
     return mean_of(x * x, over, keepdims=True)
 
 
+@formula
+def standardize(
+    xp: Any,
+    x: Any,
+    over: Axes,
+    eps: float,
+    xhat: Any,
+    *,
+    out: Any,
+    weight: Any = None,
+    bias: Any = None,
+    centred: bool = True,
+    running: tuple[Any, Any, float, float, float] | None = None,
+) -> Any:
+    """Write x̂ into `xhat` and weight x̂ + bias into `out`, which may be x. Returns 1/σ, axes kept.
+
+    over           the axes that make up a set
+    weight, bias   broadcast against x; None for 1 and 0
+    centred        whether μ is subtracted; without, var is the mean square
+    running        what follows μ and var, and how: the arguments of `follow` after them
+    """
+    if centred:
+        mean = centre(xp, x, over, out=xhat)
+    else:
+        xhat[...] = x
+    var = mean_square(xhat, over)
+    inv_std = 1 / xp.sqrt(var + eps)
+    xhat *= inv_std
+    if running is not None:
+        follow(mean, var, *running)
+    affine(xp, xhat, weight, bias, out=out)
+    return inv_std
+
+
+def follow(
+    mean: Any, var: Any, running_mean: Any, running_var: Any, of_batch: float, kept: float, unbiased: float
+) -> None:
+    """Move running statistics (C,) towards a mean and a mean square of deviations with C elements:
+
+    running_mean = of_batch mean + kept running_mean
+    running_var  = of_batch var unbiased + kept running_var
+    """
+    running_mean[...] = of_batch * mean.reshape(-1) + kept * running_mean
+    running_var[...] = of_batch * (var * unbiased).reshape(-1) + kept * running_var
+
+
+@formula
+def standardize_by(
+    xp: Any, x: Any, mean: Any, var: Any, eps: float, xhat: Any, *, out: Any, weight: Any = None, bias: Any = None
+) -> Any:
+    """`standardize` by a mean and a variance that are known, and broadcast against x."""
+    inv_std = 1 / xp.sqrt(var + eps)
+    xp.subtract(x, mean, out=xhat)
+    xhat *= inv_std
+    affine(xp, xhat, weight, bias, out=out)
+    return inv_std
+
+
+def affine(xp: Any, xhat: Any, weight: Any, bias: Any, out: Any) -> None:
+    """Write weight x̂ + bias into `out`; both may be None."""
+    if weight is None:
+        out[...] = xhat
+    else:
+        xp.multiply(xhat, weight, out=out)
+    if bias is not None:
+        out += bias
+
+
+@formula
+def sum_of_products(xp: Any, d: Any, xhat: Any, over: Axes, terms: Any = None) -> Any:
+    """Σ d x̂ over some axes, axes kept. `terms` is an array of their shape that may take the products."""
+    return sum_of(xp.multiply(d, xhat, out=terms), over, keepdims=True)
+
+
+@formula
+def add_sums(xp: Any, grads: Sequence[Any], sums: Sequence[Any]) -> None:
+    """Add to each gradient its sum, which has as many elements."""
+    for grad, total in zip(grads, sums, strict=True):
+        grad += total.reshape(grad.shape)
+
+
+@formula
 def standardize_backward(
     xp: Any,
-    g: Any,
+    d: Any,
     xhat: Any,
     scale: Any,
     over: Axes,
     *,
+    weight: Any = None,
     centred: bool = True,
     sums: tuple[Any, Any] | None = None,
     out: Any = None,
 ) -> Any:
-    """The gradient of x from g, that of x̂, with all sums over the m values of a set:
+    """The gradient of x from d, that of y, and so from g = weight d, that of x̂, with all sums over a set's m values:
 
         dx = scale (g - Σ g / m - x̂ Σ g x̂ / m)      scale is 1/σ
 
     The matrix that this multiplies g by is symmetric, so the same function carries a tangent of x to that of x̂.
 
+    weight    broadcasts against d; None for 1
     centred   whether μ was subtracted; without, the first sum is not there
     sums      (Σ g, Σ g x̂), axes kept, where the caller has them
-    out       an array for dx, not the memory of g or x̂
+    out       an array for dx, not the memory of d or x̂
     """
+    g = d if weight is None else d * weight
     m = math.prod(g.shape[axis] for axis in over)
-    sum_g, sum_gx = sums or (sum_of(g, over, keepdims=True), sum_of(g * xhat, over, keepdims=True))
+    if sums is None:
+        out = xp.multiply(g, xhat, out=out)
+        sums = sum_of(g, over, keepdims=True) if centred else None, sum_of(out, over, keepdims=True)
+    sum_g, sum_gx = sums
     dx = xp.multiply(xhat, -sum_gx / m, out=out)
     dx += g
     if centred:
@@ -73,6 +162,12 @@ def along_affine(xp: Any, xhat: Any, weight: Any = None, bias: Any = None) -> An
     moved = [] if weight is None else [xhat * weight]
     moved += [] if bias is None else [bias]
     return xp.broadcast_to(sum(moved), xhat.shape)
+
+
+def repeated_axes(shape: tuple[int, ...], ndim: int) -> Axes:
+    """The axes of an array with ndim axes along which one of this shape is repeated to broadcast against it."""
+    extra = ndim - len(shape)
+    return tuple(axis for axis in range(ndim) if axis < extra or shape[axis - extra] == 1)
 
 
 def per_channel(vector: Any, ndim: int) -> Any:
@@ -98,58 +193,65 @@ class Standardized(Layer):
         """A parameter in a shape that broadcasts against x with ndim axes: by default its own."""
         return vector
 
+    def spread_in_sets(self, vector: Any, ndim: int) -> Any:
+        """The same for x with axes split as `sets` has them."""
+        return self.spread(vector, ndim)
+
     def epsilon(self) -> float:
         """What is added to the variance."""
         return self.eps
 
     def forward(self, x: Any) -> Any:
         shape, over = self.sets(x.shape)
-        xhat, split = self.buf("xhat", shape, life="saved"), x.reshape(shape)
-        if self.centred:
-            centre(self.xp, split, over, out=xhat)
-        else:
-            xhat[...] = split
-        inv_std = 1 / self.xp.sqrt(mean_square(xhat, over) + self.epsilon())
-        xhat *= inv_std
+        xhat, y = self.buf("xhat", shape, life="saved"), self.buf("y", x.shape, over=x)
+        inv_std = standardize(
+            self.xp,
+            x.reshape(shape),
+            over,
+            self.epsilon(),
+            xhat,
+            out=y.reshape(shape),  # axes are only split, so it is a view
+            weight=self.param_in_sets("weight", x.ndim),
+            bias=self.param_in_sets("bias", x.ndim),
+            centred=self.centred,
+        )
         self.save(xhat=xhat, inv_std=inv_std, shape=x.shape)
-        y = self.buf("y", x.shape, over=x)
-        y[...] = xhat.reshape(x.shape)
-        if "weight" in self.params:
-            y *= self.spread(self.params.weight, x.ndim)
-        if "bias" in self.params:
-            y += self.spread(self.params.bias, x.ndim)
         return y
 
+    def param_in_sets(self, name: str, ndim: int) -> Any:
+        """weight or bias, to broadcast against x with axes split; None where it is not learned."""
+        return self.spread_in_sets(self.params[name], ndim) if name in self.params else None
+
     def backward(self, dy: Any) -> Any:
-        if "weight" in self.params and self.needs_param_grad.weight:
-            self.add_grad("weight", dy * self.saved.xhat.reshape(dy.shape))
-        if "bias" in self.params and self.needs_param_grad.bias:
-            self.add_grad("bias", dy)
-        return self.standardize_backward(self.weigh(dy)) if self.needs_grad[0] else None
+        self.add_param_grads(dy)
+        return self.through(dy, self.param_in_sets("weight", dy.ndim)) if self.needs_grad[0] else None
+
+    def add_param_grads(self, dy: Any) -> None:
+        """Add to the gradient of each parameter its sum over the places to which the parameter was broadcast."""
+        wanted = [name for name in ("weight", "bias") if name in self.params and self.needs_param_grad[name]]
+        if not wanted:
+            return
+        over = repeated_axes(self.spread(self.params[wanted[0]], dy.ndim).shape, dy.ndim)
+        sums = {
+            "weight": lambda: sum_of_products(self.xp, dy, self.saved.xhat.reshape(dy.shape), over),
+            "bias": lambda: sum_of(dy, over, keepdims=True),
+        }
+        add_sums(self.xp, [self.grads[name] for name in wanted], [sums[name]() for name in wanted])
 
     def jvp(self, dx: Any) -> Any:
-        return self.weigh(self.standardize_backward(dx))
+        dxhat = self.through(dx)
+        return dxhat * self.spread(self.params.weight, dx.ndim) if "weight" in self.params else dxhat
 
     def jvp_params(self, **moved: Any) -> Any:
         xhat = self.saved.xhat.reshape(self.saved.shape)
         return along_affine(self.xp, xhat, **{name: self.spread(v, xhat.ndim) for name, v in moved.items()})
 
-    def add_grad(self, name: str, summands: Any) -> None:
-        """Add to a parameter's gradient the sum over the places to which the parameter was broadcast."""
-        shape = self.spread(self.params[name], summands.ndim).shape
-        grad = self.grads[name]
-        grad += unbroadcast(summands, shape).reshape(grad.shape)
-
-    def weigh(self, d: Any) -> Any:
-        """weight d; d itself where no weight is learned."""
-        return d * self.spread(self.params.weight, d.ndim) if "weight" in self.params else d
-
-    def standardize_backward(self, g: Any) -> Any:
-        """The gradient of x from g, that of x̂."""
-        shape, over = self.sets(g.shape)
+    def through(self, d: Any, weight: Any = None) -> Any:
+        """weight d times the matrix of all ∂x̂ⱼ/∂xᵢ, which is symmetric."""
+        shape, over = self.sets(d.shape)
         xhat, inv_std = self.saved.xhat, self.saved.inv_std
-        dx = standardize_backward(self.xp, g.reshape(shape), xhat, inv_std, over, centred=self.centred)
-        return dx.reshape(g.shape)
+        dx = standardize_backward(self.xp, d.reshape(shape), xhat, inv_std, over, weight=weight, centred=self.centred)
+        return dx.reshape(d.shape)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 7 * bottoms[0].size

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.formula import formula
 from ...arrays.functional import mean_of
 from ...arrays.sliding_windows import Windows, spatial
 from ...arrays.spec import Spec
@@ -21,12 +22,14 @@ from .pooling import BAD_PADDED_WINDOWS, PaddedPooling
 CHAIN = 32  # terms of a sum in the type of x; those sums are added up in float64
 
 
+@formula
 def window_sums(xp: Any, x: Any, windows: Windows) -> Any:
     """The sum of each window of x (N, C, *S): (N, C, *P). The padding is 0."""
     y = xp.zeros_like(x, shape=(*x.shape[:2], *windows.counts))
     return _added_up(y, x, ((tap.outputs, tap.inputs) for tap in windows.taps()))
 
 
+@formula
 def to_windows(xp: Any, dy: Any, windows: Windows) -> Any:
     """The transpose of `window_sums`: at each position the sum of dy over the windows that it is in."""
     dx = xp.zeros_like(dy, shape=(*dy.shape[:2], *windows.size))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.formula import formula
 from ...arrays.sliding_windows import Windows
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
@@ -16,6 +17,7 @@ from ...schema.registry import register
 from .pooling import BAD_PADDED_WINDOWS, PaddedPooling
 
 
+@formula
 def maxima(xp: Any, x: Any, windows: Windows) -> Any:
     """The largest element of each window of x (N, C, *S): (N, C, *P)."""
     y = xp.full_like(x, -xp.inf, shape=(*x.shape[:2], *windows.counts))
@@ -25,6 +27,7 @@ def maxima(xp: Any, x: Any, windows: Windows) -> Any:
     return y
 
 
+@formula
 def find_winners(xp: Any, x: Any, y: Any, windows: Windows) -> Any:
     """The rank of the element that y was taken from in each window, 0 where there is none.
 
@@ -44,6 +47,7 @@ def rank_type(xp: Any, windows: Windows) -> Any:
     return xp.uint8 if windows.elements < 256 else xp.uint32
 
 
+@formula
 def to_winners(xp: Any, dy: Any, winner: Any, windows: Windows) -> Any:
     """Every element of dy (N, C, *P) at the place of its window's winner, sums where windows share one: (N, C, *S)."""
     dx = xp.zeros_like(dy, shape=(*dy.shape[:2], *windows.size))
@@ -53,6 +57,7 @@ def to_winners(xp: Any, dy: Any, winner: Any, windows: Windows) -> Any:
     return dx
 
 
+@formula
 def of_winners(xp: Any, dx: Any, winner: Any, windows: Windows) -> Any:
     """The transpose of `to_winners`: what dx (N, C, *S) is at the winner of each window."""
     dy = xp.zeros_like(dx, shape=winner.shape)
@@ -62,6 +67,7 @@ def of_winners(xp: Any, dx: Any, winner: Any, windows: Windows) -> Any:
     return dy
 
 
+@formula
 def places_of_maxima(xp: Any, x: Any, y: Any, winner: Any, windows: Windows) -> Any:
     """Where each window's winner is in x, counted in row-major order over the spatial axes; of NaN the first one."""
     nan = xp.isnan(y)

@@ -319,3 +319,33 @@ def test_a_rectifier_speaks_of_its_slope_where_it_has_one() -> None:
         source = write_model(net).source
         assert ("slope" in source) is speaks, source
         assert ("otherwise 0" in source) is not speaks
+
+
+def test_a_helper_knows_the_words_that_it_is_called_with() -> None:
+    layers = {kind: {"name": kind, "type": "GELU", "approximate": kind} for kind in ("tanh", "none")}
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    for kinds, kept, gone in (
+        (["tanh"], ["np.tanh("], ["def erf(", "FITS"]),
+        (["none"], ["def erf("], ["GELU_SLOPE"]),
+        (["tanh", "none"], ["def erf(", "GELU_SLOPE", 'if approximate == "tanh":'], []),
+        (["none", "tanh"], ["def erf(", "GELU_SLOPE", 'if approximate == "tanh":'], []),
+    ):
+        net = net_of(*(layers[kind] for kind in kinds))
+        written = write_model(net)
+        np.testing.assert_array_equal(loaded(written).forward(x), ours(net, kinds[-1:], {"x": x})[0])
+        text = written.source.replace("xp.", "np.")
+        assert [word for word in kept if word not in text] == []
+        assert [word for word in gone if word in text] == []
+
+
+def test_what_a_device_is_asked_later_is_known_at_once() -> None:
+    net = Net.from_config(
+        {
+            "inputs": {"x": {"shape": [2, 3], "dtype": "int64"}},
+            "net": [{"name": "e", "type": "Embedding", "num_embeddings": 5, "embedding_dim": 2}],
+        }
+    )
+    source = write_model(net).source
+    assert "if flag:" in source
+    assert "threading" not in source
+    assert "awaited" not in source
