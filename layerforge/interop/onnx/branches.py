@@ -90,6 +90,7 @@ def repeat(walk: Walk, site: Site) -> None:
     """A Loop whose number of runs is known: its body as often, one after the other, in the place of the node."""
     count, body = repeated(site)
     if _goes_on(body) and count * max(1, _size(walk, body)) > walk.left:  # before any of it is imported
+        walk.left = -1
         raise _too_many(site, f"it runs {count} times")
     carried = {k: walk.values.get(name) for k, name in enumerate(site.node.inputs[2:])}
     stacked: list[list[str]] = [[] for _ in body.outputs[1 + len(carried) :]]
@@ -206,8 +207,7 @@ def repeated(site: Site) -> tuple[int, OnnxGraph]:
     if not isinstance(most, Known) or most.array.size != 1 or most.array.dtype.kind not in "iu":
         raise site.unsupported("the net computes how often it runs: only a number that is known can be imported")
     if not most.fixed:
-        hint = "say the lengths of the inputs: --input NAME=SHAPE"
-        raise site.unsupported("how often it runs depends on the sizes of the net's inputs", hint=hint)
+        raise site.unsupported("how often it runs depends on the sizes of the net's inputs", hint=_remedy(site, most))
     states = len(site.node.inputs) - 2
     if states < 0 or len(body.inputs) != states + 2 or len(body.outputs) < states + 1:
         raise site.invalid("its body does not take and give what it should")
@@ -215,6 +215,14 @@ def repeated(site: Site) -> tuple[int, OnnxGraph]:
     if len(site.inputs) > 1 and site.inputs[1] is not None and not still_true(site, site.inputs[1]):
         count = 0
     return count, body
+
+
+def _remedy(site: Site, most: Known) -> str:
+    """What helps where the lengths of inputs say how often a Loop runs; the first axis has any length here."""
+    batch, first = site.shared.batch or (), most.array
+    if any(n != batch[0] and bool((array != first).any()) for n, array in zip(batch, most.arrays, strict=False)):
+        return "the length of the first axis is open in any net: write the file with that length fixed"
+    return "say the lengths of the inputs: --input NAME=SHAPE"
 
 
 def _size(walk: Walk, graph: OnnxGraph) -> int:

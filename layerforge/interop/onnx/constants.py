@@ -33,7 +33,11 @@ def held(site: Site, value: Known) -> Stream:
     learned = is_learned(site, value)
     numbers = real(array)
     name = site.shared.unique(base.removesuffix(".weight") if learned else base)
-    if learned or (array.size > MOST and not _uniform(numbers)):
+    if learned and site.learned_turned(value):
+        (made,) = site.emit("Parameter", name=f"{name}.turned", shape=list(array.shape[::-1]))
+        site.param("weight", value.transposed((1, 0)))
+        (made,) = site.emit("Permute", made, name=name, dims=[1, 0])
+    elif learned or (array.size > MOST and not _uniform(numbers)):
         frozen: dict[str, Any] = {} if learned else {"freeze": True}
         (made,) = site.emit("Parameter", name=name, shape=list(array.shape))
         site.made[-1].item.update(frozen)

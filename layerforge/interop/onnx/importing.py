@@ -349,6 +349,14 @@ class Site:
         filled.append((f"{made.name}.{name}", known.array.size))
         self._tell_apart(known.learned, filled)
 
+    def learned_turned(self, value: Known) -> bool:
+        """Whether a layer learns this matrix with its two axes exchanged, and none as it is."""
+        owners = self.shared.owners
+        if not value.learned or not value.origin[0] or value.ndim != 2 or value.origin in owners:
+            return False
+        made, name = owners.get(value.transposed((1, 0)).origin, (None, ""))
+        return made is not None and tuple(made.layer.param_decls[name].shape) == value.shape[::-1]
+
     def _tell_apart(self, learned: str, filled: list[tuple[str, int]]) -> None:
         """Note that an initializer is learned several times here; layers that take different parts of it share none."""
         whole = self.shared.known(learned)

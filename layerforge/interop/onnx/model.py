@@ -92,6 +92,9 @@ def _attempts(graph: OnnxGraph, source: str, inputs: Mapping[str, Sequence[int]]
     for only_batch in (False, True):
         shorter = _without_loops(graph, source, inputs, only_batch)
         plain = translate(shorter, source, inputs, only_batch=only_batch)
+        if plain.spent:  # whatever else is recognised
+            yield plain
+            return
         yield translate(rewrite(shorter, plain.values), source, inputs, only_batch=only_batch)
         yield plain
         if not plain.widened:

@@ -55,6 +55,7 @@ class Translation:
     report    the account of it
     errors    everything that is wrong
     widened   lengths beside those of the batch are left open
+    spent     Loops became more nodes than they may
     """
 
     graph: OnnxGraph
@@ -68,6 +69,7 @@ class Translation:
     sites: list[Site] = field(default_factory=list)
     errors: list[LayerForgeError] = field(default_factory=list)
     widened: bool = False
+    spent: bool = False
 
 
 def translate(
@@ -118,6 +120,7 @@ def _translated(
         for node in needed(graph):
             walk.convert(node)
         walk.finish()
+    done.spent = loops and walk.left < 0
     return done
 
 

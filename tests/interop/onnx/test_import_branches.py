@@ -72,8 +72,8 @@ def test_the_weights_of_a_branch_are_learned_as_those_beside_it() -> None:
 
 
 def test_an_initializer_that_two_layers_learn_apart_is_told_of() -> None:
-    nodes = [node("MatMul", "x w", "h"), node("Transpose", "w", "t", perm=[1, 0]), node("MatMul", "h t")]
-    made = compare(model(nodes, {"x": ["N", 3]}, ["y"], {"w": drawn((3, 4))}), {"x": drawn((5, 3))})
+    nodes = [node("MatMul", "x w", "h"), node("Gemm", "h w", alpha=0.5)]
+    made = compare(model(nodes, {"x": ["N", 3]}, ["y"], {"w": drawn((3, 3))}), {"x": drawn((5, 3))})
     notes = [note for entry in made.report.entries for note in entry.notes]
     assert any("copies of the one initializer 'w'" in note for note in notes), notes
     shared = [node("MatMul", "x w", "h"), node("Relu", "h", "r"), node("MatMul", "r w")]

@@ -9,6 +9,7 @@ import pytest
 from support.onnx_graphs import compare, drawn, imported, model, node
 from support.tools import demand
 
+from layerforge.interop.onnx import branches
 from layerforge.schema.errors import ConfigError
 
 T, H = 4, 5
@@ -197,6 +198,26 @@ def test_what_is_not_known_is_refused(graph: Any, told: str) -> None:
         imported(graph())
 
 
+@pytest.mark.parametrize(("axis", "told"), [(0, "first axis is open"), (1, "--input NAME=SHAPE")])
+def test_a_loop_over_an_open_length_is_refused_with_what_helps(axis: int, told: str) -> None:
+    lengths = [node("Shape", "h0", "lengths"), node("Gather", "lengths axis", "length", axis=0)]
+    proto = loop(body(ON, steps=DIVIDED), "length yes h0", single=np.array(1.0), axis=np.array(axis))
+    proto.graph.node.insert(0, lengths[0])
+    proto.graph.node.insert(1, lengths[1])
+    proto.graph.input[1].type.tensor_type.shape.dim[1].dim_param = "H"
+    with pytest.raises(ConfigError, match=told):
+        imported(proto, {"x": (T, 2, 3), "h0": (2, H)})
+
+
+def test_a_loop_whose_condition_stays_true_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branches, "MOST", 60)
+    until = [node("Less", "t far", "go_on")]
+    proto = loop(body(until, steps=DIVIDED), "- yes h0", far=np.array(10**9), single=np.array(1.0))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 100
+    with pytest.raises(ConfigError, match="runs 6 times and more: Loops would become more than 60 nodes"):
+        imported(proto)
+
+
 # The same part of an initializer ---------------------------------------------------------------------------------
 
 
@@ -209,3 +230,25 @@ def test_the_same_part_of_an_initializer_is_one_parameter_for_all_who_take_it() 
     )
     (slot,) = made.net(keep="none").parameters.slots.values()
     assert tuple(slot.shape) == (2, 2)
+
+
+@pytest.mark.parametrize("first", ["x", "row"])
+def test_a_matrix_and_what_it_is_turned_are_one_parameter(first: str) -> None:
+    """`row u` of two initializers is a Matmul of Parameters, and x u a Linear, whose weight is u turned."""
+    products = {"x": [node("MatMul", "x u", "p")], "row": [node("MatMul", "row u", "q")]}
+    nodes = [*products.pop(first), *next(iter(products.values())), node("Add", "p q", "r"), node("Tanh", "r", "s")]
+    nodes += [node("Transpose", "u", "v", perm=[1, 0]), node("MatMul", "s v")]
+    held = {"u": drawn((H, H), 2), "row": drawn((1, H), 3)}
+    made = compare(model(nodes, {"x": ["N", H]}, ["y"], held), {"x": drawn((3, H), 1)})
+    net = made.net(keep="none")
+    assert sorted(tuple(slot.shape) for slot in net.parameters.slots.values()) == [(1, H), (H, H)]
+    x, dy = drawn((3, H), 1).astype(np.float64), drawn((3, H), 4)
+    net.forward(phase="eval", backward=True, **{made.inputs["x"]: x.astype(np.float32)})
+    net.backward({made.outputs["y"]: dy})
+    u, row = held["u"].astype(np.float64), held["row"].astype(np.float64)
+    s = np.tanh(x @ u + row @ u)
+    dr = (dy @ u) * (1 - s**2)
+    wanted = x.T @ dr + row.T @ dr.sum(0, keepdims=True) + dy.T @ s
+    (found,) = (one.view(net.parameters.grad) for one in net.parameters.slots.values() if one.shape[0] == H)
+    turned = np.abs(found - wanted.T).max() < np.abs(found - wanted).max()
+    np.testing.assert_allclose(found, wanted.T if turned else wanted, atol=1e-4)

@@ -59,10 +59,24 @@ def linear(
     if factor != 1:
         site.note(f"its factor {number(factor):g} is part of the weight")
         weight = Known(tuple(array * factor for array in weight.arrays), weight.learned)
+    if site.learned_turned(weight):
+        return _times_the_same(site, x, weight, bias, part)
     made = site.emit("Linear", x, part=part, out_features=weight.shape[0], bias=bias is not None)
     site.param("weight", weight)
     if bias is not None:
         site.param("bias", bias)
+    return made
+
+
+def _times_the_same(site: Site, x: Stream, weight: Known, bias: Known | None, part: str) -> list[Stream]:
+    """A Linear whose weight another layer learns turned: a Matmul with that, so that it stays one parameter."""
+    (turned,) = site.emit("Parameter", part="weight", shape=list(weight.shape[::-1]))
+    site.param("weight", weight.transposed((1, 0)))
+    made = site.emit("Matmul", [x, turned], part="product" if bias is not None else part)
+    if bias is None:
+        return made
+    made = site.emit("Bias", made, part=part, dim=made[0].ndim - 1)
+    site.param("bias", bias)
     return made
 
 
