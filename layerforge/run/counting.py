@@ -15,6 +15,7 @@ import numpy as np
 from ..arrays.awaited import Later, asked, number_of, present
 from ..arrays.backend import Array
 from ..arrays.spec import Spec
+from ..contract import call
 from ..contract.layer import Layer
 from ..graph.graph import Step
 from ..plan.plan import Plan
@@ -72,13 +73,23 @@ def count_of(plan: Plan, step: Step, arrays: Sequence[Any]) -> Count | Later:
         makers = plan.makers
         counts = [at_hand(count_of(plan, makers[i], arrays)) if makers.get(i, step) is not step else 1 for i in fed]
         return function_count(plan, step, fed, counts, samples_of(plan))
-    count: Any = number_of(layer.mean_over(*[arrays[i] for i in step.bottoms]))
+    count = _asked_of(layer, [arrays[i] for i in step.bottoms])
     if count is not None and not isinstance(count, (int, float)):
         count = asked(count)
     if not layer.adds_up and count is not None:
         why = f"'{step.node.name}' ({layer.type_name}) of all samples is no mean and no sum over them"
         return Whole(at_hand(count), why)
     return count
+
+
+def _asked_of(layer: Layer, bottoms: Sequence[Any]) -> Any:
+    """What a layer's top is a mean over, as a layer says it: a number of Python's where it is on the host."""
+    try:
+        return number_of(layer.mean_over(*bottoms))
+    except _Unread:
+        raise
+    except Exception as error:
+        raise call.failure(layer, "mean_over", bottoms, error) from error
 
 
 def at_hand(count: Count | Later) -> Any:

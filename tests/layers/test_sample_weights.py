@@ -101,5 +101,9 @@ def test_no_weight_at_all_is_a_mean_over_nothing() -> None:
 
 
 def test_weights_that_are_none_are_refused() -> None:
-    with pytest.raises(LayerForgeError, match="a weight of a sample is below 0"):
-        net("MSELoss", {}, 12, True).forward(x=X, t=targets("MSELoss"), w=TWICE - 1)
+    given = {"x": X, "t": LABEL, "w": TWICE - 1}
+    solver = Solver(made := net("SoftmaxCrossEntropy", {}, 12, True), lr=0.1)
+    for refused in (lambda: made.forward(**given), lambda: solver.begin_step([given, given])):
+        with pytest.raises(LayerForgeError, match=r"layer 'loss' \(.*\): a weight of a sample is below 0") as told:
+            refused()
+        assert told.value.exit_code == 3

@@ -162,8 +162,6 @@ class Reach:
             written.hear(who)
         view, knowledge = written.view(who), knowledge.inside(written.node)
         for name, call in view.names:
-            if id(name) in written.names and not alias and not told:
-                continue
             found = self._resolve(written.function, name.id, partial(_told, call, alias, knowledge))
             if isinstance(found, Item):
                 found.taken |= view.own - {name.id}

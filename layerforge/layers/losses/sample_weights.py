@@ -66,7 +66,7 @@ class SampleWeights(Reduction):
     def spread_weight(self, weight: Any, losses: Any) -> Any:
         """ω for each single loss; LayerError (exit 3) for one below 0. NaN is for the solver to name, and passes."""
         message, hint = "a weight of a sample is below 0", "weights say how often a sample counts: 0 or more"
-        refuse_where((weight < 0).any(), lambda: LayerError(message, hint=hint))
+        refuse_where((weight < 0).any(), lambda: LayerError(message, hint=hint, exit_code=3))
         over = weight.reshape(*weight.shape, *(1,) * (losses.ndim - weight.ndim))
         return over + self.xp.zeros_like(losses)
 

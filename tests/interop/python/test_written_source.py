@@ -349,3 +349,58 @@ def test_what_a_device_is_asked_later_is_known_at_once() -> None:
     assert "if flag:" in source
     assert "threading" not in source
     assert "awaited" not in source
+
+
+WORDS = '''
+from layerforge import Example, Layer, Spec, register
+
+KINDS = ["down", "up"]
+
+
+def outer(xp, x, kind):
+    return inner(xp, x, kind) + 1
+
+
+def inner(xp, x, kind):
+    if kind == "up":
+        return x * 3
+    return x / 3
+
+
+@register
+class Told(Layer):
+    """Told: a word"""
+
+    examples = [Example({}, [Spec((2, 3))])]
+
+    def setup(self, x):
+        return x
+
+    def forward(self, x):
+        return outer(self.xp, x, "up")
+
+    def backward(self, dy):
+        return dy * 3
+
+
+@register
+class Untold(Told):
+    """Untold: a word that turns up later"""
+
+    examples = [Example({}, [Spec((2, 3))])]
+
+    def forward(self, x):
+        for kind in KINDS:
+            x = outer(self.xp, x, kind)
+        return x
+'''
+
+
+@pytest.mark.parametrize("kinds", [["Told", "Untold"], ["Untold", "Told"], ["Told", "Told"]])
+def test_a_helper_that_is_told_words_by_some_alone_asks(own: Any, kinds: list[str]) -> None:
+    own(WORDS, "words.py")
+    net = net_of(*({"name": f"l{i}", "type": kind} for i, kind in enumerate(kinds)))
+    written = write_model(net)
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    np.testing.assert_array_equal(loaded(written).forward(x), ours(net, ["l1"], {"x": x})[0])
+    assert ('if kind == "up":' in written.source) is ("Untold" in kinds)
