@@ -1,4 +1,4 @@
-"""Fused functions: on a device their kernel, everywhere else their text."""
+"""Formulas: on a device their kernel, everywhere else their text."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ def given(*arrays: Any) -> tuple[Any, ...]:
 
 def alike(*arrays: Any) -> bool:
     """Whether arrays hold something, all of them real numbers of one type; None among them are left out."""
-    given = [array for array in arrays if array is not None]
-    return all(array.size and array.dtype.kind == "f" and array.dtype == given[0].dtype for array in given)
+    there = given(*arrays)
+    return all(array.size and array.dtype.kind == "f" and array.dtype == there[0].dtype for array in there)
 
 
 def of_reals(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,43 +55,40 @@ class Elementwise:
         self.outputs = outputs
         self.operation = operation
         self.preamble = preamble
-        self.made: dict[int, Any] = {}
+        self.made: dict[Any, Any] = {}  # by the namespace's class
 
     def __call__(self, xp: Any, *arrays: Any, **options: Any) -> Any:
-        kernel = self.made.get(id(xp))
+        make = xp.ElementwiseKernel
+        kernel = self.made.get(make)
         if kernel is None:
-            kernel = self.made[id(xp)] = xp.ElementwiseKernel(
+            kernel = self.made[make] = make(
                 self.inputs, self.outputs, self.operation, self.name, preamble=self.preamble
             )
         return kernel(*arrays, **options)
 
 
 class Reduction:
-    """One launch that reduces over axes.
+    """One launch that adds up over axes, in float64 whatever the type of the arrays.
 
     inputs   parameters as of `Elementwise`
     output   the one result
-    mapped   what of each element is reduced, an expression
-    reduced  how two of them, a and b, become one
-    after    a statement that makes the result, y, of what is left, a
-    start    what the reduction of nothing is
-    of       the type of a and b: sums are made in float64, whatever the type of the arrays
+    mapped   what is added up: an expression of each element
+    after    an assignment that makes the result, y, of the sum, a
     """
 
-    def __init__(
-        self, name: str, inputs: str, output: str, mapped: str, *, reduced: str = "a + b", after: str = "y = a",
-        start: str = "0", of: str = "double", preamble: str = "",
-    ) -> None:  # fmt: skip
+    def __init__(self, name: str, inputs: str, output: str, mapped: str, *, after: str = "y = a") -> None:
         self.name = f"layerforge_{name}"
-        self.texts = inputs, output, mapped, reduced, after, start
-        self.of = of
-        self.preamble = preamble
-        self.made: dict[int, Any] = {}
+        self.inputs = inputs
+        self.output = output
+        self.mapped = mapped
+        self.after = after
+        self.made: dict[Any, Any] = {}  # by the namespace's class
 
-    def __call__(self, xp: Any, *arrays: Any, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
-        kernel = self.made.get(id(xp))
+    def __call__(self, xp: Any, *arrays: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        make = xp.ReductionKernel
+        kernel = self.made.get(make)
         if kernel is None:
-            kernel = self.made[id(xp)] = xp.ReductionKernel(
-                *self.texts, self.name, reduce_type=self.of, preamble=self.preamble
+            kernel = self.made[make] = make(
+                self.inputs, self.output, self.mapped, "a + b", self.after, "0", self.name, reduce_type="double"
             )
-        return kernel(*arrays, axis=axis, keepdims=keepdims, out=out)
+        return kernel(*arrays, axis=axis, keepdims=keepdims)

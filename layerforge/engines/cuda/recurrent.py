@@ -55,7 +55,7 @@ GRU_BACK = Elementwise(
     "T dh, T r, T z, T g, T w_g, T h_before",
     "T du_r, T du_z, T du_g, T dw_r, T dw_z, T dw_g, T dh_before",
     """
-    du_g = dw_g = dh * (T(1) - z) * (T(1) - g * g);
+    du_g = dh * (T(1) - z) * (T(1) - g * g);
     du_r = dw_r = du_g * w_g * r * (T(1) - r);
     du_z = dw_z = dh * (h_before - g) * z * (T(1) - z);
     dw_g = du_g * r;
