@@ -36,15 +36,24 @@ class Counted:
         found = getattr(self._xp, name)
         if not callable(found) or isinstance(found, type):
             return found
+        return CountedFunction(self._xp, found, self._counts, name)
 
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            counts = self._counts
-            counts["calls"] += 1
-            counts["waits"] += name in DOWN
-            counts["uploads"] += name in UP and bool(args) and not isinstance(args[0], self._xp.ndarray)
-            return found(*args, **kwargs)
 
-        return counted
+class CountedFunction:
+    """A function whose calls are counted; what else it has, as a ufunc has `at`, is its own, and is not counted."""
+
+    def __init__(self, xp: Any, function: Any, counts: Counts, name: str) -> None:
+        self._xp, self._function, self._counts, self._name = xp, function, counts, name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        counts, name = self._counts, self._name
+        counts["calls"] += 1
+        counts["waits"] += name in DOWN
+        counts["uploads"] += name in UP and bool(args) and not isinstance(args[0], self._xp.ndarray)
+        return self._function(*args, **kwargs)
 
 
 def counting_backend(backend: Backend) -> tuple[Backend, Counts]:

@@ -347,6 +347,16 @@ def test_calls_are_counted_without_a_stand_in(backend: Backend) -> None:
     assert 10 < found["calls"] < strict["launches"] + strict["views"]
 
 
+def test_what_a_counted_function_has_is_its_own(backend: Backend) -> None:
+    """A gradient that is added at places that are named twice takes a ufunc's `at`."""
+    counting, counts = costs.counting_backend(backend)
+    places = backend.from_host(np.array([0, 2, 2]))
+    sums = counting.xp.zeros(3)
+    counting.xp.maximum.at(sums, places, counting.xp.asarray(np.array([1.0, 5.0, 3.0])))
+    assert sums.get().tolist() == [1, 0, 5]
+    assert (counts["calls"], counts["uploads"]) == (2, 1)
+
+
 def test_memory_that_a_step_asks_for_is_counted() -> None:
     """A pool that calls its hooks as CuPy's does."""
     hooks: list[Any] = []
