@@ -145,11 +145,6 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         if self.bias_correction:
             self.act("one more", self.count_batch)(self.state.correction)
 
-    def count_batch(self, correction: Any) -> None:
-        """What `follow` does with the sum of the weights."""
-        np.multiply(correction, 1 - self.momentum, correction)
-        np.add(correction, 1, correction)
-
     def fixed_statistics(self) -> tuple[Any, Any]:
         """The mean and the variance that eval normalises by, in memory that stays where it is."""
         sums = self.state.running_mean, self.state.running_var

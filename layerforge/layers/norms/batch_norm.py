@@ -174,11 +174,15 @@ class BatchNorm(Layer):
         by_batch = self.uses_batch(self.phase)
         weight, bias = (self.by_channel(name, x.ndim) for name in ("weight", "bias"))
         if by_batch:
-            self.expect_several(values_per_channel(x))
-            running = self.following(values_per_channel(x)) if self.phase == "train" else None
+            m = values_per_channel(x)
+            self.expect_several(m)
+            follows = self.phase == "train" and self.track_running_stats
+            running = self.following(m) if follows else None
             inv_std = standardize(
                 self.xp, x, reduced_axes(x), self.eps, xhat, out=y, weight=weight, bias=bias, running=running
             )
+            if follows and self.bias_correction:
+                self.count_batch(self.state.correction)
         else:
             mean, var = (per_channel(statistic, x.ndim) for statistic in self.running_statistics())
             inv_std = standardize_by(self.xp, x, mean, var, self.eps, xhat, out=y, weight=weight, bias=bias)
@@ -189,14 +193,15 @@ class BatchNorm(Layer):
         """weight or bias, to broadcast against x with ndim axes; None where it is not learned."""
         return per_channel(self.params[name], ndim) if self.affine else None
 
-    def following(self, m: int) -> tuple[Any, Any, float, float, float] | None:
-        """Which statistics follow those of a batch with m values per channel, and how; None where there are none."""
-        if not self.track_running_stats:
-            return None
-        of_batch, kept = 1 if self.bias_correction else self.momentum, 1 - self.momentum
-        if self.bias_correction:
-            self.state.correction[...] = 1 + kept * self.state.correction
-        return self.state.running_mean, self.state.running_var, of_batch, kept, unbiased(m)
+    def following(self, m: int) -> tuple[Any, Any, float, float, float]:
+        """The running statistics, and how they follow those of a batch with m values per channel: see `follow`."""
+        of_batch = 1 if self.bias_correction else self.momentum
+        return self.state.running_mean, self.state.running_var, of_batch, 1 - self.momentum, unbiased(m)
+
+    def count_batch(self, correction: Any) -> None:
+        """Add a batch to the sum of the weights: 1, beside which those before weigh less."""
+        correction *= 1 - self.momentum
+        correction += 1
 
     def running_statistics(self) -> tuple[Any, Any]:
         """The mean and the variance that eval normalises by."""

@@ -57,7 +57,7 @@ def standardize(
     over           the axes that make up a set
     weight, bias   broadcast against x; None for 1 and 0
     centred        whether μ is subtracted; without, var is the mean square
-    running        what follows μ and var, and how: the arguments of `follow` after them
+    running        what follows μ and var, where μ is subtracted, and how: the arguments of `follow` after them
     """
     if centred:
         mean = centre(xp, x, over, out=xhat)
@@ -232,11 +232,12 @@ class Standardized(Layer):
         if not wanted:
             return
         over = repeated_axes(self.spread(self.params[wanted[0]], dy.ndim).shape, dy.ndim)
-        sums = {
-            "weight": lambda: sum_of_products(self.xp, dy, self.saved.xhat.reshape(dy.shape), over),
-            "bias": lambda: sum_of(dy, over, keepdims=True),
-        }
-        add_sums(self.xp, [self.grads[name] for name in wanted], [sums[name]() for name in wanted])
+        xhat = self.saved.xhat.reshape(dy.shape)
+        sums = [
+            sum_of_products(self.xp, dy, xhat, over) if name == "weight" else sum_of(dy, over, keepdims=True)
+            for name in wanted
+        ]
+        add_sums(self.xp, [self.grads[name] for name in wanted], sums)
 
     def jvp(self, dx: Any) -> Any:
         dxhat = self.through(dx)
