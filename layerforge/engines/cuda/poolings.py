@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ...arrays.sliding_windows import Windows
+from ...layers.poolings.max_pool import rank_type
 from .kernel import Elementwise, alike, stands_in
 from .windows import OUTPUT, fits, geometry, over_windows, seeing, seen
 
@@ -85,7 +86,7 @@ def find_winners(xp: Any, x: Any, y: Any, windows: Windows) -> Any:
     """The rank of the first element of each window that is y."""
     if not alike(x, y) or not fits(windows, x, y):
         return NotImplemented
-    winner = xp.empty_like(y, dtype="uint8" if windows.elements < 256 else "uint32")
+    winner = xp.empty_like(y, dtype=rank_type(xp, windows))
     return WINNERS(xp, x, y, 1, *geometry(windows), winner, size=y.size)
 
 
