@@ -95,6 +95,15 @@ def test_words_of_the_host_are_refused(text: str) -> None:
 
 
 @kernels_run
+def test_whether_a_number_is_finite_is_asked_of_no_integer() -> None:
+    """The host's compiler takes integers there, that of a device does not know which function is meant."""
+    finite = ElementwiseKernel("T x", "bool y", "y = isfinite(x)", "finite")
+    assert finite(strict_cupy.asarray(np.array([1.0, np.inf, np.nan]))).get().tolist() == [True, False, False]
+    with pytest.raises(RuntimeError, match="does not compile"):
+        finite(strict_cupy.zeros(3, dtype="int64"))
+
+
+@kernels_run
 def test_reductions_are_written_as_cupy_takes_them() -> None:
     x = strict_cupy.asarray(np.array([3.0, -5.0, 2.0]))
     largest = ReductionKernel("T value", "T y", "fmax(value, T(0))", "a > b ? a : b", "y = a", "0")

@@ -51,6 +51,9 @@ HEAD = """
 #undef M_PI
 #undef M_E
 #define numeric_limits numeric_limits_are_of_the_host
+static inline bool finite_on_a_device(float x) { return std::isfinite(x); }  // and for no integers
+static inline bool finite_on_a_device(double x) { return std::isfinite(x); }
+#define isfinite finite_on_a_device
 #define __device__
 #define __forceinline__ inline
 using namespace std;

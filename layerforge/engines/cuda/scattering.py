@@ -77,7 +77,7 @@ def placed_sums(xp: Any, values: Any, places: Any, count: int, most: int) -> Any
 def scatter_add_there(xp: Any, out: Any, index: Any, dim: int, values: Any) -> Any:
     """Sums added to an array."""
     shape, part = out.shape, values.shape
-    if not values.size or any(n != shape[axis] for axis, n in enumerate(part) if axis != dim):
+    if values.dtype.kind != "f" or not values.size or any(n != shape[a] for a, n in enumerate(part) if a != dim):
         return NotImplemented
     index, many = xp.broadcast_to(index, part), part[dim]
     inner, bits = math.prod(part[dim + 1 :]), scattering.BITS - many.bit_length()
