@@ -39,6 +39,19 @@ net:
 solver: {lr: 0.05, momentum: 0.9}
 train: {max_steps: 10, log_every: 5}
 """
+VERSE = """\
+name: verse
+backend: cupy
+data:
+  train: {type: Text, path: verse.txt, sequence_length: 8, batch_size: 8}
+net:
+  - {name: embed, type: Embedding, bottom: x, num_embeddings: 14, embedding_dim: 8}
+  - {name: fc, type: Linear, out_features: 14}
+  - {name: scores, type: Transpose, dim0: 1, dim1: 2}
+  - {name: loss, type: SoftmaxCrossEntropy, bottom: [scores, y]}
+solver: {type: Adam, lr: 0.05}
+train: {max_steps: 10}
+"""
 RUN = "runs/small/latest"
 USING = {
     "predict": ["predict", RUN, "x.npy", "-o", "y.csv"],
@@ -140,8 +153,6 @@ def test_a_command_without_the_option_names_the_key(
 
 @pytest.mark.parametrize("form", EXPORTS)
 def test_an_export_needs_no_gpu(form: str, trained: Path, without: Callable[[], None]) -> None:
-    if form == "onnx":
-        pytest.importorskip("onnx")
     model = load_model(RUN)
     arrays = {name: np.array(value) for name, value in model.net.state_dict().items()}
     without()
@@ -205,6 +216,35 @@ def test_what_a_config_says_of_its_own_backend_stays(trained: Path) -> None:
     config = Config.load("small.yaml", ["backend=numpy", "engine=cuda"])
     assert config.on_backend("numpy").top.engine == "cuda"
     assert config.on_backend("cupy").top.engine == "cuda"
+
+
+def test_a_text_is_gone_on_with(trained: Path, without: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> None:
+    Path("verse.txt").write_text("the cat and the dog and the bird. " * 20)
+    Path("verse.yaml").write_text(VERSE)
+    assert main(["train", "verse.yaml", "-q"]) == 0
+    words = ["sample", "runs/verse/latest", "--prompt", "the", "--length", "12", "--temperature", "0"]
+    assert main(words) == 0
+    on_device = capsys.readouterr().out
+    without()
+    assert main(words) == 5
+    assert "= --backend numpy computes without CuPy" in capsys.readouterr().err
+    assert main([*words, "--backend", "numpy"]) == 0
+    assert capsys.readouterr().out == on_device
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_capsule_is_replayed(trained: Path, without: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "small.yaml", "-q", "name=wild", "solver.lr=1e30", "engine=cuda"]) == 4
+    capsys.readouterr()
+    assert main(["replay", "runs/wild/latest"]) == 0
+    on_device = capsys.readouterr().out
+    without()
+    assert main(["replay", "runs/wild/latest"]) == 5
+    assert "= --backend numpy computes without CuPy" in capsys.readouterr().err
+    assert main(["replay", "runs/wild/latest", "--backend", "numpy"]) == 0
+    found = capsys.readouterr()
+    assert found.out.splitlines()[:2] == on_device.splitlines()[:2]
+    assert "engine 'cuda' cannot compute on backend numpy" in found.err
 
 
 def test_layers_in_blocks_move_too() -> None:
