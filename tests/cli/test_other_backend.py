@@ -222,6 +222,7 @@ def test_a_text_is_gone_on_with(trained: Path, without: Callable[[], None], caps
     Path("verse.txt").write_text("the cat and the dog and the bird. " * 20)
     Path("verse.yaml").write_text(VERSE)
     assert main(["train", "verse.yaml", "-q"]) == 0
+    capsys.readouterr()
     words = ["sample", "runs/verse/latest", "--prompt", "the", "--length", "12", "--temperature", "0"]
     assert main(words) == 0
     on_device = capsys.readouterr().out
