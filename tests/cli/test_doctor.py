@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from layerforge._version import __version__
-from layerforge.arrays import cgroups, cuda_driver, cuda_packages
+from layerforge.arrays import cgroups, cuda_driver, cuda_packages, threads
 from layerforge.arrays.cuda_driver import Driver, Gpu
 from layerforge.cli import main
 from layerforge.debug import doctor
@@ -211,6 +211,7 @@ def test_more_threads_than_the_container_has_time_for(
     machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.setattr(threads.CURRENT, "asked", None)
     monkeypatch.setattr(cgroups, "cores", lambda: 2.5)
     monkeypatch.setattr(cgroups, "memory", lambda: (2**30, 2**29))
     out, err = told(capsys, 0)

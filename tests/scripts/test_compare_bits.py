@@ -47,7 +47,8 @@ def test_other_running_statistics_are_found(tmp_path: Path) -> None:
 
 
 def test_another_eval_is_found(tmp_path: Path) -> None:
-    path = changed(tmp_path, "layers/norms/batch_norm.py", "xhat *= inv_std\n        return inv_std", "return inv_std")
+    old = "xp.subtract(x, mean, out=xhat)\n    xhat *= inv_std\n"
+    path = changed(tmp_path, "layers/norms/standardize.py", old, "xp.subtract(x, mean, out=xhat)\n")
     other = compared(path, "--steps", "5")
     assert "mlp_bn reference all: differs from step 5: outputs in eval\n" in other.stdout
 
