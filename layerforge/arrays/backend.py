@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..schema import optional
-from ..schema.errors import BackendError, ConfigError, DataError
+from ..schema.errors import BackendError, BackendMissing, ConfigError, DataError
 from ..schema.synonyms import did_you_mean
 from . import cuda_device, cuda_driver, cuda_packages, host_memory
 from .device_errors import raise_told
@@ -122,7 +122,7 @@ NUMPY = Backend("numpy", np, "scipy.sparse")
 def get_backend(name: str | Backend) -> Backend:
     """The backend of that name.
 
-    Errors   ConfigError for a name that does not exist; BackendError (exit 5) where CuPy or its GPU is missing
+    Errors   ConfigError for a name that does not exist; BackendMissing (exit 5) where CuPy or its GPU is missing
     """
     if isinstance(name, Backend):
         return name
@@ -134,11 +134,11 @@ def get_backend(name: str | Backend) -> Backend:
 
 
 def _cupy() -> ModuleType:
-    cupy = optional.require("cupy", extra="cuda12", why="backend 'cupy'", error=BackendError)
+    cupy = optional.require("cupy", extra="cuda12", why="backend 'cupy'", error=BackendMissing)
     if not cupy.cuda.is_available():
         found = cuda_packages.obstacle(cuda_packages.installed(), cuda_driver.find())
         why, remedy = found or ("CuPy does not say why", f"check `nvidia-smi`, {cuda_packages.pip_line()}")
-        raise BackendError(
+        raise BackendMissing(
             f"backend 'cupy' needs an NVIDIA GPU with its driver; CuPy {cupy.__version__} is installed but finds none:"
             f" {why}",
             hint=f"{remedy}; or set `backend: numpy`. `layerforge doctor` says what is there",

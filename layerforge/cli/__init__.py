@@ -15,7 +15,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from .._version import __version__
-from .arguments import Parser, UsageError, add_common_options, parse
+from ..schema.errors import BackendMissing
+from .arguments import Parser, UsageError, add_common_options, offer_numpy, parse
 from .failures import guarded
 from .terminal import note, peak_memory, safe_streams
 
@@ -111,7 +112,11 @@ def run_command(name: str, arguments: list[str]) -> int:
     if args.quiet and not sys.warnoptions:
         warnings.simplefilter("ignore")
     began = time.perf_counter()
-    code: int = args.run(args)
+    try:
+        code: int = args.run(args)
+    except BackendMissing as error:
+        offer_numpy(error, parser, args)
+        raise
     if args.verbose:
         note(f"{time.perf_counter() - began:.2f} s, {peak_memory()}")
     return code

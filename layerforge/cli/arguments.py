@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..schema.errors import ConfigError
+from ..schema.errors import BackendMissing, ConfigError
 from ..schema.regular_files import irregular
 from ..schema.synonyms import did_you_mean
 
@@ -88,6 +88,20 @@ def add_config_arguments(parser: argparse.ArgumentParser, *, many: bool = False)
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """--json, for commands whose results are of use to programs."""
     parser.add_argument("--json", action="store_true", help="print JSON on stdout, and nothing else there")
+
+
+def add_backend_option(parser: argparse.ArgumentParser) -> None:
+    """--backend, for commands that compute with a net of a run or file, whichever backend that says."""
+    words = "compute on numpy or cupy; by default as its configuration says"
+    parser.add_argument("--backend", choices=("numpy", "cupy"), help=words)
+
+
+def offer_numpy(error: BackendMissing, parser: Parser, args: argparse.Namespace) -> None:
+    """Add to the hint of an error how the command that ended with it computes without CuPy."""
+    takes_option = "--backend" in parser.options()
+    way = "--backend numpy" if takes_option else "backend=numpy" if hasattr(args, "assignments") else ""
+    if way:
+        error.hint = f"{error.hint}\n     = {way} computes without CuPy"
 
 
 def output_path(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .arguments import add_json_option
+from .arguments import add_backend_option, add_json_option
 from .output import print_json
 from .terminal import note
 
@@ -18,6 +18,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="FILE", help="a file of weights or a run; by default the run's best")
     parser.add_argument("--data", default="val", choices=("train", "val", "test"), help="which data (default val)")
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
+    add_backend_option(parser)
     add_json_option(parser)
     parser.set_defaults(run=run)
     return parser
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from .score_tables import lines
 
     overrides = [*args.assignments, *args.set]
-    trained = open_trained(args.target, overrides, args.weights, args.allow_import)
+    trained = open_trained(args.target, overrides, args.weights, args.allow_import, args.backend)
     loader = trained.open_data(args.data)
     scores = score_all(trained.net, loader)
     for text in loader.feed.source.notes():

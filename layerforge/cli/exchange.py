@@ -65,17 +65,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def open_net(args: argparse.Namespace) -> tuple[Net, Trained | None]:
     """The net of MODEL, and what it was trained with; a config without --weights has start values, which is told.
 
+    It is on NumPy whichever backend MODEL says: what is written is the same, and needs no GPU.
+
     Errors   those of open_trained
     """
     from ..inference.trained import YAML, open_trained
     from ..net import Net
 
     if args.weights is None and Path(args.target).suffix in YAML:
-        net = Net(open_config(args.target, (), args.allow_import), keep="none")
+        net = Net(open_config(args.target, (), args.allow_import).on_backend("numpy"), keep="none")
         if not args.quiet:
             note(f"{args.target} is a config: its parameters have their start values; --weights FILE names others")
         return net, None
-    trained = open_trained(args.target, (), args.weights, args.allow_import)
+    trained = open_trained(args.target, (), args.weights, args.allow_import, "numpy")
     return trained.net, trained
 
 

@@ -10,7 +10,7 @@ import argparse
 import sys
 from typing import Any
 
-from .arguments import add_json_option, output_file, positive
+from .arguments import add_backend_option, add_json_option, output_file, positive
 from .output import print_json
 
 
@@ -28,6 +28,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=positive, default=500, metavar="N", help="samples at a time (default 500)")
     parser.add_argument("--describe", action="store_true", help="say what the net takes and gives, and predict nothing")
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
+    add_backend_option(parser)
     add_json_option(parser)
     parser.set_defaults(run=run)
     return parser
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         hint = "layerforge predict RUN FILE..., or - for standard input"
         raise ConfigError("predict needs at least one INPUT", hint=hint)
     writable(args.output)
-    model = Model(open_trained(args.target, (), args.weights, args.allow_import))
+    model = Model(open_trained(args.target, (), args.weights, args.allow_import, args.backend))
     if args.describe:
         if args.json:
             print_json(description(model))

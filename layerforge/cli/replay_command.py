@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .arguments import add_json_option
+from .arguments import add_backend_option, add_json_option
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ SENTENCES = {
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("replay", help="name what diverged first", description=__doc__)
     parser.add_argument("target", metavar="CAPSULE|RUN", help="a file of a run's capsules/, or the run: its newest one")
-    parser.add_argument("--backend", help="run it on numpy or cupy, whatever the run was on")
+    add_backend_option(parser)
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the capsule imports")
     add_json_option(parser)
     parser.set_defaults(run=run)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from .arguments import output_file, positive
+from .arguments import add_backend_option, output_file, positive
 
 EPILOG = """\
 The text is the same for the same net, prompt and seed. For each token (a character, unless the net was trained on words
@@ -27,6 +27,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=output_file, metavar="FILE", help="a file for the text; else stdout")
     parser.add_argument("--weights", metavar="FILE", help="a file of weights or a run; by default the run's best")
     parser.add_argument("--allow-import", action="store_true", help="run the Python files that the run imports")
+    add_backend_option(parser)
     parser.set_defaults(run=run)
     return parser
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from ..schema.texts import printable, visible
     from ..snapshot import atomic_write
 
-    model = Model(open_trained(args.target, (), args.weights, args.allow_import))
+    model = Model(open_trained(args.target, (), args.weights, args.allow_import, args.backend))
     text = model.sample(
         args.prompt, length=args.length, temperature=args.temperature, top_k=args.top_k, seed=args.seed
     )

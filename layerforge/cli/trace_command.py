@@ -10,7 +10,7 @@ import argparse
 from typing import Any
 
 from ..config.scalars import quoted_scalar
-from .arguments import add_config_arguments, add_json_option, open_config, output_file
+from .arguments import add_backend_option, add_config_arguments, add_json_option, open_config, output_file
 from .output import print_json
 from .terminal import tell
 
@@ -22,7 +22,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", type=output_file, required=True, metavar="FILE", help=words)
     parser.add_argument("--weights", metavar="FILE", help="a file of weights or a run to take them from")
     parser.add_argument("--dtype", choices=("float32", "float64"), help="of parameters and blobs (dtype)")
-    parser.add_argument("--backend", choices=("numpy", "cupy"), help="where arrays live (backend)")
+    add_backend_option(parser)
     parser.add_argument("--against", choices=("torch",), help="what torch computes of the same net and batch instead")
     add_json_option(parser)
     parser.set_defaults(run=run)
@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
     from ..debug.trace import trace
 
     reference = torch_reference() if args.against else None
-    options = {"dtype": args.dtype, "backend": args.backend}
-    named = [f"{key}={quoted_scalar(value)}" for key, value in options.items() if value is not None]
+    named = [] if args.dtype is None else [f"dtype={quoted_scalar(args.dtype)}"]
     config = open_config(args.config, [*args.assignments, *args.set, *named], args.allow_import)
+    config = config if args.backend is None else config.on_backend(args.backend)
     made = trace(config, weights=args.weights, reference=reference)
     made.write(args.output)
     if made.meta["batch"].get("notice") and not args.quiet:

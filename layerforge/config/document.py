@@ -15,6 +15,7 @@ from ..schema.params import resolve_path, show
 from ..schema.regular_files import irregular
 from ..schema.synonyms import hint_for_key
 from .extends import Files, load_with_bases, merge_bases
+from .other_backend import moved
 from .overrides import apply_overrides
 from .python_tree import placed_copy
 from .resolved import described, resolved_tree
@@ -131,6 +132,13 @@ class Config:
         vars(self).update(state)
         self.errors, self.broken = [], set()
         self._read(user_modules.import_all)
+
+    def on_backend(self, backend: str) -> Config:
+        """This configuration for a backend, whichever it says (other_backend.py); its errors are the same."""
+        made = Config.__new__(Config)
+        made.__setstate__({**self.__getstate__(), "tree": moved(self.tree, backend)})
+        made.errors = self.errors
+        return made
 
     # ---- reading -----------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..arrays.backend import Backend
+from ..arrays.backend import Backend, get_backend
 from ..arrays.sparse import CSR
 from ..config.document import Config
 from ..config.yaml_file import parse_yaml
@@ -35,6 +35,9 @@ def rebuild(
     first = capsule.batches[0]
     own["inputs"] = {name: _declared(first[name]) for name in capsule.meta["inputs"]}
     config = Config.from_dict(own, (), user_modules.import_all)
+    if backend is not None:
+        backend = get_backend(backend)
+        config = config.on_backend(backend.name)
     net = WatchedNet(config, backend) if watched else Net(config, keep="none", backend=backend)
     assert config.solver is not None  # a capsule holds the configuration of a training
     solver = Solver.from_config(net, config.solver)

@@ -32,10 +32,12 @@ def load_model(path: str | Path, *, backend: str | Backend | None = None, allow_
 
     Nothing of the training data is needed. The net is in phase eval and keeps nothing for backward.
 
-    backend        "numpy" or "cupy"; None: as the configuration says
+    backend        "numpy" or "cupy", whichever it was trained on: the numbers are equal within rounding, and an engine
+                   of the other is `auto`, with a warning; None: as the configuration says
     allow_import   run the Python files that the configuration imports
 
-    Errors   DataError for a file that is damaged, or does not say what its net is; ConfigError for what is no model
+    Errors   DataError for a file that is damaged, or does not say what its net is; ConfigError for what is no model;
+             BackendMissing where there is no CuPy, or no GPU, for it
     """
     return Model(open_trained(path, allow_import=allow_import, backend=backend))
 

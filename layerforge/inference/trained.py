@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.backend import Backend
+from ..arrays.backend import Backend, get_backend
 from ..config.document import Config
+from ..config.other_backend import moved
 from ..config.text_file import read_text
 from ..config.yaml_dump import dump_yaml
 from ..config.yaml_file import parse_yaml
@@ -161,9 +162,11 @@ def open_trained(
     overrides   texts such as "data.val.path=new.csv", for a run or a configuration
     weights     a file of weights or a run whose weights are taken, also for a configuration that is no run; `target`
                 says what the net is, and weights that do not fit it are refused
+    backend     where the net is to compute, whatever its configuration says: engines of another backend are `auto`,
+                with a warning
 
     Errors   DataError for a file that is damaged, or does not say what its net is; ConfigError for what is nothing of
-             these, and for one that would run Python files without `allow_import`
+             these, and for one that would run Python files without `allow_import`; BackendMissing
     """
     folder, config = Path(target), None
     if "\0" in str(target):
@@ -198,6 +201,9 @@ def open_trained(
     if config is None and overrides:
         config = Config.from_dict(tree, overrides, user_modules.import_all)
         tree = parse_yaml(dump_yaml(config.resolved()), name)
+    if backend is not None:
+        backend = get_backend(backend)
+        tree = moved(tree, backend.name)
     own = _config(tree, name, signature)
     with _needing_data(file, signature):
         net = Net(own, keep="none", backend=backend)

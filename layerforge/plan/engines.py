@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..arrays.formula import DEVICE
+from ..config.other_backend import belongs
 from ..engines.protocol import EngineLayer
 from ..graph.graph import Node, Step
 from ..schema import registry
@@ -43,7 +44,7 @@ class EngineRequest:
 
     def obstacle(self, engine: str) -> str | None:
         """Why no layer of the net can be computed by an engine; None where some may."""
-        if (engine == DEVICE) != self.on_device:
+        if not belongs(engine, self.backend):
             return f"the backend is {self.backend}"
         if engine == FAST and self.dtype != "float32":
             return f"the numbers are {self.dtype}"

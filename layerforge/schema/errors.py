@@ -84,6 +84,10 @@ class BackendError(LayerForgeError):
     exit_code = 5
 
 
+class BackendMissing(BackendError):
+    """The array library of a backend, or its GPU, is not there: another backend computes the same."""
+
+
 class OutOfMemory(LayerForgeError, MemoryError):
     """Arrays do not fit into memory. Whoever knows what was to be computed adds what that needs, once (`explain`)."""
 
