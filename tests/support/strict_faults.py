@@ -41,6 +41,7 @@ class Planted:
 
     limit: int | None = None  # bytes
     held: int = 0  # bytes of allocations since the limit was planted
+    block: int = 0  # how many limits were planted: what was allocated under another may be freed under this one
     missing: str = ""
     launches: int | None = None  # until one goes wrong
     broken: bool = False
@@ -52,7 +53,7 @@ PLANTED = Planted()
 @contextmanager
 def memory_limited(nbytes: int) -> Iterator[None]:
     """Let arrays have so many bytes beyond those that are held now."""
-    PLANTED.limit, PLANTED.held = nbytes, 0
+    PLANTED.limit, PLANTED.held, PLANTED.block = nbytes, 0, PLANTED.block + 1
     try:
         yield
     finally:
@@ -90,11 +91,12 @@ def allocated(array: Any) -> None:
     if PLANTED.held + size > PLANTED.limit:
         raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {PLANTED.held:,} bytes).")
     PLANTED.held += size
-    weakref.finalize(array, _freed, size)
+    weakref.finalize(array, _freed, size, PLANTED.block)
 
 
-def _freed(size: int) -> None:
-    PLANTED.held -= size
+def _freed(size: int, block: int) -> None:
+    if block == PLANTED.block:
+        PLANTED.held -= size
 
 
 def launched(name: str, is_kernel: bool = False) -> None:
