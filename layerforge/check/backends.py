@@ -8,8 +8,11 @@ from .harness import Probe
 
 @device_check(computes)
 def check_agrees_with_numpy(case: Case) -> None:
-    """Tops and gradients are NumPy's, up to rounding, in float64; random masks are the same bits."""
-    here, there, name = Probe(case.cls, case.example), case.probe(), case.backend.name
-    compare(outputs(there, there.forward()), outputs(here, here.forward()), close, f"differs on {name}")
-    if case.differentiable:
-        compare(there.gradients(), here.gradients(), close, f"gradient differs on {name}")
+    """Tops and gradients are NumPy's, up to rounding, in float64, in both phases; random masks are the same bits."""
+    name = case.backend.name
+    for phase in ("train", "eval"):
+        here, there = Probe(case.cls, case.example, phase=phase), case.probe(phase=phase)
+        here.layer.run.keep = there.layer.run.keep = case.differentiable
+        compare(outputs(there, there.forward()), outputs(here, here.forward()), close, f"differs on {name} ({phase})")
+        if case.differentiable:
+            compare(there.gradients(), here.gradients(), close, f"gradient differs on {name} ({phase})")

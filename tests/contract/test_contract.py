@@ -20,10 +20,15 @@ def test_numpy(case: Case) -> None:
     assert broken(case, applicable(case)) == {}
 
 
+# Differences of thousands of forwards: NumPy's gradients are proved by them above, to which `agrees_with_numpy` holds
+# those of a device in both phases.
+DIFFERENCES = {"gradients", "eval_gradients"}
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_device(case: Case, device_backend: Backend) -> None:
     on_device = Case(case.cls, case.example, device_backend)
-    assert broken(on_device, applicable(on_device)) == {}
+    assert broken(on_device, [check for check in applicable(on_device) if check not in DIFFERENCES]) == {}
 
 
 @pytest.mark.parametrize(("cls", "bad"), BAD)

@@ -25,7 +25,7 @@ from layerforge.run.executor import Executor
 from layerforge.schema.errors import LayerForgeError
 from layerforge.schema.registry import LAYERS
 
-NETS, PARTS = 300, 6
+NETS, PARTS = 180, 6
 SEARCHED = 200  # nets in which a planted fault must show
 
 

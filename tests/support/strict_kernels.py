@@ -151,7 +151,7 @@ def folder() -> Path:
 @functools.cache
 def compiled(text: str) -> Callable[..., None]:
     """The function `run` of a text."""
-    flags = ("-O2", "-ffp-contract=off", "-shared", "-fPIC", "-std=c++17", "-w")
+    flags = ("-O2", "-ffp-contract=off", "-shared", "-fPIC", "-std=c++14", "-w")
     library = folder() / f"{hashlib.sha256(f'{COMPILER} {flags} {text}'.encode()).hexdigest()[:24]}.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder()) as work:
