@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from ...arrays.sliding_windows import Windows
-from .kernel import alike, stands_in
-from .windows import fits, geometry, over_windows, seeing
+from .kernel import stands_in
+from .windows import filled, over_windows, seeing
 
 UNFOLD = over_windows(
     "unfold", "raw T x, int32 first, int32 rows", "raw T columns",
@@ -47,16 +47,11 @@ def unfold(xp: Any, x: Any, windows: Windows, rows: range) -> Any:
     behind = x.shape[-1]
     shape = x.shape[0] * windows.elements, len(rows) * math.prod(windows.counts[1:]) * behind
     columns = xp.empty(shape, dtype=x.dtype)
-    if not alike(x, columns) or not fits(windows, x, columns):
-        return NotImplemented
-    UNFOLD(xp, x, rows.start, len(rows), behind, *geometry(windows), columns, size=columns.size)
-    return columns
+    return filled(UNFOLD, xp, windows, x, columns, rows.start, len(rows), behind=behind)
 
 
 @stands_in
 def fold(xp: Any, columns: Any, x: Any, windows: Windows, rows: range) -> Any:
     """Add every element of the columns to the place in x that it would be read from."""
-    if not alike(columns, x) or not fits(windows, columns, x):
-        return NotImplemented
-    FOLD(xp, columns, rows.start, len(rows), x.shape[-1], *geometry(windows), x, size=x.size)
-    return None
+    done = filled(FOLD, xp, windows, columns, x, rows.start, len(rows), behind=x.shape[-1])
+    return NotImplemented if done is NotImplemented else None

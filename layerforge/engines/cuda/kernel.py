@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 KERNELS: dict[str, Callable[..., Any]] = {}  # by the function that each stands in for
 
@@ -37,7 +37,26 @@ def of_reals(function: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-class Elementwise:
+class Kernel:
+    """A text of the device's language, made into a kernel by a namespace when it is first called there."""
+
+    maker: ClassVar[str]  # the class of the namespace that makes it
+
+    def __init__(self, name: str, *texts: str, **options: str) -> None:
+        self.name = f"layerforge_{name}"
+        self.texts = texts
+        self.options = options
+        self.made: dict[Any, Any] = {}  # by that class
+
+    def __call__(self, xp: Any, *arrays: Any, **options: Any) -> Any:
+        make = getattr(xp, self.maker)
+        kernel = self.made.get(make)
+        if kernel is None:
+            kernel = self.made[make] = make(*self.texts, name=self.name, **self.options)
+        return kernel(*arrays, **options)
+
+
+class Elementwise(Kernel):
     """One launch that computes every element of its results by itself.
 
     inputs     parameters as CuPy writes them: "T x, T y, float64 scale"
@@ -49,26 +68,14 @@ class Elementwise:
     their own, so that none of them decides about the dtype of a result.
     """
 
+    maker = "ElementwiseKernel"
+
     def __init__(self, name: str, inputs: str, outputs: str, operation: str, preamble: str = "") -> None:
-        self.name = f"layerforge_{name}"
-        self.inputs = inputs
-        self.outputs = outputs
-        self.operation = operation
-        self.preamble = preamble
-        self.made: dict[Any, Any] = {}  # by the namespace's class
-
-    def __call__(self, xp: Any, *arrays: Any, **options: Any) -> Any:
-        make = xp.ElementwiseKernel
-        kernel = self.made.get(make)
-        if kernel is None:
-            kernel = self.made[make] = make(
-                self.inputs, self.outputs, self.operation, self.name, preamble=self.preamble
-            )
-        return kernel(*arrays, **options)
+        super().__init__(name, inputs, outputs, operation, preamble=preamble)
 
 
-class Reduction:
-    """One launch that adds up over axes, in float64 whatever the type of the arrays.
+class Reduction(Kernel):
+    """One launch that adds up over axes (`axis`, `keepdims`), in float64 whatever the type of the arrays.
 
     inputs   parameters as of `Elementwise`
     output   the one result
@@ -76,19 +83,7 @@ class Reduction:
     after    an assignment that makes the result, y, of the sum, a
     """
 
-    def __init__(self, name: str, inputs: str, output: str, mapped: str, *, after: str = "y = a") -> None:
-        self.name = f"layerforge_{name}"
-        self.inputs = inputs
-        self.output = output
-        self.mapped = mapped
-        self.after = after
-        self.made: dict[Any, Any] = {}  # by the namespace's class
+    maker = "ReductionKernel"
 
-    def __call__(self, xp: Any, *arrays: Any, axis: Any = None, keepdims: bool = False) -> Any:
-        make = xp.ReductionKernel
-        kernel = self.made.get(make)
-        if kernel is None:
-            kernel = self.made[make] = make(
-                self.inputs, self.output, self.mapped, "a + b", self.after, "0", self.name, reduce_type="double"
-            )
-        return kernel(*arrays, axis=axis, keepdims=keepdims)
+    def __init__(self, name: str, inputs: str, output: str, mapped: str, *, after: str = "y = a") -> None:
+        super().__init__(name, inputs, output, mapped, "a + b", after, "0", reduce_type="double")

@@ -8,7 +8,7 @@ from typing import Any
 from ...arrays.sliding_windows import Windows
 from ...layers.poolings.max_pool import rank_type
 from .kernel import Elementwise, alike, stands_in
-from .windows import OUTPUT, fits, geometry, over_windows, seeing, seen
+from .windows import OUTPUT, filled, fits, geometry, over_windows, seeing, seen
 
 ELEMENTS = "const int elements = kernel0 * kernel1 * kernel2;"
 
@@ -75,10 +75,7 @@ def _inputs(xp: Any, like: Any, windows: Windows) -> Any:
 @stands_in
 def maxima(xp: Any, x: Any, windows: Windows) -> Any:
     """The largest element of each window."""
-    y = _outputs(xp, x, windows)
-    if not alike(x, y) or not fits(windows, x, y):
-        return NotImplemented
-    return MAXIMA(xp, x, -math.inf, 1, *geometry(windows), y, size=y.size)
+    return filled(MAXIMA, xp, windows, x, _outputs(xp, x, windows), -math.inf)
 
 
 @stands_in
@@ -93,19 +90,13 @@ def find_winners(xp: Any, x: Any, y: Any, windows: Windows) -> Any:
 @stands_in
 def to_winners(xp: Any, dy: Any, winner: Any, windows: Windows) -> Any:
     """Every element of dy at the place of its window's winner."""
-    dx = _inputs(xp, dy, windows)
-    if not alike(dy, dx) or not fits(windows, dy, dx):
-        return NotImplemented
-    return TO_WINNERS(xp, dy, winner, 1, *geometry(windows), dx, size=dx.size)
+    return filled(TO_WINNERS, xp, windows, dy, _inputs(xp, dy, windows), winner)
 
 
 @stands_in
 def of_winners(xp: Any, dx: Any, winner: Any, windows: Windows) -> Any:
     """What dx is at the winner of each window."""
-    dy = _outputs(xp, dx, windows)
-    if not alike(dx, dy) or not fits(windows, dx, dy):
-        return NotImplemented
-    return OF_WINNERS(xp, dx, winner, 1, *geometry(windows), dy, size=dy.size)
+    return filled(OF_WINNERS, xp, windows, dx, _outputs(xp, dx, windows), winner)
 
 
 @stands_in
@@ -120,19 +111,13 @@ def places_of_maxima(xp: Any, x: Any, y: Any, winner: Any, windows: Windows) -> 
 @stands_in
 def window_sums(xp: Any, x: Any, windows: Windows) -> Any:
     """The sum of each window."""
-    y = _outputs(xp, x, windows)
-    if not alike(x, y) or not fits(windows, x, y):
-        return NotImplemented
-    return WINDOW_SUMS(xp, x, 1, *geometry(windows), y, size=y.size)
+    return filled(WINDOW_SUMS, xp, windows, x, _outputs(xp, x, windows))
 
 
 @stands_in
 def to_windows(xp: Any, dy: Any, windows: Windows) -> Any:
     """At each position the sum of dy over the windows that it is in."""
-    dx = _inputs(xp, dy, windows)
-    if not alike(dy, dx) or not fits(windows, dy, dx):
-        return NotImplemented
-    return TO_WINDOWS(xp, dy, 1, *geometry(windows), dx, size=dx.size)
+    return filled(TO_WINDOWS, xp, windows, dy, _inputs(xp, dy, windows))
 
 
 @stands_in

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,51 +24,82 @@ DECAYED = f"{GRADIENT} if (decay != 0) g += (T)decay * w;"  # as all rules have 
 FOLLOW = "{0} = {0} * (T){1} + (T)(1 - {1}) * {2};"  # rules.follow
 
 
-def rule(name: str, numbers: str, histories: str, operation: str, gradient: str = DECAYED) -> Elementwise:
-    """A kernel that changes w and the histories along g."""
-    inputs = ", ".join(f"float64 {number}" for number in ("lr", *numbers.split()))
+Corrected = Callable[[float, float, float], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class OneLaunch:
+    """How a rule changes the weights w and its histories along the gradient g.
+
+    kernel     what it launches
+    numbers    the hyper-parameters that the kernel takes after the learning rate
+    corrected  of lr and what corrects the two means of Adam, which these are 1 - momentumⁿ of: what m over the root is
+               multiplied by (`rate`), and what v is divided by (`of_v`)
+    """
+
+    kernel: Elementwise
+    numbers: tuple[str, ...]
+    corrected: Corrected | None = None
+
+    def scalars(self, rule: Any, lr: float, number: int) -> list[float]:
+        """What the kernel takes after the learning rate, for the update of this number."""
+        own = [getattr(rule, name) for name in self.numbers]
+        if self.corrected is None:
+            return own
+        return [*own, *self.corrected(lr, *(1 - momentum**number for momentum in (rule.momentum, rule.momentum2)))]
+
+
+def one_launch(
+    name: str, numbers: str, histories: str, operation: str, *,
+    gradient: str = DECAYED, corrected: Corrected | None = None,
+) -> OneLaunch:  # fmt: skip
+    """That of a rule, whose numbers and histories the operation knows by these names."""
+    scalars = [*numbers.split(), *(("rate", "of_v") if corrected is not None else ())]
+    inputs = ", ".join(f"float64 {number}" for number in ("lr", *scalars))
     outputs = ", ".join(f"T {array}" for array in ("w", *histories.split()))
-    return Elementwise(f"update_{name}", f"T grad, {SCALARS}, {inputs}", outputs, gradient + operation)
+    kernel = Elementwise(f"update_{name}", f"T grad, {SCALARS}, {inputs}", outputs, gradient + operation)
+    return OneLaunch(kernel, tuple(numbers.split()), corrected)
 
 
-SGD = rule("sgd", "momentum", "v", "v = v * (T)momentum + (T)lr * g; w -= v;")
-NESTEROV = rule(
-    "nesterov", "momentum", "v",
-    "const T move = (T)lr * g; v = v * (T)momentum + move; w -= move + (T)momentum * v;",
-)  # fmt: skip
-ADAGRAD = rule("adagrad", "eps", "h", "h += g * g; w -= (T)lr * g / (sqrt(h) + (T)eps);")
-RMSPROP = rule(
-    "rmsprop", "rms_decay eps", "h",
-    FOLLOW.format("h", "rms_decay", "(g * g)") + "w -= (T)lr * g / (sqrt(h) + (T)eps);",
-)  # fmt: skip
-ADADELTA = rule(
-    "adadelta", "momentum eps", "h k",
-    FOLLOW.format("h", "momentum", "(g * g)")
-    + "const T move = g * sqrt((k + (T)eps) / (h + (T)eps));"
-    + FOLLOW.format("k", "momentum", "(move * move)")
-    + "w -= (T)lr * move;",
-)  # fmt: skip
 MEANS = FOLLOW.format("m", "momentum", "g") + FOLLOW.format("v", "momentum2", "(g * g)")
-STEP = "w -= (T)rate * m / (sqrt(v / (T)of_v) + (T)eps);"  # of_v: what v is divided by
-ADAM = rule("adam", "momentum momentum2 eps rate of_v", "m v", MEANS + STEP)
-ADAMW = rule(
-    "adamw", "momentum momentum2 eps rate of_v", "m v",
-    f"if (decay != 0) w -= (T)(lr * decay) * w; {MEANS}{STEP}", GRADIENT,
-)  # fmt: skip
+STEP = "w -= (T)rate * m / (sqrt(v / (T)of_v) + (T)eps);"
+
+RULES = {
+    "SGD": one_launch("sgd", "momentum", "v", "v = v * (T)momentum + (T)lr * g; w -= v;"),
+    "Nesterov": one_launch(
+        "nesterov", "momentum", "v",
+        "const T move = (T)lr * g; v = v * (T)momentum + move; w -= move + (T)momentum * v;",
+    ),
+    "AdaGrad": one_launch("adagrad", "eps", "h", "h += g * g; w -= (T)lr * g / (sqrt(h) + (T)eps);"),
+    "RMSProp": one_launch(
+        "rmsprop", "rms_decay eps", "h",
+        FOLLOW.format("h", "rms_decay", "(g * g)") + "w -= (T)lr * g / (sqrt(h) + (T)eps);",
+    ),
+    "AdaDelta": one_launch(
+        "adadelta", "momentum eps", "h k",
+        FOLLOW.format("h", "momentum", "(g * g)")
+        + "const T move = g * sqrt((k + (T)eps) / (h + (T)eps));"
+        + FOLLOW.format("k", "momentum", "(move * move)")
+        + "w -= (T)lr * move;",
+    ),
+    "Adam": one_launch(
+        "adam", "momentum momentum2 eps", "m v", MEANS + STEP,
+        corrected=lambda lr, of_m, of_v: (lr * math.sqrt(of_v) / of_m, 1.0),
+    ),
+    "AdamW": one_launch(
+        "adamw", "momentum momentum2 eps", "m v", f"if (decay != 0) w -= (T)(lr * decay) * w; {MEANS}{STEP}",
+        gradient=GRADIENT, corrected=lambda lr, of_m, of_v: (lr / of_m, of_v),
+    ),
+}  # fmt: skip
 
 
 class Update:
-    """A rule on flat arrays, which stay where they are: data and grad, and the rule's histories.
-
-    kernel     of the rule
-    numbers    the hyper-parameters that the kernel takes after the learning rate
-    """
+    """A rule on flat arrays, which stay where they are: data and grad, and the rule's histories."""
 
     bounds: ClassVar[bool] = True
-    kernel: ClassVar[Elementwise]
-    numbers: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, xp: Any, rule: Any, data: Any, grad: Any, histories: Sequence[Any]) -> None:
+    def __init__(self, how: OneLaunch, xp: Any, rule: Any, data: Any, grad: Any, histories: Sequence[Any]) -> None:
+        self.how = how
         self.xp = xp
         self.rule = rule
         self.data = data
@@ -81,87 +113,13 @@ class Update:
         piece = slice(start, stop)
         of_gradient = self.grad[piece], factor, math.inf if bound is None else bound, decay
         changed = (array[piece] for array in (self.data, *self.histories))
-        self.kernel(self.xp, *of_gradient, lr, *self.scalars(lr, number), *changed)
-
-    def scalars(self, lr: float, number: int) -> list[float]:
-        """What the kernel takes after the learning rate, for the update of this number."""
-        return [getattr(self.rule, name) for name in self.numbers]
+        self.how.kernel(self.xp, *of_gradient, lr, *self.how.scalars(self.rule, lr, number), *changed)
 
 
-class OfSGD(Update):
-    """v <- momentum · v + lr · g,   w <- w - v"""
-
-    kernel = SGD
-    numbers = ("momentum",)
-
-
-class OfNesterov(Update):
-    """v <- momentum · v + lr · g,   w <- w - momentum · v - lr · g"""
-
-    kernel = NESTEROV
-    numbers = ("momentum",)
-
-
-class OfAdaGrad(Update):
-    """h <- h + g²,   w <- w - lr · g / (√h + eps)"""
-
-    kernel = ADAGRAD
-    numbers = ("eps",)
-
-
-class OfRMSProp(Update):
-    """h follows g²,   w <- w - lr · g / (√h + eps)"""
-
-    kernel = RMSPROP
-    numbers = ("rms_decay", "eps")
-
-
-class OfAdaDelta(Update):
-    """h follows g², k the square of the move   g √((k + eps) / (h + eps))"""
-
-    kernel = ADADELTA
-    numbers = ("momentum", "eps")
-
-
-class OfAdam(Update):
-    """m follows g, v its square,   w <- w - rate · m / (√(v / of_v) + eps)"""
-
-    kernel = ADAM
-    numbers = ("momentum", "momentum2", "eps")
-
-    def scalars(self, lr: float, number: int) -> list[float]:
-        of_m, of_v = (1 - momentum**number for momentum in (self.rule.momentum, self.rule.momentum2))
-        return [*super().scalars(lr, number), *self.rate_and_divisor(lr, of_m, of_v)]
-
-    def rate_and_divisor(self, lr: float, of_m: float, of_v: float) -> tuple[float, float]:
-        """What m over the root is multiplied by, and what v is divided by: of_m, of_v correct m and v."""
-        return lr * math.sqrt(of_v) / of_m, 1.0
-
-
-class OfAdamW(OfAdam):
-    """Adam whose weight decay acts on the weights."""
-
-    kernel = ADAMW
-
-    def rate_and_divisor(self, lr: float, of_m: float, of_v: float) -> tuple[float, float]:
-        return lr / of_m, of_v
-
-
-RULES: dict[str, type[Update]] = {
-    "SGD": OfSGD,
-    "Nesterov": OfNesterov,
-    "AdaGrad": OfAdaGrad,
-    "RMSProp": OfRMSProp,
-    "AdaDelta": OfAdaDelta,
-    "Adam": OfAdam,
-    "AdamW": OfAdamW,
-}
-
-
-def update(kind: type[Update], rule: Any, data: Any, grad: Any, histories: Sequence[Any]) -> Update | None:
+def update(how: OneLaunch, rule: Any, data: Any, grad: Any, histories: Sequence[Any]) -> Update | None:
     """A rule's update, where the arrays are on a device that can run kernels."""
     xp = namespace_of(data)
-    return None if xp is None else kind(xp, rule, data, grad, histories)
+    return None if xp is None else Update(how, xp, rule, data, grad, histories)
 
 
-UPDATES: dict[str, Callable[..., Update | None]] = {name: partial(update, kind) for name, kind in RULES.items()}
+UPDATES: dict[str, Callable[..., Update | None]] = {name: partial(update, how) for name, how in RULES.items()}

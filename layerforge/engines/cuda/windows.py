@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...arrays.sliding_windows import Windows
-from .kernel import Elementwise
+from .kernel import Elementwise, alike
 
 AXES = 3
 NUMBERS = ("size", "kernel", "stride", "padding", "dilation", "count")  # of each axis
@@ -82,6 +82,18 @@ def seeing(each: str) -> str:
 
 
 OUTPUT = "const int at = (((c * count0 + o0) * count1 + o1) * count2 + o2) * behind + b;"  # of a window in an array
+
+
+def filled(
+    kernel: Elementwise, xp: Any, windows: Windows, reads: Any, out: Any, *more: Any, behind: int = 1
+) -> Any:
+    """`out`, of which a thread makes each element from `reads` and what else the kernel takes before `behind`.
+
+    NotImplemented where the kernels are not for these windows or arrays.
+    """
+    if not alike(reads, out) or not fits(windows, reads, out):
+        return NotImplemented
+    return kernel(xp, reads, *more, behind, *geometry(windows), out, size=out.size)
 
 
 def over_windows(name: str, inputs: str, outputs: str, operation: str) -> Elementwise:
