@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import NUMPY, Backend
+from ..config.other_backend import belongs
 from ..contract import call
 from ..contract.layer import Layer
 from ..plan.engines import FAST, SPARSE
@@ -26,12 +27,11 @@ FLOOR = 8 * float(np.finfo("float32").eps)  # what is left of values that cancel
 
 def obstacle(kind: str, backend: Backend) -> str | None:
     """Why an engine computes no layer on a backend here; None where it can."""
-    engine = registry.engine(kind)
-    if engine.on_device() != (backend.xp is not np):
+    if not belongs(kind, backend.name):
         return f"the backend is {backend.name}"
     if has_kernels(kind) and not hasattr(backend.xp, "ElementwiseKernel"):
         return "the stand-in for CuPy finds no C++ compiler to make kernels with"
-    why: str | None = engine.missing()
+    why: str | None = registry.engine(kind).missing()
     return why
 
 

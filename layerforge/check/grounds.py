@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..arrays.backend import NAMES, NUMPY, Backend, get_backend
+from ..config.other_backend import belongs
 from ..plan.plan import REFERENCE
 from ..schema import registry
 from ..schema.errors import BackendError, ConfigError
@@ -76,7 +77,7 @@ def ground(backend: str | Backend = NUMPY, engine: str = AUTO) -> Ground:
         hint = did_you_mean(engine, engines()) or f"one of {', '.join(engines())}"
         raise ConfigError(f"unknown engine '{engine}'", hint=hint)
     named, name = engine not in (AUTO, REFERENCE), getattr(backend, "name", backend)
-    if named and name in BACKENDS and registry.engine(engine).on_device() == (name == NUMPY.name):
+    if named and name in BACKENDS and not belongs(engine, name):
         others = "cupy or strict" if name == NUMPY.name else NUMPY.name
         raise ConfigError(f"engine '{engine}' computes nothing on backend {name}", hint=f"--backend {others}")
     there = backend_of(backend)

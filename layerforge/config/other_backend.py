@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from ..arrays.backend import NAMES
-from ..arrays.formula import DEVICE
+from ..arrays.backend import NAMES, NUMPY
+from ..schema import registry
 from ..schema.locations import PlacedDict
 from ..schema.user_modules import level_of_user
 from .sections import ENGINES
@@ -17,8 +17,8 @@ ON_ALL = ("auto", "reference")  # the engines that every backend has
 
 
 def belongs(engine: str, backend: str) -> bool:
-    """Whether an engine computes on a backend: the kernels on a device, any other on the host."""
-    return engine in ON_ALL or (engine == DEVICE) == (backend != "numpy")
+    """Whether an engine computes on the arrays of a backend."""
+    return engine in ON_ALL or registry.engine(engine).on_device() == (backend != NUMPY.name)
 
 
 def moved(tree: PlacedDict, backend: str) -> PlacedDict:
