@@ -10,13 +10,25 @@ from typing import Any
 
 from ..config.data_section import DataSection, Feed
 from ..contract import call
+from ..data.loader import Batch
 from ..net import Net
 from ..plan.plan import Plan
 from ..plan.planner import make_plan
-from ..run.counting import expected_counts
+from ..run.counting import LossPart, expected_counts
 from ..run.splitting import reasons
 from ..schema.errors import ConfigError, LayerForgeError
-from ..solvers.solver import refuse_parts
+from ..solvers.solver import Solver, refuse_parts
+
+
+def accumulated(solver: Solver[Net], group: Sequence[Batch]) -> list[LossPart]:
+    """The losses of the batches of a step, whose gradients the solver has added up."""
+    if len(group) > 1:
+        solver.begin_step([batch.host for batch in group])
+    losses: list[LossPart] = []
+    for batch in group:
+        solver.accumulate(**batch.blobs)
+        losses += solver.net.losses()
+    return losses
 
 
 def grouped(batches: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -21,7 +21,7 @@ from ..run.counting import LossPart
 from ..schema.errors import DivergedError
 from ..schema.user_modules import described
 from .averaging import Average
-from .batches import begin_epoch, check_batches, grouped
+from .batches import accumulated, begin_epoch, check_batches, grouped
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console, show_metric
 from .divergence import RefusedStep, refused, warn
@@ -241,14 +241,9 @@ class Trainer:
         measured = self.layers if self._is_logged(self.solver.iteration + 1) else None
         if measured is not None:
             measured.begin()
-        losses: list[LossPart] = []
         try:
             with awaiting(self.net.xp):
-                if len(group) > 1:
-                    self.solver.begin_step([batch.host for batch in group])
-                for batch in group:
-                    self.solver.accumulate(**batch.blobs)
-                    losses += self.net.losses()
+                losses = accumulated(self.solver, group)
                 self.lr = self.solver.lr
                 self.solver.update(check=self.config.train.on_nonfinite != "ignore")
         except DivergedError as error:

@@ -20,7 +20,7 @@ from ..config.document import Config
 from ..data.loader import Batch
 from ..schema.errors import ConfigError, DivergedError
 from ..solvers.schedules import Fixed
-from .batches import check_batches, grouped
+from .batches import accumulated, check_batches, grouped
 from .overfit import SameBatches
 from .preparation import Parts, prepare
 
@@ -111,10 +111,7 @@ def _steps(
         group = next(groups)
         try:
             with awaiting(parts.net.xp):
-                if len(group) > 1:
-                    solver.begin_step([batch.host for batch in group])
-                for batch in group:
-                    solver.accumulate(**batch.blobs)
+                accumulated(solver, group)
                 solver.update()
         except DivergedError:
             return tried, f"loss or gradient were not finite in step {step}, at lr {lr:.3g}"
