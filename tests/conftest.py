@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 
 # Before NumPy is loaded: the suite runs in several processes, whose threads would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support import strict_cupy
 from support.tools import MISSING, without_engine
 
+from layerforge.arrays import cuda_packages
 from layerforge.arrays.backend import Backend, get_backend
+from layerforge.schema.registry import LAYERS
 
 # How long an example takes to draw or to run says how busy the machine is, and nothing of what is tested.
 settings.register_profile("whatever the load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -74,3 +79,19 @@ def device_backend(request: pytest.FixtureRequest) -> Backend:
     from support.strict_backend import STRICT
 
     return STRICT
+
+
+@pytest.fixture
+def registry_as_before() -> Iterator[None]:
+    """What a test registers is forgotten."""
+    before = set(LAYERS.names())
+    yield
+    for name in set(LAYERS.names()) - before:
+        LAYERS.remove(name)
+
+
+@pytest.fixture
+def stand_in_as_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strict stand-in is what is imported as `cupy`, and CuPy is what the packages say."""
+    monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
+    monkeypatch.setattr(cuda_packages, "installed", lambda: {"cupy-cuda12x": "14.2.0"})

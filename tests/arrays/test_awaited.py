@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -210,9 +209,9 @@ def test_micro_batches_are_weighted_by_what_a_device_counted(gathered: bool, beg
         assert solvers[0].grad_norm == pytest.approx(solvers[1].grad_norm, rel=1e-5)
 
 
+@pytest.mark.usefixtures("stand_in_as_cupy")
 def test_micro_batches_of_a_run_are_weighted_as_on_numpy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
     rng = np.random.default_rng(7)
     np.savez("data.npz", x=rng.normal(size=(22, 3)).astype("float32"), label=rng.integers(0, 3, 22))
     config: dict[str, Any] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,13 +22,7 @@ from layerforge.schema.registry import LAYERS
 CrossEntropy: type[Layer] = LAYERS.get("SoftmaxCrossEntropy")
 
 
-@pytest.fixture(autouse=True)
-def registry_as_before() -> Iterator[None]:
-    """What a test registers is forgotten."""
-    before = set(LAYERS.names())
-    yield
-    for name in set(LAYERS.names()) - before:
-        LAYERS.remove(name)
+pytestmark = pytest.mark.usefixtures("registry_as_before")
 
 
 # Healthy layers that the broken ones are made from --------------------------------------------------------------------

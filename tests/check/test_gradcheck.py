@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,7 @@ ReLU: type[Layer] = LAYERS.get("ReLU")
 CrossEntropy: type[Layer] = LAYERS.get("SoftmaxCrossEntropy")
 
 
-@pytest.fixture(autouse=True)
-def registry_as_before() -> Iterator[None]:
-    """What a test registers is forgotten."""
-    before = set(LAYERS.names())
-    yield
-    for name in set(LAYERS.names()) - before:
-        LAYERS.remove(name)
+pytestmark = pytest.mark.usefixtures("registry_as_before")
 
 
 def layer(name: str, kind: str, bottom: Any = None, **more: Any) -> dict[str, Any]:

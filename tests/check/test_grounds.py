@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,7 @@ class Twice(Layer):
 """
 
 
-@pytest.fixture(autouse=True)
-def registry_as_before() -> Iterator[None]:
-    """What a test registers is forgotten."""
-    before = set(LAYERS.names())
-    yield
-    for name in set(LAYERS.names()) - before:
-        LAYERS.remove(name)
+pytestmark = pytest.mark.usefixtures("registry_as_before")
 
 
 @pytest.fixture

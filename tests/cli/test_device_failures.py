@@ -6,7 +6,6 @@ The stand-in is imported as `cupy`, and lacks what is planted.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -18,7 +17,6 @@ from support import strict_cupy, strict_faults
 from support.strict_backend import STRICT
 
 from layerforge import load_model, train
-from layerforge.arrays import cuda_packages
 from layerforge.check import contract
 from layerforge.cli import main
 from layerforge.layers.matrices.linear import Linear
@@ -54,10 +52,8 @@ each_fault = pytest.mark.parametrize("fault", FAULTS)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in_as_cupy: None) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
-    monkeypatch.setattr(cuda_packages, "installed", lambda: {"cupy-cuda12x": "14.2.0"})
     Path("small.yaml").write_text(CONFIG)
     return tmp_path
 

@@ -14,7 +14,6 @@ import pytest
 from support import strict_cupy
 
 from layerforge import load_model, train
-from layerforge.arrays import cuda_packages
 from layerforge.cli import main
 from layerforge.config import Config
 from layerforge.config.other_backend import moved
@@ -66,11 +65,11 @@ EXPORTS = {
 
 
 @pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+def trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stand_in_as_cupy: None
+) -> Path:
     """A run on CuPy, and samples."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
-    monkeypatch.setattr(cuda_packages, "installed", lambda: {"cupy-cuda12x": "14.2.0"})
     Path("small.yaml").write_text(CONFIG)
     assert main(["train", "small.yaml", "-q"]) == 0
     np.save("x.npy", np.random.default_rng(3).integers(0, 256, (30, 1, 28, 28)).astype(np.uint8))
