@@ -82,6 +82,8 @@ class Activated(OneDnn):
         """Apply the activation that the primitive could not to its result, in place."""
         if self.activation == PLAIN_RELU:
             rectify(self, "activated", y, y)
+        elif self.activation is not None and self.activation[0] in APART and self.halved:
+            self.op("apply", primitives.eltwise, *self.activation)(y, y)
         elif self.activation is not None and self.activation[0] in APART:
             self.act("activated", self.look_and_apply)(y, self.view("y flat", y, in_order_of_memory))
 

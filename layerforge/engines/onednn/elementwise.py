@@ -29,7 +29,7 @@ from .base import OneDnn
 class OneDnnElementwise(OneDnn):
     """An element-wise layer whose function oneDNN has."""
 
-    replays = True
+    replays = has_bfloat16 = True
     f: Any  # the reference's
     df: Any
     reads: Any
@@ -42,7 +42,7 @@ class OneDnnElementwise(OneDnn):
             rectify(self, "y", x, y)
         else:
             self.op("y", primitives.eltwise, algorithm, *numbers)(x, y)
-        if algorithm in LOOKED_AT:
+        if algorithm in LOOKED_AT and not self.halved:
             self.act("y again", self.forward_again)(x, self.view("x flat", x, in_order_of_memory), y)
         self.save(kept=y if algorithm in FROM_RESULT else x)
         return y
@@ -56,7 +56,7 @@ class OneDnnElementwise(OneDnn):
         self.op("dx", primitives.eltwise_backward, FROM_RESULT.get(algorithm, algorithm), *numbers)(
             kept, self.alike("dy", dy, kept), dx
         )
-        if algorithm in LOOKED_AT and algorithm != ELU:
+        if algorithm in LOOKED_AT and algorithm != ELU and not self.halved:
             self.act("dx again", self.backward_again)(kept, self.view("x flat", kept, in_order_of_memory), dy, dx)
         return dx
 
