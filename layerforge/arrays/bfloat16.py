@@ -12,6 +12,7 @@ import numpy as np
 
 BFLOAT16 = np.dtype("V2")
 EPSILON = 2.0**-8  # the largest relative error of rounding to 8 bits of mantissa, the one not stored included
+INFINITE, MINUS_INFINITE = 0x7F80, 0xFF80  # the bits of ∞ and -∞; those of NaN lie behind them
 HIDDEN = 16  # bits of a float32 that a bfloat16 has not
 
 
@@ -34,11 +35,22 @@ def narrowed(numbers: Any) -> Any:
     return (_rounded_bits(np, numbers) >> HIDDEN).astype("uint16").view(BFLOAT16)
 
 
+def stored(numbers: Any, dtype: Any) -> Any:
+    """Numbers as an array of a dtype, which may be `BFLOAT16`."""
+    return narrowed(numbers) if dtype == BFLOAT16 else np.asarray(numbers, dtype)
+
+
 def rounded(xp: Any, numbers: Any) -> Any:
     """float32 rounded to what bfloat16 can hold, as float32 in memory of its own."""
     bits = _rounded_bits(xp, numbers)
     bits &= xp.uint32(0xFFFF0000)
     return bits.view("float32")
+
+
+def all_finite(array: Any) -> bool:
+    """Whether a bfloat16 array of any shape without gaps holds neither NaN nor ±∞, by its bits: two quick readings."""
+    positive, negative = array.view("int16"), array.view("uint16")
+    return bool(positive.max(initial=0) < INFINITE and negative.max(initial=0) < MINUS_INFINITE)
 
 
 def _rounded_bits(xp: Any, numbers: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...arrays.bfloat16 import BFLOAT16
+from ...arrays.bfloat16 import BFLOAT16, stored
 from ...arrays.spec import Spec
 from ...contract.layer import Layer, Memory
 from ...contract.namespaces import Params, Saved
@@ -191,7 +191,7 @@ class OneDnn(Layer):
             sums = set_sums if self.overwrites_grad else add_sums
             self.act(f"{name} {self.overwrites_grad} by NumPy", sums)(rows, total)
             return
-        ones = self.view(f"{name} ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
+        ones = self.view(f"{name} ones", rows, lambda a: stored(np.ones((1, len(a))), a.dtype))
         row = self.view(name, total, lambda t: t.reshape(1, -1))
         self.op(name, primitives.matmul, self.adding)(ones, rows, None, row)
 

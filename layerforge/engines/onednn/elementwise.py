@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.bfloat16 import is_bfloat16, narrowed, widened
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 from ...schema.registry import LAYERS
@@ -19,6 +20,7 @@ from .activation import (
     LOOKED_AT,
     PLAIN_RELU,
     all_finite,
+    compute,
     in_order_of_memory,
     rectify,
     trusted,
@@ -42,7 +44,7 @@ class OneDnnElementwise(OneDnn):
             rectify(self, "y", x, y)
         else:
             self.op("y", primitives.eltwise, algorithm, *numbers)(x, y)
-        if algorithm in LOOKED_AT and not self.halved:
+        if algorithm in LOOKED_AT:
             self.act("y again", self.forward_again)(x, self.view("x flat", x, in_order_of_memory), y)
         self.save(kept=y if algorithm in FROM_RESULT else x)
         return y
@@ -56,19 +58,20 @@ class OneDnnElementwise(OneDnn):
         self.op("dx", primitives.eltwise_backward, FROM_RESULT.get(algorithm, algorithm), *numbers)(
             kept, self.alike("dy", dy, kept), dx
         )
-        if algorithm in LOOKED_AT and algorithm != ELU and not self.halved:
+        if algorithm in LOOKED_AT and algorithm != ELU:
             self.act("dx again", self.backward_again)(kept, self.view("x flat", kept, in_order_of_memory), dy, dx)
         return dx
 
     def forward_again(self, x: Any, flat: Any, y: Any) -> None:
         """y = f(x) as the reference has it, where oneDNN's is not trusted."""
         if not trusted(ALGORITHMS[self.type_name](self), flat, x):
-            self.f(x, y)
+            compute(self.f, x, y)
 
     def backward_again(self, x: Any, flat: Any, dy: Any, dx: Any) -> None:
         """dx = f'(x) dy as the reference has it, where not all is finite."""
         if not all_finite(flat, x):
-            dx[...] = self.df(dy, x)
+            found = self.df(widened(dy), widened(x))
+            dx[...] = narrowed(found) if is_bfloat16(dx) else found
 
     def jvp(self, dx: Any) -> Any:
         kept = self.saved.kept
