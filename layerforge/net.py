@@ -197,8 +197,8 @@ class Net(access.Settled):
         if not named:
             passes.advice.after(executor.plan)
         values = executor.values
-        halved, outputs = executor.plan.halved, executor.plan.outputs.items()
-        return {n: widened(values[i]) if i in halved else values[i].copy() if copy else values[i] for n, i in outputs}
+        plan = executor.plan
+        return {name: _read(values[i], copy and i not in plan.halved) for name, i in plan.outputs.items()}
 
     def _input(self, name: str, value: Any) -> Array:
         """An input on the net's backend and in its dtype."""
@@ -511,3 +511,8 @@ class Net(access.Settled):
         mine = dict(stored_arrays(self.parameters, self.state))
         self.load_arrays(mine | chosen, given.file)
         return differences
+
+
+def _read(array: Any, copy: bool) -> Any:
+    """A blob as it is returned: what is stored in bfloat16 as float32."""
+    return array.copy() if copy else widened(array)

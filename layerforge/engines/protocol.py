@@ -63,13 +63,13 @@ class EngineLayer(Protocol):
 
     engine  the name of its engine
     script  what it did the last time, where that can be repeated: see run/capture.py
-    halved  whether it computes in bfloat16; `halve` says so, before it has run, and `weights` gets its parameters so
+    halved  whether it computes in bfloat16; `halve` says so, before it has run, and `operands` gets its parameters so
     """
 
     name: str
     engine: ClassVar[str]
     halved: bool
-    weights: Params
+    operands: Params
 
     @classmethod
     def instead_of(cls, reference: Layer) -> Any: ...

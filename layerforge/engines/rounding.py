@@ -54,13 +54,14 @@ class Rounding(Layer):
 
 
 @cache
-def _rounding_class(kind: type[Layer]) -> type[Layer]:
+def _rounding_class(kind: Any) -> type[Layer]:
     body = {"__doc__": f"{kind.__name__} in bfloat16.", "__module__": __name__, "top_is_view": False}
     return type(f"Rounding{kind.__name__}", (Rounding, kind), body)
 
 
 def rounding(layer: Layer) -> Layer:
     """A stand-in for a layer, with its hyper-parameters, parameters, gradients, state and run, that rounds."""
-    made: Any = object.__new__(_rounding_class(type(layer)))
+    kind: Any = type(layer)
+    made: Any = object.__new__(_rounding_class(kind))
     vars(made).update(vars(layer), memory=Memory(), kept=None, draws=0)
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,6 @@ from ..schema import registry
 from ..schema.errors import LayerError
 from .capture import Capture, Entry
 from .gradient_sums import GradientSums, fixed
-from .halves import Halves
 from .memory_layout import SUMS, MemoryLayout, Workspace
 from .observer import Observer
 from .recompute import AGAIN, Start
@@ -32,7 +31,7 @@ class Executor:
     layout     where every buffer is stored; without it layers make their own memory, and blobs are stored anywhere
     workspace  the memory of the net's executors, one of which is run at a time
     observers  look at its steps
-    halves     of the parameters; None where nothing computes in bfloat16
+    prepare    what a forward begins with, where something computes in bfloat16 (halves.py)
 
     values, grads  the arrays of the present pass by blob, None where there is none or none any more
     loss_seeds     the last scale that backward from the losses was asked for, and the upstream gradients for it
@@ -51,7 +50,7 @@ class Executor:
         layout: MemoryLayout | None = None,
         workspace: Workspace | None = None,
         observers: Sequence[Observer] = (),
-        halves: Halves | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         engine = registry.engine(plan.engine) if plan.engine else None
         self.plan = plan
@@ -60,7 +59,7 @@ class Executor:
         self.layout = layout
         self.workspace = workspace or Workspace()
         self.observers = observers
-        self.halves = halves
+        self.prepare = prepare
         self.memory: np.ndarray | None = None  # what the layout is bound to
         self.memories: dict[str, Memory] = {}
         self.again: dict[str, Memory] = {}  # of layers that are recomputed; where there is none they use their own
@@ -198,8 +197,8 @@ class Executor:
 
     def _forward(self, inputs: Mapping[str, Any], keep: bool) -> None:
         plan, values, capture = self.plan, self.values, self._capture("forward")
-        if self.halves is not None:
-            self.halves.follow()
+        if self.prepare is not None:
+            self.prepare()
         firsts = {first: last for last, first in plan.segments.items()} if keep else {}
         for index, name in plan.inputs:
             values[index] = inputs[name]

@@ -29,10 +29,10 @@ class Halves:
         for step in plan.steps:
             layer = step.node.layer
             if is_engine_layer(layer) and layer.halved:
-                layer.weights = Params()
-                for name in layer.params:
+                layer.operands = Params()
+                for name in step.node.layer.params:
                     key = layer.name, name
-                    layer.weights.bind(name, flat.slots[flat.shared.get(key, key)].view(self.data))
+                    layer.operands.bind(name, flat.slots[flat.shared.get(key, key)].view(self.data))
 
     def follow(self) -> None:
         """Round all parameters, as a forward begins: whoever has a view of them may have changed them."""

@@ -96,7 +96,8 @@ class Passes:
         layout = dry_run(plan, self.run, self.parameters, xp) if planned else None
         return Executor(
             plan, xp, self.dtype,
-            layout=layout, workspace=self.workspace, observers=self.observers, halves=halves if plan.halved else None,
+            layout=layout, workspace=self.workspace, observers=self.observers,
+            prepare=halves.follow if halves is not None and plan.halved else None,
         )  # fmt: skip
 
     def replan(self, why: str) -> None:

@@ -72,8 +72,8 @@ class Activated(OneDnn):
 
     def absorb(self, above: Layer) -> None:
         """Apply that activation from now on. Backward then reads the top."""
-        self.activation, self.backward_reads = algorithm_of(above), (*self.backward_reads, "top")
-        self.above = above
+        self.activation, self.above = algorithm_of(above), above
+        self.also_reads("top")
 
     def post_ops(self) -> tuple[Algorithm, ...]:
         """What the primitive does to each result; `activate` does what it cannot."""

@@ -119,7 +119,7 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
 
     def linear_map(self, name: str, i: int, block: slice, rows: Any, out: Any) -> None:
         """out = rows Wᵀ + b, for a block of the rows of W."""
-        weight = self.view(f"{name} {i} turned", self.weights[f"{name}_weight"], lambda w: w[block].T)
+        weight = self.view(f"{name} {i} turned", self.operands[f"{name}_weight"], lambda w: w[block].T)
         bias = self.view(f"{name} {i} bias", self.params[f"{name}_bias"], lambda b: b[block]) if self.bias else None
         self.op(f"{name} {i}", primitives.matmul)(rows, weight, bias, out)
 
@@ -149,7 +149,7 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
             total = self.view(f"{name} {i} bias grad", self.grads[f"{name}_bias"], lambda g: g[block])
             self.add_column_sums(da, total, f"{name} {i} db")
         if dx is not None:
-            weight = self.view(f"{name} {i} rows", self.weights[f"{name}_weight"], lambda w: w[block])
+            weight = self.view(f"{name} {i} rows", self.operands[f"{name}_weight"], lambda w: w[block])
             self.op(f"{name} {i} dx", primitives.matmul)(da, weight, None, dx)
 
 

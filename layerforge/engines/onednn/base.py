@@ -14,7 +14,8 @@ from ...contract.layer import Layer, Memory
 from ...contract.namespaces import Params, Saved
 from ..protocol import Circumstances
 from . import primitives
-from .binding import AXES, Op
+from .binding import AXES
+from .op import Op
 from .script import Act, Script, written_down
 from .strides import layout
 from .sums import add_product, add_sums, set_product, set_sums
@@ -40,7 +41,7 @@ class OneDnn(Layer):
     views: dict[str, tuple[Any, Any]]
     halved: bool = False  # whether it does: bottoms, tops and their gradients are bfloat16
     lower_products: bool = False  # whether its products of float32 may be computed in bfloat16
-    weights: Params  # its parameters, those that products read in the type of the bottoms
+    operands: Params  # its parameters as products read them, in the type of the bottoms
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -52,7 +53,7 @@ class OneDnn(Layer):
         """This engine's layer in the place of a reference layer."""
         self = cls.__new__(cls)
         vars(self).update(vars(reference), memory=Memory(), kept=None, draws=0, ops={}, views={}, scripts={})
-        self.weights = reference.params
+        self.operands = reference.params
         return self
 
     @classmethod
@@ -77,6 +78,10 @@ class OneDnn(Layer):
     def halve(self) -> None:
         """Compute in bfloat16 from now on."""
         self.halved = True
+
+    def also_reads(self, *arrays: str) -> None:
+        """Backward reads these, too, from now on: see `backward_reads`."""
+        vars(self)["backward_reads"] = (*self.backward_reads, *arrays)
 
     def products_in_bfloat16(self) -> None:
         """Let products of float32 be computed in bfloat16 from now on."""

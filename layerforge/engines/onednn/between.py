@@ -8,7 +8,7 @@ import numpy as np
 
 from ...arrays.bfloat16 import BFLOAT16
 from . import primitives
-from .binding import Op
+from .op import Op
 from .primitives import ADD
 from .script import Calls
 from .strides import describable

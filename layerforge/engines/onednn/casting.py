@@ -51,6 +51,6 @@ def cast(reader: Layer, name: str, ndim: int, narrows: bool) -> Layer:
     """A layer that casts a bottom of `reader`, which has so many axes."""
     made = object.__new__(Cast)
     vars(made).update(vars(Layer.__new__(Cast)), name=name, xp=reader.xp, run=reader.run, place=reader.place)
-    vars(made).update(ops={}, views={}, scripts={}, weights=made.params, memory=Memory(), narrows=narrows)
+    vars(made).update(ops={}, views={}, scripts={}, operands=made.params, memory=Memory(), narrows=narrows)
     made.order = reader.axes_in_memory(ndim) if narrows and isinstance(reader, OneDnn) else None
     return made

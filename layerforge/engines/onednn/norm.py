@@ -249,7 +249,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
 
     def halve(self) -> None:
         super().halve()
-        self.backward_reads = ("bottom",)
+        self.also_reads("bottom")
 
     def forward(self, x: Any) -> Any:
         rows = self.matrix("x", x, "saved" if self.halved else "call")
