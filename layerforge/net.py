@@ -26,6 +26,7 @@ from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
 from .plan.engines import FAST, EngineRequest
 from .plan.plan import REFERENCE, Plan
+from .plan.precision import impossible
 from .run import access, carried, copies, counting, curvature, derivatives, tuning
 from .run.advice import Advice
 from .run.counting import Count, Counts, LossPart
@@ -49,6 +50,7 @@ class Net(access.Settled):
     """A network. Make one with `Net.from_yaml(path)` or `Net.from_config(mapping)`.
 
     keep       "all" blobs stay readable after forward and backward, a list of names, or "none" (what training needs)
+    precision, matmul_precision   in the place of what the configuration says at its top level
     iteration  keys the random numbers of layers; a Solver advances it
     """
 
@@ -58,10 +60,12 @@ class Net(access.Settled):
         *,
         keep: str | Iterable[str] = "all",
         backend: str | Backend | None = None,
+        precision: str | None = None,
+        matmul_precision: str | None = None,
         like: Mapping[str, Any] | None = None,
     ) -> None:
         """`like` is what a copy takes over from another net of this configuration (copies.py)."""
-        self.config = config
+        self.config = config = config.with_top(precision=precision, matmul_precision=matmul_precision)
         self.backend = get_backend(backend or config.top.backend)
         self.xp = self.backend.xp
         self.dtype = config.top.dtype
@@ -78,7 +82,7 @@ class Net(access.Settled):
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
         for name in self.graph.inputs.keys() & set(FORWARD_WORDS):
             errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
-        raise_all(errors + builder.errors)
+        raise_all(errors + builder.errors + impossible(self.engine_request, self.graph.nodes, config.tree))
         layers = {n.name: n.layer for n in self.graph.nodes}
         self.layers: dict[str, Layer] = Members("layer", "layers are those of the configuration", layers)
         texts = self.engine_request.as_text(self.graph.nodes)
@@ -112,19 +116,29 @@ class Net(access.Settled):
         *,
         keep: str | Iterable[str] = "all",
         backend: str | Backend | None = None,
+        precision: str | None = None,
+        matmul_precision: str | None = None,
     ) -> Net:
         """Build the net of a YAML file. `overrides` are texts such as "net.fc1.out_features=512".
 
         Errors   ConfigError or ConfigErrors, all of them at once, with file, line and remedy
         """
-        return cls(Config.load(path, tuple(overrides), user_modules.import_all), keep=keep, backend=backend)
+        config = Config.load(path, tuple(overrides), user_modules.import_all)
+        return cls(config, keep=keep, backend=backend, precision=precision, matmul_precision=matmul_precision)
 
     @classmethod
     def from_config(
-        cls, mapping: Mapping[str, Any], *, keep: str | Iterable[str] = "all", backend: str | Backend | None = None
+        cls,
+        mapping: Mapping[str, Any],
+        *,
+        keep: str | Iterable[str] = "all",
+        backend: str | Backend | None = None,
+        precision: str | None = None,
+        matmul_precision: str | None = None,
     ) -> Net:
         """Build a net from a mapping with the same keys as a YAML file."""
-        return cls(Config.from_dict(mapping, (), user_modules.import_all), keep=keep, backend=backend)
+        config = Config.from_dict(mapping, (), user_modules.import_all)
+        return cls(config, keep=keep, backend=backend, precision=precision, matmul_precision=matmul_precision)
 
     def __repr__(self) -> str:
         return f"<Net {headline(self)}>"
