@@ -17,7 +17,7 @@ from ..engines.rounding import ROUNDED, rounding
 from ..graph.graph import Node, Step, Wiring
 from ..schema import registry
 from ..schema.errors import ConfigError, LayerForgeError
-from ..schema.locations import PlacedDict, place_of
+from ..schema.locations import Place, PlacedDict, place_of
 from .engines import ASKED_FOR, FAST, EngineRequest
 from .plan import REFERENCE, EngineChoice, Plan
 
@@ -26,7 +26,7 @@ ONE_OF_THE_TWO = "leave out one of the two: mixed precision halves float32"
 
 def impossible(request: EngineRequest, nodes: Iterable[Node], tree: PlacedDict) -> list[LayerForgeError]:
     """What is asked for and cannot be, wherever the net would run: an error for each place."""
-    asked = [(request.precision, place_of(tree, "precision"))]
+    asked: list[tuple[str | None, Place | None]] = [(request.precision, place_of(tree, "precision"))]
     asked += [(node.wiring.precision, place_of(node.item, "precision") or node.place) for node in nodes]
     errors: list[LayerForgeError] = []
     for precision, place in asked:
