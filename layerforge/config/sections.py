@@ -100,11 +100,6 @@ class Top(Section):
         None, help="threads of all libraries together; default: one for each core", ge=1, le=MOST_THREADS
     )
 
-    def validate(self) -> None:
-        if self.dtype == "float64" and self.precision != FULL:
-            hint = "leave out one of the two: mixed precision halves float32"
-            raise ConfigError(f"precision: {self.precision} with dtype: float64", hint=hint)
-
 
 class Every(Section):
     """How often something happens: `{epochs: n}` or `{steps: n}`, one of the two."""

@@ -172,6 +172,7 @@ class Layer(Declared):
 
     freeze, lr_mult, decay_mult = Tuned("freeze"), Tuned("lr_mult"), Tuned("decay_mult")
     loss_weight, recompute, engine = Wired("loss_weight"), Wired("recompute"), Wired("engine")
+    precision, matmul_precision = Wired("precision"), Wired("matmul_precision")
 
     name: str
     run: Run

@@ -9,6 +9,8 @@ from ..arrays.spec import Spec
 from ..contract.layer import Layer
 from ..contract.namespaces import Params
 
+NO_KERNELS = "it has no kernels for bfloat16"  # why a layer stays float32 that no engine halves
+
 
 class Engine(Protocol):
     """The package of an engine: layerforge/engines/<name>/__init__.py has these functions.

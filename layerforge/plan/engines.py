@@ -12,7 +12,7 @@ from typing import Any
 
 from ..arrays.formula import DEVICE
 from ..config.other_backend import belongs
-from ..config.sections import FULL, HIGHEST
+from ..config.sections import FULL, HIGHEST, Top
 from ..engines.protocol import EngineLayer
 from ..graph.graph import Node, Step
 from ..schema import registry
@@ -37,6 +37,11 @@ class EngineRequest:
     threads: int
     precision: str = FULL
     matmul_precision: str = HIGHEST
+
+    @classmethod
+    def of_top(cls, top: Top, backend: str, threads: int) -> EngineRequest:
+        """What the top level of a configuration asks for."""
+        return cls(top.engine, backend, top.dtype, threads, top.precision, top.matmul_precision)
 
     @property
     def on_device(self) -> bool:

@@ -8,18 +8,45 @@ rounding what goes into a layer and what comes out of it (engines/rounding.py), 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ..config.sections import BF16_MIXED, FULL, MEDIUM
-from ..engines.protocol import is_engine_layer
+from ..config.sections import BF16_MIXED, FP16_MIXED, FULL, MEDIUM
+from ..engines.protocol import NO_KERNELS, is_engine_layer
 from ..engines.rounding import ROUNDED, rounding
 from ..graph.graph import Node, Step, Wiring
 from ..schema import registry
-from .engines import ASKED_FOR, EngineRequest
-from .plan import EngineChoice, Plan
+from ..schema.errors import ConfigError, LayerForgeError
+from ..schema.locations import Place, PlacedDict, place_of
+from .engines import ASKED_FOR, FAST, EngineRequest
+from .plan import REFERENCE, EngineChoice, Plan
 
-NO_KERNELS = "it has no kernels for bfloat16"
+ONE_OF_THE_TWO = "leave out one of the two: mixed precision halves float32"
+
+
+def impossible(request: EngineRequest, nodes: Iterable[Node], tree: PlacedDict) -> list[LayerForgeError]:
+    """What is asked for and cannot be, wherever the net would run: an error for each place."""
+    asked: list[tuple[str | None, Place | None]] = [(request.precision, place_of(tree, "precision"))]
+    asked += [(node.wiring.precision, place_of(node.item, "precision") or node.place) for node in nodes]
+    errors: list[LayerForgeError] = []
+    for precision, place in asked:
+        if precision in (None, FULL):
+            continue
+        if request.dtype != FULL:
+            error = ConfigError(f"precision: {precision} with dtype: {request.dtype}", hint=ONE_OF_THE_TWO, place=place)
+            errors.append(error)
+        elif precision == FP16_MIXED and not request.on_device:
+            hint = f"set backend: cupy, or precision: {BF16_MIXED}"
+            errors.append(ConfigError(f"precision: {precision} needs a GPU", hint=hint, place=place))
+    return errors
+
+
+def lacking(request: EngineRequest, nodes: Iterable[Node]) -> str | None:
+    """Why all layers of a net stay float32 that ask for less; None where some may not, or none asks."""
+    asking = [node for node in nodes if request.precision_of(node) != FULL]
+    if not asking or request.on_device or any(request.of(node) == REFERENCE for node in asking):
+        return None
+    return request.obstacle(FAST) or registry.engine(FAST).bfloat16_missing()
 
 
 def with_precision(plan: Plan, request: EngineRequest) -> Plan:

@@ -166,6 +166,13 @@ def cotangents(net: NetParts, executor: Executor, given: Mapping[str, Any]) -> d
     return found
 
 
+def outputs(executor: Executor, copy: bool) -> dict[str, Any]:
+    """What a forward returns: live arrays or copies, and of what is stored in bfloat16 float32."""
+    values, halved = executor.values, executor.plan.halved
+    kinds = executor.plan.outputs.items()
+    return {n: widened(values[i]) if i in halved else values[i].copy() if copy else values[i] for n, i in kinds}
+
+
 def demand_losses(net: NetParts, plan: Plan) -> None:
     """ConfigError unless a plan has losses, BlobError unless something below them wants a gradient."""
     if not plan.losses:

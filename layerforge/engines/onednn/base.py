@@ -12,7 +12,7 @@ from ...arrays.bfloat16 import BFLOAT16, stored
 from ...arrays.spec import Spec
 from ...contract.layer import Layer, Memory
 from ...contract.namespaces import Params, Saved
-from ..protocol import Circumstances
+from ..protocol import NO_KERNELS, Circumstances
 from . import primitives
 from .binding import AXES
 from .op import Op
@@ -73,7 +73,7 @@ class OneDnn(Layer):
 
     def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         """Why it stays float32 with these shapes; None where it can be halved."""
-        return None if self.has_bfloat16 else "oneDNN has no kernel in bfloat16 for it"
+        return None if self.has_bfloat16 else NO_KERNELS
 
     def halve(self) -> None:
         """Compute in bfloat16 from now on."""
