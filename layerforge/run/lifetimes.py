@@ -8,6 +8,9 @@
     a gradient                                  until the backward of the layer that made the blob
     outputs, losses, what was asked to be kept  to the end
 
+Where a plan keeps all blobs, what forward saved, blobs and gradients have their memory to themselves: nobody takes it in
+between two passes either, and any number of backwards may follow a forward. Only workspaces of single calls share.
+
 What is recomputed runs forward once more just before its backward, in memory of its own; of its first forward only
 the tops for others stay.
 """
@@ -87,9 +90,13 @@ class Recorder(Observer):
     def layout(self) -> MemoryLayout:
         """The places of all buffers."""
         made = [each for each in self.lifetimes.values() if each.array is not None]
+        if self.plan.keeps_all:
+            for each in (each for each in made if each.last == self.end):
+                each.first = 0
         buffers = [each.buffer(self.memories[each.owner].lives.get(each.name, "call")) for each in made]
         size = place(buffers)
-        return MemoryLayout(tuple(self.memories), tuple(buffers), size, tuple(dict.fromkeys(self.exempt)))
+        exempt = tuple(dict.fromkeys(self.exempt))
+        return MemoryLayout(tuple(self.memories), tuple(buffers), size, exempt, spends=not self.plan.keeps_all)
 
     # What is observed ---------------------------------------------------------------------------------------------
 
@@ -168,9 +175,9 @@ class Recorder(Observer):
             memory = self.memories[owner]
             each.array = dict.get(memory.arrays, name)
             step = self.times.get(owner.removesuffix(AGAIN))
-            forgotten = step in self.segment and not owner.endswith(AGAIN)
+            forgotten = step in self.segment and not owner.endswith(AGAIN) and not self.plan.keeps_all
             if memory.lives.get(name) == "saved" and step is not None and self.plan.backward and not forgotten:
-                each.last = max(each.last, self._backward_of(step))
+                each.last = max(each.last, self.end if self.plan.keeps_all else self._backward_of(step))
             if each.array is not None:
                 self.by_array[id(each.array)] = each
                 del self.unmade[owner, name]

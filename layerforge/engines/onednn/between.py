@@ -34,13 +34,13 @@ class Sum:
 
 
 class Carry:
-    """target = x, of one shape, whatever the strides of the two."""
+    """target = x, of one shape, whatever the strides of the two; x may be a view of target."""
 
     def __init__(self) -> None:
         self.op = Op(primitives.copy, (), lambda name, size: np.empty(size, "uint8"))
 
     def __call__(self, x: Any, target: Any) -> None:
-        if x.nbytes < LARGE or x.dtype != np.float32 or not describable(x):
+        if x.nbytes < LARGE or x.dtype != np.float32 or not describable(x) or np.may_share_memory(x, target):
             np.copyto(target, x)
         else:
             self.op(x, target)
