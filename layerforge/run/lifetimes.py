@@ -8,8 +8,8 @@
     a gradient                                  until the backward of the layer that made the blob
     outputs, losses, what was asked to be kept  to the end
 
-Where a plan keeps all blobs, what forward saved, blobs and gradients have their memory to themselves: nobody takes it in
-between two passes either, and any number of backwards may follow a forward. Only workspaces of single calls share.
+Where a plan keeps all blobs, these, their gradients and what forward saved have memory to themselves, so that several
+backwards may follow, and nobody writes there between two passes. Only what serves within single calls is shared.
 
 What is recomputed runs forward once more just before its backward, in memory of its own; of its first forward only
 the tops for others stay.
