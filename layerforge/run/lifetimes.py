@@ -101,7 +101,8 @@ class Recorder(Observer):
     # What is observed ---------------------------------------------------------------------------------------------
 
     def before_forward(self, number: int, step: Step, bottoms: Sequence[Any], again: bool) -> None:
-        self.now = self._again_of(number, self.segment[number]) if again else number
+        apart = again and not self.plan.keeps_all
+        self.now = self._again_of(number, self.segment[number]) if apart else number
 
     def after_forward(self, number: int, step: Step, tops: Sequence[Any], again: bool) -> None:
         self._collect()

@@ -1,4 +1,4 @@
-"""A net that keeps all blobs: its passes are planned and repeated, and nothing that somebody can look at is overwritten."""
+"""A net that keeps all blobs: passes are planned and repeated, and nothing is overwritten that somebody can look at."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_blobs_and_gradients_are_those_of_layers_with_memory_of_their_own(
         want = all_of(apart)
         assert same(all_of(stepwise), want)
         assert same(all_of(net), want)
-        assert {f"d {blob}" for blob in ("x", "input") if blob in want} <= want.keys()
+        assert "d x" in want
     assert apart.passes.current.layout is None
     assert net.passes.current.layout is not None
     repeated = any(capture.stretches for capture in net.passes.current.captures.values())
@@ -101,7 +101,8 @@ def test_several_backwards_after_one_forward_in_any_order(name: str, monkeypatch
             found.append(seen)
         for want, got in zip(*found, strict=True):
             assert same(got, want)
-        assert same({k: v for k, v in found[1][0].items() if k[:2] == "d "}, {k: v for k, v in found[1][4].items() if k[:2] == "d "})
+        first, last = ({k: v for k, v in seen[at].items() if k[:2] == "d "} for at in (0, 4))
+        assert same(first, last)
 
 
 def test_arrays_that_somebody_holds_outlast_passes_of_other_plans() -> None:
@@ -195,19 +196,17 @@ def test_a_pass_that_found_no_memory_gives_its_own_back() -> None:
     net.forward(**batch_for(config))
     net.backward()
     before = net.passes.last
-    layer = next(step.node.layer for step in before.plan.steps if step.node.name == "c")
-    layer.forward = lambda x: np.empty((1 << 62,), "u1")  # no machine has that
+    layer: Any = next(step.node.layer for step in before.plan.steps if step.node.name == "fc2")
+    layer.scripts, layer.forward = {}, lambda x: np.empty((1 << 62,), "u1")  # no machine has that
     large = {name: np.concatenate([array] * 3) for name, array in batch_for(config).items()}
     with pytest.raises(OutOfMemory):
         net.forward(**batch_for(config))
     assert before not in net.passes.executors.values()
     with pytest.raises(BlobError, match="did not come to its end"):
         net.backward()
-    del before
-    net.layers["c"].__dict__.pop("forward", None)
-    net.forward(**large)
-    net.backward()
-    want = built(config, keep="none")
-    want.forward(**large)
-    want.backward()
-    assert np.array_equal(net.parameters.grad - want.parameters.grad, net.parameters.grad - want.parameters.grad)
+    want = built(config)
+    for each in (net, want):
+        each.zero_grad()
+        each.forward(**large)
+        each.backward()
+    assert np.array_equal(net.parameters.grad, want.parameters.grad)
