@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,8 @@ def all_of(net: Net) -> dict[str, np.ndarray]:
     found = {"parameters": net.parameters.grad.copy()}
     for name, blob in net.blobs.items():
         found[name] = np.array(blob.data)
-        try:
+        with suppress(BlobError):
             found[f"d {name}"] = np.array(blob.grad)
-        except BlobError:
-            pass
     return found | {f"{n}.{k}": a.copy() for n, arrays in net.state.items() for k, a in arrays.items()}
 
 
