@@ -12,7 +12,7 @@ Where a plan keeps all blobs, these, their gradients and what forward saved have
 backwards may follow, and nobody writes there between two passes. Only what serves within single calls is shared.
 
 What is recomputed runs forward once more just before its backward, in memory of its own; of its first forward only
-the tops for others stay. Where all blobs are kept it writes over what its first forward left, and needs no time of its own.
+the tops for others stay. Where all blobs are kept it writes over what its first forward left, as if at that time.
 """
 
 from __future__ import annotations
