@@ -108,7 +108,8 @@ def test_arrays_that_somebody_holds_outlast_passes_of_other_plans() -> None:
     """As for a gradient that is compared with differences of forwards, which need no backward."""
     config = CONFIGS["residual"]
     act = {"name": "act", "type": "Tanh", "bottom": "fc", "engine": "reference"}  # which all plans have as it is
-    net = built({**config, "net": [*config["net"][:-1], act, {**config["net"][-1], "bottom": ["act", "t"]}]}, keep="all")
+    layers = [*config["net"][:-1], act, {**config["net"][-1], "bottom": ["act", "t"]}]
+    net = built({**config, "net": layers}, keep="all")
 
     def run(number: int, samples: int, phase: str, backward: bool) -> None:
         net.forward(phase=phase, backward=backward, **{k: v[:samples] for k, v in batch_for(config, number).items()})

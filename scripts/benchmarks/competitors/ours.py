@@ -19,7 +19,7 @@ from ..worker import Job
 
 
 class Ours:
-    """A net of the benchmark and its solver. `keep` as of Net: what training needs, unless a subclass says otherwise."""
+    """A net of the benchmark and its solver; `keep` as of Net, what training needs."""
 
     keep = "none"
 
