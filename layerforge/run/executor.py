@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..arrays.awaited import Later, awaiting
+from ..arrays.bfloat16 import narrowed
 from ..arrays.sparse import CSR
 from ..contract import call
 from ..contract.layer import Memory
@@ -32,6 +33,7 @@ class Executor:
     workspace  the memory of the net's executors, one of which is run at a time; where all blobs are kept each executor
                has its own, and what somebody still looks at lasts until its next pass
     observers  look at its steps
+    prepare    what a forward begins with, where something computes in bfloat16 (halves.py)
 
     values, grads  the arrays of the present pass by blob, None where there is none or none any more
     loss_seeds     the last scale that backward from the losses was asked for, and the upstream gradients for it
@@ -50,6 +52,7 @@ class Executor:
         layout: MemoryLayout | None = None,
         workspace: Workspace | None = None,
         observers: Sequence[Observer] = (),
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         engine = registry.engine(plan.engine) if plan.engine else None
         self.plan = plan
@@ -58,6 +61,7 @@ class Executor:
         self.layout = layout
         self.workspace = workspace or Workspace()
         self.observers = observers
+        self.prepare = prepare
         self.memory: np.ndarray | None = None  # what the layout is bound to
         self.memories: dict[str, Memory] = {}
         self.again: dict[str, Memory] = {}  # of layers that are recomputed; where there is none they use their own
@@ -149,7 +153,7 @@ class Executor:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
         known = self.seeds.get(index)
         if known is None or known[0] != value:
-            array = self.xp.full(self.plan.specs[index].shape, value, dtype=self.dtype)
+            array = self._as_stored(index, self.xp.full(self.plan.specs[index].shape, value, dtype=self.dtype))
             known = self.seeds[index] = value, fixed(array)
         return known[1]
 
@@ -164,11 +168,16 @@ class Executor:
 
     def cotangent(self, index: int, array: Any) -> Any:
         """An upstream gradient in memory of the executor's: gradients may go on as that array, and be read later."""
+        array = self._as_stored(index, array)
         own = self.cotangents.get(index)
         if own is None:
             own = self.cotangents[index] = self.xp.empty_like(array)
         own[...] = array
         return own
+
+    def _as_stored(self, index: int, array: Any) -> Any:
+        """Numbers of a blob in the type that it is stored in."""
+        return narrowed(array) if index in self.plan.halved else array
 
     def _capture(self, doing: str) -> Capture | None:
         """That of a pass that begins; None where arrays may be elsewhere in every pass, or each step is observed."""
@@ -193,6 +202,8 @@ class Executor:
 
     def _forward(self, inputs: Mapping[str, Any], keep: bool) -> None:
         plan, values, capture = self.plan, self.values, self._capture("forward")
+        if self.prepare is not None:
+            self.prepare()
         firsts = {first: last for last, first in plan.segments.items()} if keep else {}
         for index, name in plan.inputs:
             values[index] = inputs[name]
