@@ -43,6 +43,7 @@ class Plan:
     losses       (number, loss_weight)
     current      what the names of the phase mean once all is done
     kept         the blobs that were asked to be kept, data and gradient
+    keeps_all    these are all, each in memory of its own, and a backward leaves what the forward kept as it is
     backward     whether one may follow
     choices      by layer: who computes it, and why
     engine       the engine that some layers may have; "" where all are the reference's
@@ -61,6 +62,7 @@ class Plan:
     losses: tuple[tuple[int, float], ...]
     current: Mapping[str, int]
     kept: frozenset[int]
+    keeps_all: bool = False
     backward: bool = True
     choices: Mapping[str, EngineChoice] = field(default_factory=dict)
     engine: str = ""

@@ -47,9 +47,8 @@ def make_plan(
         plan = with_precision(plan, request)
         plan = fused(plan)
         plan = with_in_place(plan)
-    if keep is not None:
-        plan = replace(plan, overwriting=overwriting_layers(plan.steps, shared or {}))
-    return replace(plan, released=released(plan), segments=segments(plan.steps))
+    overwriting = overwriting_layers(plan.steps, shared or {})
+    return replace(plan, overwriting=overwriting, released=released(plan), segments=segments(plan.steps))
 
 
 def with_shapes(
@@ -86,6 +85,7 @@ def with_shapes(
         losses=losses(steps),
         current=current,
         kept=frozenset(i for i, name in enumerate(names) if keep is None or name in keep),
+        keeps_all=keep is None,
         backward=backward,
     )
 

@@ -190,7 +190,7 @@ def jacobian(net: NetParts, output: str, wrt: str) -> Array:
     matrix = xp.zeros((*shape, *target.shape), dtype=net.dtype)
     cotangent = xp.zeros(shape, dtype=net.dtype)
     executor = net.passes.differentiable()
-    again = Again(net, executor) if executor.layout is not None else None
+    again = Again(net, executor) if executor.layout is not None and executor.layout.spends else None
     with _gradients_as_they_were(net, again):
         for position in np.ndindex(*shape):
             if executor.spent and again is not None:

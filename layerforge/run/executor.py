@@ -13,6 +13,7 @@ from ..arrays.bfloat16 import narrowed
 from ..arrays.sparse import CSR
 from ..contract import call
 from ..contract.layer import Memory
+from ..engines.protocol import is_engine_layer
 from ..graph.graph import Step
 from ..plan.plan import Plan
 from ..schema import registry
@@ -29,7 +30,8 @@ class Executor:
     """Runs a plan. Holds every blob's data and gradient of the present pass by number.
 
     layout     where every buffer is stored; without it layers make their own memory, and blobs are stored anywhere
-    workspace  the memory of the net's executors, one of which is run at a time
+    workspace  the memory of the net's executors, one of which is run at a time; where all blobs are kept each executor
+               has its own, and what somebody still looks at lasts until its next pass
     observers  look at its steps
     prepare    what a forward begins with, where something computes in bfloat16 (halves.py)
 
@@ -67,6 +69,7 @@ class Executor:
         self.captures: dict[str, Capture] = {}
         self.staged: dict[str, np.ndarray] = {}
         self.carriers: dict[str, Any] = {}
+        self.lent = [step.node.layer for step in plan.steps if not is_engine_layer(step.node.layer)]  # by other plans
         if layout is not None and engine is not None:
             self.staged = staged_inputs(plan)
             self.carriers = {name: engine.carrier()() for name in self.staged}
@@ -93,13 +96,15 @@ class Executor:
             return
         memory = self.workspace.at_least(layout.size)
         if self.workspace.owner is self and self.memory is memory:
+            for layer in self.lent:
+                layer.memory = self.memories[layer.name]
             return
         if self.memory is not memory:
             self.memory = memory
             self.memories = layout.bound_to(memory)
             self.again = {n.removesuffix(AGAIN): m for n, m in self.memories.items() if n.endswith(AGAIN)}
             self.sums.memory = self.memories[SUMS]
-            self.sums.planned = True
+            self.sums.planned = layout.spends
         self.captures.clear()
         for step in self.plan.steps:
             step.node.layer.memory = self.memories[step.node.name]
@@ -120,7 +125,7 @@ class Executor:
         self.let_go()
         for step in self.plan.steps:
             step.node.layer.kept = None
-            if self.layout is None:
+            if self.layout is None or not self.layout.spends:
                 step.node.layer.memory = Memory()
 
     def stage(self, arrays: Mapping[str, Any], given: Mapping[str, Any], keep: bool) -> Mapping[str, Any]:
@@ -176,7 +181,7 @@ class Executor:
 
     def _capture(self, doing: str) -> Capture | None:
         """That of a pass that begins; None where arrays may be elsewhere in every pass, or each step is observed."""
-        if self.layout is None or self.again:
+        if self.layout is None or (self.plan.backward and self.plan.segments):
             return None
         if self.observers and any(observer.every_step for observer in self.observers):
             return None
@@ -259,11 +264,11 @@ class Executor:
 
         overwrite_grad  the plan's `overwriting` layers are to forget what the gradients of their parameters hold
         """
-        self.spent = self.layout is not None
+        self.spent = self.layout is not None and self.layout.spends
         self.overwrite_grad = overwrite_grad
         plan, capture = self.plan, self._capture("overwriting backward" if overwrite_grad else "backward")
         grads = self.grads = [None] * len(plan.specs)
-        self.sums.apart = self.layout is not None and not seeds.keys() <= plan.begins_backward
+        self.sums.apart = self.spent and not seeds.keys() <= plan.begins_backward
         waiting = dict(plan.segment_of)
         for index, seed in seeds.items():
             grads[index] = seed

@@ -89,14 +89,13 @@ class Passes:
             self.graph.phases[phase], inputs, targets, self.keep, self.engine,
             backward=backward, shared=self.parameters.shared,
         )  # fmt: skip
-        planned = self.keep is not None and plan.has_engine_layers
         halves = self.halves = self.halves or halves_for(plan, self.parameters)
         if halves is not None:
             halves.bind(plan)
-        layout = dry_run(plan, self.run, self.parameters, xp) if planned else None
+        layout = dry_run(plan, self.run, self.parameters, xp) if plan.has_engine_layers else None
         return Executor(
             plan, xp, self.dtype,
-            layout=layout, workspace=self.workspace, observers=self.observers,
+            layout=layout, workspace=Workspace() if plan.keeps_all else self.workspace, observers=self.observers,
             prepare=halves.follow if halves is not None and plan.halved else None,
         )  # fmt: skip
 
@@ -115,6 +114,13 @@ class Passes:
             self.last.let_go()
         self.last = executor
         executor.begin()
+
+    def give_up(self) -> None:
+        """The last pass found no memory: let go of all that it made, so that a smaller one finds some."""
+        if self.last is not None:
+            self.last.give_up()
+            if self.last.workspace is not self.workspace:  # memory that only its own passes would take again
+                self.executors = {key: each for key, each in self.executors.items() if each is not self.last}
 
     @property
     def current(self) -> Executor:

@@ -70,6 +70,7 @@ class Competitor:
 
 COMPETITORS = {
     OURS: Competitor("ours"),
+    "layerforge-keep-all": Competitor("ours_keeping"),
     "torch": Competitor("torch_eager", foreign=True, varies=True),
     "torch-compile": Competitor("torch_compiled", foreign=True, varies=True),
     "jax": Competitor("jax_jit", foreign=True),

@@ -36,13 +36,13 @@ class Sum:
 
 
 class Carry:
-    """target = x, of one shape, whatever the strides of the two."""
+    """target = x, of one shape, whatever the strides of the two; x may be a view of target."""
 
     def __init__(self) -> None:
         self.op = Op(primitives.copy, (), lambda name, size: np.empty(size, "uint8"))
 
     def __call__(self, x: Any, target: Any) -> None:
-        castable = x.dtype == np.float32 and describable(x)
+        castable = x.dtype == np.float32 and describable(x) and not np.may_share_memory(x, target)
         if target.dtype != BFLOAT16 and (x.nbytes < LARGE or not castable):
             np.copyto(target, x)
         else:

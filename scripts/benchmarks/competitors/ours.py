@@ -19,10 +19,12 @@ from ..worker import Job
 
 
 class Ours:
-    """A net of the benchmark and its solver."""
+    """A net of the benchmark and its solver; `keep` as of Net, what training needs."""
+
+    keep = "none"
 
     def __init__(self, job: Job) -> None:
-        self.net = Net.from_yaml(job.problem["config"], job.overrides, keep="none")
+        self.net = Net.from_yaml(job.problem["config"], job.overrides, keep=self.keep)
         self.solver = Solver.from_config(self.net, self.net.config.solver)
         if job.training:  # planned before the first step, as `layerforge train` does for its table
             net_table.planned(self.net)
