@@ -14,6 +14,7 @@ import numpy as np
 from ...arrays.functional import check_labels, exact_sum
 from ...layers.losses.softmax_cross_entropy import SoftmaxCrossEntropy
 from .activation import in_order_of_memory
+from .casting import order_of
 from .loss import OneDnnLoss
 
 FEW = 64  # classes
@@ -134,11 +135,6 @@ class OneDnnSoftmaxCrossEntropy(OneDnnLoss, SoftmaxCrossEntropy):
         by_class, flat = np.swapaxes(slope, 0, 1), in_order_of_memory(slope)
         self.fill_slope(1.0, log_p, kept.numbers, kept.at, kept.factors, kept.count, by_class, flat)
         return np.asarray(exact_sum(slope * tangents[0]), slope.dtype)
-
-
-def order_of(x: Any) -> tuple[int, ...]:
-    """The axes of an array as they are stored, outermost first."""
-    return tuple(sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis])))
 
 
 def starts_of_positions(log_p: Any) -> Any:
