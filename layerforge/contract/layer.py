@@ -482,7 +482,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place
     "kept": ("run", "engines"),  # by save; forgotten by whoever recomputes, put back by who replays a script
     "draws": ("engines",),
-    "needs_grad": ("run",),
+    "needs_grad": ("run", "engines"),  # engines while they run a reference's backward
     "runs_in_place": ("run",),
     "overwrites_grad": ("run",),
 }
