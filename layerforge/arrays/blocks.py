@@ -7,6 +7,7 @@ clear. Over a few thousand elements at a time it is neither: the numbers are tho
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
@@ -54,3 +55,21 @@ def as_they_lie(arrays: Sequence[np.ndarray]) -> list[np.ndarray] | None:
 def blocks(size: int) -> Iterator[slice]:
     """The blocks of so many elements."""
     return (slice(start, start + ELEMENTS) for start in range(0, size, ELEMENTS))
+
+
+class Reused:
+    """Memory for arrays that are needed one after the other: each takes the place of the one before it.
+
+    What the system gives for a new array it has to clear first; for small ones that is most of their time.
+    """
+
+    def __init__(self, xp: Any, dtype: Any) -> None:
+        self.xp = xp
+        self.memory = xp.empty(0, dtype=dtype)
+
+    def array(self, shape: Sequence[int]) -> Any:
+        """An array of this shape, whose content is undefined."""
+        size = math.prod(shape)
+        if size > self.memory.size:
+            self.memory = self.xp.empty(size, dtype=self.memory.dtype)
+        return self.memory[:size].reshape(shape)
