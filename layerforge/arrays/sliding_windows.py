@@ -27,6 +27,7 @@ from .functional import MANY, expect_role, shape_mismatch
 from .spec import Spec
 
 COLUMNS_AT_MOST = 2**21  # bytes of columns made at a time, for use while they are in the cache
+PLANES_AT_MOST = 2**19  # and bytes of planes that pooling goes over several times
 ON_A_DEVICE = 2**28  # where each piece costs launches, and no cache is as large as a piece worth launching for
 
 Block = tuple[range, ...]  # some of the windows: ranges along the first axes, and all along those not named
@@ -88,12 +89,14 @@ class Axis:
 class Tap(NamedTuple):
     """One element of the kernel: its number in row-major order, and slices (one per axis) that pair up.
 
-    What the windows at `outputs` see through it are the input's elements at `inputs`.
+    What the windows at `outputs` see through it are the input's elements at `inputs`. Those at any of
+    `outside`, a range along one axis each, see the padding.
     """
 
     number: int
     outputs: tuple[slice, ...]
     inputs: tuple[slice, ...]
+    outside: tuple[tuple[slice, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,18 @@ def taps_of(windows: Windows, block: Block) -> tuple[Tap, ...]:
     ranges = windows.whole(block)
     per_axis = [[a.tap(k, r.start, r.stop) for k in range(a.kernel)] for a, r in zip(windows.axes, ranges, strict=True)]
     spans = (zip(*pairs, strict=True) for pairs in product(*per_axis))
-    return tuple(Tap(number, outputs, inputs) for number, (outputs, inputs) in enumerate(spans))
+    sizes = [len(r) for r in ranges]
+    return tuple(
+        Tap(number, outputs, inputs, tuple(around(outputs, sizes))) for number, (outputs, inputs) in enumerate(spans)
+    )
+
+
+def around(outputs: Sequence[slice], sizes: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """What these slices leave out of axes of these sizes, before and behind them along each axis."""
+    for axis, (part, size) in enumerate(zip(outputs, sizes, strict=True)):
+        for left_out in (slice(0, part.start), slice(part.stop, size)):
+            if left_out.start < left_out.stop:
+                yield (*[slice(None)] * axis, left_out)
 
 
 def slide(
@@ -174,6 +188,18 @@ def spatial(x: Spec, axes: int) -> tuple[int, ...]:
             error.hint = f"without an axis of channels? A layer `type: Unsqueeze, dim: 1` above makes {made} of it"
         raise error
     return x.shape[2:]
+
+
+def planes(xp: Any, x: Any) -> Iterator[tuple[slice, slice]]:
+    """Samples and channels of x (N, C, *S), so few at a time that several passes find them in the cache.
+
+    On a device all of them.
+    """
+    axis = 0 if xp is not np or x.strides[0] >= x.strides[1] else 1  # the one whose parts lie together in memory
+    step = x.shape[axis] if xp is not np else max(1, PLANES_AT_MOST * x.shape[axis] // max(1, x.nbytes))
+    for start in range(0, x.shape[axis], max(1, step)):
+        part = slice(start, start + step)
+        yield (part, slice(None)) if axis == 0 else (slice(None), part)
 
 
 # Convolution has the batch last, (C, *S, N): every tap then copies long runs of memory, and the windows of all samples
@@ -235,10 +261,9 @@ def unfold(xp: Any, x: Any, windows: Windows, block: Block = (), out: Any = None
     columns = xp.empty(shape, dtype=x.dtype) if out is None else out.reshape(shape)
     for tap in windows.taps(block):
         part = columns[:, tap.number]
-        seen = part[:, *tap.outputs]
-        if seen.shape != part.shape:
-            part[...] = 0
-        seen[...] = x[:, *tap.inputs]
+        part[:, *tap.outputs] = x[:, *tap.inputs]
+        for places in tap.outside:
+            part[:, *places] = 0
     return columns.reshape(x.shape[0] * windows.elements, -1)
 
 
