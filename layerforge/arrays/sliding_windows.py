@@ -243,26 +243,27 @@ def chunks(windows: Windows, x: Any) -> Iterator[tuple[Block, slice]]:
 def unfolded(xp: Any, x: Any, windows: Windows) -> Iterator[tuple[slice, Any]]:
     """All columns of x (C, *S, N) as `unfold` makes them, a chunk at a time, and their places among all.
 
-    Columns are there until the next are asked for, which take their memory.
+    Columns are there until the next are asked for, which on NumPy take their memory.
     """
-    memory = Reused(xp, x.dtype)
+    memory, height = Reused(xp, x.dtype), x.shape[0] * windows.elements
     for block, places in chunks(windows, x):
-        shape = x.shape[0] * windows.elements, places.stop - places.start
-        yield places, unfold(xp, x, windows, block, out=memory.array(shape))
+        out = memory.array((height, places.stop - places.start)) if xp is np else None
+        yield places, unfold(xp, x, windows, block, out)
 
 
 @formula
 def unfold(xp: Any, x: Any, windows: Windows, block: Block = (), out: Any = None) -> Any:
     """The windows of a block as the columns of a matrix, known as im2col: x (C, *S, N) to (C elements, windows N).
 
-    What lies in the padding is 0. `out` is a contiguous array of that shape.
+    What lies in the padding is 0. `out` is a contiguous array of that shape, or None for a new one.
     """
-    shape = _columns_shape(x, windows, block)
-    columns = xp.empty(shape, dtype=x.dtype) if out is None else out.reshape(shape)
-    for tap in windows.taps(block):
+    shape, taps = _columns_shape(x, windows, block), windows.taps(block)
+    make = xp.zeros if any(tap.outside for tap in taps) else xp.empty
+    columns = make(shape, dtype=x.dtype) if out is None else out.reshape(shape)
+    for tap in taps:
         part = columns[:, tap.number]
         part[:, *tap.outputs] = x[:, *tap.inputs]
-        for places in tap.outside:
+        for places in tap.outside if out is not None else ():
             part[:, *places] = 0
     return columns.reshape(x.shape[0] * windows.elements, -1)
 
