@@ -1,4 +1,4 @@
-"""LayerForge: the configuration as it is, through Net and Solver."""
+"""LayerForge: the configuration with the changes of a way of computing, through Net and Solver."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from ..worker import Job
 
 
 class Ours:
-    """A net of the benchmark and its solver; `keep` as of Net, what training needs."""
-
-    keep = "none"
+    """A net of the benchmark and its solver."""
 
     def __init__(self, job: Job) -> None:
-        self.net = Net.from_yaml(job.problem["config"], job.overrides, keep=self.keep)
+        self.net = Net.from_yaml(job.problem["config"], job.overrides, keep=job.options.get("keep", "none"))
         self.solver = Solver.from_config(self.net, self.net.config.solver)
         if job.training:  # planned before the first step, as `layerforge train` does for its table
             net_table.planned(self.net)
