@@ -12,7 +12,8 @@ import layerforge
 from layerforge import Net, Solver
 from layerforge.cli import net_table
 from layerforge.engines import onednn
-from layerforge.engines.onednn import binding, primitives
+from layerforge.engines.onednn import primitives
+from layerforge.engines.onednn.op import Op
 
 from .. import probing
 from ..worker import Job
@@ -90,5 +91,5 @@ def products() -> Iterator[Callable[[], Any]]:
     a, b, c = (np.ones((probing.SIZE, probing.SIZE), np.float32) for _ in range(3))
     yield lambda: np.matmul(a, b, out=c)
     if onednn.missing() is None:
-        product = binding.Op(primitives.matmul, (), lambda name, size: np.empty(size, "uint8"))
+        product = Op(primitives.matmul, (), lambda name, size: np.empty(size, "uint8"))
         yield lambda: product(a, b, None, c)
