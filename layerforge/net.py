@@ -18,6 +18,7 @@ import numpy as np
 
 from .arrays import threads
 from .arrays.backend import Array, Backend, get_backend
+from .arrays.bfloat16 import widened
 from .config.document import Config
 from .contract.layer import Layer, Run
 from .graph.balanced import settle_weights
@@ -68,7 +69,10 @@ class Net(access.Settled):
         if config.top.threads is not None:
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
-        self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype, self.threads)
+        self.engine_request = EngineRequest(
+            config.top.engine, self.backend.name, self.dtype, self.threads,
+            config.top.precision, config.top.matmul_precision,
+        )  # fmt: skip
         errors: list[LayerForgeError] = [] if like else [*config.errors, *settle_weights(config)]
         builder = builder_for(config, self.dtype, errors, like["inputs"] if like is not None else None)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
@@ -193,7 +197,8 @@ class Net(access.Settled):
         if not named:
             passes.advice.after(executor.plan)
         values = executor.values
-        return {name: values[i].copy() if copy else values[i] for name, i in executor.plan.outputs.items()}
+        plan = executor.plan
+        return {name: _read(values[i], copy and i not in plan.halved) for name, i in plan.outputs.items()}
 
     def _input(self, name: str, value: Any) -> Array:
         """An input on the net's backend and in its dtype."""
@@ -506,3 +511,8 @@ class Net(access.Settled):
         mine = dict(stored_arrays(self.parameters, self.state))
         self.load_arrays(mine | chosen, given.file)
         return differences
+
+
+def _read(array: Any, copy: bool) -> Any:
+    """A blob as it is returned: what is stored in bfloat16 as float32."""
+    return array.copy() if copy else widened(array)

@@ -28,6 +28,8 @@ TOP_LEVEL = (
     "seed",
     "backend",
     "dtype",
+    "precision",
+    "matmul_precision",
     "engine",
     "threads",
     "import",

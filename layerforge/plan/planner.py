@@ -17,6 +17,7 @@ from .engines import EngineRequest, overwriting_layers, with_engines
 from .fusion import fused
 from .in_place import with_in_place
 from .plan import Plan, index_of
+from .precision import with_precision
 
 Key = tuple[str, str]  # a parameter: its layer and its name
 
@@ -43,6 +44,7 @@ def make_plan(
     plan = with_shapes(graph, inputs, targets, keep, backward)
     if request is not None:
         plan = with_engines(plan, request)
+        plan = with_precision(plan, request)
         plan = fused(plan)
         plan = with_in_place(plan)
     if keep is not None:

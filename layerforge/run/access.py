@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.bfloat16 import widened
 from ..graph.graph import PHASES, Graph, PhaseGraph
 from ..graph.uses import warn_of_raw
 from ..plan.plan import Plan
@@ -241,7 +242,7 @@ def _data(net: NetParts, name: str, index: int) -> Any:
     if last.values[index] is None:
         why = f": {last.unusable}" if last.unusable else ""
         raise BlobError(f"blob '{name}' was not kept by the last forward{why}", hint=_keeping(net, name))
-    return last.values[index]
+    return widened(last.values[index])
 
 
 def _grad(net: NetParts, name: str, index: int) -> Any:
@@ -249,7 +250,7 @@ def _grad(net: NetParts, name: str, index: int) -> Any:
     if last is None or not last.grads:
         raise BlobError(f"blob '{name}' has no gradient yet", hint="call net.backward() after net.forward(...)")
     if last.grads[index] is not None:
-        return last.grads[index]
+        return widened(last.grads[index])
     demand_held(net, last.plan, name, index)
     if not net.graph.phases[last.plan.phase].blobs[index].needs_grad:
         hint = "inputs: declare `grad: true`; other blobs: nothing below them is learned"

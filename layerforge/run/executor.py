@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..arrays.awaited import Later, awaiting
+from ..arrays.bfloat16 import narrowed
 from ..arrays.sparse import CSR
 from ..contract import call
 from ..contract.layer import Memory
@@ -30,6 +31,7 @@ class Executor:
     layout     where every buffer is stored; without it layers make their own memory, and blobs are stored anywhere
     workspace  the memory of the net's executors, one of which is run at a time
     observers  look at its steps
+    prepare    what a forward begins with, where something computes in bfloat16 (halves.py)
 
     values, grads  the arrays of the present pass by blob, None where there is none or none any more
     loss_seeds     the last scale that backward from the losses was asked for, and the upstream gradients for it
@@ -48,6 +50,7 @@ class Executor:
         layout: MemoryLayout | None = None,
         workspace: Workspace | None = None,
         observers: Sequence[Observer] = (),
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         engine = registry.engine(plan.engine) if plan.engine else None
         self.plan = plan
@@ -56,6 +59,7 @@ class Executor:
         self.layout = layout
         self.workspace = workspace or Workspace()
         self.observers = observers
+        self.prepare = prepare
         self.memory: np.ndarray | None = None  # what the layout is bound to
         self.memories: dict[str, Memory] = {}
         self.again: dict[str, Memory] = {}  # of layers that are recomputed; where there is none they use their own
@@ -144,7 +148,7 @@ class Executor:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
         known = self.seeds.get(index)
         if known is None or known[0] != value:
-            array = self.xp.full(self.plan.specs[index].shape, value, dtype=self.dtype)
+            array = self._as_stored(index, self.xp.full(self.plan.specs[index].shape, value, dtype=self.dtype))
             known = self.seeds[index] = value, fixed(array)
         return known[1]
 
@@ -159,11 +163,16 @@ class Executor:
 
     def cotangent(self, index: int, array: Any) -> Any:
         """An upstream gradient in memory of the executor's: gradients may go on as that array, and be read later."""
+        array = self._as_stored(index, array)
         own = self.cotangents.get(index)
         if own is None:
             own = self.cotangents[index] = self.xp.empty_like(array)
         own[...] = array
         return own
+
+    def _as_stored(self, index: int, array: Any) -> Any:
+        """Numbers of a blob in the type that it is stored in."""
+        return narrowed(array) if index in self.plan.halved else array
 
     def _capture(self, doing: str) -> Capture | None:
         """That of a pass that begins; None where arrays may be elsewhere in every pass, or each step is observed."""
@@ -188,6 +197,8 @@ class Executor:
 
     def _forward(self, inputs: Mapping[str, Any], keep: bool) -> None:
         plan, values, capture = self.plan, self.values, self._capture("forward")
+        if self.prepare is not None:
+            self.prepare()
         firsts = {first: last for last, first in plan.segments.items()} if keep else {}
         for index, name in plan.inputs:
             values[index] = inputs[name]

@@ -14,7 +14,8 @@ from support.quadratic import QuadraticNet, batch
 from layerforge.arrays import threads
 from layerforge.config.sections import SolverSection
 from layerforge.engines.onednn import primitives
-from layerforge.engines.onednn.binding import Op, runtime
+from layerforge.engines.onednn.binding import runtime
+from layerforge.engines.onednn.op import Op
 from layerforge.engines.onednn.update import BLOCK
 from layerforge.graph.multipliers import Multipliers
 from layerforge.plan.engines import FAST

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...arrays.bfloat16 import BFLOAT16, stored
 from ...arrays.spec import Spec
 from ...contract.layer import Layer, Memory
-from ...contract.namespaces import Saved
+from ...contract.namespaces import Params, Saved
 from ..protocol import Circumstances
 from . import primitives
-from .binding import AXES, Op
+from .binding import AXES
+from .op import Op
 from .script import Act, Script, written_down
 from .strides import layout
 from .sums import add_product, add_sums, set_product, set_sums
@@ -32,10 +34,14 @@ class OneDnn(Layer):
     """
 
     engine = "onednn"
+    has_bfloat16: ClassVar[bool] = False  # whether it computes in bfloat16, too
     replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops and Acts: see script.py
     ops: dict[str, Any]  # Op or Act, by name
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
+    halved: bool = False  # whether it does: bottoms, tops and their gradients are bfloat16
+    lower_products: bool = False  # whether its products of float32 may be computed in bfloat16
+    operands: Params  # its parameters as products read them, in the type of the bottoms
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -47,6 +53,7 @@ class OneDnn(Layer):
         """This engine's layer in the place of a reference layer."""
         self = cls.__new__(cls)
         vars(self).update(vars(reference), memory=Memory(), kept=None, draws=0, ops={}, views={}, scripts={})
+        self.operands = reference.params
         return self
 
     @classmethod
@@ -63,6 +70,26 @@ class OneDnn(Layer):
         if not all(s.shape for s in bottoms):
             return "a single number"
         return f"more than {AXES} axes" if any(s.ndim > AXES for s in arrays) else None
+
+    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        """Why it stays float32 with these shapes; None where it can be halved."""
+        return None if self.has_bfloat16 else "oneDNN has no kernel in bfloat16 for it"
+
+    def halve(self) -> None:
+        """Compute in bfloat16 from now on."""
+        self.halved = True
+
+    def also_reads(self, *arrays: str) -> None:
+        """Backward reads these, too, from now on: see `backward_reads`."""
+        vars(self)["backward_reads"] = (*self.backward_reads, *arrays)
+
+    def products_in_bfloat16(self) -> None:
+        """Let products of float32 be computed in bfloat16 from now on."""
+        self.lower_products = True
+
+    def buf(self, name: str, shape: Sequence[int], dtype: Any = None, **about: Any) -> Any:
+        """As of any layer; without a dtype for blobs and what is like them."""
+        return super().buf(name, shape, dtype or (BFLOAT16 if self.halved else None), **about)
 
     def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
         """Whether it can do the work of the layer above along with its own. `between` is the blob between the two."""
@@ -119,7 +146,7 @@ class OneDnn(Layer):
         key = f"{name}, set" if self.overwrites_grad else name
         op = self.ops.get(key)
         if op is None:
-            op = self.ops[key] = Op(maker, options, self._bytes_for(name), added)
+            op = self.ops[key] = Op(maker, options, self._bytes_for(name), added, lower_products=self.lower_products)
         return op
 
     @property
@@ -165,17 +192,17 @@ class OneDnn(Layer):
 
     def add_column_sums(self, rows: Any, total: Any, name: str = "db") -> None:
         """total += Σₙ rowsₙ: of few rows as a product with a row of ones, of many as `column_sums` adds them up."""
-        if len(rows) > FEW:
+        if len(rows) > FEW and not self.halved:
             sums = set_sums if self.overwrites_grad else add_sums
             self.act(f"{name} {self.overwrites_grad} by NumPy", sums)(rows, total)
             return
-        ones = self.view(f"{name} ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
+        ones = self.view(f"{name} ones", rows, lambda a: stored(np.ones((1, len(a))), a.dtype))
         row = self.view(name, total, lambda t: t.reshape(1, -1))
         self.op(name, primitives.matmul, self.adding)(ones, rows, None, row)
 
     def add_product(self, name: str, a: Any, b: Any, total: Any) -> None:
         """total += aᵀ b, a sum over their rows: of very many as the reference adds them up."""
-        if len(a) > MANY:
+        if len(a) > MANY and not self.halved:
             product = set_product if self.overwrites_grad else add_product
             self.act(f"{name} {self.overwrites_grad} by NumPy", product)(a, b, total)
             return

@@ -26,7 +26,7 @@ MANY = 2**17  # positions of all images from which on the gradient of the kernel
 class OneDnnConvolution(Folding, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
-    replays = can_overwrite_grad = True
+    replays = can_overwrite_grad = has_bfloat16 = True
     windows: Any  # the reference's
 
     @classmethod
@@ -82,7 +82,7 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
 
     def add_to_weights(self, x: Any, dz: Any, how: Geometry) -> None:
         """The gradient of the kernels. oneDNN's kernels for few channels make a running sum over all positions."""
-        if len(x) * max(math.prod(a.shape[2:]) for a in (x, dz)) > MANY:
+        if not self.halved and len(x) * max(math.prod(a.shape[2:]) for a in (x, dz)) > MANY:
             self.act(f"dw {self.overwrites_grad} by NumPy", self.weigh)(x, dz, self.grads.weight)
             return
         by_weights = self.op("dw", primitives.convolution_by_weights, how, added=self.added(DIFF_WEIGHTS))

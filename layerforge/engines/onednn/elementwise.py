@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.bfloat16 import is_bfloat16, narrowed, widened
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 from ...schema.registry import LAYERS
@@ -19,6 +20,7 @@ from .activation import (
     LOOKED_AT,
     PLAIN_RELU,
     all_finite,
+    compute,
     in_order_of_memory,
     rectify,
     trusted,
@@ -29,7 +31,7 @@ from .base import OneDnn
 class OneDnnElementwise(OneDnn):
     """An element-wise layer whose function oneDNN has."""
 
-    replays = True
+    replays = has_bfloat16 = True
     f: Any  # the reference's
     df: Any
     reads: Any
@@ -63,12 +65,13 @@ class OneDnnElementwise(OneDnn):
     def forward_again(self, x: Any, flat: Any, y: Any) -> None:
         """y = f(x) as the reference has it, where oneDNN's is not trusted."""
         if not trusted(ALGORITHMS[self.type_name](self), flat, x):
-            self.f(x, y)
+            compute(self.f, x, y)
 
     def backward_again(self, x: Any, flat: Any, dy: Any, dx: Any) -> None:
         """dx = f'(x) dy as the reference has it, where not all is finite."""
         if not all_finite(flat, x):
-            dx[...] = self.df(dy, x)
+            found = self.df(widened(dy), widened(x))
+            dx[...] = narrowed(found) if is_bfloat16(dx) else found
 
     def jvp(self, dx: Any) -> Any:
         kept = self.saved.kept

@@ -40,6 +40,7 @@ class Version(ctypes.Structure):
 
 RUNTIMES = {1: "sequential", 2: "OpenMP", 4: "TBB", 8: "threadpool"}
 SYCL_RUNTIME = 512
+AVX512_BF16 = 0xE7  # of the flags by which oneDNN calls instruction sets
 SYCL = "is built for SYCL, as the wheel `onednn` is, and cannot be used: pip uninstall onednn"
 
 
@@ -84,6 +85,15 @@ def missing() -> str | None:
     except BackendError as error:
         return f"{error.message}; {GAIN}: {error.hint}"
     return None
+
+
+def bfloat16_missing() -> str | None:
+    """Why nothing is computed in bfloat16 here; None where the processor has instructions for it."""
+    functions = load().functions
+    if not hasattr(functions, "dnnl_get_effective_cpu_isa"):
+        return "this oneDNN does not say what the processor can"
+    has = functions.dnnl_get_effective_cpu_isa() & AVX512_BF16 == AVX512_BF16
+    return None if has else "the processor has no AVX512-BF16 and no AMX"
 
 
 def candidates() -> Iterator[str]:

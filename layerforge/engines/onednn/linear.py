@@ -18,7 +18,7 @@ FEW = 8  # rows up to which reading the weights is the work, and oneDNN's inner 
 class OneDnnLinear(Folding, OneDnn, Linear):
     """Linear, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
-    replays = can_overwrite_grad = True
+    replays = can_overwrite_grad = has_bfloat16 = True
 
     def channels_of(self, top: Spec) -> bool:
         return top.ndim == 2
@@ -30,9 +30,9 @@ class OneDnnLinear(Folding, OneDnn, Linear):
         y_rows = self.matrix("y rows", y)
         if len(rows) <= FEW and rows.flags.c_contiguous:
             product = self.op("few y", primitives.inner_product, self.post_ops())
-            product(rows, self.params.weight, bias, y_rows, *scaling)
+            product(rows, self.operands.weight, bias, y_rows, *scaling)
         else:
-            weight = self.view("weight", self.params.weight, np.transpose)
+            weight = self.view("weight", self.operands.weight, np.transpose)
             self.op("y", primitives.scaled_matmul, self.post_ops())(rows, weight, bias, y_rows, *scaling)
         self.activate(y)
         self.save(rows=rows, y=self.kept_top(y), shape=x.shape)
@@ -48,7 +48,7 @@ class OneDnnLinear(Folding, OneDnn, Linear):
         if not self.needs_grad[0]:
             return None
         dx = self.buf("dx", (*dy.shape[:-1], rows.shape[1]))
-        self.op("dx", primitives.matmul)(dz, self.params.weight, None, self.matrix("dx rows", dx))
+        self.op("dx", primitives.matmul)(dz, self.operands.weight, None, self.matrix("dx rows", dx))
         return dx
 
     def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.bfloat16 import is_bfloat16, narrowed, widened
 from ...arrays.sliding_windows import Axis, Windows
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
@@ -35,7 +36,7 @@ def counts_padding(layer: Any) -> bool:
 class OneDnnPooling(OneDnn):
     """What the poolings share: one primitive forward, one backward."""
 
-    replays = True
+    replays = has_bfloat16 = True
     windows: Any  # the reference's
 
     def algorithm(self) -> int:
@@ -98,9 +99,11 @@ class OneDnnMaxPooling(OneDnnPooling):
         if all_finite(flat, x):
             return
         windows = self.windows(x.shape[2:])
-        y[...] = maxima(np, x, windows)
+        x = widened(x)
+        largest = maxima(np, x, windows)
+        y[...] = narrowed(largest) if is_bfloat16(y) else largest
         if where is not None:
-            self.places(where, y.shape, windows)[...] = windows.elements - find_winners(np, x, y, windows)
+            self.places(where, y.shape, windows)[...] = windows.elements - find_winners(np, x, largest, windows)
 
     def places(self, where: Any, shape: Sequence[int], windows: Windows) -> Any:
         """Which element of each window won, in the order of the kernel, as oneDNN remembers it; none for NaN."""
@@ -132,7 +135,7 @@ class OneDnnAvgPooling(OneDnnPooling):
 
     def forward(self, x: Any) -> Any:
         windows = self.windows(x.shape[2:])
-        if windows.elements <= LARGE:
+        if windows.elements <= LARGE or self.halved:
             return super().forward(x)
         x, y = self.settled("x", x), self.image("y", (*x.shape[:2], *windows.counts))
         self.act("means", self.means)(x, y)
@@ -146,7 +149,7 @@ class OneDnnAvgPooling(OneDnnPooling):
     def backward(self, dy: Any) -> Any:
         shape = self.saved.shape
         at_one_place = math.prod(-(-axis.kernel // axis.stride) for axis in self.windows(shape[2:]).axes)
-        if at_one_place <= LARGE or not self.needs_grad[0]:
+        if at_one_place <= LARGE or self.halved or not self.needs_grad[0]:
             return super().backward(dy)
         dy, dx = self.settled("dy", dy), self.image("dx", shape)
         self.act("sums", self.sums)(dy, dx)

@@ -1,0 +1,128 @@
+"""What each layer of a plan computes and stores in.
+
+With `precision: bf16-mixed` blobs and their gradients are bfloat16 wherever the layer that makes them has kernels for
+it; parameters, their gradients, statistics and sums stay float32. Between a layer that computes so and one that does
+not stands a step that casts, with the gradient's cast in its backward. On the reference engine the same is computed by
+rounding what goes into a layer and what comes out of it (engines/rounding.py), which is what the words mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..config.sections import BF16_MIXED, FULL, MEDIUM
+from ..engines.protocol import is_engine_layer
+from ..engines.rounding import ROUNDED, rounding
+from ..graph.graph import Node, Step, Wiring
+from ..schema import registry
+from .engines import ASKED_FOR, EngineRequest
+from .plan import EngineChoice, Plan
+
+NO_KERNELS = "it has no kernels for bfloat16"
+
+
+def with_precision(plan: Plan, request: EngineRequest) -> Plan:
+    """The plan in which every layer computes in the precision that it asks for, where it can."""
+    for step in plan.steps:
+        if is_engine_layer(step.node.layer) and request.matmul_precision_of(step.node) == MEDIUM:
+            step.node.layer.products_in_bfloat16()
+    if request.on_device or all(request.precision_of(step.node) == FULL for step in plan.steps):
+        return plan
+    choices, steps = dict(plan.choices), list(plan.steps)
+    for number, step in enumerate(plan.steps):
+        name = step.node.name
+        if request.precision_of(step.node) == FULL:
+            continue
+        why = _obstacle(plan, step, choices[name])
+        choices[name] = replace(choices[name], precision=FULL if why else BF16_MIXED, wide=why or "")
+        if not why:
+            steps[number] = _halved(step)
+    return _with_casts(replace(plan, steps=tuple(steps), choices=choices))
+
+
+def _obstacle(plan: Plan, step: Step, choice: EngineChoice) -> str | None:
+    """Why a step stays float32; None where it need not."""
+    layer = step.node.layer
+    if is_engine_layer(layer):
+        bottoms, tops = [plan.specs[i] for i in step.bottoms], [plan.specs[i] for i in step.tops]
+        return registry.engine(layer.engine).bfloat16_missing() or layer.refuses_bfloat16(bottoms, tops)
+    if layer.type_name not in ROUNDED:
+        return NO_KERNELS
+    return None if choice.why == ASKED_FOR else choice.why
+
+
+def _halved(step: Step) -> Step:
+    """The step whose layer computes in bfloat16, or as if it did."""
+    layer = step.node.layer
+    if is_engine_layer(layer):
+        layer.halve()
+        return step
+    return replace(step, node=replace(step.node, layer=rounding(layer)))
+
+
+def _with_casts(plan: Plan) -> Plan:
+    """The plan in which every step reads its bottoms as it computes, by steps that cast before the first reader."""
+    made_in_halves = (step for step in plan.steps if _stores_halves(step.node))
+    halved = frozenset(i for step in made_in_halves for i in step.tops if plan.specs[i].is_real)
+    casts = Casts(plan, halved)
+    steps: list[Step] = []
+    for step in plan.steps:
+        bottoms = list(step.bottoms)
+        for j, index in enumerate(step.bottoms):
+            if plan.specs[index].is_real and (index in halved) != _reads_halves(step.node, j):
+                bottoms[j] = casts.of(step, j)
+        steps += [*casts.new, replace(step, bottoms=tuple(bottoms))]
+        casts.new.clear()
+    return replace(plan, steps=casts.counted(steps), names=casts.names, specs=casts.specs, halved=casts.halved)
+
+
+def _stores_halves(node: Node) -> bool:
+    return is_engine_layer(node.layer) and node.layer.halved
+
+
+def _reads_halves(node: Node, j: int) -> bool:
+    """Whether a layer takes its real bottom j as bfloat16: not one that has no gradient, such as a mask."""
+    return _stores_halves(node) and j not in node.layer.no_grad_bottoms
+
+
+class Casts:
+    """The steps that cast blobs of a plan, one for each blob that somebody reads in the other type.
+
+    halved  the blobs that are stored in bfloat16
+    new     the steps made since they were taken
+    """
+
+    def __init__(self, plan: Plan, halved: frozenset[int]) -> None:
+        self.plan = plan
+        self.names, self.specs, self.halved = plan.names, plan.specs, halved
+        self.made: dict[int, int] = {}  # by blob the one that holds its cast
+        self.new: list[Step] = []
+
+    def of(self, reader: Step, j: int) -> int:
+        """The blob that a reader gets in the place of its bottom j."""
+        index = reader.bottoms[j]
+        if index not in self.made:
+            self.made[index] = len(self.names)
+            self.new.append(self._step(reader, j, index))
+        return self.made[index]
+
+    def _step(self, reader: Step, j: int, index: int) -> Step:
+        narrows, top = index not in self.halved, len(self.names)
+        stored = "bfloat16" if narrows else FULL
+        name = f"{reader.node.name} (bottom {j} in {stored})"  # of the reader's block: they are recomputed together
+        layer = registry.engine(self.plan.engine).cast()(reader.node.layer, name, self.specs[index].ndim, narrows)
+        self.names, self.specs = (*self.names, f"{self.names[index]} in {stored}"), (*self.specs, self.specs[index])
+        self.halved |= {top} if narrows else frozenset()
+        wiring = Wiring(name=name, type=layer.type_name, recompute=reader.node.wiring.recompute)
+        node = Node(layer, wiring, (self.names[index],), (self.names[top],), {}, (0.0,))
+        return Step(node, (index,), (top,), needs_grad=(False,))
+
+    def counted(self, steps: Sequence[Step]) -> tuple[Step, ...]:
+        """The steps, each that casts with a backward where one of its readers wants the gradient."""
+        wanted = {i for step in steps for i, wants in zip(step.bottoms, step.needs_grad, strict=False) if wants}
+        cast = set(self.made.values())
+        return tuple(
+            replace(step, needs_grad=(True,), runs_backward=True) if cast & set(step.tops) & wanted else step
+            for step in steps
+        )
