@@ -37,6 +37,11 @@ class Case:
         probe = self.probe()
         return probe, probe.forward()
 
+    @cached_property
+    def reasons(self) -> dict[Condition, str | None]:
+        """What conditions said of it: several checks ask the same, twice, and most need a forward for the answer."""
+        return {}
+
     @property
     def differentiable(self) -> bool:
         return self.cls.is_differentiable()
@@ -83,11 +88,12 @@ class Check:
         """Why it does not apply to a case; None where it does. A layer that cannot even be asked is to fail it."""
         for condition in self.conditions:
             try:
-                reason = condition(case)
+                if condition not in case.reasons:
+                    case.reasons[condition] = condition(case)
             except Exception:  # a broken layer may raise anything anywhere: the proof will meet it, too
                 return None
-            if reason is not None:
-                return reason
+            if case.reasons[condition] is not None:
+                return case.reasons[condition]
         return None
 
     def __call__(self, case: Case) -> None:

@@ -169,9 +169,13 @@ def dims(numbers: Sequence[int]) -> Any:
 
 def strided(shape: Sequence[int], strides: Sequence[int], dtype: Any = np.float32) -> Desc:
     """A descriptor of ordinary memory; strides count elements."""
-    return Desc(
-        "dnnl_memory_desc_create_with_strides", len(shape), dims(shape), TYPES[np.dtype(dtype)], dims(strides)
-    )
+    return _strided(tuple(shape), tuple(strides), TYPES[np.dtype(dtype)])
+
+
+@functools.lru_cache(maxsize=4096)
+def _strided(shape: tuple[int, ...], strides: tuple[int, ...], kind: int) -> Desc:
+    """Descriptors never change, and making a net asks for each many times."""
+    return Desc("dnnl_memory_desc_create_with_strides", len(shape), dims(shape), kind, dims(strides))
 
 
 def of_array(array: np.ndarray) -> Desc:
@@ -225,6 +229,12 @@ class Attr(Handle):
             check(lib.dnnl_primitive_attr_set_scales_mask(self.pointer, argument, 0), "setting a factor")
 
 
+@functools.cache
+def plain() -> Attr:
+    """The options of every primitive that has no others."""
+    return Attr()
+
+
 class Recipe(Handle):
     """A primitive's description: which operation, on which shapes and layouts. `kind` is its name in the interface.
 
@@ -233,8 +243,9 @@ class Recipe(Handle):
 
     def __init__(self, kind: str, *arguments: Any, engine_first: bool = True) -> None:
         self.kind = kind
+        self.wanted: dict[int, Desc] = {}
         *others, attr = arguments
-        given = (*others, attr or Attr())
+        given = (*others, attr or plain())
         passed = [a.pointer if isinstance(a, Handle) else a for a in given]
         engine = [runtime().engine] if engine_first else []
         maker = f"dnnl_{kind}_primitive_desc_create"
@@ -242,8 +253,10 @@ class Recipe(Handle):
 
     def wants(self, argument: int) -> Desc:
         """The descriptor that it wants for an argument."""
-        found = runtime().lib.dnnl_primitive_desc_query_md(self.pointer, QUERY_ARGUMENT, argument)
-        return Desc("dnnl_memory_desc_clone", Pointer(found))
+        if argument not in self.wanted:
+            found = runtime().lib.dnnl_primitive_desc_query_md(self.pointer, QUERY_ARGUMENT, argument)
+            self.wanted[argument] = Desc("dnnl_memory_desc_clone", Pointer(found))
+        return self.wanted[argument]
 
     def implementation(self) -> str:
         """How oneDNN calls the code that it chose."""
