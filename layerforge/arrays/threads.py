@@ -24,9 +24,9 @@ from typing import Any
 # What the libraries read when they are loaded.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-# How often a waiting thread of GNU's OpenMP looks before it sleeps. Its own 300,000 times are milliseconds, for which it
-# keeps a core from the thread that it waits for where there are fewer cores than threads that want one: a step of a
-# small net took 20 times as long. So many last from one parallel part of a step to the next.
+# How often a waiting thread of GNU's OpenMP looks before it sleeps. By default 300,000 times, milliseconds for which it
+# keeps a core from the thread that it waits for, where threads are more than cores: a step of a small net took 20 times
+# as long. So many looks last from one parallel part of a step to the next.
 SPIN_COUNT = "GOMP_SPINCOUNT"
 LOOKS = "1000"
 WAITING = (SPIN_COUNT, "OMP_WAIT_POLICY")  # what says how threads wait, where somebody set it
