@@ -12,6 +12,7 @@ import numpy as np
 
 BFLOAT16 = np.dtype("V2")
 EPSILON = 2.0**-8  # the largest relative error of rounding to 8 bits of mantissa, the one not stored included
+SHARES = 4  # so many numbers may be added up in bfloat16, as where a few windows overlap; of more float32 is the sum
 INFINITE, MINUS_INFINITE = 0x7F80, 0xFF80  # the bits of ∞ and -∞; those of NaN lie behind them
 HIDDEN = 16  # bits of a float32 that a bfloat16 has not
 

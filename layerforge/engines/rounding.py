@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from ..arrays.bfloat16 import rounded
+from ..arrays.sparse import CSR
 from ..contract.layer import Layer, Memory
 from ..contract.namespaces import Params
 
@@ -61,8 +62,11 @@ class Rounding(Layer):
         return seen
 
     def _rounded(self, array: Any) -> Any:
-        real = array is not None and array.dtype.kind == "f"
-        return rounded(self.xp, array) if real else array
+        if array is None or array.dtype.kind != "f":
+            return array
+        if isinstance(array, CSR):
+            return array.with_data(rounded(self.xp, array.data))
+        return rounded(self.xp, array)
 
 
 @cache

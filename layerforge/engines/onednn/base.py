@@ -189,9 +189,9 @@ class OneDnn(Layer):
         self.views[name] = array, made
         return made
 
-    def image(self, name: str, shape: Sequence[int], life: str = "call") -> Any:
+    def image(self, name: str, shape: Sequence[int], life: str = "call", dtype: Any = None) -> Any:
         """A buffer for (N, C, *S) whose channels are stored side by side, which is what oneDNN's kernels like."""
-        memory = self.buf(name, (shape[0], *shape[2:], shape[1]), life=life)
+        memory = self.buf(name, (shape[0], *shape[2:], shape[1]), dtype, life=life)
         return self.view(name, memory, lambda m: np.moveaxis(m, -1, 1))
 
     def settled(self, name: str, x: Any, life: str = "call") -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.sliding_windows import batch_last
+from ...arrays.sliding_windows import Axis, batch_last
 from ...arrays.spec import Spec
 from ...layers.convolutions.conv import Conv1d, Conv2d, Conv3d, Kernels
 from ...layers.convolutions.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Transposed
@@ -23,6 +23,13 @@ from .sums import positions
 MANY = 2**17  # positions of all images from which on the gradient of the kernels is the reference's
 
 
+def sees_nothing(axis: Axis) -> bool:
+    """Whether some element of a kernel lies in the padding wherever the kernel is placed."""
+    places = range(-axis.padding, axis.count * axis.stride - axis.padding, axis.stride)
+    taps = (i * axis.dilation for i in range(axis.kernel))
+    return any(not any(0 <= place + tap < axis.size for place in places) for tap in taps)
+
+
 class OneDnnConvolution(Folding, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
@@ -35,6 +42,14 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         if any(a.padding >= a.extent or (a.padding and a.dilation > a.size) for a in axes):
             return "windows that may see nothing but padding: oneDNN takes 0 times NaN for 0"
         return super().refuses(reference, bottoms, tops)
+
+    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        """Where an element of the kernels meets no pixel, oneDNN's gradient of it is what was in memory.
+
+        So it is where a kernel is larger than the bottom, even if all of its elements meet some.
+        """
+        blind = any(axis.extent > axis.size or sees_nothing(axis) for axis in self.windows(bottoms[0].shape[2:]).axes)
+        return "kernels that reach over the whole bottom: oneDNN leaves their gradient undefined" if blind else None
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 0, *range(2, ndim), 1
