@@ -52,8 +52,9 @@ def examine(
     the Report, never an error.
     """
     where = where or ground()
-    metrics = [] if cls.is_differentiable() else [cls.type_name]
-    report = Report(layers=[cls.type_name], metrics=metrics if where.runs_layers and where.precision == FULL else [], limits=effort.limits)
+    told = where.runs_layers and where.precision == FULL and not cls.is_differentiable()
+    metrics = [cls.type_name] if told else []
+    report = Report(layers=[cls.type_name], metrics=metrics, limits=effort.limits)
     if not cls.examples:
         remedy = "add `examples = [Example(...)]`"
         report.warnings.append(f"{cls.type_name} has no examples, so nothing of it was run; {remedy}")
