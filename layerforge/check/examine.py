@@ -52,9 +52,8 @@ def examine(
     the Report, never an error.
     """
     where = where or ground()
-    told = where.runs_layers and where.precision == FULL and not cls.is_differentiable()
-    metrics = [cls.type_name] if told else []
-    report = Report(layers=[cls.type_name], metrics=metrics, limits=effort.limits)
+    is_metric = not cls.is_differentiable() and where.runs_layers and where.precision == FULL
+    report = Report(layers=[cls.type_name], metrics=[cls.type_name] if is_metric else [], limits=effort.limits)
     if not cls.examples:
         remedy = "add `examples = [Example(...)]`"
         report.warnings.append(f"{cls.type_name} has no examples, so nothing of it was run; {remedy}")

@@ -29,8 +29,18 @@ ROUNDED = frozenset(
 )  # fmt: skip
 
 
+WIDENED = frozenset(["Linear"])  # those of whose top the digits stay, where nobody reads it in bfloat16
+
+
 class Rounding(Layer):
     """Mixin of a layer's stand-in, before the layer's own class in the bases."""
+
+    halved = True
+    wide_top = False
+
+    def widen_top(self) -> None:
+        """Do not round the top from now on."""
+        self.wide_top = self.type_name in WIDENED
 
     def perform(self, doing: str, arrays: Sequence[Any]) -> Any:
         own, self.params = self.params, self.rounded_params()
@@ -38,6 +48,8 @@ class Rounding(Layer):
             result = super().perform(doing, [self._rounded(array) for array in arrays])
         finally:
             self.params = own
+        if self.wide_top and doing == "forward":
+            return result
         if isinstance(result, (tuple, list)):
             return tuple(self._rounded(array) for array in result)
         return self._rounded(result)
@@ -60,7 +72,9 @@ class Rounding(Layer):
 @cache
 def _rounding_class(kind: Any) -> type[Layer]:
     body = {"__doc__": f"{kind.__name__} in bfloat16.", "__module__": __name__, "top_is_view": False}
-    return type(f"Rounding{kind.__name__}", (Rounding, kind), body)
+    made: Any = type(f"Rounding{kind.__name__}", (Rounding, kind), body)
+    made.type_name = kind.type_name
+    return made
 
 
 def rounding(layer: Layer) -> Layer:

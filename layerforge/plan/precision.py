@@ -1,15 +1,17 @@
 """What each layer of a plan computes and stores in.
 
 With `precision: bf16-mixed` blobs and their gradients are bfloat16 wherever the layer that makes them has kernels for
-it; parameters, their gradients, statistics and sums stay float32. Between a layer that computes so and one that does
-not stands a step that casts, with the gradient's cast in its backward. On the reference engine the same is computed by
-rounding what goes into a layer and what comes out of it (engines/rounding.py), which is what the words mean.
+it, but for the results of products that only layers of float32 read, such as scores: these are float32. So are
+parameters, their gradients, statistics and sums. Between a layer that computes so and one that does not stands a step
+that casts, with the gradient's cast in its backward. On the reference engine the same is computed by rounding what goes
+into a layer and what comes out of it (engines/rounding.py), which is what the words mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..config.sections import BF16_MIXED, FP16_MIXED, FULL, MEDIUM
 from ..engines.protocol import NO_KERNELS, is_engine_layer
@@ -90,27 +92,49 @@ def _halved(step: Step) -> Step:
 
 def _with_casts(plan: Plan) -> Plan:
     """The plan in which every step reads its bottoms as it computes, by steps that cast before the first reader."""
-    made_in_halves = (step for step in plan.steps if _stores_halves(step.node))
-    halved = frozenset(i for step in made_in_halves for i in step.tops if plan.specs[i].is_real)
+    _widen_tops(plan)
+    halved = frozenset(i for step in plan.steps for i in step.tops if plan.specs[i].is_real and _is_stored(step.node))
     casts = Casts(plan, halved)
     steps: list[Step] = []
     for step in plan.steps:
         bottoms = list(step.bottoms)
         for j, index in enumerate(step.bottoms):
-            if plan.specs[index].is_real and (index in halved) != _reads_halves(step.node, j):
+            takes_halves = _stores_halves(step.node) and _reads_halves(step.node, j)
+            if plan.specs[index].is_real and (index in halved) != takes_halves:
                 bottoms[j] = casts.of(step, j)
         steps += [*casts.new, replace(step, bottoms=tuple(bottoms))]
         casts.new.clear()
     return replace(plan, steps=casts.counted(steps), names=casts.names, specs=casts.specs, halved=casts.halved)
 
 
-def _stores_halves(node: Node) -> bool:
-    return is_engine_layer(node.layer) and node.layer.halved
+def _widen_tops(plan: Plan) -> None:
+    """Let tops be float32 that nobody reads in bfloat16, such as scores: losses and metrics then see all digits."""
+    read = {i for step in plan.steps for j, i in enumerate(step.bottoms) if _reads_halves(step.node, j)}
+    for step in plan.steps:
+        layer: Any = step.node.layer
+        if _halves(step.node) and not read & set(step.tops):
+            layer.widen_top()
+
+
+def _halves(node: Node) -> bool:
+    """Whether a layer computes in bfloat16, or as if it did."""
+    return getattr(node.layer, "halved", False)
 
 
 def _reads_halves(node: Node, j: int) -> bool:
-    """Whether a layer takes its real bottom j as bfloat16: not one that has no gradient, such as a mask."""
-    return _stores_halves(node) and j not in node.layer.no_grad_bottoms
+    """Whether it takes its real bottom j so: not one that has no gradient, such as a mask."""
+    return _halves(node) and j not in node.layer.no_grad_bottoms
+
+
+def _stores_halves(node: Node) -> bool:
+    """Whether its arrays are bfloat16: on the reference they are float32 whose values are rounded."""
+    return _halves(node) and is_engine_layer(node.layer)
+
+
+def _is_stored(node: Node) -> bool:
+    """Whether its tops are bfloat16, too."""
+    layer: Any = node.layer
+    return _stores_halves(node) and not layer.wide_top
 
 
 class Casts:

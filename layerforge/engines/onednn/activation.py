@@ -109,7 +109,7 @@ class Activated(OneDnn):
         if self.activation is None:
             return dy
         (algorithm, alpha, beta), y = self.activation, self.saved.y
-        dz = self.buf("dz", dy.shape, like=y)
+        dz = self.buf("dz", dy.shape, y.dtype, like=y)
         self.op("dz", primitives.eltwise_backward, FROM_RESULT[algorithm], alpha, beta)(
             y, self.alike("dy", dy, y), dz
         )

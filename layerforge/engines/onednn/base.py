@@ -40,6 +40,7 @@ class OneDnn(Layer):
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
     halved: bool = False  # whether it does: bottoms, tops and their gradients are bfloat16
+    wide_top: bool = False  # whether its top, and the gradient of that, are float32 all the same
     lower_products: bool = False  # whether its products of float32 may be computed in bfloat16
     operands: Params  # its parameters as products read them, in the type of the bottoms
 
@@ -78,6 +79,17 @@ class OneDnn(Layer):
     def halve(self) -> None:
         """Compute in bfloat16 from now on."""
         self.halved = True
+
+    def widen_top(self) -> None:
+        """Make the top in float32 from now on, where that is possible: nobody reads it in bfloat16."""
+
+    def narrowed(self, name: str, x: Any) -> Any:
+        """x in bfloat16: as it is, or copied so."""
+        if not self.halved or x.dtype == BFLOAT16:
+            return x
+        copy = self.buf(f"{name} narrowed", x.shape, like=x)
+        self.op(f"{name} narrowed", primitives.copy)(x, copy)
+        return copy
 
     def also_reads(self, *arrays: str) -> None:
         """Backward reads these, too, from now on: see `backward_reads`."""
@@ -212,7 +224,7 @@ class OneDnn(Layer):
         """x with its axes in memory in the order of a model of the same shape: as it is, or copied so."""
         if layout(x) == layout(model):
             return x
-        copy = self.buf(f"{name} like", x.shape, like=model, life=life)
+        copy = self.buf(f"{name} like", x.shape, x.dtype, like=model, life=life)
         self.op(f"{name} like", primitives.copy)(x, copy)
         return copy
 
@@ -225,7 +237,7 @@ class OneDnn(Layer):
         """x (..., D) as `rows` (N, D), copied if need be."""
         flat = self.view(f"{name} rows", x, self.rows)
         if flat is None:
-            copy = self.buf(f"{name} settled", x.shape, life=life)
+            copy = self.buf(f"{name} settled", x.shape, x.dtype, life=life)
             self.op(f"{name} settled", primitives.copy)(x, copy)
             flat = self.view(f"{name} settled rows", copy, self.rows)
         return flat

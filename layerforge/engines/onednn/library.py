@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...arrays import threads
 from ...schema.errors import BackendError
 
 MAJOR = 3
@@ -123,7 +124,8 @@ def _is_sycl(path: str) -> bool:
 
 
 def _open(path: str) -> Library:
-    functions = ctypes.CDLL(path)
+    with threads.short_waits():
+        functions = ctypes.CDLL(path)
     try:
         functions.dnnl_version.restype = ctypes.POINTER(Version)
         version = functions.dnnl_version().contents

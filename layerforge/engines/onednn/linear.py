@@ -23,9 +23,13 @@ class OneDnnLinear(Folding, OneDnn, Linear):
     def channels_of(self, top: Spec) -> bool:
         return top.ndim == 2
 
+    def widen_top(self) -> None:
+        self.wide_top = True
+
     def forward(self, x: Any) -> Any:
         rows = self.matrix("x", x, "saved")
-        y = self.buf("y", (*x.shape[:-1], self.out_features), life=self.life_of_top())
+        dtype = self.dtype if self.wide_top else None
+        y = self.buf("y", (*x.shape[:-1], self.out_features), dtype, life=self.life_of_top())
         bias, *scaling = self.vectors(2)
         y_rows = self.matrix("y rows", y)
         if len(rows) <= FEW and rows.flags.c_contiguous:
@@ -40,7 +44,7 @@ class OneDnnLinear(Folding, OneDnn, Linear):
 
     def backward(self, dy: Any) -> Any:
         rows = self.saved.rows
-        dz = self.matrix("dy", self.before_activation(dy))
+        dz = self.narrowed("dy", self.matrix("dy", self.before_activation(dy)))
         if self.needs_param_grad.weight:
             self.add_product("dW", dz, rows, self.grads.weight)
         if self.bias and self.needs_param_grad.bias:
