@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.contract import broken
+from support.tools import demand_that
 
 from layerforge import Net
 from layerforge.arrays.bfloat16 import SHARES, is_bfloat16, narrowed, rounded, widened
@@ -23,7 +24,7 @@ from layerforge.check.harness import Probe, reference_of
 from layerforge.check.precision import halved_cases, why_wide
 from layerforge.config.sections import BF16_MIXED
 from layerforge.contract.layer import Example, Layer
-from layerforge.engines.onednn import table
+from layerforge.engines.onednn import primitives, table, trial
 from layerforge.engines.onednn.conv import OneDnnConv2d
 from layerforge.engines.onednn.linear import OneDnnLinear
 from layerforge.engines.onednn.norm import OneDnnBatchNorm
@@ -31,9 +32,18 @@ from layerforge.engines.onednn.pool import OneDnnMaxPool2d
 from layerforge.engines.rounding import ROUNDED
 from layerforge.plan.engines import FAST
 from layerforge.schema import registry
+from layerforge.schema.errors import BackendError
 from layerforge.schema.registry import LAYERS
 
-needs_it = pytest.mark.skipif(registry.engine(FAST).bfloat16_missing() is not None, reason="no bfloat16 here")
+
+@pytest.fixture
+def bfloat16() -> None:
+    """Go on where the processor has instructions for it."""
+    why = registry.engine(FAST).bfloat16_missing()
+    demand_that(why is None, f"bfloat16: {why}")
+
+
+needs_it = pytest.mark.usefixtures("bfloat16")
 
 
 def halved(name: str) -> list[tuple[str, Case]]:
@@ -182,6 +192,48 @@ def test_shares_of_many_windows_are_added_up_in_float32(name: str) -> None:
     example = Example({"kernel_size": 4, "stride": 1}, [Spec((2, 16, 12, 12))])
     assert SHARES < 4 * 4
     assert broken(Case(table.LAYERS[name], example, precision=BF16_MIXED), PRECISION_CHECKS) == {}
+
+
+PLAIN = {"kernel_size": 2, "stride": 2}
+
+
+@needs_it
+def test_what_oneDNN_has_only_plain_code_for_stays_float32() -> None:
+    assert "no fast code for pooling_forward" in str(refused("MaxPool2d", {**PLAIN, "dilation": 3}, 2, 3, 18, 18))
+    assert refused("MaxPool2d", PLAIN, 2, 3, 18, 18) is None
+
+
+@needs_it
+def test_what_oneDNN_has_nothing_for_stays_float32_in_a_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    make: Any = primitives.inner_product
+
+    def for_float32(x: Any, *others: Any) -> Any:
+        if is_bfloat16(x):
+            raise BackendError("oneDNN: not implemented")
+        return make(x, *others)
+
+    monkeypatch.setattr(primitives, "inner_product", for_float32)
+    trial.FOUND.clear()
+    layers = [{"name": "f", "type": "Linear", "bottom": "x", "out_features": 7}, {"name": "r", "type": "Tanh"}]
+    net = Net.from_config({"precision": BF16_MIXED, "inputs": {"x": {"shape": [4, 6]}}, "net": layers})
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+    net.forward(x=x)
+    choices = net.current_plan.choices
+    trial.FOUND.clear()
+    assert (choices["f"].precision, choices["r"].precision) == ("float32", BF16_MIXED)
+    assert "has no code for it in bfloat16" in choices["f"].wide
+
+
+@needs_it
+def test_what_was_tried_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Any] = []
+    monkeypatch.setattr(trial, "_tried", lambda *about: tried.append(about))
+    trial.FOUND.clear()
+    for rows in (3, 5, 3, 5, 3):
+        assert refused("Linear", {"out_features": 4}, rows, 6) is None
+    assert refused("Linear", {"out_features": 5}, 3, 6) is None
+    trial.FOUND.clear()
+    assert len(tried) == 3
 
 
 # What is not finite ---------------------------------------------------------------------------------------------------
