@@ -50,6 +50,7 @@ ENGINE_TESTS = (
     "test_activation_accuracy.py",
     "test_memory_layout.py",
     "test_concurrency.py",
+    "test_engine_bfloat16.py",
     "test_engine_fuzz.py",
     "test_engine_nets.py",
     "test_engine_not_finite.py",

@@ -3,13 +3,15 @@
 Bottoms, upstream gradients and parameters of several axes are numbers that bfloat16 can hold, so that they have no
 error. With u = 2⁻⁸ for a rounding to bfloat16 and S = Σ|a||b| for the absolute values of a sum's n terms:
 
-    stored in bfloat16 (tops, gradients of bottoms)     e + u (|truth| + e)
+    stored in bfloat16 (tops, gradients of bottoms)     e + half the distance of its numbers about |truth| + e, at most
+                                                        u (|truth| + e)
     stored in float32 (gradients of parameters, state)  e
 
 where e is the error before the result is stored, by what the layer does:
 
     products, sums, means   (n + 4) 2⁻²⁴ S, in whatever order float32 adds them up. S is what the layer computes of the
-                            absolute values of all it is given; n is at most the size of the largest array
+                            absolute values of all it is given. n is at most the size of the weights, of which a sum
+                            sees each once, and of a gradient of weights that of dy or x
     poolings                the same. Where k windows overlap, 1 < k <= 4 (arrays/bfloat16.py, `SHARES`), k - 1 shares
                             of dx may be added in bfloat16, which is (k - 1) u S (1 + u)ᵏ more. Of a MaxPool S are the
                             absolute gradients that met in one place
@@ -54,7 +56,7 @@ def allowed(truth: Probe, results: dict[str, Any], dys: Sequence[Any]) -> dict[s
     """By the name of a result of the truth, which is in float64, how far one in bf16-mixed may be off."""
     kind = truth.layer.type_name
     if kind in LINEAR:
-        errors = _of_sums(truth, dys)
+        errors = _of_sums(truth, results, dys)
     elif kind in ATTENTION:
         errors = {name: found.error for name, found in ATTENTION[kind](truth, dys).items()}
     else:
@@ -77,7 +79,7 @@ def named_results(probe: Probe, dys: Sequence[Any]) -> dict[str, Any]:
     return found | probe.named(probe.backward(dys))
 
 
-def _of_sums(truth: Probe, dys: Sequence[Any]) -> dict[str, Any]:
+def _of_sums(truth: Probe, results: dict[str, Any], dys: Sequence[Any]) -> dict[str, Any]:
     """The errors of sums, by what the layer makes of absolute values."""
     probe = Probe(type(truth.layer), truth.example, phase=truth.layer.phase)
     layer: Any = probe.layer
@@ -87,10 +89,11 @@ def _of_sums(truth: Probe, dys: Sequence[Any]) -> dict[str, Any]:
         array[...] = np.abs(truth.layer.params[name])
     if getattr(layer, "coeff", None) is not None:
         layer.coeff = [abs(c) for c in layer.coeff]
-    given = [*map(stored, probe.bottoms), *dys, *(array for _, array in layer.params.items())]
-    longest = max(array.size for array in given if array is not None)
+    weights = [array.size for _, array in layer.params.items()]
+    given = [array.size for array in (*map(stored, probe.bottoms), *dys) if array is not None]
+    longest = {name: max(given if name in layer.params else weights or given) for name in results}
     found = named_results(probe, [None if dy is None else np.abs(dy) for dy in dys])
-    errors = {name: None if s is None else of_sum(longest) * np.abs(s) for name, s in found.items()}
+    errors = {name: None if s is None else of_sum(longest[name]) * np.abs(s) for name, s in found.items()}
     if "Pool" in layer.type_name and errors.get("bottom[0]") is not None:
         errors["bottom[0]"] = errors["bottom[0]"] + _of_shares(layer, probe.bottoms[0]) * found["bottom[0]"]
     return errors

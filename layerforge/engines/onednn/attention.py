@@ -24,7 +24,7 @@ class OneDnnAttention(OneDnn):
 
     has_bfloat16 = True
 
-    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         keys = bottoms[1 if len(bottoms) > 2 else 0].shape[-2]
         return f"sums of more than {MANY_KEYS} numbers" if keys > MANY_KEYS else None
 

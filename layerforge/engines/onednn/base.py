@@ -19,6 +19,7 @@ from .op import Op
 from .script import Act, Script, written_down
 from .strides import layout
 from .sums import add_product, add_sums, set_product, set_sums
+from .trial import without_fast_code
 
 LAST = "last"
 MANY = 2**17  # rows of which oneDNN's products lose no more than 1e-5
@@ -74,7 +75,13 @@ class OneDnn(Layer):
 
     def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         """Why it stays float32 with these shapes; None where it can be halved."""
-        return None if self.has_bfloat16 else NO_KERNELS
+        if not self.has_bfloat16:
+            return NO_KERNELS
+        return self.unfit_for_bfloat16(bottoms, tops) or without_fast_code(self, bottoms, tops)
+
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        """Why what oneDNN has for it is not good enough; None where it is."""
+        return None
 
     def halve(self) -> None:
         """Compute in bfloat16 from now on."""

@@ -43,7 +43,7 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
             return "windows that may see nothing but padding: oneDNN takes 0 times NaN for 0"
         return super().refuses(reference, bottoms, tops)
 
-    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         """Where an element of the kernels meets no pixel, oneDNN's gradient of it is what was in memory.
 
         So it is where a kernel is larger than the bottom, even if all of its elements meet some.

@@ -65,7 +65,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             return "without running statistics"
         return super().refuses(reference, bottoms, tops)
 
-    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         return f"sums of more than {MANY} numbers" if values_per_channel(bottoms[0]) > MANY else None
 
     def can_absorb(self, above: Any, between: Spec, plan: Circumstances) -> bool:
@@ -243,7 +243,7 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
             return "only over the last axis, with weight and bias"
         return super().refuses(reference, bottoms, tops)
 
-    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         x = bottoms[0]
         return f"sums of more than {MANY} numbers" if x.size // x.shape[-1] > MANY else None
 

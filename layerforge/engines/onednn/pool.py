@@ -108,7 +108,7 @@ class OneDnnMaxPooling(OneDnnPooling):
     def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         return "with the places of the maxima" if len(tops) > 1 else super().refuses(reference, bottoms, tops)
 
-    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         """oneDNN's kernel for bfloat16 forgets winners of windows whose places take more than a byte."""
         elements = self.windows(bottoms[0].shape[2:]).elements
         return f"windows of {elements} elements, of which oneDNN forgets winners" if elements >= BYTE else None
