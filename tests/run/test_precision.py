@@ -17,6 +17,7 @@ from support.tools import demand_that
 from layerforge import Net, Solver
 from layerforge.arrays.bfloat16 import BFLOAT16, narrowed, rounded, widened
 from layerforge.debug.watch import WatchedNet
+from layerforge.engines.onednn import library
 from layerforge.engines.rounding import ROUNDED
 from layerforge.plan.engines import FAST
 from layerforge.schema import registry
@@ -61,7 +62,7 @@ def trained(config: dict[str, Any], steps: int = 4, keep: Any = "none", **choice
 
 def test_rounding_is_to_the_nearest_and_of_two_as_near_to_the_even_one() -> None:
     ulp = 2.0**-7
-    given = np.array([1, 1 + ulp / 4, 1 + ulp / 2, 1 + 3 * ulp / 2, 1 + 0.51 * ulp, -1 - 0.51 * ulp, 0, -0.0], "float32")
+    given = np.array([1, 1 + ulp / 4, 1 + ulp / 2, 1 + 3 * ulp / 2, 1 + 0.51 * ulp, -1 - 0.51 * ulp, 0, -0.0], "f4")
     wanted = np.array([1, 1, 1, 1 + 2 * ulp, 1 + ulp, -1 - ulp, 0, -0.0], "float32")
     assert (rounded(np, given).view("uint32") == wanted.view("uint32")).all()
     assert (widened(narrowed(given)).view("uint32") == wanted.view("uint32")).all()
@@ -129,6 +130,28 @@ def test_weights_that_are_changed_by_hand_are_what_the_next_forward_reads() -> N
     net.parameters.data[...] *= 0.5
     scores.append(net.forward(outputs="fc2", phase="eval", x=BATCH["x"])["fc2"])
     assert not (scores[0] == scores[1]).all() and not (scores[1] == scores[2]).all()
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}], ids=str)
+def test_recurrent_kernels_where_there_is_amx(
+    kind: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves()
+    monkeypatch.setattr(library, "has_amx", lambda: True)
+    layer = {"name": "r", "type": kind, "hidden_size": 7, **options}
+    x = np.random.default_rng(2).standard_normal((4, 5, 6)).astype("float32")
+    found = []
+    for engine in ("auto", "reference"):
+        inputs = {"x": {"shape": [4, 5, 6], "grad": True}}
+        net = Net.from_config({"engine": engine, "precision": "bf16-mixed", "inputs": inputs, "net": [layer]})
+        y = net.forward(x=x)["r"]
+        net.backward(r=np.random.default_rng(4).standard_normal(y.shape))
+        grads = {name: view.grad.copy() for name, view in net.params["r"].items()}
+        found.append({"y": y, "dx": net.blobs["x"].grad.copy(), **grads})
+        assert net.current_plan.choices["r"].precision == "bf16-mixed"
+    for name, array in found[1].items():
+        assert np.abs(found[0][name] - array).max() <= 8 * 2**-8 * np.abs(array).max(), name
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
