@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .formula import formula
+
 BFLOAT16 = np.dtype("V2")
 EPSILON = 2.0**-8  # the largest relative error of rounding to 8 bits of mantissa, the one not stored included
 INFINITE, MINUS_INFINITE = 0x7F80, 0xFF80  # the bits of ∞ and -∞; those of NaN lie behind them
@@ -40,6 +42,7 @@ def stored(numbers: Any, dtype: Any) -> Any:
     return narrowed(numbers) if dtype == BFLOAT16 else np.asarray(numbers, dtype)
 
 
+@formula
 def rounded(xp: Any, numbers: Any) -> Any:
     """float32 rounded to what bfloat16 can hold, as float32 in memory of its own."""
     bits = _rounded_bits(xp, numbers)
