@@ -2,8 +2,9 @@
 
     ∂(s L)/∂x = s ∂L/∂x       s a power of two, so that scaling rounds nothing
 
-s begins at 2¹⁶. A step in which a gradient overflows is skipped and halves s; after 2000 steps in a row without one it
-is doubled. (Micikevicius et al. 2018, "Mixed precision training"; the numbers are those of torch.amp.GradScaler.)
+s begins at 2¹⁶, or at what is assigned to `solver.loss_scale`. A step in which a gradient overflows is skipped and
+halves it; after 2000 steps in a row without one it is doubled. (Micikevicius et al. 2018, "Mixed precision training";
+the numbers are those of torch.amp.GradScaler.)
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..plan.precision import scales_losses
+from ..schema.errors import ConfigError, DataError
 from .trainable import Trainable
 
 FIRST, SMALLEST, LARGEST = 2.0**16, 1.0, 2.0**127  # the last is float32's
@@ -36,6 +38,13 @@ class LossScale:
         """Whether a smaller scale may be the remedy; where it is 1 already the gradients themselves are not finite."""
         return self.value > SMALLEST
 
+    def begin_at(self, value: float) -> None:
+        """Take another scale. Errors   ConfigError for one below 1, or not in float32"""
+        if not SMALLEST <= value <= LARGEST:
+            hint = f"a number from {SMALLEST:g} to {LARGEST:.3g}; {FIRST:g} is what a run begins with"
+            raise ConfigError(f"loss_scale {value!r} is no scale of losses", hint=hint)
+        self.value, self.good = float(value), 0
+
     def fall(self) -> None:
         """A gradient overflowed, and its step is skipped."""
         self.value, self.good = self.value / 2, 0
@@ -51,9 +60,21 @@ class LossScale:
         """What a checkpoint holds of it."""
         return dict(vars(self))
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned; from a checkpoint of a net that had no scale, from the beginning."""
-        vars(self).update({**LossScale().state(), **state})
+
+def saved_scale(state: Any, source: str) -> LossScale:
+    """That which `state` was asked of; None, of a net that had none, is the scale of a beginning.
+
+    Errors   DataError for anything else. `source` is what it calls where the state is from
+    """
+    made = LossScale()
+    if state is None:
+        return made
+    kinds = {name: type(value) for name, value in made.state().items()}
+    found = {name: type(value) for name, value in state.items()} if isinstance(state, Mapping) else None
+    if found != kinds or not SMALLEST <= state["value"] <= LARGEST or min(state["good"], state["overflows"]) < 0:
+        raise DataError(f"{source} holds no scale of losses", hint="take its weights only, and begin anew")
+    vars(made).update(state)
+    return made
 
 
 def loss_scale_for(net: Trainable) -> LossScale | None:

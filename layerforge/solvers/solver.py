@@ -43,7 +43,7 @@ from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
 from ..schema.errors import ConfigError, DivergedError, LayerError, LayerForgeError
 from ..schema.locations import PlacedDict
 from .accumulation import Accumulation, counts_differ, refuse_parts, samples_in
-from .loss_scale import LossScale, loss_scale_for
+from .loss_scale import LossScale, loss_scale_for, saved_scale
 from .rows import asked_squares, gradient_norm, refuse_rows
 from .schedules import Progress
 from .settings import Adjustable
@@ -89,7 +89,8 @@ class Solver(Adjustable, Generic[Driven]):
     grad_norm      norm of the averaged gradient of the last update, before clipping
     average        the factor that averaged it: what the sum over the micro-batches was multiplied by
     loss_scale     what the losses are multiplied by before the next backward with `precision: 16-mixed`, and the
-                   gradients until they are averaged; None in any other precision
+                   gradients until they are averaged; None in any other precision. What is assigned holds from the
+                   next step on
     overflows      steps that were skipped because a gradient overflowed in float16; they are not among `nonfinite`
     loss           of the last update, over all of its micro-batches; None where `accumulate` was not used
 
@@ -209,6 +210,13 @@ class Solver(Adjustable, Generic[Driven]):
     def loss_scale(self) -> float | None:
         """What the losses are multiplied by before the next backward; None where no layer computes in float16."""
         return None if self._loss_scale is None else self._loss_scale.value
+
+    @loss_scale.setter
+    def loss_scale(self, value: float) -> None:
+        if self._loss_scale is None:
+            hint = "set precision: 16-mixed, with backend: cupy"
+            raise ConfigError("no layer computes in float16: the losses have no scale", hint=hint)
+        self._loss_scale.begin_at(value)
 
     @property
     def overflows(self) -> int:
@@ -481,6 +489,7 @@ class Solver(Adjustable, Generic[Driven]):
                  ConfigError for another kind of schedule
         """
         demand_type(state, self.rule, source)
+        scale = saved_scale(state.get("loss_scale"), source)
         saved = {k: v for k, v in arrays.items() if k.startswith("history/")}
         before, tuned = self.net.parameters.changed, tuning.from_plain(self.net, state.get("multipliers", ()), source)
         if tuned != before:
@@ -500,7 +509,7 @@ class Solver(Adjustable, Generic[Driven]):
         self.updates = int(state.get("updates", self.iteration))
         self.nonfinite = int(state.get("nonfinite", 0))
         if self._loss_scale is not None:
-            self._loss_scale.load_state(state.get("loss_scale", {}))
+            self._loss_scale = scale
 
     def _history_views(self) -> dict[str, Array]:
         self._updater.follow()
