@@ -119,7 +119,9 @@ def _with_casts(plan: Plan) -> Plan:
                 bottoms[j] = casts.of(step, j)
         steps += [*casts.new, replace(step, bottoms=tuple(bottoms))]
         casts.new.clear()
-    return replace(plan, steps=casts.counted(steps), names=casts.names, specs=casts.specs, halved=casts.halved)
+    kept = plan.kept | frozenset(casts.made.values()) if plan.keeps_all else plan.kept  # a second backward reads them
+    plan = replace(plan, steps=casts.counted(steps), kept=kept)
+    return replace(plan, names=casts.names, specs=casts.specs, halved=casts.halved)
 
 
 def _widen_tops(plan: Plan) -> None:

@@ -74,5 +74,4 @@ def _pass(plan: Plan, inputs: dict[str, Any], recorder: Recorder, xp: Any, dtype
     if plan.backward:
         weights = dict(plan.losses)
         seeds = {i: weights.get(i, 1.0) for i in plan.begins_backward}
-        full = {i: xp.full(plan.specs[i].shape, w, dtype=dtype) for i, w in seeds.items()}
-        once.backward({i: once.as_stored(i, array) for i, array in full.items()})
+        once.backward({i: once.seed(i, w) for i, w in seeds.items()})

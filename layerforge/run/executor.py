@@ -153,7 +153,7 @@ class Executor:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
         known = self.seeds.get(index)
         if known is None or known[0] != value:
-            array = self.as_stored(index, self.xp.full(self.plan.specs[index].shape, value, dtype=self.dtype))
+            array = self._as_stored(index, self.xp.full(self.plan.specs[index].shape, value, dtype=self.dtype))
             known = self.seeds[index] = value, fixed(array)
         return known[1]
 
@@ -168,14 +168,14 @@ class Executor:
 
     def cotangent(self, index: int, array: Any) -> Any:
         """An upstream gradient in memory of the executor's: gradients may go on as that array, and be read later."""
-        array = self.as_stored(index, array)
+        array = self._as_stored(index, array)
         own = self.cotangents.get(index)
         if own is None:
             own = self.cotangents[index] = self.xp.empty_like(array)
         own[...] = array
         return own
 
-    def as_stored(self, index: int, array: Any) -> Any:
+    def _as_stored(self, index: int, array: Any) -> Any:
         """Numbers of a blob in the type that it is stored in."""
         return narrowed(array) if index in self.plan.halved else array
 

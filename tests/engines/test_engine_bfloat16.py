@@ -315,6 +315,51 @@ def test_what_is_not_finite_comes_through_fused_layers(below: str, activation: s
                 np.testing.assert_array_equal(got, want)
 
 
+# Nets -----------------------------------------------------------------------------------------------------------------
+
+
+def gradients(engine: str, layers: list[dict[str, Any]], **cotangents: Any) -> list[np.ndarray]:
+    """Those of x and l1 in a net that keeps all, after a backward from a cotangent, and after one from the loss."""
+    rng = np.random.default_rng(0)
+    x, u = (rng.normal(size=(3, 4, 2)).astype("float32") for _ in range(2))
+    inputs = {"x": {"shape": [3, 4, 2], "grad": True}, "u": {"shape": [3, 4, 2]}}
+    net = Net.from_config({"seed": 37, "precision": BF16_MIXED, "engine": engine, "inputs": inputs, "net": layers})
+    net.forward(x=x, u=u)
+    found = []
+    for start in ({name: rng.normal(size=(3, 4, 2)).astype("float32") for name in cotangents}, {}):
+        net.zero_grad()
+        net.backward(**start)
+        found += [net.blobs[name].grad.copy() for name in ("x", "l1")]
+    return found
+
+
+@needs_it
+def test_a_second_backward_finds_what_was_cast() -> None:
+    """Mul reads l1 in float32; a backward must not write over that where all is kept."""
+    layers = [
+        {"name": "l0", "type": "Dropout", "bottom": "x", "p": 0.4},
+        {"name": "l1", "type": "Add", "bottom": ["x", "l0"]},
+        {"name": "l2", "type": "Mul", "bottom": ["l0", "l1"]},
+        {"name": "l3", "type": "MSELoss", "bottom": ["l2", "u"]},
+    ]
+    for mine, theirs in zip(gradients("auto", layers, l2=None), gradients("reference", layers, l2=None), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0.05, atol=0.02 * np.abs(theirs).max())
+
+
+@needs_it
+def test_a_net_without_a_loss_begins_from_gradients_in_two_bytes() -> None:
+    """The sum at the fork below l1 takes what Add hands on as it came."""
+    layers = [{"name": "l0", "type": "AvgPool1d", "bottom": "x", "kernel_size": 1},
+              {"name": "l1", "type": "Add", "bottom": ["l0", "x"]}]  # fmt: skip
+    net = Net.from_config({"precision": BF16_MIXED, "inputs": {"x": {"shape": [3, 4, 2], "grad": True}},
+                           "net": layers}, keep="none")  # fmt: skip
+    x = np.random.default_rng(0).normal(size=(3, 4, 2)).astype("float32")
+    for _ in range(3):
+        net.forward(x=x)
+        net.backward(l1=np.ones((3, 4, 2), "float32"))
+        np.testing.assert_array_equal(net.blobs["x"].grad, np.full((3, 4, 2), 2.0))
+
+
 # Without it -----------------------------------------------------------------------------------------------------------
 
 PROGRAM = """
