@@ -4,8 +4,8 @@ With `precision: bf16-mixed` blobs and their gradients are bfloat16 wherever the
 it, but for the results of products that only layers of float32 read, such as scores: these are float32. So are
 parameters, their gradients, statistics and sums. Between a layer that computes so and one that does not stands a step
 that casts, with the gradient's cast in its backward. On the reference engine the same is computed by rounding what goes
-into a layer and what comes out of it (engines/rounding.py), which is what the words mean. A device computes `bf16-mixed`
-and `16-mixed` in this way; with 16-mixed a solver scales the losses (solvers/loss_scale.py).
+into a layer and what comes out of it (engines/rounding.py), which is what the words mean. So a device computes, in
+`bf16-mixed` and in `16-mixed`; with 16-mixed a solver scales the losses (solvers/loss_scale.py).
 """
 
 from __future__ import annotations
