@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from .graph.builder import builder_for
 from .graph.graph import PHASES, Graph
 from .plan.engines import FAST, EngineRequest
 from .plan.plan import REFERENCE, Plan
+from .plan.precision import impossible
 from .run import access, carried, copies, counting, curvature, derivatives, tuning
 from .run.advice import Advice
 from .run.counting import Count, Counts, LossPart
 from .run.explained import explained, raise_for_inputs
+from .run.net_parts import Choices
 from .run.observer import Observer
 from .run.parameters import Parameters, allocate
 from .run.passes import Passes
@@ -48,6 +50,7 @@ class Net(access.Settled):
     """A network. Make one with `Net.from_yaml(path)` or `Net.from_config(mapping)`.
 
     keep       "all" blobs stay readable after forward and backward, a list of names, or "none" (what training needs)
+    precision, matmul_precision   in the place of what the configuration says at its top level
     iteration  keys the random numbers of layers; a Solver advances it
     """
 
@@ -57,10 +60,12 @@ class Net(access.Settled):
         *,
         keep: str | Iterable[str] = "all",
         backend: str | Backend | None = None,
+        precision: str | None = None,
+        matmul_precision: str | None = None,
         like: Mapping[str, Any] | None = None,
     ) -> None:
         """`like` is what a copy takes over from another net of this configuration (copies.py)."""
-        self.config = config
+        self.config = config = config.with_top(precision=precision, matmul_precision=matmul_precision)
         self.backend = get_backend(backend or config.top.backend)
         self.xp = self.backend.xp
         self.dtype = config.top.dtype
@@ -68,13 +73,13 @@ class Net(access.Settled):
         if config.top.threads is not None:
             threads.use(config.top.threads)
         self.threads = threads.CURRENT.count  # what its engine makes is made for so many
-        self.engine_request = EngineRequest(config.top.engine, self.backend.name, self.dtype, self.threads)
+        self.engine_request = EngineRequest.of_top(config.top, self.backend.name, self.threads)
         errors: list[LayerForgeError] = [] if like else [*config.errors, *settle_weights(config)]
         builder = builder_for(config, self.dtype, errors, like["inputs"] if like is not None else None)
         self.graph: Graph = builder.build(config.net, config.blocks, self.xp)
         for name in self.graph.inputs.keys() & set(FORWARD_WORDS):
             errors.append(ConfigError(f"an input cannot be called '{name}'", hint="net.forward() uses that word"))
-        raise_all(errors + builder.errors)
+        raise_all(errors + builder.errors + impossible(self.engine_request, self.graph.nodes, config.tree))
         layers = {n.name: n.layer for n in self.graph.nodes}
         self.layers: dict[str, Layer] = Members("layer", "layers are those of the configuration", layers)
         texts = self.engine_request.as_text(self.graph.nodes)
@@ -105,22 +110,20 @@ class Net(access.Settled):
         cls,
         path: str | Path,
         overrides: Iterable[str] = (),
-        *,
-        keep: str | Iterable[str] = "all",
-        backend: str | Backend | None = None,
+        **choices: Unpack[Choices],
     ) -> Net:
-        """Build the net of a YAML file. `overrides` are texts such as "net.fc1.out_features=512".
+        """Build the net of a YAML file. `overrides` are texts such as "net.fc1.out_features=512"; choices as of Net.
 
         Errors   ConfigError or ConfigErrors, all of them at once, with file, line and remedy
         """
-        return cls(Config.load(path, tuple(overrides), user_modules.import_all), keep=keep, backend=backend)
+        return cls(Config.load(path, tuple(overrides), user_modules.import_all), **choices)
 
     @classmethod
     def from_config(
-        cls, mapping: Mapping[str, Any], *, keep: str | Iterable[str] = "all", backend: str | Backend | None = None
+        cls, mapping: Mapping[str, Any], **choices: Unpack[Choices]
     ) -> Net:
         """Build a net from a mapping with the same keys as a YAML file."""
-        return cls(Config.from_dict(mapping, (), user_modules.import_all), keep=keep, backend=backend)
+        return cls(Config.from_dict(mapping, (), user_modules.import_all), **choices)
 
     def __repr__(self) -> str:
         return f"<Net {headline(self)}>"
@@ -192,8 +195,7 @@ class Net(access.Settled):
         executor.forward(executor.stage(given, inputs, keeping), keep=keeping)
         if not named:
             passes.advice.after(executor.plan)
-        values = executor.values
-        return {name: values[i].copy() if copy else values[i] for name, i in executor.plan.outputs.items()}
+        return access.outputs(executor, copy)
 
     def _input(self, name: str, value: Any) -> Array:
         """An input on the net's backend and in its dtype."""

@@ -2,13 +2,15 @@
 
     python scripts/bench.py                                         all nets against torch, with 1 and 2 threads
     python scripts/bench.py --only mlp,lenet --threads 2 --json F
-    python scripts/bench.py --against torch,torch-compile,jax,numpy
+    python scripts/bench.py --against torch,torch-autocast,torch-compile,jax,numpy
+    python scripts/bench.py --ours float32,bf16-mixed,medium,reference --keep none,all
+    python scripts/bench.py --neighbour --only mlp,lenet,resnet20   beside a program that keeps a core busy
     python scripts/bench.py --verify                                do both sides compute the same?
     python scripts/bench.py --read F --markdown                     the tables of an earlier run, for a document
 
-Every competitor runs in a process of its own. They take turns, a burst of steps each, round after round; only one works
-at any time. Reported are medians with least value and quartiles, and medians of the ratios within rounds. Torch needs
-not be in this environment: --torch-python names an interpreter that has it.
+Every competitor, and every way of ours, runs in a process of its own. They take turns, a burst of steps each, round
+after round; only one works at any time. Reported are medians with least value and quartiles, and medians of the ratios
+within rounds. Torch needs not be in this environment: --torch-python names an interpreter that has it.
 """
 
 from __future__ import annotations
@@ -26,13 +28,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from benchmarks import agreement, results, surroundings, tables, whole_runs  # noqa: E402
-from benchmarks.catalogue import NETS, WITH_GOALS  # noqa: E402
+from benchmarks import agreement, catalogue, results, surroundings, tables, whole_runs  # noqa: E402
+from benchmarks.catalogue import KEEPS, NETS, OUR_WAYS, STANDARD  # noqa: E402
 from benchmarks.driver import Settings, WorkerError  # noqa: E402
+from benchmarks.neighbour import NoNeighbour  # noqa: E402
 
 from layerforge.schema.errors import LayerForgeError  # noqa: E402
 
-FAILURES = (WorkerError, LayerForgeError, whole_runs.NoData, OSError)
+FAILURES = (WorkerError, LayerForgeError, NoNeighbour, whole_runs.NoData, OSError)
 
 
 def names_among(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -78,8 +81,11 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add, known = made.add_argument, results.known_competitors()
     add("--against", type=names_among(known), default=["torch"], metavar="A,B", help=", ".join(known))
+    ours = ", ".join(OUR_WAYS)
+    add("--ours", type=names_among(list(OUR_WAYS)), default=["float32"], metavar="A,B", help=f"our ways: {ours}")
+    add("--keep", type=names_among(KEEPS), default=["none"], metavar="A,B", help="blobs that we keep: none, all (none)")
     add("--threads", type=thread_counts, default=[1, 2], metavar="N,M", help="numbers of threads (1,2)")
-    add("--only", type=names_among(list(NETS)), default=WITH_GOALS, metavar="NET,NET", help=", ".join(NETS))
+    add("--only", type=names_among(list(NETS)), default=STANDARD, metavar="NET,NET", help=", ".join(NETS))
     add("--bursts", type=positive, default=5, metavar="N", help="rounds that count (5)")
     add("--spare", type=count, default=0, metavar="N", help="further rounds; the most disturbed do not count (0)")
     add("--seconds", type=float, default=0.5, metavar="S", help="about how long a burst lasts (0.5)")
@@ -89,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     add("--torch-python", type=interpreter, default=sys.executable, metavar="PATH", help="one that has torch or jax")
     add("--no-training", action="store_true", help="leave the training steps out")
     add("--inference", action="store_true", help="also forward in eval, batches of 1 and 64")
+    add("--neighbour", action="store_true", help="also training steps, quiet and beside a busy process on one core")
     add("--startup", action="store_true", help="also from process start to the first step of configs/mnist_mlp.yaml")
     add("--end-to-end", action="store_true", help="also from process start to an accuracy on MNIST")
     add("--accuracy", type=float, default=0.98, metavar="A", help="that accuracy (0.98)")
@@ -138,9 +145,10 @@ def measure(result: dict[str, Any], args: argparse.Namespace, settings: Settings
     training, most = not args.no_training, max(args.threads)
     if args.startup or args.end_to_end:
         whole_runs.mnist_folder()
-    if training or args.inference:
-        wanted = {"training": training, "inference": args.inference}
-        results.fill(result, args.only, args.against, args.threads, settings, **wanted, say=say)
+    if training or args.inference or args.neighbour:
+        ways = catalogue.ways(args.ours, args.keep)
+        parts = training, args.inference, args.neighbour
+        results.fill(result, results.Wanted(args.only, ways, args.against, args.threads, *parts), settings, say)
     if args.startup:
         say("start-up")
         result["startup"] = whole_runs.startup(most, settings)
@@ -153,8 +161,10 @@ def measure(result: dict[str, Any], args: argparse.Namespace, settings: Settings
 
 
 def verify(args: argparse.Namespace, settings: Settings) -> int:
-    """Print how far the competitors are from us; 1 where that is too far, or where nobody could be compared."""
-    found, notes = agreement.compare(args.only, args.against, max(args.threads), settings)
+    """Print how far others, and our other ways, are from our float32; 1 where that is too far, or where nobody could
+    be compared."""
+    ways = catalogue.ways(["float32", *(way for way in args.ours if way != "float32")], args.keep)
+    found, notes = agreement.compare(args.only, ways, args.against, max(args.threads), settings)
     print(tables.agreement_table(found).text())
     for note in notes:
         say(f"note: {note}")

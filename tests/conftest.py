@@ -32,11 +32,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", choices=("strict", "cupy"), default="strict", help=help)
 
 
+BYTECODE = Path(__file__).parents[1] / ".pytest_cache" / "bytecode"
+
+
+def pytest_configure() -> None:
+    """Let all that is started from here find the package compiled, the processes of xdist the tests, too.
+
+    Hundreds of tests start Python. Where the environment wants no bytecode beside the sources it is stored elsewhere.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(BYTECODE))
+        sys.dont_write_bytecode = False
+
+
 # Tests of the engine itself. The extra `dev` installs it wherever it has a wheel: there it must not be missing.
 ENGINE_TESTS = (
     "test_activation_accuracy.py",
     "test_memory_layout.py",
     "test_concurrency.py",
+    "test_engine_bfloat16.py",
     "test_engine_fuzz.py",
     "test_engine_nets.py",
     "test_engine_not_finite.py",

@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+USERS = (  # beside those of tests/interop/onnx
+    "cli/test_cli.py::test_options_may_stand_before_the_format",
+    "cli/test_other_backend.py::test_an_export_needs_no_gpu",
+    "scripts/test_fuzz.py::test_a_number_always_stands_for_the_same_file",
+)
 WITHOUT = """
 from support.tools import demand, demand_that
 
@@ -51,3 +56,15 @@ def test_in_ci_it_fails(tmp_path: Path) -> None:
     assert "Failed: tool missing: no_such_tool; pip install -e" in done.stdout
     assert "Failed: tool missing: the right to do it" in done.stdout
     assert "went on without" not in done.stdout.replace(WITHOUT, "").partition("short test summary")[2]
+
+
+def test_with_the_extra_dev_alone_no_test_of_onnx_fails() -> None:
+    """Its modules are imported, and what needs a tool is skipped: elsewhere in the suite all tools are there."""
+    options = ["-p", "support.only_dev", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    files = [TESTS / "interop/onnx", TESTS / "interop/test_tables.py", *(TESTS / one for one in USERS)]
+    command = [sys.executable, "-m", "pytest", *options, *map(str, files)]
+    variables = {**os.environ, "CI": "", "PYTHONPATH": str(TESTS)}
+    done = subprocess.run(command, env=variables, cwd=TESTS.parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for tool in ("onnx", "onnxruntime"):
+        assert f"tool missing: {tool}; pip install -e" in done.stdout

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .blocks import in_blocks
+
 # By dtype: where erf is 1 but for rounding, and a polynomial for r in powers of a. scripts/fit_erf.py made them: the
 # relative error of erf is below 5e-18 and 5e-9, a small part of a rounding.
 FITS: dict[str, tuple[float, tuple[float, ...]]] = {
@@ -54,6 +56,7 @@ FITS: dict[str, tuple[float, tuple[float, ...]]] = {
 }
 
 
+@in_blocks
 def erf(xp: Any, x: Any, out: Any = None) -> Any:
     """2/√π ∫₀ˣ exp(-t²) dt, written into `out` (which may be x) or a new array.
 

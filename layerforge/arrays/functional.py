@@ -10,6 +10,7 @@ import numpy as np
 
 from ..schema.errors import LayerError
 from .awaited import refuse_where
+from .blocks import in_blocks
 from .formula import formula
 from .spec import Spec
 
@@ -172,6 +173,7 @@ EXP_LIMIT = 87.0  # e**87 is within float32, and so is its inverse
 
 
 @formula
+@in_blocks
 def sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
     """1 / (1 + exp(-x)), written into `out` (which may be x) or a new array.
 
@@ -186,6 +188,7 @@ def sigmoid(xp: Any, x: Any, out: Any = None) -> Any:
 
 
 @formula
+@in_blocks
 def softplus(xp: Any, x: Any, out: Any = None) -> Any:
     """log(1 + exp x) = max(x, 0) + log(1 + exp(-|x|)), written into `out` (which may be x) or a new array.
 

@@ -30,6 +30,13 @@ def name() -> str:
     return _line("model name") or platform.machine() or "unknown"  # platform.processor would start a program
 
 
+def numbers() -> tuple[str, int, int] | None:
+    """Vendor, family and model of an x86 processor, which say more than its name: virtual machines often shorten that
+    to "AMD EPYC". None of another one, and where the system does not tell."""
+    vendor, family, model = _line("vendor_id"), _line("cpu family"), _line("model")
+    return (vendor, int(family), int(model)) if vendor and family.isdecimal() and model.isdecimal() else None
+
+
 def features() -> list[str] | None:
     """The instruction sets of `FEATURES` that it has; None where the system does not tell."""
     flags = (_line("flags") or _line("Features")).split()

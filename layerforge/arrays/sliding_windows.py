@@ -14,18 +14,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..schema.errors import LayerError
+from .blocks import Reused
 from .formula import formula
-from .functional import expect_role, shape_mismatch
+from .functional import MANY, expect_role, shape_mismatch
 from .spec import Spec
 
-COLUMNS_AT_MOST = 2**21  # bytes of columns made at a time, for use while they are in the cache; 2**19 to 2**22 do alike
+COLUMNS_AT_MOST = 2**21  # bytes of columns made at a time, for use while they are in the cache
+PLANES_AT_MOST = 2**19  # and bytes of planes that pooling goes over several times
 ON_A_DEVICE = 2**28  # where each piece costs launches, and no cache is as large as a piece worth launching for
+
+Block = tuple[range, ...]  # some of the windows: ranges along the first axes, and all along those not named
 
 
 @dataclass(frozen=True)
@@ -84,12 +89,14 @@ class Axis:
 class Tap(NamedTuple):
     """One element of the kernel: its number in row-major order, and slices (one per axis) that pair up.
 
-    What the windows at `outputs` see through it are the input's elements at `inputs`.
+    What the windows at `outputs` see through it are the input's elements at `inputs`. Those at any of
+    `outside`, a range along one axis each, see the padding.
     """
 
     number: int
     outputs: tuple[slice, ...]
     inputs: tuple[slice, ...]
+    outside: tuple[tuple[slice, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,14 +120,33 @@ class Windows:
         """Elements of one window."""
         return math.prod(a.kernel for a in self.axes)
 
-    def taps(self, rows: range | None = None) -> Iterator[Tap]:
-        """All taps, in row-major order; of the windows in these rows (of the first axis) only, counted from 0."""
-        stops = self.counts
-        bounds = [(rows.start, rows.stop) if rows and i == 0 else (0, n) for i, n in enumerate(stops)]
-        per_axis = [[a.tap(k, *b) for k in range(a.kernel)] for a, b in zip(self.axes, bounds, strict=True)]
-        for number, spans in enumerate(product(*per_axis)):
-            outputs, inputs = zip(*spans, strict=True)
-            yield Tap(number, outputs, inputs)
+    def taps(self, block: Block = ()) -> tuple[Tap, ...]:
+        """All taps, in row-major order; of the windows of a block only, counted from 0."""
+        return taps_of(self, block)
+
+    def whole(self, block: Block) -> Block:
+        """A block with a range for each axis."""
+        return (*block, *map(range, self.counts[len(block) :]))
+
+
+@lru_cache(maxsize=256)
+def taps_of(windows: Windows, block: Block) -> tuple[Tap, ...]:
+    """See `Windows.taps`. A pass asks for those of the pass before."""
+    ranges = windows.whole(block)
+    per_axis = [[a.tap(k, r.start, r.stop) for k in range(a.kernel)] for a, r in zip(windows.axes, ranges, strict=True)]
+    spans = (zip(*pairs, strict=True) for pairs in product(*per_axis))
+    sizes = [len(r) for r in ranges]
+    return tuple(
+        Tap(number, outputs, inputs, tuple(around(outputs, sizes))) for number, (outputs, inputs) in enumerate(spans)
+    )
+
+
+def around(outputs: Sequence[slice], sizes: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """What these slices leave out of axes of these sizes, before and behind them along each axis."""
+    for axis, (part, size) in enumerate(zip(outputs, sizes, strict=True)):
+        for left_out in (slice(0, part.start), slice(part.stop, size)):
+            if left_out.start < left_out.stop:
+                yield (*[slice(None)] * axis, left_out)
 
 
 def slide(
@@ -164,6 +190,18 @@ def spatial(x: Spec, axes: int) -> tuple[int, ...]:
     return x.shape[2:]
 
 
+def planes(xp: Any, x: Any) -> Iterator[tuple[slice, slice]]:
+    """Samples and channels of x (N, C, *S), so few at a time that several passes find them in the cache.
+
+    On a device all of them.
+    """
+    axis = 0 if xp is not np or x.strides[0] >= x.strides[1] else 1  # the one whose parts lie together in memory
+    step = x.shape[axis] if xp is not np else max(1, PLANES_AT_MOST * x.shape[axis] // max(1, x.nbytes))
+    for start in range(0, x.shape[axis], max(1, step)):
+        part = slice(start, start + step)
+        yield (part, slice(None)) if axis == 0 else (slice(None), part)
+
+
 # Convolution has the batch last, (C, *S, N): every tap then copies long runs of memory, and the windows of all samples
 # are the columns of one matrix. On NumPy this is the fastest order of the axes: scripts/bench_conv.py.
 
@@ -178,40 +216,65 @@ def batch_first(xp: Any, x: Any) -> Any:
     return xp.moveaxis(x, -1, 0)
 
 
-def chunks(windows: Windows, x: Any) -> Iterator[tuple[range, slice]]:
+def chunks(windows: Windows, x: Any) -> Iterator[tuple[Block, slice]]:
     """All windows over x (C, *S, N), so many at a time that their columns stay within the bound of x's backend.
 
-    A chunk is whole rows of the first axis (at least one), and the places of its columns among all.
+    A chunk is a block of windows (at least one) that are neighbours in row-major order, and the places of its columns
+    among all.
     """
-    per_row = math.prod(windows.counts[1:]) * x.shape[-1]
-    row_bytes = x.shape[0] * windows.elements * per_row * x.itemsize
-    at_most = COLUMNS_AT_MOST if isinstance(x, np.ndarray) else ON_A_DEVICE
-    step = max(1, at_most // max(1, row_bytes))
-    for start in range(0, windows.counts[0], step):
-        rows = range(start, min(start + step, windows.counts[0]))
-        yield rows, slice(rows.start * per_row, rows.stop * per_row)
+    counts, samples = windows.counts, x.shape[-1]
+    column_bytes = max(1, x.shape[0] * windows.elements * x.itemsize)
+    if isinstance(x, np.ndarray):  # of no more than MANY columns a sum of products needs no care
+        axis, columns = len(counts) - 1, min(COLUMNS_AT_MOST // column_bytes, MANY)
+    else:
+        axis, columns = 0, ON_A_DEVICE // column_bytes
+    at_once = columns // max(1, samples)
+    # Whole rows of the first axis if one fits, otherwise one after the other, and whole rows of the second; and so on.
+    axis = next((i for i in range(axis) if math.prod(counts[i + 1 :]) <= at_once), axis)
+    behind = math.prod(counts[axis + 1 :])
+    step, stop = max(1, at_once // behind), 0
+    for before in product(*map(range, counts[:axis])):
+        for start in range(0, counts[axis], step):
+            last = range(start, min(start + step, counts[axis]))
+            begin, stop = stop, stop + len(last) * behind * samples
+            yield (*(range(i, i + 1) for i in before), last), slice(begin, stop)
+
+
+def unfolded(xp: Any, x: Any, windows: Windows) -> Iterator[tuple[slice, Any]]:
+    """All columns of x (C, *S, N) as `unfold` makes them, a chunk at a time, and their places among all.
+
+    Columns are there until the next are asked for, which on NumPy take their memory.
+    """
+    memory, height = Reused(xp, x.dtype), x.shape[0] * windows.elements
+    for block, places in chunks(windows, x):
+        out = memory.array((height, places.stop - places.start)) if xp is np else None
+        yield places, unfold(xp, x, windows, block, out)
 
 
 @formula
-def unfold(xp: Any, x: Any, windows: Windows, rows: range) -> Any:
-    """The windows in these rows as the columns of a matrix, known as im2col: x (C, *S, N) to (C elements, windows N).
+def unfold(xp: Any, x: Any, windows: Windows, block: Block = (), out: Any = None) -> Any:
+    """The windows of a block as the columns of a matrix, known as im2col: x (C, *S, N) to (C elements, windows N).
 
-    What lies in the padding is 0.
+    What lies in the padding is 0. `out` is a contiguous array of that shape, or None for a new one.
     """
-    make = xp.zeros if any(a.padding for a in windows.axes) else xp.empty
-    columns = make(_columns_shape(x, windows, rows), dtype=x.dtype)
-    for tap in windows.taps(rows):
-        columns[:, tap.number][:, *tap.outputs] = x[:, *tap.inputs]
+    shape, taps = _columns_shape(x, windows, block), windows.taps(block)
+    make = xp.zeros if any(tap.outside for tap in taps) else xp.empty
+    columns = make(shape, dtype=x.dtype) if out is None else out.reshape(shape)
+    for tap in taps:
+        part = columns[:, tap.number]
+        part[:, *tap.outputs] = x[:, *tap.inputs]
+        for places in tap.outside if out is not None else ():
+            part[:, *places] = 0
     return columns.reshape(x.shape[0] * windows.elements, -1)
 
 
 @formula
-def fold(columns: Any, x: Any, windows: Windows, rows: range) -> None:
+def fold(columns: Any, x: Any, windows: Windows, block: Block = ()) -> None:
     """The transpose of `unfold`: add every element of the columns to the place in x that it would be read from."""
-    columns = columns.reshape(_columns_shape(x, windows, rows))
-    for tap in windows.taps(rows):
+    columns = columns.reshape(_columns_shape(x, windows, block))
+    for tap in windows.taps(block):
         x[:, *tap.inputs] += columns[:, tap.number][:, *tap.outputs]
 
 
-def _columns_shape(x: Any, windows: Windows, rows: range) -> tuple[int, ...]:
-    return (x.shape[0], windows.elements, len(rows), *windows.counts[1:], x.shape[-1])
+def _columns_shape(x: Any, windows: Windows, block: Block) -> tuple[int, ...]:
+    return (x.shape[0], windows.elements, *map(len, windows.whole(block)), x.shape[-1])

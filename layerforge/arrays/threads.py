@@ -24,6 +24,13 @@ from typing import Any
 # What the libraries read when they are loaded.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+# How often a waiting thread of GNU's OpenMP looks before it sleeps. By default 300,000 times, milliseconds for which it
+# keeps a core from the thread that it waits for, where threads are more than cores: a step of a small net took 20 times
+# as long. So many looks last from one parallel part of a step to the next.
+SPIN_COUNT = "GOMP_SPINCOUNT"
+LOOKS = "1000"
+WAITING = (SPIN_COUNT, "OMP_WAIT_POLICY")  # what says how threads wait, where somebody set it
+
 # What OpenBLAS's setter is called in the builds that are around; NumPy's wheels have the first two.
 BLAS_SETTERS = (
     "scipy_openblas_set_num_threads64_",
@@ -139,6 +146,22 @@ def blas() -> dict[str, Any]:
     configuration = np.show_config(mode="dicts")
     found = configuration.get("Build Dependencies", {}).get("blas", {}) if isinstance(configuration, dict) else {}
     return {key: found[key] for key in ("name", "version") if key in found}
+
+
+@contextmanager
+def short_waits() -> Iterator[None]:
+    """While this lasts, an OpenMP that is loaded learns to wait as `LOOKS` says, unless the environment says how.
+
+    One that is loaded already, by another package, goes on as it began.
+    """
+    if any(name in os.environ for name in WAITING):
+        yield
+        return
+    os.environ[SPIN_COUNT] = LOOKS
+    try:
+        yield
+    finally:
+        del os.environ[SPIN_COUNT]
 
 
 @contextmanager

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import NUMPY, Backend
+from ..config.sections import FULL
 from ..contract.layer import Example, Layer
 from ..layers.plumbing.input import Input
 from ..schema.errors import LayerForgeError
+from .halving import HalvedProbe
 from .harness import Probe, reference_of
 
 
@@ -22,13 +24,16 @@ class CheckFailed(LayerForgeError):
 
 @dataclass(frozen=True)
 class Case:
-    """A layer class with one of its examples on a backend. The class may be an engine's."""
+    """A layer class with one of its examples on a backend, in a precision. The class may be an engine's."""
 
     cls: type[Layer]
     example: Example
     backend: Backend = NUMPY
+    precision: str = FULL
 
     def probe(self, **kwargs: Any) -> Probe:
+        if self.precision != FULL:
+            return HalvedProbe(self.cls, self.example, backend=self.backend, **kwargs)
         return Probe(self.cls, self.example, backend=self.backend, **{"dtype": self.dtypes[-1], **kwargs})
 
     @cached_property
@@ -36,6 +41,11 @@ class Case:
         """A probe after a forward in train, and its tops, for conditions to look at: nobody runs or changes it."""
         probe = self.probe()
         return probe, probe.forward()
+
+    @cached_property
+    def reasons(self) -> dict[Condition, str | None]:
+        """What conditions said of it: several checks ask the same, twice, and most need a forward for the answer."""
+        return {}
 
     @property
     def differentiable(self) -> bool:
@@ -49,6 +59,8 @@ class Case:
     @property
     def checks(self) -> dict[str, Check]:
         """The checks of its contract."""
+        if self.precision != FULL:
+            return PRECISION_CHECKS
         if reference_of(self.cls) is not self.cls:
             return ENGINE_CHECKS
         return CHECKS if self.backend.xp is np else CHECKS | DEVICE_CHECKS
@@ -83,11 +95,12 @@ class Check:
         """Why it does not apply to a case; None where it does. A layer that cannot even be asked is to fail it."""
         for condition in self.conditions:
             try:
-                reason = condition(case)
+                if condition not in case.reasons:
+                    case.reasons[condition] = condition(case)
             except Exception:  # a broken layer may raise anything anywhere: the proof will meet it, too
                 return None
-            if reason is not None:
-                return reason
+            if case.reasons[condition] is not None:
+                return case.reasons[condition]
         return None
 
     def __call__(self, case: Case) -> None:
@@ -100,6 +113,7 @@ class Check:
 CHECKS: dict[str, Check] = {}  # of layers
 ENGINE_CHECKS: dict[str, Check] = {}  # of engines' layers, against the reference
 DEVICE_CHECKS: dict[str, Check] = {}  # of layers, where the arrays are not NumPy's
+PRECISION_CHECKS: dict[str, Check] = {}  # of layers in bf16-mixed, engines' among them
 
 
 def check(*conditions: Condition) -> Callable[[Proof], Proof]:
@@ -120,6 +134,11 @@ def engine_check(*conditions: Condition) -> Callable[[Proof], Proof]:
 def device_check(*conditions: Condition) -> Callable[[Proof], Proof]:
     """Add a check of what cannot be seen on NumPy."""
     return _adder((DEVICE_CHECKS,), conditions)
+
+
+def precision_check(*conditions: Condition) -> Callable[[Proof], Proof]:
+    """Add a check of what a layer computes in bf16-mixed."""
+    return _adder((PRECISION_CHECKS,), conditions)
 
 
 def _adder(contracts: Sequence[dict[str, Check]], conditions: tuple[Condition, ...]) -> Callable[[Proof], Proof]:

@@ -16,14 +16,15 @@ from ..contract.layer import Bad, Layer
 from ..schema.errors import BackendError, LayerForgeError
 
 # Each of these adds its checks to the tables.
-from . import accuracy, backends, costs, engines, formulas, indices, kernels, memory, merging, phases, values
-from .case import CHECKS, DEVICE_CHECKS, ENGINE_CHECKS, Case, CheckFailed, demand
+from . import accuracy, backends, costs, engines, formulas, indices, kernels, memory, merging, phases, precision, values
+from .case import CHECKS, DEVICE_CHECKS, ENGINE_CHECKS, PRECISION_CHECKS, Case, CheckFailed, demand
 from .engines import engine_cases
 
 __all__ = [
     "CHECKS",
     "DEVICE_CHECKS",
     "ENGINE_CHECKS",
+    "PRECISION_CHECKS",
     "Case",
     "CheckFailed",
     "applicable",
@@ -34,7 +35,9 @@ __all__ = [
     "run",
     "why_not",
 ]
-CHECK_MODULES = (values, formulas, memory, phases, merging, engines, accuracy, backends, kernels, costs, indices)
+CHECK_MODULES = (
+    values, formulas, memory, phases, merging, engines, accuracy, backends, kernels, costs, indices, precision,
+)  # fmt: skip
 
 
 def cases(cls: type[Layer], backend: Backend = NUMPY) -> Iterator[tuple[str, Case]]:

@@ -110,7 +110,8 @@ def check_costs(case: Case) -> None:
             if each in found:
                 _hold(found[each], waits, launches, f"{each} in {phase}")
         if case.example.bottoms and not GROWING.keys() & set(types(case)):
-            less, more = (measured(larger(case, max(n, 2) - n + extra), phase) for extra in (0, 1))
+            sizes = max(n, 2), max(n, 2) + 1
+            less, more = (found if size == n else measured(larger(case, size - n), phase) for size in sizes)
             for each in found:
                 _compare(less[each], more[each], f"{each} in {phase}")
 

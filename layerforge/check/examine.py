@@ -11,6 +11,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from ..arrays.formula import as_text
+from ..config.sections import FULL
 from ..contract.layer import Layer
 from ..schema.errors import BackendError, LayerForgeError
 from . import contract
@@ -18,15 +19,19 @@ from .engines import refused_examples
 from .gradcheck import example_rows
 from .gradients import Effort
 from .grounds import Ground, ground, title
+from .precision import halved_cases
 from .report import Failure, Inapplicable, Report
 
 WITHOUT_ARRAYS = ("bad_examples", "documentation")  # checks that compute nothing
-ALL = (*dict.fromkeys((*contract.CHECKS, *contract.DEVICE_CHECKS, *contract.ENGINE_CHECKS)), *WITHOUT_ARRAYS)
+WITH_ARRAYS = (*contract.CHECKS, *contract.DEVICE_CHECKS, *contract.ENGINE_CHECKS, *contract.PRECISION_CHECKS)
+ALL = (*dict.fromkeys(WITH_ARRAYS), *WITHOUT_ARRAYS)
 ON_NUMPY = "nothing is computed; on numpy it is checked"
 
 
 def checks_on(where: Ground) -> tuple[str, ...]:
     """The checks that there are on a Ground."""
+    if where.precision != FULL:
+        return tuple(contract.PRECISION_CHECKS)
     chosen = dict.fromkeys(contract.ENGINE_CHECKS if where.layer_engines else ())
     if where.runs_layers:
         device = {} if where.backend.xp is np else contract.DEVICE_CHECKS
@@ -47,11 +52,13 @@ def examine(
     the Report, never an error.
     """
     where = where or ground()
-    metrics = [] if cls.is_differentiable() else [cls.type_name]
-    report = Report(layers=[cls.type_name], metrics=metrics if where.runs_layers else [], limits=effort.limits)
+    is_metric = not cls.is_differentiable() and where.runs_layers and where.precision == FULL
+    report = Report(layers=[cls.type_name], metrics=[cls.type_name] if is_metric else [], limits=effort.limits)
     if not cls.examples:
         remedy = "add `examples = [Example(...)]`"
         report.warnings.append(f"{cls.type_name} has no examples, so nothing of it was run; {remedy}")
+    if where.precision != FULL:
+        return report + _in_halves(cls, only, tick, where)
     if where.runs_layers:
         with nullcontext() if where.kernel_engine else as_text():
             report += _of_reference(cls, effort, only, tick, where)
@@ -123,6 +130,27 @@ def _of_engine(
     if not where.reference:
         left = refused_examples(cls, kind, where.backend)
         report.inapplicable += [Inapplicable(name, f"engine {kind}", why) for name, why in left]
+    return report
+
+
+def _in_halves(cls: type[Layer], only: Collection[str], tick: Callable[[str], None], where: Ground) -> Report:
+    """What it computes in a lower precision, on the reference, where that is not left out, and on every engine.
+
+    Examples that stay float32 are told of with the reason.
+    """
+    report = Report(backends={title(where.backend): {}})
+    for kind in (*((None,) if where.reference else ()), *where.layer_engines):
+        report.engines |= {} if kind is None else {kind: {}}
+        for name, case in halved_cases(cls, kind):
+            if isinstance(case, str):
+                what = f"precision {where.precision}" if where.reference else f"engine {kind}"
+                report.inapplicable.append(Inapplicable(name, what, case))
+                continue
+            _count(report.backends[title(where.backend)] if kind is None else report.engines[kind], cls.type_name)
+            there = [check for check in contract.PRECISION_CHECKS if contract.why_not(check, case) is None]
+            for check in (check for check in there if check in only):
+                report += _on_case(name, check, case)
+            tick(name)
     return report
 
 

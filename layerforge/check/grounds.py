@@ -1,4 +1,4 @@
-"""What layers are checked on: a backend, and engines that compute on it.
+"""What layers are checked on: a backend, engines that compute on it, and a precision.
 
 Beside the backends of nets there is `strict`, a stand-in for CuPy on the host, which refuses what CuPy refuses and
 counts what costs time on a device. It belongs to the tests, so that only a clone has it (tests/support/strict_cupy.py).
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from ..arrays.backend import NAMES, NUMPY, Backend, get_backend
 from ..config.other_backend import belongs
+from ..config.sections import BF16_MIXED, FP16_MIXED, FULL, PRECISIONS
 from ..plan.plan import REFERENCE
 from ..schema import registry
 from ..schema.errors import BackendError, ConfigError
@@ -28,7 +29,7 @@ PACKAGE = "layerforge_stand_in"  # what the stand-in is imported as: its folder'
 
 @dataclass(frozen=True)
 class Ground:
-    """A backend, and the engines that compute there.
+    """A backend, the engines that compute there, and the precision that they compute in.
 
     reference   whether the contract of the layers' own code is run: where an engine is asked for by name, only of what
                 that engine's kernels compute in
@@ -37,6 +38,7 @@ class Ground:
     backend: Backend = NUMPY
     engines: tuple[str, ...] = ()
     reference: bool = True
+    precision: str = FULL
 
     @property
     def engine(self) -> str | None:
@@ -59,7 +61,8 @@ class Ground:
         return self.reference or self.kernel_engine is not None
 
     def __str__(self) -> str:
-        return f"engine {self.engine}" if self.engine else f"backend {self.backend.name}"
+        where = f"engine {self.engine}" if self.engine else f"backend {self.backend.name}"
+        return where if self.precision == FULL else f"{where} in {self.precision}"
 
 
 def engines() -> tuple[str, ...]:
@@ -67,12 +70,23 @@ def engines() -> tuple[str, ...]:
     return (AUTO, REFERENCE, *registry.engine_names())
 
 
-def ground(backend: str | Backend = NUMPY, engine: str = AUTO) -> Ground:
+def ground(backend: str | Backend = NUMPY, engine: str = AUTO, precision: str = FULL) -> Ground:
     """The Ground of these names; `auto` are all engines that can compute on the backend here.
 
-    Errors   ConfigError for names that do not exist, and for an engine that computes on another backend; BackendError
-             (exit 5) where the backend or the engine cannot be had
+    Errors   ConfigError for names that do not exist, for an engine that computes on another backend, and for a
+             precision that is not checked there; BackendError (exit 5) where the backend or the engine cannot be had
     """
+    if precision not in PRECISIONS:
+        hint = did_you_mean(precision, PRECISIONS) or f"one of {', '.join(PRECISIONS)}"
+        raise ConfigError(f"unknown precision '{precision}'", hint=hint)
+    if precision == FP16_MIXED:
+        raise ConfigError(f"precision {precision} needs a GPU", hint=f"on {NUMPY.name} {BF16_MIXED} is checked")
+    if precision != FULL and getattr(backend, "name", backend) != NUMPY.name:
+        raise ConfigError(f"precision {precision} is checked on {NUMPY.name}", hint="leave --backend out")
+    return replace(_in_float32(backend, engine), precision=precision)
+
+
+def _in_float32(backend: str | Backend, engine: str) -> Ground:
     if engine not in engines():
         hint = did_you_mean(engine, engines()) or f"one of {', '.join(engines())}"
         raise ConfigError(f"unknown engine '{engine}'", hint=hint)

@@ -26,13 +26,16 @@ def uses_kernels(case: Case) -> str | None:
 
 @device_check(computes, uses_kernels)
 def check_kernels_agree(case: Case) -> None:
-    """Tops, state and gradients are those of the text, in float32 and in float64, in both phases."""
-    for dtype in case.dtypes:
-        probe = case.probe(dtype=dtype)
-        tolerance = 1e-12 if dtype == "float64" else rounding([probe.host(b) for b in probe.bottoms])
-        for phase in ("train", "eval"):
-            got, want = (_pass(case, phase, dtype, text=text) for text in (False, True))
-            compare(got, want, partial(close, tolerance=tolerance), f"with kernels it is another ({phase}, {dtype})")
+    """Tops, state and gradients are those of the text, in float32, in both phases.
+
+    In float64 `agrees_with_numpy` says so: NumPy runs the text.
+    """
+    dtype = case.dtypes[0]
+    probe = case.probe(dtype=dtype)
+    tolerance = rounding([probe.host(b) for b in probe.bottoms])
+    for phase in ("train", "eval"):
+        got, want = (_pass(case, phase, dtype, text=text) for text in (False, True))
+        compare(got, want, partial(close, tolerance=tolerance), f"with kernels it is another ({phase}, {dtype})")
 
 
 def _pass(case: Case, phase: str, dtype: str, *, text: bool = False) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def check_jvp(case: Case) -> None:
 
 def has_jvp_params(case: Case) -> str | None:
     """Condition of the check of jvp_params: parameters along which the layer knows its tangents."""
-    layer = case.probe().layer
+    layer = case.used[0].layer
     if not (case.differentiable and len(layer.params)):
         return "it has no parameters"
     return None if layer.has_jvp_params() else "it has no jvp of its own along parameters"

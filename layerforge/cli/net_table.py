@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..arrays.spec import Spec
+from ..config.sections import FULL
 from ..contract import call
+from ..engines.protocol import NO_KERNELS
 from ..graph.graph import Node, PhaseGraph, Step
 from ..net import Net
 from ..plan.engines import NO_OTHER
 from ..plan.plan import EngineChoice
 from ..plan.planner import make_plan
+from ..plan.precision import lacking
 from ..run.executor import Executor
 from ..run.staging import dummy
 from ..run.summary import align, shape_in_words
@@ -115,10 +118,12 @@ def describe(net: Net) -> dict[str, Any]:
 
     inputs   name, shape, dtype
     engine   library, threads, why: which computes; None where all is the reference's, and why
+    precision   asked, why: at the top level; why all layers stay float32 all the same, None where they need not
     layers   name, type, bottoms, tops, shapes, parameters, flops (of one forward), kept_bytes (None: not known; of
              layers that run in eval only 0), phase (None: both), in_place, frozen, shares, starts (of parameters whose
              filler the graph chose: filler, why), engine (who computes it), why (not another), into (the layer that it
-             became a part of; None where it is one of its own)
+             became a part of; None where it is one of its own), precision (what it computes and stores in), wide (why
+             not in the one asked for)
     totals   batch_size, parameters, trained_parameters, parameter_bytes, forward_flops, forward_flops_per_sample,
              step_flops (forward and backward, estimated), kept_bytes; of layers that run in train
     memory   arena_bytes, unshared_bytes, own_arrays: see memory_of; None where every layer makes its own arrays
@@ -140,6 +145,7 @@ def describe(net: Net) -> dict[str, Any]:
         "backend": net.backend.name,
         "dtype": net.dtype,
         "engine": net.engine_request.computing(net.graph.nodes),
+        "precision": {"asked": net.engine_request.precision, "why": lacking(net.engine_request, net.graph.nodes)},
         "inputs": [{"name": n, "shape": list(s.shape), "dtype": s.dtype} for n, s in net.graph.inputs.items()],
         "layers": layers,
         "totals": _totals(net, layers, steps, kept),
@@ -163,7 +169,13 @@ def choices(net: Net) -> dict[str, EngineChoice]:
 
 
 def _choice(choice: EngineChoice) -> dict[str, Any]:
-    return {"engine": choice.engine, "why": choice.why or None, "into": choice.into or None}
+    return {
+        "engine": choice.engine,
+        "why": choice.why or None,
+        "into": choice.into or None,
+        "precision": choice.precision,
+        "wide": choice.wide or None,
+    }
 
 
 def _phase(net: Net, node: Node) -> PhaseGraph:
@@ -239,9 +251,9 @@ def _backward_passes(step: Step) -> int:
 
 # The table ------------------------------------------------------------------------------------------------------------
 
-HEADINGS = ("layer", "type", "bottoms", "top", "parameters", "MFLOP", "kept", "engine", "")
+HEADINGS = ("layer", "type", "bottoms", "top", "parameters", "MFLOP", "kept", "engine", "precision", "")
 NUMBERS = (4, 5, 6)
-ENGINE = 7
+ENGINE, PRECISION = 7, 8
 
 
 def net_table(net: Net) -> str:
@@ -253,9 +265,11 @@ def table_of(about: Mapping[str, Any]) -> str:
     """The table of a description."""
     totals = about["totals"]
     rows = [HEADINGS, *map(_input_row, about["inputs"])]
-    rows += [_layer_row(layer, about["engine"]["why"]) for layer in about["layers"]]
+    rows += [_layer_row(layer, {about["engine"]["why"], about["precision"]["why"]}) for layer in about["layers"]]
     sums = ("total", "", "", "", f"{totals['parameters']:,}", mega(totals["forward_flops"]))
-    rows.append((*sums, bytes_in_words(totals["kept_bytes"]), "", ""))
+    rows.append((*sums, bytes_in_words(totals["kept_bytes"]), "", "", ""))
+    if all(layer["precision"] == FULL for layer in about["layers"]):
+        rows = [(*row[:PRECISION], *row[PRECISION + 1 :]) for row in rows]
     if about["engine"]["library"] is None:  # then all is the reference's, and a line below says why
         rows = [(*row[:ENGINE], *row[ENGINE + 1 :]) for row in rows]
     lines = align(rows, NUMBERS)
@@ -265,16 +279,17 @@ def table_of(about: Mapping[str, Any]) -> str:
 
 
 def _input_row(blob: Mapping[str, Any]) -> tuple[str, ...]:
-    return (blob["name"], "input", "", f"{shape_in_words(blob['shape'])} {blob['dtype']}", "", "", "", "", "")
+    return (blob["name"], "input", "", f"{shape_in_words(blob['shape'])} {blob['dtype']}", "", "", "", "", "", "")
 
 
-def _layer_row(layer: Mapping[str, Any], general: str | None) -> tuple[str, ...]:
-    """A line of the table. `general` is why all layers are the reference's, which need not be said of each."""
+def _layer_row(layer: Mapping[str, Any], general: Collection[str | None]) -> tuple[str, ...]:
+    """A line of the table. `general` are reasons that hold for all layers, which need not be said of each."""
     remarks = [_start(name, value) for name, value in layer["starts"].items()]
     remarks += [f"{layer['phase']} only"] if layer["phase"] else []
     remarks += [word for word, key in (("in place", "in_place"), ("frozen", "frozen")) if layer[key]]
     remarks += [f"{mine} is {other}" for mine, other in layer["shares"].items()]
-    remarks += [layer["why"]] if layer["why"] not in (None, NO_OTHER, general) else []
+    remarks += [layer["why"]] if layer["why"] not in (None, NO_OTHER, *general) else []
+    remarks += [layer["wide"]] if layer["wide"] not in (None, NO_KERNELS, layer["why"], *general) else []
     return (
         layer["name"],
         layer["type"],
@@ -284,6 +299,7 @@ def _layer_row(layer: Mapping[str, Any], general: str | None) -> tuple[str, ...]
         mega(layer["flops"]),
         bytes_in_words(layer["kept_bytes"]),
         f"in {layer['into']}" if layer["into"] else layer["engine"],
+        layer["precision"],
         ", ".join(remarks),
     )
 
@@ -302,6 +318,11 @@ def _engine_line(engine: Mapping[str, Any]) -> str:
         return f"engine      reference: {engine['why']}"
     threads = engine["threads"]
     return f"engine      {engine['library']}" + (f", {threads} thread{'s' if threads > 1 else ''}" if threads else "")
+
+
+def _precision_line(precision: Mapping[str, Any]) -> list[str]:
+    why = precision["why"]
+    return [] if why is None else [f"precision   float32, not {precision['asked']}: {why}"]
 
 
 def _memory_line(memory: Mapping[str, Any] | None) -> list[str]:
@@ -324,5 +345,6 @@ def _summary(about: Mapping[str, Any]) -> list[str]:
         " (what several layers keep counts at the first)",
         *_memory_line(about["memory"]),
         _engine_line(about["engine"]),
+        *_precision_line(about["precision"]),
         *(f"note        {text}" for text in about["notes"]),
     ]

@@ -9,6 +9,7 @@
     layerforge test --backend strict     every layer on a stand-in for CuPy, without a GPU; in a clone
     layerforge test --backend cupy       every layer on a GPU
     layerforge test --engine onednn      the engine's layers against the reference's
+    layerforge test --precision bf16-mixed   every layer in bfloat16 against float64; also with --engine
 
 `layerforge gradcheck` is `layerforge test --only gradients`. Exit code 0 when everything passes, 1 when something does
 not, 5 when the backend or the engine cannot be had. `layerforge eval` scores a trained net.
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arrays import threads
+from ..config.sections import BF16_MIXED, FULL
 from ..schema.errors import ConfigError
 from ..schema.registry import LAYERS, engine_names
 from ..schema.synonyms import did_you_mean
@@ -67,6 +69,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(engine_names())
     words = f"reference: the layers' own code alone; {names}: that engine's layers; auto: both (default)"
     parser.add_argument("--engine", metavar="E", help=words)
+    words = "float32 (default), or bf16-mixed: what has bfloat16 for it, within what its roundings explain"
+    parser.add_argument("--precision", metavar="P", help=words)
     parser.add_argument("--eps", type=float, metavar="H", help="step of the differences (default 1e-5)")
     words = "allowed: atol rms(gradient) + R |difference| (1e-5); against torch: atol + R max |b| (1e-10)"
     parser.add_argument("--rtol", type=float, metavar="R", help=words)
@@ -90,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
 
     threads.use(1)  # examples are small: several threads would only wait for each other
     only = chosen_checks(args.only)
-    args.ground = ground(args.backend or "numpy", args.engine or "auto")
+    args.ground = ground(args.backend or "numpy", args.engine or "auto", args.precision or FULL)
+    if args.ground.precision != FULL:
+        _refuse_beside_precision(args)
     if args.against:
         _refuse_beside_against(args)
     in_float32 = args.ground.engine and not args.ground.kernel_engine
@@ -138,6 +144,14 @@ def _refuse_beside_against(args: argparse.Namespace) -> None:
     for option in (option for option, value in given.items() if value is not None):
         hint = "everything is compared in float64; --rtol, --atol and --seed may be given"
         raise ConfigError(f"{option} has no meaning with --against {args.against}", hint=hint)
+
+
+def _refuse_beside_precision(args: argparse.Namespace) -> None:
+    """ConfigError for options that say how gradients are checked against differences or torch, in float64."""
+    for name in ("against", "eps", "rtol", "atol", "samples", "dtype", "exhaustive", "seed"):
+        if getattr(args, name):
+            hint = "what is allowed follows from the roundings of each layer"
+            raise ConfigError(f"--{name} has no meaning with --precision {args.ground.precision}", hint=hint)
 
 
 def chosen_checks(names: list[str] | None) -> tuple[str, ...]:
@@ -228,8 +242,9 @@ def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ..
     where, there = args.ground, checks_on(args.ground)
     for name in args.only or ():
         if name not in there:
-            raise ConfigError(f"{cls.type_name}: there is no check '{name}' on {where}", hint=_remedy(name))
-    if not where.runs_layers:
+            hint = _remedy(name) if where.precision == FULL else f"there are: {', '.join(there)}"
+            raise ConfigError(f"{cls.type_name}: there is no check '{name}' on {where}", hint=hint)
+    if not where.runs_layers and where.precision == FULL:
         _refuse_beside_engine(args)
     samples = SAMPLES_LAYER if args.samples is None else args.samples
     effort = make_effort(args.rtol, args.atol, args.eps, samples, args.exhaustive, args.seed, args.dtype)
@@ -247,9 +262,11 @@ def _examination(cls: type[Layer], args: argparse.Namespace, only: tuple[str, ..
 
 
 def _remedy(check: str) -> str:
-    """On what a check is run that another backend or engine does not have."""
-    from ..check.contract import DEVICE_CHECKS, ENGINE_CHECKS
+    """On what a check is run that another backend, engine or precision does not have."""
+    from ..check.contract import DEVICE_CHECKS, ENGINE_CHECKS, PRECISION_CHECKS
 
+    if check in PRECISION_CHECKS:
+        return f"it is of layers in {BF16_MIXED}: --precision {BF16_MIXED}"
     if check in DEVICE_CHECKS:
         return "it is of devices: --backend strict, or cupy"
     if check in ENGINE_CHECKS:
@@ -292,6 +309,9 @@ def _net_check(path: str, args: argparse.Namespace, only: tuple[str, ...]) -> Jo
 
     if args.against:
         return _comparison(path, args)
+    if args.ground.precision != FULL:
+        hint = "differences need float64; name types, or none for all of them"
+        raise ConfigError(f"{path}: --precision {args.ground.precision} is for layers", hint=hint)
     if "gradients" not in only:
         raise ConfigError(f"{path}: of a net the gradients are checked", hint="the contract is for layers: name types")
     options = {name: getattr(args, name) for name in ("layer", "rtol", "atol", "eps", "samples", "exhaustive")}

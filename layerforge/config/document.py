@@ -28,6 +28,8 @@ TOP_LEVEL = (
     "seed",
     "backend",
     "dtype",
+    "precision",
+    "matmul_precision",
     "engine",
     "threads",
     "import",
@@ -138,6 +140,19 @@ class Config:
         made = Config.__new__(Config)
         made.__setstate__({**self.__getstate__(), "tree": moved(self.tree, backend)})
         made.errors = self.errors
+        return made
+
+    def with_top(self, **words: str | None) -> Config:
+        """This configuration with other words for keys of the top level, where they are not None."""
+        given = {key: word for key, word in words.items() if word is not None}
+        if not given:
+            return self
+        made = Config.__new__(Config)
+        tree = part(self.tree, self.tree)
+        tree.update(given)
+        made.__setstate__({**self.__getstate__(), "tree": tree})
+        known = {str(error) for error in self.errors}
+        made.errors = [*self.errors, *(error for error in made.errors if str(error) not in known)]
         return made
 
     # ---- reading -----------------------------------------------------------------------------------------------

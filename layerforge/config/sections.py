@@ -15,6 +15,10 @@ from ..schema.synonyms import hint_for_key
 DEFAULT_EPOCHS = 10
 MOST_THREADS = 4096  # more than any machine has cores
 ENGINES = ("auto", "reference", "onednn", "cuda")
+FULL, BF16_MIXED, FP16_MIXED = "float32", "bf16-mixed", "16-mixed"
+PRECISIONS = (FULL, BF16_MIXED, FP16_MIXED)
+HIGHEST, MEDIUM = "highest", "medium"
+MATMUL_PRECISIONS = (HIGHEST, MEDIUM)
 
 
 class Section(Declared):
@@ -77,6 +81,16 @@ class Top(Section):
     seed: int = param(0, help="start of all random numbers", ge=0)
     backend: str = param("numpy", help="where arrays live", choices=("numpy", "cupy"))
     dtype: str = param("float32", help="type of parameters and blobs", choices=("float32", "float64"))
+    precision: str = param(
+        "float32",
+        help="what activations are stored and products computed in: float32, or half of it where the processor can",
+        choices=PRECISIONS,
+    )
+    matmul_precision: str = param(
+        "highest",
+        help="what products of float32 are computed in: medium lets them be computed in bfloat16",
+        choices=MATMUL_PRECISIONS,
+    )
     engine: str = param(
         "auto",
         help="who computes: auto takes the fastest there is, reference the layer files themselves",

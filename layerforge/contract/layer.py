@@ -172,6 +172,7 @@ class Layer(Declared):
 
     freeze, lr_mult, decay_mult = Tuned("freeze"), Tuned("lr_mult"), Tuned("decay_mult")
     loss_weight, recompute, engine = Wired("loss_weight"), Wired("recompute"), Wired("engine")
+    precision, matmul_precision = Wired("precision"), Wired("matmul_precision")
 
     name: str
     run: Run
@@ -481,7 +482,7 @@ WRITERS: dict[str, tuple[str, ...]] = {
     "memory": ("run", "engines"),  # executor, dry run, jvp; an engine's layer that takes a layer's place
     "kept": ("run", "engines"),  # by save; forgotten by whoever recomputes, put back by who replays a script
     "draws": ("engines",),
-    "needs_grad": ("run",),
+    "needs_grad": ("run", "engines"),  # engines while they run a reference's backward
     "runs_in_place": ("run",),
     "overwrites_grad": ("run",),
 }

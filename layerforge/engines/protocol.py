@@ -7,6 +7,9 @@ from typing import Any, ClassVar, Protocol, TypeGuard
 
 from ..arrays.spec import Spec
 from ..contract.layer import Layer
+from ..contract.namespaces import Params
+
+NO_KERNELS = "it has no kernels for bfloat16"  # why a layer stays float32 that no engine halves
 
 
 class Engine(Protocol):
@@ -34,12 +37,17 @@ class LayerEngine(Engine, Protocol):
     adder              what makes the sums of two gradients: called with both and the array for the result
     carrier            what makes the copies of an input: called with it and the array that it goes to
     dry_run            whether this thread only plans: primitives are made, one of each kind; nothing is computed
+    bfloat16_missing   why none of its layers can compute in bfloat16 here; None where some can
+    cast               what makes the layers that cast: called with the layer that reads, a name, how many axes,
+                       and whether to bfloat16 or from it
     refuse_after_fork  BackendError in a child of fork that could only wait for threads which its parent has
     """
 
     def adder(self) -> Callable[[], Callable[[Any, Any, Any], Any]]: ...
     def carrier(self) -> Callable[[], Callable[[Any, Any], None]]: ...
     def dry_run(self, on: bool) -> None: ...
+    def bfloat16_missing(self) -> str | None: ...
+    def cast(self) -> Callable[[Layer, str, int, bool], Layer]: ...
     def refuse_after_fork(self) -> None: ...
 
 
@@ -57,10 +65,15 @@ class EngineLayer(Protocol):
 
     engine  the name of its engine
     script  what it did the last time, where that can be repeated: see run/capture.py
+    halved  whether it computes in bfloat16; `halve` says so, before it has run, and `operands` gets its parameters so
+    wide_top   whether its top is float32 all the same; `widen_top` asks for that, and may do nothing
     """
 
     name: str
     engine: ClassVar[str]
+    halved: bool
+    wide_top: bool
+    operands: Params
 
     @classmethod
     def instead_of(cls, reference: Layer) -> Any: ...
@@ -69,6 +82,10 @@ class EngineLayer(Protocol):
     @classmethod
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None: ...
     def axes_in_memory(self, ndim: int) -> tuple[int, ...] | None: ...
+    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None: ...
+    def halve(self) -> None: ...
+    def widen_top(self) -> None: ...
+    def products_in_bfloat16(self) -> None: ...
     def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool: ...
     def absorb(self, above: Layer) -> None: ...
 

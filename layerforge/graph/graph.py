@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..arrays.spec import Spec
-from ..config.sections import ENGINES
+from ..config.sections import ENGINES, MATMUL_PRECISIONS, PRECISIONS
 from ..contract.fillers import Filler
 from ..contract.layer import Layer
 from ..schema.locations import Place, place_of
@@ -35,6 +35,12 @@ class Wiring(Declared):
     freeze: bool = param(False, help="do not train its parameters")
     engine: str | None = param(
         None, help="who computes this layer; by default as the top-level key says", choices=(*ENGINES, None)
+    )
+    precision: str | None = param(
+        None, help="what it computes and stores in; by default as the top-level key says", choices=(*PRECISIONS, None)
+    )
+    matmul_precision: str | None = param(
+        None, help="what its products are computed in; likewise", choices=(*MATMUL_PRECISIONS, None)
     )
     recompute: bool = param(False, help="keep nothing for backward, but run forward once more then")
     share: dict[str, str] = param({}, help="parameters taken from another layer: {weight: fc1.weight}")

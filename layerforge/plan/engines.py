@@ -12,6 +12,7 @@ from typing import Any
 
 from ..arrays.formula import DEVICE
 from ..config.other_backend import belongs
+from ..config.sections import FULL, HIGHEST, Top
 from ..engines.protocol import EngineLayer
 from ..graph.graph import Node, Step
 from ..schema import registry
@@ -20,17 +21,27 @@ from .plan import REFERENCE, EngineChoice, Plan
 
 FAST = "onednn"  # what `engine: auto` means on a CPU
 SPARSE = "a bottom is sparse"
+ASKED_FOR = "asked for"  # why a layer is the reference's by its key or the net's
 NO_OTHER = "no other"  # why a layer is the reference's that no engine has
 
 
 @dataclass(frozen=True)
 class EngineRequest:
-    """What a net asks of its engines: the top-level key `engine`, the backend, its dtype, and how many threads."""
+    """What a net asks of its engines: the top-level keys `engine`, `precision` and `matmul_precision`, the backend,
+    its dtype, and how many threads.
+    """
 
     engine: str
     backend: str
     dtype: str
     threads: int
+    precision: str = FULL
+    matmul_precision: str = HIGHEST
+
+    @classmethod
+    def of_top(cls, top: Top, backend: str, threads: int) -> EngineRequest:
+        """What the top level of a configuration asks for."""
+        return cls(top.engine, backend, top.dtype, threads, top.precision, top.matmul_precision)
 
     @property
     def on_device(self) -> bool:
@@ -54,6 +65,14 @@ class EngineRequest:
         """The engine that a layer asks for: its own key, or the net's."""
         return node.wiring.engine or self.engine
 
+    def precision_of(self, node: Node) -> str:
+        """What a layer asks to compute in: its own key, or the net's."""
+        return node.wiring.precision or self.precision
+
+    def matmul_precision_of(self, node: Node) -> str:
+        """What the products of a layer may be computed in: its own key, or the net's."""
+        return node.wiring.matmul_precision or self.matmul_precision
+
     def as_text(self, nodes: Iterable[Node]) -> frozenset[str]:
         """The layers whose functions are not to be computed by kernels, which only a device has."""
         return frozenset(node.name for node in nodes if self.on_device and self.of(node) == REFERENCE)
@@ -66,7 +85,7 @@ class EngineRequest:
 
         Both are None where all is the reference's; then `why` says why.
         """
-        why = "asked for" if all(self.of(node) == REFERENCE for node in nodes) else self.obstacle(self.fast)
+        why = ASKED_FOR if all(self.of(node) == REFERENCE for node in nodes) else self.obstacle(self.fast)
         if why:
             return {"library": None, "threads": None, "why": why}
         threads = None if self.on_device else self.threads
@@ -97,7 +116,7 @@ def with_engines(plan: Plan, request: EngineRequest) -> Plan:
 
 
 def _on_device(asked_for: str) -> EngineChoice:
-    return EngineChoice(REFERENCE, "asked for") if asked_for == REFERENCE else EngineChoice(DEVICE)
+    return EngineChoice(REFERENCE, ASKED_FOR) if asked_for == REFERENCE else EngineChoice(DEVICE)
 
 
 def _choice(
@@ -106,7 +125,7 @@ def _choice(
     layer = step.node.layer
     cls = table.get(layer.type_name)
     if asked_for == REFERENCE or cls is None or not cls.stands_for(layer):
-        return EngineChoice(REFERENCE, "asked for" if asked_for == REFERENCE else obstacle or NO_OTHER)
+        return EngineChoice(REFERENCE, ASKED_FOR if asked_for == REFERENCE else obstacle or NO_OTHER)
     if any(plan.specs[i].sparse for i in step.bottoms):
         return EngineChoice(REFERENCE, SPARSE)
     why = cls.refuses(layer, [plan.specs[i] for i in step.bottoms], [plan.specs[i] for i in step.tops])

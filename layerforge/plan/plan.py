@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..arrays.spec import Spec
+from ..config.sections import FULL
 from ..engines.protocol import is_engine_layer
 from ..graph.graph import Step
 from ..schema.errors import ConfigError
@@ -20,11 +21,17 @@ REFERENCE = "reference"  # the engine that every layer has: its layer file
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """Who computes a layer, and why not another; `into` names the layer that it became a part of."""
+    """Who computes a layer, and why not another; `into` names the layer that it became a part of.
+
+    precision  what it computes and stores in
+    wide       why that is not the precision asked for
+    """
 
     engine: str
     why: str = ""
     into: str = ""
+    precision: str = FULL
+    wide: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,12 @@ class Plan:
     losses       (number, loss_weight)
     current      what the names of the phase mean once all is done
     kept         the blobs that were asked to be kept, data and gradient
+    keeps_all    these are all, each in memory of its own, and a backward leaves what the forward kept as it is
     backward     whether one may follow
     choices      by layer: who computes it, and why
     engine       the engine that some layers may have; "" where all are the reference's
     overwriting  the layers whose backward can write the gradients of their parameters instead of adding to them
+    halved       the blobs that are stored in bfloat16, and their gradients
     released     by layer: the blobs that nobody needs after it
     segments     what is recomputed: the number of the first step by that of the last
     """
@@ -53,10 +62,12 @@ class Plan:
     losses: tuple[tuple[int, float], ...]
     current: Mapping[str, int]
     kept: frozenset[int]
+    keeps_all: bool = False
     backward: bool = True
     choices: Mapping[str, EngineChoice] = field(default_factory=dict)
     engine: str = ""
     overwriting: frozenset[str] = frozenset()
+    halved: frozenset[int] = frozenset()
     released: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     segments: Mapping[int, int] = field(default_factory=dict)
 

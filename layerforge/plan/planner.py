@@ -17,6 +17,7 @@ from .engines import EngineRequest, overwriting_layers, with_engines
 from .fusion import fused
 from .in_place import with_in_place
 from .plan import Plan, index_of
+from .precision import with_precision
 
 Key = tuple[str, str]  # a parameter: its layer and its name
 
@@ -43,11 +44,11 @@ def make_plan(
     plan = with_shapes(graph, inputs, targets, keep, backward)
     if request is not None:
         plan = with_engines(plan, request)
+        plan = with_precision(plan, request)
         plan = fused(plan)
         plan = with_in_place(plan)
-    if keep is not None:
-        plan = replace(plan, overwriting=overwriting_layers(plan.steps, shared or {}))
-    return replace(plan, released=released(plan), segments=segments(plan.steps))
+    overwriting = overwriting_layers(plan.steps, shared or {})
+    return replace(plan, overwriting=overwriting, released=released(plan), segments=segments(plan.steps))
 
 
 def with_shapes(
@@ -84,6 +85,7 @@ def with_shapes(
         losses=losses(steps),
         current=current,
         kept=frozenset(i for i, name in enumerate(names) if keep is None or name in keep),
+        keeps_all=keep is None,
         backward=backward,
     )
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.bfloat16 import widened
+from ..config.sections import FULL
 from ..graph.graph import PHASES, Graph, PhaseGraph
 from ..graph.uses import warn_of_raw
 from ..plan.plan import Plan
@@ -165,6 +167,21 @@ def cotangents(net: NetParts, executor: Executor, given: Mapping[str, Any]) -> d
     return found
 
 
+def demand_full_precision(plan: Plan, what: str) -> None:
+    """ConfigError where a layer computes in less than float32, in which what is asked for has no digits."""
+    for name, choice in plan.choices.items():
+        if choice.precision != FULL:
+            message = f"{what} is not computed in precision {choice.precision}, in which layer '{name}' is"
+            raise ConfigError(message, hint=f"build the net with precision: {FULL}")
+
+
+def outputs(executor: Executor, copy: bool) -> dict[str, Any]:
+    """What a forward returns: live arrays or copies, and of what is stored in bfloat16 float32."""
+    values, halved = executor.values, executor.plan.halved
+    kinds = executor.plan.outputs.items()
+    return {n: widened(values[i]) if i in halved else values[i].copy() if copy else values[i] for n, i in kinds}
+
+
 def demand_losses(net: NetParts, plan: Plan) -> None:
     """ConfigError unless a plan has losses, BlobError unless something below them wants a gradient."""
     if not plan.losses:
@@ -241,7 +258,7 @@ def _data(net: NetParts, name: str, index: int) -> Any:
     if last.values[index] is None:
         why = f": {last.unusable}" if last.unusable else ""
         raise BlobError(f"blob '{name}' was not kept by the last forward{why}", hint=_keeping(net, name))
-    return last.values[index]
+    return widened(last.values[index])
 
 
 def _grad(net: NetParts, name: str, index: int) -> Any:
@@ -249,7 +266,7 @@ def _grad(net: NetParts, name: str, index: int) -> Any:
     if last is None or not last.grads:
         raise BlobError(f"blob '{name}' has no gradient yet", hint="call net.backward() after net.forward(...)")
     if last.grads[index] is not None:
-        return last.grads[index]
+        return widened(last.grads[index])
     demand_held(net, last.plan, name, index)
     if not net.graph.phases[last.plan.phase].blobs[index].needs_grad:
         hint = "inputs: declare `grad: true`; other blobs: nothing below them is learned"

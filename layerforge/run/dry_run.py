@@ -62,7 +62,7 @@ def dry_run(plan: Plan, run: Run, parameters: Parameters, xp: Any) -> MemoryLayo
 def _pass(plan: Plan, inputs: dict[str, Any], recorder: Recorder, xp: Any, dtype: str) -> None:
     """Forward and, where one may follow, backward, in memories of the recorder's."""
     once = Executor(plan, xp, dtype, observers=[recorder])
-    recomputed = [plan.steps[i].node.name for i in recorder.segment]
+    recomputed = [] if plan.keeps_all else [plan.steps[i].node.name for i in recorder.segment]
     once.again = {name: recorder.memory(name + AGAIN) for name in recomputed}
     once.sums.memory = recorder.memory(SUMS)
     for index, name in plan.inputs:
@@ -74,4 +74,4 @@ def _pass(plan: Plan, inputs: dict[str, Any], recorder: Recorder, xp: Any, dtype
     if plan.backward:
         weights = dict(plan.losses)
         seeds = {i: weights.get(i, 1.0) for i in plan.begins_backward}
-        once.backward({i: xp.full(plan.specs[i].shape, w, dtype=dtype) for i, w in seeds.items()})
+        once.backward({i: once.seed(i, w) for i, w in seeds.items()})

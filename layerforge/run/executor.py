@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..arrays.awaited import Later, awaiting
+from ..arrays.bfloat16 import narrowed
 from ..arrays.sparse import CSR
 from ..contract import call
 from ..contract.layer import Memory
+from ..engines.protocol import is_engine_layer
 from ..graph.graph import Step
 from ..plan.plan import Plan
 from ..schema import registry
@@ -28,8 +30,10 @@ class Executor:
     """Runs a plan. Holds every blob's data and gradient of the present pass by number.
 
     layout     where every buffer is stored; without it layers make their own memory, and blobs are stored anywhere
-    workspace  the memory of the net's executors, one of which is run at a time
+    workspace  the memory of the net's executors, one of which is run at a time; where all blobs are kept each executor
+               has its own, and what somebody still looks at lasts until its next pass
     observers  look at its steps
+    prepare    what a forward begins with, where something computes in bfloat16 (halves.py)
 
     values, grads  the arrays of the present pass by blob, None where there is none or none any more
     loss_seeds     the last scale that backward from the losses was asked for, and the upstream gradients for it
@@ -48,6 +52,7 @@ class Executor:
         layout: MemoryLayout | None = None,
         workspace: Workspace | None = None,
         observers: Sequence[Observer] = (),
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         engine = registry.engine(plan.engine) if plan.engine else None
         self.plan = plan
@@ -56,6 +61,7 @@ class Executor:
         self.layout = layout
         self.workspace = workspace or Workspace()
         self.observers = observers
+        self.prepare = prepare
         self.memory: np.ndarray | None = None  # what the layout is bound to
         self.memories: dict[str, Memory] = {}
         self.again: dict[str, Memory] = {}  # of layers that are recomputed; where there is none they use their own
@@ -63,6 +69,7 @@ class Executor:
         self.captures: dict[str, Capture] = {}
         self.staged: dict[str, np.ndarray] = {}
         self.carriers: dict[str, Any] = {}
+        self.lent = [step.node.layer for step in plan.steps if not is_engine_layer(step.node.layer)]  # by other plans
         if layout is not None and engine is not None:
             self.staged = staged_inputs(plan)
             self.carriers = {name: engine.carrier()() for name in self.staged}
@@ -89,13 +96,15 @@ class Executor:
             return
         memory = self.workspace.at_least(layout.size)
         if self.workspace.owner is self and self.memory is memory:
+            for layer in self.lent:
+                layer.memory = self.memories[layer.name]
             return
         if self.memory is not memory:
             self.memory = memory
             self.memories = layout.bound_to(memory)
             self.again = {n.removesuffix(AGAIN): m for n, m in self.memories.items() if n.endswith(AGAIN)}
             self.sums.memory = self.memories[SUMS]
-            self.sums.planned = True
+            self.sums.planned = layout.spends
         self.captures.clear()
         for step in self.plan.steps:
             step.node.layer.memory = self.memories[step.node.name]
@@ -116,7 +125,7 @@ class Executor:
         self.let_go()
         for step in self.plan.steps:
             step.node.layer.kept = None
-            if self.layout is None:
+            if self.layout is None or not self.layout.spends:
                 step.node.layer.memory = Memory()
 
     def stage(self, arrays: Mapping[str, Any], given: Mapping[str, Any], keep: bool) -> Mapping[str, Any]:
@@ -144,7 +153,7 @@ class Executor:
         """An upstream gradient that is everywhere `value`; the same array as long as the value is."""
         known = self.seeds.get(index)
         if known is None or known[0] != value:
-            array = self.xp.full(self.plan.specs[index].shape, value, dtype=self.dtype)
+            array = self._as_stored(index, self.xp.full(self.plan.specs[index].shape, value, dtype=self.dtype))
             known = self.seeds[index] = value, fixed(array)
         return known[1]
 
@@ -159,15 +168,20 @@ class Executor:
 
     def cotangent(self, index: int, array: Any) -> Any:
         """An upstream gradient in memory of the executor's: gradients may go on as that array, and be read later."""
+        array = self._as_stored(index, array)
         own = self.cotangents.get(index)
         if own is None:
             own = self.cotangents[index] = self.xp.empty_like(array)
         own[...] = array
         return own
 
+    def _as_stored(self, index: int, array: Any) -> Any:
+        """Numbers of a blob in the type that it is stored in."""
+        return narrowed(array) if index in self.plan.halved else array
+
     def _capture(self, doing: str) -> Capture | None:
         """That of a pass that begins; None where arrays may be elsewhere in every pass, or each step is observed."""
-        if self.layout is None or self.again:
+        if self.layout is None or (self.plan.backward and self.plan.segments):
             return None
         if self.observers and any(observer.every_step for observer in self.observers):
             return None
@@ -188,6 +202,8 @@ class Executor:
 
     def _forward(self, inputs: Mapping[str, Any], keep: bool) -> None:
         plan, values, capture = self.plan, self.values, self._capture("forward")
+        if self.prepare is not None:
+            self.prepare()
         firsts = {first: last for last, first in plan.segments.items()} if keep else {}
         for index, name in plan.inputs:
             values[index] = inputs[name]
@@ -248,11 +264,11 @@ class Executor:
 
         overwrite_grad  the plan's `overwriting` layers are to forget what the gradients of their parameters hold
         """
-        self.spent = self.layout is not None
+        self.spent = self.layout is not None and self.layout.spends
         self.overwrite_grad = overwrite_grad
         plan, capture = self.plan, self._capture("overwriting backward" if overwrite_grad else "backward")
         grads = self.grads = [None] * len(plan.specs)
-        self.sums.apart = self.layout is not None and not seeds.keys() <= plan.begins_backward
+        self.sums.apart = self.spent and not seeds.keys() <= plan.begins_backward
         waiting = dict(plan.segment_of)
         for index, seed in seeds.items():
             grads[index] = seed

@@ -40,7 +40,7 @@ def raise_explained(problem: Exception, of: Any) -> NoReturn:
         plan = None if executor is None else executor.plan
         error.explain(needs(net, getattr(of, "history", ()), executor), memory(net.backend), remedies(net, plan))
         if last is not None:
-            last.give_up()
+            net.passes.give_up()
     try:
         if error is problem:
             raise problem

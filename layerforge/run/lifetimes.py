@@ -8,8 +8,11 @@
     a gradient                                  until the backward of the layer that made the blob
     outputs, losses, what was asked to be kept  to the end
 
+Where a plan keeps all blobs, these, their gradients and what forward saved have memory to themselves, so that several
+backwards may follow, and nobody writes there between two passes. Only what serves within single calls is shared.
+
 What is recomputed runs forward once more just before its backward, in memory of its own; of its first forward only
-the tops for others stay.
+the tops for others stay. Where all blobs are kept it writes over what its first forward left, as if at that time.
 """
 
 from __future__ import annotations
@@ -87,14 +90,19 @@ class Recorder(Observer):
     def layout(self) -> MemoryLayout:
         """The places of all buffers."""
         made = [each for each in self.lifetimes.values() if each.array is not None]
+        if self.plan.keeps_all:
+            for each in (each for each in made if each.last == self.end):
+                each.first = 0
         buffers = [each.buffer(self.memories[each.owner].lives.get(each.name, "call")) for each in made]
         size = place(buffers)
-        return MemoryLayout(tuple(self.memories), tuple(buffers), size, tuple(dict.fromkeys(self.exempt)))
+        exempt = tuple(dict.fromkeys(self.exempt))
+        return MemoryLayout(tuple(self.memories), tuple(buffers), size, exempt, spends=not self.plan.keeps_all)
 
     # What is observed ---------------------------------------------------------------------------------------------
 
     def before_forward(self, number: int, step: Step, bottoms: Sequence[Any], again: bool) -> None:
-        self.now = self._again_of(number, self.segment[number]) if again else number
+        apart = again and not self.plan.keeps_all
+        self.now = self._again_of(number, self.segment[number]) if apart else number
 
     def after_forward(self, number: int, step: Step, tops: Sequence[Any], again: bool) -> None:
         self._collect()
@@ -168,9 +176,9 @@ class Recorder(Observer):
             memory = self.memories[owner]
             each.array = dict.get(memory.arrays, name)
             step = self.times.get(owner.removesuffix(AGAIN))
-            forgotten = step in self.segment and not owner.endswith(AGAIN)
+            forgotten = step in self.segment and not owner.endswith(AGAIN) and not self.plan.keeps_all
             if memory.lives.get(name) == "saved" and step is not None and self.plan.backward and not forgotten:
-                each.last = max(each.last, self._backward_of(step))
+                each.last = max(each.last, self.end if self.plan.keeps_all else self._backward_of(step))
             if each.array is not None:
                 self.by_array[id(each.array)] = each
                 del self.unmade[owner, name]

@@ -58,12 +58,14 @@ class MemoryLayout:
 
     owners  all that have a Memory, whether or not anything is stored in it
     exempt  layers that make arrays of their own in every pass
+    spends  a backward takes memory of the forward, so that none can follow it
     """
 
     owners: tuple[str, ...]
     buffers: tuple[Buffer, ...]
     size: int
     exempt: tuple[str, ...] = ()
+    spends: bool = True
 
     @property
     def unshared(self) -> int:

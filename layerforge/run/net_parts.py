@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
@@ -14,6 +14,15 @@ from ..graph.graph import Graph
 from .parameters import Parameters
 from .passes import Passes
 from .views import Named
+
+
+class Choices(TypedDict, total=False):
+    """What a net can be told beside its configuration: see `layerforge.Net`."""
+
+    keep: str | Iterable[str]
+    backend: str | Backend | None
+    precision: str | None
+    matmul_precision: str | None
 
 
 class NetParts(Protocol):

@@ -20,6 +20,7 @@ from ..plan.planner import make_plan
 from .advice import Advice
 from .dry_run import dry_run
 from .executor import Executor
+from .halves import Halves, halves_for
 from .memory_layout import Workspace
 from .observer import Observer
 from .parameters import Parameters
@@ -57,6 +58,7 @@ class Passes:
         self.executors: dict[Any, Executor] = {}
         self.last: Executor | None = None
         self.workspace = Workspace()
+        self.halves: Halves | None = None  # of the parameters, once a plan computes in bfloat16
         self.settings = Settings(node.layer for node in graph.nodes)
 
     def executor_for(
@@ -87,9 +89,15 @@ class Passes:
             self.graph.phases[phase], inputs, targets, self.keep, self.engine,
             backward=backward, shared=self.parameters.shared,
         )  # fmt: skip
-        planned = self.keep is not None and plan.has_engine_layers
-        layout = dry_run(plan, self.run, self.parameters, xp) if planned else None
-        return Executor(plan, xp, self.dtype, layout=layout, workspace=self.workspace, observers=self.observers)
+        halves = self.halves = self.halves or halves_for(plan, self.parameters)
+        if halves is not None:
+            halves.bind(plan)
+        layout = dry_run(plan, self.run, self.parameters, xp) if plan.has_engine_layers else None
+        return Executor(
+            plan, xp, self.dtype,
+            layout=layout, workspace=Workspace() if plan.keeps_all else self.workspace, observers=self.observers,
+            prepare=halves.follow if halves is not None and plan.halved else None,
+        )  # fmt: skip
 
     def replan(self, why: str) -> None:
         """Make all plans anew, as what they were made of has changed; a backward needs a forward before it."""
@@ -106,6 +114,13 @@ class Passes:
             self.last.let_go()
         self.last = executor
         executor.begin()
+
+    def give_up(self) -> None:
+        """The last pass found no memory: let go of all that it made, so that a smaller one finds some."""
+        if self.last is not None:
+            self.last.give_up()
+            if self.last.workspace is not self.workspace:  # memory that only its own passes would take again
+                self.executors = {key: each for key, each in self.executors.items() if each is not self.last}
 
     @property
     def current(self) -> Executor:

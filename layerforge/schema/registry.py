@@ -26,7 +26,7 @@ Class = TypeVar("Class", bound=type)
 # Keys of a layer's mapping that the framework owns, so that no hyper-parameter can have these names.
 WIRING_KEYS = (
     *("name", "type", "bottom", "top", "phase", "loss_weight", "lr_mult", "decay_mult", "freeze", "share"),
-    *("engine", "recompute"),
+    *("engine", "recompute", "precision", "matmul_precision"),
 )
 BLOCK_KEYS = ("block", "repeat", "with")
 RESERVED = WIRING_KEYS + BLOCK_KEYS

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from .catalogue import COMPETITORS, NETS, OURS, ROOT
+from .catalogue import COMPETITORS, NETS, OURS, ROOT, WAYS
 from .problem import Problem
 from .surroundings import environment_for
 
@@ -50,10 +51,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Entrant:
-    """A competitor in one variant."""
+    """A competitor in one variant; ours are WAYS."""
 
     competitor: str
     variant: str = "eager"
+
+    @property
+    def coarse(self) -> bool:
+        """Whether it rounds to bfloat16."""
+        return (WAYS[self.variant] if self.competitor == OURS else COMPETITORS[self.competitor]).coarse
 
 
 @dataclass
@@ -122,12 +128,13 @@ class Worker:
         return WorkerError(f"the process of {self.name} ended with code {self.process.wait()}", "Ended")
 
 
-def entrants(net: str, against: Sequence[str]) -> list[Entrant]:
-    """Ourselves, and the competitors in their variants for a net."""
-    found = [Entrant(OURS)]
+def entrants(net: str, ways: Sequence[str], against: Sequence[str], mode: str = "train") -> list[Entrant]:
+    """Ourselves in these ways, and the competitors in their variants for a net."""
+    found = [Entrant(OURS, way) for way in ways]
     for name in against:
-        variants = NETS[net].variants if COMPETITORS[name].varies else ("eager",)
-        found += [Entrant(name, variant) for variant in variants]
+        competitor = COMPETITORS[name]
+        if mode in competitor.modes:
+            found += [Entrant(name, variant) for variant in (NETS[net].variants if competitor.varies else ("eager",))]
     return found
 
 
@@ -135,14 +142,72 @@ def setup_message(
     problem: Problem, entrant: Entrant, threads: int, settings: Settings, mode: str, batch: int | None
 ) -> dict[str, Any]:
     """What makes a worker build its net."""
+    overrides, options = list(settings.overrides), dict(COMPETITORS[entrant.competitor].options)
+    if entrant.competitor == OURS:
+        way = WAYS[entrant.variant]
+        overrides += way.overrides
+        options["keep"] = way.keep
     return {
         "problem": problem.plain(),
         "variant": entrant.variant,
         "threads": threads,
         "batch": batch,
         "mode": mode,
-        "overrides": list(settings.overrides),
+        "overrides": overrides,
+        "options": options,
     }
+
+
+@dataclass
+class Contest:
+    """Entrants that are ready to run on one net, and notes on those that do not compete.
+
+    steps  of a burst
+    """
+
+    workers: dict[Entrant, Worker] = field(default_factory=dict)
+    results: dict[Entrant, Measurement] = field(default_factory=dict)
+    steps: dict[Entrant, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def order(self, number: int) -> list[Entrant]:
+        """Whose turn it is in a round: each begins with another one, so that nobody always follows the same."""
+        running = list(self.results)
+        shift = number % len(running)
+        return running[shift:] + running[:shift]
+
+
+@contextmanager
+def contest(
+    problem: Problem,
+    candidates: Sequence[Entrant],
+    threads: int,
+    settings: Settings,
+    mode: str = "train",
+    batch: int | None = None,
+) -> Iterator[Contest]:
+    """A process for each entrant, warmed up. They end with the context.
+
+    Errors   WorkerError where ours fails, or another one after its warm-up
+    """
+    made = Contest()
+    try:
+        for entrant in candidates:  # all load their libraries at the same time; nothing is measured yet
+            made.workers[entrant] = Worker(entrant, threads, settings)
+            made.workers[entrant].tell("setup", **setup_message(problem, entrant, threads, settings, mode, batch))
+        for entrant in candidates:
+            try:
+                made.results[entrant] = Measurement(entrant, versions=made.workers[entrant].answer()["versions"])
+                made.steps[entrant] = burst_length(made.workers[entrant], settings)
+            except WorkerError as error:
+                if entrant.competitor == OURS:
+                    raise
+                made.results.pop(entrant, None)
+                made.notes.append(str(error))
+        yield made
+    finally:
+        for worker in made.workers.values():
+            worker.close()
 
 
 def measure(
@@ -155,51 +220,26 @@ def measure(
 ) -> tuple[list[Measurement], list[str]]:
     """Time the entrants against each other on one net; and notes on those that do not compete.
 
-    Errors   WorkerError where ours fails, or another one after its warm-up
+    Errors   as `contest`
     """
-    workers: dict[Entrant, Worker] = {}
-    results: dict[Entrant, Measurement] = {}
-    steps: dict[Entrant, int] = {}
-    notes = []
-    try:
-        for entrant in candidates:  # all load their libraries at the same time; nothing is measured yet
-            workers[entrant] = Worker(entrant, threads, settings)
-            workers[entrant].tell("setup", **setup_message(problem, entrant, threads, settings, mode, batch))
-        for entrant in candidates:
-            try:
-                results[entrant] = Measurement(entrant, versions=workers[entrant].answer()["versions"])
-                steps[entrant] = burst_length(workers[entrant], settings)
-            except WorkerError as error:
-                if entrant.competitor == OURS:
-                    raise
-                results.pop(entrant, None)
-                notes.append(str(error))
-        take_turns(workers, results, steps, settings)
-        keep_calmest(list(results.values()), settings.bursts)
-    finally:
-        for worker in workers.values():
-            worker.close()
-    return list(results.values()), notes
+    with contest(problem, candidates, threads, settings, mode, batch) as running:
+        take_turns(running, settings)
+    found = list(running.results.values())
+    keep_calmest(found, settings.bursts)
+    return found, running.notes
 
 
-def take_turns(
-    workers: Mapping[Entrant, Worker],
-    results: Mapping[Entrant, Measurement],
-    steps: Mapping[Entrant, int],
-    settings: Settings,
-) -> None:
-    """The rounds. Each begins with another entrant, so that nobody always follows the same one."""
-    running = list(results)
+def take_turns(running: Contest, settings: Settings) -> None:
+    """The rounds: a burst of each."""
     for number in range(-1, settings.bursts + settings.spare):
-        shift = number % len(running)
-        for entrant in running[shift:] + running[:shift]:
+        for entrant in running.order(number):
             time.sleep(PAUSE)
-            answer = workers[entrant].ask("run", steps=steps[entrant])
+            answer = running.workers[entrant].ask("run", steps=running.steps[entrant])
             if number >= 0:
-                results[entrant].seconds.append(answer[settings.clock])
-                results[entrant].waited.append(answer["waited"])
-    for entrant in running:
-        results[entrant].growth = workers[entrant].ask("memory")["growth"]
+                running.results[entrant].seconds.append(answer[settings.clock])
+                running.results[entrant].waited.append(answer["waited"])
+    for entrant, result in running.results.items():
+        result.growth = running.workers[entrant].ask("memory")["growth"]
 
 
 def keep_calmest(results: Sequence[Measurement], count: int) -> None:

@@ -1,6 +1,6 @@
 """`layerforge ARGUMENTS`, which ends with the first update: prints "first step" then, and nothing else is done.
 
-    python -m benchmarks.first_step train configs/mnist_mlp.yaml
+python -m benchmarks.first_step train configs/mnist_mlp.yaml
 """
 
 from __future__ import annotations

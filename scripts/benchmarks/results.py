@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import driver, problem
+from . import driver, neighbour, problem
 from .catalogue import COMPETITORS, INFERENCE_BATCHES, OURS
 from .driver import Measurement, Settings
 from .problem import Problem
@@ -27,48 +27,63 @@ def empty(about: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     }
 
 
-def fill(
-    result: dict[str, Any],
-    nets: Sequence[str],
-    against: Sequence[str],
-    threads: Sequence[int],
-    settings: Settings,
-    *,
-    training: bool,
-    inference: bool,
-    say: Callable[[str], None],
-) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure: nets, our ways of computing them, the competitors, numbers of threads, and at what."""
+
+    nets: Sequence[str]
+    ways: Sequence[str]
+    against: Sequence[str]
+    threads: Sequence[int]
+    training: bool = True
+    inference: bool = False
+    neighbour: bool = False
+
+    def jobs(self, threads: int) -> list[tuple[str, int | None]]:
+        """Modes and batches. A neighbour disturbs only those who share its core: the largest number of threads."""
+        found: list[tuple[str, int | None]] = [("train", None)] if self.training else []
+        found += [("infer", batch) for batch in INFERENCE_BATCHES] if self.inference else []
+        return found + ([("neighbour", None)] if self.neighbour and threads == max(self.threads) else [])
+
+
+def fill(result: dict[str, Any], wanted: Wanted, settings: Settings, say: Callable[[str], None]) -> None:
     """Measure nets with each number of threads, and add rows to a result.
 
-    Errors   WorkerError, LayerForgeError
+    Errors   WorkerError, LayerForgeError, NoNeighbour
     """
-    jobs: list[tuple[str, int | None]] = [("train", None)] if training else []
-    jobs += [("infer", batch) for batch in INFERENCE_BATCHES] if inference else []
-    problems = [problem.load(net, settings.overrides) for net in nets]
-    for count in threads:
-        result["limits"][str(count)] = driver.probe([n for n in PROBING if n in (OURS, *against)], count, settings)
+    problems = [problem.load(net, settings.overrides) for net in wanted.nets]
+    for count in wanted.threads:
+        probing = [name for name in PROBING if name in (OURS, *wanted.against)]
+        result["limits"][str(count)] = driver.probe(probing, count, settings)
         for task in problems:
-            for mode, batch in jobs:
+            for mode, batch in wanted.jobs(count):
                 say(f"{task.name}, {count} thread(s), {mode}{'' if batch is None else f', batch {batch}'}")
-                add_row(result, task, against, count, settings, mode, batch)
+                add_row(result, task, wanted, count, settings, mode, batch)
 
 
 def add_row(
     result: dict[str, Any],
     task: Problem,
-    against: Sequence[str],
+    wanted: Wanted,
     threads: int,
     settings: Settings,
     mode: str,
     batch: int | None,
 ) -> None:
     """Measure one net in one mode."""
-    candidates = driver.entrants(task.name, against)
-    measured, notes = driver.measure(task, candidates, threads, settings, mode, batch)
     times: dict[str, dict[str, Any]] = {}
-    for m in measured:
-        times.setdefault(m.entrant.competitor, {})[m.entrant.variant] = plain(m)
-        result["versions"] |= m.versions
+    candidates = driver.entrants(task.name, wanted.ways, wanted.against, "infer" if mode == "infer" else "train")
+    if mode == "neighbour":
+        beside, notes = neighbour.measure(task, candidates, threads, settings)
+        for found in beside:
+            entrant: driver.Entrant = found.pop("entrant")
+            result["versions"] |= found.pop("versions")
+            times.setdefault(entrant.competitor, {})[entrant.variant] = found
+    else:
+        measured, notes = driver.measure(task, candidates, threads, settings, mode, batch)
+        for m in measured:
+            times.setdefault(m.entrant.competitor, {})[m.entrant.variant] = plain(m)
+            result["versions"] |= m.versions
     row = {"net": task.name, "threads": threads, "mode": mode, "batch": batch, "times": times}
     if mode == "train":
         row |= {"step_flops": task.step_flops, "step_bytes": task.step_bytes}

@@ -6,6 +6,7 @@ import datetime
 import os
 from typing import Any
 
+from . import processors
 from .catalogue import ROOT
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -31,4 +32,5 @@ def machine() -> dict[str, Any]:
     linear = {"name": "fc", "type": "Linear", "out_features": 1}
     about = environment(Net.from_config({"inputs": {"x": {"shape": [1, 1]}}, "net": [linear]}))
     about.pop("threads")
-    return {**about, "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")}
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    return {**about, "processor": processors.described(), "date": date}

@@ -1,7 +1,7 @@
 """A process that runs one competitor: `python -m benchmarks.worker MODULE`, then one JSON object per line.
 
     {"do": "setup", "problem": {...}, "variant": "eager", "threads": 2, "batch": null, "mode": "train",
-     "overrides": []}                   -> {"versions": {...}}
+     "overrides": [], "options": {}}    -> {"versions": {...}}
     {"do": "run", "steps": 10}          -> {"wall": 0.012, "cpu": 0.02, "waited": 0.01}   seconds of one step, after
                                            some that do not count, by the clock and of all threads' computing; share
                                            of the burst in which threads waited for a CPU
@@ -41,13 +41,19 @@ class NotCovered(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """What a competitor is to build. `problem` is a Problem as a mapping; `overrides` are for our configuration."""
+    """What a competitor is to build.
+
+    problem    a Problem as a mapping
+    overrides  for our configuration
+    options    what else its module takes
+    """
 
     problem: Mapping[str, Any]
     variant: str = "eager"
     threads: int = 1
     training: bool = True
     overrides: list[str] = field(default_factory=list)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Contestant(Protocol):
@@ -102,11 +108,12 @@ class Worker:
         batch: int | None,
         mode: str,
         overrides: list[str],
+        options: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Build the net and its batches, and remember how much memory that took."""
         build = importlib.import_module(f"benchmarks.competitors.{self.module}").build
         self.problem = problem
-        self.net: Contestant = build(Job(problem, variant, threads, mode == "train", overrides))
+        self.net: Contestant = build(Job(problem, variant, threads, mode == "train", overrides, options))
         self.batches = [self.net.take(b) for b in batches(problem, BATCHES, batch)]
         self.run_one = self.net.step if mode == "train" else self.net.infer
         self.before = start_of_memory()

@@ -6,6 +6,9 @@ with the largest over an array on both sides; the group of a gradient are all gr
 asked how far the truth itself moves where inputs, parameters and what layers hand on change by some roundings: a net
 that has a kink there (ReLU, a maximum), that magnifies them, or in whose sums everything else cancels, may differ by as
 much. Such a difference is counted as undecided; everything else is a finding.
+
+Nets in bf16-mixed are judged alike, with the roundings of bfloat16; besides, what they compute is the same bit by bit
+the second time, whether steps are replayed together or run one by one.
 """
 
 from __future__ import annotations
@@ -18,11 +21,25 @@ from typing import Any
 
 import numpy as np
 
-from .passes import Seen, Variant, largest, watch
+from layerforge.arrays.bfloat16 import EPSILON
+from layerforge.config.sections import BF16_MIXED, FULL
+
+from .passes import SIZES, Noise, Seen, Variant, largest, watch
 from .trials import Trial
 
+OF_REFERENCE, OF_NOISE = 4, 6
+
+
+@dataclass(frozen=True)
+class Roundings:
+    """What a precision may be off by, relative to an array's largest number, and to that of its group."""
+
+    of_array: float
+    of_group: float
+
+
 EPS = float(np.finfo("float32").eps)
-OF_REFERENCE, OF_ARRAY, OF_GROUP, OF_NOISE = 4, 64, 16, 6
+ALLOWED = {FULL: Roundings(64 * EPS, 16 * EPS), BF16_MIXED: Roundings(2 * EPSILON, EPSILON / 4)}
 NOISY = 8, 40  # passes with noise: at first, and before something is called a finding
 TRUTH = Variant("float64", "reference", "all", "float64")
 
@@ -44,7 +61,13 @@ def variants(trial: Trial) -> list[Variant]:
         Variant(f"reference, keep {first}", "reference", first),
         Variant("engine, keep all", "auto", "all"),
         Variant(f"engine, keep {second}", "auto", second),
+        *(same_bits(second) if trial.precision != FULL else ()),
     ]
+
+
+def same_bits(keep: str) -> list[Variant]:
+    """Nets that compute bit by bit what the one before them does, or the one before that."""
+    return [Variant(f"engine, keep {keep}, step by step", "auto", keep, stepwise=True)]
 
 
 def judge(trial: Trial, others: Sequence[Variant] | None = None) -> Verdict:
@@ -56,7 +79,10 @@ def judge(trial: Trial, others: Sequence[Variant] | None = None) -> Verdict:
         verdict.findings.append(f"float64: {truth}")
         return verdict
     spread = Spread(trial, truth)
-    for net, mine in zip(nets[1:], seen[1:], strict=True):
+    for before, net, mine in zip(seen, nets[1:], seen[1:], strict=False):
+        if net.stepwise:
+            _compare_bits(net, mine, before, verdict)
+            continue
         if isinstance(mine, str):
             verdict.findings.append(f"{net.name}: {mine}")
             continue
@@ -86,6 +112,22 @@ def _in_threads(trial: Trial, nets: list[Variant]) -> list[Any]:
     for thread in crowd:
         thread.join()
     return found
+
+
+def _compare_bits(net: Variant, mine: list[Seen] | str, before: list[Seen] | str, verdict: Verdict) -> None:
+    """Find what differs at all from the net before."""
+    if isinstance(mine, str) or isinstance(before, str):
+        verdict.findings += [] if mine == before else [f"{net.name}: {mine if isinstance(mine, str) else before}"]
+        return
+    for number, (ours, theirs) in enumerate(zip(mine, before, strict=True)):
+        verdict.compared += len(ours.arrays)
+        if (ours.error, list(ours.arrays)) != (theirs.error, list(theirs.arrays)):
+            verdict.findings.append(f"{net.name}: action {number}: {ours.error or theirs.error or 'other arrays'}")
+            return
+        for key, array in ours.arrays.items():
+            if not np.array_equal(array, theirs.arrays[key], equal_nan=True):
+                verdict.findings.append(f"{net.name}: action {number}: {' '.join(key)} has other bits")
+                return
 
 
 def _compare(
@@ -138,8 +180,8 @@ def _difference(number: int, key: tuple[str, str], seen: Seen, right: Seen, near
     known = near.arrays.get(key)
     of_reference = np.abs(known - array).max() if known is not None and known.shape == array.shape else 0.0
     of_group = max(largest(right.arrays, key[0]), right.scale.get(key[0], 0.0))
-    scale = OF_ARRAY * np.abs(array).max() + OF_GROUP * of_group
-    if off <= OF_REFERENCE * of_reference + EPS * scale:
+    roundings = ALLOWED[spread.trial.precision]
+    if off <= OF_REFERENCE * of_reference + roundings.of_array * np.abs(array).max() + roundings.of_group * of_group:
         return ""
     for passes in NOISY if np.isfinite(off) else ():
         if off <= OF_NOISE * spread.of(number, key, passes):
@@ -157,7 +199,8 @@ class Spread:
     def of(self, number: int, key: tuple[str, str], passes: int) -> float:
         """The largest move of an array in so many passes with noise."""
         while len(self.noisy) < passes:
-            self.noisy.append(watch(self.trial, TRUTH, noise=len(self.noisy)))
+            noise = Noise(len(self.noisy), SIZES[self.trial.precision])
+            self.noisy.append(watch(self.trial, TRUTH, noise))
         right = self.truth[number].arrays[key]
         moved = (seen[number].arrays.get(key) for seen in self.noisy if number < len(seen))
         return max((float(np.abs(a - right).max()) for a in moved if a is not None), default=0.0)

@@ -10,22 +10,37 @@ import numpy as np
 
 from layerforge import Net, Solver
 from layerforge.arrays.backend import NUMPY, Backend
+from layerforge.config.sections import BF16_MIXED, FULL
+from layerforge.run.observer import Observer
 from layerforge.schema.errors import LayerForgeError
 
 from .trials import Action, Trial
 
-NOISE = 1e-6  # relative: some roundings of float32
+ROUNDINGS = 1e-6  # relative: some of float32
+SIZES = {FULL: ROUNDINGS, BF16_MIXED: 2.0**-8}  # of noise: of bfloat16 the largest rounding
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Small changes, drawn by a seed and relative to what is changed."""
+
+    seed: int
+    size: float
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A net of a trial: who computes, in which type, which blobs are kept ("all", "none" or "watched")."""
+    """A net of a trial: who computes, in which type, which blobs are kept ("all", "none" or "watched").
+
+    stepwise   no step is replayed together with others
+    """
 
     name: str
     engine: str
     keep: str
     dtype: str = "float32"
     backend: Backend = NUMPY
+    stepwise: bool = False
 
 
 @dataclass
@@ -46,16 +61,20 @@ class Seen:
         self.arrays[group, name] = np.array(array.get() if hasattr(array, "get") else array, np.float64)
 
 
-def watch(trial: Trial, variant: Variant, noise: int | None = None) -> list[Seen]:
+def watch(trial: Trial, variant: Variant, noise: Noise | None = None) -> list[Seen]:
     """Do a trial's actions with one of its nets. It ends at the first error of a forward or a step.
 
-    noise   the seed of small changes of inputs, parameters, and whatever layers hand on, for a net on the reference
+    noise   small changes of inputs, parameters, and whatever layers hand on, for a net on the reference
     """
     config = {**trial.config, "dtype": variant.dtype, "engine": variant.engine}
+    if variant.dtype == FULL:
+        config["precision"] = trial.precision
     keep: Any = trial.watched if variant.keep == "watched" else variant.keep
     net = Net.from_config(config, keep=keep, backend=variant.backend)
     start = Net.from_config({**trial.config, "engine": "reference"}).arrays()
     net.load_arrays({path: shaken(array, noise) for path, array in start.items()}, "the start")
+    if variant.stepwise:
+        net.observe(Observer())
     if noise is not None:
         for layer in net.layers.values():
             shake(layer, noise)
@@ -73,15 +92,15 @@ def watch(trial: Trial, variant: Variant, noise: int | None = None) -> list[Seen
     return found
 
 
-def shaken(array: np.ndarray, noise: int | None) -> np.ndarray:
+def shaken(array: np.ndarray, noise: Noise | None) -> np.ndarray:
     """An array, or one that is a little different."""
     if noise is None or array.dtype.kind != "f" or not array.size:
         return array
-    rng = np.random.default_rng([noise, array.size])
-    return array * (1 + NOISE * rng.uniform(-1, 1, array.shape))
+    rng = np.random.default_rng([noise.seed, array.size])
+    return array * (1 + noise.size * rng.uniform(-1, 1, array.shape))
 
 
-def shifted(array: np.ndarray, noise: int) -> np.ndarray:
+def shifted(array: np.ndarray, noise: Noise) -> np.ndarray:
     """A gradient that is off by one small number wherever it is not zero.
 
     So do roundings of a mean that was taken from all of it: where the terms of a parameter's gradient cancel, as those
@@ -89,11 +108,11 @@ def shifted(array: np.ndarray, noise: int) -> np.ndarray:
     """
     if array.dtype.kind != "f" or not array.size:
         return array
-    shift = np.random.default_rng([noise, array.size, 1]).uniform(-1, 1) * NOISE * np.abs(array).max()
+    shift = np.random.default_rng([noise.seed, array.size, 1]).uniform(-1, 1) * ROUNDINGS * np.abs(array).max()
     return array + shift * (array != 0)
 
 
-def shake(layer: Any, noise: int) -> None:
+def shake(layer: Any, noise: Noise) -> None:
     """Let a layer round what it returns."""
     perform = layer.perform
 
@@ -112,7 +131,7 @@ def shake(layer: Any, noise: int) -> None:
     layer.perform = rounding
 
 
-def perform(net: Net, solver: Solver, trial: Trial, action: Action, seen: Seen, noise: int | None) -> None:
+def perform(net: Net, solver: Solver, trial: Trial, action: Action, seen: Seen, noise: Noise | None) -> None:
     """One action; what was seen until an error stays."""
     inputs = {
         name: shaken(array, noise) if noise is not None else disguised(array, action.disguise)

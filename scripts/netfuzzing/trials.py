@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from layerforge.config.sections import BF16_MIXED, FULL
+
 from .growing import Growing
 
+SHARE_OF_BFLOAT16 = 0.25  # of the nets
 DISGUISES = ("plain", "fortran", "reversed", "strided", "transposed", "ones", "float64", "float16", "int64", "uint8")
 
 
@@ -37,6 +40,7 @@ class Trial:
     keeps     of the reference and of the second net on the engine: "all", "none" or "watched"
     threads   whether all nets run at once
     ranges    of inputs that are indices: how many values they have
+    precision what the net is asked to compute in
     """
 
     config: dict[str, Any]
@@ -45,6 +49,7 @@ class Trial:
     keeps: list[str]
     threads: bool
     ranges: dict[str, int] = field(default_factory=dict)
+    precision: str = FULL
 
     def as_json(self) -> dict[str, Any]:
         """What json.dumps takes; `from_json` makes a trial of it again."""
@@ -71,7 +76,13 @@ def draw(seed: int, number: int) -> Trial:
     actions = [_action(rng, real, net.losses > 0) for _ in range(rng.choice((2, 3, 4)))]
     watched = sorted(rng.sample(real, min(len(real), rng.choice((0, 1, 2)))))
     keeps = [rng.choice(("all", "none", "watched")), rng.choice(("none", "none", "watched"))]
-    return Trial(config, actions, watched, keeps, rng.random() < 0.25, net.ranges)
+    threads = rng.random() < 0.25
+    precision = BF16_MIXED if rng.random() < SHARE_OF_BFLOAT16 else FULL
+    if precision != FULL:
+        for action in actions:  # the very same passes are what can be replayed
+            action.kind, action.batch, action.phase = actions[0].kind, actions[0].batch, actions[0].phase
+            action.backwards = list(actions[0].backwards)
+    return Trial(config, actions, watched, keeps, threads, net.ranges, precision)
 
 
 def _action(rng: random.Random, blobs: list[str], with_loss: bool) -> Action:

@@ -11,7 +11,7 @@ from support import strict_cupy
 from support.tools import demand_compiler
 
 from layerforge.arrays.formula import as_text
-from layerforge.arrays.sliding_windows import Windows, chunks, fold, slide, unfold
+from layerforge.arrays.sliding_windows import Block, Windows, chunks, fold, slide, unfold
 from layerforge.layers.norms.standardize import add_sums, standardize, standardize_backward, standardize_by
 from layerforge.layers.poolings.avg_pool import to_windows, window_sums
 from layerforge.layers.poolings.max_pool import find_winners, maxima, of_winners, places_of_maxima, to_winners
@@ -84,7 +84,7 @@ def test_columns_and_back(windows: Windows, rows: int, monkeypatch: pytest.Monke
     for which, _ in chunks(windows, x):
         columns = both(lambda which=which: unfold(xp, x, windows, which))
 
-        def folded(columns: Any = columns, which: range = which) -> Any:
+        def folded(columns: Any = columns, which: Block = which) -> Any:
             out = draw(*x.shape, seed=1)
             fold(columns, out, windows, which)
             return out

@@ -243,3 +243,14 @@ def test_a_system_without_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(processor, "CPUINFO", tmp_path / "none")
     assert processor.features() is None
     assert processor.name()
+
+
+def test_vendor_family_and_model_tell_processors_of_one_name_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
+    x86 = "vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"
+    (tmp_path / "cpuinfo").write_text(x86)
+    assert processor.numbers() == ("AuthenticAMD", 25, 17)
+    (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures : fp asimd\n")
+    assert processor.numbers() is None

@@ -10,7 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from layerforge.arrays import sliding_windows as geometry
-from layerforge.arrays.sliding_windows import Axis, chunks, fold, slide, unfold
+from layerforge.arrays.functional import MANY
+from layerforge.arrays.sliding_windows import Axis, chunks, fold, slide, unfold, unfolded
 from layerforge.schema.errors import LayerError
 
 
@@ -90,21 +91,57 @@ def test_fold_is_the_transpose_of_unfold_in_any_number_of_axes(axes: list[Axis],
     assume(min(windows.counts) >= 1)
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(2, *windows.size, 3))
-    rows = range(windows.counts[0] // 2, windows.counts[0])
-    columns = unfold(np, x, windows, rows)
+    block = (range(windows.counts[0] // 2, windows.counts[0]),)
+    columns = unfold(np, x, windows, block)
     back, weights = np.zeros_like(x), rng.normal(size=columns.shape)
-    fold(weights, back, windows, rows)
+    fold(weights, back, windows, block)
     assert np.isclose((columns * weights).sum(), (x * back).sum(), rtol=1e-10, atol=1e-10)
 
 
-def test_chunks_cover_all_columns_once_and_respect_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(AXES, min_size=1, max_size=3), st.integers(1, 2**12), st.integers(0, 2**31))
+def test_columns_in_chunks_are_those_of_the_whole_and_so_is_what_they_fold_to(
+    axes: list[Axis], at_most: int, seed: int
+) -> None:
+    windows = geometry.Windows(tuple(axes))
+    assume(min(windows.counts) >= 1)
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(2, *windows.size, 3))
+    whole, back = unfold(np, x, windows), np.zeros_like(x)
+    weights, wanted = rng.normal(size=whole.shape), np.zeros_like(x)
+    fold(weights, wanted, windows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(geometry, "COLUMNS_AT_MOST", at_most)
+        parts = [(places, columns.copy()) for places, columns in unfolded(np, x, windows)]
+        for block, places in chunks(windows, x):
+            fold(np.ascontiguousarray(weights[:, places]), back, windows, block)
+    np.testing.assert_array_equal(np.concatenate([columns for _, columns in parts], axis=1), whole)
+    assert [places.start for places, _ in parts] == [0, *(places.stop for places, _ in parts[:-1])]
+    assert all(columns.nbytes <= at_most or columns.shape[1] == 3 for _, columns in parts)
+    np.testing.assert_allclose(back, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_chunks_are_whole_rows_where_they_fit_and_parts_of_rows_where_not(monkeypatch: pytest.MonkeyPatch) -> None:
     windows, x = slide((9, 4), (2, 2), (1, 1), (0, 0)), np.zeros((3, 9, 4, 5))
     monkeypatch.setattr(geometry, "COLUMNS_AT_MOST", 3 * 3 * 4 * 3 * 5 * 8)  # three rows
     parts = list(chunks(windows, x))
-    assert [rows for rows, _ in parts] == [range(0, 3), range(3, 6), range(6, 8)]
+    assert [block for block, _ in parts] == [(range(0, 3),), (range(3, 6),), (range(6, 8),)]
     assert [places for _, places in parts] == [slice(0, 45), slice(45, 90), slice(90, 120)]
+    monkeypatch.setattr(geometry, "COLUMNS_AT_MOST", 2 * 3 * 4 * 5 * 8)  # two windows
+    parts = list(chunks(windows, x))
+    assert [block for block, _ in parts[:3]] == [
+        (range(0, 1), range(0, 2)),
+        (range(0, 1), range(2, 3)),
+        (range(1, 2), range(0, 2)),
+    ]
+    assert [places for _, places in parts[:3]] == [slice(0, 10), slice(10, 15), slice(15, 25)]
     monkeypatch.setattr(geometry, "COLUMNS_AT_MOST", 1)
-    assert [len(rows) for rows, _ in chunks(windows, x)] == [1] * 8
+    assert len(list(chunks(windows, x))) == 8 * 3
+
+
+def test_a_chunk_has_no_more_columns_than_a_plain_product_sums_up() -> None:
+    windows, x = slide((100, 100), (1, 1), (1, 1)), np.zeros((1, 100, 100, 2), "float32")
+    assert max(places.stop - places.start for _, places in chunks(windows, x)) <= MANY
 
 
 def test_what_windows_cover_and_which_hang_over_by_counting() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.data_files import images, isolate, write_mnist
+from support.tools import demand
 
 from layerforge import Net, __version__
 from layerforge.cli import COMMANDS, EXIT_CODES, main, net_table
@@ -995,5 +996,8 @@ def test_options_may_stand_before_the_format(
     words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if told == "none.onnx":
+        demand("onnx")
+        demand("onnxruntime")
     assert main(["import", *words]) in (2, 3)
     assert told in capsys.readouterr().err

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import strict_cupy
+from support.tools import demand
 
 from layerforge import load_model, train
 from layerforge.cli import main
@@ -152,6 +153,8 @@ def test_a_command_without_the_option_names_the_key(
 
 @pytest.mark.parametrize("form", EXPORTS)
 def test_an_export_needs_no_gpu(form: str, trained: Path, without: Callable[[], None]) -> None:
+    if form == "onnx":
+        demand("onnx")
     model = load_model(RUN)
     arrays = {name: np.array(value) for name, value in model.net.state_dict().items()}
     without()

@@ -18,10 +18,10 @@ from layerforge.check.engines import refusal, unaligned
 from layerforge.contract.layer import Example
 from layerforge.engines.onednn import primitives, table
 from layerforge.engines.onednn.add import OneDnnAdd
-from layerforge.engines.onednn.binding import Op
+from layerforge.engines.onednn.cross_entropy import OneDnnSoftmaxCrossEntropy
 from layerforge.engines.onednn.elementwise import elementwise
 from layerforge.engines.onednn.linear import FEW, OneDnnLinear
-from layerforge.engines.onednn.loss import OneDnnSoftmaxCrossEntropy
+from layerforge.engines.onednn.op import Op
 from layerforge.engines.onednn.pool import OneDnnAvgPool2d, OneDnnMaxPool2d
 from layerforge.engines.onednn.strides import describable
 from layerforge.plan.engines import FAST

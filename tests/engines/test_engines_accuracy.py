@@ -13,8 +13,8 @@ from layerforge.check.contract import ENGINE_CHECKS, engine_cases, run
 from layerforge.check.harness import reference_of
 from layerforge.engines.onednn import norm, sums, table
 from layerforge.engines.onednn.conv import OneDnnConvTranspose1d, OneDnnConvTranspose3d
+from layerforge.engines.onednn.cross_entropy import OneDnnSoftmaxCrossEntropy
 from layerforge.engines.onednn.linear import OneDnnLinear
-from layerforge.engines.onednn.loss import OneDnnSoftmaxCrossEntropy
 
 MUTANTS: list[type[Any]] = []
 

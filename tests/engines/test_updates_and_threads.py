@@ -5,16 +5,21 @@ Like test_engines.py, no part of the suite where the engine cannot be had.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 from support.quadratic import QuadraticNet, batch
+from support.tools import demand_that
 
 from layerforge.arrays import threads
 from layerforge.config.sections import SolverSection
-from layerforge.engines.onednn import primitives
-from layerforge.engines.onednn.binding import Op, runtime
+from layerforge.engines.onednn import library, primitives
+from layerforge.engines.onednn.binding import runtime
+from layerforge.engines.onednn.op import Op
 from layerforge.engines.onednn.update import BLOCK
 from layerforge.graph.multipliers import Multipliers
 from layerforge.plan.engines import FAST
@@ -129,3 +134,26 @@ def test_products_of_any_size_are_right_and_leave_the_threads_as_they_were(shape
             threads.use(before)
         threads.CURRENT.asked = before
         threads.settle()
+
+
+LOADED = """
+import os
+from layerforge.engines.onednn import library
+before = dict(os.environ)
+library.load()
+assert dict(os.environ) == before
+"""
+
+
+@pytest.mark.parametrize(
+    "theirs, told",
+    [({}, "GOMP_SPINCOUNT = '1000'"), ({"GOMP_SPINCOUNT": "77"}, "GOMP_SPINCOUNT = '77'"),
+     ({"OMP_WAIT_POLICY": "active"}, "OMP_WAIT_POLICY = 'ACTIVE'")],
+)  # fmt: skip
+def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(theirs: dict[str, str], told: str) -> None:
+    demand_that("OpenMP" in library.load().runtime, "an oneDNN that waits by OpenMP")
+    clean = {name: value for name, value in os.environ.items() if name not in threads.WAITING}
+    environment = clean | theirs | {"OMP_DISPLAY_ENV": "VERBOSE"}
+    done = subprocess.run([sys.executable, "-c", LOADED], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert told in done.stderr

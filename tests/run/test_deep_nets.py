@@ -17,7 +17,7 @@ import pytest
 from layerforge import Net
 from layerforge.cli.net_table import describe
 from layerforge.config.yaml_file import MAX_NODES, _Builder, parse_yaml
-from layerforge.engines.onednn import binding
+from layerforge.engines.onednn.op import Op
 from layerforge.graph.blocks import Expansion
 from layerforge.run import passes
 from layerforge.run.packing import place
@@ -75,8 +75,8 @@ def test_layers_of_a_kind_share_primitives_while_a_pass_is_planned(
 ) -> None:
     """And the values are those of layers that each made their own."""
     made: list[str] = []
-    make = binding.Op._make
-    monkeypatch.setattr(binding.Op, "_make", lambda op, *given: made.append(op.maker.__name__) or make(op, *given))
+    make = Op._make
+    monkeypatch.setattr(Op, "_make", lambda op, *given: made.append(op.maker.__name__) or make(op, *given))
     residual = [LINEAR, {"name": "n", "type": "BatchNorm"}, {"name": "r", "type": "ReLU"},
                 {"name": "s", "type": "Add", "bottom": ["r", "input"]}]  # fmt: skip
     monkeypatch.setitem(PIECES, "residual", residual)

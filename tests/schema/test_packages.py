@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from layerforge.schema import optional, packages
-from layerforge.schema.errors import BackendError
+from layerforge.schema.errors import BackendError, ConfigError
 from layerforge.schema.packages import Wanted
 
 REQUIRES = [
@@ -125,3 +127,21 @@ def test_a_broken_package_is_an_error_of_one_line(
     assert words in caught.value.message
     assert "\n" not in caught.value.message
     assert caught.value.hint == "pip install 'layerforge[cuda12]'"
+
+
+@pytest.mark.parametrize("ask", [optional.require, optional.require_soon])
+def test_a_folder_of_the_name_of_a_package_is_none(
+    ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "missingpackage").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not optional.is_there("missingpackage")
+    with pytest.raises(ConfigError, match="the format X needs the package 'missingpackage'") as caught:
+        ask("missingpackage", extra="x", why="the format X")
+    assert f"({tmp_path / 'missingpackage'} is only a folder of that name)" in caught.value.message
+
+
+def test_what_is_there_is_not_yet_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slowpackage.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    optional.require_soon("slowpackage", extra="x", why="the format X")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,21 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import bench  # noqa: E402
-from benchmarks import agreement, catalogue, driver, figures, problem, results, tables, whole_runs, worker  # noqa: E402
+from benchmarks import (  # noqa: E402
+    agreement,
+    catalogue,
+    comparisons,
+    driver,
+    figures,
+    goals,
+    neighbour,
+    problem,
+    processors,
+    results,
+    tables,
+    whole_runs,
+    worker,
+)
 from benchmarks.competitors import numpy_plain, ours  # noqa: E402
 
 QUICKLY = ["--only", "mlp", "--against", "numpy", "--threads", "1", "--bursts", "2", "--steps", "1"]
@@ -27,8 +42,12 @@ def timed(seconds: list[float], growth: int = 0) -> dict[str, Any]:
 
 
 def row_of(net: str, ours: list[float], **torch: list[float]) -> dict[str, Any]:
-    times = {"layerforge": {"eager": timed(ours, 10)}, "torch": {name: timed(t, 40) for name, t in torch.items()}}
+    times = {"layerforge": {"float32": timed(ours, 10)}, "torch": {name: timed(t, 40) for name, t in torch.items()}}
     return {"net": net, "threads": 2, "mode": "train", "batch": None, "times": times, "roofline": 0.001}
+
+
+def result_of(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text())
 
 
 # Arithmetic -----------------------------------------------------------------------------------------------------------
@@ -53,10 +72,10 @@ def test_geometric_mean_of_a_number_and_its_inverse_is_one() -> None:
 
 def test_the_fastest_variant_counts_by_its_median() -> None:
     row = row_of("lenet", [1, 1, 1], contiguous=[2, 2, 2], channels_last=[0.1, 4, 4])
-    name, times = tables.best_of(row, "torch")
-    assert (name, times["seconds"]) == ("contiguous", [2, 2, 2])
-    assert tables.ratio_to(row, "torch").middle == 0.5
-    assert tables.best_of(row, "jax") is None
+    best = comparisons.best_of(row, ["torch"])
+    assert (best.variant, best.measured["seconds"]) == ("contiguous", [2, 2, 2])
+    assert comparisons.ratio_to(row, "float32", ["torch"]).middle == 0.5
+    assert comparisons.best_of(row, ["jax"]) is None
 
 
 def test_the_rounds_with_the_longest_waiting_are_left_out() -> None:
@@ -77,10 +96,11 @@ def test_every_round_begins_with_another_entrant() -> None:
             order.append(self.name)
             return {"wall": 2.0, "cpu": 1.0, "waited": 0.0, "growth": 5}
 
-    entrants = [driver.Entrant(name) for name in ("layerforge", "torch")]
+    entrants = [driver.Entrant("layerforge", "float32"), driver.Entrant("torch")]
     found = {e: driver.Measurement(e) for e in entrants}
+    recorders = {e: Recorder(e.competitor) for e in entrants}
     settings = driver.Settings(("python", "python"), bursts=1, spare=1, clock="cpu")
-    driver.take_turns({e: Recorder(e.competitor) for e in entrants}, found, dict.fromkeys(entrants, 1), settings)
+    driver.take_turns(driver.Contest(recorders, found, dict.fromkeys(entrants, 1)), settings)
     assert order[2:6] == ["layerforge", "torch", "torch", "layerforge"]
     assert [m.seconds for m in found.values()] == [[1.0, 1.0]] * 2
     assert [m.growth for m in found.values()] == [5, 5]
@@ -148,7 +168,7 @@ def test_a_wrong_gradient_is_found_and_named() -> None:
     assert found.size == pytest.approx(0.01)
     assert found.where == "gradient of fc.weight"
     none = agreement.Difference(0.0, "loss")
-    entrant = driver.Entrant("torch")
+    entrant = driver.Entrant("torch", "eager")
     assert not agreement.Comparison("mlp", entrant, none, found, none).fine
     assert not agreement.Comparison("mlp", entrant, found, none, found).fine
     assert agreement.Comparison("mlp", entrant, none, found, found).fine
@@ -160,9 +180,9 @@ def test_numpy_code_says_which_nets_it_covers() -> None:
 
 
 def test_variants_are_tried_by_those_who_have_them() -> None:
-    found = driver.entrants("lenet", ["torch", "numpy"])
+    found = driver.entrants("lenet", ["float32"], ["torch", "numpy"])
     assert [(e.competitor, e.variant) for e in found] == [
-        ("layerforge", "eager"),
+        ("layerforge", "float32"),
         ("torch", "contiguous"),
         ("torch", "channels_last"),
         ("numpy", "eager"),
@@ -178,15 +198,17 @@ def test_threads_are_set_before_libraries_load() -> None:
 
 
 def test_a_training_table_says_what_is_reached() -> None:
-    rows = [row_of("mlp", [1, 1], eager=[2, 2]), row_of("mlpwide", [1, 1], eager=[2, 2])]
-    (table,) = tables.training_tables(rows, 2)
+    given = {"mlp": [1, 1], "mlp_bn": [1.2, 1.2], "mlpwide": [1.5, 1.5]}
+    rows = [row_of(net, seconds, eager=[2, 2]) for net, seconds in given.items()]
+    times, table, memory = comparisons.tables_of(rows, 2)
     by_net = {cells[0]: cells for cells in table.rows}
     columns = {heading: i for i, heading in enumerate(table.headings)}
-    assert by_net["mlp"][columns["goal"]] == "0.40 no"
-    assert by_net["mlpwide"][columns["goal"]] == "0.78 yes"
-    assert by_net["mlp"][-3:] == ["0.0", "0.0", "0.25"]
-    assert "over 2 net(s): 0.50; goal 0.68: reached" in table.below
-    assert table.markdown().splitlines()[2].startswith("| net | layerforge ms |")
+    assert by_net["mlp"][columns["goal"]] == "0.60 yes"
+    assert by_net["mlpwide"][columns["float32"]] == "0.75 [0.75-0.75]"
+    assert by_net["mlp_bn"][columns["goal"]] == "0.55 no"
+    assert by_net["geometric mean"][columns["float32"] :] == ["0.61", "0.64 yes"]
+    assert memory.rows[0] == ["mlp", "0.0", "0.0", "0.25"]
+    assert times.markdown().splitlines()[2].startswith("| net | float32 ms | torch ms | variant |")
 
 
 def test_end_to_end_tells_when_the_accuracy_was_reached() -> None:
@@ -213,13 +235,14 @@ def test_a_run_against_numpy_measures_prints_and_writes_everything(
     printed = capsys.readouterr().out
     assert "Training step against numpy, 1 thread(s)" in printed
     assert "Inference against numpy" in printed
+    assert printed.startswith(result_of(file)["machine"]["processor"]["name"])
     assert "Layers of mlp" in printed
-    result = json.loads(file.read_text())
+    result = result_of(file)
     train, *inference = result["rows"]
     assert [row["batch"] for row in inference] == [1, 64]
-    for name in ("layerforge", "numpy"):
-        assert len(train["times"][name]["eager"]["seconds"]) == 2
-        assert train["times"][name]["eager"]["seconds"][0] > 0
+    for name, variant in (("layerforge", "float32"), ("numpy", "eager")):
+        assert len(train["times"][name][variant]["seconds"]) == 2
+        assert train["times"][name][variant]["seconds"][0] > 0
     assert train["step_flops"] > 2 * 64 * 235_146
     assert 0 < train["roofline"] < math.inf
     assert result["versions"].keys() >= {"layerforge", "numpy"}
@@ -241,3 +264,123 @@ def test_a_competitor_that_fails_is_a_note_and_not_the_end(
     assert bench.main([*QUICKLY, "--against", "jax"]) == 0
     printed = capsys.readouterr().out
     assert "Note: mlp: jax: ModuleNotFoundError" in printed
+
+
+# Precisions, keep and the neighbour -----------------------------------------------------------------------------------
+
+
+def test_our_ways_are_all_precisions_with_all_keeps_and_the_reference_once() -> None:
+    named = catalogue.ways(["float32", "bf16-mixed", "reference"], ["none", "all"])
+    assert named == ["float32", "float32, keep=all", "bf16-mixed", "bf16-mixed, keep=all", "reference"]
+    assert set(named) <= catalogue.WAYS.keys()
+    settings = driver.Settings(("python", "python"), overrides=("threads=1",))
+    message = driver.setup_message(
+        problem.load("mlp"), driver.Entrant("layerforge", named[3]), 1, settings, "train", None
+    )
+    assert message["overrides"] == ["threads=1", "precision=bf16-mixed"]
+    assert message["options"] == {"keep": "all"}
+    assert driver.Entrant("layerforge", named[3]).coarse
+    assert not driver.Entrant("layerforge", named[1]).coarse
+
+
+def test_every_competitor_is_in_a_group_and_whole_nets_in_bfloat16_only_infer() -> None:
+    assert {name for names in catalogue.GROUPS.values() for name in names} == set(results.known_competitors())
+    precisions = ["torch", "torch-autocast", "torch-bfloat16"]
+    trained = {e.competitor for e in driver.entrants("mlp", ["float32"], precisions)}
+    assert trained == {"layerforge", "torch", "torch-autocast"}
+    inferred = {e.competitor for e in driver.entrants("mlp", ["float32"], precisions, "infer")}
+    assert inferred == {"layerforge", *precisions}
+
+
+def test_ratios_are_to_torch_in_float32_and_to_its_best_precision() -> None:
+    row = row_of("mlp", [1, 1], eager=[2, 2])
+    row["times"]["layerforge"]["bf16-mixed"] = timed([0.6, 0.6])
+    row["times"]["layerforge"]["float32, keep=all"] = timed([1.2, 1.2])
+    row["times"]["torch-autocast"] = {"eager": timed([0.5, 0.5])}
+    found = {table.title: table for table in comparisons.tables_of([row], 2)}
+    single = found["Training step against torch, 2 thread(s)"]
+    assert dict(zip(single.headings, single.rows[0], strict=True))["bf16-mixed"] == "0.30 [0.30-0.30]"
+    best = found["Training step against the fastest of torch, torch-autocast, 2 thread(s)"]
+    assert best.rows[0][1] == "torch-autocast eager"
+    assert best.rows[0][-2:] == ["1.20 [1.20-1.20]", "1.00 no"]
+    keep = found['Training step, 2 thread(s): keep="all" over keep="none"']
+    assert keep.rows == [["mlp", "1.20 [1.20-1.20]", "1.10 no"], ["geometric mean", "1.20", "1.05 no"]]
+
+
+def test_means_of_inference_are_told_for_each_batch() -> None:
+    rows = []
+    for batch, seconds in ((1, 1.0), (64, 0.5)):
+        row = row_of("mlp", [seconds] * 2, eager=[2, 2]) | {"mode": "infer", "batch": batch}
+        row["times"]["layerforge"]["bf16-mixed"] = timed([seconds] * 2)
+        rows.append(row)
+    _, table = comparisons.tables_of(rows, 2)
+    means = {cells[1]: cells[4:] for cells in table.rows if cells[0] == "geometric mean"}
+    assert means == {
+        "1": ["0.50", "-", "0.50", "-"],
+        "64": ["0.25", "-", "0.25", "0.45 yes"],
+        "all": ["0.35", "-", "0.35", "-"],
+    }
+
+
+def test_who_rounds_to_bfloat16_may_be_further_away_but_not_anywhere() -> None:
+    right = {"fc.weight": np.ones(4)}
+    ours = {dtype: agreement.Answer(1.0, right, right) for dtype in agreement.DTYPES}
+    coarse = driver.Entrant("layerforge", "bf16-mixed")
+    near, far = (
+        agreement.compared("mlp", coarse, ours, {"float32": agreement.Answer(1.0, {"fc.weight": array}, right)})
+        for array in (np.full(4, 1.02), np.full(4, 2.0))
+    )
+    assert near.fine
+    assert not far.fine
+    assert (far.exact, far.single.where) == (None, "gradient of fc.weight")
+    assert tables.agreement_table([near, far]).rows[0][2] == "-"
+
+
+def test_a_run_beside_a_neighbour_measures_quiet_and_busy_bursts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "result.json"
+    monkeypatch.setattr(neighbour, "last_core", lambda: max(os.sched_getaffinity(0)))
+    assert bench.main([*QUICKLY, "--no-training", "--neighbour", "--json", str(file)]) == 0
+    (row,) = result_of(file)["rows"]
+    measured = row["times"]["layerforge"]["float32"]
+    assert [len(measured[key]) for key in ("seconds", "busy", "shares")] == [2, 2, 2]
+    assert min(measured["busy"]) > 0
+    assert "Training step beside a busy neighbour, 1 thread(s)" in capsys.readouterr().out
+
+
+def test_the_neighbour_is_bound_to_its_core_works_only_when_let_and_ends() -> None:
+    core = max(os.sched_getaffinity(0))
+    with neighbour.Neighbour(core) as beside:
+        assert os.sched_getaffinity(beside.process.pid) == {core}
+        before = beside.seconds()
+        with beside.busy():
+            while beside.seconds() < before + 0.05:
+                pass
+    assert beside.process.returncode == -9
+    assert beside.shares[0] > 0
+
+
+def test_a_neighbour_needs_a_second_core(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    assert bench.main([*QUICKLY, "--no-training", "--neighbour"]) == 1
+    assert "a neighbour needs another one" in capsys.readouterr().err
+
+
+def test_a_processor_is_told_by_more_than_its_name() -> None:
+    assert processors.generation("AuthenticAMD", 25, 17) == "Zen 4"
+    assert processors.generation("AuthenticAMD", 26, 2) == "Zen 5"
+    assert processors.generation("GenuineIntel", 6, 143) == "Sapphire Rapids"
+    assert processors.generation("Other", 1, 1) == ""
+    about = {"name": "AMD EPYC", "vendor": "AuthenticAMD", "family": 25, "model": 17, "generation": "Zen 4"}
+    about["features"] = ["AVX-512", "AVX-512 BF16"]
+    words = "AMD EPYC (Zen 4, AuthenticAMD family 25 model 17; AVX-512, AVX-512 BF16; no AMX BF16)"
+    assert processors.in_words(about) == words
+    assert (processors.has_bfloat16(about), processors.has_amx(about)) == (True, False)
+
+
+def test_goals_hold_for_the_threads_that_they_were_set_for() -> None:
+    assert goals.goals_of("train", catalogue.FLOAT32, "float32", 1) == goals.NONE
+    assert goals.goals_of("train", catalogue.FLOAT32, "reference", 1).nets["quick"] == 1.9
+    assert goals.verdict(0.5, 0.5) == "0.50 yes"
+    assert set(goals.NETS) == set(catalogue.STANDARD)

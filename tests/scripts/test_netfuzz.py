@@ -21,6 +21,7 @@ from netfuzzing.trials import Action, Trial, draw
 
 from layerforge import Net
 from layerforge.engines.onednn import binding, primitives
+from layerforge.engines.onednn.op import Op
 from layerforge.run.executor import Executor
 from layerforge.schema.errors import LayerForgeError
 from layerforge.schema.registry import LAYERS
@@ -58,7 +59,7 @@ def test_a_number_stands_for_a_net_and_json_for_a_trial() -> None:
 
 def misread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine takes the strides of axes of length 1 for more than they are: it works elsewhere in memory."""
-    bind = binding.Op.bind
+    bind = Op.bind
 
     def odd(a: Any) -> bool:
         if a is None or not a.ndim:
@@ -66,7 +67,7 @@ def misread(monkeypatch: pytest.MonkeyPatch) -> None:
         dense = np.cumprod([a.itemsize, *a.shape[:0:-1]])[::-1]
         return any(n == 1 and s != t for n, s, t in zip(a.shape, a.strides, dense, strict=True))
 
-    monkeypatch.setattr(binding.Op, "bind", lambda op, arrays: bind(op, [a + a if odd(a) else a for a in arrays]))
+    monkeypatch.setattr(Op, "bind", lambda op, arrays: bind(op, [a + a if odd(a) else a for a in arrays]))
 
 
 def recompute_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +102,14 @@ def share_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def round_badly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Activations of the engine have four digits."""
-    run = binding.Op.run
+    run = Op.run
 
-    def rough(op: binding.Op) -> None:
+    def rough(op: Op) -> None:
         run(op)
         if op.maker is primitives.eltwise:
             np.multiply(op.bound[1], np.float32(1.0001), out=op.bound[1])
 
-    monkeypatch.setattr(binding.Op, "run", rough)
+    monkeypatch.setattr(Op, "run", rough)
 
 
 CANCELLING = Trial(  # the gradient of the bias is the sum over a BatchNorm's dx: 0, but for roundings

@@ -9,6 +9,8 @@ import numpy as np
 
 from layerforge.interop.onnx.model import Model, of_graph
 
+from .tools import demand
+
 RTOL, ATOL = 1e-5, 1e-6  # of the largest number of an output, and beside that
 DTYPES = {"float32": 1, "int64": 7, "int32": 6, "bool": 9, "float64": 11, "uint8": 2, "float16": 10}
 
@@ -27,6 +29,7 @@ def model(
     inputs    shapes by name, or shapes and dtypes; a text is a dynamic length
     weights   initializers
     """
+    demand("onnx")
     from onnx import helper, numpy_helper
 
     given = []
@@ -49,6 +52,7 @@ def model(
 
 def node(op: str, inputs: str, outputs: str = "y", name: str = "", domain: str = "", **attributes: Any) -> Any:
     """A node; names are separated by blanks, "-" is one that is left out."""
+    demand("onnx")
     from onnx import helper
 
     read = ["" if one == "-" else one for one in inputs.split()]
@@ -65,6 +69,7 @@ def imported(proto: Any, inputs: Mapping[str, Sequence[int]] | None = None) -> M
 
 def judged(proto: Any, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What ONNX Runtime computes."""
+    demand("onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

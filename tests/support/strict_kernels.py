@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,15 @@ WORDS = {
     **{f"{sign}int{bits}": f"{sign}int{bits}_t" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 
-HEAD = """
+INCLUDES = """
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+"""
+
+HEAD = """
 #undef INFINITY  // macros of headers that NVRTC has not
 #undef NAN
 #undef HUGE_VAL
@@ -148,19 +152,54 @@ def folder() -> Path:
     return place
 
 
+FLAGS = ("-O1", "-ffp-contract=off", "-fPIC", "-std=c++14", "-w")
+
+
+def key_of(*what: Any) -> str:
+    """What a file is called that was made of this by this compiler."""
+    return hashlib.sha256(f"{COMPILER} {FLAGS} {what}".encode()).hexdigest()[:24]
+
+
+def compile_into(place: Path, source: Path, *options: str) -> None:
+    """Let the compiler make a file of another. Processes may do so at once: each moves one that is whole into place."""
+    with tempfile.TemporaryDirectory(dir=folder()) as work:
+        result = Path(work) / place.name
+        command = [str(COMPILER), *FLAGS, *options, str(source), "-o", str(result)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"a kernel does not compile:\n{done.stderr}\n{source.read_text()}")
+        os.replace(result, place)
+
+
+@functools.cache
+def header() -> Path:
+    """The file that every kernel includes first: headers that take longer to read than a kernel takes to compile.
+
+    Compilers read it no more where they find beside it what was made of it before.
+    """
+    place = folder() / f"{key_of(INCLUDES)}.hpp"
+    if not place.exists():
+        with tempfile.TemporaryDirectory(dir=folder()) as work:
+            written = Path(work) / place.name
+            written.write_text(INCLUDES)
+            with suppress(FileExistsError):
+                os.link(written, place)
+    precompiled = place.with_suffix(".hpp.gch")
+    if not precompiled.exists():
+        compile_into(precompiled, place, "-x", "c++-header")
+    return place
+
+
 @functools.cache
 def compiled(text: str) -> Callable[..., None]:
     """The function `run` of a text."""
-    flags = ("-O2", "-ffp-contract=off", "-shared", "-fPIC", "-std=c++14", "-w")
-    library = folder() / f"{hashlib.sha256(f'{COMPILER} {flags} {text}'.encode()).hexdigest()[:24]}.so"
+    library = folder() / f"{key_of(INCLUDES, text)}.so"
     if not library.exists():
+        include = str(header())
         with tempfile.TemporaryDirectory(dir=folder()) as work:
-            source, made = Path(work) / "kernel.cpp", Path(work) / "kernel.so"
+            source = Path(work) / "kernel.cpp"
             source.write_text(text)
-            done = subprocess.run([str(COMPILER), *flags, str(source), "-o", str(made)], capture_output=True, text=True)
-            if done.returncode:
-                raise RuntimeError(f"a kernel does not compile:\n{done.stderr}\n{text}")
-            os.replace(made, library)
+            compile_into(library, source, "-shared", "-include", include)
     return ctypes.CDLL(str(library)).run
 
 

@@ -38,31 +38,25 @@ _seen_by_host: dict[int, int] = {}  # by stream: until when it is known to be do
 _faults: list[str] = []
 
 
-class Counts:
+class Counts(threading.local):
     """Counts of what a thread does; `copy` has the sums over all threads, which never write the same number."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = names
-        self._own = threading.local()
-        self._all: list[dict[str, int]] = []
-
-    def _mine(self) -> dict[str, int]:
-        if not hasattr(self._own, "counts"):
-            self._own.counts = dict.fromkeys(self._names, 0)
-            self._all.append(self._own.counts)
-        return self._own.counts
+    def __init__(self, names: tuple[str, ...], all_: list[dict[str, int]]) -> None:  # called by each thread
+        self._own = dict.fromkeys(names, 0)
+        self._all = all_
+        all_.append(self._own)
 
     def __getitem__(self, name: str) -> int:
-        return self._mine()[name]
+        return self._own[name]
 
     def __setitem__(self, name: str, value: int) -> None:
-        self._mine()[name] = value
+        self._own[name] = value
 
     def copy(self) -> dict[str, int]:
-        return {name: sum(counts[name] for counts in self._all) for name in self._names}
+        return {name: sum(counts[name] for counts in self._all) for name in self._own}
 
 
-counts = Counts(("launches", "waits", "uploads", "views", "allocations"))
+counts = Counts(("launches", "waits", "uploads", "views", "allocations"), [])
 
 
 class StreamError(AssertionError):

@@ -5,13 +5,13 @@ No test skips in another way for want of a tool (tests/test_architecture.py).
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 
 import pytest
 
 from layerforge.plan.engines import FAST
+from layerforge.schema.optional import is_there
 from layerforge.schema.registry import engine
 
 from .strict_kernels import COMPILER
@@ -27,7 +27,7 @@ def in_ci() -> bool:
 
 def demand(module: str) -> None:
     """Go on where a tool's module is installed."""
-    demand_that(importlib.util.find_spec(module) is not None, f"{module}; {TOOLS}")
+    demand_that(is_there(module), f"{module}; {TOOLS}")
 
 
 def demand_that(is_there: bool, what: str) -> None:

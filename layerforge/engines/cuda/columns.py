@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...arrays.sliding_windows import Windows
+from ...arrays.sliding_windows import Block, Windows
 from .kernel import stands_in
 from .windows import filled, over_windows, seeing
 
@@ -42,16 +42,21 @@ FOLD = over_windows(
 
 
 @stands_in
-def unfold(xp: Any, x: Any, windows: Windows, rows: range) -> Any:
-    """The windows in these rows as columns."""
-    behind = x.shape[-1]
+def unfold(xp: Any, x: Any, windows: Windows, block: Block = (), out: Any = None) -> Any:
+    """The windows in some rows as columns."""
+    if len(block) > 1:
+        return NotImplemented
+    rows, behind = windows.whole(block)[0], x.shape[-1]
     shape = x.shape[0] * windows.elements, len(rows) * math.prod(windows.counts[1:]) * behind
-    columns = xp.empty(shape, dtype=x.dtype)
+    columns = xp.empty(shape, dtype=x.dtype) if out is None else out
     return filled(UNFOLD, xp, windows, x, columns, rows.start, len(rows), behind=behind)
 
 
 @stands_in
-def fold(xp: Any, columns: Any, x: Any, windows: Windows, rows: range) -> Any:
+def fold(xp: Any, columns: Any, x: Any, windows: Windows, block: Block = ()) -> Any:
     """Add every element of the columns to the place in x that it would be read from."""
+    if len(block) > 1:
+        return NotImplemented
+    rows = windows.whole(block)[0]
     done = filled(FOLD, xp, windows, columns, x, rows.start, len(rows), behind=x.shape[-1])
     return NotImplemented if done is NotImplemented else None

@@ -63,6 +63,20 @@ def carrier() -> Any:
     return between.Carry
 
 
+def bfloat16_missing() -> str | None:
+    """Why nothing is computed in bfloat16 here: the processor; None where it can."""
+    from . import library
+
+    return library.bfloat16_missing()
+
+
+def cast() -> Any:
+    """What makes the layers that cast: see engines/protocol.py."""
+    from . import casting
+
+    return casting.cast
+
+
 def dry_run(on: bool) -> None:
     """Whether this thread only plans: primitives are made then, one of each kind, and nothing is computed."""
     from . import binding

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import bfloat16
+from ...arrays.bfloat16 import is_bfloat16, narrowed, widened
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 from ..protocol import Circumstances
@@ -70,8 +72,8 @@ class Activated(OneDnn):
 
     def absorb(self, above: Layer) -> None:
         """Apply that activation from now on. Backward then reads the top."""
-        self.activation, self.backward_reads = algorithm_of(above), (*self.backward_reads, "top")
-        self.above = above
+        self.activation, self.above = algorithm_of(above), above
+        self.also_reads("top")
 
     def post_ops(self) -> tuple[Algorithm, ...]:
         """What the primitive does to each result; `activate` does what it cannot."""
@@ -92,7 +94,7 @@ class Activated(OneDnn):
             op.bind((y, y))
             op.run()
         else:
-            self.above.f(y.copy(), y)
+            compute(self.above.f, y, y)
 
     def life_of_top(self) -> str:
         """A top that backward reads lives until then."""
@@ -107,7 +109,7 @@ class Activated(OneDnn):
         if self.activation is None:
             return dy
         (algorithm, alpha, beta), y = self.activation, self.saved.y
-        dz = self.buf("dz", dy.shape, like=y)
+        dz = self.buf("dz", dy.shape, y.dtype, like=y)
         self.op("dz", primitives.eltwise_backward, FROM_RESULT[algorithm], alpha, beta)(
             y, self.alike("dy", dy, y), dz
         )
@@ -122,6 +124,16 @@ class Activated(OneDnn):
     def through_activation(self, tangent: Any) -> Any:
         """The tangent of the top from that of the activation's bottom."""
         return tangent if self.activation is None else tangent * slope(self.activation, self.saved.y)
+
+
+def compute(f: Callable[[Any, Any], None], x: Any, y: Any) -> None:
+    """y = f(x) by a function of the reference's that writes y; y may be x, and both may be bfloat16."""
+    if is_bfloat16(x):
+        wide = widened(x)
+        f(wide, out := np.empty_like(wide))
+        y[...] = narrowed(out)
+    else:
+        f(x.copy() if x is y else x, y)
 
 
 def rectify(layer: OneDnn, name: str, x: Any, y: Any) -> None:
@@ -151,6 +163,8 @@ def squares(flat: Any, a: Any) -> float:
 
 def all_finite(flat: Any, a: Any) -> bool:
     """Whether all elements of an array are finite; False, too, where their squares are not."""
+    if is_bfloat16(a):
+        return bfloat16.all_finite(a if flat is None else flat)
     return math.isfinite(squares(flat, a))
 
 
@@ -160,6 +174,8 @@ def trusted(activation: Algorithm, flat: Any, x: Any) -> bool:
     x times a gate is not a number at ±∞. ELU's alpha (eˣ - 1) is off by a rounding of alpha, which is much where all
     values are small beside it.
     """
+    if is_bfloat16(x):
+        return all_finite(flat, x)
     algorithm, alpha, _ = activation
     least = x.size * max(alpha, 1) ** 2 / 4 if algorithm == ELU else 0
     return least <= squares(flat, x) < math.inf
@@ -193,8 +209,9 @@ def rectify_what_is_not_finite(eps: float) -> Callable[..., None]:
             bad[...] = True
         for c in np.flatnonzero(bad):
             scale, shift = (v[c] if v.ndim else v for v in vectors)
-            normal = (x[:, c] - mean[c]) / np.sqrt(var[c] + np.float32(eps))
-            y[:, c] = np.maximum(scale * normal + shift, 0).reshape(y[:, c].shape)
+            normal = (widened(x[:, c]) - mean[c]) / np.sqrt(var[c] + np.float32(eps))
+            found = np.maximum(scale * normal + shift, 0).reshape(y[:, c].shape)
+            y[:, c] = narrowed(found) if is_bfloat16(y) else found
 
     return act
 

@@ -15,7 +15,7 @@ from .primitives import ADD
 class OneDnnAdd(Activated, Add):  # type: ignore[misc]
     """Add of two bottoms of one shape, with an activation if the plan fused one: the end of a residual block."""
 
-    replays = True
+    replays = has_bfloat16 = True
     grad_aliases = True
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.spec import Spec
 from ...layers.sequences.attention import ScaledDotProductAttention, visible
 from ...layers.sequences.multihead_attention import MultiheadAttention, heads
 from . import primitives
@@ -21,6 +22,12 @@ MANY_KEYS = 1024  # up to so many a running sum of oneDNN's is as good as the re
 class OneDnnAttention(OneDnn):
     """Queries (N, ..., L, E), keys (N, ..., S, E) and values (N, ..., S, F), without gaps in memory."""
 
+    has_bfloat16 = True
+
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        keys = bottoms[1 if len(bottoms) > 2 else 0].shape[-2]
+        return f"sums of more than {MANY_KEYS} numbers" if keys > MANY_KEYS else None
+
     @property
     def replays(self) -> bool:  # type: ignore[override]
         """A mask has to be looked at every time."""
@@ -29,18 +36,19 @@ class OneDnnAttention(OneDnn):
     def attend(self, q: Any, k: Any, v: Any, scale: float, mask: Any, y: Any) -> Any:
         """Write y, which may have gaps; the weights A (N, ..., L, S)."""
         weights = self.buf("weights", (*q.shape[:-1], k.shape[-2]), life="saved")
-        self.op("scores", primitives.matmul, scaled(scale))(q, self.view("k", k, turned), None, weights)
+        scores = self.buf("scores", weights.shape, self.dtype) if self.halved else weights
+        self.op("scores", primitives.matmul, scaled(scale))(q, self.view("k", k, turned), None, scores)
         blind = None
         if mask is not None:
             seen = visible(np, mask, self.causal, q.shape, k.shape[-2])
             blind = ~seen.any(axis=-1, keepdims=True)
-            np.copyto(weights, -np.inf, where=~seen)
-            np.copyto(weights, 0, where=blind)  # alike, for now: a softmax of -inf alone would be NaN
+            np.copyto(scores, -np.inf, where=~seen)
+            np.copyto(scores, 0, where=blind)  # alike, for now: a softmax of -inf alone would be NaN
         elif self.causal:  # the first key is seen by every query
-            self.op("past", primitives.binary, MINIMUM)(weights, self.view("limits", weights, limits), weights)
-        self.op("weights", primitives.softmax, weights.ndim - 1, SOFTMAX)(weights, weights)
+            self.op("past", primitives.binary, MINIMUM)(scores, self.view("limits", scores, limits), scores)
+        self.op("weights", primitives.softmax, weights.ndim - 1, SOFTMAX)(scores, weights)
         if blind is not None:
-            np.copyto(weights, 0, where=blind)
+            np.copyto(weights, np.zeros((), weights.dtype), where=blind)
         self.op("y", primitives.matmul)(weights, v, None, y)
         return weights
 
@@ -111,7 +119,7 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
 
     def linear_map(self, name: str, i: int, block: slice, rows: Any, out: Any) -> None:
         """out = rows Wᵀ + b, for a block of the rows of W."""
-        weight = self.view(f"{name} {i} turned", self.params[f"{name}_weight"], lambda w: w[block].T)
+        weight = self.view(f"{name} {i} turned", self.operands[f"{name}_weight"], lambda w: w[block].T)
         bias = self.view(f"{name} {i} bias", self.params[f"{name}_bias"], lambda b: b[block]) if self.bias else None
         self.op(f"{name} {i}", primitives.matmul)(rows, weight, bias, out)
 
@@ -141,7 +149,7 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
             total = self.view(f"{name} {i} bias grad", self.grads[f"{name}_bias"], lambda g: g[block])
             self.add_column_sums(da, total, f"{name} {i} db")
         if dx is not None:
-            weight = self.view(f"{name} {i} rows", self.params[f"{name}_weight"], lambda w: w[block])
+            weight = self.view(f"{name} {i} rows", self.operands[f"{name}_weight"], lambda w: w[block])
             self.op(f"{name} {i} dx", primitives.matmul)(da, weight, None, dx)
 
 

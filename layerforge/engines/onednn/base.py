@@ -8,15 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...arrays.bfloat16 import BFLOAT16, stored
 from ...arrays.spec import Spec
 from ...contract.layer import Layer, Memory
-from ...contract.namespaces import Saved
-from ..protocol import Circumstances
+from ...contract.namespaces import Params, Saved
+from ..protocol import NO_KERNELS, Circumstances
 from . import primitives
-from .binding import AXES, Op
+from .binding import AXES
+from .op import Op
 from .script import Act, Script, written_down
 from .strides import layout
 from .sums import add_product, add_sums, set_product, set_sums
+from .trial import without_fast_code
 
 LAST = "last"
 MANY = 2**17  # rows of which oneDNN's products lose no more than 1e-5
@@ -32,10 +35,15 @@ class OneDnn(Layer):
     """
 
     engine = "onednn"
+    has_bfloat16: ClassVar[bool] = False  # whether it computes in bfloat16, too
     replays: ClassVar[bool] = False  # forward and backward do nothing but run Ops and Acts: see script.py
     ops: dict[str, Any]  # Op or Act, by name
     scripts: dict[str, Any]
     views: dict[str, tuple[Any, Any]]
+    halved: bool = False  # whether it does: bottoms, tops and their gradients are bfloat16
+    wide_top: bool = False  # whether its top, and the gradient of that, are float32 all the same
+    lower_products: bool = False  # whether its products of float32 may be computed in bfloat16
+    operands: Params  # its parameters as products read them, in the type of the bottoms
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -47,6 +55,7 @@ class OneDnn(Layer):
         """This engine's layer in the place of a reference layer."""
         self = cls.__new__(cls)
         vars(self).update(vars(reference), memory=Memory(), kept=None, draws=0, ops={}, views={}, scripts={})
+        self.operands = reference.params
         return self
 
     @classmethod
@@ -63,6 +72,51 @@ class OneDnn(Layer):
         if not all(s.shape for s in bottoms):
             return "a single number"
         return f"more than {AXES} axes" if any(s.ndim > AXES for s in arrays) else None
+
+    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        """Why it stays float32 with these shapes; None where it can be halved."""
+        if not self.has_bfloat16:
+            return NO_KERNELS
+        return self.unfit_for_bfloat16(bottoms, tops) or without_fast_code(self, bottoms, tops)
+
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        """Why what oneDNN has for it is not good enough; None where it is."""
+        return None
+
+    def halve(self) -> None:
+        """Compute in bfloat16 from now on."""
+        self.halved = True
+
+    def widen_top(self) -> None:
+        """Make the top in float32 from now on, where that is possible: nobody reads it in bfloat16."""
+
+    def narrowed(self, name: str, x: Any) -> Any:
+        """x in bfloat16: as it is, or copied so."""
+        if not self.halved or x.dtype == BFLOAT16:
+            return x
+        copy = self.buf(f"{name} narrowed", x.shape, like=x)
+        self.op(f"{name} narrowed", primitives.copy)(x, copy)
+        return copy
+
+    def widened(self, name: str, x: Any) -> Any:
+        """x in float32: as it is, or copied so."""
+        if x.dtype != BFLOAT16:
+            return x
+        copy = self.buf(f"{name} widened", x.shape, self.dtype, like=x)
+        self.op(f"{name} widened", primitives.copy)(x, copy)
+        return copy
+
+    def also_reads(self, *arrays: str) -> None:
+        """Backward reads these, too, from now on: see `backward_reads`."""
+        vars(self)["backward_reads"] = (*self.backward_reads, *arrays)
+
+    def products_in_bfloat16(self) -> None:
+        """Let products of float32 be computed in bfloat16 from now on."""
+        self.lower_products = True
+
+    def buf(self, name: str, shape: Sequence[int], dtype: Any = None, **about: Any) -> Any:
+        """As of any layer; without a dtype for blobs and what is like them."""
+        return super().buf(name, shape, dtype or (BFLOAT16 if self.halved else None), **about)
 
     def can_absorb(self, above: Layer, between: Spec, plan: Circumstances) -> bool:
         """Whether it can do the work of the layer above along with its own. `between` is the blob between the two."""
@@ -119,7 +173,7 @@ class OneDnn(Layer):
         key = f"{name}, set" if self.overwrites_grad else name
         op = self.ops.get(key)
         if op is None:
-            op = self.ops[key] = Op(maker, options, self._bytes_for(name), added)
+            op = self.ops[key] = Op(maker, options, self._bytes_for(name), added, lower_products=self.lower_products)
         return op
 
     @property
@@ -150,9 +204,9 @@ class OneDnn(Layer):
         self.views[name] = array, made
         return made
 
-    def image(self, name: str, shape: Sequence[int], life: str = "call") -> Any:
+    def image(self, name: str, shape: Sequence[int], life: str = "call", dtype: Any = None) -> Any:
         """A buffer for (N, C, *S) whose channels are stored side by side, which is what oneDNN's kernels like."""
-        memory = self.buf(name, (shape[0], *shape[2:], shape[1]), life=life)
+        memory = self.buf(name, (shape[0], *shape[2:], shape[1]), dtype, life=life)
         return self.view(name, memory, lambda m: np.moveaxis(m, -1, 1))
 
     def settled(self, name: str, x: Any, life: str = "call") -> Any:
@@ -165,17 +219,17 @@ class OneDnn(Layer):
 
     def add_column_sums(self, rows: Any, total: Any, name: str = "db") -> None:
         """total += Σₙ rowsₙ: of few rows as a product with a row of ones, of many as `column_sums` adds them up."""
-        if len(rows) > FEW:
+        if len(rows) > FEW and not self.halved:
             sums = set_sums if self.overwrites_grad else add_sums
             self.act(f"{name} {self.overwrites_grad} by NumPy", sums)(rows, total)
             return
-        ones = self.view(f"{name} ones", rows, lambda a: np.ones((1, len(a)), a.dtype))
+        ones = self.view(f"{name} ones", rows, lambda a: stored(np.ones((1, len(a))), a.dtype))
         row = self.view(name, total, lambda t: t.reshape(1, -1))
         self.op(name, primitives.matmul, self.adding)(ones, rows, None, row)
 
     def add_product(self, name: str, a: Any, b: Any, total: Any) -> None:
         """total += aᵀ b, a sum over their rows: of very many as the reference adds them up."""
-        if len(a) > MANY:
+        if len(a) > MANY and not self.halved:
             product = set_product if self.overwrites_grad else add_product
             self.act(f"{name} {self.overwrites_grad} by NumPy", product)(a, b, total)
             return
@@ -185,7 +239,7 @@ class OneDnn(Layer):
         """x with its axes in memory in the order of a model of the same shape: as it is, or copied so."""
         if layout(x) == layout(model):
             return x
-        copy = self.buf(f"{name} like", x.shape, like=model, life=life)
+        copy = self.buf(f"{name} like", x.shape, x.dtype, like=model, life=life)
         self.op(f"{name} like", primitives.copy)(x, copy)
         return copy
 
@@ -198,7 +252,7 @@ class OneDnn(Layer):
         """x (..., D) as `rows` (N, D), copied if need be."""
         flat = self.view(f"{name} rows", x, self.rows)
         if flat is None:
-            copy = self.buf(f"{name} settled", x.shape, life=life)
+            copy = self.buf(f"{name} settled", x.shape, x.dtype, life=life)
             self.op(f"{name} settled", primitives.copy)(x, copy)
             flat = self.view(f"{name} settled rows", copy, self.rows)
         return flat

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.bfloat16 import BFLOAT16
 from . import primitives
-from .binding import Op
+from .op import Op
 from .primitives import ADD
 from .script import Calls
 from .strides import describable
@@ -23,7 +24,8 @@ class Sum:
         self.calls: Calls | None = None
 
     def __call__(self, a: Any, b: Any, out: Any) -> Sum | None:
-        if not (a.shape and a.size and a.strides == b.strides == out.strides and describable(a)):
+        alike = a.shape and a.size and a.strides == b.strides == out.strides and describable(a)
+        if not alike and a.dtype != BFLOAT16:
             np.add(a, b, out=out)  # oneDNN is slow where the orders in memory differ
             return None
         self.op(a, b, out)
@@ -34,13 +36,14 @@ class Sum:
 
 
 class Carry:
-    """target = x, of one shape, whatever the strides of the two."""
+    """target = x, of one shape, whatever the strides of the two; x may be a view of target."""
 
     def __init__(self) -> None:
         self.op = Op(primitives.copy, (), lambda name, size: np.empty(size, "uint8"))
 
     def __call__(self, x: Any, target: Any) -> None:
-        if x.nbytes < LARGE or x.dtype != np.float32 or not describable(x):
+        castable = x.dtype == np.float32 and describable(x) and not np.may_share_memory(x, target)
+        if target.dtype != BFLOAT16 and (x.nbytes < LARGE or not castable):
             np.copyto(target, x)
         else:
             self.op(x, target)

@@ -15,23 +15,23 @@ import functools
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from operator import is_
 from typing import Any
 
 import numpy as np
 
 from ...arrays import threads
+from ...arrays.bfloat16 import BFLOAT16
 from ...schema.errors import BackendError
 from .fork import watch as watch_forks
 from .library import load
-from .strides import describable, layout
+from .strides import layout
 
 Pointer = ctypes.c_void_p
 AXES = 12  # of an array at most
 Dims = ctypes.c_int64 * AXES
 
 FLOAT32, INT32, UINT8 = 3, 4, 6
-TYPES = {np.dtype("float32"): FLOAT32, np.dtype("int32"): INT32, np.dtype("uint8"): UINT8}
+TYPES = {np.dtype("float32"): FLOAT32, np.dtype("int32"): INT32, np.dtype("uint8"): UINT8, BFLOAT16: 2}
 ANY_LAYOUT = 1
 # What an argument of a primitive is.
 SRC, SRC_1, DST = 1, 2, 17
@@ -41,11 +41,12 @@ SRC_2, DST_1, DST_2, WEIGHTS_1 = 3, 18, 19, 34  # of a recurrent layer: c₀, th
 GRADIENT = 128  # added to one of those up to BIAS: its gradient
 SCALES = 4096  # added to an argument: the factor that it is multiplied by
 POST_OP = 32768  # times (1 + number), added to an argument: what a post-op reads
+CONVERTED = WEIGHTS, WEIGHTS_1  # what may be cast to the type that a primitive wants on its way to its layout
 # The results: of forward, by the bottoms, by the weights.
 OUTPUTS = {*range(17, 33), *range(129, 145), *range(161, 257)}
-SMALL_WORK, SMALL_SIZE = 2**20, 2**15  # operations and elements of a product: about 4 us of one thread
-QUERY_IMPLEMENTATION, QUERY_ARGUMENT, QUERY_NDIMS = 8, 255, 256
+QUERY_IMPLEMENTATION, QUERY_ARGUMENT, QUERY_NDIMS, QUERY_TYPE = 8, 255, 256, 258
 TRAINING, INFERENCE, BACKWARD = 64, 96, 128
+FPMATH_BFLOAT16 = 1
 SCRATCHPAD_OF_OURS = 1  # who calls a primitive brings the memory that it works in
 
 
@@ -85,8 +86,9 @@ class DryRun:
 class Watch(threading.local):
     """Who looks on at what a thread runs: each thread has its own."""
 
-    trace: list[tuple[Work, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
+    trace: list[tuple[Any, tuple[Any, ...]]] | None = None  # what is run while somebody writes it down
     dry_run: DryRun | None = None  # only planning: nothing is computed
+    lower_products: bool = False  # primitives are made whose products of float32 may be computed in bfloat16
 
 
 class Runtime:
@@ -142,8 +144,16 @@ class Desc(Handle):
     @property
     def ndim(self) -> int:
         """How many axes it has."""
+        return self._number(QUERY_NDIMS)
+
+    @property
+    def type(self) -> int:
+        """Of its elements: see `TYPES`."""
+        return self._number(QUERY_TYPE)
+
+    def _number(self, which: int) -> int:
         number = ctypes.c_int()
-        runtime().lib.dnnl_memory_desc_query(self.pointer, QUERY_NDIMS, ctypes.byref(number))
+        runtime().lib.dnnl_memory_desc_query(self.pointer, which, ctypes.byref(number))
         return number.value
 
     def __eq__(self, other: object) -> bool:
@@ -159,9 +169,13 @@ def dims(numbers: Sequence[int]) -> Any:
 
 def strided(shape: Sequence[int], strides: Sequence[int], dtype: Any = np.float32) -> Desc:
     """A descriptor of ordinary memory; strides count elements."""
-    return Desc(
-        "dnnl_memory_desc_create_with_strides", len(shape), dims(shape), TYPES[np.dtype(dtype)], dims(strides)
-    )
+    return _strided(tuple(shape), tuple(strides), TYPES[np.dtype(dtype)])
+
+
+@functools.lru_cache(maxsize=4096)
+def _strided(shape: tuple[int, ...], strides: tuple[int, ...], kind: int) -> Desc:
+    """Descriptors never change, and making a net asks for each many times."""
+    return Desc("dnnl_memory_desc_create_with_strides", len(shape), dims(shape), kind, dims(strides))
 
 
 def of_array(array: np.ndarray) -> Desc:
@@ -179,9 +193,9 @@ def of_image(array: np.ndarray) -> Desc:
     return strided(array.shape, [batch, last, *spatial], array.dtype)
 
 
-def any_layout(shape: Sequence[int]) -> Desc:
+def any_layout(shape: Sequence[int], dtype: Any = np.float32) -> Desc:
     """A descriptor that lets the primitive choose the layout that it likes."""
-    return Desc("dnnl_memory_desc_create_with_tag", len(shape), dims(shape), FLOAT32, ANY_LAYOUT)
+    return Desc("dnnl_memory_desc_create_with_tag", len(shape), dims(shape), TYPES[np.dtype(dtype)], ANY_LAYOUT)
 
 
 class Attr(Handle):
@@ -195,8 +209,10 @@ class Attr(Handle):
     """
 
     def __init__(self, post_ops: Sequence[tuple[Any, ...]] = (), scaled: Sequence[int] = ()) -> None:
-        lib = runtime().lib
+        lib, watch = runtime().lib, runtime().watch
         super().__init__("dnnl_primitive_attr_create", "dnnl_primitive_attr_destroy")
+        if watch.lower_products:
+            check(lib.dnnl_primitive_attr_set_fpmath_mode(self.pointer, FPMATH_BFLOAT16), "lowering products")
         check(lib.dnnl_primitive_attr_set_scratchpad_mode(self.pointer, SCRATCHPAD_OF_OURS), "setting the scratchpad")
         chain = Handle("dnnl_post_ops_create", "dnnl_post_ops_destroy")
         for kind, *values in post_ops:
@@ -213,6 +229,12 @@ class Attr(Handle):
             check(lib.dnnl_primitive_attr_set_scales_mask(self.pointer, argument, 0), "setting a factor")
 
 
+@functools.cache
+def plain() -> Attr:
+    """The options of every primitive that has no others."""
+    return Attr()
+
+
 class Recipe(Handle):
     """A primitive's description: which operation, on which shapes and layouts. `kind` is its name in the interface.
 
@@ -221,8 +243,9 @@ class Recipe(Handle):
 
     def __init__(self, kind: str, *arguments: Any, engine_first: bool = True) -> None:
         self.kind = kind
+        self.wanted: dict[int, Desc] = {}
         *others, attr = arguments
-        given = (*others, attr or Attr())
+        given = (*others, attr or plain())
         passed = [a.pointer if isinstance(a, Handle) else a for a in given]
         engine = [runtime().engine] if engine_first else []
         maker = f"dnnl_{kind}_primitive_desc_create"
@@ -230,8 +253,10 @@ class Recipe(Handle):
 
     def wants(self, argument: int) -> Desc:
         """The descriptor that it wants for an argument."""
-        found = runtime().lib.dnnl_primitive_desc_query_md(self.pointer, QUERY_ARGUMENT, argument)
-        return Desc("dnnl_memory_desc_clone", Pointer(found))
+        if argument not in self.wanted:
+            found = runtime().lib.dnnl_primitive_desc_query_md(self.pointer, QUERY_ARGUMENT, argument)
+            self.wanted[argument] = Desc("dnnl_memory_desc_clone", Pointer(found))
+        return self.wanted[argument]
 
     def implementation(self) -> str:
         """How oneDNN calls the code that it chose."""
@@ -287,6 +312,8 @@ class Primitive:
         for i, (w, desc, array) in enumerate(zip(which, mine, arrays, strict=True)):
             if w >= SCALES or w == WORKSPACE or (w not in added and lies_as(array, desc)):
                 continue
+            if TYPES[array.dtype] != desc.type and w not in CONVERTED:
+                raise BackendError(f"oneDNN: argument {w} of {recipe.kind} is {array.dtype}, which it would cast")
             theirs = of_array(with_axes(array, desc.ndim))
             first, second = (desc, theirs) if self.results[i] else (theirs, desc)
             self.detours.append((i, desc.bytes, reorder(first, second, add=w in added)))
@@ -318,17 +345,6 @@ class Primitive:
             memory("scratchpad", self.main.scratch)
 
 
-def small(arrays: Sequence[np.ndarray]) -> bool:
-    """Whether one thread multiplies these matrices, the first two, sooner than several."""
-    a, b = arrays[:2]
-    return 2 * a.size * b.shape[-1] <= SMALL_WORK and sum(array.size for array in arrays) <= SMALL_SIZE
-
-
-def types_of(arrays: Sequence[np.ndarray]) -> tuple[np.dtype, ...]:
-    """The dtypes of the arrays."""
-    return tuple([array.dtype for array in arrays])
-
-
 def with_axes(array: np.ndarray, ndim: int) -> np.ndarray:
     """The array with so many axes, by new ones in front."""
     return array.reshape((1,) * (ndim - array.ndim) + array.shape) if ndim > array.ndim else array
@@ -349,108 +365,3 @@ def reordering(source: Desc, target: Desc, add: bool = False) -> Recipe:
     """The description of a copy from one layout to another."""
     engine, attr = runtime().engine, Attr([("sum", 1.0)] if add else [])
     return Recipe("reorder", source, engine, target, engine, attr, engine_first=False)
-
-
-# From the arrays of a call to the recipe and what each array is; None stands for an array that is not given.
-Maker = Callable[..., tuple[Recipe, Sequence[int]]]
-
-
-class Work:
-    """Something to be done on arrays: at once on those that it saw last; others are bound first."""
-
-    def __init__(self) -> None:
-        self.bound: tuple[Any, ...] = ()
-        self.runtime = runtime()
-
-    def __call__(self, *arrays: Any) -> None:
-        if len(arrays) != len(self.bound) or not all(map(is_, arrays, self.bound)):
-            self.bind(arrays)
-        runtime = self.runtime
-        watch = runtime.watch
-        if watch.trace is not None:
-            watch.trace.append((self, self.bound))
-        if not watch.dry_run:
-            self.run()
-
-    def bind(self, arrays: Sequence[Any]) -> None:
-        """Take over these arrays."""
-        self.bound = tuple(arrays)
-        self.runtime.count_binding()
-
-    def repeats(self) -> list[Callable[[], Any]]:
-        """What to call, one after the other, to do it again; what returns anything but 0 has failed."""
-        return [self.run]
-
-    def run(self) -> None:
-        """Do it on the arrays that it is bound to."""
-        raise NotImplementedError
-
-
-class Op(Work):
-    """A primitive bound to arrays. `maker` describes it for arrays of given shapes and strides.
-
-    memory  where bytes of its own come from, by name and number
-    added   the arguments whose results are added to what is there
-    """
-
-    def __init__(
-        self, maker: Maker, options: Sequence[Any], memory: Callable[[str, int], np.ndarray], added: Sequence[int] = ()
-    ) -> None:
-        super().__init__()
-        self.maker = maker
-        self.options = tuple(options)
-        self.memory = memory
-        self.added = tuple(added)
-        self.copied: list[tuple[np.ndarray, np.ndarray, bool]] = []  # copy, original, whether that is a result
-        self.used: list[np.ndarray] = []
-        self.made: dict[Any, Primitive] = {}
-        self.calls: list[tuple[Any, ...]] = []
-        self.execute = self.runtime.lib.dnnl_primitive_execute
-
-    def repeats(self) -> list[Callable[[], Any]]:
-        return [self.run] if self.copied else [functools.partial(self.execute, *call) for call in self.calls]
-
-    def run(self) -> None:
-        for copy, original, _ in self.copied:
-            np.copyto(copy, original)
-        for call in self.calls:
-            status = self.execute(*call)
-            if status:
-                check(status, f"running {self.maker.__name__}")
-        for copy, original, is_result in self.copied:
-            if is_result:
-                np.copyto(original, copy)
-
-    def bind(self, arrays: Sequence[Any]) -> None:
-        """Take over the addresses of these arrays, or of copies of those that oneDNN cannot be told of."""
-        mine = [a if a is None or describable(a) else self._copy(f"argument {i}", a) for i, a in enumerate(arrays)]
-        given = [a for a in mine if a is not None]
-        key = tuple([None if a is None else (a.shape, a.strides) for a in mine])
-        primitive = self.made.get(key)
-        if primitive is None:
-            dry_run, kind = self.runtime.watch.dry_run, (self.maker, self.options, self.added, key, types_of(given))
-            if dry_run and kind in dry_run.made:
-                dry_run.made[kind].ask(self.memory)  # that of another layer: it says what memory is needed
-                return
-            primitive = self.made[key] = self._make(mine, given)
-            if dry_run:
-                dry_run.made[kind] = primitive
-        super().bind(arrays)
-        # What the calls work on is held on to: they know no more of it than addresses.
-        self.calls, self.used = primitive.bind(given, self.memory)
-        pairs = zip(given, (a for a in arrays if a is not None), primitive.results, strict=True)
-        self.copied = [(copy, original, result) for copy, original, result in pairs if copy is not original]
-
-    def _make(self, arrays: Sequence[Any], given: Sequence[np.ndarray]) -> Primitive:
-        """The primitive for such arrays. Sharing out small work takes longer than doing it."""
-        recipe, which = self.maker(*arrays, *self.options)
-        # Only of these products it is known that they keep to the number of threads that they were made for.
-        if not (recipe.kind == "matmul" and recipe.implementation().startswith("brg") and small(given)):
-            return Primitive(recipe, which, given, self.added)
-        with threads.alone():
-            recipe, which = self.maker(*arrays, *self.options)
-            return Primitive(recipe, which, given, self.added)
-
-    def _copy(self, name: str, array: np.ndarray) -> np.ndarray:
-        """Memory for a copy, which is made at every call."""
-        return self.memory(name, array.nbytes).view(array.dtype).reshape(array.shape)

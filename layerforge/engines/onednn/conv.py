@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.sliding_windows import batch_last
+from ...arrays.sliding_windows import Axis, batch_last
 from ...arrays.spec import Spec
 from ...layers.convolutions.conv import Conv1d, Conv2d, Conv3d, Kernels
 from ...layers.convolutions.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Transposed
@@ -23,10 +23,17 @@ from .sums import positions
 MANY = 2**17  # positions of all images from which on the gradient of the kernels is the reference's
 
 
+def sees_nothing(axis: Axis) -> bool:
+    """Whether some element of a kernel lies in the padding wherever the kernel is placed."""
+    places = range(-axis.padding, axis.count * axis.stride - axis.padding, axis.stride)
+    taps = (i * axis.dilation for i in range(axis.kernel))
+    return any(not any(0 <= place + tap < axis.size for place in places) for tap in taps)
+
+
 class OneDnnConvolution(Folding, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
-    replays = can_overwrite_grad = True
+    replays = can_overwrite_grad = has_bfloat16 = True
     windows: Any  # the reference's
 
     @classmethod
@@ -35,6 +42,14 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         if any(a.padding >= a.extent or (a.padding and a.dilation > a.size) for a in axes):
             return "windows that may see nothing but padding: oneDNN takes 0 times NaN for 0"
         return super().refuses(reference, bottoms, tops)
+
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        """Where an element of the kernels meets no pixel, oneDNN's gradient of it is what was in memory.
+
+        So it is where a kernel is larger than the bottom, even if all of its elements meet some.
+        """
+        blind = any(axis.extent > axis.size or sees_nothing(axis) for axis in self.windows(bottoms[0].shape[2:]).axes)
+        return "kernels that reach over the whole bottom: oneDNN leaves their gradient undefined" if blind else None
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 0, *range(2, ndim), 1
@@ -69,6 +84,7 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         if self.needs_param_grad.weight:
             self.add_to_weights(x, dz, how)
         if self.bias and self.needs_param_grad.bias:
+            # oneDNN's own, along with the weights', is a running sum: up to 1e-3 off, and it takes longer.
             self.add_column_sums(self.view("positions", dz, positions), self.grads.bias)
         if not self.needs_grad[0]:
             return None
@@ -82,7 +98,7 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
 
     def add_to_weights(self, x: Any, dz: Any, how: Geometry) -> None:
         """The gradient of the kernels. oneDNN's kernels for few channels make a running sum over all positions."""
-        if len(x) * max(math.prod(a.shape[2:]) for a in (x, dz)) > MANY:
+        if not self.halved and len(x) * max(math.prod(a.shape[2:]) for a in (x, dz)) > MANY:
             self.act(f"dw {self.overwrites_grad} by NumPy", self.weigh)(x, dz, self.grads.weight)
             return
         by_weights = self.op("dw", primitives.convolution_by_weights, how, added=self.added(DIFF_WEIGHTS))

@@ -15,7 +15,7 @@ from .base import OneDnn
 class OneDnnDropout(OneDnn, Dropout):
     """Dropout."""
 
-    replays = True
+    replays = has_bfloat16 = True
 
     def forward(self, x: Any) -> Any:
         y, mask = self.buf("y", x.shape, over=x), None
@@ -23,7 +23,7 @@ class OneDnnDropout(OneDnn, Dropout):
             shape = self.mask_shape(x.shape)
             mask = self.buf("mask", shape, "uint8", life="saved", like=x)
             memory = [self.buf(f"draw {i}", *about) for i, about in enumerate(philox.workplace(shape))]
-            self.act("mask", self.draw)(mask, self.buf("numbers", shape), *memory)
+            self.act("mask", self.draw)(mask, self.buf("numbers", shape, "float32"), *memory)
         self.save(mask=mask)
         self.masked("y", x, mask, y)
         return y

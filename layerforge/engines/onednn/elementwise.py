@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.bfloat16 import is_bfloat16, narrowed, widened
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 from ...schema.registry import LAYERS
@@ -18,7 +19,7 @@ from .activation import (
     FROM_RESULT,
     LOOKED_AT,
     PLAIN_RELU,
-    all_finite,
+    compute,
     in_order_of_memory,
     rectify,
     trusted,
@@ -29,7 +30,7 @@ from .base import OneDnn
 class OneDnnElementwise(OneDnn):
     """An element-wise layer whose function oneDNN has."""
 
-    replays = True
+    replays = has_bfloat16 = True
     f: Any  # the reference's
     df: Any
     reads: Any
@@ -42,9 +43,11 @@ class OneDnnElementwise(OneDnn):
             rectify(self, "y", x, y)
         else:
             self.op("y", primitives.eltwise, algorithm, *numbers)(x, y)
+        was_trusted = None
         if algorithm in LOOKED_AT:
-            self.act("y again", self.forward_again)(x, self.view("x flat", x, in_order_of_memory), y)
-        self.save(kept=y if algorithm in FROM_RESULT else x)
+            was_trusted = self.buf("was trusted", (1,), "bool", life="saved")
+            self.act("y again", self.forward_again)(x, self.view("x flat", x, in_order_of_memory), y, was_trusted)
+        self.save(kept=y if algorithm in FROM_RESULT else x, was_trusted=was_trusted)
         return y
 
     def backward(self, dy: Any) -> Any:
@@ -57,18 +60,20 @@ class OneDnnElementwise(OneDnn):
             kept, self.alike("dy", dy, kept), dx
         )
         if algorithm in LOOKED_AT and algorithm != ELU:
-            self.act("dx again", self.backward_again)(kept, self.view("x flat", kept, in_order_of_memory), dy, dx)
+            self.act("dx again", self.backward_again)(kept, self.saved.was_trusted, dy, dx)
         return dx
 
-    def forward_again(self, x: Any, flat: Any, y: Any) -> None:
+    def forward_again(self, x: Any, flat: Any, y: Any, was_trusted: Any) -> None:
         """y = f(x) as the reference has it, where oneDNN's is not trusted."""
-        if not trusted(ALGORITHMS[self.type_name](self), flat, x):
-            self.f(x, y)
+        was_trusted[0] = trusted(ALGORITHMS[self.type_name](self), flat, x)
+        if not was_trusted[0]:
+            compute(self.f, x, y)
 
-    def backward_again(self, x: Any, flat: Any, dy: Any, dx: Any) -> None:
+    def backward_again(self, x: Any, was_trusted: Any, dy: Any, dx: Any) -> None:
         """dx = f'(x) dy as the reference has it, where not all is finite."""
-        if not all_finite(flat, x):
-            dx[...] = self.df(dy, x)
+        if not was_trusted[0]:
+            found = self.df(widened(dy), widened(x))
+            dx[...] = narrowed(found) if is_bfloat16(dx) else found
 
     def jvp(self, dx: Any) -> Any:
         kept = self.saved.kept

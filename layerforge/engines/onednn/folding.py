@@ -52,7 +52,7 @@ class Folding(Activated):
         mean, var = norm.state.running_mean, norm.state.running_var
         correction = norm.state.correction if norm.bias_correction else None
         weight, bias = (norm.params.weight, norm.params.bias) if norm.affine else (None, None)
-        centre, scale = self.buf("centre", mean.shape), self.buf("scale", mean.shape)
+        centre, scale = (self.buf(name, mean.shape, mean.dtype) for name in ("centre", "scale"))
         self.act("fold", self.fold)(own, mean, var, correction, weight, centre, scale)
         return centre, self.by_channel("scale", scale, ndim), self.by_channel("shift", bias, ndim)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...arrays import threads
 from ...schema.errors import BackendError
 
 MAJOR = 3
@@ -40,6 +41,7 @@ class Version(ctypes.Structure):
 
 RUNTIMES = {1: "sequential", 2: "OpenMP", 4: "TBB", 8: "threadpool"}
 SYCL_RUNTIME = 512
+AVX512_BF16, AMX = 0xE7, 0xFEF  # of the flags by which oneDNN calls instruction sets
 SYCL = "is built for SYCL, as the wheel `onednn` is, and cannot be used: pip uninstall onednn"
 
 
@@ -86,6 +88,21 @@ def missing() -> str | None:
     return None
 
 
+def bfloat16_missing() -> str | None:
+    """Why nothing is computed in bfloat16 here; None where the processor has instructions for it."""
+    return None if _can(AVX512_BF16) else "the processor has no AVX512-BF16 and no AMX"
+
+
+def has_amx() -> bool:
+    """Whether the processor multiplies whole tiles of matrices."""
+    return _can(AMX)
+
+
+def _can(instructions: int) -> bool:
+    """Whether oneDNN uses these instructions here, which $ONEDNN_MAX_CPU_ISA may forbid."""
+    return load().functions.dnnl_get_effective_cpu_isa() & instructions == instructions
+
+
 def candidates() -> Iterator[str]:
     """Paths or names to try, best first."""
     named = os.environ.get(VARIABLE)
@@ -113,7 +130,8 @@ def _is_sycl(path: str) -> bool:
 
 
 def _open(path: str) -> Library:
-    functions = ctypes.CDLL(path)
+    with threads.short_waits():
+        functions = ctypes.CDLL(path)
     try:
         functions.dnnl_version.restype = ctypes.POINTER(Version)
         version = functions.dnnl_version().contents

@@ -1,129 +1,92 @@
-"""SoftmaxCrossEntropy of plain labels: one softmax forward, and nothing but it to differentiate.
+"""Losses as the reference computes them, with results in planned memory: what is below them can then be repeated.
 
-The softmax is NumPy's. oneDNN's logarithm is off by up to 4e-6, more than the whole loss of a prediction that is sure
-and right: the loss came out below 0 and its gradient with the wrong sign. NumPy takes no longer.
+A loss is a few passes over arrays that are small beside those of the layers below it. NumPy does them as fast as
+anything, but as plain NumPy a loss would give a gradient that is a new array in every pass, and nothing that reads it
+could be captured (run/capture.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
-import numpy as np
-
-from ...arrays.functional import check_labels, exact_sum
 from ...arrays.spec import Spec
-from ...layers.losses.softmax_cross_entropy import SoftmaxCrossEntropy
-from .activation import in_order_of_memory
+from ...contract.namespaces import Saved
+from ...schema.registry import LAYERS
 from .base import OneDnn
 
-FEW = 64  # classes
+# The losses that are computed so; others have modules of their own.
+LOSSES = (
+    "BCELoss", "BCEWithLogitsLoss", "CTCLoss", "ContrastiveLoss", "CosineEmbeddingLoss", "DiceLoss", "FocalLoss",
+    "HingeLoss", "HuberLoss", "InfogainLoss", "KLDivLoss", "L1Loss", "MarginRankingLoss", "MultiBoxLoss",
+    "MultinomialLogisticLoss", "NLLLoss", "SigmoidFocalLoss", "SmoothL1Loss", "TripletMarginLoss",
+)  # fmt: skip
 
 
-class OneDnnSoftmaxCrossEntropy(OneDnn, SoftmaxCrossEntropy):
-    """SoftmaxCrossEntropy of labels that all count, one per sample: -Σ log p[label] / n needs no one-hot matrix."""
+class Held:
+    """What the reference kept in the last forward: new in every pass, in a place that stays."""
+
+    kept: Saved | None = None
+
+
+class OneDnnLoss(OneDnn):
+    """Mixin of losses: forward and backward are an Act each, which runs the reference's and copies what it gives.
+
+    The reference of a loss reads its bottoms and what it kept, and nothing else that changes from pass to pass.
+    """
 
     replays = True
 
-    @classmethod
-    def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        x, t, *weight = bottoms
-        plain = reference.weight is None and reference.ignore_index is None and not reference.label_smoothing
-        if t.is_real or x.ndim != 2 or weight or not plain or reference.reduction == "none":
-            return "only labels, one per sample, without weights, smoothing and ignored ones"
-        return super().refuses(reference, bottoms, tops)
-
-    def mean_over(self, x: Any, t: Any) -> float | None:
-        """All labels count, whatever normalization says."""
-        return len(t) if self.reduction == "mean" and self.normalization != "none" else None
-
-    def scores(self, name: str, shape: tuple[int, ...], life: str = "call") -> Any:
-        """A buffer for (N, K). Those of few classes are stored class by class: NumPy is slow along a short axis."""
-        if shape[1] > FEW:
-            return self.buf(name, shape, life=life)
-        return self.view(f"{name} by sample", self.buf(name, shape[::-1], life=life), np.transpose)
-
-    def forward(self, x: Any, t: Any) -> Any:
-        log_p, loss = self.scores("log_p", x.shape, "saved"), self.buf("loss", ())
-        at, numbers = self.buf("at", t.shape, "int64", life="saved"), self.view("numbers", log_p, in_order_of_memory)
-        starts, apart = self.view("starts", log_p, starts_of_samples), self.view("apart", log_p, between_classes)
-        n = self.divisor(x, t)
-        count = self.view(f"count {n}", None, lambda _: np.array(n, np.float64))
-        self.act("at", positions)(t, self.view("unsigned", t, unsigned), log_p, starts, apart, at)
-        by_class = [self.by_class(n, a) for n, a in (("x", x), ("log_p", log_p), ("e", self.scores("e", x.shape)))]
-        rows = [self.buf(f"{name} of x", t.shape, dtype) for name, dtype in (("top", x.dtype), ("total", "float64"))]
-        self.act("log_p", log_probabilities)(*by_class, *rows)
-        self.act("loss", self.limited_mean if self.min_probability else mean)(numbers, at, count, loss)
-        self.save(log_p=log_p, numbers=numbers, at=at, count=count)
-        return loss
-
-    def limited_mean(self, numbers: Any, at: Any, count: Any, loss: Any) -> None:
-        """`mean`, with no log p below that of min_probability."""
-        loss[()] = exact_sum(self.limited(numbers[at])) / -count
-
-    def by_class(self, name: str, scores: Any) -> Any:
-        """Scores (N, K) as (K, N)."""
-        return self.view(f"{name} by class", scores, np.transpose)
+    def forward(self, *bottoms: Any) -> Any:
+        held = self.view("held", None, lambda _: Held())
+        top: Any = self.setup(*map(spec_of, bottoms))
+        y = self.buf("y", top.shape)
+        self.act("y", self.fill)(held, y, *bottoms)
+        self.save(held=held, shapes=[bottom.shape for bottom in bottoms])
+        return y
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
-        kept = self.saved
-        dx = self.buf("dx", kept.log_p.shape)
-        slope = dx if kept.log_p.flags.c_contiguous else self.scores("slope", dx.shape)
-        flat = self.view("flat", slope, in_order_of_memory)
-        self.act("slope", difference)(dy, kept.log_p, kept.numbers, kept.at, kept.count, slope, flat)
-        if slope is not dx:
-            self.act("dx", np.copyto)(dx, slope)
-        return dx, None
+        places = enumerate(zip(self.saved.shapes, self.needs_grad, strict=True))
+        grads = tuple([self.buf(f"gradient {i}", shape) if needed else None for i, (shape, needed) in places])
+        self.act("gradients", self.fill_gradients)(self.saved.held, dy, *grads)
+        return grads
 
-    def jvp(self, dx: Any, dt: Any = None) -> Any:
-        kept = self.saved
-        slope = np.empty_like(kept.log_p)
-        difference(1.0, kept.log_p, kept.numbers, kept.at, kept.count, slope, in_order_of_memory(slope))
-        return np.asarray(exact_sum(slope * dx), slope.dtype)
+    def fill(self, held: Held, y: Any, *bottoms: Any) -> None:
+        """The top, as the reference makes it."""
+        with self.as_reference(held):
+            self.kept = None
+            y[...] = super().forward(*bottoms)
 
+    def fill_gradients(self, held: Held, dy: Any, *grads: Any) -> None:
+        """Those gradients that are not None, as the reference makes them."""
+        with self.as_reference(held):
+            self.needs_grad = tuple([grad is not None for grad in grads])
+            for grad, found in zip(grads, super().backward(dy), strict=True):
+                if grad is not None:
+                    grad[...] = found
 
-def unsigned(labels: Any) -> Any:
-    """Labels as they are stored, read as integers without a sign."""
-    return labels.view(f"u{labels.itemsize}")
+    def jvp(self, *tangents: Any) -> Any:
+        with self.as_reference(self.saved.held):
+            return super().jvp(*tangents)
 
-
-def starts_of_samples(log_p: Any) -> Any:
-    """Where in memory each sample's class 0 is, in elements."""
-    return np.arange(len(log_p)) * (log_p.strides[0] // log_p.itemsize)
-
-
-def between_classes(log_p: Any) -> Any:
-    """How far apart in memory the classes of a sample are, in elements."""
-    return np.array(log_p.strides[1] // log_p.itemsize)
-
-
-def positions(labels: Any, unsigned_labels: Any, log_p: Any, starts: Any, apart: Any, at: Any) -> None:
-    """Where in memory the right classes are. LayerError for a label that is none; below 0 it is a huge unsigned one."""
-    if labels.size and np.maximum.reduce(unsigned_labels) >= log_p.shape[1]:
-        check_labels(np, labels, log_p.shape[1])
-    np.multiply(labels, apart, at, casting="unsafe")
-    np.add(starts, at, at)
+    @contextmanager
+    def as_reference(self, held: Held) -> Iterator[None]:
+        """While this lasts, what the layer keeps is what its reference keeps."""
+        outer, needs_grad, self.kept = self.kept, self.needs_grad, held.kept
+        try:
+            yield
+        finally:
+            held.kept, self.kept, self.needs_grad = self.kept, outer, needs_grad
 
 
-def log_probabilities(x: Any, log_p: Any, terms: Any, top: Any, total: Any) -> None:
-    """log softmax(x) of every column: `functional.log_softmax`, in memory that is there."""
-    np.copyto(log_p, x)
-    np.maximum.reduce(log_p, 0, None, top)
-    np.subtract(log_p, top, log_p)
-    np.exp(log_p, terms)
-    np.add.reduce(terms, 0, np.float64, total)
-    np.copyto(top, np.log(total, total), casting="same_kind")
-    np.subtract(log_p, top, log_p)
+def spec_of(array: Any) -> Spec:
+    """What set-up would be told of an array."""
+    return Spec(array.shape, str(array.dtype))
 
 
-def mean(numbers: Any, at: Any, count: Any, loss: Any) -> None:
-    """-Σ log p[label] / n"""
-    loss[()] = np.add.reduce(numbers[at], 0, np.float64) / -float(count)
-
-
-def difference(dy: Any, log_p: Any, numbers: Any, at: Any, count: Any, dx: Any, flat: Any) -> None:
-    """dy/n (p - one-hot labels); p - 1 = expm1 log p keeps its digits where p is nearly 1."""
-    factor = np.array(float(dy) / float(count), dx.dtype)
-    np.exp(log_p, dx)
-    np.multiply(dx, factor, dx)
-    flat[at] = np.expm1(numbers[at]) * factor
+@cache
+def loss(name: str) -> type[OneDnn]:
+    """The engine's layer for a loss of `LOSSES`."""
+    return type(f"OneDnn{name}", (OneDnnLoss, LAYERS.get(name)), {"__doc__": f"{name}.", "__module__": __name__})

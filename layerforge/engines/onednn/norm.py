@@ -31,7 +31,7 @@ def affine_gradients(layer: Any, apart: bool) -> list[Any]:
     return [
         layer.grads[name]
         if layer.needs_param_grad[name] and not apart
-        else layer.buf(f"unwanted {name}", layer.params[name].shape)
+        else layer.buf(f"unwanted {name}", layer.params[name].shape, layer.dtype)
         for name in ("weight", "bias")
     ]
 
@@ -54,7 +54,7 @@ def correct(sum_of_means: Any, sum_of_vars: Any, correction: Any, mean: Any, var
 class OneDnnBatchNorm(OneDnn, BatchNorm):
     """BatchNorm, with a ReLU if the plan fused one. It keeps x, mean and variance instead of x̂."""
 
-    replays = can_overwrite_grad = True
+    replays = can_overwrite_grad = has_bfloat16 = True
     backward_reads = ("bottom",)
     inplace = False
     relu = False
@@ -64,6 +64,9 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         if not reference.track_running_stats:
             return "without running statistics"
         return super().refuses(reference, bottoms, tops)
+
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        return f"sums of more than {MANY} numbers" if values_per_channel(bottoms[0]) > MANY else None
 
     def can_absorb(self, above: Any, between: Spec, plan: Circumstances) -> bool:
         """A plain ReLU, unless the sums of backward are done apart, which cannot read the mask."""
@@ -90,9 +93,11 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
             mean, var = self.fixed_statistics()
             self.normalize(x4, mean, var, y4, mask)
         else:
-            mean, var = (self.buf(name, x.shape[1:2], life="saved") for name in ("mean", "var"))
+            mean, var = (self.buf(name, x.shape[1:2], self.dtype, life="saved") for name in ("mean", "var"))
             rough = None
-            if values_per_channel(x) <= FEW:
+            if self.halved:
+                self.normalize(x4, mean, var, y4, mask, fixed=False)
+            elif values_per_channel(x) <= FEW:
                 x4, rough = self.normalize_few(x4, mean, var, y4, mask)
             else:
                 self.normalize_many(x4, mean, var, y4, mask, self.view("y rows", y, positions))
@@ -150,7 +155,7 @@ class OneDnnBatchNorm(OneDnn, BatchNorm):
         sums = self.state.running_mean, self.state.running_var
         if not self.bias_correction:
             return sums
-        mean, var = (self.buf(f"corrected {i}", a.shape, life="saved") for i, a in enumerate(sums))
+        mean, var = (self.buf(f"corrected {i}", a.shape, self.dtype, life="saved") for i, a in enumerate(sums))
         self.act("corrected", correct)(*sums, self.state.correction, mean, var)
         return mean, var
 
@@ -224,10 +229,10 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
     """LayerNorm over the last axis, with weight and bias. It keeps x, means and variances instead of x̂.
 
     What oneDNN gets, and what is kept, is x less the first number of each row, so that no mean is larger than the
-    spread: see `normalize_few`.
+    spread: see `normalize_few`. In bfloat16 it is x itself, which has no digits to lose.
     """
 
-    replays = can_overwrite_grad = True
+    replays = can_overwrite_grad = has_bfloat16 = True
     rows = staticmethod(rows_in_order)  # of columns in order oneDNN takes the wrong elements in backward
     backward_reads = ()
     inplace = False
@@ -238,15 +243,29 @@ class OneDnnLayerNorm(OneDnn, LayerNorm):
             return "only over the last axis, with weight and bias"
         return super().refuses(reference, bottoms, tops)
 
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        x = bottoms[0]
+        return f"sums of more than {MANY} numbers" if x.size // x.shape[-1] > MANY else None
+
+    def halve(self) -> None:
+        super().halve()
+        self.also_reads("bottom")
+
     def forward(self, x: Any) -> Any:
-        rows, apart = self.matrix("x", x), self.buf("apart", (x.size // x.shape[-1], x.shape[-1]), life="saved")
+        rows = self.matrix("x", x, "saved" if self.halved else "call")
         y = self.buf("y", x.shape)
-        mean, var = (self.buf(name, (len(rows),), life="saved") for name in ("mean", "var"))
-        self.act("apart", np.subtract)(rows, self.view("first column", rows, lambda a: a[:, :1]), apart)
+        mean, var = (self.buf(name, (len(rows),), self.dtype, life="saved") for name in ("mean", "var"))
+        apart = rows if self.halved else self.less_first(rows)
         op = self.op("y", primitives.layer_norm, self.eps)
         op(apart, self.params.weight, self.params.bias, mean, var, self.matrix("y", y))
         self.save(x=apart, mean=mean, var=var, shape=x.shape)
         return y
+
+    def less_first(self, rows: Any) -> Any:
+        """x less the first number of each row."""
+        apart = self.buf("apart", rows.shape, life="saved")
+        self.act("apart", np.subtract)(rows, self.view("first column", rows, lambda a: a[:, :1]), apart)
+        return apart
 
     def backward(self, dy: Any) -> Any:
         kept, dx = self.saved, self.buf("dx", dy.shape)

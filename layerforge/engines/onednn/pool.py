@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays.bfloat16 import SHARES, is_bfloat16, narrowed, widened
 from ...arrays.sliding_windows import Axis, Windows
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
@@ -19,6 +20,7 @@ from .base import OneDnn
 from .primitives import MAX_POOLING, MEAN_WITH_PADDING, MEAN_WITHOUT, Geometry
 from .sums import means_of_images
 
+BYTE = 256  # elements of a window from which on oneDNN remembers the place of one in four bytes
 LARGE = 64  # elements of which oneDNN's sums, running ones in float32, lose less than 6e-7
 
 
@@ -35,7 +37,7 @@ def counts_padding(layer: Any) -> bool:
 class OneDnnPooling(OneDnn):
     """What the poolings share: one primitive forward, one backward."""
 
-    replays = True
+    replays = has_bfloat16 = True
     windows: Any  # the reference's
 
     def algorithm(self) -> int:
@@ -71,8 +73,24 @@ class OneDnnPooling(OneDnn):
     def backward(self, dy: Any) -> Any:
         if not self.needs_grad[0]:
             return None
+        if self.halved and self.at_one_place(self.saved.shape) > SHARES:
+            return self.backward_in_float32(dy)
         dy, dx = self.settled("dy", dy), self.image("dx", self.saved.shape)
         self.op("dx", primitives.pooling_backward, self.algorithm(), self.geometry(dx))(dy, self.saved.where, dx)
+        return dx
+
+    def at_one_place(self, shape: Sequence[int]) -> int:
+        """How many windows at most see the same element of a bottom."""
+        return math.prod(-(-axis.kernel // axis.stride) for axis in self.windows(shape[2:]).axes)
+
+    def backward_in_float32(self, dy: Any) -> Any:
+        """Where many windows overlap: oneDNN's kernel rounds to bfloat16 after every share that it adds."""
+        dy, dx = self.settled("dy", dy), self.image("dx", self.saved.shape)
+        wide_dy, wide_dx = (self.image(f"wide {i}", a.shape, dtype=self.dtype) for i, a in enumerate((dy, dx)))
+        self.op("wide dy", primitives.copy)(dy, wide_dy)
+        backward = self.op("wide dx", primitives.pooling_backward, self.algorithm(), self.geometry(dx))
+        backward(wide_dy, self.saved.where, wide_dx)
+        self.op("narrow dx", primitives.copy)(wide_dx, dx)
         return dx
 
 
@@ -90,6 +108,11 @@ class OneDnnMaxPooling(OneDnnPooling):
     def refuses(cls, reference: Any, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         return "with the places of the maxima" if len(tops) > 1 else super().refuses(reference, bottoms, tops)
 
+    def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        """oneDNN's kernel for bfloat16 forgets winners of windows whose places take more than a byte."""
+        elements = self.windows(bottoms[0].shape[2:]).elements
+        return f"windows of {elements} elements, of which oneDNN forgets winners" if elements >= BYTE else None
+
     def look_again(self, x: Any, y: Any, where: Any) -> None:
         self.act("not finite", self.choose_again)(x, self.view("x flat", x, in_order_of_memory), y, where)
 
@@ -98,13 +121,15 @@ class OneDnnMaxPooling(OneDnnPooling):
         if all_finite(flat, x):
             return
         windows = self.windows(x.shape[2:])
-        y[...] = maxima(np, x, windows)
+        x = widened(x)
+        largest = maxima(np, x, windows)
+        y[...] = narrowed(largest) if is_bfloat16(y) else largest
         if where is not None:
-            self.places(where, y.shape, windows)[...] = windows.elements - find_winners(np, x, y, windows)
+            self.places(where, y.shape, windows)[...] = windows.elements - find_winners(np, x, largest, windows)
 
     def places(self, where: Any, shape: Sequence[int], windows: Windows) -> Any:
         """Which element of each window won, in the order of the kernel, as oneDNN remembers it; none for NaN."""
-        places = where.view(np.uint8 if windows.elements < 256 else np.int32)[: math.prod(shape)]
+        places = where.view(np.uint8 if windows.elements < BYTE else np.int32)[: math.prod(shape)]
         return np.moveaxis(places.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
 
     def jvp(self, dx: Any) -> Any:
@@ -132,7 +157,7 @@ class OneDnnAvgPooling(OneDnnPooling):
 
     def forward(self, x: Any) -> Any:
         windows = self.windows(x.shape[2:])
-        if windows.elements <= LARGE:
+        if windows.elements <= LARGE or self.halved:
             return super().forward(x)
         x, y = self.settled("x", x), self.image("y", (*x.shape[:2], *windows.counts))
         self.act("means", self.means)(x, y)
@@ -145,8 +170,7 @@ class OneDnnAvgPooling(OneDnnPooling):
 
     def backward(self, dy: Any) -> Any:
         shape = self.saved.shape
-        at_one_place = math.prod(-(-axis.kernel // axis.stride) for axis in self.windows(shape[2:]).axes)
-        if at_one_place <= LARGE or not self.needs_grad[0]:
+        if self.at_one_place(shape) <= LARGE or self.halved or not self.needs_grad[0]:
             return super().backward(dy)
         dy, dx = self.settled("dy", dy), self.image("dx", shape)
         self.act("sums", self.sums)(dy, dx)

@@ -70,7 +70,7 @@ def inner_product(
 
 def packed(matrix: Any) -> Desc:
     """The descriptor of a matrix in row-major order; the stride of an axis of length 1 may be anything in NumPy."""
-    return strided(matrix.shape, (matrix.shape[1], 1))
+    return strided(matrix.shape, (matrix.shape[1], 1), matrix.dtype)
 
 
 def copy(x: Any, y: Any) -> Made:
@@ -173,8 +173,8 @@ class Geometry:
 def _convolution(x: Any, w: Any, bias: Any, y: Any, how: Geometry, attr: Attr | None = None) -> Recipe:
     vector = None if bias is None else of_array(bias)
     return Recipe(
-        f"{how.operation}_forward", b.TRAINING, how.algorithm, of_image(x), any_layout(w.shape), vector, of_image(y),
-        *how.for_convolution(), attr,
+        f"{how.operation}_forward", b.TRAINING, how.algorithm,
+        of_image(x), any_layout(w.shape, x.dtype), vector, of_image(y), *how.for_convolution(), attr,
     )  # fmt: skip
 
 
@@ -201,7 +201,7 @@ def convolution_by_bottom(w: Any, dy: Any, dx: Any, how: Geometry) -> Made:
     """The gradient of a convolution by its bottom."""
     forward = _convolution(dx, w, None, dy, how)
     recipe = Recipe(
-        f"{how.operation}_backward_data", how.algorithm, of_image(dx), any_layout(w.shape), of_image(dy),
+        f"{how.operation}_backward_data", how.algorithm, of_image(dx), any_layout(w.shape, dx.dtype), of_image(dy),
         *how.for_convolution(), forward, None,
     )  # fmt: skip
     return recipe, (b.WEIGHTS, b.DIFF_DST, b.DIFF_SRC)

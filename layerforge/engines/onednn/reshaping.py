@@ -16,7 +16,7 @@ from .base import OneDnn
 class OneDnnReshaping(OneDnn, Reshaping):
     """What the two share. The copy is what channels last cost where an image becomes a vector."""
 
-    replays = True
+    replays = has_bfloat16 = True
 
     @classmethod
     def refuses(cls, reference: Layer, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
-from .binding import Work, check, runtime
+from .binding import check, runtime
+from .op import Work
 
 
 class Act(Work):

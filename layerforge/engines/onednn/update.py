@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import primitives
-from .binding import Op
+from .op import Op
 from .script import Calls
 
 BLOCK = 256 * 1024  # elements of each array: few enough for the caches of all threads, many enough to be worth a call

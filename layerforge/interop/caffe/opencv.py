@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from ...net import Net
 from ...schema.errors import ConfigError
-from ...schema.optional import require
+from ...schema.optional import require_soon
 from ..comparison import INNER, OUTPUT, Comparison, Row, row
 from ..judge import Failed, run_judge
 from . import binary, text
@@ -32,8 +31,7 @@ INSTALL = "pip install 'opencv-python-headless>=4.10,<4.11', which needs no libr
 
 def demand_opencv() -> None:
     """Refuse early where there is no OpenCV. Errors: ConfigError with the line that installs it."""
-    if importlib.util.find_spec("cv2") is None:
-        require("cv2", extra="opencv", why="--check without --reference")
+    require_soon("cv2", extra="opencv", why="--check without --reference")
 
 
 def against_opencv(model: Model) -> Comparison:

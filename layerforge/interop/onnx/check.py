@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from ...check.draws import input_specs, with_batch
 from ...check.harness import draw
 from ...net import Net
 from ...schema.errors import LayerForgeError
-from ...schema.optional import require
+from ...schema.optional import require_soon
 from ..comparison import OUTPUT, Comparison, Row, row
 from ..judge import Failed, run_judge
 from .graph import ValueInfo
@@ -40,8 +39,7 @@ class Refused(LayerForgeError):
 def demand_runtime() -> None:
     """Refuse early where ONNX Runtime is missing. Errors: ConfigError with the line that installs it."""
     for module in ("onnx", "onnxruntime"):
-        if importlib.util.find_spec(module) is None:
-            require(module, extra="onnx", why="--check")
+        require_soon(module, extra="onnx", why="--check")
 
 
 @dataclass(frozen=True)

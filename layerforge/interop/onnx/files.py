@@ -6,13 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from ...schema.optional import require
+from ...schema.optional import require, require_soon
 from .graph import IR, OnnxGraph, ValueInfo
+
+WHY = "the format ONNX"
 
 
 def package() -> Any:
     """The package onnx. Errors: ConfigError with the line that installs it."""
-    return require("onnx", extra="onnx", why="the format ONNX")
+    return require("onnx", extra="onnx", why=WHY)
+
+
+def demand_package() -> None:
+    """Refuse early where the package onnx is missing. Errors: as `package`."""
+    require_soon("onnx", extra="onnx", why=WHY)
 
 
 def model_bytes(graph: OnnxGraph) -> bytes:

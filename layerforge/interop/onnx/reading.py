@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from ...schema.errors import ConfigError, DataError, LayerForgeError
 from ...schema.locations import Place
 from ...schema.process_limits import Unreadable
 from . import reading_child
-from .files import package
+from .files import demand_package
 from .functions import Function, Reference, expand
 from .graph import OPSET, OWN, Node, OnnxGraph, ValueInfo
 from .ordering import put_in_order, subgraphs, told
@@ -63,8 +62,7 @@ def load_graph(path: str | Path, reader: Reader | None = None) -> OnnxGraph:
     Errors   DataError for a damaged file, one that wants more than it may, and one whose nodes cannot be run;
              ConfigError for what is not read, such as float8, and where the package onnx is missing
     """
-    if importlib.util.find_spec("onnx") is None:
-        package()
+    demand_package()
     size = size_of(path, REMEDY)
     if size > LARGEST:
         raise file_error(path, f"has more than {LARGEST >> 30} GiB, which no ONNX file can have", REMEDY)

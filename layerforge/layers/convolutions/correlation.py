@@ -18,8 +18,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from ...arrays.blocks import Reused
 from ...arrays.functional import product_over_rows
-from ...arrays.sliding_windows import Windows, chunks, fold, unfold
+from ...arrays.sliding_windows import Windows, chunks, fold, unfolded
 from . import depthwise
 
 
@@ -30,9 +33,9 @@ def correlate(xp: Any, kernels: Any, x: Any, windows: Windows, bias: Any = None)
     groups = x.shape[0] // kernels.shape[1]
     weight = grouped(kernels, groups)
     y = xp.empty((kernels.shape[0], *windows.counts, x.shape[-1]), dtype=x.dtype)
-    for rows, places in chunks(windows, x):
+    for places, columns in unfolded(xp, x, windows):
         part = grouped(y, groups)[:, :, places]
-        group_products(xp, weight, grouped(unfold(xp, x, windows, rows), groups), out=part)
+        group_products(xp, weight, grouped(columns, groups), out=part)
         if bias is not None:
             part += grouped(bias, groups)
     return y
@@ -44,11 +47,12 @@ def spread(xp: Any, kernels: Any, y: Any, windows: Windows, channels: int) -> An
     if is_depthwise(kernels, x):
         return depthwise.spread(xp, kernels, y, windows, x)
     groups = channels // kernels.shape[1]
-    weight = grouped(kernels, groups)
+    weight, memory = grouped(kernels, groups).swapaxes(1, 2), Reused(xp, x.dtype)
     # With one output channel in a group Wᵀ y is an outer product, at which NumPy's matmul is slow.
-    product = xp.multiply if weight.shape[1] == 1 else partial(group_products, xp)
-    for rows, places in chunks(windows, x):
-        fold(product(weight.swapaxes(1, 2), grouped(y, groups)[:, :, places]), x, windows, rows)
+    product = xp.multiply if weight.shape[2] == 1 else partial(group_products, xp)
+    for block, places in chunks(windows, x):
+        columns = memory.array((*weight.shape[:2], places.stop - places.start))
+        fold(product(weight, grouped(y, groups)[:, :, places], out=columns), x, windows, block)
     return x
 
 
@@ -58,15 +62,27 @@ def weigh(xp: Any, y: Any, x: Any, windows: Windows, kernels: Any) -> Any:
         return depthwise.weigh(xp, y, x, windows, kernels)
     groups = x.shape[0] // kernels.shape[1]
     total: Any = None
-    for rows, places in chunks(windows, x):
-        columns = grouped(y, groups)[:, :, places], grouped(unfold(xp, x, windows, rows), groups)
-        if groups == 1:
-            part = product_over_rows(*(matrix[0].T for matrix in columns))
-        else:
-            part = product_over_rows(*(matrix.swapaxes(1, 2) for matrix in columns))
-        # Of very many chunks float32 would lose digits.
-        total = part if total is None else total.astype("float64", copy=False) + part
+    for places, columns in unfolded(xp, x, windows):
+        part = products_with(xp, grouped(y, groups)[:, :, places], grouped(columns, groups))
+        if total is None:
+            total = part
+        else:  # of very many chunks float32 would lose digits
+            total = total.astype("float64", copy=False)
+            total += part
     return total.astype(kernels.dtype, copy=False).reshape(kernels.shape)
+
+
+def products_with(xp: Any, y: Any, columns: Any) -> Any:
+    """y Xᵀ of (groups, rows, columns), group by group; one group as matrices, which a device takes as they lie.
+
+    NumPy's library likes the larger matrix first.
+    """
+    if len(y) > 1:
+        return product_over_rows(y.swapaxes(1, 2), columns.swapaxes(1, 2))
+    y, columns = y[0].T, columns[0].T
+    if xp is np and columns.shape[1] > y.shape[1]:
+        return product_over_rows(columns, y).T
+    return product_over_rows(y, columns)
 
 
 def group_products(xp: Any, a: Any, b: Any, out: Any = None) -> Any:

@@ -32,13 +32,13 @@ class Unfolding(LinearMap):
 
     def apply(self, x: Any) -> Any:
         windows = self.windows(x.shape[2:])
-        columns = unfold(self.xp, batch_last(self.xp, x), windows, range(windows.counts[0]))
+        columns = unfold(self.xp, batch_last(self.xp, x), windows)
         return batch_first(self.xp, columns.reshape(columns.shape[0], math.prod(windows.counts), x.shape[0]))
 
     def adjoint(self, dy: Any, shape: tuple[int, ...]) -> Any:
         windows = self.windows(shape[2:])
         dx = self.xp.zeros((*shape[1:], shape[0]), dtype=dy.dtype)
-        fold(batch_last(self.xp, dy), dx, windows, range(windows.counts[0]))
+        fold(batch_last(self.xp, dy), dx, windows)
         return batch_first(self.xp, dx)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...arrays.blocks import in_blocks
 from ...arrays.erf import erf
 from ...arrays.formula import formula
 from ...arrays.functional import EXP_LIMIT, sigmoid, softplus
@@ -45,17 +46,19 @@ def softened_slope(self: Any, dy: Any, x: Any) -> Any:
 
 
 @formula
+@in_blocks
 def silu(xp: Any, x: Any, beta: float, out: Any = None) -> Any:
     """x σ(beta x)."""
     return gated(xp, x, logistic(xp, beta * x), out=out)
 
 
 @formula
-def silu_back(xp: Any, dy: Any, x: Any, beta: float) -> Any:
+@in_blocks
+def silu_back(xp: Any, dy: Any, x: Any, beta: float, out: Any = None) -> Any:
     """dy (σ + x σ' beta), with σ' = σ (1 - σ)."""
     u = near(xp, beta * x)
     s = logistic(xp, u)
-    return dy * (s * (1 + u * (1 - s)))
+    return xp.multiply(dy, s * (1 + u * (1 - s)), out=out)
 
 
 def gate(xp: Any, x: Any, approximate: str) -> Any:
@@ -74,31 +77,35 @@ def gate_slope(xp: Any, x: Any, phi: Any, approximate: str) -> Any:
 
 
 @formula
+@in_blocks
 def gelu(xp: Any, x: Any, approximate: str, out: Any = None) -> Any:
     """x Φ(x)."""
     return gated(xp, x, gate(xp, x, approximate), out=out)
 
 
 @formula
-def gelu_back(xp: Any, dy: Any, x: Any, approximate: str) -> Any:
+@in_blocks
+def gelu_back(xp: Any, dy: Any, x: Any, approximate: str, out: Any = None) -> Any:
     """dy (Φ + x Φ')."""
     x = near(xp, x)
     phi = gate(xp, x, approximate)
-    return dy * (phi + x * gate_slope(xp, x, phi, approximate))
+    return xp.multiply(dy, phi + x * gate_slope(xp, x, phi, approximate), out=out)
 
 
 @formula
+@in_blocks
 def mish(xp: Any, x: Any, out: Any = None) -> Any:
     """x tanh(softplus x)."""
     return gated(xp, x, xp.tanh(softplus(xp, x)), out=out)
 
 
 @formula
-def mish_back(xp: Any, dy: Any, x: Any) -> Any:
+@in_blocks
+def mish_back(xp: Any, dy: Any, x: Any, out: Any = None) -> Any:
     """dy (t + x t'), with t = tanh(softplus x) and softplus' = σ."""
     x = near(xp, x)
     t = xp.tanh(softplus(xp, x))
-    return dy * (t + x * (1 - t * t) * logistic(xp, x))
+    return xp.multiply(dy, t + x * (1 - t * t) * logistic(xp, x), out=out)
 
 
 def soft_sign(self: Any, x: Any, y: Any) -> None:

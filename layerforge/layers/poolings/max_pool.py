@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays.formula import formula
-from ...arrays.sliding_windows import Windows
+from ...arrays.sliding_windows import Windows, planes
 from ...arrays.spec import Spec, index
 from ...contract.layer import Bad, Example
 from ...schema.errors import LayerError
@@ -21,9 +21,10 @@ from .pooling import BAD_PADDED_WINDOWS, PaddedPooling
 def maxima(xp: Any, x: Any, windows: Windows) -> Any:
     """The largest element of each window of x (N, C, *S): (N, C, *P)."""
     y = xp.full_like(x, -xp.inf, shape=(*x.shape[:2], *windows.counts))
-    for tap in windows.taps():
-        part = y[:, :, *tap.outputs]
-        xp.maximum(part, x[:, :, *tap.inputs], out=part)
+    for at in planes(xp, x):
+        for tap in windows.taps():
+            part = y[*at, *tap.outputs]
+            xp.maximum(part, x[*at, *tap.inputs], out=part)
     return y
 
 
@@ -33,12 +34,13 @@ def find_winners(xp: Any, x: Any, y: Any, windows: Windows) -> Any:
 
     The first element has the highest rank, the number of elements, so that the first of equals wins.
     """
-    kind = rank_type(xp, windows)
+    kind, elements = rank_type(xp, windows), windows.elements
     winner = xp.zeros_like(y, dtype=kind)
-    for tap in windows.taps():
-        part = winner[:, :, *tap.outputs]
-        equal = x[:, :, *tap.inputs] == y[:, :, *tap.outputs]
-        xp.maximum(part, equal * kind(windows.elements - tap.number), out=part)
+    for at in planes(xp, x):
+        for tap in windows.taps():
+            part = winner[*at, *tap.outputs]
+            equal = x[*at, *tap.inputs] == y[*at, *tap.outputs]
+            xp.maximum(part, equal * kind(elements - tap.number), out=part)
     return winner
 
 
@@ -50,10 +52,11 @@ def rank_type(xp: Any, windows: Windows) -> Any:
 @formula
 def to_winners(xp: Any, dy: Any, winner: Any, windows: Windows) -> Any:
     """Every element of dy (N, C, *P) at the place of its window's winner, sums where windows share one: (N, C, *S)."""
-    dx = xp.zeros_like(dy, shape=(*dy.shape[:2], *windows.size))
-    for tap in windows.taps():
-        won = winner[:, :, *tap.outputs] == windows.elements - tap.number
-        dx[:, :, *tap.inputs] += won * dy[:, :, *tap.outputs]
+    dx, elements = xp.zeros_like(dy, shape=(*dy.shape[:2], *windows.size)), windows.elements
+    for at in planes(xp, dx):
+        for tap in windows.taps():
+            won = winner[*at, *tap.outputs] == elements - tap.number
+            dx[*at, *tap.inputs] += won * dy[*at, *tap.outputs]
     return dx
 
 

@@ -15,10 +15,11 @@ from .recurrent_examples import BAD_EXAMPLES, EXAMPLES, from_initial_states
 
 @formula
 def lstm_step(xp: Any, a_x: Any, a_h: Any, c_before: Any) -> tuple[Any, ...]:
-    """h and c, and what backward needs: i, f, g, o, c before and tanh c."""
-    a_i, a_f, a_g, a_o = xp.split(a_x + a_h, 4, axis=1)
+    """h and c, and what backward needs: i, f, g, o, c before and tanh c. a_x may be overwritten."""
+    a_i, a_f, a_g, a_o = blocks_of(xp.add(a_x, a_h, out=a_x))
     i, f, g, o = sigmoid(xp, a_i), sigmoid(xp, a_f), xp.tanh(a_g), sigmoid(xp, a_o)
-    c = f * c_before + i * g
+    c = f * c_before
+    c += i * g
     tanh_c = xp.tanh(c)
     return o * tanh_c, c, i, f, g, o, c_before, tanh_c
 
@@ -28,12 +29,20 @@ def lstm_step_back(
     xp: Any, dh: Any, dc: Any, i: Any, f: Any, g: Any, o: Any, c_before: Any, tanh_c: Any
 ) -> tuple[Any, Any]:
     """The gradients of a, the four parts side by side, and of c before."""
+    da = xp.empty((dh.shape[0], 4 * dh.shape[1]), dtype=dh.dtype)
+    da_i, da_f, da_g, da_o = blocks_of(da)
     dc = dc + dh * o * (1 - tanh_c * tanh_c)
-    da_i = dc * g * i * (1 - i)
-    da_f = dc * c_before * f * (1 - f)
-    da_g = dc * i * (1 - g * g)
-    da_o = dh * tanh_c * o * (1 - o)
-    return xp.concatenate([da_i, da_f, da_g, da_o], axis=1), dc * f
+    xp.multiply(dc * g * i, 1 - i, out=da_i)
+    xp.multiply(dc * c_before * f, 1 - f, out=da_f)
+    xp.multiply(dc * i, 1 - g * g, out=da_g)
+    xp.multiply(dh * tanh_c * o, 1 - o, out=da_o)
+    return da, dc * f
+
+
+def blocks_of(a: Any) -> list[Any]:
+    """The four blocks of features of (N, 4H): views."""
+    size = a.shape[1] // 4
+    return [a[:, k * size : (k + 1) * size] for k in range(4)]
 
 
 @register

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...arrays.functional import product_over_rows, rows, sum_of
+from ...arrays.functional import map_rows, product_over_rows, rows, sum_of
 from .unrolled import Arrays, Marks, Trace, Unrolled, in_order
 
 
@@ -43,7 +43,7 @@ class Recurrent(Unrolled):
     # What a cell writes -------------------------------------------------------------------------------------------
 
     def step(self, a_x: Any, a_h: Any, state: Arrays) -> tuple[Arrays, Arrays]:
-        """The new state, and what step_back will need. a_x and a_h are (N, gates·H)."""
+        """The new state, and what step_back will need. a_x and a_h are (N, gates·H), which it may overwrite."""
         raise NotImplementedError(f"{type(self).__name__} has no step(self, a_x, a_h, state)")
 
     def step_back(self, dstate: Arrays, kept: Arrays) -> tuple[Any, Any, Arrays]:
@@ -80,7 +80,8 @@ class Recurrent(Unrolled):
     def run_through(self, suffix: str, x: Any, marks: Marks, state: Arrays) -> tuple[Any, Arrays, Trace]:
         """One pass over time from a state: outputs (T, N, H), the last state, and what backward needs."""
         xp, (steps, n, _), p = self.xp, x.shape, self.params
-        a_x = (rows(x) @ p[f"weight_ih{suffix}"].T).reshape(steps, n, self.gates * self.hidden_size)
+        a_x = self.buf(f"a{suffix}", (steps, n, self.gates * self.hidden_size))
+        xp.matmul(rows(x), p[f"weight_ih{suffix}"].T, out=rows(a_x))
         if self.bias:
             a_x += p[f"bias_ih{suffix}"]
         out, before = (xp.empty((steps, n, self.hidden_size), dtype=self.dtype) for _ in range(2))
@@ -113,21 +114,22 @@ class Recurrent(Unrolled):
                 suffix, reverse, number = f"_l{layer}{end}", end != "", layer * len(self.directions) + i
                 dstate = tuple(dlast[s][:, number] if s < len(dlast) else zeros for s in range(self.states))
                 own = in_order(dout[:, :, i * size : (i + 1) * size], reverse)
-                dx, dstate = self.run_back(suffix, self.saved.traces[suffix], own, dstate)
-                dbelow = dbelow + in_order(dx, reverse)  # both directions read the same input
+                da_x, dstate = self.run_back(suffix, self.saved.traces[suffix], own, dstate)
                 dfirst.insert(0, dstate)
+                if layer or self.needs_grad[0]:  # both directions read the same input
+                    dbelow = dbelow + in_order(map_rows(da_x, self.params[f"weight_ih{suffix}"]), reverse)
             dout = dbelow
-        dx = xp.ascontiguousarray(dout.transpose(1, 0, 2))
+        dx = xp.ascontiguousarray(dout.transpose(1, 0, 2)) if self.needs_grad[0] else None
         if not self.initial_states:
             return (dx, None)[: len(self.needs_grad)]
         dinitial = [xp.stack(states, axis=1) for states in zip(*dfirst, strict=True)]
         return (dx, *[None] * (len(self.needs_grad) - 1 - len(dinitial)), *dinitial)
 
     def run_back(self, suffix: str, trace: Trace, dout: Any, dstate: Arrays) -> tuple[Any, Arrays]:
-        """A pass back through time: adds the gradients of its parameters; those of its input and of its first state."""
+        """A pass back through time: adds the gradients of its parameters; returns da_x and that of its first state."""
         xp, marks, w_hh = self.xp, trace.marks, self.params[f"weight_hh{suffix}"]
         steps, n, _ = trace.x.shape
-        da_x = xp.empty((steps, n, w_hh.shape[0]), dtype=self.dtype)
+        da_x = self.buf(f"da{suffix}", (steps, n, w_hh.shape[0]))
         da_h = da_x if self.gates_add else xp.empty_like(da_x)
         for t in reversed(range(steps)):
             stays: Arrays = (0,) * self.states
@@ -144,16 +146,21 @@ class Recurrent(Unrolled):
             dstate = (plus(direct, da_h[t] @ w_hh), *rest)
             if marks.linked is not None:
                 dstate = tuple(d * marks.linked[t] for d in dstate)
-        self.add_weight_gradients("ih", suffix, rows(da_x), rows(trace.x))
-        self.add_weight_gradients("hh", suffix, rows(da_h), rows(trace.before))
-        return (rows(da_x) @ self.params[f"weight_ih{suffix}"]).reshape(trace.x.shape), dstate
+        summed = self.add_weight_gradients("ih", suffix, rows(da_x), rows(trace.x))
+        self.add_weight_gradients("hh", suffix, rows(da_h), rows(trace.before), summed if da_h is da_x else None)
+        return da_x, dstate
 
-    def add_weight_gradients(self, kind: str, suffix: str, da: Any, x: Any) -> None:
-        """The sums over all steps and samples, for the weight and the bias that made a = x Wᵀ + b."""
+    def add_weight_gradients(self, kind: str, suffix: str, da: Any, x: Any, summed: Any = None) -> Any:
+        """The sums over all steps and samples, for the weight and the bias that made a = x Wᵀ + b.
+
+        Returns Σ da, which is `summed` where the caller has it; None where nobody wanted it.
+        """
         if self.needs_param_grad[f"weight_{kind}{suffix}"]:
             self.grads[f"weight_{kind}{suffix}"][...] += product_over_rows(da, x)
         if f"bias_{kind}{suffix}" in self.params and self.needs_param_grad[f"bias_{kind}{suffix}"]:
-            self.grads[f"bias_{kind}{suffix}"][...] += sum_of(da, 0)
+            summed = sum_of(da, 0) if summed is None else summed
+            self.grads[f"bias_{kind}{suffix}"][...] += summed
+        return summed
 
     # Forward accumulation -----------------------------------------------------------------------------------------
 

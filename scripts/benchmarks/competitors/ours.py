@@ -1,4 +1,4 @@
-"""LayerForge: the configuration as it is, through Net and Solver."""
+"""LayerForge: the configuration with the changes of a way of computing, through Net and Solver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import layerforge
 from layerforge import Net, Solver
 from layerforge.cli import net_table
 from layerforge.engines import onednn
-from layerforge.engines.onednn import binding, primitives
+from layerforge.engines.onednn import primitives
+from layerforge.engines.onednn.op import Op
 
 from .. import probing
 from ..worker import Job
@@ -22,7 +23,7 @@ class Ours:
     """A net of the benchmark and its solver."""
 
     def __init__(self, job: Job) -> None:
-        self.net = Net.from_yaml(job.problem["config"], job.overrides, keep="none")
+        self.net = Net.from_yaml(job.problem["config"], job.overrides, keep=job.options.get("keep", "none"))
         self.solver = Solver.from_config(self.net, self.net.config.solver)
         if job.training:  # planned before the first step, as `layerforge train` does for its table
             net_table.planned(self.net)
@@ -90,5 +91,5 @@ def products() -> Iterator[Callable[[], Any]]:
     a, b, c = (np.ones((probing.SIZE, probing.SIZE), np.float32) for _ in range(3))
     yield lambda: np.matmul(a, b, out=c)
     if onednn.missing() is None:
-        product = binding.Op(primitives.matmul, (), lambda name, size: np.empty(size, "uint8"))
+        product = Op(primitives.matmul, (), lambda name, size: np.empty(size, "uint8"))
         yield lambda: product(a, b, None, c)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,20 +28,20 @@ def refused(proto: Any, inputs: dict[str, list[int]] | None = None) -> str:
 
 
 LONG = np.ones((100, 1), np.float32)
-GROWING = {
-    "Add": [node("Transpose", "wide", "b", perm=[1, 0]), node("Add", "a b", "c")],
-    "Less": [node("Transpose", "wide", "b", perm=[1, 0]), node("Less", "a b", "c")],
-    "Mod": [node("Transpose", "wide", "b", perm=[1, 0]), node("Mod", "a b", "c", fmod=1)],
-    "MatMul": [node("Transpose", "wide", "b", perm=[1, 0]), node("MatMul", "a b", "c")],
-    "Where": [node("Transpose", "wide", "b", perm=[1, 0]), node("Where", "yes a b", "c")],
-    "Gather": [node("Gather", "rows index", "c", axis=0)],
-    "GatherND": [node("Unsqueeze", "index last", "i"), node("GatherND", "rows i", "c")],
-    "Concat": [node("Concat", " ".join("a" * 50), "c", axis=1)],
-    "EyeLike": [
+GROWING: dict[str, Callable[[], list[Any]]] = {
+    "Add": lambda: [node("Transpose", "wide", "b", perm=[1, 0]), node("Add", "a b", "c")],
+    "Less": lambda: [node("Transpose", "wide", "b", perm=[1, 0]), node("Less", "a b", "c")],
+    "Mod": lambda: [node("Transpose", "wide", "b", perm=[1, 0]), node("Mod", "a b", "c", fmod=1)],
+    "MatMul": lambda: [node("Transpose", "wide", "b", perm=[1, 0]), node("MatMul", "a b", "c")],
+    "Where": lambda: [node("Transpose", "wide", "b", perm=[1, 0]), node("Where", "yes a b", "c")],
+    "Gather": lambda: [node("Gather", "rows index", "c", axis=0)],
+    "GatherND": lambda: [node("Unsqueeze", "index last", "i"), node("GatherND", "rows i", "c")],
+    "Concat": lambda: [node("Concat", " ".join("a" * 50), "c", axis=1)],
+    "EyeLike": lambda: [
         *(node("Shape", "a", "s"), node("Reshape", "index s", "r"), node("Expand", "r size", "e")),
         node("EyeLike", "e", "c"),
     ],
-    "NonZero": [node("Reshape", "a deep", "b"), node("NonZero", "b", "c")],
+    "NonZero": lambda: [node("Reshape", "a deep", "b"), node("NonZero", "b", "c")],
 }
 
 
@@ -52,7 +53,7 @@ def test_no_node_makes_more_than_is_allowed(op: str, monkeypatch: pytest.MonkeyP
         **{"index": np.zeros(100, np.int64), "last": np.array([-1]), "size": np.array([100, 50])},
         "deep": np.array([*[1] * 19, 100]),
     }
-    nodes = [*GROWING[op], node("Cast", "c", "f", to=1), node("ReduceMax", "f", "d", keepdims=0), node("Mul", "x d")]
+    nodes = [*GROWING[op](), node("Cast", "c", "f", to=1), node("ReduceMax", "f", "d", keepdims=0), node("Mul", "x d")]
     told = refused(model(nodes, {"x": ["N", 3]}, ["y"], weights))
     assert "is not made: up to 1000 numbers are" in told, told
 

@@ -56,18 +56,26 @@ def loop(graph: Any, inputs: str = "runs yes h0", outputs: str = "last all", ops
     return model(nodes, {"x": [T, n, 3], "h0": [n, H]}, wanted, weights, opset=opset)
 
 
-ON = [node("Identity", "go", "go_on")]
-DIVIDED = [  # which is no RNN to those who look for one
-    *(node("MatMul", "h_before u", "from_h"), node("Add", "from_x from_h", "a"), node("Add", "a b", "ab")),
-    node("Div", "ab single", "sum"),
-]
+def on() -> list[Any]:
+    """The condition of a loop that ends with its number of runs."""
+    return [node("Identity", "go", "go_on")]
+
+
+def divided() -> list[Any]:
+    """Steps that are no RNN to those who look for one."""
+    return [
+        *(node("MatMul", "h_before u", "from_h"), node("Add", "from_x from_h", "a"), node("Add", "a b", "ab")),
+        node("Div", "ab single", "sum"),
+    ]
+
+
 GIVEN = [{"x": drawn((T, n, 3), n), "h0": drawn((n, H), 10 + n)} for n in (2, 7)]
 
 
 @pytest.mark.parametrize("opset", [11, 17])
 @pytest.mark.parametrize("op", ["RNN", "Tanh"])
 def test_a_recurrent_loop_computes_the_same_and_its_weights_stay_one(op: str, opset: int) -> None:
-    graph = body(ON, steps=None if op == "RNN" else DIVIDED)
+    graph = body(on(), steps=None if op == "RNN" else divided())
     made = compare(loop(graph, opset=opset, single=np.array(1.0)), *GIVEN)
     assert [layer["type"] for layer in made.config["net"]].count(op) == (1 if op == "RNN" else T)
     net = made.net(keep="none")
@@ -87,7 +95,7 @@ def test_what_the_first_run_makes_of_zeros_and_a_bias_stays_that_bias() -> None:
 
     steps = [node("MatMul", "h_before u", "from_h"), node("Squeeze", "state first", "bias")]
     steps += [node("Add", "from_h bias", "a"), node("Add", "from_x a", "sum")]
-    graph = body([node("Identity", "state", "kept")], *ON, steps=steps, outputs=("h", "kept", "shown"))
+    graph = body([node("Identity", "state", "kept")], *on(), steps=steps, outputs=("h", "kept", "shown"))
     graph.input.append(helper.make_tensor_value_info("state", TensorProto.FLOAT, None))
     held = {"row": WEIGHTS["b"][None], "first": np.array([0])}
     made = compare(loop(graph, "runs yes zeros row", "last unused all", **held), GIVEN[0])
@@ -122,17 +130,17 @@ def test_a_loop_that_ends_by_its_condition_alone_runs_until_then(most: str) -> N
 
 
 def test_what_a_loop_that_does_not_run_would_show_need_not_be_known_where_nobody_reads_it() -> None:
-    compare(loop(body(ON), outputs="last unused", runs=np.array(0)), *GIVEN)
+    compare(loop(body(on()), outputs="last unused", runs=np.array(0)), *GIVEN)
 
 
 def test_a_bias_of_several_axes_is_one_parameter_for_all_runs() -> None:
-    graph = loop(body(ON, steps=DIVIDED), b=drawn((1, H), 3), single=np.array(1.0))
+    graph = loop(body(on(), steps=divided()), b=drawn((1, H), 3), single=np.array(1.0))
     slots = compare(graph, *GIVEN).net(keep="none").parameters.slots.values()
     assert sorted(tuple(slot.shape) for slot in slots) == [(H,), (H, 3), (H, H)]
 
 
 def test_steps_along_the_second_axis_are_read_along_it_even_if_there_are_as_many_samples() -> None:
-    graph = body(ON)
+    graph = body(on())
     graph.node[0].attribute[0].i = 1
     nodes = [node("Loop", "runs yes h0", "last all", body=graph)]
     proto = model(nodes, {"x": [T, T, 3], "h0": [T, H]}, ["last", "all"], WEIGHTS)
@@ -141,7 +149,7 @@ def test_steps_along_the_second_axis_are_read_along_it_even_if_there_are_as_many
 
 @pytest.mark.parametrize("shape", [(1, H), (H,)])
 def test_what_it_begins_with_may_be_the_same_for_all_samples(shape: tuple[int, ...]) -> None:
-    compare(loop(body(ON), "runs yes first", first=drawn(shape, 5)), *GIVEN, inputs={"x": (T, 2, 3), "h0": (2, H)})
+    compare(loop(body(on()), "runs yes first", first=drawn(shape, 5)), *GIVEN, inputs={"x": (T, 2, 3), "h0": (2, H)})
 
 
 def test_a_loop_that_computes_each_step_apart_has_no_state() -> None:
@@ -151,7 +159,7 @@ def test_a_loop_that_computes_each_step_apart_has_no_state() -> None:
     inputs = [helper.make_tensor_value_info(name, kind, []) for name, kind in kinds.items()]
     nodes = [node("Gather", "x t", "x_t", axis=0), node("MatMul", "x_t w", "shown"), node("Add", "count t", "counted")]
     made = [helper.make_empty_tensor_value_info(name) for name in ("go_on", "counted", "shown")]
-    graph = helper.make_graph([*nodes, *ON], "body", inputs, made)
+    graph = helper.make_graph([*nodes, *on()], "body", inputs, made)
     held = {**WEIGHTS, "zero": np.array(0)}
     proto = model([node("Loop", "runs yes zero", "last all", body=graph)], {"x": [T, 2, 3]}, ["all"], held)
     (slot,) = compare(proto, {"x": GIVEN[0]["x"]}).net(keep="none").parameters.slots.values()
@@ -159,7 +167,7 @@ def test_a_loop_that_computes_each_step_apart_has_no_state() -> None:
 
 
 def test_a_loop_that_does_not_run_gives_what_it_began_with() -> None:
-    made = loop(body(ON, outputs=("h",)), outputs="last", runs=np.array(0))
+    made = loop(body(on(), outputs=("h",)), outputs="last", runs=np.array(0))
     compare(made, *GIVEN)
 
 
@@ -187,9 +195,9 @@ def nested(runs: int) -> Any:
     ("graph", "told"),
     [
         (until_it_is_small, "whether it goes on"),
-        (lambda: loop(body(ON), runs=np.array(10**7)), "would become more than"),
-        (lambda: loop(body(ON), inputs="- yes h0"), "would become more than"),
-        (lambda: loop(body(ON), runs=np.array(3.5)), "how often it runs"),
+        (lambda: loop(body(on()), runs=np.array(10**7)), "would become more than"),
+        (lambda: loop(body(on()), inputs="- yes h0"), "would become more than"),
+        (lambda: loop(body(on()), runs=np.array(3.5)), "how often it runs"),
         (lambda: nested(30), "would become more than 10000 nodes"),
     ],
 )
@@ -201,7 +209,7 @@ def test_what_is_not_known_is_refused(graph: Any, told: str) -> None:
 @pytest.mark.parametrize(("axis", "told"), [(0, "first axis is open"), (1, "--input NAME=SHAPE")])
 def test_a_loop_over_an_open_length_is_refused_with_what_helps(axis: int, told: str) -> None:
     lengths = [node("Shape", "h0", "lengths"), node("Gather", "lengths axis", "length", axis=0)]
-    proto = loop(body(ON, steps=DIVIDED), "length yes h0", single=np.array(1.0), axis=np.array(axis))
+    proto = loop(body(on(), steps=divided()), "length yes h0", single=np.array(1.0), axis=np.array(axis))
     proto.graph.node.insert(0, lengths[0])
     proto.graph.node.insert(1, lengths[1])
     proto.graph.input[1].type.tensor_type.shape.dim[1].dim_param = "H"
@@ -212,7 +220,7 @@ def test_a_loop_over_an_open_length_is_refused_with_what_helps(axis: int, told: 
 def test_a_loop_whose_condition_stays_true_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(branches, "MOST", 60)
     until = [node("Less", "t far", "go_on")]
-    proto = loop(body(until, steps=DIVIDED), "- yes h0", far=np.array(10**9), single=np.array(1.0))
+    proto = loop(body(until, steps=divided()), "- yes h0", far=np.array(10**9), single=np.array(1.0))
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 100
     with pytest.raises(ConfigError, match="runs 6 times and more: Loops would become more than 60 nodes"):
         imported(proto)

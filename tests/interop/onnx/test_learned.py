@@ -106,6 +106,7 @@ def test_ones_and_zeros_that_an_exporter_names_are_no_scale_and_bias() -> None:
 
 
 def test_what_torch_says_of_parameters_and_buffers_is_believed() -> None:
+    demand("onnx")
     from onnx import helper
 
     said = "# inputs\np_w: PARAMETER target='w'\nb_mu: BUFFER target='mu' persistent=True\na_0: USER_INPUT\n"
