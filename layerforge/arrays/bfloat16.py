@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .formula import formula
+
 BFLOAT16 = np.dtype("V2")
 EPSILON = 2.0**-8  # the largest relative error of rounding to 8 bits of mantissa, the one not stored included
 SHARES = 4  # so many numbers may be added up in bfloat16, as where a few windows overlap; of more float32 is the sum
@@ -41,6 +43,7 @@ def stored(numbers: Any, dtype: Any) -> Any:
     return narrowed(numbers) if dtype == BFLOAT16 else np.asarray(numbers, dtype)
 
 
+@formula
 def rounded(xp: Any, numbers: Any) -> Any:
     """float32 rounded to what bfloat16 can hold, as float32 in memory of its own."""
     bits = _rounded_bits(xp, numbers)

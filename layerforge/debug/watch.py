@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Backend
+from ..arrays.bfloat16 import widened
 from ..arrays.sparse import stored
 from ..config.document import Config
 from ..contract.layer import reads
@@ -99,7 +100,6 @@ class Watch(Observer):
         self._fixed_now: list[Seen] = []  # the parameters and statistics of the present step
         self._sources_now: list[Seen] = []  # what its backward is made of
         blobs = net.graph.phases["train"].blobs
-        self._names = [b.name for b in blobs]
         self._inputs = {b.name: b.index for b in blobs if b.producer is None}
 
     def begin(self, batch: dict[str, np.ndarray]) -> None:
@@ -110,10 +110,14 @@ class Watch(Observer):
                 self._values[index] = self._see(DATA, name, "", batch[name])
 
     def _see(self, kind: str, name: str, layer: str, array: Any, made_of: Sequence[Seen] = ()) -> Seen:
-        seen = look(kind, name, layer, np.asarray(self.net.backend.to_host(stored(array))), made_of)
+        seen = look(kind, name, layer, np.asarray(self.net.backend.to_host(widened(stored(array)))), made_of)
         seen.time = len(self.seen)
         self.seen.append(seen)
         return seen
+
+    def _name(self, index: int) -> str:
+        """The name of a blob of the pass that is watched, or of a cast of one."""
+        return self.net.current_plan.names[index]
 
     # Forward ------------------------------------------------------------------------------------------------------
 
@@ -134,7 +138,7 @@ class Watch(Observer):
         sources = [*(self._values[i] for i in step.bottoms if i in self._values), *self._fixed_now]
         weights = step.node.loss_weights or (0.0,) * len(step.tops)
         for index, top, weight in zip(step.tops, tops, weights, strict=False):
-            self._values[index] = self._see(BLOB, self._names[index], step.node.name, top, sources)
+            self._values[index] = self._see(BLOB, self._name(index), step.node.name, top, sources)
             if weight:
                 self.losses.append(self._values[index])
 
@@ -158,7 +162,7 @@ class Watch(Observer):
         seeded = any(weight for top, weight in zip(step.tops, step.node.loss_weights, strict=False) if top == index)
         if len(parts) == 1 and not seeded:
             return parts[0]
-        return self._see(SUM if parts else SEED, self._names[index], step.node.name, dy, parts)
+        return self._see(SUM if parts else SEED, self._name(index), step.node.name, dy, parts)
 
     def after_backward(self, number: int, step: Step, dbottoms: Sequence[Any]) -> None:
         layer, sources = step.node.layer, self._sources_now
@@ -171,7 +175,7 @@ class Watch(Observer):
                 self.gradients[owner] = seen
         for index, needed, grad in zip(step.bottoms, step.needs_grad, dbottoms, strict=False):
             if needed and grad is not None:
-                seen = self._see(GRADIENT, self._names[index], layer.name, grad, sources)
+                seen = self._see(GRADIENT, self._name(index), layer.name, grad, sources)
                 self._cotangents.setdefault(index, []).append(seen)
 
 

@@ -1,19 +1,25 @@
-"""What `precision: bf16-mixed` means, without kernels: a layer's own text between roundings to bfloat16.
+"""What mixed precision means, without kernels: a layer's own text between roundings to bfloat16, or to float16.
 
     y = round(f(round(x), round(W))),   dx = round(∂f/∂x · round(dy))
 
 Sums and all between are float32, and so are the gradients of parameters, parameters of one axis (biases, the factors of
 a normalisation), and running statistics.
+
+On a device this is how mixed precision is computed. Arrays hold float32 there, too, so that no memory is saved. What
+goes into a product was rounded before, so that TF32, in which tensor cores take float32 (CuPy's CUPY_TF32=1), leaves it
+as it is: it has the exponent of float32 and the mantissa of float16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from ..arrays.bfloat16 import rounded
+from ..arrays.float16 import rounded_to_float16
 from ..arrays.sparse import CSR
+from ..config.sections import BF16_MIXED, FP16_MIXED
 from ..contract.layer import Layer, Memory
 from ..contract.namespaces import Params
 
@@ -28,12 +34,17 @@ ROUNDED = frozenset(
     ]
 )  # fmt: skip
 
-
-WIDENED = frozenset(["Linear"])  # those of whose top the digits stay, where nobody reads it in bfloat16
+WIDENED = frozenset(["Linear"])  # those of whose top the digits stay, where nobody reads it rounded
+NEAREST: Mapping[str, Callable[[Any, Any], Any]] = {BF16_MIXED: rounded, FP16_MIXED: rounded_to_float16}
 
 
 class Rounding(Layer):
-    """Mixin of a layer's stand-in, before the layer's own class in the bases."""
+    """Mixin of a layer's stand-in, before the layer's own class in the bases.
+
+    precision  what is rounded to: a key of `NEAREST`
+    """
+
+    precision: ClassVar[str]
 
     halved = True
     wide_top = False
@@ -58,28 +69,29 @@ class Rounding(Layer):
         """The parameters as products see them."""
         seen = Params()
         for name, array in self.params.items():
-            seen.bind(name, rounded(self.xp, array) if array.ndim > 1 else array)
+            seen.bind(name, self._rounded(array) if array.ndim > 1 else array)
         return seen
 
     def _rounded(self, array: Any) -> Any:
         if array is None or array.dtype.kind != "f":
             return array
         if isinstance(array, CSR):
-            return array.with_data(rounded(self.xp, array.data))
-        return rounded(self.xp, array)
+            return array.with_data(self._rounded(array.data))
+        return NEAREST[self.precision](self.xp, array)
 
 
 @cache
-def _rounding_class(kind: Any) -> type[Layer]:
-    body = {"__doc__": f"{kind.__name__} in bfloat16.", "__module__": __name__, "top_is_view": False}
+def _rounding_class(kind: Any, precision: str) -> type[Layer]:
+    told = {"__doc__": f"{kind.__name__} in {precision}.", "__module__": __name__}
+    body = {**told, "top_is_view": False, "precision": precision}
     made: Any = type(f"Rounding{kind.__name__}", (Rounding, kind), body)
     made.type_name = kind.type_name
     return made
 
 
-def rounding(layer: Layer) -> Layer:
+def rounding(layer: Layer, precision: str = BF16_MIXED) -> Layer:
     """A stand-in for a layer, with its hyper-parameters, parameters, gradients, state and run, that rounds."""
     kind: Any = type(layer)
-    made: Any = object.__new__(_rounding_class(kind))
+    made: Any = object.__new__(_rounding_class(kind, precision))
     vars(made).update(vars(layer), memory=Memory(), kept=None, draws=0)
     return made

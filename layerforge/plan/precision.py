@@ -4,7 +4,8 @@ With `precision: bf16-mixed` blobs and their gradients are bfloat16 wherever the
 it, but for the results of products that only layers of float32 read, such as scores: these are float32. So are
 parameters, their gradients, statistics and sums. Between a layer that computes so and one that does not stands a step
 that casts, with the gradient's cast in its backward. On the reference engine the same is computed by rounding what goes
-into a layer and what comes out of it (engines/rounding.py), which is what the words mean.
+into a layer and what comes out of it (engines/rounding.py), which is what the words mean. So a device computes, in
+`bf16-mixed` and in `16-mixed`; with 16-mixed a solver scales the losses (solvers/loss_scale.py).
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from ..graph.graph import Node, Step, Wiring
 from ..schema import registry
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.locations import Place, PlacedDict, place_of
-from .engines import ASKED_FOR, FAST, EngineRequest
+from .engines import ASKED_FOR, FAST, SPARSE, EngineRequest
 from .plan import REFERENCE, EngineChoice, Plan
 
+STAYS_WIDE = "mixed precision leaves it float32"  # why a layer does on a device
 ONE_OF_THE_TWO = "leave out one of the two: mixed precision halves float32"
 
 
@@ -51,22 +53,28 @@ def lacking(request: EngineRequest, nodes: Iterable[Node]) -> str | None:
     return request.obstacle(FAST) or registry.engine(FAST).bfloat16_missing()
 
 
+def scales_losses(request: EngineRequest, nodes: Iterable[Node]) -> bool:
+    """Whether some layer asks for float16, in which small gradients are zero unless the losses are scaled."""
+    return request.on_device and any(request.precision_of(node) == FP16_MIXED for node in nodes)
+
+
 def with_precision(plan: Plan, request: EngineRequest) -> Plan:
     """The plan in which every layer computes in the precision that it asks for, where it can."""
     for step in plan.steps:
         if is_engine_layer(step.node.layer) and request.matmul_precision_of(step.node) == MEDIUM:
             step.node.layer.products_in_bfloat16()
-    if request.on_device or all(request.precision_of(step.node) == FULL for step in plan.steps):
+    if all(request.precision_of(step.node) == FULL for step in plan.steps):
         return plan
     choices, steps = dict(plan.choices), list(plan.steps)
     for number, step in enumerate(plan.steps):
         name = step.node.name
         if request.precision_of(step.node) == FULL:
             continue
-        why = _obstacle(plan, step, choices[name])
-        choices[name] = replace(choices[name], precision=FULL if why else BF16_MIXED, wide=why or "")
+        asked = request.precision_of(step.node)
+        why = _obstacle_there(plan, step) if request.on_device else _obstacle(plan, step, choices[name])
+        choices[name] = replace(choices[name], precision=FULL if why else asked, wide=why or "")
         if not why:
-            steps[number] = _halved(step)
+            steps[number] = _halved(step, asked)
     return _with_casts(replace(plan, steps=tuple(steps), choices=choices))
 
 
@@ -81,13 +89,20 @@ def _obstacle(plan: Plan, step: Step, choice: EngineChoice) -> str | None:
     return None if choice.why == ASKED_FOR else choice.why
 
 
-def _halved(step: Step) -> Step:
-    """The step whose layer computes in bfloat16, or as if it did."""
+def _obstacle_there(plan: Plan, step: Step) -> str | None:
+    """Why a step stays float32 on a device, whose kernels and products compute whatever they are given."""
+    if step.node.layer.type_name not in ROUNDED:
+        return STAYS_WIDE
+    return SPARSE if any(plan.specs[i].sparse for i in step.bottoms) else None
+
+
+def _halved(step: Step, precision: str) -> Step:
+    """The step whose layer computes in half, or as if it did."""
     layer = step.node.layer
     if is_engine_layer(layer):
         layer.halve()
         return step
-    return replace(step, node=replace(step.node, layer=rounding(layer)))
+    return replace(step, node=replace(step.node, layer=rounding(layer, precision)))
 
 
 def _with_casts(plan: Plan) -> Plan:

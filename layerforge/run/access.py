@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.bfloat16 import widened
+from ..config.sections import FULL
 from ..graph.graph import PHASES, Graph, PhaseGraph
 from ..graph.uses import warn_of_raw
 from ..plan.plan import Plan
@@ -164,6 +165,14 @@ def cotangents(net: NetParts, executor: Executor, given: Mapping[str, Any]) -> d
             raise BlobError(f"nothing below blob '{plan.names[index]}' wants a gradient", hint=hint)
         found[index] = executor.cotangent(index, array)
     return found
+
+
+def demand_full_precision(plan: Plan, what: str) -> None:
+    """ConfigError where a layer computes in less than float32, in which what is asked for has no digits."""
+    for name, choice in plan.choices.items():
+        if choice.precision != FULL:
+            message = f"{what} is not computed in precision {choice.precision}, in which layer '{name}' is"
+            raise ConfigError(message, hint=f"build the net with precision: {FULL}")
 
 
 def outputs(executor: Executor, copy: bool) -> dict[str, Any]:

@@ -153,6 +153,7 @@ def hvp(net: NetParts, v: Any, step: float | None) -> tuple[Any, float]:
     """H v of the weighted sum of the losses, and an estimate of its relative error: see `Net.hvp`."""
     executor = net.passes.differentiable()
     _demand_losses(net, executor)
+    access.demand_full_precision(executor.plan, "hvp")
     if step is not None and not (isinstance(step, int | float | np.number) and 0 < step < math.inf):
         hint = "leave it out, unless the estimate of the error is large"
         raise ConfigError(f"step must be a positive number, got {step!r}", hint=hint)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Array
+from ..arrays.bfloat16 import widened
 from ..arrays.sparse import is_sparse, stored
 from ..contract import call
 from ..contract.layer import Layer, Memory
@@ -37,6 +38,7 @@ def jvp(net: NetParts, given: Mapping[str, Any]) -> dict[str, Any]:
     too. Where a blob that was given a tangent also moves with those below it, both add up.
     """
     executor = net.passes.differentiable()
+    access.demand_full_precision(executor.plan, "jvp")
     learned, others = access.parameters_among(net, given, "tangent")
     tangents = access.seeds(net, executor.plan, others, "tangent")
     by_key = {slot.key: array for slot, array in learned}
@@ -161,7 +163,7 @@ def adding(passes: Passes, accumulate: bool) -> Iterator[None]:
 
 def _added(a: Any, b: Any) -> Any:
     """a + b; of the gradients of a sparse blob, which have its pattern, the stored values."""
-    return a.with_data(a.data + b.data) if is_sparse(a) else a + b
+    return a.with_data(a.data + b.data) if is_sparse(a) else widened(a) + widened(b)
 
 
 @in_turn

@@ -15,7 +15,7 @@ def require(module: str, *, extra: str, why: str, error: type[LayerForgeError] =
     """Import an optional module; `error` (BackendError for a backend or engine) names the extra to install."""
     try:
         found = importlib.import_module(module)
-        if folder := mere_folder(found.__spec__):
+        if folder := mere_folder(getattr(found, "__spec__", None)):
             raise ModuleNotFoundError(f"{folder} is only a folder of that name")
         return found
     except Exception as problem:  # a package whose parts do not fit together raises anything

@@ -28,6 +28,7 @@ class Accumulation:
     loss          the sum of the losses, each times its weight; None before the first
     squares       the sum of the squares of the gradients, where it is fetched with the loss
     alone         in words, losses that no second micro-batch can be added to
+    loss_scale    what the losses are multiplied by before backward: loss_scale.py
     begun         what the losses of the first micro-batch are means over, where a device is still counting
     """
 
@@ -38,6 +39,7 @@ class Accumulation:
     loss: float | None = None
     alone: list[str] = field(default_factory=list)
     squares: Later | None = None
+    loss_scale: float = 1.0
     begun: tuple[Any, ...] | None = None
 
     def settle(self) -> None:

@@ -12,9 +12,10 @@
 What an update does, in this order, to the gradient G that the micro-batches summed up:
 
     1  average    g = G / (number of things that the losses are means over); the norm of g over all parameters
-                  (weighting.py)
+                  (weighting.py). With `precision: 16-mixed` G has the scale of the losses (loss_scale.py): g has not
     2  check      a loss or norm that is not finite ends here, with weights, history and statistics as before the step;
-                  whoever wants to go on calls `skip`
+                  whoever wants to go on calls `skip`. Where a smaller scale of the losses may be the remedy there is
+                  no error: the step is skipped
     3  clip       by norm: g <- g · min(1, clip_grad_norm / norm); then by value: each element into ±clip_grad_value
     4  decay      g <- g + d w (L2) or g + d sign w (L1), with d = weight_decay · decay_mult; AdamW and LARS, which keep
                   decay apart from the gradient, get it as it is
@@ -42,13 +43,14 @@ from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
 from ..schema.errors import ConfigError, DivergedError, LayerError, LayerForgeError
 from ..schema.locations import PlacedDict
 from .accumulation import Accumulation, counts_differ, refuse_parts, samples_in
+from .loss_scale import LossScale, loss_scale_for, saved_scale
 from .rows import asked_squares, gradient_norm, refuse_rows
 from .schedules import Progress
 from .settings import Adjustable
 from .state import demand_fit, demand_type, history_views, in_words
 from .trainable import Trainable
 from .updater import Updater
-from .weighting import Counted, Equals, Weight, weighting
+from .weighting import Counted, Equals, Weight, scaled, weighting
 
 if TYPE_CHECKING:  # every checker knows typing_extensions; a plain `Solver` is that of a Net
     from typing_extensions import TypeVar
@@ -86,6 +88,10 @@ class Solver(Adjustable, Generic[Driven]):
     history        the rule's arrays, in the layout of net.parameters.grad
     grad_norm      norm of the averaged gradient of the last update, before clipping
     average        the factor that averaged it: what the sum over the micro-batches was multiplied by
+    loss_scale     what the losses are multiplied by before the next backward with `precision: 16-mixed`, and the
+                   gradients until they are averaged; None in any other precision. What is assigned holds from the
+                   next step on
+    overflows      steps that were skipped because a gradient overflowed in float16; they are not among `nonfinite`
     loss           of the last update, over all of its micro-batches; None where `accumulate` was not used
 
     The options can be read and assigned as attributes (settings.py): solver.lr = 0.01 is what the schedule multiplies
@@ -126,6 +132,7 @@ class Solver(Adjustable, Generic[Driven]):
         self.loss: float | None = None
         self.average = 1.0
         self._turns = turns_of(net) or Turns("the net", lambda: None)
+        self._loss_scale: LossScale | None = loss_scale_for(net)
         self._pending: Accumulation | None = None
         flat = net.parameters
         needed = {"parameters": flat.data.nbytes, "gradients": flat.grad.nbytes}
@@ -144,6 +151,7 @@ class Solver(Adjustable, Generic[Driven]):
         except ConfigError as error:  # a schedule that needs the length of the run
             now = f"not known: {error.message}"
         counts = {"updates": self.updates, "not finite": self.nonfinite}
+        counts |= {"overflows": self.overflows} if self.overflows else {}
         return in_words(self.section, self.schedule, now, self.iteration, counts)
 
     @property
@@ -198,6 +206,23 @@ class Solver(Adjustable, Generic[Driven]):
         progress = Progress(self.iteration, self.epoch, self.total_iterations, self.total_epochs)
         return self.schedule.lr(self.base_lr, progress)
 
+    @property
+    def loss_scale(self) -> float | None:
+        """What the losses are multiplied by before the next backward; None where no layer computes in float16."""
+        return None if self._loss_scale is None else self._loss_scale.value
+
+    @loss_scale.setter
+    def loss_scale(self, value: float) -> None:
+        if self._loss_scale is None:
+            hint = "set precision: 16-mixed, with backend: cupy"
+            raise ConfigError("no layer computes in float16: the losses have no scale", hint=hint)
+        self._loss_scale.begin_at(value)
+
+    @property
+    def overflows(self) -> int:
+        """Steps that were skipped because a gradient overflowed in float16."""
+        return 0 if self._loss_scale is None else self._loss_scale.overflows
+
     # One step -----------------------------------------------------------------------------------------------------
 
     @in_turn
@@ -235,7 +260,7 @@ class Solver(Adjustable, Generic[Driven]):
             net.forward(phase="train", copy=False, **batch)
             step.samples = net.batch_size
             weight = self._weight(step, late=awaited is not None)
-            self._backward(weight, overwrite_grad=step.loss is None)
+            self._backward(scaled(weight, step.loss_scale), overwrite_grad=step.loss is None)
             if awaited is not None:
                 step.squares = asked_squares(net.backend.xp, net.parameters)
             loss = net.total_loss()
@@ -313,6 +338,8 @@ class Solver(Adjustable, Generic[Driven]):
         self._pending = step = Accumulation(net.snapshot_state(), net.first_sample)
         if self.section.micro_batches != "one_batch":
             step.weights = Equals()
+        if self._loss_scale is not None:
+            step.loss_scale = self._loss_scale.value
         return step
 
     def _abandon(self) -> None:
@@ -348,16 +375,36 @@ class Solver(Adjustable, Generic[Driven]):
             if self._pending is not None:
                 self._pending.weights.demand_all()
             self._measure()
+            if self._overflowed():
+                self._skip_overflow()
+                return
             if check and not self.is_finite:
                 raise self._diverged()
             refuse_rows(self.net, self.section)  # multipliers may have changed
-            lr, clipping = self.lr, self._updater.clipping(self.grad_norm or 0.0, self.average)
+            scale = 1.0 if self._pending is None else self._pending.loss_scale
+            lr, clipping = self.lr, self._updater.clipping(self.grad_norm or 0.0, self.average * scale, scale)
         except BaseException:
             self._abandon()
             raise
         self._updater.update(lr, *clipping, self.updates + 1)
+        if self._loss_scale is not None and self._pending is not None:
+            self._loss_scale.hold()
         self._end_step()
         self._count(updates=self.updates + 1)
+
+    def _overflowed(self) -> bool:
+        """Whether the loss is finite and a gradient is not, and a smaller scale may be the remedy."""
+        scale = None if self._pending is None else self._loss_scale
+        finite_loss = math.isfinite(self.loss or 0.0)
+        return scale is not None and scale.can_fall and finite_loss and not math.isfinite(self.grad_norm or 0.0)
+
+    def _skip_overflow(self) -> None:
+        """Take a smaller scale, and leave weights, history and statistics as before the step."""
+        if self._loss_scale is not None:
+            self._loss_scale.fall()
+        nonfinite = self.nonfinite
+        self._abandon()
+        self._count(nonfinite=nonfinite)
 
     @in_turn
     def skip(self) -> None:
@@ -371,7 +418,8 @@ class Solver(Adjustable, Generic[Driven]):
     def _count(self, **counts: int) -> None:
         self.net.iteration = iteration = self.iteration + 1
         # At once, past Adjustable: in every step.
-        vars(self).update(iteration=iteration, nonfinite=self.nonfinite + (not self.is_finite), **counts)
+        counts = {"nonfinite": self.nonfinite + (not self.is_finite), **counts}
+        vars(self).update(iteration=iteration, **counts)
 
     @in_turn
     def measure(self) -> None:
@@ -381,9 +429,10 @@ class Solver(Adjustable, Generic[Driven]):
 
     def _measure(self) -> None:
         net, pending = self.net, self._pending
-        average = 1.0 if pending is None else pending.weights.average
-        loss = None if pending is None or pending.loss is None else pending.loss * average
+        mean = 1.0 if pending is None else pending.weights.average
+        loss = None if pending is None or pending.loss is None else pending.loss * mean
         squares = None if pending is None else pending.squares
+        average = mean if pending is None else mean / pending.loss_scale
         norm = average * gradient_norm(net.backend.xp, net.parameters, squares)
         vars(self).update(average=average, loss=loss, grad_norm=norm)
 
@@ -409,12 +458,14 @@ class Solver(Adjustable, Generic[Driven]):
 
     @reading_in_turn
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state, and
-        the multipliers of parameters that were changed since the net was built.
+        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state, the
+        multipliers of parameters that were changed since the net was built, and the scale of the losses.
         """
         counts = {"iteration": self.iteration, "updates": self.updates, "nonfinite": self.nonfinite}
         changed = tuning.as_plain(self.net.parameters.changed)
-        tuned = {"multipliers": changed} if changed else {}
+        tuned: dict[str, Any] = {"multipliers": changed} if changed else {}
+        if self._loss_scale is not None:
+            tuned["loss_scale"] = self._loss_scale.state()
         return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state(), **tuned}
 
     @reading_in_turn
@@ -438,6 +489,7 @@ class Solver(Adjustable, Generic[Driven]):
                  ConfigError for another kind of schedule
         """
         demand_type(state, self.rule, source)
+        scale = saved_scale(state.get("loss_scale"), source)
         saved = {k: v for k, v in arrays.items() if k.startswith("history/")}
         before, tuned = self.net.parameters.changed, tuning.from_plain(self.net, state.get("multipliers", ()), source)
         if tuned != before:
@@ -456,6 +508,8 @@ class Solver(Adjustable, Generic[Driven]):
         self.iteration = self.net.iteration = int(state["iteration"])
         self.updates = int(state.get("updates", self.iteration))
         self.nonfinite = int(state.get("nonfinite", 0))
+        if self._loss_scale is not None:
+            self._loss_scale = scale
 
     def _history_views(self) -> dict[str, Array]:
         self._updater.follow()

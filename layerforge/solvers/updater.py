@@ -53,9 +53,14 @@ class Updater:
         self.section = section
         self._fast = fast_update(self.net, section, self.history)
 
-    def clipping(self, norm: float, average: float) -> tuple[float, float | None]:
-        """What the summed gradient is multiplied by, and the bound on its elements after that (None: no bound)."""
-        section, factor, bound = self.section, average, None
+    def clipping(self, norm: float, average: float, loss_scale: float = 1.0) -> tuple[float, float | None]:
+        """What the summed gradient is multiplied by, and the bound on its elements after that (None: no bound).
+
+        norm        of the averaged gradient, without the scale of the losses
+        average     the factor that averages the sum
+        loss_scale  what the losses were multiplied by (loss_scale.py)
+        """
+        section, factor, bound = self.section, average / loss_scale, None
         # A limit on the sum is `average` times that limit on the mean.
         scale = average if section.clip_order == "caffe" else 1.0
         if section.clip_grad_norm is not None and norm > section.clip_grad_norm * scale:

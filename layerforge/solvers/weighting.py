@@ -132,6 +132,13 @@ def weighting(parts: Sequence[Counts]) -> AsTheyCome | Counted:
     return Counted([spread(counts, losses) for counts in parts])
 
 
+def scaled(weight: Weight, scale: float) -> Weight:
+    """A weight times a number."""
+    if scale == 1:
+        return weight
+    return tuple(scale * each for each in weight) if isinstance(weight, tuple) else scale * weight
+
+
 def proportional(a: Counts, b: Counts) -> bool:
     """Whether the losses have shares of the same size in both; one that is a sum has one of its own."""
     if not isinstance(a, tuple) and not isinstance(b, tuple):

@@ -60,6 +60,14 @@ def _capsule(step: RefusedStep, folder: RunDir, note: Callable[[str], None]) -> 
     return str(folder.path / path.relative_to(folder.place))
 
 
+def tell_overflow(solver: Solver, note: Callable[[str], None]) -> None:
+    """After a step that the solver skipped: say now and then that a gradient overflowed, and the scale from now on."""
+    if _is_power_of_ten(solver.overflows):
+        counted = f"; {solver.overflows} steps so far" if solver.overflows > 1 else ""
+        at = solver.iteration - 1
+        note(f"iteration {at}: a gradient overflowed in float16: skipped, loss scale {solver.loss_scale:g}{counted}")
+
+
 def _figures(solver: Solver) -> str:
     return f"loss {solver.loss:g}, gradient norm {solver.grad_norm:g}"
 

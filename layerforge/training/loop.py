@@ -24,7 +24,7 @@ from .averaging import Average
 from .batches import accumulated, begin_epoch, check_batches, grouped
 from .checkpoints import Checkpoints, Position, Window, checkpoint_bytes
 from .console import Console, show_metric
-from .divergence import RefusedStep, refused, warn
+from .divergence import RefusedStep, refused, tell_overflow, warn
 from .ending import TrainResult, about_last_checkpoint, conclude, earlier_tables
 from .environment import write_down
 from .evaluation import score_all
@@ -70,6 +70,7 @@ class Trainer:
         self.layers = LayerMetrics(self.solver) if section.log_layers else None
         self.hooks = Hooks([*imported(config.imports), *hooks])
         self.counted = [] if section.on_nonfinite == "stop" else ["nonfinite"]
+        self.counted += [] if parts.solver.loss_scale is None else ["loss_scale", "overflows"]
         own = [*STEP_COLUMNS, *self.counted, *(self.layers.columns if self.layers is not None else ()), *self.metrics]
         self.columns = [*own, *self.hooks.columns(own)]
         self.position = Position()
@@ -241,6 +242,7 @@ class Trainer:
         measured = self.layers if self._is_logged(self.solver.iteration + 1) else None
         if measured is not None:
             measured.begin()
+        overflows = self.solver.overflows
         try:
             with awaiting(self.net.xp):
                 losses = accumulated(self.solver, group)
@@ -248,6 +250,9 @@ class Trainer:
                 self.solver.update(check=self.config.train.on_nonfinite != "ignore")
         except DivergedError as error:
             self._refused(group, error)
+            return None
+        if self.solver.overflows > overflows:
+            tell_overflow(self.solver, self.console.note)
             return None
         if measured is not None:
             self.position.logged |= measured.end()
@@ -292,7 +297,7 @@ class Trainer:
         window = self.position.window
         self.position.latest["train/loss"] = window.loss
         row = {"train/loss": window.loss, "lr": self.lr, "grad_norm": self.solver.grad_norm}
-        counts = dict.fromkeys(self.counted, self.solver.nonfinite)
+        counts = {name: getattr(self.solver, name) for name in self.counted}
         self.log.add({**self._row(), **row, "time/step_ms": window.milliseconds, **counts, **self.position.logged})
         self.position.window, self.position.logged = Window(), {}
 

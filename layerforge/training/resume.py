@@ -150,7 +150,7 @@ def _demand_counts(file: Path, meta: Mapping[str, Any]) -> None:
     solver = meta.get("solver")
     if not isinstance(solver, dict):
         raise DataError(f"{file} holds no state of a solver", hint="take its weights only: --init-weights")
-    counts = [value for key, value in solver.items() if key not in ("type", "schedule")]
+    counts = [solver[name] for name in ("iteration", "updates", "nonfinite") if name in solver]
     schedule = solver.get("schedule")
     if (
         not isinstance(solver.get("type"), str)

@@ -27,6 +27,7 @@ from layerforge.schema.errors import BackendError
 
 OTHERWISE = {
     "uniform",  # compared bit by bit in tests/arrays/test_formula.py
+    *("rounded", "rounded_to_float16"),  # and these, of float32 alone, in test_device_precision.py
     # and in tests/arrays/test_formulas_of_windows.py, as they take windows or write into arrays:
     *("unfold", "fold", "maxima", "find_winners", "to_winners", "of_winners", "places_of_maxima", "window_sums"),
     *("to_windows", "standardize", "standardize_by", "standardize_backward", "add_sums"),

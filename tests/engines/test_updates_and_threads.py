@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.quadratic import QuadraticNet, batch
+from support.tools import demand_that
 
 from layerforge.arrays import threads
 from layerforge.config.sections import SolverSection
@@ -150,8 +151,7 @@ assert dict(os.environ) == before
      ({"OMP_WAIT_POLICY": "active"}, "OMP_WAIT_POLICY = 'ACTIVE'")],
 )  # fmt: skip
 def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(theirs: dict[str, str], told: str) -> None:
-    if "OpenMP" not in library.load().runtime:
-        pytest.skip("this oneDNN does not wait by OpenMP")
+    demand_that("OpenMP" in library.load().runtime, "an oneDNN that waits by OpenMP")
     clean = {name: value for name, value in os.environ.items() if name not in threads.WAITING}
     environment = clean | theirs | {"OMP_DISPLAY_ENV": "VERBOSE"}
     done = subprocess.run([sys.executable, "-c", LOADED], env=environment, capture_output=True, text=True, timeout=60)

@@ -8,6 +8,7 @@ from . import norms as norms
 from . import poolings as poolings
 from . import random as random
 from . import recurrent as recurrent
+from . import rounding as rounding
 from . import scattering as scattering
 from . import scores as scores
 from . import sums as sums

@@ -98,6 +98,14 @@ class OneDnn(Layer):
         self.op(f"{name} narrowed", primitives.copy)(x, copy)
         return copy
 
+    def widened(self, name: str, x: Any) -> Any:
+        """x in float32: as it is, or copied so."""
+        if x.dtype != BFLOAT16:
+            return x
+        copy = self.buf(f"{name} widened", x.shape, self.dtype, like=x)
+        self.op(f"{name} widened", primitives.copy)(x, copy)
+        return copy
+
     def also_reads(self, *arrays: str) -> None:
         """Backward reads these, too, from now on: see `backward_reads`."""
         vars(self)["backward_reads"] = (*self.backward_reads, *arrays)

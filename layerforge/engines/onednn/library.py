@@ -41,7 +41,7 @@ class Version(ctypes.Structure):
 
 RUNTIMES = {1: "sequential", 2: "OpenMP", 4: "TBB", 8: "threadpool"}
 SYCL_RUNTIME = 512
-AVX512_BF16 = 0xE7  # of the flags by which oneDNN calls instruction sets
+AVX512_BF16, AMX = 0xE7, 0xFEF  # of the flags by which oneDNN calls instruction sets
 SYCL = "is built for SYCL, as the wheel `onednn` is, and cannot be used: pip uninstall onednn"
 
 
@@ -90,11 +90,17 @@ def missing() -> str | None:
 
 def bfloat16_missing() -> str | None:
     """Why nothing is computed in bfloat16 here; None where the processor has instructions for it."""
-    functions = load().functions
-    if not hasattr(functions, "dnnl_get_effective_cpu_isa"):
-        return "this oneDNN does not say what the processor can"
-    has = functions.dnnl_get_effective_cpu_isa() & AVX512_BF16 == AVX512_BF16
-    return None if has else "the processor has no AVX512-BF16 and no AMX"
+    return None if _can(AVX512_BF16) else "the processor has no AVX512-BF16 and no AMX"
+
+
+def has_amx() -> bool:
+    """Whether the processor multiplies whole tiles of matrices."""
+    return _can(AMX)
+
+
+def _can(instructions: int) -> bool:
+    """Whether oneDNN uses these instructions here, which $ONEDNN_MAX_CPU_ISA may forbid."""
+    return load().functions.dnnl_get_effective_cpu_isa() & instructions == instructions
 
 
 def candidates() -> Iterator[str]:

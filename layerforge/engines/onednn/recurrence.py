@@ -47,7 +47,7 @@ class How:
     def memories(self, arrays: tuple[Any, ...]) -> tuple[Desc | None, ...]:
         """Nine arrays, or their gradients, as the cell takes them; it chooses the layout of weights."""
         x, h0, c0, _, _, bias, y, h, c = (None if a is None else of_array(a) for a in arrays)
-        weights = [any_layout(w.shape) for w in arrays[3:5]]
+        weights = [any_layout(w.shape, arrays[0].dtype) for w in arrays[3:5]]
         if self.cell == LSTM:
             return x, h0, c0, *weights, None, None, bias, y, h, c  # without peepholes and projection
         return x, h0, *weights, bias, y, h

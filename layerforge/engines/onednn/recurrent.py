@@ -7,12 +7,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ...arrays.bfloat16 import BFLOAT16
 from ...arrays.spec import Spec
 from ...layers.sequences.gru import GRU
 from ...layers.sequences.lstm import LSTM
 from ...layers.sequences.recurrent import Recurrent
 from ...layers.sequences.rnn import RNN
-from . import primitives, recurrence
+from . import library, primitives, recurrence
 from .activation import TANH
 from .base import OneDnn
 from .recurrence import How
@@ -32,9 +33,12 @@ class Pass(NamedTuple):
 
 
 class OneDnnRecurrent(OneDnn, Recurrent):
-    """What the three share. Inside, arrays have time first, and the layer's tops are views of them."""
+    """What the three share. Inside, arrays have time first, and the layer's tops are views of them.
 
-    replays = can_overwrite_grad = True
+    In bfloat16 are x, y, h and what oneDNN sees of the weights; c, the bias and all gradients inside are float32.
+    """
+
+    replays = can_overwrite_grad = has_bfloat16 = True
     backward_reads = ("bottom[0]", "top")
 
     cell: ClassVar[str]
@@ -55,6 +59,11 @@ class OneDnnRecurrent(OneDnn, Recurrent):
             return "with states that it goes on from"
         return "with a second bottom" if len(bottoms) > 1 else super().refuses(reference, bottoms, tops)
 
+    def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        if not library.has_amx():
+            return "oneDNN's recurrent kernels are slower in bfloat16 without AMX"
+        return "the last c is float32" if len(tops) > 2 else None
+
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 1, 0, 2
 
@@ -71,7 +80,8 @@ class OneDnnRecurrent(OneDnn, Recurrent):
 
     def forward(self, x: Any, second: Any = None) -> tuple[Any, ...]:
         (n, steps, _), size, count = x.shape, self.hidden_size, len(self.directions)
-        lasts = [self.buf(f"last {s}", (self.num_layers * count, n, size), life="saved") for s in range(self.states)]
+        dtypes, shape = self.dtypes_of_states(), (self.num_layers * count, n, size)
+        lasts = [self.buf(f"last {s}", shape, dtype, life="saved") for s, dtype in enumerate(dtypes)]
         below, traces = self.by_step("x", x, "saved"), {}
         for layer in range(self.num_layers):
             y = self.buf(f"y_l{layer}", (steps, n, size * count), life="saved")
@@ -84,10 +94,11 @@ class OneDnnRecurrent(OneDnn, Recurrent):
 
     def run_forward(self, one: Pass, x: Any, y: Any, lasts: Sequence[Any]) -> tuple[Any, ...]:
         """A pass; the nine arrays of `recurrence`, and the workspace."""
-        end, zeros = one.end, self.zeros((1, 1, x.shape[1], self.hidden_size))
+        end, shape = one.end, (1, 1, x.shape[1], self.hidden_size)
+        zeros = [self.zeros(shape, dtype) for dtype in self.dtypes_of_states()]
         weights = self.weight(f"weight_ih{end}"), self.weight(f"weight_hh{end}")
         results = self.part("y", one, y), *pair(self.states_of("last", one, lasts))
-        nine = x, *pair([zeros] * self.states), *weights, self.bias_of(end), *results
+        nine = x, *pair(zeros), *weights, self.bias_of(end), *results
         workspace = self.workspace(one, nine) if self.run.keep else None
         name = f"y{end}" if self.run.keep else f"y{end}, no backward"
         self.op(name, recurrence.forward, self.how(one))(*nine, workspace)
@@ -102,21 +113,23 @@ class OneDnnRecurrent(OneDnn, Recurrent):
     # Backward -----------------------------------------------------------------------------------------------------
 
     def backward(self, *dtops: Any) -> tuple[Any, ...]:
-        dabove, *dlasts = [self.by_step(f"dtop {i}", d) for i, d in enumerate(dtops)]
+        dabove, *dlasts = [self.widened(f"dtop {i}", self.by_step(f"dtop {i}", d)) for i, d in enumerate(dtops)]
         for layer in reversed(range(self.num_layers)):
             dbelow, *others = [self.run_backward(one, dabove, dlasts) for one in self.passes(layer)]
             for other in others:
                 self.op(f"dbelow {layer}", primitives.add_to)(other, dbelow)
             dabove = dbelow
-        return (self.view("dx", dabove, turned) if self.needs_grad[0] else None,)
+        return (self.view("dx", self.narrowed("dx", dabove), turned) if self.needs_grad[0] else None,)
 
     def run_backward(self, one: Pass, dy: Any, dlasts: Sequence[Any]) -> Any:
         """A pass back: adds the gradients of its parameters, returns that of its input."""
         end, (*nine, workspace) = one.end, self.saved.traces[one]
-        x, zeros, bias = nine[0], nine[1], nine[5]
-        dx, db = self.buf(f"dx{end}", x.shape), self.buf(f"dbias{end}", bias.shape)
-        dfirst = [self.buf(f"dfirst {s}", zeros.shape) for s in range(self.states)]  # of constants: nobody wants it
-        dw = {key: self.buf(f"d{key}", self.params[key].shape) for key in (f"weight_ih{end}", f"weight_hh{end}")}
+        x, zeros, bias = nine[0], self.zeros(nine[1].shape, self.dtype), nine[5]
+        dx, db = (self.buf(f"d{what}{end}", a.shape, self.dtype) for what, a in (("x", x), ("bias", bias)))
+        firsts = (f"dfirst {s}" for s in range(self.states))  # of constants: nobody wants it
+        dfirst = [self.buf(name, zeros.shape, self.dtype) for name in firsts]
+        keys = f"weight_ih{end}", f"weight_hh{end}"
+        dw = {key: self.buf(f"d{key}", self.params[key].shape, self.dtype) for key in keys}
         dw_there = [self.view(f"d{key}", array, self.as_theirs) for key, array in dw.items()]
         dlast = self.states_of("dlast", one, dlasts)
         dlast += [zeros] * (self.states - len(dlast))
@@ -156,9 +169,13 @@ class OneDnnRecurrent(OneDnn, Recurrent):
             self.op(f"{name} copied", primitives.copy)(self.view(f"{name} turned", x, turned), steps)
         return steps
 
-    def zeros(self, shape: tuple[int, ...]) -> Any:
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Memory that stays 0."""
-        return self.view(f"zeros {shape}", None, lambda _: np.zeros(shape, self.dtype))
+        return self.view(f"zeros {shape} {dtype}", None, lambda _: np.zeros(shape, dtype))
+
+    def dtypes_of_states(self) -> list[Any]:
+        """The types of h and, where there is one, of c."""
+        return [BFLOAT16 if self.halved else self.dtype, self.dtype][: self.states]
 
     def part(self, name: str, one: Pass, array: Any) -> Any:
         """The features (T, N, H) of a pass in (T, N, directions · H)."""
@@ -174,7 +191,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         """A weight as oneDNN wants it: a view where the gates are in its order, otherwise copied block by block."""
         weight = self.params[key]
         if self.weight_blocks != AS_OURS:
-            ours, weight = weight, self.buf(f"{key} in order", weight.shape, life="saved")
+            ours, weight = weight, self.buf(f"{key} in order", weight.shape, self.dtype, life="saved")
             for theirs, mine in self.weight_blocks:
                 copy = self.op(f"{key} in order {theirs}", primitives.copy)
                 copy(self.block(key, ours, mine), self.block(f"{key} in order", weight, theirs))
@@ -188,13 +205,13 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         """The bias (1, 1, B, H) of a pass, made of its two. Where what x and h give is not just added, B > gates."""
         shape = 1, 1, self.gates + (not self.gates_add), self.hidden_size
         if not self.bias:  # oneDNN wants one
-            return self.zeros(shape)
-        bias = self.buf(f"bias{end}", shape, life="saved")
+            return self.zeros(shape, self.dtype)
+        bias = self.buf(f"bias{end}", shape, self.dtype, life="saved")
         for theirs, *both in self.bias_blocks:
             keys = [(f"{kind}{end}", ours) for kind, ours in zip(BIASES, both, strict=True) if ours is not None]
             terms = [self.block(key, self.params[key], ours) for key, ours in keys if key in self.params]
             if not terms:  # of a GRU with a single bias: what r multiplies
-                terms = [self.zeros((self.hidden_size, 1))]
+                terms = [self.zeros((self.hidden_size, 1), self.dtype)]
             add = (primitives.binary, primitives.ADD) if len(terms) > 1 else (primitives.copy,)
             self.op(f"bias{end} {theirs}", *add)(*terms, self.block(f"bias{end}", bias, theirs))
         return bias

@@ -16,6 +16,7 @@ from ...arrays.functional import product_over_rows
 WIDE = 2048  # float32 values that stay in the first cache beside what is added to them
 CHAIN = 32  # terms of a float32 sum: at most 2e-6 of it are lost, most often 1e-7
 ROW = 4 * CHAIN  # float32 values that are added up four side by side
+CHAINS = 16  # sums of so many rows made by one call: fewer calls cost less than what the second cache saves
 PART = 2**16  # values that stay in the second cache
 FAR = 4.0  # a mean of more than two spreads: what is left of Σ x² without N mean² has lost digits
 
@@ -37,8 +38,7 @@ def positions(image: Any) -> Any:
 def column_sums(*products: tuple[Any, ...]) -> list[Any]:
     """For each of some products of matrices (N, C), element by element, the sums of its columns: C values in float64.
 
-    A product is a tuple of one or two matrices; all are read together, a part that fits into the second cache at a
-    time.
+    A product is a tuple of one or two matrices; all are read together, a part of the rows at a time.
     """
     rows, columns = products[0][0].shape
     side = max(1, min(WIDE // columns, rows // CHAIN))
@@ -54,11 +54,22 @@ def column_sums(*products: tuple[Any, ...]) -> list[Any]:
 def _sums_of_chains(products: list[tuple[Any, ...]]) -> list[Any]:
     """As `column_sums`, for matrices whose rows are long."""
     totals = [np.zeros(product[0].shape[1]) for product in products]
-    for start in range(0, len(products[0][0]), CHAIN):
+    rows = len(products[0][0])
+    whole = rows - rows % CHAIN
+    for start in range(0, whole, CHAINS * CHAIN):
+        part = slice(start, min(start + CHAINS * CHAIN, whole))
         for total, product in zip(totals, products, strict=True):
-            first, *second = [m[start : start + CHAIN] for m in product]
-            total += np.einsum("ij,ij->j", first, *second) if second else np.add.reduce(first, axis=0)
+            total += np.add.reduce(_chains([m[part] for m in product], CHAIN), axis=0, dtype=np.float64)
+    if whole < rows:
+        for total, product in zip(totals, products, strict=True):
+            total += _chains([m[whole:] for m in product], rows - whole)[0]
     return totals
+
+
+def _chains(product: list[Any], length: int) -> Any:
+    """The sums, in float32, of each `length` rows of a product of matrices."""
+    first, *second = (m.reshape(-1, length, m.shape[1]) for m in product)
+    return np.einsum("cij,cij->cj", first, *second) if second else np.add.reduce(first, axis=1)
 
 
 def set_sums(rows: Any, total: Any) -> None:
