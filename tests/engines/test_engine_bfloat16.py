@@ -54,7 +54,8 @@ def halved(name: str) -> list[tuple[str, Case]]:
 @needs_it
 @pytest.mark.parametrize("name", sorted(ROUNDED))
 def test_layers_are_as_near_to_float64_as_their_roundings(name: str) -> None:
-    assert {what: words for what, case in halved(name) if (words := broken(case, applicable(case)))} == {}
+    proved = [(what, case, checks) for what, case in halved(name) if (checks := applicable(case))]
+    assert {what: words for what, case, checks in proved if (words := broken(case, checks))} == {}
 
 
 @needs_it
@@ -62,7 +63,8 @@ def test_layers_are_as_near_to_float64_as_their_roundings(name: str) -> None:
 def test_every_type_that_rounds_has_kernels_or_says_why(name: str) -> None:
     told = [case for _, case in halved_cases(LAYERS.get(name), FAST)]
     assert told
-    assert any(isinstance(case, Case) for case in told) or "it has no kernels for bfloat16" in told
+    slower = "oneDNN's recurrent kernels are slower in bfloat16 without AMX"
+    assert any(isinstance(case, Case) for case in told) or slower in told
 
 
 # Mutants --------------------------------------------------------------------------------------------------------------
