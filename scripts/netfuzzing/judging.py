@@ -7,8 +7,8 @@ asked how far the truth itself moves where inputs, parameters and what layers ha
 that has a kink there (ReLU, a maximum), that magnifies them, or in whose sums everything else cancels, may differ by as
 much. Such a difference is counted as undecided; everything else is a finding.
 
-Nets in bf16-mixed are judged alike, with the roundings of bfloat16; besides, what they compute is the same bit by bit
-the second time, whether steps are replayed together or run one by one.
+Nets in bf16-mixed are judged alike, with the roundings of bfloat16; besides, what the engine computes is bit by bit the
+same, whichever blobs are kept, and whether steps are replayed together or run one by one.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def variants(trial: Trial) -> list[Variant]:
 
 
 def same_bits(keep: str) -> list[Variant]:
-    """Nets that compute bit by bit what the one before them does, or the one before that."""
+    """A net that computes bit by bit what both nets on the engine do, whatever these keep."""
     return [Variant(f"engine, keep {keep}, step by step", "auto", keep, stepwise=True)]
 
 
@@ -79,9 +79,10 @@ def judge(trial: Trial, others: Sequence[Variant] | None = None) -> Verdict:
         verdict.findings.append(f"float64: {truth}")
         return verdict
     spread = Spread(trial, truth)
-    for before, net, mine in zip(seen, nets[1:], seen[1:], strict=False):
+    for number, (net, mine) in enumerate(zip(nets[1:], seen[1:], strict=True), 1):
         if net.stepwise:
-            _compare_bits(net, mine, before, verdict)
+            for other in (number - 1, number - 2):
+                _compare_bits(net, mine, nets[other], seen[other], verdict)
             continue
         if isinstance(mine, str):
             verdict.findings.append(f"{net.name}: {mine}")
@@ -114,19 +115,19 @@ def _in_threads(trial: Trial, nets: list[Variant]) -> list[Any]:
     return found
 
 
-def _compare_bits(net: Variant, mine: list[Seen] | str, before: list[Seen] | str, verdict: Verdict) -> None:
-    """Find what differs at all from the net before."""
-    if isinstance(mine, str) or isinstance(before, str):
-        verdict.findings += [] if mine == before else [f"{net.name}: {mine if isinstance(mine, str) else before}"]
+def _compare_bits(
+    net: Variant, mine: list[Seen] | str, other: Variant, theirs: list[Seen] | str, verdict: Verdict
+) -> None:
+    """Find what differs at all between two nets. What is not kept, one of them need not show, nor go back twice."""
+    if isinstance(mine, str) or isinstance(theirs, str):
+        verdict.findings += [] if mine == theirs else [f"{net.name}: {mine if isinstance(mine, str) else theirs}"]
         return
-    for number, (ours, theirs) in enumerate(zip(mine, before, strict=True)):
+    for number, (ours, seen) in enumerate(zip(mine, theirs, strict=False)):
         verdict.compared += len(ours.arrays)
-        if (ours.error, list(ours.arrays)) != (theirs.error, list(theirs.arrays)):
-            verdict.findings.append(f"{net.name}: action {number}: {ours.error or theirs.error or 'other arrays'}")
-            return
         for key, array in ours.arrays.items():
-            if not np.array_equal(array, theirs.arrays[key], equal_nan=True):
-                verdict.findings.append(f"{net.name}: action {number}: {' '.join(key)} has other bits")
+            if key in seen.arrays and not np.array_equal(array, seen.arrays[key], equal_nan=True):
+                where = f"{net.name}: action {number}: {' '.join(key)}"
+                verdict.findings.append(f"{where} has other bits than {other.name}")
                 return
 
 

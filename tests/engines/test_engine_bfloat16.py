@@ -54,7 +54,8 @@ def halved(name: str) -> list[tuple[str, Case]]:
 @needs_it
 @pytest.mark.parametrize("name", sorted(ROUNDED))
 def test_layers_are_as_near_to_float64_as_their_roundings(name: str) -> None:
-    assert {what: words for what, case in halved(name) if (words := broken(case, applicable(case)))} == {}
+    proved = [(what, case, checks) for what, case in halved(name) if (checks := applicable(case))]
+    assert {what: words for what, case, checks in proved if (words := broken(case, checks))} == {}
 
 
 @needs_it
@@ -241,7 +242,7 @@ def test_what_was_tried_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 # What is not finite ---------------------------------------------------------------------------------------------------
 
 VALUES = {"nan": np.nan, "-nan": -np.nan, "inf": np.inf, "-inf": -np.inf}
-ZEROS_BESIDE = "Conv"  # some of its kernels multiply a neighbour by 0, which makes NaN of ∞
+ZEROS_BESIDE = "Conv", "GRU"  # some of their kernels multiply ∞ by 0, which makes a NaN
 
 
 def sorts(array: np.ndarray) -> np.ndarray:

@@ -20,13 +20,15 @@ from netfuzzing.judging import judge
 from netfuzzing.trials import Action, Trial, draw
 
 from layerforge import Net
+from layerforge.arrays.bfloat16 import is_bfloat16
+from layerforge.config.sections import BF16_MIXED
 from layerforge.engines.onednn import binding, primitives
 from layerforge.engines.onednn.op import Op
 from layerforge.run.executor import Executor
 from layerforge.schema.errors import LayerForgeError
 from layerforge.schema.registry import LAYERS
 
-NETS, PARTS = 180, 6
+NETS, PARTS = 150, 6
 SEARCHED = 200  # nets in which a planted fault must show
 
 
@@ -51,6 +53,7 @@ def test_a_number_stands_for_a_net_and_json_for_a_trial() -> None:
     assert {action.phase for action in actions} == {"train", "eval"}
     assert any(len(action.backwards) > 1 for action in actions)
     assert any(trial.threads for trial in trials)
+    assert 10 < sum(trial.precision == BF16_MIXED for trial in trials) < 40
     assert any("recompute" in layer for trial in trials for layer in trial.config["net"])
 
 
@@ -112,6 +115,29 @@ def round_badly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Op, "run", rough)
 
 
+def round_bfloat16_badly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activations of the engine in bfloat16 have four bits."""
+    run = Op.run
+
+    def rough(op: Op) -> None:
+        run(op)
+        if op.maker is primitives.eltwise and is_bfloat16(op.bound[1]):
+            op.bound[1].view("uint16")[...] &= 0xFFF0
+
+    monkeypatch.setattr(Op, "run", rough)
+
+
+def replay_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of calls in which activations in bfloat16 do nothing."""
+    repeats = Op.repeats
+
+    def less(op: Op) -> Any:
+        idle = op.maker is primitives.eltwise and is_bfloat16(op.bound[1])
+        return [lambda: 0] if idle else repeats(op)
+
+    monkeypatch.setattr(Op, "repeats", less)
+
+
 CANCELLING = Trial(  # the gradient of the bias is the sum over a BatchNorm's dx: 0, but for roundings
     config={
         "seed": 0,
@@ -154,6 +180,7 @@ def test_terms_that_do_not_cancel_as_they_should_are_found(monkeypatch: pytest.M
 
 # Each with the seed of a campaign that meets it soon.
 FAULTS = {misread: 1, recompute_once: 1, ignore_cotangents: 1, share_the_trace: 1, round_badly: 1}
+FAULTS |= {round_bfloat16_badly: 19, replay_another: 19}
 
 
 def first_finding(seed: int) -> tuple[int, Trial, list[str]]:

@@ -76,8 +76,11 @@ class Activated(OneDnn):
         self.also_reads("top")
 
     def post_ops(self) -> tuple[Algorithm, ...]:
-        """What the primitive does to each result; `activate` does what it cannot."""
-        none = self.activation is None or self.activation == PLAIN_RELU or self.activation[0] in APART
+        """What the primitive does to each result; `activate` does what it cannot.
+
+        In bfloat16 that is all: an activation in a layer of its own gets what was rounded, and has the same bits.
+        """
+        none = self.activation is None or self.activation == PLAIN_RELU or self.activation[0] in APART or self.halved
         return () if none else (self.activation,)
 
     def activate(self, y: Any) -> None:
@@ -86,6 +89,8 @@ class Activated(OneDnn):
             rectify(self, "activated", y, y)
         elif self.activation is not None and self.activation[0] in APART:
             self.act("activated", self.look_and_apply)(y, self.view("y flat", y, in_order_of_memory))
+        elif self.activation is not None and self.halved:
+            self.op("apply", primitives.eltwise, *self.activation)(y, y)
 
     def look_and_apply(self, y: Any, flat: Any) -> None:
         """y <- f(y), by the reference's f where oneDNN's is not trusted."""
