@@ -17,6 +17,7 @@ from ..schema.errors import DataError, LayerForgeError
 from ..schema.params import show
 from .loss_scale import LossScale, saved_scale
 from .rules import Rule
+from .trainable import Trainable
 
 
 def in_words(section: SolverSection, schedule: LearningRate, lr: str, iteration: int, counts: Mapping[str, int]) -> str:
@@ -43,7 +44,7 @@ def in_words(section: SolverSection, schedule: LearningRate, lr: str, iteration:
 class Saved:
     """The part of Solver that checkpoints ask, and that takes up what they hold."""
 
-    net: Any
+    net: Trainable
     rule: Rule
     schedule: Any
     iteration: int

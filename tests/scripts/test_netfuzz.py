@@ -21,11 +21,11 @@ from netfuzzing.trials import Action, Trial, draw
 
 from layerforge import Net
 from layerforge.arrays.bfloat16 import is_bfloat16
-from layerforge.config.sections import BF16_MIXED
 from layerforge.engines.onednn import binding, primitives
 from layerforge.engines.onednn.op import Op
 from layerforge.run.executor import Executor
 from layerforge.schema.errors import LayerForgeError
+from layerforge.schema.precisions import BF16_MIXED
 from layerforge.schema.registry import LAYERS
 
 NETS, PARTS = 150, 6
