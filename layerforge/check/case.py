@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import NUMPY, Backend
-from ..config.sections import FULL
 from ..contract.layer import Example, Layer
 from ..layers.plumbing.input import Input
 from ..schema.errors import LayerForgeError
+from ..schema.precisions import FULL
 from .halving import HalvedProbe
 from .harness import Probe, reference_of
 

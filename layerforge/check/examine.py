@@ -11,9 +11,9 @@ from contextlib import nullcontext
 import numpy as np
 
 from ..arrays.formula import as_text
-from ..config.sections import FULL
 from ..contract.layer import Layer
 from ..schema.errors import BackendError, LayerForgeError
+from ..schema.precisions import FULL
 from . import contract
 from .engines import refused_examples
 from .gradcheck import example_rows

@@ -14,10 +14,10 @@ from types import ModuleType
 
 from ..arrays.backend import NAMES, NUMPY, Backend, get_backend
 from ..config.other_backend import belongs
-from ..config.sections import BF16_MIXED, FP16_MIXED, FULL, PRECISIONS
 from ..plan.plan import REFERENCE
 from ..schema import registry
 from ..schema.errors import BackendError, ConfigError
+from ..schema.precisions import BF16_MIXED, FP16_MIXED, FULL, PRECISIONS
 from ..schema.synonyms import did_you_mean
 from .engines import has_kernels, obstacle
 

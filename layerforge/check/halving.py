@@ -21,11 +21,12 @@ class HalvedProbe(Probe):
     def __init__(self, cls: type[Layer], example: Example, **about: Any) -> None:
         super().__init__(cls, example, **{**about, "dtype": "float32"})
         self.reference = reference_of(cls)
-        if is_engine_layer(self.layer):
-            self.layer.halve()
-            self.layer.operands = Params()
+        layer: Any = self.layer
+        if is_engine_layer(layer):
+            layer.halve()
+            layer.operands = Params()
             for name, array in self.layer.params.items():
-                self.layer.operands.bind(name, narrowed(array))
+                layer.operands.bind(name, narrowed(array))
         else:
             self.layer = rounding(self.layer)
         self.bottoms = [self.seen(j, b) for j, b in enumerate(self.bottoms)]

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..config.sections import BF16_MIXED
 from ..contract.layer import Layer
 from ..engines.protocol import NO_KERNELS
 from ..engines.rounding import ROUNDED
 from ..schema import registry
+from ..schema.precisions import BF16_MIXED
 from .case import Case, demand, precision_check
 from .engines import refusal, stand_in_of
 from .halving import HalvedProbe

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..arrays.spec import Spec
-from ..config.sections import FULL
 from ..contract import call
 from ..engines.protocol import NO_KERNELS
 from ..graph.graph import Node, PhaseGraph, Step
@@ -21,6 +20,7 @@ from ..run.executor import Executor
 from ..run.staging import dummy
 from ..run.summary import align, shape_in_words
 from ..schema.errors import LayerForgeError
+from ..schema.precisions import FULL
 from ..schema.registry import FILLERS
 from ..schema.texts import bytes_in_words
 

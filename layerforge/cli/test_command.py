@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arrays import threads
-from ..config.sections import BF16_MIXED, FULL
 from ..schema.errors import ConfigError
+from ..schema.precisions import BF16_MIXED, FULL
 from ..schema.registry import LAYERS, engine_names
 from ..schema.synonyms import did_you_mean
 from .arguments import add_json_option, open_config

@@ -9,16 +9,13 @@ from typing import Annotated, Any, Protocol, TypeAlias
 from ..schema.errors import ConfigError, LayerForgeError, flatten, raise_all
 from ..schema.locations import part, place_of
 from ..schema.params import Declared, family_value, param, parse_as, show
+from ..schema.precisions import FULL, HIGHEST, MATMUL_PRECISIONS, PRECISIONS
 from ..schema.registry import SCHEDULES, SOLVERS
 from ..schema.synonyms import hint_for_key
 
 DEFAULT_EPOCHS = 10
 MOST_THREADS = 4096  # more than any machine has cores
 ENGINES = ("auto", "reference", "onednn", "cuda")
-FULL, BF16_MIXED, FP16_MIXED = "float32", "bf16-mixed", "16-mixed"
-PRECISIONS = (FULL, BF16_MIXED, FP16_MIXED)
-HIGHEST, MEDIUM = "highest", "medium"
-MATMUL_PRECISIONS = (HIGHEST, MEDIUM)
 
 
 class Section(Declared):
@@ -82,12 +79,12 @@ class Top(Section):
     backend: str = param("numpy", help="where arrays live", choices=("numpy", "cupy"))
     dtype: str = param("float32", help="type of parameters and blobs", choices=("float32", "float64"))
     precision: str = param(
-        "float32",
+        FULL,
         help="what activations are stored and products computed in: float32, or half of it where the processor can",
         choices=PRECISIONS,
     )
     matmul_precision: str = param(
-        "highest",
+        HIGHEST,
         help="what products of float32 are computed in: medium lets them be computed in bfloat16",
         choices=MATMUL_PRECISIONS,
     )

@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 from ..arrays.bfloat16 import rounded
 from ..arrays.float16 import rounded_to_float16
 from ..arrays.sparse import CSR
-from ..config.sections import BF16_MIXED, FP16_MIXED
 from ..contract.layer import Layer, Memory
 from ..contract.namespaces import Params
+from ..schema.precisions import BF16_MIXED, FP16_MIXED
 
 # The types that compute so. What is not among them, such as losses and softmax, stays float32.
 ROUNDED = frozenset(
@@ -41,10 +41,10 @@ NEAREST: Mapping[str, Callable[[Any, Any], Any]] = {BF16_MIXED: rounded, FP16_MI
 class Rounding(Layer):
     """Mixin of a layer's stand-in, before the layer's own class in the bases.
 
-    precision  what is rounded to: a key of `NEAREST`
+    rounds_to  a key of `NEAREST`
     """
 
-    precision: ClassVar[str]
+    rounds_to: ClassVar[str]
 
     halved = True
     wide_top = False
@@ -77,13 +77,13 @@ class Rounding(Layer):
             return array
         if isinstance(array, CSR):
             return array.with_data(self._rounded(array.data))
-        return NEAREST[self.precision](self.xp, array)
+        return NEAREST[self.rounds_to](self.xp, array)
 
 
 @cache
 def _rounding_class(kind: Any, precision: str) -> type[Layer]:
     told = {"__doc__": f"{kind.__name__} in {precision}.", "__module__": __name__}
-    body = {**told, "top_is_view": False, "precision": precision}
+    body = {**told, "top_is_view": False, "rounds_to": precision}
     made: Any = type(f"Rounding{kind.__name__}", (Rounding, kind), body)
     made.type_name = kind.type_name
     return made

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..arrays.spec import Spec
-from ..config.sections import ENGINES, MATMUL_PRECISIONS, PRECISIONS
+from ..config.sections import ENGINES
 from ..contract.fillers import Filler
 from ..contract.layer import Layer
 from ..schema.locations import Place, place_of
 from ..schema.params import Declared, param
+from ..schema.precisions import MATMUL_PRECISIONS, PRECISIONS
 from .multipliers import Multipliers
 
 PHASES = ("train", "eval")

@@ -12,11 +12,12 @@ from typing import Any
 
 from ..arrays.formula import DEVICE
 from ..config.other_backend import belongs
-from ..config.sections import FULL, HIGHEST, Top
+from ..config.sections import Top
 from ..engines.protocol import EngineLayer
 from ..graph.graph import Node, Step
 from ..schema import registry
 from ..schema.errors import BackendError
+from ..schema.precisions import FULL, HIGHEST
 from .plan import REFERENCE, EngineChoice, Plan
 
 FAST = "onednn"  # what `engine: auto` means on a CPU

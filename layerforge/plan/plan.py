@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..arrays.spec import Spec
-from ..config.sections import FULL
 from ..engines.protocol import is_engine_layer
 from ..graph.graph import Step
 from ..schema.errors import ConfigError
+from ..schema.precisions import FULL
 from ..schema.synonyms import did_you_mean
 
 REFERENCE = "reference"  # the engine that every layer has: its layer file

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..config.sections import BF16_MIXED, FP16_MIXED, FULL, MEDIUM
 from ..engines.protocol import NO_KERNELS, is_engine_layer
 from ..engines.rounding import ROUNDED, rounding
 from ..graph.graph import Node, Step, Wiring
 from ..schema import registry
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.locations import Place, PlacedDict, place_of
+from ..schema.precisions import BF16_MIXED, FP16_MIXED, FULL, MEDIUM
 from .engines import ASKED_FOR, FAST, SPARSE, EngineRequest
 from .plan import REFERENCE, EngineChoice, Plan
 

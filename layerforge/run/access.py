@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays.bfloat16 import widened
-from ..config.sections import FULL
 from ..graph.graph import PHASES, Graph, PhaseGraph
 from ..graph.uses import warn_of_raw
 from ..plan.plan import Plan
 from ..schema.errors import ConfigError
+from ..schema.precisions import FULL
 from ..schema.synonyms import did_you_mean
 from .executor import Executor
 from .net_parts import NetParts

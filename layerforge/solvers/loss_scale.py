@@ -9,11 +9,13 @@ the numbers are those of torch.amp.GradScaler.)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from ..plan.precision import scales_losses
 from ..schema.errors import ConfigError, DataError
+from .accumulation import Accumulation
 from .trainable import Trainable
 
 FIRST, SMALLEST, LARGEST = 2.0**16, 1.0, 2.0**127  # the last is float32's
@@ -59,6 +61,38 @@ class LossScale:
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
         return dict(vars(self))
+
+
+class Scaling:
+    """The part of Solver that users and steps see of the scale; `_loss_scale` is None where nothing is float16."""
+
+    _loss_scale: LossScale | None
+    _pending: Accumulation | None
+    loss: float | None
+    grad_norm: float | None
+
+    @property
+    def loss_scale(self) -> float | None:
+        """What the losses are multiplied by before the next backward; None where no layer computes in float16."""
+        return None if self._loss_scale is None else self._loss_scale.value
+
+    @loss_scale.setter
+    def loss_scale(self, value: float) -> None:
+        if self._loss_scale is None:
+            hint = "set precision: 16-mixed, with backend: cupy"
+            raise ConfigError("no layer computes in float16: the losses have no scale", hint=hint)
+        self._loss_scale.begin_at(value)
+
+    @property
+    def overflows(self) -> int:
+        """Steps that were skipped because a gradient overflowed in float16."""
+        return 0 if self._loss_scale is None else self._loss_scale.overflows
+
+    def _overflowed(self) -> bool:
+        """Whether the loss is finite and a gradient is not, and a smaller scale may be the remedy."""
+        scale = None if self._pending is None else self._loss_scale
+        finite_loss = math.isfinite(self.loss or 0.0)
+        return scale is not None and scale.can_fall and finite_loss and not math.isfinite(self.grad_norm or 0.0)
 
 
 def saved_scale(state: Any, source: str) -> LossScale:

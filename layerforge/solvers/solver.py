@@ -35,19 +35,19 @@ from ..arrays.awaited import Awaited, awaiting, present
 from ..arrays.backend import Array
 from ..config.python_tree import placed_copy
 from ..config.sections import SolverSection
-from ..run import copies, tuning
+from ..run import copies
 from ..run.counting import begun_counts
 from ..run.explained import explaining
 from ..run.splitting import reasons
 from ..run.turns import Turns, in_turn, reading_in_turn, turns_of
-from ..schema.errors import ConfigError, DivergedError, LayerError, LayerForgeError
+from ..schema.errors import ConfigError, DivergedError, LayerError
 from ..schema.locations import PlacedDict
 from .accumulation import Accumulation, counts_differ, refuse_parts, samples_in
-from .loss_scale import LossScale, loss_scale_for, saved_scale
+from .loss_scale import Scaling, loss_scale_for
 from .rows import asked_squares, gradient_norm, refuse_rows
 from .schedules import Progress
 from .settings import Adjustable
-from .state import demand_fit, demand_type, history_views, in_words
+from .state import Saved, in_words
 from .trainable import Trainable
 from .updater import Updater
 from .weighting import Counted, Equals, Weight, scaled, weighting
@@ -67,7 +67,7 @@ else:
 NOT_SAID: dict[str, Any] = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
-class Solver(Adjustable, Generic[Driven]):
+class Solver(Scaling, Saved, Adjustable, Generic[Driven]):
     """Solver(net, type="SGD", lr=..., ...): the keywords are the keys of `solver:` in a configuration.
 
     Common to all types are lr, weight_decay, regularization, clip_grad_norm, clip_grad_value, clip_order, micro_batches
@@ -132,7 +132,7 @@ class Solver(Adjustable, Generic[Driven]):
         self.loss: float | None = None
         self.average = 1.0
         self._turns = turns_of(net) or Turns("the net", lambda: None)
-        self._loss_scale: LossScale | None = loss_scale_for(net)
+        self._loss_scale = loss_scale_for(net)
         self._pending: Accumulation | None = None
         flat = net.parameters
         needed = {"parameters": flat.data.nbytes, "gradients": flat.grad.nbytes}
@@ -205,23 +205,6 @@ class Solver(Adjustable, Generic[Driven]):
         """
         progress = Progress(self.iteration, self.epoch, self.total_iterations, self.total_epochs)
         return self.schedule.lr(self.base_lr, progress)
-
-    @property
-    def loss_scale(self) -> float | None:
-        """What the losses are multiplied by before the next backward; None where no layer computes in float16."""
-        return None if self._loss_scale is None else self._loss_scale.value
-
-    @loss_scale.setter
-    def loss_scale(self, value: float) -> None:
-        if self._loss_scale is None:
-            hint = "set precision: 16-mixed, with backend: cupy"
-            raise ConfigError("no layer computes in float16: the losses have no scale", hint=hint)
-        self._loss_scale.begin_at(value)
-
-    @property
-    def overflows(self) -> int:
-        """Steps that were skipped because a gradient overflowed in float16."""
-        return 0 if self._loss_scale is None else self._loss_scale.overflows
 
     # One step -----------------------------------------------------------------------------------------------------
 
@@ -392,12 +375,6 @@ class Solver(Adjustable, Generic[Driven]):
         self._end_step()
         self._count(updates=self.updates + 1)
 
-    def _overflowed(self) -> bool:
-        """Whether the loss is finite and a gradient is not, and a smaller scale may be the remedy."""
-        scale = None if self._pending is None else self._loss_scale
-        finite_loss = math.isfinite(self.loss or 0.0)
-        return scale is not None and scale.can_fall and finite_loss and not math.isfinite(self.grad_norm or 0.0)
-
     def _skip_overflow(self) -> None:
         """Take a smaller scale, and leave weights, history and statistics as before the step."""
         if self._loss_scale is not None:
@@ -453,64 +430,3 @@ class Solver(Adjustable, Generic[Driven]):
             " the weights are those from before this step",
             hint="lower solver.lr, add solver.clip_grad_norm or solver.schedule.warmup, look for NaN in the data",
         )
-
-    # State --------------------------------------------------------------------------------------------------------
-
-    @reading_in_turn
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds besides arrays, as JSON writes it: the type, the counts, the schedule's state, the
-        multipliers of parameters that were changed since the net was built, and the scale of the losses.
-        """
-        counts = {"iteration": self.iteration, "updates": self.updates, "nonfinite": self.nonfinite}
-        changed = tuning.as_plain(self.net.parameters.changed)
-        tuned: dict[str, Any] = {"multipliers": changed} if changed else {}
-        if self._loss_scale is not None:
-            tuned["loss_scale"] = self._loss_scale.state()
-        return {"type": self.rule.type_name, **counts, "schedule": self.schedule.state(), **tuned}
-
-    @reading_in_turn
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Copies of the history on the host, by path: history/<number>/<layer>/<parameter>."""
-        self._updater.follow()
-        flat = [self.net.backend.to_host(array) for array in self.history]  # each once, and not by parameters
-        return {path: np.array(view) for path, view in history_views(self.net.parameters, flat).items()}
-
-    @in_turn
-    def load_state(
-        self, state: Mapping[str, Any], arrays: Mapping[str, Array], source: str = "the saved state"
-    ) -> None:
-        """Go on from what `state` and `arrays` returned. `source` is what errors call it.
-
-        The history is found by layer and name, so the configuration's multipliers may have changed; those that were
-        changed in the run hold again. Other arrays than history/ are left alone. Nothing is changed unless everything
-        fits.
-
-        Errors   DataError for another type of solver and for a missing, unexpected or mis-shaped history;
-                 ConfigError for another kind of schedule
-        """
-        demand_type(state, self.rule, source)
-        scale = saved_scale(state.get("loss_scale"), source)
-        saved = {k: v for k, v in arrays.items() if k.startswith("history/")}
-        before, tuned = self.net.parameters.changed, tuning.from_plain(self.net, state.get("multipliers", ()), source)
-        if tuned != before:
-            tuning.apply(self.net, tuned)
-        try:
-            views = self._history_views()
-            demand_fit(views, saved, source)
-            self.schedule.load_state(state["schedule"])
-        except LayerForgeError:
-            if tuned != before:
-                tuning.apply(self.net, before)
-            raise
-        self._abandon()
-        for path, view in views.items():
-            view[...] = self.net.backend.from_host(saved[path], view.dtype)
-        self.iteration = self.net.iteration = int(state["iteration"])
-        self.updates = int(state.get("updates", self.iteration))
-        self.nonfinite = int(state.get("nonfinite", 0))
-        if self._loss_scale is not None:
-            self._loss_scale = scale
-
-    def _history_views(self) -> dict[str, Array]:
-        self._updater.follow()
-        return history_views(self.net.parameters, self.history)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from layerforge.arrays.bfloat16 import EPSILON
-from layerforge.config.sections import BF16_MIXED, FULL
+from layerforge.schema.precisions import BF16_MIXED, FULL
 
 from .passes import SIZES, Noise, Seen, Variant, largest, watch
 from .trials import Trial

@@ -10,9 +10,9 @@ import numpy as np
 
 from layerforge import Net, Solver
 from layerforge.arrays.backend import NUMPY, Backend
-from layerforge.config.sections import BF16_MIXED, FULL
 from layerforge.run.observer import Observer
 from layerforge.schema.errors import LayerForgeError
+from layerforge.schema.precisions import BF16_MIXED, FULL
 
 from .trials import Action, Trial
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from layerforge.config.sections import BF16_MIXED, FULL
+from layerforge.schema.precisions import BF16_MIXED, FULL
 
 from .growing import Growing
 

@@ -17,12 +17,12 @@ from layerforge.check.halving import HalvedProbe
 from layerforge.check.precision import halved_cases, judged
 from layerforge.check.running_error import Approx, as_approx, of_sum, softmax
 from layerforge.cli import main
-from layerforge.config.sections import BF16_MIXED
 from layerforge.contract.layer import Example
 from layerforge.engines.protocol import NO_KERNELS
 from layerforge.engines.rounding import ROUNDED, Rounding
 from layerforge.layers.matrices.linear import Linear
 from layerforge.layers.sequences.multihead_attention import MultiheadAttention
+from layerforge.schema.precisions import BF16_MIXED
 from layerforge.schema.registry import LAYERS
 
 LONG = Example({"out_features": 3}, [Spec((16, 300), low=0.5, high=1.5)])

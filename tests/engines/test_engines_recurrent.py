@@ -161,6 +161,19 @@ def test_gradients_may_be_set_instead(kind: str) -> None:
     assert_same(made.named(made.backward(cotangents)), want)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_that_nobody_wants_is_not_set(kind: str) -> None:
+    made = probe(kind, (9, 8, 7), hidden_size=16)
+    want = outcome(made)
+    made.layer.needs_param_grad.bind("weight_hh_l0", False)
+    for _, grad in made.layer.grads.items():
+        grad[...] = 7
+    made.layer.overwrites_grad = True
+    got = made.named(made.backward(made.draw_cotangents(made.forward())))
+    assert (got["weight_hh_l0"] == 7).all()
+    np.testing.assert_array_equal(got["weight_ih_l0"], want["weight_ih_l0"])
+
+
 # Nets -----------------------------------------------------------------------------------------------------------------
 
 N, T, D = 16, 7, 5

@@ -128,20 +128,24 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         dx, db = (self.buf(f"d{what}{end}", a.shape, self.dtype) for what, a in (("x", x), ("bias", bias)))
         firsts = (f"dfirst {s}" for s in range(self.states))  # of constants: nobody wants it
         dfirst = [self.buf(name, zeros.shape, self.dtype) for name in firsts]
-        keys = f"weight_ih{end}", f"weight_hh{end}"
-        dw = {key: self.buf(f"d{key}", self.params[key].shape, self.dtype) for key in keys}
+        dw = {key: self.gradient_of(key) for key in (f"weight_ih{end}", f"weight_hh{end}")}
         dw_there = [self.view(f"d{key}", array, self.as_theirs) for key, array in dw.items()]
         dlast = self.states_of("dlast", one, dlasts)
         dlast += [zeros] * (self.states - len(dlast))
         gradients = dx, *pair(dfirst), *dw_there, db, self.part("dy", one, dy), *pair(dlast)
         self.op(f"dx{end}", recurrence.backward, self.how(one))(*nine, *gradients, workspace)
         for key, array in dw.items():
-            for theirs, ours in self.weight_blocks:
+            for theirs, ours in () if array is self.grads[key] else self.weight_blocks:
                 self.give(key, array, theirs, ours)
         for theirs, *both in self.bias_blocks if self.bias else ():
             for kind, ours in zip(BIASES, both, strict=True):
                 self.give(f"{kind}{end}", db, theirs, ours)
         return dx
+
+    def gradient_of(self, key: str) -> Any:
+        """Where oneDNN writes the gradient of a weight: in its place, if it is all that is wanted there."""
+        in_place = self.overwrites_grad and self.needs_param_grad[key] and self.weight_blocks == AS_OURS
+        return self.grads[key] if in_place else self.buf(f"d{key}", self.params[key].shape, self.dtype)
 
     def give(self, key: str, gradient: Any, theirs: Any, ours: Any) -> None:
         """Add a block of a gradient to that of the parameter which it belongs to, if it does."""
