@@ -15,7 +15,7 @@ import pytest
 from support.contract import broken
 from support.tools import demand_that
 
-from layerforge import Net
+from layerforge import Net, Solver
 from layerforge.arrays.bfloat16 import SHARES, is_bfloat16, narrowed, rounded, widened
 from layerforge.arrays.spec import Spec
 from layerforge.check.contract import PRECISION_CHECKS, Case, applicable, run
@@ -363,11 +363,39 @@ def test_a_net_without_a_loss_begins_from_gradients_in_two_bytes() -> None:
         np.testing.assert_array_equal(net.blobs["x"].grad, np.full((3, 4, 2), 2.0))
 
 
+def learned(engine: str, keep: str, pieces: int) -> np.ndarray:
+    """The weights of a small convolutional net after six steps on one batch, which is cut into pieces."""
+    layers = [{"name": "c", "type": "Conv2d", "out_channels": 8, "kernel_size": 3, "bottom": "x"},
+              {"name": "r", "type": "ReLU"}, {"name": "p", "type": "MaxPool2d", "kernel_size": 3, "stride": 2},
+              {"name": "f", "type": "Flatten"}, {"name": "l", "type": "Linear", "out_features": 4},
+              {"name": "s", "type": "SoftmaxCrossEntropy", "bottom": ["l", "t"]}]  # fmt: skip
+    inputs = {"x": {"shape": [8, 3, 8, 8]}, "t": {"shape": [8], "dtype": "int64"}}
+    config = {"seed": 3, "precision": BF16_MIXED, "engine": engine, "inputs": inputs, "net": layers}
+    net = Net.from_config(config, keep=keep)
+    solver = Solver(net, type="SGD", lr=0.1, momentum=0.9)
+    x, t = np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype("float32"), np.arange(8) % 4
+    for _ in range(6):
+        net.zero_grad()
+        for part in np.split(np.arange(8), pieces):
+            solver.accumulate(x=x[part], t=t[part])
+        solver.update()
+    return net.params["c"]["weight"].data.copy()
+
+
+@needs_it
+def test_micro_batches_learn_the_same_bits_whatever_is_kept() -> None:
+    first = learned("auto", "none", 2)
+    np.testing.assert_array_equal(learned("auto", "none", 2), first)
+    np.testing.assert_array_equal(learned("auto", "all", 2), first)
+    np.testing.assert_allclose(learned("auto", "none", 1), first, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(learned("reference", "none", 2), first, rtol=0, atol=0.02)
+
+
 # Without it -----------------------------------------------------------------------------------------------------------
 
 PROGRAM = """
 import numpy as np
-from layerforge import Net
+from layerforge import Net, Solver
 net = Net.from_config({"precision": "bf16-mixed", "inputs": {"x": {"shape": [4, 6]}},
                        "net": [{"name": "f", "type": "Linear", "bottom": "x", "out_features": 7}]})
 x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
