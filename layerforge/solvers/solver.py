@@ -100,6 +100,8 @@ class Solver(Scaling, Saved, Adjustable, Generic[Driven]):
     Errors   ConfigError for an unknown or bad keyword, and for an unknown or bad attribute
     """
 
+    net: Driven
+
     def __init__(self, net: Driven, type: str = "SGD", **options: Any) -> None:
         self._set_up(net, SolverSection.from_config(placed_copy({"type": type, **options})))
 
