@@ -277,7 +277,8 @@ def test_layers_that_round_are_those_that_have_kernels() -> None:
 
 # Where the processor cannot -------------------------------------------------------------------------------------------
 
-CHECK = ["-m", "layerforge", "check", "configs/mnist_mlp.yaml", "precision=bf16-mixed"]
+CONFIG_FILE = Path(__file__).resolve().parents[2] / "configs" / "mnist_mlp.yaml"
+CHECK = ["-m", "layerforge", "check", str(CONFIG_FILE), "precision=bf16-mixed"]
 
 
 @pytest.mark.parametrize(
