@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,22 +139,33 @@ def test_products_of_any_size_are_right_and_leave_the_threads_as_they_were(shape
 
 LOADED = """
 import os
+from pathlib import Path
+from layerforge.arrays import threads
 from layerforge.engines.onednn import library
+threads.LOAD = Path(os.environ["LOADAVG"])
 before = dict(os.environ)
 library.load()
 assert dict(os.environ) == before
 """
+BUSY, QUIET = "9.9 9.9 9.9 999/1234 4321\n", "0.0 0.0 0.0 1/1234 4321\n"
 
 
 @pytest.mark.parametrize(
-    "theirs, told",
-    [({}, "GOMP_SPINCOUNT = '1000'"), ({"GOMP_SPINCOUNT": "77"}, "GOMP_SPINCOUNT = '77'"),
-     ({"OMP_WAIT_POLICY": "active"}, "OMP_WAIT_POLICY = 'ACTIVE'")],
+    "load, theirs, told",
+    [(BUSY, {}, "GOMP_SPINCOUNT = '1000'"), (QUIET, {}, None), ("?", {}, None),
+     (BUSY, {"GOMP_SPINCOUNT": "77"}, "GOMP_SPINCOUNT = '77'"),
+     (BUSY, {"OMP_WAIT_POLICY": "active"}, "OMP_WAIT_POLICY = 'ACTIVE'")],
 )  # fmt: skip
-def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(theirs: dict[str, str], told: str) -> None:
+def test_threads_that_wait_sleep_soon_on_a_busy_machine_unless_the_environment_says_otherwise(
+    load: str, theirs: dict[str, str], told: str | None, tmp_path: Path
+) -> None:
     demand_that("OpenMP" in library.load().runtime, "an oneDNN that waits by OpenMP")
-    clean = {name: value for name, value in os.environ.items() if name not in threads.WAITING}
-    environment = clean | theirs | {"OMP_DISPLAY_ENV": "VERBOSE"}
+    (tmp_path / "loadavg").write_text(load)
+    clean = {name: value for name, value in os.environ.items() if name not in (*threads.WAITING, "OMP_NUM_THREADS")}
+    environment = clean | theirs | {"OMP_DISPLAY_ENV": "VERBOSE", "LOADAVG": str(tmp_path / "loadavg")}
     done = subprocess.run([sys.executable, "-c", LOADED], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert told in done.stderr
+    if told is None:
+        assert "GOMP_SPINCOUNT = '1000'" not in done.stderr
+    else:
+        assert told in done.stderr
