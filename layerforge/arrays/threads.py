@@ -25,9 +25,9 @@ from typing import Any
 # What the libraries read when they are loaded.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-# How often a waiting thread of GNU's OpenMP looks before it sleeps. By default 300,000 times, for milliseconds: the
-# quickest where every thread has a core, and up to 20 times slower than one thread where it keeps one from a thread on
-# which others wait. With so few looks a busy neighbour costs what it takes, and a small net on a quiet machine a quarter.
+# How often a waiting thread of GNU's OpenMP looks before it sleeps. By default 300,000 times, for milliseconds: quickest
+# where every thread has a core, and up to 20 times slower than one thread where it keeps one from a thread that others
+# wait for. With so few looks a busy neighbour costs what it takes, and a small net on a quiet machine a quarter.
 SPIN_COUNT = "GOMP_SPINCOUNT"
 LOOKS = "1000"
 WAITING = (SPIN_COUNT, "OMP_WAIT_POLICY")  # what says how threads wait, where somebody set it
