@@ -25,7 +25,7 @@ from typing import Any
 # What the libraries read when they are loaded.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-# How often a waiting thread of GNU's OpenMP looks before it sleeps. By default 300,000 times, for milliseconds: quickest
+# How often a waiting thread of GNU OpenMP looks before it sleeps. By default 300,000 times, for milliseconds: quickest
 # where every thread has a core, and up to 20 times slower than one thread where it keeps one from a thread that others
 # wait for. With so few looks a busy neighbour costs what it takes, and a small net on a quiet machine a quarter.
 SPIN_COUNT = "GOMP_SPINCOUNT"
