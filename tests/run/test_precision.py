@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import pickle
 import subprocess
@@ -17,7 +18,7 @@ from support.tools import demand_that
 from layerforge import Net, Solver
 from layerforge.arrays.bfloat16 import BFLOAT16, narrowed, rounded, widened
 from layerforge.debug.watch import WatchedNet
-from layerforge.engines.onednn import library
+from layerforge.engines.onednn import binding, library
 from layerforge.engines.rounding import ROUNDED
 from layerforge.plan.engines import FAST
 from layerforge.schema import registry
@@ -229,6 +230,28 @@ def test_copies_go_on_in_the_precision_that_was_asked_for() -> None:
         assert other.engine_request == net.engine_request
         assert other.engine_request.precision == "bf16-mixed" and other.engine_request.matmul_precision == "medium"
         assert (other.forward(**BATCH)["loss"] == net.forward(**BATCH)["loss"]).all()
+
+
+def test_products_of_a_layer_alone_are_lowered_whatever_was_made_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = registry.engine(FAST).missing()
+    demand_that(missing is None, f"oneDNN: {missing}")
+    made: list[tuple[str, bool]] = []
+    create = binding.Handle.__init__
+
+    def watched(self: Any, maker: str, unmaker: str, *given: Any) -> None:
+        create(self, maker, unmaker, *given)
+        if maker.startswith(("dnnl_convolution", "dnnl_matmul")):
+            mode = ctypes.c_int(-1)
+            binding.runtime().lib.dnnl_primitive_attr_get_fpmath_mode(given[-1], ctypes.byref(mode))
+            made.append((maker, mode.value == binding.FPMATH_BFLOAT16))
+
+    monkeypatch.setattr(binding.Handle, "__init__", watched)
+    config = {**CONFIG, "precision": "float32"}
+    for word in ("medium", "highest", "medium"):
+        made.clear()
+        trained(config, steps=1, matmul_precision=word)
+        assert "dnnl_convolution_backward_weights_primitive_desc_create" in dict(made)
+        assert {lowered for _, lowered in made} == {word == "medium"}, word
 
 
 def test_a_layer_has_a_precision_of_its_own() -> None:

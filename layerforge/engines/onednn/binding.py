@@ -230,8 +230,8 @@ class Attr(Handle):
 
 
 @functools.cache
-def plain() -> Attr:
-    """The options of every primitive that has no others."""
+def plain(lower_products: bool) -> Attr:
+    """The options of every primitive that has no others; they are made where `Watch.lower_products` is the same."""
     return Attr()
 
 
@@ -245,7 +245,7 @@ class Recipe(Handle):
         self.kind = kind
         self.wanted: dict[int, Desc] = {}
         *others, attr = arguments
-        given = (*others, attr or plain())
+        given = (*others, attr or plain(runtime().watch.lower_products))
         passed = [a.pointer if isinstance(a, Handle) else a for a in given]
         engine = [runtime().engine] if engine_first else []
         maker = f"dnnl_{kind}_primitive_desc_create"
