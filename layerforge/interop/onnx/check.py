@@ -18,6 +18,7 @@ from ...schema.errors import LayerForgeError
 from ...schema.optional import require_soon
 from ..comparison import OUTPUT, Comparison, Row, row
 from ..judge import Failed, run_judge
+from ..twin import full_twin
 from .graph import ValueInfo
 from .model import Model
 from .netgraph import distinct
@@ -97,10 +98,11 @@ def cases_of(net: Net, given: Sequence[ValueInfo], inputs: Names, outputs: Names
 
 
 def cases_of_export(net: Net, exported: Exported, outputs: Sequence[str]) -> list[Case]:
-    """Those of a net that was written: `outputs` are the blobs that were asked for."""
+    """Those of a net that was written, in full precision: `outputs` are the blobs that were asked for."""
     given = exported.graph.inputs
     named = dict(zip((info.name for info in exported.graph.outputs), distinct(outputs), strict=True))
-    return cases_of(net, given, {info.name: info.name for info in given}, named, fixed=not follows_batch(exported))
+    passed = {info.name: info.name for info in given}
+    return cases_of(full_twin(net), given, passed, named, fixed=not follows_batch(exported))
 
 
 def cases_of_import(model: Model) -> list[Case]:

@@ -40,6 +40,7 @@ from ...inference.trained import Trained
 from ...schema.errors import ConfigError, LayerForgeError, raise_all
 from ...schema.texts import to_json
 from ..predicted import predicted
+from ..twin import full_twin
 from . import pixels
 from .check import SEED, SIZES, Case, eval_of
 from .files import package
@@ -304,7 +305,7 @@ def units_of(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
 
 def raw_cases(trained: Trained, exported: Exported, outputs: Sequence[str]) -> list[Case]:
     """Random raw samples of two numbers, and what the trained net makes of them, read and scaled as in a prediction."""
-    outputs = distinct(outputs)
+    outputs, net = distinct(outputs), full_twin(trained.net)
     named = dict(zip((info.name for info in exported.graph.outputs), outputs, strict=True))
     cases = []
     own = _scaled_targets(trained)
@@ -317,7 +318,7 @@ def raw_cases(trained: Trained, exported: Exported, outputs: Sequence[str]) -> l
             samples = int((infos[0].shape or (1,))[0] or 1)
         given = {info.name: _raw(trained, info, (samples, *DRAWN[number]), rng) for info in infos}
         ready = {name: _prepared(trained, name, raw) for name, raw in given.items()}
-        made = eval_of(trained.net, named, ready)
+        made = eval_of(net, named, ready)
         made |= {name: own.in_own_units(made[name]) for name in values if own is not None}
         cases.append(Case(f"{samples} samples", given, made, units=units))
     return cases

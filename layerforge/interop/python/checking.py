@@ -12,8 +12,8 @@ from ...check.draws import input_specs, with_batch
 from ...check.harness import SEED, draw
 from ...net import Net
 from ...plan.plan import REFERENCE
-from ...run import copies
 from ...schema.errors import ConfigError, LayerForgeError
+from ..twin import full_twin
 
 SAMPLES = (1, 2)  # how many are tried, beside as many as the configuration declares where it takes no other
 EXACT, BY_ENGINE = 1e-6, 1e-5  # of the largest number of an output
@@ -39,9 +39,8 @@ def demand_same(
 
 
 def twin_of(net: Net) -> Net:
-    """A net with the same numbers, at its first iteration."""
-    state = copies.state_of(net)  # without attributes that somebody gave the net, which need not be copied
-    twin = Net(net.config, keep="none", backend=net.backend, like=state)
+    """A net with the same numbers in full precision, at its first iteration."""
+    twin = full_twin(net)
     twin.iteration = twin.first_sample = 0
     return twin
 
