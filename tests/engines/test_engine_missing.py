@@ -119,7 +119,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, path: str) -> str:
     """What is said of a library that $LAYERFORGE_ONEDNN names."""
     monkeypatch.setenv("LAYERFORGE_ONEDNN", path)
     with pytest.raises(BackendError) as refused:
-        library.load.__wrapped__()
+        library._load.__wrapped__()
     return refused.value.message
 
 

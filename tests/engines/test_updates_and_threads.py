@@ -138,13 +138,23 @@ def test_products_of_any_size_are_right_and_leave_the_threads_as_they_were(shape
 
 
 LOADED = """
-import os
+import os, sys, threading
 from pathlib import Path
 from layerforge.arrays import threads
 from layerforge.engines.onednn import library
 threads.LOAD = Path(os.environ["LOADAVG"])
 before = dict(os.environ)
-library.load()
+sys.setswitchinterval(1e-5)
+found, together = [], threading.Barrier(6)
+
+def load():
+    together.wait()
+    found.append(library.load())
+
+crowd = [threading.Thread(target=load) for _ in range(6)]
+for thread in crowd: thread.start()
+for thread in crowd: thread.join()
+assert [found[0] is one for one in found] == [True] * 6
 assert dict(os.environ) == before
 """
 BUSY, QUIET = "9.9 9.9 9.9 999/1234 4321\n", "0.0 0.0 0.0 1/1234 4321\n"

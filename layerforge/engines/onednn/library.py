@@ -11,6 +11,7 @@ import ctypes
 import functools
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +60,20 @@ class Library:
         return f"oneDNN {self.version} ({self.runtime}, {self.path})"
 
 
-@functools.cache
+LOADING = threading.Lock()
+
+
 def load() -> Library:
     """Load oneDNN, once.
 
     Errors   BackendError (exit 5), saying what was looked for or what is wrong with what was found
     """
+    with LOADING:  # a cache alone lets all threads that come at once in, and `short_waits` changes the environment
+        return _load()
+
+
+@functools.cache
+def _load() -> Library:
     problems = []
     for path in candidates():
         try:
