@@ -24,7 +24,6 @@ from .agreement import EMPTY_MEAN, USUAL, Agreement, Allowed, Compared, compared
 from .draws import disturb, random_inputs
 from .grounds import title
 from .harness import SEED, Probe
-from .net_gradients import with_dtype
 from .one_step import OneStep, owner_of, statistics_of, take_step
 
 Arrays = dict[str, np.ndarray]
@@ -188,7 +187,7 @@ def against_net(
 
     Errors   LayerForgeError where the net does not run
     """
-    net = Net(with_dtype(config, "float64"), backend=backend)
+    net = Net(config.in_full_precision(dtype="float64"), backend=backend)
     types = list(dict.fromkeys(node.layer.type_name for node in net.graph.nodes))
     agreement = Agreement(reference.name, layers=types, allowed=allowed, backends=[title(net.backend)])
     agreement.unknown = [name for name in types if not reference.knows(name)]

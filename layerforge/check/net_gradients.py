@@ -8,7 +8,6 @@ fault, is decided by each layer alone, at the blobs that it really sees.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -74,16 +73,16 @@ class NetCheck:
         if backend is None and source is not None:
             backend = source.backend
         if engine is not None:
-            config = with_top(config, engine=engine)
+            config = config.with_top(engine=engine)
         self.effort, self.given = effort, dict(inputs or {})
-        self.net = Net(with_dtype(config, "float64"), backend=backend)
+        self.net = Net(config.in_full_precision(dtype="float64"), backend=backend)
         if source is not None:
             self.net.load_arrays(source.arrays(), "the net")
             self.net.iteration = source.iteration
         disturb(self.net, self.effort.seed)
         self.tested = self.net  # what computes the gradients under test
         if effort.dtype != "float64":
-            self.tested = Net(with_dtype(config, effort.dtype), backend=backend)
+            self.tested = Net(config.in_full_precision(dtype=effort.dtype), backend=backend)
             self.tested.load_arrays(self.net.arrays(), "the net")
             self.net.load_arrays(self.tested.arrays(), "the net")  # both at values that both can hold
             self.tested.iteration = self.net.iteration
@@ -302,17 +301,3 @@ class NetCheck:
         steps = [step for step in target.steps if step.node.name in names]
         guilty = [step.node.name for step in steps if names[step.node.name] in overwrites(self._probe(step))]
         return f"{', '.join(guilty)}: the shared gradient is overwritten; add to it with +=" if guilty else ""
-
-
-def with_dtype(config: Config, dtype: str) -> Config:
-    """A configuration that differs only in its dtype."""
-    return with_top(config, dtype=dtype)
-
-
-def with_top(config: Config, **values: str) -> Config:
-    """A configuration that differs only in these keys of its top level."""
-    changed = copy.copy(config)
-    changed.top = copy.copy(config.top)
-    for name, value in values.items():
-        setattr(changed.top, name, value)
-    return changed

@@ -15,6 +15,7 @@ from ..schema.params import resolve_path, show
 from ..schema.regular_files import irregular
 from ..schema.synonyms import hint_for_key
 from .extends import Files, load_with_bases, merge_bases
+from .full_precision import without_lowering
 from .other_backend import moved
 from .overrides import apply_overrides
 from .python_tree import placed_copy
@@ -137,8 +138,17 @@ class Config:
 
     def on_backend(self, backend: str) -> Config:
         """This configuration for a backend, whichever it says (other_backend.py); its errors are the same."""
-        made = Config.__new__(Config)
-        made.__setstate__({**self.__getstate__(), "tree": moved(self.tree, backend)})
+        made = self._with_tree(moved(self.tree, backend))
+        made.errors = self.errors
+        return made
+
+    def in_full_precision(self, **words: str) -> Config:
+        """This configuration without a key that lowers the precision (full_precision.py), and with other words for keys
+        of the top level; its errors are the same.
+        """
+        tree = without_lowering(self.tree)
+        tree.update(words)
+        made = self._with_tree(tree)
         made.errors = self.errors
         return made
 
@@ -147,12 +157,17 @@ class Config:
         given = {key: word for key, word in words.items() if word is not None}
         if not given:
             return self
-        made = Config.__new__(Config)
         tree = part(self.tree, self.tree)
         tree.update(given)
-        made.__setstate__({**self.__getstate__(), "tree": tree})
+        made = self._with_tree(tree)
         known = {str(error) for error in self.errors}
         made.errors = [*self.errors, *(error for error in made.errors if str(error) not in known)]
+        return made
+
+    def _with_tree(self, tree: PlacedDict) -> Config:
+        """A configuration of the same files with another tree."""
+        made = Config.__new__(Config)
+        made.__setstate__({**self.__getstate__(), "tree": tree})
         return made
 
     # ---- reading -----------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from ..arrays.spec import Spec
 from ..check.case import close
 from ..check.draws import with_batch
 from ..check.harness import Probe
-from ..check.net_gradients import with_dtype
 from ..check.one_step import ordered_parameters
 from ..check.replay import Replay
 from ..config.document import Config
@@ -93,7 +92,7 @@ def verify_batch(config: Config, seed: int = 0) -> BatchVerdict:
 
     Errors   ConfigError where no gradient is promised or the batch has one sample; LayerForgeError of the net
     """
-    net = Net(with_dtype(config, "float64"), keep="none")
+    net = Net(config.in_full_precision(dtype="float64"), keep="none")
     batch = first_batch(net, config)[0]
     verdict = _prepare(net, config, batch, seed)
     net.forward(phase="train", backward=False, copy=False, **batch)  # statistics to freeze that have seen something
@@ -104,7 +103,7 @@ def verify_batch(config: Config, seed: int = 0) -> BatchVerdict:
 
 def _frozen(config: Config, dtype: str, source: Net, frozen: Sequence[str]) -> Net:
     """A net of that dtype with the values of another one, the statistics of some layers frozen from the start."""
-    net = Net(with_dtype(config, dtype), keep="none")
+    net = Net(config.in_full_precision(dtype=dtype), keep="none")
     for step in net.graph.phases["train"].steps:
         if _title(step) in frozen:
             setattr(step.node.layer, SWITCH, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..net import Net
 from ..run import copies
-from ..schema.precisions import FULL, HIGHEST
 
 
 def full_twin(net: Net) -> Net:
@@ -13,8 +12,4 @@ def full_twin(net: Net) -> Net:
     A written file holds float32 alone: what a net in bf16-mixed rounds would be told of as a fault of the file.
     """
     state = copies.state_of(net)  # without attributes that somebody gave the net, which need not be copied
-    config = net.config.with_top(precision=FULL, matmul_precision=HIGHEST)
-    twin = Net(config, keep="none", backend=net.backend, like=state)
-    for node in twin.graph.nodes:  # no plan is made before the first forward
-        node.wiring.precision = node.wiring.matmul_precision = None
-    return twin
+    return Net(net.config.in_full_precision(), keep="none", backend=net.backend, like=state)

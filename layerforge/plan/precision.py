@@ -67,10 +67,9 @@ def with_precision(plan: Plan, request: EngineRequest) -> Plan:
         return plan
     choices, steps = dict(plan.choices), list(plan.steps)
     for number, step in enumerate(plan.steps):
-        name = step.node.name
-        if request.precision_of(step.node) == FULL:
+        name, asked = step.node.name, request.precision_of(step.node)
+        if asked == FULL:
             continue
-        asked = request.precision_of(step.node)
         why = _obstacle_there(plan, step) if request.on_device else _obstacle(plan, step, choices[name])
         choices[name] = replace(choices[name], precision=FULL if why else asked, wide=why or "")
         if not why:

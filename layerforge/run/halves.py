@@ -38,8 +38,3 @@ class Halves:
         """Round all parameters, as a forward begins: whoever has a view of them may have changed them."""
         if len(self.data):
             self._copy(self.parameters.data, self.data)
-
-
-def halves_for(plan: Plan, parameters: Parameters) -> Halves | None:
-    """Those of a net with such a plan; None where nothing of it computes in bfloat16."""
-    return Halves(parameters, plan.engine) if plan.halved else None

@@ -20,7 +20,7 @@ from ..plan.planner import make_plan
 from .advice import Advice
 from .dry_run import dry_run
 from .executor import Executor
-from .halves import Halves, halves_for
+from .halves import Halves
 from .memory_layout import Workspace
 from .observer import Observer
 from .parameters import Parameters
@@ -89,14 +89,16 @@ class Passes:
             self.graph.phases[phase], inputs, targets, self.keep, self.engine,
             backward=backward, shared=self.parameters.shared,
         )  # fmt: skip
-        halves = self.halves = self.halves or halves_for(plan, self.parameters)
-        if halves is not None:
+        prepare = None
+        if plan.halved:
+            halves = self.halves = self.halves or Halves(self.parameters, plan.engine)
             halves.bind(plan)
+            prepare = halves.follow
         layout = dry_run(plan, self.run, self.parameters, xp) if plan.has_engine_layers else None
         return Executor(
             plan, xp, self.dtype,
             layout=layout, workspace=Workspace() if plan.keeps_all else self.workspace, observers=self.observers,
-            prepare=halves.follow if halves is not None and plan.halved else None,
+            prepare=prepare,
         )  # fmt: skip
 
     def replan(self, why: str) -> None:

@@ -74,6 +74,14 @@ def test_the_gradient_of_a_batch_is_that_of_its_parts_in_both_dtypes() -> None:
     assert (verdict.frozen, verdict.depending, verdict.unpromised, verdict.as_trained) == ([], [], [], None)
 
 
+def test_a_batch_in_mixed_precision_is_judged_in_full_precision() -> None:
+    lowered = config({"name": "act", "type": "Tanh", "precision": "bf16-mixed"})
+    lowered = lowered.with_top(precision="bf16-mixed")
+    plain = verify_batch(config({"name": "act", "type": "Tanh"}))
+    verdict = verify_batch(lowered)
+    assert verdict.ok and [cut.off for cut in verdict.gradients] == [cut.off for cut in plain.gradients]
+
+
 def test_the_batch_is_cut_into_halves_ragged_pieces_and_one_sample_with_the_rest() -> None:
     verdict = verify_batch(config())
     assert verdict.cuts[0] == [6, 6]

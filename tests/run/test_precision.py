@@ -17,6 +17,8 @@ from support.tools import demand_that
 
 from layerforge import Net, Solver
 from layerforge.arrays.bfloat16 import BFLOAT16, narrowed, rounded, widened
+from layerforge.cli import main
+from layerforge.config.document import Config
 from layerforge.debug.watch import WatchedNet
 from layerforge.engines.onednn import binding, library
 from layerforge.engines.rounding import ROUNDED
@@ -279,6 +281,37 @@ def test_a_layer_has_a_precision_of_its_own() -> None:
 def test_what_cannot_be_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(LayerForgeError, match=message):
         Net.from_config({**CONFIG, **change})
+
+
+PROVEN = """
+precision: bf16-mixed
+inputs: {x: {shape: [4, 6]}, t: {shape: [4, 3]}}
+blocks:
+  body:
+    args: {p: null}
+    net:
+      - {name: fc, type: Linear, out_features: 5, precision: "${p}", matmul_precision: medium}
+      - {name: act, type: Tanh}
+net:
+  - {name: fc1, type: Linear, bottom: x, out_features: 5, precision: bf16-mixed}
+  - {block: body, name: b1, with: {p: bf16-mixed}}
+  - {name: fc2, type: Linear, out_features: 3}
+  - {name: loss, type: MSELoss, bottom: [fc2, t]}
+solver: {lr: 0.1}
+"""
+
+
+def test_a_net_in_halves_is_proven_in_float64(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "net.yaml"
+    file.write_text(PROVEN)
+    assert main(["test", str(file)]) == 0, capsys.readouterr()
+    config = Config.load(str(file))
+    full = config.in_full_precision(dtype="float64")
+    net = Net(full)
+    assert net.dtype == "float64" and config.top.precision == "bf16-mixed"
+    assert {node.wiring.precision or net.engine_request.precision for node in net.graph.nodes} == {"float32"}
+    assert {net.engine_request.matmul_precision_of(node) for node in net.graph.nodes} == {"highest"}
+    assert Net(config).engine_request.precision == "bf16-mixed"  # the configuration itself is as it was
 
 
 def test_weights_are_float32_in_files_and_go_to_either_precision(tmp_path: Path) -> None:

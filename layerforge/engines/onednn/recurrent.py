@@ -60,6 +60,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         return "with a second bottom" if len(bottoms) > 1 else super().refuses(reference, bottoms, tops)
 
     def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
+        """By what was measured: oneDNN calls all of its recurrent code plain, so a trial (trial.py) says nothing."""
         if not library.has_amx():
             return "oneDNN's recurrent kernels are slower in bfloat16 without AMX"
         return "the last c is float32" if len(tops) > 2 else None
