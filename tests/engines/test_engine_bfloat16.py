@@ -23,7 +23,7 @@ from layerforge.check.halving import HalvedProbe
 from layerforge.check.harness import Probe, reference_of
 from layerforge.check.precision import halved_cases, why_wide
 from layerforge.contract.layer import Example, Layer
-from layerforge.engines.onednn import library, primitives, table, trial
+from layerforge.engines.onednn import inner_products, library, table, trial
 from layerforge.engines.onednn.conv import OneDnnConv2d
 from layerforge.engines.onednn.linear import OneDnnLinear
 from layerforge.engines.onednn.norm import OneDnnBatchNorm
@@ -208,14 +208,14 @@ def test_what_oneDNN_has_only_plain_code_for_stays_float32() -> None:
 
 @needs_it
 def test_what_oneDNN_has_nothing_for_stays_float32_in_a_net(monkeypatch: pytest.MonkeyPatch) -> None:
-    make: Any = primitives.inner_product
+    make: Any = inner_products.inner_product
 
     def for_float32(x: Any, *others: Any) -> Any:
         if is_bfloat16(x):
             raise BackendError("oneDNN: not implemented")
         return make(x, *others)
 
-    monkeypatch.setattr(primitives, "inner_product", for_float32)
+    monkeypatch.setattr(inner_products, "inner_product", for_float32)
     trial.FOUND.clear()
     layers = [{"name": "f", "type": "Linear", "bottom": "x", "out_features": 7}, {"name": "r", "type": "Tanh"}]
     net = Net.from_config({"precision": BF16_MIXED, "inputs": {"x": {"shape": [4, 6]}}, "net": layers})

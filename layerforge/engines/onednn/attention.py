@@ -56,14 +56,23 @@ class OneDnnAttention(OneDnn):
         """Write dq, dk and dv, which may have gaps."""
         dq, dk, dv = grads
         columns = self.view("weights", kept.weights, turned)
-        self.op("dv", primitives.matmul)(columns, dy, None, dv)
+        self.product_into("dv", columns, dy, dv)
         ds = self.buf("dscores", kept.weights.shape)
         self.op("dweights", primitives.matmul)(dy, self.view("v", kept.v, turned), None, ds)
         if ds.shape[-1] > MANY_KEYS:
             self.act("centred", centre)(kept.weights, ds)
         self.op("dscores", primitives.softmax_backward, ds.ndim - 1, SOFTMAX)(kept.weights, ds, ds)
-        self.op("dq", primitives.matmul, scaled(scale))(ds, kept.k, None, dq)
-        self.op("dk", primitives.matmul, scaled(scale))(self.view("dscores", ds, turned), kept.q, None, dk)
+        self.product_into("dq", ds, kept.k, dq, scaled(scale))
+        self.product_into("dk", self.view("dscores", ds, turned), kept.q, dk, scaled(scale))
+
+    def product_into(self, name: str, a: Any, b: Any, into: Any, post_ops: Sequence[Any] = ()) -> None:
+        """into = a b, which may have gaps. In bfloat16 it is copied there: products with gaps are slow."""
+        if self.halved and not self.view(f"{name} dense", into, lambda d: d.flags.c_contiguous):
+            dense = self.buf(f"{name} dense", into.shape)
+            self.op(f"{name} dense", primitives.matmul, post_ops)(a, b, None, dense)
+            self.op(f"{name} with gaps", primitives.copy)(dense, into)
+        else:
+            self.op(name, primitives.matmul, post_ops)(a, b, None, into)
 
     def dense(self, name: str, x: Any, life: str = "call") -> Any:
         """x, or a copy of it without gaps: products of many small matrices are slow on anything else."""
@@ -150,7 +159,7 @@ class OneDnnMultiheadAttention(OneDnnAttention, MultiheadAttention):
             self.add_column_sums(da, total, f"{name} {i} db")
         if dx is not None:
             weight = self.view(f"{name} {i} rows", self.operands[f"{name}_weight"], lambda w: w[block])
-            self.op(f"{name} {i} dx", primitives.matmul)(da, weight, None, dx)
+            self.set_product(f"{name} {i} dx", da, weight, dx)
 
 
 def scaled(factor: float) -> tuple[tuple[int, float, float], ...]:

@@ -15,15 +15,16 @@ from ...contract.namespaces import Params, Saved
 from ..protocol import NO_KERNELS, Circumstances
 from . import primitives
 from .binding import AXES
+from .inner_products import by_bottom, by_weights, misses_tiles
 from .op import Op
 from .script import Act, Script, written_down
 from .strides import layout
+from .sum_levels import Level, levels
 from .sums import add_product, add_sums, set_product, set_sums
 from .trial import without_fast_code
 
 LAST = "last"
 MANY = 2**17  # rows of which oneDNN's products lose no more than 1e-5
-FEW = 64  # rows of which a product with a row of ones loses no more than 6e-7
 
 
 class OneDnn(Layer):
@@ -218,14 +219,26 @@ class OneDnn(Layer):
         return copy
 
     def add_column_sums(self, rows: Any, total: Any, name: str = "db") -> None:
-        """total += Σₙ rowsₙ: of few rows as a product with a row of ones, of many as `column_sums` adds them up."""
-        if len(rows) > FEW and not self.halved:
+        """total += Σₙ rowsₙ: by products with ones where the rows can be cut for that, otherwise by NumPy."""
+        steps = self.view(f"{name} levels", rows, lambda a: levels(*a.shape) if a.flags.c_contiguous else [])
+        if not steps and not self.halved:
             sums = set_sums if self.overwrites_grad else add_sums
             self.act(f"{name} {self.overwrites_grad} by NumPy", sums)(rows, total)
             return
+        for number, level in enumerate(steps[:-1]):
+            rows = self.sums_of_pieces(f"{name} level {number}", rows, level)
         ones = self.view(f"{name} ones", rows, lambda a: stored(np.ones((1, len(a))), a.dtype))
         row = self.view(name, total, lambda t: t.reshape(1, -1))
         self.op(name, primitives.matmul, self.adding)(ones, rows, None, row)
+
+    def sums_of_pieces(self, name: str, rows: Any, level: Level) -> Any:
+        """The sums of pieces of so many rows: the rows of the next level."""
+        batch = level.pieces, level.terms, level.width
+        pieces = self.view(name, rows, lambda a: a.reshape(batch))
+        ones = self.view(f"{name} ones", rows, lambda a: stored(np.ones((level.pieces, 1, level.terms)), a.dtype))
+        found = self.buf(name, (level.pieces, 1, level.width), self.dtype)
+        self.op(name, primitives.matmul)(ones, pieces, None, found)
+        return self.view(f"{name} rows", found, lambda a: a.reshape(-1, rows.shape[1]))
 
     def add_product(self, name: str, a: Any, b: Any, total: Any) -> None:
         """total += aᵀ b, a sum over their rows: of very many as the reference adds them up."""
@@ -233,7 +246,18 @@ class OneDnn(Layer):
             product = set_product if self.overwrites_grad else add_product
             self.act(f"{name} {self.overwrites_grad} by NumPy", product)(a, b, total)
             return
-        self.op(name, primitives.matmul, self.adding)(self.view(f"{name} columns", a, np.transpose), b, None, total)
+        columns = self.view(f"{name} columns", a, np.transpose)
+        if self.overwrites_grad and self.view(f"{name} tiles", a, lambda _: misses_tiles(columns, b, total)):
+            self.op(f"{name} by tiles", by_weights)(b, a, total)
+        else:
+            self.op(name, primitives.matmul, self.adding)(columns, b, None, total)
+
+    def set_product(self, name: str, dy: Any, w: Any, dx: Any) -> None:
+        """dx = dy w, the gradient of x wᵀ by x."""
+        if self.view(f"{name} tiles", dy, lambda _: misses_tiles(dy, w, dx)):
+            self.op(f"{name} by tiles", by_bottom)(dy, w, dx)
+        else:
+            self.op(name, primitives.matmul)(dy, w, None, dx)
 
     def alike(self, name: str, x: Any, model: Any, life: str = "call") -> Any:
         """x with its axes in memory in the order of a model of the same shape: as it is, or copied so."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...arrays.spec import Spec
 from ...layers.matrices.linear import Linear
-from . import primitives
+from . import inner_products, primitives
 from .base import OneDnn
 from .folding import Folding
 
@@ -33,7 +33,7 @@ class OneDnnLinear(Folding, OneDnn, Linear):
         bias, *scaling = self.vectors(2)
         y_rows = self.matrix("y rows", y)
         if len(rows) <= FEW and rows.flags.c_contiguous:
-            product = self.op("few y", primitives.inner_product, self.post_ops())
+            product = self.op("few y", inner_products.inner_product, self.post_ops())
             product(rows, self.operands.weight, bias, y_rows, *scaling)
         else:
             weight = self.view("weight", self.operands.weight, np.transpose)
@@ -52,7 +52,7 @@ class OneDnnLinear(Folding, OneDnn, Linear):
         if not self.needs_grad[0]:
             return None
         dx = self.buf("dx", (*dy.shape[:-1], rows.shape[1]))
-        self.op("dx", primitives.matmul)(dz, self.operands.weight, None, self.matrix("dx rows", dx))
+        self.set_product("dx", dz, self.operands.weight, self.matrix("dx rows", dx))
         return dx
 
     def jvp_params(self, weight: Any = None, bias: Any = None) -> Any:

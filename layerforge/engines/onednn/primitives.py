@@ -59,20 +59,6 @@ def scaled_matmul(
     return recipe, arguments((b.SRC, a), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, c), *more)
 
 
-def inner_product(
-    x: Any, w: Any, bias: Any, y: Any, scale: Any, shift: Any, post_ops: Sequence[Any] = ()
-) -> Made:
-    """y = scale (x wᵀ + bias) + shift, then the post-ops: for few rows. All arrays are in row-major order."""
-    vector, (attr, more) = None if bias is None else of_array(bias), after(scale, shift, post_ops)
-    recipe = Recipe("inner_product_forward", b.INFERENCE, packed(x), packed(w), vector, packed(y), attr)
-    return recipe, arguments((b.SRC, x), (b.WEIGHTS, w), (b.BIAS, bias), (b.DST, y), *more)
-
-
-def packed(matrix: Any) -> Desc:
-    """The descriptor of a matrix in row-major order; the stride of an axis of length 1 may be anything in NumPy."""
-    return strided(matrix.shape, (matrix.shape[1], 1), matrix.dtype)
-
-
 def copy(x: Any, y: Any) -> Made:
     """y = x, whatever the strides of the two."""
     return b.reordering(of_array(x), of_array(y)), (b.SRC, b.DST)
