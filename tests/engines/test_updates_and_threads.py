@@ -91,8 +91,9 @@ def test_the_engine_leaves_frozen_parameters_and_padding_alone() -> None:
 
 
 def test_the_engine_goes_block_by_block() -> None:
-    nets = [QuadraticNet(BLOCK // 2 + 5, "float32", engine=engine) for engine in ("reference", "auto")]
-    data = batch(1, BLOCK // 2 + 5)
+    half_a_block = BLOCK * threads.here() // 2
+    nets = [QuadraticNet(half_a_block + 5, "float32", engine=engine) for engine in ("reference", "auto")]
+    data = batch(1, half_a_block + 5)
     for net in nets:
         solver = Solver(net, type="Nesterov", lr=0.1, weight_decay=0.1)
         for _ in range(2):

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import threads
 from . import primitives
 from .op import Op
 from .script import Calls
 
-BLOCK = 256 * 1024  # elements of each array: few enough for the caches of all threads, many enough to be worth a call
+BLOCK = 128 * 1024  # elements of each array for a thread: few enough for its cache, many enough to be worth a call
 
 
 class Update:
@@ -43,8 +44,9 @@ class Update:
         key = start, stop, self.rule.momentum  # which the primitives have built in
         passes = self.blocks.get(key)
         if passes is None:
-            begins = range(start, stop, BLOCK)
-            ops = [op for a in begins for op in self.passes(slice(a, min(a + BLOCK, stop)))]
+            block = BLOCK * threads.here()
+            begins = range(start, stop, block)
+            ops = [op for a in begins for op in self.passes(slice(a, min(a + block, stop)))]
             passes = self.blocks[key] = Calls(ops, [op.bound for op in ops])
         passes.run()
 
