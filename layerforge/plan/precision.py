@@ -107,20 +107,27 @@ def _halved(step: Step, precision: str) -> Step:
 def _with_casts(plan: Plan) -> Plan:
     """The plan in which every step reads its bottoms as it computes, by steps that cast before the first reader."""
     _widen_tops(plan)
-    halved = frozenset(i for step in plan.steps for i in step.tops if plan.specs[i].is_real and _is_stored(step.node))
-    casts = Casts(plan, halved)
+    halved = {i for step in plan.steps for i in step.tops if plan.specs[i].is_real and _is_stored(step.node)}
+    casts = Casts(plan, frozenset(halved | _inputs(plan)))
     steps: list[Step] = []
     for step in plan.steps:
         bottoms = list(step.bottoms)
         for j, index in enumerate(step.bottoms):
-            takes_halves = _stores_halves(step.node) and _reads_halves(step.node, j)
-            if plan.specs[index].is_real and (index in halved) != takes_halves:
+            if plan.specs[index].is_real and (index in casts.halved) != _takes_halves(step, j):
                 bottoms[j] = casts.of(step, j)
         steps += [*casts.new, replace(step, bottoms=tuple(bottoms))]
         casts.new.clear()
     kept = plan.kept | frozenset(casts.made.values()) if plan.keeps_all else plan.kept  # a second backward reads them
     plan = replace(plan, steps=casts.counted(steps), kept=kept)
     return replace(plan, names=casts.names, specs=casts.specs, halved=casts.halved)
+
+
+def _inputs(plan: Plan) -> set[int]:
+    """The inputs that come in as bfloat16: nobody reads them otherwise, and nobody asked to see them."""
+    seen = plan.kept | frozenset(plan.outputs.values())
+    dense = {i for i, _ in plan.inputs if plan.specs[i].is_real and not plan.specs[i].sparse}
+    read = [(i, _takes_halves(step, j)) for step in plan.steps for j, i in enumerate(step.bottoms) if i in dense]
+    return {i for i, _ in read} - {i for i, halves in read if not halves} - seen
 
 
 def _widen_tops(plan: Plan) -> None:
@@ -145,6 +152,11 @@ def _reads_halves(node: Node, j: int) -> bool:
 def _stores_halves(node: Node) -> bool:
     """Whether its arrays are bfloat16: on the reference they are float32 whose values are rounded."""
     return _halves(node) and is_engine_layer(node.layer)
+
+
+def _takes_halves(step: Step, j: int) -> bool:
+    """Whether a step reads its bottom j as bfloat16."""
+    return _stores_halves(step.node) and _reads_halves(step.node, j)
 
 
 def _is_stored(node: Node) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.bfloat16 import stored
 from ..contract.layer import Run
 from ..plan.plan import Plan
 from ..schema import registry
@@ -67,7 +68,7 @@ def _pass(plan: Plan, inputs: dict[str, Any], recorder: Recorder, xp: Any, dtype
     once.sums.memory = recorder.memory(SUMS)
     for index, name in plan.inputs:
         if name in inputs:
-            inputs[name][...] = dummy(plan.specs[index])
+            inputs[name][...] = stored(dummy(plan.specs[index]), inputs[name].dtype)
         else:
             inputs[name] = dummy(plan.specs[index])
     once.forward(inputs, keep=plan.backward)

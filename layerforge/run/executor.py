@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.awaited import Later, awaiting
-from ..arrays.bfloat16 import narrowed
+from ..arrays.bfloat16 import is_bfloat16, narrowed
 from ..arrays.sparse import CSR
 from ..contract import call
 from ..contract.layer import Memory
@@ -143,7 +143,8 @@ class Executor:
                 return staged
         later = {name for i, name in self.plan.inputs if keep or i in self.plan.kept}
         rest = {name: array for name, array in arrays.items() if name not in staged}
-        copied = {name for name in rest if name in later and may_be_theirs(arrays[name], given[name])}
+        rest |= {name: self._as_stored(i, rest[name]) for i, name in self.plan.inputs if name in rest}
+        copied = {name for name, array in rest.items() if name in later and may_be_theirs(array, given[name])}
         return {**staged, **{name: self._copy(name, a) if name in copied else a for name, a in rest.items()}}
 
     def _copy(self, name: str, array: Any) -> Any:
@@ -177,7 +178,7 @@ class Executor:
 
     def _as_stored(self, index: int, array: Any) -> Any:
         """Numbers of a blob in the type that it is stored in."""
-        return narrowed(array) if index in self.plan.halved else array
+        return narrowed(array) if index in self.plan.halved and not is_bfloat16(array) else array
 
     def _capture(self, doing: str) -> Capture | None:
         """That of a pass that begins; None where arrays may be elsewhere in every pass, or each step is observed."""

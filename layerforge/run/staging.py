@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import NUMPY
+from ..arrays.bfloat16 import BFLOAT16
 from ..arrays.host_memory import memory_of_this_machine
 from ..arrays.sparse import CSR
 from ..arrays.spec import Spec
@@ -18,7 +19,8 @@ from ..schema.errors import ConfigError
 def staged_inputs(plan: Plan) -> dict[str, np.ndarray]:
     """An array for each input by name that is not sparse. Its values are undefined.
 
-    Where all layers that read an input would copy it into one and the same order of axes, it is stored in that order.
+    Where all layers that read an input would copy it into one and the same order of axes, it is stored in that order;
+    where they all read it in bfloat16, so (plan/precision.py).
 
     Errors   those of `demand_memory`
     """
@@ -29,7 +31,8 @@ def staged_inputs(plan: Plan) -> dict[str, np.ndarray]:
         readers = [step.node.layer for step in plan.steps if index in step.bottoms]
         orders = {layer.axes_in_memory(spec.ndim) if is_engine_layer(layer) else None for layer in readers}
         order = (orders.pop() if len(orders) == 1 else None) or tuple(range(spec.ndim))
-        found[name] = np.empty([spec.shape[axis] for axis in order], spec.dtype).transpose(np.argsort(order))
+        dtype = BFLOAT16 if index in plan.halved else spec.dtype
+        found[name] = np.empty([spec.shape[axis] for axis in order], dtype).transpose(np.argsort(order))
     return found
 
 

@@ -357,3 +357,27 @@ def test_arrays_of_a_net_in_halves_take_half_the_memory() -> None:
     net = trained(CONFIG)
     layout = net.passes.current.layout
     assert layout is not None and any(buffer.dtype == BFLOAT16 for buffer in layout.buffers)
+
+
+@pytest.mark.parametrize("laid", ["channels last", "channels first", "backwards", "float64"])
+def test_an_input_that_all_read_in_bfloat16_comes_in_so(laid: str) -> None:
+    """Whatever the caller's array is like; asked to be kept it is what the caller gave, and nothing else changes."""
+    halves()
+    x = BATCH["x"]
+    given = {
+        "channels last": np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1),
+        "channels first": x,
+        "backwards": np.ascontiguousarray(x[:, :, ::-1])[:, :, ::-1],
+        "float64": x.astype("float64"),
+    }[laid]
+    nets = {keep: Net.from_config(CONFIG, keep=keep) for keep in ("none", "all")}
+    for _ in range(4):
+        for net in nets.values():
+            net.zero_grad()
+            net.forward(x=given, t=BATCH["t"])
+            net.backward()
+    staged = nets["none"].passes.current.staged["x"]
+    assert staged.dtype == BFLOAT16 and np.moveaxis(staged, 1, -1).flags.c_contiguous
+    assert (nets["all"].blobs["x"].data == x).all()
+    assert (nets["none"].blobs["x"].grad == nets["all"].blobs["x"].grad).all()
+    assert (nets["none"].parameters.grad == nets["all"].parameters.grad).all()

@@ -24,6 +24,9 @@ class Cast(OneDnn):
     narrows: bool
     order: tuple[int, ...] | None
 
+    def axes_in_memory(self, ndim: int) -> tuple[int, ...] | None:
+        return self.order
+
     def forward(self, x: Any) -> Any:
         order = self.view("order", x, order_of)
         y = self.typed("y", x.shape, self.order or order, self.narrows)
