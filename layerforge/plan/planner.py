@@ -44,7 +44,7 @@ def make_plan(
     plan = with_shapes(graph, inputs, targets, keep, backward)
     if request is not None:
         plan = with_engines(plan, request)
-        plan = with_precision(plan, request)
+        plan = with_precision(plan, request, left_out(graph, plan))
         plan = fused(plan)
         plan = with_in_place(plan)
     overwriting = overwriting_layers(plan.steps, shared or {})
@@ -88,6 +88,13 @@ def with_shapes(
         keeps_all=keep is None,
         backward=backward,
     )
+
+
+def left_out(graph: PhaseGraph, plan: Plan) -> Plan:
+    """The steps of a phase that a plan does without, with the Specs that the graph was built with."""
+    done = {step.node.name for step in plan.steps}
+    steps = tuple(step for step in graph.steps if step.node.name not in done)
+    return replace(plan, steps=steps, specs=tuple(blob.spec or Spec(()) for blob in graph.blobs), choices={})
 
 
 def needed(steps: Sequence[Step], wanted: set[int]) -> tuple[Step, ...]:

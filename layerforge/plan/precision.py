@@ -10,7 +10,7 @@ into a layer and what comes out of it (engines/rounding.py), which is what the w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..schema import registry
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.locations import Place, PlacedDict, place_of
 from ..schema.precisions import BF16_MIXED, FP16_MIXED, FULL, MEDIUM
-from .engines import ASKED_FOR, FAST, SPARSE, EngineRequest
+from .engines import ASKED_FOR, FAST, SPARSE, EngineRequest, with_engines
 from .plan import REFERENCE, EngineChoice, Plan
 
 STAYS_WIDE = "mixed precision leaves it float32"  # why a layer does on a device
@@ -58,13 +58,26 @@ def scales_losses(request: EngineRequest, nodes: Iterable[Node]) -> bool:
     return request.on_device and any(request.precision_of(node) == FP16_MIXED for node in nodes)
 
 
-def with_precision(plan: Plan, request: EngineRequest) -> Plan:
-    """The plan in which every layer computes in the precision that it asks for, where it can."""
+def with_precision(plan: Plan, request: EngineRequest, left_out: Plan) -> Plan:
+    """The plan in which every layer computes in the precision that it asks for, where it can.
+
+    left_out  the steps of the phase that it does without, in the shapes of the configuration: what they read is rounded
+              as in a forward of all, so that a blob has the same bits whatever else is computed
+    """
     for step in plan.steps:
         if is_engine_layer(step.node.layer) and request.matmul_precision_of(step.node) == MEDIUM:
             step.node.layer.products_in_bfloat16()
     if all(request.precision_of(step.node) == FULL for step in plan.steps):
         return plan
+    plan = _halved(plan, request)
+    made = {i for step in plan.steps if _halves(step.node) for i in step.tops}
+    readers = [step for step in left_out.steps if made & set(step.bottoms)]
+    others = _halved(with_engines(replace(left_out, steps=tuple(readers)), request), request) if readers else left_out
+    return _with_casts(plan, {i for step in (*plan.steps, *others.steps) for i in _read_in_half(step)})
+
+
+def _halved(plan: Plan, request: EngineRequest) -> Plan:
+    """The plan in which the layers compute in half that ask for it and can."""
     choices, steps = dict(plan.choices), list(plan.steps)
     for number, step in enumerate(plan.steps):
         name, asked = step.node.name, request.precision_of(step.node)
@@ -73,8 +86,8 @@ def with_precision(plan: Plan, request: EngineRequest) -> Plan:
         why = _obstacle_there(plan, step) if request.on_device else _obstacle(plan, step, choices[name])
         choices[name] = replace(choices[name], precision=FULL if why else asked, wide=why or "")
         if not why:
-            steps[number] = _halved(step, asked)
-    return _with_casts(replace(plan, steps=tuple(steps), choices=choices))
+            steps[number] = _in_half(step, asked)
+    return replace(plan, steps=tuple(steps), choices=choices)
 
 
 def _obstacle(plan: Plan, step: Step, choice: EngineChoice) -> str | None:
@@ -95,7 +108,7 @@ def _obstacle_there(plan: Plan, step: Step) -> str | None:
     return SPARSE if any(plan.specs[i].sparse for i in step.bottoms) else None
 
 
-def _halved(step: Step, precision: str) -> Step:
+def _in_half(step: Step, precision: str) -> Step:
     """The step whose layer computes in half, or as if it did."""
     layer = step.node.layer
     if is_engine_layer(layer):
@@ -104,9 +117,12 @@ def _halved(step: Step, precision: str) -> Step:
     return replace(step, node=replace(step.node, layer=rounding(layer, precision)))
 
 
-def _with_casts(plan: Plan) -> Plan:
-    """The plan in which every step reads its bottoms as it computes, by steps that cast before the first reader."""
-    _widen_tops(plan)
+def _with_casts(plan: Plan, read: Collection[int]) -> Plan:
+    """The plan in which every step reads its bottoms as it computes, by steps that cast before the first reader.
+
+    read  the blobs that somebody reads in half
+    """
+    _widen_tops(plan, read)
     halved = frozenset(i for step in plan.steps for i in step.tops if plan.specs[i].is_real and _is_stored(step.node))
     casts = Casts(plan, halved)
     steps: list[Step] = []
@@ -123,13 +139,17 @@ def _with_casts(plan: Plan) -> Plan:
     return replace(plan, names=casts.names, specs=casts.specs, halved=casts.halved)
 
 
-def _widen_tops(plan: Plan) -> None:
-    """Let tops be float32 that nobody reads in bfloat16, such as scores: losses and metrics then see all digits."""
-    read = {i for step in plan.steps for j, i in enumerate(step.bottoms) if _reads_halves(step.node, j)}
+def _widen_tops(plan: Plan, read: Collection[int]) -> None:
+    """Let tops be float32 that nobody reads in half, such as scores: losses and metrics then see all digits."""
     for step in plan.steps:
         layer: Any = step.node.layer
-        if _halves(step.node) and not read & set(step.tops):
+        if _halves(step.node) and not any(i in read for i in step.tops):
             layer.widen_top()
+
+
+def _read_in_half(step: Step) -> list[int]:
+    """The bottoms that a step reads so."""
+    return [i for j, i in enumerate(step.bottoms) if _reads_halves(step.node, j)]
 
 
 def _halves(node: Node) -> bool:

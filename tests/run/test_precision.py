@@ -184,6 +184,25 @@ def test_scores_that_only_losses_read_keep_all_digits() -> None:
         assert not (rounded(np, scores) == scores).all()
 
 
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("phase", ["eval", "train"])
+@pytest.mark.parametrize("own", [{}, {"fc1": "float32"}, {"g1": "float32"}], ids=str)
+def test_a_blob_has_the_same_bits_whatever_else_is_computed(engine: str, phase: str, own: dict[str, str]) -> None:
+    first = [LAYERS[0], {"name": "b1", "type": "BatchNorm"}, {"name": "r1", "type": "Tanh"}]
+    layers = [*first, *LAYERS[2:6], {**LAYERS[4], "name": "fc3"}, *LAYERS[6:]]
+    layers = [{**layer, "precision": own[layer["name"]]} if layer["name"] in own else layer for layer in layers]
+    whole = trained(config := {**CONFIG, "engine": engine, "net": layers}, keep="all")
+    learned = whole.state_dict()
+    whole.forward(phase=phase, **BATCH)
+    wanted = {name: np.array(whole.blobs[name]) for name in ("c1", "b1", "r1", "p1", "f", "fc1", "g1", "fc3", "fc2")}
+    for keep, backward in (("all", False), ("none", False), ("none", True)):
+        net = Net.from_config(config, keep=keep)
+        net.load_state_dict(learned)
+        for name, array in wanted.items():
+            found = net.forward(phase=phase, backward=backward, outputs=name, x=BATCH["x"])[name]
+            assert (found == array).all(), (keep, backward, name)
+
+
 def test_a_backward_begins_from_a_blob_in_halves() -> None:
     halves()
     dy = np.random.default_rng(1).standard_normal((6, 16)).astype("float32")
