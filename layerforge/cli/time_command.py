@@ -61,6 +61,8 @@ class Stopwatch(Observer):
     What a layer recomputes is a part of its backward.
     """
 
+    as_stored = True
+
     def __init__(self, net: Net) -> None:
         self.net = net
         self.times: dict[tuple[str, str], list[float]] = {}

@@ -136,7 +136,7 @@ def _with_casts(plan: Plan, read: Collection[int]) -> Plan:
         casts.new.clear()
     kept = plan.kept | frozenset(casts.made.values()) if plan.keeps_all else plan.kept  # a second backward reads them
     plan = replace(plan, steps=casts.counted(steps), kept=kept)
-    return replace(plan, names=casts.names, specs=casts.specs, halved=casts.halved)
+    return replace(plan, names=casts.names, specs=casts.specs, halved=casts.halved, rounded=_rounded(plan))
 
 
 def _widen_tops(plan: Plan, read: Collection[int]) -> None:
@@ -171,6 +171,16 @@ def _is_stored(node: Node) -> bool:
     """Whether its tops are bfloat16, too."""
     layer: Any = node.layer
     return _stores_halves(node) and not layer.wide_top
+
+
+def _rounded(plan: Plan) -> dict[int, str]:
+    """The blobs whose values a stand-in rounds that does not store them so, and to which precision."""
+    found: dict[int, str] = {}
+    for step in plan.steps:
+        layer: Any = step.node.layer
+        if _halves(step.node) and not is_engine_layer(layer) and not layer.wide_top:
+            found |= {i: layer.rounds_to for i in step.tops if plan.specs[i].is_real}
+    return found
 
 
 class Casts:
