@@ -10,7 +10,7 @@ into a layer and what comes out of it (engines/rounding.py), which is what the w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..graph.graph import Node, Step, Wiring
 from ..schema import registry
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.locations import Place, PlacedDict, place_of
-from ..schema.precisions import BF16_MIXED, FP16_MIXED, FULL, MEDIUM
+from ..schema.precisions import BF16_MIXED, FP16_MIXED, FULL, MEDIUM, PRECISIONS
 from .engines import ASKED_FOR, FAST, SPARSE, EngineRequest, with_engines
 from .plan import REFERENCE, EngineChoice, Plan
 
@@ -51,6 +51,24 @@ def lacking(request: EngineRequest, nodes: Iterable[Node]) -> str | None:
     if not asking or request.on_device or any(request.of(node) == REFERENCE for node in asking):
         return None
     return request.obstacle(FAST) or registry.engine(FAST).bfloat16_missing()
+
+
+def computing_in(request: EngineRequest, nodes: Iterable[Node]) -> dict[str, Any]:
+    """For tables and records, as `EngineRequest.computing`.
+
+    asked  the precision at the top level
+    mixed  those other than float32 that layers ask for, unless none can be had
+    why    none can (`lacking`)
+    """
+    nodes = list(nodes)
+    why, asked = lacking(request, nodes), {request.precision_of(node) for node in nodes}
+    mixed = [word for word in PRECISIONS if word in asked and word != FULL and not why]
+    return {"asked": request.precision, "mixed": mixed, "why": why}
+
+
+def in_words(dtype: str, precision: Mapping[str, Any], backend: str) -> str:
+    """What a net computes in and on, for the first line of a table: "float32, bf16-mixed on numpy"."""
+    return f"{', '.join([dtype, *precision['mixed']])} on {backend}"
 
 
 def scales_losses(request: EngineRequest, nodes: Iterable[Node]) -> bool:
