@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 Prints a table with each layer's type, bottoms, top shape, parameters, millions of floating-point operations of one
-forward, and the memory that it keeps for backward. Exits with 2 where a config has errors."""
+forward, the memory that it keeps for backward, who computes it and in what. With --json the same for programs: of the
+net `precision` (asked, mixed, why), of each layer `precision` and `wide`, why that is not the one asked for. Exits with
+2 where a config has errors."""
 
 
 @dataclass

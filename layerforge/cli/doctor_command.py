@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..arrays.cuda_packages import cuda_in_words, cuda_of
-from ..engines.onednn.library import INSTALL
+from ..engines.onednn.library import INSTALL, bfloat16_missing
 from ..schema.texts import bytes_in_words
 from .arguments import add_json_option
 from .output import print_json
@@ -60,6 +60,7 @@ def rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "numpy", _numpy(found["numpy"])
     onednn = found["onednn"]
     yield "onednn", _onednn(onednn) if onednn else f"none that can be used: {INSTALL}"
+    yield "bfloat16", _bfloat16(onednn)
     yield from _gpus(found)
     versions = [f"{package['name']} {package['version'] or 'missing'}" for package in found["packages"]]
     yield "packages", ", ".join(versions)
@@ -90,6 +91,13 @@ def _numpy(numpy: Mapping[str, Any] | None) -> str:
 
 def _onednn(onednn: Mapping[str, Any]) -> str:
     return f"{onednn['version']} ({onednn['runtime']}), {_threads(onednn['threads'])}, {onednn['path']}"
+
+
+def _bfloat16(onednn: Mapping[str, Any] | None) -> str:
+    """Whether `precision: bf16-mixed` is computed here, and by which instructions."""
+    if onednn is None:
+        return "none without oneDNN: precision: bf16-mixed is computed in float32"
+    return onednn["bfloat16"] or f"none: {bfloat16_missing()}; precision: bf16-mixed is computed in float32"
 
 
 def _threads(count: int) -> str:

@@ -13,9 +13,9 @@ from ..engines.protocol import NO_KERNELS
 from ..graph.graph import Node, PhaseGraph, Step
 from ..net import Net
 from ..plan.engines import NO_OTHER
-from ..plan.plan import EngineChoice
-from ..plan.planner import make_plan
-from ..plan.precision import lacking
+from ..plan.plan import EngineChoice, Plan
+from ..plan.planner import choices_of
+from ..plan.precision import computing_in, in_words
 from ..run.executor import Executor
 from ..run.staging import dummy
 from ..run.summary import align, shape_in_words
@@ -55,15 +55,17 @@ def kept_bytes(executor: Executor) -> dict[str, int]:
     """Bytes that each layer keeps from the forward of a plan to its backward; parameters and state do not count.
 
     With a layout, its buffers that live from forward into backward count at the layer that made them; the inputs are
-    the executor's. Without one, memory that several layers keep counts at the first of them.
+    the executor's, and what a step has cast is kept by the layer that reads it. Without one, memory that several layers
+    keep counts at the first of them.
     """
     plan, layout = executor.plan, executor.layout
     kept = dict.fromkeys(plan.choices, 0)
     layers = [step.node.layer for step in plan.steps]
     if layout is not None:
+        keepers = {name: name for name in kept} | _readers_of_casts(plan)
         for buffer in layout.buffers:
-            if buffer.owner in kept and buffer.first < len(layers) <= buffer.last:
-                kept[buffer.owner] += buffer.nbytes
+            if buffer.owner in keepers and buffer.first < len(layers) <= buffer.last:
+                kept[keepers[buffer.owner]] += buffer.nbytes
         return kept
     seen = {id(_owner(array)) for layer in layers for array in _own_arrays(layer)}
     for layer in layers:
@@ -72,6 +74,17 @@ def kept_bytes(executor: Executor) -> dict[str, int]:
         kept[layer.name] = sum(o.nbytes for key, o in owners.items() if key not in seen)
         seen |= set(owners)
     return kept
+
+
+def _readers_of_casts(plan: Plan) -> dict[str, str]:
+    """By a step that casts, which no configuration names, the first layer that reads what it makes."""
+    made = {step.tops[0]: step.node.name for step in plan.steps if step.node.name not in plan.choices}
+    found: dict[str, str] = {}
+    for step in plan.steps:
+        for index in step.bottoms:
+            if index in made:
+                found.setdefault(made[index], step.node.name)
+    return found
 
 
 def _own_arrays(layer: Any) -> Iterator[Any]:
@@ -118,7 +131,8 @@ def describe(net: Net) -> dict[str, Any]:
 
     inputs   name, shape, dtype
     engine   library, threads, why: which computes; None where all is the reference's, and why
-    precision   asked, why: at the top level; why all layers stay float32 all the same, None where they need not
+    precision   asked, at the top level; mixed: those other than float32 in which some layers may compute; why all
+             layers stay float32 that were asked for less, None where they need not
     layers   name, type, bottoms, tops, shapes, parameters, flops (of one forward), kept_bytes (None: not known; of
              layers that run in eval only 0), phase (None: both), in_place, frozen, shares, starts (of parameters whose
              filler the graph chose: filler, why), engine (who computes it), why (not another), into (the layer that it
@@ -130,7 +144,7 @@ def describe(net: Net) -> dict[str, Any]:
     notes    what could not be found out
     """
     notes: list[str] = []
-    computed = choices(net)
+    computed = choices_of(net.graph, net.engine_request)
     try:
         executor = planned(net)
         kept: Mapping[str, int] | None = kept_bytes(executor)
@@ -145,27 +159,13 @@ def describe(net: Net) -> dict[str, Any]:
         "backend": net.backend.name,
         "dtype": net.dtype,
         "engine": net.engine_request.computing(net.graph.nodes),
-        "precision": {"asked": net.engine_request.precision, "why": lacking(net.engine_request, net.graph.nodes)},
+        "precision": computing_in(net.engine_request, net.graph.nodes),
         "inputs": [{"name": n, "shape": list(s.shape), "dtype": s.dtype} for n, s in net.graph.inputs.items()],
         "layers": layers,
         "totals": _totals(net, layers, steps, kept),
         "memory": memory,
         "notes": notes,
     }
-
-
-def choices(net: Net) -> dict[str, EngineChoice]:
-    """Who computes each layer in training; of layers that run in eval only, who does there. Nothing is run.
-
-    Errors   BackendError (exit 5) where an engine is asked for by name and cannot be had
-    """
-    found: dict[str, EngineChoice] = {}
-    for phase in ("eval", "train"):
-        graph = net.graph.phases[phase]
-        inputs = {name: spec for name, spec in net.graph.inputs.items() if name in graph.current}
-        plan = make_plan(graph, inputs, None, frozenset(), net.engine_request, backward=phase == "train")
-        found |= plan.choices
-    return found
 
 
 def _choice(choice: EngineChoice) -> dict[str, Any]:
@@ -274,7 +274,8 @@ def table_of(about: Mapping[str, Any]) -> str:
         rows = [(*row[:ENGINE], *row[ENGINE + 1 :]) for row in rows]
     lines = align(rows, NUMBERS)
     rule = "-" * max(map(len, lines))
-    head = f"{about['name']}: one batch of {totals['batch_size']}, {about['dtype']} on {about['backend']}"
+    computed = in_words(about["dtype"], about["precision"], about["backend"])
+    head = f"{about['name']}: one batch of {totals['batch_size']}, {computed}"
     return "\n".join([head, "", lines[0], rule, *lines[1:-1], rule, lines[-1], "", *_summary(about)])
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 One batch as the config says, with random numbers in it; the times are medians after two iterations of warm-up, the
 total is their sum. The row "between layers" is what the net does itself: adding up gradients at forks, book-keeping.
+In mixed precision the row "casts" is what goes from float32 to bfloat16 between layers, and back.
 In train the gradients are set to zero between iterations, which is not counted, and the solver's update is not part
 of it."""
 
@@ -61,10 +62,13 @@ class Stopwatch(Observer):
     What a layer recomputes is a part of its backward.
     """
 
+    as_stored = True
+
     def __init__(self, net: Net) -> None:
         self.net = net
         self.times: dict[tuple[str, str], list[float]] = {}
         self.plan = net.current_plan
+        self.casts = [step.node.name for step in self.plan.steps if step.node.name not in self.plan.choices]
         self.began = 0.0
         self.recomputed: dict[str, float] = {}  # seconds, of layers whose backward is still to come
         net.observe(self)
@@ -107,6 +111,14 @@ class Stopwatch(Observer):
         """The median of each pass of a layer, without the warm-up; 0 where there was none."""
         return {f"{which}_ms": middle(self.times.get((name, which), [])) for which in PASSES}
 
+    def milliseconds_of_casts(self) -> dict[str, float]:
+        """The median of what all steps that cast take together."""
+        found = {}
+        for which in PASSES:
+            each = [self.times[name, which] for name in self.casts if (name, which) in self.times]
+            found[f"{which}_ms"] = middle([sum(parts) for parts in zip(*each, strict=True)])
+        return found
+
     def milliseconds_between(self) -> dict[str, float]:
         """The median of what is left of the net's own passes, noted under "", when all layers are taken away."""
         left = {}
@@ -129,6 +141,8 @@ def measure(net: Net, phase: str, iterations: int) -> dict[str, Any]:
     """
     import numpy as np
 
+    from ..plan.precision import computing_in
+
     rng = np.random.default_rng(net.config.top.seed)
     inputs = {name: net.backend.from_host(random_input(rng, spec)) for name, spec in net.graph.inputs.items()}
     with np.errstate(all="ignore"):
@@ -142,29 +156,32 @@ def measure(net: Net, phase: str, iterations: int) -> dict[str, Any]:
             if phase == "train" and (seeds := cotangents(net, outputs)) is not None:
                 backward(seeds or None)
     shapes = [spec.shape for spec in net.graph.inputs.values()]
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "name": node.name,
             "type": node.layer.type_name,
             "engine": watch.plan.choices[node.name].engine,
             "into": watch.plan.choices[node.name].into or None,
+            "precision": watch.plan.choices[node.name].precision,
             **watch.milliseconds(node.name),
         }
         for node in net.graph.nodes
         if node.runs_in(phase)
     ]
-    between = watch.milliseconds_between()
+    casts, between = watch.milliseconds_of_casts(), watch.milliseconds_between()
     return {
         "name": net.config.name,
         "backend": net.backend.describe(),
         "dtype": net.dtype,
+        "precision": computing_in(net.engine_request, net.graph.nodes),
         "phase": phase,
         "batch_size": shapes[0][0] if shapes and shapes[0] else 1,
         "iterations": iterations,
         "differentiated": ("", "backward") in watch.times,
         "layers": layers,
+        "casts": {"count": len(watch.casts), **casts},
         "between_layers": between,
-        "total": {key: between[key] + sum(layer[key] for layer in layers) for key in between},
+        "total": {key: between[key] + casts[key] + sum(layer[key] for layer in layers) for key in between},
     }
 
 
@@ -198,6 +215,7 @@ def random_input(rng: Any, spec: Any) -> Any:
 
 def table(result: Mapping[str, Any]) -> list[str]:
     """What `time` prints."""
+    from ..plan.precision import in_words
     from .net_table import align
 
     keys = [f"{which}_ms" for which in PASSES]
@@ -212,12 +230,14 @@ def table(result: Mapping[str, Any]) -> list[str]:
 
     rows: list[tuple[str, ...]] = [("layer", "type", "engine", "forward ms", "backward ms", "share")]
     rows += [row(layer["name"], layer["type"], layer) for layer in result["layers"]]
+    rows += [row("casts", f"{result['casts']['count']} steps", result["casts"])] if result["casts"]["count"] else []
     rows += [row("between layers", "", result["between_layers"]), row("total", "", result["total"])]
     lines = align(rows, (3, 4, 5))
     rule = "-" * max(map(len, lines))
+    computed = in_words(result["dtype"], result["precision"], result["backend"])
     head = (
-        f"{result['name']}: one batch of {result['batch_size']}, phase {result['phase']}, {result['dtype']} on"
-        f" {result['backend']}, median of {result['iterations']} iterations"
+        f"{result['name']}: one batch of {result['batch_size']}, phase {result['phase']}, {computed}, median of"
+        f" {result['iterations']} iterations"
     )
     per_sample = 1e3 * total / max(1, result["batch_size"])
     return [head, "", lines[0], rule, *lines[1:-1], rule, lines[-1], "", f"per sample  {per_sample:.1f} us"]

@@ -44,10 +44,13 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"file": args.output, **made.meta, "arrays": list(made.arrays)})
         return 0
+    from ..plan.precision import in_words
+
     meta, elements = made.meta, sum(array.size for array in made.arrays.values())
+    computed = in_words(meta["dtype"], meta["precision"], meta["backend"])
     loss = "" if meta["loss"] is None else f", loss {meta['loss']:.6g}"
     print(
         f"{args.output}: {len(made.arrays)} arrays, {elements:,} elements of one step of {meta['name']},"
-        f" {meta['dtype']} on {meta['backend']}, batch from {meta['batch']['from']}, {meta['weights']}{loss}"
+        f" {computed}, batch from {meta['batch']['from']}, {meta['weights']}{loss}"
     )
     return 0

@@ -22,7 +22,7 @@ from ..schema.errors import BackendError
 from ..schema.packages import Wanted, satisfies, version_of, wanted
 from .importing import DRIVER, Found, problems_of
 
-VARIABLES = (*threads.VARIABLES, "CUDA_VISIBLE_DEVICES", *cuda_device.VARIABLES, library.VARIABLE)
+VARIABLES = (*threads.VARIABLES, "CUDA_VISIBLE_DEVICES", *cuda_device.VARIABLES, library.VARIABLE, library.LIMIT)
 
 
 def examine() -> dict[str, Any]:
@@ -33,7 +33,8 @@ def examine() -> dict[str, Any]:
                  cores' time that its container lets it have (None: all)
     memory       bytes: total, free, and machine, where a container has less
     numpy        version, blas, threads; None where NumPy cannot be imported
-    onednn       version, path, runtime, threads; None where it is not there or cannot be loaded
+    onednn       version, path, runtime, threads, bfloat16 (the instructions that compute in it; None: there are none);
+                 None where it is not there or cannot be loaded
     cupy         distributions with versions; works: whether it can be used
     driver       NVIDIA's: cuda, release, gpus, problem ("" where it works)
     packages     that everybody needs: name, wanted, version (None: not there), problem ("" where there is none)
@@ -144,7 +145,7 @@ def _onednn() -> tuple[dict[str, Any] | None, list[dict[str, str]]]:
         broken = error.message != library.NOT_INSTALLED
         return None, [finding(error.message, error.hint or library.INSTALL)] if broken else []
     known = {"version": loaded.version, "path": loaded.path, "runtime": loaded.runtime}
-    return {**known, "threads": threads.CURRENT.count}, []
+    return {**known, "threads": threads.CURRENT.count, "bfloat16": library.bfloat16_instructions()}, []
 
 
 def _driver(broken: Found) -> cuda_driver.Driver:

@@ -4,7 +4,8 @@ The file is a snapshot with the arrays of layerforge/check/one_step.py and these
 
     kind, order       "trace", and the paths of the arrays in the order in which they came about
     made_by           "layerforge" or what it was compared with, such as "torch 2.13.0"
-    name, seed, dtype, backend, engine, weights, loss    what the step was; loss is null in a net without one
+    name, seed, dtype, precision, backend, engine, weights, loss
+                           what the step was; loss is null in a net without one
     batch, samples         where its inputs are from
     config, environment    the resolved configuration; versions
 """
@@ -30,6 +31,7 @@ from ..data.transform import InputTransform
 from ..graph.uses import uses_of
 from ..inference.trained import transform_of
 from ..net import Net
+from ..plan.precision import computing_in
 from ..run.weights_file import read_weights
 from ..schema.errors import ConfigError, DataError
 from ..training.environment import environment
@@ -84,6 +86,7 @@ def trace(config: Config, *, weights: str | Path | None = None, reference: Refer
         "name": config.name,
         "seed": net.seed,
         "dtype": net.dtype,
+        "precision": _precision(net, reference),
         "backend": net.backend.name if reference is None else reference.name,
         "engine": _engines(net) if reference is None else {reference.name: "all"},
         "batch": batch,
@@ -94,6 +97,12 @@ def trace(config: Config, *, weights: str | Path | None = None, reference: Refer
         "environment": environment(net),
     }
     return Trace(found, meta)
+
+
+def _precision(net: Net, reference: Reference | None) -> dict[str, Any]:
+    """As `layerforge check` says it; another program computes in the net's dtype."""
+    known = computing_in(net.engine_request, net.graph.nodes)
+    return known if reference is None else {**known, "mixed": [], "why": f"{reference.name} computes in {net.dtype}"}
 
 
 def _engines(net: Net) -> dict[str, str]:

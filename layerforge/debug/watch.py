@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ..arrays.backend import Backend
-from ..arrays.bfloat16 import widened
 from ..arrays.sparse import stored
 from ..config.document import Config
 from ..contract.layer import reads
@@ -110,7 +109,7 @@ class Watch(Observer):
                 self._values[index] = self._see(DATA, name, "", batch[name])
 
     def _see(self, kind: str, name: str, layer: str, array: Any, made_of: Sequence[Seen] = ()) -> Seen:
-        seen = look(kind, name, layer, np.asarray(self.net.backend.to_host(widened(stored(array)))), made_of)
+        seen = look(kind, name, layer, np.asarray(self.net.backend.to_host(stored(array))), made_of)
         seen.time = len(self.seen)
         self.seen.append(seen)
         return seen

@@ -49,6 +49,7 @@ class Plan:
     engine       the engine that some layers may have; "" where all are the reference's
     overwriting  the layers whose backward can write the gradients of their parameters instead of adding to them
     halved       the blobs that are stored in bfloat16, and their gradients
+    rounded      the blobs that are stored in float32 and rounded, with their gradients, to this precision
     released     by layer: the blobs that nobody needs after it
     segments     what is recomputed: the number of the first step by that of the last
     """
@@ -68,6 +69,7 @@ class Plan:
     engine: str = ""
     overwriting: frozenset[str] = frozenset()
     halved: frozenset[int] = frozenset()
+    rounded: Mapping[int, str] = field(default_factory=dict)
     released: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     segments: Mapping[int, int] = field(default_factory=dict)
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 from ..arrays.spec import Spec
 from ..contract import call
-from ..graph.graph import PhaseGraph, Step
+from ..graph.graph import Graph, PhaseGraph, Step
 from ..schema.errors import ConfigError
 from .engines import EngineRequest, overwriting_layers, with_engines
 from .fusion import fused
 from .in_place import with_in_place
-from .plan import Plan, index_of
+from .plan import EngineChoice, Plan, index_of
 from .precision import with_precision
 
 Key = tuple[str, str]  # a parameter: its layer and its name
@@ -44,11 +44,26 @@ def make_plan(
     plan = with_shapes(graph, inputs, targets, keep, backward)
     if request is not None:
         plan = with_engines(plan, request)
-        plan = with_precision(plan, request)
+        plan = with_precision(plan, request, left_out(graph, plan))
         plan = fused(plan)
         plan = with_in_place(plan)
     overwriting = overwriting_layers(plan.steps, shared or {})
     return replace(plan, overwriting=overwriting, released=released(plan), segments=segments(plan.steps))
+
+
+def choices_of(graph: Graph, request: EngineRequest) -> dict[str, EngineChoice]:
+    """Who computes each layer in training, and in what; of layers that run in eval only, who does there.
+
+    Nothing is run.
+
+    Errors   BackendError (exit 5) where an engine is asked for by name and cannot be had
+    """
+    found: dict[str, EngineChoice] = {}
+    for name in ("eval", "train"):
+        phase = graph.phases[name]
+        inputs = {name: spec for name, spec in graph.inputs.items() if name in phase.current}
+        found |= make_plan(phase, inputs, None, frozenset(), request, backward=name == "train").choices
+    return found
 
 
 def with_shapes(
@@ -88,6 +103,13 @@ def with_shapes(
         keeps_all=keep is None,
         backward=backward,
     )
+
+
+def left_out(graph: PhaseGraph, plan: Plan) -> Plan:
+    """The steps of a phase that a plan does without, with the Specs that the graph was built with."""
+    done = {step.node.name for step in plan.steps}
+    steps = tuple(step for step in graph.steps if step.node.name not in done)
+    return replace(plan, steps=steps, specs=tuple(blob.spec or Spec(()) for blob in graph.blobs), choices={})
 
 
 def needed(steps: Sequence[Step], wanted: set[int]) -> tuple[Step, ...]:

@@ -10,7 +10,7 @@ into a layer and what comes out of it (engines/rounding.py), which is what the w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +20,8 @@ from ..graph.graph import Node, Step, Wiring
 from ..schema import registry
 from ..schema.errors import ConfigError, LayerForgeError
 from ..schema.locations import Place, PlacedDict, place_of
-from ..schema.precisions import BF16_MIXED, FP16_MIXED, FULL, MEDIUM
-from .engines import ASKED_FOR, FAST, SPARSE, EngineRequest
+from ..schema.precisions import BF16_MIXED, FP16_MIXED, FULL, MEDIUM, PRECISIONS
+from .engines import ASKED_FOR, FAST, SPARSE, EngineRequest, with_engines
 from .plan import REFERENCE, EngineChoice, Plan
 
 STAYS_WIDE = "mixed precision leaves it float32"  # why a layer does on a device
@@ -53,18 +53,49 @@ def lacking(request: EngineRequest, nodes: Iterable[Node]) -> str | None:
     return request.obstacle(FAST) or registry.engine(FAST).bfloat16_missing()
 
 
+def computing_in(request: EngineRequest, nodes: Iterable[Node]) -> dict[str, Any]:
+    """For tables and records, as `EngineRequest.computing`.
+
+    asked  the precision at the top level
+    mixed  those other than float32 that layers ask for, unless none can be had
+    why    none can (`lacking`)
+    """
+    nodes = list(nodes)
+    why, asked = lacking(request, nodes), {request.precision_of(node) for node in nodes}
+    mixed = [word for word in PRECISIONS if word in asked and word != FULL and not why]
+    return {"asked": request.precision, "mixed": mixed, "why": why}
+
+
+def in_words(dtype: str, precision: Mapping[str, Any], backend: str) -> str:
+    """What a net computes in and on, for the first line of a table: "float32, bf16-mixed on numpy"."""
+    return f"{', '.join([dtype, *precision['mixed']])} on {backend}"
+
+
 def scales_losses(request: EngineRequest, nodes: Iterable[Node]) -> bool:
     """Whether some layer asks for float16, in which small gradients are zero unless the losses are scaled."""
     return request.on_device and any(request.precision_of(node) == FP16_MIXED for node in nodes)
 
 
-def with_precision(plan: Plan, request: EngineRequest) -> Plan:
-    """The plan in which every layer computes in the precision that it asks for, where it can."""
+def with_precision(plan: Plan, request: EngineRequest, left_out: Plan) -> Plan:
+    """The plan in which every layer computes in the precision that it asks for, where it can.
+
+    left_out  the steps of the phase that it does without, in the shapes of the configuration: what they read is rounded
+              as in a forward of all, so that a blob has the same bits whatever else is computed
+    """
     for step in plan.steps:
         if is_engine_layer(step.node.layer) and request.matmul_precision_of(step.node) == MEDIUM:
             step.node.layer.products_in_bfloat16()
     if all(request.precision_of(step.node) == FULL for step in plan.steps):
         return plan
+    plan = _halved(plan, request)
+    made = {i for step in plan.steps if _halves(step.node) for i in step.tops}
+    readers = [step for step in left_out.steps if made & set(step.bottoms)]
+    others = _halved(with_engines(replace(left_out, steps=tuple(readers)), request), request) if readers else left_out
+    return _with_casts(plan, {i for step in (*plan.steps, *others.steps) for i in _read_in_half(step)})
+
+
+def _halved(plan: Plan, request: EngineRequest) -> Plan:
+    """The plan in which the layers compute in half that ask for it and can."""
     choices, steps = dict(plan.choices), list(plan.steps)
     for number, step in enumerate(plan.steps):
         name, asked = step.node.name, request.precision_of(step.node)
@@ -73,8 +104,8 @@ def with_precision(plan: Plan, request: EngineRequest) -> Plan:
         why = _obstacle_there(plan, step) if request.on_device else _obstacle(plan, step, choices[name])
         choices[name] = replace(choices[name], precision=FULL if why else asked, wide=why or "")
         if not why:
-            steps[number] = _halved(step, asked)
-    return _with_casts(replace(plan, steps=tuple(steps), choices=choices))
+            steps[number] = _in_half(step, asked)
+    return replace(plan, steps=tuple(steps), choices=choices)
 
 
 def _obstacle(plan: Plan, step: Step, choice: EngineChoice) -> str | None:
@@ -95,7 +126,7 @@ def _obstacle_there(plan: Plan, step: Step) -> str | None:
     return SPARSE if any(plan.specs[i].sparse for i in step.bottoms) else None
 
 
-def _halved(step: Step, precision: str) -> Step:
+def _in_half(step: Step, precision: str) -> Step:
     """The step whose layer computes in half, or as if it did."""
     layer = step.node.layer
     if is_engine_layer(layer):
@@ -104,9 +135,12 @@ def _halved(step: Step, precision: str) -> Step:
     return replace(step, node=replace(step.node, layer=rounding(layer, precision)))
 
 
-def _with_casts(plan: Plan) -> Plan:
-    """The plan in which every step reads its bottoms as it computes, by steps that cast before the first reader."""
-    _widen_tops(plan)
+def _with_casts(plan: Plan, read: Collection[int]) -> Plan:
+    """The plan in which every step reads its bottoms as it computes, by steps that cast before the first reader.
+
+    read  the blobs that somebody reads in half
+    """
+    _widen_tops(plan, read)
     halved = {i for step in plan.steps for i in step.tops if plan.specs[i].is_real and _is_stored(step.node)}
     casts = Casts(plan, frozenset(halved | _inputs(plan)))
     steps: list[Step] = []
@@ -119,7 +153,7 @@ def _with_casts(plan: Plan) -> Plan:
         casts.new.clear()
     kept = plan.kept | frozenset(casts.made.values()) if plan.keeps_all else plan.kept  # a second backward reads them
     plan = replace(plan, steps=casts.counted(steps), kept=kept)
-    return replace(plan, names=casts.names, specs=casts.specs, halved=casts.halved)
+    return replace(plan, names=casts.names, specs=casts.specs, halved=casts.halved, rounded=_rounded(plan))
 
 
 def _inputs(plan: Plan) -> set[int]:
@@ -130,13 +164,17 @@ def _inputs(plan: Plan) -> set[int]:
     return {i for i, _ in read} - {i for i, halves in read if not halves} - seen
 
 
-def _widen_tops(plan: Plan) -> None:
-    """Let tops be float32 that nobody reads in bfloat16, such as scores: losses and metrics then see all digits."""
-    read = {i for step in plan.steps for j, i in enumerate(step.bottoms) if _reads_halves(step.node, j)}
+def _widen_tops(plan: Plan, read: Collection[int]) -> None:
+    """Let tops be float32 that nobody reads in half, such as scores: losses and metrics then see all digits."""
     for step in plan.steps:
         layer: Any = step.node.layer
-        if _halves(step.node) and not read & set(step.tops):
+        if _halves(step.node) and not any(i in read for i in step.tops):
             layer.widen_top()
+
+
+def _read_in_half(step: Step) -> list[int]:
+    """The bottoms that a step reads so."""
+    return [i for j, i in enumerate(step.bottoms) if _reads_halves(step.node, j)]
 
 
 def _halves(node: Node) -> bool:
@@ -163,6 +201,16 @@ def _is_stored(node: Node) -> bool:
     """Whether its tops are bfloat16, too."""
     layer: Any = node.layer
     return _stores_halves(node) and not layer.wide_top
+
+
+def _rounded(plan: Plan) -> dict[int, str]:
+    """The blobs whose values a stand-in rounds that does not store them so, and to which precision."""
+    found: dict[int, str] = {}
+    for step in plan.steps:
+        layer: Any = step.node.layer
+        if _halves(step.node) and not is_engine_layer(layer) and not layer.wide_top:
+            found |= {i: layer.rounds_to for i in step.tops if plan.specs[i].is_real}
+    return found
 
 
 class Casts:

@@ -14,6 +14,7 @@ from ..arrays.sparse import CSR
 from ..contract import call
 from ..contract.layer import Memory
 from ..engines.protocol import is_engine_layer
+from ..engines.rounding import NEAREST
 from ..graph.graph import Step
 from ..plan.plan import Plan
 from ..schema import registry
@@ -21,7 +22,7 @@ from ..schema.errors import LayerError
 from .capture import Capture, Entry
 from .gradient_sums import GradientSums, fixed
 from .memory_layout import SUMS, MemoryLayout, Workspace
-from .observer import Observer
+from .observer import Observer, shown
 from .recompute import AGAIN, Start
 from .staging import may_be_theirs, staged_inputs
 
@@ -65,7 +66,7 @@ class Executor:
         self.memory: np.ndarray | None = None  # what the layout is bound to
         self.memories: dict[str, Memory] = {}
         self.again: dict[str, Memory] = {}  # of layers that are recomputed; where there is none they use their own
-        self.sums = GradientSums(xp, dtype, engine.adder() if engine is not None else None)
+        self.sums = GradientSums(xp, dtype, engine.adder() if engine is not None else None, plan.rounded)
         self.captures: dict[str, Capture] = {}
         self.staged: dict[str, np.ndarray] = {}
         self.carriers: dict[str, Any] = {}
@@ -177,7 +178,9 @@ class Executor:
         return own
 
     def _as_stored(self, index: int, array: Any) -> Any:
-        """Numbers of a blob in the type that it is stored in."""
+        """Numbers of a blob in the type that it is stored in, or rounded as if it were."""
+        if index in self.plan.rounded:
+            return NEAREST[self.plan.rounded[index]](self.xp, array)
         return narrowed(array) if index in self.plan.halved and not is_bfloat16(array) else array
 
     def _capture(self, doing: str) -> Capture | None:
@@ -244,7 +247,7 @@ class Executor:
             layer.overwrites_grad = False
         bottoms = [values[i] for i in step.bottoms]
         for observer in self.observers:
-            observer.before_forward(number, step, bottoms, again)
+            observer.before_forward(number, step, shown(observer, bottoms), again)
         tops = call.forward(layer, bottoms)
         if len(tops) < len(step.tops):
             raise call.failure(layer, "forward", (), LayerError(f"forward returned {len(tops)} tops"))
@@ -256,7 +259,7 @@ class Executor:
                 raise call.failure(layer, "forward", (), LayerError(message))
             values[index] = top
         for observer in self.observers:
-            observer.after_forward(number, step, [values[i] for i in step.tops], again)
+            observer.after_forward(number, step, shown(observer, [values[i] for i in step.tops]), again)
 
     # Backward -----------------------------------------------------------------------------------------------------
 
@@ -318,10 +321,10 @@ class Executor:
             layer.overwrites_grad = self.overwrite_grad
         dtops = [self._top_grad(i) for i in step.tops]
         for observer in self.observers:
-            observer.before_backward(number, step, dtops)
+            observer.before_backward(number, step, shown(observer, dtops))
         dbottoms = call.backward(layer, dtops)
         for observer in self.observers:
-            observer.after_backward(number, step, dbottoms)
+            observer.after_backward(number, step, shown(observer, dbottoms))
         for i, index in enumerate(step.bottoms):
             if not step.needs_grad[i]:
                 continue
@@ -329,7 +332,7 @@ class Executor:
                 raise call.failure(layer, "backward", (), LayerError(f"backward gave bottom {i} no gradient"))
             self._add_grad((number, i), index, dbottoms[i])
         for observer in self.observers:
-            observer.after_sums(number, step, [grads[i] for i in step.bottoms])
+            observer.after_sums(number, step, shown(observer, [grads[i] for i in step.bottoms]))
 
     def _top_grad(self, index: int) -> Any:
         """The gradient of a top: zeros for a real one that nobody differentiated, None for an index."""

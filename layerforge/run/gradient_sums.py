@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ..arrays.sparse import CSR
 from ..arrays.spec import Spec
 from ..contract.layer import Memory
+from ..engines.rounding import NEAREST
 
 
 class GradientSums:
@@ -19,12 +20,14 @@ class GradientSums:
     planned  a layout says where: they are to be found there in every pass that begins from the blobs it was made for
     apart    this pass does not: a sum may be needed before its memory is free, and is stored beside
     adder    what makes an engine's sum of two gradients; without it the array library adds
+    rounded  the blobs whose sums are rounded, as those of engines are that store them so, and to which precision
     """
 
-    def __init__(self, xp: Any, dtype: str, adder: Callable[[], Any] | None) -> None:
+    def __init__(self, xp: Any, dtype: str, adder: Callable[[], Any] | None, rounded: Mapping[int, str]) -> None:
         self.xp = xp
         self.dtype = dtype
         self.adder = adder
+        self.rounded = rounded
         self.memory = Memory()
         self.planned = False
         self.apart = False
@@ -42,11 +45,18 @@ class GradientSums:
         if self.adder is None:
             self.xp.add(before, grad, out=total)
             self.scripts.append(None)
-            return total
+            return self._rounded(index, total)
         add = self.adders.get(place)
         if add is None:
             add = self.adders[place] = self.adder()
         self.scripts.append(add(before, grad, total))
+        return self._rounded(index, total)
+
+    def _rounded(self, index: int, total: Any) -> Any:
+        """The sum, rounded where it is to be."""
+        if index in self.rounded:
+            total[...] = NEAREST[self.rounded[index]](self.xp, total)
+            self.scripts.append(None)
         return total
 
     def _total(self, index: int, like: Any) -> Any:

@@ -67,6 +67,8 @@ class Watched(dict[Any, Any]):
 class Recorder(Observer):
     """Observes one pass through a plan, whose memories it makes; `inputs` are the arrays that the pass is given."""
 
+    as_stored = True
+
     def __init__(self, plan: Plan, inputs: Sequence[Any]) -> None:
         self.plan = plan
         self.inputs = inputs

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..graph.graph import Node, Step
 from ..plan.engines import EngineRequest
+from ..plan.precision import computing_in, in_words
 from .net_parts import NetParts
 
 HEADINGS = ("layer", "type", "bottoms", "top", "parameters", "")
@@ -31,12 +32,13 @@ def shape_in_words(shape: Sequence[int]) -> str:
 
 
 def headline(net: NetParts) -> str:
-    """Name, layers, parameters, dtype and backend of a net in one line."""
+    """Name, layers, parameters, dtype, precision and backend of a net in one line."""
     layers, flat = len(net.layers), net.parameters
     frozen = sum(slot.size for slot in flat.slots.values() if slot.frozen)
     parameters = f"{flat.count:,} parameters" + (f" ({frozen:,} frozen)" if frozen else "")
+    computed = in_words(net.dtype, computing_in(net.passes.engine, net.graph.nodes), net.backend.name)
     plural = "" if layers == 1 else "s"
-    return f"{net.config.name}: {layers:,} layer{plural}, {parameters}, {net.dtype} on {net.backend.name}"
+    return f"{net.config.name}: {layers:,} layer{plural}, {parameters}, {computed}"
 
 
 def summary(net: NetParts, request: EngineRequest) -> str:

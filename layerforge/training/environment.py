@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from .._version import __version__
 from ..arrays import cuda_packages, processor, threads
 from ..config.document import Config
 from ..net import Net
+from ..plan.planner import choices_of
+from ..plan.precision import computing_in
 from ..schema.packages import version_of
 from .commit import commit
 from .rundir import RunDir
@@ -44,6 +47,7 @@ def environment(net: Net) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "backend": net.backend.describe(),
         "engine": net.engine_request.computing(net.graph.nodes),
+        "precision": _precision(net),
         "packages": _packages(net),
         "blas": threads.blas(),
         "threads": {name: os.environ[name] for name in threads.VARIABLES if name in os.environ},
@@ -52,6 +56,15 @@ def environment(net: Net) -> dict[str, Any]:
         "cpu": processor.name(),
         "cpu_count": os.cpu_count(),
     }
+
+
+def _precision(net: Net) -> dict[str, Any]:
+    """What was asked for and why it cannot be, if so (`computing_in`), and `layers`: how many compute in each."""
+    request, graph = net.engine_request, net.graph
+    known, layers = computing_in(request, graph.nodes), {net.dtype: len(graph.nodes)}
+    if known["mixed"]:
+        layers = dict(Counter(choice.precision for choice in choices_of(graph, request).values()))
+    return {**known, "layers": layers}
 
 
 def _packages(net: Net) -> dict[str, str]:

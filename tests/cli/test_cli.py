@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.data_files import images, isolate, write_mnist
-from support.tools import demand
+from support.tools import demand, demand_that
 
 from layerforge import Net, __version__
 from layerforge.cli import COMMANDS, EXIT_CODES, main, net_table
@@ -25,8 +25,9 @@ from layerforge.cli.layers_command import KINDS, registered
 from layerforge.cli.terminal import plain
 from layerforge.cli.time_command import Stopwatch, measure
 from layerforge.config import load_yaml, parse_yaml
+from layerforge.plan.engines import FAST
 from layerforge.schema.errors import DataError
-from layerforge.schema.registry import LAYERS
+from layerforge.schema.registry import LAYERS, engine
 
 SMALL = """\
 name: small
@@ -810,6 +811,52 @@ def test_time_as_json(small: str, capsys: pytest.CaptureFixture[str]) -> None:
         parts = [layer[key] for layer in answer["layers"]] + [answer["between_layers"][key]]
         assert sum(parts) == pytest.approx(answer["total"][key])
         assert all(layer[key] > 0 for layer in answer["layers"])
+
+
+CASTS = """\
+name: small
+precision: bf16-mixed
+inputs: {x: {shape: [4, 3, 8, 8]}, t: {shape: [4], dtype: int64}}
+net:
+  - {name: c1, type: Conv2d, out_channels: 4, kernel_size: 3, bottom: x}
+  - {name: n1, type: LocalResponseNorm, size: 3}
+  - {name: c2, type: Conv2d, out_channels: 4, kernel_size: 3}
+  - {name: flat, type: Flatten}
+  - {name: fc, type: Linear, out_features: 3}
+  - {name: loss, type: SoftmaxCrossEntropy, bottom: [fc, t]}
+"""
+
+
+def test_time_of_casts_has_a_row(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = engine(FAST).missing() or engine(FAST).bfloat16_missing()
+    demand_that(missing is None, f"bfloat16: {missing}")
+    write("casts.yaml", CASTS)
+    answer = json.loads(ok(capsys, "time", "casts.yaml", "--iterations", "3", "--json"))
+    assert answer["precision"] == {"asked": "bf16-mixed", "mixed": ["bf16-mixed"], "why": None}
+    assert [row["precision"] == "bf16-mixed" for row in answer["layers"]] == [True, False, True, True, True, False]
+    assert answer["casts"]["count"] == 3
+    for key in ("forward_ms", "backward_ms"):
+        parts = [layer[key] for layer in answer["layers"]] + [answer["casts"][key], answer["between_layers"][key]]
+        assert sum(parts) == pytest.approx(answer["total"][key])
+        assert answer["casts"][key] > 0
+    out = ok(capsys, "time", "casts.yaml", "--iterations", "2")
+    rows = [line.split() for line in out.splitlines()]
+    assert [row[0] for row in rows if row[-1:] == ["%"]][-3:] == ["casts", "between", "total"]
+    assert out.startswith("small: one batch of 4, phase train, float32, bf16-mixed on numpy ")
+    assert ok(capsys, "time", "casts.yaml", "precision=float32").count("casts") == 0
+
+
+def test_what_is_kept_of_casts_counts_at_the_layers_that_read_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = engine(FAST).missing() or engine(FAST).bfloat16_missing()
+    demand_that(missing is None, f"bfloat16: {missing}")
+    write("casts.yaml", CASTS)
+    net = json.loads(ok(capsys, "check", "casts.yaml", "--json"))["files"][0]["net"]
+    assert net["precision"] == {"asked": "bf16-mixed", "mixed": ["bf16-mixed"], "why": None}
+    kept = {layer["name"]: layer["kept_bytes"] for layer in net["layers"]}
+    assert kept["c1"] >= 2 * 4 * 3 * 8 * 8 and kept["c2"] >= 2 * 4 * 4 * 6 * 6
+    assert "\nsmall: one batch of 4, float32, bf16-mixed on numpy\n" in ok(capsys, "check", "casts.yaml")
 
 
 def test_the_stopwatch() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,7 +69,8 @@ def test_the_table(machine: Callable[..., None], capsys: pytest.CaptureFixture[s
     machine(Driver(13000, "580.65.06", (H200,)))
     out, err = told(capsys, 0)
     labels = [line[:12].strip() for line in out.splitlines()]
-    wanted = ["layerforge", "python", "processor", "cores", "memory", "numpy", "onednn", "cupy", "driver", "gpu"]
+    wanted = ["layerforge", "python", "processor", "cores", "memory", "numpy", "onednn", "bfloat16", "cupy"]
+    wanted += ["driver", "gpu"]
     assert [label for label in labels if label in wanted] == wanted
     assert f"layerforge  {__version__} in " in out
     assert "driver      for CUDA 13.0, release 580.65.06\n" in out
@@ -203,8 +205,27 @@ def test_onednn(
     failing(library.NOT_INSTALLED)
     assert found(capsys)["onednn"] is None
     assert "onednn      none that can be used: pip install 'layerforge[fast]'" in told(capsys, 0)[0]
+    assert "bfloat16    none without oneDNN: " in told(capsys, 0)[0]
     failing("libdnnl.so.3 cannot be loaded")
     assert found(capsys, 5)["problems"] == [{"message": "libdnnl.so.3 cannot be loaded", "fix": "get it"}]
+
+
+@pytest.mark.parametrize(
+    ("flags", "instructions", "words"),
+    [(library.AMX, "AMX", "AMX\n"), (library.AVX512_BF16, "AVX512-BF16", "AVX512-BF16\n"),
+     (library.AVX512_BF16 >> 1, None, "none: the processor has no AVX512-BF16 and no AMX; precision: bf16-mixed ")],
+)  # fmt: skip
+def test_what_bfloat16_is_computed_with(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    flags: int, instructions: str | None, words: str,
+) -> None:  # fmt: skip
+    functions = SimpleNamespace(dnnl_get_effective_cpu_isa=lambda: flags)
+    monkeypatch.setattr(library, "load", lambda: library.Library(functions, "libdnnl.so.3", "3.2.0", "OpenMP"))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "ALL")
+    about = found(capsys)
+    assert about["onednn"]["bfloat16"] == instructions
+    assert about["variables"]["ONEDNN_MAX_CPU_ISA"] == "ALL"
+    assert f"\nbfloat16    {words}" in told(capsys, 0)[0]
 
 
 def test_more_threads_than_the_container_has_time_for(

@@ -107,6 +107,14 @@ def test_a_trace_says_what_it_is() -> None:
     assert meta["environment"]["packages"]["numpy"] == np.__version__
 
 
+def test_a_trace_says_in_which_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "engine=reference", "precision=bf16-mixed"
+    meta = read_snapshot(traced("a.h5", *words))[1]
+    assert meta["precision"] == {"asked": "bf16-mixed", "mixed": ["bf16-mixed"], "why": None}
+    assert meta["environment"]["precision"]["layers"]["bf16-mixed"] > 0
+    assert ", float32, bf16-mixed on numpy, " in capsys.readouterr().out
+
+
 def test_a_trace_is_the_first_step_of_training() -> None:
     """Weights after one step of plain SGD are the traced ones minus lr times the traced gradients."""
     arrays, meta = read_snapshot(traced("a.h5", "--dtype", "float64"))

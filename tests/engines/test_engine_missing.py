@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.scores import scores, scores_elsewhere
-from support.tools import demand_engine
+from support.tools import demand_engine, demand_that
 
 from layerforge.engines.onednn import library
 from layerforge.plan.engines import FAST
@@ -110,6 +110,26 @@ def test_env_json_says_who_computed(folder: Path) -> None:
     demand_engine()
     assert record["with"]["engine"]["library"] == engine(FAST).describe()
     assert record["with"]["engine"]["threads"] >= 1
+
+
+def test_env_json_says_in_which_precision(folder: Path) -> None:
+    words = "train", "small.yaml", "precision=bf16-mixed", "-q"
+    for name, variables in (("without", NOWHERE), ("with", {}), ("old", {"ONEDNN_MAX_CPU_ISA": "AVX2"})):
+        assert layerforge(folder, *words, f"train.output_dir={name}", **variables).returncode == 0
+    found = {
+        name: json.loads(next((folder / name).rglob("env.json")).read_text())["precision"]
+        for name in ("without", "with", "old")
+    }
+    assert {record["asked"] for record in found.values()} == {"bf16-mixed"}
+    assert found["without"]["why"].startswith("$LAYERFORGE_ONEDNN names /nowhere")
+    assert found["without"]["mixed"] == [] and found["without"]["layers"] == {"float32": 9}
+    demand_engine()
+    assert found["old"]["why"] == "the processor has no AVX512-BF16 and no AMX"
+    missing = engine(FAST).bfloat16_missing()
+    demand_that(missing is None, f"bfloat16: {missing}")
+    assert found["with"] == {
+        "asked": "bf16-mixed", "mixed": ["bf16-mixed"], "why": None, "layers": {"bf16-mixed": 8, "float32": 1}
+    }  # fmt: skip
 
 
 # Libraries that will not do -------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from layerforge import Net, Solver
-from layerforge.cli.net_table import choices, net_table
+from layerforge.cli.net_table import net_table
+from layerforge.plan.planner import choices_of
 from layerforge.schema.errors import DivergedError, LayerForgeError
 
 IMAGE = {"x": {"shape": [4, 3, 6, 5], "grad": True}, "t": {"shape": [4], "dtype": "int64"}}
@@ -107,7 +108,7 @@ def test_the_table_says_of_layers_of_eval_only_what_is_done_there() -> None:
     net = build([side, high, end, {**CONV, "bottom": "x"}], "auto")
     net.forward(phase="eval", **batch())
     assert absorbed(net) == {"high": "side"}
-    assert choices(net)["high"].into == "side"
+    assert choices_of(net.graph, net.engine_request)["high"].into == "side"
 
 
 NORM = {"name": "norm", "type": "BatchNorm"}

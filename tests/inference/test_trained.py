@@ -172,6 +172,26 @@ def test_predict_writes_any_blob(run: Path, tmp_path: Path, capsys: pytest.Captu
     assert text.splitlines()[0] == "file,index," + ",".join(f"v{k}" for k in range(32))
 
 
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_blobs_of_mixed_precision_have_the_bits_that_they_have_in_a_whole_forward(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    images, named = samples(50)["image"], ("precision=bf16-mixed", f"engine={engine}", "train.max_steps=9")
+    np.savez(tmp_path / "in.npz", image=images)
+    run = train(tmp_path / "small.yaml", [*named, f"train.output_dir={tmp_path}"], console=Console(quiet=True)).run
+    found = {}
+    for blob in ("flat", "fc1", "bn1", "act1", "fc2"):
+        words = (str(tmp_path / "in.npz"), "--blob", blob, "-o", str(tmp_path / "out.npz"))
+        output(capsys, "predict", str(run), *words)
+        found[blob] = np.load(tmp_path / "out.npz")["values"]
+    net = Net.from_yaml(Path(run) / "config.resolved.yaml")
+    net.load(Path(run) / "checkpoints" / "best.h5")
+    net.forward(phase="eval", image=found["flat"].reshape(images.shape), label=np.zeros(50, int))
+    for blob, values in found.items():
+        assert values.any() and (values == net.blobs[blob].data).all(), blob
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "part"),
     [

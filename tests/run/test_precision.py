@@ -23,6 +23,7 @@ from layerforge.debug.watch import WatchedNet
 from layerforge.engines.onednn import binding, library
 from layerforge.engines.rounding import ROUNDED
 from layerforge.plan.engines import FAST
+from layerforge.run.observer import Observer
 from layerforge.schema import registry
 from layerforge.schema.errors import ConfigError, LayerForgeError
 
@@ -176,12 +177,100 @@ def test_blobs_and_gradients_are_read_as_float32(engine: str) -> None:
     assert (rounded(np, net.blobs["c1"].data) == net.blobs["c1"].data).all()
 
 
+FORK = [
+    {"name": "low", "type": "Linear", "out_features": 16, "bottom": "x"},
+    {"name": "a", "type": "Tanh", "bottom": "low"},
+    {"name": "b", "type": "Linear", "out_features": 16, "bottom": "low"},
+    {"name": "c", "type": "Linear", "out_features": 16, "bottom": "low"},
+    {"name": "ab", "type": "Add", "bottom": ["a", "b"]},
+    {"name": "abc", "type": "Add", "bottom": ["ab", "c"]},
+    {"name": "high", "type": "Linear", "out_features": 3},
+    {"name": "loss", "type": "MSELoss", "bottom": ["high", "t"]},
+]
+
+
+class Read(Observer):
+    """Copies of all blobs and gradients that an observer is shown."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[tuple[str, str, int], np.ndarray] = {}
+
+    def note(self, what: str, step: Any, arrays: Any) -> None:
+        self.arrays |= {(what, step.node.name, i): a.copy() for i, a in enumerate(arrays) if a is not None}
+
+    def before_forward(self, number: int, step: Any, bottoms: Any, again: bool) -> None:
+        self.note("bottom", step, bottoms)
+
+    def after_forward(self, number: int, step: Any, tops: Any, again: bool) -> None:
+        self.note("top", step, tops)
+
+    def before_backward(self, number: int, step: Any, dtops: Any) -> None:
+        self.note("dtop", step, dtops)
+
+    def after_backward(self, number: int, step: Any, dbottoms: Any) -> None:
+        self.note("dbottom", step, dbottoms)
+
+    def after_sums(self, number: int, step: Any, grads: Any) -> None:
+        self.note("sum", step, grads)
+
+
+@pytest.mark.parametrize("own", [{}, {"low": "reference"}], ids=str)
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("keep", ["all", "none"])
+def test_observers_and_readers_see_rounded_numbers_in_float32(engine: str, keep: str, own: dict[str, str]) -> None:
+    layers = [{**layer, "engine": own[layer["name"]]} if layer["name"] in own else layer for layer in FORK]
+    inputs = {"x": {"shape": [5, 7]}, "t": {"shape": [5, 3]}}
+    net = Net.from_config({"precision": "bf16-mixed", "engine": engine, "inputs": inputs, "net": layers}, keep=keep)
+    rng = np.random.default_rng(7)
+    batch = {"x": rng.standard_normal((5, 7)), "t": rng.standard_normal((5, 3))}
+    for _ in range(4):  # from the third on what can be is repeated
+        net.forward(**batch)
+        net.backward()
+    repeated = {name: view.grad.copy() for name, view in net.params["low"].items()}
+    net.observe(read := Read())
+    net.zero_grad()
+    for _ in range(4):
+        net.forward(**batch)
+        net.backward()
+    assert all((net.params["low"][name].grad == grad).all() for name, grad in repeated.items())
+    assert {what for what, _, _ in read.arrays} == {"bottom", "top", "dtop", "dbottom", "sum"}
+    assert {array.dtype for array in read.arrays.values()} == {np.dtype("float32")}
+    halved = {name for name, choice in net.current_plan.choices.items() if choice.precision == "bf16-mixed"}
+    for (what, name, _), array in read.arrays.items():
+        if name in halved and what != "bottom" and name != "high":
+            assert (rounded(np, array) == array).all(), (what, name)
+    if keep == "all":
+        dy = rng.standard_normal((5, 16)).astype("float32")
+        assert not halved or (net.blobs["low"].grad == read.arrays["sum", "a", 0]).all()
+        net.backward(low=dy)
+        assert (net.blobs["low"].grad == (rounded(np, dy) if halved else dy)).all()
+
+
 def test_scores_that_only_losses_read_keep_all_digits() -> None:
     for engine in ("auto", "reference"):
         net = Net.from_config({**CONFIG, "engine": engine})
         net.forward(**BATCH)
         scores = net.blobs["fc2"].data
         assert not (rounded(np, scores) == scores).all()
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+@pytest.mark.parametrize("phase", ["eval", "train"])
+@pytest.mark.parametrize("own", [{}, {"fc1": "float32"}, {"g1": "float32"}], ids=str)
+def test_a_blob_has_the_same_bits_whatever_else_is_computed(engine: str, phase: str, own: dict[str, str]) -> None:
+    first = [LAYERS[0], {"name": "b1", "type": "BatchNorm"}, {"name": "r1", "type": "Tanh"}]
+    layers = [*first, *LAYERS[2:6], {**LAYERS[4], "name": "fc3"}, *LAYERS[6:]]
+    layers = [{**layer, "precision": own[layer["name"]]} if layer["name"] in own else layer for layer in layers]
+    whole = trained(config := {**CONFIG, "engine": engine, "net": layers}, keep="all")
+    learned = whole.state_dict()
+    whole.forward(phase=phase, **BATCH)
+    wanted = {name: np.array(whole.blobs[name]) for name in ("c1", "b1", "r1", "p1", "f", "fc1", "g1", "fc3", "fc2")}
+    for keep, backward in (("all", False), ("none", False), ("none", True)):
+        net = Net.from_config(config, keep=keep)
+        net.load_state_dict(learned)
+        for name, array in wanted.items():
+            found = net.forward(phase=phase, backward=backward, outputs=name, x=BATCH["x"])[name]
+            assert (found == array).all(), (keep, backward, name)
 
 
 def test_a_backward_begins_from_a_blob_in_halves() -> None:

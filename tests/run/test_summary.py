@@ -67,6 +67,27 @@ def test_the_threads_are_those_that_the_net_was_made_with() -> None:
         threads.CURRENT.asked = before
 
 
+def test_the_precision_is_said_that_is_computed_and_recorded_with_why_it_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = [{**LAYERS[0], "precision": "bf16-mixed"}, *LAYERS[1:]]
+    for net, asked in ((small(precision="bf16-mixed"), "bf16-mixed"), (small(net=one), "float32")):
+        assert str(net).splitlines()[0].endswith(" (20 frozen), float32, bf16-mixed on numpy")
+        assert environment(net)["precision"].items() >= {"asked": asked, "mixed": ["bf16-mixed"], "why": None}.items()
+    assert environment(small(precision="bf16-mixed"))["precision"]["layers"] == {"bf16-mixed": 3, "float32": 2}
+    assert environment(small(net=one))["precision"]["layers"] == {"bf16-mixed": 1, "float32": 4}
+    assert environment(small(dtype="float64"))["precision"] == {
+        "asked": "float32", "mixed": [], "why": None, "layers": {"float64": 5}
+    }  # fmt: skip
+    demand_engine()
+    monkeypatch.setattr(onednn, "bfloat16_missing", lambda: "the processor has not")
+    net = small(engine="auto", precision="bf16-mixed")
+    assert str(net).splitlines()[0].endswith(" (20 frozen), float32 on numpy")
+    assert environment(net)["precision"] == {
+        "asked": "bf16-mixed", "mixed": [], "why": "the processor has not", "layers": {"float32": 5}
+    }  # fmt: skip
+
+
 def test_the_distribution_of_cupy_is_recorded_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_packages, "installed", lambda: {"cupy": "14.2.0"})
     config = {"inputs": {"x": {"shape": [2]}}, "net": [{"type": "ReLU", "name": "y"}]}

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from layerforge import hook, train
+from layerforge.arrays.bfloat16 import rounded
 from layerforge.schema.errors import ConfigError, LayerForgeError
 from layerforge.snapshot import read_snapshot
 from layerforge.solvers.solver import Solver
@@ -374,3 +376,38 @@ def test_the_guide_names_every_event_priority_and_word() -> None:
     assert "loss/smoothed" in Path("runs/small/latest/metrics.csv").read_text()
     _, meta = read_snapshot(Path("runs/small/latest/checkpoints/last.h5"))
     assert meta["position"]["hooks"]["Smoothed"]["mean"] > 0
+
+
+# Mixed precision ------------------------------------------------------------------------------------------------------
+
+
+class Reading:
+    """Keeps blobs and reads them, with their gradients and those of parameters."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, np.ndarray]] = []
+
+    def on_train_begin(self, run: Any) -> None:
+        run.net.keep = ["hidden"]
+
+    def on_step_end(self, run: Any) -> None:
+        blob, weight = run.net.blobs["hidden"], run.net.params["fc"]["weight"]
+        self.precision = run.net.current_plan.choices["hidden"].precision
+        self.seen.append({"data": blob.data.copy(), "grad": blob.grad.copy(), "weight": weight.grad.copy()})
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_hooks_and_metrics_of_layers_read_float32_in_mixed_precision(folder: Path, engine: str) -> None:
+    hidden = "  - {name: hidden, type: Linear, out_features: 16}\n"
+    (folder / "small.yaml").write_text(CONFIG.replace("  - {name: fc,", f"{hidden}  - {{name: fc,"))
+    hook, named = Reading(), (f"engine={engine}", "train.log_layers=true", "train.log_every=1")
+    result = run("precision=bf16-mixed", *named, hooks=[hook])
+    for arrays in hook.seen:
+        assert {array.dtype for array in arrays.values()} == {np.dtype("float32")}
+    first = hook.seen[0]
+    assert first["weight"].any()
+    if hook.precision == "bf16-mixed":
+        assert all((rounded(np, first[name]) == first[name]).all() for name in ("data", "grad"))
+    rows, plain = (rows_of(each)[0] for each in (result, run(*named)))
+    for name in ("grad_norm/hidden", "grad_norm/fc", "update_ratio/fc"):
+        assert rows[name] == pytest.approx(plain[name], rel=2**-6), name

@@ -5,6 +5,9 @@
 
 centre takes the place of the product's own bias, and the rest is done before a result is stored. The mean is taken off
 first, as in BatchNorm itself: folded into the weights, a mean much larger than the spread would cost digits.
+
+In bfloat16 a BatchNorm is not folded: it gets what was rounded, and the blobs above have the bits that they have where
+all are kept.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ class Folding(Activated):
         if above.type_name != "BatchNorm":
             return super().can_absorb(above, between, plan)
         fixed, free = not above.uses_batch(plan.phase), self.norm is None and self.activation is None
-        return fixed and free and not plan.backward and self.channels_of(between)
+        return fixed and free and not plan.backward and not self.halved and self.channels_of(between)
 
     def channels_of(self, top: Spec) -> bool:
         """Whether the second axis of the top is that of the bias."""

@@ -22,6 +22,7 @@ from ...schema.errors import BackendError
 
 MAJOR = 3
 VARIABLE = "LAYERFORGE_ONEDNN"
+LIMIT = "ONEDNN_MAX_CPU_ISA"  # oneDNN's own variable: the instructions that it may use
 INSTALL = "pip install 'layerforge[fast]' (Linux on x86-64), or name a libdnnl.so.3 in $LAYERFORGE_ONEDNN"
 NOT_INSTALLED = "oneDNN is not installed"
 GAIN = "with it training steps are several times faster"
@@ -100,6 +101,11 @@ def missing() -> str | None:
 def bfloat16_missing() -> str | None:
     """Why nothing is computed in bfloat16 here; None where the processor has instructions for it."""
     return None if _can(AVX512_BF16) else "the processor has no AVX512-BF16 and no AMX"
+
+
+def bfloat16_instructions() -> str | None:
+    """The instructions that compute in bfloat16 here, the best of them; None where there are none."""
+    return "AMX" if has_amx() else "AVX512-BF16" if _can(AVX512_BF16) else None
 
 
 def has_amx() -> bool:
