@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,18 @@ SIZES = {FULL: ROUNDINGS, BF16_MIXED: 2.0**-8}  # of noise: of bfloat16 the larg
 
 @dataclass(frozen=True)
 class Noise:
-    """Small changes, drawn by a seed and relative to what is changed."""
+    """Small changes, drawn by a seed and relative to what is changed.
+
+    stream   whose changes they are: of two layers, what is equal does not stay so
+    """
 
     seed: int
     size: float
+    stream: int = 0
+
+    def numbers(self, *of: int) -> np.random.Generator:
+        """Random numbers that follow from seed, stream, and what they are for."""
+        return np.random.default_rng([self.seed, self.stream, *of])
 
 
 @dataclass(frozen=True)
@@ -76,8 +84,8 @@ def watch(trial: Trial, variant: Variant, noise: Noise | None = None) -> list[Se
     if variant.stepwise:
         net.observe(Observer())
     if noise is not None:
-        for layer in net.layers.values():
-            shake(layer, noise)
+        for number, layer in enumerate(net.layers.values(), 1):  # layers round as they like, each by itself
+            shake(layer, replace(noise, stream=number))
     solver, found = Solver(net, type="SGD", lr=0.05, momentum=0.9), []
     for action in trial.actions:
         seen = Seen()
@@ -96,8 +104,7 @@ def shaken(array: np.ndarray, noise: Noise | None) -> np.ndarray:
     """An array, or one that is a little different."""
     if noise is None or array.dtype.kind != "f" or not array.size:
         return array
-    rng = np.random.default_rng([noise.seed, array.size])
-    return array * (1 + noise.size * rng.uniform(-1, 1, array.shape))
+    return array * (1 + noise.size * noise.numbers(array.size).uniform(-1, 1, array.shape))
 
 
 def shifted(array: np.ndarray, noise: Noise) -> np.ndarray:
@@ -108,7 +115,7 @@ def shifted(array: np.ndarray, noise: Noise) -> np.ndarray:
     """
     if array.dtype.kind != "f" or not array.size:
         return array
-    shift = np.random.default_rng([noise.seed, array.size, 1]).uniform(-1, 1) * ROUNDINGS * np.abs(array).max()
+    shift = noise.numbers(array.size, 1).uniform(-1, 1) * ROUNDINGS * np.abs(array).max()
     return array + shift * (array != 0)
 
 

@@ -12,6 +12,7 @@ from layerforge.schema.precisions import BF16_MIXED, FULL
 from .growing import Growing
 
 SHARE_OF_BFLOAT16 = 0.25  # of the nets
+SHARE_OF_REPEATED = 0.5  # of those in bfloat16: the others have batches of changing size, too
 DISGUISES = ("plain", "fortran", "reversed", "strided", "transposed", "ones", "float64", "float16", "int64", "uint8")
 
 
@@ -78,7 +79,7 @@ def draw(seed: int, number: int) -> Trial:
     keeps = [rng.choice(("all", "none", "watched")), rng.choice(("none", "none", "watched"))]
     threads = rng.random() < 0.25
     precision = BF16_MIXED if rng.random() < SHARE_OF_BFLOAT16 else FULL
-    if precision != FULL:
+    if precision != FULL and rng.random() < SHARE_OF_REPEATED:
         for action in actions:  # the very same passes are what can be replayed
             action.kind, action.batch, action.phase = actions[0].kind, actions[0].batch, actions[0].phase
             action.backwards = list(actions[0].backwards)

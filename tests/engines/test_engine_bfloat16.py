@@ -197,6 +197,16 @@ def test_shares_of_many_windows_are_added_up_in_float32(name: str) -> None:
     assert broken(Case(table.LAYERS[name], example, precision=BF16_MIXED), PRECISION_CHECKS) == {}
 
 
+@needs_it
+@pytest.mark.parametrize("number", [1.0, 1e4])
+@pytest.mark.parametrize("queries", [1, 2, 33])
+def test_weights_of_attention_that_round_twice_are_within_the_bound(queries: int, number: float) -> None:
+    """Of a single query dv is a weight times dy: nothing averages the roundings of weights out."""
+    q, k, v = Spec((3, queries, 8)), Spec((3, 16, 8), low=-number, high=number), Spec((3, 16, 16), low=0.5, high=1.5)
+    case = Case(table.LAYERS["ScaledDotProductAttention"], Example({}, [q, k, v]), precision=BF16_MIXED)
+    assert broken(case, PRECISION_CHECKS) == {}
+
+
 PLAIN = {"kernel_size": 2, "stride": 2}
 
 

@@ -53,7 +53,9 @@ def test_a_number_stands_for_a_net_and_json_for_a_trial() -> None:
     assert {action.phase for action in actions} == {"train", "eval"}
     assert any(len(action.backwards) > 1 for action in actions)
     assert any(trial.threads for trial in trials)
-    assert 10 < sum(trial.precision == BF16_MIXED for trial in trials) < 40
+    halves = [trial for trial in trials if trial.precision == BF16_MIXED]
+    assert 10 < len(halves) < 40
+    assert 3 < sum(len({action.batch for action in trial.actions}) == 1 for trial in halves) < len(halves) - 3
     assert any("recompute" in layer for trial in trials for layer in trial.config["net"])
 
 
@@ -161,6 +163,22 @@ def test_roundings_of_terms_that_cancel_are_no_finding() -> None:
     for data in range(0, 30, 3):
         actions = [Action("step", 3, data + i, "int64") for i in range(3)]
         assert not judge(dataclasses.replace(CANCELLING, actions=actions)).findings
+
+
+def test_what_is_equal_only_without_roundings_is_no_finding() -> None:
+    """x less a copy of x is 0 where nobody rounds the copy; so is the gradient of what the next layer divides out."""
+    copied = [
+        {"name": "l0", "type": "Flatten", "bottom": "x"},
+        {"name": "l1", "type": "Squeeze", "bottom": "x"},
+        {"name": "l2", "type": "Sub", "bottom": ["l0", "l1"]},
+    ]
+    scaled = [{"name": "l0", "type": "BatchNorm", "bottom": "x"}, {"name": "l1", "type": "MVN", "bottom": "l0"}]
+    for layers, shape in ((copied, [3, 2]), (scaled, [3, 2, 3, 4])):
+        config = {"seed": 0, "inputs": {"x": {"shape": shape, "grad": True}}, "net": layers}
+        for data in range(0, 30, 3):
+            actions = [Action("pass", 2, data, "plain", "train", [layers[-1]["name"]])]
+            trial = dataclasses.replace(CANCELLING, config=config, actions=actions, precision=BF16_MIXED)
+            assert not judge(trial).findings
 
 
 @pytest.mark.parametrize("share", [3e-3, -1e-2])
