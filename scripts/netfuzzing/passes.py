@@ -12,12 +12,12 @@ from layerforge import Net, Solver
 from layerforge.arrays.backend import NUMPY, Backend
 from layerforge.run.observer import Observer
 from layerforge.schema.errors import LayerForgeError
-from layerforge.schema.precisions import BF16_MIXED, FULL
+from layerforge.schema.precisions import BF16_MIXED, FULL, MEDIUM
 
 from .trials import Action, Trial
 
 ROUNDINGS = 1e-6  # relative: some of float32
-SIZES = {FULL: ROUNDINGS, BF16_MIXED: 2.0**-8}  # of noise: of bfloat16 the largest rounding
+SIZES = {FULL: ROUNDINGS, BF16_MIXED: 2.0**-8, MEDIUM: 2.0**-8}  # of noise: of bfloat16 the largest rounding
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def watch(trial: Trial, variant: Variant, noise: Noise | None = None) -> list[Se
     """
     config = {**trial.config, "dtype": variant.dtype, "engine": variant.engine}
     if variant.dtype == FULL:
-        config["precision"] = trial.precision
+        config["matmul_precision" if trial.precision == MEDIUM else "precision"] = trial.precision
     keep: Any = trial.watched if variant.keep == "watched" else variant.keep
     net = Net.from_config(config, keep=keep, backend=variant.backend)
     start = Net.from_config({**trial.config, "engine": "reference"}).arrays()

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import netfuzz
 from netfuzzing.judging import judge
+from netfuzzing.shrinking import shrunk
 from netfuzzing.trials import Action, Trial, draw
 
 from layerforge import Net
@@ -226,6 +227,18 @@ def test_a_planted_fault_is_found(
     number, trial, found = first_finding(FAULTS[plant])
     monkeypatch.undo()
     assert not judge(trial).findings, (number, found)  # it was the fault that was found
+
+
+def test_a_net_with_layers_that_read_nothing_is_made_small() -> None:
+    layers: list[dict[str, Any]] = [
+        {"name": "l0", "type": "Tanh", "bottom": "x"},
+        {"name": "c1", "type": "Constant", "value": [1.0, 2.0], "shape": [1, 2]},
+        {"name": "l2", "type": "Add", "bottom": ["l0", "c1"]},
+        {"name": "l3", "type": "Neg", "bottom": "l2"},
+    ]
+    trial = dataclasses.replace(CANCELLING, config={"inputs": {"x": {"shape": [3, 2]}}, "net": layers}, actions=[])
+    small = shrunk(trial, lambda candidate: any(item["type"] == "Constant" for item in candidate.config["net"]))
+    assert [item["type"] for item in small.config["net"]] == ["Constant", "Add"]
 
 
 def test_a_finding_is_made_small_and_ends_in_exit_code_1(
