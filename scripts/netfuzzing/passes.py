@@ -80,7 +80,7 @@ def watch(trial: Trial, variant: Variant, noise: Noise | None = None) -> list[Se
     keep: Any = trial.watched if variant.keep == "watched" else variant.keep
     net = Net.from_config(config, keep=keep, backend=variant.backend)
     start = Net.from_config({**trial.config, "engine": "reference"}).arrays()
-    net.load_arrays({path: shaken(array, noise) for path, array in start.items()}, "the start")
+    net.load_arrays({path: shaken(in_use(path, array), noise) for path, array in start.items()}, "the start")
     if variant.stepwise:
         net.observe(Observer())
     if noise is not None:
@@ -98,6 +98,13 @@ def watch(trial: Trial, variant: Variant, noise: Noise | None = None) -> list[Se
             if not seen.doing.startswith("backward"):
                 break
     return found
+
+
+def in_use(path: str, array: np.ndarray) -> np.ndarray:
+    """Statistics as a net in use has them, which are not 0 and 1; any other array as it is."""
+    if not path.startswith("state/") or array.dtype.kind != "f":
+        return array
+    return array + np.random.default_rng(array.size).uniform(0.5, 1.5, array.shape).astype("float32")
 
 
 def shaken(array: np.ndarray, noise: Noise | None) -> np.ndarray:

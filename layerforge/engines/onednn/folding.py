@@ -5,6 +5,8 @@
 
 centre takes the place of the product's own bias, and the rest is done before a result is stored. The mean is taken off
 first, as in BatchNorm itself: folded into the weights, a mean much larger than the spread would cost digits.
+
+In bfloat16 nothing is folded: z would not be rounded, and a net that keeps z would have other bits.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class Folding(Activated):
         if above.type_name != "BatchNorm":
             return super().can_absorb(above, between, plan)
         fixed, free = not above.uses_batch(plan.phase), self.norm is None and self.activation is None
-        return fixed and free and not plan.backward and self.channels_of(between)
+        return fixed and free and not plan.backward and not self.halved and self.channels_of(between)
 
     def channels_of(self, top: Spec) -> bool:
         """Whether the second axis of the top is that of the bias."""
