@@ -7,7 +7,8 @@
 A net is made of layers from a wide part of the catalogue, forks and losses among them, and gets a few passes and steps:
 batches of changing size, both phases, inputs of odd strides and types, recomputation, several backwards from losses and
 from cotangents of any blob. It is built four times: in float64, on the reference and twice on the engine, with all,
-some or no blobs kept; of every fourth all four run in threads at once. Every fourth is asked for bf16-mixed.
+some or no blobs kept; of every fourth all four run in threads at once. Every fourth is asked for bf16-mixed, every
+tenth for products in bfloat16.
 netfuzzing/judging.py says what may differ.
 
 Of a finding the seed and the number are printed, and the smallest net and actions that still show it.

@@ -5,7 +5,8 @@ running error analysis of Wilkinson (Higham, Accuracy and Stability of Numerical
 
     a + b       e_a + e_b
     a b         |a| e_b + e_a |b| + e_a e_b, in a product of matrices summed, and n 2⁻²⁴ Σ|a||b| for a sum of n terms
-    softmax s   A (exp(e_s + max e_s) - 1), as the logarithm of a sum of exponentials moves by no more than its terms
+    softmax s   A (exp(e_s + max e_s) - 1), as the logarithm of a sum of exponentials moves by no more than its terms,
+                within 0 and 1. Where exponentials are stored in bfloat16 before they are divided, u more of each
     rounded a   e_a + half the distance of the numbers that bfloat16 has about |a| + e_a, at most u = 2⁻⁸ times that
 """
 
@@ -81,14 +82,22 @@ def of_sum(n: int) -> float:
 
 
 def softmax(scores: Approx, seen: Any) -> Approx:
-    """Over the last axis; 0 where nothing is seen, and where a row sees nothing."""
+    """Over the last axis, of exponentials in bfloat16 and their sum; 0 where nothing is seen, or a row sees nothing.
+
+    So oneDNN does it: where the weights are to be bfloat16 it keeps the exponentials in their place.
+    """
     s = np.where(seen, scores.value, -np.inf)
     largest = s.max(axis=-1, keepdims=True)
-    powers = np.exp(s - np.where(np.isfinite(largest), largest, 0))
+    s = s - np.where(np.isfinite(largest), largest, 0)
+    powers = np.exp(s)
     total = powers.sum(axis=-1, keepdims=True)
-    weights = powers / np.where(total > 0, total, 1)
+    total = np.where(total > 0, total, 1)
+    weights = powers / total
     moved = np.where(seen, scores.error, 0)
     # Each exponential is computed of a difference as large as the spread of the scores, in float32.
     spread = np.where(seen, np.abs(scores.value), 0).max(axis=-1, keepdims=True)
     moved = moved + OF_FLOAT32 * (spread + of_sum(s.shape[-1]) / OF_FLOAT32)
-    return Approx(weights, weights * np.expm1(moved + moved.max(axis=-1, keepdims=True)))
+    moved = moved + moved.max(axis=-1, keepdims=True) + EPSILON
+    # The logarithm of a weight is known where the weight is 0 in float64, and scores are unsure by hundreds.
+    most = np.exp(np.minimum(s - np.log(total) + moved, 0))
+    return Approx(weights, np.maximum(most - weights, -weights * np.expm1(-moved)))

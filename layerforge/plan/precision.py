@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..arrays.spec import Spec
 from ..engines.protocol import NO_KERNELS, is_engine_layer
 from ..engines.rounding import ROUNDED, rounding
 from ..graph.graph import Node, Step, Wiring
@@ -84,7 +85,7 @@ def with_precision(plan: Plan, request: EngineRequest, left_out: Plan) -> Plan:
     """
     for step in plan.steps:
         if is_engine_layer(step.node.layer) and request.matmul_precision_of(step.node) == MEDIUM:
-            step.node.layer.products_in_bfloat16()
+            step.node.layer.products_in_bfloat16(*_specs(plan, step))
     if all(request.precision_of(step.node) == FULL for step in plan.steps):
         return plan
     plan = _halved(plan, request)
@@ -112,11 +113,15 @@ def _obstacle(plan: Plan, step: Step, choice: EngineChoice) -> str | None:
     """Why a step stays float32; None where it need not."""
     layer = step.node.layer
     if is_engine_layer(layer):
-        bottoms, tops = [plan.specs[i] for i in step.bottoms], [plan.specs[i] for i in step.tops]
-        return registry.engine(layer.engine).bfloat16_missing() or layer.refuses_bfloat16(bottoms, tops)
+        return registry.engine(layer.engine).bfloat16_missing() or layer.refuses_bfloat16(*_specs(plan, step))
     if layer.type_name not in ROUNDED:
         return NO_KERNELS
     return None if choice.why == ASKED_FOR else choice.why
+
+
+def _specs(plan: Plan, step: Step) -> tuple[list[Spec], list[Spec]]:
+    """Of a step's bottoms and of its tops."""
+    return [plan.specs[i] for i in step.bottoms], [plan.specs[i] for i in step.tops]
 
 
 def _obstacle_there(plan: Plan, step: Step) -> str | None:

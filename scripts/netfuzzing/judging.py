@@ -7,8 +7,9 @@ asked how far the truth itself moves where inputs, parameters and what layers ha
 that has a kink there (ReLU, a maximum), that magnifies them, or in whose sums everything else cancels, may differ by as
 much. Such a difference is counted as undecided; everything else is a finding.
 
-Nets in bf16-mixed are judged alike, with the roundings of bfloat16; besides, what the engine computes is bit by bit the
-same, whichever blobs are kept, and whether steps are replayed together or run one by one.
+Nets in bf16-mixed, and those whose products are (matmul_precision: medium), are judged alike, with the roundings of
+bfloat16. What the engine computes in bf16-mixed is bit by bit the same besides, whichever blobs are kept, and whether
+steps are replayed together or run one by one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from layerforge.arrays.bfloat16 import EPSILON
-from layerforge.schema.precisions import BF16_MIXED, FULL
+from layerforge.schema.precisions import BF16_MIXED, FULL, MEDIUM
 
 from .passes import SIZES, Noise, Seen, Variant, largest, watch
 from .trials import Trial
@@ -39,7 +40,8 @@ class Roundings:
 
 
 EPS = float(np.finfo("float32").eps)
-ALLOWED = {FULL: Roundings(64 * EPS, 16 * EPS), BF16_MIXED: Roundings(2 * EPSILON, EPSILON / 4)}
+OF_BFLOAT16 = Roundings(2 * EPSILON, EPSILON / 4)
+ALLOWED = {FULL: Roundings(64 * EPS, 16 * EPS), BF16_MIXED: OF_BFLOAT16, MEDIUM: OF_BFLOAT16}
 NOISY = 8, 40  # passes with noise: at first, and before something is called a finding
 TRUTH = Variant("float64", "reference", "all", "float64")
 
@@ -61,7 +63,7 @@ def variants(trial: Trial) -> list[Variant]:
         Variant(f"reference, keep {first}", "reference", first),
         Variant("engine, keep all", "auto", "all"),
         Variant(f"engine, keep {second}", "auto", second),
-        *(same_bits(second) if trial.precision != FULL else ()),
+        *(same_bits(second) if trial.precision == BF16_MIXED else ()),
     ]
 
 

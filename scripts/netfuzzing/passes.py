@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,28 @@ from layerforge import Net, Solver
 from layerforge.arrays.backend import NUMPY, Backend
 from layerforge.run.observer import Observer
 from layerforge.schema.errors import LayerForgeError
-from layerforge.schema.precisions import BF16_MIXED, FULL
+from layerforge.schema.precisions import BF16_MIXED, FULL, MEDIUM
 
 from .trials import Action, Trial
 
 ROUNDINGS = 1e-6  # relative: some of float32
-SIZES = {FULL: ROUNDINGS, BF16_MIXED: 2.0**-8}  # of noise: of bfloat16 the largest rounding
+SIZES = {FULL: ROUNDINGS, BF16_MIXED: 2.0**-8, MEDIUM: 2.0**-8}  # of noise: of bfloat16 the largest rounding
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Small changes, drawn by a seed and relative to what is changed."""
+    """Small changes, drawn by a seed and relative to what is changed.
+
+    stream   whose changes they are: of two layers, what is equal does not stay so
+    """
 
     seed: int
     size: float
+    stream: int = 0
+
+    def numbers(self, *of: int) -> np.random.Generator:
+        """Random numbers that follow from seed, stream, and what they are for."""
+        return np.random.default_rng([self.seed, self.stream, *of])
 
 
 @dataclass(frozen=True)
@@ -68,16 +76,16 @@ def watch(trial: Trial, variant: Variant, noise: Noise | None = None) -> list[Se
     """
     config = {**trial.config, "dtype": variant.dtype, "engine": variant.engine}
     if variant.dtype == FULL:
-        config["precision"] = trial.precision
+        config["matmul_precision" if trial.precision == MEDIUM else "precision"] = trial.precision
     keep: Any = trial.watched if variant.keep == "watched" else variant.keep
     net = Net.from_config(config, keep=keep, backend=variant.backend)
     start = Net.from_config({**trial.config, "engine": "reference"}).arrays()
-    net.load_arrays({path: shaken(array, noise) for path, array in start.items()}, "the start")
+    net.load_arrays({path: shaken(in_use(path, array), noise) for path, array in start.items()}, "the start")
     if variant.stepwise:
         net.observe(Observer())
     if noise is not None:
-        for layer in net.layers.values():
-            shake(layer, noise)
+        for number, layer in enumerate(net.layers.values(), 1):  # layers round as they like, each by itself
+            shake(layer, replace(noise, stream=number))
     solver, found = Solver(net, type="SGD", lr=0.05, momentum=0.9), []
     for action in trial.actions:
         seen = Seen()
@@ -92,12 +100,18 @@ def watch(trial: Trial, variant: Variant, noise: Noise | None = None) -> list[Se
     return found
 
 
+def in_use(path: str, array: np.ndarray) -> np.ndarray:
+    """Statistics as a net in use has them, which are not 0 and 1; any other array as it is."""
+    if not path.startswith("state/") or array.dtype.kind != "f":
+        return array
+    return array + np.random.default_rng(array.size).uniform(0.5, 1.5, array.shape).astype("float32")
+
+
 def shaken(array: np.ndarray, noise: Noise | None) -> np.ndarray:
     """An array, or one that is a little different."""
     if noise is None or array.dtype.kind != "f" or not array.size:
         return array
-    rng = np.random.default_rng([noise.seed, array.size])
-    return array * (1 + noise.size * rng.uniform(-1, 1, array.shape))
+    return array * (1 + noise.size * noise.numbers(array.size).uniform(-1, 1, array.shape))
 
 
 def shifted(array: np.ndarray, noise: Noise) -> np.ndarray:
@@ -108,7 +122,7 @@ def shifted(array: np.ndarray, noise: Noise) -> np.ndarray:
     """
     if array.dtype.kind != "f" or not array.size:
         return array
-    shift = np.random.default_rng([noise.seed, array.size, 1]).uniform(-1, 1) * ROUNDINGS * np.abs(array).max()
+    shift = noise.numbers(array.size, 1).uniform(-1, 1) * ROUNDINGS * np.abs(array).max()
     return array + shift * (array != 0)
 
 

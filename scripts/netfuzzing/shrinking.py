@@ -68,7 +68,8 @@ def without_layer(trial: Trial, i: int) -> None:
     first = bottoms(gone)[0]
     for item in layers:
         renamed = [first if name == gone["name"] else name for name in bottoms(item)]
-        item["bottom"] = renamed if len(renamed) > 1 else renamed[0]
+        if renamed:
+            item["bottom"] = renamed if len(renamed) > 1 else renamed[0]
     trial.config["inputs"], trial.config["net"] = read_ones(trial.config["inputs"], layers)
     trial.watched = [name for name in trial.watched if name != gone["name"]]
     for action in trial.actions:

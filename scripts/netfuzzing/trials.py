@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from layerforge.schema.precisions import BF16_MIXED, FULL
+from layerforge.schema.precisions import BF16_MIXED, FULL, MEDIUM
 
 from .growing import Growing
 
 SHARE_OF_BFLOAT16 = 0.25  # of the nets
+SHARE_OF_MEDIUM = 0.1
+SHARE_OF_REPEATED = 0.5  # of both: the others have batches of changing size, too
 DISGUISES = ("plain", "fortran", "reversed", "strided", "transposed", "ones", "float64", "float16", "int64", "uint8")
 
 
@@ -40,7 +42,7 @@ class Trial:
     keeps     of the reference and of the second net on the engine: "all", "none" or "watched"
     threads   whether all nets run at once
     ranges    of inputs that are indices: how many values they have
-    precision what the net is asked to compute in
+    precision what the net is asked to compute in, or in bfloat16 its products alone (MEDIUM)
     """
 
     config: dict[str, Any]
@@ -77,8 +79,9 @@ def draw(seed: int, number: int) -> Trial:
     watched = sorted(rng.sample(real, min(len(real), rng.choice((0, 1, 2)))))
     keeps = [rng.choice(("all", "none", "watched")), rng.choice(("none", "none", "watched"))]
     threads = rng.random() < 0.25
-    precision = BF16_MIXED if rng.random() < SHARE_OF_BFLOAT16 else FULL
-    if precision != FULL:
+    lot = rng.random()
+    precision = BF16_MIXED if lot < SHARE_OF_BFLOAT16 else MEDIUM if lot < SHARE_OF_BFLOAT16 + SHARE_OF_MEDIUM else FULL
+    if precision != FULL and rng.random() < SHARE_OF_REPEATED:
         for action in actions:  # the very same passes are what can be replayed
             action.kind, action.batch, action.phase = actions[0].kind, actions[0].batch, actions[0].phase
             action.backwards = list(actions[0].backwards)

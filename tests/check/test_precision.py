@@ -107,6 +107,20 @@ def test_errors_that_are_carried_on_hold_what_becomes_of_them() -> None:
             assert np.all(np.abs(value - approx.value) <= approx.error)
 
 
+@pytest.mark.parametrize("scale", [1, 30, 1e4])
+def test_the_weights_of_attention_are_those_of_exponentials_in_bfloat16(scale: float) -> None:
+    """Their bound holds where weights round twice, and where scores are unsure by more than exp can tell of."""
+    rng = np.random.default_rng(0)
+    scores = Approx(scale * rng.normal(size=(50, 40)), np.full((50, 40), scale / 50))
+    found = softmax(scores, np.ones((50, 40), bool)).rounded()
+    assert np.isfinite(found.error).all()
+    for _ in range(20):
+        moved = scores.value + scores.error * rng.choice((-1, 1), scores.error.shape)
+        powers = np.exp(moved - moved.max(-1, keepdims=True)).astype("float32")
+        weights = rounded(np, rounded(np, powers) / powers.sum(-1, keepdims=True))
+        assert np.all(np.abs(weights - found.value) <= found.error + np.finfo("float32").tiny)
+
+
 def test_numbers_round_by_no_more_than_half_the_distance_of_their_neighbours() -> None:
     x = np.exp(np.random.default_rng(0).normal(size=10_000) * 5).astype("float32")
     off, bound = np.abs(rounded(np, x).astype("float64") - x), as_approx(x).rounded().error

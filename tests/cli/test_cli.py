@@ -834,7 +834,7 @@ def test_time_of_casts_has_a_row(folder: Path, capsys: pytest.CaptureFixture[str
     answer = json.loads(ok(capsys, "time", "casts.yaml", "--iterations", "3", "--json"))
     assert answer["precision"] == {"asked": "bf16-mixed", "mixed": ["bf16-mixed"], "why": None}
     assert [row["precision"] == "bf16-mixed" for row in answer["layers"]] == [True, False, True, True, True, False]
-    assert answer["casts"]["count"] == 3
+    assert answer["casts"]["count"] == 2
     for key in ("forward_ms", "backward_ms"):
         parts = [layer[key] for layer in answer["layers"]] + [answer["casts"][key], answer["between_layers"][key]]
         assert sum(parts) == pytest.approx(answer["total"][key])
@@ -855,7 +855,7 @@ def test_what_is_kept_of_casts_counts_at_the_layers_that_read_them(
     net = json.loads(ok(capsys, "check", "casts.yaml", "--json"))["files"][0]["net"]
     assert net["precision"] == {"asked": "bf16-mixed", "mixed": ["bf16-mixed"], "why": None}
     kept = {layer["name"]: layer["kept_bytes"] for layer in net["layers"]}
-    assert kept["c1"] >= 2 * 4 * 3 * 8 * 8 and kept["c2"] >= 2 * 4 * 4 * 6 * 6
+    assert kept["c2"] >= 2 * 4 * 4 * 6 * 6
     assert "\nsmall: one batch of 4, float32, bf16-mixed on numpy\n" in ok(capsys, "check", "casts.yaml")
 
 

@@ -16,7 +16,7 @@ from support.contract import broken
 from support.tools import demand_that
 
 from layerforge import Net, Solver
-from layerforge.arrays.bfloat16 import SHARES, is_bfloat16, narrowed, rounded, widened
+from layerforge.arrays.bfloat16 import EPSILON, SHARES, is_bfloat16, narrowed, rounded, widened
 from layerforge.arrays.spec import Spec
 from layerforge.check.contract import PRECISION_CHECKS, Case, applicable, run
 from layerforge.check.halving import HalvedProbe
@@ -183,6 +183,48 @@ def test_kernels_that_reach_over_the_bottom_stay_float32() -> None:
     assert refused("Conv2d", kernel, 2, 4, 3, 8) is None
 
 
+@pytest.mark.parametrize(("size", "lower"), [(2, False), (3, True)])
+def test_products_of_such_kernels_stay_float32(size: int, lower: bool) -> None:
+    layer = {"name": "c", "type": "Conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1}
+    tree = {"matmul_precision": "medium", "inputs": {"x": {"shape": [2, 4, size, 8]}}, "net": [layer]}
+    net = Net.from_config(tree)
+    net.forward(x=np.ones((2, 4, size, 8)))
+    assert [step.node.layer.lower_products for step in net.current_plan.steps] == [lower]
+
+
+@needs_it
+@pytest.mark.parametrize(("name", "params", "shapes"), [
+    ("Conv3d", {"out_channels": 16, "kernel_size": [5, 3, 5], "padding": [4, 0, 1]}, [(3, 16, 2, 3, 6)]),
+    ("Conv2d", {"out_channels": 8, "kernel_size": 3, "padding": 1}, [(2, 8, 2, 2)]),
+    ("Conv2d", {"out_channels": 8, "kernel_size": 3}, [(2, 8, 5, 6)]),
+    ("ConvTranspose2d", {"out_channels": 8, "kernel_size": 3}, [(2, 8, 5, 6)]),
+    ("Linear", {"out_features": 33}, [(17, 65)]),
+    ("MultiheadAttention", {"num_heads": 1, "causal": True}, [(2, 2, 16)]),
+    ("MultiheadAttention", {"num_heads": 2}, [(2, 7, 16)]),
+    ("ScaledDotProductAttention", {}, [(3, 1, 2, 8), (3, 1, 16, 8), (3, 1, 16, 16)]),
+    ("ScaledDotProductAttention", {}, [(3, 1, 17, 8), (3, 1, 3, 8), (3, 1, 3, 16)]),
+])  # fmt: skip
+def test_products_in_bfloat16_are_those_of_rounded_numbers(
+    name: str, params: dict[str, Any], shapes: list[tuple[int, ...]]
+) -> None:
+    """matmul_precision: medium, where there is AMX; elsewhere oneDNN multiplies float32."""
+    rng, keys = np.random.default_rng(0), [f"x{i}" for i in range(len(shapes))]
+    layer = {"name": "l", "type": name, "bottom": keys if len(keys) > 1 else "x0", **params}
+    inputs = {key: {"shape": list(shape), "grad": True} for key, shape in zip(keys, shapes, strict=True)}
+    xs = {key: rng.standard_normal(shape).astype("float32") for key, shape in zip(keys, shapes, strict=True)}
+    found: list[dict[str, Any]] = []
+    for how in ({"engine": "reference"}, {"matmul_precision": "medium"}):
+        net = Net.from_config({"seed": 1, "inputs": inputs, "net": [layer], **how})
+        y = net.forward(**xs)["l"]
+        net.backward(l=np.random.default_rng(1).standard_normal(y.shape))
+        params_of = net.params["l"].items() if "l" in net.params else ()
+        grads = {key: net.blobs[key].grad.copy() for key in keys} | {key: view.grad.copy() for key, view in params_of}
+        found.append({"y": y, **grads})
+    assert net.current_plan.choices["l"].engine == FAST
+    for key, right in found[0].items():
+        assert np.abs(found[1][key] - right).max() <= 8 * EPSILON * np.abs(right).max(), key
+
+
 @needs_it
 def test_winners_of_large_windows_stay_float32() -> None:
     assert "forgets winners" in str(refused("MaxPool2d", {"kernel_size": 16}, 2, 3, 18, 18))
@@ -195,6 +237,16 @@ def test_shares_of_many_windows_are_added_up_in_float32(name: str) -> None:
     example = Example({"kernel_size": 4, "stride": 1}, [Spec((2, 16, 12, 12))])
     assert SHARES < 4 * 4
     assert broken(Case(table.LAYERS[name], example, precision=BF16_MIXED), PRECISION_CHECKS) == {}
+
+
+@needs_it
+@pytest.mark.parametrize("number", [1.0, 1e4])
+@pytest.mark.parametrize("queries", [1, 2, 33])
+def test_weights_of_attention_that_round_twice_are_within_the_bound(queries: int, number: float) -> None:
+    """Of a single query dv is a weight times dy: nothing averages the roundings of weights out."""
+    q, k, v = Spec((3, queries, 8)), Spec((3, 16, 8), low=-number, high=number), Spec((3, 16, 16), low=0.5, high=1.5)
+    case = Case(table.LAYERS["ScaledDotProductAttention"], Example({}, [q, k, v]), precision=BF16_MIXED)
+    assert broken(case, PRECISION_CHECKS) == {}
 
 
 PLAIN = {"kernel_size": 2, "stride": 2}

@@ -158,6 +158,29 @@ def test_recurrent_kernels_where_there_is_amx(
         assert np.abs(found[0][name] - array).max() <= 8 * 2**-8 * np.abs(array).max(), name
 
 
+@pytest.mark.parametrize("above", ["ReLU", "GELU", "Tanh", None])
+@pytest.mark.parametrize("below", ["Linear", "Conv2d", "ConvTranspose2d"])
+def test_an_evaluation_has_the_same_bits_whatever_is_kept(below: str, above: str | None) -> None:
+    """With statistics of data: what is fused where nobody looks rounds no less than what is not."""
+    product = {"out_features": 16} if below == "Linear" else {"out_channels": 16, "kernel_size": 3}
+    flat = [{"name": "flat", "type": "Flatten"}] if below == "Linear" else []
+    high = [] if above is None else [{"name": "high", "type": above}]
+    last = [{"name": "all", "type": "Flatten"}, {"name": "last", "type": "Linear", "out_features": 5}]
+    layers = [*flat, {"name": "low", "type": below, **product}, {"name": "norm", "type": "BatchNorm"}, *high, *last]
+    config = {"precision": "bf16-mixed", "inputs": {"x": {"shape": [6, 3, 8, 8]}}, "net": layers}
+    nets = [Net.from_config(config, keep=keep) for keep in ("all", "none", ["low"])]
+    for net in nets:
+        rng = np.random.default_rng(2)
+        for array in (net.state["norm"]["running_mean"], net.state["norm"]["running_var"]):
+            array[...] = rng.uniform(0.5, 2, array.shape)
+    x, tops = BATCH["x"], ["last", *(layer["name"] for layer in high)]
+    found = [net.forward(phase="eval", backward=back, outputs=tops, x=x) for net in nets for back in (True, False)]
+    found += [net.forward(phase="eval", outputs="last", x=x) for net in nets]
+    for tops_found in found:
+        for name, top in tops_found.items():
+            np.testing.assert_array_equal(top, found[0][name], name)
+
+
 # Reading --------------------------------------------------------------------------------------------------------------
 
 

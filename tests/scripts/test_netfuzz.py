@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import netfuzz
 from netfuzzing.judging import judge
+from netfuzzing.shrinking import shrunk
 from netfuzzing.trials import Action, Trial, draw
 
 from layerforge import Net
@@ -53,7 +54,9 @@ def test_a_number_stands_for_a_net_and_json_for_a_trial() -> None:
     assert {action.phase for action in actions} == {"train", "eval"}
     assert any(len(action.backwards) > 1 for action in actions)
     assert any(trial.threads for trial in trials)
-    assert 10 < sum(trial.precision == BF16_MIXED for trial in trials) < 40
+    halves = [trial for trial in trials if trial.precision == BF16_MIXED]
+    assert 10 < len(halves) < 40
+    assert 3 < sum(len({action.batch for action in trial.actions}) == 1 for trial in halves) < len(halves) - 3
     assert any("recompute" in layer for trial in trials for layer in trial.config["net"])
 
 
@@ -163,6 +166,22 @@ def test_roundings_of_terms_that_cancel_are_no_finding() -> None:
         assert not judge(dataclasses.replace(CANCELLING, actions=actions)).findings
 
 
+def test_what_is_equal_only_without_roundings_is_no_finding() -> None:
+    """x less a copy of x is 0 where nobody rounds the copy; so is the gradient of what the next layer divides out."""
+    copied = [
+        {"name": "l0", "type": "Flatten", "bottom": "x"},
+        {"name": "l1", "type": "Squeeze", "bottom": "x"},
+        {"name": "l2", "type": "Sub", "bottom": ["l0", "l1"]},
+    ]
+    scaled = [{"name": "l0", "type": "BatchNorm", "bottom": "x"}, {"name": "l1", "type": "MVN", "bottom": "l0"}]
+    for layers, shape in ((copied, [3, 2]), (scaled, [3, 2, 3, 4])):
+        config = {"seed": 0, "inputs": {"x": {"shape": shape, "grad": True}}, "net": layers}
+        for data in range(0, 30, 3):
+            actions = [Action("pass", 2, data, "plain", "train", [layers[-1]["name"]])]
+            trial = dataclasses.replace(CANCELLING, config=config, actions=actions, precision=BF16_MIXED)
+            assert not judge(trial).findings
+
+
 @pytest.mark.parametrize("share", [3e-3, -1e-2])
 def test_terms_that_do_not_cancel_as_they_should_are_found(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     """The sum is off by a small share of one term of 144."""
@@ -208,6 +227,18 @@ def test_a_planted_fault_is_found(
     number, trial, found = first_finding(FAULTS[plant])
     monkeypatch.undo()
     assert not judge(trial).findings, (number, found)  # it was the fault that was found
+
+
+def test_a_net_with_layers_that_read_nothing_is_made_small() -> None:
+    layers: list[dict[str, Any]] = [
+        {"name": "l0", "type": "Tanh", "bottom": "x"},
+        {"name": "c1", "type": "Constant", "value": [1.0, 2.0], "shape": [1, 2]},
+        {"name": "l2", "type": "Add", "bottom": ["l0", "c1"]},
+        {"name": "l3", "type": "Neg", "bottom": "l2"},
+    ]
+    trial = dataclasses.replace(CANCELLING, config={"inputs": {"x": {"shape": [3, 2]}}, "net": layers}, actions=[])
+    small = shrunk(trial, lambda candidate: any(item["type"] == "Constant" for item in candidate.config["net"]))
+    assert [item["type"] for item in small.config["net"]] == ["Constant", "Add"]
 
 
 def test_a_finding_is_made_small_and_ends_in_exit_code_1(

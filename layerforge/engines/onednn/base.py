@@ -111,9 +111,9 @@ class OneDnn(Layer):
         """Backward reads these, too, from now on: see `backward_reads`."""
         vars(self)["backward_reads"] = (*self.backward_reads, *arrays)
 
-    def products_in_bfloat16(self) -> None:
-        """Let products of float32 be computed in bfloat16 from now on."""
-        self.lower_products = True
+    def products_in_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> None:
+        """Let products of float32 be computed in bfloat16 from now on, where oneDNN's kernels for it can be trusted."""
+        self.lower_products = self.unfit_for_bfloat16(bottoms, tops) is None
 
     def buf(self, name: str, shape: Sequence[int], dtype: Any = None, **about: Any) -> Any:
         """As of any layer; without a dtype for blobs and what is like them."""

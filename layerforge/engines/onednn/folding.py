@@ -6,8 +6,7 @@
 centre takes the place of the product's own bias, and the rest is done before a result is stored. The mean is taken off
 first, as in BatchNorm itself: folded into the weights, a mean much larger than the spread would cost digits.
 
-In bfloat16 a BatchNorm is not folded: it gets what was rounded, and the blobs above have the bits that they have where
-all are kept.
+In bfloat16 nothing is folded: z would not be rounded, and a net that keeps z would have other bits.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ def layout(array: np.ndarray) -> list[int]:
     """The strides of an array in elements, a function of where its elements are stored and of nothing else.
 
     Those of axes of length 1 mean nothing to NumPy, which leaves in them whatever slicing and broadcasting made; oneDNN
-    takes them for the layout, and compares them. Here such an axis is around the next one, and in front around all.
+    takes them for the layout, and compares them. Here such an axis is around all behind it, and in front around all.
+    So it is in a stack of transposed matrices, too: around one axis alone, oneDNN's products read the wrong ones.
     A last one has stride 1, and so has the one before a last axis with gaps: a row is then the column of a matrix.
     """
     strides = [s // array.itemsize for s in array.strides]
@@ -20,7 +21,7 @@ def layout(array: np.ndarray) -> list[int]:
         if array.shape[i] == 1:
             in_front, in_column = not real or i < real[0], i == array.ndim - 2 and strides[-1] > 1
             strides[i] = 1 if in_column else whole if in_front else around
-        around = strides[i] * array.shape[i]
+        around = max(around, strides[i] * array.shape[i])
     return strides
 
 
