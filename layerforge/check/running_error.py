@@ -11,6 +11,7 @@ running error analysis of Wilkinson (Higham, Accuracy and Stability of Numerical
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -92,3 +93,14 @@ def softmax(scores: Approx, seen: Any) -> Approx:
     spread = np.where(seen, np.abs(scores.value), 0).max(axis=-1, keepdims=True)
     moved = moved + OF_FLOAT32 * (spread + of_sum(s.shape[-1]) / OF_FLOAT32)
     return Approx(weights, weights * np.expm1(moved + moved.max(axis=-1, keepdims=True)))
+
+
+def joined(parts: Sequence[Approx], axis: int) -> Approx:
+    """One behind the other along an axis."""
+    return Approx(*(np.concatenate([getattr(p, what) for p in parts], axis) for what in ("value", "error")))
+
+
+def learned(da: Approx, x: Approx) -> tuple[Approx, Approx]:
+    """The gradients of weight and bias of a = W x + b."""
+    rows, columns = (a.moved(lambda m: m.reshape(-1, m.shape[-1])) for a in (da, x))
+    return rows.transposed() @ columns, rows.sum(0)[0]

@@ -60,10 +60,9 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         return "with a second bottom" if len(bottoms) > 1 else super().refuses(reference, bottoms, tops)
 
     def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        """By what was measured: oneDNN calls all of its recurrent code plain, so a trial (trial.py) says nothing."""
         if not library.has_amx():
             return "oneDNN's recurrent kernels are slower in bfloat16 without AMX"
-        return "the last c is float32" if len(tops) > 2 else None
+        return "the last c is float32" if len(tops) > 2 else super().refuses_bfloat16(bottoms, tops)
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 1, 0, 2
@@ -131,6 +130,8 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         dfirst = [self.buf(name, zeros.shape, self.dtype) for name in firsts]
         dw = {key: self.gradient_of(key) for key in (f"weight_ih{end}", f"weight_hh{end}")}
         dw_there = [self.view(f"d{key}", array, self.as_theirs) for key, array in dw.items()]
+        if self.halved:
+            self.act(f"cleared{end}", clear)(*dw.values(), db)
         dlast = self.states_of("dlast", one, dlasts)
         dlast += [zeros] * (self.states - len(dlast))
         gradients = dx, *pair(dfirst), *dw_there, db, self.part("dy", one, dy), *pair(dlast)
@@ -144,7 +145,12 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         return dx
 
     def gradient_of(self, key: str) -> Any:
-        """Where oneDNN writes the gradient of a weight: in its place, if it is all that is wanted there."""
+        """Where oneDNN writes the gradient of a weight: in its place, if it is all that is wanted there.
+
+        Of what it computes in bfloat16 in memory that is stored as it wants it.
+        """
+        if self.halved:
+            return self.view(f"d{key} there", self.buf(f"d{key}", self.params[key].T.shape, self.dtype), np.transpose)
         in_place = self.overwrites_grad and self.needs_param_grad[key] and self.weight_blocks == AS_OURS
         return self.grads[key] if in_place else self.buf(f"d{key}", self.params[key].shape, self.dtype)
 
@@ -152,7 +158,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         """Add a block of a gradient to that of the parameter which it belongs to, if it does."""
         if ours is None or key not in self.params or not self.needs_param_grad[key]:
             return
-        source = self.block(f"d{key} there", gradient, theirs)
+        source = self.block(f"d{key} given", gradient, theirs)
         maker = primitives.copy if self.overwrites_grad else primitives.add_to
         self.op(f"d{key} {ours}", maker)(source, self.block(f"d{key}", self.grads[key], ours))
 
@@ -225,6 +231,12 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         """Of a parameter, or of a bias or a gradient as oneDNN has it, the rows of one gate or of all."""
         rows = lambda a: a.reshape(-1, self.hidden_size, a.shape[-1] if a.ndim == 2 else 1)[which]  # noqa: E731
         return self.view(f"{name} block {which}", array, rows)
+
+
+def clear(*arrays: Any) -> None:
+    """Set all to 0."""
+    for array in arrays:
+        array.fill(0)
 
 
 def turned(x: Any) -> Any:
