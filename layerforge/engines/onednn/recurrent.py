@@ -62,7 +62,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
     def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         if not library.has_amx():
             return "oneDNN's recurrent kernels are slower in bfloat16 without AMX"
-        return "the last c is float32" if len(tops) > 2 else super().refuses_bfloat16(bottoms, tops)
+        return super().refuses_bfloat16(bottoms, tops)
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 1, 0, 2
@@ -89,7 +89,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
                 traces[one] = self.run_forward(one, below, y, lasts)
             below = y
         self.save(traces=traces)
-        tops = [below, *lasts][: self.tops_wanted]
+        tops = [self.narrowed(f"top {i}", top) for i, top in enumerate([below, *lasts][: self.tops_wanted])]
         return tuple(self.view(f"top {i}", top, turned) for i, top in enumerate(tops))
 
     def run_forward(self, one: Pass, x: Any, y: Any, lasts: Sequence[Any]) -> tuple[Any, ...]:
