@@ -9,28 +9,42 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.contract import broken
 from support.tools import go_on_with_amx
 
 from layerforge import Net
+from layerforge.arrays import threads
 from layerforge.arrays.spec import Spec
 from layerforge.check.contract import PRECISION_CHECKS, Case, run
-from layerforge.check.precision import judged
+from layerforge.check.harness import Probe
+from layerforge.check.precision import halved_cases, judged, why_wide
 from layerforge.check.recurrent_error import squashed
 from layerforge.check.roundings import named_results
 from layerforge.check.running_error import Approx
 from layerforge.contract.layer import Example, Layer
-from layerforge.engines.onednn import table
+from layerforge.engines.onednn import gru, primitives, table
+from layerforge.engines.onednn.gru import OneDnnGRU
 from layerforge.engines.onednn.recurrent import OneDnnLSTM, OneDnnRNN
+from layerforge.plan.engines import FAST
 from layerforge.schema.precisions import BF16_MIXED
+from layerforge.schema.registry import LAYERS
 
-TYPES = ("LSTM", "RNN")
+TYPES = ("LSTM", "GRU", "RNN")
 SMALL = Example({"hidden_size": 5, "bidirectional": True}, [Spec((3, 4, 6))], tops=2)
 
 
 @pytest.fixture(autouse=True)
-def amx() -> None:
-    """Go on where these layers compute in bfloat16."""
+def amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go on where these layers compute in bfloat16; a GRU of any size."""
     go_on_with_amx()
+    monkeypatch.setattr(gru, "SMALL", 0)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_all_examples_that_compute_so_are_within_their_bounds(name: str) -> None:
+    cases = {what: case for what, case in halved_cases(LAYERS.get(name), FAST) if isinstance(case, Case)}
+    assert len(cases) > 7
+    assert {what: words for what, case in cases.items() if (words := broken(case, PRECISION_CHECKS))} == {}
 
 
 # How near -------------------------------------------------------------------------------------------------------------
@@ -93,9 +107,38 @@ class SharesADirection(OneDnnRNN):
         return super().how(one._replace(direction=0))
 
 
+class ReadsTheSameStep(OneDnnGRU):
+    """Multiplies the gradients of a step by its own h, not by that before."""
+
+    def give_products(self, one: Any, x: Any, y: Any, du: Any, dw: Any) -> None:
+        super().give_products(one._replace(direction=1 - one.direction), x, y, du, dw)
+
+
+class KeepsTheGradientWhole(OneDnnGRU):
+    """Hands all of dh on to the h before, not z of it."""
+
+    def combined(self, name: str, a: Any, other: Any, into: Any, algorithm: int = primitives.MULTIPLY) -> None:
+        if not name.startswith("dh directly"):
+            super().combined(name, a, other, into, algorithm)
+
+
+class TakesAnotherSlope(OneDnnGRU):
+    """Gives z the slope of r."""
+
+    def slopes(self, one: Any, u: Any, w_n: Any, h: Any) -> list[Any]:
+        s_r, _, s_n = super().slopes(one, u, w_n, h)
+        return [s_r, s_r, s_n]
+
+
+MUTANTS = (
+    AddsToWhatWasThere, ForgetsTheRecurrentBias, ForgetsTheLastState, SharesADirection, ReadsTheSameStep,
+    KeepsTheGradientWhole, TakesAnotherSlope,
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("check", PRECISION_CHECKS)
 @pytest.mark.parametrize(
-    "mutant", [AddsToWhatWasThere, ForgetsTheRecurrentBias, ForgetsTheLastState, SharesADirection],
+    "mutant", MUTANTS,
     ids=lambda cls: cls.__name__,
 )  # fmt: skip
 def test_mutant_is_caught(mutant: type[Layer], check: str) -> None:
@@ -137,3 +180,52 @@ def test_the_last_c_is_a_top_in_two_bytes() -> None:
         found.append(net.forward(x=x)["c"])
         assert net.current_plan.choices["r"].precision == precision
     np.testing.assert_allclose(found[0], found[1], rtol=0.02, atol=0.01)
+
+
+def test_small_and_very_long_gru_stay_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+
+    def why(hidden: int, *shape: int) -> str | None:
+        example = Example({"hidden_size": hidden}, [Spec(shape)])
+        return why_wide(table.LAYERS["GRU"], Probe(LAYERS.get("GRU"), example, dtype="float32"))
+
+    assert "so few numbers" in str(why(64, 64, 3, 4))
+    assert "more than 512 steps" in str(why(256, 32, 513, 4))
+    assert why(256, 32, 3, 4) is None
+
+
+def limits() -> list[int]:
+    """How many threads OpenMP is told of."""
+    return [library.omp_get_max_threads() for library in threads.CURRENT.openmp]
+
+
+def test_a_gru_of_small_steps_takes_one_thread_for_them_and_gives_the_others_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, found, told, copy = threads.CURRENT.asked, [], [], primitives.copy
+
+    def watched(x: Any, y: Any) -> Any:
+        told.append(limits())
+        return copy(x, y)
+
+    layer, inputs = {"name": "r", "type": "GRU", "hidden_size": 32}, {"x": {"shape": [16, 6, 5]}}
+    x = np.random.default_rng(0).normal(size=(16, 6, 5)).astype("float32")
+    monkeypatch.setattr(primitives, "copy", watched)
+    try:
+        for shared in (0, 2**22):
+            monkeypatch.setattr(gru, "SHARED", shared)
+            net = Net.from_config({"seed": 2, "precision": BF16_MIXED, "threads": 2, "inputs": inputs, "net": [layer]})
+            told.clear()
+            for _ in range(4):
+                net.zero_grad()
+                y = net.forward(x=x)["r"]
+                net.backward(r=np.ones_like(y))
+                assert set(limits()) == {2}
+                found.append([y, *(view.grad.copy() for view in net.params["r"].values())])
+            assert ([1] in told) == (shared > 0)
+    finally:
+        threads.CURRENT.asked = asked
+        threads.settle()
+    for others in found[1:]:
+        for mine, first in zip(others, found[0], strict=True):
+            np.testing.assert_allclose(mine, first, rtol=1e-4, atol=1e-5)

@@ -9,7 +9,6 @@ import numpy as np
 
 from ...arrays.bfloat16 import BFLOAT16
 from ...arrays.spec import Spec
-from ...layers.sequences.gru import GRU
 from ...layers.sequences.lstm import LSTM
 from ...layers.sequences.recurrent import Recurrent
 from ...layers.sequences.rnn import RNN
@@ -116,13 +115,13 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         dabove, *dlasts = [self.widened(f"dtop {i}", self.by_step(f"dtop {i}", d)) for i, d in enumerate(dtops)]
         for layer in reversed(range(self.num_layers)):
             dbelow, *others = [self.run_backward(one, dabove, dlasts) for one in self.passes(layer)]
-            for other in others:
+            for other in others if dbelow is not None else ():
                 self.op(f"dbelow {layer}", primitives.add_to)(other, dbelow)
             dabove = dbelow
         return (self.view("dx", self.narrowed("dx", dabove), turned) if self.needs_grad[0] else None,)
 
     def run_backward(self, one: Pass, dy: Any, dlasts: Sequence[Any]) -> Any:
-        """A pass back: adds the gradients of its parameters, returns that of its input."""
+        """A pass back: adds the gradients of its parameters, returns that of its input, None where nobody wants it."""
         end, (*nine, workspace) = one.end, self.saved.traces[one]
         x, zeros, bias = nine[0], self.zeros(nine[1].shape, self.dtype), nine[5]
         dx, db = (self.buf(f"d{what}{end}", a.shape, self.dtype) for what, a in (("x", x), ("bias", bias)))
@@ -273,11 +272,3 @@ class OneDnnLSTM(OneDnnRecurrent, LSTM):
     """LSTM."""
 
     cell = recurrence.LSTM
-
-
-class OneDnnGRU(OneDnnRecurrent, GRU):
-    """GRU. oneDNN's gates are z, r and n. It has a fourth bias: b_hh of n, which r multiplies."""
-
-    cell = recurrence.GRU
-    weight_blocks = ((0, 1), (1, 0), (2, 2))
-    bias_blocks = ((0, 1, 1), (1, 0, 0), (2, 2, None), (3, None, 2))
