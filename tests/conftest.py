@@ -60,6 +60,7 @@ ENGINE_TESTS = (
     "test_engines_long_sums.py",
     "test_updates_and_threads.py",
     "test_engines_recurrent.py",
+    "test_recurrent_bfloat16.py",
     "test_netfuzz.py",
     "test_capture.py",
 )

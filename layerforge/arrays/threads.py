@@ -186,13 +186,23 @@ def short_waits() -> Iterator[None]:
 @contextmanager
 def alone() -> Iterator[None]:
     """While this lasts, OpenMP is told of a single thread: what an engine makes now is for one."""
-    for library in CURRENT.openmp:
-        library.omp_set_num_threads(1)
+    one()
     try:
         yield
     finally:
-        for library in CURRENT.openmp:
-            library.omp_set_num_threads(here())
+        all_again()
+
+
+def one() -> None:
+    """OpenMP is told of a single thread."""
+    for library in CURRENT.openmp:
+        library.omp_set_num_threads(1)
+
+
+def all_again() -> None:
+    """OpenMP is told of all threads that the calling one computes with."""
+    for library in CURRENT.openmp:
+        library.omp_set_num_threads(here())
 
 
 def _loaded(*names: str) -> list[Any]:

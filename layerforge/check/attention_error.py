@@ -14,7 +14,7 @@ import numpy as np
 
 from ..layers.sequences.attention import visible
 from .harness import Probe
-from .running_error import Approx, as_approx, softmax
+from .running_error import Approx, as_approx, joined, learned, softmax
 
 
 def attend(layer: Any, q: Approx, k: Approx, v: Approx, scale: float, mask: Any) -> tuple[Approx, Approx]:
@@ -83,17 +83,6 @@ def side_by_side(a: Approx) -> Approx:
     """(N, heads, L, E/heads) as (N, L, E)."""
     n, count, steps, features = a.value.shape
     return a.moved(lambda m: m.swapaxes(1, 2).reshape(n, steps, count * features))
-
-
-def joined(parts: Sequence[Approx], axis: int) -> Approx:
-    """One behind the other along an axis."""
-    return Approx(*(np.concatenate([getattr(p, what) for p in parts], axis) for what in ("value", "error")))
-
-
-def learned(da: Approx, x: Approx) -> tuple[Approx, Approx]:
-    """The gradients of weight and bias of a = W x + b."""
-    rows, columns = (a.moved(lambda m: m.reshape(-1, m.shape[-1])) for a in (da, x))
-    return rows.transposed() @ columns, rows.sum(0)[0]
 
 
 ATTENTION: dict[str, Callable[[Probe, Sequence[Any]], dict[str, Approx]]] = {

@@ -22,7 +22,6 @@ from .harness import Probe, reference_of
 from .roundings import allowed, named_results
 
 OF_REFERENCE = "it is the reference"
-RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 def halved_cases(cls: type[Layer], kind: str | None = None) -> Iterator[tuple[str, Case | str]]:
@@ -45,14 +44,7 @@ def why_wide(theirs: Any, probe: Probe) -> str | None:
     return why or theirs.instead_of(probe.layer).refuses_bfloat16(probe.bottom_specs, probe.top_specs)
 
 
-def has_a_bound(case: Case) -> str | None:
-    """Condition of what is held to a bound."""
-    of_engine = reference_of(case.cls) is not case.cls
-    inside = "its kernels round between steps, and what that does to others has no bound here"
-    return inside if of_engine and case.cls.type_name in RECURRENT else None
-
-
-@precision_check(has_a_bound)
+@precision_check()
 def check_as_near_as_its_roundings(case: Case) -> None:
     """Tops, state and all gradients are no further from float64 than roundings.py derives, in both phases."""
     for phase in ("train", "eval"):
@@ -66,7 +58,7 @@ def is_an_engines(case: Case) -> str | None:
     return None if reference_of(case.cls) is not case.cls else OF_REFERENCE
 
 
-@precision_check(is_an_engines, has_a_bound)
+@precision_check(is_an_engines)
 def check_agrees_with_rounding(case: Case) -> None:
     """Tops, state and all gradients are those of the layer that rounds, up to what either may be off."""
     for phase in ("train", "eval"):
@@ -84,7 +76,7 @@ def judged(mine: HalvedProbe) -> tuple[dict[str, Any], dict[str, Any], list[Any]
     dys = mine.draw_cotangents(mine.top_specs)
     exact = [None if dy is None else mine.host(dy).astype("float64") for dy in dys]
     results = named_results(truth, exact)
-    bounds = allowed(truth, results, exact)
+    bounds = allowed(truth, results, exact, by_kernels=mine.in_halves)
     return results, bounds, dys
 
 

@@ -16,7 +16,9 @@ where e is the error before the result is stored, by what the layer does:
                             of dx may be added in bfloat16, which is (k - 1) u S (1 + u)ᵏ more. Of a MaxPool S are the
                             absolute gradients that met in one place
     attention               q, k, v, the weights, their gradients and those of the scores are stored in bfloat16 on the
-                            way: running_error.py carries their errors on
+                            way: attention_error.py carries their errors on
+    an engine's LSTM, GRU   h, the gates and their gradients are: recurrent_error.py carries their errors on through
+    and RNN                 time
     anything else           what the contract allows float32 (case.py, `rounding`; engines.py, `FLOOR`). Where backward
                             reads y, as Tanh and Sigmoid do, |∂dx/∂y| u |y| and its square besides
 """
@@ -36,6 +38,7 @@ from .attention_error import ATTENTION
 from .case import rounding
 from .engines import FLOOR
 from .harness import Probe
+from .recurrent_error import CELLS, recurrent
 from .running_error import Approx, of_sum
 
 LINEAR = frozenset(
@@ -52,13 +55,18 @@ BY_TOP: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def allowed(truth: Probe, results: dict[str, Any], dys: Sequence[Any]) -> dict[str, Any]:
-    """By the name of a result of the truth, which is in float64, how far one in bf16-mixed may be off."""
+def allowed(truth: Probe, results: dict[str, Any], dys: Sequence[Any], *, by_kernels: bool) -> dict[str, Any]:
+    """By the name of a result of the truth, which is in float64, how far one in bf16-mixed may be off.
+
+    by_kernels  whether an engine computes it, and not the layer's own text between roundings
+    """
     kind = truth.layer.type_name
     if kind in LINEAR:
         errors = _of_sums(truth, results, dys)
     elif kind in ATTENTION:
         errors = {name: found.error for name, found in ATTENTION[kind](truth, dys).items()}
+    elif kind in CELLS and by_kernels:
+        errors = {name: found.error for name, found in recurrent(truth, dys).items()}
     else:
         errors = _of_float32(truth, results, dys)
     for name, right in results.items():

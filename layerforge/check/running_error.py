@@ -12,6 +12,7 @@ running error analysis of Wilkinson (Higham, Accuracy and Stability of Numerical
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -101,3 +102,14 @@ def softmax(scores: Approx, seen: Any) -> Approx:
     # The logarithm of a weight is known where the weight is 0 in float64, and scores are unsure by hundreds.
     most = np.exp(np.minimum(s - np.log(total) + moved, 0))
     return Approx(weights, np.maximum(most - weights, -weights * np.expm1(-moved)))
+
+
+def joined(parts: Sequence[Approx], axis: int) -> Approx:
+    """One behind the other along an axis."""
+    return Approx(*(np.concatenate([getattr(p, what) for p in parts], axis) for what in ("value", "error")))
+
+
+def learned(da: Approx, x: Approx) -> tuple[Approx, Approx]:
+    """The gradients of weight and bias of a = W x + b."""
+    rows, columns = (a.moved(lambda m: m.reshape(-1, m.shape[-1])) for a in (da, x))
+    return rows.transposed() @ columns, rows.sum(0)[0]

@@ -20,7 +20,7 @@ from layerforge.arrays.bfloat16 import BFLOAT16, narrowed, rounded, widened
 from layerforge.cli import main
 from layerforge.config.document import Config
 from layerforge.debug.watch import WatchedNet
-from layerforge.engines.onednn import binding, library
+from layerforge.engines.onednn import base, binding, gru, library
 from layerforge.engines.rounding import ROUNDED
 from layerforge.plan.engines import FAST
 from layerforge.run.observer import Observer
@@ -138,11 +138,13 @@ def test_weights_that_are_changed_by_hand_are_what_the_next_forward_reads() -> N
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}], ids=str)
-def test_recurrent_kernels_where_there_is_amx(
+def test_recurrent_kernels_whatever_their_speed(
     kind: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     halves()
     monkeypatch.setattr(library, "has_amx", lambda: True)
+    monkeypatch.setattr(base, "without_fast_code", lambda *_: None)
+    monkeypatch.setattr(gru, "SMALL", 0)
     layer = {"name": "r", "type": kind, "hidden_size": 7, **options}
     x = np.random.default_rng(2).standard_normal((4, 5, 6)).astype("float32")
     found = []

@@ -50,6 +50,15 @@ def demand_engine() -> None:
     demand_that(why is None, f"{FAST}: {why}")
 
 
+def go_on_with_amx() -> None:
+    """Go on where the processor multiplies tiles; nobody can install one, so that in CI, too, others are told of it."""
+    demand_engine()
+    from layerforge.engines.onednn import library
+
+    if not library.has_amx():
+        pytest.skip(f"{MISSING}a processor with AMX; without it LSTM, GRU and RNN stay float32 in bf16-mixed")
+
+
 def demand_compiler() -> None:
     """Go on where the stand-in for CuPy can compile kernels."""
     demand_that(COMPILER is not None, "a C++ compiler; apt install g++")

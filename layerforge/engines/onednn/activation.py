@@ -24,7 +24,7 @@ from ..protocol import Circumstances
 from . import primitives
 from .base import OneDnn
 
-RELU, TANH, ELU, SQUARE, ABS, SQRT, SOFTPLUS = 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x27
+RELU, TANH, ELU, SQUARE, ABS, SQRT, LINEAR, SOFTPLUS = range(0x20, 0x28)
 LOGISTIC, EXP, GELU_TANH, SWISH, LOG, CLIP, GELU_ERF = 0x29, 0x2A, 0x2B, 0x2C, 0x2D, 0x2F, 0x31
 FROM_RESULT = {RELU: 0x100, TANH: 0x101, LOGISTIC: 0x104}  # the same, differentiated by the result
 

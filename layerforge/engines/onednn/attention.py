@@ -12,10 +12,10 @@ from ...arrays.spec import Spec
 from ...layers.sequences.attention import ScaledDotProductAttention, visible
 from ...layers.sequences.multihead_attention import MultiheadAttention, heads
 from . import primitives
+from .activation import LINEAR
 from .base import OneDnn
 from .primitives import MINIMUM, SOFTMAX
 
-LINEAR = 0x26
 MANY_KEYS = 1024  # up to so many a running sum of oneDNN's is as good as the reference's
 
 

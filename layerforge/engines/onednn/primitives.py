@@ -122,6 +122,13 @@ def blend(x: Any, z: Any, y: Any, of_x: Any, of_z: Any, less: Any, post_ops: Seq
     return recipe, arguments((b.SRC, x), (b.SRC_1, z), (b.DST, y), *factors, (last, less))
 
 
+def toward(x: Any, goal: Any, share: Any, goal_again: Any, y: Any) -> Made:
+    """y = goal + share (x - goal)."""
+    attr = Attr([("binary", MULTIPLY, of_array(share)), ("binary", ADD, of_array(goal_again))])
+    recipe = Recipe("binary", SUBTRACT, of_array(x), of_array(goal), of_array(y), attr)
+    return recipe, (b.SRC, b.SRC_1, b.POST_OP | b.SRC_1, 2 * b.POST_OP | b.SRC_1, b.DST)
+
+
 # Windows ------------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import Any
 
+from ...arrays.bfloat16 import is_bfloat16
 from . import binding as b
 from .binding import Desc, Recipe, any_layout, of_array
 from .primitives import Made, arguments
@@ -22,7 +23,7 @@ from .primitives import Made, arguments
 LSTM, GRU, RNN = "lstm", "lbr_gru", "vanilla_rnn"  # in this GRU r multiplies what comes of h, bias included
 ROLES = b.SRC, b.SRC_1, b.SRC_2, b.WEIGHTS, b.WEIGHTS_1, b.BIAS, b.DST, b.DST_1, b.DST_2
 FORWARDS_IN_TIME, BACKWARDS_IN_TIME = 1, 2
-OVERWRITE = 1  # the gradients of weights and bias are written, not added
+ADD, OVERWRITE = 0, 1  # what is done to the memory of the gradients of weights and bias
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,12 @@ class How:
         """Those that it ends with."""
         return () if self.activation is None else (ctypes.c_float(0), ctypes.c_float(0))
 
-    def memories(self, arrays: tuple[Any, ...]) -> tuple[Desc | None, ...]:
-        """Nine arrays, or their gradients, as the cell takes them; it chooses the layout of weights."""
-        x, h0, c0, _, _, bias, y, h, c = (None if a is None else of_array(a) for a in arrays)
-        weights = [any_layout(w.shape, arrays[0].dtype) for w in arrays[3:5]]
+    def memories(self, arrays: tuple[Any, ...], *, added: bool = False) -> tuple[Desc | None, ...]:
+        """Nine arrays, or their gradients, as the cell takes them; it chooses the layout of weights, unless it is to
+        add to them where they are.
+        """
+        x, h0, c0, *weights, bias, y, h, c = (None if a is None else of_array(a) for a in arrays)
+        weights = weights if added else [any_layout(w.shape, arrays[0].dtype) for w in arrays[3:5]]
         if self.cell == LSTM:
             return x, h0, c0, *weights, None, None, bias, y, h, c  # without peepholes and projection
         return x, h0, *weights, bias, y, h
@@ -76,13 +79,15 @@ def workspace_bytes(*given: Any) -> int:
 def backward(*given: Any) -> Made:
     """Write all gradients but those of y and the last states, which it reads.
 
-    Given are the nine arrays, their gradients in the same order, the workspace, and how.
+    Given are the nine arrays, their gradients in the same order, the workspace, and how. In bfloat16 those of weights
+    and bias are added to what is there, and must be without gaps: oneDNN 3.2 has fast code for AMX for nothing else.
     """
     *both, workspace, how = given
     nine, gradients = tuple(both[:9]), tuple(both[9:])
+    added = is_bfloat16(nine[0])
     recipe = Recipe(
-        f"{how.cell}_backward", b.BACKWARD, *how.first, *how.memories(nine), *how.memories(gradients), OVERWRITE,
-        *how.last, _forward(nine, how, b.TRAINING), None,
+        f"{how.cell}_backward", b.BACKWARD, *how.first, *how.memories(nine), *how.memories(gradients, added=added),
+        ADD if added else OVERWRITE, *how.last, _forward(nine, how, b.TRAINING), None,
     )  # fmt: skip
     pairs = [(role + b.GRADIENT, gradient) for role, gradient in zip(ROLES, gradients, strict=True)]
     return recipe, arguments(*zip(ROLES, nine, strict=True), *pairs, (b.WORKSPACE, workspace))

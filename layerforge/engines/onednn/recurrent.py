@@ -9,7 +9,6 @@ import numpy as np
 
 from ...arrays.bfloat16 import BFLOAT16
 from ...arrays.spec import Spec
-from ...layers.sequences.gru import GRU
 from ...layers.sequences.lstm import LSTM
 from ...layers.sequences.recurrent import Recurrent
 from ...layers.sequences.rnn import RNN
@@ -60,10 +59,9 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         return "with a second bottom" if len(bottoms) > 1 else super().refuses(reference, bottoms, tops)
 
     def refuses_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
-        """By what was measured: oneDNN calls all of its recurrent code plain, so a trial (trial.py) says nothing."""
         if not library.has_amx():
             return "oneDNN's recurrent kernels are slower in bfloat16 without AMX"
-        return "the last c is float32" if len(tops) > 2 else None
+        return super().refuses_bfloat16(bottoms, tops)
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 1, 0, 2
@@ -90,7 +88,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
                 traces[one] = self.run_forward(one, below, y, lasts)
             below = y
         self.save(traces=traces)
-        tops = [below, *lasts][: self.tops_wanted]
+        tops = [self.narrowed(f"top {i}", top) for i, top in enumerate([below, *lasts][: self.tops_wanted])]
         return tuple(self.view(f"top {i}", top, turned) for i, top in enumerate(tops))
 
     def run_forward(self, one: Pass, x: Any, y: Any, lasts: Sequence[Any]) -> tuple[Any, ...]:
@@ -117,13 +115,13 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         dabove, *dlasts = [self.widened(f"dtop {i}", self.by_step(f"dtop {i}", d)) for i, d in enumerate(dtops)]
         for layer in reversed(range(self.num_layers)):
             dbelow, *others = [self.run_backward(one, dabove, dlasts) for one in self.passes(layer)]
-            for other in others:
+            for other in others if dbelow is not None else ():
                 self.op(f"dbelow {layer}", primitives.add_to)(other, dbelow)
             dabove = dbelow
         return (self.view("dx", self.narrowed("dx", dabove), turned) if self.needs_grad[0] else None,)
 
     def run_backward(self, one: Pass, dy: Any, dlasts: Sequence[Any]) -> Any:
-        """A pass back: adds the gradients of its parameters, returns that of its input."""
+        """A pass back: adds the gradients of its parameters, returns that of its input, None where nobody wants it."""
         end, (*nine, workspace) = one.end, self.saved.traces[one]
         x, zeros, bias = nine[0], self.zeros(nine[1].shape, self.dtype), nine[5]
         dx, db = (self.buf(f"d{what}{end}", a.shape, self.dtype) for what, a in (("x", x), ("bias", bias)))
@@ -131,6 +129,8 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         dfirst = [self.buf(name, zeros.shape, self.dtype) for name in firsts]
         dw = {key: self.gradient_of(key) for key in (f"weight_ih{end}", f"weight_hh{end}")}
         dw_there = [self.view(f"d{key}", array, self.as_theirs) for key, array in dw.items()]
+        if self.halved:
+            self.act(f"cleared{end}", clear)(*dw.values(), db)
         dlast = self.states_of("dlast", one, dlasts)
         dlast += [zeros] * (self.states - len(dlast))
         gradients = dx, *pair(dfirst), *dw_there, db, self.part("dy", one, dy), *pair(dlast)
@@ -144,7 +144,12 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         return dx
 
     def gradient_of(self, key: str) -> Any:
-        """Where oneDNN writes the gradient of a weight: in its place, if it is all that is wanted there."""
+        """Where oneDNN writes the gradient of a weight: in its place, if it is all that is wanted there.
+
+        Of what it computes in bfloat16 in memory that is stored as it wants it.
+        """
+        if self.halved:
+            return self.view(f"d{key} there", self.buf(f"d{key}", self.params[key].T.shape, self.dtype), np.transpose)
         in_place = self.overwrites_grad and self.needs_param_grad[key] and self.weight_blocks == AS_OURS
         return self.grads[key] if in_place else self.buf(f"d{key}", self.params[key].shape, self.dtype)
 
@@ -152,7 +157,7 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         """Add a block of a gradient to that of the parameter which it belongs to, if it does."""
         if ours is None or key not in self.params or not self.needs_param_grad[key]:
             return
-        source = self.block(f"d{key} there", gradient, theirs)
+        source = self.block(f"d{key} given", gradient, theirs)
         maker = primitives.copy if self.overwrites_grad else primitives.add_to
         self.op(f"d{key} {ours}", maker)(source, self.block(f"d{key}", self.grads[key], ours))
 
@@ -227,6 +232,12 @@ class OneDnnRecurrent(OneDnn, Recurrent):
         return self.view(f"{name} block {which}", array, rows)
 
 
+def clear(*arrays: Any) -> None:
+    """Set all to 0."""
+    for array in arrays:
+        array.fill(0)
+
+
 def turned(x: Any) -> Any:
     """(N, T, F) as (T, N, F), or back."""
     return x.swapaxes(0, 1)
@@ -261,11 +272,3 @@ class OneDnnLSTM(OneDnnRecurrent, LSTM):
     """LSTM."""
 
     cell = recurrence.LSTM
-
-
-class OneDnnGRU(OneDnnRecurrent, GRU):
-    """GRU. oneDNN's gates are z, r and n. It has a fourth bias: b_hh of n, which r multiplies."""
-
-    cell = recurrence.GRU
-    weight_blocks = ((0, 1), (1, 0), (2, 2))
-    bias_blocks = ((0, 1, 1), (1, 0, 0), (2, 2, None), (3, None, 2))
