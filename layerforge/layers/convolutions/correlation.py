@@ -28,7 +28,7 @@ from . import depthwise
 
 def correlate(xp: Any, kernels: Any, x: Any, windows: Windows, bias: Any = None) -> Any:
     """W X, with the bias (O,) added to every column where there is one: (O, *P, N)."""
-    if is_depthwise(kernels, x):
+    if is_depthwise(kernels, x.shape[0]):
         return depthwise.correlate(xp, kernels, x, windows, bias)
     groups = x.shape[0] // kernels.shape[1]
     weight = grouped(kernels, groups)
@@ -43,22 +43,26 @@ def correlate(xp: Any, kernels: Any, x: Any, windows: Windows, bias: Any = None)
 
 def spread(xp: Any, kernels: Any, y: Any, windows: Windows, channels: int) -> Any:
     """Wᵀ y, folded onto the positions that the windows see: (C, *S, N)."""
+    if is_depthwise(kernels, channels):
+        return depthwise.spread(xp, kernels, y, windows, channels)
     x = xp.zeros((channels, *windows.size, y.shape[-1]), dtype=y.dtype)
-    if is_depthwise(kernels, x):
-        return depthwise.spread(xp, kernels, y, windows, x)
     groups = channels // kernels.shape[1]
     weight, memory = grouped(kernels, groups).swapaxes(1, 2), Reused(xp, x.dtype)
     # With one output channel in a group Wᵀ y is an outer product, at which NumPy's matmul is slow.
     product = xp.multiply if weight.shape[2] == 1 else partial(group_products, xp)
     for block, places in chunks(windows, x):
+        part = grouped(y, groups)[:, :, places]
+        if windows.single:  # nothing to add up: the columns are x
+            product(weight, part, out=grouped(x, groups)[:, :, places])
+            continue
         columns = memory.array((*weight.shape[:2], places.stop - places.start))
-        fold(product(weight, grouped(y, groups)[:, :, places], out=columns), x, windows, block)
+        fold(product(weight, part, out=columns), x, windows, block)
     return x
 
 
 def weigh(xp: Any, y: Any, x: Any, windows: Windows, kernels: Any) -> Any:
     """y Xᵀ in the shape of the kernels: how much each of their elements says in Σ y · (W X)."""
-    if is_depthwise(kernels, x):
+    if is_depthwise(kernels, x.shape[0]):
         return depthwise.weigh(xp, y, x, windows, kernels)
     groups = x.shape[0] // kernels.shape[1]
     total: Any = None
@@ -97,6 +101,6 @@ def grouped(array: Any, groups: int) -> Any:
     return array.reshape(groups, array.shape[0] // groups, -1)
 
 
-def is_depthwise(kernels: Any, x: Any) -> bool:
-    """Whether every channel of x is a group of its own, and there are several."""
-    return kernels.shape[1] == 1 and x.shape[0] > 1
+def is_depthwise(kernels: Any, channels: int) -> bool:
+    """Whether every one of x's channels is a group of its own, and there are several."""
+    return kernels.shape[1] == 1 and channels > 1
