@@ -125,6 +125,16 @@ class Windows:
         """Whether every position of the input is a window of its own, so that the columns of x are x."""
         return self.counts == self.size and all((a.kernel, a.stride, a.padding) == (1, 1, 0) for a in self.axes)
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether each position of the input is in windows that are neighbours, as many as a window has elements."""
+        return all(a.stride == 1 and a.padding < a.extent and a.at_most is None for a in self.axes)
+
+    def mirror(self) -> Windows:
+        """Windows over the output, one for each position of the input: its element k is the window whose element
+        kernel - 1 - k the position is."""
+        return Windows(tuple(Axis(a.count, a.kernel, 1, a.extent - 1 - a.padding, a.dilation) for a in self.axes))
+
     def taps(self, block: Block = ()) -> tuple[Tap, ...]:
         """All taps, in row-major order; of the windows of a block only, counted from 0."""
         return taps_of(self, block)

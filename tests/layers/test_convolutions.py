@@ -14,7 +14,7 @@ from layerforge.arrays import sliding_windows as geometry
 from layerforge.arrays.sliding_windows import Axis
 from layerforge.arrays.spec import Spec
 from layerforge.check.harness import Probe
-from layerforge.layers.convolutions import depthwise
+from layerforge.layers.convolutions import correlation, depthwise
 from layerforge.layers.convolutions.conv import Conv2d
 from layerforge.layers.convolutions.conv_transpose import ConvTranspose2d
 
@@ -103,6 +103,35 @@ def test_flops_of_grouped_convolution() -> None:
 def test_the_output_of_one_convolution_enters_the_next_without_a_copy() -> None:
     y, _, _ = run(Conv2d, {"out_channels": 3, "kernel_size": 2}, np.ones((4, 2, 5, 5)))
     assert np.shares_memory(geometry.batch_last(np, y), y)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "dilation"),
+    [
+        ([7], [3], [1], [0], [2]),
+        ([5, 6], [3, 3], [1, 1], [1, 1], [1, 1]),
+        ([5, 6], [2, 3], [1, 1], [1, 4], [2, 2]),
+        ([5, 4], [1, 3], [1, 1], [0, 2], [1, 1]),
+        ([5, 6], [3, 2], [1, 1], [3, 0], [1, 1]),  # windows that see nothing but padding
+        ([5, 6], [3, 3], [1, 2], [1, 1], [1, 1]),
+        ([3, 4, 3], [2, 3, 1], [1, 1, 1], [1, 0, 0], [1, 1, 1]),
+    ],
+)
+def test_both_gradients_of_a_convolution_from_columns_that_are_made_once(
+    size: list[int], kernel: list[int], stride: list[int], padding: list[int], dilation: list[int], groups: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(geometry, "COLUMNS_AT_MOST", 4000)  # a few windows at a time
+    windows = geometry.slide(size, kernel, stride, padding, dilation)
+    x, kernels = RNG.normal(size=(8, *size, 3)), RNG.normal(size=(6, 8 // groups, *kernel))
+    y = RNG.normal(size=(6, *windows.counts, 3))
+    dx, dkernels = correlation.spread_and_weigh(np, kernels, y, x, windows)
+    assert_allclose(dx, correlation.spread(np, kernels, y, windows, 8), rtol=1e-11, atol=1e-12)
+    assert_allclose(dkernels, correlation.weigh(np, y, x, windows, kernels), rtol=1e-11, atol=1e-12)
+    whole = correlation.correlate(np, kernels, x, windows)
+    assert_allclose((dx * x).sum(), (whole * y).sum(), rtol=1e-10)
+    assert_allclose((dkernels * kernels).sum(), (whole * y).sum(), rtol=1e-10)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (3, 1, 0, 2)], ids=["NCHW", "NHWC", "mixed"])

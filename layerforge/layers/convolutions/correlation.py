@@ -9,6 +9,11 @@ With X the matrix whose columns are the windows over x, and W the kernels as row
 The three know nothing of forward and backward: a transposed convolution uses the same ones the other way round. x is
 (C, *S, N) and y (O, *P, N): the batch is last, as windows.py has it; the kernels are (O, C/groups, *K).
 
+With stride 1 a position of x is in as many windows as a window has elements, and they lie side by side: where y is the
+gradient, with D the matrix of its windows as the positions of x see them, and W̃ the mirrored kernels,
+
+    spread_and_weigh    dx = W̃ D,  dW̃ = x Dᵀ
+
 Where every channel is a group of its own (a depthwise convolution), W has a single row per output channel and copying
 windows costs more than multiplying them. The same three are then sums over the elements of the kernel: depthwise.py.
 """
@@ -67,13 +72,41 @@ def weigh(xp: Any, y: Any, x: Any, windows: Windows, kernels: Any) -> Any:
     groups = x.shape[0] // kernels.shape[1]
     total: Any = None
     for places, columns in unfolded(xp, x, windows):
-        part = products_with(xp, grouped(y, groups)[:, :, places], grouped(columns, groups))
-        if total is None:
-            total = part
-        else:  # of very many chunks float32 would lose digits
-            total = total.astype("float64", copy=False)
-            total += part
+        total = plus(total, products_with(xp, grouped(y, groups)[:, :, places], grouped(columns, groups)))
     return total.astype(kernels.dtype, copy=False).reshape(kernels.shape)
+
+
+def spread_and_weigh(xp: Any, kernels: Any, y: Any, x: Any, windows: Windows) -> tuple[Any, Any]:
+    """What `spread` and `weigh` give; with no more outputs than channels, from the columns of y, which serve both."""
+    channels = x.shape[0]
+    if is_depthwise(kernels, channels) or not windows.mirrors or windows.single or len(kernels) > channels:
+        return spread(xp, kernels, y, windows, channels), weigh(xp, y, x, windows, kernels)
+    groups = channels // kernels.shape[1]
+    weight = grouped(mirrored(xp, kernels, groups), groups)
+    dx = xp.empty_like(x)
+    total: Any = None
+    for places, columns in unfolded(xp, y, windows.mirror()):
+        seen = grouped(columns, groups)
+        group_products(xp, weight, seen, out=grouped(dx, groups)[:, :, places])
+        total = plus(total, products_with(xp, grouped(x, groups)[:, :, places], seen))
+    found = total.astype(kernels.dtype, copy=False).reshape(channels, len(kernels) // groups, *kernels.shape[2:])
+    return dx, mirrored(xp, found, groups)
+
+
+def mirrored(xp: Any, kernels: Any, groups: int) -> Any:
+    """(O, C/groups, *K) as (C, O/groups, *K) with the elements of K in reverse order; and back."""
+    o, c = len(kernels) // groups, kernels.shape[1]
+    turned = kernels.reshape(groups, o, c, *kernels.shape[2:]).swapaxes(1, 2)
+    return xp.flip(turned, tuple(range(3, turned.ndim))).reshape(groups * c, o, *kernels.shape[2:])
+
+
+def plus(total: Any, part: Any) -> Any:
+    """A sum of products with the next of its parts: in float64, as of very many chunks float32 would lose digits."""
+    if total is None:
+        return part
+    total = total.astype("float64", copy=False)
+    total += part
+    return total
 
 
 def products_with(xp: Any, y: Any, columns: Any) -> Any:
