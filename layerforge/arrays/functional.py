@@ -85,6 +85,33 @@ def product_over_rows(a: Any, b: Any) -> Any:
     return total.astype(b.dtype)
 
 
+SHORT = 2**5  # terms of a line, of fewer of which a call for each costs more than it saves
+
+
+def inner_products(a: Any, b: Any, over: tuple[int, ...]) -> Any:
+    """Σ a b over some axes, axes kept, in float64 whatever the type of the arrays, which have one shape.
+
+    On NumPy, terms that lie together in memory, no more than MANY, are a line that the library sums up, as it does in a
+    product of matrices; without such lines, and on a device, each term is rounded and all are added up exactly.
+    """
+    sets = [axis for axis in range(a.ndim) if axis not in over]
+    inner = sorted(over, key=lambda axis: -a.strides[axis])
+    terms, joined = 1, 0  # of a line, and the axes that make it up
+    if isinstance(a, np.ndarray) and a.strides == b.strides:
+        for axis in reversed(inner):
+            if a.strides[axis] != terms * a.itemsize or terms * a.shape[axis] > MANY:
+                break
+            terms, joined = terms * a.shape[axis], joined + 1
+    if terms < SHORT:
+        return exact_sum(a * b, over, keepdims=True)
+    order = (*sets, *inner)
+    lines = tuple(a.shape[axis] for axis in order[: a.ndim - joined])
+    a_lines, b_lines = (m.transpose(order).reshape(*lines, 1, terms) for m in (a, b))
+    found = a_lines @ b_lines.swapaxes(-1, -2)
+    kept = [1 if axis in over else n for axis, n in enumerate(a.shape)]
+    return exact_sum(found, tuple(range(len(sets), found.ndim))).reshape(kept)
+
+
 def _all_parts_at_once(a: Any, b: Any) -> Any:
     """The same on a device, where each part would be launches of its own: all parts as one product of many matrices."""
     count, left = divmod(a.shape[-2], TERMS_ON_A_DEVICE)

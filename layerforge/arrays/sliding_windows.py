@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..schema.errors import LayerError
-from .blocks import Reused
+from .blocks import ELEMENTS, Reused
 from .formula import formula
 from .functional import MANY, expect_role, shape_mismatch
 from .spec import Spec
@@ -120,6 +120,21 @@ class Windows:
         """Elements of one window."""
         return math.prod(a.kernel for a in self.axes)
 
+    @property
+    def single(self) -> bool:
+        """Whether every position of the input is a window of its own, so that the columns of x are x."""
+        return self.counts == self.size and all((a.kernel, a.stride, a.padding) == (1, 1, 0) for a in self.axes)
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether each position of the input is in windows that are neighbours, as many as a window has elements."""
+        return all(a.stride == 1 and a.padding < a.extent and a.at_most is None for a in self.axes)
+
+    def mirror(self) -> Windows:
+        """Windows over the output, one for each position of the input: its element k is the window whose element
+        kernel - 1 - k the position is."""
+        return Windows(tuple(Axis(a.count, a.kernel, 1, a.extent - 1 - a.padding, a.dilation) for a in self.axes))
+
     def taps(self, block: Block = ()) -> tuple[Tap, ...]:
         """All taps, in row-major order; of the windows of a block only, counted from 0."""
         return taps_of(self, block)
@@ -208,7 +223,14 @@ def planes(xp: Any, x: Any) -> Iterator[tuple[slice, slice]]:
 
 def batch_last(xp: Any, x: Any) -> Any:
     """(N, C, *S) as a contiguous (C, *S, N): a view where x was laid out so by `batch_first`, otherwise a copy."""
-    return xp.ascontiguousarray(xp.moveaxis(x, 0, -1))
+    moved = xp.moveaxis(x, 0, -1)
+    if xp is not np or moved.ndim < 3 or moved.flags.c_contiguous:
+        return xp.ascontiguousarray(moved)
+    out = np.empty(moved.shape, dtype=x.dtype)
+    step = max(1, ELEMENTS * moved.shape[1] // max(1, moved.size))
+    for start in range(0, moved.shape[1], step):  # rows of the first axis of space: what they read stays in the cache
+        out[:, start : start + step] = moved[:, start : start + step]
+    return out
 
 
 def batch_first(xp: Any, x: Any) -> Any:
@@ -247,6 +269,9 @@ def unfolded(xp: Any, x: Any, windows: Windows) -> Iterator[tuple[slice, Any]]:
     """
     memory, height = Reused(xp, x.dtype), x.shape[0] * windows.elements
     for block, places in chunks(windows, x):
+        if windows.single:
+            yield places, x.reshape(height, -1)[:, places]
+            continue
         out = memory.array((height, places.stop - places.start)) if xp is np else None
         yield places, unfold(xp, x, windows, block, out)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from layerforge.arrays.blocks import ELEMENTS, in_blocks
+from layerforge.arrays.blocks import ELEMENTS, in_blocks, in_order_of
 from layerforge.arrays.erf import erf
 from layerforge.arrays.functional import sigmoid, softplus
 from layerforge.layers.elementwise.activations import gelu, gelu_back, mish, mish_back, silu, silu_back
@@ -102,3 +102,15 @@ def test_what_is_made_on_the_way_is_small() -> None:
         assert tracemalloc.get_traced_memory()[1] < x.nbytes / 4
     finally:
         tracemalloc.stop()
+
+
+def test_an_array_in_the_order_of_another() -> None:
+    x = drawn(0)
+    turned = x.transpose(1, 2, 0).copy().transpose(2, 0, 1)
+    assert in_order_of(np, x, x) is x
+    moved = in_order_of(np, x, turned)
+    assert moved.strides == turned.strides
+    np.testing.assert_array_equal(moved, x)
+    repeated = in_order_of(np, np.broadcast_to(x[:, :1], SHAPE), turned)  # what repeats gets memory of its own
+    assert repeated.strides == turned.strides
+    np.testing.assert_array_equal(repeated, np.broadcast_to(x[:, :1], SHAPE))

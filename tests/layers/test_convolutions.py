@@ -14,7 +14,7 @@ from layerforge.arrays import sliding_windows as geometry
 from layerforge.arrays.sliding_windows import Axis
 from layerforge.arrays.spec import Spec
 from layerforge.check.harness import Probe
-from layerforge.layers.convolutions import depthwise
+from layerforge.layers.convolutions import correlation, depthwise
 from layerforge.layers.convolutions.conv import Conv2d
 from layerforge.layers.convolutions.conv_transpose import ConvTranspose2d
 
@@ -105,6 +105,66 @@ def test_the_output_of_one_convolution_enters_the_next_without_a_copy() -> None:
     assert np.shares_memory(geometry.batch_last(np, y), y)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "dilation"),
+    [
+        ([7], [3], [1], [0], [2]),
+        ([5, 6], [3, 3], [1, 1], [1, 1], [1, 1]),
+        ([5, 6], [2, 3], [1, 1], [1, 4], [2, 2]),
+        ([5, 4], [1, 3], [1, 1], [0, 2], [1, 1]),
+        ([5, 6], [3, 2], [1, 1], [3, 0], [1, 1]),  # windows that see nothing but padding
+        ([5, 6], [3, 3], [1, 2], [1, 1], [1, 1]),
+        ([3, 4, 3], [2, 3, 1], [1, 1, 1], [1, 0, 0], [1, 1, 1]),
+    ],
+)
+def test_both_gradients_of_a_convolution_from_columns_that_are_made_once(
+    size: list[int], kernel: list[int], stride: list[int], padding: list[int], dilation: list[int], groups: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(geometry, "COLUMNS_AT_MOST", 4000)  # a few windows at a time
+    windows = geometry.slide(size, kernel, stride, padding, dilation)
+    x, kernels = RNG.normal(size=(8, *size, 3)), RNG.normal(size=(6, 8 // groups, *kernel))
+    y = RNG.normal(size=(6, *windows.counts, 3))
+    dx, dkernels = correlation.spread_and_weigh(np, kernels, y, x, windows)
+    assert_allclose(dx, correlation.spread(np, kernels, y, windows, 8), rtol=1e-11, atol=1e-12)
+    assert_allclose(dkernels, correlation.weigh(np, y, x, windows, kernels), rtol=1e-11, atol=1e-12)
+    whole = correlation.correlate(np, kernels, x, windows)
+    assert_allclose((dx * x).sum(), (whole * y).sum(), rtol=1e-10)
+    assert_allclose((dkernels * kernels).sum(), (whole * y).sum(), rtol=1e-10)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (3, 1, 0, 2)], ids=["NCHW", "NHWC", "mixed"])
+def test_the_batch_goes_last_from_any_order_in_memory(order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geometry, "ELEMENTS", 100)  # two of the five rows at a time
+    x = RNG.normal(size=(4, 3, 5, 4)).transpose(order).copy().transpose(np.argsort(order))
+    moved = geometry.batch_last(np, x)
+    assert moved.flags.c_contiguous
+    np.testing.assert_array_equal(moved, np.moveaxis(x, 0, -1))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 0), (1, 1), (2, 1)])
+def test_a_kernel_of_one_position_is_a_linear_map_of_the_channels(groups: int, stride: int, padding: int) -> None:
+    """Stride 2 leaves positions out; with padding 1 it sees as many of these three as there are."""
+    x, weight, bias = RNG.normal(size=(2, 4, 3, 3)), RNG.normal(size=(6, 4 // groups, 1, 1)), RNG.normal(size=6)
+    options = {"kernel_size": 1, "stride": stride, "padding": padding, "groups": groups}
+    one = conv("Conv2d", x, weight, bias, out_channels=6, **options)
+    matrix = np.zeros((6, 4))
+    for o, c in np.ndindex(6, 4 // groups):
+        matrix[o, o // (6 // groups) * (4 // groups) + c] = weight[o, c, 0, 0]
+    seen = np.pad(x, [(0, 0), (0, 0), (padding, padding), (padding, padding)])[:, :, ::stride, ::stride]
+    assert_allclose(one.top(), np.einsum("oc,nchw->nohw", matrix, seen) + bias[:, None, None], rtol=1e-12)
+    dy = RNG.normal(size=one.top().shape)
+    dx = np.zeros((2, 4, 3 + 2 * padding, 3 + 2 * padding))
+    dx[:, :, ::stride, ::stride] = np.einsum("oc,nohw->nchw", matrix, dy)
+    got = one.vjp(dy)
+    assert_allclose(got["bottom[0]"], dx[:, :, padding : padding + 3, padding : padding + 3], rtol=1e-12, atol=1e-14)
+    dmatrix = np.einsum("nohw,nchw->oc", dy, seen)
+    want = [[dmatrix[o, o // (6 // groups) * (4 // groups) + c] for c in range(4 // groups)] for o in range(6)]
+    assert_allclose(got["weight"][:, :, 0, 0], want, rtol=1e-11)
+
+
 @pytest.mark.parametrize("cls", [Conv2d])
 def test_no_gradient_is_computed_for_a_bottom_that_needs_none(cls: Any) -> None:
     probe = Probe(cls, cls.examples[0])
@@ -173,11 +233,13 @@ def test_only_so_many_windows_as_are_wanted() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 1500, 2**30], ids=["one channel", "some channels", "all at once"])
+@pytest.mark.parametrize("copies", [1, 3000, 2**24], ids=["one sample", "two samples", "all samples"])
 @pytest.mark.parametrize("multiplier", [1, 2])
 def test_depthwise_convolution_is_a_convolution_with_zeros_between_channels(
-    multiplier: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+    multiplier: int, copies: int, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(depthwise, "AT_ONCE", at_once)
+    monkeypatch.setattr(depthwise, "COPIES_AT_MOST", copies)
     channels, options = 5, {"kernel_size": [3, 2], "stride": [1, 2], "padding": 1, "dilation": [2, 1]}
     x, weight = RNG.normal(size=(3, channels, 6, 5)), RNG.normal(size=(channels * multiplier, 1, 3, 2))
     bias, outputs = RNG.normal(size=len(weight)), np.arange(channels * multiplier)

@@ -12,7 +12,7 @@ from support.tools import demand_engine
 
 import layerforge
 from layerforge import Net
-from layerforge.arrays.functional import cumulative_sum, exact_sum, mean_of, sum_of
+from layerforge.arrays.functional import cumulative_sum, exact_sum, inner_products, mean_of, sum_of
 from layerforge.arrays.scattering import scatter_add
 from layerforge.plan.engines import FAST
 
@@ -66,6 +66,26 @@ def test_gradients_of_biases(layer: dict[str, Any], shape: tuple[int, ...], engi
     net.forward(x=x, phase="train", backward=True)
     net.backward(y=np.full(shape, 0.1, "float32"))
     np.testing.assert_allclose(net.params["y"]["bias"].grad, ROWS * TENTH, rtol=1e-6)
+
+
+@pytest.mark.parametrize("over", [(0, 2), (0, 2, 3), (1, 2), (3,), (0, 1, 2, 3), (2, 3), ()])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 2, 3, 0), (0, 2, 3, 1), (3, 2, 1, 0)])
+def test_inner_products_in_any_order_in_memory(order: tuple[int, ...], over: tuple[int, ...]) -> None:
+    a, b = (np.random.default_rng(seed).normal(size=(6, 5, 70, 90)).astype("float32") for seed in (0, 1))
+    a, b = (m.transpose(order).copy().transpose(np.argsort(order)) for m in (a, b))
+    want = (a.astype("float64") * b).sum(axis=over, keepdims=True)
+    near = 2e-7 * (abs(a).astype("float64") * abs(b)).sum(axis=over, keepdims=True)
+    for pair in ((a, b), (a, np.ascontiguousarray(b)), (np.flip(a, over), np.flip(b, over))):
+        got = inner_products(*pair, over)
+        assert got.shape == want.shape
+        assert (abs(got - want) <= near).all()
+
+
+def test_long_inner_products_lose_nothing() -> None:
+    """Neither where they are lines, of 1000 terms, nor where such lines would be too long."""
+    tenths = np.full((2, 1000, 1000), 0.1, "float32")
+    for laid, over in ((tenths, (1, 2)), (tenths.reshape(2, -1), (1,)), (tenths.reshape(2, -1).T.copy(), (0,))):
+        np.testing.assert_allclose(inner_products(laid, laid, over).reshape(-1), ROWS * TENTH**2, rtol=1e-6)
 
 
 def test_sums_are_rounded_once_whatever_the_order_in_memory() -> None:

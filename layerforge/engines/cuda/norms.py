@@ -94,7 +94,7 @@ def standardize_by(
 
 
 @stands_in
-def sum_of_products(xp: Any, d: Any, xhat: Any, over: tuple[int, ...], terms: Any = None) -> Any:
+def sum_of_products(xp: Any, d: Any, xhat: Any, over: tuple[int, ...]) -> Any:
     """Σ d x̂ over some axes."""
     return PRODUCTS(xp, d, xhat, axis=over, keepdims=True) if over and alike(d, xhat) else NotImplemented
 
@@ -111,17 +111,16 @@ def add_sums(xp: Any, grads: Sequence[Any], sums: Sequence[Any]) -> Any:
 @stands_in
 def standardize_backward(
     xp: Any, d: Any, xhat: Any, scale: Any, over: tuple[int, ...], *,
-    weight: Any = None, centred: bool = True, sums: Any = None, out: Any = None,
+    weight: Any = None, centred: bool = True, sums: Any = None,
 ) -> Any:  # fmt: skip
     """dx: two sums, where they are not known, and one pass."""
-    if not over or not alike(d, xhat, scale, weight, out) or not alike(*(sums or ())):
+    if not over or not alike(d, xhat, scale, weight) or not alike(*(sums or ())):
         return NotImplemented
     how = {"axis": over, "keepdims": True}
     sum_g, sum_gx = sums or (_sum_of_g(xp, d, weight, how) if centred else None, _sum_of_gx(xp, d, xhat, weight, how))
     share = 1 / math.prod(d.shape[axis] for axis in over)
     kernel = slope(weight is not None, centred)
-    found = xp.empty_like(d) if out is None else out
-    return kernel(xp, d, xhat, scale, sum_gx, share, *given(weight, sum_g if centred else None), found)
+    return kernel(xp, d, xhat, scale, sum_gx, share, *given(weight, sum_g if centred else None), xp.empty_like(d))
 
 
 def _sum_of_g(xp: Any, d: Any, weight: Any, how: dict[str, Any]) -> Any:

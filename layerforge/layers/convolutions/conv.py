@@ -13,7 +13,7 @@ from ...contract.layer import Bad, Example, Layer
 from ...schema.errors import ConfigError, LayerError
 from ...schema.params import Pair, PerAxis, Single, Triple, param
 from ...schema.registry import register
-from .correlation import correlate, spread, weigh
+from .correlation import correlate, spread, spread_and_weigh, weigh
 
 
 class Kernels(Layer):
@@ -92,13 +92,16 @@ class Convolution(Kernels):
 
     def backward(self, dy: Any) -> Any:
         xp, x, dy = self.xp, self.saved.x, batch_last(self.xp, dy)
-        windows = self.windows(x.shape[1:-1])
-        if self.needs_param_grad.weight:
-            self.grads.weight += weigh(xp, dy, x, windows, self.params.weight)
+        windows, weight, dx = self.windows(x.shape[1:-1]), self.params.weight, None
+        if self.needs_grad[0] and self.needs_param_grad.weight:
+            dx, dweight = spread_and_weigh(xp, weight, dy, x, windows)
+            self.grads.weight += dweight
+        elif self.needs_grad[0]:
+            dx = spread(xp, weight, dy, windows, x.shape[0])
+        elif self.needs_param_grad.weight:
+            self.grads.weight += weigh(xp, dy, x, windows, weight)
         self.add_bias_grad(dy)
-        if not self.needs_grad[0]:
-            return None
-        return batch_first(xp, spread(xp, self.params.weight, dy, windows, x.shape[0]))
+        return None if dx is None else batch_first(xp, dx)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         channels, size = bottoms[0].shape[1], bottoms[0].shape[2:]
@@ -121,6 +124,8 @@ class Conv2d(Convolution, axes=Pair):
     Computed as a matrix product: the window that position p of sample n sees is a column of the matrix X, which has
     K C/groups rows (K elements of the kernel) and as many columns as there are (p, n); for each group, y = weight X.
     X has each element of x up to K times: it is made and used in parts, and made again in backward rather than kept.
+    With stride 1 and O ≤ C backward makes such a matrix of dy instead, which serves both gradients (correlation.py): dx
+    is then the convolution of dy with the mirrored kernels.
 
     Shapes    x (N, C, H, W) real, y (N, O, H', W'), weight (O, C/groups, kernel height, kernel width), bias (O,)
     Backward  As for Linear, but transposed: there samples are rows and y = x Wᵀ, here positions are columns and

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...arrays.blocks import in_order_of
 from ...arrays.functional import expect_role
 from ...arrays.spec import Spec
 from ...contract.layer import Bad, Example, Layer
@@ -39,10 +40,11 @@ class Elementwise(Layer):
         return y
 
     def backward(self, dy: Any) -> Any:
-        return self.df(dy, self.saved.kept)
+        kept = self.saved.kept
+        return self.df(in_order_of(self.xp, dy, kept), kept)
 
     def jvp(self, dx: Any) -> Any:
-        return self.df(dx, self.saved.kept)  # a diagonal matrix is its own transpose
+        return self.backward(dx)  # a diagonal matrix is its own transpose
 
 
 def gated(xp: Any, x: Any, gate: Any, out: Any = None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...arrays.blocks import in_order_of
 from ...arrays.functional import expect_role, sum_of
 from ...arrays.spec import Spec
 from ...contract.fillers import Filler
@@ -212,12 +213,12 @@ class BatchNorm(Layer):
         return mean * share, var * share
 
     def backward(self, dy: Any) -> Any:
-        over, dx = reduced_axes(dy), self.xp.empty_like(dy)
-        dweight = sum_of_products(self.xp, dy, self.saved.xhat, over, terms=dx)  # their memory then takes dx
+        dy, over = in_order_of(self.xp, dy, self.saved.xhat), reduced_axes(dy)
+        dweight = sum_of_products(self.xp, dy, self.saved.xhat, over)
         dbias = sum_of(dy, over, keepdims=True)
         if self.affine:
             self.add_param_grads(weight=dweight, bias=dbias)
-        return self.through(dy, sums=(dbias, dweight), out=dx) if self.needs_grad[0] else None
+        return self.through(dy, sums=(dbias, dweight)) if self.needs_grad[0] else None
 
     def add_param_grads(self, **sums: Any) -> None:
         """Add to the gradients of weight and bias, of those that are wanted."""
@@ -231,14 +232,14 @@ class BatchNorm(Layer):
         xhat = self.saved.xhat
         return along_affine(self.xp, xhat, **{name: per_channel(v, xhat.ndim) for name, v in moved.items()})
 
-    def through(self, d: Any, sums: Any = None, out: Any = None) -> Any:
+    def through(self, d: Any, sums: Any = None) -> Any:
         """d times the matrix of all ∂yⱼ/∂xᵢ: dx from dy and, as that is symmetric, a tangent of y from one of x."""
         scale = self.saved.inv_std
         if self.affine:
             scale = scale * per_channel(self.params.weight, d.ndim)
         if not self.saved.by_batch:
-            return self.xp.multiply(d, scale, out=out)
-        return standardize_backward(self.xp, d, self.saved.xhat, scale, reduced_axes(d), sums=sums, out=out)
+            return d * scale
+        return standardize_backward(self.xp, d, self.saved.xhat, scale, reduced_axes(d), sums=sums)
 
     def flops(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> int:
         return 7 * bottoms[0].size

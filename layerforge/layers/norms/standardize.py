@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ...arrays.formula import formula
-from ...arrays.functional import mean_of, sum_of
+from ...arrays.functional import inner_products, mean_of, sum_of
 from ...arrays.spec import Spec
 from ...contract.layer import Layer
 
@@ -35,7 +35,12 @@ def centre(xp: Any, x: Any, over: Axes, out: Any) -> Any:
 
 def mean_square(x: Any, over: Axes) -> Any:
     """The mean of x² over some axes, axes kept: of centred values their variance."""
-    return mean_of(x * x, over, keepdims=True)
+    return (inner_products(x, x, over) / size_of_sets(x, over)).astype(x.dtype)
+
+
+def size_of_sets(x: Any, over: Axes) -> int:
+    """m: how many values of x a set has that the axes `over` make up."""
+    return math.prod(x.shape[axis] for axis in over)
 
 
 @formula
@@ -107,9 +112,9 @@ def affine(xp: Any, xhat: Any, weight: Any, bias: Any, out: Any) -> None:
 
 
 @formula
-def sum_of_products(xp: Any, d: Any, xhat: Any, over: Axes, terms: Any = None) -> Any:
-    """Σ d x̂ over some axes, axes kept. `terms` is an array of their shape that may take the products."""
-    return sum_of(xp.multiply(d, xhat, out=terms), over, keepdims=True)
+def sum_of_products(xp: Any, d: Any, xhat: Any, over: Axes) -> Any:
+    """Σ d x̂ over some axes, axes kept."""
+    return inner_products(d, xhat, over).astype(d.dtype)
 
 
 @formula
@@ -130,7 +135,6 @@ def standardize_backward(
     weight: Any = None,
     centred: bool = True,
     sums: tuple[Any, Any] | None = None,
-    out: Any = None,
 ) -> Any:
     """The gradient of x from d, that of y, and so from g = weight d, that of x̂, with all sums over a set's m values:
 
@@ -141,15 +145,13 @@ def standardize_backward(
     weight    broadcasts against d; None for 1
     centred   whether μ was subtracted; without, the first sum is not there
     sums      (Σ g, Σ g x̂), axes kept, where the caller has them
-    out       an array for dx, not the memory of d or x̂
     """
     g = d if weight is None else d * weight
-    m = math.prod(g.shape[axis] for axis in over)
+    m = size_of_sets(g, over)
     if sums is None:
-        out = xp.multiply(g, xhat, out=out)
-        sums = sum_of(g, over, keepdims=True) if centred else None, sum_of(out, over, keepdims=True)
+        sums = sum_of(g, over, keepdims=True) if centred else None, sum_of_products(xp, g, xhat, over)
     sum_g, sum_gx = sums
-    dx = xp.multiply(xhat, -sum_gx / m, out=out)
+    dx = xhat * (-sum_gx / m)
     dx += g
     if centred:
         dx -= sum_g / m
