@@ -15,7 +15,6 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,14 +23,6 @@ from typing import Any
 
 # What the libraries read when they are loaded.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-# How often a waiting thread of GNU OpenMP looks before it sleeps. By default 300,000 times, for milliseconds: quickest
-# where every thread has a core, and up to 20 times slower than one thread where it keeps one from a thread that others
-# wait for. With so few looks a busy neighbour costs what it takes, and a small net on a quiet machine a quarter.
-SPIN_COUNT = "GOMP_SPINCOUNT"
-LOOKS = "1000"
-WAITING = (SPIN_COUNT, "OMP_WAIT_POLICY")  # what says how threads wait, where somebody set it
-LOAD, LOOKS_AT_LOAD = Path("/proc/loadavg"), 9  # its fourth word counts the threads that run: 2/90
 
 # What OpenBLAS's setter is called in the builds that are around; NumPy's wheels have the first two.
 BLAS_SETTERS = (
@@ -148,39 +139,6 @@ def blas() -> dict[str, Any]:
     configuration = np.show_config(mode="dicts")
     found = configuration.get("Build Dependencies", {}).get("blas", {}) if isinstance(configuration, dict) else {}
     return {key: found[key] for key in ("name", "version") if key in found}
-
-
-def crowded() -> bool:
-    """Whether more threads want a core at present than there are: those that run already, and as many as compute here.
-
-    A look for some milliseconds; False where the system does not tell.
-    """
-    try:
-        others = []
-        for _ in range(LOOKS_AT_LOAD):
-            running, _, _ = LOAD.read_text().split()[3].partition("/")
-            others.append(int(running) - 1)  # without this one
-            time.sleep(0.001)
-    except (OSError, ValueError, IndexError):
-        return False
-    return sorted(others)[len(others) // 2] + CURRENT.count > (os.cpu_count() or 1)
-
-
-@contextmanager
-def short_waits() -> Iterator[None]:
-    """While this lasts, an OpenMP that is loaded learns to wait as `LOOKS` says, where it is `crowded`.
-
-    Not where the environment says how threads wait; and one that is loaded already, by another package, goes on as it
-    began.
-    """
-    if any(name in os.environ for name in WAITING) or not crowded():
-        yield
-        return
-    os.environ[SPIN_COUNT] = LOOKS
-    try:
-        yield
-    finally:
-        del os.environ[SPIN_COUNT]
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from threading import get_ident
 from typing import Any, TypeVar
 
 from ..arrays import threads
+from ..arrays.waiting import WAITING
 from ..engines.protocol import LayerEngine
 from ..schema.errors import ConcurrencyError
 from .explained import raise_explained
@@ -29,6 +30,7 @@ def begin_turn(engine: LayerEngine | None, count: int) -> None:
     """A thread is about to use a net, with its engine of layers if it asks for one, and with so many threads."""
     if engine is not None:
         engine.refuse_after_fork()
+        WAITING.look(count)
     threads.enter(count)
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...arrays import threads
 from ...schema.errors import BackendError
 
 MAJOR = 3
@@ -69,7 +68,7 @@ def load() -> Library:
 
     Errors   BackendError (exit 5), saying what was looked for or what is wrong with what was found
     """
-    with LOADING:  # a cache alone lets all threads that come at once in, and `short_waits` changes the environment
+    with LOADING:  # a cache alone lets all threads in that come at once
         return _load()
 
 
@@ -145,8 +144,7 @@ def _is_sycl(path: str) -> bool:
 
 
 def _open(path: str) -> Library:
-    with threads.short_waits():
-        functions = ctypes.CDLL(path)
+    functions = ctypes.CDLL(path)
     try:
         functions.dnnl_version.restype = ctypes.POINTER(Version)
         version = functions.dnnl_version().contents
