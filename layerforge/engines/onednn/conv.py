@@ -41,6 +41,8 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         axes = reference.windows(bottoms[0].shape[2:]).axes
         if any(a.padding >= a.extent or (a.padding and a.dilation > a.size) for a in axes):
             return "windows that may see nothing but padding: oneDNN takes 0 times NaN for 0"
+        if len(axes) == 3 and axes[0].padding > axes[0].stride > 1:
+            return "a depth whose padding is more than its stride: oneDNN leaves gradients of the kernels undefined"
         return super().refuses(reference, bottoms, tops)
 
     def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
