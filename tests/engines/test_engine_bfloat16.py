@@ -183,6 +183,32 @@ def test_kernels_that_reach_over_the_bottom_stay_float32() -> None:
     assert refused("Conv2d", kernel, 2, 4, 3, 8) is None
 
 
+@needs_it
+@pytest.mark.parametrize("kind", ["Conv3d", "ConvTranspose3d"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size"), [(3, 2, 8), (2, 3, 8), (1, 2, 7), (1, 3, 11), (3, 3, 11), (2, 2, 8)]
+)
+def test_windows_that_leave_out_some_of_a_volume_stay_float32(
+    kind: str, axis: int, kernel: int, stride: int, size: int
+) -> None:
+    """On AMX the gradient of what no window sees was what memory held, and tops were wrong, too."""
+    at = lambda n, other: [n if i == axis else other for i in range(3)]  # noqa: E731
+    params = {"out_channels": 17, "kernel_size": at(kernel, 1), "stride": at(stride, 1)}
+    skips = stride > kernel or (kind == "Conv3d" and (size - kernel) % stride > 0)
+    shape = (2, 16, *at(size, 5))
+    assert ("leave out some" in str(refused(kind, params, *shape))) == skips
+    x, found = np.random.default_rng(0).standard_normal(shape).astype("float32"), []
+    for engine in ("auto", "reference"):
+        tree = {"precision": BF16_MIXED, "engine": engine, "inputs": {"x": {"shape": list(shape), "grad": True}}}
+        net = Net.from_config({**tree, "net": [{"name": "c", "type": kind, **params}]})
+        y = net.forward(x=x)["c"]
+        net.backward(c=np.random.default_rng(1).standard_normal(y.shape))
+        found.append((y, net.blobs["x"].grad.copy(), net.params["c"]["weight"].grad.copy()))
+    for mine, right in zip(*found, strict=True):
+        assert np.abs(mine - right).max() <= 4 * EPSILON * np.abs(right).max()
+
+
 @pytest.mark.parametrize(("size", "lower"), [(2, False), (3, True)])
 def test_products_of_such_kernels_stay_float32(size: int, lower: bool) -> None:
     layer = {"name": "c", "type": "Conv2d", "out_channels": 4, "kernel_size": 3, "padding": 1}

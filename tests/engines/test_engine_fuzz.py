@@ -16,6 +16,7 @@ import pytest
 from support.engine_fuzz import TYPES, laid_out
 from support.engine_pairs import pair
 
+from layerforge import Net
 from layerforge.engines.onednn import table
 from layerforge.engines.onednn.strides import layout
 
@@ -97,6 +98,36 @@ def test_strides_of_axes_of_length_one_say_nothing(
     memory = np.zeros(100, "float32")
     array = np.lib.stride_tricks.as_strided(memory, shape, [4 * s for s in strides])
     assert layout(array) == told
+
+
+@pytest.mark.parametrize("kind", ["Conv3d", "ConvTranspose3d"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(
+    "window", [(4, 2, 3, 3), (5, 2, 4, 2), (5, 3, 4, 5), (7, 3, 6, 3), (5, 2, 2, 4), (5, 1, 4, 2)], ids=str
+)
+def test_gradients_of_kernels_whose_padding_is_more_than_the_stride(
+    kind: str, axis: int, window: tuple[int, int, int, int]
+) -> None:
+    """Of the depth, oneDNN left some what memory held, and now and then wrote beyond them."""
+    sizes = [[n if i == axis else least for i in range(3)] for n, least in zip(window, (1, 1, 0, 3), strict=True)]
+    kernel_size, stride, padding, size = sizes
+    size[axis] += 4 * (kind == "ConvTranspose3d")  # else nothing is left of its top
+    params = {"out_channels": 8, "kernel_size": kernel_size, "stride": stride, "padding": padding}
+    x = np.random.default_rng(0).normal(size=(2, 8, *size)).astype("float32")
+    tree = {"inputs": {"x": {"shape": list(x.shape)}}, "net": [{"name": "c", "type": kind, **params}]}
+    found = []
+    for engine in ("auto", "reference"):
+        net = Net.from_config({**tree, "engine": engine, "seed": 1})
+        junk = [np.full(2**k, np.nan, "float32") for k in range(8, 18)]
+        y = net.forward(x=x)["c"]
+        del junk
+        net.backward(c=np.random.default_rng(1).normal(size=y.shape))
+        found.append(net.params["c"]["weight"].grad.copy())
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    chosen = Net.from_config(tree)
+    chosen.forward(x=x)
+    unsafe = axis == 0 and padding[0] > stride[0] > 1
+    assert ("padding is more than its stride" in chosen.current_plan.choices["c"].why) == unsafe
 
 
 @pytest.mark.parametrize("which", ["x", "dy"])

@@ -30,6 +30,13 @@ def sees_nothing(axis: Axis) -> bool:
     return any(not any(0 <= place + tap < axis.size for place in places) for tap in taps)
 
 
+def is_skipped(axis: Axis) -> bool:
+    """Whether some place is seen by no window: between two of them, or behind the last one."""
+    starts = range(-axis.padding, axis.count * axis.stride - axis.padding, axis.stride)
+    seen = {start + i * axis.dilation for start in starts for i in range(axis.kernel)}
+    return not seen.issuperset(range(axis.size))
+
+
 class OneDnnConvolution(Folding, OneDnn, Kernels):
     """Conv1d, Conv2d and Conv3d, with an activation and, where no backward follows, a BatchNorm that the plan fused."""
 
@@ -41,15 +48,21 @@ class OneDnnConvolution(Folding, OneDnn, Kernels):
         axes = reference.windows(bottoms[0].shape[2:]).axes
         if any(a.padding >= a.extent or (a.padding and a.dilation > a.size) for a in axes):
             return "windows that may see nothing but padding: oneDNN takes 0 times NaN for 0"
+        if len(axes) == 3 and axes[0].padding > axes[0].stride > 1:
+            return "a depth whose padding is more than its stride: oneDNN leaves gradients of the kernels undefined"
         return super().refuses(reference, bottoms, tops)
 
     def unfit_for_bfloat16(self, bottoms: Sequence[Spec], tops: Sequence[Spec]) -> str | None:
         """Where an element of the kernels meets no pixel, oneDNN's gradient of it is what was in memory.
 
-        So it is where a kernel is larger than the bottom, even if all of its elements meet some.
+        So it is where a kernel is larger than the bottom, even if all of its elements meet some. In three dimensions
+        tops and gradients are wrong where windows leave out something of the bottom.
         """
-        blind = any(axis.extent > axis.size or sees_nothing(axis) for axis in self.windows(bottoms[0].shape[2:]).axes)
-        return "kernels that reach over the whole bottom: oneDNN leaves their gradient undefined" if blind else None
+        axes = self.windows(bottoms[0].shape[2:]).axes
+        if any(axis.extent > axis.size or sees_nothing(axis) for axis in axes):
+            return "kernels that reach over the whole bottom: oneDNN leaves their gradient undefined"
+        skipped = len(axes) == 3 and any(map(is_skipped, axes))
+        return "windows that leave out some of the bottom: oneDNN leaves its gradient undefined" if skipped else None
 
     def axes_in_memory(self, ndim: int) -> tuple[int, ...]:
         return 0, *range(2, ndim), 1
