@@ -145,6 +145,23 @@ def test_a_wrong_number_of_a_backend_fails(monkeypatch: pytest.MonkeyPatch) -> N
     assert examine.examine(ReLU, Effort(), ["agrees_with_numpy"], where=where).ok
 
 
+def test_a_wrong_state_of_a_backend_fails() -> None:
+    """Its tops and gradients are right: a training would go on and evaluate with other statistics."""
+    batch_norm: Any = LAYERS.get("BatchNorm")
+
+    class ForgetsThere(batch_norm):
+        type_name = "ForgetsThere"
+
+        def forward(self, x: Any) -> Any:
+            y = super().forward(x)
+            if self.xp is not NUMPY.xp:
+                self.state.running_var[...] *= 1.5
+            return y
+
+    told = examine.examine(ForgetsThere, Effort(), ["agrees_with_numpy"], where=Ground(STRICT)).text()
+    assert "agrees_with_numpy: running_var: the state differs from NumPy's (train)" in told
+
+
 def test_a_net_is_checked_on_the_stand_in(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     @register
     class OnTheHost(ReLU):
