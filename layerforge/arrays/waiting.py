@@ -23,6 +23,7 @@ LOAD = Path("/proc/loadavg")  # its fourth word counts the threads that run: 2/9
 TASKS = Path("/proc/self/task")  # those of this process
 PERIOD = 0.1  # seconds from one look to the next, which costs about 0.1 ms
 BUSY_LOOKS, QUIET_LOOKS = 2, 10  # so many in a row until something is done: other programs come and go
+FIRST_LOOKS = 5  # a millisecond apart, as a program that ends soon must not wait for the second look
 
 
 class Team:
@@ -54,6 +55,7 @@ class Waiting:
     def __init__(self) -> None:
         self.team: Team | None = None
         self._next = 0.0
+        self._first = True
         self._looks = 0  # in a row that found what is not acted upon yet
         self._lock = threading.Lock()
 
@@ -62,17 +64,17 @@ class Waiting:
         if count < 2 or time.monotonic() < self._next or not self._lock.acquire(blocking=False):
             return
         try:
-            self._next = time.monotonic() + PERIOD
-            self._decide(count)
+            library = next(self._libraries(), None)
+            if library is not None:
+                self._next = time.monotonic() + PERIOD
+                self._decide(library, count)
         finally:
             self._lock.release()
 
-    def _decide(self, count: int) -> None:
-        library = next(self._libraries(), None)
-        if library is None or crowded(count) == (self.team is not None):
-            self._looks = 0
-            return
-        self._looks += 1
+    def _decide(self, library: Any, count: int) -> None:
+        busy = mostly_crowded(count) if self._first else crowded(count)
+        self._looks = 0 if busy == (self.team is not None) else BUSY_LOOKS if self._first else self._looks + 1
+        self._first = False
         if self.team is None and self._looks >= BUSY_LOOKS:
             self.team = Team(library, max(2, threads.cores() - count + 2))
         elif self.team is not None and self._looks >= QUIET_LOOKS:
@@ -97,6 +99,15 @@ def crowded(count: int) -> bool:
     except (OSError, ValueError, IndexError):
         return False
     return others + count > (os.cpu_count() or 1)
+
+
+def mostly_crowded(count: int) -> bool:
+    """The same, of several looks one soon after the other."""
+    found = []
+    for _ in range(FIRST_LOOKS):
+        found.append(crowded(count))
+        time.sleep(0.001)
+    return sorted(found)[FIRST_LOOKS // 2]
 
 
 def _runs(task: Path) -> bool:

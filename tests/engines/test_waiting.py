@@ -36,6 +36,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def way(load: Path) -> Iterator[Waiting]:
     made = Waiting()
+    made.look(2)  # the first look decides at once
     yield made
     if made.team is not None:
         made.team.end()
@@ -67,6 +68,15 @@ def test_a_team_sleeps_while_the_machine_is_busy(way: Waiting, load: Path) -> No
     while tasks() > before and time.monotonic() < patience:  # a thread has ended for Python before it is gone
         time.sleep(0.01)
     assert tasks() == before
+
+
+def test_the_first_look_decides_at_once(load: Path) -> None:
+    load.write_text(BUSY)
+    way = Waiting()
+    assert looks(way, 1)
+    way.team.end()
+    load.write_text(QUIET)
+    assert not looks(Waiting(), 1)
 
 
 def test_other_programs_that_come_and_go_change_nothing(way: Waiting, load: Path) -> None:

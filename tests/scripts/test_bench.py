@@ -353,8 +353,8 @@ def test_the_neighbour_is_bound_to_its_core_works_only_when_let_and_ends() -> No
     core = max(os.sched_getaffinity(0))
     with neighbour.Neighbour(core) as beside:
         assert os.sched_getaffinity(beside.process.pid) == {core}
-        before = beside.seconds()
         with beside.busy():
+            before = beside.seconds()
             while beside.seconds() < before + 0.05:
                 pass
     assert beside.process.returncode == -9

@@ -159,6 +159,7 @@ class Conv2d(Convolution, axes=Pair):
         Example({"out_channels": 2, "kernel_size": 3, "padding": 2}, [Spec((2, 1, 1, 1))], "mostly padding"),
         Example({"out_channels": 1, "kernel_size": 1}, [Spec((1, 1, 1, 1))]),
         Example({"out_channels": 2, "kernel_size": [24, 8]}, [Spec((4, 2, 47, 15))], "columns in several chunks"),
+        Example({"out_channels": 4, "kernel_size": [3, 2], "groups": 2}, [Spec((2, 6, 4, 3))], "groups of few outputs"),
     ]
     bad_examples = [
         Bad({"out_channels": 0, "kernel_size": 3}, "must be >= 1"),
