@@ -32,7 +32,7 @@ class Team:
     def __init__(self, library: Any, size: int) -> None:
         self._over, begun = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._sleep, args=(library, size, begun), daemon=True)
-        self._thread.name = "layerforge: a team that sleeps"
+        self._thread.name = "openmp: a team that sleeps"
         self._thread.start()
         begun.wait()
 
