@@ -5,6 +5,7 @@ What is counted are the lines of Python that are executed, every turn of a loop 
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 from collections.abc import Callable
@@ -53,11 +54,14 @@ def work(do: Callable[[], Any]) -> int:
         return line
 
     before = sys.gettrace()
+    gc.collect()
+    gc.disable()  # what other tests left is given back by lines of Python, too
     sys.settrace(line)
     try:
         do()
     finally:
         sys.settrace(before)
+        gc.enable()
     return count
 
 
